@@ -1,0 +1,258 @@
+//! The lattice port: the nodes of this instance, their index, and the journal of what changed.
+//!
+//! The directory of `{id}.json` files is the truth; index and journal follow it. A write is acknowledged once the file is
+//! durable (temp file, fsync, rename, fsync of the directory) and the journal entry is committed.
+
+mod node;
+
+pub use node::{NodeDocument, NodeError, Stamp};
+
+use crate::types::{ContentHash, NodeId, Sha256Digest, Timestamp};
+use async_trait::async_trait;
+use bytes::Bytes;
+use std::{sync::Arc, time::Duration};
+
+/// What the index knows of one node, without its content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The node's id.
+    pub id: NodeId,
+    /// SHA-256 of the node's canonical bytes.
+    pub content_hash: ContentHash,
+    /// SHA-256 of the file's bytes: what the seed's `compute_hash` yields.
+    pub file_hash: Sha256Digest,
+    /// The node's `type`, where that is a string.
+    pub node_type: Option<Box<str>>,
+    /// The node's `updated_at`; where it has none, when this instance first saw this content.
+    pub updated_at: Timestamp,
+    /// The file's length, bytes.
+    pub size_bytes: u64,
+    /// Position of the node's last change in the journal.
+    pub seq: u64,
+}
+
+/// A node with its content.
+#[derive(Debug, Clone)]
+pub struct StoredNode {
+    /// What the index knows; matches `bytes`.
+    pub entry: Arc<Entry>,
+    /// The file's bytes: JSON text that passed the strict gate.
+    pub bytes: Bytes,
+}
+
+/// What must hold of the current version for a write to happen (RFC 9110 section 13.1).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Precondition {
+    /// Nothing.
+    #[default]
+    None,
+    /// `If-Match: *`: the node exists.
+    Exists,
+    /// `If-None-Match: *`: the node does not exist.
+    Absent,
+    /// `If-Match: "…"`: the node's content hash is one of these.
+    OneOf(Vec<ContentHash>),
+}
+
+/// What a write did.
+#[derive(Debug, Clone)]
+pub enum Written {
+    /// The node is new.
+    Created(Arc<Entry>),
+    /// The node has another content than before.
+    Replaced(Arc<Entry>),
+    /// The node had this content already; nothing was written.
+    Unchanged(Arc<Entry>),
+}
+
+/// That a node was deleted, and when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tombstone {
+    /// The node.
+    pub id: NodeId,
+    /// When it was deleted here.
+    pub deleted_at: Timestamp,
+    /// The content that was deleted.
+    pub content_hash: ContentHash,
+    /// Position in the journal.
+    pub seq: u64,
+}
+
+/// One line of the journal. A node appears at the position of its last change only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// The node has this content since.
+    Put {
+        /// Position in the journal.
+        seq: u64,
+        /// The node.
+        id: NodeId,
+        /// Its content hash.
+        content_hash: ContentHash,
+        /// Its version time.
+        updated_at: Timestamp,
+    },
+    /// The node is deleted since.
+    Deleted(Tombstone),
+}
+
+/// A file of the data directory that is not a node, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrokenFile {
+    /// The file's name in the directory (not a path).
+    pub file: String,
+    /// One line for people.
+    pub reason: String,
+}
+
+/// How the lattice is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LatticeStatus {
+    /// The index is built; before that every other call answers [`LatticeError::Loading`].
+    pub ready: bool,
+    /// Live nodes.
+    pub nodes: usize,
+    /// Tombstones that are kept.
+    pub tombstones: u64,
+    /// How many files are broken.
+    pub broken_total: usize,
+    /// The first hundred of them, by name.
+    pub broken: Vec<BrokenFile>,
+    /// How long the last full build of the index took.
+    pub index_build: Option<Duration>,
+    /// How many files that build had to hash.
+    pub hashed_files: u64,
+    /// Random, 32 hex digits; new after any reset of the journal.
+    pub index_id: String,
+    /// The journal's newest position.
+    pub seq: u64,
+    /// Whether the last write or scan failed for want of space, permission or the like; one line for people.
+    pub fault: Option<String>,
+}
+
+/// Which nodes [`Lattice::page`] shows.
+#[derive(Debug, Clone, Default)]
+pub struct NodeFilter {
+    /// Only nodes of this `type`.
+    pub node_type: Option<String>,
+    /// Only nodes whose `updated_at` is at this instant or later.
+    pub updated_since: Option<Timestamp>,
+}
+
+/// Some nodes in order of id (bytes).
+#[derive(Debug, Clone)]
+pub struct NodePage {
+    /// The nodes.
+    pub entries: Vec<Arc<Entry>>,
+    /// The last id that was looked at, where there may be more after it.
+    pub next: Option<NodeId>,
+    /// Live nodes in all, whatever the filter.
+    pub total: usize,
+}
+
+/// Why the lattice did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum LatticeError {
+    /// The index is still being built.
+    #[error("the index is still being built")]
+    Loading,
+    /// The precondition does not hold. Nothing was changed.
+    #[error("the node is not in the state that the precondition asks for")]
+    PreconditionFailed {
+        /// The current content hash; `None` where there is no such node.
+        current: Option<ContentHash>,
+    },
+    /// The data directory is full (ENOSPC, EDQUOT). Nothing was acknowledged.
+    #[error("the data directory has no space left")]
+    NoSpace,
+    /// The data directory cannot be written (EROFS, EACCES, EPERM). Nothing was acknowledged.
+    #[error("the data directory cannot be written: {0}")]
+    ReadOnly(String),
+    /// Any other failure of a file or of the journal. Nothing was acknowledged.
+    #[error("the data directory failed: {0}")]
+    Io(String),
+}
+
+/// The nodes of this instance.
+///
+/// Calls that only look at the index do not block. Calls that touch files run elsewhere than on the async threads; a write that
+/// has begun is carried to its end also when the returned future is dropped.
+#[async_trait]
+pub trait Lattice: Send + Sync + std::fmt::Debug {
+    /// How the lattice is. Answers also while loading.
+    fn status(&self) -> LatticeStatus;
+
+    /// The set as it is now, unchanging: for deltas. Cheap: shared until the next change.
+    ///
+    /// # Errors
+    /// [`LatticeError::Loading`].
+    fn snapshot(&self) -> Result<Arc<index::Snapshot>, LatticeError>;
+
+    /// What the index knows of one node.
+    ///
+    /// # Errors
+    /// [`LatticeError::Loading`].
+    fn entry(&self, id: &NodeId) -> Result<Option<Arc<Entry>>, LatticeError>;
+
+    /// Up to `limit` nodes after `after` that pass `filter`. May answer fewer (also none) with `next` set, so that no single
+    /// call looks at the whole lattice.
+    ///
+    /// # Errors
+    /// [`LatticeError::Loading`].
+    fn page(&self, after: Option<&NodeId>, filter: &NodeFilter, limit: usize) -> Result<NodePage, LatticeError>;
+
+    /// One node with its content. `None` where there is no such node.
+    ///
+    /// # Errors
+    /// [`LatticeError::Loading`], [`LatticeError::Io`].
+    async fn read(&self, id: &NodeId) -> Result<Option<StoredNode>, LatticeError>;
+
+    /// Many nodes with their contents, in the order of `entries`, in one hop to the file threads. A node that was changed since
+    /// comes with its newer entry; one that is gone is left out.
+    ///
+    /// # Errors
+    /// [`LatticeError::Io`].
+    async fn read_many(&self, entries: Vec<Arc<Entry>>) -> Result<Vec<StoredNode>, LatticeError>;
+
+    /// Writes a node, durably. `stamp` says whether a missing `updated_at` is set (DESIGN 4.8).
+    ///
+    /// # Errors
+    /// Every variant of [`LatticeError`].
+    async fn put(&self, node: NodeDocument, stamp: Stamp, precondition: Precondition) -> Result<Written, LatticeError>;
+
+    /// Writes many nodes with few fsyncs of the directory and one commit of the journal; in the order given.
+    /// All of it is durable when this answers.
+    ///
+    /// # Errors
+    /// The first error; nodes before it may have been written.
+    async fn put_many(&self, nodes: Vec<NodeDocument>, stamp: Stamp) -> Result<Vec<Written>, LatticeError>;
+
+    /// Deletes a node, durably, and leaves a tombstone. `None` where there is no such node.
+    ///
+    /// # Errors
+    /// Every variant of [`LatticeError`].
+    async fn delete(&self, id: &NodeId, precondition: Precondition) -> Result<Option<Tombstone>, LatticeError>;
+
+    /// The tombstone of a node that was deleted and not put back.
+    ///
+    /// # Errors
+    /// [`LatticeError::Io`].
+    fn tombstone(&self, id: &NodeId) -> Result<Option<Tombstone>, LatticeError>;
+
+    /// Up to `limit` changes after position `since`, in order. Each node appears once, at its last change.
+    ///
+    /// # Errors
+    /// [`LatticeError::Loading`], [`LatticeError::Io`].
+    fn changes(&self, since: u64, limit: usize) -> Result<Vec<Change>, LatticeError>;
+
+    /// Looks at every file again, now, and answers when the index agrees with the directory.
+    ///
+    /// # Errors
+    /// [`LatticeError::Io`].
+    async fn rescan(&self) -> Result<(), LatticeError>;
+
+    /// Stops the watcher and flushes. Later writes answer [`LatticeError::Io`].
+    async fn close(&self);
+}
+
+pub mod index;

@@ -1,0 +1,2 @@
+//! The ark-lattice command.
+fn main() {}

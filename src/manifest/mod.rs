@@ -1,0 +1,9 @@
+//! Manifests: what an instance says its lattice holds, signed.
+
+mod envelope;
+mod model;
+mod set_hash;
+
+pub use envelope::{Canonicalization, EnvelopeError, Verified, verify};
+pub use model::{Manifest, ManifestError};
+pub use set_hash::{BUCKETS, SetHasher, bucket_hash, bucket_name, bucket_of};

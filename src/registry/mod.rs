@@ -1,0 +1,118 @@
+//! The registry port: who is alive. Entries expire; key bindings do not.
+
+use crate::{
+    trust::{Admitted, VersionError},
+    types::{PeerId, PublicKey, Timestamp},
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use std::time::Duration;
+
+/// What a registration did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Registered {
+    /// First statement, newer statement or heartbeat.
+    pub step: crate::trust::Step,
+    /// How long the entry lives from now.
+    pub expires_in: Duration,
+}
+
+/// One live peer, without its nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerRecord {
+    /// The instance's id.
+    pub peer: PeerId,
+    /// The key that signed its newest manifest.
+    pub public_key: PublicKey,
+    /// `instance_type` of its manifest, where that is a string.
+    pub instance_type: Option<Box<str>>,
+    /// `Manifest::summary` of its newest manifest: a JSON object's text.
+    pub summary: Bytes,
+    /// When it last registered.
+    pub last_seen: Timestamp,
+    /// How long its entry still lives.
+    pub expires_in: Duration,
+}
+
+/// Where a page of peers ended; opaque to clients. Peers come in order of expiry, then id, so that a heartbeat between two
+/// pages can show a peer twice but never hide one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerCursor {
+    /// The last peer's expiry, milliseconds since the epoch of the adapter's own clock.
+    pub expires_at_ms: i64,
+    /// The last peer.
+    pub peer: PeerId,
+}
+
+/// Some live peers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerPage {
+    /// The peers, in order of expiry, then id.
+    pub peers: Vec<PeerRecord>,
+    /// How many are live in all.
+    pub total: u64,
+    /// Where to go on; `None` at the end.
+    pub next: Option<PeerCursor>,
+}
+
+/// Why the registry did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// The statement may not follow what is pinned. Nothing was changed.
+    #[error(transparent)]
+    Refused(#[from] VersionError),
+    /// The registry holds as many peers as it may. Nothing was changed.
+    #[error("the registry is full: it holds {limit} peers")]
+    Full {
+        /// The bound that is reached.
+        limit: u64,
+    },
+    /// The store does not answer, or not in time. The call may or may not have taken effect; it is safe to repeat.
+    #[error("the registry does not answer: {0}")]
+    Unavailable(String),
+    /// What the store holds cannot be read. Trusted state fails closed.
+    #[error("the registry holds what this version cannot read: {0}")]
+    Corrupt(String),
+}
+
+/// Who is alive. Every call answers within about two seconds, also when the store behind it does not (then with
+/// [`RegistryError::Unavailable`]). Dropping a returned future never leaves a half-done write behind.
+#[async_trait]
+pub trait Registry: Send + Sync + std::fmt::Debug {
+    /// Registers a statement or renews it. The version rules of [`crate::trust::Pin::step`] and the write are one atomic step;
+    /// `Ok` means that key binding and version are durable.
+    ///
+    /// # Errors
+    /// Every variant of [`RegistryError`].
+    async fn register(&self, admitted: &Admitted) -> Result<Registered, RegistryError>;
+
+    /// The newest envelope of a live peer, byte for byte as received. `None` where the peer is not known or its entry expired.
+    ///
+    /// # Errors
+    /// [`RegistryError::Unavailable`], [`RegistryError::Corrupt`].
+    async fn envelope(&self, peer: &PeerId) -> Result<Option<Bytes>, RegistryError>;
+
+    /// Up to `limit` live peers after `after`. Costs what the page costs, whatever the number of keys in the store.
+    ///
+    /// # Errors
+    /// [`RegistryError::Unavailable`], [`RegistryError::Corrupt`].
+    async fn list(&self, after: Option<&PeerCursor>, limit: usize) -> Result<PeerPage, RegistryError>;
+
+    /// How many peers are live.
+    ///
+    /// # Errors
+    /// [`RegistryError::Unavailable`].
+    async fn live(&self) -> Result<u64, RegistryError>;
+
+    /// Does the store answer?
+    ///
+    /// # Errors
+    /// [`RegistryError::Unavailable`].
+    async fn ping(&self) -> Result<(), RegistryError>;
+
+    /// `embedded` or `redis`: for logs and `/health`.
+    fn kind(&self) -> &'static str;
+
+    /// Flushes and stops the adapter's own tasks. Later calls answer [`RegistryError::Unavailable`].
+    async fn close(&self);
+}

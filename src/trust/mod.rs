@@ -1,0 +1,7 @@
+//! What a valid signature is allowed to do: bindings of keys to ids, freshness, levels. Pure: no clock, no IO.
+
+mod policy;
+mod version;
+
+pub use policy::{Admitted, Binding, TrustError, TrustLevel, TrustMode, TrustPolicy};
+pub use version::{Pin, Step, VersionError};

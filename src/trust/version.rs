@@ -1,0 +1,90 @@
+//! Whether a statement may follow the newest accepted one of the same id. The Redis adapter's script repeats these rules in
+//! Lua, inside one atomic step; the conformance suite holds both to the same answers.
+
+use super::Binding;
+use crate::{
+    manifest::{Manifest, Verified},
+    types::{PublicKey, Sha256Digest, Timestamp},
+};
+
+/// What is remembered of an id for ever: its key and its newest accepted version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pin {
+    /// The key that speaks for the id.
+    pub public_key: PublicKey,
+    /// `last_updated` of the newest accepted manifest.
+    pub last_updated: Option<Timestamp>,
+    /// `seq` of the newest accepted manifest.
+    pub seq: Option<u64>,
+    /// SHA-256 of the newest accepted manifest's signed bytes.
+    pub digest: Sha256Digest,
+}
+
+/// What accepting a statement means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// The id was not known, or (with [`Binding::AnyKey`]) its key changed.
+    First,
+    /// A new version.
+    Newer,
+    /// The same statement again: only its time to live is renewed.
+    Heartbeat,
+}
+
+/// Why a statement may not follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum VersionError {
+    /// Another key already speaks for this id (impersonation).
+    #[error("another key already speaks for this id")]
+    KeyMismatch,
+    /// `last_updated` or `seq` is below the newest accepted, or left out where that one stated it (rollback).
+    #[error("{field} is below that of the newest accepted manifest, or missing where that one states it")]
+    Rollback {
+        /// `last_updated` or `seq`.
+        field: &'static str,
+    },
+    /// The same `seq` with other content (equivocation).
+    #[error("seq is that of the newest accepted manifest, but the content differs")]
+    Equivocation,
+}
+
+impl Pin {
+    /// The pin that `manifest` leaves behind once it is accepted.
+    #[must_use]
+    pub fn of(manifest: &Verified<Manifest>) -> Self {
+        Self {
+            public_key: manifest.public_key(),
+            last_updated: manifest.get().last_updated(),
+            seq: manifest.get().seq(),
+            digest: *manifest.digest(),
+        }
+    }
+
+    /// May `next` follow `newest`? A statement that leaves out what the newest one stated cannot be ordered, so it is refused.
+    ///
+    /// # Errors
+    /// [`VersionError`], checked in the order of its variants.
+    pub fn step(newest: Option<&Self>, next: &Self, binding: Binding) -> Result<Step, VersionError> {
+        let Some(newest) = newest else { return Ok(Step::First) };
+        if newest.public_key != next.public_key {
+            return match binding {
+                Binding::FirstKey => Err(VersionError::KeyMismatch),
+                Binding::AnyKey => Ok(Step::First),
+            };
+        }
+        if newest.digest == next.digest {
+            return Ok(Step::Heartbeat);
+        }
+        // `None` sorts below every `Some`: leaving the field out is a rollback.
+        if next.seq < newest.seq {
+            return Err(VersionError::Rollback { field: "seq" });
+        }
+        if next.last_updated < newest.last_updated {
+            return Err(VersionError::Rollback { field: "last_updated" });
+        }
+        if newest.seq.is_some() && next.seq == newest.seq {
+            return Err(VersionError::Equivocation);
+        }
+        Ok(Step::Newer)
+    }
+}

@@ -1,0 +1,34 @@
+//! Every bound on input in one place; all input passes through it.
+
+/// Bounds on what a client may send. The defaults suit a lattice of up to 100,000 nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest body of `POST /manifest`, bytes. A manifest needs about 110 bytes a node.
+    pub manifest_bytes: usize,
+    /// Largest body of `POST /sync`, bytes. A caller needs about 85 bytes a node.
+    pub sync_bytes: usize,
+    /// Largest node, bytes of its JSON text.
+    pub node_bytes: usize,
+    /// Most nodes that one manifest may list.
+    pub manifest_nodes: usize,
+    /// Most bytes that a manifest's top-level fields other than `nodes` may take: each `/discover` answer repeats them.
+    pub manifest_field_bytes: usize,
+    /// Deepest nesting of arrays and objects; `[]` has depth 1 (DESIGN 4.1).
+    pub json_depth: usize,
+    /// Most nodes in one answer of `POST /sync` and `GET /nodes`, most peers in one of `GET /discover`.
+    pub page_items: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            manifest_bytes: 16 << 20,
+            sync_bytes: 32 << 20,
+            node_bytes: 4 << 20,
+            manifest_nodes: 100_000,
+            manifest_field_bytes: 16 << 10,
+            json_depth: 64,
+            page_items: 100_000,
+        }
+    }
+}

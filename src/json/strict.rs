@@ -82,6 +82,10 @@ impl<'a> Value<'a> {
         let _ = (self.document, self.index);
         unimplemented!()
     }
+    /// null?
+    pub fn is_null(self) -> bool {
+        self.kind() == Kind::Null
+    }
     /// .
     pub fn as_bool(self) -> Option<bool> {
         unimplemented!()

@@ -4,6 +4,6 @@ mod envelope;
 mod model;
 mod set_hash;
 
-pub use envelope::{Canonicalization, EnvelopeError, Verified, verify};
-pub use model::{Manifest, ManifestError};
+pub use envelope::{Canonicalization, EnvelopeError, PAYLOAD_TYPE, Verified, sign, verify};
+pub use model::{MAX_SEQ, Manifest, ManifestError};
 pub use set_hash::{BUCKETS, SetHasher, bucket_hash, bucket_name, bucket_of};

@@ -81,7 +81,23 @@ pub enum ApiError {
 /// Codes of [`JsonError`]s.
 fn json_code(error: &JsonError) -> Code {
     match error.kind {
-        JsonErrorKind::Syntax => Code::JsonSyntax,
+        JsonErrorKind::Empty => Code::JsonEmpty,
+        JsonErrorKind::NotUtf8 => Code::JsonNotUtf8,
+        JsonErrorKind::Bom => Code::JsonBom,
+        JsonErrorKind::TooLarge { .. } => Code::BodyTooLarge,
+        JsonErrorKind::TooDeep { .. } => Code::JsonTooDeep,
+        JsonErrorKind::DuplicateKey { .. } => Code::JsonDuplicateKey,
+        JsonErrorKind::NotFinite => Code::JsonNotFinite,
+        JsonErrorKind::LoneSurrogate => Code::JsonLoneSurrogate,
+        JsonErrorKind::TrailingData => Code::JsonTrailingData,
+        JsonErrorKind::Truncated { .. }
+        | JsonErrorKind::Unexpected { .. }
+        | JsonErrorKind::TrailingComma
+        | JsonErrorKind::Comment
+        | JsonErrorKind::ControlCharacter(_)
+        | JsonErrorKind::BadEscape
+        | JsonErrorKind::LeadingZero
+        | JsonErrorKind::BadNumber { .. } => Code::JsonSyntax,
     }
 }
 

@@ -7,3 +7,6 @@ mod set_hash;
 pub use envelope::{Canonicalization, EnvelopeError, PAYLOAD_TYPE, Verified, sign, verify};
 pub use model::{MAX_SEQ, Manifest, ManifestError};
 pub use set_hash::{BUCKETS, SetHasher, bucket_hash, bucket_name, bucket_of};
+
+#[cfg(test)]
+mod tests;

@@ -5,3 +5,6 @@ mod version;
 
 pub use policy::{Admitted, Binding, MAX_SKEW, TrustError, TrustLevel, TrustMode, TrustPolicy};
 pub use version::{Pin, Step, VersionError};
+
+#[cfg(test)]
+mod tests;

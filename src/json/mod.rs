@@ -8,6 +8,7 @@ mod canonical;
 mod document;
 mod error;
 mod escape;
+mod compact;
 pub mod jcs;
 mod number;
 pub mod python;
@@ -15,6 +16,7 @@ mod scan;
 mod strict;
 mod tape;
 
+pub use compact::write_compact;
 pub use document::{Array, Document, Kind, Object, Value};
 pub use error::{JsonError, JsonErrorKind};
 

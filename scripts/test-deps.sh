@@ -34,10 +34,14 @@ if [ "${#missing[@]}" -gt 0 ]; then
         as_root=(sudo)
     fi
     say "installing ${missing[*]}"
-    # RUNLEVEL=1 keeps Debian's redis-server from being started as a service: the tests start their own, on free ports.
+    # RUNLEVEL=1 keeps Debian's redis-server from being started as a service where init scripts do that; systemd's units are
+    # stopped below. The tests start servers of their own, on free ports.
     apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get)
     "${apt[@]}" update -qq < /dev/null >&2
     "${apt[@]}" install -qq -y --no-install-recommends "${missing[@]}" < /dev/null >&2
+    if [[ " ${missing[*]} " == *" redis-server "* && -d /run/systemd/system ]]; then
+        "${as_root[@]}" systemctl disable --quiet --now redis-server >&2 || say "redis-server's own service is still running"
+    fi
     can_make_venv || die "python3 still cannot make a venv: the python3 that comes first in PATH lacks ensurepip"
 fi
 

@@ -416,7 +416,7 @@ fn any_json() -> impl Strategy<Value = String> {
         any::<bool>().prop_map(|value| value.to_string()),
         any::<i64>().prop_map(|value| value.to_string()),
         any::<u64>()
-            .prop_map(|bits| f64::from_bits(bits))
+            .prop_map(f64::from_bits)
             .prop_filter("finite", |value| value.is_finite())
             .prop_map(|value| format!("{value:e}")),
         string.clone(),

@@ -5,7 +5,7 @@ use super::{
     error::{ApiError, refuse},
 };
 use crate::{
-    registry::PeerCursor,
+    ops::PeerCursor,
     types::{NodeId, PeerId},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};

@@ -168,9 +168,11 @@ impl ApiError {
     fn detail(&self, code: Code) -> String {
         match code {
             Code::Internal => "The service failed. Its log says more under this request id.".to_owned(),
-            Code::RegistryUnavailable => "The registry does not answer at the moment. Everything that needs no registry \
+            Code::RegistryUnavailable => {
+                "The registry does not answer at the moment. Everything that needs no registry \
                                           goes on; try again shortly."
-                .to_owned(),
+                    .to_owned()
+            }
             Code::LatticeUnavailable => "The data directory cannot be used at the moment: it is read-only or failed. \
                                          Nothing was written; the service's log says more."
                 .to_owned(),

@@ -6,7 +6,7 @@ use super::{
 };
 use actix_web::{
     Error, ResponseError,
-    body::{EitherBody, MessageBody},
+    body::{BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     http::{
         Method,
@@ -48,7 +48,7 @@ fn method_label(method: &Method) -> &'static str {
 /// What the inner service answers with.
 pub async fn observe(
     request: ServiceRequest,
-    next: Next<impl MessageBody>,
+    next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     let started = Instant::now();
     let id = new_request_id();
@@ -74,14 +74,14 @@ pub async fn observe(
 /// What the inner service answers with.
 pub async fn answer_panics(
     request: ServiceRequest,
-    next: Next<impl MessageBody>,
-) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
     let kept = request.request().clone();
     match AssertUnwindSafe(next.call(request)).catch_unwind().await {
-        Ok(answer) => answer.map(ServiceResponse::map_into_left_body),
+        Ok(answer) => answer.map(ServiceResponse::map_into_boxed_body),
         Err(_) => {
             let response = ApiError::Internal("a handler panicked".to_owned()).error_response();
-            Ok(ServiceResponse::new(kept, response).map_into_right_body::<EitherBody<_, _>>())
+            Ok(ServiceResponse::new(kept, response))
         }
     }
 }

@@ -70,10 +70,12 @@ pub fn document() -> utoipa::openapi::OpenApi {
     // The server is wherever the document came from, also behind a prefix.
     document.servers = Some(vec![utoipa::openapi::Server::new(".")]);
     let components = document.components.get_or_insert_default();
-    let token = Http::builder().scheme(HttpAuthScheme::Bearer).description(Some("The value of ARK_ADMIN_TOKEN")).build();
+    let token =
+        Http::builder().scheme(HttpAuthScheme::Bearer).description(Some("The value of ARK_ADMIN_TOKEN")).build();
     components.add_security_scheme("operator", SecurityScheme::Http(token));
     for route in ROUTES {
-        let Some(operation) = document.paths.paths.get_mut(route.path).and_then(|item| operation(item, route.method)) else {
+        let Some(operation) = document.paths.paths.get_mut(route.path).and_then(|item| operation(item, route.method))
+        else {
             continue;
         };
         add_problems(operation, route.problems);
@@ -132,8 +134,8 @@ fn example_problem(code: Code) -> Value {
 
 /// Envelopes that are taken when they are sent as they stand.
 fn add_envelope_examples(operation: &mut Operation) {
-    let content = operation.request_body.as_mut().and_then(|body| body.content.get_mut("application/json"));
-    let Some(content) = content else { return };
+    let Some(RefOr::T(body)) = operation.request_body.as_mut() else { return };
+    let Some(RefOr::T(content)) = body.content.get_mut("application/json") else { return };
     for (form, name, summary) in [
         (Canonicalization::Python, "python", "Signed over json.dumps(manifest, sort_keys=True)"),
         (Canonicalization::Jcs, "jcs", "Signed over the RFC 8785 bytes"),

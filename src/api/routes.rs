@@ -107,7 +107,13 @@ pub const ROUTES: &[Route] = &[
         method: "PUT",
         path: "/nodes/{id}",
         summary: "Write a node (operator)",
-        problems: &[ALWAYS, GATE, OPERATOR, LATTICE_WRITE, &[Code::InvalidNode, Code::NodeIdMismatch, Code::InvalidPath]],
+        problems: &[
+            ALWAYS,
+            GATE,
+            OPERATOR,
+            LATTICE_WRITE,
+            &[Code::InvalidNode, Code::NodeIdMismatch, Code::InvalidPath],
+        ],
     },
     Route {
         method: "DELETE",
@@ -115,7 +121,12 @@ pub const ROUTES: &[Route] = &[
         summary: "Delete a node (operator)",
         problems: &[ALWAYS, OPERATOR, LATTICE_WRITE, &[Code::NodeNotFound, Code::InvalidPath, Code::InvalidHeader]],
     },
-    Route { method: "GET", path: "/health", summary: "Is the process alive, and how are its parts?", problems: &[ALWAYS] },
+    Route {
+        method: "GET",
+        path: "/health",
+        summary: "Is the process alive, and how are its parts?",
+        problems: &[ALWAYS],
+    },
     Route {
         method: "GET",
         path: "/ready",
@@ -138,7 +149,8 @@ fn get() -> actix_web::Route {
 
 fn swagger_ui() -> SwaggerUi {
     // The validator would send the document to a server on the internet.
-    SwaggerUi::new("/docs/{_:.*}").config(Config::from("../openapi.json").validator_url("none").persist_authorization(true))
+    SwaggerUi::new("/docs/{_:.*}")
+        .config(Config::from("../openapi.json").validator_url("none").persist_authorization(true))
 }
 
 /// Adds every route.
@@ -160,9 +172,11 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(resource("/ready", "GET, HEAD").route(get().to(health::ready)))
         .service(resource("/metrics", "GET, HEAD").route(get().to(health::metrics)))
         .service(resource("/openapi.json", "GET, HEAD").route(get().to(documents::openapi)))
-        .service(resource("/docs", "GET, HEAD").route(get().to(|| async {
-            HttpResponse::MovedPermanently().insert_header((LOCATION, "docs/")).finish()
-        })))
+        .service(
+            resource("/docs", "GET, HEAD").route(
+                get().to(|| async { HttpResponse::MovedPermanently().insert_header((LOCATION, "docs/")).finish() }),
+            ),
+        )
         .service(swagger_ui())
         .default_service(web::to(documents::not_found));
 }

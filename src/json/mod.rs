@@ -5,10 +5,10 @@
 //! are made over.
 
 mod canonical;
+mod compact;
 mod document;
 mod error;
 mod escape;
-mod compact;
 pub mod jcs;
 mod number;
 pub mod python;

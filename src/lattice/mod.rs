@@ -255,4 +255,5 @@ pub trait Lattice: Send + Sync + std::fmt::Debug {
     async fn close(&self);
 }
 
+pub mod delta;
 pub mod index;

@@ -82,7 +82,8 @@ pub async fn discover(
 
 fn admit(context: &Context, filter: &DiscoverFilter, record: PeerRecord) -> Option<Peer> {
     let trust_level = context.trust.level(&record.peer, record.public_key);
-    let type_fits = filter.instance_type.as_deref().is_none_or(|wanted| record.instance_type.as_deref() == Some(wanted));
+    let type_fits =
+        filter.instance_type.as_deref().is_none_or(|wanted| record.instance_type.as_deref() == Some(wanted));
     let level_fits = filter.trust_level.is_none_or(|wanted| trust_level == wanted);
     (type_fits && level_fits).then_some(Peer { record, trust_level })
 }

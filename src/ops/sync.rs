@@ -5,14 +5,13 @@ use crate::{
     json::{Document, JsonError, Value},
     lattice::{
         Entry, Lattice, LatticeError, StoredNode,
-        delta::{Held, HeldHash},
-        index::Snapshot,
+        delta::{CallerHash, Delta as Comparison},
     },
     types::{Limits, NodeId, SetHash},
 };
 use bytes::Bytes;
 use futures_util::{StreamExt, stream, stream::BoxStream};
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 /// A batch is read and sent at a time: what a delta costs in memory, whatever its size.
 const BATCH_NODES: usize = 128;
@@ -43,7 +42,7 @@ fn shape(problem: impl Into<String>) -> SyncError {
 #[derive(Debug)]
 pub struct SyncRequest {
     manifest_hash: Option<SetHash>,
-    held: Held,
+    held: HashMap<NodeId, CallerHash>,
     after: Option<NodeId>,
     limit: usize,
 }
@@ -60,8 +59,7 @@ impl SyncRequest {
     ) -> Result<Self, SyncError> {
         let document = Document::parse(body, limits.json_depth)?;
         let object = document.root().as_object().ok_or_else(|| shape("the body is not a JSON object"))?;
-        let mut request =
-            Self { manifest_hash: None, held: Held::default(), after: None, limit: limits.page_items };
+        let mut request = Self { manifest_hash: None, held: HashMap::new(), after: None, limit: limits.page_items };
         let mut has_nodes = false;
         for (key, value) in object.iter() {
             match key.as_ref() {
@@ -83,20 +81,26 @@ impl SyncRequest {
                 _ => {}
             }
         }
-        if has_nodes { Ok(request) } else { Err(shape("nodes is missing: it lists what the caller holds, [] for nothing")) }
+        if has_nodes {
+            Ok(request)
+        } else {
+            Err(shape("nodes is missing: it lists what the caller holds, [] for nothing"))
+        }
     }
 }
 
 fn parse_limit(value: Value<'_>, limits: &Limits) -> Result<usize, SyncError> {
-    let limit = value.as_number().and_then(|text| text.parse().ok()).filter(|limit| (1..=limits.page_items).contains(limit));
+    let limit =
+        value.as_number().and_then(|text| text.parse().ok()).filter(|limit| (1..=limits.page_items).contains(limit));
     limit.ok_or_else(|| shape(format!("limit is not an integer from 1 to {}", limits.page_items)))
 }
 
-fn parse_held(value: Value<'_>) -> Result<Held, SyncError> {
+fn parse_held(value: Value<'_>) -> Result<HashMap<NodeId, CallerHash>, SyncError> {
     let array = value.as_array().ok_or_else(|| shape("nodes is not a list"))?;
-    let mut held = Held::with_capacity(array.len());
+    let mut held = HashMap::with_capacity(array.len());
     for (index, node) in array.iter().enumerate() {
-        let object = node.as_object().ok_or_else(|| shape(format!("nodes[{index}] is not an object with id and hash")))?;
+        let object =
+            node.as_object().ok_or_else(|| shape(format!("nodes[{index}] is not an object with id and hash")))?;
         let (mut id, mut hash) = (None, None);
         for (key, value) in object.iter() {
             match key.as_ref() {
@@ -110,7 +114,7 @@ fn parse_held(value: Value<'_>) -> Result<Held, SyncError> {
         let id = id.ok_or_else(|| shape(format!("nodes[{index}].id is missing")))?;
         let hash = hash.ok_or_else(|| shape(format!("nodes[{index}].hash is missing")))?;
         let id = NodeId::parse(&id).map_err(|error| shape(format!("nodes[{index}].id: {error}")))?;
-        if let Some(id) = held.insert(id, HeldHash::parse(&hash)) {
+        if held.insert(id.clone(), CallerHash::parse(&hash)).is_some() {
             return Err(shape(format!("nodes lists {id:?} twice")));
         }
     }
@@ -122,7 +126,7 @@ fn parse_held(value: Value<'_>) -> Result<Held, SyncError> {
 pub struct Delta {
     /// Our set hash.
     pub set_hash: SetHash,
-    /// Ids that the caller has and we neither have nor deleted, in the caller's order; only on the first page.
+    /// Ids that the caller has and we neither have nor deleted, sorted; only on the first page.
     pub wanted: Vec<String>,
     /// How many nodes this page holds, if none vanishes meanwhile.
     pub expected: usize,
@@ -148,18 +152,21 @@ pub fn sync(
     if request.manifest_hash == Some(set_hash) {
         return Ok((Delta { set_hash, wanted: Vec::new(), expected: 0, next: None }, stream::empty().boxed()));
     }
-    let wanted = match request.after {
-        None => wanted(context, &snapshot, &request.held)?,
+    let after = request.after;
+    let comparison = Comparison::new(snapshot, request.held);
+    let wanted = match after {
+        None => wanted(context, &comparison)?,
         Some(_) => Vec::new(),
     };
-    let (expected, next) = measure(&snapshot, &request);
-    let nodes = stream_nodes(Arc::clone(&context.lattice), snapshot, request);
+    let (expected, next) = measure(&comparison, after.as_ref(), request.limit);
+    let lattice = Arc::clone(&context.lattice);
+    let nodes = stream_nodes(Position { lattice, comparison, after, left: expected });
     Ok((Delta { set_hash, wanted, expected, next }, nodes))
 }
 
-fn wanted(context: &Context, snapshot: &Snapshot, held: &Held) -> Result<Vec<String>, LatticeError> {
+fn wanted(context: &Context, comparison: &Comparison) -> Result<Vec<String>, LatticeError> {
     let mut wanted = Vec::new();
-    for id in held.ids().filter(|id| snapshot.get(id.as_str()).is_none()) {
+    for id in comparison.wanted() {
         // What was deleted here must not come back through an instance that has not heard of it yet.
         if context.lattice.tombstone(id)?.is_none() {
             wanted.push(id.to_string());
@@ -168,43 +175,45 @@ fn wanted(context: &Context, snapshot: &Snapshot, held: &Held) -> Result<Vec<Str
     Ok(wanted)
 }
 
-fn measure(snapshot: &Snapshot, request: &SyncRequest) -> (usize, Option<NodeId>) {
-    let mut differing = request.held.differing(snapshot, request.after.as_ref());
+/// How many nodes the page holds, and the last of them where more would follow.
+fn measure(comparison: &Comparison, after: Option<&NodeId>, limit: usize) -> (usize, Option<NodeId>) {
+    let mut differing = comparison.entries(after);
     let mut last = None;
     let mut expected = 0;
-    for entry in differing.by_ref().take(request.limit) {
+    for entry in differing.by_ref().take(limit) {
         expected += 1;
-        last = Some(entry.id.clone());
+        last = Some(entry);
     }
+    let last = last.map(|entry| entry.id.clone());
     (expected, last.filter(|_| differing.next().is_some()))
 }
 
 struct Position {
     lattice: Arc<dyn Lattice>,
-    snapshot: Arc<Snapshot>,
-    request: SyncRequest,
+    comparison: Comparison,
+    after: Option<NodeId>,
+    left: usize,
 }
 
 impl Position {
     fn next_batch(&mut self) -> Vec<Arc<Entry>> {
-        let most = self.request.limit.min(BATCH_NODES);
         let mut bytes = 0;
         let mut batch = Vec::new();
-        for entry in self.request.held.differing(&self.snapshot, self.request.after.as_ref()).take(most) {
+        for entry in self.comparison.entries(self.after.as_ref()).take(self.left.min(BATCH_NODES)) {
             bytes += entry.size_bytes;
             batch.push(Arc::clone(entry));
             if bytes >= BATCH_BYTES {
                 break;
             }
         }
-        self.request.limit -= batch.len();
-        self.request.after = batch.last().map(|entry| entry.id.clone());
+        self.left -= batch.len();
+        self.after = batch.last().map(|entry| entry.id.clone());
         batch
     }
 }
 
-fn stream_nodes(lattice: Arc<dyn Lattice>, snapshot: Arc<Snapshot>, request: SyncRequest) -> NodeStream {
-    stream::unfold(Some(Position { lattice, snapshot, request }), |position| async move {
+fn stream_nodes(position: Position) -> NodeStream {
+    stream::unfold(Some(position), |position| async move {
         let mut position = position?;
         let batch = position.next_batch();
         if batch.is_empty() {

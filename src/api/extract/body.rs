@@ -18,7 +18,10 @@ use futures_util::{StreamExt, future::LocalBoxFuture};
 /// not a reset connection.
 const DRAIN_BYTES: usize = 32 << 20;
 
-fn header_text<'a>(headers: &'a HeaderMap, name: &actix_web::http::header::HeaderName) -> Result<Option<&'a str>, ApiError> {
+fn header_text<'a>(
+    headers: &'a HeaderMap,
+    name: &actix_web::http::header::HeaderName,
+) -> Result<Option<&'a str>, ApiError> {
     let Some(value) = headers.get(name) else { return Ok(None) };
     value.to_str().map(Some).map_err(|_| refuse(Code::InvalidHeader, format!("{name} holds bytes that are not text")))
 }

@@ -6,7 +6,7 @@ mod path;
 mod precondition;
 mod query;
 
-pub use body::{ManifestBody, SyncBody, read_json};
+pub use body::{ManifestBody, SyncBody};
 pub use operator::{Operator, OperatorNode, OperatorToken};
 pub use path::{NodePath, PeerPath};
 pub use precondition::{if_none_match, node_etag, precondition};

@@ -6,7 +6,7 @@ use crate::{
         codes::Code,
         error::{ApiError, refuse},
     },
-    lattice::{NodeDocument, Precondition},
+    ops::{NodeDocument, Precondition},
 };
 use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header::AUTHORIZATION};
 use futures_util::future::LocalBoxFuture;
@@ -41,9 +41,13 @@ impl OperatorToken {
             ));
         };
         let sent = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let token = sent.and_then(|text| text.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        let token =
+            sent.and_then(|text| text.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
         let Some((_, token)) = token else {
-            return Err(refuse(Code::OperatorTokenRequired, "Send the operator's token as Authorization: Bearer TOKEN."));
+            return Err(refuse(
+                Code::OperatorTokenRequired,
+                "Send the operator's token as Authorization: Bearer TOKEN.",
+            ));
         };
         let given: [u8; 32] = Sha256::digest(token.trim().as_bytes()).into();
         if bool::from(given.ct_eq(&expected)) {

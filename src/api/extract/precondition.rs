@@ -5,7 +5,7 @@ use crate::{
         codes::Code,
         error::{ApiError, refuse},
     },
-    lattice::Precondition,
+    ops::Precondition,
     types::ContentHash,
 };
 use actix_web::{

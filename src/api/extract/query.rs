@@ -18,7 +18,9 @@ impl<T: DeserializeOwned> FromRequest for StrictQuery<T> {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let query = web::Query::<T>::from_query(request.query_string());
-        ready(query.map(|query| Self(query.into_inner())).map_err(|error| refuse(Code::InvalidQuery, error.to_string())))
+        ready(
+            query.map(|query| Self(query.into_inner())).map_err(|error| refuse(Code::InvalidQuery, error.to_string())),
+        )
     }
 }
 

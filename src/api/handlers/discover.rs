@@ -8,9 +8,7 @@ use crate::{
         extract::{StrictQuery, if_none_match, page_limit},
         state::ApiState,
     },
-    ops::{self, DiscoverFilter, Discovered, Peer},
-    registry::RegistryError,
-    trust::TrustLevel,
+    ops::{self, DiscoverFilter, Discovered, Peer, RegistryError, TrustLevel},
 };
 use actix_web::{
     HttpRequest, HttpResponse,

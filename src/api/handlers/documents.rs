@@ -76,6 +76,6 @@ pub(crate) async fn openapi(state: web::Data<ApiState>) -> HttpResponse {
 }
 
 /// What no route takes.
-pub(crate) async fn not_found(request: HttpRequest) -> ApiError {
-    refuse(Code::NotFound, format!("there is no {}; GET / lists what there is", request.path()))
+pub(crate) async fn not_found(request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    Err(refuse(Code::NotFound, format!("there is no {}; GET / lists what there is", request.path())))
 }

@@ -94,7 +94,11 @@ fn lattice_answer(health: Health) -> LatticeAnswer {
         seq: lattice.seq,
         index_build_seconds: lattice.index_build.map(|took| took.as_secs_f64()),
         broken_total: lattice.broken_total,
-        broken: lattice.broken.into_iter().map(|broken| BrokenAnswer { file: broken.file, reason: broken.reason }).collect(),
+        broken: lattice
+            .broken
+            .into_iter()
+            .map(|broken| BrokenAnswer { file: broken.file, reason: broken.reason })
+            .collect(),
         detail: lattice.fault.map(|_| "the data directory cannot be used; the service's log says more"),
     }
 }

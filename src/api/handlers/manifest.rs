@@ -3,12 +3,11 @@
 use crate::{
     api::{
         codes::Code,
-        error::{ApiError, Problem, refuse},
+        error::{ApiError, refuse},
         extract::{ManifestBody, PeerPath},
         state::ApiState,
     },
-    ops,
-    trust::Step,
+    ops::{self, Step},
 };
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
@@ -99,9 +98,7 @@ fn count_refusal(state: &ApiState, error: &ApiError) {
 )]
 pub(crate) async fn show(state: web::Data<ApiState>, PeerPath(peer): PeerPath) -> Result<HttpResponse, ApiError> {
     let envelope = ops::envelope(&state.context, &peer).await?;
-    let envelope = envelope.ok_or_else(|| refuse(Code::PeerNotFound, format!("{peer:?} is not alive or never was here")))?;
+    let envelope =
+        envelope.ok_or_else(|| refuse(Code::PeerNotFound, format!("{peer:?} is not alive or never was here")))?;
     Ok(HttpResponse::Ok().content_type("application/json").body(envelope))
 }
-
-/// Lets the OpenAPI document know the schema of problems.
-pub(crate) type ProblemSchema = Problem;

@@ -8,8 +8,7 @@ use crate::{
         extract::{NodePath, Operator, OperatorNode, StrictQuery, if_none_match, node_etag, page_limit, precondition},
         state::ApiState,
     },
-    lattice::{Entry, NodeFilter, Written},
-    ops,
+    ops::{self, Entry, NodeFilter, Written},
     types::Timestamp,
 };
 use actix_web::{
@@ -120,7 +119,9 @@ fn summary(entry: &Entry) -> NodeSummary {
 fn instant(text: &str) -> Result<Timestamp, ApiError> {
     let number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     let read = if number { Timestamp::from_seconds_text(text) } else { Timestamp::from_rfc3339(text) };
-    read.ok_or_else(|| refuse(Code::InvalidQuery, "updated_since is epoch seconds or RFC 3339, such as 2024-01-01T00:00:00Z"))
+    read.ok_or_else(|| {
+        refuse(Code::InvalidQuery, "updated_since is epoch seconds or RFC 3339, such as 2024-01-01T00:00:00Z")
+    })
 }
 
 /// List nodes

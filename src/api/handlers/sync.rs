@@ -3,8 +3,7 @@
 use crate::{
     api::{cursor, error::ApiError, extract::SyncBody, state::ApiState},
     json,
-    lattice::{LatticeError, StoredNode},
-    ops::{self, Delta, NodeStream},
+    ops::{self, Delta, LatticeError, NodeStream, StoredNode},
 };
 use actix_web::{
     HttpRequest, HttpResponse,

@@ -15,6 +15,7 @@ pub mod python;
 mod scan;
 mod strict;
 mod tape;
+mod tie;
 
 pub use compact::write_compact;
 pub use document::{Array, Document, Kind, Object, Value};

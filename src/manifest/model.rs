@@ -62,3 +62,27 @@ impl Manifest {
         &self.summary
     }
 }
+
+#[cfg(test)]
+impl Manifest {
+    /// A manifest without a text behind it, for tests of what comes after the parse. Lists no nodes.
+    pub(crate) fn for_test(
+        peer: PeerId,
+        instance_type: Option<&str>,
+        last_updated: Option<Timestamp>,
+        seq: Option<u64>,
+        fields: &[(&str, &str)],
+        summary: &str,
+    ) -> Self {
+        Self {
+            peer,
+            instance_type: instance_type.map(Box::from),
+            last_updated,
+            seq,
+            node_count: 0,
+            set_hash: SetHash::of(b""),
+            fields: fields.iter().map(|(name, value)| (Box::from(*name), Box::from(*value))).collect(),
+            summary: Box::from(summary),
+        }
+    }
+}

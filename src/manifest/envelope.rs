@@ -269,3 +269,14 @@ pub fn sign(
     let manifest = root.raw();
     Ok(format!("{{{declared}\"manifest\":{manifest},\"signature\":\"{signature}\",\"pubkey\":\"{key}\"}}"))
 }
+
+/// A proof without a signature, for tests of what comes after the check.
+#[cfg(test)]
+pub(crate) fn verified_for_test(
+    value: Manifest,
+    public_key: PublicKey,
+    digest: Sha256Digest,
+    received: Bytes,
+) -> Verified<Manifest> {
+    Verified { value, public_key, digest, received }
+}

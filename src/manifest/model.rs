@@ -272,3 +272,30 @@ fn summarise(
     out.push_str(&format!("\"node_count\":{node_count},\"manifest_hash\":\"{set_hash}\"}}"));
     Ok(out.into_boxed_str())
 }
+
+#[cfg(test)]
+impl Manifest {
+    /// A manifest without a text behind it, for tests of what comes after the parse. Lists no nodes.
+    pub(crate) fn for_test(
+        peer: PeerId,
+        instance_type: Option<&str>,
+        last_updated: Option<Timestamp>,
+        seq: Option<u64>,
+        fields: &[(&str, &str)],
+        summary: &str,
+    ) -> Self {
+        Self {
+            peer,
+            instance_type: instance_type.map(Box::from),
+            last_updated,
+            seq,
+            node_count: 0,
+            set_hash: SetHash::of(b""),
+            fields: fields
+                .iter()
+                .map(|(name, value)| (Box::from(*name), Bytes::copy_from_slice(value.as_bytes())))
+                .collect(),
+            summary: Box::from(summary),
+        }
+    }
+}

@@ -1,5 +1,19 @@
 //! The registry port: who is alive. Entries expire; key bindings do not.
 
+#[cfg(test)]
+mod conformance;
+pub mod embedded;
+pub mod redis;
+/// The same helper that the integration tests use: one way to run a real Redis.
+#[cfg(test)]
+#[path = "../../tests/support/redis_server.rs"]
+mod redis_server;
+
+pub use self::{
+    embedded::{EmbeddedOptions, EmbeddedRegistry},
+    redis::{RedisOptions, RedisRegistry},
+};
+
 use crate::{
     trust::{Admitted, VersionError},
     types::{PeerId, PublicKey, Timestamp},

@@ -80,7 +80,10 @@ async fn nobody_speaks_for_another_and_nothing_old_passes_for_new() {
     }
     let ahead = app.post("/manifest", signed(&key(1), &with(json!({"seq": 6, "last_updated": NOW + 301})))).await;
     assert_eq!(problem(ahead).await, (400, "clock_skew".to_owned()));
-    assert_eq!(app.post("/manifest", signed(&key(1), &with(json!({"seq": 6, "last_updated": NOW + 299})))).await.status(), 200);
+    assert_eq!(
+        app.post("/manifest", signed(&key(1), &with(json!({"seq": 6, "last_updated": NOW + 299})))).await.status(),
+        200
+    );
 
     // The binding outlives the entry.
     app.clock.advance(Duration::from_secs(3600));

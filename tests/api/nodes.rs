@@ -71,8 +71,12 @@ async fn if_match_guards_against_lost_updates() {
     }
     let absent = put_if(&app, ("if-match", "*"), &json!({"id": "other", "v": 3})).await;
     assert_eq!(problem(absent).await.1, "precondition_failed");
-    assert_eq!(put_if(&app, ("if-match", &format!("{first}, {second}")), &json!({"id": "n", "v": 3})).await.status(), 200);
-    let stale = app.request(Method::DELETE, "/nodes/n").bearer_auth(TOKEN).header("if-match", &second).send().await.unwrap();
+    assert_eq!(
+        put_if(&app, ("if-match", &format!("{first}, {second}")), &json!({"id": "n", "v": 3})).await.status(),
+        200
+    );
+    let stale =
+        app.request(Method::DELETE, "/nodes/n").bearer_auth(TOKEN).header("if-match", &second).send().await.unwrap();
     assert_eq!(problem(stale).await.1, "precondition_failed");
     assert_eq!(app.get_json("/nodes/n").await["v"], 3);
 }
@@ -124,7 +128,19 @@ async fn lists_are_ordered_filtered_and_paged() {
 #[tokio::test]
 async fn any_id_finds_its_way_to_a_file_and_back() {
     let app = spawn_app().await;
-    for id in ["a/b", "../../etc/passwd", "manifest", ".hidden", "a%2Fb", "50% off", "☃ \u{1F600}", "a?b#c&d", "CON", "x.json", &"é".repeat(256)] {
+    for id in [
+        "a/b",
+        "../../etc/passwd",
+        "manifest",
+        ".hidden",
+        "a%2Fb",
+        "50% off",
+        "☃ \u{1F600}",
+        "a?b#c&d",
+        "CON",
+        "x.json",
+        &"é".repeat(256),
+    ] {
         let created = app.put(id, &json!({"id": id})).await;
         assert_eq!(created.status(), 201, "{id}");
         assert_eq!(app.get_json(&format!("/nodes/{}", percent_encode(id))).await["id"], id);
@@ -138,12 +154,17 @@ async fn any_id_finds_its_way_to_a_file_and_back() {
 async fn what_other_programs_do_to_the_directory_is_seen() {
     let app = spawn_app().await;
     let file = |name: &str| app.lattice.join(name);
-    let write = |name: &str, text: &str| std::io::Write::write_all(&mut std::fs::File::create(file(name)).unwrap(), text.as_bytes()).unwrap();
+    let write = |name: &str, text: &str| {
+        std::io::Write::write_all(&mut std::fs::File::create(file(name)).unwrap(), text.as_bytes()).unwrap()
+    };
     write("n.json", r#"{"id":"n","v":1}"#);
     write("broken.json", "{");
     write("liar.json", r#"{"id":"someone-else"}"#);
     app.wait_until("the new file is seen", async |app| app.get("/nodes/n").await.status() == 200).await;
-    app.wait_until("the broken files are reported", async |app| app.get_json("/health").await["lattice"]["broken_total"] == 2).await;
+    app.wait_until("the broken files are reported", async |app| {
+        app.get_json("/health").await["lattice"]["broken_total"] == 2
+    })
+    .await;
     let health = app.get_json("/health").await;
     assert_eq!(health["status"], "degraded");
     assert_eq!(health["lattice"]["broken"][0]["file"], "broken.json");

@@ -54,7 +54,10 @@ async fn swagger_ui_works_without_the_internet() {
     assert_eq!(page.status(), 200);
     let mut whole = page.text().await.unwrap();
     let initializer = app.get("/docs/swagger-initializer.js").await.text().await.unwrap();
-    assert!(initializer.contains("../openapi.json") && initializer.contains("\"validatorUrl\": \"none\""), "{initializer}");
+    assert!(
+        initializer.contains("../openapi.json") && initializer.contains("\"validatorUrl\": \"none\""),
+        "{initializer}"
+    );
     whole.push_str(&initializer);
     for file in ["swagger-ui-bundle.js", "swagger-ui.css", "swagger-ui-standalone-preset.js"] {
         assert_eq!(app.get(&format!("/docs/{file}")).await.status(), 200, "{file}");
@@ -86,7 +89,8 @@ async fn the_document_describes_every_route_and_every_problem() {
     }
     assert_eq!(described, ROUTES.len());
     for code in Code::ALL {
-        let told = *code == Code::NotFound || ROUTES.iter().any(|route| route.problems.iter().any(|group| group.contains(code)));
+        let told = *code == Code::NotFound
+            || ROUTES.iter().any(|route| route.problems.iter().any(|group| group.contains(code)));
         assert!(told, "no route tells of {code:?}");
     }
     insta::assert_json_snapshot!("openapi", document);
@@ -109,7 +113,13 @@ async fn the_examples_of_the_document_work_when_they_are_sent() {
         let query: Vec<String> = parameters
             .iter()
             .filter(|parameter| parameter["in"] == "query" && !parameter["example"].is_null())
-            .map(|parameter| format!("{}={}", parameter["name"].as_str().unwrap(), parameter["example"].to_string().trim_matches('"')))
+            .map(|parameter| {
+                format!(
+                    "{}={}",
+                    parameter["name"].as_str().unwrap(),
+                    parameter["example"].to_string().trim_matches('"')
+                )
+            })
             .collect();
         if !query.is_empty() {
             assert_eq!(app.get(&format!("{path}?{}", query.join("&"))).await.status(), 200, "{path}");

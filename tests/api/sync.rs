@@ -14,7 +14,11 @@ async fn sync(app: &TestApp, body: &Value) -> Value {
 
 async fn fill(app: &TestApp, count: usize) -> Vec<Value> {
     for number in 0..count {
-        app.put(&format!("n-{number}"), &json!({"id": format!("n-{number}"), "value": number, "updated_at": 1_700_000_000})).await;
+        app.put(
+            &format!("n-{number}"),
+            &json!({"id": format!("n-{number}"), "value": number, "updated_at": 1_700_000_000}),
+        )
+        .await;
     }
     app.get_json("/nodes?limit=1000").await["nodes"].as_array().unwrap().clone()
 }
@@ -91,7 +95,8 @@ async fn a_cursor_goes_on_where_the_limit_cut() {
 async fn lines_carry_one_node_each() {
     let app = spawn_app().await;
     let pretty = "{\n  \"id\": \"p\",\n  \"text\": \"a  b\\n\",\n  \"updated_at\": 1700000000\n}\n";
-    std::io::Write::write_all(&mut std::fs::File::create(app.lattice.join("p.json")).unwrap(), pretty.as_bytes()).unwrap();
+    std::io::Write::write_all(&mut std::fs::File::create(app.lattice.join("p.json")).unwrap(), pretty.as_bytes())
+        .unwrap();
     app.wait_until("the file is seen", async |app| app.get("/nodes/p").await.status() == 200).await;
     let request = app.request(Method::POST, "/sync").header("content-type", "application/json");
     let response = request.header("accept", "application/x-ndjson").body("{\"nodes\":[]}").send().await.unwrap();

@@ -1,0 +1,196 @@
+//! Who may follow whom.
+
+use super::{Harness, START, Statement, TTL, is_key_mismatch};
+use crate::{
+    registry::PeerRecord,
+    trust::{Step, VersionError},
+};
+use futures_util::future::join_all;
+use std::time::Duration;
+
+const ROLLBACK_TIME: VersionError = VersionError::Rollback { field: "last_updated" };
+const ROLLBACK_SEQ: VersionError = VersionError::Rollback { field: "seq" };
+
+/// The entry of a peer, if it is live.
+pub(super) async fn shown(harness: &impl Harness, statement: &Statement) -> Option<PeerRecord> {
+    let page = harness.registry().list(None, 1000).await.unwrap();
+    page.peers.into_iter().find(|record| record.peer == statement.peer)
+}
+
+async fn envelope_is(harness: &impl Harness, statement: &Statement) {
+    let envelope = harness.registry().envelope(&statement.peer).await.unwrap();
+    assert_eq!(envelope, Some(statement.envelope()));
+}
+
+pub(in crate::registry) async fn first_registration_is_seen_everywhere(harness: &impl Harness) {
+    let (registry, statement) = (harness.registry(), Statement::of("a"));
+    assert_eq!(registry.live().await.unwrap(), 0);
+    assert_eq!(registry.envelope(&statement.peer).await.unwrap(), None);
+    statement.expect(registry, Step::First).await;
+    assert_eq!(registry.live().await.unwrap(), 1);
+    envelope_is(harness, &statement).await;
+    let page = registry.list(None, 10).await.unwrap();
+    assert_eq!((page.total, page.next), (1, None));
+    let [record] = page.peers.as_slice() else { panic!("one peer") };
+    assert_eq!(record.peer, statement.peer);
+    assert_eq!(record.public_key, statement.public_key());
+    assert_eq!(record.instance_type.as_deref(), Some("laptop"));
+    assert_eq!(record.summary, statement.summary());
+    assert_eq!(record.last_seen.seconds(), START.seconds());
+    assert_eq!(record.expires_in, TTL);
+}
+
+pub(in crate::registry) async fn heartbeat_renews_and_changes_nothing_else(harness: &impl Harness) {
+    let (registry, statement) = (harness.registry(), Statement::of("a").seq(1));
+    statement.expect(registry, Step::First).await;
+    harness.advance(Duration::from_secs(100));
+    statement.expect(registry, Step::Heartbeat).await;
+    harness.advance(Duration::from_secs(100));
+    let record = shown(harness, &statement).await.unwrap();
+    assert_eq!(record.expires_in, Duration::from_secs(20));
+    assert_eq!(record.last_seen.seconds(), START.seconds() + 100);
+    assert_eq!(record.summary, statement.summary());
+    envelope_is(harness, &statement).await;
+    assert_eq!(registry.live().await.unwrap(), 1);
+}
+
+pub(in crate::registry) async fn newer_statement_replaces_the_older(harness: &impl Harness) {
+    let registry = harness.registry();
+    let mut older = Statement::of("a").seq(1).updated(10);
+    older.fields.push(("only_in_the_older".to_owned(), "1".to_owned()));
+    let newer = Statement::of("a").seq(2).updated(11);
+    older.expect(registry, Step::First).await;
+    newer.expect(registry, Step::Newer).await;
+    assert_eq!(shown(harness, &newer).await.unwrap().summary, newer.summary());
+    envelope_is(harness, &newer).await;
+    assert_eq!(registry.live().await.unwrap(), 1);
+}
+
+pub(in crate::registry) async fn rollback_by_last_updated_is_refused(harness: &impl Harness) {
+    let newest = Statement::of("a").updated(10);
+    newest.expect(harness.registry(), Step::First).await;
+    Statement::of("a").updated(9).expect_refused(harness.registry(), ROLLBACK_TIME).await;
+    envelope_is(harness, &newest).await;
+}
+
+pub(in crate::registry) async fn rollback_by_seq_is_refused(harness: &impl Harness) {
+    let newest = Statement::of("a").seq(10);
+    newest.expect(harness.registry(), Step::First).await;
+    Statement::of("a").seq(9).expect_refused(harness.registry(), ROLLBACK_SEQ).await;
+    envelope_is(harness, &newest).await;
+}
+
+pub(in crate::registry) async fn leaving_a_version_out_is_a_rollback(harness: &impl Harness) {
+    let registry = harness.registry();
+    Statement::of("a").seq(1).updated(10).expect(registry, Step::First).await;
+    Statement::of("a").updated(11).expect_refused(registry, ROLLBACK_SEQ).await;
+    Statement::of("a").seq(2).expect_refused(registry, ROLLBACK_TIME).await;
+    Statement::of("a").content("none").expect_refused(registry, ROLLBACK_SEQ).await;
+    // Zero and below the epoch are versions too, not absence.
+    Statement::of("b").seq(0).updated(-5).expect(registry, Step::First).await;
+    Statement::of("b").updated(-5).expect_refused(registry, ROLLBACK_SEQ).await;
+    Statement::of("b").seq(1).expect_refused(registry, ROLLBACK_TIME).await;
+    Statement::of("b").seq(1).updated(-6).expect_refused(registry, ROLLBACK_TIME).await;
+    Statement::of("b").seq(1).updated(-4).expect(registry, Step::Newer).await;
+}
+
+pub(in crate::registry) async fn equal_seq_with_other_content_is_equivocation(harness: &impl Harness) {
+    let newest = Statement::of("a").seq(3).updated(10);
+    newest.expect(harness.registry(), Step::First).await;
+    let refusal = VersionError::Equivocation;
+    Statement::of("a").content("other").seq(3).updated(10).expect_refused(harness.registry(), refusal).await;
+    Statement::of("a").content("other").seq(3).updated(11).expect_refused(harness.registry(), refusal).await;
+    envelope_is(harness, &newest).await;
+}
+
+pub(in crate::registry) async fn equal_last_updated_alone_is_newer(harness: &impl Harness) {
+    Statement::of("a").updated(10).expect(harness.registry(), Step::First).await;
+    Statement::of("a").content("other").updated(10).expect(harness.registry(), Step::Newer).await;
+    Statement::of("b").expect(harness.registry(), Step::First).await;
+    Statement::of("b").content("other").expect(harness.registry(), Step::Newer).await;
+    Statement::of("b").content("third").seq(1).updated(1).expect(harness.registry(), Step::Newer).await;
+}
+
+pub(in crate::registry) async fn seq_is_judged_before_last_updated(harness: &impl Harness) {
+    Statement::of("a").seq(5).updated(10).expect(harness.registry(), Step::First).await;
+    Statement::of("a").seq(4).updated(9).expect_refused(harness.registry(), ROLLBACK_SEQ).await;
+    Statement::of("a").content("x").seq(5).updated(9).expect_refused(harness.registry(), ROLLBACK_TIME).await;
+    Statement::of("a").key(2).seq(4).updated(9).expect_refused(harness.registry(), VersionError::KeyMismatch).await;
+}
+
+pub(in crate::registry) async fn another_key_is_refused(harness: &impl Harness) {
+    let owner = Statement::of("a").seq(1);
+    owner.expect(harness.registry(), Step::First).await;
+    Statement::of("a").key(2).seq(9).expect_refused(harness.registry(), VersionError::KeyMismatch).await;
+    // Not even with the owner's own content.
+    Statement::of("a").key(2).seq(1).expect_refused(harness.registry(), VersionError::KeyMismatch).await;
+    assert_eq!(shown(harness, &owner).await.unwrap().public_key, owner.public_key());
+    envelope_is(harness, &owner).await;
+}
+
+pub(in crate::registry) async fn bindings_outlive_expiry(harness: &impl Harness) {
+    let registry = harness.registry();
+    Statement::of("a").seq(5).expect(registry, Step::First).await;
+    harness.advance(TTL * 1000);
+    assert_eq!(registry.live().await.unwrap(), 0);
+    Statement::of("a").key(2).seq(6).expect_refused(registry, VersionError::KeyMismatch).await;
+    Statement::of("a").seq(4).expect_refused(registry, ROLLBACK_SEQ).await;
+    Statement::of("a").seq(6).expect(registry, Step::Newer).await;
+    assert_eq!(registry.live().await.unwrap(), 1);
+}
+
+pub(in crate::registry) async fn any_key_takes_over_and_starts_a_new_history(harness: &impl Harness) {
+    let registry = harness.registry();
+    Statement::of("a").seq(9).updated(90).expect(registry, Step::First).await;
+    let taker = Statement::of("a").key(2).seq(1).updated(10).open();
+    taker.expect(registry, Step::First).await;
+    assert_eq!(shown(harness, &taker).await.unwrap().public_key, taker.public_key());
+    envelope_is(harness, &taker).await;
+    // Within one history the rules hold in every mode.
+    Statement::of("a").key(2).seq(0).updated(10).open().expect_refused(registry, ROLLBACK_SEQ).await;
+    Statement::of("a").seq(10).updated(91).expect_refused(registry, VersionError::KeyMismatch).await;
+    assert_eq!(registry.live().await.unwrap(), 1);
+}
+
+pub(in crate::registry) async fn an_expired_statement_comes_back_as_a_heartbeat(harness: &impl Harness) {
+    let statement = Statement::of("a").seq(1);
+    statement.expect(harness.registry(), Step::First).await;
+    harness.advance(TTL);
+    assert_eq!(harness.registry().live().await.unwrap(), 0);
+    statement.expect(harness.registry(), Step::Heartbeat).await;
+    assert_eq!(shown(harness, &statement).await.unwrap().expires_in, TTL);
+    envelope_is(harness, &statement).await;
+}
+
+pub(in crate::registry) async fn one_winner_of_concurrent_first_keys(harness: &impl Harness) {
+    let rivals: Vec<_> = (1..=20).map(|key| Statement::of("a").key(key)).collect();
+    let outcomes = join_all(rivals.iter().map(|rival| rival.register(harness.registry()))).await;
+    let winners: Vec<_> = rivals.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok()).collect();
+    assert_eq!(winners.len(), 1, "{outcomes:?}");
+    assert!(outcomes.iter().filter(|outcome| outcome.is_err()).all(is_key_mismatch), "{outcomes:?}");
+    let winner = winners[0].0;
+    assert_eq!(shown(harness, winner).await.unwrap().public_key, winner.public_key());
+    envelope_is(harness, winner).await;
+}
+
+pub(in crate::registry) async fn concurrent_versions_leave_the_newest(harness: &impl Harness) {
+    let versions: Vec<_> = (1..=20).map(|seq| Statement::of("a").seq(seq)).collect();
+    let outcomes = join_all(versions.iter().rev().map(|version| version.register(harness.registry()))).await;
+    assert!(outcomes[0].is_ok());
+    assert_eq!(outcomes.iter().flatten().filter(|registered| registered.step == Step::First).count(), 1);
+    envelope_is(harness, &versions[19]).await;
+    let twins: Vec<_> = ["x", "y", "z"].iter().map(|content| Statement::of("a").content(content).seq(21)).collect();
+    let outcomes = join_all(twins.iter().map(|twin| twin.register(harness.registry()))).await;
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1, "{outcomes:?}");
+}
+
+pub(in crate::registry) async fn versions_to_the_last_digit_are_told_apart(harness: &impl Harness) {
+    let registry = harness.registry();
+    let (top, micros) = ((1 << 53) - 1, 1_763_696_494_000_001);
+    Statement::of("a").seq(top - 1).updated_micros(micros).expect(registry, Step::First).await;
+    Statement::of("a").seq(top).updated_micros(micros - 1).expect_refused(registry, ROLLBACK_TIME).await;
+    Statement::of("a").seq(top - 2).updated_micros(micros).expect_refused(registry, ROLLBACK_SEQ).await;
+    Statement::of("a").seq(top).updated_micros(micros + 1).expect(registry, Step::Newer).await;
+    let refusal = VersionError::Equivocation;
+    Statement::of("a").content("x").seq(top).updated_micros(micros + 1).expect_refused(registry, refusal).await;
+}

@@ -1,0 +1,215 @@
+//! The registry without any other service: live entries in memory, all of it in one redb file.
+//!
+//! **Durability.** A first or newer statement is answered once its transaction is on the disk (fsync). A heartbeat changes only
+//! the entry's time to live: it counts at once and reaches the file with the next registration, after five seconds, or on
+//! [`Registry::close`]; a crash may lose that much of its time to live.
+//!
+//! **Time.** Within the process deadlines follow the monotonic clock; what is written follows the wall clock. At start an entry
+//! has left what the file says, but never less than nothing nor more than the whole time to live.
+//!
+//! **Load.** One writer thread; 1,024 registrations may wait. One more waits half a second for a place and is then answered
+//! [`RegistryError::Unavailable`]. When the file fails (disk full, broken), registrations answer `Unavailable`, reads go on from
+//! memory, and the writer opens the file anew with its next batch.
+
+mod mirror;
+mod rows;
+mod store;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use store::OpenError;
+
+use super::{PeerCursor, PeerPage, Registered, Registry, RegistryError};
+use crate::{
+    trust::{Admitted, Step},
+    types::{PeerId, SharedClock},
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use mirror::{Live, Mirror, OwnClock, millis};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    thread::JoinHandle,
+    time::Duration,
+};
+use store::Store;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use writer::{Job, Registration, Shared};
+
+/// Registrations that may wait for the writer.
+const QUEUE: usize = 1024;
+/// How long a registration waits for a place among them.
+const QUEUE_WAIT: Duration = Duration::from_millis(500);
+/// How long it then waits for the disk; with [`QUEUE_WAIT`] below the port's two seconds.
+const ANSWER_WAIT: Duration = Duration::from_millis(1400);
+
+/// What an embedded registry needs to know.
+#[derive(Debug, Clone)]
+pub struct EmbeddedOptions {
+    /// The redb file. Its directory must exist; the file is made (mode 0600) where there is none.
+    pub path: PathBuf,
+    /// How long an entry lives after its last registration.
+    pub ttl: Duration,
+    /// Most live entries.
+    pub max_peers: u64,
+    /// Where the time comes from.
+    pub clock: SharedClock,
+}
+
+/// The registry in one file. See the module's text.
+#[derive(Debug)]
+pub struct EmbeddedRegistry {
+    shared: Arc<Shared>,
+    queue: mpsc::Sender<Job>,
+    stop: CancellationToken,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl EmbeddedRegistry {
+    /// Opens or makes the file, reads the live entries and starts the writer thread. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`OpenError`]; a file that cannot be read is never replaced.
+    pub fn open(options: EmbeddedOptions) -> Result<Self, OpenError> {
+        let EmbeddedOptions { path, ttl, max_peers, clock } = options;
+        let store = Store::open(&path)?;
+        let clock = OwnClock::start(clock);
+        let mirror = mirror_of(&store, &clock, ttl)?;
+        let shared = Arc::new(Shared::new(store, clock, ttl, max_peers, mirror));
+        let (queue, jobs) = mpsc::channel(QUEUE);
+        let stop = CancellationToken::new();
+        let no_thread = |error: std::io::Error| OpenError::Io { path: path.clone(), reason: error.to_string() };
+        // A runtime of its own: the thread blocks on the disk, which no shared thread may.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(no_thread)?;
+        let writer = std::thread::Builder::new()
+            .name("registry-writer".to_owned())
+            .spawn({
+                let (shared, stop) = (Arc::clone(&shared), stop.clone());
+                move || runtime.block_on(writer::run(shared, jobs, stop))
+            })
+            .map_err(no_thread)?;
+        Ok(Self { shared, queue, stop, writer: Mutex::new(Some(writer)) })
+    }
+
+    fn refuse_when_closed(&self) -> Result<(), RegistryError> {
+        if self.stop.is_cancelled() { Err(closed()) } else { Ok(()) }
+    }
+
+    fn take_writer(&self) -> Option<JoinHandle<()>> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+fn closed() -> RegistryError {
+    RegistryError::Unavailable("it is closed".to_owned())
+}
+
+/// The entries of the file that still live. The rows of the others go with the writer's first batch.
+fn mirror_of(store: &Store, clock: &OwnClock, ttl: Duration) -> Result<Mirror, OpenError> {
+    let (wall_ms, now_ms) = (clock.wall().millis(), clock.now_ms());
+    let mut mirror = Mirror::default();
+    for entry in store.load()? {
+        let left_ms = entry.expires_at_ms.saturating_sub(wall_ms).clamp(0, millis(ttl));
+        if left_ms == 0 {
+            mirror.note_gone(entry.peer);
+            continue;
+        }
+        mirror.put(
+            &entry.peer,
+            Live {
+                public_key: entry.pin.public_key,
+                digest: entry.pin.digest,
+                instance_type: entry.row.instance_type,
+                summary: entry.row.summary,
+                last_seen: entry.last_seen,
+                expires_at_ms: now_ms.saturating_add(left_ms),
+            },
+        );
+    }
+    Ok(mirror)
+}
+
+#[async_trait]
+impl Registry for EmbeddedRegistry {
+    async fn register(&self, admitted: &Admitted) -> Result<Registered, RegistryError> {
+        self.refuse_when_closed()?;
+        let verified = admitted.manifest();
+        let pin = crate::trust::Pin::of(verified);
+        let now_ms = self.shared.clock.now_ms();
+        let expires_at_ms = now_ms.saturating_add(millis(self.shared.ttl));
+        let seen = self.shared.clock.wall();
+        // A live entry's digest is that of its pin, so this is `Pin::step`'s heartbeat, without the disk.
+        if self.shared.mirror().renew(verified.get().peer(), &pin, now_ms, expires_at_ms, seen) {
+            return Ok(Registered { step: Step::Heartbeat, expires_in: self.shared.ttl });
+        }
+        let (answer, answered) = oneshot::channel();
+        let place = match tokio::time::timeout(QUEUE_WAIT, self.queue.reserve()).await {
+            Ok(Ok(place)) => place,
+            Ok(Err(_)) => return Err(closed()),
+            Err(_) => return Err(RegistryError::Unavailable("too many registrations wait for the disk".to_owned())),
+        };
+        // From here on the writer owns the registration: dropping this future changes nothing.
+        place.send(Job { registration: Registration::of(admitted), answer });
+        match tokio::time::timeout(ANSWER_WAIT, answered).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(closed()),
+            Err(_) => Err(RegistryError::Unavailable("the disk does not answer in time".to_owned())),
+        }
+    }
+
+    async fn envelope(&self, peer: &PeerId) -> Result<Option<Bytes>, RegistryError> {
+        self.refuse_when_closed()?;
+        if !self.shared.mirror().is_live(peer, self.shared.clock.now_ms()) {
+            return Ok(None);
+        }
+        let (shared, peer) = (Arc::clone(&self.shared), peer.clone());
+        let read = tokio::task::spawn_blocking(move || shared.store.envelope(&peer));
+        match tokio::time::timeout(ANSWER_WAIT, read).await {
+            Ok(Ok(envelope)) => Ok(envelope?),
+            Ok(Err(_)) => Err(RegistryError::Unavailable("the reading thread failed".to_owned())),
+            Err(_) => Err(RegistryError::Unavailable("the disk does not answer in time".to_owned())),
+        }
+    }
+
+    async fn list(&self, after: Option<&PeerCursor>, limit: usize) -> Result<PeerPage, RegistryError> {
+        self.refuse_when_closed()?;
+        Ok(self.shared.mirror().page(after, limit, self.shared.clock.now_ms()))
+    }
+
+    async fn live(&self) -> Result<u64, RegistryError> {
+        self.refuse_when_closed()?;
+        Ok(self.shared.mirror().count(self.shared.clock.now_ms()))
+    }
+
+    async fn ping(&self) -> Result<(), RegistryError> {
+        // A writer that died (it never should) drops its end of the queue.
+        if self.queue.is_closed() { Err(closed()) } else { self.refuse_when_closed() }
+    }
+
+    fn kind(&self) -> &'static str {
+        "embedded"
+    }
+
+    async fn close(&self) {
+        self.stop.cancel();
+        if let Some(writer) = self.take_writer() {
+            let joined = tokio::task::spawn_blocking(move || writer.join()).await;
+            if !matches!(joined, Ok(Ok(()))) {
+                tracing::error!(registry.kind = "embedded", "the registry's writer thread failed");
+            }
+        }
+    }
+}
+
+impl Drop for EmbeddedRegistry {
+    /// Waits for the writer's last batch where [`Registry::close`] was not called: no thread outlives its owner.
+    fn drop(&mut self) {
+        self.stop.cancel();
+        if let Some(writer) = self.take_writer() {
+            let _ = writer.join();
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! The redb file: pins, entries, their times and envelopes.
+
+use super::rows::{EntryRow, decode_entry, decode_pin, encode_entry, encode_pin};
+use crate::{
+    registry::RegistryError,
+    trust::Pin,
+    types::{PeerId, Timestamp},
+};
+use bytes::Bytes;
+use redb::{Builder, Database, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction};
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    path::{Path, PathBuf},
+    sync::{PoisonError, RwLock, RwLockReadGuard},
+};
+
+/// Key bindings and newest accepted versions; rows are never removed.
+const PINS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("pins");
+/// Live entries without their times.
+const ENTRIES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("entries");
+/// When an entry was last seen (µs) and when it expires (ms), by the wall clock. Apart from the entries, so that a heartbeat
+/// rewrites sixteen bytes and not a summary.
+const SEEN: TableDefinition<'_, &str, (i64, i64)> = TableDefinition::new("seen");
+/// Envelopes as received. Apart, so that reading the entries at start does not read them.
+const ENVELOPES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("envelopes");
+/// `format` says which version of this layout the file has.
+const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+const FORMAT_KEY: &str = "format";
+const FORMAT: u64 = 1;
+/// redb's own default is 1 GiB, which is a small machine's whole memory.
+const CACHE_BYTES: usize = 32 << 20;
+
+/// Why the file of an embedded registry cannot be used. Nothing in it was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The file is not a registry, is damaged, or is of another version. It holds the key bindings, so it is never replaced
+    /// silently: restore a copy, or move it away to start with no binding at all.
+    #[error("the registry file {} cannot be read: {reason}", path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Another process has the file open.
+    #[error("the registry file {} is in use by another process", path.display())]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file or its directory cannot be opened, made or written.
+    #[error("the registry file {} cannot be opened: {reason}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        reason: String,
+    },
+}
+
+/// Why a step on the open file failed.
+#[derive(Debug, Clone)]
+pub(super) enum StoreError {
+    /// The file cannot be read or written.
+    Failed(String),
+    /// A row cannot be understood.
+    Corrupt(String),
+}
+
+impl From<StoreError> for RegistryError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Failed(reason) => Self::Unavailable(reason),
+            StoreError::Corrupt(reason) => Self::Corrupt(reason),
+        }
+    }
+}
+
+fn failed(error: impl Into<redb::Error>) -> StoreError {
+    match error.into() {
+        redb::Error::Corrupted(reason) => StoreError::Corrupt(reason),
+        other => StoreError::Failed(other.to_string()),
+    }
+}
+
+fn open_error(path: &Path, error: impl Into<redb::Error>) -> OpenError {
+    let path = path.to_owned();
+    match error.into() {
+        redb::Error::DatabaseAlreadyOpen => OpenError::InUse { path },
+        redb::Error::Io(error)
+            if !matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) =>
+        {
+            OpenError::Io { path, reason: error.to_string() }
+        }
+        other => OpenError::Corrupt { path, reason: other.to_string() },
+    }
+}
+
+fn io_error(path: &Path, error: &io::Error) -> OpenError {
+    OpenError::Io { path: path.to_owned(), reason: error.to_string() }
+}
+
+/// One entry as the file has it.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub(super) peer: PeerId,
+    pub(super) pin: Pin,
+    pub(super) row: EntryRow,
+    pub(super) last_seen: Timestamp,
+    pub(super) expires_at_ms: i64,
+}
+
+/// The open file. `None` inside once closed.
+#[derive(Debug)]
+pub(super) struct Store {
+    path: PathBuf,
+    database: RwLock<Option<Database>>,
+}
+
+impl Store {
+    /// Opens the file, or makes it where there is none.
+    pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
+        if !path.try_exists().map_err(|error| io_error(path, &error))? {
+            create(path)?;
+        }
+        let database = open_database(path)?;
+        Ok(Self { path: path.to_owned(), database: RwLock::new(Some(database)) })
+    }
+
+    /// Every entry. Reads every pin as well: one that cannot be understood must be known at start, not when its owner comes.
+    pub(super) fn load(&self) -> Result<Vec<Loaded>, OpenError> {
+        let corrupt = |reason: String| OpenError::Corrupt { path: self.path.clone(), reason };
+        let failed = |error: StoreError| match error {
+            StoreError::Failed(reason) | StoreError::Corrupt(reason) => corrupt(reason),
+        };
+        self.read(|database| {
+            let transaction = database.begin_read().map_err(self::failed)?;
+            let pins = transaction.open_table(PINS).map_err(self::failed)?;
+            let entries = transaction.open_table(ENTRIES).map_err(self::failed)?;
+            let seen = transaction.open_table(SEEN).map_err(self::failed)?;
+            for row in pins.iter().map_err(self::failed)? {
+                let (id, pin) = row.map_err(self::failed)?;
+                if decode_pin(pin.value()).is_none() {
+                    return Err(StoreError::Corrupt(format!("the pin of {:?}", id.value())));
+                }
+            }
+            let mut loaded = Vec::new();
+            for row in entries.iter().map_err(self::failed)? {
+                let (id, entry) = row.map_err(self::failed)?;
+                let unreadable = || StoreError::Corrupt(format!("the entry of {:?}", id.value()));
+                let peer = PeerId::parse(id.value()).map_err(|_| unreadable())?;
+                let pin = pins.get(id.value()).map_err(self::failed)?.ok_or_else(unreadable)?;
+                let times = seen.get(id.value()).map_err(self::failed)?.ok_or_else(unreadable)?;
+                let (last_seen_us, expires_at_ms) = times.value();
+                loaded.push(Loaded {
+                    peer,
+                    pin: decode_pin(pin.value()).ok_or_else(unreadable)?,
+                    row: decode_entry(entry.value()).ok_or_else(unreadable)?,
+                    last_seen: Timestamp::from_micros(last_seen_us),
+                    expires_at_ms,
+                });
+            }
+            Ok(loaded)
+        })
+        .map_err(failed)
+    }
+
+    /// An envelope's bytes.
+    pub(super) fn envelope(&self, peer: &PeerId) -> Result<Option<Bytes>, StoreError> {
+        self.read(|database| {
+            let transaction = database.begin_read().map_err(failed)?;
+            let envelopes = transaction.open_table(ENVELOPES).map_err(failed)?;
+            let row = envelopes.get(peer.as_str()).map_err(failed)?;
+            Ok(row.map(|bytes| Bytes::copy_from_slice(bytes.value())))
+        })
+    }
+
+    /// Does `work` in one transaction and waits until it is durable (fsync). An error leaves the file as it was, unless the
+    /// fsync itself failed: then nobody can know, and nothing must be acknowledged.
+    pub(super) fn write<T>(
+        &self,
+        work: impl FnOnce(&mut Tables<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.read(|database| {
+            let transaction = database.begin_write().map_err(failed)?;
+            let mut tables = Tables::open(&transaction)?;
+            let done = work(&mut tables)?;
+            drop(tables);
+            transaction.commit().map_err(failed)?;
+            Ok(done)
+        })
+    }
+
+    /// Opens the file anew after a failed write: redb refuses all further work on a file that failed once.
+    pub(super) fn reopen(&self) -> Result<(), OpenError> {
+        let mut slot = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        // The lock on the file must be given up before it can be taken again.
+        drop(slot.take());
+        *slot = Some(open_database(&self.path)?);
+        Ok(())
+    }
+
+    /// Closes the file; later calls fail.
+    pub(super) fn close(&self) {
+        drop(self.database.write().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    fn read<T>(&self, work: impl FnOnce(&Database) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let slot: RwLockReadGuard<'_, _> = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        work(slot.as_ref().ok_or_else(|| StoreError::Failed("the registry file is closed".to_owned()))?)
+    }
+
+    /// Rows of pins, entries, times and envelopes.
+    #[cfg(test)]
+    pub(super) fn row_counts(&self) -> [u64; 4] {
+        self.write(|tables| {
+            Ok([
+                redb::ReadableTableMetadata::len(&tables.pins).unwrap(),
+                redb::ReadableTableMetadata::len(&tables.entries).unwrap(),
+                redb::ReadableTableMetadata::len(&tables.seen).unwrap(),
+                redb::ReadableTableMetadata::len(&tables.envelopes).unwrap(),
+            ])
+        })
+        .unwrap()
+    }
+}
+
+/// The tables within one write transaction.
+pub(super) struct Tables<'txn> {
+    pins: Table<'txn, &'static str, &'static [u8]>,
+    entries: Table<'txn, &'static str, &'static [u8]>,
+    seen: Table<'txn, &'static str, (i64, i64)>,
+    envelopes: Table<'txn, &'static str, &'static [u8]>,
+}
+
+impl<'txn> Tables<'txn> {
+    fn open(transaction: &'txn WriteTransaction) -> Result<Self, StoreError> {
+        Ok(Self {
+            pins: transaction.open_table(PINS).map_err(failed)?,
+            entries: transaction.open_table(ENTRIES).map_err(failed)?,
+            seen: transaction.open_table(SEEN).map_err(failed)?,
+            envelopes: transaction.open_table(ENVELOPES).map_err(failed)?,
+        })
+    }
+
+    /// What is pinned for an id.
+    pub(super) fn pin(&self, peer: &PeerId) -> Result<Option<Pin>, StoreError> {
+        let Some(row) = self.pins.get(peer.as_str()).map_err(failed)? else { return Ok(None) };
+        let pin = decode_pin(row.value());
+        pin.map(Some).ok_or_else(|| StoreError::Corrupt(format!("the pin of {peer:?}")))
+    }
+
+    pub(super) fn put(&mut self, peer: &PeerId, pin: &Pin, row: &EntryRow, envelope: &[u8]) -> Result<(), StoreError> {
+        let id = peer.as_str();
+        self.pins.insert(id, encode_pin(pin).as_slice()).map_err(failed)?;
+        self.entries.insert(id, encode_entry(row).as_slice()).map_err(failed)?;
+        self.envelopes.insert(id, envelope).map_err(failed)?;
+        Ok(())
+    }
+
+    pub(super) fn put_seen(
+        &mut self,
+        peer: &PeerId,
+        last_seen: Timestamp,
+        expires_at: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.seen.insert(peer.as_str(), (last_seen.micros(), expires_at.millis())).map_err(failed)?;
+        Ok(())
+    }
+
+    /// Removes an entry; its pin stays.
+    pub(super) fn remove(&mut self, peer: &PeerId) -> Result<(), StoreError> {
+        let id = peer.as_str();
+        self.entries.remove(id).map_err(failed)?;
+        self.seen.remove(id).map_err(failed)?;
+        self.envelopes.remove(id).map_err(failed)?;
+        Ok(())
+    }
+}
+
+/// Makes an empty registry under another name and renames it, so that an existing file is always a whole one: a process killed
+/// while making it leaves nothing that could pass for a registry without bindings.
+fn create(path: &Path) -> Result<(), OpenError> {
+    let draft = path.with_extension("new");
+    let file = {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        options.open(&draft).map_err(|error| io_error(&draft, &error))?
+    };
+    let database =
+        Builder::new().set_cache_size(CACHE_BYTES).create_file(file).map_err(|error| open_error(&draft, error))?;
+    let initialised = (|| {
+        let transaction = database.begin_write().map_err(failed)?;
+        Tables::open(&transaction)?;
+        transaction.open_table(META).map_err(failed)?.insert(FORMAT_KEY, FORMAT).map_err(failed)?;
+        transaction.commit().map_err(failed)
+    })();
+    drop(database);
+    let reason = match initialised {
+        Ok(()) => match rename_durably(&draft, path) {
+            Ok(()) => return Ok(()),
+            Err(error) => error.to_string(),
+        },
+        Err(StoreError::Failed(reason) | StoreError::Corrupt(reason)) => reason,
+    };
+    Err(OpenError::Io { path: path.to_owned(), reason })
+}
+
+fn rename_durably(from: &Path, to: &Path) -> io::Result<()> {
+    File::open(from)?.sync_all()?;
+    std::fs::rename(from, to)?;
+    match to.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => File::open(".")?.sync_all(),
+    }
+}
+
+fn open_database(path: &Path) -> Result<Database, OpenError> {
+    let corrupt = |reason: &str| OpenError::Corrupt { path: path.to_owned(), reason: reason.to_owned() };
+    // An empty file would pass for a new database, but `create` never leaves one.
+    if std::fs::metadata(path).map_err(|error| io_error(path, &error))?.len() == 0 {
+        return Err(corrupt("it is empty"));
+    }
+    let database = Builder::new().set_cache_size(CACHE_BYTES).open(path).map_err(|error| open_error(path, error))?;
+    let transaction = database.begin_read().map_err(|error| open_error(path, error))?;
+    let meta = transaction.open_table(META).map_err(|error| open_error(path, error))?;
+    let format = meta.get(FORMAT_KEY).map_err(|error| open_error(path, error))?.map(|row| row.value());
+    match format {
+        Some(FORMAT) => Ok(database),
+        Some(other) => Err(corrupt(&format!("its format is {other}, this version reads {FORMAT}"))),
+        None => Err(corrupt("it does not say its format")),
+    }
+}

@@ -1,0 +1,249 @@
+//! The conformance suite on the embedded registry, then what only a file can get wrong.
+
+use super::*;
+use crate::{
+    registry::conformance::{Harness, MAX_PEERS, START, Statement, TTL, conformance_tests},
+    trust::VersionError,
+    types::{TestClock, Timestamp},
+};
+use std::{fs, path::Path, time::Instant};
+use tempfile::TempDir;
+
+struct Embedded {
+    registry: EmbeddedRegistry,
+    clock: Arc<TestClock>,
+    _directory: TempDir,
+}
+
+#[async_trait]
+impl Harness for Embedded {
+    async fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = TestClock::at(START);
+        let registry = open(&directory.path().join("registry.redb"), &clock);
+        Self { registry, clock, _directory: directory }
+    }
+
+    fn registry(&self) -> &dyn Registry {
+        &self.registry
+    }
+
+    fn advance(&self, by: Duration) {
+        self.clock.advance(by);
+    }
+
+    async fn finish(self) {
+        self.registry.close().await;
+    }
+}
+
+mod conformance {
+    super::conformance_tests! { super::Embedded }
+}
+
+fn try_open(path: &Path, clock: &Arc<TestClock>) -> Result<EmbeddedRegistry, OpenError> {
+    let clock: SharedClock = Arc::<TestClock>::clone(clock);
+    EmbeddedRegistry::open(EmbeddedOptions { path: path.to_owned(), ttl: TTL, max_peers: MAX_PEERS, clock })
+}
+
+fn open(path: &Path, clock: &Arc<TestClock>) -> EmbeddedRegistry {
+    try_open(path, clock).unwrap()
+}
+
+async fn until(mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !holds().await {
+        assert!(Instant::now() < deadline, "it does not come about");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_is_in_the_file_without_a_close() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, copy) = (directory.path().join("registry.redb"), directory.path().join("copy.redb"));
+    let clock = TestClock::at(START);
+    let registry = open(&path, &clock);
+    for number in 0..50 {
+        let statement = Statement::of(&format!("peer {number}")).seq(number);
+        statement.expect(&registry, Step::First).await;
+        if number % 10 == 0 {
+            // The file as a process killed now would leave it.
+            fs::copy(&path, &copy).unwrap();
+            let survivor = open(&copy, &clock);
+            assert_eq!(survivor.live().await.unwrap(), number + 1);
+            assert_eq!(survivor.envelope(&statement.peer).await.unwrap(), Some(statement.envelope()));
+            Statement::of(&format!("peer {number}"))
+                .key(2)
+                .seq(99)
+                .expect_refused(&survivor, VersionError::KeyMismatch)
+                .await;
+            survivor.close().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn reopening_brings_everything_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("registry.redb");
+    let clock = TestClock::at(START);
+    let registry = open(&path, &clock);
+    let (early, late) = (Statement::of("early").seq(7), Statement::of("late").seq(8));
+    early.expect(&registry, Step::First).await;
+    clock.advance(Duration::from_secs(60));
+    late.expect(&registry, Step::First).await;
+    let before = registry.list(None, 10).await.unwrap();
+    drop(registry);
+
+    let registry = open(&path, &clock);
+    assert_eq!(registry.list(None, 10).await.unwrap(), before);
+    assert_eq!(registry.envelope(&late.peer).await.unwrap(), Some(late.envelope()));
+    early.expect(&registry, Step::Heartbeat).await;
+    drop(registry);
+
+    clock.advance(Duration::from_secs(119));
+    let registry = open(&path, &clock);
+    assert_eq!(registry.live().await.unwrap(), 2, "the heartbeat was flushed");
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(registry.live().await.unwrap(), 0);
+    Statement::of("early").key(2).seq(9).expect_refused(&registry, VersionError::KeyMismatch).await;
+    Statement::of("late").seq(7).expect_refused(&registry, VersionError::Rollback { field: "seq" }).await;
+}
+
+#[tokio::test]
+async fn setting_the_wall_clock_moves_no_deadline() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = TestClock::at(START);
+    let registry = open(&directory.path().join("registry.redb"), &clock);
+    Statement::of("a").expect(&registry, Step::First).await;
+    for wall in [START.plus(Duration::from_secs(3600)), Timestamp::EPOCH] {
+        clock.set_wall(wall);
+        assert_eq!(registry.list(None, 1).await.unwrap().peers[0].expires_in, TTL);
+    }
+    clock.advance(TTL);
+    assert_eq!(registry.live().await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_clock_set_back_while_closed_gives_at_most_one_ttl() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("registry.redb");
+    let clock = TestClock::at(START);
+    let registry = open(&path, &clock);
+    Statement::of("a").expect(&registry, Step::First).await;
+    drop(registry);
+    clock.set_wall(Timestamp::EPOCH);
+    let registry = open(&path, &clock);
+    assert_eq!(registry.list(None, 1).await.unwrap().peers[0].expires_in, TTL);
+    drop(registry);
+    clock.set_wall(START.plus(TTL));
+    assert_eq!(open(&path, &clock).live().await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn expired_rows_leave_the_file_and_pins_stay() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("registry.redb");
+    let clock = TestClock::at(START);
+    let registry = open(&path, &clock);
+    for number in 0..10 {
+        Statement::of(&number.to_string()).expect(&registry, Step::First).await;
+    }
+    assert_eq!(registry.shared.store.row_counts(), [10, 10, 10, 10]);
+    clock.advance(TTL);
+    Statement::of("3").expect(&registry, Step::Heartbeat).await;
+    assert_eq!(registry.shared.store.row_counts(), [10, 1, 1, 1]);
+    clock.advance(TTL);
+    drop(registry);
+    let registry = open(&path, &clock);
+    drop(registry);
+    let registry = open(&path, &clock);
+    assert_eq!(registry.shared.store.row_counts(), [10, 0, 0, 0]);
+}
+
+#[tokio::test]
+async fn a_dropped_call_is_done_as_a_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let registry = open(&directory.path().join("registry.redb"), &TestClock::at(START));
+    let statement = Statement::of("a").seq(1);
+    let admitted = statement.admitted();
+    let mut call = registry.register(&admitted);
+    assert!(futures_util::FutureExt::now_or_never(&mut call).is_none());
+    drop(call);
+    until(async || registry.live().await.unwrap() == 1).await;
+    assert_eq!(registry.envelope(&statement.peer).await.unwrap(), Some(statement.envelope()));
+    Statement::of("a").key(2).expect_refused(&registry, VersionError::KeyMismatch).await;
+}
+
+#[tokio::test]
+async fn registrations_share_transactions() {
+    let directory = tempfile::tempdir().unwrap();
+    let registry = open(&directory.path().join("registry.redb"), &TestClock::at(START));
+    let statements: Vec<_> = (0..MAX_PEERS).map(|number| Statement::of(&number.to_string())).collect();
+    let outcomes =
+        futures_util::future::join_all(statements.iter().map(|statement| statement.register(&registry))).await;
+    assert!(outcomes.iter().all(Result::is_ok));
+    assert_eq!(registry.live().await.unwrap(), MAX_PEERS);
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_a_registry_is_refused_and_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = TestClock::at(START);
+    let good = directory.path().join("registry.redb");
+    let registry = open(&good, &clock);
+    Statement::of("a").expect(&registry, Step::First).await;
+    drop(registry);
+    let whole = fs::read(&good).unwrap();
+    let mut garbled_header = whole.clone();
+    garbled_header[..64].fill(0xA5);
+    for (name, bytes) in [
+        ("empty", Vec::new()),
+        ("text", b"not a registry".to_vec()),
+        ("long text", b"not a registry\n".repeat(10_000)),
+        ("zeros", vec![0; 1 << 20]),
+        ("cut to a page", whole[..4096].to_vec()),
+        ("cut to half", whole[..whole.len() / 2].to_vec()),
+        ("garbled header", garbled_header),
+    ] {
+        let path = directory.path().join(name);
+        fs::File::create(&path).and_then(|mut file| std::io::Write::write_all(&mut file, &bytes)).unwrap();
+        let error = try_open(&path, &clock).unwrap_err();
+        assert!(matches!(error, OpenError::Corrupt { .. }), "{name}: {error:?}");
+        assert!(error.to_string().contains(name));
+        assert_eq!(fs::read(&path).unwrap(), bytes, "{name} was changed");
+    }
+}
+
+#[tokio::test]
+async fn a_file_in_use_or_out_of_reach_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("registry.redb");
+    let clock = TestClock::at(START);
+    let _registry = open(&path, &clock);
+    assert!(matches!(try_open(&path, &clock), Err(OpenError::InUse { .. })));
+    let nowhere = directory.path().join("missing").join("registry.redb");
+    assert!(matches!(try_open(&nowhere, &clock), Err(OpenError::Io { .. })));
+}
+
+#[tokio::test]
+async fn after_a_failed_write_reads_go_on_and_the_next_write_recovers() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("registry.redb");
+    let registry = open(&path, &TestClock::at(START));
+    Statement::of("a").seq(1).expect(&registry, Step::First).await;
+    // As if the disk had gone: the open file is shut and its name leads nowhere.
+    registry.shared.store.close();
+    fs::rename(&path, directory.path().join("away")).unwrap();
+    for _ in 0..2 {
+        let outcome = Statement::of("a").seq(2).register(&registry).await;
+        assert!(matches!(outcome, Err(RegistryError::Unavailable(_))), "{outcome:?}");
+    }
+    assert_eq!(registry.live().await.unwrap(), 1);
+    assert_eq!(registry.list(None, 1).await.unwrap().peers.len(), 1);
+    assert!(!path.exists(), "a missing file is not made anew");
+    fs::rename(directory.path().join("away"), &path).unwrap();
+    Statement::of("a").key(2).seq(2).expect_refused(&registry, VersionError::KeyMismatch).await;
+    Statement::of("a").seq(2).expect(&registry, Step::Newer).await;
+}

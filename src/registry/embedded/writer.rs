@@ -1,0 +1,253 @@
+//! The one thread that writes. It takes what is queued, checks and writes all of it in one transaction with one fsync, and only
+//! then answers (group commit).
+
+use super::{
+    mirror::{Live, Mirror, OwnClock, Pending, millis},
+    rows::EntryRow,
+    store::{Store, StoreError, Tables},
+};
+use crate::{
+    registry::{Registered, RegistryError},
+    trust::{Admitted, Binding, Pin, Step},
+    types::PeerId,
+};
+use bytes::Bytes;
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+/// Most registrations in one transaction: enough to share an fsync, few enough to answer soon.
+const BATCH: usize = 256;
+/// How late a heartbeat's renewal reaches the file where no registration takes it along. A crash loses at most this much of an
+/// entry's time to live, never its binding.
+const FLUSH_EVERY: Duration = Duration::from_secs(5);
+
+/// What calls and writer share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) store: Store,
+    pub(super) clock: OwnClock,
+    pub(super) ttl: Duration,
+    pub(super) max_peers: u64,
+    mirror: Mutex<Mirror>,
+}
+
+impl Shared {
+    pub(super) fn new(store: Store, clock: OwnClock, ttl: Duration, max_peers: u64, mirror: Mirror) -> Self {
+        Self { store, clock, ttl, max_peers, mirror: Mutex::new(mirror) }
+    }
+
+    /// Held for in-memory work only. Each change to the mirror leaves it whole, so a panic elsewhere does not spoil it.
+    pub(super) fn mirror(&self) -> MutexGuard<'_, Mirror> {
+        self.mirror.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is to be registered.
+#[derive(Debug)]
+pub(super) struct Registration {
+    pub(super) peer: PeerId,
+    pub(super) pin: Pin,
+    binding: Binding,
+    row: EntryRow,
+    envelope: Bytes,
+}
+
+impl Registration {
+    pub(super) fn of(admitted: &Admitted) -> Self {
+        let verified = admitted.manifest();
+        let manifest = verified.get();
+        Self {
+            peer: manifest.peer().clone(),
+            pin: Pin::of(verified),
+            binding: admitted.binding(),
+            row: EntryRow {
+                instance_type: manifest.instance_type().map(Box::from),
+                summary: Bytes::copy_from_slice(manifest.summary().as_bytes()),
+            },
+            envelope: verified.received().clone(),
+        }
+    }
+}
+
+/// A registration and who waits for its answer.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) registration: Registration,
+    pub(super) answer: oneshot::Sender<Result<Registered, RegistryError>>,
+}
+
+/// Writes until `stop`, then what is still queued, then closes the file.
+pub(super) async fn run(shared: Arc<Shared>, mut queue: mpsc::Receiver<Job>, stop: CancellationToken) {
+    let mut healthy = true;
+    let mut jobs = Vec::with_capacity(BATCH);
+    loop {
+        let stopping = tokio::select! {
+            biased;
+            () = stop.cancelled() => true,
+            received = queue.recv_many(&mut jobs, BATCH) => received == 0,
+            () = tokio::time::sleep(FLUSH_EVERY) => false,
+        };
+        if stopping {
+            break;
+        }
+        healthy = write_batch(&shared, std::mem::take(&mut jobs), healthy);
+    }
+    queue.close();
+    while let Ok(job) = queue.try_recv() {
+        jobs.push(job);
+    }
+    write_batch(&shared, jobs, healthy);
+    shared.store.close();
+}
+
+/// Writes one batch and answers it; says whether the file is well. After a failure the file is opened anew first.
+fn write_batch(shared: &Shared, jobs: Vec<Job>, healthy: bool) -> bool {
+    if !healthy && let Err(error) = shared.store.reopen() {
+        let reason = error.to_string();
+        answer_all(jobs, &RegistryError::Unavailable(reason));
+        return false;
+    }
+    let now_ms = shared.clock.now_ms();
+    let (pending, seats) = {
+        let mut mirror = shared.mirror();
+        let pending = mirror.take_pending(now_ms);
+        (pending, Seats::before(&mut mirror, &jobs, now_ms, shared.max_peers))
+    };
+    if jobs.is_empty() && pending.is_empty() {
+        return true;
+    }
+    match shared.store.write(|tables| write_rows(tables, shared, &pending, &jobs, seats)) {
+        Ok(outcomes) => {
+            acknowledge(shared, jobs, outcomes);
+            true
+        }
+        Err(error) => {
+            tracing::error!(registry.kind = "embedded", error = ?error, "the registry file cannot be written");
+            shared.mirror().put_back(pending);
+            // Whether a failed fsync took effect is not known: `Unavailable` says so, and a repetition finds out.
+            let (StoreError::Failed(reason) | StoreError::Corrupt(reason)) = error;
+            answer_all(jobs, &RegistryError::Unavailable(reason));
+            false
+        }
+    }
+}
+
+/// Which ids of a batch need a new place among the live entries, and whether there is one.
+struct Seats {
+    live: u64,
+    limit: u64,
+    seated: HashSet<PeerId>,
+}
+
+impl Seats {
+    fn before(mirror: &mut Mirror, jobs: &[Job], now_ms: i64, limit: u64) -> Self {
+        let seated = jobs
+            .iter()
+            .map(|job| &job.registration.peer)
+            .filter(|peer| mirror.is_live(peer, now_ms))
+            .cloned()
+            .collect();
+        Self { live: mirror.count(now_ms), limit, seated }
+    }
+
+    /// Takes a place for `peer`; `false` where all are taken.
+    fn take(&mut self, peer: &PeerId) -> bool {
+        if self.seated.contains(peer) {
+            return true;
+        }
+        if self.live >= self.limit {
+            return false;
+        }
+        self.live += 1;
+        self.seated.insert(peer.clone())
+    }
+}
+
+type Outcome = Result<Step, RegistryError>;
+
+fn write_rows(
+    tables: &mut Tables<'_>,
+    shared: &Shared,
+    pending: &Pending,
+    jobs: &[Job],
+    mut seats: Seats,
+) -> Result<Vec<Outcome>, StoreError> {
+    // Before the registrations: one of them may bring an expired id back.
+    for peer in &pending.gone {
+        tables.remove(peer)?;
+    }
+    for (peer, last_seen) in &pending.renewed {
+        tables.put_seen(peer, *last_seen, last_seen.plus(shared.ttl))?;
+    }
+    let now = shared.clock.wall();
+    let mut outcomes = Vec::with_capacity(jobs.len());
+    for Job { registration, .. } in jobs {
+        let newest = match tables.pin(&registration.peer) {
+            Ok(newest) => newest,
+            // One broken binding is its owner's trouble, not that of the others in the batch.
+            Err(StoreError::Corrupt(reason)) => {
+                outcomes.push(Err(RegistryError::Corrupt(reason)));
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        let step = match Pin::step(newest.as_ref(), &registration.pin, registration.binding) {
+            Ok(step) => step,
+            Err(refusal) => {
+                outcomes.push(Err(refusal.into()));
+                continue;
+            }
+        };
+        if !seats.take(&registration.peer) {
+            outcomes.push(Err(RegistryError::Full { limit: seats.limit }));
+            continue;
+        }
+        tables.put(&registration.peer, &registration.pin, &registration.row, &registration.envelope)?;
+        tables.put_seen(&registration.peer, now, now.plus(shared.ttl))?;
+        outcomes.push(Ok(step));
+    }
+    Ok(outcomes)
+}
+
+/// Shows what is durable now, then answers: who has an answer also sees its effect.
+fn acknowledge(shared: &Shared, jobs: Vec<Job>, outcomes: Vec<Outcome>) {
+    let expires_at_ms = shared.clock.now_ms().saturating_add(millis(shared.ttl));
+    let last_seen = shared.clock.wall();
+    let mut answers = Vec::with_capacity(jobs.len());
+    {
+        let mut mirror = shared.mirror();
+        for (Job { registration, answer }, outcome) in jobs.into_iter().zip(outcomes) {
+            let outcome = outcome.map(|step| {
+                let Registration { peer, pin, row, .. } = registration;
+                mirror.put(
+                    &peer,
+                    Live {
+                        public_key: pin.public_key,
+                        digest: pin.digest,
+                        instance_type: row.instance_type,
+                        summary: row.summary,
+                        last_seen,
+                        expires_at_ms,
+                    },
+                );
+                Registered { step, expires_in: shared.ttl }
+            });
+            answers.push((answer, outcome));
+        }
+    }
+    for (answer, outcome) in answers {
+        // A caller that went away needs no answer.
+        let _ = answer.send(outcome);
+    }
+}
+
+fn answer_all(jobs: Vec<Job>, error: &RegistryError) {
+    for job in jobs {
+        let _ = job.answer.send(Err(RegistryError::Unavailable(error.to_string())));
+    }
+}

@@ -1,0 +1,72 @@
+-- Registers one statement: the rules of trust::Pin::step and the write, in one atomic step.
+-- KEYS: 1 peer hash, 2 pin hash, 3 index by expiry
+-- ARGV: 1 now in ms ('' = this server's clock), 2 time to live in ms, 3 most live entries, 4 'first_key' or 'any_key', 5 id,
+--       6 public key, 7 last_updated in µs or '', 8 seq or '', 9 digest, 10... names and values of the peer hash
+-- Numbers stay below 2^53, where doubles are exact; they are stored as the text that came.
+local now = tonumber(ARGV[1])
+if not now then
+  local time = redis.call('TIME')
+  now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+local ttl, limit = tonumber(ARGV[2]), tonumber(ARGV[3])
+local id, pubkey, last_updated, seq, digest = ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9]
+
+-- Is `next` below `newest`? Absent ('') is below everything that is present.
+local function below(next, newest)
+  if newest == '' then return false end
+  return next == '' or tonumber(next) < tonumber(newest)
+end
+
+local function readable(number)
+  return number == '' or (number and tonumber(number) ~= nil)
+end
+
+local step = 'first'
+if redis.call('EXISTS', KEYS[2]) == 1 then
+  local pin = redis.call('HMGET', KEYS[2], 'pubkey', 'last_updated', 'seq', 'digest')
+  if not (pin[1] and pin[4] and readable(pin[2]) and readable(pin[3])) then
+    return {'corrupt', 'the pin'}
+  end
+  if pin[1] ~= pubkey then
+    if ARGV[4] ~= 'any_key' then return {'key_mismatch'} end
+  elseif pin[4] == digest then
+    step = 'heartbeat'
+  elseif below(seq, pin[3]) then
+    return {'rollback', 'seq'}
+  elseif below(last_updated, pin[2]) then
+    return {'rollback', 'last_updated'}
+  elseif pin[3] ~= '' and tonumber(seq) == tonumber(pin[3]) then
+    return {'equivocation'}
+  else
+    step = 'newer'
+  end
+end
+
+local score = redis.call('ZSCORE', KEYS[3], id)
+if not (score and tonumber(score) > now) and redis.call('ZCOUNT', KEYS[3], string.format('(%.0f', now), '+inf') >= limit then
+  return {'full'}
+end
+
+local expires_at = string.format('%.0f', now + ttl)
+local last_seen = string.format('%.0f', math.floor(now / 1000))
+-- The first write is one that Redis refuses when its memory is full: then nothing at all is written.
+if step ~= 'heartbeat' then
+  redis.call('HSET', KEYS[2], 'pubkey', pubkey, 'last_updated', last_updated, 'seq', seq, 'digest', digest)
+end
+if step == 'heartbeat' and redis.call('EXISTS', KEYS[1]) == 1 then
+  redis.call('HSET', KEYS[1], 'last_seen', last_seen, 'expires_at', expires_at)
+else
+  -- Fields of an older manifest must not outlive it.
+  redis.call('DEL', KEYS[1])
+  redis.call('HSET', KEYS[1], 'last_seen', last_seen, 'expires_at', expires_at)
+  -- Lua can pass about 8,000 values to one call.
+  for first = 10, #ARGV, 1000 do
+    redis.call('HSET', KEYS[1], unpack(ARGV, first, math.min(first + 999, #ARGV)))
+  end
+end
+redis.call('PEXPIRE', KEYS[1], ttl)
+redis.call('ZADD', KEYS[3], expires_at, id)
+-- A bounded share of sweeping with each call: the index grows by at most one a call, so it cannot grow without end.
+local expired = redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', string.format('%.0f', now), 'LIMIT', 0, 100)
+if #expired > 0 then redis.call('ZREM', KEYS[3], unpack(expired)) end
+return {'ok', step}

@@ -1,0 +1,366 @@
+//! The conformance suite on a real Redis, its layout, and what happens when Redis goes.
+
+use super::*;
+use crate::{
+    registry::{
+        conformance::{Harness, MAX_PEERS, START, Statement, TTL, conformance_tests},
+        redis_server::RedisServer,
+    },
+    types::TestClock,
+};
+use std::sync::Arc;
+
+struct Redis {
+    registry: RedisRegistry,
+    clock: Arc<TestClock>,
+    _server: RedisServer,
+}
+
+#[async_trait]
+impl Harness for Redis {
+    async fn start() -> Self {
+        let server = RedisServer::start().await;
+        let clock = TestClock::at(START);
+        let time = TimeSource::Injected(Arc::<TestClock>::clone(&clock));
+        let registry = RedisRegistry::connect(RedisOptions { time, ..options(&server) }).unwrap();
+        Self { registry, clock, _server: server }
+    }
+
+    fn registry(&self) -> &dyn Registry {
+        &self.registry
+    }
+
+    fn advance(&self, by: Duration) {
+        self.clock.advance(by);
+    }
+
+    async fn finish(self) {
+        self.registry.close().await;
+    }
+}
+
+mod conformance {
+    super::conformance_tests! { super::Redis }
+}
+
+/// The port's promise.
+const ANSWER: Duration = Duration::from_secs(2);
+const RECOVERY: Duration = Duration::from_secs(5);
+
+fn options(server: &RedisServer) -> RedisOptions {
+    RedisOptions {
+        url: server.url().into(),
+        prefix: "t:".to_owned(),
+        ttl: TTL,
+        max_peers: MAX_PEERS,
+        pool_size: 8,
+        time: TimeSource::Server,
+    }
+}
+
+fn connect(server: &RedisServer) -> RedisRegistry {
+    RedisRegistry::connect(options(server)).unwrap()
+}
+
+async fn raw(server: &RedisServer, command: &str) -> String {
+    server.inline(command).await.unwrap()
+}
+
+/// Every kind of call answers `Unavailable` within the port's promise.
+async fn expect_outage(registry: &RedisRegistry) {
+    let statement = Statement::of("outage");
+    let calls = async {
+        let outcomes = [
+            statement.register(registry).await.err(),
+            registry.envelope(&statement.peer).await.err(),
+            registry.list(None, 10).await.err(),
+            registry.live().await.err(),
+            registry.ping().await.err(),
+        ];
+        for outcome in outcomes {
+            assert!(matches!(outcome, Some(RegistryError::Unavailable(_))), "{outcome:?}");
+        }
+    };
+    // All five together: the first finds the outage, the others are answered at once.
+    tokio::time::timeout(ANSWER, calls).await.expect("an answer in time");
+}
+
+async fn expect_recovery(registry: &RedisRegistry) -> Duration {
+    let started = Instant::now();
+    while registry.ping().await.is_err() {
+        assert!(started.elapsed() < RECOVERY, "no recovery");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Statement::of("recovered").register(registry).await.unwrap();
+    started.elapsed()
+}
+
+async fn connections(server: &RedisServer) -> usize {
+    raw(server, "CLIENT LIST").await.lines().filter(|line| line.starts_with("id=")).count()
+}
+
+async fn expect_connections(server: &RedisServer, most: usize) {
+    let started = Instant::now();
+    while connections(server).await > most {
+        assert!(started.elapsed() < RECOVERY, "{} connections", connections(server).await);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn keys_and_fields_are_those_of_the_design() {
+    let server = RedisServer::start().await;
+    let registry = connect(&server);
+    let mut statement = Statement::of("pi").seq(4).updated(1_763_696_000);
+    statement.fields.push(("nodes".to_owned(), "[{\"id\": \"n\"}]".to_owned()));
+    statement.fields.push(("pubkey".to_owned(), "forged".to_owned()));
+    statement.expect(&registry, Step::First).await;
+    let mut keys: Vec<_> =
+        raw(&server, "KEYS *").await.lines().filter(|line| line.starts_with("t:")).map(str::to_owned).collect();
+    keys.sort();
+    assert_eq!(keys, ["t:peer:pi", "t:peers:by_expiry", "t:pin:pi"]);
+    let hash = raw(&server, "HGETALL t:peer:pi").await;
+    for expected in
+        ["instance_type\r\n$6\r\nlaptop", "nodes\r\n$13\r\n[{\"id\": \"n\"}]", "node_id\r\n$2\r\npi", "last_seen"]
+    {
+        assert!(hash.contains(expected), "{expected} in {hash}");
+    }
+    assert!(hash.contains(&statement.public_key().to_base64()) && !hash.contains("forged"));
+    let ttl: i64 = raw(&server, "PTTL t:peer:pi").await.trim().trim_start_matches(':').parse().unwrap();
+    assert!((100_000..=120_000).contains(&ttl), "{ttl}");
+    assert_eq!(raw(&server, "TTL t:pin:pi").await, ":-1\r\n");
+    assert!(raw(&server, "HGET t:pin:pi last_updated").await.contains("1763696000000000"));
+    // Fields of an older manifest go with it.
+    Statement::of("pi").seq(5).updated(1_763_696_001).expect(&registry, Step::Newer).await;
+    assert_eq!(raw(&server, "HEXISTS t:peer:pi nodes").await, ":0\r\n");
+    let record = &registry.list(None, 1).await.unwrap().peers[0];
+    assert!(record.expires_in > TTL - Duration::from_secs(60) && record.expires_in <= TTL);
+    registry.close().await;
+}
+
+#[tokio::test]
+async fn the_index_is_swept_by_registrations() {
+    let harness = <Redis as Harness>::start().await;
+    for number in 0..250 {
+        Statement::of(&number.to_string()).expect(&harness.registry, Step::First).await;
+    }
+    harness.advance(TTL);
+    for (number, left) in [(0, 151), (1, 52), (2, 3), (3, 4)] {
+        Statement::of(&format!("new {number}")).expect(&harness.registry, Step::First).await;
+        assert_eq!(raw(&harness._server, "ZCARD t:peers:by_expiry").await, format!(":{left}\r\n"));
+    }
+    harness.finish().await;
+}
+
+#[tokio::test]
+async fn an_evicted_entry_is_skipped_and_heals_with_the_next_heartbeat() {
+    let server = RedisServer::start().await;
+    let registry = connect(&server);
+    for id in ["a", "b", "c"] {
+        Statement::of(id).expect(&registry, Step::First).await;
+    }
+    raw(&server, "DEL t:peer:b").await;
+    let ids = |page: PeerPage| page.peers.iter().map(|record| record.peer.to_string()).collect::<Vec<_>>();
+    assert_eq!(ids(registry.list(None, 10).await.unwrap()), ["a", "c"]);
+    assert_eq!(registry.envelope(&PeerId::parse("b").unwrap()).await.unwrap(), None);
+    Statement::of("b").expect(&registry, Step::Heartbeat).await;
+    assert_eq!(ids(registry.list(None, 10).await.unwrap()).len(), 3);
+    registry.close().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_corrupt_and_fails_closed() {
+    let server = RedisServer::start().await;
+    let registry = connect(&server);
+    raw(&server, "SET t:pin:a text").await;
+    raw(&server, "HSET t:pin:b pubkey x").await;
+    raw(&server, "HSET t:pin:c pubkey x digest y seq z last_updated 1").await;
+    for id in ["a", "b", "c"] {
+        let outcome = Statement::of(id).open().register(&registry).await;
+        assert!(matches!(outcome, Err(RegistryError::Corrupt(_))), "{outcome:?}");
+    }
+    assert_eq!(registry.live().await.unwrap(), 0);
+    Statement::of("d").expect(&registry, Step::First).await;
+    raw(&server, "HSET t:peer:d pubkey x").await;
+    assert!(matches!(registry.list(None, 10).await, Err(RegistryError::Corrupt(_))));
+    // A registration puts the entry right.
+    Statement::of("d").content("newer").expect(&registry, Step::Newer).await;
+    assert_eq!(registry.list(None, 10).await.unwrap().peers.len(), 1);
+    raw(&server, "SET t:peers:by_expiry text").await;
+    assert!(matches!(registry.live().await, Err(RegistryError::Corrupt(_))));
+    registry.close().await;
+}
+
+#[tokio::test]
+async fn a_redis_without_memory_takes_nothing() {
+    let server = RedisServer::start().await;
+    let registry = connect(&server);
+    Statement::of("a").expect(&registry, Step::First).await;
+    raw(&server, "CONFIG SET maxmemory 1").await;
+    let outcome = Statement::of("b").register(&registry).await;
+    assert!(matches!(outcome, Err(RegistryError::Unavailable(_))), "{outcome:?}");
+    assert_eq!(registry.live().await.unwrap(), 1);
+    assert_eq!(raw(&server, "EXISTS t:pin:b t:peer:b").await, ":0\r\n");
+    raw(&server, "CONFIG SET maxmemory 0").await;
+    Statement::of("b").expect(&registry, Step::First).await;
+    registry.close().await;
+}
+
+#[tokio::test]
+async fn a_replica_that_refuses_writes_is_unavailable_until_it_is_a_master() {
+    let server = RedisServer::start().await;
+    let registry = connect(&server);
+    Statement::of("a").expect(&registry, Step::First).await;
+    raw(&server, "REPLICAOF 127.0.0.1 1").await;
+    let outcome = Statement::of("b").register(&registry).await;
+    assert!(matches!(outcome, Err(RegistryError::Unavailable(_))), "{outcome:?}");
+    assert_eq!(registry.live().await.unwrap(), 1);
+    raw(&server, "REPLICAOF NO ONE").await;
+    Statement::of("b").expect(&registry, Step::First).await;
+    registry.close().await;
+}
+
+#[tokio::test]
+async fn a_lost_script_is_loaded_again() {
+    let server = RedisServer::start().await;
+    let registry = connect(&server);
+    Statement::of("a").expect(&registry, Step::First).await;
+    raw(&server, "SCRIPT FLUSH").await;
+    Statement::of("a").expect(&registry, Step::Heartbeat).await;
+    registry.close().await;
+}
+
+#[tokio::test]
+async fn a_paused_redis_is_unavailable_in_time_and_comes_back() {
+    let server = RedisServer::start().await;
+    let registry = connect(&server);
+    let statements: Vec<_> = (0..8).map(|number| Statement::of(&number.to_string())).collect();
+    futures_util::future::join_all(statements.iter().map(|statement| statement.register(&registry))).await;
+    server.pause();
+    expect_outage(&registry).await;
+    expect_outage(&registry).await;
+    server.resume();
+    let took = expect_recovery(&registry).await;
+    assert!(took < ANSWER, "{took:?}");
+    registry.close().await;
+}
+
+#[tokio::test]
+async fn a_killed_redis_is_unavailable_in_time_and_comes_back() {
+    let mut server = RedisServer::start().await;
+    let registry = connect(&server);
+    Statement::of("a").expect(&registry, Step::First).await;
+    server.stop();
+    expect_outage(&registry).await;
+    server.restart().await;
+    let took = expect_recovery(&registry).await;
+    assert!(took < ANSWER, "{took:?}");
+    registry.close().await;
+}
+
+#[tokio::test]
+async fn setting_up_needs_no_redis() {
+    let mut server = RedisServer::start().await;
+    server.stop();
+    let registry = connect(&server);
+    expect_outage(&registry).await;
+    server.restart().await;
+    expect_recovery(&registry).await;
+    registry.close().await;
+}
+
+#[tokio::test]
+async fn twenty_outages_leak_no_connection() {
+    let mut server = RedisServer::start().await;
+    let registry = connect(&server);
+    for round in 0..20 {
+        expect_recovery(&registry).await;
+        if round % 4 == 0 {
+            server.pause();
+            let calls: Vec<_> = (0..16).map(|_| registry.live()).collect();
+            let answers = tokio::time::timeout(ANSWER, futures_util::future::join_all(calls)).await.unwrap();
+            assert!(answers.iter().all(Result::is_err));
+            server.resume();
+        } else if round % 4 == 1 {
+            server.restart().await;
+            let _ = registry.ping().await;
+        } else {
+            raw(&server, "CLIENT KILL TYPE normal SKIPME yes").await;
+            let _ = registry.ping().await;
+        }
+    }
+    expect_recovery(&registry).await;
+    // The pool's eight, and the one that asks.
+    expect_connections(&server, 9).await;
+    registry.close().await;
+    expect_connections(&server, 1).await;
+}
+
+#[tokio::test]
+async fn a_password_never_shows() {
+    let secret = "hunter2secret";
+    let with = |url: String| RedisOptions {
+        url: url.into(),
+        prefix: String::new(),
+        ttl: TTL,
+        max_peers: 1,
+        pool_size: 1,
+        time: TimeSource::Server,
+    };
+    for url in [
+        format!("http://:{secret}@localhost/"),
+        format!("redis://:{secret}@localhost:port/"),
+        format!("redis://:{secret}@localhost/notanumber"),
+        format!("redis://:{secret}@/x/y?{secret}={secret}"),
+        format!("{secret}"),
+        String::new(),
+    ] {
+        let options = with(url);
+        assert!(!format!("{options:?}").contains(secret));
+        let Err(error) = RedisRegistry::connect(options) else { panic!("a URL that is none was taken") };
+        assert!(!format!("{error} {error:?}").contains(secret));
+    }
+    let server = RedisServer::start().await;
+    let url = server.url().replace("redis://", &format!("redis://:{secret}@"));
+    let registry = RedisRegistry::connect(with(url)).unwrap();
+    let error = registry.ping().await.unwrap_err();
+    assert!(matches!(error, RegistryError::Unavailable(_)), "{error:?}");
+    assert!(!format!("{error} {error:?} {registry:?}").contains(secret));
+    registry.close().await;
+}
+
+#[tokio::test]
+async fn encrypted_urls_are_taken() {
+    let options = RedisOptions {
+        url: "rediss://127.0.0.1:1/".to_owned().into(),
+        prefix: String::new(),
+        ttl: TTL,
+        max_peers: 1,
+        pool_size: 1,
+        time: TimeSource::Server,
+    };
+    let registry = RedisRegistry::connect(options).unwrap();
+    assert!(matches!(registry.ping().await, Err(RegistryError::Unavailable(_))));
+    registry.close().await;
+}
+
+#[tokio::test]
+async fn a_long_list_comes_in_several_runs() {
+    let server = RedisServer::start().await;
+    let registry = RedisRegistry::connect(RedisOptions { max_peers: 2000, ..options(&server) }).unwrap();
+    for number in 0..1200 {
+        Statement::of(&number.to_string()).expect(&registry, Step::First).await;
+    }
+    let (mut seen, mut after) = (HashSet::new(), None);
+    loop {
+        let page = registry.list(after.as_ref(), 1100).await.unwrap();
+        assert_eq!(page.total, 1200);
+        seen.extend(page.peers.into_iter().map(|record| record.peer));
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen.len(), 1200);
+    registry.close().await;
+}

@@ -53,10 +53,9 @@ impl TempFile {
         self.file.as_ref().ok_or_else(|| io::Error::other("the temporary file is closed"))
     }
 
-    /// Where it is now.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// Closes the file; it can be renamed still.
+    pub fn close(&mut self) {
+        self.file = None;
     }
 
     /// Takes the place of `target`, which is replaced where it exists. The directory still has to be synced.
@@ -160,10 +159,8 @@ mod tests {
     use super::*;
 
     fn names(directory: &Path) -> Vec<String> {
-        let mut names: Vec<_> = fs::read_dir(directory)
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
+        let mut names: Vec<_> =
+            fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
     }

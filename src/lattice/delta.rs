@@ -12,13 +12,13 @@ impl CallerHash {
     /// Reads 64 lower-case hex digits with or without `sha256:`. Every other text is a hash that equals none of ours.
     #[must_use]
     pub fn parse(text: &str) -> Self {
-        Self(ContentHash::parse(text).ok().map(|hash| *hash.digest()))
+        Self(ContentHash::parse(text).ok().map(|hash| *hash.as_bytes()))
     }
 
     /// Does the caller hold what we hold: by content, or by the bytes of our file (the seed's `compute_hash`)?
     #[must_use]
     pub fn equals(self, entry: &Entry) -> bool {
-        self.0.is_some_and(|digest| digest == *entry.content_hash.digest() || digest == entry.file_hash)
+        self.0.is_some_and(|digest| digest == *entry.content_hash.as_bytes() || digest == entry.file_hash)
     }
 }
 

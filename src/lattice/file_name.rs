@@ -166,7 +166,9 @@ mod tests {
 
     #[test]
     fn only_a_names_own_spelling_decodes() {
-        for name in ["%61.json", "a%2fb.json", "%2.json", "a%FF.json", "a~0123456789abcdef.json", "a.txt", ".json", "é.json"] {
+        for name in
+            ["%61.json", "a%2fb.json", "%2.json", "a%FF.json", "a~0123456789abcdef.json", "a.txt", ".json", "é.json"]
+        {
             assert_eq!(plain_id(name), None, "{name}");
         }
         assert!(!is_valid("A.json", &id("a")));

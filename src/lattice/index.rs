@@ -3,7 +3,7 @@
 use super::{Entry, NodeFilter, NodePage};
 use crate::{
     manifest::{BUCKETS, SetHasher, bucket_hash, bucket_of},
-    types::{NodeId, SetHash, Sha256Digest},
+    types::{ContentHash, NodeId, SetHash, Sha256Digest},
 };
 use std::{
     borrow::Borrow,
@@ -37,9 +37,18 @@ impl Bucket {
 
     fn hash(&self) -> Sha256Digest {
         *self.hash.get_or_init(|| {
-            bucket_hash(self.entries.iter().map(|entry| (entry.id.as_str(), entry.content_hash.to_string())))
+            bucket_hash(self.entries.iter().map(|entry| (entry.id.as_str(), wire_text(entry.content_hash))))
         })
     }
+}
+
+/// `sha256:` and the hex digits, without an allocation a node.
+fn wire_text(hash: ContentHash) -> [u8; 71] {
+    let mut text = *b"sha256:................................................................";
+    for (to, from) in text.iter_mut().skip(7).zip(hash.hex_bytes()) {
+        *to = from;
+    }
+    text
 }
 
 /// The set at one moment. Order: by bucket (`manifest::bucket_of`), then id.
@@ -153,12 +162,7 @@ pub(super) struct Index {
 impl Default for Index {
     fn default() -> Self {
         let empty = Arc::new(Bucket::default());
-        Self {
-            buckets: vec![empty; BUCKETS],
-            by_id: BTreeSet::new(),
-            names: HashMap::new(),
-            snapshot: OnceLock::new(),
-        }
+        Self { buckets: vec![empty; BUCKETS], by_id: BTreeSet::new(), names: HashMap::new(), snapshot: OnceLock::new() }
     }
 }
 
@@ -216,9 +220,8 @@ impl Index {
 
     /// The set as it is now; the same one until the next change.
     pub(super) fn snapshot(&self) -> Arc<Snapshot> {
-        let make = || {
-            Arc::new(Snapshot { buckets: self.buckets.clone(), len: self.by_id.len(), hash: OnceLock::new() })
-        };
+        let make =
+            || Arc::new(Snapshot { buckets: self.buckets.clone(), len: self.by_id.len(), hash: OnceLock::new() });
         Arc::clone(self.snapshot.get_or_init(make))
     }
 
@@ -249,7 +252,7 @@ impl Index {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::types::{ContentHash, Timestamp};
+    use crate::types::Timestamp;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 

@@ -60,9 +60,8 @@ pub(super) fn edit(
     }
     let later = current.map_or(now, |current| now.max(current.updated_at.plus(STEP)));
     let Some(value) = incoming.member(UPDATED_AT) else {
-        let same = current.is_some_and(|current| {
-            current.document.and_then(hash_without_updated_at) == Some(incoming.content_hash())
-        });
+        let same = current
+            .is_some_and(|current| current.document.and_then(hash_without_updated_at) == Some(incoming.content_hash()));
         if same {
             return Ok(Stamped::Unchanged);
         }
@@ -80,11 +79,7 @@ pub(super) fn edit(
 }
 
 fn in_style_of(value: Value<'_>, instant: Timestamp) -> String {
-    if value.as_number().is_some() {
-        instant.to_seconds_text()
-    } else {
-        format!("\"{}\"", instant.to_rfc3339())
-    }
+    if value.as_number().is_some() { instant.to_seconds_text() } else { format!("\"{}\"", instant.to_rfc3339()) }
 }
 
 fn splice(source: &Bytes, span: Range<usize>, text: &str) -> Bytes {
@@ -108,11 +103,8 @@ fn insert(document: &NodeDocument, instant: &str) -> Bytes {
     let lead = lead.iter().position(|byte| *byte == b',').map_or(lead, |comma| after(lead, comma));
     let indent = lead.get(..lead.iter().position(|byte| *byte == b'"').unwrap_or(0)).unwrap_or_default();
     let colon = lead.iter().rposition(|byte| *byte == b'"').map_or(lead, |quote| after(lead, quote));
-    let (indent, colon) = if indent.len() + colon.len() > STAMP_ROOM_BYTES / 2 {
-        (&b" "[..], &b": "[..])
-    } else {
-        (indent, colon)
-    };
+    let (indent, colon) =
+        if indent.len() + colon.len() > STAMP_ROOM_BYTES / 2 { (&b" "[..], &b": "[..]) } else { (indent, colon) };
     let member = [b",", indent, b"\"", UPDATED_AT.as_bytes(), b"\"", colon, instant.as_bytes()].concat();
     let (head, tail) = source.split_at(last.end.min(source.len()));
     Bytes::from([head, member.as_slice(), tail].concat())
@@ -178,7 +170,10 @@ mod tests {
             (r#"{"id":"a"}"#, r#"{"id":"a","updated_at":1763696494.123}"#),
             (r#"{"id": "a"}"#, r#"{"id": "a","updated_at": 1763696494.123}"#),
             (r#"{"id": "a", "n": {"x,\"": 1}}"#, r#"{"id": "a", "n": {"x,\"": 1}, "updated_at": 1763696494.123}"#),
-            ("{\n  \"id\": \"a\",\n  \"n\": [1]\n}\n", "{\n  \"id\": \"a\",\n  \"n\": [1],\n  \"updated_at\": 1763696494.123\n}\n"),
+            (
+                "{\n  \"id\": \"a\",\n  \"n\": [1]\n}\n",
+                "{\n  \"id\": \"a\",\n  \"n\": [1],\n  \"updated_at\": 1763696494.123\n}\n",
+            ),
             ("{\n\t\"id\" : \"a\"\n}", "{\n\t\"id\" : \"a\",\n\t\"updated_at\" : 1763696494.123\n}"),
             (r#"{"id":"a" , "k\"":1 }"#, r#"{"id":"a" , "k\"":1, "updated_at":1763696494.123 }"#),
         ] {

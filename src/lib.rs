@@ -16,6 +16,7 @@ pub mod ops;
 pub mod registry;
 pub mod settings;
 pub mod shutdown;
+pub mod startup;
 pub mod telemetry;
 pub mod trust;
 pub mod types;

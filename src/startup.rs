@@ -154,9 +154,9 @@ fn lock_state(path: &Path) -> Result<File, StartupError> {
     let lock = lock.map_err(|error| failed(error.to_string()))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
-        Err(std::fs::TryLockError::WouldBlock) => {
-            Err(failed("another ark-lattice process uses it; stop that one, or set ARK_STATE_PATH to another directory".into()))
-        }
+        Err(std::fs::TryLockError::WouldBlock) => Err(failed(
+            "another ark-lattice process uses it; stop that one, or set ARK_STATE_PATH to another directory".into(),
+        )),
         Err(std::fs::TryLockError::Error(error)) => Err(failed(error.to_string())),
     }
 }
@@ -217,12 +217,12 @@ async fn open_registry(settings: &Settings, clock: &SharedClock) -> Result<Arc<d
         pool_size: section.pool_size,
         time: TimeSource::Server,
     };
-    Ok(Arc::new(RedisRegistry::connect(options).await.map_err(|error| failed(&error))?))
+    Ok(Arc::new(RedisRegistry::connect(options).map_err(|error| failed(&error))?))
 }
 
 fn open_lattice(settings: &Settings, clock: &SharedClock) -> Result<Arc<dyn Lattice>, StartupError> {
     let header = ManifestHeader {
-        node_id: settings.node_id()?,
+        node_id: settings.node_id()?.to_string(),
         instance_type: settings.instance.instance_type.as_str().to_owned(),
     };
     let options = DirectoryOptions {
@@ -231,7 +231,7 @@ fn open_lattice(settings: &Settings, clock: &SharedClock) -> Result<Arc<dyn Latt
         limits: settings.limits(),
         clock: Arc::clone(clock),
         rescan_interval: settings.lattice.rescan_interval.get(),
-        case_sensitivity: CaseSensitivity::Probe,
+        case: CaseSensitivity::Probe,
         manifest: settings.lattice.write_manifest.then_some(header),
     };
     let lattice = DirectoryLattice::open(options).map_err(|error| StartupError::Lattice(error.to_string()))?;
@@ -240,7 +240,8 @@ fn open_lattice(settings: &Settings, clock: &SharedClock) -> Result<Arc<dyn Latt
 
 fn serve(settings: &Settings, listener: TcpListener, context: Arc<Context>) -> Result<Server, StartupError> {
     let section = &settings.server;
-    let openapi = serde_json::to_string(&api::openapi_document()).map_err(|error| io::Error::other(error.to_string()))?;
+    let openapi =
+        serde_json::to_string(&api::openapi_document()).map_err(|error| io::Error::other(error.to_string()))?;
     let state = web::Data::new(ApiState {
         context,
         metrics: Arc::new(Metrics::default()),

@@ -6,8 +6,9 @@ use super::{
 };
 use actix_web::{
     Error, ResponseError,
-    body::{BoxBody, MessageBody},
+    body::MessageBody,
     dev::{ServiceRequest, ServiceResponse},
+    error::InternalError,
     http::{
         Method,
         header::{HeaderName, HeaderValue},
@@ -48,13 +49,22 @@ fn method_label(method: &Method) -> &'static str {
 /// What the inner service answers with.
 pub async fn observe(
     request: ServiceRequest,
-    next: Next<impl MessageBody + 'static>,
+    next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     let started = Instant::now();
     let id = new_request_id();
     let method = method_label(request.method());
     let state = request.app_data::<web::Data<ApiState>>().cloned();
-    let mut response = REQUEST_ID.scope(id.clone(), next.call(request)).await?;
+    let mut response = match REQUEST_ID.scope(id.clone(), next.call(request)).await {
+        Ok(response) => response,
+        Err(error) => {
+            let status = error.as_response_error().status_code().as_u16();
+            if let Some(state) = state {
+                state.metrics.request(method, "none", status, started.elapsed());
+            }
+            return Err(error);
+        }
+    };
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID_HEADER.clone(), value);
     }
@@ -74,14 +84,17 @@ pub async fn observe(
 /// What the inner service answers with.
 pub async fn answer_panics(
     request: ServiceRequest,
-    next: Next<impl MessageBody + 'static>,
-) -> Result<ServiceResponse<BoxBody>, Error> {
-    let kept = request.request().clone();
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
     match AssertUnwindSafe(next.call(request)).catch_unwind().await {
-        Ok(answer) => answer.map(ServiceResponse::map_into_boxed_body),
+        Ok(answer) => answer,
         Err(_) => {
-            let response = ApiError::Internal("a handler panicked".to_owned()).error_response();
-            Ok(ServiceResponse::new(kept, response))
+            // The request went down with the handler, so the answer travels as an error that brings its own response.
+            let mut response = ApiError::Internal("a handler panicked".to_owned()).error_response();
+            if let Ok(value) = HeaderValue::from_str(&REQUEST_ID.try_with(Clone::clone).unwrap_or_default()) {
+                response.headers_mut().insert(REQUEST_ID_HEADER.clone(), value);
+            }
+            Err(InternalError::from_response("a handler panicked", response).into())
         }
     }
 }

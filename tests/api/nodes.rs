@@ -172,5 +172,6 @@ async fn what_other_programs_do_to_the_directory_is_seen() {
     app.wait_until("the edit is seen", async |app| app.get_json("/nodes/n").await["v"] == 2).await;
     std::fs::remove_file(file("n.json")).unwrap();
     app.wait_until("the deletion is seen", async |app| app.get("/nodes/n").await.status() == 404).await;
-    assert_eq!(app.get_json("/health").await["lattice"]["tombstones"], 1);
+    app.wait_until("the tombstone is counted", async |app| app.get_json("/health").await["lattice"]["tombstones"] == 1)
+        .await;
 }

@@ -101,6 +101,8 @@ impl Writer {
             tracing::error!(%error, "the journal cannot be read");
             let advice = "stop the service, move the journal's file away and start again to build a new one";
             self.work.store.shared.report().scan_fault = Some(format!("{error}; {advice}"));
+            // No scan will follow, so none is ever due.
+            self.rescan_at = Duration::MAX;
         }
         while !self.stop {
             self.receive(runtime);
@@ -154,7 +156,8 @@ impl Writer {
 
     /// Takes what is queued, bounded. Sleeps while there is nothing to do.
     fn receive(&mut self, runtime: &Runtime) {
-        if self.scan.is_none() && self.waiting.is_empty() {
+        let scan_is_due = self.retry_at.is_none() && self.rescan_at <= self.elapsed();
+        if self.scan.is_none() && self.waiting.is_empty() && !scan_is_due {
             let timeout = self.work.pending.due_in().unwrap_or(TICK).min(TICK);
             let (requests, pending) = (&mut self.work.requests, &self.work.pending);
             let request = runtime.block_on(async {

@@ -155,7 +155,7 @@ async fn what_other_programs_do_to_the_directory_is_seen() {
     let app = spawn_app().await;
     let file = |name: &str| app.lattice.join(name);
     let write = |name: &str, text: &str| {
-        std::io::Write::write_all(&mut std::fs::File::create(file(name)).unwrap(), text.as_bytes()).unwrap()
+        std::io::Write::write_all(&mut std::fs::File::create(file(name)).unwrap(), text.as_bytes()).unwrap();
     };
     write("n.json", r#"{"id":"n","v":1}"#);
     write("broken.json", "{");

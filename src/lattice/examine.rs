@@ -61,7 +61,7 @@ impl Store {
         for (name, found) in names.iter().zip(read_all(&self.shared.directory, names, &self.shared.limits)) {
             self.settle(&mut changes, name, found)?;
         }
-        self.commit_found(changes)
+        self.commit_found(&changes)
     }
 
     /// Looks at names that events told of. What is half written yet goes back to `pending`.
@@ -82,14 +82,14 @@ impl Store {
                 _ => self.settle(&mut changes, name, found)?,
             }
         }
-        self.commit_found(changes)
+        self.commit_found(&changes)
     }
 
     /// Commits what was found out about files.
     ///
     /// # Errors
     /// As [`Self::examine`].
-    pub(super) fn commit_found(&mut self, changes: Changes) -> Result<(), LatticeError> {
+    pub(super) fn commit_found(&mut self, changes: &Changes) -> Result<(), LatticeError> {
         if changes.deletes() {
             // An unmounted directory is empty too: files only count as deleted while it stands.
             let intact = self.shared.check_directory();
@@ -174,7 +174,7 @@ impl Store {
 
     /// A node occurs once in a batch: what is staged for it so far is written down first.
     fn make_room(&mut self, changes: &mut Changes, id: &NodeId) -> Result<(), LatticeError> {
-        if changes.touches(id) { self.commit_found(std::mem::take(changes)) } else { Ok(()) }
+        if changes.touches(id) { self.commit_found(&std::mem::take(changes)) } else { Ok(()) }
     }
 }
 

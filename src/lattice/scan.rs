@@ -78,7 +78,7 @@ impl Scan {
         for (name, found) in to_read.iter().zip(found) {
             store.settle(&mut changes, name, found)?;
         }
-        store.commit_found(changes)?;
+        store.commit_found(&changes)?;
         if looked < STEP {
             self.listing = None;
         }

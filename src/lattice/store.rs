@@ -287,7 +287,7 @@ impl Store {
     ///
     /// # Errors
     /// [`LatticeError`]; nothing is shown then.
-    pub(super) fn commit(&mut self, changes: Changes) -> Result<(), LatticeError> {
+    pub(super) fn commit(&mut self, changes: &Changes) -> Result<(), LatticeError> {
         if changes.ops.is_empty() {
             return Ok(());
         }

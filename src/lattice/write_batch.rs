@@ -405,7 +405,7 @@ fn write_down(store: &mut Store, placed: &[Staged]) -> Result<Vec<Outcome>, Latt
             }
         });
     }
-    store.commit(changes)?;
+    store.commit(&changes)?;
     Ok(outcomes)
 }
 

@@ -118,7 +118,7 @@ impl Store {
                 Ok(())
             }
             Found::Nothing => {
-                self.unmark_broken(name);
+                changes.repaired.push(name.to_owned());
                 let Some(entry) = self.owner(name).map(|known| known.entry.clone()) else { return Ok(()) };
                 self.make_room(changes, &entry.id)?;
                 for other in [file_name::plain(&entry.id), file_name::second(&entry.id)] {
@@ -150,7 +150,7 @@ impl Store {
             let stamp = self.shared.directory.join(&other).symlink_metadata().ok().map(|it| FileStamp::of(&it));
             self.mark_broken(&other, &format!("the node {} is in {name} already", file.id), stamp.as_ref());
         }
-        self.unmark_broken(name);
+        changes.repaired.push(name.to_owned());
         let same = known.filter(|known| known.entry.content_hash == file.content_hash);
         let first_seen = same.map_or_else(|| self.shared.clock.now(), |known| known.entry.updated_at);
         let entry = Entry {

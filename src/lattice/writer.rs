@@ -98,6 +98,8 @@ impl Writer {
         let loaded = self.work.store.load();
         if let Err(error) = &loaded {
             tracing::error!(%error, "the journal cannot be read");
+            // No scan without a journal, and no spinning for one.
+            self.rescan_at = Duration::MAX;
             let advice = "stop the service, move the journal's file away and start again to build a new one";
             self.work.store.shared.report().scan_fault = Some(format!("{error}; {advice}"));
         }
@@ -105,6 +107,12 @@ impl Writer {
             self.receive(runtime);
             self.write();
             // Without its journal the index stays closed: every call answers Loading.
+            if loaded.is_err() {
+                answer(std::mem::take(&mut self.waiting), Some(&LatticeError::Loading));
+                // Nobody will look at what events tell of.
+                self.watcher = None;
+                drop(self.work.pending.take_due());
+            }
             if self.stop || loaded.is_err() {
                 continue;
             }
@@ -153,8 +161,12 @@ impl Writer {
 
     /// Takes what is queued, bounded. Sleeps while there is nothing to do.
     fn receive(&mut self, runtime: &Runtime) {
-        if self.scan.is_none() && self.waiting.is_empty() {
-            let timeout = self.work.pending.due_in().unwrap_or(TICK).min(TICK);
+        if self.scan.is_none() && !self.scan_is_due() {
+            let timeout = match self.retry_at {
+                Some(retry_at) => retry_at.saturating_duration_since(Instant::now()),
+                None => self.work.pending.due_in().unwrap_or(TICK),
+            };
+            let timeout = timeout.min(TICK);
             let (requests, pending) = (&mut self.work.requests, &self.work.pending);
             let request = runtime.block_on(async {
                 tokio::select! {
@@ -244,13 +256,16 @@ impl Writer {
         answer(waiters, result.err().as_ref());
     }
 
-    fn begin_scan(&mut self) -> bool {
-        let asked = !self.waiting.is_empty();
+    fn scan_is_due(&self) -> bool {
         let due = match self.retry_at {
             Some(retry_at) => retry_at <= Instant::now(),
             None => self.rescan_at <= self.elapsed(),
         };
-        if !asked && !due {
+        due || !self.waiting.is_empty()
+    }
+
+    fn begin_scan(&mut self) -> bool {
+        if !self.scan_is_due() {
             return false;
         }
         if self.work.store.shared.check_directory().is_ok() {

@@ -102,7 +102,8 @@ async fn a_directory_that_is_gone_is_a_fault_and_not_a_deletion() {
 async fn tombstones_are_forgotten_after_thirty_days() {
     let mut bed = Bed::new();
     let clock = TestClock::at(Timestamp::from_seconds(1_763_696_494));
-    bed.clock = Arc::clone(&clock) as Arc<dyn Clock>;
+    let shared: Arc<dyn Clock> = clock.clone();
+    bed.clock = shared;
     let lattice = bed.open().await;
     put(&lattice, numbered("a", 1)).await;
     put(&lattice, numbered("b", 1)).await;

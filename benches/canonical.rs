@@ -60,6 +60,18 @@ fn texts() -> Vec<(&'static str, String)> {
         ("node", NODE.to_owned()),
         ("floats", format!("[{}]", floats.join(","))),
         ("integers", format!("[{}]", integers.join(","))),
+        // Each a hair from the middle of two doubles.
+        (
+            "ties",
+            format!(
+                "[{}]",
+                vec!["9.88131291682493088353e-324,1.79769313486231570e308,9007199254740993.00000001"; 500].join(",")
+            ),
+        ),
+        (
+            "keys",
+            format!("{{{}\"\":0}}", (0..4_000).rev().map(|key| format!("\"key-{key:06}\":0,")).collect::<String>()),
+        ),
         ("cyrillic", format!("[\"{}\"]", "решётка документов ".repeat(500))),
         ("escapes", format!("[\"{}\"]", r"line\n\u0440\u0435\u0448 \ud83d\ude00".repeat(500))),
     ]

@@ -12,7 +12,8 @@ use std::{borrow::Cow, ops::Range, sync::Arc};
 #[derive(Clone)]
 pub struct Document {
     source: Bytes,
-    tokens: Arc<[Token]>,
+    /// The box lets the gate's own tape be kept: `Arc<[Token]>` would copy it, and hold it twice for a moment.
+    tokens: Arc<Box<[Token]>>,
 }
 
 /// What a value is.
@@ -70,7 +71,7 @@ impl Document {
     }
 
     pub(super) fn new(source: Bytes, tokens: Vec<Token>) -> Self {
-        Self { source, tokens: tokens.into() }
+        Self { source, tokens: Arc::new(tokens.into_boxed_slice()) }
     }
 
     /// The document's only outermost value.

@@ -59,7 +59,8 @@ impl Form for Jcs {
     const COLON: &'static [u8] = b":";
 
     fn order(left: &str, right: &str) -> Ordering {
-        left.encode_utf16().cmp(right.encode_utf16())
+        let differing = left.bytes().zip(right.bytes()).find(|(left, right)| left != right);
+        differing.map_or_else(|| left.len().cmp(&right.len()), |(left, right)| utf16_rank(left).cmp(&utf16_rank(right)))
     }
 
     fn text(run: &[u8], out: &mut Vec<u8>) {
@@ -91,6 +92,12 @@ impl Form for Jcs {
     fn float(number: f64, out: &mut Vec<u8>) {
         write_float(number, out);
     }
+}
+
+/// Makes UTF-8 sort as UTF-16 does: there, surrogates put what is beyond U+FFFF (lead bytes F0 to F4) before U+E000 to U+FFFF (EE
+/// and EF); everything else sorts alike in both.
+fn utf16_rank(byte: u8) -> u8 {
+    if matches!(byte, 0xee | 0xef) { byte + 0x10 } else { byte }
 }
 
 fn is_safe(literal: &[u8]) -> bool {
@@ -130,6 +137,20 @@ fn write_float(number: f64, out: &mut Vec<u8>) {
             shortest.write_mantissa(out);
             out.push(if exponent < 0 { b'-' } else { b'+' });
             out.extend_from_slice(exponent.abs().to_string().as_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn keys_sort_by_utf_16_code_units(left in "[a-c\u{7f}-\u{82}\u{7ff}-\u{801}\u{d7ff}\u{e000}\u{fffe}-\u{10001}\u{10ffff}]{0,4}",
+                                          right in "[a-c\u{7f}-\u{82}\u{7ff}-\u{801}\u{d7ff}\u{e000}\u{fffe}-\u{10001}\u{10ffff}]{0,4}") {
+            prop_assert_eq!(Jcs::order(&left, &right), left.encode_utf16().cmp(right.encode_utf16()));
         }
     }
 }

@@ -14,6 +14,7 @@ pub mod python;
 mod scan;
 mod strict;
 mod tape;
+mod tie;
 
 pub use document::{Array, Document, Kind, Object, Value};
 pub use error::{JsonError, JsonErrorKind};

@@ -1,42 +1,81 @@
 //! Numbers: from a literal of any length to the nearest double, and from a double to its shortest digits.
 
-/// Longest literal that is handed to the standard library as it is. Its parser stops counting an exponent at 65,536, which only
-/// matters where as many digits could make up for it.
-const SHORT: usize = 512;
+use super::tie;
+
+/// Longest literal that is handed to the standard library whatever its digits: one of its characters is a point or an `e`.
+const SHORT: usize = 20;
+
+/// Longest literal that is handed to it at all. It stops counting an exponent at 65,536, which only matters where as many digits
+/// could make up for it.
+const LONG: usize = 512;
+
+/// With so many significant digits the standard library always finds the nearest double at once (Mushtak and Lemire, "Fast number
+/// parsing without fallback").
+const FAST_DIGITS: usize = 19;
 
 /// Digits that can influence the nearest double: no tie between two doubles has more than 767.
 const SIGNIFICANT: usize = 800;
 
-/// The double nearest to a JSON number literal, ties to even; infinite when it is out of range. Linear in the literal's length.
+/// The double nearest to the literal of a number with fraction or exponent, ties to even; infinite when it is out of range.
+///
+/// Linear in the literal's length, and fast for hostile literals too.
 pub(super) fn to_f64(literal: &[u8]) -> f64 {
-    if literal.len() <= SHORT { parse(literal) } else { parse(&shortened(literal)) }
-}
-
-fn parse(literal: &[u8]) -> f64 {
-    std::str::from_utf8(literal).ok().and_then(|text| text.parse().ok()).unwrap_or(f64::INFINITY)
-}
-
-/// A literal of bounded length that has the same nearest double.
-fn shortened(literal: &[u8]) -> Vec<u8> {
+    if literal.len() <= SHORT {
+        return parse(literal);
+    }
     let (negative, unsigned) = match literal {
         [b'-', rest @ ..] => (true, rest),
         _ => (false, literal),
     };
     let mantissa_length = unsigned.iter().position(|byte| matches!(byte, b'e' | b'E')).unwrap_or(unsigned.len());
     let (mantissa, exponent) = unsigned.split_at_checked(mantissa_length).unwrap_or((unsigned, &[]));
-    let whole_length = mantissa.iter().position(|byte| *byte == b'.').unwrap_or(mantissa.len());
+    let leading_zeros = mantissa.iter().take_while(|byte| matches!(byte, b'0' | b'.')).count();
+    let significant = mantissa.get(leading_zeros..).unwrap_or_default();
+    if significant.len() <= FAST_DIGITS && literal.len() <= LONG {
+        return parse(literal);
+    }
+    let magnitude = of_many_digits(mantissa, exponent);
+    if negative { -magnitude } else { magnitude }
+}
 
+fn parse(literal: &[u8]) -> f64 {
+    std::str::from_utf8(literal).ok().and_then(|text| text.parse().ok()).unwrap_or(f64::INFINITY)
+}
+
+fn of_many_digits(mantissa: &[u8], exponent: &[u8]) -> f64 {
+    let whole_length = mantissa.iter().position(|byte| *byte == b'.').unwrap_or(mantissa.len());
     let digits = || mantissa.iter().copied().filter(u8::is_ascii_digit);
     let leading_zeros = digits().take_while(|digit| *digit == b'0').count();
-    let mut out = if negative { b"-0.".to_vec() } else { b"0.".to_vec() };
-    out.extend(digits().skip(leading_zeros).take(SIGNIFICANT));
+    let mut significant: Vec<u8> = digits().skip(leading_zeros).take(SIGNIFICANT).collect();
     if digits().skip(leading_zeros + SIGNIFICANT).any(|digit| digit != b'0') {
         // Only whether anything follows can still decide a tie.
-        out.push(b'1');
+        significant.push(b'1');
     }
-    let point = signed(whole_length) - signed(leading_zeros) + read_exponent(exponent);
-    out.extend_from_slice(format!("0e{}", point.clamp(-9_999, 9_999)).as_bytes());
-    out
+    while significant.last() == Some(&b'0') {
+        significant.pop();
+    }
+    if significant.is_empty() {
+        return 0.0;
+    }
+    // Further out everything is zero or infinite.
+    let point = (signed(whole_length) - signed(leading_zeros) + read_exponent(exponent)).clamp(-9_999, 9_999);
+    let point = i32::try_from(point).unwrap_or_default();
+
+    let (first, more) = significant.split_at_checked(FAST_DIGITS).unwrap_or((&significant, &[]));
+    let first_value = first.iter().fold(0_u64, |value, digit| value * 10 + u64::from(digit.wrapping_sub(b'0')));
+    let first_exponent = point - i32::try_from(first.len()).unwrap_or_default();
+    let scaled = |value: u64| parse(format!("{value}e{first_exponent}").as_bytes());
+    let lower = scaled(first_value);
+    if more.is_empty() || lower.is_infinite() {
+        return lower;
+    }
+    let upper = scaled(first_value + 1);
+    // Nineteen digits are finer than the doubles, so the two are equal or neighbours.
+    if lower.to_bits() == upper.to_bits() {
+        return lower;
+    }
+    let exponent = point - i32::try_from(significant.len()).unwrap_or_default();
+    if tie::rounds_up(&significant, exponent, lower) { upper } else { lower }
 }
 
 fn signed(count: usize) -> i64 {
@@ -172,6 +211,62 @@ mod tests {
         assert_eq!(to_f64(tie.as_bytes()), 0.0);
         assert_eq!(to_f64(format!("{tie}{}1", "0".repeat(5_000)).as_bytes()), 5e-324);
         assert_eq!(to_f64(format!("{tie}{}", "0".repeat(5_000)).as_bytes()), 0.0);
+    }
+
+    #[test]
+    fn decimals_around_the_middle_of_two_doubles_read_as_the_standard_library_reads_them() {
+        let mut state = 20_261_121_u64;
+        for round in 0..3_000 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let bits = match round % 4 {
+                0 => state >> 12,
+                1 => (state >> 2) % (1 << 53),
+                2 => f64::MAX.to_bits() - (state >> 61),
+                _ => (state >> 1) % f64::MAX.to_bits(),
+            };
+            let (low, high) = (f64::from_bits(bits), f64::from_bits(bits + 1));
+            if high.is_infinite() {
+                continue;
+            }
+            // The exact middle: the exact decimals of both, added and halved digit by digit.
+            let (low, high) = (format!("{low:.1080}"), format!("{high:.1080}"));
+            let width = low.len().max(high.len());
+            let (low, high) = (format!("{low:0>width$}"), format!("{high:0>width$}"));
+            let mut carry = 0;
+            let mut sums: Vec<u8> = low
+                .bytes()
+                .zip(high.bytes())
+                .rev()
+                .filter(|(digit, _)| *digit != b'.')
+                .map(|(left, right)| {
+                    let sum = left - b'0' + (right - b'0') + carry;
+                    carry = sum / 10;
+                    sum % 10
+                })
+                .collect();
+            sums.push(carry);
+            let mut rest = 0;
+            let middle: String = sums
+                .iter()
+                .rev()
+                .map(|digit| {
+                    let value = rest * 10 + digit;
+                    rest = value % 2;
+                    char::from(b'0' + value / 2)
+                })
+                .collect();
+            let middle = middle.trim_start_matches('0');
+            let exact = middle.trim_end_matches('0');
+            let zeros = middle.len() - exact.len();
+            let exponent = i64::try_from(zeros).unwrap() - 1080;
+            for digits in [exact.to_owned(), format!("{exact}0001"), exact[..exact.len().min(25)].to_owned()] {
+                let scale = exponent + i64::try_from(exact.len()).unwrap() - i64::try_from(digits.len()).unwrap();
+                let scale = if digits.len() > exact.len() { exponent - 4 } else { scale };
+                let literal = format!("{digits}.0e{scale}");
+                let expected: f64 = literal.parse().unwrap();
+                assert_eq!(to_f64(literal.as_bytes()).to_bits(), expected.to_bits(), "{literal}");
+            }
+        }
     }
 
     #[test]

@@ -92,8 +92,7 @@ impl Store {
     pub(super) fn commit_found(&mut self, changes: &Changes) -> Result<(), LatticeError> {
         if changes.deletes() {
             // An unmounted directory is empty too: files only count as deleted while it stands.
-            let intact = self.shared.check_directory();
-            intact.map_err(|error| LatticeError::Io(format!("the data directory is gone: {error}")))?;
+            self.shared.check_directory().map_err(|error| LatticeError::Io(error.to_string()))?;
         }
         self.commit(changes)
     }

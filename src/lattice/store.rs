@@ -101,7 +101,7 @@ impl Shared {
         if (metadata.dev(), metadata.ino()) == self.identity {
             return Ok(());
         }
-        Err(io::Error::other("another directory stands in its place; restart to use that one"))
+        Err(io::Error::other("another directory stands in its place; was it unmounted?"))
     }
 }
 

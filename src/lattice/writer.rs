@@ -61,6 +61,7 @@ pub(super) struct Writer {
     watcher: Option<RecommendedWatcher>,
     started: Duration,
     rescan_at: Duration,
+    rescan_again: bool,
     prune_at: Duration,
     manifest_at: Duration,
     /// The set that the manifest shows.
@@ -82,6 +83,7 @@ impl Writer {
             watcher: None,
             started,
             rescan_at: started,
+            rescan_again: false,
             prune_at: started,
             manifest_at: started,
             manifest_version: None,
@@ -223,6 +225,8 @@ impl Writer {
         let Some(work) = self.work.pending.take_due() else { return };
         if work.everything {
             self.rescan_at = self.elapsed();
+            // A scan under way has passed some files already.
+            self.rescan_again = self.scan.is_some();
         }
         if let Err(error) = self.work.store.examine_events(&work.names, &self.work.pending) {
             self.fault(&error);
@@ -288,7 +292,8 @@ impl Writer {
     fn scanned(&mut self, scan: &Scan) {
         let now = self.elapsed();
         self.retry_at = None;
-        self.rescan_at = now.saturating_add(self.work.rescan_interval);
+        let again = std::mem::take(&mut self.rescan_again);
+        self.rescan_at = if again { now } else { now.saturating_add(self.work.rescan_interval) };
         let shared = &self.work.store.shared;
         if !self.is_ready() {
             // The first set hash costs every bucket: here it keeps no caller waiting.

@@ -32,7 +32,8 @@ impl TempFile {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         loop {
             let number = NEXT.fetch_add(1, Ordering::Relaxed);
-            let path = directory.join(format!("{PREFIX}{}-{number}{SUFFIX}", std::process::id()));
+            // The capital letter lets a probe see whether case counts.
+            let path = directory.join(format!("{PREFIX}T{}-{number}{SUFFIX}", std::process::id()));
             let mut options = OpenOptions::new();
             options.write(true).read(true).create_new(true);
             set_mode(&mut options, mode);
@@ -51,6 +52,12 @@ impl TempFile {
     /// When it was closed before.
     pub fn file(&self) -> io::Result<&File> {
         self.file.as_ref().ok_or_else(|| io::Error::other("the temporary file is closed"))
+    }
+
+    /// Where it is until it is renamed. The name has a capital letter.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Closes the file; it can be renamed still.
@@ -74,7 +81,13 @@ impl TempFile {
     /// [`io::ErrorKind::AlreadyExists`], and those of the file system.
     pub fn rename_new(self, target: &Path) -> io::Result<()> {
         // A link is refused where the name is taken, a rename is not.
-        fs::hard_link(&self.path, target)
+        match fs::hard_link(&self.path, target) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
+            Err(_) if target.symlink_metadata().is_ok() => Err(io::ErrorKind::AlreadyExists.into()),
+            // FAT and some network file systems have no links.
+            Err(_) => self.rename(target),
+        }
     }
 }
 

@@ -4,7 +4,9 @@ pub use super::{file_name::CaseSensitivity, manifest_file::ManifestHeader};
 
 use super::{
     Change, Entry, Lattice, LatticeError, LatticeStatus, NodeDocument, NodeFilter, NodePage, Precondition, Stamp,
-    StoredNode, Tombstone, Written, atomic_file, file_name,
+    StoredNode, Tombstone, Written,
+    atomic_file::{self, TempFile},
+    file_name,
     index::{Index, Snapshot},
     journal::{Journal, JournalError},
     reader::{self, ReadError},
@@ -203,11 +205,10 @@ fn open_error(path: PathBuf, error: JournalError) -> OpenError {
 
 /// Makes and removes a file: proves that the directory can be written, and shows whether case counts.
 fn probe(directory: &Path, case: CaseSensitivity) -> io::Result<CaseSensitivity> {
-    let name = format!(".ark-Probe-{}.tmp", std::process::id());
-    let path = directory.join(&name);
-    atomic_file::write_new(&path, 0o600, |_| Ok(()))?;
-    let other_case = directory.join(name.to_ascii_lowercase()).symlink_metadata().is_ok();
-    std::fs::remove_file(&path)?;
+    let temp = TempFile::create(directory, 0o600)?;
+    let name = temp.path().file_name().unwrap_or_default().to_ascii_lowercase();
+    let other_case = directory.join(name).symlink_metadata().is_ok();
+    drop(temp);
     Ok(match case {
         CaseSensitivity::Probe if other_case => CaseSensitivity::Insensitive,
         CaseSensitivity::Probe => CaseSensitivity::Sensitive,

@@ -61,7 +61,7 @@ impl Store {
         for (name, found) in names.iter().zip(read_all(&self.shared.directory, names, &self.shared.limits)) {
             self.settle(&mut changes, name, found)?;
         }
-        self.commit_found(changes)
+        self.commit_found(&changes)
     }
 
     /// Looks at names that events told of. What is half written yet goes back to `pending`.
@@ -82,18 +82,17 @@ impl Store {
                 _ => self.settle(&mut changes, name, found)?,
             }
         }
-        self.commit_found(changes)
+        self.commit_found(&changes)
     }
 
     /// Commits what was found out about files.
     ///
     /// # Errors
     /// As [`Self::examine`].
-    pub(super) fn commit_found(&mut self, changes: Changes) -> Result<(), LatticeError> {
+    pub(super) fn commit_found(&mut self, changes: &Changes) -> Result<(), LatticeError> {
         if changes.deletes() {
             // An unmounted directory is empty too: files only count as deleted while it stands.
-            let intact = self.shared.check_directory();
-            intact.map_err(|error| LatticeError::Io(format!("the data directory is gone: {error}")))?;
+            self.shared.check_directory().map_err(|error| LatticeError::Io(error.to_string()))?;
         }
         self.commit(changes)
     }
@@ -118,7 +117,7 @@ impl Store {
                 Ok(())
             }
             Found::Nothing => {
-                self.unmark_broken(name);
+                changes.repaired.push(name.to_owned());
                 let Some(entry) = self.owner(name).map(|known| known.entry.clone()) else { return Ok(()) };
                 self.make_room(changes, &entry.id)?;
                 for other in [file_name::plain(&entry.id), file_name::second(&entry.id)] {
@@ -150,7 +149,7 @@ impl Store {
             let stamp = self.shared.directory.join(&other).symlink_metadata().ok().map(|it| FileStamp::of(&it));
             self.mark_broken(&other, &format!("the node {} is in {name} already", file.id), stamp.as_ref());
         }
-        self.unmark_broken(name);
+        changes.repaired.push(name.to_owned());
         let same = known.filter(|known| known.entry.content_hash == file.content_hash);
         let first_seen = same.map_or_else(|| self.shared.clock.now(), |known| known.entry.updated_at);
         let entry = Entry {
@@ -174,7 +173,7 @@ impl Store {
 
     /// A node occurs once in a batch: what is staged for it so far is written down first.
     fn make_room(&mut self, changes: &mut Changes, id: &NodeId) -> Result<(), LatticeError> {
-        if changes.touches(id) { self.commit_found(std::mem::take(changes)) } else { Ok(()) }
+        if changes.touches(id) { self.commit_found(&std::mem::take(changes)) } else { Ok(()) }
     }
 }
 

@@ -35,6 +35,21 @@ impl Bucket {
         self.entries.binary_search_by(|entry| entry.id.as_str().cmp(id))
     }
 
+    /// Answers whether the node is new.
+    fn put(&mut self, entry: Arc<Entry>) -> bool {
+        self.hash = OnceLock::new();
+        let place = self.find(entry.id.as_str());
+        match place {
+            Ok(at) => {
+                if let Some(slot) = self.entries.get_mut(at) {
+                    *slot = entry;
+                }
+            }
+            Err(at) => self.entries.insert(at, entry),
+        }
+        place.is_err()
+    }
+
     fn hash(&self) -> Sha256Digest {
         *self.hash.get_or_init(|| {
             bucket_hash(self.entries.iter().map(|entry| (entry.id.as_str(), wire_text(entry.content_hash))))
@@ -68,6 +83,15 @@ impl Snapshot {
             index.insert(entry, None);
         }
         index.snapshot()
+    }
+
+    /// This set with one node added or replaced. Every other bucket is shared, with its hash.
+    #[must_use]
+    pub fn with(&self, entry: Arc<Entry>) -> Arc<Self> {
+        let mut buckets = self.buckets.clone();
+        let bucket = buckets.get_mut(usize::from(bucket_of(entry.id.as_str())));
+        let is_new = bucket.is_some_and(|bucket| Arc::make_mut(bucket).put(entry));
+        Arc::new(Self { buckets, len: self.len.saturating_add(usize::from(is_new)), hash: OnceLock::new() })
     }
 
     /// How many nodes.
@@ -188,16 +212,7 @@ impl Index {
             None => drop(self.names.remove(&entry.id)),
         }
         if let Some(bucket) = self.buckets.get_mut(usize::from(bucket_of(entry.id.as_str()))) {
-            let bucket = Arc::make_mut(bucket);
-            bucket.hash = OnceLock::new();
-            match bucket.find(entry.id.as_str()) {
-                Ok(at) => {
-                    if let Some(slot) = bucket.entries.get_mut(at) {
-                        *slot = Arc::clone(&entry);
-                    }
-                }
-                Err(at) => bucket.entries.insert(at, Arc::clone(&entry)),
-            }
+            Arc::make_mut(bucket).put(Arc::clone(&entry));
         }
         self.by_id.replace(ById(entry));
     }
@@ -261,7 +276,7 @@ pub(super) mod tests {
             id: NodeId::parse(id).unwrap(),
             content_hash: ContentHash::of(content.as_bytes()),
             file_hash: *b"file hash of thirty-two bytes ok",
-            node_type: Some(if content.len() % 2 == 0 { "even" } else { "odd" }.into()),
+            node_type: Some(if content.len().is_multiple_of(2) { "even" } else { "odd" }.into()),
             updated_at: Timestamp::from_seconds(i64::try_from(content.len()).unwrap()),
             size_bytes: 0,
             seq: 1,
@@ -299,6 +314,10 @@ pub(super) mod tests {
                         model.remove(&id);
                     }
                 }
+                let extra = index.snapshot().with(entry("ab", "new"));
+                let mut with_extra = model.clone();
+                with_extra.insert("ab".to_owned(), "new".to_owned());
+                prop_assert_eq!((extra.set_hash(), extra.len()), (naive_set_hash(&with_extra), with_extra.len()));
                 let before = index.snapshot();
                 prop_assert_eq!(before.set_hash(), naive_set_hash(&model));
                 prop_assert_eq!(before.len(), model.len());

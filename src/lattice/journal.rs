@@ -408,3 +408,85 @@ fn tombstone(id: NodeId, (deleted_at, content_hash, seq): TombstoneValue<'_>) ->
     let content_hash = ContentHash::from_digest(*content_hash);
     Tombstone { id, deleted_at: Timestamp::from_micros(deleted_at), content_hash, seq }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::index::tests::entry, *};
+
+    fn put(id: &str, content: &str, seq: u64) -> Op {
+        Op::Put(Record {
+            entry: Arc::new(Entry { seq, ..Entry::clone(&entry(id, content)) }),
+            name: format!("{id}.json").into(),
+            stamp: FileStamp { mtime_ns: 1, ctime_ns: 2, size: 3, inode: 4 },
+            read_at_ns: 5,
+            live: true,
+        })
+    }
+
+    fn deleted(id: &str, at: i64, seq: u64) -> Op {
+        Op::Deleted(Tombstone {
+            id: NodeId::parse(id).unwrap(),
+            deleted_at: Timestamp::from_seconds(at),
+            content_hash: ContentHash::of(b"1"),
+            seq,
+        })
+    }
+
+    fn positions(journal: &Journal, since: u64) -> Vec<(u64, bool)> {
+        let position = |change| match change {
+            Change::Put { seq, .. } => (seq, true),
+            Change::Deleted(tombstone) => (tombstone.seq, false),
+        };
+        journal.changes(since, 100).unwrap().into_iter().map(position).collect()
+    }
+
+    #[test]
+    fn each_node_stands_once_at_its_last_change() {
+        let root = tempfile::tempdir().unwrap();
+        let (journal, head) = Journal::open(&root.path().join("deep/j.redb"), 7).unwrap();
+        assert_eq!((head.seq, head.index_id.len()), (0, 32));
+        journal.commit(&[put("a", "1", 1), put("b", "1", 2), put("c", "1", 3)], 3).unwrap();
+        journal.commit(&[put("a", "2", 4), deleted("b", 100, 5)], 5).unwrap();
+        assert_eq!(positions(&journal, 0), [(3, true), (4, true), (5, false)]);
+        journal.commit(&[Op::Broke(NodeId::parse("c").unwrap()), put("b", "2", 6)], 6).unwrap();
+        assert_eq!(positions(&journal, 0), [(4, true), (6, true)]);
+        assert_eq!(positions(&journal, 4), [(6, true)]);
+        assert_eq!((journal.tombstones().unwrap(), journal.changes(u64::MAX, 1).unwrap()), (0, vec![]));
+        journal.commit(&[put("c", "1", 7)], 7).unwrap();
+        assert_eq!(positions(&journal, 6), [(7, true)]);
+        let mut records = Vec::new();
+        journal.load(|record| records.push(record)).unwrap();
+        assert_eq!(
+            records.iter().map(|it| (&*it.name, it.entry.seq, it.live)).collect::<Vec<_>>(),
+            [("a.json", 4, true), ("b.json", 6, true), ("c.json", 7, true)]
+        );
+        let expected = Entry { seq: 4, size_bytes: 3, ..Entry::clone(&entry("a", "2")) };
+        assert_eq!(*records.remove(0).entry, expected);
+        assert_eq!(journal.recover().unwrap(), 7, "opened again, it is where it was");
+        assert_eq!(positions(&journal, 6), [(7, true)]);
+    }
+
+    #[test]
+    fn old_tombstones_go_with_their_positions() {
+        let root = tempfile::tempdir().unwrap();
+        let (journal, _) = Journal::open(&root.path().join("j.redb"), 7).unwrap();
+        journal.commit(&[deleted("a", 0, 1), deleted("b", 1, 2)], 2).unwrap();
+        journal.prune(Timestamp::EPOCH.plus(TOMBSTONE_AGE + Duration::from_micros(1))).unwrap();
+        assert_eq!(positions(&journal, 0), [(2, false)]);
+        assert_eq!(journal.tombstone(&NodeId::parse("a").unwrap()).unwrap(), None);
+    }
+
+    #[test]
+    fn a_journal_of_another_schema_or_directory_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("j.redb");
+        Journal::open(&path, 7).unwrap();
+        assert!(matches!(Journal::open(&path, 8), Err(JournalError::OtherDirectory)));
+        let database = Database::create(&path).unwrap();
+        let transaction = database.begin_write().unwrap();
+        transaction.open_table(META).unwrap().insert("schema", "2").unwrap();
+        transaction.commit().unwrap();
+        drop(database);
+        assert!(matches!(Journal::open(&path, 7), Err(JournalError::Schema(text)) if text == "2"));
+    }
+}

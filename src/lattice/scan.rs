@@ -27,7 +27,7 @@ impl Scan {
     /// # Errors
     /// [`LatticeError`] where the directory is gone or cannot be listed.
     pub(super) fn begin(store: &mut Store) -> Result<Self, LatticeError> {
-        let gone = |error: io::Error| LatticeError::Io(format!("the data directory cannot be listed: {error}"));
+        let gone = |error: io::Error| LatticeError::Io(format!("it cannot be listed: {error}"));
         store.shared.check_directory().map_err(gone)?;
         let listing = std::fs::read_dir(&store.shared.directory).map_err(gone)?;
         store.generation = store.generation.wrapping_add(1);
@@ -78,7 +78,7 @@ impl Scan {
         for (name, found) in to_read.iter().zip(found) {
             store.settle(&mut changes, name, found)?;
         }
-        store.commit_found(changes)?;
+        store.commit_found(&changes)?;
         if looked < STEP {
             self.listing = None;
         }

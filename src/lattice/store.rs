@@ -101,7 +101,7 @@ impl Shared {
         if (metadata.dev(), metadata.ino()) == self.identity {
             return Ok(());
         }
-        Err(io::Error::other("another directory stands in its place; restart to use that one"))
+        Err(io::Error::other("another directory stands in its place; was it unmounted?"))
     }
 }
 
@@ -151,6 +151,8 @@ impl Known {
 #[derive(Debug, Default)]
 pub(super) struct Changes {
     pub(super) ops: Vec<Op>,
+    /// Files that are broken no longer, or gone: reported so until the node shows.
+    pub(super) repaired: Vec<String>,
     touched: HashSet<NodeId>,
     positions: u64,
 }
@@ -287,8 +289,9 @@ impl Store {
     ///
     /// # Errors
     /// [`LatticeError`]; nothing is shown then.
-    pub(super) fn commit(&mut self, changes: Changes) -> Result<(), LatticeError> {
+    pub(super) fn commit(&mut self, changes: &Changes) -> Result<(), LatticeError> {
         if changes.ops.is_empty() {
+            self.unmark_broken(&changes.repaired);
             return Ok(());
         }
         let seq = self.seq.saturating_add(changes.positions);
@@ -313,6 +316,7 @@ impl Store {
             Ok(tombstones) => shared.report().tombstones = tombstones,
             Err(error) => tracing::warn!(%error, "the tombstones cannot be counted"),
         }
+        self.unmark_broken(&changes.repaired);
         self.version += 1;
         Ok(())
     }
@@ -378,8 +382,27 @@ impl Store {
         }
     }
 
-    /// The file is no longer broken, or no longer there.
-    pub(super) fn unmark_broken(&self, name: &str) {
-        self.shared.report().broken.remove(name);
+    fn unmark_broken(&self, names: &[String]) {
+        if !names.is_empty() {
+            let mut report = self.shared.report();
+            names.iter().for_each(|name| drop(report.broken.remove(name)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_says_maps_to_what_the_port_says() {
+        let said = |code| lattice_error(&io::Error::from_raw_os_error(code));
+        assert!(matches!(said(libc::ENOSPC), LatticeError::NoSpace));
+        assert!(matches!(said(libc::EDQUOT), LatticeError::NoSpace));
+        for code in [libc::EROFS, libc::EACCES, libc::EPERM] {
+            assert!(matches!(said(code), LatticeError::ReadOnly(_)));
+        }
+        assert!(matches!(said(libc::EIO), LatticeError::Io(_)));
+        assert!(matches!(JournalError::Io(io::Error::from_raw_os_error(libc::ENOSPC)).into(), LatticeError::NoSpace));
     }
 }

@@ -131,27 +131,27 @@ mod tests {
     use super::*;
     use notify::event::{CreateKind, Flag, ModifyKind, RenameMode};
 
-    fn noted(event: Event) -> Work {
+    fn noted(event: &Event) -> Work {
         let pending = Pending::default();
-        note(Path::new("/d"), &event, &pending);
+        note(Path::new("/d"), event, &pending);
         std::mem::take(&mut pending.state().0)
     }
 
     #[test]
     fn only_changes_of_candidates_are_noted() {
         let renamed = EventKind::Modify(ModifyKind::Name(RenameMode::To));
-        let work = noted(Event::new(renamed).add_path("/d/a.json".into()).add_path("/d/.ark-1-2.tmp".into()));
+        let work = noted(&Event::new(renamed).add_path("/d/a.json".into()).add_path("/d/.ark-1-2.tmp".into()));
         assert_eq!(work.names.into_iter().collect::<Vec<_>>(), ["a.json"]);
         let opened = EventKind::Access(AccessKind::Open(AccessMode::Any));
-        assert_eq!(noted(Event::new(opened).add_path("/d/a.json".into())), Work::default());
+        assert_eq!(noted(&Event::new(opened).add_path("/d/a.json".into())), Work::default());
         let manifest = EventKind::Create(CreateKind::File);
-        assert_eq!(noted(Event::new(manifest).add_path("/d/manifest.json".into())), Work::default());
+        assert_eq!(noted(&Event::new(manifest).add_path("/d/manifest.json".into())), Work::default());
     }
 
     #[test]
     fn lost_events_and_too_many_names_ask_for_everything() {
-        assert!(noted(Event::new(EventKind::Other).set_flag(Flag::Rescan)).everything);
-        assert!(noted(Event::new(EventKind::Any).add_path("/d".into())).everything);
+        assert!(noted(&Event::new(EventKind::Other).set_flag(Flag::Rescan)).everything);
+        assert!(noted(&Event::new(EventKind::Any).add_path("/d".into())).everything);
         let pending = Pending::default();
         for number in 0..=MAX_NAMES {
             pending.add(&number.to_string());

@@ -312,7 +312,6 @@ fn commit(store: &mut Store, mut batch: Vec<Staged>, answers: &mut Answers, susp
     match result {
         Ok(outcomes) => {
             for (staged, outcome) in placed.into_iter().zip(outcomes) {
-                store.unmark_broken(&staged.name);
                 answers.set(staged.request, staged.slot, outcome);
             }
             store.shared.report().write_fault = None;
@@ -382,13 +381,16 @@ fn keep_aside(directory: &Path, name: &str) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    match fs::hard_link(directory.join(name), &kept_path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => {
-            tracing::warn!(lattice.file = name, lattice.kept = kept, "a broken file was replaced; its bytes are kept");
-            Ok(())
-        }
+    let path = directory.join(name);
+    match fs::hard_link(&path, &kept_path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        // FAT and some network file systems have no links. What is no regular file has no bytes to keep.
+        Err(_) if path.symlink_metadata()?.is_file() => drop(fs::copy(&path, &kept_path)?),
+        Err(_) => return Ok(()),
+        Ok(()) => {}
     }
+    tracing::warn!(lattice.file = name, lattice.kept = kept, "a broken file was replaced; its bytes are kept");
+    Ok(())
 }
 
 fn write_down(store: &mut Store, placed: &[Staged]) -> Result<Vec<Outcome>, LatticeError> {
@@ -399,13 +401,14 @@ fn write_down(store: &mut Store, placed: &[Staged]) -> Result<Vec<Outcome>, Latt
         outcomes.push(match &staged.kind {
             StagedKind::Delete(entry) => Outcome::Deleted(Some(store.stage_deleted(&mut changes, entry))),
             StagedKind::Put(put) => {
+                changes.repaired.push(staged.name.clone());
                 let stamp = stamp_in_place(&store.shared.directory.join(&staged.name), put.stamp);
                 let entry = store.stage_put(&mut changes, put.entry.clone(), (&staged.name, stamp, read_at_ns));
                 Outcome::Written(if put.existed { Written::Replaced(entry) } else { Written::Created(entry) })
             }
         });
     }
-    store.commit(changes)?;
+    store.commit(&changes)?;
     Ok(outcomes)
 }
 

@@ -62,6 +62,7 @@ pub(super) struct Writer {
     watcher: Option<RecommendedWatcher>,
     started: Duration,
     rescan_at: Duration,
+    rescan_again: bool,
     prune_at: Duration,
     manifest_at: Duration,
     /// The set that the manifest shows.
@@ -83,6 +84,7 @@ impl Writer {
             watcher: None,
             started,
             rescan_at: started,
+            rescan_again: false,
             prune_at: started,
             manifest_at: started,
             manifest_version: None,
@@ -99,15 +101,21 @@ impl Writer {
         let loaded = self.work.store.load();
         if let Err(error) = &loaded {
             tracing::error!(%error, "the journal cannot be read");
+            // No scan without a journal, and no spinning for one.
+            self.rescan_at = Duration::MAX;
             let advice = "stop the service, move the journal's file away and start again to build a new one";
             self.work.store.shared.report().scan_fault = Some(format!("{error}; {advice}"));
-            // No scan will follow, so none is ever due.
-            self.rescan_at = Duration::MAX;
         }
         while !self.stop {
             self.receive(runtime);
             self.write();
             // Without its journal the index stays closed: every call answers Loading.
+            if loaded.is_err() {
+                answer(std::mem::take(&mut self.waiting), Some(&LatticeError::Loading));
+                // Nobody will look at what events tell of.
+                self.watcher = None;
+                drop(self.work.pending.take_due());
+            }
             if self.stop || loaded.is_err() {
                 continue;
             }
@@ -156,9 +164,12 @@ impl Writer {
 
     /// Takes what is queued, bounded. Sleeps while there is nothing to do.
     fn receive(&mut self, runtime: &Runtime) {
-        let scan_is_due = self.retry_at.is_none() && self.rescan_at <= self.elapsed();
-        if self.scan.is_none() && self.waiting.is_empty() && !scan_is_due {
-            let timeout = self.work.pending.due_in().unwrap_or(TICK).min(TICK);
+        if self.scan.is_none() && !self.scan_is_due() {
+            let timeout = match self.retry_at {
+                Some(retry_at) => retry_at.saturating_duration_since(Instant::now()),
+                None => self.work.pending.due_in().unwrap_or(TICK),
+            };
+            let timeout = timeout.min(TICK);
             let (requests, pending) = (&mut self.work.requests, &self.work.pending);
             let request = runtime.block_on(async {
                 tokio::select! {
@@ -215,6 +226,8 @@ impl Writer {
         let Some(work) = self.work.pending.take_due() else { return };
         if work.everything {
             self.rescan_at = self.elapsed();
+            // A scan under way has passed some files already.
+            self.rescan_again = self.scan.is_some();
         }
         if let Err(error) = self.work.store.examine_events(&work.names, &self.work.pending) {
             self.fault(&error);
@@ -248,13 +261,16 @@ impl Writer {
         answer(waiters, result.err().as_ref());
     }
 
-    fn begin_scan(&mut self) -> bool {
-        let asked = !self.waiting.is_empty();
+    fn scan_is_due(&self) -> bool {
         let due = match self.retry_at {
             Some(retry_at) => retry_at <= Instant::now(),
             None => self.rescan_at <= self.elapsed(),
         };
-        if !asked && !due {
+        due || !self.waiting.is_empty()
+    }
+
+    fn begin_scan(&mut self) -> bool {
+        if !self.scan_is_due() {
             return false;
         }
         if self.work.store.shared.check_directory().is_ok() {
@@ -277,7 +293,8 @@ impl Writer {
     fn scanned(&mut self, scan: &Scan) {
         let now = self.elapsed();
         self.retry_at = None;
-        self.rescan_at = now.saturating_add(self.work.rescan_interval);
+        let again = std::mem::take(&mut self.rescan_again);
+        self.rescan_at = if again { now } else { now.saturating_add(self.work.rescan_interval) };
         let shared = &self.work.store.shared;
         if !self.is_ready() {
             // The first set hash costs every bucket: here it keeps no caller waiting.

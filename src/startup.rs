@@ -20,7 +20,8 @@ use crate::{
 use actix_web::{
     App, HttpServer,
     dev::{Server, ServerHandle},
-    middleware::{Compress, from_fn},
+    http::header::X_CONTENT_TYPE_OPTIONS,
+    middleware::{Compress, DefaultHeaders, from_fn},
     web,
 };
 use std::{
@@ -253,6 +254,8 @@ fn serve(settings: &Settings, listener: TcpListener, context: Arc<Context>) -> R
         App::new()
             .app_data(state.clone())
             .wrap(Compress::default())
+            // Documents are whatever users put there: a browser must not take one for a page.
+            .wrap(DefaultHeaders::new().add((X_CONTENT_TYPE_OPTIONS, "nosniff")))
             .wrap(from_fn(api::answer_panics))
             .wrap(from_fn(api::observe))
             .configure(api::configure)

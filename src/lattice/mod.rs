@@ -12,6 +12,7 @@ pub mod index;
 mod journal;
 mod manifest_file;
 mod node;
+pub mod offline;
 mod reader;
 mod scan;
 mod stamp;

@@ -373,7 +373,7 @@ fn place(store: &Store, staged: &mut Staged) -> io::Result<()> {
 }
 
 /// Keeps a broken file's bytes under a hidden name: they may be the user's half-finished edit.
-fn keep_aside(directory: &Path, name: &str) -> io::Result<()> {
+pub(super) fn keep_aside(directory: &Path, name: &str) -> io::Result<()> {
     let kept = format!(".{name}.broken");
     let kept = if kept.len() <= 255 { kept } else { format!(".{}.broken", ContentHash::of(name.as_bytes()).to_hex()) };
     let kept_path = directory.join(&kept);

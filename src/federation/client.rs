@@ -1,0 +1,354 @@
+//! Asking another instance over HTTP: bounded in time and size, never led to another host.
+
+use crate::types::{Limits, SetHash};
+use bytes::{Bytes, BytesMut};
+use reqwest::{
+    Method, RequestBuilder, Response, StatusCode, Url,
+    header::{ACCEPT, CONTENT_TYPE, HeaderMap, RETRY_AFTER},
+    redirect::{Attempt, Policy},
+};
+use std::{error::Error, time::Duration};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the other side may be silent.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+const MAX_REDIRECTS: usize = 3;
+/// Largest answer other than a stream: a page of peers, each with up to 16 KiB of its own fields.
+const MAX_ANSWER_BYTES: usize = 64 << 20;
+/// Largest problem document that is read.
+const MAX_PROBLEM_BYTES: usize = 64 << 10;
+const MAX_DETAIL_CHARS: usize = 300;
+const NDJSON: &str = "application/x-ndjson";
+
+/// Why another instance did not do what was asked. One line each, for people.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The address is not one.
+    #[error("{0:?} is not an address such as https://host:9001: {1}")]
+    Address(String, String),
+    /// No answer, or the connection broke.
+    #[error("{0} cannot be reached: {1}")]
+    Unreachable(String, String),
+    /// The other side understood and refused (4xx).
+    #[error("refused with {status} {code}: {detail}")]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// The problem's code; empty where it has none.
+        code: String,
+        /// What the other side says.
+        detail: String,
+        /// When it may be tried again.
+        retry_after: Option<Duration>,
+    },
+    /// The other side failed (5xx); it may be tried again.
+    #[error("the other side failed with {status} {code}: {detail}")]
+    Server {
+        /// The HTTP status.
+        status: u16,
+        /// The problem's code; empty where it has none.
+        code: String,
+        /// What the other side says.
+        detail: String,
+        /// When it may be tried again.
+        retry_after: Option<Duration>,
+    },
+    /// The answer is not what the protocol says.
+    #[error("{0} does not answer as an ark-lattice service does: {1}")]
+    Protocol(String, String),
+}
+
+/// Another instance's HTTP interface.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    base: Url,
+    max_line: usize,
+}
+
+/// Which peers are asked for.
+#[derive(Debug, Clone, Default)]
+pub struct PeerQuery {
+    /// Only peers of this type.
+    pub instance_type: Option<String>,
+    /// Only peers of this level.
+    pub trust_level: Option<String>,
+}
+
+impl Client {
+    /// For the instance at `base`, such as `https://host:9001` or `https://host/prefix`.
+    ///
+    /// # Errors
+    /// [`ClientError::Address`].
+    pub fn new(base: &str, limits: &Limits) -> Result<Self, ClientError> {
+        let wrong = |problem: &str| ClientError::Address(base.to_owned(), problem.to_owned());
+        let mut url = Url::parse(base).map_err(|error| wrong(&error.to_string()))?;
+        if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+            return Err(wrong("it begins with http:// or https://"));
+        }
+        if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
+            return Err(wrong("it has no user, query or fragment"));
+        }
+        if !url.path().ends_with('/') {
+            url.set_path(&format!("{}/", url.path()));
+        }
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(READ_TIMEOUT)
+            .redirect(Policy::custom(stay))
+            // Only settings read the environment.
+            .no_proxy()
+            .user_agent(concat!("ark-lattice/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| wrong(&cause(&error)))?;
+        // As JSON on one line no node is longer than its file; some room for other writers.
+        Ok(Self { http, base: url, max_line: limits.node_bytes.saturating_add(64 << 10) })
+    }
+
+    /// One page of `GET /discover`: the answer's JSON.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn discover(&self, query: &PeerQuery, cursor: Option<&str>) -> Result<Bytes, ClientError> {
+        let mut url = self.url("discover");
+        {
+            let mut pairs = url.query_pairs_mut();
+            let wanted = [
+                ("instance_type", query.instance_type.as_deref()),
+                ("trust_level", query.trust_level.as_deref()),
+                ("cursor", cursor),
+            ];
+            for (key, value) in wanted {
+                if let Some(value) = value {
+                    pairs.append_pair(key, value);
+                }
+            }
+        }
+        let response = self.send(self.http.request(Method::GET, url)).await?;
+        self.whole(response, MAX_ANSWER_BYTES).await
+    }
+
+    /// `POST /manifest`: the answer's JSON.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn publish(&self, envelope: String) -> Result<Bytes, ClientError> {
+        let response = self.send(self.post("manifest", envelope)).await?;
+        self.whole(response, MAX_ANSWER_BYTES).await
+    }
+
+    /// How many nodes the other side has.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn node_total(&self) -> Result<usize, ClientError> {
+        let mut url = self.url("nodes");
+        url.set_query(Some("limit=1"));
+        let response = self.send(self.http.request(Method::GET, url)).await?;
+        let body = self.whole(response, MAX_ANSWER_BYTES).await?;
+        let answer: serde_json::Value =
+            serde_json::from_slice(&body).map_err(|error| self.protocol(&error.to_string()))?;
+        let total = answer.get("total").and_then(serde_json::Value::as_u64).and_then(|total| usize::try_from(total).ok());
+        total.ok_or_else(|| self.protocol("its list of nodes has no total"))
+    }
+
+    /// `POST /sync`, answered line by line.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn sync(&self, body: String) -> Result<SyncStream, ClientError> {
+        let response = self.send(self.post("sync", body).header(ACCEPT, NDJSON)).await?;
+        let headers = response.headers();
+        let media_type = text(headers, CONTENT_TYPE.as_str()).unwrap_or_default();
+        if media_type.split(';').next().map(str::trim) != Some(NDJSON) {
+            return Err(self.protocol("its answer to /sync is not application/x-ndjson"));
+        }
+        let set_hash = text(headers, "ark-manifest-hash").and_then(|hash| SetHash::parse(hash).ok());
+        let expected = text(headers, "ark-delta-count").and_then(|count| count.parse().ok());
+        let (Some(set_hash), Some(expected)) = (set_hash, expected) else {
+            return Err(self.protocol("its answer to /sync lacks Ark-Manifest-Hash or Ark-Delta-Count"));
+        };
+        let cursor = text(headers, "ark-cursor").map(str::to_owned);
+        let client = self.clone();
+        Ok(SyncStream { client, response, set_hash, expected, cursor, seen: 0, buffer: BytesMut::new(), bytes: 0 })
+    }
+
+    fn url(&self, path: &str) -> Url {
+        let mut url = self.base.clone();
+        url.set_path(&format!("{}{path}", self.base.path()));
+        url
+    }
+
+    fn post(&self, path: &str, body: String) -> RequestBuilder {
+        self.http.request(Method::POST, self.url(path)).header(CONTENT_TYPE, "application/json").body(body)
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        if status.is_redirection() {
+            let target = text(response.headers(), "location").unwrap_or("nowhere");
+            return Err(self.protocol(&format!("it sends us to {}; name that address if it is right", printable(target))));
+        }
+        Err(self.problem(response).await)
+    }
+
+    async fn problem(&self, response: Response) -> ClientError {
+        let status = response.status();
+        let retry_after = text(response.headers(), RETRY_AFTER.as_str()).and_then(|text| text.parse().ok());
+        let retry_after = retry_after.map(Duration::from_secs);
+        let body = self.whole(response, MAX_PROBLEM_BYTES).await.unwrap_or_default();
+        let (code, detail) = read_problem(&body, status);
+        let status = status.as_u16();
+        if status < 500 {
+            ClientError::Refused { status, code, detail, retry_after }
+        } else {
+            ClientError::Server { status, code, detail, retry_after }
+        }
+    }
+
+    async fn whole(&self, mut response: Response, limit: usize) -> Result<Bytes, ClientError> {
+        let mut body = BytesMut::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.unreachable(&error))? {
+            if body.len().saturating_add(chunk.len()) > limit {
+                return Err(self.protocol(&format!("its answer is larger than {limit} bytes")));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body.freeze())
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> ClientError {
+        ClientError::Unreachable(self.base.to_string(), cause(error))
+    }
+
+    fn protocol(&self, problem: &str) -> ClientError {
+        ClientError::Protocol(self.base.to_string(), problem.to_owned())
+    }
+}
+
+/// The nodes of one answer of `POST /sync`.
+#[derive(Debug)]
+pub struct SyncStream {
+    client: Client,
+    response: Response,
+    /// The other side's set hash.
+    pub set_hash: SetHash,
+    /// How many nodes it announced.
+    pub expected: usize,
+    /// There where the answer was cut short.
+    pub cursor: Option<String>,
+    seen: usize,
+    buffer: BytesMut,
+    bytes: u64,
+}
+
+impl SyncStream {
+    /// The next node's JSON text. `None` at the end.
+    ///
+    /// # Errors
+    /// [`ClientError::Unreachable`] where the connection broke, [`ClientError::Protocol`] for a line that is too long, for more
+    /// lines than announced, and for an end within a line.
+    pub async fn next_line(&mut self) -> Result<Option<Bytes>, ClientError> {
+        let mut searched = 0;
+        loop {
+            let rest = self.buffer.get(searched..).unwrap_or_default();
+            if let Some(at) = memchr::memchr(b'\n', rest) {
+                let mut line = self.buffer.split_to(searched.saturating_add(at).saturating_add(1));
+                line.truncate(line.len().saturating_sub(1));
+                self.seen = self.seen.saturating_add(1);
+                if self.seen > self.expected {
+                    return Err(self.client.protocol("it sends more nodes than it announced"));
+                }
+                return Ok(Some(line.freeze()));
+            }
+            searched = self.buffer.len();
+            if searched > self.client.max_line {
+                return Err(self.client.protocol(&format!("it sends a line of over {} bytes", self.client.max_line)));
+            }
+            match self.response.chunk().await.map_err(|error| self.client.unreachable(&error))? {
+                Some(chunk) => {
+                    self.bytes = self.bytes.saturating_add(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
+                    self.buffer.extend_from_slice(&chunk);
+                }
+                None if self.buffer.is_empty() => return Ok(None),
+                None => return Err(self.client.protocol("its answer ends within a line")),
+            }
+        }
+    }
+
+    /// How many bytes came so far, after decompression.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+/// Follows a redirect within the same origin only: what we send is meant for that host.
+fn stay(attempt: Attempt<'_>) -> reqwest::redirect::Action {
+    let same = attempt.previous().first().is_some_and(|first| first.origin() == attempt.url().origin());
+    if same && attempt.previous().len() <= MAX_REDIRECTS { attempt.follow() } else { attempt.stop() }
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// The innermost reason: what the machine or the other side said.
+fn cause(error: &reqwest::Error) -> String {
+    if error.is_timeout() {
+        return "no answer in time".to_owned();
+    }
+    let mut innermost: &dyn Error = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    printable(&innermost.to_string())
+}
+
+/// Code and detail of a problem document; of any other body its beginning.
+fn read_problem(body: &[u8], status: StatusCode) -> (String, String) {
+    let parsed: Option<serde_json::Value> = serde_json::from_slice(body).ok();
+    let member = |key: &str| parsed.as_ref().and_then(|problem| problem.get(key)).and_then(serde_json::Value::as_str);
+    let code = printable(member("code").unwrap_or_default());
+    let detail = match member("detail") {
+        Some(detail) => printable(detail),
+        None => printable(String::from_utf8_lossy(body).trim()),
+    };
+    let detail = if detail.is_empty() { status.canonical_reason().unwrap_or("no reason").to_owned() } else { detail };
+    (code, detail)
+}
+
+/// Text of the other side as one harmless line.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_DETAIL_CHARS).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_checked_before_anything_is_sent() {
+        // Without a provider the client cannot be built; a second call is refused and does no harm.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let limits = Limits::default();
+        for bad in ["", "host:9001", "ftp://host", "http://", "http://u:p@host", "http://host/?a=b", "http://host/#x"] {
+            assert!(matches!(Client::new(bad, &limits), Err(ClientError::Address(..))), "{bad}");
+        }
+        let client = Client::new("https://host/prefix", &limits).unwrap();
+        assert_eq!(client.url("sync").as_str(), "https://host/prefix/sync");
+    }
+
+    #[test]
+    fn problems_are_read_also_where_they_are_none() {
+        let status = StatusCode::BAD_REQUEST;
+        let problem = br#"{"code":"rollback","detail":"older\u001b[2J than"}"#;
+        assert_eq!(read_problem(problem, status), ("rollback".to_owned(), "older [2J than".to_owned()));
+        assert_eq!(read_problem(b"<html>\nno", status), (String::new(), "<html> no".to_owned()));
+        assert_eq!(read_problem(b"", status), (String::new(), "Bad Request".to_owned()));
+    }
+}

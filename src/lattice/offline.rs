@@ -1,0 +1,454 @@
+//! A data directory as its files are now, without index, journal or watcher: for commands, which work whether or not a service
+//! serves the directory. A service that does sees the changes like those of any other program.
+
+use super::{
+    BrokenFile, Entry, NodeDocument, NodeError, Stamp, StoredNode, Written,
+    atomic_file::{self, TempFile},
+    examine, file_name,
+    reader::{self, FileStamp, Found, NodeFile},
+    stamp::{self, Current, Stamped},
+    write_batch::keep_aside,
+};
+use crate::types::{ContentHash, Limits, NodeId, Timestamp};
+use std::{
+    collections::{BTreeMap, HashSet},
+    fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+};
+
+/// Writes that share one fsync of the directory.
+const BATCH: usize = 256;
+/// Threads that sync files at the same time.
+const SYNC_THREADS: usize = 8;
+/// Names that are read at a time.
+const STEP: usize = 4096;
+
+/// Why a command on the directory failed. One line each, for people.
+#[derive(Debug, thiserror::Error)]
+pub enum OfflineError {
+    /// The data directory does not exist.
+    #[error("the data directory {} does not exist; create it, or name the right one with --lattice or LATTICE_PATH", .0.display())]
+    Missing(PathBuf),
+    /// It is something else.
+    #[error("{} is not a directory; name the data directory with --lattice or LATTICE_PATH", .0.display())]
+    NotADirectory(PathBuf),
+    /// The machine refused; nothing half written is left.
+    #[error("{}: {error}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the machine says.
+        error: io::Error,
+    },
+    /// The node's file is not a node.
+    #[error("{file} is broken: {reason}")]
+    Broken {
+        /// The file's name.
+        file: String,
+        /// Why.
+        reason: String,
+    },
+    /// The node exceeds the limit.
+    #[error("the node {id} has {bytes} bytes; the limit is {limit} (limits.node_bytes)")]
+    TooLarge {
+        /// The node.
+        id: NodeId,
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The node is not one any more once it is dated.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+}
+
+/// A node in the directory.
+#[derive(Debug, Clone)]
+pub struct OfflineNode {
+    /// What an index would know of it; `seq` is 0. Without an `updated_at` of its own: when its file was last changed.
+    pub entry: Arc<Entry>,
+    /// It has an `updated_at` of its own.
+    pub dated: bool,
+}
+
+/// All that is in the directory.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// The nodes, in order of id.
+    pub nodes: BTreeMap<NodeId, OfflineNode>,
+    /// The files that are not nodes, in order of name.
+    pub broken: Vec<BrokenFile>,
+}
+
+/// A data directory.
+#[derive(Debug, Clone)]
+pub struct OfflineDirectory {
+    directory: PathBuf,
+    limits: Limits,
+}
+
+/// Where a node's file is or would be, and what is there.
+struct Place {
+    name: String,
+    current: Option<NodeFile>,
+    broken: Option<String>,
+}
+
+/// A write whose file is not in place yet.
+struct Staged {
+    name: String,
+    temp: TempFile,
+    /// A broken file is in its place.
+    broken: bool,
+}
+
+impl OfflineDirectory {
+    /// Names a directory that exists.
+    ///
+    /// # Errors
+    /// [`OfflineError::Missing`], [`OfflineError::NotADirectory`], [`OfflineError::Io`].
+    pub fn open(directory: &Path, limits: Limits) -> Result<Self, OfflineError> {
+        match fs::metadata(directory) {
+            Ok(metadata) if metadata.is_dir() => Ok(Self { directory: directory.to_owned(), limits }),
+            Ok(_) => Err(OfflineError::NotADirectory(directory.to_owned())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(OfflineError::Missing(directory.to_owned())),
+            Err(error) => Err(failed(directory, error)),
+        }
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Reads every file, a few at a time.
+    ///
+    /// # Errors
+    /// [`OfflineError::Io`] where the directory cannot be listed.
+    pub fn list(&self) -> Result<Listing, OfflineError> {
+        let mut names = Vec::new();
+        let mut listing = Listing::default();
+        for entry in fs::read_dir(&self.directory).map_err(|error| failed(&self.directory, error))? {
+            match entry.map_err(|error| failed(&self.directory, error))?.file_name().into_string() {
+                Ok(name) if file_name::is_candidate(&name) => names.push(name),
+                Err(name) if file_name::is_candidate(&name.to_string_lossy()) => listing.broken.push(BrokenFile {
+                    file: name.to_string_lossy().into_owned(),
+                    reason: "the file's name is not UTF-8".to_owned(),
+                }),
+                _ => {}
+            }
+        }
+        names.sort_unstable();
+        for names in names.chunks(STEP) {
+            let found = examine::read_all(&self.directory, names, &self.limits);
+            names.iter().zip(found).for_each(|(name, found)| listing.add(name, found));
+        }
+        listing.broken.sort_by(|a, b| a.file.cmp(&b.file));
+        Ok(listing)
+    }
+
+    /// One node with its content. `None` where there is no such file.
+    ///
+    /// # Errors
+    /// [`OfflineError::Broken`], [`OfflineError::Io`].
+    pub fn read(&self, id: &NodeId) -> Result<Option<StoredNode>, OfflineError> {
+        let place = self.place(id);
+        let Some(file) = place.current else {
+            return match place.broken {
+                Some(reason) => Err(OfflineError::Broken { file: place.name, reason }),
+                None => Ok(None),
+            };
+        };
+        let (bytes, _) = reader::read_bytes(&self.directory.join(&place.name), &self.limits)
+            .map_err(|error| OfflineError::Broken { file: place.name.clone(), reason: error.to_string() })?;
+        let node = NodeDocument::parse(bytes.clone(), self.limits.json_depth)?;
+        Ok(Some(StoredNode { entry: Arc::new(entry_of(&node, seen_at(&file.stamp))), bytes }))
+    }
+
+    /// Writes nodes; all that is acknowledged is durable when this answers. One answer a node, in their order. With `dry`
+    /// nothing is written and the answers are the same.
+    ///
+    /// # Errors
+    /// The first failure of the directory itself; nodes before it may have been written.
+    pub fn put_many(
+        &self,
+        nodes: Vec<NodeDocument>,
+        stamp: Stamp,
+        dry: bool,
+    ) -> Result<Vec<Result<Written, OfflineError>>, OfflineError> {
+        let mut answers = Vec::with_capacity(nodes.len());
+        let mut batch = Vec::new();
+        let mut names = HashSet::new();
+        for node in nodes {
+            // Two ids that differ by case may be one file: the second must see the first.
+            let key = file_name::plain(node.id()).to_ascii_lowercase();
+            if batch.len() >= BATCH || !names.insert(key.clone()) {
+                self.commit(std::mem::take(&mut batch))?;
+                names = HashSet::from([key]);
+            }
+            match self.stage(&node, stamp, dry) {
+                Ok((written, staged)) => {
+                    answers.push(Ok(written));
+                    batch.extend(staged);
+                }
+                Err(error @ (OfflineError::TooLarge { .. } | OfflineError::Node(_))) => answers.push(Err(error)),
+                Err(error) => return Err(error),
+            }
+        }
+        self.commit(batch)?;
+        Ok(answers)
+    }
+
+    /// Deletes a node's file, durably, also a broken one under the node's name. Answers whether there was one.
+    ///
+    /// # Errors
+    /// [`OfflineError::Io`].
+    pub fn remove(&self, id: &NodeId) -> Result<bool, OfflineError> {
+        let place = self.place(id);
+        if place.current.is_none() && place.broken.is_none() {
+            return Ok(false);
+        }
+        let path = self.directory.join(&place.name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            outcome => outcome.map_err(|error| failed(&path, error))?,
+        }
+        self.sync_directory()?;
+        Ok(true)
+    }
+
+    fn place(&self, id: &NodeId) -> Place {
+        let (plain, second) = (file_name::plain(id), file_name::second(id));
+        let broken = match reader::examine(&self.directory, &plain, &self.limits) {
+            Found::Node(file) => return Place { name: plain, current: Some(*file), broken: None },
+            Found::Nothing => None,
+            Found::Broken(reason, _) => Some(reason),
+        };
+        if let Found::Node(file) = reader::examine(&self.directory, &second, &self.limits) {
+            return Place { name: second, current: Some(*file), broken: None };
+        }
+        if broken.is_some() && self.is_of_another_case(&plain, id) {
+            return Place { name: second, current: None, broken: None };
+        }
+        Place { name: plain, current: None, broken }
+    }
+
+    /// Where case does not count, the plain name may lead to the file of another id.
+    fn is_of_another_case(&self, plain: &str, id: &NodeId) -> bool {
+        let read = reader::read_bytes(&self.directory.join(plain), &self.limits).ok();
+        let other = read.and_then(|(bytes, _)| NodeDocument::parse(bytes, self.limits.json_depth).ok());
+        other.is_some_and(|other| {
+            other.id() != id && file_name::plain(other.id()).eq_ignore_ascii_case(plain) && self.ignores_case(plain)
+        })
+    }
+
+    fn ignores_case(&self, name: &str) -> bool {
+        let there = |name: &str| self.directory.join(name).symlink_metadata().is_ok();
+        there(&name.to_ascii_lowercase()) && there(&name.to_ascii_uppercase())
+    }
+
+    fn stage(
+        &self,
+        node: &NodeDocument,
+        stamp: Stamp,
+        dry: bool,
+    ) -> Result<(Written, Option<Staged>), OfflineError> {
+        let (bytes, limit) = (node.document().source().len(), self.limits.node_bytes);
+        if bytes > limit {
+            return Err(OfflineError::TooLarge { id: node.id().clone(), bytes, limit });
+        }
+        let place = self.place(node.id());
+        let first_seen = place.current.as_ref().map(|file| seen_at(&file.stamp)).unwrap_or_else(now);
+        let Some(node) = self.dated(&place, node.clone(), stamp)? else {
+            return Ok((Written::Unchanged(Arc::new(entry_of(node, first_seen))), None));
+        };
+        let entry = Arc::new(entry_of(&node, now()));
+        let written =
+            if place.current.is_some() { Written::Replaced(entry) } else { Written::Created(entry) };
+        if dry {
+            return Ok((written, None));
+        }
+        let temp = TempFile::create(&self.directory, 0o644).map_err(|error| failed(&self.directory, error))?;
+        let write = temp.file().and_then(|mut file| file.write_all(node.document().source()));
+        write.map_err(|error| failed(&self.directory, error))?;
+        let staged = Staged { name: place.name, temp, broken: place.broken.is_some() };
+        Ok((written, Some(staged)))
+    }
+
+    /// The document to store; `None` where the file says the same already.
+    fn dated(&self, place: &Place, node: NodeDocument, stamp: Stamp) -> Result<Option<NodeDocument>, OfflineError> {
+        let current = place.current.as_ref();
+        if current.is_some_and(|file| file.content_hash == node.content_hash()) {
+            return Ok(None);
+        }
+        let Stamp::Edit(now) = stamp else { return Ok(Some(node)) };
+        let document = current
+            .filter(|_| stamp::lacks_updated_at(&node))
+            .and_then(|_| reader::read_bytes(&self.directory.join(&place.name), &self.limits).ok())
+            .and_then(|(bytes, _)| NodeDocument::parse(bytes, self.limits.json_depth).ok());
+        let current = current.map(|file| Current {
+            content_hash: file.content_hash,
+            updated_at: file.declared.unwrap_or_else(|| seen_at(&file.stamp)),
+            document: document.as_ref(),
+        });
+        match stamp::edit(current, node, now, self.limits.json_depth)? {
+            Stamped::Store(node) => Ok(Some(node)),
+            Stamped::Unchanged => Ok(None),
+        }
+    }
+
+    fn commit(&self, mut batch: Vec<Staged>) -> Result<(), OfflineError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        sync_files(&mut batch).map_err(|error| failed(&self.directory, error))?;
+        for staged in batch {
+            let path = self.directory.join(&staged.name);
+            if staged.broken {
+                keep_aside(&self.directory, &staged.name).map_err(|error| failed(&path, error))?;
+            }
+            staged.temp.rename(&path).map_err(|error| failed(&path, error))?;
+        }
+        self.sync_directory()
+    }
+
+    fn sync_directory(&self) -> Result<(), OfflineError> {
+        atomic_file::sync_directory(&self.directory).map_err(|error| failed(&self.directory, error))
+    }
+}
+
+impl Listing {
+    fn add(&mut self, name: &str, found: Found) {
+        match found {
+            Found::Nothing => {}
+            Found::Broken(reason, _) => self.broken.push(BrokenFile { file: name.to_owned(), reason }),
+            Found::Node(file) => {
+                let plain = file_name::plain(&file.id);
+                let node = OfflineNode { dated: file.declared.is_some(), entry: Arc::new(entry_of_file(&file)) };
+                if let Some(first) = self.nodes.insert(file.id, node) {
+                    // The plain name counts; names come sorted, and `~` sorts after what may end a plain name.
+                    let extra = if name == plain { file_name::second(&first.entry.id) } else { name.to_owned() };
+                    if name != plain {
+                        self.nodes.insert(first.entry.id.clone(), first);
+                    }
+                    let reason = format!("its node is in {plain} already");
+                    self.broken.push(BrokenFile { file: extra, reason });
+                }
+            }
+        }
+    }
+}
+
+fn failed(path: &Path, error: io::Error) -> OfflineError {
+    OfflineError::Io { path: path.to_owned(), error }
+}
+
+fn sync_files(batch: &mut [Staged]) -> io::Result<()> {
+    let sync = |share: &mut [Staged]| -> io::Result<()> {
+        for staged in share {
+            staged.temp.file()?.sync_all()?;
+            staged.temp.close();
+        }
+        Ok(())
+    };
+    let share = batch.len().div_ceil(SYNC_THREADS);
+    thread::scope(|scope| {
+        let threads: Vec<_> = batch.chunks_mut(share).map(|share| scope.spawn(move || sync(share))).collect();
+        threads.into_iter().try_for_each(|thread| match thread.join() {
+            Ok(outcome) => outcome,
+            Err(panic) => std::panic::resume_unwind(panic),
+        })
+    })
+}
+
+/// When the content of a file was first seen, as far as the file itself can tell.
+fn seen_at(stamp: &FileStamp) -> Timestamp {
+    Timestamp::from_micros(stamp.mtime_ns.div_euclid(1_000))
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_micros(reader::machine_nanos().div_euclid(1_000))
+}
+
+fn entry_of(node: &NodeDocument, first_seen: Timestamp) -> Entry {
+    let source = node.document().source();
+    Entry {
+        id: node.id().clone(),
+        content_hash: node.content_hash(),
+        file_hash: *ContentHash::of(source).as_bytes(),
+        node_type: node.node_type(),
+        updated_at: node.updated_at().unwrap_or(first_seen),
+        size_bytes: u64::try_from(source.len()).unwrap_or(u64::MAX),
+        seq: 0,
+    }
+}
+
+fn entry_of_file(file: &NodeFile) -> Entry {
+    Entry {
+        id: file.id.clone(),
+        content_hash: file.content_hash,
+        file_hash: file.file_hash,
+        node_type: file.node_type.clone(),
+        updated_at: file.declared.unwrap_or_else(|| seen_at(&file.stamp)),
+        size_bytes: file.stamp.size,
+        seq: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    fn node(text: &str) -> NodeDocument {
+        NodeDocument::parse(Bytes::copy_from_slice(text.as_bytes()), 64).unwrap()
+    }
+
+    fn put(directory: &OfflineDirectory, text: &str, stamp: Stamp) -> Written {
+        directory.put_many(vec![node(text)], stamp, false).unwrap().remove(0).unwrap()
+    }
+
+    #[test]
+    fn nodes_are_written_listed_read_and_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = OfflineDirectory::open(folder.path(), Limits::default()).unwrap();
+        let at = Stamp::Edit(Timestamp::from_seconds(5));
+        assert!(matches!(put(&directory, r#"{"id":"a/b","n":1}"#, at), Written::Created(_)));
+        assert!(matches!(put(&directory, r#"{"id":"a/b","n":1}"#, at), Written::Unchanged(_)));
+        assert!(matches!(put(&directory, r#"{"id":"a/b","n":2}"#, at), Written::Replaced(_)));
+        fs::File::create(folder.path().join("odd.json")).unwrap();
+        let listing = directory.list().unwrap();
+        assert_eq!((listing.nodes.len(), listing.broken.len()), (1, 1));
+        let id = NodeId::parse("a/b").unwrap();
+        let stored = directory.read(&id).unwrap().unwrap();
+        assert_eq!(&stored.bytes[..], br#"{"id":"a/b","n":2,"updated_at":5.001}"#);
+        assert!(directory.remove(&id).unwrap());
+        assert!(!directory.remove(&id).unwrap());
+        assert!(directory.read(&id).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_dry_run_answers_the_same_and_writes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = OfflineDirectory::open(folder.path(), Limits::default()).unwrap();
+        let answers = directory.put_many(vec![node(r#"{"id":"a"}"#)], Stamp::Keep, true).unwrap();
+        assert!(matches!(answers[0], Ok(Written::Created(_))));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_broken_file_in_the_way_is_kept_aside_and_reported_when_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = OfflineDirectory::open(folder.path(), Limits::default()).unwrap();
+        io::Write::write_all(&mut fs::File::create(folder.path().join("a.json")).unwrap(), b"{half").unwrap();
+        let id = NodeId::parse("a").unwrap();
+        assert!(matches!(directory.read(&id), Err(OfflineError::Broken { .. })));
+        assert!(matches!(put(&directory, r#"{"id":"a"}"#, Stamp::Keep), Written::Created(_)));
+        assert_eq!(fs::read(folder.path().join(".a.json.broken")).unwrap(), b"{half");
+    }
+}

@@ -1,0 +1,280 @@
+//! Bringing a data directory in step with another instance: what differs comes by `POST /sync`, one node at a time.
+
+use crate::{
+    federation::{
+        client::{Client, ClientError},
+        merge::{MAX_AHEAD, Verdict, Version, judge},
+    },
+    lattice::{
+        NodeDocument, Stamp, Written,
+        index::Snapshot,
+        offline::{Listing, OfflineDirectory, OfflineError, OfflineNode},
+    },
+    types::{Limits, NodeId, SetHash, SharedClock},
+};
+use bytes::Bytes;
+use std::{collections::BTreeMap, fmt::Write, sync::Arc};
+
+/// What is held in memory before it is written.
+const BATCH_NODES: usize = 256;
+const BATCH_BYTES: usize = 4 << 20;
+/// Refusals that are reported one by one; all are counted.
+const REPORTED: usize = 100;
+
+/// Why a pull did not come to its end. What was written before stays; pulling again goes on from there.
+#[derive(Debug, thiserror::Error)]
+pub enum PullError {
+    /// The other side did not do it.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The directory failed.
+    #[error(transparent)]
+    Directory(#[from] OfflineError),
+    /// A worker thread failed.
+    #[error("writing stopped: {0}")]
+    Worker(String),
+}
+
+/// How the directory stands to the other side afterwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing was written, so nothing was compared.
+    DryRun,
+    /// The set hashes are equal: every node is the same.
+    InStep,
+    /// So many nodes differ or are only here.
+    Differs {
+        /// Nodes that are only here.
+        only_here: usize,
+        /// Nodes of which the own version was kept, or the other one refused.
+        not_taken: usize,
+    },
+    /// The set hashes differ although everything was taken: the other side changed meanwhile, or did not send what it holds.
+    Unexplained,
+}
+
+/// What a pull did.
+#[derive(Debug)]
+pub struct PullReport {
+    /// New nodes.
+    pub added: usize,
+    /// Nodes whose other version won.
+    pub replaced: usize,
+    /// Nodes whose own version won.
+    pub kept: Vec<NodeId>,
+    /// Nodes that came although they were here already.
+    pub unchanged: usize,
+    /// How many were refused.
+    pub refused: usize,
+    /// The first hundred of them: id or line, and why.
+    pub refusals: Vec<(String, String)>,
+    /// Bytes that came, after decompression.
+    pub bytes: u64,
+    /// The other side's set hash.
+    pub their_hash: SetHash,
+    /// How the directory stands to it.
+    pub standing: Standing,
+}
+
+/// Takes from the other side what differs. A version that loses against the own one (DESIGN 4.7) is not taken.
+///
+/// # Errors
+/// [`PullError`].
+pub async fn pull(
+    directory: &OfflineDirectory,
+    client: &Client,
+    limits: Limits,
+    clock: SharedClock,
+    dry: bool,
+) -> Result<PullReport, PullError> {
+    let directory = directory.clone();
+    let listing = blocking({
+        let directory = directory.clone();
+        move || directory.list()
+    })
+    .await??;
+    let held = held_text(&listing);
+    let ours = Snapshot::of(listing.nodes.values().map(|node| Arc::clone(&node.entry))).set_hash();
+    let mut apply = Apply::new(directory, listing.nodes, limits, clock, dry);
+    let mut cursor: Option<String> = None;
+    let mut bytes = 0_u64;
+    let mut their_hash;
+    loop {
+        let mut answer = client.sync(request_text(&held, ours, cursor.as_deref())).await?;
+        let (mut batch, mut batch_bytes, mut any) = (Vec::new(), 0, false);
+        while let Some(line) = answer.next_line().await? {
+            any = true;
+            batch_bytes += line.len();
+            batch.push(line);
+            if batch.len() >= BATCH_NODES || batch_bytes >= BATCH_BYTES {
+                apply = apply.run(std::mem::take(&mut batch)).await?;
+                batch_bytes = 0;
+            }
+        }
+        apply = apply.run(batch).await?;
+        bytes = bytes.saturating_add(answer.bytes());
+        their_hash = answer.set_hash;
+        let next = answer.cursor.filter(|next| any && Some(next) != cursor.as_ref());
+        if next.is_none() {
+            break;
+        }
+        cursor = next;
+    }
+    let standing = standing(client, &apply, their_hash).await?;
+    Ok(apply.report(bytes, their_hash, standing))
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, PullError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| PullError::Worker(error.to_string()))
+}
+
+/// What we hold, as `/sync` takes it.
+fn held_text(listing: &Listing) -> String {
+    let mut out = String::with_capacity(listing.nodes.len().saturating_mul(110));
+    for (number, (id, node)) in listing.nodes.iter().enumerate() {
+        let comma = if number == 0 { "" } else { "," };
+        let id = serde_json::Value::from(id.as_str());
+        let _infallible = write!(out, "{comma}{{\"id\":{id},\"hash\":\"{}\"}}", node.entry.content_hash);
+    }
+    out
+}
+
+fn request_text(held: &str, ours: SetHash, cursor: Option<&str>) -> String {
+    let cursor = cursor.map(|cursor| format!(",\"cursor\":{}", serde_json::Value::from(cursor))).unwrap_or_default();
+    format!("{{\"manifest_hash\":\"{ours}\",\"nodes\":[{held}]{cursor}}}")
+}
+
+async fn standing(client: &Client, apply: &Apply, their_hash: SetHash) -> Result<Standing, PullError> {
+    if apply.dry {
+        return Ok(Standing::DryRun);
+    }
+    // What is on the disk counts, not what we believe to have written.
+    let directory = apply.directory.clone();
+    let listing = blocking(move || directory.list()).await??;
+    let ours = Snapshot::of(listing.nodes.values().map(|node| Arc::clone(&node.entry)));
+    if ours.set_hash() == their_hash {
+        return Ok(Standing::InStep);
+    }
+    let theirs = client.node_total().await?;
+    let in_common = theirs.saturating_sub(apply.refused_and_lacking);
+    let only_here = ours.len().saturating_sub(in_common);
+    let not_taken = apply.kept.len().saturating_add(apply.refused);
+    Ok(if only_here + not_taken == 0 { Standing::Unexplained } else { Standing::Differs { only_here, not_taken } })
+}
+
+/// What came so far. Moves to a thread for files and back.
+#[derive(Debug)]
+struct Apply {
+    directory: OfflineDirectory,
+    held: BTreeMap<NodeId, OfflineNode>,
+    limits: Limits,
+    clock: SharedClock,
+    dry: bool,
+    lines: usize,
+    added: usize,
+    replaced: usize,
+    unchanged: usize,
+    kept: Vec<NodeId>,
+    refused: usize,
+    /// Refused nodes of which we hold no version either.
+    refused_and_lacking: usize,
+    refusals: Vec<(String, String)>,
+}
+
+impl Apply {
+    fn new(
+        directory: OfflineDirectory,
+        held: BTreeMap<NodeId, OfflineNode>,
+        limits: Limits,
+        clock: SharedClock,
+        dry: bool,
+    ) -> Self {
+        Self {
+            directory,
+            held,
+            limits,
+            clock,
+            dry,
+            lines: 0,
+            added: 0,
+            replaced: 0,
+            unchanged: 0,
+            kept: Vec::new(),
+            refused: 0,
+            refused_and_lacking: 0,
+            refusals: Vec::new(),
+        }
+    }
+
+    async fn run(mut self, batch: Vec<Bytes>) -> Result<Self, PullError> {
+        if batch.is_empty() {
+            return Ok(self);
+        }
+        blocking(move || self.apply(batch).map(|()| self)).await?.map_err(PullError::from)
+    }
+
+    fn apply(&mut self, batch: Vec<Bytes>) -> Result<(), OfflineError> {
+        let mut taken = Vec::with_capacity(batch.len());
+        for line in batch {
+            self.lines += 1;
+            match NodeDocument::parse(line, self.limits.json_depth) {
+                Ok(node) => taken.extend(self.judge(node)),
+                Err(error) => self.refuse(format!("line {}", self.lines), None, error.to_string()),
+            }
+        }
+        let ids: Vec<NodeId> = taken.iter().map(|node| node.id().clone()).collect();
+        for (id, answer) in ids.into_iter().zip(self.directory.put_many(taken, Stamp::Keep, self.dry)?) {
+            match answer {
+                Ok(Written::Created(_)) => self.added += 1,
+                Ok(Written::Replaced(_)) => self.replaced += 1,
+                Ok(Written::Unchanged(_)) => self.unchanged += 1,
+                Err(error) => self.refuse(id.to_string(), Some(&id), error.to_string()),
+            }
+        }
+        Ok(())
+    }
+
+    fn judge(&mut self, node: NodeDocument) -> Option<NodeDocument> {
+        let now = self.clock.now();
+        let offered = Version { stated: node.updated_at(), first_seen: now, content_hash: node.content_hash() };
+        let held = self.held.get(node.id()).map(|held| Version {
+            stated: held.dated.then_some(held.entry.updated_at),
+            first_seen: held.entry.updated_at,
+            content_hash: held.entry.content_hash,
+        });
+        match judge(held, offered, now) {
+            Verdict::Take => return Some(node),
+            Verdict::Keep => self.kept.push(node.id().clone()),
+            Verdict::Same => self.unchanged += 1,
+            Verdict::Ahead => {
+                let reason = format!("it is dated more than {} s ahead of this machine's clock", MAX_AHEAD.as_secs());
+                self.refuse(node.id().to_string(), Some(node.id()), reason);
+            }
+        }
+        None
+    }
+
+    fn refuse(&mut self, what: String, id: Option<&NodeId>, reason: String) {
+        self.refused += 1;
+        if id.is_none_or(|id| !self.held.contains_key(id)) {
+            self.refused_and_lacking += 1;
+        }
+        if self.refusals.len() < REPORTED {
+            self.refusals.push((what, reason));
+        }
+    }
+
+    fn report(self, bytes: u64, their_hash: SetHash, standing: Standing) -> PullReport {
+        PullReport {
+            added: self.added,
+            replaced: self.replaced,
+            kept: self.kept,
+            unchanged: self.unchanged,
+            refused: self.refused,
+            refusals: self.refusals,
+            bytes,
+            their_hash,
+            standing,
+        }
+    }
+}

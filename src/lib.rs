@@ -8,6 +8,7 @@
 //! Which room may import which is written in `ARCHITECTURE.md` and enforced by `tests/architecture.rs`.
 
 pub mod api;
+pub mod cli;
 pub mod federation;
 pub mod identity;
 pub mod json;

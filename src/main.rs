@@ -1,2 +1,7 @@
 //! The ark-lattice command.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ark_lattice::cli::run(std::env::args_os())
+}

@@ -2,15 +2,17 @@
 
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Waits for SIGTERM or SIGINT and names the one that came.
+/// Takes SIGTERM and SIGINT from now on; the future waits for the first and names it.
 ///
 /// # Errors
 /// The machine lets no handler be set.
-pub async fn stop_signal() -> std::io::Result<&'static str> {
+pub fn stop_signal() -> std::io::Result<impl Future<Output = &'static str>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        }
     })
 }

@@ -14,8 +14,9 @@ use crate::{
         redis::{RedisOptions, RedisRegistry, TimeSource},
     },
     settings::{Settings, SettingsError},
+    shutdown,
     telemetry::Metrics,
-    types::{PublicKey, SharedClock},
+    types::{PublicKey, SharedClock, SystemClock},
 };
 use actix_web::{
     App, HttpServer,
@@ -60,7 +61,9 @@ pub enum StartupError {
     #[error("lattice: {0}")]
     Lattice(String),
     /// The port is taken, or the address is not this machine's.
-    #[error("cannot listen on {address}: {error}")]
+    #[error(
+        "cannot listen on {address}: {error}; choose another address with --host and --port, or stop what uses this one"
+    )]
     Listen {
         /// Host and port.
         address: String,
@@ -145,14 +148,34 @@ impl Application {
     }
 }
 
+/// Builds an application, says where it listens, and serves until SIGTERM or SIGINT. Blocks; call it from no runtime.
+///
+/// # Errors
+/// [`StartupError`]: one line that says what is wrong.
+pub fn run(settings: &Settings, announce: impl FnOnce(SocketAddr)) -> Result<(), StartupError> {
+    actix_web::rt::System::new().block_on(async {
+        // Before anybody is told of us: a signal from here on ends us in order.
+        let stop = shutdown::stop_signal()?;
+        let application = Application::build(settings, SystemClock::shared()).await?;
+        announce(application.address);
+        let stop = async {
+            let signal = stop.await;
+            tracing::info!(signal, "stopping");
+        };
+        application.run_until_stopped(stop).await
+    })
+}
+
 /// One process at a time: two would overwrite each other's journal.
 fn lock_state(path: &Path) -> Result<File, StartupError> {
     let failed = |problem: String| StartupError::State { path: path.to_owned(), problem };
+    let unusable =
+        |error: io::Error| failed(format!("{error}; set ARK_STATE_PATH to a directory that this user can write"));
     if !path.is_dir() {
-        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| failed(error.to_string()))?;
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
     }
     let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path.join("lock"));
-    let lock = lock.map_err(|error| failed(error.to_string()))?;
+    let lock = lock.map_err(unusable)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(std::fs::TryLockError::WouldBlock) => Err(failed(

@@ -148,7 +148,8 @@ impl Client {
         let body = self.whole(response, MAX_ANSWER_BYTES).await?;
         let answer: serde_json::Value =
             serde_json::from_slice(&body).map_err(|error| self.protocol(&error.to_string()))?;
-        let total = answer.get("total").and_then(serde_json::Value::as_u64).and_then(|total| usize::try_from(total).ok());
+        let total =
+            answer.get("total").and_then(serde_json::Value::as_u64).and_then(|total| usize::try_from(total).ok());
         total.ok_or_else(|| self.protocol("its list of nodes has no total"))
     }
 
@@ -191,7 +192,9 @@ impl Client {
         }
         if status.is_redirection() {
             let target = text(response.headers(), "location").unwrap_or("nowhere");
-            return Err(self.protocol(&format!("it sends us to {}; name that address if it is right", printable(target))));
+            return Err(
+                self.protocol(&format!("it sends us to {}; name that address if it is right", printable(target)))
+            );
         }
         Err(self.problem(response).await)
     }

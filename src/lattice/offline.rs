@@ -252,12 +252,7 @@ impl OfflineDirectory {
         there(&name.to_ascii_lowercase()) && there(&name.to_ascii_uppercase())
     }
 
-    fn stage(
-        &self,
-        node: &NodeDocument,
-        stamp: Stamp,
-        dry: bool,
-    ) -> Result<(Written, Option<Staged>), OfflineError> {
+    fn stage(&self, node: &NodeDocument, stamp: Stamp, dry: bool) -> Result<(Written, Option<Staged>), OfflineError> {
         let (bytes, limit) = (node.document().source().len(), self.limits.node_bytes);
         if bytes > limit {
             return Err(OfflineError::TooLarge { id: node.id().clone(), bytes, limit });
@@ -268,8 +263,7 @@ impl OfflineDirectory {
             return Ok((Written::Unchanged(Arc::new(entry_of(node, first_seen))), None));
         };
         let entry = Arc::new(entry_of(&node, now()));
-        let written =
-            if place.current.is_some() { Written::Replaced(entry) } else { Written::Created(entry) };
+        let written = if place.current.is_some() { Written::Replaced(entry) } else { Written::Created(entry) };
         if dry {
             return Ok((written, None));
         }
@@ -342,6 +336,14 @@ impl Listing {
             }
         }
     }
+}
+
+/// Writes a file that is there whole or not at all, durably; what was there is replaced.
+///
+/// # Errors
+/// [`OfflineError::Io`].
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), OfflineError> {
+    atomic_file::replace(path, 0o644, |file| file.write_all(bytes)).map_err(|error| failed(path, error))
 }
 
 fn failed(path: &Path, error: io::Error) -> OfflineError {

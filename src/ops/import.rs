@@ -23,7 +23,9 @@ pub enum ImportError {
     #[error(transparent)]
     Json(#[from] JsonError),
     /// There is no node in it.
-    #[error("there is no node in it: a node is an object with a string \"id\", alone, in a list, or in lists called \"nodes\"")]
+    #[error(
+        "there is no node in it: a node is an object with a string \"id\", alone, in a list, or in lists called \"nodes\""
+    )]
     NoNodes,
     /// The directory failed; nodes before that may have been imported.
     #[error(transparent)]
@@ -201,7 +203,8 @@ mod tests {
     fn nodes_are_found_alone_in_lists_and_in_trees() {
         assert_eq!(places(r#"{"id":"a","nodes":[{"id":"b"}]}"#), ["the document"]);
         assert_eq!(places(r#"[{"id":"a"},{"x":1},3]"#), ["[0]", "[1]", "[2]"]);
-        let tree = r#"{"meta":{"id":"no"},"topics":[{"id":"t","nodes":[{"id":"a"},{"nodes":[{"id":"b"}]}]},{"nodes":[]}]}"#;
+        let tree =
+            r#"{"meta":{"id":"no"},"topics":[{"id":"t","nodes":[{"id":"a"},{"nodes":[{"id":"b"}]}]},{"nodes":[]}]}"#;
         assert_eq!(places(tree), ["topics[0].nodes[0]", "topics[0].nodes[1].nodes[0]"]);
         assert!(matches!(find_nodes(Bytes::from_static(b"{}"), &Limits::default()), Err(ImportError::NoNodes)));
     }

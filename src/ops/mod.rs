@@ -30,7 +30,7 @@ pub use sync::{Delta, NodeStream, SyncError, SyncRequest, sync};
 pub use crate::{
     federation::client::{Client, ClientError, PeerQuery},
     identity::{KeyError, KeyFileError, KeyPair},
-    lattice::offline::{Listing, OfflineDirectory, OfflineError, OfflineNode},
+    lattice::offline::{Listing, OfflineDirectory, OfflineError, OfflineNode, write_file},
     lattice::{
         Entry, LatticeError, LatticeStatus, NodeDocument, NodeError, NodeFilter, NodePage, Precondition, StoredNode,
         Tombstone, Written,

@@ -120,6 +120,24 @@ impl Settings {
         out
     }
 
+    /// The settings that hold, as TOML. Of a secret only that it is set.
+    #[must_use]
+    pub fn show(&self) -> String {
+        let mut out = String::new();
+        self.instance.show(&mut out);
+        self.server.show(&mut out);
+        self.admin.show(&mut out);
+        self.registry.show(&mut out);
+        self.lattice.show(&mut out);
+        self.state.show(&mut out);
+        self.trust.show(&mut out);
+        self.limits.show(&mut out);
+        self.log.show(&mut out);
+        self.federation.show(&mut out);
+        out.truncate(out.trim_end().len());
+        out
+    }
+
     /// Reads all layers with this process's environment.
     ///
     /// # Errors

@@ -41,8 +41,9 @@ impl TomlDefault for Span {
 }
 
 impl TomlDefault for Option<SecretString> {
+    /// A secret has no default and is never repeated.
     fn toml(&self) -> Option<String> {
-        None
+        self.as_ref().and_then(|_| quoted("(set)"))
     }
 }
 
@@ -54,13 +55,14 @@ impl TomlDefault for Option<String> {
 
 impl TomlDefault for Option<PathBuf> {
     fn toml(&self) -> Option<String> {
-        None
+        self.as_ref().and_then(TomlDefault::toml)
     }
 }
 
-impl<T> TomlDefault for Vec<T> {
+impl<T: TomlDefault> TomlDefault for Vec<T> {
     fn toml(&self) -> Option<String> {
-        Some("[]".to_owned())
+        let items: Vec<String> = self.iter().filter_map(TomlDefault::toml).collect();
+        Some(format!("[{}]", items.join(", ")))
     }
 }
 
@@ -94,6 +96,18 @@ macro_rules! section {
         }
 
         impl $name {
+            /// Appends this section with the values that hold.
+            pub(super) fn show(&self, out: &mut String) {
+                out.push_str(concat!("[", $section, "]\n"));
+                $($crate::settings::section::write_key(
+                    out,
+                    &[],
+                    stringify!($key),
+                    $crate::settings::section::TomlDefault::toml(&self.$key),
+                );)*
+                out.push('\n');
+            }
+
             /// Appends this section of `config/default.toml`.
             pub(super) fn describe(out: &mut String) {
                 let defaults = Self::default();

@@ -82,6 +82,13 @@ pub struct ListedPeer {
     pub pubkey: String,
 }
 
+impl TomlDefault for ListedPeer {
+    fn toml(&self) -> Option<String> {
+        let (node_id, pubkey) = (self.node_id.toml()?, self.pubkey.toml()?);
+        Some(format!("{{ node_id = {node_id}, pubkey = {pubkey} }}"))
+    }
+}
+
 section! {
     /// Who this instance is.
     InstanceSettings "instance" {
@@ -214,7 +221,7 @@ section! {
         /// How often. FEDERATION_SYNC_INTERVAL (a bare number there: milliseconds from 1000 up, seconds below).
         sync_interval: Span = Span::seconds(60),
         /// Only instances with the same key find each other. FEDERATION_NETWORK_KEY.
-        network_key: Option<String> = None,
+        network_key: Option<SecretString> = None,
         /// Addresses of peers. FEDERATION_TRUSTED_PEERS (separated by commas).
         trusted_peers: Vec<String> = Vec::new(),
         /// How often peers are looked for. FEDERATION_DISCOVERY_INTERVAL.

@@ -121,3 +121,23 @@ fn the_environments_file_lies_between_defaults_and_variables() {
 fn a_misspelt_variable_is_pointed_out() {
     assert!(load(&[("ARK_PEER_TLL", "5m")]).unwrap().warnings[0].contains("ARK_PEER_TLL"));
 }
+
+#[test]
+fn what_holds_is_shown_as_toml_without_the_secrets() {
+    let settings = load(&[
+        ("ARK_ADMIN_TOKEN", "a-long-enough-token"),
+        ("REDIS_URL", "redis://user:hunter2@localhost"),
+        ("FEDERATION_NETWORK_KEY", "hunter2"),
+        ("FEDERATION_TRUSTED_PEERS", "http://a:1,http://b:2"),
+        ("FEDERATION_PORT", "9100"),
+    ])
+    .unwrap();
+    let shown = settings.show();
+    assert!(!shown.contains("hunter2") && !shown.contains("long-enough"), "{shown}");
+    let table: toml::Table = shown.parse().unwrap();
+    assert_eq!(table["admin"]["token"].as_str(), Some("(set)"));
+    assert_eq!(table["federation"]["network_key"].as_str(), Some("(set)"));
+    assert_eq!(table["federation"]["trusted_peers"].as_array().unwrap().len(), 2);
+    assert_eq!(table["server"]["port"].as_integer(), Some(9100));
+    assert!(!table["instance"].as_table().unwrap().contains_key("private_key"));
+}

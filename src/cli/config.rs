@@ -1,0 +1,53 @@
+//! `config show|check`
+
+use super::{exit::Failure, output::Output};
+use crate::{
+    ops::OfflineDirectory,
+    settings::{Overrides, Settings},
+    startup,
+};
+use serde_json::json;
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Print the settings that hold; of secrets only that they are set
+    Show,
+    /// Say whether a service could start with them
+    Check,
+}
+
+pub(super) fn run(command: &Command, output: &Output) -> Result<(), Failure> {
+    let settings = Settings::load(Overrides::new())?;
+    match command {
+        Command::Show => show(&settings, output),
+        Command::Check => check(&settings, output),
+    }
+}
+
+fn show(settings: &Settings, output: &Output) -> Result<(), Failure> {
+    let text = settings.show();
+    if !output.json() {
+        return Ok(output.line(text)?);
+    }
+    let table: toml::Table = text.parse().map_err(Failure::local)?;
+    Ok(output.line(serde_json::to_string(&table).map_err(Failure::local)?)?)
+}
+
+fn check(settings: &Settings, output: &Output) -> Result<(), Failure> {
+    let key = startup::load_key(settings)?;
+    let node_id = settings.node_id()?;
+    OfflineDirectory::open(&settings.lattice.path, settings.limits())?;
+    let public_key = key.map(|key| key.public_key());
+    let signs = match public_key {
+        Some(key) => format!("signs with {key}"),
+        None => "has no key (make one with: ark-lattice keygen)".to_owned(),
+    };
+    output.answer(
+        || json!({"ok": true, "node_id": node_id, "public_key": public_key, "warnings": settings.warnings}),
+        || {
+            let warnings: String = settings.warnings.iter().map(|warning| format!("\nwarning: {warning}")).collect();
+            format!("The settings are usable: {node_id} {signs}.{warnings}")
+        },
+    )?;
+    Ok(())
+}

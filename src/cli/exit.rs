@@ -1,0 +1,220 @@
+//! How a command ends: the exit codes, and errors as one line.
+
+use super::output::Output;
+use crate::{
+    ops::{ClientError, EnvelopeError, ImportError, KeyFileError, LocalError, OfflineError, PullError, RemoteError},
+    settings::SettingsError,
+    startup::StartupError,
+};
+use std::{fmt, io, process::ExitCode, time::Duration};
+
+/// The table of [`Exit`], as `--help` prints it.
+pub(super) const TABLE: &str = "\
+Exit codes:
+  0  done
+  1  failed here: a file, a setting, a key, the data directory
+  2  wrong usage
+  3  refused by the other side (HTTP 4xx)
+  4  the other side cannot be reached or failed (HTTP 5xx): may be tried again
+  5  something differs or does not verify";
+
+/// The exit codes. They are stable: scripts may rely on them.
+///
+/// | code | meaning |
+/// |---|---|
+/// | 0 | done |
+/// | 1 | failed here: a file, a setting, a key, the data directory |
+/// | 2 | wrong usage |
+/// | 3 | refused by the other side (HTTP 4xx) |
+/// | 4 | the other side cannot be reached or failed (HTTP 5xx): may be tried again |
+/// | 5 | something differs or does not verify |
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Done.
+    Ok,
+    /// Failed here.
+    Local,
+    /// Wrong usage.
+    Usage,
+    /// Refused by the other side.
+    Refused,
+    /// The other side cannot be reached or failed.
+    Unavailable,
+    /// Something differs or does not verify.
+    Differs,
+}
+
+impl Exit {
+    /// The number.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Local => 1,
+            Self::Usage => 2,
+            Self::Refused => 3,
+            Self::Unavailable => 4,
+            Self::Differs => 5,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+/// Why a command did not do what was asked.
+#[derive(Debug)]
+pub(super) struct Failure {
+    exit: Exit,
+    /// The code that the other side gave.
+    code: Option<String>,
+    /// `None`: nothing to say, because nobody reads.
+    message: Option<String>,
+}
+
+impl Failure {
+    pub(super) fn new(exit: Exit, message: impl fmt::Display) -> Self {
+        Self { exit, code: None, message: Some(message.to_string()) }
+    }
+
+    pub(super) fn local(message: impl fmt::Display) -> Self {
+        Self::new(Exit::Local, message)
+    }
+
+    pub(super) fn differs(message: impl fmt::Display) -> Self {
+        Self::new(Exit::Differs, message)
+    }
+
+    /// Puts what the failure is about before it.
+    pub(super) fn about(mut self, what: impl fmt::Display) -> Self {
+        self.message = self.message.map(|message| format!("{what}: {message}"));
+        self
+    }
+
+    /// Says it on standard error.
+    pub(super) fn report(self, output: &Output) -> Exit {
+        if let Some(message) = &self.message {
+            output.error(self.exit, self.code.as_deref(), &one_line(message));
+        }
+        self.exit
+    }
+}
+
+fn one_line(text: &str) -> String {
+    let words: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    words.join(" ").chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// Reports clap's errors: help and version as they are, everything else as one line.
+pub(super) fn usage(error: &clap::Error) -> ExitCode {
+    use clap::error::ErrorKind;
+    let shown = matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    );
+    if shown {
+        // A reader that is gone is no failure.
+        let _ = error.print();
+        return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+    }
+    let text = error.render().to_string();
+    let parts = text.split("\n\n").map(one_line);
+    let parts = parts.filter(|part| !part.is_empty() && !part.starts_with("Usage:") && !part.starts_with("For more"));
+    let message = parts.collect::<Vec<_>>().join("; ");
+    let message = format!("{}; see --help", message.trim_start_matches("error: "));
+    Failure::new(Exit::Usage, message).report(&Output::new(false, false)).into()
+}
+
+impl From<io::Error> for Failure {
+    /// Of standard output: a reader that went away has what it wanted.
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Self { exit: Exit::Ok, code: None, message: None };
+        }
+        Self::local(format!("standard output: {error}"))
+    }
+}
+
+macro_rules! local {
+    ($($error:ty),* $(,)?) => { $(impl From<$error> for Failure {
+        fn from(error: $error) -> Self {
+            Self::local(error)
+        }
+    })* };
+}
+local!(StartupError, OfflineError, KeyFileError, LocalError, ImportError);
+
+impl From<SettingsError> for Failure {
+    fn from(error: SettingsError) -> Self {
+        Self::local(StartupError::from(error))
+    }
+}
+
+impl From<EnvelopeError> for Failure {
+    fn from(error: EnvelopeError) -> Self {
+        Self::local(error)
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let text = error.to_string();
+        let again = |wait: Option<Duration>| match wait {
+            Some(wait) => format!("{text}; try again in {} s", wait.as_secs()),
+            None => format!("{text}; try again"),
+        };
+        match error {
+            ClientError::Address(..) => Self::new(Exit::Usage, text),
+            ClientError::Unreachable(..) => {
+                Self::new(Exit::Unavailable, format!("{text}; check the address and that the service runs"))
+            }
+            ClientError::Refused { code, .. } => Self { code: Some(code), ..Self::new(Exit::Refused, text) },
+            ClientError::Server { code, retry_after, .. } => {
+                Self { code: Some(code), ..Self::new(Exit::Unavailable, again(retry_after)) }
+            }
+            ClientError::Protocol(..) => {
+                Self::new(Exit::Refused, format!("{text}; check that the address is that of an ark-lattice service"))
+            }
+        }
+    }
+}
+
+impl From<RemoteError> for Failure {
+    fn from(error: RemoteError) -> Self {
+        match error {
+            RemoteError::Client(error) => error.into(),
+            RemoteError::Answer(_) => Self::new(Exit::Refused, error),
+        }
+    }
+}
+
+impl From<PullError> for Failure {
+    fn from(error: PullError) -> Self {
+        match error {
+            PullError::Client(error) => error.into(),
+            PullError::Directory(error) => error.into(),
+            PullError::Worker(_) => Self::local(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_help_lists_every_exit_code() {
+        let all = [Exit::Ok, Exit::Local, Exit::Usage, Exit::Refused, Exit::Unavailable, Exit::Differs];
+        for exit in all {
+            assert!(TABLE.contains(&format!("\n  {}  ", exit.code())), "{exit:?}");
+        }
+    }
+
+    #[test]
+    fn messages_are_one_harmless_line() {
+        assert_eq!(one_line("a\n  | b\n\n\u{1b}[2Jc"), "a | b  [2Jc");
+    }
+}

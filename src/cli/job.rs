@@ -1,0 +1,75 @@
+//! What most commands need before they start.
+
+use super::exit::Failure;
+use crate::{
+    ops::{self, Client, KeyPair, OfflineDirectory},
+    settings::{Overrides, Settings},
+    startup,
+    types::{NodeId, PublicKey},
+};
+use std::path::{Path, PathBuf};
+
+/// The data directory, on every command that works on it.
+#[derive(Debug, clap::Args)]
+pub(super) struct LatticeArg {
+    /// The data directory; otherwise the one of the settings (LATTICE_PATH).
+    #[arg(long, value_name = "DIR")]
+    pub(super) lattice: Option<PathBuf>,
+}
+
+impl LatticeArg {
+    /// The settings with this directory.
+    pub(super) fn settings(&self) -> Result<Settings, Failure> {
+        let mut overrides = Overrides::new();
+        set_path(&mut overrides, "lattice.path", self.lattice.as_deref())?;
+        Ok(Settings::load(overrides)?)
+    }
+
+    /// The directory, checked.
+    pub(super) fn open(&self) -> Result<(Settings, OfflineDirectory), Failure> {
+        let settings = self.settings()?;
+        let directory = OfflineDirectory::open(&settings.lattice.path, settings.limits())?;
+        Ok((settings, directory))
+    }
+}
+
+/// Puts a path of the command line over the settings.
+pub(super) fn set_path(overrides: &mut Overrides, key: &'static str, path: Option<&Path>) -> Result<(), Failure> {
+    let Some(path) = path else { return Ok(()) };
+    let text = path.to_str().ok_or_else(|| Failure::local(format!("{} is not UTF-8", path.display())))?;
+    overrides.push((key, text.to_owned()));
+    Ok(())
+}
+
+/// The key to sign with: the file that is named, or the settings' own.
+pub(super) fn signing_key(settings: &Settings, file: Option<&Path>) -> Result<KeyPair, Failure> {
+    if let Some(file) = file {
+        return Ok(ops::read_key(file)?);
+    }
+    let key = startup::load_key(settings)?;
+    let key = key.ok_or_else(|| Failure::local("there is no key to sign with; make one with: ark-lattice keygen"))?;
+    let stated = settings.instance.public_key.as_deref().map(PublicKey::parse).and_then(Result::ok);
+    if stated.is_some_and(|stated| stated != key.public_key()) {
+        return Err(Failure::local("ARK_FED_PUBKEY is not the public key of the private key; unset one or correct it"));
+    }
+    Ok(key)
+}
+
+/// Another instance.
+pub(super) fn client(settings: &Settings, url: &str) -> Result<Client, Failure> {
+    Ok(Client::new(url, &settings.limits())?)
+}
+
+/// An id of the command line.
+pub(super) fn node_id(text: &str) -> Result<NodeId, Failure> {
+    NodeId::parse(text).map_err(|error| Failure::local(error).about(format!("{text:?}")))
+}
+
+/// Waits for a conversation with another instance.
+pub(super) fn wait<T, E>(work: impl Future<Output = Result<T, E>>) -> Result<T, Failure>
+where
+    Failure: From<E>,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    Ok(runtime.map_err(Failure::local)?.block_on(work)?)
+}

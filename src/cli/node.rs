@@ -1,0 +1,197 @@
+//! `node list|show|put|rm|hash|verify`: on the files themselves, whether or not a service runs.
+
+use super::{
+    exit::Failure,
+    input,
+    job::{self, LatticeArg},
+    output::{Output, count},
+};
+use crate::{
+    ops::{self, Entry, Listing, Written},
+    types::SystemClock,
+};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+
+/// Hex digits of a hash in the short table.
+const SHORT_HASH: usize = 12;
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// List the nodes
+    List {
+        /// Only nodes of this type.
+        #[arg(long = "type", value_name = "TYPE")]
+        node_type: Option<String>,
+        /// Whole hashes, and sizes.
+        #[arg(long)]
+        long: bool,
+        #[command(flatten)]
+        lattice: LatticeArg,
+    },
+    /// Print a node as it stands in its file
+    Show {
+        /// The node's id.
+        id: String,
+        #[command(flatten)]
+        lattice: LatticeArg,
+    },
+    /// Write a node; a missing updated_at is set
+    Put {
+        /// The node's JSON; - for standard input.
+        file: PathBuf,
+        /// The id that the node must have.
+        #[arg(long)]
+        id: Option<String>,
+        #[command(flatten)]
+        lattice: LatticeArg,
+    },
+    /// Delete a node
+    Rm {
+        /// The node's id.
+        id: String,
+        #[command(flatten)]
+        lattice: LatticeArg,
+    },
+    /// Print the content hash of a file, of standard input (-), or of a node of the data directory
+    Hash {
+        /// A file, -, or a node's id.
+        what: String,
+        #[command(flatten)]
+        lattice: LatticeArg,
+    },
+    /// Check every file of the data directory
+    Verify {
+        #[command(flatten)]
+        lattice: LatticeArg,
+    },
+}
+
+pub(super) fn run(command: Command, output: &Output) -> Result<(), Failure> {
+    match command {
+        Command::List { node_type, long, lattice } => list(node_type.as_deref(), long, &lattice, output),
+        Command::Show { id, lattice } => show(&id, &lattice, output),
+        Command::Put { file, id, lattice } => put(&file, id.as_deref(), &lattice, output),
+        Command::Rm { id, lattice } => remove(&id, &lattice, output),
+        Command::Hash { what, lattice } => hash(&what, &lattice, output),
+        Command::Verify { lattice } => verify(&lattice, output),
+    }
+}
+
+fn list(node_type: Option<&str>, long: bool, lattice: &LatticeArg, output: &Output) -> Result<(), Failure> {
+    let listing = lattice.open()?.1.list()?;
+    let entries = listing.nodes.values().map(|node| node.entry.as_ref());
+    let entries = entries.filter(|entry| node_type.is_none_or(|wanted| entry.node_type.as_deref() == Some(wanted)));
+    if output.json() {
+        let nodes: Vec<Value> = entries.map(entry_json).collect();
+        return Ok(output.line(json!({"nodes": nodes, "count": nodes.len(), "broken": broken_json(&listing)}))?);
+    }
+    if long {
+        output.table(&["id", "type", "updated", "bytes", "hash"], entries.map(|entry| row(entry, true)))?;
+    } else {
+        output.table(&["id", "type", "updated", "hash"], entries.map(|entry| row(entry, false)))?;
+    }
+    if !listing.broken.is_empty() {
+        output.remark(format!("{} left out; see: ark-lattice node verify", count(listing.broken.len(), "broken file")));
+    }
+    Ok(())
+}
+
+fn row(entry: &Entry, long: bool) -> Vec<String> {
+    let mut row =
+        vec![entry.id.to_string(), entry.node_type.as_deref().unwrap_or("-").to_owned(), entry.updated_at.to_rfc3339()];
+    if long {
+        row.extend([entry.size_bytes.to_string(), entry.content_hash.to_string()]);
+    } else {
+        row.push(entry.content_hash.to_hex().chars().take(SHORT_HASH).collect());
+    }
+    row
+}
+
+fn entry_json(entry: &Entry) -> Value {
+    json!({
+        "id": entry.id, "type": entry.node_type, "updated_at": entry.updated_at.to_rfc3339(),
+        "hash": entry.content_hash, "size": entry.size_bytes,
+    })
+}
+
+fn broken_json(listing: &Listing) -> Vec<Value> {
+    listing.broken.iter().map(|broken| json!({"file": broken.file, "reason": broken.reason})).collect()
+}
+
+fn missing(id: &str, lattice: &std::path::Path) -> Failure {
+    Failure::local(format!("there is no node {id:?} in {}; see: ark-lattice node list", lattice.display()))
+}
+
+fn show(id: &str, lattice: &LatticeArg, output: &Output) -> Result<(), Failure> {
+    let (_, directory) = lattice.open()?;
+    let node = directory.read(&job::node_id(id)?)?;
+    let node = node.ok_or_else(|| missing(id, directory.path()))?;
+    Ok(output.bytes(&node.bytes)?)
+}
+
+fn put(file: &std::path::Path, id: Option<&str>, lattice: &LatticeArg, output: &Output) -> Result<(), Failure> {
+    let (settings, directory) = lattice.open()?;
+    let limits = settings.limits();
+    let named = id.map(job::node_id).transpose()?;
+    let text = input::read(file, limits.node_bytes)?;
+    let now = SystemClock::shared().now();
+    let written = ops::put_local(&directory, text, named.as_ref(), &limits, now)
+        .map_err(|error| Failure::from(error).about(input::name(file)))?;
+    let (what, entry) = match &written {
+        Written::Created(entry) => ("created", entry),
+        Written::Replaced(entry) => ("replaced", entry),
+        Written::Unchanged(entry) => ("unchanged", entry),
+    };
+    let answer = || json!({"status": what, "id": entry.id, "hash": entry.content_hash});
+    Ok(output.answer(answer, || format!("{what} {} {}", entry.id, entry.content_hash))?)
+}
+
+fn remove(id: &str, lattice: &LatticeArg, output: &Output) -> Result<(), Failure> {
+    let (_, directory) = lattice.open()?;
+    if !directory.remove(&job::node_id(id)?)? {
+        return Err(missing(id, directory.path()));
+    }
+    Ok(output.answer(|| json!({"status": "deleted", "id": id}), || format!("deleted {id}"))?)
+}
+
+fn hash(what: &str, lattice: &LatticeArg, output: &Output) -> Result<(), Failure> {
+    let path = PathBuf::from(what);
+    let settings = lattice.settings()?;
+    let limits = settings.limits();
+    let hash = if input::is_stdin(&path) || path.is_file() {
+        let text = input::read(&path, limits.node_bytes)?;
+        ops::hash_node(text, &limits).map_err(|error| Failure::local(error).about(input::name(&path)))?
+    } else {
+        let (_, directory) = lattice.open()?;
+        let node = directory.read(&job::node_id(what)?)?;
+        node.ok_or_else(|| missing(what, directory.path()))?.entry.content_hash
+    };
+    if output.json() {
+        return Ok(output.line(json!({"hash": hash}))?);
+    }
+    Ok(output.line(hash)?)
+}
+
+fn verify(lattice: &LatticeArg, output: &Output) -> Result<(), Failure> {
+    let (_, directory) = lattice.open()?;
+    let listing = directory.list()?;
+    if output.json() {
+        output.line(json!({"nodes": listing.nodes.len(), "broken": broken_json(&listing)}))?;
+    } else {
+        for broken in &listing.broken {
+            output.line(format!("{}: {}", super::output::printable(&broken.file), broken.reason))?;
+        }
+    }
+    if !listing.broken.is_empty() {
+        return Err(Failure::differs(format!(
+            "{} in {}: correct or remove them",
+            count(listing.broken.len(), "broken file"),
+            directory.path().display()
+        )));
+    }
+    if !output.json() {
+        output.answer(|| Value::Null, || format!("{}, every file sound", count(listing.nodes.len(), "node")))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,138 @@
+//! What is printed, and where: answers on standard output, errors and remarks on standard error. Colours on a terminal only.
+
+use super::exit::Exit;
+use anstyle::{AnsiColor, Style};
+use comfy_table::{Table, presets};
+use serde_json::{Value, json};
+use std::{
+    fmt::Display,
+    io::{self, IsTerminal, Write},
+};
+
+const BOLD: Style = Style::new().bold();
+const ERROR: Style = AnsiColor::Red.on_default().bold();
+
+/// How much is printed, and in which form.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Output {
+    json: bool,
+    quiet: bool,
+}
+
+impl Output {
+    pub(super) fn new(json: bool, quiet: bool) -> Self {
+        Self { json, quiet }
+    }
+
+    /// Is JSON asked for?
+    pub(super) fn json(self) -> bool {
+        self.json
+    }
+
+    /// Is a person watching who likes to see progress?
+    pub(super) fn shows_progress(self) -> bool {
+        !self.json && !self.quiet && io::stderr().is_terminal()
+    }
+
+    /// A line that was asked for.
+    pub(super) fn line(self, text: impl Display) -> io::Result<()> {
+        let mut out = anstream::stdout().lock();
+        writeln!(out, "{text}")?;
+        out.flush()
+    }
+
+    /// Bytes that were asked for, as they are, with a line feed at the end.
+    pub(super) fn bytes(self, bytes: &[u8]) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        out.write_all(bytes)?;
+        if !bytes.ends_with(b"\n") {
+            out.write_all(b"\n")?;
+        }
+        out.flush()
+    }
+
+    /// An answer in both forms: `value` with `--json`, otherwise `text`, which `--quiet` leaves out.
+    pub(super) fn answer(self, value: impl FnOnce() -> Value, text: impl FnOnce() -> String) -> io::Result<()> {
+        match (self.json, self.quiet) {
+            (true, _) => self.line(value()),
+            (false, true) => Ok(()),
+            (false, false) => self.line(text()),
+        }
+    }
+
+    /// A table without borders. Control characters do not reach the terminal.
+    pub(super) fn table(self, header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> io::Result<()> {
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING).set_header(header.iter().map(|title| title.to_uppercase()));
+        for row in rows {
+            table.add_row(row.iter().map(|cell| printable(cell)));
+        }
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 2));
+        }
+        let mut out = anstream::stdout().lock();
+        for (number, line) in table.lines().enumerate() {
+            let line = line.trim_end();
+            if number == 0 {
+                writeln!(out, "{BOLD}{line}{BOLD:#}")?;
+            } else {
+                writeln!(out, "{line}")?;
+            }
+        }
+        out.flush()
+    }
+
+    /// A remark on standard error.
+    pub(super) fn remark(self, text: impl Display) {
+        if !self.quiet && !self.json {
+            // Whoever cannot be told cannot be told of that either.
+            let _ = writeln!(anstream::stderr().lock(), "{text}");
+        }
+    }
+
+    /// The one line of a failure.
+    pub(super) fn error(self, exit: Exit, code: Option<&str>, message: &str) {
+        let mut err = anstream::stderr().lock();
+        let _ = if self.json {
+            let value = json!({"error": message, "exit_code": exit.code(), "code": code});
+            writeln!(err, "{value}")
+        } else {
+            writeln!(err, "{ERROR}error:{ERROR:#} {message}")
+        };
+    }
+}
+
+/// Text of others as one harmless line.
+pub(super) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// Bytes as people read them.
+pub(super) fn size(bytes: u64) -> String {
+    let mut unit = "bytes";
+    let (mut whole, mut tenth) = (bytes, 0);
+    for next in ["KiB", "MiB", "GiB"] {
+        if whole < 1024 {
+            break;
+        }
+        (whole, tenth, unit) = (whole / 1024, whole % 1024 * 10 / 1024, next);
+    }
+    if unit == "bytes" { format!("{whole} {unit}") } else { format!("{whole}.{tenth} {unit}") }
+}
+
+/// `1 node`, `2 nodes`.
+pub(super) fn count(number: usize, word: &str) -> String {
+    if number == 1 { format!("1 {word}") } else { format!("{number} {word}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_counts_read_well() {
+        assert_eq!((size(0), size(1023), size(1536)), ("0 bytes".into(), "1023 bytes".into(), "1.5 KiB".into()));
+        assert_eq!(size(5 << 20), "5.0 MiB");
+        assert_eq!((count(1, "node"), count(0, "node")), ("1 node".into(), "0 nodes".into()));
+    }
+}

@@ -1,0 +1,89 @@
+//! `pull`
+
+use super::{
+    exit::Failure,
+    job::{self, LatticeArg},
+    output::{Output, count, size},
+};
+use crate::{
+    ops::{self, PullReport, Standing},
+    types::SystemClock,
+};
+use serde_json::{Value, json};
+
+/// Kept nodes and refusals that are named one by one.
+const NAMED: usize = 20;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The instance to fetch from, such as http://127.0.0.1:9001.
+    #[arg(long, value_name = "URL")]
+    from: String,
+    /// Fetch and judge, but write nothing.
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    lattice: LatticeArg,
+}
+
+pub(super) fn run(args: Args, output: &Output) -> Result<(), Failure> {
+    let (settings, directory) = args.lattice.open()?;
+    let client = job::client(&settings, &args.from)?;
+    let clock = SystemClock::shared();
+    let report = job::wait(ops::pull(&directory, &client, settings.limits(), clock, args.dry_run))?;
+    output.answer(|| as_json(&report), || as_text(&report, &args.from))?;
+    if report.refused > 0 {
+        return Err(Failure::differs(format!(
+            "{} refused; the first: {}",
+            count(report.refused, "node"),
+            report.refusals.first().map(|(what, reason)| format!("{what}: {reason}")).unwrap_or_default()
+        )));
+    }
+    if report.standing == Standing::Unexplained {
+        return Err(Failure::differs(format!(
+            "all that came was taken, but the sets differ: {} changed meanwhile or left something out; pull again",
+            args.from
+        )));
+    }
+    Ok(())
+}
+
+fn as_json(report: &PullReport) -> Value {
+    let (in_step, only_here) = match report.standing {
+        Standing::DryRun => (Value::Null, Value::Null),
+        Standing::InStep => (Value::Bool(true), Value::from(0)),
+        Standing::Differs { only_here, .. } => (Value::Bool(false), Value::from(only_here)),
+        Standing::Unexplained => (Value::Bool(false), Value::Null),
+    };
+    let refusals: Vec<Value> =
+        report.refusals.iter().map(|(what, reason)| json!({"node": what, "reason": reason})).collect();
+    json!({
+        "added": report.added, "replaced": report.replaced, "kept": report.kept.len(), "kept_ids": report.kept,
+        "unchanged": report.unchanged, "refused": report.refused, "refusals": refusals, "bytes": report.bytes,
+        "dry_run": report.standing == Standing::DryRun, "in_step": in_step, "only_here": only_here,
+        "manifest_hash": report.their_hash,
+    })
+}
+
+fn as_text(report: &PullReport, from: &str) -> String {
+    let mut lines = vec![format!(
+        "{}{} added, {} replaced, {} kept, {} refused; {} received",
+        if report.standing == Standing::DryRun { "Dry run: " } else { "" },
+        report.added,
+        report.replaced,
+        report.kept.len(),
+        report.refused,
+        size(report.bytes)
+    )];
+    lines.extend(report.kept.iter().take(NAMED).map(|id| format!("  kept {id}: the version here wins")));
+    lines.extend(report.refusals.iter().take(NAMED).map(|(what, reason)| format!("  refused {what}: {reason}")));
+    lines.extend(match report.standing {
+        Standing::DryRun => Some("Nothing was written.".to_owned()),
+        Standing::InStep => Some(format!("In step with {from}.")),
+        Standing::Differs { only_here, not_taken } => {
+            Some(format!("Not in step with {from}: {} only here, {not_taken} not taken.", count(only_here, "node")))
+        }
+        Standing::Unexplained => None,
+    });
+    lines.join("\n")
+}

@@ -1,0 +1,101 @@
+//! `serve`
+
+use super::{exit::Failure, job::set_path, output::Output};
+use crate::{
+    settings::{LogFormat, Overrides, Settings},
+    startup, telemetry,
+};
+use serde_json::json;
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
+};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Address to listen on; 0.0.0.0 takes requests from other machines.
+    #[arg(long)]
+    host: Option<String>,
+    /// Port to listen on; 0 takes a free one.
+    #[arg(long)]
+    port: Option<u16>,
+    /// The data directory (LATTICE_PATH).
+    #[arg(long, value_name = "DIR")]
+    lattice: Option<PathBuf>,
+    /// Keys, journal and embedded registry (ARK_STATE_PATH).
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+}
+
+impl Args {
+    fn settings(self) -> Result<Settings, Failure> {
+        let mut overrides = Overrides::new();
+        overrides.extend(self.host.map(|host| ("server.host", host)));
+        overrides.extend(self.port.map(|port| ("server.port", port.to_string())));
+        set_path(&mut overrides, "lattice.path", self.lattice.as_deref())?;
+        set_path(&mut overrides, "state.path", self.state.as_deref())?;
+        Ok(Settings::load(overrides)?)
+    }
+}
+
+pub(super) fn run(args: Args, output: &Output) -> Result<(), Failure> {
+    let settings = args.settings()?;
+    let json = settings.log.format == LogFormat::Json;
+    telemetry::start_logging(&settings.log.level, json)
+        .map_err(|error| Failure::local(error).about("settings: log.level"))?;
+    for warning in &settings.warnings {
+        tracing::warn!("{warning}");
+    }
+    startup::run(&settings, |address| {
+        // A service without a reader of its greeting serves all the same.
+        let _ = announce(&settings, address, output);
+    })?;
+    Ok(())
+}
+
+fn announce(settings: &Settings, address: SocketAddr, output: &Output) -> std::io::Result<()> {
+    let url = url(address);
+    output.answer(|| json!({"url": url, "port": address.port()}), || greeting(settings, &url))
+}
+
+/// Where a client on this machine finds the service.
+fn url(address: SocketAddr) -> String {
+    let host = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    format!("http://{}", SocketAddr::new(host, address.port()))
+}
+
+fn greeting(settings: &Settings, url: &str) -> String {
+    let registry = match settings.registry.redis_url {
+        Some(_) => "Redis".to_owned(),
+        None => format!("embedded, in {}", settings.state.path.display()),
+    };
+    format!(
+        "ark-lattice {version} listens on {url}\n\
+         \x20 lattice   {lattice} (its nodes are being counted)\n\
+         \x20 registry  {registry}\n\
+         Try:\n\
+         \x20 curl {url}/health\n\
+         \x20 curl {url}/discover\n\
+         \x20 curl '{url}/nodes?limit=3'\n\
+         \x20 curl -H 'Content-Type: application/json' -d '{{\"nodes\":[]}}' {url}/sync\n\
+         or open {url}/docs/ in a browser. Ctrl-C stops it.",
+        version = env!("CARGO_PKG_VERSION"),
+        lattice = settings.lattice.path.display(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::url;
+
+    #[test]
+    fn the_address_is_one_that_a_client_here_can_use() {
+        assert_eq!(url("0.0.0.0:9001".parse().unwrap()), "http://127.0.0.1:9001");
+        assert_eq!(url("[::]:9001".parse().unwrap()), "http://[::1]:9001");
+        assert_eq!(url("10.0.0.5:80".parse().unwrap()), "http://10.0.0.5:80");
+    }
+}

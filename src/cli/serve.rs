@@ -81,7 +81,7 @@ fn greeting(settings: &Settings, url: &str) -> String {
          \x20 curl {url}/health\n\
          \x20 curl {url}/discover\n\
          \x20 curl '{url}/nodes?limit=3'\n\
-         \x20 curl -H 'Content-Type: application/json' -d '{{\"nodes\":[]}}' {url}/sync\n\
+         \x20 curl -H 'Content-Type: application/json' -d '{{\"nodes\":[],\"limit\":1}}' {url}/sync\n\
          or open {url}/docs/ in a browser. Ctrl-C stops it.",
         version = env!("CARGO_PKG_VERSION"),
         lattice = settings.lattice.path.display(),

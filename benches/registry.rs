@@ -4,7 +4,11 @@
 
 use ark_lattice::{
     manifest,
-    registry::{EmbeddedOptions, EmbeddedRegistry, RedisOptions, RedisRegistry, Registry, redis::TimeSource},
+    registry::{
+        Registry,
+        embedded::{EmbeddedOptions, EmbeddedRegistry},
+        redis::{RedisOptions, RedisRegistry, TimeSource},
+    },
     trust::{Admitted, TrustMode, TrustPolicy},
     types::{Limits, SystemClock, Timestamp},
 };

@@ -3,7 +3,22 @@
 //! The directory of `{id}.json` files is the truth; index and journal follow it. A write is acknowledged once the file is
 //! durable (temp file, fsync, rename, fsync of the directory) and the journal entry is committed.
 
+pub mod atomic_file;
+pub mod delta;
+pub mod directory;
+mod examine;
+mod file_name;
+pub mod index;
+mod journal;
+mod manifest_file;
 mod node;
+mod reader;
+mod scan;
+mod stamp;
+mod store;
+mod watch;
+mod write_batch;
+mod writer;
 
 pub use node::{NodeDocument, NodeError, Stamp};
 
@@ -254,5 +269,3 @@ pub trait Lattice: Send + Sync + std::fmt::Debug {
     /// Stops the watcher and flushes. Later writes answer [`LatticeError::Io`].
     async fn close(&self);
 }
-
-pub mod index;

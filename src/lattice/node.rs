@@ -1,10 +1,13 @@
-//! One node's document. (signatures are final, bodies are being written)
+//! One node's document.
 
 use crate::{
-    json::{Document, JsonError},
+    json::{Document, JsonError, Value, jcs},
     types::{ContentHash, IdError, NodeId, Timestamp},
 };
 use bytes::Bytes;
+
+/// The member that states a version's time.
+pub(super) const UPDATED_AT: &str = "updated_at";
 
 /// Why a text is not a node.
 #[derive(Debug, thiserror::Error)]
@@ -47,8 +50,13 @@ impl NodeDocument {
     /// # Errors
     /// [`NodeError`] says which rule the text breaks.
     pub fn parse(source: Bytes, max_depth: usize) -> Result<Self, NodeError> {
-        let _ = (source, max_depth);
-        unimplemented!()
+        let document = Document::parse(source, max_depth)?;
+        let root = document.root();
+        let object = root.as_object().ok_or(NodeError::NotAnObject)?;
+        let id = object.get("id").and_then(Value::as_str).ok_or(NodeError::NoId)?;
+        let id = NodeId::parse(&id)?;
+        let content_hash = jcs::content_hash(root);
+        Ok(Self { id, document, content_hash })
     }
 
     /// The node's id.
@@ -72,12 +80,62 @@ impl NodeDocument {
     /// `type`, where it is a string.
     #[must_use]
     pub fn node_type(&self) -> Option<Box<str>> {
-        unimplemented!()
+        self.member("type").and_then(Value::as_str).map(|text| text.into())
     }
 
     /// `updated_at`, where it is there and can be read: epoch seconds (integer or fraction) or RFC 3339.
     #[must_use]
     pub fn updated_at(&self) -> Option<Timestamp> {
-        unimplemented!()
+        self.member(UPDATED_AT).and_then(read_instant)
+    }
+
+    /// A direct member of the object.
+    pub(super) fn member(&self, key: &str) -> Option<Value<'_>> {
+        self.document.root().as_object()?.get(key)
+    }
+}
+
+/// An instant as `updated_at` may state it (DESIGN 4.8); `None` for every other value.
+pub(super) fn read_instant(value: Value<'_>) -> Option<Timestamp> {
+    match value.as_number() {
+        Some(text) => Timestamp::from_seconds_text(text),
+        None => Timestamp::from_rfc3339(&value.as_str()?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<NodeDocument, NodeError> {
+        NodeDocument::parse(Bytes::copy_from_slice(text.as_bytes()), 64)
+    }
+
+    #[test]
+    fn a_node_is_an_object_with_a_usable_id() {
+        assert_eq!(parse(r#"{"id":"a"}"#).unwrap().id().as_str(), "a");
+        assert!(matches!(parse("[]"), Err(NodeError::NotAnObject)));
+        assert!(matches!(parse("{}"), Err(NodeError::NoId)));
+        assert!(matches!(parse(r#"{"id":1}"#), Err(NodeError::NoId)));
+        assert!(matches!(parse(r#"{"id":"\u0000"}"#), Err(NodeError::BadId(IdError::Control(0)))));
+        assert!(matches!(parse(r#"{"id":"a""#), Err(NodeError::Json(_))));
+    }
+
+    #[test]
+    fn the_type_counts_where_it_is_a_string() {
+        assert_eq!(parse(r#"{"id":"a","type":"note"}"#).unwrap().node_type().as_deref(), Some("note"));
+        assert_eq!(parse(r#"{"id":"a","type":7}"#).unwrap().node_type(), None);
+    }
+
+    #[test]
+    fn updated_at_is_read_in_both_styles_and_otherwise_counts_as_absent() {
+        let at = |text: &str| parse(&format!(r#"{{"id":"a","updated_at":{text}}}"#)).unwrap().updated_at();
+        let expected = Some(Timestamp::from_seconds(1_699_564_800));
+        assert_eq!(at("1699564800"), expected);
+        assert_eq!(at("1699564800.0"), expected);
+        assert_eq!(at(r#""2023-11-09T21:20:00Z""#), expected);
+        for unreadable in [r#""yesterday""#, "null", "1e300", r#""1699564800""#, "[1]"] {
+            assert_eq!(at(unreadable), None, "{unreadable}");
+        }
     }
 }

@@ -1,24 +1,74 @@
-//! Envelopes. (types are final, verify is being written)
-use super::Manifest;
-use crate::types::{Limits, PublicKey, Sha256Digest};
+//! Envelopes: a manifest, its signature and the key (DESIGN 4.1).
+//!
+//! [`verify`] is the only door: size was bounded before, then strict parse → signature → shape, in this order, and only it makes
+//! a [`Verified`].
+
+use super::{Manifest, ManifestError};
+use crate::{
+    json::{Document, JsonError, Object, Value, jcs, python},
+    types::{Limits, PublicKey, Sha256Digest},
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
+use ed25519_dalek::{Signature, VerifyingKey};
+use std::borrow::Cow;
+
+/// The media type of a manifest inside a DSSE envelope.
+pub const PAYLOAD_TYPE: &str = "application/vnd.ark-lattice.manifest+json";
+
 /// How the signed bytes are made. Declared by the sender, never guessed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Canonicalization {
-    /// CPython's json.dumps(sort_keys=True)
+    /// The bytes of CPython's `json.dumps(manifest, sort_keys=True)`: what an envelope means that declares nothing.
     Python,
-    /// RFC 8785
+    /// RFC 8785 (JCS).
     Jcs,
-    /// DSSE: nothing is re-serialised
+    /// DSSE v1: the payload's own bytes; nothing is serialised again.
     Dsse,
 }
-/// stub
+
+/// Why an envelope is not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum EnvelopeError {
-    /// .
-    #[error("stub")]
-    Stub,
+    /// The strict gate refused the envelope.
+    #[error(transparent)]
+    Json(#[from] JsonError),
+    /// The strict gate refused the manifest inside a DSSE payload.
+    #[error("the payload: {0}")]
+    Payload(JsonError),
+    /// A field of the envelope is missing or has the wrong shape.
+    #[error("the envelope's {field} {problem}")]
+    Field {
+        /// Which field.
+        field: &'static str,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// The envelope is not a JSON object.
+    #[error("the envelope is not a JSON object")]
+    NotAnObject,
+    /// `canonicalization` is none of `python`, `jcs`, `dsse`.
+    #[error("canonicalization {0:?} is not known; known are python (the default), jcs and dsse")]
+    UnknownCanonicalization(String),
+    /// A base64 field is not standard, padded, canonical base64, or has the wrong length.
+    #[error("the envelope's {field} is not standard, padded base64 of {bytes}")]
+    Encoding {
+        /// Which field.
+        field: &'static str,
+        /// How many bytes it should hold.
+        bytes: &'static str,
+    },
+    /// An integer that plain JCS cannot carry (RFC 8785 section 3.2.2.3, RFC 7493 section 2.2).
+    #[error("{0}, which the jcs form does not carry: send it as a string, or use the python or dsse form")]
+    JcsInteger(#[from] jcs::JcsError),
+    /// The key is not a point of the curve, or the signature does not fit.
+    #[error("the signature does not fit the manifest and the public key")]
+    BadSignature,
+    /// The signature is right, but what was signed is not a manifest.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
 }
+
 /// Proof that a signature was checked: only [`verify`] makes one.
 #[derive(Debug, Clone)]
 pub struct Verified<T> {
@@ -27,30 +77,197 @@ pub struct Verified<T> {
     digest: Sha256Digest,
     received: Bytes,
 }
+
 impl<T> Verified<T> {
     /// What was signed.
     pub fn get(&self) -> &T {
         &self.value
     }
+
     /// Who signed.
     pub fn public_key(&self) -> PublicKey {
         self.public_key
     }
-    /// SHA-256 of the signed bytes: two envelopes with the same digest say the same.
+
+    /// The content hash of what was signed, whichever form it was signed in: two envelopes with the same digest say the same.
     pub fn digest(&self) -> &Sha256Digest {
         &self.digest
     }
+
     /// The envelope's bytes as they came.
     pub fn received(&self) -> &Bytes {
         &self.received
     }
 }
-/// Checks an envelope.
+
+fn wrong(field: &'static str, problem: &'static str) -> EnvelopeError {
+    EnvelopeError::Field { field, problem }
+}
+
+fn string<'a>(object: Object<'a>, field: &'static str) -> Result<Cow<'a, str>, EnvelopeError> {
+    let value = object.get(field).ok_or(wrong(field, "is missing"))?;
+    value.as_str().ok_or(wrong(field, "is not a string"))
+}
+
+fn public_key(field: &'static str, text: &str) -> Result<PublicKey, EnvelopeError> {
+    PublicKey::parse(text).map_err(|_| EnvelopeError::Encoding { field, bytes: "32 bytes" })
+}
+
+fn signature(field: &'static str, text: &str) -> Result<Signature, EnvelopeError> {
+    let error = EnvelopeError::Encoding { field, bytes: "64 bytes" };
+    match STANDARD.decode(text).map(<[u8; 64]>::try_from) {
+        Ok(Ok(bytes)) => Ok(Signature::from_bytes(&bytes)),
+        _ => Err(error),
+    }
+}
+
+fn declared_form(object: Object<'_>) -> Result<Canonicalization, EnvelopeError> {
+    let Some(value) = object.get("canonicalization") else { return Ok(Canonicalization::Python) };
+    let text = value.as_str().ok_or(wrong("canonicalization", "is not a string"))?;
+    match text.as_ref() {
+        "python" => Ok(Canonicalization::Python),
+        "jcs" => Ok(Canonicalization::Jcs),
+        "dsse" => Ok(Canonicalization::Dsse),
+        other => Err(EnvelopeError::UnknownCanonicalization(other.chars().take(64).collect())),
+    }
+}
+
+/// An unsigned field beside the signed one would be served back with it and could be mistaken for it.
+fn forbid(object: Object<'_>, fields: &[&'static str]) -> Result<(), EnvelopeError> {
+    match fields.iter().find(|field| object.get(field).is_some()) {
+        Some(field) => Err(wrong(field, "has no place in an envelope of this canonicalization")),
+        None => Ok(()),
+    }
+}
+
+/// Checks the signature with `verify_strict`: small-order keys and non-canonical points are refused.
+fn check(key: PublicKey, signed: &[u8], signature: &Signature) -> Result<(), EnvelopeError> {
+    let key = VerifyingKey::from_bytes(key.as_bytes()).map_err(|_| EnvelopeError::BadSignature)?;
+    key.verify_strict(signed, signature).map_err(|_| EnvelopeError::BadSignature)
+}
+
+/// Checks an envelope: strict gate, declared form, signature, then the manifest's shape.
+///
 /// # Errors
-/// stub
+/// [`EnvelopeError`], the first rule that is broken in that order. Nothing else was done.
 pub fn verify(received: Bytes, limits: &Limits) -> Result<Verified<Manifest>, EnvelopeError> {
-    let _ = (received, limits);
-    Err(EnvelopeError::Stub)
+    let document = Document::parse(received, limits.json_depth)?;
+    let object = document.root().as_object().ok_or(EnvelopeError::NotAnObject)?;
+    match declared_form(object)? {
+        form @ (Canonicalization::Python | Canonicalization::Jcs) => verify_inline(&document, object, form, limits),
+        Canonicalization::Dsse => verify_dsse(&document, object, limits),
+    }
+}
+
+fn verify_inline(
+    document: &Document,
+    object: Object<'_>,
+    form: Canonicalization,
+    limits: &Limits,
+) -> Result<Verified<Manifest>, EnvelopeError> {
+    forbid(object, &["payload", "payloadType", "signatures"])?;
+    let value = object.get("manifest").ok_or(wrong("manifest", "is missing"))?;
+    value.as_object().ok_or(wrong("manifest", "is not an object"))?;
+    let signature = signature("signature", &string(object, "signature")?)?;
+    let key = public_key("pubkey", &string(object, "pubkey")?)?;
+    check(key, &canonical_bytes(value, form)?, &signature)?;
+    seal(Manifest::parse(document, value, limits)?, key, value, document)
+}
+
+fn canonical_bytes(value: Value<'_>, form: Canonicalization) -> Result<Vec<u8>, EnvelopeError> {
+    let mut out = Vec::with_capacity(value.raw().len() + value.raw().len() / 8);
+    match form {
+        Canonicalization::Jcs => jcs::write(value, jcs::Integers::Refuse, &mut out)?,
+        Canonicalization::Python | Canonicalization::Dsse => python::write(value, &mut out),
+    }
+    Ok(out)
+}
+
+fn verify_dsse(document: &Document, object: Object<'_>, limits: &Limits) -> Result<Verified<Manifest>, EnvelopeError> {
+    forbid(object, &["manifest", "signature"])?;
+    let payload_type = string(object, "payloadType")?;
+    if payload_type != PAYLOAD_TYPE {
+        return Err(wrong("payloadType", "is not application/vnd.ark-lattice.manifest+json"));
+    }
+    let payload = string(object, "payload")?;
+    let payload = STANDARD
+        .decode(payload.as_bytes())
+        .map_err(|_| EnvelopeError::Encoding { field: "payload", bytes: "the manifest's bytes" })?;
+    let (key, signature) = dsse_signature(object)?;
+    check(key, &pre_authentication_encoding(&payload), &signature)?;
+    let inner = Document::parse(Bytes::from(payload), limits.json_depth).map_err(EnvelopeError::Payload)?;
+    let manifest = Manifest::parse(&inner, inner.root(), limits)?;
+    seal(manifest, key, inner.root(), document)
+}
+
+/// The one signature of a DSSE envelope, and its key: `pubkey`, or the `keyid` where that is left out.
+fn dsse_signature(object: Object<'_>) -> Result<(PublicKey, Signature), EnvelopeError> {
+    let list =
+        object.get("signatures").and_then(Value::as_array).ok_or(wrong("signatures", "is missing or not a list"))?;
+    let mut entries = list.iter();
+    let (Some(entry), None) = (entries.next().and_then(Value::as_object), entries.next()) else {
+        return Err(wrong("signatures", "does not hold exactly one object"));
+    };
+    let signature = signature("signatures[0].sig", &string(entry, "sig")?)?;
+    let keyid = match entry.get("keyid") {
+        Some(value) => value.as_str().ok_or(wrong("signatures[0].keyid", "is not a string"))?,
+        None => Cow::Borrowed(""),
+    };
+    let key = match object.get("pubkey") {
+        Some(value) => public_key("pubkey", &value.as_str().ok_or(wrong("pubkey", "is not a string"))?)?,
+        None => public_key("signatures[0].keyid", &keyid)?,
+    };
+    if !keyid.is_empty() && keyid != key.to_base64() {
+        return Err(wrong("signatures[0].keyid", "is not the envelope's pubkey"));
+    }
+    Ok((key, signature))
+}
+
+/// DSSE v1 protocol.md: `"DSSEv1" SP LEN(type) SP type SP LEN(body) SP body`.
+fn pre_authentication_encoding(payload: &[u8]) -> Vec<u8> {
+    let mut out = format!("DSSEv1 {} {PAYLOAD_TYPE} {} ", PAYLOAD_TYPE.len(), payload.len()).into_bytes();
+    out.extend_from_slice(payload);
+    out
+}
+
+fn seal(
+    manifest: Manifest,
+    public_key: PublicKey,
+    signed: Value<'_>,
+    envelope: &Document,
+) -> Result<Verified<Manifest>, EnvelopeError> {
+    let digest = *jcs::content_hash(signed).as_bytes();
+    Ok(Verified { value: manifest, public_key, digest, received: envelope.source().clone() })
+}
+
+/// Makes an envelope. `manifest` is the manifest's JSON text (UTF-8), `sign` the key's signing function.
+///
+/// # Errors
+/// [`EnvelopeError::Json`] for a text that the strict gate refuses, [`EnvelopeError::NotAnObject`],
+/// [`EnvelopeError::JcsInteger`] for the JCS form.
+pub fn sign(
+    manifest: Bytes,
+    form: Canonicalization,
+    limits: &Limits,
+    public_key: PublicKey,
+    sign: impl Fn(&[u8]) -> [u8; 64],
+) -> Result<String, EnvelopeError> {
+    let document = Document::parse(manifest, limits.json_depth)?;
+    let root = document.root();
+    root.as_object().ok_or(EnvelopeError::NotAnObject)?;
+    let key = public_key.to_base64();
+    if form == Canonicalization::Dsse {
+        let signature = STANDARD.encode(sign(&pre_authentication_encoding(document.source())));
+        let payload = STANDARD.encode(document.source());
+        return Ok(format!(
+            "{{\"canonicalization\":\"dsse\",\"payload\":\"{payload}\",\"payloadType\":\"{PAYLOAD_TYPE}\",\
+             \"signatures\":[{{\"keyid\":\"{key}\",\"sig\":\"{signature}\"}}]}}"
+        ));
+    }
+    let signature = STANDARD.encode(sign(&canonical_bytes(root, form)?));
+    let declared = if form == Canonicalization::Jcs { "\"canonicalization\":\"jcs\"," } else { "" };
+    let manifest = root.raw();
+    Ok(format!("{{{declared}\"manifest\":{manifest},\"signature\":\"{signature}\",\"pubkey\":\"{key}\"}}"))
 }
 
 /// A proof without a signature, for tests of what comes after the check.

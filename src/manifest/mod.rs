@@ -6,6 +6,9 @@ mod set_hash;
 
 #[cfg(test)]
 pub(crate) use envelope::verified_for_test;
-pub use envelope::{Canonicalization, EnvelopeError, Verified, verify};
-pub use model::{Manifest, ManifestError};
+pub use envelope::{Canonicalization, EnvelopeError, PAYLOAD_TYPE, Verified, sign, verify};
+pub use model::{MAX_SEQ, Manifest, ManifestError};
 pub use set_hash::{BUCKETS, SetHasher, bucket_hash, bucket_name, bucket_of};
+
+#[cfg(test)]
+mod tests;

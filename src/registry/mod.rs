@@ -9,11 +9,6 @@ pub mod redis;
 #[path = "../../tests/support/redis_server.rs"]
 mod redis_server;
 
-pub use self::{
-    embedded::{EmbeddedOptions, EmbeddedRegistry},
-    redis::{RedisOptions, RedisRegistry},
-};
-
 use crate::{
     trust::{Admitted, VersionError},
     types::{PeerId, PublicKey, Timestamp},

@@ -203,7 +203,7 @@ impl Registry for RedisRegistry {
         call.arg(pin.seq.map_or_else(String::new, |seq| seq.to_string()));
         call.arg(crate::types::SetHash::from_digest(pin.digest).to_hex());
         for (name, value) in manifest.fields().iter().filter(|(name, _)| !keys::OWN_FIELDS.contains(&&**name)) {
-            call.arg(&**name).arg(&**value);
+            call.arg(&**name).arg(&value[..]);
         }
         call.arg(keys::PUBKEY).arg(&pubkey);
         call.arg(keys::ENVELOPE).arg(&verified.received()[..]);

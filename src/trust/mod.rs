@@ -3,5 +3,8 @@
 mod policy;
 mod version;
 
-pub use policy::{Admitted, Binding, TrustError, TrustLevel, TrustMode, TrustPolicy};
+pub use policy::{Admitted, Binding, MAX_SKEW, TrustError, TrustLevel, TrustMode, TrustPolicy};
 pub use version::{Pin, Step, VersionError};
+
+#[cfg(test)]
+mod tests;

@@ -52,6 +52,14 @@ macro_rules! id_type {
                 Ok(Self(Arc::from(text)))
             }
 
+            /// Checks `text` without keeping it.
+            ///
+            /// # Errors
+            /// As [`Self::parse`].
+            pub fn check(text: &str) -> Result<(), IdError> {
+                check(text)
+            }
+
             /// The id as text.
             #[must_use]
             pub fn as_str(&self) -> &str {

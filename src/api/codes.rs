@@ -1,0 +1,137 @@
+//! Every problem that this service answers with: its stable code, status and title. Clients may rely on the codes.
+
+use actix_web::http::StatusCode;
+
+macro_rules! codes {
+    ($($(#[doc = $doc:literal])* $variant:ident = $text:literal $status:ident $title:literal,)*) => {
+        /// A problem's stable code.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Code { $($(#[doc = $doc])* $variant,)* }
+
+        impl Code {
+            /// Every code there is.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The code as the wire writes it.
+            #[must_use]
+            pub const fn text(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+
+            /// The HTTP status that it comes with, always the same.
+            #[must_use]
+            pub const fn status(self) -> StatusCode {
+                match self { $(Self::$variant => StatusCode::$status,)* }
+            }
+
+            /// RFC 9457 `title`: the same for every occurrence.
+            #[must_use]
+            pub const fn title(self) -> &'static str {
+                match self { $(Self::$variant => $title,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// Not JSON by RFC 8259.
+    JsonSyntax = "json_syntax" BAD_REQUEST "The body is not valid JSON",
+    /// No body where one is needed.
+    JsonEmpty = "json_empty" BAD_REQUEST "The body is empty",
+    /// Bytes that are not UTF-8.
+    JsonNotUtf8 = "json_not_utf8" BAD_REQUEST "The body is not UTF-8",
+    /// A byte order mark.
+    JsonBom = "json_bom" BAD_REQUEST "The body starts with a byte order mark",
+    /// Nested deeper than the limit.
+    JsonTooDeep = "json_too_deep" BAD_REQUEST "The body is nested too deeply",
+    /// One object has a key twice.
+    JsonDuplicateKey = "json_duplicate_key" BAD_REQUEST "An object has the same key twice",
+    /// NaN, Infinity, or a number that overflows to it.
+    JsonNotFinite = "json_not_finite" BAD_REQUEST "A number is not finite",
+    /// Half of a surrogate pair.
+    JsonLoneSurrogate = "json_lone_surrogate" BAD_REQUEST "A string holds half of a surrogate pair",
+    /// Something behind the value.
+    JsonTrailingData = "json_trailing_data" BAD_REQUEST "Something follows the JSON value",
+    /// The envelope has the wrong shape.
+    InvalidEnvelope = "invalid_envelope" BAD_REQUEST "The envelope has the wrong shape",
+    /// The declared canonicalization is none that is known.
+    UnknownCanonicalization = "unknown_canonicalization" BAD_REQUEST "The canonicalization is not known",
+    /// A base64 field is not standard, padded base64 of the right length.
+    InvalidEncoding = "invalid_encoding" BAD_REQUEST "A base64 field cannot be read",
+    /// An integer that plain JCS cannot carry.
+    JcsIntegerRange = "jcs_integer_range" BAD_REQUEST "An integer is out of the range of JCS",
+    /// The signed document is not a manifest.
+    InvalidManifest = "invalid_manifest" BAD_REQUEST "The manifest has the wrong shape",
+    /// `last_updated` is too far ahead.
+    ClockSkew = "clock_skew" BAD_REQUEST "The manifest is dated too far ahead",
+    /// The body of `POST /sync` has the wrong shape.
+    InvalidSyncRequest = "invalid_sync_request" BAD_REQUEST "The sync request has the wrong shape",
+    /// The body is not a node.
+    InvalidNode = "invalid_node" BAD_REQUEST "The document is not a node",
+    /// The node's id is not the one in the path.
+    NodeIdMismatch = "node_id_mismatch" BAD_REQUEST "The node has another id than the path",
+    /// A query parameter is unknown or has a bad value.
+    InvalidQuery = "invalid_query" BAD_REQUEST "A query parameter cannot be used",
+    /// The id in the path is not an id.
+    InvalidPath = "invalid_path" BAD_REQUEST "The path cannot be used",
+    /// A header cannot be used.
+    InvalidHeader = "invalid_header" BAD_REQUEST "A header cannot be used",
+    /// The signature does not fit.
+    BadSignature = "bad_signature" UNAUTHORIZED "The signature does not fit",
+    /// The operator's token is missing or wrong.
+    OperatorTokenRequired = "operator_token_required" UNAUTHORIZED "The operator's token is needed",
+    /// No operator's token is set.
+    OperatorDisabled = "operator_disabled" FORBIDDEN "Operator requests are switched off",
+    /// The key is not on the operator's list.
+    NotListed = "not_listed" FORBIDDEN "The key is not on this instance's list",
+    /// There is no such route.
+    NotFound = "not_found" NOT_FOUND "There is nothing here",
+    /// There is no such live peer.
+    PeerNotFound = "peer_not_found" NOT_FOUND "There is no such live peer",
+    /// There is no such node.
+    NodeNotFound = "node_not_found" NOT_FOUND "There is no such node",
+    /// The route does not take this method.
+    MethodNotAllowed = "method_not_allowed" METHOD_NOT_ALLOWED "The method is not allowed here",
+    /// The body came too slowly.
+    RequestTimeout = "request_timeout" REQUEST_TIMEOUT "The body came too slowly",
+    /// Another key speaks for the id.
+    KeyMismatch = "key_mismatch" CONFLICT "Another key already speaks for this id",
+    /// An older statement than the newest accepted.
+    Rollback = "rollback" CONFLICT "The manifest is older than the newest accepted",
+    /// Two contents under one `seq`.
+    Equivocation = "equivocation" CONFLICT "Two different manifests have the same seq",
+    /// The node is not in the expected state.
+    PreconditionFailed = "precondition_failed" PRECONDITION_FAILED "The node has changed since",
+    /// The body exceeds the limit.
+    BodyTooLarge = "body_too_large" PAYLOAD_TOO_LARGE "The body is too large",
+    /// The manifest exceeds a limit.
+    ManifestTooLarge = "manifest_too_large" PAYLOAD_TOO_LARGE "The manifest is too large",
+    /// The body is not declared as JSON.
+    UnsupportedMediaType = "unsupported_media_type" UNSUPPORTED_MEDIA_TYPE "The body must be JSON",
+    /// The body is compressed.
+    UnsupportedContentEncoding = "unsupported_content_encoding" UNSUPPORTED_MEDIA_TYPE "The body must not be compressed",
+    /// A fault of this service.
+    Internal = "internal" INTERNAL_SERVER_ERROR "The service failed",
+    /// The registry does not answer.
+    RegistryUnavailable = "registry_unavailable" SERVICE_UNAVAILABLE "The registry does not answer",
+    /// The registry has no place left.
+    RegistryFull = "registry_full" SERVICE_UNAVAILABLE "The registry is full",
+    /// The index is being built.
+    LatticeLoading = "lattice_loading" SERVICE_UNAVAILABLE "The index is being built",
+    /// The data directory cannot be written or read.
+    LatticeUnavailable = "lattice_unavailable" SERVICE_UNAVAILABLE "The data directory cannot be used",
+    /// The data directory is full.
+    NoSpace = "no_space" INSUFFICIENT_STORAGE "The data directory is full",
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Code;
+    use std::collections::HashSet;
+
+    #[test]
+    fn no_two_codes_share_a_text() {
+        let texts: HashSet<&str> = Code::ALL.iter().map(|code| code.text()).collect();
+        assert_eq!(texts.len(), Code::ALL.len());
+    }
+}

@@ -1,0 +1,236 @@
+//! The one place where an error becomes an answer: an exhaustive map to a [`Code`], and problem+json (RFC 9457).
+
+use super::codes::Code;
+use crate::{
+    json::{JsonError, JsonErrorKind},
+    lattice::{LatticeError, NodeError},
+    manifest::{EnvelopeError, ManifestError},
+    ops,
+    registry::RegistryError,
+    trust::{TrustError, VersionError},
+};
+use actix_web::{
+    HttpResponse, HttpResponseBuilder, ResponseError,
+    http::{StatusCode, header},
+};
+use serde::Serialize;
+use std::time::Duration;
+use utoipa::ToSchema;
+
+tokio::task_local! {
+    /// The id of the request that is being answered; set by the outermost middleware.
+    pub(crate) static REQUEST_ID: String;
+}
+
+/// Hint of how long to wait before the next try.
+const RETRY_AFTER_SECONDS: u32 = 2;
+
+/// An error as every route answers it, `application/problem+json` (RFC 9457).
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Problem {
+    /// `urn:ark-lattice:problem:` + `code`.
+    #[serde(rename = "type")]
+    pub problem_type: String,
+    /// The same text for every occurrence of this problem.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// Stable; what programs should look at.
+    pub code: String,
+    /// What is wrong this time, for people.
+    pub detail: String,
+    /// Stands in the service's log and in the `X-Request-Id` header.
+    pub request_id: String,
+}
+
+/// Everything that a handler can fail with.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// From the strict gate.
+    #[error(transparent)]
+    Json(#[from] JsonError),
+    /// From an operation on manifests.
+    #[error(transparent)]
+    Register(#[from] ops::RegisterError),
+    /// From the registry.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// From `POST /sync`.
+    #[error(transparent)]
+    Sync(#[from] ops::SyncError),
+    /// From the lattice.
+    #[error(transparent)]
+    Lattice(#[from] LatticeError),
+    /// The body is not a node.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// What the request itself gets wrong: code and detail.
+    #[error("{1}")]
+    Request(Code, String),
+    /// The route does not take this method.
+    #[error("this path takes {allow}")]
+    Method {
+        /// The value of the `Allow` header.
+        allow: &'static str,
+    },
+    /// A fault of this service; the text is for the log.
+    #[error("{0}")]
+    Internal(String),
+}
+
+/// Codes of [`JsonError`]s.
+fn json_code(error: &JsonError) -> Code {
+    match error.kind {
+        JsonErrorKind::Empty => Code::JsonEmpty,
+        JsonErrorKind::NotUtf8 => Code::JsonNotUtf8,
+        JsonErrorKind::Bom => Code::JsonBom,
+        JsonErrorKind::TooLarge { .. } => Code::BodyTooLarge,
+        JsonErrorKind::TooDeep { .. } => Code::JsonTooDeep,
+        JsonErrorKind::DuplicateKey { .. } => Code::JsonDuplicateKey,
+        JsonErrorKind::NotFinite => Code::JsonNotFinite,
+        JsonErrorKind::LoneSurrogate => Code::JsonLoneSurrogate,
+        JsonErrorKind::TrailingData => Code::JsonTrailingData,
+        JsonErrorKind::Truncated { .. }
+        | JsonErrorKind::Unexpected { .. }
+        | JsonErrorKind::TrailingComma
+        | JsonErrorKind::Comment
+        | JsonErrorKind::ControlCharacter(_)
+        | JsonErrorKind::BadEscape
+        | JsonErrorKind::LeadingZero
+        | JsonErrorKind::BadNumber { .. } => Code::JsonSyntax,
+    }
+}
+
+fn manifest_code(error: &ManifestError) -> Code {
+    match error {
+        ManifestError::NotAnObject
+        | ManifestError::Field { .. }
+        | ManifestError::Node { .. }
+        | ManifestError::DuplicateNode { .. } => Code::InvalidManifest,
+        ManifestError::TooManyNodes { .. } | ManifestError::FieldsTooLarge { .. } => Code::ManifestTooLarge,
+    }
+}
+
+fn envelope_code(error: &EnvelopeError) -> Code {
+    match error {
+        EnvelopeError::Json(error) | EnvelopeError::Payload(error) => json_code(error),
+        EnvelopeError::Field { .. } | EnvelopeError::NotAnObject => Code::InvalidEnvelope,
+        EnvelopeError::UnknownCanonicalization(_) => Code::UnknownCanonicalization,
+        EnvelopeError::Encoding { .. } => Code::InvalidEncoding,
+        EnvelopeError::JcsInteger(_) => Code::JcsIntegerRange,
+        EnvelopeError::BadSignature => Code::BadSignature,
+        EnvelopeError::Manifest(error) => manifest_code(error),
+    }
+}
+
+fn registry_code(error: &RegistryError) -> Code {
+    match error {
+        RegistryError::Refused(VersionError::KeyMismatch) => Code::KeyMismatch,
+        RegistryError::Refused(VersionError::Rollback { .. }) => Code::Rollback,
+        RegistryError::Refused(VersionError::Equivocation) => Code::Equivocation,
+        RegistryError::Full { .. } => Code::RegistryFull,
+        RegistryError::Unavailable(_) => Code::RegistryUnavailable,
+        RegistryError::Corrupt(_) => Code::Internal,
+    }
+}
+
+fn lattice_code(error: &LatticeError) -> Code {
+    match error {
+        LatticeError::Loading => Code::LatticeLoading,
+        LatticeError::PreconditionFailed { .. } => Code::PreconditionFailed,
+        LatticeError::NoSpace => Code::NoSpace,
+        LatticeError::ReadOnly(_) | LatticeError::Io(_) => Code::LatticeUnavailable,
+    }
+}
+
+impl ApiError {
+    /// The code that this error is answered with.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Json(error) => json_code(error),
+            Self::Register(ops::RegisterError::Envelope(error)) => envelope_code(error),
+            Self::Register(ops::RegisterError::Trust(TrustError::ClockSkew { .. })) => Code::ClockSkew,
+            Self::Register(ops::RegisterError::Trust(TrustError::NotListed { .. })) => Code::NotListed,
+            Self::Register(ops::RegisterError::Registry(error)) | Self::Registry(error) => registry_code(error),
+            Self::Sync(ops::SyncError::Json(error)) => json_code(error),
+            Self::Sync(ops::SyncError::Shape { .. }) => Code::InvalidSyncRequest,
+            Self::Sync(ops::SyncError::Lattice(error)) | Self::Lattice(error) => lattice_code(error),
+            Self::Node(NodeError::Json(error)) => json_code(error),
+            Self::Node(NodeError::NotAnObject | NodeError::NoId | NodeError::BadId(_)) => Code::InvalidNode,
+            Self::Request(code, _) => *code,
+            Self::Method { .. } => Code::MethodNotAllowed,
+            Self::Internal(_) => Code::Internal,
+        }
+    }
+
+    /// What clients may read: of a 5xx only a fixed text, never what the machine said.
+    fn detail(&self, code: Code) -> String {
+        match code {
+            Code::Internal => "The service failed. Its log says more under this request id.".to_owned(),
+            Code::RegistryUnavailable => {
+                "The registry does not answer at the moment. Everything that needs no registry \
+                                          goes on; try again shortly."
+                    .to_owned()
+            }
+            Code::LatticeUnavailable => "The data directory cannot be used at the moment: it is read-only or failed. \
+                                         Nothing was written; the service's log says more."
+                .to_owned(),
+            _ => self.to_string(),
+        }
+    }
+
+    /// The problem, with the id of the request that is being answered.
+    #[must_use]
+    pub fn problem(&self) -> Problem {
+        let code = self.code();
+        Problem {
+            problem_type: format!("urn:ark-lattice:problem:{}", code.text()),
+            title: code.title().to_owned(),
+            status: code.status().as_u16(),
+            code: code.text().to_owned(),
+            detail: self.detail(code),
+            request_id: REQUEST_ID.try_with(Clone::clone).unwrap_or_default(),
+        }
+    }
+}
+
+impl ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        self.code().status()
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let code = self.code();
+        if code.status().is_server_error() {
+            tracing::warn!(error = %self, code = code.text(), "a request could not be served");
+        }
+        let mut response = HttpResponseBuilder::new(code.status());
+        response.insert_header((header::CONTENT_TYPE, "application/problem+json"));
+        response.insert_header((header::CACHE_CONTROL, "no-store"));
+        if code.status() == StatusCode::SERVICE_UNAVAILABLE {
+            response.insert_header((header::RETRY_AFTER, RETRY_AFTER_SECONDS.to_string()));
+        }
+        match self {
+            Self::Method { allow } => response.insert_header((header::ALLOW, *allow)),
+            _ if code == Code::OperatorTokenRequired => {
+                response.insert_header((header::WWW_AUTHENTICATE, "Bearer realm=\"ark-lattice operator\""))
+            }
+            _ if code == Code::UnsupportedContentEncoding => {
+                response.insert_header((header::ACCEPT_ENCODING, "identity"))
+            }
+            _ => &mut response,
+        };
+        response.json(self.problem())
+    }
+}
+
+/// A request's own fault.
+pub(crate) fn refuse(code: Code, detail: impl Into<String>) -> ApiError {
+    ApiError::Request(code, detail.into())
+}
+
+/// The text for a body that comes too slowly.
+pub(crate) fn too_slow(limit: Duration) -> ApiError {
+    refuse(Code::RequestTimeout, format!("the body did not come within {} s", limit.as_secs()))
+}

@@ -1,0 +1,13 @@
+//! What handlers take: bounded bodies, ids from paths, the operator's proof, preconditions.
+
+mod body;
+mod operator;
+mod path;
+mod precondition;
+mod query;
+
+pub use body::{ManifestBody, SyncBody};
+pub use operator::{Operator, OperatorNode, OperatorToken};
+pub use path::{NodePath, PeerPath};
+pub use precondition::{if_none_match, node_etag, precondition};
+pub use query::{StrictQuery, page_limit};

@@ -1,0 +1,105 @@
+//! The operator: whoever holds the token.
+
+use super::{NodePath, body, precondition::precondition};
+use crate::{
+    api::{
+        codes::Code,
+        error::{ApiError, refuse},
+    },
+    ops::{NodeDocument, Precondition},
+};
+use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header::AUTHORIZATION};
+use futures_util::future::LocalBoxFuture;
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+use std::future::{Ready, ready};
+use subtle::ConstantTimeEq;
+
+/// The operator's token, as its SHA-256: comparing digests in constant time tells nothing of the token, its length included.
+#[derive(Clone)]
+pub struct OperatorToken(Option<[u8; 32]>);
+
+impl std::fmt::Debug for OperatorToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() { "OperatorToken(set)" } else { "OperatorToken(none)" })
+    }
+}
+
+impl OperatorToken {
+    /// From the settings; `None` switches operator requests off.
+    #[must_use]
+    pub fn new(token: Option<&SecretString>) -> Self {
+        Self(token.map(|token| Sha256::digest(token.expose_secret().as_bytes()).into()))
+    }
+
+    fn check(&self, request: &HttpRequest) -> Result<Operator, ApiError> {
+        let Some(expected) = self.0 else {
+            return Err(refuse(
+                Code::OperatorDisabled,
+                "No operator token is set, so nodes cannot be changed over HTTP. To enable it, start the service with \
+                 ARK_ADMIN_TOKEN set to a secret of at least 16 characters, and send it as Authorization: Bearer.",
+            ));
+        };
+        let sent = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let token =
+            sent.and_then(|text| text.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        let Some((_, token)) = token else {
+            return Err(refuse(
+                Code::OperatorTokenRequired,
+                "Send the operator's token as Authorization: Bearer TOKEN.",
+            ));
+        };
+        let given: [u8; 32] = Sha256::digest(token.trim().as_bytes()).into();
+        if bool::from(given.ct_eq(&expected)) {
+            Ok(Operator(()))
+        } else {
+            Err(refuse(Code::OperatorTokenRequired, "The operator's token is another one."))
+        }
+    }
+}
+
+/// Proof that the request carried the operator's token: only this file makes one.
+#[derive(Debug)]
+pub struct Operator(());
+
+impl FromRequest for Operator {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(body::state(request).and_then(|state| state.operator_token.check(request)))
+    }
+}
+
+/// A node that the operator sent. One extractor, because actix gives no order between several: the token is checked before a
+/// byte of the body is read.
+#[derive(Debug)]
+pub struct OperatorNode {
+    /// The node; its id is the one in the path.
+    pub node: NodeDocument,
+    /// From `If-Match` and `If-None-Match`.
+    pub precondition: Precondition,
+}
+
+impl FromRequest for OperatorNode {
+    type Error = ApiError;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let (request, payload) = (request.clone(), payload.take());
+        Box::pin(async move {
+            let state = body::state(&request)?;
+            state.operator_token.check(&request)?;
+            let NodePath(id) = NodePath::of(&request)?;
+            let precondition = precondition(&request)?;
+            let limits = state.context.limits;
+            let bytes = body::read_json(&request, payload, limits.node_bytes).await?;
+            let node = NodeDocument::parse(bytes, limits.json_depth)?;
+            if *node.id() != id {
+                let detail = format!("the path says {id:?}, the document says {:?}", node.id());
+                return Err(refuse(Code::NodeIdMismatch, detail));
+            }
+            Ok(Self { node, precondition })
+        })
+    }
+}

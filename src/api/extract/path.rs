@@ -1,0 +1,80 @@
+//! Ids from paths. The path is decoded once, here, from its raw form: an id may hold any character, `/` and `%` included.
+
+use crate::{
+    api::{
+        codes::Code,
+        error::{ApiError, refuse},
+    },
+    types::{NodeId, PeerId},
+};
+use actix_web::{FromRequest, HttpRequest, dev::Payload};
+use std::future::{Ready, ready};
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+}
+
+fn percent_decode(raw: &str) -> Option<String> {
+    let mut out = Vec::with_capacity(raw.len());
+    let mut bytes = raw.bytes();
+    while let Some(byte) = bytes.next() {
+        out.push(if byte == b'%' { hex(bytes.next()?)? << 4 | hex(bytes.next()?)? } else { byte });
+    }
+    String::from_utf8(out).ok()
+}
+
+/// What follows the route's fixed part, `/nodes/` or `/manifest/`, wherever a prefix put it.
+fn decoded_tail(request: &HttpRequest, fixed: &str) -> Result<String, ApiError> {
+    let raw = request.uri().path();
+    let tail = raw.find(fixed).and_then(|at| raw.get(at + fixed.len()..)).unwrap_or_default();
+    percent_decode(tail).ok_or_else(|| refuse(Code::InvalidPath, "the id in the path is not percent-encoded UTF-8"))
+}
+
+macro_rules! path_id {
+    ($(#[doc = $doc:literal])* $name:ident $id:ident $fixed:literal) => {
+        $(#[doc = $doc])*
+        #[derive(Debug)]
+        pub struct $name(pub $id);
+
+        impl $name {
+            pub(super) fn of(request: &HttpRequest) -> Result<Self, ApiError> {
+                let text = decoded_tail(request, $fixed)?;
+                $id::parse(&text).map(Self).map_err(|error| refuse(Code::InvalidPath, format!("the id in the path: {error}")))
+            }
+        }
+
+        impl FromRequest for $name {
+            type Error = ApiError;
+            type Future = Ready<Result<Self, ApiError>>;
+
+            fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+                ready(Self::of(request))
+            }
+        }
+    };
+}
+
+path_id! {
+    /// The id in `/nodes/{id}`.
+    NodePath NodeId "/nodes/"
+}
+path_id! {
+    /// The id in `/manifest/{node_id}`.
+    PeerPath PeerId "/manifest/"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::percent_decode;
+
+    #[test]
+    fn escapes_are_decoded_exactly_once() {
+        assert_eq!(percent_decode("a%2Fb").as_deref(), Some("a/b"));
+        assert_eq!(percent_decode("a%252Fb").as_deref(), Some("a%2Fb"));
+        assert_eq!(percent_decode("%E2%98%83").as_deref(), Some("☃"));
+        assert_eq!(percent_decode("a+b").as_deref(), Some("a+b"));
+        assert_eq!(percent_decode("%F"), None);
+        assert_eq!(percent_decode("%zz"), None);
+        assert_eq!(percent_decode("%FF"), None);
+    }
+}

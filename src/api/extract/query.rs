@@ -1,0 +1,37 @@
+//! Query parameters: known names only, each with a usable value.
+
+use crate::api::{
+    codes::Code,
+    error::{ApiError, refuse},
+};
+use actix_web::{FromRequest, HttpRequest, dev::Payload, web};
+use serde::de::DeserializeOwned;
+use std::future::{Ready, ready};
+
+/// `T` from the query. `T` should refuse unknown fields.
+#[derive(Debug)]
+pub struct StrictQuery<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest for StrictQuery<T> {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let query = web::Query::<T>::from_query(request.query_string());
+        ready(
+            query.map(|query| Self(query.into_inner())).map_err(|error| refuse(Code::InvalidQuery, error.to_string())),
+        )
+    }
+}
+
+/// The size of a page: `default` where the client names none.
+///
+/// # Errors
+/// 400 `invalid_query` for 0 and for more than `most`.
+pub fn page_limit(asked: Option<usize>, default: usize, most: usize) -> Result<usize, ApiError> {
+    match asked {
+        None => Ok(default.min(most)),
+        Some(limit) if (1..=most).contains(&limit) => Ok(limit),
+        Some(_) => Err(refuse(Code::InvalidQuery, format!("limit is a number from 1 to {most}"))),
+    }
+}

@@ -1,0 +1,153 @@
+//! `GET /discover`: who is alive.
+
+use crate::{
+    api::{
+        codes::Code,
+        cursor,
+        error::{ApiError, refuse},
+        extract::{StrictQuery, if_none_match, page_limit},
+        state::ApiState,
+    },
+    ops::{self, DiscoverFilter, Discovered, Peer, RegistryError, TrustLevel},
+};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header::{CACHE_CONTROL, ETAG},
+    web,
+};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+/// How many peers an answer holds where the client does not say: more than any of the seeds' networks has.
+const DEFAULT_LIMIT: usize = 1_000;
+/// The most that a client may ask for.
+const MAX_LIMIT: usize = 10_000;
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct DiscoverQuery {
+    /// Only peers of this type, such as `local`, `cloud` or `pi`.
+    #[param(example = "local")]
+    instance_type: Option<String>,
+    /// Only peers of this level: `unknown`, `pending`, `verified` or `revoked`.
+    #[param(example = "pending")]
+    trust_level: Option<String>,
+    /// Most peers in one answer, 1 to 10000; 1000 where it is left out.
+    #[param(example = 100, minimum = 1, maximum = 10000)]
+    limit: Option<usize>,
+    /// From the answer before.
+    cursor: Option<String>,
+}
+
+/// A live peer: its manifest's own top-level fields without `nodes`, and what this service adds.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct PeerAnswer {
+    /// The instance's id.
+    node_id: String,
+    /// Where it can be reached, where its manifest says so.
+    #[schema(required = true)]
+    address: Option<String>,
+    /// How many nodes its manifest lists.
+    node_count: u64,
+    /// The set hash of those nodes.
+    manifest_hash: String,
+    /// Its public key, base64.
+    pubkey: String,
+    /// When it last registered, epoch seconds.
+    last_seen: f64,
+    /// Seconds until its entry expires.
+    expires_in: u64,
+    /// What this instance thinks of its key.
+    trust_level: String,
+}
+
+/// Live peers.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct DiscoverAnswer {
+    /// The peers, in order of id within one answer.
+    #[schema(inline)]
+    peers: Vec<PeerAnswer>,
+    /// How many peers this answer holds.
+    count: u64,
+    /// How many peers are alive in all, whatever the filters.
+    total: u64,
+    /// Send it as `cursor` to go on; not there at the end.
+    #[schema(required = false)]
+    cursor: Option<String>,
+}
+
+fn trust_level(text: &str) -> Result<TrustLevel, ApiError> {
+    let levels = [TrustLevel::Unknown, TrustLevel::Pending, TrustLevel::Verified, TrustLevel::Revoked];
+    let found = levels.into_iter().find(|level| level.as_str() == text);
+    found.ok_or_else(|| refuse(Code::InvalidQuery, "trust_level is unknown, pending, verified or revoked"))
+}
+
+/// The summary is an object's text made by `Manifest`, so it ends with a brace; ours go before it.
+fn write_peer(out: &mut Vec<u8>, peer: &Peer) {
+    let record = &peer.record;
+    out.extend_from_slice(record.summary.strip_suffix(b"}").unwrap_or(b"{\"node_id\":null"));
+    let ours = format!(
+        ",\"pubkey\":\"{}\",\"last_seen\":{},\"expires_in\":{},\"trust_level\":\"{}\"}}",
+        record.public_key,
+        record.last_seen.to_seconds_text(),
+        record.expires_in.as_secs(),
+        peer.trust_level.as_str()
+    );
+    out.extend_from_slice(ours.as_bytes());
+}
+
+fn write_answer(found: &Discovered) -> Vec<u8> {
+    let mut out = Vec::with_capacity(64 + found.peers.len() * 400);
+    out.extend_from_slice(b"{\"peers\":[");
+    for (index, peer) in found.peers.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        write_peer(&mut out, peer);
+    }
+    out.extend_from_slice(format!("],\"count\":{},\"total\":{}", found.peers.len(), found.total).as_bytes());
+    if let Some(next) = &found.next {
+        out.extend_from_slice(format!(",\"cursor\":\"{}\"", cursor::after_peer(next)).as_bytes());
+    }
+    out.push(b'}');
+    out
+}
+
+/// List live peers
+///
+/// Every instance whose manifest was taken and has not expired. The entity tag is weak: it changes when a peer comes, goes or says
+/// something new, not with every heartbeat.
+#[utoipa::path(
+    get,
+    path = "/discover",
+    tag = "registry",
+    params(DiscoverQuery, ("If-None-Match" = Option<String>, Header, description = "Entity tag of an earlier answer")),
+    responses(
+        (status = 200, description = "Live peers", body = inline(DiscoverAnswer), headers(("ETag" = String, description = "Weak entity tag"))),
+        (status = 304, description = "Nothing new since the answer with this entity tag")
+    )
+)]
+pub(crate) async fn discover(
+    request: HttpRequest,
+    state: web::Data<ApiState>,
+    StrictQuery(query): StrictQuery<DiscoverQuery>,
+) -> Result<HttpResponse, ApiError> {
+    let limit = page_limit(query.limit, DEFAULT_LIMIT, MAX_LIMIT.min(state.context.limits.page_items))?;
+    let after = query.cursor.as_deref().map(cursor::peer).transpose()?;
+    let trust_level = query.trust_level.as_deref().map(trust_level).transpose()?;
+    let filter = DiscoverFilter { instance_type: query.instance_type, trust_level };
+    let found = ops::discover(&state.context, &filter, after, limit).await.inspect_err(|error| {
+        if matches!(error, RegistryError::Unavailable(_)) {
+            state.metrics.registry_error();
+        }
+    })?;
+    let etag = format!("W/\"{}\"", found.fingerprint());
+    let unchanged = if_none_match(&request, &etag)?;
+    let mut response = if unchanged { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+    response.insert_header((ETAG, etag)).insert_header((CACHE_CONTROL, "no-cache"));
+    if unchanged {
+        return Ok(response.finish());
+    }
+    Ok(response.content_type("application/json").body(write_answer(&found)))
+}

@@ -1,0 +1,81 @@
+//! `/`, `/openapi.json`, and what no route takes.
+
+use crate::api::{codes::Code, error::ApiError, error::refuse, routes::ROUTES, state::ApiState};
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// One route.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RouteAnswer {
+    /// The HTTP method.
+    #[schema(example = "GET")]
+    method: &'static str,
+    /// The path.
+    #[schema(example = "/discover")]
+    path: &'static str,
+    /// What it is for.
+    summary: &'static str,
+}
+
+/// What is here.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct IndexAnswer {
+    /// Always `ark-lattice`.
+    #[schema(example = "ark-lattice")]
+    service: &'static str,
+    /// This program's version.
+    version: &'static str,
+    /// This instance's id.
+    node_id: String,
+    /// `local`, `cloud` or `pi`.
+    instance_type: &'static str,
+    /// This instance's public key, base64, where it has one.
+    #[schema(required = true)]
+    pubkey: Option<String>,
+    /// Where people read how to use it.
+    #[schema(example = "/docs/")]
+    docs: &'static str,
+    /// Every route.
+    #[schema(inline)]
+    routes: Vec<RouteAnswer>,
+}
+
+/// What is here
+#[utoipa::path(
+    get,
+    path = "/",
+    tag = "service",
+    responses((status = 200, description = "This instance and its routes", body = inline(IndexAnswer)))
+)]
+pub(crate) async fn index(state: web::Data<ApiState>) -> HttpResponse {
+    let identity = &state.context.identity;
+    HttpResponse::Ok().json(IndexAnswer {
+        service: "ark-lattice",
+        version: env!("CARGO_PKG_VERSION"),
+        node_id: identity.node_id.to_string(),
+        instance_type: identity.instance_type,
+        pubkey: identity.public_key.map(|key| key.to_base64()),
+        docs: "/docs/",
+        routes: ROUTES
+            .iter()
+            .map(|route| RouteAnswer { method: route.method, path: route.path, summary: route.summary })
+            .collect(),
+    })
+}
+
+/// The OpenAPI document
+#[utoipa::path(
+    get,
+    path = "/openapi.json",
+    tag = "service",
+    responses((status = 200, description = "This document", body = Object))
+)]
+pub(crate) async fn openapi(state: web::Data<ApiState>) -> HttpResponse {
+    HttpResponse::Ok().content_type("application/json").body(state.openapi.clone())
+}
+
+/// What no route takes.
+pub(crate) async fn not_found(request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    Err(refuse(Code::NotFound, format!("there is no {}; GET / lists what there is", request.path())))
+}

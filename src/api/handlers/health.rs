@@ -1,0 +1,180 @@
+//! `/health`, `/ready`, `/metrics`.
+
+use crate::{
+    api::{
+        codes::Code,
+        error::{ApiError, refuse},
+        state::ApiState,
+    },
+    ops::{self, Health},
+    telemetry::{Gauges, METRICS_MEDIA_TYPE},
+};
+use actix_web::{HttpResponse, web};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// A file that is not a node.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct BrokenAnswer {
+    /// Its name in the data directory.
+    file: String,
+    /// What is wrong with it.
+    reason: String,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RegistryAnswer {
+    /// `ok` or `failing`.
+    #[schema(example = "ok")]
+    status: &'static str,
+    /// `embedded` or `redis`.
+    #[schema(example = "embedded")]
+    kind: &'static str,
+    /// Live peers, where the registry answers.
+    #[schema(required = true)]
+    live_peers: Option<u64>,
+    /// What is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'static str>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct LatticeAnswer {
+    /// `ok`, `loading` or `failing`.
+    #[schema(example = "ok")]
+    status: &'static str,
+    /// Live nodes.
+    nodes: usize,
+    /// Deleted nodes that are remembered.
+    tombstones: u64,
+    /// Position of the last change.
+    seq: u64,
+    /// How long the last full build of the index took, seconds.
+    #[schema(required = true)]
+    index_build_seconds: Option<f64>,
+    /// How many files are broken.
+    broken_total: usize,
+    /// The first hundred of them.
+    #[schema(inline)]
+    broken: Vec<BrokenAnswer>,
+    /// What is wrong with the directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'static str>,
+}
+
+/// How the service is.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct HealthAnswer {
+    /// `healthy`, or `degraded` where a part fails or files are broken. The process is alive either way.
+    #[schema(example = "healthy")]
+    status: &'static str,
+    /// This instance's id.
+    node_id: String,
+    /// This program's version.
+    version: &'static str,
+    /// The registry.
+    #[schema(inline)]
+    registry: RegistryAnswer,
+    /// The lattice.
+    #[schema(inline)]
+    lattice: LatticeAnswer,
+}
+
+fn lattice_answer(health: Health) -> LatticeAnswer {
+    let lattice = health.lattice;
+    let status = match (lattice.ready, &lattice.fault) {
+        (false, _) => "loading",
+        (true, None) => "ok",
+        (true, Some(_)) => "failing",
+    };
+    LatticeAnswer {
+        status,
+        nodes: lattice.nodes,
+        tombstones: lattice.tombstones,
+        seq: lattice.seq,
+        index_build_seconds: lattice.index_build.map(|took| took.as_secs_f64()),
+        broken_total: lattice.broken_total,
+        broken: lattice
+            .broken
+            .into_iter()
+            .map(|broken| BrokenAnswer { file: broken.file, reason: broken.reason })
+            .collect(),
+        detail: lattice.fault.map(|_| "the data directory cannot be used; the service's log says more"),
+    }
+}
+
+/// Is the process alive, and how are its parts?
+///
+/// Always 200 while the process answers: for a liveness probe. `status` and the parts say what is wrong.
+#[utoipa::path(
+    get,
+    path = "/health",
+    tag = "service",
+    responses((status = 200, description = "Alive", body = inline(HealthAnswer)))
+)]
+pub(crate) async fn health(state: web::Data<ApiState>) -> Result<HttpResponse, ApiError> {
+    let health = ops::health(&state.context).await;
+    Ok(HttpResponse::Ok().json(HealthAnswer {
+        status: if health.flawless() { "healthy" } else { "degraded" },
+        node_id: state.context.identity.node_id.to_string(),
+        version: env!("CARGO_PKG_VERSION"),
+        registry: RegistryAnswer {
+            status: if health.registry.ok { "ok" } else { "failing" },
+            kind: health.registry_kind,
+            live_peers: health.live_peers,
+            detail: health.registry.detail,
+        },
+        lattice: lattice_answer(health),
+    }))
+}
+
+/// The answer of a service that is ready.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ReadyAnswer {
+    /// Always `ready`.
+    #[schema(example = "ready")]
+    status: &'static str,
+}
+
+/// Can the service do its work?
+///
+/// 200 once the index is built and the registry answers: for a readiness probe.
+#[utoipa::path(
+    get,
+    path = "/ready",
+    tag = "service",
+    responses((status = 200, description = "Ready", body = inline(ReadyAnswer)))
+)]
+pub(crate) async fn ready(state: web::Data<ApiState>) -> Result<HttpResponse, ApiError> {
+    let health = ops::health(&state.context).await;
+    if !health.lattice.ready {
+        return Err(refuse(Code::LatticeLoading, "the index is still being built"));
+    }
+    if !health.registry.ok {
+        return Err(refuse(Code::RegistryUnavailable, "the registry does not answer"));
+    }
+    Ok(HttpResponse::Ok().json(ReadyAnswer { status: "ready" }))
+}
+
+/// Metrics for Prometheus
+///
+/// OpenMetrics text.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "service",
+    responses((status = 200, description = "The metrics", body = String, content_type = "application/openmetrics-text"))
+)]
+pub(crate) async fn metrics(state: web::Data<ApiState>) -> Result<HttpResponse, ApiError> {
+    let health = ops::health(&state.context).await;
+    let gauges = Gauges {
+        live_peers: health.live_peers,
+        nodes: health.lattice.nodes,
+        tombstones: health.lattice.tombstones,
+        broken_files: health.lattice.broken_total,
+        index_build: health.lattice.index_build,
+        ready: health.ready(),
+    };
+    let text = state.metrics.encode(gauges).map_err(|error| ApiError::Internal(error.to_string()))?;
+    Ok(HttpResponse::Ok().content_type(METRICS_MEDIA_TYPE).body(text))
+}

@@ -1,0 +1,8 @@
+//! One file per resource.
+
+pub(super) mod discover;
+pub(super) mod documents;
+pub(super) mod health;
+pub(super) mod manifest;
+pub(super) mod nodes;
+pub(super) mod sync;

@@ -1,0 +1,244 @@
+//! `/nodes`: the documents themselves.
+
+use crate::{
+    api::{
+        codes::Code,
+        cursor,
+        error::{ApiError, refuse},
+        extract::{NodePath, Operator, OperatorNode, StrictQuery, if_none_match, node_etag, page_limit, precondition},
+        state::ApiState,
+    },
+    ops::{self, Entry, NodeFilter, Written},
+    types::Timestamp,
+};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header::{CACHE_CONTROL, ETAG},
+    web,
+};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+const DEFAULT_LIMIT: usize = 100;
+const MAX_LIMIT: usize = 10_000;
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct NodesQuery {
+    /// Only nodes of this `type`.
+    #[serde(rename = "type")]
+    #[param(rename = "type", example = "template_node")]
+    node_type: Option<String>,
+    /// Only nodes updated at this instant or later: epoch seconds or RFC 3339.
+    #[param(example = "2024-01-01T00:00:00Z")]
+    updated_since: Option<String>,
+    /// Most nodes in one answer, 1 to 10000; 100 where it is left out.
+    #[param(example = 20, minimum = 1, maximum = 10000)]
+    limit: Option<usize>,
+    /// From the answer before.
+    cursor: Option<String>,
+}
+
+/// A node without its content.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct NodeSummary {
+    /// The node's id.
+    #[schema(example = "python_flask_basic")]
+    id: String,
+    /// Its `type`, where that is a string.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    #[schema(rename = "type", example = "framework_node")]
+    node_type: Option<String>,
+    /// SHA-256 of its canonical bytes.
+    hash: String,
+    /// When it was last changed, epoch seconds.
+    #[schema(value_type = f64, example = 1_699_564_700)]
+    updated_at: serde_json::Number,
+    /// Length of its JSON text, bytes.
+    size: u64,
+}
+
+/// Some nodes.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct NodesAnswer {
+    /// In order of id. May be fewer than `limit` (also none) although `cursor` is there.
+    #[schema(inline)]
+    nodes: Vec<NodeSummary>,
+    /// How many nodes this answer holds.
+    count: usize,
+    /// How many nodes there are in all, whatever the filters.
+    total: usize,
+    /// Send it as `cursor` to go on; not there at the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cursor: Option<String>,
+}
+
+/// A node that was written.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct WrittenAnswer {
+    /// `created`, `replaced` or `unchanged`.
+    #[schema(example = "created")]
+    status: &'static str,
+    /// The node's id.
+    id: String,
+    /// SHA-256 of its canonical bytes, as stored (with the `updated_at` that the write may have set).
+    hash: String,
+    /// When it was last changed, epoch seconds.
+    #[schema(value_type = f64)]
+    updated_at: serde_json::Number,
+}
+
+/// A node that was deleted.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct DeletedAnswer {
+    /// Always `deleted`.
+    #[schema(example = "deleted")]
+    status: &'static str,
+    /// The node's id.
+    id: String,
+    /// When, epoch seconds.
+    #[schema(value_type = f64)]
+    deleted_at: serde_json::Number,
+}
+
+fn seconds(instant: Timestamp) -> serde_json::Number {
+    serde_json::from_str(&instant.to_seconds_text()).unwrap_or_else(|_| instant.seconds().into())
+}
+
+fn summary(entry: &Entry) -> NodeSummary {
+    NodeSummary {
+        id: entry.id.to_string(),
+        node_type: entry.node_type.as_deref().map(str::to_owned),
+        hash: entry.content_hash.to_string(),
+        updated_at: seconds(entry.updated_at),
+        size: entry.size_bytes,
+    }
+}
+
+fn instant(text: &str) -> Result<Timestamp, ApiError> {
+    let number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let read = if number { Timestamp::from_seconds_text(text) } else { Timestamp::from_rfc3339(text) };
+    read.ok_or_else(|| {
+        refuse(Code::InvalidQuery, "updated_since is epoch seconds or RFC 3339, such as 2024-01-01T00:00:00Z")
+    })
+}
+
+/// List nodes
+///
+/// Ids, types, hashes and times, without contents, in order of id.
+#[utoipa::path(
+    get,
+    path = "/nodes",
+    tag = "nodes",
+    params(NodesQuery),
+    responses((status = 200, description = "Some nodes", body = inline(NodesAnswer)))
+)]
+pub(crate) async fn list(
+    state: web::Data<ApiState>,
+    StrictQuery(query): StrictQuery<NodesQuery>,
+) -> Result<HttpResponse, ApiError> {
+    let limit = page_limit(query.limit, DEFAULT_LIMIT, MAX_LIMIT.min(state.context.limits.page_items))?;
+    let after = query.cursor.as_deref().map(cursor::node).transpose()?;
+    let updated_since = query.updated_since.as_deref().map(instant).transpose()?;
+    let filter = NodeFilter { node_type: query.node_type, updated_since };
+    let page = ops::list_nodes(&state.context, after.as_ref(), &filter, limit)?;
+    let nodes: Vec<NodeSummary> = page.entries.iter().map(|entry| summary(entry)).collect();
+    let cursor = page.next.as_ref().map(cursor::after_node);
+    Ok(HttpResponse::Ok().json(NodesAnswer { count: nodes.len(), nodes, total: page.total, cursor }))
+}
+
+/// Get a node
+///
+/// The document's own JSON text. The entity tag is its content hash.
+#[utoipa::path(
+    get,
+    path = "/nodes/{id}",
+    tag = "nodes",
+    params(
+        ("id" = String, Path, description = "The node's id, percent-encoded", example = "python_flask_basic"),
+        ("If-None-Match" = Option<String>, Header, description = "Entity tag of an earlier answer")
+    ),
+    responses(
+        (status = 200, description = "The document", body = Object, headers(("ETag" = String, description = "The content hash, quoted"))),
+        (status = 304, description = "The document has this entity tag still")
+    )
+)]
+pub(crate) async fn show(
+    request: HttpRequest,
+    state: web::Data<ApiState>,
+    NodePath(id): NodePath,
+) -> Result<HttpResponse, ApiError> {
+    let stored = ops::get_node(&state.context, &id).await?;
+    let stored = stored.ok_or_else(|| refuse(Code::NodeNotFound, format!("there is no node {id:?}")))?;
+    let etag = node_etag(stored.entry.content_hash);
+    let unchanged = if_none_match(&request, &etag)?;
+    let mut response = if unchanged { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+    response.insert_header((ETAG, etag)).insert_header((CACHE_CONTROL, "no-cache"));
+    if unchanged {
+        return Ok(response.finish());
+    }
+    Ok(response.content_type("application/json").body(stored.bytes))
+}
+
+/// Write a node (operator)
+///
+/// Creates or replaces a node; durable when answered. A missing `updated_at` is set, and one that was left as it was although the
+/// content changed. `If-Match` guards against lost updates.
+#[utoipa::path(
+    put,
+    path = "/nodes/{id}",
+    tag = "nodes",
+    security(("operator" = [])),
+    params(
+        ("id" = String, Path, description = "The node's id, percent-encoded", example = "my-first-node"),
+        ("If-Match" = Option<String>, Header, description = "Write only if the node's entity tag is this one; `*`: only if it exists"),
+        ("If-None-Match" = Option<String>, Header, description = "`*`: write only if there is no such node")
+    ),
+    request_body(content = Object, content_type = "application/json", description = "The document; its `id` is the one in the path",
+        example = json!({"id": "my-first-node", "type": "template_node", "value": "Hello"})),
+    responses(
+        (status = 200, description = "Replaced or unchanged", body = inline(WrittenAnswer)),
+        (status = 201, description = "Created", body = inline(WrittenAnswer))
+    )
+)]
+pub(crate) async fn put(state: web::Data<ApiState>, sent: OperatorNode) -> Result<HttpResponse, ApiError> {
+    let written = ops::put_node(&state.context, sent.node, sent.precondition).await?;
+    let (mut response, status, entry) = match &written {
+        Written::Created(entry) => (HttpResponse::Created(), "created", entry),
+        Written::Replaced(entry) => (HttpResponse::Ok(), "replaced", entry),
+        Written::Unchanged(entry) => (HttpResponse::Ok(), "unchanged", entry),
+    };
+    Ok(response.insert_header((ETAG, node_etag(entry.content_hash))).json(WrittenAnswer {
+        status,
+        id: entry.id.to_string(),
+        hash: entry.content_hash.to_string(),
+        updated_at: seconds(entry.updated_at),
+    }))
+}
+
+/// Delete a node (operator)
+///
+/// Durable when answered. Leaves a tombstone, so that the deletion travels to other instances.
+#[utoipa::path(
+    delete,
+    path = "/nodes/{id}",
+    tag = "nodes",
+    security(("operator" = [])),
+    params(
+        ("id" = String, Path, description = "The node's id, percent-encoded", example = "my-first-node"),
+        ("If-Match" = Option<String>, Header, description = "Delete only if the node's entity tag is this one")
+    ),
+    responses((status = 200, description = "Deleted", body = inline(DeletedAnswer)))
+)]
+pub(crate) async fn delete(
+    _operator: Operator,
+    request: HttpRequest,
+    state: web::Data<ApiState>,
+    NodePath(id): NodePath,
+) -> Result<HttpResponse, ApiError> {
+    let deleted = ops::delete_node(&state.context, &id, precondition(&request)?).await?;
+    let tombstone = deleted.ok_or_else(|| refuse(Code::NodeNotFound, format!("there is no node {id:?}")))?;
+    let deleted_at = seconds(tombstone.deleted_at);
+    Ok(HttpResponse::Ok().json(DeletedAnswer { status: "deleted", id: id.to_string(), deleted_at }))
+}

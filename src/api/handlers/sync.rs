@@ -1,0 +1,146 @@
+//! `POST /sync`: exactly what differs, streamed.
+
+use crate::{
+    api::{cursor, error::ApiError, extract::SyncBody, state::ApiState},
+    json,
+    ops::{self, Delta, LatticeError, NodeStream, StoredNode},
+};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header::{ACCEPT, CACHE_CONTROL, HeaderMap},
+    web,
+};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, stream};
+use serde::Serialize;
+use std::sync::Arc;
+use utoipa::ToSchema;
+
+/// A node that the caller holds.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct HeldNode {
+    /// The node's id.
+    #[schema(example = "python_flask_basic")]
+    id: String,
+    /// The content hash, with or without `sha256:`, or the SHA-256 of the file's bytes.
+    #[schema(example = "sha256:0000000000000000000000000000000000000000000000000000000000000000")]
+    hash: String,
+}
+
+/// What the caller holds.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct SyncBodySchema {
+    /// The caller's set hash: where it is ours too, the answer comes at once, with nothing in it.
+    #[schema(required = false)]
+    manifest_hash: String,
+    /// Every node that the caller holds.
+    #[schema(inline)]
+    nodes: Vec<HeldNode>,
+    /// From the answer before; the rest of the request is the same as there.
+    #[schema(required = false)]
+    cursor: String,
+    /// Most nodes in this answer.
+    #[schema(required = false, minimum = 1)]
+    limit: u64,
+}
+
+/// What the caller lacks or holds otherwise.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct SyncAnswer {
+    /// Our set hash.
+    manifest_hash: String,
+    /// The nodes, each with its own JSON.
+    nodes: Vec<serde_json::Value>,
+    /// How many nodes this answer holds.
+    delta_count: u64,
+    /// Ids that the caller has and we lack (and did not delete).
+    wanted: Vec<String>,
+    /// There where the limit cut the answer short: send it to go on.
+    #[schema(required = false)]
+    cursor: String,
+}
+
+fn wants_lines(headers: &HeaderMap) -> bool {
+    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    accept.split(',').any(|part| part.split(';').next().unwrap_or_default().trim() == "application/x-ndjson")
+}
+
+/// Get exactly what differs
+///
+/// Send what you hold; the answer holds the nodes that you lack or hold with another hash. It is streamed. With
+/// `Accept: application/x-ndjson` it is one node a line, with the rest in the headers `Ark-Manifest-Hash`, `Ark-Delta-Count` and
+/// `Ark-Cursor`.
+#[utoipa::path(
+    post,
+    path = "/sync",
+    tag = "nodes",
+    request_body(content = inline(SyncBodySchema), content_type = "application/json", description = "What the caller holds",
+        example = json!({"manifest_hash": "abc123", "nodes": [{"id": "node-1", "hash": "def456"}]})),
+    responses((status = 200, description = "The delta", content((inline(SyncAnswer) = "application/json"), (String = "application/x-ndjson"))))
+)]
+pub(crate) async fn sync(
+    request: HttpRequest,
+    state: web::Data<ApiState>,
+    body: SyncBody,
+) -> Result<HttpResponse, ApiError> {
+    let decode = |text: &str| cursor::node(text).ok();
+    let (delta, nodes) = ops::sync(&state.context, body.0, decode)?;
+    let counted = Arc::clone(&state.metrics);
+    let nodes = nodes.inspect(move |batch| {
+        if let Ok(batch) = batch {
+            counted.delta_sent(u64::try_from(batch.len()).unwrap_or(u64::MAX));
+        }
+    });
+    let mut response = HttpResponse::Ok();
+    response.insert_header((CACHE_CONTROL, "no-store"));
+    if !wants_lines(request.headers()) {
+        return Ok(response.content_type("application/json").streaming(document(delta, nodes.boxed())));
+    }
+    response.insert_header(("Ark-Manifest-Hash", delta.set_hash.to_string()));
+    response.insert_header(("Ark-Delta-Count", delta.expected.to_string()));
+    if let Some(next) = &delta.next {
+        response.insert_header(("Ark-Cursor", cursor::after_node(next)));
+    }
+    Ok(response.content_type("application/x-ndjson").streaming(nodes.map(|batch| batch.map(|batch| lines(&batch)))))
+}
+
+fn lines(batch: &[StoredNode]) -> Bytes {
+    let mut out = Vec::new();
+    for node in batch {
+        json::write_compact(&node.bytes, &mut out);
+        out.push(b'\n');
+    }
+    out.into()
+}
+
+/// The answer as one document: what is known before the nodes, the nodes, and then their number, which is right also when a node
+/// vanished meanwhile.
+fn document(delta: Delta, nodes: NodeStream) -> impl Stream<Item = Result<Bytes, LatticeError>> {
+    let head = format!("{{\"manifest_hash\":\"{}\",\"nodes\":[", delta.set_hash);
+    let head = stream::once(async move { Ok(Bytes::from(head)) });
+    let parts = nodes.map(Some).chain(stream::once(async { None }));
+    let mut sent = 0_usize;
+    head.chain(parts.map(move |part| match part {
+        None => Ok(tail(&delta, sent)),
+        Some(Err(error)) => Err(error),
+        Some(Ok(batch)) => {
+            let mut out = Vec::new();
+            for node in &batch {
+                out.extend_from_slice(if sent == 0 { b"" } else { b"," });
+                out.extend_from_slice(&node.bytes);
+                sent += 1;
+            }
+            Ok(out.into())
+        }
+    }))
+}
+
+fn tail(delta: &Delta, sent: usize) -> Bytes {
+    let wanted = serde_json::Value::from(delta.wanted.clone());
+    let mut out = format!("],\"delta_count\":{sent},\"wanted\":{wanted}");
+    if let Some(next) = &delta.next {
+        out.push_str(&format!(",\"cursor\":\"{}\"", cursor::after_node(next)));
+    }
+    out.push('}');
+    out.into()
+}

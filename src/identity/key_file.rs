@@ -1,0 +1,101 @@
+//! The key file: one line of base64, readable by its owner only (X41's finding on python-tuf: world-readable keys).
+
+use super::{KeyError, KeyPair};
+use secrecy::{ExposeSecret, SecretString};
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+};
+use zeroize::Zeroizing;
+
+/// More than any key file holds.
+const MAX_BYTES: u64 = 4096;
+
+/// Why a key file was not read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyFileError {
+    /// There is a file already; keys are never overwritten.
+    #[error("{} exists already and is not overwritten; choose another file with --out, or move it away", .0.display())]
+    Exists(PathBuf),
+    /// Others than the owner may read the file.
+    #[error("{} may be read by others than its owner; type: chmod 600 {}", .0.display(), .0.display())]
+    Permissions(PathBuf),
+    /// The file does not hold a key.
+    #[error("{}: {error}", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        error: KeyError,
+    },
+    /// The file cannot be read or written.
+    #[error("{}: {error}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the machine says.
+        error: io::Error,
+    },
+}
+
+/// Writes a new key file, mode 0600, durably.
+///
+/// # Errors
+/// [`KeyFileError::Exists`] where there is a file already, [`KeyFileError::Io`].
+pub fn write_new(path: &Path, key: &KeyPair) -> Result<(), KeyFileError> {
+    let io_error = |error: io::Error| match error.kind() {
+        io::ErrorKind::AlreadyExists => KeyFileError::Exists(path.to_owned()),
+        _ => KeyFileError::Io { path: path.to_owned(), error },
+    };
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path).map_err(io_error)?;
+    file.write_all(key.to_base64().expose_secret().as_bytes()).map_err(io_error)?;
+    file.write_all(b"\n").map_err(io_error)?;
+    file.sync_all().map_err(io_error)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(io_error)
+}
+
+/// Reads a key file.
+///
+/// # Errors
+/// [`KeyFileError::Permissions`] where group or others may read it, [`KeyFileError::Key`], [`KeyFileError::Io`].
+pub fn read(path: &Path) -> Result<KeyPair, KeyFileError> {
+    let io_error = |error: io::Error| KeyFileError::Io { path: path.to_owned(), error };
+    let file = File::open(path).map_err(io_error)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        if file.metadata().map_err(io_error)?.permissions().mode() & 0o077 != 0 {
+            return Err(KeyFileError::Permissions(path.to_owned()));
+        }
+    }
+    let mut text = Zeroizing::new(String::new());
+    file.take(MAX_BYTES).read_to_string(&mut text).map_err(io_error)?;
+    KeyPair::from_base64(&SecretString::from(text.as_str()))
+        .map_err(|error| KeyFileError::Key { path: path.to_owned(), error })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_key_file_is_private_and_never_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("identity.key");
+        let key = KeyPair::generate().unwrap();
+        write_new(&path, &key).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(read(&path).unwrap().public_key(), key.public_key());
+        assert!(matches!(write_new(&path, &key), Err(KeyFileError::Exists(_))));
+
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(matches!(read(&path), Err(KeyFileError::Permissions(_))));
+    }
+}

@@ -1,0 +1,217 @@
+//! Files that are there whole or not at all: written beside their place, made durable, then renamed.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+const PREFIX: &str = ".ark-";
+const SUFFIX: &str = ".tmp";
+
+/// Is this the name of a file that a write leaves behind when the process is killed?
+#[must_use]
+pub fn is_temporary(name: &str) -> bool {
+    name.starts_with(PREFIX) && name.ends_with(SUFFIX)
+}
+
+/// A file under a temporary name. Removed on drop unless it was renamed.
+#[derive(Debug)]
+pub struct TempFile {
+    path: PathBuf,
+    file: Option<File>,
+}
+
+impl TempFile {
+    /// Makes an empty file in `directory`, readable and writable as `mode` and the umask say (octal permission bits).
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn create(directory: &Path, mode: u32) -> io::Result<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        loop {
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            // The capital letter lets a probe see whether case counts.
+            let path = directory.join(format!("{PREFIX}T{}-{number}{SUFFIX}", std::process::id()));
+            let mut options = OpenOptions::new();
+            options.write(true).read(true).create_new(true);
+            set_mode(&mut options, mode);
+            match options.open(&path) {
+                Ok(file) => return Ok(Self { path, file: Some(file) }),
+                // Left by a killed process that had the same number, which containers hand out again and again.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The open file.
+    ///
+    /// # Errors
+    /// When it was closed before.
+    pub fn file(&self) -> io::Result<&File> {
+        self.file.as_ref().ok_or_else(|| io::Error::other("the temporary file is closed"))
+    }
+
+    /// Where it is until it is renamed. The name has a capital letter.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Closes the file; it can be renamed still.
+    pub fn close(&mut self) {
+        self.file = None;
+    }
+
+    /// Takes the place of `target`, which is replaced where it exists. The directory still has to be synced.
+    ///
+    /// # Errors
+    /// Those of the file system; the temporary file is removed then.
+    pub fn rename(mut self, target: &Path) -> io::Result<()> {
+        fs::rename(&self.path, target)?;
+        self.path = PathBuf::new();
+        Ok(())
+    }
+
+    /// Takes the place of `target`, which must not exist.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::AlreadyExists`], and those of the file system.
+    pub fn rename_new(self, target: &Path) -> io::Result<()> {
+        // A link is refused where the name is taken, a rename is not.
+        match fs::hard_link(&self.path, target) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
+            Err(_) if target.symlink_metadata().is_ok() => Err(io::ErrorKind::AlreadyExists.into()),
+            // FAT and some network file systems have no links.
+            Err(_) => self.rename(target),
+        }
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        if !self.path.as_os_str().is_empty() {
+            // A name that cannot be removed now is removed at the next start.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Writes a file that must not exist yet, durably.
+///
+/// # Errors
+/// [`io::ErrorKind::AlreadyExists`], and those of the file system. Nothing is left behind.
+pub fn write_new(path: &Path, mode: u32, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+    let directory = parent(path)?;
+    filled(directory, mode, write)?.rename_new(path)?;
+    sync_directory(directory)
+}
+
+/// Writes a file, durably; what was there is replaced as a whole.
+///
+/// # Errors
+/// Those of the file system. What was there is untouched then, unless the sync of the directory failed.
+pub fn replace(path: &Path, mode: u32, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+    let directory = parent(path)?;
+    filled(directory, mode, write)?.rename(path)?;
+    sync_directory(directory)
+}
+
+fn filled(directory: &Path, mode: u32, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<TempFile> {
+    let temp = TempFile::create(directory, mode)?;
+    let mut file = temp.file()?.try_clone()?;
+    write(&mut file)?;
+    file.flush()?;
+    file.sync_all()?;
+    Ok(temp)
+}
+
+fn parent(path: &Path) -> io::Result<&Path> {
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Ok(Path::new(".")),
+        Some(parent) => Ok(parent),
+        None => Err(io::Error::new(io::ErrorKind::InvalidInput, "the path names no file")),
+    }
+}
+
+/// Makes renames and removals in `directory` durable.
+///
+/// # Errors
+/// Those of the file system.
+pub fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+/// Removes what killed processes left in `directory`. Names that cannot be removed are left.
+///
+/// # Errors
+/// When the directory cannot be read.
+pub fn remove_stale(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_name().to_str().is_some_and(is_temporary) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+fn set_mode(options: &mut OpenOptions, mode: u32) {
+    std::os::unix::fs::OpenOptionsExt::mode(options, mode);
+}
+
+#[cfg(not(unix))]
+fn set_mode(_options: &mut OpenOptions, _mode: u32) {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(directory: &Path) -> Vec<String> {
+        let mut names: Vec<_> =
+            fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file_and_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a");
+        replace(&path, 0o644, |file| file.write_all(b"one")).unwrap();
+        let failed = replace(&path, 0o644, |file| {
+            file.write_all(b"half")?;
+            Err(io::Error::other("disk gone"))
+        });
+        assert!(failed.is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        assert_eq!(names(directory.path()), ["a"]);
+    }
+
+    #[test]
+    fn a_new_file_does_not_replace_one_that_exists() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("key");
+        write_new(&path, 0o600, |file| file.write_all(b"one")).unwrap();
+        let again = write_new(&path, 0o600, |file| file.write_all(b"two"));
+        assert_eq!(again.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        assert_eq!(names(directory.path()), ["key"]);
+        #[cfg(unix)]
+        assert_eq!(std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions()) & 0o777, 0o600);
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_removed_and_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in [".ark-1-0.tmp", ".hidden.tmp", "x.json"] {
+            File::create(directory.path().join(name)).unwrap();
+        }
+        remove_stale(directory.path()).unwrap();
+        assert_eq!(names(directory.path()), [".hidden.tmp", "x.json"]);
+    }
+}

@@ -1,0 +1,345 @@
+//! The lattice in a directory of files: the adapter of the port.
+
+pub use super::{file_name::CaseSensitivity, manifest_file::ManifestHeader};
+
+use super::{
+    Change, Entry, Lattice, LatticeError, LatticeStatus, NodeDocument, NodeFilter, NodePage, Precondition, Stamp,
+    StoredNode, Tombstone, Written,
+    atomic_file::{self, TempFile},
+    file_name,
+    index::{Index, Snapshot},
+    journal::{Journal, JournalError},
+    reader::{self, ReadError},
+    store::{Report, Shared, Store, lattice_error},
+    watch::Pending,
+    write_batch::{Outcome, WriteOp, WriteRequest},
+    writer::{Request, Work, Writer},
+};
+use crate::types::{ContentHash, Limits, NodeId, SharedClock};
+use async_trait::async_trait;
+use std::{
+    io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+use tokio::sync::{mpsc, oneshot};
+
+/// Requests that wait for the writer thread; callers beyond that wait for room.
+const QUEUE: usize = 1024;
+/// How often a read follows an index that changes under it.
+const READ_ATTEMPTS: usize = 3;
+
+/// What [`DirectoryLattice::open`] needs.
+#[derive(Debug, Clone)]
+pub struct DirectoryOptions {
+    /// The data directory. It must exist.
+    pub directory: PathBuf,
+    /// The journal's file, such as `ark_state/lattice.redb`. Made when it is missing, with its directory (mode 0700).
+    pub journal: PathBuf,
+    /// Bounds on nodes: `node_bytes` and `json_depth` count here.
+    pub limits: Limits,
+    /// Where times come from: of deletions, of first sight, and of the intervals.
+    pub clock: SharedClock,
+    /// How often every file is looked at, as the net under the events.
+    pub rescan_interval: Duration,
+    /// Whether two names that differ by case are two files.
+    pub case: CaseSensitivity,
+    /// What `manifest.json` says; `None`: it is not written.
+    pub manifest: Option<ManifestHeader>,
+}
+
+/// Why the lattice cannot be opened. One line each, for people.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The data directory does not exist.
+    #[error("the data directory {0} does not exist; create it, or set LATTICE_PATH to the right one")]
+    Missing(PathBuf),
+    /// It is something else.
+    #[error("the data directory {0} is not a directory")]
+    NotADirectory(PathBuf),
+    /// It cannot be listed.
+    #[error("the data directory {0} cannot be read: {1}")]
+    NotReadable(PathBuf, io::Error),
+    /// A file cannot be made in it.
+    #[error("the data directory {0} cannot be written: {1}")]
+    NotWritable(PathBuf, io::Error),
+    /// Another process has the journal open.
+    #[error("the journal {0} is in use by another process; only one may serve a data directory")]
+    JournalInUse(PathBuf),
+    /// The journal was kept for another directory: with this one, all its nodes would count as deleted.
+    #[error("the journal {0} was kept for another data directory; to build a new one: mv {0} {0}.old")]
+    OtherDirectory(PathBuf),
+    /// The journal cannot be trusted.
+    #[error("the journal {0} cannot be used: {1}; to build a new one: mv {0} {0}.old")]
+    JournalDamaged(PathBuf, String),
+    /// The journal cannot be opened.
+    #[error("the journal {0} cannot be opened: {1}")]
+    Journal(PathBuf, io::Error),
+    /// The writer thread cannot be started.
+    #[error("the writer thread cannot be started: {0}")]
+    Thread(io::Error),
+}
+
+/// A directory of `{id}.json` files as a lattice. One process at a time: the journal's file is locked.
+#[derive(Debug)]
+pub struct DirectoryLattice {
+    shared: Arc<Shared>,
+    pending: Arc<Pending>,
+    // None: dropped or closed.
+    requests: Mutex<Option<mpsc::Sender<Request>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl DirectoryLattice {
+    /// Checks the directory, opens the journal and starts the writer thread, which then builds the index:
+    /// [`LatticeStatus::ready`] tells when that is done. What changed while nobody looked is found by that.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(options: DirectoryOptions) -> Result<Arc<Self>, OpenError> {
+        let given = options.directory;
+        let metadata = std::fs::metadata(&given).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => OpenError::Missing(given.clone()),
+            _ => OpenError::NotReadable(given.clone(), error),
+        })?;
+        if !metadata.is_dir() {
+            return Err(OpenError::NotADirectory(given));
+        }
+        // The process may change its working directory later.
+        let directory = given.canonicalize().map_err(|error| OpenError::NotReadable(given, error))?;
+        let journal_error = |error| open_error(options.journal.clone(), error);
+        let (journal, head) = Journal::open(&options.journal, metadata.ino()).map_err(journal_error)?;
+        // With the journal's lock held: no living process of ours owns what lies around here.
+        atomic_file::remove_stale(&directory).map_err(|error| OpenError::NotReadable(directory.clone(), error))?;
+        let case = probe(&directory, options.case).map_err(|error| OpenError::NotWritable(directory.clone(), error))?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(OpenError::Thread)?;
+
+        let shared = Arc::new(Shared {
+            directory,
+            identity: (metadata.dev(), metadata.ino()),
+            limits: options.limits,
+            clock: options.clock,
+            journal,
+            index_id: head.index_id,
+            index: RwLock::new(Index::default()),
+            report: Mutex::new(Report::default()),
+            ready: AtomicBool::new(false),
+            seq: AtomicU64::new(head.seq),
+        });
+        let pending = Arc::new(Pending::default());
+        let (sender, requests) = mpsc::channel(QUEUE);
+        let writer = Writer::new(Work {
+            store: Store::new(Arc::clone(&shared), case),
+            requests,
+            pending: Arc::clone(&pending),
+            rescan_interval: options.rescan_interval,
+            manifest: options.manifest,
+        });
+        let thread = thread::Builder::new()
+            .name("lattice-writer".to_owned())
+            .spawn(move || writer.run(&runtime))
+            .map_err(OpenError::Thread)?;
+        Ok(Arc::new(Self { shared, pending, requests: Mutex::new(Some(sender)), thread: Mutex::new(Some(thread)) }))
+    }
+
+    fn index<T>(&self, look: impl FnOnce(&Index) -> T) -> Result<T, LatticeError> {
+        if !self.shared.ready.load(Ordering::Acquire) {
+            return Err(LatticeError::Loading);
+        }
+        Ok(look(&self.shared.index()))
+    }
+
+    async fn send(&self, request: Request) -> Result<(), LatticeError> {
+        let sender = self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        sender.ok_or_else(closed)?.send(request).await.map_err(|_| closed())
+    }
+
+    async fn write(&self, ops: Vec<WriteOp>) -> Result<Vec<Outcome>, LatticeError> {
+        self.index(|_| ())?;
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Write(WriteRequest { ops, reply })).await?;
+        answer.await.map_err(|_| closed())?
+    }
+
+    async fn read_files(&self, ids: Vec<NodeId>) -> Result<Vec<StoredNode>, LatticeError> {
+        self.index(|_| ())?;
+        let (shared, pending) = (Arc::clone(&self.shared), Arc::clone(&self.pending));
+        let read = move || -> Result<Vec<_>, LatticeError> {
+            let nodes = ids.iter().map(|id| read_node(&shared, &pending, id));
+            nodes.filter_map(Result::transpose).collect()
+        };
+        tokio::task::spawn_blocking(read).await.map_err(|error| LatticeError::Io(error.to_string()))?
+    }
+}
+
+impl Drop for DirectoryLattice {
+    fn drop(&mut self) {
+        // Without a sender the thread ends after what was asked before. Joined, so that the journal's file is free afterwards.
+        self.requests.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn closed() -> LatticeError {
+    LatticeError::Io("the lattice is closed".to_owned())
+}
+
+fn open_error(path: PathBuf, error: JournalError) -> OpenError {
+    match error {
+        JournalError::InUse => OpenError::JournalInUse(path),
+        JournalError::OtherDirectory => OpenError::OtherDirectory(path),
+        JournalError::Io(error) => OpenError::Journal(path, error),
+        other @ (JournalError::Damaged(_) | JournalError::Schema(_)) => {
+            OpenError::JournalDamaged(path, other.to_string())
+        }
+    }
+}
+
+/// Makes and removes a file: proves that the directory can be written, and shows whether case counts.
+fn probe(directory: &Path, case: CaseSensitivity) -> io::Result<CaseSensitivity> {
+    let temp = TempFile::create(directory, 0o600)?;
+    let name = temp.path().file_name().unwrap_or_default().to_ascii_lowercase();
+    let other_case = directory.join(name).symlink_metadata().is_ok();
+    drop(temp);
+    Ok(match case {
+        CaseSensitivity::Probe if other_case => CaseSensitivity::Insensitive,
+        CaseSensitivity::Probe => CaseSensitivity::Sensitive,
+        given => given,
+    })
+}
+
+/// Reads a node such that entry and bytes belong together.
+fn read_node(shared: &Shared, pending: &Pending, id: &NodeId) -> Result<Option<StoredNode>, LatticeError> {
+    let locate = || {
+        let index = shared.index();
+        let entry = Arc::clone(index.get(id.as_str())?);
+        Some((entry, index.name(id).map_or_else(|| file_name::plain(id), str::to_owned)))
+    };
+    for attempt in 1..=READ_ATTEMPTS {
+        let Some((entry, name)) = locate() else { return Ok(None) };
+        let read = reader::read_bytes(&shared.directory.join(&name), &shared.limits);
+        if let Ok((bytes, _)) = &read
+            && *ContentHash::of(bytes).as_bytes() == entry.file_hash
+        {
+            return Ok(Some(StoredNode { entry, bytes: bytes.clone() }));
+        }
+        let moved = locate().is_none_or(|(newer, _)| !Arc::ptr_eq(&newer, &entry));
+        if moved && attempt < READ_ATTEMPTS {
+            continue;
+        }
+        // Another program changed the file, and the writer thread does not know yet.
+        pending.add(&name);
+        let bytes = match read {
+            Ok((bytes, _)) => bytes,
+            Err(ReadError::Io(error))
+                if error.kind() != io::ErrorKind::NotFound && error.raw_os_error() != Some(libc::ELOOP) =>
+            {
+                return Err(lattice_error(&error));
+            }
+            Err(_) => return Ok(None),
+        };
+        let node = NodeDocument::parse(bytes.clone(), shared.limits.json_depth).ok().filter(|node| node.id() == id);
+        return Ok(node.map(|node| StoredNode {
+            entry: Arc::new(Entry {
+                id: id.clone(),
+                content_hash: node.content_hash(),
+                file_hash: *ContentHash::of(&bytes).as_bytes(),
+                node_type: node.node_type(),
+                updated_at: node.updated_at().unwrap_or_else(|| shared.clock.now()),
+                size_bytes: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
+                seq: entry.seq,
+            }),
+            bytes,
+        }));
+    }
+    Ok(None)
+}
+
+#[async_trait]
+impl Lattice for DirectoryLattice {
+    fn status(&self) -> LatticeStatus {
+        self.shared.status()
+    }
+
+    fn snapshot(&self) -> Result<Arc<Snapshot>, LatticeError> {
+        self.index(Index::snapshot)
+    }
+
+    fn entry(&self, id: &NodeId) -> Result<Option<Arc<Entry>>, LatticeError> {
+        self.index(|index| index.get(id.as_str()).cloned())
+    }
+
+    fn page(&self, after: Option<&NodeId>, filter: &NodeFilter, limit: usize) -> Result<NodePage, LatticeError> {
+        self.index(|index| index.page(after, filter, limit))
+    }
+
+    async fn read(&self, id: &NodeId) -> Result<Option<StoredNode>, LatticeError> {
+        Ok(self.read_files(vec![id.clone()]).await?.pop())
+    }
+
+    async fn read_many(&self, entries: Vec<Arc<Entry>>) -> Result<Vec<StoredNode>, LatticeError> {
+        self.read_files(entries.iter().map(|entry| entry.id.clone()).collect()).await
+    }
+
+    async fn put(&self, node: NodeDocument, stamp: Stamp, precondition: Precondition) -> Result<Written, LatticeError> {
+        let mut outcomes = self.write(vec![WriteOp::Put { node, stamp, precondition }]).await?;
+        match outcomes.pop() {
+            Some(Outcome::Written(written)) => Ok(written),
+            _ => Err(LatticeError::Io("the write has no outcome".to_owned())),
+        }
+    }
+
+    async fn put_many(&self, nodes: Vec<NodeDocument>, stamp: Stamp) -> Result<Vec<Written>, LatticeError> {
+        let put = |node| WriteOp::Put { node, stamp, precondition: Precondition::None };
+        let outcomes = self.write(nodes.into_iter().map(put).collect()).await?;
+        let written = |outcome| match outcome {
+            Outcome::Written(written) => Some(written),
+            Outcome::Deleted(_) => None,
+        };
+        Ok(outcomes.into_iter().filter_map(written).collect())
+    }
+
+    async fn delete(&self, id: &NodeId, precondition: Precondition) -> Result<Option<Tombstone>, LatticeError> {
+        let mut outcomes = self.write(vec![WriteOp::Delete { id: id.clone(), precondition }]).await?;
+        match outcomes.pop() {
+            Some(Outcome::Deleted(tombstone)) => Ok(tombstone),
+            _ => Err(LatticeError::Io("the delete has no outcome".to_owned())),
+        }
+    }
+
+    fn tombstone(&self, id: &NodeId) -> Result<Option<Tombstone>, LatticeError> {
+        Ok(self.shared.journal.tombstone(id)?)
+    }
+
+    fn changes(&self, since: u64, limit: usize) -> Result<Vec<Change>, LatticeError> {
+        self.index(|_| ())?;
+        Ok(self.shared.journal.changes(since, limit)?)
+    }
+
+    async fn rescan(&self) -> Result<(), LatticeError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Rescan(reply)).await?;
+        answer.await.map_err(|_| closed())?
+    }
+
+    async fn close(&self) {
+        let (reply, answer) = oneshot::channel();
+        if self.send(Request::Close(reply)).await.is_ok() {
+            // Also answered, by an error, when the thread ended for another reason.
+            let _ = answer.await;
+        }
+        drop(self.requests.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Makes the index agree with files that others may have changed.
+
+use super::{
+    Entry, LatticeError, file_name,
+    reader::{self, FileStamp, Found, NodeFile},
+    store::{Changes, Known, Store, fingerprint},
+    watch::Pending,
+};
+use crate::types::{Limits, NodeId};
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+};
+
+/// A file that breaks may be one that another program is writing: it gets this long, ns.
+const HALF_WRITTEN_NANOS: u64 = 500_000_000;
+
+/// What the stamp alone says of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Glance {
+    /// As it was when it was read.
+    Same,
+    /// As it was, but it was so young then that it may have changed since.
+    Racy,
+    /// New, or changed.
+    Differs,
+}
+
+impl Store {
+    /// Compares a stamp with what is known of the file, and notes that the file is there.
+    pub(super) fn glance(&mut self, name: &str, stamp: &FileStamp) -> Glance {
+        let (seen, generation) = (fingerprint(stamp), self.generation);
+        if let Some(broken) = self.shared.report().broken.get_mut(name)
+            && broken.fingerprint == Some(seen)
+        {
+            broken.generation = generation;
+            let id = self.owner(name).map(|known| known.entry.id.clone());
+            if let Some(known) = id.and_then(|id| self.known.get_mut(&id)) {
+                known.generation = generation;
+            }
+            return Glance::Same;
+        }
+        let Some(id) = self.owner(name).map(|known| known.entry.id.clone()) else { return Glance::Differs };
+        match self.known.get_mut(&id) {
+            Some(known) if known.live && known.fingerprint == seen => {
+                known.generation = generation;
+                if known.racy { Glance::Racy } else { Glance::Same }
+            }
+            _ => Glance::Differs,
+        }
+    }
+
+    /// Reads these names again and writes down what changed.
+    ///
+    /// # Errors
+    /// [`LatticeError`] where the directory is gone or the journal fails; nothing is changed then.
+    pub(super) fn examine(&mut self, names: &[String]) -> Result<(), LatticeError> {
+        let mut changes = Changes::default();
+        for (name, found) in names.iter().zip(read_all(&self.shared.directory, names, &self.shared.limits)) {
+            self.settle(&mut changes, name, found)?;
+        }
+        self.commit_found(&changes)
+    }
+
+    /// Looks at names that events told of. What is half written yet goes back to `pending`.
+    ///
+    /// # Errors
+    /// As [`Self::examine`].
+    pub(super) fn examine_events(&mut self, names: &BTreeSet<String>, pending: &Pending) -> Result<(), LatticeError> {
+        let mut names: Vec<String> = names.iter().cloned().collect();
+        // Our own writes come back as events: their stamps are known.
+        names.retain(|name| match self.shared.directory.join(name).symlink_metadata() {
+            Ok(metadata) => self.glance(name, &FileStamp::of(&metadata)) == Glance::Differs,
+            Err(_) => true,
+        });
+        let mut changes = Changes::default();
+        for (name, found) in names.iter().zip(read_all(&self.shared.directory, &names, &self.shared.limits)) {
+            match &found {
+                Found::Broken(_, Some(stamp)) if stamp.age_nanos() < HALF_WRITTEN_NANOS => pending.add(name),
+                _ => self.settle(&mut changes, name, found)?,
+            }
+        }
+        self.commit_found(&changes)
+    }
+
+    /// Commits what was found out about files.
+    ///
+    /// # Errors
+    /// As [`Self::examine`].
+    pub(super) fn commit_found(&mut self, changes: &Changes) -> Result<(), LatticeError> {
+        if changes.deletes() {
+            // An unmounted directory is empty too: files only count as deleted while it stands.
+            self.shared.check_directory().map_err(|error| LatticeError::Io(error.to_string()))?;
+        }
+        self.commit(changes)
+    }
+
+    /// Draws the conclusions from what a name stands for.
+    ///
+    /// # Errors
+    /// As [`Self::examine`].
+    pub(super) fn settle(&mut self, changes: &mut Changes, name: &str, found: Found) -> Result<(), LatticeError> {
+        match found {
+            Found::Node(file) => self.settle_node(changes, name, *file),
+            Found::Broken(reason, stamp) => {
+                self.mark_broken(name, &reason, stamp.as_ref());
+                if let Some((id, live)) = self.owner(name).map(|known| (known.entry.id.clone(), known.live)) {
+                    self.make_room(changes, &id)?;
+                    if live {
+                        self.stage_broke(changes, id);
+                    } else if let Some(known) = self.known.get_mut(&id) {
+                        known.generation = self.generation;
+                    }
+                }
+                Ok(())
+            }
+            Found::Nothing => {
+                changes.repaired.push(name.to_owned());
+                let Some(entry) = self.owner(name).map(|known| known.entry.clone()) else { return Ok(()) };
+                self.make_room(changes, &entry.id)?;
+                for other in [file_name::plain(&entry.id), file_name::second(&entry.id)] {
+                    if other == name {
+                        continue;
+                    }
+                    // Reported as a second file until now; it is the node's only file from here on.
+                    if let Found::Node(file) = reader::examine(&self.shared.directory, &other, &self.shared.limits) {
+                        return self.settle_node(changes, &other, *file);
+                    }
+                }
+                self.stage_deleted(changes, &entry);
+                Ok(())
+            }
+        }
+    }
+
+    fn settle_node(&mut self, changes: &mut Changes, name: &str, file: NodeFile) -> Result<(), LatticeError> {
+        self.make_room(changes, &file.id)?;
+        let known = self.known.get(&file.id);
+        let other = known.map(Known::name).filter(|other| other != name);
+        if let Some(other) = other
+            && self.shared.directory.join(&other).symlink_metadata().is_ok()
+        {
+            if name != file_name::plain(&file.id) {
+                self.mark_broken(name, &format!("the node {} is in {other} already", file.id), Some(&file.stamp));
+                return Ok(());
+            }
+            let stamp = self.shared.directory.join(&other).symlink_metadata().ok().map(|it| FileStamp::of(&it));
+            self.mark_broken(&other, &format!("the node {} is in {name} already", file.id), stamp.as_ref());
+        }
+        changes.repaired.push(name.to_owned());
+        let same = known.filter(|known| known.entry.content_hash == file.content_hash);
+        let first_seen = same.map_or_else(|| self.shared.clock.now(), |known| known.entry.updated_at);
+        let entry = Entry {
+            id: file.id,
+            content_hash: file.content_hash,
+            file_hash: file.file_hash,
+            node_type: file.node_type,
+            updated_at: file.declared.unwrap_or(first_seen),
+            size_bytes: file.stamp.size,
+            seq: known.map_or(0, |known| known.entry.seq),
+        };
+        let at = (name, file.stamp, file.read_at_ns);
+        if same.is_some_and(|known| known.live) {
+            self.stage_seen(changes, entry, at);
+        } else {
+            // Also a repaired file with the content that it had: who followed the journal meanwhile saw no such node.
+            self.stage_put(changes, entry, at);
+        }
+        Ok(())
+    }
+
+    /// A node occurs once in a batch: what is staged for it so far is written down first.
+    fn make_room(&mut self, changes: &mut Changes, id: &NodeId) -> Result<(), LatticeError> {
+        if changes.touches(id) { self.commit_found(&std::mem::take(changes)) } else { Ok(()) }
+    }
+}
+
+/// Reads the names with as many threads as the machine has cores; each holds one file at a time.
+pub(super) fn read_all(directory: &Path, names: &[String], limits: &Limits) -> Vec<Found> {
+    let threads = thread::available_parallelism().map_or(1, usize::from).min(names.len() / 16);
+    if threads < 2 {
+        return names.iter().map(|name| reader::examine(directory, name, limits)).collect();
+    }
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut found = Vec::new();
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(name) = names.get(at) else { break };
+            found.push((at, reader::examine(directory, name, limits)));
+        }
+        found
+    };
+    let mut found: Vec<(usize, Found)> = thread::scope(|scope| {
+        let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        let mut found = work();
+        for helper in helpers {
+            match helper.join() {
+                Ok(more) => found.extend(more),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        found
+    });
+    found.sort_unstable_by_key(|(at, _)| *at);
+    found.into_iter().map(|(_, found)| found).collect()
+}

@@ -1,0 +1,492 @@
+//! The journal in redb: what each file was when it was last read, and in which order nodes changed.
+//!
+//! | table | key | value |
+//! |---|---|---|
+//! | `files` | id | name, stamps, hashes, type, time, position, live |
+//! | `by_seq` | position | id; each id once, at its last change |
+//! | `tombstones` | id | when (µs), content hash, position |
+//! | `meta` | name | text: schema, index_id, seq, directory |
+
+use super::{Change, Entry, Tombstone, reader::FileStamp};
+use crate::types::{ContentHash, NodeId, Timestamp};
+use redb::{
+    Database, DatabaseError, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageError, TableDefinition,
+    WriteTransaction,
+};
+use std::{
+    fs::DirBuilder,
+    io,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+const SCHEMA: &str = "1";
+/// How long a deletion is remembered (DESIGN 4.7).
+pub(super) const TOMBSTONE_AGE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// The cache of pages; redb's own default is 1 GiB.
+const CACHE_BYTES: usize = 32 << 20;
+
+/// mtime ns, ctime ns, size, inode, read at ns.
+type Stamps = (i64, i64, u64, u64, i64);
+/// name, stamps, content hash, file hash, type, updated_at µs, position, live.
+type FileValue<'a> = (&'a str, Stamps, &'a [u8; 32], &'a [u8; 32], Option<&'a str>, i64, u64, bool);
+/// deleted at µs, content hash, position.
+type TombstoneValue<'a> = (i64, &'a [u8; 32], u64);
+
+const FILES: TableDefinition<'_, &str, FileValue<'static>> = TableDefinition::new("files");
+const BY_SEQ: TableDefinition<'_, u64, &str> = TableDefinition::new("by_seq");
+const TOMBSTONES: TableDefinition<'_, &str, TombstoneValue<'static>> = TableDefinition::new("tombstones");
+const META: TableDefinition<'_, &str, &str> = TableDefinition::new("meta");
+
+/// Why the journal cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum JournalError {
+    /// Another process has it open.
+    #[error("another process has it open")]
+    InUse,
+    /// It was written by another version of this program.
+    #[error("its schema is {0}, this program knows {SCHEMA}")]
+    Schema(String),
+    /// It belongs to another data directory.
+    #[error("it belongs to another data directory")]
+    OtherDirectory,
+    /// It cannot be read.
+    #[error("it is damaged: {0}")]
+    Damaged(String),
+    /// The file system failed.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+impl From<redb::Error> for JournalError {
+    fn from(error: redb::Error) -> Self {
+        match error {
+            redb::Error::DatabaseAlreadyOpen => Self::InUse,
+            redb::Error::Io(error) if error.kind() != io::ErrorKind::InvalidData => Self::Io(error),
+            redb::Error::PreviousIo => Self::Io(io::Error::other("an earlier write failed")),
+            other => Self::Damaged(other.to_string()),
+        }
+    }
+}
+
+macro_rules! from_redb {
+    ($($error:ty),*) => {$(
+        impl From<$error> for JournalError {
+            fn from(error: $error) -> Self {
+                redb::Error::from(error).into()
+            }
+        }
+    )*};
+}
+from_redb!(DatabaseError, StorageError, redb::TableError, redb::TransactionError, redb::CommitError);
+
+/// One file as it was when it was last read.
+#[derive(Debug, Clone)]
+pub(super) struct Record {
+    pub(super) entry: Arc<Entry>,
+    /// The file's name.
+    pub(super) name: Box<str>,
+    pub(super) stamp: FileStamp,
+    /// When it was read, by the machine's clock, ns since the epoch.
+    pub(super) read_at_ns: i64,
+    /// `false` for a node whose file broke: not in the set, not deleted either.
+    pub(super) live: bool,
+}
+
+/// One thing to write down.
+#[derive(Debug)]
+pub(super) enum Op {
+    /// The node has this content, at this position.
+    Put(Record),
+    /// As it was, but seen with other stamps; the position stays.
+    Seen(Record),
+    /// The node's file broke: it has no position until it is repaired.
+    Broke(NodeId),
+    /// The node was deleted.
+    Deleted(Tombstone),
+}
+
+/// What a fresh process needs to know.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) index_id: String,
+    pub(super) seq: u64,
+}
+
+/// The journal. Readers and the one writer may use it at the same time.
+#[derive(Debug)]
+pub(super) struct Journal {
+    path: PathBuf,
+    // None: a write failed, and the file could not be opened again since.
+    database: RwLock<Option<Database>>,
+}
+
+impl Journal {
+    /// Opens the journal, or makes one for the directory with this inode.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub(super) fn open(path: &Path, directory_inode: u64) -> Result<(Self, Head), JournalError> {
+        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
+        }
+        let database = Self::database(path)?;
+        let head = prepare(&database, directory_inode)?;
+        Ok((Self { path: path.to_owned(), database: RwLock::new(Some(database)) }, head))
+    }
+
+    fn database(path: &Path) -> Result<Database, JournalError> {
+        Ok(Database::builder().set_cache_size(CACHE_BYTES).create(path)?)
+    }
+
+    fn with<T>(&self, run: impl FnOnce(&Database) -> Result<T, JournalError>) -> Result<T, JournalError> {
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        run(database.as_ref().ok_or_else(|| io::Error::other("the journal is closed"))?)
+    }
+
+    /// Writes the operations down, durably and all or none, with `seq` as the newest position.
+    ///
+    /// # Errors
+    /// [`JournalError`]; whether they were written then shows in what this answers to [`Journal::recover`].
+    pub(super) fn commit(&self, ops: &[Op], seq: u64) -> Result<(), JournalError> {
+        self.with(|database| {
+            let transaction = database.begin_write()?;
+            write_ops(&transaction, ops)?;
+            transaction.open_table(META)?.insert("seq", seq.to_string().as_str())?;
+            transaction.commit()?;
+            Ok(())
+        })
+    }
+
+    /// Opens the file again after a failed write: redb takes no other write before that. Answers the newest position.
+    ///
+    /// # Errors
+    /// [`JournalError`] where it still cannot be opened.
+    pub(super) fn recover(&self) -> Result<u64, JournalError> {
+        let mut slot = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        // The old one holds the file's lock.
+        drop(slot.take());
+        let database = Self::database(&self.path)?;
+        let seq = read_meta(&database, "seq")?;
+        *slot = Some(database);
+        Ok(seq.and_then(|text| text.parse().ok()).unwrap_or(0))
+    }
+
+    /// Frees the file. Later calls fail.
+    pub(super) fn close(&self) {
+        drop(self.database.write().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    /// Hands every file's record to `each`.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub(super) fn load(&self, mut each: impl FnMut(Record)) -> Result<(), JournalError> {
+        self.with(|database| {
+            for row in database.begin_read()?.open_table(FILES)?.iter()? {
+                let (key, value) = row?;
+                each(record(key.value(), value.value())?);
+            }
+            Ok(())
+        })
+    }
+
+    /// The tombstone of this node.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub(super) fn tombstone(&self, id: &NodeId) -> Result<Option<Tombstone>, JournalError> {
+        self.with(|database| {
+            let table = database.begin_read()?.open_table(TOMBSTONES)?;
+            Ok(table.get(id.as_str())?.map(|value| tombstone(id.clone(), value.value())))
+        })
+    }
+
+    /// How many tombstones there are.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub(super) fn tombstones(&self) -> Result<u64, JournalError> {
+        self.with(|database| Ok(database.begin_read()?.open_table(TOMBSTONES)?.len()?))
+    }
+
+    /// See [`Lattice::changes`](super::Lattice::changes).
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub(super) fn changes(&self, since: u64, limit: usize) -> Result<Vec<Change>, JournalError> {
+        self.with(|database| {
+            let transaction = database.begin_read()?;
+            let (files, tombstones) = (transaction.open_table(FILES)?, transaction.open_table(TOMBSTONES)?);
+            let mut changes = Vec::new();
+            let Some(first) = since.checked_add(1) else { return Ok(changes) };
+            for row in transaction.open_table(BY_SEQ)?.range(first..)?.take(limit) {
+                let (position, id) = row?;
+                let (seq, id) = (position.value(), node_id(id.value())?);
+                if let Some(value) = tombstones.get(id.as_str())? {
+                    changes.push(Change::Deleted(tombstone(id, value.value())));
+                } else if let Some(value) = files.get(id.as_str())? {
+                    let (_, _, content_hash, _, _, updated_at, _, _) = value.value();
+                    changes.push(Change::Put {
+                        seq,
+                        id,
+                        content_hash: ContentHash::from_digest(*content_hash),
+                        updated_at: Timestamp::from_micros(updated_at),
+                    });
+                } else {
+                    return Err(JournalError::Damaged(format!("position {seq} names a node that it does not know")));
+                }
+            }
+            Ok(changes)
+        })
+    }
+
+    /// Forgets the tombstones that are older than [`TOMBSTONE_AGE`].
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub(super) fn prune(&self, now: Timestamp) -> Result<(), JournalError> {
+        self.with(|database| {
+            let transaction = database.begin_write()?;
+            {
+                let mut by_seq = transaction.open_table(BY_SEQ)?;
+                let mut tombstones = transaction.open_table(TOMBSTONES)?;
+                let old = tombstones.extract_if(|_, (deleted_at, _, _)| {
+                    now.since(Timestamp::from_micros(deleted_at)) > TOMBSTONE_AGE
+                })?;
+                for row in old {
+                    by_seq.remove(row?.1.value().2)?;
+                }
+            }
+            transaction.commit()?;
+            Ok(())
+        })
+    }
+}
+
+fn prepare(database: &Database, directory_inode: u64) -> Result<Head, JournalError> {
+    let transaction = database.begin_write()?;
+    let (index_id, seq);
+    {
+        let mut meta = transaction.open_table(META)?;
+        let schema = meta.get("schema")?.map(|text| text.value().to_owned());
+        let inode = directory_inode.to_string();
+        match schema.as_deref() {
+            Some(SCHEMA) => {}
+            Some(other) => return Err(JournalError::Schema(other.to_owned())),
+            None => {
+                meta.insert("schema", SCHEMA)?;
+                meta.insert("index_id", random_id()?.as_str())?;
+                meta.insert("seq", "0")?;
+                meta.insert("directory", inode.as_str())?;
+            }
+        }
+        if meta.get("directory")?.is_none_or(|kept| kept.value() != inode) {
+            return Err(JournalError::OtherDirectory);
+        }
+        index_id = meta.get("index_id")?.map(|text| text.value().to_owned());
+        seq = meta.get("seq")?.and_then(|text| text.value().parse().ok());
+        // Makes the tables, or finds out that they are not what this program writes.
+        transaction.open_table(FILES)?;
+        transaction.open_table(BY_SEQ)?;
+        transaction.open_table(TOMBSTONES)?;
+    }
+    transaction.commit()?;
+    match (index_id, seq) {
+        (Some(index_id), Some(seq)) => Ok(Head { index_id, seq }),
+        _ => Err(JournalError::Damaged("it has no position".to_owned())),
+    }
+}
+
+fn random_id() -> Result<String, JournalError> {
+    let mut bytes = [0_u8; 16];
+    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn read_meta(database: &Database, key: &str) -> Result<Option<String>, JournalError> {
+    let table = database.begin_read()?.open_table(META)?;
+    Ok(table.get(key)?.map(|text| text.value().to_owned()))
+}
+
+fn write_ops(transaction: &WriteTransaction, ops: &[Op]) -> Result<(), JournalError> {
+    let mut files = transaction.open_table(FILES)?;
+    let mut by_seq = transaction.open_table(BY_SEQ)?;
+    let mut tombstones = transaction.open_table(TOMBSTONES)?;
+    for op in ops {
+        let id = match op {
+            Op::Put(record) | Op::Seen(record) => &record.entry.id,
+            Op::Broke(id) => id,
+            Op::Deleted(tombstone) => &tombstone.id,
+        };
+        let id = id.as_str();
+        // Where the node stands so far is asked of the tables themselves, so that each node has one position whatever happened.
+        let (last, was_live) = files.get(id)?.map_or((None, false), |value| (Some(value.value().6), value.value().7));
+        match op {
+            Op::Put(record) => {
+                if let Some(last) = last.filter(|_| was_live) {
+                    by_seq.remove(last)?;
+                }
+                if let Some(old) = tombstones.remove(id)? {
+                    by_seq.remove(old.value().2)?;
+                }
+                by_seq.insert(record.entry.seq, id)?;
+                files.insert(id, file_value(record))?;
+            }
+            Op::Seen(record) => drop(files.insert(id, file_value(record))?),
+            Op::Broke(_) => {
+                if let Some(last) = last.filter(|_| was_live) {
+                    by_seq.remove(last)?;
+                }
+                let broken = files.get(id)?.map(|value| record(id, value.value())).transpose()?;
+                if let Some(broken) = broken {
+                    files.insert(id, file_value(&Record { live: false, ..broken }))?;
+                }
+            }
+            Op::Deleted(tombstone) => {
+                if let Some(last) = last.filter(|_| was_live) {
+                    by_seq.remove(last)?;
+                }
+                files.remove(id)?;
+                let value = (tombstone.deleted_at.micros(), tombstone.content_hash.as_bytes(), tombstone.seq);
+                let old = tombstones.insert(id, value)?.map(|old| old.value().2);
+                if let Some(old) = old {
+                    by_seq.remove(old)?;
+                }
+                by_seq.insert(tombstone.seq, id)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn node_id(text: &str) -> Result<NodeId, JournalError> {
+    NodeId::parse(text).map_err(|error| JournalError::Damaged(error.to_string()))
+}
+
+fn file_value(record: &Record) -> FileValue<'_> {
+    let (stamp, entry) = (&record.stamp, &record.entry);
+    (
+        &record.name,
+        (stamp.mtime_ns, stamp.ctime_ns, stamp.size, stamp.inode, record.read_at_ns),
+        entry.content_hash.as_bytes(),
+        &entry.file_hash,
+        entry.node_type.as_deref(),
+        entry.updated_at.micros(),
+        entry.seq,
+        record.live,
+    )
+}
+
+fn record(id: &str, value: FileValue<'_>) -> Result<Record, JournalError> {
+    let (
+        name,
+        (mtime_ns, ctime_ns, size, inode, read_at_ns),
+        content_hash,
+        file_hash,
+        node_type,
+        updated_at,
+        seq,
+        live,
+    ) = value;
+    let entry = Entry {
+        id: node_id(id)?,
+        content_hash: ContentHash::from_digest(*content_hash),
+        file_hash: *file_hash,
+        node_type: node_type.map(Into::into),
+        updated_at: Timestamp::from_micros(updated_at),
+        size_bytes: size,
+        seq,
+    };
+    let stamp = FileStamp { mtime_ns, ctime_ns, size, inode };
+    Ok(Record { entry: Arc::new(entry), name: name.into(), stamp, read_at_ns, live })
+}
+
+fn tombstone(id: NodeId, (deleted_at, content_hash, seq): TombstoneValue<'_>) -> Tombstone {
+    let content_hash = ContentHash::from_digest(*content_hash);
+    Tombstone { id, deleted_at: Timestamp::from_micros(deleted_at), content_hash, seq }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::index::tests::entry, *};
+
+    fn put(id: &str, content: &str, seq: u64) -> Op {
+        Op::Put(Record {
+            entry: Arc::new(Entry { seq, ..Entry::clone(&entry(id, content)) }),
+            name: format!("{id}.json").into(),
+            stamp: FileStamp { mtime_ns: 1, ctime_ns: 2, size: 3, inode: 4 },
+            read_at_ns: 5,
+            live: true,
+        })
+    }
+
+    fn deleted(id: &str, at: i64, seq: u64) -> Op {
+        Op::Deleted(Tombstone {
+            id: NodeId::parse(id).unwrap(),
+            deleted_at: Timestamp::from_seconds(at),
+            content_hash: ContentHash::of(b"1"),
+            seq,
+        })
+    }
+
+    fn positions(journal: &Journal, since: u64) -> Vec<(u64, bool)> {
+        let position = |change| match change {
+            Change::Put { seq, .. } => (seq, true),
+            Change::Deleted(tombstone) => (tombstone.seq, false),
+        };
+        journal.changes(since, 100).unwrap().into_iter().map(position).collect()
+    }
+
+    #[test]
+    fn each_node_stands_once_at_its_last_change() {
+        let root = tempfile::tempdir().unwrap();
+        let (journal, head) = Journal::open(&root.path().join("deep/j.redb"), 7).unwrap();
+        assert_eq!((head.seq, head.index_id.len()), (0, 32));
+        journal.commit(&[put("a", "1", 1), put("b", "1", 2), put("c", "1", 3)], 3).unwrap();
+        journal.commit(&[put("a", "2", 4), deleted("b", 100, 5)], 5).unwrap();
+        assert_eq!(positions(&journal, 0), [(3, true), (4, true), (5, false)]);
+        journal.commit(&[Op::Broke(NodeId::parse("c").unwrap()), put("b", "2", 6)], 6).unwrap();
+        assert_eq!(positions(&journal, 0), [(4, true), (6, true)]);
+        assert_eq!(positions(&journal, 4), [(6, true)]);
+        assert_eq!((journal.tombstones().unwrap(), journal.changes(u64::MAX, 1).unwrap()), (0, vec![]));
+        journal.commit(&[put("c", "1", 7)], 7).unwrap();
+        assert_eq!(positions(&journal, 6), [(7, true)]);
+        let mut records = Vec::new();
+        journal.load(|record| records.push(record)).unwrap();
+        assert_eq!(
+            records.iter().map(|it| (&*it.name, it.entry.seq, it.live)).collect::<Vec<_>>(),
+            [("a.json", 4, true), ("b.json", 6, true), ("c.json", 7, true)]
+        );
+        let expected = Entry { seq: 4, size_bytes: 3, ..Entry::clone(&entry("a", "2")) };
+        assert_eq!(*records.remove(0).entry, expected);
+        assert_eq!(journal.recover().unwrap(), 7, "opened again, it is where it was");
+        assert_eq!(positions(&journal, 6), [(7, true)]);
+    }
+
+    #[test]
+    fn old_tombstones_go_with_their_positions() {
+        let root = tempfile::tempdir().unwrap();
+        let (journal, _) = Journal::open(&root.path().join("j.redb"), 7).unwrap();
+        journal.commit(&[deleted("a", 0, 1), deleted("b", 1, 2)], 2).unwrap();
+        journal.prune(Timestamp::EPOCH.plus(TOMBSTONE_AGE + Duration::from_micros(1))).unwrap();
+        assert_eq!(positions(&journal, 0), [(2, false)]);
+        assert_eq!(journal.tombstone(&NodeId::parse("a").unwrap()).unwrap(), None);
+    }
+
+    #[test]
+    fn a_journal_of_another_schema_or_directory_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("j.redb");
+        Journal::open(&path, 7).unwrap();
+        assert!(matches!(Journal::open(&path, 8), Err(JournalError::OtherDirectory)));
+        let database = Database::create(&path).unwrap();
+        let transaction = database.begin_write().unwrap();
+        transaction.open_table(META).unwrap().insert("schema", "2").unwrap();
+        transaction.commit().unwrap();
+        drop(database);
+        assert!(matches!(Journal::open(&path, 7), Err(JournalError::Schema(text)) if text == "2"));
+    }
+}

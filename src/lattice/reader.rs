@@ -1,0 +1,163 @@
+//! Reading one file of the data directory, whatever somebody put there.
+
+use super::{file_name, node::NodeDocument, stamp::STAMP_ROOM_BYTES};
+use crate::types::{ContentHash, Limits, NodeId, Sha256Digest, Timestamp};
+use bytes::Bytes;
+use std::{
+    fs::{File, Metadata, OpenOptions},
+    io::{self, Read},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::Path,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+/// A file changed within this time before it was read may change again without another time stamp: it is read again later.
+const RACY_NANOS: u64 = 2_000_000_000;
+
+/// What tells one state of a file from another without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FileStamp {
+    /// Last change of the content, ns since the epoch.
+    pub(super) mtime_ns: i64,
+    /// Last change of content, name or permissions, ns since the epoch.
+    pub(super) ctime_ns: i64,
+    /// Length in bytes.
+    pub(super) size: u64,
+    /// The file's number in its file system.
+    pub(super) inode: u64,
+}
+
+impl FileStamp {
+    pub(super) fn of(metadata: &Metadata) -> Self {
+        let nanos = |seconds: i64, nanos: i64| seconds.saturating_mul(1_000_000_000).saturating_add(nanos);
+        Self {
+            mtime_ns: nanos(metadata.mtime(), metadata.mtime_nsec()),
+            ctime_ns: nanos(metadata.ctime(), metadata.ctime_nsec()),
+            size: metadata.size(),
+            inode: metadata.ino(),
+        }
+    }
+
+    /// How long ago the content changed, by the machine's clock, ns.
+    pub(super) fn age_nanos(&self) -> u64 {
+        self.mtime_ns.abs_diff(machine_nanos())
+    }
+
+    /// Was the content too young when it was read at `read_at_ns` for an equal stamp to prove anything later?
+    pub(super) fn is_racy(&self, read_at_ns: i64) -> bool {
+        self.mtime_ns.abs_diff(read_at_ns) <= RACY_NANOS
+    }
+}
+
+/// The machine's clock, ns since the epoch. Not the injected clock: it is compared with what the file system writes.
+pub(super) fn machine_nanos() -> i64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_epoch.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// A file that is a node.
+#[derive(Debug)]
+pub(super) struct NodeFile {
+    pub(super) id: NodeId,
+    pub(super) content_hash: ContentHash,
+    pub(super) file_hash: Sha256Digest,
+    pub(super) node_type: Option<Box<str>>,
+    /// The document's own `updated_at`.
+    pub(super) declared: Option<Timestamp>,
+    pub(super) stamp: FileStamp,
+    /// When it was read, by the machine's clock, ns since the epoch.
+    pub(super) read_at_ns: i64,
+}
+
+/// What a name of the directory stands for.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// There is nothing of that name, or a directory.
+    Nothing,
+    /// Something that is no node: why, and its stamp.
+    Broken(String, Option<FileStamp>),
+    /// A node.
+    Node(Box<NodeFile>),
+}
+
+/// Why a file's bytes could not be had.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReadError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("not a regular file")]
+    NotRegular,
+    #[error("larger than {0} bytes")]
+    TooLarge(usize),
+}
+
+/// Reads a regular file of at most the limit, following no link and waiting for nobody.
+///
+/// # Errors
+/// [`ReadError`].
+pub(super) fn read_bytes(path: &Path, limits: &Limits) -> Result<(Bytes, FileStamp), ReadError> {
+    // A FIFO would block the open until somebody writes; O_NONBLOCK has no effect on regular files.
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(ReadError::NotRegular);
+    }
+    let limit = limits.node_bytes.saturating_add(STAMP_ROOM_BYTES);
+    let limit_u64 = u64::try_from(limit).unwrap_or(u64::MAX);
+    if metadata.len() > limit_u64 {
+        return Err(ReadError::TooLarge(limits.node_bytes));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0).saturating_add(1));
+    read_at_most(&file, limit_u64, &mut bytes)?;
+    if bytes.len() > limit {
+        return Err(ReadError::TooLarge(limits.node_bytes));
+    }
+    // The stamp from before the read: a change during the read then shows as a difference later.
+    Ok((Bytes::from(bytes), FileStamp::of(&metadata)))
+}
+
+fn read_at_most(file: &File, limit: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
+    // One byte more than the limit, so that a file that grows meanwhile is seen to be too large.
+    file.take(limit.saturating_add(1)).read_to_end(bytes).map(drop)
+}
+
+/// Reads what the name stands for.
+pub(super) fn examine(directory: &Path, name: &str, limits: &Limits) -> Found {
+    let path = directory.join(name);
+    let metadata = match path.symlink_metadata() {
+        Ok(metadata) if metadata.is_dir() => return Found::Nothing,
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Found::Nothing,
+        Err(error) => return Found::Broken(error.to_string(), None),
+    };
+    let seen = Some(FileStamp::of(&metadata));
+    if metadata.is_symlink() {
+        return Found::Broken("a symbolic link; links are not followed".to_owned(), seen);
+    }
+    let read_at_ns = machine_nanos();
+    let (bytes, stamp) = match read_bytes(&path, limits) {
+        Ok(read) => read,
+        Err(ReadError::Io(error)) if error.kind() == io::ErrorKind::NotFound => return Found::Nothing,
+        Err(error) => return Found::Broken(error.to_string(), seen),
+    };
+    let file_hash = *ContentHash::of(&bytes).as_bytes();
+    let document = match NodeDocument::parse(bytes, limits.json_depth) {
+        Ok(document) => document,
+        Err(error) => return Found::Broken(error.to_string(), Some(stamp)),
+    };
+    if !file_name::is_valid(name, document.id()) {
+        let reason =
+            format!("the document's id is {}, whose file is {}", document.id(), file_name::plain(document.id()));
+        return Found::Broken(reason, Some(stamp));
+    }
+    Found::Node(Box::new(NodeFile {
+        id: document.id().clone(),
+        content_hash: document.content_hash(),
+        file_hash,
+        node_type: document.node_type(),
+        declared: document.updated_at(),
+        stamp,
+        read_at_ns,
+    }))
+}

@@ -1,0 +1,408 @@
+//! What is known of the directory: shared with readers, changed by the writer thread alone.
+
+use super::{
+    BrokenFile, Entry, LatticeError, LatticeStatus, Tombstone,
+    file_name::{self, CaseSensitivity},
+    index::Index,
+    journal::{Journal, JournalError, Op, Record},
+    reader::FileStamp,
+};
+use crate::types::{Limits, NodeId, SharedClock};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    hash::{DefaultHasher, Hash, Hasher},
+    io,
+    os::unix::fs::MetadataExt,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+/// The most broken files that a status lists.
+const BROKEN_SHOWN: usize = 100;
+/// The longest reason that is kept for a broken file, characters.
+const REASON_CHARS: usize = 200;
+
+/// A file that is no node.
+#[derive(Debug)]
+pub(super) struct Broken {
+    pub(super) reason: Box<str>,
+    pub(super) fingerprint: Option<u64>,
+    pub(super) generation: u32,
+}
+
+/// What a status tells beside the index.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    pub(super) broken: BTreeMap<String, Broken>,
+    pub(super) index_build: Option<Duration>,
+    pub(super) hashed_files: u64,
+    pub(super) tombstones: u64,
+    pub(super) write_fault: Option<String>,
+    pub(super) scan_fault: Option<String>,
+    pub(super) watch_fault: Option<String>,
+}
+
+/// What readers and the writer thread share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) directory: PathBuf,
+    /// Device and inode of the directory when it was opened: another one in its place is not ours.
+    pub(super) identity: (u64, u64),
+    pub(super) limits: Limits,
+    pub(super) clock: SharedClock,
+    pub(super) journal: Journal,
+    pub(super) index_id: String,
+    pub(super) index: RwLock<Index>,
+    pub(super) report: Mutex<Report>,
+    pub(super) ready: AtomicBool,
+    pub(super) seq: AtomicU64,
+}
+
+impl Shared {
+    /// The index, for a moment.
+    pub(super) fn index(&self) -> RwLockReadGuard<'_, Index> {
+        self.index.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The report, for a moment.
+    pub(super) fn report(&self) -> MutexGuard<'_, Report> {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// See [`Lattice::status`](super::Lattice::status).
+    pub(super) fn status(&self) -> LatticeStatus {
+        let nodes = self.index().len();
+        let report = self.report();
+        let broken = report.broken.iter().take(BROKEN_SHOWN);
+        LatticeStatus {
+            ready: self.ready.load(Ordering::Acquire),
+            nodes,
+            tombstones: report.tombstones,
+            broken_total: report.broken.len(),
+            broken: broken.map(|(file, it)| BrokenFile { file: file.clone(), reason: it.reason.to_string() }).collect(),
+            index_build: report.index_build,
+            hashed_files: report.hashed_files,
+            index_id: self.index_id.clone(),
+            seq: self.seq.load(Ordering::Acquire),
+            fault: [&report.write_fault, &report.scan_fault, &report.watch_fault].into_iter().flatten().next().cloned(),
+        }
+    }
+
+    /// Fails unless the directory is the one that was opened: unmounted or replaced, its files did not vanish.
+    ///
+    /// # Errors
+    /// [`io::Error`] with one line for people.
+    pub(super) fn check_directory(&self) -> io::Result<()> {
+        let metadata = std::fs::metadata(&self.directory)?;
+        if (metadata.dev(), metadata.ino()) == self.identity {
+            return Ok(());
+        }
+        Err(io::Error::other("another directory stands in its place; was it unmounted?"))
+    }
+}
+
+/// The failure of a file operation, as the port says it.
+pub(super) fn lattice_error(error: &io::Error) -> LatticeError {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => LatticeError::NoSpace,
+        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
+            LatticeError::ReadOnly(error.to_string())
+        }
+        _ => LatticeError::Io(error.to_string()),
+    }
+}
+
+impl From<JournalError> for LatticeError {
+    fn from(error: JournalError) -> Self {
+        match error {
+            JournalError::Io(error) if error.kind() == io::ErrorKind::StorageFull => Self::NoSpace,
+            other => Self::Io(format!("the journal: {other}")),
+        }
+    }
+}
+
+/// What the writer thread knows of one node's file.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) entry: Arc<Entry>,
+    /// The file's name where that is not the plain one.
+    pub(super) odd_name: Option<Box<str>>,
+    /// Of the file's stamp.
+    pub(super) fingerprint: u64,
+    /// The scan that saw it last.
+    pub(super) generation: u32,
+    /// The stamp alone does not prove that the content is the same.
+    pub(super) racy: bool,
+    /// `false`: the file broke.
+    pub(super) live: bool,
+}
+
+impl Known {
+    pub(super) fn name(&self) -> String {
+        self.odd_name.as_deref().map_or_else(|| file_name::plain(&self.entry.id), str::to_owned)
+    }
+}
+
+/// Changes that are written down together. Each node at most once.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    pub(super) ops: Vec<Op>,
+    /// Files that are broken no longer, or gone: reported so until the node shows.
+    pub(super) repaired: Vec<String>,
+    touched: HashSet<NodeId>,
+    positions: u64,
+}
+
+impl Changes {
+    pub(super) fn touches(&self, id: &NodeId) -> bool {
+        self.touched.contains(id)
+    }
+
+    pub(super) fn deletes(&self) -> bool {
+        self.ops.iter().any(|op| matches!(op, Op::Deleted(_)))
+    }
+}
+
+/// The writer thread's own.
+#[derive(Debug)]
+pub(super) struct Store {
+    pub(super) shared: Arc<Shared>,
+    pub(super) known: HashMap<NodeId, Known>,
+    /// Names from which the id cannot be told, and those that are not the plain one.
+    odd: HashMap<Box<str>, NodeId>,
+    /// On a file system that ignores case: lower-case name to id.
+    folded: Option<HashMap<String, NodeId>>,
+    pub(super) generation: u32,
+    seq: u64,
+    /// Counts the commits that changed the set.
+    pub(super) version: u64,
+}
+
+/// One number for a stamp: what a million of them cost in memory matters, and a chance of 2^-64 does not.
+pub(super) fn fingerprint(stamp: &FileStamp) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (stamp.mtime_ns, stamp.ctime_ns, stamp.size, stamp.inode).hash(&mut hasher);
+    hasher.finish()
+}
+
+impl Store {
+    pub(super) fn new(shared: Arc<Shared>, case: CaseSensitivity) -> Self {
+        let seq = shared.seq.load(Ordering::Acquire);
+        let folded = (case == CaseSensitivity::Insensitive).then(HashMap::new);
+        Self { shared, known: HashMap::new(), odd: HashMap::new(), folded, generation: 0, seq, version: 0 }
+    }
+
+    /// Takes over what the journal kept.
+    ///
+    /// # Errors
+    /// [`LatticeError`] where it cannot be read.
+    pub(super) fn load(&mut self) -> Result<(), LatticeError> {
+        let shared = Arc::clone(&self.shared);
+        let mut index = Index::default();
+        shared.journal.load(|record| self.remember(&record, &mut index))?;
+        *shared.index.write().unwrap_or_else(PoisonError::into_inner) = index;
+        shared.report().tombstones = shared.journal.tombstones()?;
+        Ok(())
+    }
+
+    /// Whose file is this, as far as is known?
+    pub(super) fn owner(&self, name: &str) -> Option<&Known> {
+        let id = self.odd.get(name).cloned().or_else(|| file_name::plain_id(name))?;
+        self.known.get(&id).filter(|known| match &known.odd_name {
+            Some(odd) => **odd == *name,
+            None => true,
+        })
+    }
+
+    /// The node's entry, where it is live.
+    pub(super) fn live(&self, id: &NodeId) -> Option<&Arc<Entry>> {
+        self.known.get(id).filter(|known| known.live).map(|known| &known.entry)
+    }
+
+    /// The file that the node is in, or would be put in.
+    pub(super) fn name_for(&self, id: &NodeId) -> String {
+        if let Some(known) = self.known.get(id) {
+            return known.name();
+        }
+        let plain = file_name::plain(id);
+        let holder = self.folded.as_ref().and_then(|folded| folded.get(&plain.to_ascii_lowercase()));
+        if holder.is_some_and(|holder| holder != id) { file_name::second(id) } else { plain }
+    }
+
+    /// What two writes must not both touch in one batch.
+    pub(super) fn batch_key(&self, id: &NodeId) -> String {
+        if self.folded.is_some() { id.as_str().to_ascii_lowercase() } else { id.as_str().to_owned() }
+    }
+
+    /// The position of the next change of this batch.
+    fn next_seq(&self, changes: &mut Changes) -> u64 {
+        changes.positions += 1;
+        self.seq.saturating_add(changes.positions)
+    }
+
+    /// The node has new content. Answers its entry as it will be.
+    pub(super) fn stage_put(&self, changes: &mut Changes, entry: Entry, file: (&str, FileStamp, i64)) -> Arc<Entry> {
+        let entry = Arc::new(Entry { seq: self.next_seq(changes), ..entry });
+        let (name, stamp, read_at_ns) = file;
+        changes.touched.insert(entry.id.clone());
+        changes.ops.push(Op::Put(Record {
+            entry: Arc::clone(&entry),
+            name: name.into(),
+            stamp,
+            read_at_ns,
+            live: true,
+        }));
+        entry
+    }
+
+    /// The node has the content that it had, in a file that looks different or was looked at again.
+    pub(super) fn stage_seen(&self, changes: &mut Changes, entry: Entry, file: (&str, FileStamp, i64)) {
+        let (name, stamp, read_at_ns) = file;
+        changes.touched.insert(entry.id.clone());
+        changes.ops.push(Op::Seen(Record { entry: Arc::new(entry), name: name.into(), stamp, read_at_ns, live: true }));
+    }
+
+    /// The node's file broke.
+    pub(super) fn stage_broke(&self, changes: &mut Changes, id: NodeId) {
+        changes.touched.insert(id.clone());
+        changes.ops.push(Op::Broke(id));
+    }
+
+    /// The node is gone. Answers its tombstone as it will be.
+    pub(super) fn stage_deleted(&self, changes: &mut Changes, entry: &Entry) -> Tombstone {
+        let tombstone = Tombstone {
+            id: entry.id.clone(),
+            deleted_at: self.shared.clock.now(),
+            content_hash: entry.content_hash,
+            seq: self.next_seq(changes),
+        };
+        changes.touched.insert(entry.id.clone());
+        changes.ops.push(Op::Deleted(tombstone.clone()));
+        tombstone
+    }
+
+    /// Writes the changes down, then shows them to readers. All or none of them.
+    ///
+    /// # Errors
+    /// [`LatticeError`]; nothing is shown then.
+    pub(super) fn commit(&mut self, changes: &Changes) -> Result<(), LatticeError> {
+        if changes.ops.is_empty() {
+            self.unmark_broken(&changes.repaired);
+            return Ok(());
+        }
+        let seq = self.seq.saturating_add(changes.positions);
+        if let Err(error) = self.shared.journal.commit(&changes.ops, seq) {
+            // The failed commit may have reached the disk all the same: its positions are not given out again.
+            match self.shared.journal.recover() {
+                Ok(kept) => self.seq = self.seq.max(kept),
+                Err(error) => tracing::error!(%error, "the journal cannot be opened again"),
+            }
+            return Err(error.into());
+        }
+        self.seq = seq;
+        let shared = Arc::clone(&self.shared);
+        {
+            let mut index = shared.index.write().unwrap_or_else(PoisonError::into_inner);
+            for op in &changes.ops {
+                self.show(op, &mut index);
+            }
+        }
+        shared.seq.store(seq, Ordering::Release);
+        match shared.journal.tombstones() {
+            Ok(tombstones) => shared.report().tombstones = tombstones,
+            Err(error) => tracing::warn!(%error, "the tombstones cannot be counted"),
+        }
+        self.unmark_broken(&changes.repaired);
+        self.version += 1;
+        Ok(())
+    }
+
+    fn show(&mut self, op: &Op, index: &mut Index) {
+        match op {
+            Op::Put(record) | Op::Seen(record) => self.remember(record, index),
+            Op::Broke(id) => {
+                if let Some(known) = self.known.get_mut(id) {
+                    known.live = false;
+                    known.generation = self.generation;
+                }
+                index.remove(id.as_str());
+            }
+            Op::Deleted(tombstone) => {
+                self.forget(&tombstone.id);
+                index.remove(tombstone.id.as_str());
+            }
+        }
+    }
+
+    fn remember(&mut self, record: &Record, index: &mut Index) {
+        let id = record.entry.id.clone();
+        self.forget(&id);
+        let odd_name = (*record.name != *file_name::plain(&id)).then(|| record.name.clone());
+        if odd_name.is_some() || record.name.contains('~') {
+            self.odd.insert(record.name.clone(), id.clone());
+        }
+        if let Some(folded) = &mut self.folded {
+            folded.insert(record.name.to_ascii_lowercase(), id.clone());
+        }
+        if record.live {
+            index.insert(Arc::clone(&record.entry), odd_name.as_deref());
+        }
+        let known = Known {
+            entry: Arc::clone(&record.entry),
+            odd_name,
+            fingerprint: fingerprint(&record.stamp),
+            generation: self.generation,
+            racy: record.stamp.is_racy(record.read_at_ns),
+            live: record.live,
+        };
+        self.known.insert(id, known);
+    }
+
+    fn forget(&mut self, id: &NodeId) {
+        let Some(known) = self.known.remove(id) else { return };
+        let name = known.name();
+        self.odd.remove(name.as_str());
+        if let Some(folded) = &mut self.folded {
+            folded.remove(&name.to_ascii_lowercase());
+        }
+    }
+
+    /// Reports a file that is no node.
+    pub(super) fn mark_broken(&self, name: &str, reason: &str, stamp: Option<&FileStamp>) {
+        let reason: String = reason.chars().map(|c| if c.is_control() { ' ' } else { c }).take(REASON_CHARS).collect();
+        let broken =
+            Broken { reason: reason.as_str().into(), fingerprint: stamp.map(fingerprint), generation: self.generation };
+        let before = self.shared.report().broken.insert(name.to_owned(), broken);
+        if before.is_none_or(|before| *before.reason != *reason) {
+            tracing::warn!(lattice.file = name, reason, "a file of the data directory is not a node");
+        }
+    }
+
+    fn unmark_broken(&self, names: &[String]) {
+        if !names.is_empty() {
+            let mut report = self.shared.report();
+            names.iter().for_each(|name| drop(report.broken.remove(name)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_says_maps_to_what_the_port_says() {
+        let said = |code| lattice_error(&io::Error::from_raw_os_error(code));
+        assert!(matches!(said(libc::ENOSPC), LatticeError::NoSpace));
+        assert!(matches!(said(libc::EDQUOT), LatticeError::NoSpace));
+        for code in [libc::EROFS, libc::EACCES, libc::EPERM] {
+            assert!(matches!(said(code), LatticeError::ReadOnly(_)));
+        }
+        assert!(matches!(said(libc::EIO), LatticeError::Io(_)));
+        assert!(matches!(JournalError::Io(io::Error::from_raw_os_error(libc::ENOSPC)).into(), LatticeError::NoSpace));
+    }
+}

@@ -1,0 +1,423 @@
+//! Group commit: many writes, one fsync of the directory, one commit of the journal.
+//!
+//! Order, so that a process killed at any moment loses nothing that it acknowledged: temp file, fsync, rename, fsync of the
+//! directory, commit of the journal, index, answer. Killed in between, the next start finds the file and writes it down.
+
+use super::{
+    Entry, LatticeError, NodeDocument, Precondition, Stamp, Tombstone, Written,
+    atomic_file::{self, TempFile},
+    examine::Glance,
+    reader::{self, FileStamp},
+    stamp::{self, Current, Stamped},
+    store::{Changes, Store, lattice_error},
+};
+use crate::types::{ContentHash, NodeId, Sha256Digest, Timestamp};
+use std::{
+    collections::HashSet,
+    fs,
+    io::{self, Write},
+    path::Path,
+    sync::Arc,
+    thread,
+};
+use tokio::sync::oneshot;
+
+/// The most writes that share one commit: each holds a file open until it is synced.
+const BATCH: usize = 256;
+/// Threads that sync at the same time, so that the file system's own journal can commit them together.
+const SYNC_THREADS: usize = 8;
+
+/// One write.
+#[derive(Debug)]
+pub(super) enum WriteOp {
+    Put { node: NodeDocument, stamp: Stamp, precondition: Precondition },
+    Delete { id: NodeId, precondition: Precondition },
+}
+
+/// What it did.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Written(Written),
+    Deleted(Option<Tombstone>),
+}
+
+/// Writes that are answered together. The first failure ends them.
+#[derive(Debug)]
+pub(super) struct WriteRequest {
+    pub(super) ops: Vec<WriteOp>,
+    pub(super) reply: oneshot::Sender<Result<Vec<Outcome>, LatticeError>>,
+}
+
+/// A write whose turn came and whose file is not in place yet.
+#[derive(Debug)]
+struct Staged {
+    request: usize,
+    slot: usize,
+    name: String,
+    kind: StagedKind,
+}
+
+#[derive(Debug)]
+enum StagedKind {
+    Put(Box<StagedPut>),
+    Delete(Arc<Entry>),
+}
+
+#[derive(Debug)]
+struct StagedPut {
+    temp: Option<TempFile>,
+    entry: Entry,
+    existed: bool,
+    /// Of the temp file, after the last byte.
+    stamp: Option<FileStamp>,
+}
+
+enum Stage {
+    Done(Outcome),
+    Later(String, StagedKind),
+}
+
+/// How the requests of one run stand.
+struct Answers(Vec<Answer>);
+
+struct Answer {
+    outcomes: Vec<Option<Outcome>>,
+    error: Option<LatticeError>,
+}
+
+impl Answers {
+    fn failed(&self, request: usize) -> bool {
+        self.0.get(request).is_none_or(|answer| answer.error.is_some())
+    }
+
+    fn fail(&mut self, request: usize, error: LatticeError) {
+        if let Some(answer) = self.0.get_mut(request) {
+            answer.error.get_or_insert(error);
+        }
+    }
+
+    fn set(&mut self, request: usize, slot: usize, outcome: Outcome) {
+        if let Some(slot) = self.0.get_mut(request).and_then(|answer| answer.outcomes.get_mut(slot)) {
+            *slot = Some(outcome);
+        }
+    }
+}
+
+/// Carries the requests out and answers each. Answers the names whose files may differ from what is known: after a failure.
+pub(super) fn run(store: &mut Store, requests: Vec<WriteRequest>) -> Vec<String> {
+    let mut suspects = Vec::new();
+    let mut answers = Answers(Vec::with_capacity(requests.len()));
+    let mut replies = Vec::with_capacity(requests.len());
+    let mut batch: Vec<Staged> = Vec::new();
+    let mut touched = HashSet::new();
+    for (number, request) in requests.into_iter().enumerate() {
+        replies.push(request.reply);
+        let outcomes = request.ops.iter().map(|_| None).collect();
+        answers.0.push(Answer { outcomes, error: None });
+        for (slot, op) in request.ops.into_iter().enumerate() {
+            let key = store.batch_key(op.id());
+            // A node's second write must see the first: it waits for the next batch.
+            if batch.len() >= BATCH || touched.contains(&key) {
+                commit(store, std::mem::take(&mut batch), &mut answers, &mut suspects);
+                touched.clear();
+            }
+            if answers.failed(number) {
+                break;
+            }
+            match stage(store, op) {
+                Ok(Stage::Done(outcome)) => answers.set(number, slot, outcome),
+                Ok(Stage::Later(name, kind)) => {
+                    touched.insert(key);
+                    batch.push(Staged { request: number, slot, name, kind });
+                }
+                Err(error) => fail(store, &mut answers, number, error),
+            }
+        }
+    }
+    commit(store, batch, &mut answers, &mut suspects);
+    for (reply, answer) in replies.into_iter().zip(answers.0) {
+        // Nobody waits any more where the caller's future was dropped: the write stands all the same.
+        let _ = reply.send(match answer.error {
+            Some(error) => Err(error),
+            None => Ok(answer.outcomes.into_iter().flatten().collect()),
+        });
+    }
+    suspects
+}
+
+impl WriteOp {
+    fn id(&self) -> &NodeId {
+        match self {
+            Self::Put { node, .. } => node.id(),
+            Self::Delete { id, .. } => id,
+        }
+    }
+}
+
+fn fail(store: &Store, answers: &mut Answers, request: usize, error: LatticeError) {
+    if !matches!(error, LatticeError::PreconditionFailed { .. } | LatticeError::Loading) {
+        tracing::error!(%error, "a write to the data directory failed");
+        store.shared.report().write_fault = Some(error.to_string());
+    }
+    answers.fail(request, error);
+}
+
+fn copy_of(error: &LatticeError) -> LatticeError {
+    match error {
+        LatticeError::Loading => LatticeError::Loading,
+        LatticeError::PreconditionFailed { current } => LatticeError::PreconditionFailed { current: *current },
+        LatticeError::NoSpace => LatticeError::NoSpace,
+        LatticeError::ReadOnly(text) => LatticeError::ReadOnly(text.clone()),
+        LatticeError::Io(text) => LatticeError::Io(text.clone()),
+    }
+}
+
+fn check(precondition: &Precondition, current: Option<&Arc<Entry>>) -> Result<(), LatticeError> {
+    let current = current.map(|entry| entry.content_hash);
+    let holds = match precondition {
+        Precondition::None => true,
+        Precondition::Exists => current.is_some(),
+        Precondition::Absent => current.is_none(),
+        Precondition::OneOf(hashes) => current.is_some_and(|current| hashes.contains(&current)),
+    };
+    if holds { Ok(()) } else { Err(LatticeError::PreconditionFailed { current }) }
+}
+
+/// Decides what the write does and prepares its file.
+fn stage(store: &mut Store, op: WriteOp) -> Result<Stage, LatticeError> {
+    let name = store.name_for(op.id());
+    let path = store.shared.directory.join(&name);
+    // An edit by another program that no event has told of yet: the write is judged against that one.
+    if differs(store, &name, &path)? {
+        store.examine(std::slice::from_ref(&name))?;
+    }
+    match op {
+        WriteOp::Delete { id, precondition } => {
+            let current = store.live(&id);
+            check(&precondition, current)?;
+            Ok(match current {
+                Some(entry) => Stage::Later(name, StagedKind::Delete(Arc::clone(entry))),
+                None => Stage::Done(Outcome::Deleted(None)),
+            })
+        }
+        WriteOp::Put { node, stamp, precondition } => {
+            let current = store.live(node.id()).cloned();
+            check(&precondition, current.as_ref())?;
+            let limit = store.shared.limits.node_bytes;
+            if node.document().source().len() > limit {
+                return Err(LatticeError::Io(format!("the node {} is larger than {limit} bytes", node.id())));
+            }
+            let Some(node) = dated(store, current.as_ref(), node, stamp, &path)? else {
+                let gone = || LatticeError::Io("the node is gone".to_owned());
+                return Ok(Stage::Done(Outcome::Written(Written::Unchanged(current.ok_or_else(gone)?))));
+            };
+            let temp = write_temp(&store.shared.directory, node.document().source()).map_err(|e| lattice_error(&e))?;
+            let put = StagedPut {
+                temp: Some(temp),
+                entry: entry_of(&node, current.as_deref(), store.shared.clock.now()),
+                existed: current.is_some(),
+                stamp: None,
+            };
+            Ok(Stage::Later(name, StagedKind::Put(Box::new(put))))
+        }
+    }
+}
+
+fn differs(store: &mut Store, name: &str, path: &Path) -> Result<bool, LatticeError> {
+    match path.symlink_metadata() {
+        Ok(metadata) => Ok(store.glance(name, &FileStamp::of(&metadata)) == Glance::Differs),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(store.owner(name).is_some()),
+        Err(error) => Err(lattice_error(&error)),
+    }
+}
+
+/// The document to store; `None` where there is nothing to write.
+fn dated(
+    store: &Store,
+    current: Option<&Arc<Entry>>,
+    node: NodeDocument,
+    stamp: Stamp,
+    path: &Path,
+) -> Result<Option<NodeDocument>, LatticeError> {
+    if current.is_some_and(|entry| entry.content_hash == node.content_hash()) {
+        return Ok(None);
+    }
+    let Stamp::Edit(now) = stamp else { return Ok(Some(node)) };
+    let depth = store.shared.limits.json_depth;
+    let document = current
+        .filter(|_| stamp::lacks_updated_at(&node))
+        .and_then(|_| reader::read_bytes(path, &store.shared.limits).ok())
+        .and_then(|(bytes, _)| NodeDocument::parse(bytes, depth).ok());
+    let current = current.map(|entry| Current {
+        content_hash: entry.content_hash,
+        updated_at: entry.updated_at,
+        document: document.as_ref(),
+    });
+    match stamp::edit(current, node, now, depth) {
+        Ok(Stamped::Store(node)) => Ok(Some(node)),
+        Ok(Stamped::Unchanged) => Ok(None),
+        Err(error) => Err(LatticeError::Io(error.to_string())),
+    }
+}
+
+fn entry_of(node: &NodeDocument, current: Option<&Entry>, now: Timestamp) -> Entry {
+    let source = node.document().source();
+    let file_hash: Sha256Digest = *ContentHash::of(source).as_bytes();
+    Entry {
+        id: current.map_or_else(|| node.id().clone(), |entry| entry.id.clone()),
+        content_hash: node.content_hash(),
+        file_hash,
+        node_type: node.node_type(),
+        updated_at: node.updated_at().unwrap_or(now),
+        size_bytes: u64::try_from(source.len()).unwrap_or(u64::MAX),
+        seq: 0,
+    }
+}
+
+fn write_temp(directory: &Path, bytes: &[u8]) -> io::Result<TempFile> {
+    let temp = TempFile::create(directory, 0o644)?;
+    temp.file()?.write_all(bytes)?;
+    Ok(temp)
+}
+
+/// Puts the batch's files in place, writes it down and sets the answers.
+fn commit(store: &mut Store, mut batch: Vec<Staged>, answers: &mut Answers, suspects: &mut Vec<String>) {
+    if batch.is_empty() {
+        return;
+    }
+    let synced = match store.shared.check_directory() {
+        Ok(()) => sync(&mut batch),
+        Err(error) => batch.iter().map(|_| Err(io::Error::new(error.kind(), error.to_string()))).collect(),
+    };
+    let mut placed = Vec::with_capacity(batch.len());
+    for (mut staged, synced) in batch.into_iter().zip(synced) {
+        // A request ends with its first failure: its later writes must not happen.
+        if answers.failed(staged.request) {
+            continue;
+        }
+        match synced.and_then(|()| place(store, &mut staged)) {
+            Ok(()) => placed.push(staged),
+            Err(error) => {
+                fail(store, answers, staged.request, lattice_error(&error));
+                suspects.push(staged.name);
+            }
+        }
+    }
+    if placed.is_empty() {
+        return;
+    }
+    let result = atomic_file::sync_directory(&store.shared.directory)
+        .map_err(|error| lattice_error(&error))
+        .and_then(|()| write_down(store, &placed));
+    match result {
+        Ok(outcomes) => {
+            for (staged, outcome) in placed.into_iter().zip(outcomes) {
+                answers.set(staged.request, staged.slot, outcome);
+            }
+            store.shared.report().write_fault = None;
+        }
+        Err(error) => {
+            for staged in placed {
+                fail(store, answers, staged.request, copy_of(&error));
+                suspects.push(staged.name);
+            }
+        }
+    }
+}
+
+/// Makes the temp files durable and closes them.
+fn sync(batch: &mut [Staged]) -> Vec<io::Result<()>> {
+    let sync_one = |staged: &mut Staged| match &mut staged.kind {
+        StagedKind::Delete(_) => Ok(()),
+        StagedKind::Put(put) => {
+            let Some(temp) = &mut put.temp else { return Ok(()) };
+            temp.file()?.sync_all()?;
+            put.stamp = Some(FileStamp::of(&temp.file()?.metadata()?));
+            temp.close();
+            Ok(())
+        }
+    };
+    if batch.len() == 1 {
+        return batch.iter_mut().map(sync_one).collect();
+    }
+    let share = batch.len().div_ceil(SYNC_THREADS);
+    thread::scope(|scope| {
+        let threads: Vec<_> = batch
+            .chunks_mut(share)
+            .map(|share| scope.spawn(move || share.iter_mut().map(sync_one).collect::<Vec<_>>()))
+            .collect();
+        let join = |thread: thread::ScopedJoinHandle<'_, Vec<io::Result<()>>>| match thread.join() {
+            Ok(results) => results,
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        threads.into_iter().flat_map(join).collect()
+    })
+}
+
+fn place(store: &Store, staged: &mut Staged) -> io::Result<()> {
+    let path = store.shared.directory.join(&staged.name);
+    match &mut staged.kind {
+        StagedKind::Delete(_) => match fs::remove_file(&path) {
+            // Another program was faster: deleted is deleted.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            result => result,
+        },
+        StagedKind::Put(put) => {
+            let Some(temp) = put.temp.take() else { return Ok(()) };
+            if store.shared.report().broken.contains_key(&staged.name) {
+                keep_aside(&store.shared.directory, &staged.name)?;
+            }
+            temp.rename(&path)
+        }
+    }
+}
+
+/// Keeps a broken file's bytes under a hidden name: they may be the user's half-finished edit.
+fn keep_aside(directory: &Path, name: &str) -> io::Result<()> {
+    let kept = format!(".{name}.broken");
+    let kept = if kept.len() <= 255 { kept } else { format!(".{}.broken", ContentHash::of(name.as_bytes()).to_hex()) };
+    let kept_path = directory.join(&kept);
+    match fs::remove_file(&kept_path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let path = directory.join(name);
+    match fs::hard_link(&path, &kept_path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        // FAT and some network file systems have no links. What is no regular file has no bytes to keep.
+        Err(_) if path.symlink_metadata()?.is_file() => drop(fs::copy(&path, &kept_path)?),
+        Err(_) => return Ok(()),
+        Ok(()) => {}
+    }
+    tracing::warn!(lattice.file = name, lattice.kept = kept, "a broken file was replaced; its bytes are kept");
+    Ok(())
+}
+
+fn write_down(store: &mut Store, placed: &[Staged]) -> Result<Vec<Outcome>, LatticeError> {
+    let mut changes = Changes::default();
+    let read_at_ns = reader::machine_nanos();
+    let mut outcomes = Vec::with_capacity(placed.len());
+    for staged in placed {
+        outcomes.push(match &staged.kind {
+            StagedKind::Delete(entry) => Outcome::Deleted(Some(store.stage_deleted(&mut changes, entry))),
+            StagedKind::Put(put) => {
+                changes.repaired.push(staged.name.clone());
+                let stamp = stamp_in_place(&store.shared.directory.join(&staged.name), put.stamp);
+                let entry = store.stage_put(&mut changes, put.entry.clone(), (&staged.name, stamp, read_at_ns));
+                Outcome::Written(if put.existed { Written::Replaced(entry) } else { Written::Created(entry) })
+            }
+        });
+    }
+    store.commit(&changes)?;
+    Ok(outcomes)
+}
+
+/// The stamp of our file under its own name: the rename moved its ctime. Where another file took the place meanwhile, a stamp
+/// that no file has, so that the next look reads it.
+fn stamp_in_place(path: &Path, written: Option<FileStamp>) -> FileStamp {
+    let none = FileStamp { mtime_ns: 0, ctime_ns: 0, size: 0, inode: 0 };
+    let (Some(written), Ok(metadata)) = (written, path.symlink_metadata()) else { return none };
+    let stamp = FileStamp::of(&metadata);
+    let ours = (stamp.mtime_ns, stamp.size, stamp.inode) == (written.mtime_ns, written.size, written.inode);
+    if ours { stamp } else { none }
+}

@@ -1,0 +1,359 @@
+//! The writer thread: the one that changes files, journal and index, one thing after the other.
+
+use super::{
+    LatticeError,
+    manifest_file::{self, ManifestHeader},
+    scan::Scan,
+    store::Store,
+    watch::{self, Pending},
+    write_batch::{self, WriteRequest},
+};
+use notify::RecommendedWatcher;
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+use tokio::{
+    runtime::Runtime,
+    sync::{mpsc, oneshot},
+};
+
+/// Writes that are taken from the queue for one run; what they hold in memory, callers hold already.
+const RUN: usize = 1024;
+/// How often the timers are looked at when nothing else happens.
+const TICK: Duration = Duration::from_secs(1);
+/// The least time between two writes of the manifest.
+const MANIFEST_EVERY: Duration = Duration::from_secs(5);
+/// The manifest may take one part in this many of the thread's time.
+const MANIFEST_SHARE: u32 = 20;
+const PRUNE_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
+
+type Waiter = oneshot::Sender<Result<(), LatticeError>>;
+
+/// What callers ask of the thread.
+#[derive(Debug)]
+pub(super) enum Request {
+    /// Write files.
+    Write(WriteRequest),
+    /// Look at every file, beginning now.
+    Rescan(Waiter),
+    /// Finish what was asked before, then stop.
+    Close(oneshot::Sender<()>),
+}
+
+/// What the thread is given.
+#[derive(Debug)]
+pub(super) struct Work {
+    pub(super) store: Store,
+    pub(super) requests: mpsc::Receiver<Request>,
+    pub(super) pending: Arc<Pending>,
+    pub(super) rescan_interval: Duration,
+    pub(super) manifest: Option<ManifestHeader>,
+}
+
+/// The thread's own. Moments are of the injected clock's `elapsed`.
+#[derive(Debug)]
+pub(super) struct Writer {
+    work: Work,
+    inbox: Vec<WriteRequest>,
+    /// Callers for whom a scan must begin.
+    waiting: Vec<Waiter>,
+    scan: Option<(Scan, Vec<Waiter>)>,
+    watcher: Option<RecommendedWatcher>,
+    started: Duration,
+    rescan_at: Duration,
+    rescan_again: bool,
+    prune_at: Duration,
+    manifest_at: Duration,
+    /// The set that the manifest shows.
+    manifest_version: Option<u64>,
+    /// After a failed scan, by the machine's clock: no file system waits for an injected one.
+    retry_at: Option<Instant>,
+    closing: Option<oneshot::Sender<()>>,
+    stop: bool,
+}
+
+impl Writer {
+    pub(super) fn new(work: Work) -> Self {
+        let started = work.store.shared.clock.elapsed();
+        Self {
+            work,
+            inbox: Vec::new(),
+            waiting: Vec::new(),
+            scan: None,
+            watcher: None,
+            started,
+            rescan_at: started,
+            rescan_again: false,
+            prune_at: started,
+            manifest_at: started,
+            manifest_version: None,
+            retry_at: None,
+            closing: None,
+            stop: false,
+        }
+    }
+
+    /// Runs until it is told to close or every sender is gone.
+    pub(super) fn run(mut self, runtime: &Runtime) {
+        // Before the first look at the directory, so that no change falls between the two.
+        self.watch();
+        let loaded = self.work.store.load();
+        if let Err(error) = &loaded {
+            tracing::error!(%error, "the journal cannot be read");
+            // No scan without a journal, and no spinning for one.
+            self.rescan_at = Duration::MAX;
+            let advice = "stop the service, move the journal's file away and start again to build a new one";
+            self.work.store.shared.report().scan_fault = Some(format!("{error}; {advice}"));
+        }
+        while !self.stop {
+            self.receive(runtime);
+            self.write();
+            // Without its journal the index stays closed: every call answers Loading.
+            if loaded.is_err() {
+                answer(std::mem::take(&mut self.waiting), Some(&LatticeError::Loading));
+                // Nobody will look at what events tell of.
+                self.watcher = None;
+                drop(self.work.pending.take_due());
+            }
+            if self.stop || loaded.is_err() {
+                continue;
+            }
+            self.examine();
+            self.step_scan();
+            self.prune();
+            self.write_manifest(false);
+        }
+        if loaded.is_ok() {
+            self.write_manifest(true);
+        }
+        self.watcher = None;
+        self.work.store.shared.journal.close();
+        if let Some(closing) = self.closing {
+            let _ = closing.send(());
+        }
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.work.store.shared.clock.elapsed()
+    }
+
+    fn is_ready(&self) -> bool {
+        self.work.store.shared.ready.load(Ordering::Acquire)
+    }
+
+    fn watch(&mut self) {
+        if self.watcher.is_some() {
+            return;
+        }
+        let shared = &self.work.store.shared;
+        match watch::watch(&shared.directory, Arc::clone(&self.work.pending)) {
+            Ok(watcher) => {
+                self.watcher = Some(watcher);
+                shared.report().watch_fault = None;
+            }
+            Err(error) => {
+                let line = format!("edits are seen by the full scan only: {error}");
+                let before = shared.report().watch_fault.replace(line);
+                if before.is_none() {
+                    tracing::warn!(%error, "the data directory cannot be watched; edits are seen by the full scan only");
+                }
+            }
+        }
+    }
+
+    /// Takes what is queued, bounded. Sleeps while there is nothing to do.
+    fn receive(&mut self, runtime: &Runtime) {
+        if self.scan.is_none() && !self.scan_is_due() {
+            let timeout = match self.retry_at {
+                Some(retry_at) => retry_at.saturating_duration_since(Instant::now()),
+                None => self.work.pending.due_in().unwrap_or(TICK),
+            };
+            let timeout = timeout.min(TICK);
+            let (requests, pending) = (&mut self.work.requests, &self.work.pending);
+            let request = runtime.block_on(async {
+                tokio::select! {
+                    biased;
+                    request = requests.recv() => Some(request),
+                    () = pending.woken() => None,
+                    () = tokio::time::sleep(timeout) => None,
+                }
+            });
+            match request {
+                Some(Some(request)) => self.note(request),
+                Some(None) => self.stop = true,
+                None => {}
+            }
+        }
+        while !self.stop && self.inbox.iter().map(|write| write.ops.len()).sum::<usize>() < RUN {
+            match self.work.requests.try_recv() {
+                Ok(request) => self.note(request),
+                Err(mpsc::error::TryRecvError::Empty) => break,
+                Err(mpsc::error::TryRecvError::Disconnected) => self.stop = true,
+            }
+        }
+    }
+
+    fn note(&mut self, request: Request) {
+        match request {
+            Request::Write(write) => self.inbox.push(write),
+            Request::Rescan(waiter) => self.waiting.push(waiter),
+            Request::Close(reply) => {
+                self.closing = Some(reply);
+                self.stop = true;
+            }
+        }
+    }
+
+    fn write(&mut self) {
+        let writes = std::mem::take(&mut self.inbox);
+        if !self.is_ready() {
+            for write in writes {
+                let _ = write.reply.send(Err(LatticeError::Loading));
+            }
+        } else if !writes.is_empty() {
+            let suspects = write_batch::run(&mut self.work.store, writes);
+            suspects.iter().for_each(|name| self.work.pending.add(name));
+        }
+    }
+
+    /// Looks at the names that events told of.
+    fn examine(&mut self) {
+        // Before the first scan is through, that one looks at everything anyway; what changes behind it waits here.
+        if !self.is_ready() || self.retry_at.is_some() {
+            return;
+        }
+        let Some(work) = self.work.pending.take_due() else { return };
+        if work.everything {
+            self.rescan_at = self.elapsed();
+            // A scan under way has passed some files already.
+            self.rescan_again = self.scan.is_some();
+        }
+        if let Err(error) = self.work.store.examine_events(&work.names, &self.work.pending) {
+            self.fault(&error);
+        }
+    }
+
+    fn fault(&mut self, error: &LatticeError) {
+        let before = self.work.store.shared.report().scan_fault.replace(error.to_string());
+        if before.as_ref() != Some(&error.to_string()) {
+            tracing::error!(%error, "the data directory cannot be scanned; the index stays as it is");
+        }
+        // The watch may be on a directory that is gone.
+        self.watcher = None;
+        self.retry_at = Some(Instant::now() + TICK);
+    }
+
+    fn step_scan(&mut self) {
+        if self.scan.is_none() && !self.begin_scan() {
+            return;
+        }
+        let Some((scan, _)) = &mut self.scan else { return };
+        let result = scan.step(&mut self.work.store);
+        if matches!(result, Ok(false)) {
+            return;
+        }
+        let Some((scan, waiters)) = self.scan.take() else { return };
+        match result {
+            Ok(_) => self.scanned(&scan),
+            Err(ref error) => self.fault(error),
+        }
+        answer(waiters, result.err().as_ref());
+    }
+
+    fn scan_is_due(&self) -> bool {
+        let due = match self.retry_at {
+            Some(retry_at) => retry_at <= Instant::now(),
+            None => self.rescan_at <= self.elapsed(),
+        };
+        due || !self.waiting.is_empty()
+    }
+
+    fn begin_scan(&mut self) -> bool {
+        if !self.scan_is_due() {
+            return false;
+        }
+        if self.work.store.shared.check_directory().is_ok() {
+            self.watch();
+        }
+        let waiters = std::mem::take(&mut self.waiting);
+        match Scan::begin(&mut self.work.store) {
+            Ok(scan) => {
+                self.scan = Some((scan, waiters));
+                true
+            }
+            Err(error) => {
+                self.fault(&error);
+                answer(waiters, Some(&error));
+                false
+            }
+        }
+    }
+
+    fn scanned(&mut self, scan: &Scan) {
+        let now = self.elapsed();
+        self.retry_at = None;
+        let again = std::mem::take(&mut self.rescan_again);
+        self.rescan_at = if again { now } else { now.saturating_add(self.work.rescan_interval) };
+        let shared = &self.work.store.shared;
+        if !self.is_ready() {
+            // The first set hash costs every bucket: here it keeps no caller waiting.
+            let snapshot = shared.index().snapshot();
+            let manifest_hash = snapshot.set_hash();
+            let took = now.saturating_sub(self.started);
+            let mut report = shared.report();
+            report.index_build = Some(took);
+            report.hashed_files = scan.hashed;
+            tracing::info!(
+                lattice.nodes = snapshot.len(),
+                lattice.hashed_files = scan.hashed,
+                lattice.broken_files = report.broken.len(),
+                lattice.manifest_hash = %manifest_hash,
+                duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+                "the index is built"
+            );
+        }
+        shared.report().scan_fault = None;
+        shared.ready.store(true, Ordering::Release);
+    }
+
+    fn prune(&mut self) {
+        let now = self.elapsed();
+        if !self.is_ready() || self.prune_at > now {
+            return;
+        }
+        self.prune_at = now.saturating_add(PRUNE_EVERY);
+        let shared = &self.work.store.shared;
+        match shared.journal.prune(shared.clock.now()).and_then(|()| shared.journal.tombstones()) {
+            Ok(tombstones) => shared.report().tombstones = tombstones,
+            Err(error) => tracing::warn!(%error, "old tombstones cannot be removed"),
+        }
+    }
+
+    fn write_manifest(&mut self, last: bool) {
+        let Some(header) = &self.work.manifest else { return };
+        let store = &self.work.store;
+        let begun = self.elapsed();
+        if !self.is_ready() || self.manifest_version == Some(store.version) || (!last && self.manifest_at > begun) {
+            return;
+        }
+        let snapshot = store.shared.index().snapshot();
+        let written = store
+            .shared
+            .check_directory()
+            .and_then(|()| manifest_file::write(&store.shared.directory, header, &snapshot, store.shared.clock.now()));
+        match written {
+            Ok(()) => self.manifest_version = Some(store.version),
+            Err(error) => tracing::warn!(%error, "manifest.json cannot be written"),
+        }
+        let ended = self.elapsed();
+        let pause = ended.saturating_sub(begun).saturating_mul(MANIFEST_SHARE).max(MANIFEST_EVERY);
+        self.manifest_at = ended.saturating_add(pause);
+    }
+}
+
+fn answer(waiters: Vec<Waiter>, error: Option<&LatticeError>) {
+    for waiter in waiters {
+        let _ = waiter.send(error.map_or(Ok(()), |error| Err(LatticeError::Io(error.to_string()))));
+    }
+}

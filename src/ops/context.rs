@@ -1,0 +1,37 @@
+//! What operations work on.
+
+use crate::{
+    lattice::Lattice,
+    registry::Registry,
+    trust::TrustPolicy,
+    types::{Limits, PeerId, PublicKey, SharedClock},
+};
+use std::sync::Arc;
+
+/// Who this instance is.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// Its id.
+    pub node_id: PeerId,
+    /// `local`, `cloud` or `pi`.
+    pub instance_type: &'static str,
+    /// Its public key, where it has one.
+    pub public_key: Option<PublicKey>,
+}
+
+/// The rooms behind the operations. Shared by all requests of one application.
+#[derive(Debug)]
+pub struct Context {
+    /// Who this instance is.
+    pub identity: Identity,
+    /// Who is alive.
+    pub registry: Arc<dyn Registry>,
+    /// The nodes.
+    pub lattice: Arc<dyn Lattice>,
+    /// The operator's rules on keys.
+    pub trust: TrustPolicy,
+    /// Bounds on input.
+    pub limits: Limits,
+    /// The time.
+    pub clock: SharedClock,
+}

@@ -1,0 +1,59 @@
+//! How the parts are.
+
+use super::Context;
+use crate::{lattice::LatticeStatus, registry::RegistryError};
+
+/// How one part is.
+#[derive(Debug)]
+pub struct PartHealth {
+    /// It works.
+    pub ok: bool,
+    /// One line for people, where it does not.
+    pub detail: Option<&'static str>,
+}
+
+/// How the service is.
+#[derive(Debug)]
+pub struct Health {
+    /// The registry.
+    pub registry: PartHealth,
+    /// `embedded` or `redis`.
+    pub registry_kind: &'static str,
+    /// Live peers, where the registry answers.
+    pub live_peers: Option<u64>,
+    /// The lattice.
+    pub lattice: LatticeStatus,
+}
+
+impl Health {
+    /// The index is built and the registry answers.
+    #[must_use]
+    pub fn ready(&self) -> bool {
+        self.lattice.ready && self.registry.ok
+    }
+
+    /// Everything works, to the last file.
+    #[must_use]
+    pub fn flawless(&self) -> bool {
+        self.ready() && self.lattice.broken_total == 0 && self.lattice.fault.is_none()
+    }
+}
+
+/// Asks every part.
+pub async fn health(context: &Context) -> Health {
+    let live = match context.registry.ping().await {
+        Ok(()) => context.registry.live().await,
+        Err(error) => Err(error),
+    };
+    let detail = match &live {
+        Ok(_) => None,
+        Err(RegistryError::Corrupt(_)) => Some("holds what this version cannot read"),
+        Err(_) => Some("does not answer"),
+    };
+    Health {
+        registry: PartHealth { ok: live.is_ok(), detail },
+        registry_kind: context.registry.kind(),
+        live_peers: live.ok(),
+        lattice: context.lattice.status(),
+    }
+}

@@ -1,0 +1,228 @@
+//! What differs between this lattice and a caller's (DESIGN 4.5).
+
+use super::Context;
+use crate::{
+    json::{Document, JsonError, Value},
+    lattice::{
+        Entry, Lattice, LatticeError, StoredNode,
+        delta::{CallerHash, Delta as Comparison},
+    },
+    types::{Limits, NodeId, SetHash},
+};
+use bytes::Bytes;
+use futures_util::{StreamExt, stream, stream::BoxStream};
+use std::{collections::HashMap, sync::Arc};
+
+/// A batch is read and sent at a time: what a delta costs in memory, whatever its size.
+const BATCH_NODES: usize = 128;
+const BATCH_BYTES: u64 = 1 << 20;
+
+/// Why a sync request is not answered.
+#[derive(Debug, thiserror::Error)]
+pub enum SyncError {
+    /// The strict gate refused the body.
+    #[error(transparent)]
+    Json(#[from] JsonError),
+    /// The body is not a sync request.
+    #[error("{problem}")]
+    Shape {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The lattice does not answer.
+    #[error(transparent)]
+    Lattice(#[from] LatticeError),
+}
+
+fn shape(problem: impl Into<String>) -> SyncError {
+    SyncError::Shape { problem: problem.into() }
+}
+
+/// What a caller holds and wants.
+#[derive(Debug)]
+pub struct SyncRequest {
+    manifest_hash: Option<SetHash>,
+    held: HashMap<NodeId, CallerHash>,
+    after: Option<NodeId>,
+    limit: usize,
+}
+
+impl SyncRequest {
+    /// Reads the body of `POST /sync`. `decode_cursor` gives the id behind a cursor.
+    ///
+    /// # Errors
+    /// [`SyncError::Json`], [`SyncError::Shape`].
+    pub fn parse(
+        body: Bytes,
+        limits: &Limits,
+        decode_cursor: impl Fn(&str) -> Option<NodeId>,
+    ) -> Result<Self, SyncError> {
+        let document = Document::parse(body, limits.json_depth)?;
+        let object = document.root().as_object().ok_or_else(|| shape("the body is not a JSON object"))?;
+        let mut request = Self { manifest_hash: None, held: HashMap::new(), after: None, limit: limits.page_items };
+        let mut has_nodes = false;
+        for (key, value) in object.iter() {
+            match key.as_ref() {
+                "manifest_hash" if !value.is_null() => {
+                    let text = value.as_str().ok_or_else(|| shape("manifest_hash is not a string"))?;
+                    // A hash of another make equals nothing.
+                    request.manifest_hash = SetHash::parse(&text).ok();
+                }
+                "nodes" => {
+                    request.held = parse_held(value)?;
+                    has_nodes = true;
+                }
+                "cursor" if !value.is_null() => {
+                    let text = value.as_str().ok_or_else(|| shape("cursor is not a string"))?;
+                    let id = decode_cursor(&text).ok_or_else(|| shape("cursor is not one that this service gave"))?;
+                    request.after = Some(id);
+                }
+                "limit" if !value.is_null() => request.limit = parse_limit(value, limits)?,
+                _ => {}
+            }
+        }
+        if has_nodes {
+            Ok(request)
+        } else {
+            Err(shape("nodes is missing: it lists what the caller holds, [] for nothing"))
+        }
+    }
+}
+
+fn parse_limit(value: Value<'_>, limits: &Limits) -> Result<usize, SyncError> {
+    let limit =
+        value.as_number().and_then(|text| text.parse().ok()).filter(|limit| (1..=limits.page_items).contains(limit));
+    limit.ok_or_else(|| shape(format!("limit is not an integer from 1 to {}", limits.page_items)))
+}
+
+fn parse_held(value: Value<'_>) -> Result<HashMap<NodeId, CallerHash>, SyncError> {
+    let array = value.as_array().ok_or_else(|| shape("nodes is not a list"))?;
+    let mut held = HashMap::with_capacity(array.len());
+    for (index, node) in array.iter().enumerate() {
+        let object =
+            node.as_object().ok_or_else(|| shape(format!("nodes[{index}] is not an object with id and hash")))?;
+        let (mut id, mut hash) = (None, None);
+        for (key, value) in object.iter() {
+            match key.as_ref() {
+                "id" => id = Some(value.as_str().ok_or_else(|| shape(format!("nodes[{index}].id is not a string")))?),
+                "hash" => {
+                    hash = Some(value.as_str().ok_or_else(|| shape(format!("nodes[{index}].hash is not a string")))?);
+                }
+                _ => {}
+            }
+        }
+        let id = id.ok_or_else(|| shape(format!("nodes[{index}].id is missing")))?;
+        let hash = hash.ok_or_else(|| shape(format!("nodes[{index}].hash is missing")))?;
+        let id = NodeId::parse(&id).map_err(|error| shape(format!("nodes[{index}].id: {error}")))?;
+        if held.insert(id.clone(), CallerHash::parse(&hash)).is_some() {
+            return Err(shape(format!("nodes lists {id:?} twice")));
+        }
+    }
+    Ok(held)
+}
+
+/// What is known of a delta before its nodes are read.
+#[derive(Debug)]
+pub struct Delta {
+    /// Our set hash.
+    pub set_hash: SetHash,
+    /// Ids that the caller has and we neither have nor deleted, sorted; only on the first page.
+    pub wanted: Vec<String>,
+    /// How many nodes this page holds, if none vanishes meanwhile.
+    pub expected: usize,
+    /// The last node of this page, where the limit cut it short.
+    pub next: Option<NodeId>,
+}
+
+/// The nodes of a page, in batches.
+pub type NodeStream = BoxStream<'static, Result<Vec<StoredNode>, LatticeError>>;
+
+/// Compares what the caller holds (`body`, as `POST /sync` takes it) with this lattice as it is now.
+///
+/// # Errors
+/// [`SyncError`]. The stream itself may fail with [`LatticeError::Io`].
+pub fn sync(
+    context: &Context,
+    body: Bytes,
+    decode_cursor: impl Fn(&str) -> Option<NodeId>,
+) -> Result<(Delta, NodeStream), SyncError> {
+    let request = SyncRequest::parse(body, &context.limits, decode_cursor)?;
+    let snapshot = context.lattice.snapshot()?;
+    let set_hash = snapshot.set_hash();
+    if request.manifest_hash == Some(set_hash) {
+        return Ok((Delta { set_hash, wanted: Vec::new(), expected: 0, next: None }, stream::empty().boxed()));
+    }
+    let after = request.after;
+    let comparison = Comparison::new(snapshot, request.held);
+    let wanted = match after {
+        None => wanted(context, &comparison)?,
+        Some(_) => Vec::new(),
+    };
+    let (expected, next) = measure(&comparison, after.as_ref(), request.limit);
+    let lattice = Arc::clone(&context.lattice);
+    let nodes = stream_nodes(Position { lattice, comparison, after, left: expected });
+    Ok((Delta { set_hash, wanted, expected, next }, nodes))
+}
+
+fn wanted(context: &Context, comparison: &Comparison) -> Result<Vec<String>, LatticeError> {
+    let mut wanted = Vec::new();
+    for id in comparison.wanted() {
+        // What was deleted here must not come back through an instance that has not heard of it yet.
+        if context.lattice.tombstone(id)?.is_none() {
+            wanted.push(id.to_string());
+        }
+    }
+    Ok(wanted)
+}
+
+/// How many nodes the page holds, and the last of them where more would follow.
+fn measure(comparison: &Comparison, after: Option<&NodeId>, limit: usize) -> (usize, Option<NodeId>) {
+    let mut differing = comparison.entries(after);
+    let mut last = None;
+    let mut expected = 0;
+    for entry in differing.by_ref().take(limit) {
+        expected += 1;
+        last = Some(entry);
+    }
+    let last = last.map(|entry| entry.id.clone());
+    (expected, last.filter(|_| differing.next().is_some()))
+}
+
+struct Position {
+    lattice: Arc<dyn Lattice>,
+    comparison: Comparison,
+    after: Option<NodeId>,
+    left: usize,
+}
+
+impl Position {
+    fn next_batch(&mut self) -> Vec<Arc<Entry>> {
+        let mut bytes = 0;
+        let mut batch = Vec::new();
+        for entry in self.comparison.entries(self.after.as_ref()).take(self.left.min(BATCH_NODES)) {
+            bytes += entry.size_bytes;
+            batch.push(Arc::clone(entry));
+            if bytes >= BATCH_BYTES {
+                break;
+            }
+        }
+        self.left -= batch.len();
+        self.after = batch.last().map(|entry| entry.id.clone());
+        batch
+    }
+}
+
+fn stream_nodes(position: Position) -> NodeStream {
+    stream::unfold(Some(position), |position| async move {
+        let mut position = position?;
+        let batch = position.next_batch();
+        if batch.is_empty() {
+            return None;
+        }
+        match position.lattice.read_many(batch).await {
+            Ok(nodes) => Some((Ok(nodes), Some(position))),
+            Err(error) => Some((Err(error), None)),
+        }
+    })
+    .boxed()
+}

@@ -1,0 +1,255 @@
+//! Putting the layers together.
+
+use super::{
+    AdminSettings, FederationSettings, InstanceSettings, LatticeSettings, LimitSettings, LogSettings, RegistrySettings,
+    ServerSettings, StateSettings, TrustSettings, environment,
+};
+use crate::{
+    trust::TrustPolicy,
+    types::{Limits, PeerId, PublicKey},
+};
+use config::{Config, File, FileFormat};
+use secrecy::ExposeSecret;
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
+
+/// `config/default.toml` as it was when this binary was built.
+const DEFAULTS: &str = include_str!("../../config/default.toml");
+
+/// The shortest operator token that is taken.
+const MIN_TOKEN_CHARS: usize = 16;
+
+/// Why the settings cannot be used. Texts never hold a secret's value.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// A variable is set to nothing.
+    #[error("{name} is empty: unset it or give it a value")]
+    Empty {
+        /// The variable.
+        name: String,
+    },
+    /// Two variables disagree.
+    #[error("{one} and {other} set {key} to different values: unset one of them")]
+    Contradiction {
+        /// The setting.
+        key: String,
+        /// A variable.
+        one: String,
+        /// Another variable.
+        other: String,
+    },
+    /// `ARK_ENV` names a file that is not there.
+    #[error("ARK_ENV is {environment}, but there is no {}", path.display())]
+    NoSuchEnvironment {
+        /// The value of `ARK_ENV`.
+        environment: String,
+        /// The file.
+        path: PathBuf,
+    },
+    /// A layer cannot be read, or a key is unknown or has a bad value.
+    #[error("{0}")]
+    Layer(String),
+    /// A value is of the right type but not usable.
+    #[error("{key}: {problem}")]
+    Value {
+        /// The setting.
+        key: &'static str,
+        /// What is wrong with it, and what to do.
+        problem: String,
+    },
+}
+
+fn bad(key: &'static str, problem: impl Into<String>) -> SettingsError {
+    SettingsError::Value { key, problem: problem.into() }
+}
+
+/// What the command line sets; the last layer. Pairs of key and value.
+pub type Overrides = Vec<(&'static str, String)>;
+
+/// All settings.
+#[derive(Debug, Clone, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Who this instance is.
+    pub instance: InstanceSettings,
+    /// The HTTP server.
+    pub server: ServerSettings,
+    /// The operator's rights.
+    pub admin: AdminSettings,
+    /// The registry of live peers.
+    pub registry: RegistrySettings,
+    /// The directory of nodes.
+    pub lattice: LatticeSettings,
+    /// Keys, journal and embedded registry.
+    pub state: StateSettings,
+    /// Who may speak for an id.
+    pub trust: TrustSettings,
+    /// Bounds on input.
+    pub limits: LimitSettings,
+    /// Log lines.
+    pub log: LogSettings,
+    /// Rounds between instances.
+    pub federation: FederationSettings,
+    /// Things worth a line in the log once there is one.
+    #[serde(skip)]
+    pub warnings: Vec<String>,
+}
+
+impl Settings {
+    /// `config/default.toml`, from the types.
+    #[must_use]
+    pub fn default_toml() -> String {
+        let mut out = String::from(
+            "# Every setting with its default. Made from src/settings/sections.rs; a test compares the two.\n\
+             # Put what you change into config/{ARK_ENV}.toml or the environment: ARK__SECTION__KEY, or the name that is given.\n\n",
+        );
+        InstanceSettings::describe(&mut out);
+        ServerSettings::describe(&mut out);
+        AdminSettings::describe(&mut out);
+        RegistrySettings::describe(&mut out);
+        LatticeSettings::describe(&mut out);
+        StateSettings::describe(&mut out);
+        TrustSettings::describe(&mut out);
+        LimitSettings::describe(&mut out);
+        LogSettings::describe(&mut out);
+        FederationSettings::describe(&mut out);
+        out.truncate(out.trim_end().len());
+        out.push('\n');
+        out
+    }
+
+    /// Reads all layers with this process's environment.
+    ///
+    /// # Errors
+    /// [`SettingsError`], with the key or variable named.
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+    pub fn load(overrides: Overrides) -> Result<Self, SettingsError> {
+        let folder = std::env::var_os("ARK_CONFIG_DIR").map_or_else(|| PathBuf::from("config"), PathBuf::from);
+        Self::from_layers(&folder, std::env::vars(), overrides)
+    }
+
+    /// Reads all layers: the compiled-in defaults, `default.toml` and `{ARK_ENV}.toml` in `folder`, `variables`, `overrides`.
+    ///
+    /// # Errors
+    /// [`SettingsError`], with the key or variable named.
+    pub fn from_layers(
+        folder: &Path,
+        variables: impl IntoIterator<Item = (String, String)>,
+        overrides: Overrides,
+    ) -> Result<Self, SettingsError> {
+        let variables: Vec<(String, String)> = variables.into_iter().collect();
+        let mut builder = Config::builder()
+            .add_source(File::from_str(DEFAULTS, FileFormat::Toml))
+            .add_source(File::from(folder.join("default.toml")).format(FileFormat::Toml).required(false));
+        if let Some((_, environment)) = variables.iter().find(|(name, _)| name == "ARK_ENV") {
+            let path = folder.join(format!("{environment}.toml"));
+            let plain = environment.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+            if !plain || !path.is_file() {
+                return Err(SettingsError::NoSuchEnvironment { environment: environment.clone(), path });
+            }
+            builder = builder.add_source(File::from(path).format(FileFormat::Toml));
+        }
+        let environment = environment::read(variables)?;
+        let layer = |error: config::ConfigError| SettingsError::Layer(error.to_string());
+        for (key, found) in &environment.keys {
+            let set = match (found.list, found.values.as_slice()) {
+                (false, [one]) => builder.set_override(key, one.as_str()),
+                _ => builder.set_override(key, found.values.clone()),
+            };
+            builder = set.map_err(|error| SettingsError::Layer(format!("{}: {error}", found.name)))?;
+        }
+        for (key, value) in overrides {
+            builder = builder.set_override(key, value).map_err(layer)?;
+        }
+        let mut settings: Self = builder.build().and_then(Config::try_deserialize).map_err(layer)?;
+        settings.warnings.extend(
+            environment.unknown.into_iter().map(|name| format!("{name} is set but means nothing to this version")),
+        );
+        settings.check()?;
+        Ok(settings)
+    }
+
+    /// What the types cannot say.
+    fn check(&mut self) -> Result<(), SettingsError> {
+        if let Some(token) = &self.admin.token
+            && token.expose_secret().chars().count() < MIN_TOKEN_CHARS
+        {
+            return Err(bad(
+                "admin.token",
+                format!("has fewer than {MIN_TOKEN_CHARS} characters; make one with: openssl rand -base64 24"),
+            ));
+        }
+        if let Some(key) = &self.instance.public_key {
+            PublicKey::parse(key).map_err(|error| bad("instance.public_key", error.to_string()))?;
+        }
+        if self.registry.peer_ttl.get().as_secs() == 0 {
+            return Err(bad("registry.peer_ttl", "must be at least 1s"));
+        }
+        if self.lattice.rescan_interval.get().is_zero() {
+            return Err(bad("lattice.rescan_interval", "must be more than zero"));
+        }
+        if self.limits.page_items == 0 || self.registry.pool_size == 0 || self.registry.max_peers == 0 {
+            return Err(bad("limits.page_items, registry.pool_size, registry.max_peers", "must be at least 1"));
+        }
+        self.node_id()?;
+        self.trust_policy()?;
+        if self.federation.auto_sync || self.federation.hub_url.is_some() || !self.federation.trusted_peers.is_empty() {
+            self.warnings.push(
+                "federation settings are read, but this version does not exchange with peers by itself".to_owned(),
+            );
+        }
+        if self.trust.mode == crate::trust::TrustMode::Open {
+            self.warnings
+                .push("trust.mode is open: any key may speak for any id; only for a closed network".to_owned());
+        }
+        Ok(())
+    }
+
+    /// This instance's id: the setting, or `ark-` and the machine's name.
+    ///
+    /// # Errors
+    /// The setting is not an id.
+    pub fn node_id(&self) -> Result<PeerId, SettingsError> {
+        let text = match &self.instance.node_id {
+            Some(text) => text.clone(),
+            None => format!("ark-{}", gethostname::gethostname().to_string_lossy()),
+        };
+        PeerId::parse(&text).map_err(|error| bad("instance.node_id", error.to_string()))
+    }
+
+    /// The operator's rules on keys.
+    ///
+    /// # Errors
+    /// A listed peer's id or key is not usable, or an id is listed twice.
+    pub fn trust_policy(&self) -> Result<TrustPolicy, SettingsError> {
+        let mut listed = HashMap::new();
+        for peer in &self.trust.listed {
+            let id = PeerId::parse(&peer.node_id).map_err(|error| bad("trust.listed.node_id", error.to_string()))?;
+            let key = PublicKey::parse(&peer.pubkey).map_err(|error| bad("trust.listed.pubkey", error.to_string()))?;
+            if listed.insert(id, key).is_some() {
+                return Err(bad("trust.listed", format!("{} is listed twice", peer.node_id)));
+            }
+        }
+        Ok(TrustPolicy::new(self.trust.mode, listed))
+    }
+
+    /// The bounds on input.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        Limits {
+            manifest_bytes: self.limits.manifest_bytes,
+            sync_bytes: self.limits.sync_bytes,
+            node_bytes: self.limits.node_bytes,
+            manifest_nodes: self.limits.manifest_nodes,
+            manifest_field_bytes: self.limits.manifest_field_bytes,
+            page_items: self.limits.page_items,
+            ..Limits::default()
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

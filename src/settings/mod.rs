@@ -1,0 +1,17 @@
+//! Settings: `config/default.toml` < `config/{ARK_ENV}.toml` < environment < command line (DESIGN 4.9).
+//!
+//! The only room that reads the environment. Unknown keys, empty and bad values refuse to start, with the key named.
+
+#[macro_use]
+mod section;
+mod environment;
+mod load;
+mod sections;
+mod span;
+
+pub use load::{Overrides, Settings, SettingsError};
+pub use sections::{
+    AdminSettings, FederationMode, FederationSettings, InstanceSettings, InstanceType, LatticeSettings, LimitSettings,
+    ListedPeer, LogFormat, LogSettings, RegistrySettings, ServerSettings, StateSettings, TrustSettings,
+};
+pub use span::Span;

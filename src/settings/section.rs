@@ -1,0 +1,112 @@
+//! One declaration gives a section's struct, its defaults, and its part of `config/default.toml`.
+
+use super::Span;
+use secrecy::SecretString;
+use std::{fmt::Write, path::PathBuf};
+
+/// How a default stands in TOML. `None`: there is no default, the key is written as a comment.
+pub(super) trait TomlDefault {
+    fn toml(&self) -> Option<String>;
+}
+
+macro_rules! toml_by_display {
+    ($($type:ty),*) => { $(impl TomlDefault for $type {
+        fn toml(&self) -> Option<String> {
+            Some(self.to_string())
+        }
+    })* };
+}
+toml_by_display!(bool, u16, u32, u64, usize);
+
+fn quoted(text: &str) -> Option<String> {
+    Some(toml::Value::from(text).to_string())
+}
+
+impl TomlDefault for String {
+    fn toml(&self) -> Option<String> {
+        quoted(self)
+    }
+}
+
+impl TomlDefault for PathBuf {
+    fn toml(&self) -> Option<String> {
+        quoted(&self.display().to_string())
+    }
+}
+
+impl TomlDefault for Span {
+    fn toml(&self) -> Option<String> {
+        quoted(&self.to_string())
+    }
+}
+
+impl TomlDefault for Option<SecretString> {
+    fn toml(&self) -> Option<String> {
+        None
+    }
+}
+
+impl TomlDefault for Option<String> {
+    fn toml(&self) -> Option<String> {
+        self.as_deref().and_then(quoted)
+    }
+}
+
+impl TomlDefault for Option<PathBuf> {
+    fn toml(&self) -> Option<String> {
+        None
+    }
+}
+
+impl<T> TomlDefault for Vec<T> {
+    fn toml(&self) -> Option<String> {
+        Some("[]".to_owned())
+    }
+}
+
+/// Writes one key with its documentation above it.
+pub(super) fn write_key(out: &mut String, docs: &[&str], key: &str, default: Option<String>) {
+    for doc in docs {
+        let _infallible = writeln!(out, "#{doc}");
+    }
+    let _infallible = match default {
+        Some(value) => writeln!(out, "{key} = {value}"),
+        None => writeln!(out, "# {key} = \"\""),
+    };
+}
+
+/// Declares a section: `section! { /// about Name "section" { /// about key: Type = default, … } }`.
+macro_rules! section {
+    ($(#[doc = $about:literal])* $name:ident $section:literal {
+        $($(#[doc = $doc:literal])* $key:ident: $type:ty = $default:expr,)*
+    }) => {
+        $(#[doc = $about])*
+        #[derive(Debug, Clone, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct $name {
+            $($(#[doc = $doc])* pub $key: $type,)*
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $($key: $default,)* }
+            }
+        }
+
+        impl $name {
+            /// Appends this section of `config/default.toml`.
+            pub(super) fn describe(out: &mut String) {
+                let defaults = Self::default();
+                $(out.push('#'); out.push_str($about); out.push('\n');)*
+                out.push_str(concat!("[", $section, "]\n"));
+                $($crate::settings::section::write_key(
+                    out,
+                    &[$($doc),*],
+                    stringify!($key),
+                    $crate::settings::section::TomlDefault::toml(&defaults.$key),
+                );)*
+                out.push('\n');
+            }
+        }
+    };
+}

@@ -1,0 +1,223 @@
+//! The sections, one declaration each.
+
+use super::{Span, section::TomlDefault};
+use crate::trust::TrustMode;
+use secrecy::SecretString;
+use serde::Deserialize;
+use std::path::PathBuf;
+
+macro_rules! word_enum {
+    ($(#[doc = $about:literal])* $name:ident { $($(#[doc = $doc:literal])* $variant:ident = $text:literal,)* }) => {
+        $(#[doc = $about])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+        #[serde(rename_all = "lowercase")]
+        pub enum $name { $($(#[doc = $doc])* $variant,)* }
+
+        impl $name {
+            /// The word as the settings write it.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+        }
+
+        impl TomlDefault for $name {
+            fn toml(&self) -> Option<String> {
+                Some(format!("{:?}", self.as_str()))
+            }
+        }
+    };
+}
+
+word_enum! {
+    /// Where an instance runs.
+    InstanceType {
+        /// A workstation.
+        Local = "local",
+        /// A server.
+        Cloud = "cloud",
+        /// A Raspberry Pi or the like.
+        Pi = "pi",
+    }
+}
+word_enum! {
+    /// How log lines look.
+    LogFormat {
+        /// For people.
+        Text = "text",
+        /// One JSON object a line.
+        Json = "json",
+    }
+}
+word_enum! {
+    /// The shape of a federation.
+    FederationMode {
+        /// Every instance with every other.
+        P2p = "p2p",
+        /// Through one hub.
+        Hub = "hub",
+        /// Both.
+        Hybrid = "hybrid",
+    }
+}
+
+impl TomlDefault for TrustMode {
+    fn toml(&self) -> Option<String> {
+        let word = match self {
+            Self::Open => "open",
+            Self::Tofu => "tofu",
+            Self::Allowlist => "allowlist",
+        };
+        Some(format!("{word:?}"))
+    }
+}
+
+/// An instance whose key the operator knows.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListedPeer {
+    /// The instance's id.
+    pub node_id: String,
+    /// Its public key, base64.
+    pub pubkey: String,
+}
+
+section! {
+    /// Who this instance is.
+    InstanceSettings "instance" {
+        /// Id of this instance in its manifests; unset: ark- and the machine's name. ARK_NODE_ID, FEDERATION_NODE_NAME.
+        node_id: Option<String> = None,
+        /// local, cloud or pi. ARK_INSTANCE_TYPE.
+        instance_type: InstanceType = InstanceType::Local,
+        /// Public key, base64 of 32 bytes; must fit the private key where both are set. ARK_FED_PUBKEY.
+        public_key: Option<String> = None,
+        /// Private key, base64 of 32 bytes. Better in the environment or in key_file. ARK_FED_PRIVKEY.
+        private_key: Option<SecretString> = None,
+        /// File with the private key (mode 0600); unset: identity.key in the state directory, where that exists.
+        key_file: Option<PathBuf> = None,
+    }
+}
+
+section! {
+    /// The HTTP server.
+    ServerSettings "server" {
+        /// Address to listen on; 0.0.0.0 takes requests from other machines.
+        host: String = "127.0.0.1".to_owned(),
+        /// Port to listen on; 0 takes a free one. FEDERATION_PORT, FEDERATION_BIND_PORT.
+        port: u16 = 9001,
+        /// Worker threads; 0: one for each processor.
+        workers: usize = 0,
+        /// Most connections that each worker holds open.
+        max_connections: usize = 10_000,
+        /// How long a client may take to send a request's headers.
+        header_timeout: Span = Span::seconds(10),
+        /// How long a client may take to send a request's body.
+        body_timeout: Span = Span::seconds(60),
+        /// How long an idle connection is kept open.
+        keep_alive: Span = Span::seconds(15),
+        /// How long requests may take to finish after a stop signal.
+        shutdown_timeout: Span = Span::seconds(10),
+    }
+}
+
+section! {
+    /// The operator's rights. Without a token, PUT and DELETE on nodes answer 403.
+    AdminSettings "admin" {
+        /// Bearer token of the operator, at least 16 characters. No default. ARK_ADMIN_TOKEN.
+        token: Option<SecretString> = None,
+    }
+}
+
+section! {
+    /// The registry of live peers.
+    RegistrySettings "registry" {
+        /// redis://user:password@host:port/db or rediss://…; unset: the embedded registry. REDIS_URL.
+        redis_url: Option<SecretString> = None,
+        /// Put before every Redis key.
+        prefix: String = String::new(),
+        /// How long a peer lives without a new manifest or heartbeat. ARK_PEER_TTL.
+        peer_ttl: Span = Span::seconds(120),
+        /// Most live peers.
+        max_peers: u64 = 100_000,
+        /// Most connections to Redis.
+        pool_size: usize = 16,
+    }
+}
+
+section! {
+    /// The directory of nodes.
+    LatticeSettings "lattice" {
+        /// The directory; it must exist. LATTICE_PATH.
+        path: PathBuf = PathBuf::from("./lattice_data"),
+        /// How often every file is looked at, as a net under the file events.
+        rescan_interval: Span = Span::seconds(60),
+        /// Keep manifest.json in the directory up to date, for programs that read it there.
+        write_manifest: bool = true,
+    }
+}
+
+section! {
+    /// Keys, key bindings, journal and the embedded registry.
+    StateSettings "state" {
+        /// The directory; made with mode 0700 where it does not exist. One process at a time. ARK_STATE_PATH.
+        path: PathBuf = PathBuf::from("./ark_state"),
+    }
+}
+
+section! {
+    /// Who may speak for an id.
+    TrustSettings "trust" {
+        /// open (any key), tofu (the first key owns the id) or allowlist (only listed keys). ARK_TRUST_MODE.
+        mode: TrustMode = TrustMode::Tofu,
+        /// Keys that the operator knows: listed = [{ node_id = "ark-1", pubkey = "…" }].
+        listed: Vec<ListedPeer> = Vec::new(),
+    }
+}
+
+section! {
+    /// Bounds on what clients may send.
+    LimitSettings "limits" {
+        /// Largest body of POST /manifest, bytes.
+        manifest_bytes: usize = crate::types::Limits::default().manifest_bytes,
+        /// Largest body of POST /sync, bytes.
+        sync_bytes: usize = crate::types::Limits::default().sync_bytes,
+        /// Largest node, bytes.
+        node_bytes: usize = crate::types::Limits::default().node_bytes,
+        /// Most nodes in one manifest.
+        manifest_nodes: usize = crate::types::Limits::default().manifest_nodes,
+        /// Most bytes of a manifest's fields other than nodes.
+        manifest_field_bytes: usize = crate::types::Limits::default().manifest_field_bytes,
+        /// Most nodes or peers in one answer.
+        page_items: usize = crate::types::Limits::default().page_items,
+    }
+}
+
+section! {
+    /// Log lines go to standard error.
+    LogSettings "log" {
+        /// error, warn, info, debug, trace, or filters such as info,ark_lattice=debug.
+        level: String = "info".to_owned(),
+        /// text or json.
+        format: LogFormat = LogFormat::Text,
+    }
+}
+
+section! {
+    /// Rounds between instances. Read and checked; the engine that uses them is not in this version.
+    FederationSettings "federation" {
+        /// p2p, hub or hybrid. FEDERATION_MODE.
+        mode: FederationMode = FederationMode::P2p,
+        /// The hub's address. FEDERATION_HUB_URL.
+        hub_url: Option<String> = None,
+        /// Exchange with peers regularly. FEDERATION_AUTO_SYNC.
+        auto_sync: bool = false,
+        /// How often. FEDERATION_SYNC_INTERVAL (a bare number there: milliseconds from 1000 up, seconds below).
+        sync_interval: Span = Span::seconds(60),
+        /// Only instances with the same key find each other. FEDERATION_NETWORK_KEY.
+        network_key: Option<String> = None,
+        /// Addresses of peers. FEDERATION_TRUSTED_PEERS (separated by commas).
+        trusted_peers: Vec<String> = Vec::new(),
+        /// How often peers are looked for. FEDERATION_DISCOVERY_INTERVAL.
+        discovery_interval: Span = Span::seconds(300),
+    }
+}

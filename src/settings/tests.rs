@@ -1,0 +1,123 @@
+use super::*;
+use secrecy::ExposeSecret;
+
+fn load(variables: &[(&str, &str)]) -> Result<Settings, SettingsError> {
+    let folder = tempfile::tempdir().unwrap();
+    load_in(folder.path(), variables)
+}
+
+fn load_in(folder: &Path, variables: &[(&str, &str)]) -> Result<Settings, SettingsError> {
+    let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Settings::from_layers(folder, variables, Vec::new())
+}
+
+fn error(variables: &[(&str, &str)]) -> String {
+    load(variables).unwrap_err().to_string()
+}
+
+#[test]
+fn the_default_file_is_the_one_that_the_types_make() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/default.toml");
+    let made = Settings::default_toml();
+    if DEFAULTS != made {
+        let fresh = path.with_extension("toml.new");
+        std::io::Write::write_all(&mut std::fs::File::create(&fresh).unwrap(), made.as_bytes()).unwrap();
+        panic!("config/default.toml is not what the types make; compare it with {}", fresh.display());
+    }
+}
+
+#[test]
+fn without_any_variable_the_defaults_hold() {
+    let settings = load(&[]).unwrap();
+    assert_eq!(settings.server.port, 9001);
+    assert!(settings.registry.redis_url.is_none());
+    assert_eq!(settings.registry.peer_ttl, crate::settings::Span::seconds(120));
+    assert!(settings.node_id().unwrap().as_str().starts_with("ark-"));
+}
+
+#[test]
+fn the_seeds_names_work_as_their_documents_write_them() {
+    let settings = load(&[
+        ("ARK_NODE_ID", "ark-node-local"),
+        ("REDIS_URL", "redis://localhost:6379/0"),
+        ("LATTICE_PATH", "./elsewhere"),
+        ("FEDERATION_PORT", "9100"),
+        ("FEDERATION_SYNC_INTERVAL", "60000"),
+        ("FEDERATION_DISCOVERY_INTERVAL", "300"),
+        ("FEDERATION_NETWORK_KEY", ""),
+        ("FEDERATION_TRUSTED_PEERS", "http://a:1, http://b:2"),
+        ("FEDERATION_MODE", "hub"),
+        ("FEDERATION_AUTO_SYNC", "true"),
+        ("ARK_PEER_TTL", "5m"),
+    ])
+    .unwrap();
+    assert_eq!(settings.node_id().unwrap().as_str(), "ark-node-local");
+    assert_eq!(settings.server.port, 9100);
+    assert_eq!(settings.federation.sync_interval, crate::settings::Span::seconds(60));
+    assert_eq!(settings.federation.trusted_peers, ["http://a:1", "http://b:2"]);
+    assert_eq!(settings.registry.peer_ttl, crate::settings::Span::seconds(300));
+    assert_eq!(settings.registry.redis_url.unwrap().expose_secret(), "redis://localhost:6379/0");
+    assert_eq!(
+        load(&[("FEDERATION_SYNC_INTERVAL", "60")]).unwrap().federation.sync_interval,
+        crate::settings::Span::seconds(60)
+    );
+}
+
+#[test]
+fn every_key_is_reachable_and_an_unknown_one_refuses_to_start() {
+    assert_eq!(load(&[("ARK__SERVER__WORKERS", "3")]).unwrap().server.workers, 3);
+    assert!(error(&[("ARK__SERVER__WORKRES", "3")]).contains("workres"));
+    assert!(error(&[("ARK__NOWHERE__X", "3")]).contains("nowhere"));
+}
+
+#[test]
+fn bad_values_name_their_key() {
+    for (name, value, expected) in [
+        ("FEDERATION_PORT", "70000", "port"),
+        ("FEDERATION_PORT", "abc", "port"),
+        ("ARK_PEER_TTL", "120", "peer_ttl"),
+        ("ARK_PEER_TTL", "0s", "peer_ttl"),
+        ("ARK_TRUST_MODE", "yes", "mode"),
+        ("ARK_INSTANCE_TYPE", "toaster", "instance_type"),
+        ("ARK_NODE_ID", "a\u{7}b", "node_id"),
+        ("ARK_FED_PUBKEY", "abc", "public_key"),
+        ("ARK_ADMIN_TOKEN", "short", "admin.token"),
+    ] {
+        let text = error(&[(name, value)]);
+        assert!(text.contains(expected), "{name}={value}: {text}");
+    }
+}
+
+#[test]
+fn empty_values_are_errors_and_secrets_are_never_repeated() {
+    assert!(error(&[("ARK_ADMIN_TOKEN", "")]).contains("ARK_ADMIN_TOKEN is empty"));
+    assert!(error(&[("REDIS_URL", " ")]).contains("REDIS_URL is empty"));
+    assert!(!error(&[("ARK_ADMIN_TOKEN", "hunter2")]).contains("hunter2"));
+    let settings = load(&[("ARK_ADMIN_TOKEN", "a-long-enough-token")]).unwrap();
+    assert!(!format!("{settings:?}").contains("a-long-enough-token"));
+}
+
+#[test]
+fn two_variables_for_one_key_must_agree() {
+    assert!(error(&[("FEDERATION_PORT", "1"), ("FEDERATION_BIND_PORT", "2")]).contains("FEDERATION_BIND_PORT"));
+    assert!(load(&[("FEDERATION_PORT", "1"), ("FEDERATION_BIND_PORT", "1")]).is_ok());
+}
+
+#[test]
+fn the_environments_file_lies_between_defaults_and_variables() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut file = std::fs::File::create(folder.path().join("cloud.toml")).unwrap();
+    let text = "[server]\nport = 1234\nworkers = 2\n[trust]\nmode = \"allowlist\"\nlisted = [{ node_id = \"Ark-1\", \
+                pubkey = \"11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\" }]\n";
+    std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
+    let settings = load_in(folder.path(), &[("ARK_ENV", "cloud"), ("FEDERATION_PORT", "99")]).unwrap();
+    assert_eq!((settings.server.port, settings.server.workers), (99, 2));
+    assert_eq!(settings.trust.listed[0].node_id, "Ark-1");
+    assert!(load_in(folder.path(), &[("ARK_ENV", "nowhere")]).unwrap_err().to_string().contains("nowhere.toml"));
+    assert!(load_in(folder.path(), &[("ARK_ENV", "../cloud")]).is_err());
+}
+
+#[test]
+fn a_misspelt_variable_is_pointed_out() {
+    assert!(load(&[("ARK_PEER_TLL", "5m")]).unwrap().warnings[0].contains("ARK_PEER_TLL"));
+}

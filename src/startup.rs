@@ -1,0 +1,270 @@
+//! Puts an application together: the only file that names adapters.
+
+use crate::{
+    api::{self, ApiState, OperatorToken},
+    identity::{self, KeyPair},
+    lattice::{
+        Lattice,
+        directory::{CaseSensitivity, DirectoryLattice, DirectoryOptions, ManifestHeader},
+    },
+    ops::{Context, Identity},
+    registry::{
+        Registry,
+        embedded::{EmbeddedOptions, EmbeddedRegistry},
+        redis::{RedisOptions, RedisRegistry, TimeSource},
+    },
+    settings::{Settings, SettingsError},
+    telemetry::Metrics,
+    types::{PublicKey, SharedClock},
+};
+use actix_web::{
+    App, HttpServer,
+    dev::{Server, ServerHandle},
+    middleware::{Compress, from_fn},
+    web,
+};
+use std::{
+    fs::{DirBuilder, File, OpenOptions},
+    io,
+    net::{SocketAddr, TcpListener},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 4096;
+
+/// Why an application does not start. Each is one clear line.
+#[derive(Debug, thiserror::Error)]
+pub enum StartupError {
+    /// A setting is not usable.
+    #[error("settings: {0}")]
+    Settings(#[from] SettingsError),
+    /// The state directory cannot be made or locked.
+    #[error("state directory {}: {problem}", path.display())]
+    State {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
+    /// The key cannot be used.
+    #[error("key: {0}")]
+    Key(String),
+    /// The registry cannot be opened.
+    #[error("registry: {0}")]
+    Registry(String),
+    /// The lattice cannot be opened.
+    #[error("lattice: {0}")]
+    Lattice(String),
+    /// The port is taken, or the address is not this machine's.
+    #[error("cannot listen on {address}: {error}")]
+    Listen {
+        /// Host and port.
+        address: String,
+        /// What the machine says.
+        error: io::Error,
+    },
+    /// The server failed.
+    #[error("server: {0}")]
+    Server(#[from] io::Error),
+}
+
+/// A service that listens, but does not serve yet.
+pub struct Application {
+    /// The port that it listens on.
+    pub port: u16,
+    /// Its address.
+    pub address: SocketAddr,
+    server: Server,
+    context: Arc<Context>,
+    _state_lock: File,
+}
+
+impl std::fmt::Debug for Application {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Application").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl Application {
+    /// Takes the state directory, the port, the lattice and the registry. The index is built while the service already answers.
+    ///
+    /// # Errors
+    /// [`StartupError`]: one line that says what is wrong.
+    pub async fn build(settings: &Settings, clock: SharedClock) -> Result<Self, StartupError> {
+        let state_lock = lock_state(&settings.state.path)?;
+        let key = load_key(settings)?;
+        let listener = listen(settings)?;
+        let address = listener.local_addr()?;
+        let registry = open_registry(settings, &clock).await?;
+        let lattice = open_lattice(settings, &clock)?;
+        let identity = Identity {
+            node_id: settings.node_id()?,
+            instance_type: settings.instance.instance_type.as_str(),
+            public_key: public_key(settings, key.as_ref())?,
+        };
+        let trust = settings.trust_policy()?;
+        let context = Arc::new(Context { identity, registry, lattice, trust, limits: settings.limits(), clock });
+        let server = serve(settings, listener, Arc::clone(&context))?;
+        Ok(Self { port: address.port(), address, server, context, _state_lock: state_lock })
+    }
+
+    /// What its operations work on.
+    #[must_use]
+    pub fn context(&self) -> Arc<Context> {
+        Arc::clone(&self.context)
+    }
+
+    /// Stops it from elsewhere.
+    #[must_use]
+    pub fn handle(&self) -> ServerHandle {
+        self.server.handle()
+    }
+
+    /// Serves until `stop` answers; then accepts no more, lets requests finish within the settings' bound, and flushes.
+    ///
+    /// # Errors
+    /// The server failed.
+    pub async fn run_until_stopped(self, stop: impl Future<Output = ()>) -> Result<(), StartupError> {
+        let handle = self.server.handle();
+        let mut server = tokio::spawn(self.server);
+        let outcome = tokio::select! {
+            outcome = &mut server => outcome,
+            () = stop => {
+                handle.stop(true).await;
+                server.await
+            }
+        };
+        self.context.registry.close().await;
+        self.context.lattice.close().await;
+        outcome.map_err(|error| io::Error::other(error.to_string()))??;
+        Ok(())
+    }
+}
+
+/// One process at a time: two would overwrite each other's journal.
+fn lock_state(path: &Path) -> Result<File, StartupError> {
+    let failed = |problem: String| StartupError::State { path: path.to_owned(), problem };
+    if !path.is_dir() {
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| failed(error.to_string()))?;
+    }
+    let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path.join("lock"));
+    let lock = lock.map_err(|error| failed(error.to_string()))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(std::fs::TryLockError::WouldBlock) => Err(failed(
+            "another ark-lattice process uses it; stop that one, or set ARK_STATE_PATH to another directory".into(),
+        )),
+        Err(std::fs::TryLockError::Error(error)) => Err(failed(error.to_string())),
+    }
+}
+
+/// The key from the settings, the key file, or none.
+///
+/// # Errors
+/// [`StartupError::Key`]: there is one, but it cannot be used.
+pub fn load_key(settings: &Settings) -> Result<Option<KeyPair>, StartupError> {
+    let failed = |error: &dyn std::fmt::Display| StartupError::Key(error.to_string());
+    if let Some(text) = &settings.instance.private_key {
+        return KeyPair::from_base64(text).map(Some).map_err(|error| failed(&error));
+    }
+    let default = settings.state.path.join("identity.key");
+    match &settings.instance.key_file {
+        Some(path) => identity::read(path).map(Some).map_err(|error| failed(&error)),
+        None if default.exists() => identity::read(&default).map(Some).map_err(|error| failed(&error)),
+        None => Ok(None),
+    }
+}
+
+fn public_key(settings: &Settings, key: Option<&KeyPair>) -> Result<Option<PublicKey>, StartupError> {
+    let stated = settings.instance.public_key.as_deref().map(PublicKey::parse).transpose();
+    let stated = stated.map_err(|error| StartupError::Key(error.to_string()))?;
+    match (stated, key.map(KeyPair::public_key)) {
+        (Some(stated), Some(derived)) if stated != derived => Err(StartupError::Key(format!(
+            "ARK_FED_PUBKEY is {stated}, but the private key's public key is {derived}: unset one or correct it"
+        ))),
+        (stated, derived) => Ok(derived.or(stated)),
+    }
+}
+
+fn listen(settings: &Settings) -> Result<TcpListener, StartupError> {
+    let (host, port) = (settings.server.host.as_str(), settings.server.port);
+    let failed = |error: io::Error| StartupError::Listen { address: format!("{host}:{port}"), error };
+    let listener = TcpListener::bind((host, port)).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    Ok(listener)
+}
+
+async fn open_registry(settings: &Settings, clock: &SharedClock) -> Result<Arc<dyn Registry>, StartupError> {
+    let section = &settings.registry;
+    let failed = |error: &dyn std::fmt::Display| StartupError::Registry(error.to_string());
+    let Some(url) = &section.redis_url else {
+        let options = EmbeddedOptions {
+            path: settings.state.path.join("registry.redb"),
+            ttl: section.peer_ttl.get(),
+            max_peers: section.max_peers,
+            clock: Arc::clone(clock),
+        };
+        return Ok(Arc::new(EmbeddedRegistry::open(options).map_err(|error| failed(&error))?));
+    };
+    let options = RedisOptions {
+        url: url.clone(),
+        prefix: section.prefix.clone(),
+        ttl: section.peer_ttl.get(),
+        max_peers: section.max_peers,
+        pool_size: section.pool_size,
+        time: TimeSource::Server,
+    };
+    Ok(Arc::new(RedisRegistry::connect(options).map_err(|error| failed(&error))?))
+}
+
+fn open_lattice(settings: &Settings, clock: &SharedClock) -> Result<Arc<dyn Lattice>, StartupError> {
+    let header = ManifestHeader {
+        node_id: settings.node_id()?.to_string(),
+        instance_type: settings.instance.instance_type.as_str().to_owned(),
+    };
+    let options = DirectoryOptions {
+        directory: settings.lattice.path.clone(),
+        journal: settings.state.path.join("lattice.redb"),
+        limits: settings.limits(),
+        clock: Arc::clone(clock),
+        rescan_interval: settings.lattice.rescan_interval.get(),
+        case: CaseSensitivity::Probe,
+        manifest: settings.lattice.write_manifest.then_some(header),
+    };
+    let lattice = DirectoryLattice::open(options).map_err(|error| StartupError::Lattice(error.to_string()))?;
+    Ok(lattice)
+}
+
+fn serve(settings: &Settings, listener: TcpListener, context: Arc<Context>) -> Result<Server, StartupError> {
+    let section = &settings.server;
+    let openapi =
+        serde_json::to_string(&api::openapi_document()).map_err(|error| io::Error::other(error.to_string()))?;
+    let state = web::Data::new(ApiState {
+        context,
+        metrics: Arc::new(Metrics::default()),
+        operator_token: OperatorToken::new(settings.admin.token.as_ref()),
+        body_timeout: section.body_timeout.get(),
+        openapi,
+    });
+    let mut server = HttpServer::new(move || {
+        App::new()
+            .app_data(state.clone())
+            .wrap(Compress::default())
+            .wrap(from_fn(api::answer_panics))
+            .wrap(from_fn(api::observe))
+            .configure(api::configure)
+    })
+    .backlog(BACKLOG)
+    .max_connections(section.max_connections)
+    .client_request_timeout(section.header_timeout.get())
+    .keep_alive(section.keep_alive.get())
+    .shutdown_timeout(section.shutdown_timeout.get().as_secs())
+    .disable_signals();
+    if section.workers > 0 {
+        server = server.workers(section.workers);
+    }
+    Ok(server.listen(listener)?.run())
+}

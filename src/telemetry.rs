@@ -1,0 +1,215 @@
+//! Log lines and metrics. Every application has its own metrics registry, so that several can run in one process.
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text},
+    metrics::{
+        counter::Counter,
+        family::{Family, MetricConstructor},
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::{Registry, Unit},
+};
+use std::{fmt, sync::atomic::AtomicU64, time::Duration};
+use tracing_subscriber::{EnvFilter, util::SubscriberInitExt};
+
+/// The media type of [`Metrics::encode`]'s text.
+pub const METRICS_MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Starts writing log lines to standard error. Does nothing where a subscriber is set already (tests).
+///
+/// # Errors
+/// `level` is not a filter such as `info` or `info,ark_lattice=debug`.
+pub fn start_logging(level: &str, json: bool) -> Result<(), tracing_subscriber::filter::ParseError> {
+    let filter = EnvFilter::builder().parse(level)?;
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let already_set = if json {
+        lines.json().flatten_event(true).finish().try_init().is_err()
+    } else {
+        lines.with_ansi(colours).with_target(false).finish().try_init().is_err()
+    };
+    if already_set {
+        tracing::debug!("another subscriber takes the log lines");
+    }
+    Ok(())
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    method: &'static str,
+    route: String,
+    status: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RouteLabels {
+    route: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabels {
+    reason: &'static str,
+}
+
+#[derive(Clone)]
+struct LatencyBuckets;
+
+impl MetricConstructor<Histogram> for LatencyBuckets {
+    fn new_metric(&self) -> Histogram {
+        // 100 µs to 6.5 s, in steps of two.
+        Histogram::new(exponential_buckets(0.0001, 2.0, 17))
+    }
+}
+
+/// What a scrape reads from the rooms at that moment.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Gauges {
+    /// Live peers; `None` where the registry does not answer.
+    pub live_peers: Option<u64>,
+    /// Live nodes.
+    pub nodes: usize,
+    /// Tombstones that are kept.
+    pub tombstones: u64,
+    /// Files of the data directory that are not nodes.
+    pub broken_files: usize,
+    /// How long the last full build of the index took.
+    pub index_build: Option<Duration>,
+    /// The index is built and the registry answers.
+    pub ready: bool,
+}
+
+/// The metrics of one application.
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    latency: Family<RouteLabels, Histogram, LatencyBuckets>,
+    accepted: Family<OutcomeLabels, Counter>,
+    refused: Family<ReasonLabels, Counter>,
+    registry_errors: Counter,
+    delta_nodes: Counter,
+    live_peers: Gauge,
+    nodes: Gauge,
+    tombstones: Gauge,
+    broken_files: Gauge,
+    ready: Gauge,
+    index_build: Gauge<f64, AtomicU64>,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("ark"),
+            requests: Family::default(),
+            latency: Family::new_with_constructor(LatencyBuckets),
+            accepted: Family::default(),
+            refused: Family::default(),
+            registry_errors: Counter::default(),
+            delta_nodes: Counter::default(),
+            live_peers: Gauge::default(),
+            nodes: Gauge::default(),
+            tombstones: Gauge::default(),
+            broken_files: Gauge::default(),
+            ready: Gauge::default(),
+            index_build: Gauge::default(),
+        };
+        metrics.register_all();
+        metrics
+    }
+}
+
+impl Metrics {
+    fn register_all(&mut self) {
+        let registry = &mut self.registry;
+        registry.register("http_requests", "Requests by route, method and status", self.requests.clone());
+        let latency = self.latency.clone();
+        registry.register_with_unit("http_request_duration", "Time to the head of the answer", Unit::Seconds, latency);
+        registry.register("manifests_accepted", "Manifests by what accepting them meant", self.accepted.clone());
+        registry.register("manifests_refused", "Manifests refused, by problem code", self.refused.clone());
+        registry.register("registry_errors", "Calls that the registry did not answer", self.registry_errors.clone());
+        registry.register("sync_delta_nodes", "Nodes sent in answers of /sync", self.delta_nodes.clone());
+        registry.register("peers_live", "Peers whose entry has not expired", self.live_peers.clone());
+        registry.register("nodes", "Live nodes of the lattice", self.nodes.clone());
+        registry.register("tombstones", "Deleted nodes that are remembered", self.tombstones.clone());
+        registry.register("broken_files", "Files of the data directory that are not nodes", self.broken_files.clone());
+        registry.register("ready", "1 when index and registry answer", self.ready.clone());
+        let build = self.index_build.clone();
+        registry.register_with_unit("index_build", "Time of the last full build of the index", Unit::Seconds, build);
+    }
+
+    /// Counts an answered request. `route` is the pattern, never the path: label values must stay few.
+    pub fn request(&self, method: &'static str, route: &str, status: u16, took: Duration) {
+        self.requests.get_or_create(&RequestLabels { method, route: route.to_owned(), status }).inc();
+        self.latency.get_or_create(&RouteLabels { route: route.to_owned() }).observe(took.as_secs_f64());
+    }
+
+    /// Counts an accepted manifest; `outcome` is `first`, `newer` or `heartbeat`.
+    pub fn manifest_accepted(&self, outcome: &'static str) {
+        self.accepted.get_or_create(&OutcomeLabels { outcome }).inc();
+    }
+
+    /// Counts a refused manifest by its problem code.
+    pub fn manifest_refused(&self, reason: &'static str) {
+        self.refused.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
+    /// Counts a call that the registry did not answer.
+    pub fn registry_error(&self) {
+        self.registry_errors.inc();
+    }
+
+    /// Counts nodes sent in an answer of `/sync`.
+    pub fn delta_sent(&self, nodes: u64) {
+        self.delta_nodes.inc_by(nodes);
+    }
+
+    /// The exposition, in OpenMetrics text ([`METRICS_MEDIA_TYPE`]).
+    ///
+    /// # Errors
+    /// Formatting failed; does not happen with a `String`.
+    pub fn encode(&self, gauges: Gauges) -> Result<String, fmt::Error> {
+        let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        self.live_peers.set(gauges.live_peers.map_or(-1, whole));
+        self.nodes.set(i64::try_from(gauges.nodes).unwrap_or(i64::MAX));
+        self.tombstones.set(whole(gauges.tombstones));
+        self.broken_files.set(i64::try_from(gauges.broken_files).unwrap_or(i64::MAX));
+        self.ready.set(i64::from(gauges.ready));
+        self.index_build.set(gauges.index_build.unwrap_or_default().as_secs_f64());
+        let mut out = String::new();
+        text::encode(&mut out, &self.registry)?;
+        Ok(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exposition_holds_what_was_counted() {
+        let metrics = Metrics::default();
+        metrics.request("GET", "/nodes/{id}", 200, Duration::from_millis(3));
+        metrics.manifest_refused("bad_signature");
+        let text = metrics.encode(Gauges { live_peers: Some(4), nodes: 7, ..Gauges::default() }).unwrap();
+        for line in [
+            "ark_http_requests_total{method=\"GET\",route=\"/nodes/{id}\",status=\"200\"} 1",
+            "ark_manifests_refused_total{reason=\"bad_signature\"} 1",
+            "ark_peers_live 4",
+            "ark_nodes 7",
+            "# EOF",
+        ] {
+            assert!(text.contains(line), "{line} is missing in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! The service as its clients see it: the real application on port 0, real files, real sockets.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test that cannot go on should stop where it stands"
+)]
+
+mod app;
+mod manifests;
+mod nodes;
+mod service;
+mod sync;

@@ -248,9 +248,9 @@ async fn after_a_failed_write_reads_go_on_and_the_next_write_recovers() {
     Statement::of("a").seq(2).expect(&registry, Step::Newer).await;
 }
 
-/// Not a test: the process that the next test kills. Registers in its working directory and says what was acknowledged.
+/// The process that the next test kills: registers in its working directory, where that is prepared for it, and says what was
+/// acknowledged. Run with all the others it has nothing to do.
 #[tokio::test]
-#[ignore = "run as a child of the next test"]
 async fn child_that_registers_until_it_is_killed() {
     let path = Path::new("killed.redb");
     if !Path::new("registers-here").exists() {
@@ -280,7 +280,7 @@ async fn a_process_killed_at_any_moment_loses_nothing_acknowledged() {
     let mut acknowledged = Vec::new();
     for round in 0..5 {
         let mut child = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--ignored", "--nocapture", "--exact"])
+            .args(["--nocapture", "--exact"])
             .arg("registry::embedded::tests::child_that_registers_until_it_is_killed")
             .current_dir(directory.path())
             .stdout(std::process::Stdio::piped())

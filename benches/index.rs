@@ -67,7 +67,7 @@ fn delta(c: &mut Criterion) {
     for size in SIZES {
         let snapshot = Snapshot::of((0..size).map(|number| entry(number, 0)));
         for (name, every) in [("in sync", usize::MAX), ("1 % differs", 100)] {
-            let held = |number: usize| entry(number, usize::from(number % every == 1)).content_hash.to_hex();
+            let held = |number: usize| entry(number, usize::from(number % every == every - 1)).content_hash.to_hex();
             let caller: HashMap<_, _> =
                 (0..size).map(|number| (entry(number, 0).id.clone(), CallerHash::parse(&held(number)))).collect();
             let delta = Delta::new(Arc::clone(&snapshot), caller);

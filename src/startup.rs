@@ -283,6 +283,8 @@ fn serve(settings: &Settings, listener: TcpListener, context: Arc<Context>) -> R
             .wrap(from_fn(api::observe))
             .configure(api::configure)
     })
+    // A streamed answer goes out in several writes: with Nagle each would wait for the client's delayed acknowledgement.
+    .tcp_nodelay(true)
     .backlog(BACKLOG)
     .max_connections(section.max_connections)
     .client_request_timeout(section.header_timeout.get())

@@ -6,11 +6,10 @@ use super::{
     handlers::{discover, documents, health, manifest, nodes, sync},
 };
 use actix_web::{
-    HttpResponse, Resource, ResponseError, guard,
-    http::header::LOCATION,
+    Resource, ResponseError, guard,
     web::{self, ServiceConfig},
 };
-use utoipa_swagger_ui::{Config, SwaggerUi};
+use utoipa_swagger_ui::SwaggerUi;
 
 /// One route, as the index lists it and the OpenAPI document describes it.
 #[derive(Debug)]
@@ -148,9 +147,7 @@ fn get() -> actix_web::Route {
 }
 
 fn swagger_ui() -> SwaggerUi {
-    // The validator would send the document to a server on the internet.
-    SwaggerUi::new("/docs/{_:.*}")
-        .config(Config::from("../openapi.json").validator_url("none").persist_authorization(true))
+    SwaggerUi::new("/docs/{_:.*}").config(documents::swagger_config("../openapi.json"))
 }
 
 /// Adds every route.
@@ -172,11 +169,7 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(resource("/ready", "GET, HEAD").route(get().to(health::ready)))
         .service(resource("/metrics", "GET, HEAD").route(get().to(health::metrics)))
         .service(resource("/openapi.json", "GET, HEAD").route(get().to(documents::openapi)))
-        .service(
-            resource("/docs", "GET, HEAD").route(
-                get().to(|| async { HttpResponse::MovedPermanently().insert_header((LOCATION, "docs/")).finish() }),
-            ),
-        )
+        .service(resource("/docs", "GET, HEAD").route(get().to(documents::docs)))
         .service(swagger_ui())
         .default_service(web::to(documents::not_found));
 }

@@ -135,6 +135,10 @@ pub(super) fn examine(directory: &Path, name: &str, limits: &Limits) -> Found {
     if metadata.is_symlink() {
         return Found::Broken("a symbolic link; links are not followed".to_owned(), seen);
     }
+    if !metadata.is_file() {
+        // Not even opened: opening a device may do something.
+        return Found::Broken(ReadError::NotRegular.to_string(), seen);
+    }
     let read_at_ns = machine_nanos();
     let (bytes, stamp) = match read_bytes(&path, limits) {
         Ok(read) => read,

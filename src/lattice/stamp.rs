@@ -8,8 +8,7 @@ use crate::{
 use bytes::Bytes;
 use std::{ops::Range, time::Duration};
 
-/// The most bytes that stamping adds to a document: a member with an RFC 3339 instant, and the whitespace before it is the
-/// user's own, which may be long; see [`insert`].
+/// The most bytes that stamping adds to a document. Readers allow as much over the limit, so that what was taken can be read.
 pub(super) const STAMP_ROOM_BYTES: usize = 128;
 
 /// How much later than the version that it replaces an edit is dated at least.
@@ -87,7 +86,7 @@ fn splice(source: &Bytes, span: Range<usize>, text: &str) -> Bytes {
     Bytes::from([before, text.as_bytes(), after].concat())
 }
 
-/// Adds `updated_at` as the last member, spaced like the member before it.
+/// Adds `updated_at` as the last member, spaced like the member before it unless that spacing is absurdly long.
 fn insert(document: &NodeDocument, instant: &str) -> Bytes {
     let root = document.document().root();
     let source = document.document().source();

@@ -42,7 +42,8 @@ macro_rules! conformance_tests {
                 equal_last_updated_alone_is_newer, seq_is_judged_before_last_updated, another_key_is_refused,
                 bindings_outlive_expiry, any_key_takes_over_and_starts_a_new_history,
                 an_expired_statement_comes_back_as_a_heartbeat, one_winner_of_concurrent_first_keys,
-                concurrent_versions_leave_the_newest, versions_to_the_last_digit_are_told_apart;
+                concurrent_versions_leave_the_newest, versions_to_the_last_digit_are_told_apart,
+                random_histories_are_judged_as_by_the_rules;
             pages: expiry_hides_an_entry_everywhere, pages_come_in_order_of_expiry_then_id,
                 three_hundred_peers_in_pages_of_seven, a_heartbeat_between_pages_hides_nobody,
                 a_cursor_whose_peer_is_gone_goes_on, a_page_of_nothing_still_counts, odd_ids_are_kept_apart;

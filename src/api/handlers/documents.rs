@@ -3,7 +3,9 @@
 use crate::api::{codes::Code, error::ApiError, error::refuse, routes::ROUTES, state::ApiState};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
+use std::sync::{Arc, LazyLock};
 use utoipa::ToSchema;
+use utoipa_swagger_ui::Config;
 
 /// One route.
 #[derive(Debug, Serialize, ToSchema)]
@@ -73,6 +75,24 @@ pub(crate) async fn index(state: web::Data<ApiState>) -> HttpResponse {
 )]
 pub(crate) async fn openapi(state: web::Data<ApiState>) -> HttpResponse {
     HttpResponse::Ok().content_type("application/json").body(state.openapi.clone())
+}
+
+/// Swagger UI's settings. The validator would send the document to a server on the internet.
+pub(in crate::api) fn swagger_config(document: &'static str) -> Config<'static> {
+    Config::from(document).validator_url("none").persist_authorization(true)
+}
+
+/// The page of `/docs`, for clients that follow no redirect: that of `/docs/`, told where its parts are.
+static DOCS_PAGE: LazyLock<Option<String>> = LazyLock::new(|| {
+    let file = utoipa_swagger_ui::serve("index.html", Arc::new(swagger_config("../openapi.json"))).ok()??;
+    let page = String::from_utf8(file.bytes.into_owned()).ok()?;
+    Some(page.replacen("<head>", "<head><base href=\"docs/\">", 1))
+});
+
+/// Swagger UI without the slash.
+pub(crate) async fn docs() -> Result<HttpResponse, ApiError> {
+    let page = DOCS_PAGE.as_deref().ok_or_else(|| ApiError::Internal("Swagger UI's page is missing".to_owned()))?;
+    Ok(HttpResponse::Ok().content_type("text/html; charset=utf-8").body(page))
 }
 
 /// What no route takes.

@@ -2,11 +2,12 @@
 
 use super::{Harness, START, Statement, TTL, is_key_mismatch};
 use crate::{
-    registry::PeerRecord,
-    trust::{Step, VersionError},
+    registry::{PeerRecord, RegistryError},
+    trust::{Pin, Step, VersionError},
+    types::PeerId,
 };
 use futures_util::future::join_all;
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 const ROLLBACK_TIME: VersionError = VersionError::Rollback { field: "last_updated" };
 const ROLLBACK_SEQ: VersionError = VersionError::Rollback { field: "seq" };
@@ -193,4 +194,44 @@ pub(in crate::registry) async fn versions_to_the_last_digit_are_told_apart(harne
     Statement::of("a").seq(top).updated_micros(micros + 1).expect(registry, Step::Newer).await;
     let refusal = VersionError::Equivocation;
     Statement::of("a").content("x").seq(top).updated_micros(micros + 1).expect_refused(registry, refusal).await;
+}
+
+/// The rules as `Pin::step` words them, against the adapter's answers, for statements that collide often.
+pub(in crate::registry) async fn random_histories_are_judged_as_by_the_rules(harness: &impl Harness) {
+    // Fixed, so that a failure can be repeated.
+    let mut state: u64 = 0x5EED;
+    let mut below = |bound: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % bound
+    };
+    let mut pins: HashMap<PeerId, Pin> = HashMap::new();
+    for round in 0..800 {
+        let content = format!("content {}", below(3));
+        let mut next = Statement::of(&format!("peer {}", below(8))).key(u8::from(below(8) == 0)).content(&content);
+        if below(8) != 0 {
+            next = next.seq(below(6));
+        }
+        if below(8) != 0 {
+            next = next.updated(i64::try_from(below(6)).unwrap() - 2);
+        }
+        if below(4) == 0 {
+            next = next.open();
+        }
+        if below(200) == 0 {
+            harness.advance(TTL);
+        }
+        let admitted = next.admitted();
+        let pin = Pin::of(admitted.manifest());
+        let expected = Pin::step(pins.get(&next.peer), &pin, admitted.binding());
+        let outcome = match harness.registry().register(&admitted).await {
+            Ok(registered) => Ok(registered.step),
+            Err(RegistryError::Refused(refusal)) => Err(refusal),
+            Err(error) => panic!("round {round}: {error}"),
+        };
+        assert_eq!(outcome, expected, "round {round}: {next:?} after {:?}", pins.get(&next.peer));
+        if outcome.is_ok() {
+            pins.insert(next.peer.clone(), pin);
+            assert_eq!(shown(harness, &next).await.unwrap().summary, next.summary());
+        }
+    }
 }

@@ -1,10 +1,13 @@
 //! How pins and entries stand in the file. Each row starts with a version byte; a row that does not fit is refused, not guessed.
+//! A pin carries a checksum with its id in it: redb looks at its own checksums only after a crash, and a binding that a bad disk
+//! changed must not pass for one.
 
 use crate::{
     trust::Pin,
     types::{PublicKey, Timestamp},
 };
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 
 /// Version of both row forms.
 const VERSION: u8 = 1;
@@ -25,8 +28,15 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
     Some(*head)
 }
 
-/// Version, flags, key, digest, `last_updated` (µs), `seq`; numbers big-endian, zero where the flag is not set.
-pub(super) fn encode_pin(pin: &Pin) -> Vec<u8> {
+/// The first bytes of SHA-256 over the row and the id it belongs to.
+fn checksum(row: &[u8], id: &str) -> [u8; 8] {
+    let digest: [u8; 32] = Sha256::new().chain_update(row).chain_update(id).finalize().into();
+    let [a, b, c, d, e, f, g, h, ..] = digest;
+    [a, b, c, d, e, f, g, h]
+}
+
+/// Version, flags, key, digest, `last_updated` (µs), `seq`, checksum; numbers big-endian, zero where the flag is not set.
+pub(super) fn encode_pin(id: &str, pin: &Pin) -> Vec<u8> {
     let mut flags = 0;
     if pin.last_updated.is_some() {
         flags |= HAS_LAST_UPDATED;
@@ -34,17 +44,23 @@ pub(super) fn encode_pin(pin: &Pin) -> Vec<u8> {
     if pin.seq.is_some() {
         flags |= HAS_SEQ;
     }
-    let mut out = Vec::with_capacity(82);
+    let mut out = Vec::with_capacity(90);
     out.extend_from_slice(&[VERSION, flags]);
     out.extend_from_slice(pin.public_key.as_bytes());
     out.extend_from_slice(&pin.digest);
     out.extend_from_slice(&pin.last_updated.map_or(0, Timestamp::micros).to_be_bytes());
     out.extend_from_slice(&pin.seq.unwrap_or(0).to_be_bytes());
+    let sum = checksum(&out, id);
+    out.extend_from_slice(&sum);
     out
 }
 
-/// `None` for every row that [`encode_pin`] does not write.
-pub(super) fn decode_pin(mut row: &[u8]) -> Option<Pin> {
+/// `None` for every row that [`encode_pin`] does not write for this id.
+pub(super) fn decode_pin(id: &str, row: &[u8]) -> Option<Pin> {
+    let (mut row, sum) = row.split_last_chunk::<8>()?;
+    if checksum(row, id) != *sum {
+        return None;
+    }
     let [version, flags] = take(&mut row)?;
     let public_key = PublicKey::from_bytes(take(&mut row)?);
     let digest = take(&mut row)?;
@@ -100,7 +116,7 @@ mod tests {
             let pin = Pin {
                 public_key: PublicKey::from_bytes(key), last_updated: micros.map(Timestamp::from_micros), seq, digest
             };
-            prop_assert_eq!(decode_pin(&encode_pin(&pin)), Some(pin));
+            prop_assert_eq!(decode_pin("a", &encode_pin("a", &pin)), Some(pin));
         }
 
         #[test]
@@ -111,19 +127,32 @@ mod tests {
 
         #[test]
         fn no_row_makes_the_readers_panic(row: Vec<u8>) {
-            let _ = (decode_pin(&row), decode_entry(&row));
+            let _ = (decode_pin("a", &row), decode_entry(&row));
         }
     }
 
     #[test]
-    fn rows_of_another_version_or_length_are_refused() {
+    fn a_pin_that_was_changed_in_any_byte_or_moved_to_another_id_is_refused() {
         let pin = Pin { public_key: PublicKey::from_bytes([1; 32]), last_updated: None, seq: None, digest: [2; 32] };
-        let mut row = encode_pin(&pin);
-        assert!(decode_pin(&row[..row.len() - 1]).is_none());
-        row.push(0);
-        assert!(decode_pin(&row).is_none());
-        row.pop();
-        row[0] = 2;
-        assert!(decode_pin(&row).is_none());
+        let row = encode_pin("a", &pin);
+        assert!(decode_pin("a", &row).is_some());
+        assert!(decode_pin("b", &row).is_none());
+        for at in 0..row.len() {
+            let mut changed = row.clone();
+            changed[at] ^= 1;
+            assert!(decode_pin("a", &changed).is_none(), "byte {at}");
+            assert!(decode_pin("a", &row[..at]).is_none(), "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn rows_of_another_version_are_refused_even_with_a_right_checksum() {
+        let pin = Pin { public_key: PublicKey::from_bytes([1; 32]), last_updated: None, seq: None, digest: [2; 32] };
+        let mut row = encode_pin("a", &pin);
+        row.truncate(row.len() - 8);
+        row[0] = VERSION + 1;
+        let sum = checksum(&row, "a");
+        row.extend_from_slice(&sum);
+        assert!(decode_pin("a", &row).is_none());
     }
 }

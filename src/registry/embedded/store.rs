@@ -124,46 +124,47 @@ impl Store {
         if !path.try_exists().map_err(|error| io_error(path, &error))? {
             create(path)?;
         }
-        let database = open_database(path)?;
+        let database = guarded(path, || open_database(path))??;
         Ok(Self { path: path.to_owned(), database: RwLock::new(Some(database)) })
     }
 
     /// Every entry. Reads every pin as well: one that cannot be understood must be known at start, not when its owner comes.
     pub(super) fn load(&self) -> Result<Vec<Loaded>, OpenError> {
         let corrupt = |reason: String| OpenError::Corrupt { path: self.path.clone(), reason };
-        let failed = |error: StoreError| match error {
-            StoreError::Failed(reason) | StoreError::Corrupt(reason) => corrupt(reason),
-        };
-        self.read(|database| {
-            let transaction = database.begin_read().map_err(self::failed)?;
-            let pins = transaction.open_table(PINS).map_err(self::failed)?;
-            let entries = transaction.open_table(ENTRIES).map_err(self::failed)?;
-            let seen = transaction.open_table(SEEN).map_err(self::failed)?;
-            for row in pins.iter().map_err(self::failed)? {
-                let (id, pin) = row.map_err(self::failed)?;
-                if decode_pin(pin.value()).is_none() {
-                    return Err(StoreError::Corrupt(format!("the pin of {:?}", id.value())));
+        let load = || {
+            self.read(|database| {
+                let transaction = database.begin_read().map_err(failed)?;
+                let pins = transaction.open_table(PINS).map_err(failed)?;
+                let entries = transaction.open_table(ENTRIES).map_err(failed)?;
+                let seen = transaction.open_table(SEEN).map_err(failed)?;
+                for row in pins.iter().map_err(failed)? {
+                    let (id, pin) = row.map_err(failed)?;
+                    if decode_pin(id.value(), pin.value()).is_none() {
+                        return Err(StoreError::Corrupt(format!("the pin of {:?}", id.value())));
+                    }
                 }
-            }
-            let mut loaded = Vec::new();
-            for row in entries.iter().map_err(self::failed)? {
-                let (id, entry) = row.map_err(self::failed)?;
-                let unreadable = || StoreError::Corrupt(format!("the entry of {:?}", id.value()));
-                let peer = PeerId::parse(id.value()).map_err(|_| unreadable())?;
-                let pin = pins.get(id.value()).map_err(self::failed)?.ok_or_else(unreadable)?;
-                let times = seen.get(id.value()).map_err(self::failed)?.ok_or_else(unreadable)?;
-                let (last_seen_us, expires_at_ms) = times.value();
-                loaded.push(Loaded {
-                    peer,
-                    pin: decode_pin(pin.value()).ok_or_else(unreadable)?,
-                    row: decode_entry(entry.value()).ok_or_else(unreadable)?,
-                    last_seen: Timestamp::from_micros(last_seen_us),
-                    expires_at_ms,
-                });
-            }
-            Ok(loaded)
+                let mut loaded = Vec::new();
+                for row in entries.iter().map_err(failed)? {
+                    let (id, entry) = row.map_err(failed)?;
+                    let unreadable = || StoreError::Corrupt(format!("the entry of {:?}", id.value()));
+                    let peer = PeerId::parse(id.value()).map_err(|_| unreadable())?;
+                    let pin = pins.get(id.value()).map_err(failed)?.ok_or_else(unreadable)?;
+                    let times = seen.get(id.value()).map_err(failed)?.ok_or_else(unreadable)?;
+                    let (last_seen_us, expires_at_ms) = times.value();
+                    loaded.push(Loaded {
+                        peer,
+                        pin: decode_pin(id.value(), pin.value()).ok_or_else(unreadable)?,
+                        row: decode_entry(entry.value()).ok_or_else(unreadable)?,
+                        last_seen: Timestamp::from_micros(last_seen_us),
+                        expires_at_ms,
+                    });
+                }
+                Ok(loaded)
+            })
+        };
+        guarded(&self.path, load)?.map_err(|error| match error {
+            StoreError::Failed(reason) | StoreError::Corrupt(reason) => corrupt(reason),
         })
-        .map_err(failed)
     }
 
     /// An envelope's bytes.
@@ -196,14 +197,14 @@ impl Store {
     pub(super) fn reopen(&self) -> Result<(), OpenError> {
         let mut slot = self.database.write().unwrap_or_else(PoisonError::into_inner);
         // The lock on the file must be given up before it can be taken again.
-        drop(slot.take());
-        *slot = Some(open_database(&self.path)?);
+        shut(&self.path, slot.take());
+        *slot = Some(guarded(&self.path, || open_database(&self.path))??);
         Ok(())
     }
 
     /// Closes the file; later calls fail.
     pub(super) fn close(&self) {
-        drop(self.database.write().unwrap_or_else(PoisonError::into_inner).take());
+        shut(&self.path, self.database.write().unwrap_or_else(PoisonError::into_inner).take());
     }
 
     fn read<T>(&self, work: impl FnOnce(&Database) -> Result<T, StoreError>) -> Result<T, StoreError> {
@@ -223,6 +224,12 @@ impl Store {
             ])
         })
         .unwrap()
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
@@ -247,13 +254,13 @@ impl<'txn> Tables<'txn> {
     /// What is pinned for an id.
     pub(super) fn pin(&self, peer: &PeerId) -> Result<Option<Pin>, StoreError> {
         let Some(row) = self.pins.get(peer.as_str()).map_err(failed)? else { return Ok(None) };
-        let pin = decode_pin(row.value());
+        let pin = decode_pin(peer.as_str(), row.value());
         pin.map(Some).ok_or_else(|| StoreError::Corrupt(format!("the pin of {peer:?}")))
     }
 
     pub(super) fn put(&mut self, peer: &PeerId, pin: &Pin, row: &EntryRow, envelope: &[u8]) -> Result<(), StoreError> {
         let id = peer.as_str();
-        self.pins.insert(id, encode_pin(pin).as_slice()).map_err(failed)?;
+        self.pins.insert(id, encode_pin(id, pin).as_slice()).map_err(failed)?;
         self.entries.insert(id, encode_entry(row).as_slice()).map_err(failed)?;
         self.envelopes.insert(id, envelope).map_err(failed)?;
         Ok(())
@@ -315,6 +322,20 @@ fn rename_durably(from: &Path, to: &Path) -> io::Result<()> {
     match to.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         Some(parent) => File::open(parent)?.sync_all(),
         None => File::open(".")?.sync_all(),
+    }
+}
+
+/// Runs `work` on a file that may be damaged: redb panics on some damage, and so does a process that then cannot say why.
+fn guarded<T>(path: &Path, work: impl FnOnce() -> T) -> Result<T, OpenError> {
+    // Nothing that `work` may leave half-done is used after a panic.
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work))
+        .map_err(|_| OpenError::Corrupt { path: path.to_owned(), reason: "its pages do not fit together".to_owned() })
+}
+
+/// Closes the file. What was acknowledged is on the disk already; redb only notes that it was closed in order.
+fn shut(path: &Path, database: Option<Database>) {
+    if guarded(path, || drop(database)).is_err() {
+        tracing::error!(registry.kind = "embedded", "the registry file was damaged when it was closed");
     }
 }
 

@@ -247,3 +247,104 @@ async fn after_a_failed_write_reads_go_on_and_the_next_write_recovers() {
     Statement::of("a").key(2).seq(2).expect_refused(&registry, VersionError::KeyMismatch).await;
     Statement::of("a").seq(2).expect(&registry, Step::Newer).await;
 }
+
+/// The process that the next test kills: registers in its working directory, where that is prepared for it, and says what was
+/// acknowledged. Run with all the others it has nothing to do.
+#[tokio::test]
+async fn child_that_registers_until_it_is_killed() {
+    let path = Path::new("killed.redb");
+    if !Path::new("registers-here").exists() {
+        return;
+    }
+    let clock = TestClock::at(START);
+    let options = EmbeddedOptions { path: path.to_owned(), ttl: TTL, max_peers: u64::MAX, clock };
+    let registry = EmbeddedRegistry::open(options).unwrap();
+    let from = registry.live().await.unwrap();
+    let registry = &registry;
+    // Eight at once, so that the kill also meets batches of several.
+    futures_util::future::join_all((0..8).map(|lane| async move {
+        for number in 0..5000 {
+            let name = format!("{from}-{lane}-{number}");
+            Statement::of(&name).seq(1).register(registry).await.unwrap();
+            println!("acknowledged {name}.");
+        }
+    }))
+    .await;
+}
+
+#[tokio::test]
+async fn a_process_killed_at_any_moment_loses_nothing_acknowledged() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::File::create(directory.path().join("registers-here")).unwrap();
+    let path = directory.path().join("killed.redb");
+    let mut acknowledged = Vec::new();
+    for round in 0..5 {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--nocapture", "--exact"])
+            .arg("registry::embedded::tests::child_that_registers_until_it_is_killed")
+            .current_dir(directory.path())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+        let mut seen = 0;
+        while let Some(Ok(line)) = lines.next() {
+            // The last line may be cut by the kill.
+            let Some((_, name)) = line.strip_suffix('.').and_then(|line| line.split_once("acknowledged ")) else {
+                continue;
+            };
+            acknowledged.push(name.to_owned());
+            seen += 1;
+            if seen == 40 + round * 23 {
+                child.kill().unwrap();
+            }
+        }
+        child.wait().unwrap();
+        assert!(seen >= 40, "the child did not register");
+        let clock: SharedClock = TestClock::at(START);
+        let options = EmbeddedOptions { path: path.clone(), ttl: TTL, max_peers: u64::MAX, clock };
+        let registry = EmbeddedRegistry::open(options).unwrap();
+        for name in &acknowledged {
+            let statement = Statement::of(name).seq(1);
+            let envelope = registry.envelope(&statement.peer).await.unwrap();
+            assert_eq!(envelope, Some(statement.envelope()), "{name} is lost");
+            statement.key(2).expect_refused(&registry, VersionError::KeyMismatch).await;
+        }
+        registry.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_refused_or_keeps_its_bindings() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = TestClock::at(START);
+    let path = directory.path().join("registry.redb");
+    let registry = open(&path, &clock);
+    for number in 0..100 {
+        Statement::of(&number.to_string()).expect(&registry, Step::First).await;
+    }
+    drop(registry);
+    let whole = fs::read(&path).unwrap();
+    let used: Vec<usize> = (0..whole.len()).filter(|at| whole[*at] != 0).collect();
+    // Fixed, so that a failure can be repeated.
+    let mut state: u64 = 7;
+    for round in 0..150 {
+        let mut bytes = whole.clone();
+        for _ in 0..3 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let at = used[usize::try_from(state >> 33).unwrap() % used.len()];
+            bytes[at] ^= 0x55;
+        }
+        let damaged = directory.path().join("damaged.redb");
+        fs::File::create(&damaged).and_then(|mut file| std::io::Write::write_all(&mut file, &bytes)).unwrap();
+        match Store::open(&damaged).and_then(|store| store.load().map(|loaded| (store, loaded))) {
+            Err(OpenError::Corrupt { .. }) => {}
+            Err(other) => panic!("round {round}: {other}"),
+            Ok((_, loaded)) => {
+                for entry in loaded {
+                    assert_eq!(entry.pin.public_key, Statement::of("a").public_key(), "round {round}");
+                }
+            }
+        }
+    }
+}

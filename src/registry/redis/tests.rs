@@ -312,7 +312,7 @@ async fn a_password_never_shows() {
         format!("redis://:{secret}@localhost:port/"),
         format!("redis://:{secret}@localhost/notanumber"),
         format!("redis://:{secret}@/x/y?{secret}={secret}"),
-        format!("{secret}"),
+        secret.to_owned(),
         String::new(),
     ] {
         let options = with(url);

@@ -10,7 +10,6 @@ use actix_web::{
     http::header::LOCATION,
     web::{self, ServiceConfig},
 };
-use utoipa_swagger_ui::{Config, SwaggerUi};
 
 /// One route, as the index lists it and the OpenAPI document describes it.
 #[derive(Debug)]
@@ -147,12 +146,6 @@ fn get() -> actix_web::Route {
     web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
 }
 
-fn swagger_ui() -> SwaggerUi {
-    // The validator would send the document to a server on the internet.
-    SwaggerUi::new("/docs/{_:.*}")
-        .config(Config::from("../openapi.json").validator_url("none").persist_authorization(true))
-}
-
 /// Adds every route.
 pub fn configure(config: &mut ServiceConfig) {
     config
@@ -177,6 +170,6 @@ pub fn configure(config: &mut ServiceConfig) {
                 get().to(|| async { HttpResponse::MovedPermanently().insert_header((LOCATION, "docs/")).finish() }),
             ),
         )
-        .service(swagger_ui())
+        .service(resource("/docs/{file:.*}", "GET, HEAD").route(get().to(documents::docs)))
         .default_service(web::to(documents::not_found));
 }

@@ -1,9 +1,11 @@
-//! `/`, `/openapi.json`, and what no route takes.
+//! `/`, `/openapi.json`, `/docs/`, and what no route takes.
 
 use crate::api::{codes::Code, error::ApiError, error::refuse, routes::ROUTES, state::ApiState};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, http::header::CONTENT_ENCODING, web};
 use serde::Serialize;
+use std::sync::{Arc, LazyLock};
 use utoipa::ToSchema;
+use utoipa_swagger_ui::Config;
 
 /// One route.
 #[derive(Debug, Serialize, ToSchema)]
@@ -73,6 +75,23 @@ pub(crate) async fn index(state: web::Data<ApiState>) -> HttpResponse {
 )]
 pub(crate) async fn openapi(state: web::Data<ApiState>) -> HttpResponse {
     HttpResponse::Ok().content_type("application/json").body(state.openapi.clone())
+}
+
+/// The page that reads the document to people, and its files; all of them are in this program.
+pub(crate) async fn docs(request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    // The validator would send the document to a server on the internet.
+    static CONFIG: LazyLock<Arc<Config<'static>>> =
+        LazyLock::new(|| Arc::new(Config::from("../openapi.json").validator_url("none").persist_authorization(true)));
+    let name = request.match_info().get("file").unwrap_or_default();
+    let file = utoipa_swagger_ui::serve(name, Arc::clone(&CONFIG));
+    let Some(file) = file.map_err(|error| ApiError::Internal(error.to_string()))? else {
+        return not_found(request).await;
+    };
+    let mut response = HttpResponse::Ok();
+    if file.gzpipped {
+        response.insert_header((CONTENT_ENCODING, "gzip"));
+    }
+    Ok(response.content_type(file.content_type).body(file.bytes.into_owned()))
 }
 
 /// What no route takes.

@@ -4,6 +4,7 @@ mod codes;
 mod envelopes;
 mod gate;
 mod heads;
+mod limits;
 mod manifests;
 mod nodes;
 mod queries;
@@ -84,18 +85,10 @@ async fn prepared() -> TestApp {
 }
 
 fn all_rows() -> Vec<Row> {
-    [
-        gate::rows(),
-        envelopes::rows(),
-        manifests::rows(),
-        syncs::rows(),
-        nodes::rows(),
-        queries::rows(),
-        heads::rows(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    [gate::rows(), envelopes::rows(), manifests::rows(), syncs::rows(), nodes::rows(), queries::rows(), heads::rows()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn fits(template: &str, path: &str) -> bool {

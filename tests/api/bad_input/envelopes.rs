@@ -99,7 +99,8 @@ fn shapes(rows: &mut Vec<Row>) {
         let name = format!("canonicalization is {:?} ({})", &value[..value.len().min(9)], value.len());
         refused(rows, name, body, "unknown_canonicalization");
     }
-    for (field, value) in [("payload", json!("e30=")), ("payloadType", json!(PAYLOAD_TYPE)), ("signatures", json!([]))] {
+    for (field, value) in [("payload", json!("e30=")), ("payloadType", json!(PAYLOAD_TYPE)), ("signatures", json!([]))]
+    {
         refused(rows, format!("{field} in the python form"), but(plain(), json!({field: value})), "invalid_envelope");
         let jcs = but(plain(), json!({field: value, "canonicalization": "jcs"}));
         refused(rows, format!("{field} in the jcs form"), jcs, "invalid_envelope");
@@ -204,7 +205,8 @@ fn forms(rows: &mut Vec<Row>) {
         refused(rows, format!("signed over {name}"), body.to_string(), bad);
     }
     for integer in ["9007199254740992", "-9007199254740992", "123456789012345678901234567890"] {
-        for place in [format!("{{\"node_id\":\"ark-9\",\"x\":{integer}}}"), format!("{{\"x\":[{{\"y\":{integer}}}]}}")] {
+        for place in [format!("{{\"node_id\":\"ark-9\",\"x\":{integer}}}"), format!("{{\"x\":[{{\"y\":{integer}}}]}}")]
+        {
             let signature = STANDARD.encode([7; 64]);
             let pubkey = key(9).public_key().to_base64();
             let body = format!(
@@ -255,7 +257,12 @@ fn dsse_envelopes(rows: &mut Vec<Row>) {
     let bare = json!({"signatures": [{"keyid": key(9).public_key().to_base64(),
         "sig": STANDARD.encode(key(9).sign(payload))}]});
     refused(rows, "DSSE signed over the bare payload", but(dsse(payload), bare), "bad_signature");
-    refused(rows, "DSSE signed for another type", dsse_of_type(payload, "application/json").to_string(), "bad_signature");
+    refused(
+        rows,
+        "DSSE signed for another type",
+        dsse_of_type(payload, "application/json").to_string(),
+        "bad_signature",
+    );
     let spaced = json!({"payload": STANDARD.encode(b"{\"node_id\": \"ark-9\"}")});
     refused(rows, "DSSE with the payload written otherwise", but(dsse(payload), spaced), "bad_signature");
 }

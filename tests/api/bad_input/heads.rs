@@ -52,7 +52,10 @@ fn media_types(rows: &mut Vec<Row>) {
             ("Content-Type that is not text", request.clone().header("content-type", b"application/json\xff")),
             ("Content-Type twice", json.clone().header("content-type", "application/json")),
             ("Content-Encoding that is not text", json.clone().header("content-encoding", b"gzip\xff")),
-            ("Content-Encoding twice", json.clone().header("content-encoding", "identity").header("content-encoding", "gzip")),
+            (
+                "Content-Encoding twice",
+                json.clone().header("content-encoding", "identity").header("content-encoding", "gzip"),
+            ),
         ] {
             rows.push(row(format!("{door}: {name}"), request, 400, "invalid_header"));
         }

@@ -50,8 +50,18 @@ fn members() -> Vec<(&'static str, String, u16, &'static str)> {
     let mut members: Vec<_> =
         invalid.into_iter().map(|(name, text)| (name, text.to_owned(), 400, "invalid_manifest")).collect();
     members.extend([
-        ("a node's id of 257", format!("\"nodes\":[{{\"id\":\"{}\",\"hash\":\"h\"}}]", "é".repeat(257)), 400, "invalid_manifest"),
-        ("a node's hash of 257", format!("\"nodes\":[{{\"id\":\"a\",\"hash\":\"{}\"}}]", "f".repeat(257)), 400, "invalid_manifest"),
+        (
+            "a node's id of 257",
+            format!("\"nodes\":[{{\"id\":\"{}\",\"hash\":\"h\"}}]", "é".repeat(257)),
+            400,
+            "invalid_manifest",
+        ),
+        (
+            "a node's hash of 257",
+            format!("\"nodes\":[{{\"id\":\"a\",\"hash\":\"{}\"}}]", "f".repeat(257)),
+            400,
+            "invalid_manifest",
+        ),
         ("a node too many", format!("\"nodes\":[{}]", nodes(MANIFEST_NODES + 1)), 413, "manifest_too_large"),
         ("fields too large", format!("\"x\":\"{}\"", "x".repeat(FIELD_BYTES)), 413, "manifest_too_large"),
         ("a field name too large", format!("\"{}\":1", "x".repeat(FIELD_BYTES)), 413, "manifest_too_large"),

@@ -22,7 +22,11 @@ fn bad_ids() -> Vec<(&'static str, String)> {
     ]
     .into_iter()
     .map(|(name, id)| (name, id.to_owned()))
-    .chain([("257 characters", "x".repeat(257)), ("257 snowmen", "%E2%98%83".repeat(257)), ("60000", "x".repeat(60_000))])
+    .chain([
+        ("257 characters", "x".repeat(257)),
+        ("257 snowmen", "%E2%98%83".repeat(257)),
+        ("60000", "x".repeat(60_000)),
+    ])
     .collect()
 }
 
@@ -38,7 +42,12 @@ fn paths(rows: &mut Vec<Row>) {
     }
     for id in ["nobody", "known%20", "Known", "../known", "..%2F..%2Fetc%2Fpasswd", "known/", "/known", "."] {
         rows.push(row(format!("GET no node {id}"), Raw::new("GET", &format!("/nodes/{id}")), 404, "node_not_found"));
-        rows.push(row(format!("DELETE no node {id}"), as_operator("DELETE", &format!("/nodes/{id}")), 404, "node_not_found"));
+        rows.push(row(
+            format!("DELETE no node {id}"),
+            as_operator("DELETE", &format!("/nodes/{id}")),
+            404,
+            "node_not_found",
+        ));
         rows.push(row(format!("GET no peer {id}"), Raw::new("GET", &format!("/manifest/{id}")), 404, "peer_not_found"));
     }
 }
@@ -146,7 +155,12 @@ fn preconditions(rows: &mut Vec<Row>) {
     rows.push(row("both preconditions", both, 400, "invalid_header"));
     rows.push(row("If-None-Match with a tag on a write", change("if-none-match", "\"abc\""), 400, "invalid_header"));
     let failed = "precondition_failed";
-    rows.push(row("a tag of another content", change("if-match", &format!("\"sha256:{}\"", "0".repeat(64))), 412, failed));
+    rows.push(row(
+        "a tag of another content",
+        change("if-match", &format!("\"sha256:{}\"", "0".repeat(64))),
+        412,
+        failed,
+    ));
     rows.push(row("a tag that is no hash", change("if-match", "\"abc\""), 412, failed));
     rows.push(row("an empty tag", change("if-match", "\"\""), 412, failed));
     rows.push(row("a node that exists", change("if-none-match", "*"), 412, failed));

@@ -13,9 +13,11 @@ fn wrong_usage_is_one_line_and_exit_code_2() {
         &["manifest", "sign", "x", "--form", "xml"],
         &["manifest", "build", "--seq", "-1"],
         &["node", "list", "--unknown"],
+        &["manifest", "publish", "--to", "http://127.0.0.1:1", "m.json", "--seq", "7"],
     ] {
         bed.run(args).fails(2);
     }
+    assert!(!bed.run(&["discover", "--from", "http://user:hunter2@host"]).fails(2).contains("hunter2"));
     let help = bed.run(&["--help"]).ok();
     assert!(help.contains("Exit codes:") && help.contains("5  something differs"), "{help}");
     assert_eq!(bed.run(&["-V"]).ok(), format!("ark-lattice {}\n", env!("CARGO_PKG_VERSION")));
@@ -32,12 +34,18 @@ fn bad_settings_are_named_by_every_command() {
         ("ARK_ENV", "nowhere", "nowhere.toml"),
     ] {
         let bed = Bed::new().set(name, value);
-        for args in [&["config", "check"][..], &["serve", "--port", "0"], &["node", "list"]] {
+        for args in [&["config", "check"][..], &["serve"], &["node", "list"]] {
             let said = bed.run(args).fails(1);
             assert!(said.contains(named) && !said.contains("short"), "{name}: {said}");
         }
     }
-    assert!(Bed::new().set("ARK__LOG__LEVEL", "ark_lattice=loud").run(&["serve", "--port", "0"]).fails(1).contains("log.level"));
+    assert!(
+        Bed::new()
+            .set("ARK__LOG__LEVEL", "ark_lattice=loud")
+            .run(&["serve", "--port", "0"])
+            .fails(1)
+            .contains("log.level")
+    );
 }
 
 #[test]

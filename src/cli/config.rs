@@ -25,6 +25,8 @@ pub(super) fn run(command: &Command, output: &Output) -> Result<(), Failure> {
 }
 
 fn show(settings: &Settings, output: &Output) -> Result<(), Failure> {
+    let mut settings = settings.clone();
+    settings.instance.node_id = Some(settings.node_id()?.to_string());
     let text = settings.show();
     if !output.json() {
         return Ok(output.line(text)?);

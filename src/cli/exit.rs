@@ -14,7 +14,7 @@ Exit codes:
   0  done
   1  failed here: a file, a setting, a key, the data directory
   2  wrong usage
-  3  refused by the other side (HTTP 4xx)
+  3  refused by the other side (HTTP 4xx), or it is no ark-lattice service
   4  the other side cannot be reached or failed (HTTP 5xx): may be tried again
   5  something differs or does not verify";
 
@@ -25,7 +25,7 @@ Exit codes:
 /// | 0 | done |
 /// | 1 | failed here: a file, a setting, a key, the data directory |
 /// | 2 | wrong usage |
-/// | 3 | refused by the other side (HTTP 4xx) |
+/// | 3 | refused by the other side (HTTP 4xx), or it is no ark-lattice service |
 /// | 4 | the other side cannot be reached or failed (HTTP 5xx): may be tried again |
 /// | 5 | something differs or does not verify |
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub enum Exit {
     Local,
     /// Wrong usage.
     Usage,
-    /// Refused by the other side.
+    /// Refused by the other side, or it does not speak the protocol.
     Refused,
     /// The other side cannot be reached or failed.
     Unavailable,

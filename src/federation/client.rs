@@ -86,8 +86,15 @@ impl Client {
         if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
             return Err(wrong("it begins with http:// or https://"));
         }
-        if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
-            return Err(wrong("it has no user, query or fragment"));
+        if !url.username().is_empty() || url.password().is_some() {
+            // Not repeated: it may be a secret.
+            return Err(ClientError::Address(
+                url.host_str().unwrap_or_default().to_owned(),
+                "it names no user".to_owned(),
+            ));
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(wrong("it has no query or fragment"));
         }
         if !url.path().ends_with('/') {
             url.set_path(&format!("{}/", url.path()));

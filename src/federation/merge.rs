@@ -1,10 +1,9 @@
 //! Which of two versions of one node counts (DESIGN 4.7). Pure: versions and a time in, a verdict out.
 
-use crate::types::{ContentHash, Timestamp};
-use std::time::Duration;
+/// How far ahead of our clock a version may be dated: as far as a manifest.
+pub use crate::trust::MAX_SKEW as MAX_AHEAD;
 
-/// How far ahead of our clock a version may be dated.
-pub const MAX_AHEAD: Duration = Duration::from_secs(300);
+use crate::types::{ContentHash, Timestamp};
 
 /// One version of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

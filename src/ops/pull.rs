@@ -18,6 +18,8 @@ use std::{collections::BTreeMap, fmt::Write, sync::Arc};
 /// What is held in memory before it is written.
 const BATCH_NODES: usize = 256;
 const BATCH_BYTES: usize = 4 << 20;
+/// The most answers that one pull follows.
+const MAX_PAGES: usize = 10_000;
 /// Refusals that are reported one by one; all are counted.
 const REPORTED: usize = 100;
 
@@ -98,8 +100,8 @@ pub async fn pull(
     let mut apply = Apply::new(directory, listing.nodes, limits, clock, dry);
     let mut cursor: Option<String> = None;
     let mut bytes = 0_u64;
-    let mut their_hash;
-    loop {
+    let mut their_hash = ours;
+    for _ in 0..MAX_PAGES {
         let mut answer = client.sync(request_text(&held, ours, cursor.as_deref())).await?;
         let (mut batch, mut batch_bytes, mut any) = (Vec::new(), 0, false);
         while let Some(line) = answer.next_line().await? {

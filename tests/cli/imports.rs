@@ -1,0 +1,59 @@
+use crate::bed::Bed;
+use std::path::Path;
+
+#[test]
+fn a_tree_is_imported_once_and_unchanged_after_that() {
+    let bed = Bed::new();
+    let node = |number: usize| format!(r#"{{ "id": "n{number}", "value": {{"deep": [{number}, 1.50]}} }}"#);
+    let nodes = |from: usize| (from..from + 300).map(node).collect::<Vec<_>>().join(",\n");
+    let tree = format!(
+        r#"{{"meta": {{"id": "no node"}}, "topics": [{{"name": "x", "nodes": [{}]}}, {{"id": "t", "nodes": [{}]}}]}}"#,
+        nodes(0),
+        nodes(300)
+    );
+    let file = bed.file("tree.json", &tree);
+    let dry = bed.run(&["import", &file, "--dry-run"]).ok();
+    assert!(dry.starts_with("Dry run: 600 added"), "{dry}");
+    assert_eq!(std::fs::read_dir(bed.path("lattice_data")).unwrap().count(), 0);
+    assert_eq!(bed.run(&["import", &file]).ok(), "600 added, 0 changed, 0 unchanged, 0 refused\n");
+    let stored = bed.read("lattice_data/n7.json");
+    assert!(stored.starts_with(r#"{ "id": "n7", "value": {"deep": [7, 1.50]}, "updated_at": "#), "{stored}");
+    assert_eq!(bed.run(&["import", &file]).ok(), "0 added, 0 changed, 600 unchanged, 0 refused\n");
+    assert_eq!(bed.read("lattice_data/n7.json"), stored);
+    let changed = bed.run_with(&["import", "-", "--json"], r#"[{"id": "n7", "value": 8}, {"id": "new"}]"#).ok_json();
+    assert_eq!((&changed["added"], &changed["changed"]), (&1.into(), &1.into()));
+    assert_eq!(bed.run_with(&["import", "-"], r#"{"id": "single"}"#).ok().split(' ').next(), Some("1"));
+}
+
+#[test]
+fn the_complete_sample_is_imported_where_it_is_at_hand() {
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/code-lattice-complete-nodes.json");
+    if !sample.is_file() {
+        return;
+    }
+    let bed = Bed::new();
+    let file = sample.to_str().unwrap();
+    assert_eq!(bed.run(&["import", file]).ok(), "300 added, 0 changed, 0 unchanged, 0 refused\n");
+    assert_eq!(bed.run(&["import", file]).ok(), "0 added, 0 changed, 300 unchanged, 0 refused\n");
+    assert!(bed.run(&["node", "verify"]).ok().starts_with("300 nodes"));
+}
+
+#[test]
+fn bad_nodes_are_refused_by_place_and_the_rest_is_imported() {
+    let bed = Bed::new();
+    let file = r#"{"nodes": [{"id": "a"}, {"no": "id"}, {"id": "a", "n": 2}, {"id": "\u0001"}, {"id": "b"}]}"#;
+    let run = bed.run_with(&["import", "-"], file);
+    assert!(run.stdout.starts_with("2 added, 0 changed, 0 unchanged, 3 refused"), "{run:?}");
+    assert!(run.stdout.contains("nodes[2]") && run.stdout.contains("nodes[3]"), "{run:?}");
+    assert!(run.fails(1).contains("nodes[1]"));
+    assert!(!bed.read("lattice_data/a.json").contains("\"n\""));
+}
+
+#[test]
+fn a_file_without_nodes_or_that_is_no_json_imports_nothing() {
+    let bed = Bed::new();
+    assert!(bed.run_with(&["import", "-"], r#"{"topics": []}"#).fails(1).contains("no node"));
+    assert!(bed.run_with(&["import", "-"], r#"{"nodes": [{"id": "a"},]}"#).fails(1).contains("standard input"));
+    assert!(bed.run(&["import", "nowhere.json"]).fails(1).contains("nowhere.json"));
+    assert_eq!(std::fs::read_dir(bed.path("lattice_data")).unwrap().count(), 0);
+}

@@ -1,0 +1,18 @@
+//! The commands as people and scripts run them: the real binary, real directories, real sockets.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on should stop where it stands"
+)]
+
+mod bed;
+mod imports;
+mod nodes;
+mod pulls;
+mod serving;
+mod settings;
+mod statements;

@@ -1,0 +1,111 @@
+use crate::bed::{Bed, answer, canned};
+
+const HASH: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
+
+/// An answer to `/sync` with these lines, of which `announced` were announced.
+fn lines(announced: usize, body: &str) -> String {
+    let headers =
+        format!("Content-Type: application/x-ndjson\r\nArk-Manifest-Hash: {HASH}\r\nArk-Delta-Count: {announced}\r\n");
+    answer("200 OK", &headers, body)
+}
+
+fn total(nodes: usize) -> String {
+    answer("200 OK", "Content-Type: application/json\r\n", &format!(r#"{{"nodes":[],"total":{nodes}}}"#))
+}
+
+#[test]
+fn what_is_published_is_discovered_and_pulled_until_nothing_differs() {
+    let bed = Bed::new();
+    bed.run(&["keygen"]).ok();
+    for number in 0..20 {
+        bed.file(
+            &format!("lattice_data/n{number}.json"),
+            &format!("{{\n  \"id\": \"n{number}\",\n  \"x\": 1.50\n}}\n"),
+        );
+    }
+    let service = bed.serve();
+    assert!(bed.run(&["discover", "--from", &service.url]).ok().is_empty());
+    let answer = bed.run(&["manifest", "publish", "--to", &service.url]).ok_json();
+    assert_eq!((&answer["status"], &answer["node_id"]), (&"registered".into(), &"ark-bed".into()));
+    bed.run(&["keygen", "--out", "other.key"]).ok();
+    let envelope = bed.run(&["manifest", "build", "--node-id", "other"]).ok();
+    let envelope = bed.run_with(&["manifest", "sign", "-", "--key", "other.key", "--form", "python"], &envelope).ok();
+    bed.file("envelope.json", &envelope);
+    bed.run(&["manifest", "publish", "--to", &service.url, "envelope.json"]).ok();
+    let peers = bed.run(&["discover", "--from", &service.url]).ok();
+    let ids: Vec<_> = peers.lines().map(|line| line.split(' ').next().unwrap()).collect();
+    assert_eq!(ids, ["ID", "ark-bed", "other"], "{peers}");
+    assert_eq!(bed.run(&["discover", "--from", &service.url, "--json"]).ok_json()["count"], 2);
+    let forged = bed.run(&["manifest", "build", "--node-id", "other"]).ok();
+    bed.file("forged.json", &forged);
+    assert!(bed.run(&["manifest", "publish", "--to", &service.url, "forged.json"]).fails(3).contains("key_mismatch"));
+
+    let copy = bed.path("copy");
+    std::fs::create_dir(&copy).unwrap();
+    let pull = |more: &[&str]| bed.run(&[&["pull", "--from", &service.url, "--lattice", "copy"], more].concat());
+    let dry = pull(&["--dry-run"]).ok();
+    assert!(dry.starts_with("Dry run: 20 added") && std::fs::read_dir(&copy).unwrap().count() == 0, "{dry}");
+    let first = pull(&[]).ok();
+    assert!(first.starts_with("20 added, 0 replaced, 0 kept, 0 refused;") && first.contains("In step"), "{first}");
+    let second = pull(&["--json"]).ok_json();
+    assert_eq!((&second["added"], &second["bytes"], &second["in_step"]), (&0.into(), &0.into(), &true.into()));
+
+    // Newer here, newer there, only here.
+    bed.file("copy/n1.json", r#"{"id": "n1", "updated_at": 2000000}"#);
+    bed.file("copy/n2.json", r#"{"id": "n2", "updated_at": 1000000}"#);
+    bed.file("copy/mine.json", r#"{"id": "mine"}"#);
+    let before = bed.read("copy/n1.json");
+    std::fs::remove_file(bed.path("copy/n3.json")).unwrap();
+    bed.run_with(&["node", "put", "-"], r#"{"id": "n2", "updated_at": 1500000}"#).ok();
+    bed.run_with(&["node", "put", "-"], r#"{"id": "n1", "updated_at": 1999999}"#).ok();
+    bed.run_with(&["node", "put", "-"], r#"{"id": "n3", "back": true}"#).ok();
+    std::thread::park_timeout(std::time::Duration::from_secs(2));
+    let third = pull(&["--json"]).ok_json();
+    let seen = ["added", "replaced", "kept", "refused", "only_here"].map(|key| third[key].as_u64().unwrap());
+    assert_eq!(seen, [1, 1, 1, 0, 1], "{third}");
+    assert_eq!((third["in_step"].as_bool(), &third["kept_ids"][0]), (Some(false), &"n1".into()));
+    assert_eq!(bed.read("copy/n1.json"), before);
+    assert!(bed.read("copy/n2.json").contains("1500000"));
+}
+
+#[test]
+fn nodes_that_cannot_be_believed_are_refused_and_the_rest_is_taken() {
+    let bed = Bed::new();
+    let body = "{\"id\":\"good\",\"updated_at\":5}\n{\"id\":\"future\",\"updated_at\":99999999999}\n{\"id\":\"x\",\"x\":NaN}\n[]\n";
+    let url = canned(vec![lines(4, body), total(4)]);
+    let run = bed.run(&["pull", "--from", &url]);
+    assert!(run.stdout.starts_with("1 added, 0 replaced, 0 kept, 3 refused"), "{run:?}");
+    assert!(run.stdout.contains("refused future: it is dated") && run.stdout.contains("line 3: "), "{run:?}");
+    assert!(run.stdout.contains("0 nodes only here, 3 not taken"), "{run:?}");
+    assert!(run.fails(5).contains("3 nodes refused"));
+    assert_eq!(bed.read("lattice_data/good.json"), "{\"id\":\"good\",\"updated_at\":5}");
+    assert_eq!(std::fs::read_dir(bed.path("lattice_data")).unwrap().count(), 1);
+}
+
+#[test]
+fn a_peer_that_leaves_something_out_is_caught() {
+    let bed = Bed::new();
+    let url = canned(vec![lines(1, "{\"id\":\"a\"}\n"), total(1)]);
+    assert!(bed.run(&["pull", "--from", &url]).fails(5).contains("pull again"));
+}
+
+#[test]
+fn answers_that_break_the_protocol_end_the_pull() {
+    let bed = Bed::new();
+    let cut = lines(2, "{\"id\":\"a\"}\n{\"id\":\"b\"}\n");
+    let cut = cut[..cut.len() - 3].to_owned();
+    for (answered, code, said) in [
+        (lines(1, "{\"id\":\"a\"}\n{\"id\":\"b\"}\n"), 3, "announced"),
+        (lines(1, "{\"id\":\"a\"}"), 3, "within a line"),
+        (answer("200 OK", "Content-Type: application/json\r\n", "{}"), 3, "x-ndjson"),
+        (answer("200 OK", "Content-Type: application/x-ndjson\r\n", ""), 3, "Ark-Manifest-Hash"),
+        (lines(1, &"x".repeat(5 << 20)), 3, "line of over"),
+        (cut, 4, "cannot be reached"),
+        (answer("404 Not Found", "", "{\"detail\":\"Not Found\"}"), 3, "Not Found"),
+    ] {
+        let line = bed.run(&["pull", "--from", &canned(vec![answered]), "--quiet"]).fails(code);
+        assert!(line.contains(said), "{said}: {line}");
+    }
+    bed.run(&["pull", "--from", "http://127.0.0.1:1", "--lattice", "nowhere"]).fails(1);
+    bed.run(&["pull", "--from", "http://127.0.0.1:1"]).fails(4);
+}

@@ -1,0 +1,100 @@
+use crate::bed::{Bed, get};
+use std::{
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+#[test]
+fn sigterm_ends_the_service_in_order_also_with_an_idle_connection() {
+    let bed = Bed::new().set("ARK__SERVER__SHUTDOWN_TIMEOUT", "2s");
+    bed.file("lattice_data/a.json", r#"{"id": "a"}"#);
+    let service = bed.serve();
+    let mut idle = TcpStream::connect(("127.0.0.1", service.port)).unwrap();
+    idle.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let mut some = [0; 12];
+    idle.read_exact(&mut some).unwrap();
+    assert_eq!(&some, b"HTTP/1.1 200");
+    let port = service.port;
+    let (status, stderr) = service.terminate(Duration::from_secs(8));
+    assert_eq!(status.code(), Some(0), "{stderr}");
+    assert!(stderr.is_empty(), "{stderr}");
+    assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
+
+    // What it held is free again, and what it knew is still there.
+    let service = bed.serve();
+    assert!(get(service.port, "/nodes/a").starts_with("HTTP/1.1 200"));
+    assert_eq!(service.terminate(Duration::from_secs(8)).0.code(), Some(0));
+}
+
+#[test]
+fn a_port_that_is_taken_is_one_line() {
+    let bed = Bed::new();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let said = bed.run(&["serve", "--port", &port]).fails(1);
+    assert!(said.contains(&port) && said.contains("--port"), "{said}");
+    bed.run(&["serve", "--port", "0", "--host", "203.0.113.1"]).fails(1);
+}
+
+#[test]
+fn directories_that_cannot_be_used_are_one_line() {
+    let bed = Bed::new();
+    let file = bed.file("plain", "");
+    let with = |args: &[&str]| bed.run(&[&["serve", "--port", "0"], args].concat()).fails(1);
+    assert!(with(&["--lattice", "nowhere"]).contains("does not exist"));
+    assert!(with(&["--lattice", &file]).contains("not a directory"));
+    assert!(with(&["--state", &file]).contains("ARK_STATE_PATH"));
+    // Nobody, not even root, makes files there.
+    if cfg!(target_os = "linux") {
+        assert!(with(&["--lattice", "/sys/kernel"]).contains("cannot be written"));
+        assert!(with(&["--state", "/sys/kernel/ark"]).contains("ARK_STATE_PATH"));
+    }
+}
+
+#[test]
+fn a_second_process_on_the_same_state_is_refused() {
+    let bed = Bed::new();
+    let service = bed.serve();
+    let said = bed.run(&["serve", "--port", "0"]).fails(1);
+    assert!(said.contains("another ark-lattice process"), "{said}");
+    assert!(get(service.port, "/health").starts_with("HTTP/1.1 200"));
+}
+
+#[test]
+fn the_greetings_commands_work_as_they_stand() {
+    let bed = Bed::new();
+    bed.file("lattice_data/a.json", r#"{"id": "a"}"#);
+    let service = bed.serve();
+    drop(service);
+    let mut process = Command::new(env!("CARGO_BIN_EXE_ark-lattice"))
+        .args(["serve", "--port", "0"])
+        .current_dir(bed.path(""))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut greeting = String::new();
+    let mut out = process.stdout.take().unwrap();
+    while !greeting.contains("Ctrl-C") {
+        let mut some = [0; 4096];
+        let length = out.read(&mut some).unwrap();
+        assert!(length > 0, "{greeting}");
+        greeting.push_str(std::str::from_utf8(&some[..length]).unwrap());
+    }
+    let commands: Vec<&str> = greeting.lines().filter_map(|line| line.trim().strip_prefix("curl ")).collect();
+    let outcomes: Vec<_> = commands
+        .iter()
+        .map(|command| {
+            let script = format!("curl -sf --retry 9 --retry-delay 1 {command}");
+            Command::new("bash").args(["-c", &script]).output().unwrap()
+        })
+        .collect();
+    process.kill().unwrap();
+    process.wait().unwrap();
+    assert_eq!(commands.len(), 4, "{greeting}");
+    for (command, outcome) in commands.iter().zip(outcomes) {
+        assert!(outcome.status.success() && outcome.stdout.starts_with(b"{"), "{command}: {outcome:?}");
+    }
+}

@@ -1,0 +1,92 @@
+use crate::bed::Bed;
+
+#[test]
+fn wrong_usage_is_one_line_and_exit_code_2() {
+    let bed = Bed::new();
+    for args in [
+        &["serv"][..],
+        &["node", "shw"],
+        &["pull"],
+        &["discover", "--from", "not-an-address"],
+        &["pull", "--from", "ftp://host"],
+        &["serve", "--port", "70000"],
+        &["manifest", "sign", "x", "--form", "xml"],
+        &["manifest", "build", "--seq", "-1"],
+        &["node", "list", "--unknown"],
+        &["manifest", "publish", "--to", "http://127.0.0.1:1", "m.json", "--seq", "7"],
+    ] {
+        bed.run(args).fails(2);
+    }
+    assert!(!bed.run(&["discover", "--from", "http://user:hunter2@host"]).fails(2).contains("hunter2"));
+    let help = bed.run(&["--help"]).ok();
+    assert!(help.contains("Exit codes:") && help.contains("5  something differs"), "{help}");
+    assert_eq!(bed.run(&["-V"]).ok(), format!("ark-lattice {}\n", env!("CARGO_PKG_VERSION")));
+    assert_eq!(bed.run(&[]).code, 2);
+}
+
+#[test]
+fn bad_settings_are_named_by_every_command() {
+    for (name, value, named) in [
+        ("ARK__SERVER__WORKRES", "3", "workres"),
+        ("FEDERATION_PORT", "abc", "port"),
+        ("ARK_PEER_TTL", "", "ARK_PEER_TTL"),
+        ("ARK_ADMIN_TOKEN", "short", "admin.token"),
+        ("ARK_ENV", "nowhere", "nowhere.toml"),
+    ] {
+        let bed = Bed::new().set(name, value);
+        for args in [&["config", "check"][..], &["serve"], &["node", "list"]] {
+            let said = bed.run(args).fails(1);
+            assert!(said.contains(named) && !said.contains("short"), "{name}: {said}");
+        }
+    }
+    assert!(
+        Bed::new()
+            .set("ARK__LOG__LEVEL", "ark_lattice=loud")
+            .run(&["serve", "--port", "0"])
+            .fails(1)
+            .contains("log.level")
+    );
+}
+
+#[test]
+fn a_key_that_cannot_be_used_stops_the_service_and_is_not_repeated() {
+    let bed = Bed::new().set("ARK_FED_PRIVKEY", "c2hvcnQ=");
+    let said = bed.run(&["serve", "--port", "0"]).fails(1);
+    assert!(said.contains("key") && !said.contains("c2hvcnQ="), "{said}");
+    assert!(bed.run(&["config", "check"]).fails(1).contains("key"));
+}
+
+#[test]
+fn settings_are_shown_without_secrets() {
+    let bed = Bed::new()
+        .set("ARK_ADMIN_TOKEN", "a-long-enough-token")
+        .set("REDIS_URL", "redis://:hunter2@localhost")
+        .set("FEDERATION_PORT", "9100");
+    let text = bed.run(&["config", "show"]).ok();
+    assert!(text.contains("port = 9100") && text.contains("token = \"(set)\""), "{text}");
+    assert!(!text.contains("hunter2") && !text.contains("long-enough"), "{text}");
+    let json = bed.run(&["config", "show", "--json"]).ok_json();
+    assert_eq!((&json["server"]["port"], &json["registry"]["redis_url"]), (&9100.into(), &"(set)".into()));
+    assert!(bed.run(&["config", "check"]).ok().contains("ark-bed"));
+    assert_eq!(bed.run(&["config", "check", "--json"]).ok_json()["ok"], true);
+}
+
+#[test]
+fn a_key_is_made_once_and_private() {
+    let bed = Bed::new();
+    let public = bed.run(&["keygen", "--quiet"]).ok();
+    assert_eq!(public.trim_end().len(), 44);
+    let mode = |name: &str| {
+        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(bed.path(name)).unwrap().permissions()) & 0o777
+    };
+    assert_eq!((mode("ark_state"), mode("ark_state/identity.key")), (0o700, 0o600));
+    let before = bed.read("ark_state/identity.key");
+    assert!(bed.run(&["keygen"]).fails(1).contains("--out"));
+    assert_eq!(bed.read("ark_state/identity.key"), before);
+    assert!(bed.run(&["config", "check"]).ok().contains(public.trim_end()));
+
+    let other = bed.run(&["keygen", "--out", "other.key", "--json"]).ok_json();
+    assert_eq!(other["file"], "other.key");
+    assert_ne!(other["public_key"], public.trim_end());
+    bed.run(&["keygen", "--out", "lattice_data"]).fails(1);
+}

@@ -205,8 +205,13 @@ impl ResponseError for ApiError {
 
     fn error_response(&self) -> HttpResponse {
         let code = self.code();
-        if code.status().is_server_error() {
-            tracing::warn!(error = %self, code = code.text(), "a request could not be served");
+        match code.status() {
+            // While a part is away every request says so: its going and coming are logged once, where they are noticed.
+            StatusCode::SERVICE_UNAVAILABLE => tracing::debug!(error = %self, code = code.text(), "not served for now"),
+            status if status.is_server_error() => {
+                tracing::warn!(error = %self, code = code.text(), "a request could not be served");
+            }
+            _ => {}
         }
         let mut response = HttpResponseBuilder::new(code.status());
         response.insert_header((header::CONTENT_TYPE, "application/problem+json"));

@@ -18,10 +18,9 @@ use actix_web::{
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-/// How many peers an answer holds where the client does not say: more than any of the seeds' networks has.
-const DEFAULT_LIMIT: usize = 1_000;
-/// The most that a client may ask for.
-const MAX_LIMIT: usize = 10_000;
+/// Most peers in one answer, and how many where the client does not say: more than any of the seeds' networks has. With the
+/// bound on a manifest's own fields it also bounds the answer, which is made in memory, at 16 MiB.
+const MAX_LIMIT: usize = 1_000;
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -33,8 +32,8 @@ pub(crate) struct DiscoverQuery {
     /// Only peers of this level: `unknown`, `pending`, `verified` or `revoked`.
     #[param(example = "pending")]
     trust_level: Option<String>,
-    /// Most peers in one answer, 1 to 10000; 1000 where it is left out.
-    #[param(example = 100, minimum = 1, maximum = 10000)]
+    /// Most peers in one answer, 1 to 1000; 1000 where it is left out.
+    #[param(example = 100, minimum = 1, maximum = 1000)]
     limit: Option<usize>,
     /// From the answer before.
     cursor: Option<String>,
@@ -133,7 +132,7 @@ pub(crate) async fn discover(
     state: web::Data<ApiState>,
     StrictQuery(query): StrictQuery<DiscoverQuery>,
 ) -> Result<HttpResponse, ApiError> {
-    let limit = page_limit(query.limit, DEFAULT_LIMIT, MAX_LIMIT.min(state.context.limits.page_items))?;
+    let limit = page_limit(query.limit, MAX_LIMIT, MAX_LIMIT.min(state.context.limits.page_items))?;
     let after = query.cursor.as_deref().map(cursor::peer).transpose()?;
     let trust_level = query.trust_level.as_deref().map(trust_level).transpose()?;
     let filter = DiscoverFilter { instance_type: query.instance_type, trust_level };

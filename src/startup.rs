@@ -253,7 +253,7 @@ fn serve(settings: &Settings, listener: TcpListener, context: Arc<Context>) -> R
         App::new()
             .app_data(state.clone())
             .wrap(Compress::default())
-            .wrap(from_fn(api::tolerate_encodings))
+            .wrap(from_fn(api::suit_client))
             .wrap(from_fn(api::answer_panics))
             .wrap(from_fn(api::observe))
             .configure(api::configure)

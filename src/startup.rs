@@ -32,8 +32,11 @@ use std::{
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
+/// How long a connection that is done stays open for what the client still sends.
+const LINGER: Duration = Duration::from_secs(5);
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 4096;
 
@@ -279,7 +282,7 @@ fn serve(settings: &Settings, listener: TcpListener, context: Arc<Context>) -> R
             .wrap(Compress::default())
             // Documents are whatever users put there: a browser must not take one for a page.
             .wrap(DefaultHeaders::new().add((X_CONTENT_TYPE_OPTIONS, "nosniff")))
-            .wrap(from_fn(api::tolerate_encodings))
+            .wrap(from_fn(api::suit_client))
             .wrap(from_fn(api::answer_panics))
             .wrap(from_fn(api::observe))
             .configure(api::configure)
@@ -289,6 +292,8 @@ fn serve(settings: &Settings, listener: TcpListener, context: Arc<Context>) -> R
     .backlog(BACKLOG)
     .max_connections(section.max_connections)
     .client_request_timeout(section.header_timeout.get())
+    // A refused upload is answered while the client still sends: it needs time to come to reading.
+    .client_disconnect_timeout(LINGER)
     .keep_alive(section.keep_alive.get())
     .shutdown_timeout(section.shutdown_timeout.get().as_secs())
     .disable_signals();

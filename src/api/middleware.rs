@@ -6,11 +6,11 @@ use super::{
 };
 use actix_web::{
     Error, ResponseError,
-    body::MessageBody,
+    body::{BodySize, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     error::InternalError,
     http::{
-        Method,
+        ConnectionType, Method, Version,
         header::{ACCEPT_ENCODING, AcceptEncoding, Encoding, Header, HeaderName, HeaderValue},
     },
     middleware::Next,
@@ -78,12 +78,13 @@ pub async fn observe(
     Ok(response)
 }
 
-/// Leaves an `Accept-Encoding` that fits none of ours out of account, as RFC 9110 section 12.5.3 asks, where the compressor
-/// would answer 406 in its own words.
+/// Goes around what the client cannot read: an `Accept-Encoding` that fits none of ours is left out of account, as RFC 9110
+/// section 12.5.3 asks, where the compressor would answer 406 in its own words; and HTTP/1.0 knows no chunks (RFC 9112
+/// section 6.1), so a streamed answer ends there with the connection.
 ///
 /// # Errors
 /// What the inner service answers with.
-pub async fn tolerate_encodings(
+pub async fn suit_client(
     mut request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
@@ -91,7 +92,14 @@ pub async fn tolerate_encodings(
     if AcceptEncoding::parse(&request).is_ok_and(|asked| asked.negotiate(ours.iter()).is_none()) {
         request.headers_mut().remove(ACCEPT_ENCODING);
     }
-    next.call(request).await
+    let old = request.version() < Version::HTTP_11;
+    let mut response = next.call(request).await?;
+    if old && response.response().body().size() == BodySize::Stream {
+        let head = response.response_mut().head_mut();
+        head.no_chunking(true);
+        head.set_connection_type(ConnectionType::Close);
+    }
+    Ok(response)
 }
 
 /// Turns a panic of a handler into a 500 problem, so that the connection is never dropped without an answer.

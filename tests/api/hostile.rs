@@ -2,7 +2,7 @@
 
 use crate::{
     app::{NOW, TOKEN, TestApp, key, manifest, problem, signed, spawn_app, spawn_in, spawn_with},
-    raw_http::{Body, Connection, Raw},
+    raw_http::{Body, Connection, PATIENCE, Raw},
 };
 use ark_lattice::settings::Span;
 use futures_util::{StreamExt, future::join_all, stream};
@@ -231,4 +231,29 @@ async fn connections_that_say_nothing_keep_nobody_out() {
     assert_eq!(app.get("/health").await.status(), 200);
     assert_eq!(app.put("n", &json!({"id": "n"})).await.status(), 201);
     drop(idle);
+}
+
+#[tokio::test]
+async fn http_1_0_gets_no_chunks() {
+    let app = spawn_app().await;
+    app.put("n", &json!({"id": "n", "updated_at": NOW})).await;
+    for (headers, compressed) in
+        [("", false), ("connection: keep-alive\r\n", false), ("accept-encoding: gzip\r\n", true)]
+    {
+        let mut connection = Connection::open(app.port).await;
+        let request = format!("POST /sync HTTP/1.0\r\n{headers}content-length: 12\r\n\r\n{{\"nodes\":[]}}");
+        connection.write(request.as_bytes()).await;
+        let mut answer = Vec::new();
+        let read = tokio::io::AsyncReadExt::read_to_end(&mut connection.stream, &mut answer);
+        tokio::time::timeout(PATIENCE, read).await.expect("the connection ends with the answer").unwrap();
+        let at = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap();
+        let head = std::str::from_utf8(&answer[..at]).unwrap();
+        assert!(head.starts_with("HTTP/1.0 200 ") && !head.contains("chunked"), "{head}");
+        if compressed {
+            assert_eq!(answer[at + 4..at + 6], [0x1f, 0x8b], "{head}");
+        } else {
+            let body: serde_json::Value = serde_json::from_slice(&answer[at + 4..]).unwrap();
+            assert_eq!(body["delta_count"], 1);
+        }
+    }
 }

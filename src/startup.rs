@@ -279,6 +279,7 @@ fn serve(settings: &Settings, listener: TcpListener, context: Arc<Context>) -> R
             .wrap(Compress::default())
             // Documents are whatever users put there: a browser must not take one for a page.
             .wrap(DefaultHeaders::new().add((X_CONTENT_TYPE_OPTIONS, "nosniff")))
+            .wrap(from_fn(api::tolerate_encodings))
             .wrap(from_fn(api::answer_panics))
             .wrap(from_fn(api::observe))
             .configure(api::configure)

@@ -21,7 +21,8 @@ pub const METRICS_MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.
 /// # Errors
 /// `level` is not a filter such as `info` or `info,ark_lattice=debug`.
 pub fn start_logging(level: &str, json: bool) -> Result<(), tracing_subscriber::filter::ParseError> {
-    let filter = EnvFilter::builder().parse(level)?;
+    // The server's own lines repeat what `serve` says; a filter that names it brings them back.
+    let filter = EnvFilter::builder().parse(format!("actix_server=warn,{level}"))?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let already_set = if json {

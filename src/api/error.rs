@@ -22,6 +22,9 @@ tokio::task_local! {
     pub(crate) static REQUEST_ID: String;
 }
 
+/// The most characters of a `detail`: it may repeat what the client sent, which may be much.
+const DETAIL_CHARS: usize = 600;
+
 /// Hint of how long to wait before the next try.
 const RETRY_AFTER_SECONDS: u32 = 2;
 
@@ -189,7 +192,7 @@ impl ApiError {
             title: code.title().to_owned(),
             status: code.status().as_u16(),
             code: code.text().to_owned(),
-            detail: self.detail(code),
+            detail: clip(self.detail(code)),
             request_id: REQUEST_ID.try_with(Clone::clone).unwrap_or_default(),
         }
     }
@@ -223,6 +226,14 @@ impl ResponseError for ApiError {
         };
         response.json(self.problem())
     }
+}
+
+fn clip(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(DETAIL_CHARS) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }
 
 /// A request's own fault.

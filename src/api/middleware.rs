@@ -11,7 +11,7 @@ use actix_web::{
     error::InternalError,
     http::{
         Method,
-        header::{HeaderName, HeaderValue},
+        header::{ACCEPT_ENCODING, AcceptEncoding, Encoding, Header, HeaderName, HeaderValue},
     },
     middleware::Next,
     web,
@@ -78,6 +78,22 @@ pub async fn observe(
     Ok(response)
 }
 
+/// Leaves an `Accept-Encoding` that fits none of ours out of account, as RFC 9110 section 12.5.3 asks, where the compressor
+/// would answer 406 in its own words.
+///
+/// # Errors
+/// What the inner service answers with.
+pub async fn tolerate_encodings(
+    mut request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    let ours = [Encoding::identity(), Encoding::brotli(), Encoding::gzip(), Encoding::zstd()];
+    if AcceptEncoding::parse(&request).is_ok_and(|asked| asked.negotiate(ours.iter()).is_none()) {
+        request.headers_mut().remove(ACCEPT_ENCODING);
+    }
+    next.call(request).await
+}
+
 /// Turns a panic of a handler into a 500 problem, so that the connection is never dropped without an answer.
 ///
 /// # Errors
@@ -86,7 +102,8 @@ pub async fn answer_panics(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    match AssertUnwindSafe(next.call(request)).catch_unwind().await {
+    // Within the block, so that what runs before the first await point is guarded too.
+    match AssertUnwindSafe(async move { next.call(request).await }).catch_unwind().await {
         Ok(answer) => answer,
         Err(_) => {
             // The request went down with the handler, so the answer travels as an error that brings its own response.
@@ -95,6 +112,52 @@ pub async fn answer_panics(
                 response.headers_mut().insert(REQUEST_ID_HEADER.clone(), value);
             }
             Err(InternalError::from_response("a handler panicked", response).into())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::{App, HttpResponse, dev::Service, guard::fn_guard, http::StatusCode, middleware::from_fn, test};
+
+    async fn fails() -> HttpResponse {
+        panic!("on purpose");
+    }
+
+    /// Status, request id and body. The answer that the server makes of an error is the error's own.
+    async fn read(answer: Result<ServiceResponse<impl MessageBody + 'static>, Error>) -> (StatusCode, String, String) {
+        let response = match answer {
+            Ok(response) => response.map_into_boxed_body().into_parts().1,
+            Err(error) => error.error_response(),
+        };
+        let id = response.headers().get("x-request-id").unwrap().to_str().unwrap().to_owned();
+        let status = response.status();
+        let body = actix_web::body::to_bytes(response.into_body()).await.unwrap_or_default();
+        (status, id, String::from_utf8_lossy(&body).into_owned())
+    }
+
+    #[actix_web::test]
+    async fn a_panic_is_answered_and_the_worker_goes_on() {
+        let app = App::new()
+            .wrap(from_fn(answer_panics))
+            .wrap(from_fn(observe))
+            .route("/panic", web::get().to(fails))
+            .route("/at-once", web::get().guard(fn_guard(|_| panic!("before the handler, on purpose"))).to(fails))
+            .route("/fine", web::get().to(|| async { HttpResponse::Ok().body("fine") }));
+        let app = test::init_service(app).await;
+        for path in ["/panic", "/at-once", "/panic"] {
+            let request = test::TestRequest::get().uri(path).to_request();
+            let (status, id, body) = read(app.call(request).await).await;
+            assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR, "{path}");
+            let problem: serde_json::Value = serde_json::from_str(&body).unwrap();
+            assert_eq!(problem["code"], "internal");
+            assert_eq!(problem["request_id"], id);
+            assert_eq!(id.len(), 24);
+            assert!(!body.contains("on purpose"), "a client must not read what the machine said: {body}");
+            let request = test::TestRequest::get().uri("/fine").to_request();
+            let (status, _, body) = read(app.call(request).await).await;
+            assert_eq!((status, body.as_str()), (StatusCode::OK, "fine"));
         }
     }
 }

@@ -11,7 +11,7 @@ mod routes;
 mod state;
 
 pub use extract::OperatorToken;
-pub use middleware::{answer_panics, observe};
+pub use middleware::{answer_panics, observe, tolerate_encodings};
 pub use openapi::document as openapi_document;
 pub use routes::{ROUTES, Route, configure};
 pub use state::ApiState;

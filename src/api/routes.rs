@@ -9,7 +9,6 @@ use actix_web::{
     Resource, ResponseError, guard,
     web::{self, ServiceConfig},
 };
-use utoipa_swagger_ui::SwaggerUi;
 
 /// One route, as the index lists it and the OpenAPI document describes it.
 #[derive(Debug)]
@@ -146,10 +145,6 @@ fn get() -> actix_web::Route {
     web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
 }
 
-fn swagger_ui() -> SwaggerUi {
-    SwaggerUi::new("/docs/{_:.*}").config(documents::swagger_config("../openapi.json"))
-}
-
 /// Adds every route.
 pub fn configure(config: &mut ServiceConfig) {
     config
@@ -170,6 +165,6 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(resource("/metrics", "GET, HEAD").route(get().to(health::metrics)))
         .service(resource("/openapi.json", "GET, HEAD").route(get().to(documents::openapi)))
         .service(resource("/docs", "GET, HEAD").route(get().to(documents::docs)))
-        .service(swagger_ui())
+        .service(resource("/docs/{file:.*}", "GET, HEAD").route(get().to(documents::docs_file)))
         .default_service(web::to(documents::not_found));
 }

@@ -156,15 +156,20 @@ pub async fn problem(response: Response) -> (u16, String) {
     let media_type = response.headers()["content-type"].to_str().unwrap().to_owned();
     let id = response.headers()["x-request-id"].to_str().unwrap().to_owned();
     let body = response.text().await.unwrap();
+    (status, problem_code(status, &media_type, &id, &body))
+}
+
+/// The code of a problem that came with these headers; asserts as [`problem`] does.
+pub fn problem_code(status: u16, media_type: &str, id: &str, body: &str) -> String {
     assert_eq!(media_type, "application/problem+json", "{body}");
-    let problem: Value = serde_json::from_str(&body).unwrap();
+    let problem: Value = serde_json::from_str(body).unwrap();
     let code = problem["code"].as_str().unwrap();
     assert_eq!(problem["status"], status);
-    assert_eq!(problem["request_id"], id.as_str());
+    assert_eq!(problem["request_id"], id);
     assert_eq!(problem["type"], format!("urn:ark-lattice:problem:{code}"));
     assert!(problem["title"].as_str().is_some_and(|title| !title.is_empty()));
     assert!(problem["detail"].as_str().is_some_and(|detail| !detail.is_empty()));
-    (status, code.to_owned())
+    code.to_owned()
 }
 
 /// A key that is the same for the same number.

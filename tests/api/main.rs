@@ -10,7 +10,11 @@
 )]
 
 mod app;
+mod bad_input;
+mod hostile;
 mod manifests;
 mod nodes;
+mod raw_http;
+mod seed;
 mod service;
 mod sync;

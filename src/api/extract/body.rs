@@ -8,21 +8,27 @@ use crate::api::{
 use actix_web::{
     FromRequest, HttpRequest,
     dev::Payload,
-    http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap},
+    http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName},
     web,
 };
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, future::LocalBoxFuture};
+use std::time::Duration;
 
 /// How much of a refused body is read and thrown away, so that a client which sends first and reads later gets its answer and
 /// not a reset connection.
-const DRAIN_BYTES: usize = 32 << 20;
+const DRAIN_BYTES: usize = 64 << 20;
 
-fn header_text<'a>(
-    headers: &'a HeaderMap,
-    name: &actix_web::http::header::HeaderName,
-) -> Result<Option<&'a str>, ApiError> {
-    let Some(value) = headers.get(name) else { return Ok(None) };
+/// A client that pauses for so long does not send on before it has its answer.
+const DRAIN_PAUSE: Duration = Duration::from_secs(2);
+
+/// Of a header whose repetition would leave open which value counts.
+fn header_text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, ApiError> {
+    let mut values = headers.get_all(name);
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(refuse(Code::InvalidHeader, format!("{name} is there more than once")));
+    }
     value.to_str().map(Some).map_err(|_| refuse(Code::InvalidHeader, format!("{name} holds bytes that are not text")))
 }
 
@@ -38,7 +44,7 @@ fn check_headers(headers: &HeaderMap) -> Result<(), ApiError> {
     let essence = parts.next().unwrap_or_default().to_ascii_lowercase();
     let json = essence == "application/json" || essence.starts_with("application/") && essence.ends_with("+json");
     let utf8 = parts.filter_map(|part| part.split_once('=')).all(|(name, value)| {
-        !name.eq_ignore_ascii_case("charset") || value.trim_matches('"').eq_ignore_ascii_case("utf-8")
+        !name.trim().eq_ignore_ascii_case("charset") || value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
     });
     if json && utf8 {
         return Ok(());
@@ -46,27 +52,48 @@ fn check_headers(headers: &HeaderMap) -> Result<(), ApiError> {
     Err(refuse(Code::UnsupportedMediaType, format!("send the body as application/json in UTF-8, not as {declared:?}")))
 }
 
-async fn drain(payload: &mut Payload) {
-    let mut left = DRAIN_BYTES;
-    while let Some(Ok(chunk)) = payload.next().await {
-        match left.checked_sub(chunk.len()) {
-            Some(rest) => left = rest,
-            None => return,
-        }
-    }
+fn declared_length(headers: &HeaderMap) -> Option<usize> {
+    headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok())
 }
 
-async fn collect(payload: &mut Payload, limit: usize, declared: Option<usize>) -> Result<Bytes, ApiError> {
-    let too_large = || refuse(Code::BodyTooLarge, format!("the body exceeds {limit} bytes"));
-    if declared.is_some_and(|length| length > limit) {
-        drain(payload).await;
+/// Reads what is left of a refused body and throws it away, for as long as the client goes on sending within `timeout`.
+pub(super) async fn drain(request: &HttpRequest, payload: &mut Payload, timeout: Duration) {
+    if declared_length(request.headers()).is_some_and(|length| length > DRAIN_BYTES) {
+        return;
+    }
+    let read = async {
+        let mut left = DRAIN_BYTES;
+        while let Ok(Some(Ok(chunk))) = tokio::time::timeout(DRAIN_PAUSE, payload.next()).await {
+            match left.checked_sub(chunk.len()) {
+                Some(rest) => left = rest,
+                None => return,
+            }
+        }
+    };
+    // The refusal is answered either way.
+    let _slow_clients_are_cut_off = tokio::time::timeout(timeout, read).await;
+}
+
+/// Why there is no body.
+enum Unread {
+    /// It is not taken; more of it may be under way.
+    Refused(ApiError),
+    /// No more of it will come, or not in time.
+    BrokenOff(ApiError),
+}
+
+async fn collect(headers: &HeaderMap, payload: &mut Payload, limit: usize) -> Result<Bytes, Unread> {
+    check_headers(headers).map_err(Unread::Refused)?;
+    let too_large = || Unread::Refused(refuse(Code::BodyTooLarge, format!("the body exceeds {limit} bytes")));
+    let declared = declared_length(headers).unwrap_or(0);
+    if declared > limit {
         return Err(too_large());
     }
-    let mut body = BytesMut::with_capacity(declared.unwrap_or(0).min(64 << 10));
+    let mut body = BytesMut::with_capacity(declared.min(64 << 10));
     while let Some(chunk) = payload.next().await {
-        let chunk = chunk.map_err(|error| refuse(Code::JsonSyntax, format!("the body broke off: {error}")))?;
+        let broke_off = |error| refuse(Code::JsonSyntax, format!("the body broke off: {error}"));
+        let chunk = chunk.map_err(|error| Unread::BrokenOff(broke_off(error)))?;
         if body.len() + chunk.len() > limit {
-            drain(payload).await;
             return Err(too_large());
         }
         body.extend_from_slice(&chunk);
@@ -80,16 +107,15 @@ async fn collect(payload: &mut Payload, limit: usize, declared: Option<usize>) -
 /// 408, 413, 415, or 400 for headers that are no text and bodies that break off.
 pub async fn read_json(request: &HttpRequest, mut payload: Payload, limit: usize) -> Result<Bytes, ApiError> {
     let timeout = state(request)?.body_timeout;
-    let headers = request.headers();
-    let declared = header_text(headers, &actix_web::http::header::CONTENT_LENGTH)?.and_then(|text| text.parse().ok());
-    let read = async {
-        if let Err(error) = check_headers(headers) {
-            drain(&mut payload).await;
-            return Err(error);
+    let read = tokio::time::timeout(timeout, collect(request.headers(), &mut payload, limit)).await;
+    match read.unwrap_or_else(|_| Err(Unread::BrokenOff(too_slow(timeout)))) {
+        Ok(body) => Ok(body),
+        Err(Unread::BrokenOff(error)) => Err(error),
+        Err(Unread::Refused(error)) => {
+            drain(request, &mut payload, timeout).await;
+            Err(error)
         }
-        collect(&mut payload, limit, declared).await
-    };
-    tokio::time::timeout(timeout, read).await.unwrap_or_else(|_| Err(too_slow(timeout)))
+    }
 }
 
 pub(super) fn state(request: &HttpRequest) -> Result<web::Data<ApiState>, ApiError> {

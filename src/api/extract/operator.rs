@@ -7,6 +7,7 @@ use crate::{
         error::{ApiError, refuse},
     },
     ops::{NodeDocument, Precondition},
+    types::NodeId,
 };
 use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header::AUTHORIZATION};
 use futures_util::future::LocalBoxFuture;
@@ -72,7 +73,7 @@ impl FromRequest for Operator {
 }
 
 /// A node that the operator sent. One extractor, because actix gives no order between several: the token is checked before a
-/// byte of the body is read.
+/// byte of the body is looked at.
 #[derive(Debug)]
 pub struct OperatorNode {
     /// The node; its id is the one in the path.
@@ -81,17 +82,28 @@ pub struct OperatorNode {
     pub precondition: Precondition,
 }
 
+/// What the head of a write says: whose it is, which node it means and what it demands of it.
+fn write_of(token: &OperatorToken, request: &HttpRequest) -> Result<(NodeId, Precondition), ApiError> {
+    token.check(request)?;
+    let NodePath(id) = NodePath::of(request)?;
+    Ok((id, precondition(request)?))
+}
+
 impl FromRequest for OperatorNode {
     type Error = ApiError;
     type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let (request, payload) = (request.clone(), payload.take());
+        let (request, mut payload) = (request.clone(), payload.take());
         Box::pin(async move {
             let state = body::state(&request)?;
-            state.operator_token.check(&request)?;
-            let NodePath(id) = NodePath::of(&request)?;
-            let precondition = precondition(&request)?;
+            let (id, precondition) = match write_of(&state.operator_token, &request) {
+                Ok(write) => write,
+                Err(error) => {
+                    body::drain(&request, &mut payload, state.body_timeout).await;
+                    return Err(error);
+                }
+            };
             let limits = state.context.limits;
             let bytes = body::read_json(&request, payload, limits.node_bytes).await?;
             let node = NodeDocument::parse(bytes, limits.json_depth)?;

@@ -14,7 +14,7 @@ fn hex(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
 
-fn percent_decode(raw: &str) -> Option<String> {
+pub(super) fn percent_decode(raw: &str) -> Option<String> {
     let mut out = Vec::with_capacity(raw.len());
     let mut bytes = raw.bytes();
     while let Some(byte) = bytes.next() {
@@ -23,22 +23,22 @@ fn percent_decode(raw: &str) -> Option<String> {
     String::from_utf8(out).ok()
 }
 
-/// What follows the route's fixed part, `/nodes/` or `/manifest/`, wherever a prefix put it.
-fn decoded_tail(request: &HttpRequest, fixed: &str) -> Result<String, ApiError> {
-    let raw = request.uri().path();
-    let tail = raw.find(fixed).and_then(|at| raw.get(at + fixed.len()..)).unwrap_or_default();
+/// What follows the route's fixed part, `nodes` or `manifest`: the router has compared that part, decoded, so it may be written
+/// otherwise here (`/%6Eodes/x`).
+fn decoded_tail(request: &HttpRequest) -> Result<String, ApiError> {
+    let tail = request.uri().path().splitn(3, '/').nth(2).unwrap_or_default();
     percent_decode(tail).ok_or_else(|| refuse(Code::InvalidPath, "the id in the path is not percent-encoded UTF-8"))
 }
 
 macro_rules! path_id {
-    ($(#[doc = $doc:literal])* $name:ident $id:ident $fixed:literal) => {
+    ($(#[doc = $doc:literal])* $name:ident $id:ident) => {
         $(#[doc = $doc])*
         #[derive(Debug)]
         pub struct $name(pub $id);
 
         impl $name {
             pub(super) fn of(request: &HttpRequest) -> Result<Self, ApiError> {
-                let text = decoded_tail(request, $fixed)?;
+                let text = decoded_tail(request)?;
                 $id::parse(&text).map(Self).map_err(|error| refuse(Code::InvalidPath, format!("the id in the path: {error}")))
             }
         }
@@ -56,11 +56,11 @@ macro_rules! path_id {
 
 path_id! {
     /// The id in `/nodes/{id}`.
-    NodePath NodeId "/nodes/"
+    NodePath NodeId
 }
 path_id! {
     /// The id in `/manifest/{node_id}`.
-    PeerPath PeerId "/manifest/"
+    PeerPath PeerId
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Query parameters: known names only, each with a usable value.
 
+use super::path::percent_decode;
 use crate::api::{
     codes::Code,
     error::{ApiError, refuse},
@@ -17,11 +18,15 @@ impl<T: DeserializeOwned> FromRequest for StrictQuery<T> {
     type Future = Ready<Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let query = web::Query::<T>::from_query(request.query_string());
-        ready(
-            query.map(|query| Self(query.into_inner())).map_err(|error| refuse(Code::InvalidQuery, error.to_string())),
-        )
+        ready(read(request.query_string()).map(Self))
     }
+}
+
+/// The decoder below replaces what it cannot read, so bad escapes would look for something that nobody asked for.
+fn read<T: DeserializeOwned>(text: &str) -> Result<T, ApiError> {
+    percent_decode(text).ok_or_else(|| refuse(Code::InvalidQuery, "the query is not percent-encoded UTF-8"))?;
+    let query = web::Query::<T>::from_query(text);
+    query.map(web::Query::into_inner).map_err(|error| refuse(Code::InvalidQuery, error.to_string()))
 }
 
 /// The size of a page: `default` where the client names none.

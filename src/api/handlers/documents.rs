@@ -1,7 +1,7 @@
-//! `/`, `/openapi.json`, and what no route takes.
+//! `/`, `/openapi.json`, `/docs/`, and what no route takes.
 
 use crate::api::{codes::Code, error::ApiError, error::refuse, routes::ROUTES, state::ApiState};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, http::header::CONTENT_ENCODING, web};
 use serde::Serialize;
 use std::sync::{Arc, LazyLock};
 use utoipa::ToSchema;
@@ -78,21 +78,34 @@ pub(crate) async fn openapi(state: web::Data<ApiState>) -> HttpResponse {
 }
 
 /// Swagger UI's settings. The validator would send the document to a server on the internet.
-pub(in crate::api) fn swagger_config(document: &'static str) -> Config<'static> {
-    Config::from(document).validator_url("none").persist_authorization(true)
-}
+static SWAGGER: LazyLock<Arc<Config<'static>>> =
+    LazyLock::new(|| Arc::new(Config::from("../openapi.json").validator_url("none").persist_authorization(true)));
 
 /// The page of `/docs`, for clients that follow no redirect: that of `/docs/`, told where its parts are.
 static DOCS_PAGE: LazyLock<Option<String>> = LazyLock::new(|| {
-    let file = utoipa_swagger_ui::serve("index.html", Arc::new(swagger_config("../openapi.json"))).ok()??;
+    let file = utoipa_swagger_ui::serve("index.html", Arc::clone(&SWAGGER)).ok()??;
     let page = String::from_utf8(file.bytes.into_owned()).ok()?;
     Some(page.replacen("<head>", "<head><base href=\"docs/\">", 1))
 });
 
-/// Swagger UI without the slash.
+/// The page that reads the document to people.
 pub(crate) async fn docs() -> Result<HttpResponse, ApiError> {
     let page = DOCS_PAGE.as_deref().ok_or_else(|| ApiError::Internal("Swagger UI's page is missing".to_owned()))?;
     Ok(HttpResponse::Ok().content_type("text/html; charset=utf-8").body(page))
+}
+
+/// The same page with its files; all of them are in this program.
+pub(crate) async fn docs_file(request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    let name = request.match_info().get("file").unwrap_or_default();
+    let file = utoipa_swagger_ui::serve(name, Arc::clone(&SWAGGER));
+    let Some(file) = file.map_err(|error| ApiError::Internal(error.to_string()))? else {
+        return not_found(request).await;
+    };
+    let mut response = HttpResponse::Ok();
+    if file.gzpipped {
+        response.insert_header((CONTENT_ENCODING, "gzip"));
+    }
+    Ok(response.content_type(file.content_type).body(file.bytes.into_owned()))
 }
 
 /// What no route takes.

@@ -117,7 +117,9 @@ fn summary(entry: &Entry) -> NodeSummary {
 }
 
 fn instant(text: &str) -> Result<Timestamp, ApiError> {
-    let number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let number =
+        [whole, fraction].iter().all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()));
     let read = if number { Timestamp::from_seconds_text(text) } else { Timestamp::from_rfc3339(text) };
     read.ok_or_else(|| {
         refuse(Code::InvalidQuery, "updated_since is epoch seconds or RFC 3339, such as 2024-01-01T00:00:00Z")

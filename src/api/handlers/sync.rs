@@ -60,9 +60,26 @@ pub(crate) struct SyncAnswer {
     cursor: String,
 }
 
+/// The weight that `Accept` gives to exactly this media type; `None` where it does not name it.
+fn weight(headers: &HeaderMap, media_type: &str) -> Option<f32> {
+    let ranges = headers.get_all(ACCEPT).filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(','));
+    let mut found: Option<f32> = None;
+    for range in ranges {
+        let mut parts = range.split(';').map(str::trim);
+        if !parts.next().unwrap_or_default().eq_ignore_ascii_case(media_type) {
+            continue;
+        }
+        let q = parts.filter_map(|part| part.split_once('=')).find(|(name, _)| name.trim().eq_ignore_ascii_case("q"));
+        let q = q.map_or(1.0, |(_, value)| value.trim().parse().unwrap_or(0.0));
+        found = Some(found.map_or(q, |other| other.max(q)));
+    }
+    found
+}
+
+/// Lines for whoever names them and does not like one document better.
 fn wants_lines(headers: &HeaderMap) -> bool {
-    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    accept.split(',').any(|part| part.split(';').next().unwrap_or_default().trim() == "application/x-ndjson")
+    let lines = weight(headers, "application/x-ndjson").unwrap_or(0.0);
+    lines > 0.0 && weight(headers, "application/json").is_none_or(|document| lines >= document)
 }
 
 /// Get exactly what differs
@@ -143,4 +160,28 @@ fn tail(delta: &Delta, sent: usize) -> Bytes {
     }
     out.push('}');
     out.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::wants_lines;
+    use actix_web::http::header::{ACCEPT, HeaderMap, HeaderValue};
+
+    #[test]
+    fn lines_are_for_whoever_asks_for_them() {
+        for (accept, expected) in [
+            ("application/x-ndjson", true),
+            ("Application/X-NDJSON; q=0.5, */*;q=0.1", true),
+            ("application/x-ndjson, application/json;q=0.9", true),
+            ("application/x-ndjson;q=0", false),
+            ("application/x-ndjson;q=none", false),
+            ("application/json, application/x-ndjson;q=0.5", false),
+            ("*/*", false),
+            ("", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(ACCEPT, HeaderValue::from_static(accept));
+            assert_eq!(wants_lines(&headers), expected, "{accept}");
+        }
+    }
 }

@@ -1,0 +1,37 @@
+//! Every code of the 4xx is answered with somewhere.
+
+use super::{all_rows, as_operator, post_manifest, prepared, put_node, row, run};
+use crate::{
+    app::{key, manifest, signed, spawn_with},
+    raw_http::{Body, Raw},
+};
+use ark_lattice::{api::codes::Code, settings::Span, trust::TrustMode};
+use std::collections::BTreeSet;
+
+#[tokio::test]
+async fn every_code_of_the_4xx_is_answered_with() {
+    let mut seen = run(&prepared().await, &all_rows()).await;
+
+    let slow = spawn_with(|settings| settings.server.body_timeout = Span::seconds(1)).await;
+    let waits = Body::Declared(100, b"{".to_vec());
+    let slow_rows = [
+        row("a slow manifest", Raw::new("POST", "/manifest").body(waits.clone()), 408, "request_timeout"),
+        row("a slow sync request", Raw::new("POST", "/sync").body(waits.clone()), 408, "request_timeout"),
+        row("a slow node", as_operator("PUT", "/nodes/n").body(waits), 408, "request_timeout"),
+    ];
+    seen.extend(run(&slow, &slow_rows).await);
+
+    let closed = spawn_with(|settings| settings.admin.token = None).await;
+    let closed_rows = [
+        row("a write without a token set", put_node("n", b"{\"id\":\"n\"}"), 403, "operator_disabled"),
+        row("a deletion without a token set", as_operator("DELETE", "/nodes/n"), 403, "operator_disabled"),
+    ];
+    seen.extend(run(&closed, &closed_rows).await);
+
+    let listed = spawn_with(|settings| settings.trust.mode = TrustMode::Allowlist).await;
+    let stranger = post_manifest(signed(&key(1), &manifest("ark-1")));
+    seen.extend(run(&listed, &[row("a key that is not listed", stranger, 403, "not_listed")]).await);
+
+    let all = Code::ALL.iter().filter(|code| code.status().is_client_error()).map(|code| code.text().to_owned());
+    assert_eq!(seen, all.collect::<BTreeSet<_>>());
+}

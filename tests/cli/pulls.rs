@@ -69,6 +69,37 @@ fn what_is_published_is_discovered_and_pulled_until_nothing_differs() {
 }
 
 #[test]
+fn cursors_are_followed_to_the_end() {
+    let bed = Bed::new().set("ARK__LIMITS__PAGE_ITEMS", "2");
+    for number in 0..9 {
+        bed.file(&format!("lattice_data/n{number}.json"), &format!("{{\"id\": \"n{number}\"}}"));
+    }
+    let service = bed.serve();
+    std::fs::create_dir(bed.path("copy")).unwrap();
+    let pulled = bed.run(&["pull", "--from", &service.url, "--lattice", "copy"]).ok();
+    assert!(pulled.starts_with("9 added") && pulled.contains("In step"), "{pulled}");
+    for number in 0..5 {
+        let (id, key) = (format!("peer-{number}"), format!("{number}.key"));
+        bed.run(&["keygen", "--out", &key]).ok();
+        bed.run(&["manifest", "publish", "--to", &service.url, "--node-id", &id, "--key", &key]).ok();
+    }
+    assert_eq!(bed.run(&["discover", "--from", &service.url]).ok().lines().count(), 1 + 5);
+}
+
+#[test]
+fn a_pull_into_a_directory_that_is_served_is_seen_by_its_service() {
+    let (source, target) = (Bed::new(), Bed::new());
+    source.file("lattice_data/a.json", r#"{"id": "a", "updated_at": 5}"#);
+    let (from, to) = (source.serve(), target.serve());
+    target.run(&["pull", "--from", &from.url]).ok();
+    let started = std::time::Instant::now();
+    while !crate::bed::get(to.port, "/nodes/a").starts_with("HTTP/1.1 200") {
+        assert!(started.elapsed() < std::time::Duration::from_secs(5), "the service does not see the node");
+        std::thread::park_timeout(std::time::Duration::from_millis(50));
+    }
+}
+
+#[test]
 fn nodes_that_cannot_be_believed_are_refused_and_the_rest_is_taken() {
     let bed = Bed::new();
     let body = "{\"id\":\"good\",\"updated_at\":5}\n{\"id\":\"future\",\"updated_at\":99999999999}\n{\"id\":\"x\",\"x\":NaN}\n[]\n";

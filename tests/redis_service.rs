@@ -1,0 +1,281 @@
+//! The real service on a real Redis: what lies there, replicas, outages, and the way back.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on should stop where it stands"
+)]
+
+#[path = "support/redis_server.rs"]
+mod redis_server;
+#[path = "support/service.rs"]
+mod service;
+#[path = "support/signing.rs"]
+mod signing;
+
+use redis::{AsyncTypedCommands, aio::MultiplexedConnection};
+use redis_server::RedisServer;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use service::{Place, Service, json_of, problem, until};
+use signing::{key, manifest, signed};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+/// What is promised while Redis is gone, and once it is back.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
+const RECOVERS_WITHIN: Duration = Duration::from_secs(5);
+
+fn place(redis: &RedisServer) -> Place {
+    let place = Place::new().set("REDIS_URL", &redis.url());
+    place.write_node("here", &json!({"id": "here", "type": "sample"}));
+    place
+}
+
+async fn look_inside(redis: &RedisServer) -> MultiplexedConnection {
+    redis::Client::open(redis.url()).unwrap().get_multiplexed_async_connection().await.unwrap()
+}
+
+async fn register(service: &Service, peer: &str, seq: u64) -> Value {
+    json_of(service.post("/manifest", signed(&key(1), &manifest(peer, seq))).await).await
+}
+
+async fn discovered(service: &Service) -> Vec<String> {
+    let answer = service.get_json("/discover").await;
+    answer["peers"].as_array().unwrap().iter().map(|peer| service::text(&peer["node_id"])).collect()
+}
+
+#[tokio::test]
+async fn a_manifest_is_discovered_and_lies_in_redis_as_documented() {
+    let redis = RedisServer::start().await;
+    let place = place(&redis);
+    let service = place.serve().await;
+    assert_eq!(json_of(service.get("/ready").await).await["status"], "ready");
+
+    let statement = json!({"node_id": "ark-grüße", "instance_type": "pi", "version": "1.0.0", "last_updated": signing::now(),
+        "capabilities": ["sync", "gossip"], "load": 0.25, "nodes": [{"id": "a", "hash": "sha256:abc"}]});
+    let envelope = signed(&key(1), &statement);
+    let answer = json_of(service.post("/manifest", envelope.clone()).await).await;
+    assert_eq!((&answer["status"], &answer["node_id"]), (&json!("registered"), &json!("ark-grüße")));
+    assert_eq!(answer["expires_in"], 120);
+
+    let peers = service.get_json("/discover").await;
+    let peer = &peers["peers"][0];
+    assert_eq!((&peers["count"], &peer["node_id"], &peer["node_count"]), (&json!(1), &json!("ark-grüße"), &json!(1)));
+    assert_eq!((&peer["capabilities"], &peer["load"]), (&json!(["sync", "gossip"]), &json!(0.25)));
+    assert_eq!(peer["manifest_hash"], answer["manifest_hash"]);
+    assert_eq!(service.get("/manifest/ark-gr%C3%BC%C3%9Fe").await.text().await.unwrap(), envelope);
+
+    let mut inside = look_inside(&redis).await;
+    let mut keys = inside.keys("*").await.unwrap();
+    keys.sort();
+    assert_eq!(keys, ["peer:ark-grüße", "peers:by_expiry", "pin:ark-grüße"]);
+    let fields: HashMap<String, String> = inside.hgetall("peer:ark-grüße").await.unwrap();
+    // Texts as they are, everything else as JSON text.
+    assert_eq!((&*fields["node_id"], &*fields["instance_type"], &*fields["version"]), ("ark-grüße", "pi", "1.0.0"));
+    assert_eq!(serde_json::from_str::<Value>(&fields["capabilities"]).unwrap(), statement["capabilities"]);
+    assert_eq!(serde_json::from_str::<Value>(&fields["nodes"]).unwrap(), statement["nodes"]);
+    assert_eq!((&*fields["load"], &*fields["last_updated"]), ("0.25", &*statement["last_updated"].to_string()));
+    assert_eq!((&fields["envelope"], &fields["pubkey"]), (&envelope, &key(1).public_key().to_base64()));
+    let age = signing::now().abs_diff(fields["last_seen"].parse().unwrap());
+    assert!(age <= 5, "last_seen is {age} s off");
+
+    let lives = inside.ttl("peer:ark-grüße").await.unwrap();
+    assert!(matches!(lives, redis::IntegerReplyOrNoOp::IntegerReply(115..=120)), "{lives:?}");
+    assert_eq!(inside.ttl("pin:ark-grüße").await.unwrap(), redis::IntegerReplyOrNoOp::ExistsButNotRelevant);
+    let pin: HashMap<String, String> = inside.hgetall("pin:ark-grüße").await.unwrap();
+    assert_eq!(pin["pubkey"], fields["pubkey"]);
+    let expiry = inside.zscore("peers:by_expiry", "ark-grüße").await.unwrap().unwrap();
+    let expiry = Duration::from_secs_f64(expiry / 1000.0).as_secs();
+    assert!((115..=121).contains(&expiry.saturating_sub(signing::now())), "{expiry}");
+
+    // The binding is what outlives the entry.
+    inside.del(&["peer:ark-grüße", "peers:by_expiry"]).await.unwrap();
+    assert_eq!(discovered(&service).await, Vec::<String>::new());
+    let foreign = service.post("/manifest", signed(&key(2), &statement)).await;
+    assert_eq!(problem(foreign).await, (409, "key_mismatch".to_owned()));
+}
+
+#[tokio::test]
+async fn an_entry_expires() {
+    let redis = RedisServer::start().await;
+    let service = place(&redis).set("ARK_PEER_TTL", "1s").serve().await;
+    register(&service, "short", 1).await;
+    assert_eq!(discovered(&service).await, ["short"]);
+    until("the entry expires", Duration::from_secs(5), async || discovered(&service).await.is_empty()).await;
+    let gone = service.get("/manifest/short").await;
+    assert_eq!(gone.status(), StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn replicas_on_one_redis_see_each_others_registrations() {
+    let redis = RedisServer::start().await;
+    let (one, two) = (place(&redis), place(&redis));
+    let (one, two) = (one.serve().await, two.serve().await);
+    register(&one, "a", 1).await;
+    register(&two, "b", 1).await;
+    for service in [&one, &two] {
+        let mut peers = discovered(service).await;
+        peers.sort();
+        assert_eq!(peers, ["a", "b"]);
+    }
+    // Bindings and versions are shared too.
+    let foreign = two.post("/manifest", signed(&key(2), &manifest("a", 2))).await;
+    assert_eq!(problem(foreign).await, (409, "key_mismatch".to_owned()));
+    register(&two, "a", 5).await;
+    let older = one.post("/manifest", signed(&key(1), &manifest("a", 4))).await;
+    assert_eq!(problem(older).await, (409, "rollback".to_owned()));
+}
+
+#[tokio::test]
+async fn keys_lie_under_the_prefix() {
+    let redis = RedisServer::start().await;
+    let (plain, prefixed) = (place(&redis), place(&redis).set("ARK__REGISTRY__PREFIX", "team-a:"));
+    let (plain, prefixed) = (plain.serve().await, prefixed.serve().await);
+    register(&prefixed, "a", 1).await;
+    let mut keys = look_inside(&redis).await.keys("*").await.unwrap();
+    keys.sort();
+    assert_eq!(keys, ["team-a:peer:a", "team-a:peers:by_expiry", "team-a:pin:a"]);
+    assert_eq!(discovered(&prefixed).await, ["a"]);
+    assert_eq!(discovered(&plain).await, Vec::<String>::new());
+}
+
+/// Everything that needs Redis says so in time; everything else works.
+async fn check_outage(service: &Service, round: u64) -> Duration {
+    let slowest = async |requests: Vec<reqwest::RequestBuilder>| {
+        let mut longest = Duration::ZERO;
+        let answers = requests.into_iter().map(|request| async {
+            let started = Instant::now();
+            let answer = request.send().await.unwrap();
+            let retry_after = answer.headers().get("retry-after").map(|value| value.to_str().unwrap().to_owned());
+            let url = answer.url().clone();
+            let said = problem(answer).await;
+            (started.elapsed(), said, retry_after, url)
+        });
+        for (took, said, retry_after, url) in futures_util::future::join_all(answers).await {
+            assert_eq!(said, (503, "registry_unavailable".to_owned()), "{url}");
+            assert!(retry_after.is_some_and(|seconds| seconds.parse::<u32>().unwrap() > 0), "{url}: Retry-After");
+            assert!(took < ANSWERS_WITHIN, "{url} took {took:?}");
+            longest = longest.max(took);
+        }
+        longest
+    };
+    let publish = || {
+        let envelope = signed(&key(1), &manifest("ark-outage", round));
+        service.request(Method::POST, "/manifest").header("content-type", "application/json").body(envelope)
+    };
+    // First the calls that find out, more of them than there are connections; then those that come later.
+    let mut finders: Vec<_> = (0..30).map(|_| service.request(Method::GET, "/discover")).collect();
+    finders.extend((0..10).map(|_| publish()));
+    let mut longest = slowest(finders).await;
+    let later = vec![
+        service.request(Method::GET, "/discover"),
+        publish(),
+        service.request(Method::GET, "/manifest/ark-outage"),
+        service.request(Method::GET, "/ready"),
+    ];
+    longest = longest.max(slowest(later).await);
+
+    let started = Instant::now();
+    let id = format!("n{round}");
+    let written = service.put(&id, &json!({"id": id, "round": round})).await;
+    assert_eq!(written.status(), StatusCode::CREATED);
+    assert_eq!(service.get_json(&format!("/nodes/{id}")).await["round"], round);
+    assert!(service.nodes().await.iter().any(|(listed, _)| *listed == id));
+    assert!(service.post_json("/sync", &json!({"nodes": []})).await["delta_count"].as_u64() > Some(1));
+    let health = service.get_json("/health").await;
+    assert_eq!((&health["status"], &health["registry"]["status"]), (&json!("degraded"), &json!("failing")));
+    assert_eq!(health["lattice"]["status"], "ok");
+    assert_eq!(service.get("/metrics").await.status(), StatusCode::OK);
+    assert!(started.elapsed() < ANSWERS_WITHIN, "what needs no Redis took {:?}", started.elapsed());
+    longest
+}
+
+/// How long after Redis is back everything works again.
+async fn check_recovery(service: &Service, round: u64) -> Duration {
+    until("the service recovers", RECOVERS_WITHIN, async || {
+        let ready = service.get("/ready").await.status();
+        let envelope = signed(&key(1), &manifest("ark-outage", round));
+        let published = service.post("/manifest", envelope).await.status();
+        let listed = service.get("/discover").await.status();
+        [ready, published, listed].iter().all(|status| *status == StatusCode::OK)
+    })
+    .await
+}
+
+/// The service's own connections.
+async fn connections(redis: &RedisServer) -> usize {
+    let mut inside = look_inside(redis).await;
+    let list: String = redis::cmd("CLIENT").arg("LIST").query_async(&mut inside).await.unwrap();
+    list.lines().count() - 1
+}
+
+#[tokio::test]
+async fn a_redis_that_is_killed_costs_no_more_than_what_needs_it() {
+    let mut redis = RedisServer::start().await;
+    let place = place(&redis);
+    let service = place.serve().await;
+    register(&service, "ark-outage", 1).await;
+    for round in 2..5 {
+        redis.stop();
+        let longest = check_outage(&service, round).await;
+        redis.restart().await;
+        let recovery = check_recovery(&service, round).await;
+        eprintln!("killed: slowest answer {longest:?}, recovery {recovery:?}");
+        // It came back empty; registering brings entry and binding back.
+        assert_eq!(discovered(&service).await, ["ark-outage"]);
+    }
+    assert!(!place.log().contains("panic"), "{}", place.log());
+}
+
+#[tokio::test]
+async fn ten_hanging_redis_outages_leak_no_connection() {
+    const POOL: usize = 4;
+    let redis = RedisServer::start().await;
+    let place = place(&redis).set("ARK__REGISTRY__POOL_SIZE", &POOL.to_string());
+    let service = place.serve().await;
+    register(&service, "ark-outage", 1).await;
+    let (mut slowest, mut recovery) = (Duration::ZERO, Duration::ZERO);
+    for round in 2..12 {
+        redis.pause();
+        slowest = slowest.max(check_outage(&service, round).await);
+        redis.resume();
+        recovery = recovery.max(check_recovery(&service, round).await);
+        let open = async || connections(&redis).await;
+        // Redis needs a moment to see that connections of the outage were closed.
+        let what = format!("at most {POOL} connections after outage {}", round - 1);
+        until(&what, RECOVERS_WITHIN, async || open().await <= POOL).await;
+    }
+    eprintln!("hanging: slowest answer {slowest:?}, slowest recovery {recovery:?}");
+    assert_eq!(discovered(&service).await, ["ark-outage"]);
+}
+
+#[tokio::test]
+async fn a_service_that_starts_without_redis_serves_once_it_comes() {
+    let mut redis = RedisServer::start().await;
+    redis.stop();
+    let place = place(&redis);
+    let service = place.serve().await;
+    check_outage(&service, 1).await;
+    redis.restart().await;
+    let recovery = check_recovery(&service, 1).await;
+    eprintln!("started without Redis: recovery {recovery:?}");
+    assert_eq!(discovered(&service).await, ["ark-outage"]);
+    assert!(service.terminate().await.success());
+}
+
+#[tokio::test]
+async fn a_service_stops_in_order_while_redis_hangs() {
+    let redis = RedisServer::start().await;
+    let service = place(&redis).serve().await;
+    register(&service, "a", 1).await;
+    redis.pause();
+    let started = Instant::now();
+    assert!(service.terminate().await.success());
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+}

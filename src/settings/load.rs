@@ -211,6 +211,14 @@ impl Settings {
         if self.limits.page_items == 0 || self.registry.pool_size == 0 || self.registry.max_peers == 0 {
             return Err(bad("limits.page_items, registry.pool_size, registry.max_peers", "must be at least 1"));
         }
+        // A filter reads a word that is no level as the name of a module, and then shows next to nothing.
+        let is_level = |word: &str| ["off", "error", "warn", "info", "debug", "trace"].contains(&word);
+        if !self.log.level.split(',').map(str::trim).all(|part| is_level(part) || part.contains('=')) {
+            return Err(bad(
+                "log.level",
+                "is off, error, warn, info, debug or trace, or filters such as info,ark_lattice=debug",
+            ));
+        }
         self.node_id()?;
         self.trust_policy()?;
         if self.federation.auto_sync || self.federation.hub_url.is_some() || !self.federation.trusted_peers.is_empty() {

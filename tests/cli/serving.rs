@@ -29,6 +29,19 @@ fn sigterm_ends_the_service_in_order_also_with_an_idle_connection() {
 }
 
 #[test]
+fn a_log_that_nobody_takes_any_more_does_no_harm() {
+    let bed = Bed::new().set("ARK__LOG__LEVEL", "debug");
+    let mut service = bed.serve();
+    service.lose_log();
+    // Each request writes a line at this level, and so does the stop.
+    for _ in 0..3 {
+        let answer = get(service.port, "/ready");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    assert_eq!(service.terminate(Duration::from_secs(8)).0.code(), Some(0));
+}
+
+#[test]
 fn a_port_that_is_taken_is_one_line() {
     let bed = Bed::new();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -30,6 +30,12 @@ pub enum SettingsError {
         /// The variable.
         name: String,
     },
+    /// A variable of ours is not text.
+    #[error("{name} is not UTF-8: give it a value that is")]
+    NotText {
+        /// The variable.
+        name: String,
+    },
     /// Two variables disagree.
     #[error("{one} and {other} set {key} to different values: unset one of them")]
     Contradiction {
@@ -145,7 +151,7 @@ impl Settings {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
     pub fn load(overrides: Overrides) -> Result<Self, SettingsError> {
         let folder = std::env::var_os("ARK_CONFIG_DIR").map_or_else(|| PathBuf::from("config"), PathBuf::from);
-        Self::from_layers(&folder, std::env::vars(), overrides)
+        Self::from_layers(&folder, environment::texts(std::env::vars_os())?, overrides)
     }
 
     /// Reads all layers: the compiled-in defaults, `default.toml` and `{ARK_ENV}.toml` in `folder`, `variables`, `overrides`.

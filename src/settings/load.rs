@@ -71,6 +71,18 @@ fn bad(key: &'static str, problem: impl Into<String>) -> SettingsError {
     SettingsError::Value { key, problem: problem.into() }
 }
 
+/// Without the lines of the file, which a syntax error shows: one of them may hold a secret.
+fn unreadable(error: config::ConfigError) -> SettingsError {
+    if let config::ConfigError::FileParse { uri, cause } = &error
+        && let Some(cause) = cause.downcast_ref::<toml::de::Error>()
+    {
+        let (file, shown) = (uri.as_deref().unwrap_or("the compiled-in defaults"), cause.to_string());
+        let place = shown.lines().next().unwrap_or_default();
+        return SettingsError::Layer(format!("{file}: {place}: {}", cause.message()));
+    }
+    SettingsError::Layer(error.to_string())
+}
+
 /// What the command line sets; the last layer. Pairs of key and value.
 pub type Overrides = Vec<(&'static str, String)>;
 
@@ -176,7 +188,6 @@ impl Settings {
             builder = builder.add_source(File::from(path).format(FileFormat::Toml));
         }
         let environment = environment::read(variables)?;
-        let layer = |error: config::ConfigError| SettingsError::Layer(error.to_string());
         for (key, found) in &environment.keys {
             let set = match (found.list, found.values.as_slice()) {
                 (false, [one]) => builder.set_override(key, one.as_str()),
@@ -185,9 +196,9 @@ impl Settings {
             builder = set.map_err(|error| SettingsError::Layer(format!("{}: {error}", found.name)))?;
         }
         for (key, value) in overrides {
-            builder = builder.set_override(key, value).map_err(layer)?;
+            builder = builder.set_override(key, value).map_err(unreadable)?;
         }
-        let mut settings: Self = builder.build().and_then(Config::try_deserialize).map_err(layer)?;
+        let mut settings: Self = builder.build().and_then(Config::try_deserialize).map_err(unreadable)?;
         settings.warnings.extend(
             environment.unknown.into_iter().map(|name| format!("{name} is set but means nothing to this version")),
         );

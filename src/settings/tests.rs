@@ -141,3 +141,14 @@ fn what_holds_is_shown_as_toml_without_the_secrets() {
     assert_eq!(table["server"]["port"].as_integer(), Some(9100));
     assert!(!table["instance"].as_table().unwrap().contains_key("private_key"));
 }
+
+#[test]
+fn a_file_with_a_slip_is_named_without_its_text() {
+    let folder = tempfile::tempdir().unwrap();
+    for text in ["[admin]\ntoken = \"hunter2-and-so-on\nx = 1\n", "[admin]\ntoken = hunter2-and-so-on\n"] {
+        let mut file = std::fs::File::create(folder.path().join("cloud.toml")).unwrap();
+        std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
+        let said = load_in(folder.path(), &[("ARK_ENV", "cloud")]).unwrap_err().to_string();
+        assert!(said.contains("cloud.toml") && said.contains("line 2") && !said.contains("hunter2"), "{said}");
+    }
+}

@@ -208,13 +208,20 @@ impl Settings {
 
     /// What the types cannot say.
     fn check(&mut self) -> Result<(), SettingsError> {
-        if let Some(token) = &self.admin.token
-            && token.expose_secret().chars().count() < MIN_TOKEN_CHARS
-        {
-            return Err(bad(
-                "admin.token",
-                format!("has fewer than {MIN_TOKEN_CHARS} characters; make one with: openssl rand -base64 24"),
-            ));
+        // Without the space around it, as the operator's proof is compared.
+        if let Some(token) = self.admin.token.as_ref().map(|token| token.expose_secret().trim()) {
+            if token.chars().count() < MIN_TOKEN_CHARS {
+                return Err(bad(
+                    "admin.token",
+                    format!("has fewer than {MIN_TOKEN_CHARS} characters; make one with: openssl rand -base64 24"),
+                ));
+            }
+            if !token.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+                return Err(bad(
+                    "admin.token",
+                    "holds characters that no Authorization header carries; make one with: openssl rand -base64 24",
+                ));
+            }
         }
         if let Some(key) = &self.instance.public_key {
             PublicKey::parse(key).map_err(|error| bad("instance.public_key", error.to_string()))?;

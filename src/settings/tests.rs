@@ -82,6 +82,8 @@ fn bad_values_name_their_key() {
         ("ARK_NODE_ID", "a\u{7}b", "node_id"),
         ("ARK_FED_PUBKEY", "abc", "public_key"),
         ("ARK_ADMIN_TOKEN", "short", "admin.token"),
+        ("ARK_ADMIN_TOKEN", "short             ", "admin.token"),
+        ("ARK_ADMIN_TOKEN", "ein-sehr-langer-schlüssel", "admin.token"),
     ] {
         let text = error(&[(name, value)]);
         assert!(text.contains(expected), "{name}={value}: {text}");

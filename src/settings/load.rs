@@ -13,6 +13,7 @@ use secrecy::ExposeSecret;
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// `config/default.toml` as it was when this binary was built.
@@ -20,6 +21,9 @@ const DEFAULTS: &str = include_str!("../../config/default.toml");
 
 /// The shortest operator token that is taken.
 const MIN_TOKEN_CHARS: usize = 16;
+
+/// The longest time to live that is taken: a year as humantime counts it.
+const MAX_PEER_TTL: Duration = Duration::from_secs(31_557_600);
 
 /// Why the settings cannot be used. Texts never hold a secret's value.
 #[derive(Debug, thiserror::Error)]
@@ -226,8 +230,22 @@ impl Settings {
         if let Some(key) = &self.instance.public_key {
             PublicKey::parse(key).map_err(|error| bad("instance.public_key", error.to_string()))?;
         }
+        // To the server 0 means "no bound", and it counts a stop in whole seconds.
+        if self.server.header_timeout.get().is_zero() || self.server.body_timeout.get().is_zero() {
+            return Err(bad("server.header_timeout, server.body_timeout", "must be more than zero"));
+        }
+        if self.server.shutdown_timeout.get().subsec_nanos() != 0 {
+            return Err(bad("server.shutdown_timeout", "must be whole seconds"));
+        }
+        if self.server.max_connections == 0 {
+            return Err(bad("server.max_connections", "must be at least 1"));
+        }
         if self.registry.peer_ttl.get().as_secs() == 0 {
             return Err(bad("registry.peer_ttl", "must be at least 1s"));
+        }
+        // Redis refuses an expiry that it cannot count, in the middle of a registration.
+        if self.registry.peer_ttl.get() > MAX_PEER_TTL {
+            return Err(bad("registry.peer_ttl", "must be at most 1year"));
         }
         if self.lattice.rescan_interval.get().is_zero() {
             return Err(bad("lattice.rescan_interval", "must be more than zero"));

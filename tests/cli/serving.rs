@@ -67,6 +67,15 @@ fn directories_that_cannot_be_used_are_one_line() {
 }
 
 #[test]
+fn a_registry_that_cannot_be_read_says_what_to_do() {
+    let bed = Bed::new();
+    std::fs::create_dir(bed.path("ark_state")).unwrap();
+    bed.file("ark_state/registry.redb", "not a registry");
+    let said = bed.run(&["serve", "--port", "0"]).fails(1);
+    assert!(said.contains("registry.redb") && said.contains("restore") && said.contains("move it away"), "{said}");
+}
+
+#[test]
 fn a_second_process_on_the_same_state_is_refused() {
     let bed = Bed::new();
     let service = bed.serve();

@@ -56,8 +56,11 @@ impl Discovered {
     }
 }
 
+/// Most pages of the registry that one call looks at: what it costs, also where the filter lets nobody through.
+const MAX_PAGES: usize = 64;
+
 /// Up to `limit` live peers after `after` that pass `filter`. Looks at further pages of the registry only as long as the filter
-/// lets too few through.
+/// lets too few through, and at a bounded number of them: fewer peers than `limit`, or none, may come with a cursor to go on.
 ///
 /// # Errors
 /// The registry does not answer.
@@ -69,10 +72,12 @@ pub async fn discover(
 ) -> Result<Discovered, RegistryError> {
     let mut peers = Vec::new();
     let mut after = after;
+    let mut pages = 0;
     loop {
+        pages += 1;
         let page = context.registry.list(after.as_ref(), limit - peers.len()).await?;
         peers.extend(page.peers.into_iter().filter_map(|record| admit(context, filter, record)));
-        if page.next.is_none() || peers.len() >= limit {
+        if page.next.is_none() || peers.len() >= limit || pages >= MAX_PAGES {
             peers.sort_by(|a, b| a.record.peer.cmp(&b.record.peer));
             return Ok(Discovered { peers, total: page.total, next: page.next });
         }

@@ -64,7 +64,7 @@ pub(crate) struct PeerAnswer {
 /// Live peers.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct DiscoverAnswer {
-    /// The peers, in order of id within one answer.
+    /// The peers, in order of id within one answer. May be fewer than `limit` (also none) although `cursor` is there.
     #[schema(inline)]
     peers: Vec<PeerAnswer>,
     /// How many peers this answer holds.

@@ -20,7 +20,7 @@ use ark_lattice::lattice::NodeDocument;
 use bytes::Bytes;
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
-use service::{Place, Random, Service, TOKEN, problem};
+use service::{Place, Random, Service, TOKEN, problem, until};
 use signing::{key, manifest, signed};
 use std::{
     cell::{Cell, RefCell},
@@ -190,10 +190,15 @@ fn read_files(lattice: &Path) -> BTreeMap<String, (String, u64)> {
     for entry in fs::read_dir(lattice).unwrap() {
         let entry = entry.unwrap();
         let name = entry.file_name().into_string().unwrap();
-        if name == "manifest.json" || name.starts_with('.') {
+        if name.starts_with('.') {
             continue;
         }
         let bytes = Bytes::from(fs::read(entry.path()).unwrap());
+        if name == "manifest.json" {
+            let whole: Value = serde_json::from_slice(&bytes).unwrap_or_else(|error| panic!("{name} is torn: {error}"));
+            assert_eq!(whole["count"], whole["nodes"].as_array().unwrap().len());
+            continue;
+        }
         let document = NodeDocument::parse(bytes.clone(), 64).unwrap_or_else(|error| panic!("{name} is torn: {error}"));
         assert_eq!(name, format!("{}.json", document.id()));
         let version = version_of(&serde_json::from_slice(&bytes).unwrap());
@@ -324,6 +329,9 @@ async fn no_kill_loses_what_was_acknowledged() {
     check(&place, &service, &ledger).await;
     check_peers(&service, &ledger).await;
     assert_eq!(service.set_hash().await, fresh_scan(&place).await, "the index and a fresh scan");
+    let shows = |hash: &str| fs::read_to_string(place.lattice().join("manifest.json")).unwrap().contains(hash);
+    let hash = service.set_hash().await;
+    until("manifest.json shows the set", Duration::from_secs(20), async || shows(&hash)).await;
     let names = fs::read_dir(place.lattice()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let left: Vec<String> = names.filter(|name| name.starts_with(".ark-")).collect();
     assert_eq!(left, Vec::<String>::new(), "temporary files of the dead");

@@ -12,18 +12,17 @@
 
 #[path = "support/service.rs"]
 mod service;
+#[path = "support/slow_client.rs"]
+mod slow_client;
 
 use serde_json::json;
 use service::{Place, Random, Service};
+use slow_client::{ask, read_slowly};
 use std::{
     fs,
     time::{Duration, Instant},
 };
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpSocket, TcpStream},
-    time::sleep,
-};
+use tokio::time::sleep;
 
 const NODES: usize = 20_000;
 /// Each delta is larger than 20 MB; all of them together may cost this much.
@@ -41,37 +40,6 @@ fn status_kb(service: &Service, name: &str) -> u64 {
 fn start_measuring(service: &Service) -> u64 {
     fs::write(format!("/proc/{}/clear_refs", service.process.id()), "5").unwrap();
     status_kb(service, "VmHWM")
-}
-
-/// Asks for everything, and reads nothing of the answer yet.
-async fn ask(service: &Service, header: &str) -> TcpStream {
-    let socket = TcpSocket::new_v4().unwrap();
-    // The answer must not fit into what lies between the two.
-    socket.set_recv_buffer_size(64 << 10).unwrap();
-    let mut stream = socket.connect(([127, 0, 0, 1], service.port).into()).await.unwrap();
-    let body = r#"{"nodes":[]}"#;
-    let request = format!(
-        "POST /sync HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{header}\
-         Connection: close\r\n\r\n{body}",
-        body.len()
-    );
-    stream.write_all(request.as_bytes()).await.unwrap();
-    stream
-}
-
-/// Reads slowly to the end: how many bytes, and the last of them.
-async fn read_slowly(mut stream: TcpStream) -> (usize, String) {
-    let (mut total, mut end, mut buffer) = (0, Vec::new(), vec![0; 256 << 10]);
-    loop {
-        let read = stream.read(&mut buffer).await.unwrap();
-        if read == 0 {
-            return (total, String::from_utf8_lossy(&end).into_owned());
-        }
-        total += read;
-        end.extend_from_slice(&buffer[..read]);
-        end.drain(..end.len().saturating_sub(100));
-        sleep(Duration::from_millis(1)).await;
-    }
 }
 
 #[tokio::test]
@@ -93,7 +61,7 @@ async fn a_large_delta_costs_what_a_batch_costs() {
     let forms = ["", "Accept: application/x-ndjson\r\n", "Accept-Encoding: gzip\r\n", "Accept-Encoding: zstd\r\n"];
     let mut clients = Vec::new();
     for form in forms {
-        clients.push(ask(&service, form).await);
+        clients.push(ask(service.port, form).await);
     }
     let asked = Instant::now();
     while asked.elapsed() < STALL {
@@ -128,7 +96,7 @@ async fn a_client_that_goes_away_leaves_nothing_running() {
     service.post_json("/sync", &json!({"nodes": []})).await;
     let before = start_measuring(&service);
     for _ in 0..40 {
-        drop(ask(&service, "").await);
+        drop(ask(service.port, "").await);
     }
     // They asked for 480 MB. Whatever was begun for them at one time is a batch each.
     let started = Instant::now();

@@ -145,6 +145,55 @@ async fn keys_lie_under_the_prefix() {
     assert_eq!(discovered(&plain).await, Vec::<String>::new());
 }
 
+/// How many scripts Redis has run.
+async fn scripts_run(inside: &mut MultiplexedConnection) -> u64 {
+    let stats: String = redis::cmd("INFO").arg("commandstats").query_async(inside).await.unwrap();
+    let calls = stats.lines().filter(|line| line.starts_with("cmdstat_eval"));
+    calls.map(|line| line.split(['=', ',']).nth(1).unwrap().parse::<u64>().unwrap()).sum()
+}
+
+#[tokio::test]
+async fn a_filter_that_lets_nobody_through_asks_redis_in_large_steps() {
+    const PEERS: u64 = 1200;
+    let redis = RedisServer::start().await;
+    let service = place(&redis).serve().await;
+    for number in (0..PEERS).step_by(100) {
+        let few = (number..number + 100).map(|number| {
+            let mut statement = manifest(&format!("peer-{number:04}"), 1);
+            // One in a hundred.
+            if number % 100 == 42 {
+                statement["instance_type"] = json!("pi");
+            }
+            service.post("/manifest", signed(&key(1), &statement))
+        });
+        for answer in futures_util::future::join_all(few).await {
+            assert_eq!(answer.status(), StatusCode::OK);
+        }
+    }
+    let mut inside = look_inside(&redis).await;
+    let before = scripts_run(&mut inside).await;
+    let nobody = service.get_json("/discover?instance_type=cloud&limit=1").await;
+    assert_eq!((&nobody["count"], &nobody["total"]), (&json!(0), &json!(PEERS)));
+    let asked = scripts_run(&mut inside).await - before;
+    assert!(asked <= 3, "asked {asked} times for {PEERS} peers");
+
+    // However many steps it takes a client, it sees each peer that fits once.
+    for limit in [1, 5, 12, 13] {
+        let (mut found, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page = service.get_json(&format!("/discover?instance_type=pi&limit={limit}{cursor}")).await;
+            let peers = page["peers"].as_array().unwrap();
+            assert!(peers.len() <= limit);
+            found.extend(peers.iter().map(|peer| service::text(&peer["node_id"])));
+            let Some(next) = page["cursor"].as_str() else { break };
+            cursor = format!("&cursor={next}");
+        }
+        found.sort();
+        let expected: Vec<String> = (0..12).map(|hundred| format!("peer-{hundred:02}42")).collect();
+        assert_eq!(found, expected, "pages of {limit}");
+    }
+}
+
 /// Everything that needs Redis says so in time; everything else works.
 async fn check_outage(service: &Service, round: u64) -> Duration {
     let slowest = async |requests: Vec<reqwest::RequestBuilder>| {

@@ -8,6 +8,14 @@ use crate::{
 };
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
+use std::time::Duration;
+
+/// A filter that lets few through must not make one answer read the whole registry: from here on the answer ends, with a cursor.
+const LOOK_AT_MOST: usize = 10_000;
+/// As above. Short, because a store that stops answering meanwhile has its own time limit on top.
+const LOOK_NO_LONGER: Duration = Duration::from_millis(100);
+/// How many peers a filter is tried on at a time, however few are wanted.
+const TRIED_AT_ONCE: usize = 500;
 
 /// Which peers are asked for.
 #[derive(Debug, Clone, Default)]
@@ -16,6 +24,12 @@ pub struct DiscoverFilter {
     pub instance_type: Option<String>,
     /// Only peers of this level.
     pub trust_level: Option<TrustLevel>,
+}
+
+impl DiscoverFilter {
+    fn lets_all_through(&self) -> bool {
+        self.instance_type.is_none() && self.trust_level.is_none()
+    }
 }
 
 /// A live peer, and what this instance thinks of it.
@@ -56,11 +70,8 @@ impl Discovered {
     }
 }
 
-/// Most pages of the registry that one call looks at: what it costs, also where the filter lets nobody through.
-const MAX_PAGES: usize = 64;
-
-/// Up to `limit` live peers after `after` that pass `filter`. Looks at further pages of the registry only as long as the filter
-/// lets too few through, and at a bounded number of them: fewer peers than `limit`, or none, may come with a cursor to go on.
+/// Up to `limit` live peers after `after` that pass `filter`. Fewer, also none, with a cursor, where the filter lets so few through
+/// that looking further would take long.
 ///
 /// # Errors
 /// The registry does not answer.
@@ -70,18 +81,27 @@ pub async fn discover(
     after: Option<PeerCursor>,
     limit: usize,
 ) -> Result<Discovered, RegistryError> {
-    let mut peers = Vec::new();
-    let mut after = after;
-    let mut pages = 0;
+    let started = context.clock.elapsed();
+    let mut found = Discovered { peers: Vec::new(), total: 0, next: after };
+    let mut looked_at = 0;
     loop {
-        pages += 1;
-        let page = context.registry.list(after.as_ref(), limit - peers.len()).await?;
-        peers.extend(page.peers.into_iter().filter_map(|record| admit(context, filter, record)));
-        if page.next.is_none() || peers.len() >= limit || pages >= MAX_PAGES {
-            peers.sort_by(|a, b| a.record.peer.cmp(&b.record.peer));
-            return Ok(Discovered { peers, total: page.total, next: page.next });
+        let missing = limit.saturating_sub(found.peers.len());
+        let ask = if filter.lets_all_through() { missing } else { missing.max(TRIED_AT_ONCE) };
+        let page = context.registry.list(found.next.as_ref(), ask).await?;
+        looked_at += page.peers.len();
+        (found.total, found.next) = (page.total, page.next);
+        let mut fitting = page.peers.into_iter().filter_map(|record| admit(context, filter, record));
+        found.peers.extend(fitting.by_ref().take(missing));
+        if fitting.next().is_some() {
+            found.next = found.peers.last().map(|peer| peer.record.cursor());
         }
-        after = page.next;
+        let enough = found.peers.len() >= limit || looked_at >= LOOK_AT_MOST;
+        if enough || found.next.is_none() || context.clock.elapsed().saturating_sub(started) >= LOOK_NO_LONGER {
+            found.peers.sort_by(|a, b| a.record.peer.cmp(&b.record.peer));
+            // A heartbeat between two pages shows a peer in both.
+            found.peers.dedup_by(|a, b| a.record.peer == b.record.peer);
+            return Ok(found);
+        }
     }
 }
 

@@ -41,6 +41,16 @@ pub struct PeerRecord {
     pub last_seen: Timestamp,
     /// How long its entry still lives.
     pub expires_in: Duration,
+    /// When it expires, by the adapter's own clock: what a cursor that ends with this peer says.
+    pub expires_at_ms: i64,
+}
+
+impl PeerRecord {
+    /// The cursor of a page that ends with this peer.
+    #[must_use]
+    pub fn cursor(&self) -> PeerCursor {
+        PeerCursor { expires_at_ms: self.expires_at_ms, peer: self.peer.clone() }
+    }
 }
 
 /// Where a page of peers ended; opaque to clients. Peers come in order of expiry, then id, so that a heartbeat between two

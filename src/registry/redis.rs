@@ -181,6 +181,7 @@ fn read_row(
         summary: summary.ok_or_else(|| unreadable("summary"))?.into(),
         last_seen: Timestamp::from_seconds(last_seen),
         expires_in: Duration::from_millis(u64::try_from(expires_at_ms.saturating_sub(now)).unwrap_or(0)),
+        expires_at_ms,
     })
 }
 

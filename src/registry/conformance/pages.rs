@@ -66,6 +66,9 @@ pub(in crate::registry) async fn three_hundred_peers_in_pages_of_seven(harness: 
     assert_eq!(all(harness, 1000).await, peers);
     let page = harness.registry().list(None, 300).await.unwrap();
     assert_eq!((page.peers.len(), page.total, page.next), (300, 300, None));
+    // Every peer can be the end of a page.
+    let page = harness.registry().list(Some(&peers[99].cursor()), 1).await.unwrap();
+    assert_eq!(page.peers, peers[100..=100]);
 }
 
 pub(in crate::registry) async fn a_heartbeat_between_pages_hides_nobody(harness: &impl Harness) {

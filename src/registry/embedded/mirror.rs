@@ -166,6 +166,7 @@ impl Mirror {
                 summary: entry.summary.clone(),
                 last_seen: entry.last_seen,
                 expires_in: Duration::from_millis(u64::try_from(expires_at_ms - now_ms).unwrap_or(0)),
+                expires_at_ms: *expires_at_ms,
             });
         }
         let more = rest.next().is_some();

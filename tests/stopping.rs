@@ -1,0 +1,101 @@
+//! SIGTERM while clients are being served: what was begun is finished, within a bound, and nothing acknowledged is lost.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on should stop where it stands"
+)]
+
+#[path = "support/service.rs"]
+mod service;
+#[path = "support/slow_client.rs"]
+mod slow_client;
+
+use serde_json::json;
+use service::{Place, TOKEN, until};
+use slow_client::{ask, read_slowly};
+use std::time::{Duration, Instant};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+/// Enough that no buffer on the way takes it all.
+fn large_place() -> Place {
+    let place = Place::new();
+    for number in 0..3000 {
+        let id = format!("node-{number}");
+        place.write_node(&id, &json!({"id": id, "filler": "x".repeat(6000)}));
+    }
+    place
+}
+
+async fn refuses_connections(port: u16) {
+    let limit = Duration::from_secs(2);
+    until("no more connections are taken", limit, async || TcpStream::connect(("127.0.0.1", port)).await.is_err())
+        .await;
+}
+
+#[tokio::test]
+async fn a_delta_that_is_being_read_is_sent_to_its_end() {
+    let place = large_place();
+    let service = place.serve().await;
+    let (port, mut reader) = (service.port, ask(service.port, "").await);
+    // It has begun.
+    let mut first = [0; 12];
+    reader.read_exact(&mut first).await.unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200");
+    let (ended, (bytes, end)) = tokio::join!(service.terminate(), async {
+        refuses_connections(port).await;
+        read_slowly(reader).await
+    });
+    assert!(bytes > 17 << 20 && end.ends_with("\r\n0\r\n\r\n"), "{bytes} bytes, cut off");
+    assert!(ended.success(), "{ended}");
+    assert_eq!(place.log(), "");
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_waited_for_within_the_bound() {
+    let place = large_place().set("ARK__SERVER__SHUTDOWN_TIMEOUT", "700ms");
+    let service = place.serve().await;
+    let reader = ask(service.port, "").await;
+    let asked = Instant::now();
+    let ended = service.terminate().await;
+    let took = asked.elapsed();
+    eprintln!("stopped after {took:?} with a client that does not read");
+    assert!(ended.success(), "{ended}");
+    assert!(Duration::from_millis(700) <= took && took < Duration::from_secs(5), "{took:?}");
+    drop(reader);
+}
+
+#[tokio::test]
+async fn a_write_that_is_being_sent_is_taken_and_kept() {
+    let place = Place::new();
+    let service = place.serve().await;
+    let body = json!({"id": "late", "text": "x".repeat(10_000)}).to_string();
+    let mut stream = TcpStream::connect(("127.0.0.1", service.port)).await.unwrap();
+    let head = format!(
+        "PUT /nodes/late HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let (first, rest) = body.split_at(5000);
+    stream.write_all(format!("{head}{first}").as_bytes()).await.unwrap();
+    // The service has seen the request once it answers one that came later.
+    assert_eq!(service.get("/health").await.status(), 200);
+    let port = service.port;
+    let (ended, answer) = tokio::join!(service.terminate(), async {
+        refuses_connections(port).await;
+        stream.write_all(rest.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    });
+    assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+    assert!(ended.success(), "{ended}");
+    let again = place.serve().await;
+    assert_eq!(again.get_json("/nodes/late").await["text"].as_str().unwrap().len(), 10_000);
+}

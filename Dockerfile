@@ -21,7 +21,6 @@ USER ark
 WORKDIR /data
 ENV LATTICE_PATH=/data/lattice \
     ARK_STATE_PATH=/data/state \
-    FEDERATION_PORT=9001 \
     ARK__SERVER__HOST=0.0.0.0
 VOLUME ["/data/lattice", "/data/state"]
 EXPOSE 9001

@@ -28,12 +28,13 @@ use actix_web::{
 use std::{
     fs::{DirBuilder, File, OpenOptions},
     io,
-    net::{SocketAddr, TcpListener},
+    net::{SocketAddr, TcpListener, ToSocketAddrs},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
+use tokio::net::TcpSocket;
 
 /// How long a connection that is done stays open for what the client still sends.
 const LINGER: Duration = Duration::from_secs(5);
@@ -219,9 +220,22 @@ fn public_key(settings: &Settings, key: Option<&KeyPair>) -> Result<Option<Publi
 fn listen(settings: &Settings) -> Result<TcpListener, StartupError> {
     let (host, port) = (settings.server.host.as_str(), settings.server.port);
     let failed = |error: io::Error| StartupError::Listen { address: format!("{host}:{port}"), error };
-    let listener = TcpListener::bind((host, port)).map_err(failed)?;
-    listener.set_nonblocking(true).map_err(failed)?;
-    Ok(listener)
+    let mut refusal = io::Error::other("the name has no address");
+    for address in (host, port).to_socket_addrs().map_err(failed)? {
+        match listen_on(address) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => refusal = error,
+        }
+    }
+    Err(failed(refusal))
+}
+
+/// As `TcpListener::bind` does, which lets only 128 connections wait.
+fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)?.into_std()
 }
 
 async fn open_registry(settings: &Settings, clock: &SharedClock) -> Result<Arc<dyn Registry>, StartupError> {
@@ -294,7 +308,6 @@ fn serve(settings: &Settings, listener: TcpListener, context: Arc<Context>) -> R
     })
     // A streamed answer goes out in several writes: with Nagle each would wait for the client's delayed acknowledgement.
     .tcp_nodelay(true)
-    .backlog(BACKLOG)
     .max_connections(section.max_connections)
     .client_request_timeout(section.header_timeout.get())
     // A refused upload is answered while the client still sends: it needs time to come to reading.
@@ -306,4 +319,26 @@ fn serve(settings: &Settings, listener: TcpListener, context: Arc<Context>) -> R
         server = server.workers(section.workers);
     }
     Ok(server.listen(listener)?.run())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpStream;
+
+    #[tokio::test]
+    async fn a_crowd_may_wait_to_be_accepted() {
+        // The machine's own bound comes first.
+        let bound = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap_or_default();
+        if bound.trim().parse::<u32>().is_ok_and(|bound| bound < 256) {
+            return;
+        }
+        let mut settings = Settings::default();
+        settings.server.port = 0;
+        let listener = listen(&settings).unwrap();
+        let address = listener.local_addr().unwrap();
+        // Nobody accepts: without room the machine would not answer the last of them.
+        let connect = |_| TcpStream::connect_timeout(&address, Duration::from_millis(900)).map(drop);
+        assert!((0..200).map(connect).all(|connected| connected.is_ok()));
+    }
 }

@@ -23,7 +23,10 @@ pub const METRICS_MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.
 pub fn start_logging(level: &str, json: bool) -> Result<(), tracing_subscriber::filter::ParseError> {
     // The server's own lines repeat what `serve` says; a filter that names it brings them back.
     let filter = EnvFilter::builder().parse(format!("actix_server=warn,{level}"))?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Told that a line was not written, the subscriber would complain with `eprintln!`, which panics where standard error is
+    // what failed (its reader is gone, its disk full): in the thread that wrote the line, the registry's writer included.
+    let lines =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
     let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let already_set = if json {
         lines.json().flatten_event(true).finish().try_init().is_err()

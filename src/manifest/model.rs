@@ -11,6 +11,10 @@ use std::borrow::Cow;
 /// The largest `seq`: the largest integer that every JSON implementation keeps exactly.
 pub const MAX_SEQ: u64 = (1 << 53) - 1;
 
+/// A `last_updated` is later than this (in 1684): below it a registry that counts microseconds in doubles, as Redis' scripts do,
+/// could not tell a rollback from the same instant. Above, the clock is the bound.
+const EARLIEST: Timestamp = Timestamp::from_micros(-(1 << 53));
+
 /// Fields of a peer in `/discover` that are this service's to say: a manifest's fields of these names are not repeated there.
 const RESERVED: [&str; 7] =
     ["nodes", "node_count", "manifest_hash", "pubkey", "last_seen", "expires_in", "trust_level"];
@@ -162,6 +166,7 @@ fn parse_last_updated(object: Object<'_>) -> Result<Option<Timestamp>, ManifestE
     let Some(value) = object.get("last_updated") else { return Ok(None) };
     let text = value.as_number().ok_or_else(|| wrong("last_updated", "is not a number of epoch seconds"))?;
     let instant = Timestamp::from_seconds_text(text)
+        .filter(|instant| *instant > EARLIEST)
         .ok_or_else(|| wrong("last_updated", "is out of range: it is epoch seconds, not milliseconds"))?;
     Ok(Some(instant))
 }

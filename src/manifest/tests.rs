@@ -126,6 +126,7 @@ fn malformed_manifests_say_where() {
         (r#"{"node_id":""}"#, "node_id is not usable"),
         (r#"{"node_id":"a","last_updated":"now"}"#, "last_updated"),
         (r#"{"node_id":"a","last_updated":1e300}"#, "last_updated"),
+        (r#"{"node_id":"a","last_updated":-9007199254.740992}"#, "last_updated"),
         (r#"{"node_id":"a","seq":-1}"#, "seq"),
         (r#"{"node_id":"a","seq":1.0}"#, "seq"),
         (r#"{"node_id":"a","seq":9007199254740992}"#, "seq"),

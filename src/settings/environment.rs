@@ -1,7 +1,7 @@
 //! Which environment variable sets which key.
 
 use super::SettingsError;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ffi::OsString};
 
 /// How a variable's text becomes a setting's text.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -68,6 +68,27 @@ fn form_value(form: Form, value: &str) -> String {
         (Form::MillisOrSeconds | Form::Seconds, Ok(number)) => format!("{number}s"),
         _ => value.to_owned(),
     }
+}
+
+/// The variables that are text. Others' may hold any bytes; ours may not.
+///
+/// # Errors
+/// A value of ours is not UTF-8.
+pub(super) fn texts(
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Vec<(String, String)>, SettingsError> {
+    let mut texts = Vec::new();
+    for (name, value) in variables {
+        let Ok(name) = name.into_string() else { continue };
+        match value.into_string() {
+            Ok(value) => texts.push((name, value)),
+            Err(_) if name.starts_with("ARK_") || NAMES.iter().any(|(known, ..)| *known == name) => {
+                return Err(SettingsError::NotText { name });
+            }
+            Err(_) => {}
+        }
+    }
+    Ok(texts)
 }
 
 /// Reads `variables`: the seeds' names, our short names, and `ARK__SECTION__KEY`.

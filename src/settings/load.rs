@@ -13,6 +13,7 @@ use secrecy::ExposeSecret;
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// `config/default.toml` as it was when this binary was built.
@@ -21,12 +22,21 @@ const DEFAULTS: &str = include_str!("../../config/default.toml");
 /// The shortest operator token that is taken.
 const MIN_TOKEN_CHARS: usize = 16;
 
+/// The longest time to live that is taken: a year as humantime counts it.
+const MAX_PEER_TTL: Duration = Duration::from_secs(31_557_600);
+
 /// Why the settings cannot be used. Texts never hold a secret's value.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
     /// A variable is set to nothing.
     #[error("{name} is empty: unset it or give it a value")]
     Empty {
+        /// The variable.
+        name: String,
+    },
+    /// A variable of ours is not text.
+    #[error("{name} is not UTF-8: give it a value that is")]
+    NotText {
         /// The variable.
         name: String,
     },
@@ -63,6 +73,18 @@ pub enum SettingsError {
 
 fn bad(key: &'static str, problem: impl Into<String>) -> SettingsError {
     SettingsError::Value { key, problem: problem.into() }
+}
+
+/// Without the lines of the file, which a syntax error shows: one of them may hold a secret.
+fn unreadable(error: config::ConfigError) -> SettingsError {
+    if let config::ConfigError::FileParse { uri, cause } = &error
+        && let Some(cause) = cause.downcast_ref::<toml::de::Error>()
+    {
+        let (file, shown) = (uri.as_deref().unwrap_or("the compiled-in defaults"), cause.to_string());
+        let place = shown.lines().next().unwrap_or_default();
+        return SettingsError::Layer(format!("{file}: {place}: {}", cause.message()));
+    }
+    SettingsError::Layer(error.to_string())
 }
 
 /// What the command line sets; the last layer. Pairs of key and value.
@@ -145,7 +167,7 @@ impl Settings {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
     pub fn load(overrides: Overrides) -> Result<Self, SettingsError> {
         let folder = std::env::var_os("ARK_CONFIG_DIR").map_or_else(|| PathBuf::from("config"), PathBuf::from);
-        Self::from_layers(&folder, std::env::vars(), overrides)
+        Self::from_layers(&folder, environment::texts(std::env::vars_os())?, overrides)
     }
 
     /// Reads all layers: the compiled-in defaults, `default.toml` and `{ARK_ENV}.toml` in `folder`, `variables`, `overrides`.
@@ -170,7 +192,6 @@ impl Settings {
             builder = builder.add_source(File::from(path).format(FileFormat::Toml));
         }
         let environment = environment::read(variables)?;
-        let layer = |error: config::ConfigError| SettingsError::Layer(error.to_string());
         for (key, found) in &environment.keys {
             let set = match (found.list, found.values.as_slice()) {
                 (false, [one]) => builder.set_override(key, one.as_str()),
@@ -179,9 +200,9 @@ impl Settings {
             builder = set.map_err(|error| SettingsError::Layer(format!("{}: {error}", found.name)))?;
         }
         for (key, value) in overrides {
-            builder = builder.set_override(key, value).map_err(layer)?;
+            builder = builder.set_override(key, value).map_err(unreadable)?;
         }
-        let mut settings: Self = builder.build().and_then(Config::try_deserialize).map_err(layer)?;
+        let mut settings: Self = builder.build().and_then(Config::try_deserialize).map_err(unreadable)?;
         settings.warnings.extend(
             environment.unknown.into_iter().map(|name| format!("{name} is set but means nothing to this version")),
         );
@@ -191,19 +212,40 @@ impl Settings {
 
     /// What the types cannot say.
     fn check(&mut self) -> Result<(), SettingsError> {
-        if let Some(token) = &self.admin.token
-            && token.expose_secret().chars().count() < MIN_TOKEN_CHARS
-        {
-            return Err(bad(
-                "admin.token",
-                format!("has fewer than {MIN_TOKEN_CHARS} characters; make one with: openssl rand -base64 24"),
-            ));
+        // Without the space around it, as the operator's proof is compared.
+        if let Some(token) = self.admin.token.as_ref().map(|token| token.expose_secret().trim()) {
+            if token.chars().count() < MIN_TOKEN_CHARS {
+                return Err(bad(
+                    "admin.token",
+                    format!("has fewer than {MIN_TOKEN_CHARS} characters; make one with: openssl rand -base64 24"),
+                ));
+            }
+            if !token.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+                return Err(bad(
+                    "admin.token",
+                    "holds characters that no Authorization header carries; make one with: openssl rand -base64 24",
+                ));
+            }
         }
         if let Some(key) = &self.instance.public_key {
             PublicKey::parse(key).map_err(|error| bad("instance.public_key", error.to_string()))?;
         }
+        // To the server 0 means "no bound", and it counts a stop in whole seconds.
+        if self.server.header_timeout.get().is_zero() || self.server.body_timeout.get().is_zero() {
+            return Err(bad("server.header_timeout, server.body_timeout", "must be more than zero"));
+        }
+        if self.server.shutdown_timeout.get().subsec_nanos() != 0 {
+            return Err(bad("server.shutdown_timeout", "must be whole seconds"));
+        }
+        if self.server.max_connections == 0 {
+            return Err(bad("server.max_connections", "must be at least 1"));
+        }
         if self.registry.peer_ttl.get().as_secs() == 0 {
             return Err(bad("registry.peer_ttl", "must be at least 1s"));
+        }
+        // Redis refuses an expiry that it cannot count, in the middle of a registration.
+        if self.registry.peer_ttl.get() > MAX_PEER_TTL {
+            return Err(bad("registry.peer_ttl", "must be at most 1year"));
         }
         if self.lattice.rescan_interval.get().is_zero() {
             return Err(bad("lattice.rescan_interval", "must be more than zero"));

@@ -81,8 +81,15 @@ fn bad_values_name_their_key() {
         ("ARK_INSTANCE_TYPE", "toaster", "instance_type"),
         ("ARK_NODE_ID", "a\u{7}b", "node_id"),
         ("ARK_FED_PUBKEY", "abc", "public_key"),
+        ("ARK__SERVER__HEADER_TIMEOUT", "0s", "header_timeout"),
+        ("ARK__SERVER__BODY_TIMEOUT", "0s", "body_timeout"),
+        ("ARK__SERVER__MAX_CONNECTIONS", "0", "max_connections"),
+        ("ARK__SERVER__SHUTDOWN_TIMEOUT", "900ms", "shutdown_timeout"),
+        ("ARK_PEER_TTL", "300years", "peer_ttl"),
         ("ARK_ADMIN_TOKEN", "short", "admin.token"),
         ("ARK__LOG__LEVEL", "loud", "log.level"),
+        ("ARK_ADMIN_TOKEN", "short             ", "admin.token"),
+        ("ARK_ADMIN_TOKEN", "ein-sehr-langer-schlüssel", "admin.token"),
     ] {
         let text = error(&[(name, value)]);
         assert!(text.contains(expected), "{name}={value}: {text}");
@@ -141,4 +148,15 @@ fn what_holds_is_shown_as_toml_without_the_secrets() {
     assert_eq!(table["federation"]["trusted_peers"].as_array().unwrap().len(), 2);
     assert_eq!(table["server"]["port"].as_integer(), Some(9100));
     assert!(!table["instance"].as_table().unwrap().contains_key("private_key"));
+}
+
+#[test]
+fn a_file_with_a_slip_is_named_without_its_text() {
+    let folder = tempfile::tempdir().unwrap();
+    for text in ["[admin]\ntoken = \"hunter2-and-so-on\nx = 1\n", "[admin]\ntoken = hunter2-and-so-on\n"] {
+        let mut file = std::fs::File::create(folder.path().join("cloud.toml")).unwrap();
+        std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
+        let said = load_in(folder.path(), &[("ARK_ENV", "cloud")]).unwrap_err().to_string();
+        assert!(said.contains("cloud.toml") && said.contains("line 2") && !said.contains("hunter2"), "{said}");
+    }
 }

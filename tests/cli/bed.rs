@@ -98,8 +98,8 @@ impl Bed {
             .args(["serve", "--port", "0", "--json"])
             .current_dir(self.folder.path())
             .env_clear()
-            .envs(self.variables.iter().cloned())
             .env("ARK__LOG__LEVEL", "warn")
+            .envs(self.variables.iter().cloned())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -132,6 +132,11 @@ impl Service {
         }
     }
 
+    /// Closes the reading end of its standard error, as a log collector that dies does.
+    pub fn lose_log(&mut self) {
+        drop(self.process.stderr.take());
+    }
+
     /// Sends SIGTERM and waits, `bound` at most; exit status and what stood on standard error.
     pub fn terminate(mut self, bound: Duration) -> (ExitStatus, String) {
         let sent = Instant::now();
@@ -140,7 +145,9 @@ impl Service {
         loop {
             if let Some(status) = self.process.try_wait().unwrap() {
                 let mut stderr = String::new();
-                self.process.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+                if let Some(mut pipe) = self.process.stderr.take() {
+                    pipe.read_to_string(&mut stderr).unwrap();
+                }
                 return (status, stderr);
             }
             assert!(sent.elapsed() < bound, "the service did not stop within {bound:?}");

@@ -29,6 +29,19 @@ fn sigterm_ends_the_service_in_order_also_with_an_idle_connection() {
 }
 
 #[test]
+fn a_log_that_nobody_takes_any_more_does_no_harm() {
+    let bed = Bed::new().set("ARK__LOG__LEVEL", "debug");
+    let mut service = bed.serve();
+    service.lose_log();
+    // Each request writes a line at this level, and so does the stop.
+    for _ in 0..3 {
+        let answer = get(service.port, "/ready");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    assert_eq!(service.terminate(Duration::from_secs(8)).0.code(), Some(0));
+}
+
+#[test]
 fn a_port_that_is_taken_is_one_line() {
     let bed = Bed::new();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -51,6 +64,15 @@ fn directories_that_cannot_be_used_are_one_line() {
         assert!(with(&["--lattice", "/sys/kernel"]).contains("cannot be written"));
         assert!(with(&["--state", "/sys/kernel/ark"]).contains("ARK_STATE_PATH"));
     }
+}
+
+#[test]
+fn a_registry_that_cannot_be_read_says_what_to_do() {
+    let bed = Bed::new();
+    std::fs::create_dir(bed.path("ark_state")).unwrap();
+    bed.file("ark_state/registry.redb", "not a registry");
+    let said = bed.run(&["serve", "--port", "0"]).fails(1);
+    assert!(said.contains("registry.redb") && said.contains("restore") && said.contains("move it away"), "{said}");
 }
 
 #[test]

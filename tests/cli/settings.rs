@@ -1,4 +1,5 @@
 use crate::bed::Bed;
+use std::os::unix::ffi::OsStrExt;
 
 #[test]
 fn wrong_usage_is_one_line_and_exit_code_2() {
@@ -89,4 +90,22 @@ fn a_key_is_made_once_and_private() {
     assert_eq!(other["file"], "other.key");
     assert_ne!(other["public_key"], public.trim_end());
     bed.run(&["keygen", "--out", "lattice_data"]).fails(1);
+}
+
+#[test]
+fn variables_that_are_no_text_matter_only_where_they_are_ours() {
+    let bed = Bed::new();
+    let show = |name: &str| {
+        let bytes = std::ffi::OsStr::from_bytes(b"caf\xe9");
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_ark-lattice"));
+        let output = command.args(["config", "show"]).current_dir(bed.path("")).env_clear().env(name, bytes).output();
+        let output = output.unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(show("SOMEBODY_ELSES"), (Some(0), String::new()));
+    for name in ["ARK_NODE_ID", "LATTICE_PATH", "ARK__LOG__LEVEL"] {
+        let (code, said) = show(name);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains(name) && said.contains("UTF-8") && said.trim_end().lines().count() == 1, "{said}");
+    }
 }

@@ -27,10 +27,11 @@ impl std::fmt::Debug for OperatorToken {
 }
 
 impl OperatorToken {
-    /// From the settings; `None` switches operator requests off.
+    /// From the settings; `None` switches operator requests off. The line feed that a secret's file ends with is no part of it:
+    /// no header could carry it.
     #[must_use]
     pub fn new(token: Option<&SecretString>) -> Self {
-        Self(token.map(|token| Sha256::digest(token.expose_secret().as_bytes()).into()))
+        Self(token.map(|token| Sha256::digest(token.expose_secret().trim().as_bytes()).into()))
     }
 
     fn check(&self, request: &HttpRequest) -> Result<Operator, ApiError> {
@@ -113,5 +114,22 @@ impl FromRequest for OperatorNode {
             }
             Ok(Self { node, precondition })
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::test::TestRequest;
+
+    #[test]
+    fn a_token_from_a_file_that_ends_with_a_line_feed_is_the_token() {
+        let token = OperatorToken::new(Some(&SecretString::from("a-long-enough-token\n")));
+        let with = |sent: &str| {
+            let request = TestRequest::get().insert_header((AUTHORIZATION, format!("Bearer {sent}"))).to_http_request();
+            token.check(&request).is_ok()
+        };
+        assert!(with("a-long-enough-token"));
+        assert!(!with("a-long-enough-toke") && !with(""));
     }
 }

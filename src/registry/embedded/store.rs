@@ -36,7 +36,10 @@ const CACHE_BYTES: usize = 32 << 20;
 pub enum OpenError {
     /// The file is not a registry, is damaged, or is of another version. It holds the key bindings, so it is never replaced
     /// silently: restore a copy, or move it away to start with no binding at all.
-    #[error("the registry file {} cannot be read: {reason}", path.display())]
+    #[error(
+        "the registry file {} cannot be read: {reason}; restore a copy, or move it away to start without any key binding",
+        path.display()
+    )]
     Corrupt {
         /// The file.
         path: PathBuf,

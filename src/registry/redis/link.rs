@@ -83,8 +83,9 @@ impl Link {
         match timeout(CALL, self.try_ask(ask)).await {
             Ok(outcome) => outcome,
             Err(_) => {
-                self.open_breaker();
-                Err(unavailable("Redis does not answer in time"))
+                let error = unavailable("Redis does not answer in time");
+                self.open_breaker(&error);
+                Err(error)
             }
         }
     }
@@ -93,10 +94,12 @@ impl Link {
         let mut connection = match self.pool.get().await {
             Ok(connection) => connection,
             Err(error) => {
-                if means_gone(&error) {
-                    self.open_breaker();
+                let gone = means_gone(&error);
+                let error = pool_error(error);
+                if gone {
+                    self.open_breaker(&error);
                 }
-                return Err(pool_error(error));
+                return Err(error);
             }
         };
         let answer = match ask {
@@ -107,7 +110,7 @@ impl Link {
             match fault(&error) {
                 Fault::Gone => {
                     drop(Connection::take(connection));
-                    self.open_breaker();
+                    self.open_breaker(&registry_error(&error));
                 }
                 // A demoted master stays connected: the next call must find the new one (deadpool-rs/deadpool#372).
                 Fault::Elsewhere => drop(Connection::take(connection)),
@@ -117,9 +120,10 @@ impl Link {
         })
     }
 
-    fn open_breaker(&self) {
+    fn open_breaker(&self, error: &RegistryError) {
         if !self.breaker.open.swap(true, Ordering::AcqRel) {
-            tracing::warn!(registry.kind = "redis", "Redis is not reachable; calls fail at once until it answers");
+            // A wrong password also comes this way: whoever reads the line must not look for a network that is broken.
+            tracing::warn!(registry.kind = "redis", %error, "Redis is not reachable; calls fail at once until it answers");
         }
         // Idle connections of before the outage are of no use after it.
         let _ = self.pool.retain(|_, _| false);

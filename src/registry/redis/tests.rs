@@ -329,6 +329,37 @@ async fn a_password_never_shows() {
     registry.close().await;
 }
 
+/// What this thread logs.
+#[derive(Clone, Default)]
+struct Log(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn the_log_says_why_redis_cannot_be_used() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let server = RedisServer::start().await;
+    raw(&server, "CONFIG SET requirepass another").await;
+    let url = server.url().replace("redis://", "redis://:hunter2secret@").into();
+    let registry = RedisRegistry::connect(RedisOptions { url, ..options(&server) }).unwrap();
+    assert!(registry.ping().await.is_err());
+    registry.close().await;
+    let said = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert!(said.contains("uthentication") && !said.contains("hunter2"), "{said}");
+}
+
 #[tokio::test]
 async fn encrypted_urls_are_taken() {
     let options = RedisOptions {

@@ -235,6 +235,8 @@ fn read_node(shared: &Shared, pending: &Pending, id: &NodeId) -> Result<Option<S
         if moved && attempt < READ_ATTEMPTS {
             continue;
         }
+        // A directory that was unmounted has no files either.
+        shared.check_directory().map_err(|error| lattice_error(&error))?;
         // Another program changed the file, and the writer thread does not know yet.
         pending.add(&name);
         let bytes = match read {

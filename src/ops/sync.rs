@@ -137,14 +137,15 @@ pub struct Delta {
 /// The nodes of a page, in batches.
 pub type NodeStream = BoxStream<'static, Result<Vec<StoredNode>, LatticeError>>;
 
-/// Compares what the caller holds (`body`, as `POST /sync` takes it) with this lattice as it is now.
+/// Compares what the caller holds (`body`, as `POST /sync` takes it) with this lattice as it is now. The first batch is read
+/// before this answers: a directory that cannot be read is then an error, and not an answer that breaks off.
 ///
 /// # Errors
 /// [`SyncError`]. The stream itself may fail with [`LatticeError::Io`].
-pub fn sync(
+pub async fn sync(
     context: &Context,
     body: Bytes,
-    decode_cursor: impl Fn(&str) -> Option<NodeId>,
+    decode_cursor: impl Fn(&str) -> Option<NodeId> + Send,
 ) -> Result<(Delta, NodeStream), SyncError> {
     let request = SyncRequest::parse(body, &context.limits, decode_cursor)?;
     let snapshot = context.lattice.snapshot()?;
@@ -160,7 +161,9 @@ pub fn sync(
     };
     let (expected, next) = measure(&comparison, after.as_ref(), request.limit);
     let lattice = Arc::clone(&context.lattice);
-    let nodes = stream_nodes(Position { lattice, comparison, after, left: expected });
+    let mut nodes = stream_nodes(Position { lattice, comparison, after, left: expected });
+    let first = nodes.next().await.transpose()?;
+    let nodes = stream::iter(first.map(Ok)).chain(nodes).boxed();
     Ok((Delta { set_hash, wanted, expected, next }, nodes))
 }
 

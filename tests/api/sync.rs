@@ -1,6 +1,6 @@
 //! `/sync`.
 
-use crate::app::{TestApp, spawn_app, spawn_with};
+use crate::app::{TestApp, problem, spawn_app, spawn_with};
 use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -126,4 +126,19 @@ async fn what_was_deleted_here_is_not_wanted_back() {
     app.delete("n-0").await;
     let answer = sync(&app, &json!({"nodes": [{"id": "n-0", "hash": "x"}, {"id": "new", "hash": "y"}]})).await;
     assert_eq!(answer["wanted"], json!(["new"]));
+}
+
+#[tokio::test]
+async fn a_directory_that_is_gone_is_an_error_and_not_an_empty_delta() {
+    let app = spawn_app().await;
+    fill(&app, 5).await;
+    let away = app.lattice.with_file_name("away");
+    std::fs::rename(&app.lattice, &away).unwrap();
+    let unavailable = (503, "lattice_unavailable".to_owned());
+    assert_eq!(problem(app.post("/sync", r#"{"nodes":[]}"#).await).await, unavailable);
+    assert_eq!(problem(app.get("/nodes/n-0").await).await, unavailable);
+    // The index is still there: what needs no file works.
+    assert_eq!(app.get_json("/nodes").await["total"], 5);
+    std::fs::rename(&away, &app.lattice).unwrap();
+    assert_eq!(sync(&app, &json!({"nodes": []})).await["delta_count"], 5);
 }

@@ -81,9 +81,17 @@ async fn a_directory_that_is_gone_is_a_fault_and_not_a_deletion() {
     assert!(lattice.rescan().await.is_err());
     assert!(lattice.put(numbered("x", 1), ark_lattice::lattice::Stamp::Keep, Default::default()).await.is_err());
     assert_eq!(lattice.snapshot().unwrap().set_hash(), before);
+    // Nor is a node of it one that does not exist.
+    let entries: Vec<_> = lattice.snapshot().unwrap().iter_after(None).cloned().collect();
+    assert!(lattice.read(&id("n1")).await.is_err());
+    assert!(lattice.read_many(entries.clone()).await.is_err());
 
     fs::create_dir(bed.path("data")).unwrap();
     assert!(lattice.rescan().await.is_err(), "an empty directory in its place is not it");
+    assert!(lattice.read_many(entries).await.is_err());
+    bed.write("n1.json", r#"{"id":"n1","of":"another directory"}"#);
+    assert!(lattice.read(&id("n1")).await.is_err());
+    fs::remove_file(bed.data("n1.json")).unwrap();
     assert!(lattice.put(numbered("x", 1), ark_lattice::lattice::Stamp::Keep, Default::default()).await.is_err());
     assert_eq!((lattice.status().nodes, lattice.status().tombstones), (20, 0));
     assert_eq!(bed.names(), Vec::<String>::new());

@@ -101,7 +101,7 @@ pub(crate) async fn sync(
     body: SyncBody,
 ) -> Result<HttpResponse, ApiError> {
     let decode = |text: &str| cursor::node(text).ok();
-    let (delta, nodes) = ops::sync(&state.context, body.0, decode)?;
+    let (delta, nodes) = ops::sync(&state.context, body.0, decode).await?;
     let counted = Arc::clone(&state.metrics);
     let nodes = nodes.inspect(move |batch| {
         if let Ok(batch) = batch {

@@ -279,11 +279,6 @@ fn open_lattice(settings: &Settings, clock: &SharedClock) -> Result<Arc<dyn Latt
     Ok(lattice)
 }
 
-/// Rounded up: half a second is no reason to wait for nobody.
-fn whole_seconds(duration: Duration) -> u64 {
-    duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0))
-}
-
 fn serve(settings: &Settings, listener: TcpListener, context: Arc<Context>) -> Result<Server, StartupError> {
     let section = &settings.server;
     let openapi =
@@ -313,7 +308,7 @@ fn serve(settings: &Settings, listener: TcpListener, context: Arc<Context>) -> R
     // A refused upload is answered while the client still sends: it needs time to come to reading.
     .client_disconnect_timeout(LINGER)
     .keep_alive(section.keep_alive.get())
-    .shutdown_timeout(whole_seconds(section.shutdown_timeout.get()))
+    .shutdown_timeout(section.shutdown_timeout.get().as_secs())
     .disable_signals();
     if section.workers > 0 {
         server = server.workers(section.workers);

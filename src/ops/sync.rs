@@ -163,7 +163,11 @@ pub async fn sync(
     let lattice = Arc::clone(&context.lattice);
     let mut nodes = stream_nodes(Position { lattice, comparison, after, left: expected });
     let first = nodes.next().await.transpose()?;
-    let nodes = stream::iter(first.map(Ok)).chain(nodes).boxed();
+    // A stream that has ended must not be asked again.
+    let nodes = match first {
+        Some(first) => stream::iter([Ok(first)]).chain(nodes).boxed(),
+        None => stream::empty().boxed(),
+    };
     Ok((Delta { set_hash, wanted, expected, next }, nodes))
 }
 

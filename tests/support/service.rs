@@ -24,6 +24,7 @@ const START: Duration = Duration::from_secs(30);
 pub(crate) struct Place {
     root: TempDir,
     variables: Vec<(String, String)>,
+    most_open_files: Option<u32>,
 }
 
 impl Place {
@@ -32,13 +33,19 @@ impl Place {
         fs::create_dir(root.path().join("lattice")).unwrap();
         let variables = [("ARK_NODE_ID", "ark-under-test"), ("ARK_ADMIN_TOKEN", TOKEN), ("ARK__LOG__LEVEL", "warn")];
         let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-        Self { root, variables }
+        Self { root, variables, most_open_files: None }
     }
 
     /// Sets a variable for every later command.
     pub(crate) fn set(mut self, name: &str, value: &str) -> Self {
         self.variables.retain(|(known, _)| known != name);
         self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Lets every later service have this many files and connections open.
+    pub(crate) fn with_most_open_files(mut self, most: u32) -> Self {
+        self.most_open_files = Some(most);
         self
     }
 
@@ -57,7 +64,14 @@ impl Place {
 
     /// The binary in this folder with this folder's variables and no others.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(BINARY);
+        let mut command = match self.most_open_files {
+            None => Command::new(BINARY),
+            Some(most) => {
+                let mut shell = Command::new("/bin/sh");
+                shell.arg("-c").arg(format!("ulimit -n {most}; exec \"$0\" \"$@\"")).arg(BINARY);
+                shell
+            }
+        };
         command.args(args).current_dir(self.root.path()).env_clear().envs(self.variables.iter().cloned());
         command.env("LATTICE_PATH", self.lattice()).env("ARK_STATE_PATH", self.path("state"));
         command

@@ -61,6 +61,8 @@ struct Ledger {
     peers: RefCell<BTreeMap<String, (u64, u64)>>,
     versions: Cell<u64>,
     acknowledged: Cell<u64>,
+    /// The journal's position that is reached at least.
+    seq: Cell<u64>,
     unanswered: Cell<u64>,
 }
 
@@ -76,6 +78,7 @@ impl Ledger {
 
     fn acknowledge(&self, id: &str, version: Option<u64>) {
         self.acknowledged.set(self.acknowledged.get() + 1);
+        self.seq.set(self.seq.get() + 1);
         let expected = Expected { acknowledged: version, deleted: version.is_none(), attempted: Vec::new() };
         self.nodes.borrow_mut().insert(id.to_owned(), expected);
     }
@@ -94,32 +97,45 @@ impl Writers {
     /// Writes and deletes nodes until the service is gone.
     async fn change_nodes(&self, writer: u64, mut random: Random) {
         while !self.stop.get() {
-            let id = format!("w{writer}-{}", random.below(NODES_EACH));
-            let url = format!("{}/nodes/{id}", self.url);
-            let version = (random.below(4) > 0).then(|| self.ledger.next_version());
-            self.ledger.attempt(&id, version);
-            let request = match version {
-                Some(version) => self.client.put(url).json(&node(&id, version)),
-                None => self.client.delete(url),
+            let version = self.ledger.next_version();
+            let answered = if random.below(5) == 0 {
+                // No older state tells of this one: that it was deleted is known from the journal alone.
+                let id = format!("w{writer}-once-{version}");
+                self.change(&id, Some(version)).await && self.change(&id, None).await
+            } else {
+                let id = format!("w{writer}-{}", random.below(NODES_EACH));
+                self.change(&id, (random.below(4) > 0).then_some(version)).await
             };
-            let Ok(answer) = request.bearer_auth(TOKEN).send().await else {
+            if !answered {
                 self.ledger.unanswered.set(self.ledger.unanswered.get() + 1);
                 return;
-            };
-            match (version, answer.status()) {
-                (Some(_), StatusCode::CREATED | StatusCode::OK) | (None, StatusCode::OK) => {
-                    self.ledger.acknowledge(&id, version);
-                }
-                (None, StatusCode::NOT_FOUND) => {
-                    // There was nothing to delete, so nothing is promised beyond that.
-                    let mut nodes = self.ledger.nodes.borrow_mut();
-                    let expected = nodes.get_mut(&id).unwrap();
-                    assert_eq!(expected.acknowledged, None, "{id} was acknowledged, but is not there");
-                    expected.attempted.clear();
-                }
-                (_, status) => panic!("{id}: {status}: {:?}", answer.text().await),
             }
         }
+    }
+
+    /// Writes a version or, where there is none, deletes. `false` where no answer came.
+    async fn change(&self, id: &str, version: Option<u64>) -> bool {
+        let url = format!("{}/nodes/{id}", self.url);
+        self.ledger.attempt(id, version);
+        let request = match version {
+            Some(version) => self.client.put(url).json(&node(id, version)),
+            None => self.client.delete(url),
+        };
+        let Ok(answer) = request.bearer_auth(TOKEN).send().await else { return false };
+        match (version, answer.status()) {
+            (Some(_), StatusCode::CREATED | StatusCode::OK) | (None, StatusCode::OK) => {
+                self.ledger.acknowledge(id, version);
+            }
+            (None, StatusCode::NOT_FOUND) => {
+                // There was nothing to delete, so nothing is promised beyond that.
+                let mut nodes = self.ledger.nodes.borrow_mut();
+                let expected = nodes.get_mut(id).unwrap();
+                assert_eq!(expected.acknowledged, None, "{id} was acknowledged, but is not there");
+                expected.attempted.clear();
+            }
+            (_, status) => panic!("{id}: {status}: {:?}", answer.text().await),
+        }
+        true
     }
 
     /// Registers peers, old ones with a newer statement and new ones.
@@ -215,6 +231,9 @@ async fn check(place: &Place, service: &Service, ledger: &Ledger) {
     assert_eq!(listed, on_disk, "index and files");
     let health = service.get_json("/health").await;
     assert_eq!(health["lattice"]["broken_total"], 0, "{health}");
+    let seq = health["lattice"]["seq"].as_u64().unwrap();
+    assert!(seq >= ledger.seq.get(), "the journal went back: {seq}, but was at {} at least", ledger.seq.get());
+    ledger.seq.set(seq);
 
     let mut deleted = Vec::new();
     for (id, expected) in ledger.nodes.borrow_mut().iter_mut() {

@@ -235,8 +235,9 @@ pub(crate) async fn json_of(response: Response) -> Value {
 pub(crate) async fn problem(response: Response) -> (u16, String) {
     let status = response.status().as_u16();
     let body = response.text().await.unwrap();
-    let problem: Value = serde_json::from_str(&body).unwrap_or_else(|_| panic!("{status} without a problem: {body}"));
-    (status, text(&problem["code"]))
+    let problem: Option<Value> = serde_json::from_str(&body).ok();
+    let code = problem.as_ref().and_then(|problem| problem["code"].as_str());
+    (status, code.unwrap_or_else(|| panic!("{status} without a problem: {body}")).to_owned())
 }
 
 /// Asks every 10 ms, for `limit` at most; how long it took.

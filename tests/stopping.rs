@@ -59,7 +59,7 @@ async fn a_delta_that_is_being_read_is_sent_to_its_end() {
 
 #[tokio::test]
 async fn a_client_that_does_not_read_is_waited_for_within_the_bound() {
-    let place = large_place().set("ARK__SERVER__SHUTDOWN_TIMEOUT", "700ms");
+    let place = large_place().set("ARK__SERVER__SHUTDOWN_TIMEOUT", "1s");
     let service = place.serve().await;
     let reader = ask(service.port, "").await;
     let asked = Instant::now();

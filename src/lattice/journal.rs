@@ -14,9 +14,9 @@ use redb::{
     WriteTransaction,
 };
 use std::{
-    fs::DirBuilder,
+    fs::{DirBuilder, OpenOptions},
     io,
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
@@ -138,6 +138,11 @@ impl Journal {
     }
 
     fn database(path: &Path) -> Result<Database, JournalError> {
+        // The database would make the file readable by others; it takes an empty one as new.
+        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error.into()),
+            _ => {}
+        }
         Ok(Database::builder().set_cache_size(CACHE_BYTES).create(path)?)
     }
 
@@ -481,6 +486,8 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("j.redb");
         Journal::open(&path, 7).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::mode(&path.metadata().unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o600);
         assert!(matches!(Journal::open(&path, 8), Err(JournalError::OtherDirectory)));
         let database = Database::create(&path).unwrap();
         let transaction = database.begin_write().unwrap();

@@ -84,13 +84,16 @@ async fn a_write_that_is_being_sent_is_taken_and_kept() {
     let mut stream = TcpStream::connect(("127.0.0.1", service.port)).await.unwrap();
     let head = format!(
         "PUT /nodes/late HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\nContent-Type: application/json\r\n\
-         Content-Length: {}\r\n\r\n",
+         Content-Length: {}\r\nExpect: 100-continue\r\n\r\n",
         body.len()
     );
     let (first, rest) = body.split_at(5000);
-    stream.write_all(format!("{head}{first}").as_bytes()).await.unwrap();
-    // The service has seen the request once it answers one that came later.
-    assert_eq!(service.get("/health").await.status(), 200);
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // The request has begun once its body is asked for.
+    let mut go_on = [0; 25];
+    stream.read_exact(&mut go_on).await.unwrap();
+    assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream.write_all(first.as_bytes()).await.unwrap();
     let port = service.port;
     let (ended, answer) = tokio::join!(service.terminate(), async {
         refuses_connections(port).await;

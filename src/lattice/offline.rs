@@ -152,6 +152,13 @@ impl OfflineDirectory {
         Ok(listing)
     }
 
+    /// What an index would know of one node, as it is now. `None` where there is no file that is this node.
+    #[must_use]
+    pub fn node(&self, id: &NodeId) -> Option<OfflineNode> {
+        let file = self.place(id).current?;
+        Some(OfflineNode { dated: file.declared.is_some(), entry: Arc::new(entry_of_file(&file)) })
+    }
+
     /// One node with its content. `None` where there is no such file.
     ///
     /// # Errors

@@ -5,7 +5,7 @@
 //! | `[A-Za-z0-9._:-]+`, not `manifest`, no leading dot | `{id}.json` |
 //! | any other | percent-encoded: each byte outside that set, a leading dot, the `m` of `manifest` |
 //! | encoded longer than 255 bytes with `.json` | `{cut}~{64 hex of SHA-256(id)}.json` |
-//! | differs by case only from one that has the name, on a file system that ignores case | `{encoded}~{16 hex}.json` |
+//! | differs by case only from one that has the name, on a file system that ignores case | `{encoded, cut where that is too long}~{16 hex}.json` |
 //!
 //! `~` is outside the set, so the last two cannot be another id's plain name.
 
@@ -44,12 +44,8 @@ pub(super) fn plain(id: &NodeId) -> String {
 /// The name for a node whose plain name is another's on a file system that ignores case.
 pub(super) fn second(id: &NodeId) -> String {
     let encoded = encode(id.as_str());
-    let digits = 16;
-    if encoded.len() + 1 + digits + EXTENSION.len() <= MAX_NAME_BYTES {
-        hashed(id, &encoded, digits)
-    } else {
-        plain(id)
-    }
+    // A plain name that is cut carries a hash already, which no other id's has.
+    if encoded.len() + EXTENSION.len() <= MAX_NAME_BYTES { hashed(id, &encoded, 16) } else { plain(id) }
 }
 
 /// Is this one of the names that a node with this id may have?
@@ -162,6 +158,12 @@ mod tests {
         assert_eq!(plain(&fits).len(), 255);
         assert!(plain(&id(&"a".repeat(251))).contains('~'));
         assert!(second(&fits).len() <= 255);
+        for length in 200..=256 {
+            let (small, large) = (id(&"a".repeat(length)), id(&"A".repeat(length)));
+            let (first, second) = (plain(&large).to_ascii_lowercase(), second(&small));
+            assert!(second.len() <= 255 && is_valid(&second, &small));
+            assert_ne!(first, second.to_ascii_lowercase(), "{length} letters: one would overwrite the other");
+        }
     }
 
     #[test]

@@ -152,6 +152,13 @@ impl OfflineDirectory {
         Ok(listing)
     }
 
+    /// What an index would know of one node, as it is now. `None` where there is no file that is this node.
+    #[must_use]
+    pub fn node(&self, id: &NodeId) -> Option<OfflineNode> {
+        let file = self.place(id).current?;
+        Some(OfflineNode { dated: file.declared.is_some(), entry: Arc::new(entry_of_file(&file)) })
+    }
+
     /// One node with its content. `None` where there is no such file.
     ///
     /// # Errors
@@ -281,13 +288,14 @@ impl OfflineDirectory {
             return Ok(None);
         }
         let Stamp::Edit(now) = stamp else { return Ok(Some(node)) };
+        let updated_at = |file: &NodeFile| file.declared.unwrap_or_else(|| seen_at(&file.stamp));
         let document = current
-            .filter(|_| stamp::lacks_updated_at(&node))
+            .filter(|file| stamp::wants_current(&node, updated_at(file)))
             .and_then(|_| reader::read_bytes(&self.directory.join(&place.name), &self.limits).ok())
             .and_then(|(bytes, _)| NodeDocument::parse(bytes, self.limits.json_depth).ok());
         let current = current.map(|file| Current {
             content_hash: file.content_hash,
-            updated_at: file.declared.unwrap_or_else(|| seen_at(&file.stamp)),
+            updated_at: updated_at(file),
             document: document.as_ref(),
         });
         match stamp::edit(current, node, now, self.limits.json_depth)? {

@@ -21,7 +21,7 @@ pub(super) struct Current<'a> {
     pub(super) content_hash: ContentHash,
     /// Its time: declared, or when it was first seen here.
     pub(super) updated_at: Timestamp,
-    /// Its document, where that could be read. Only looked at when the edit comes without `updated_at`.
+    /// Its document, where that could be read. Only looked at where [`wants_current`] says so.
     pub(super) document: Option<&'a NodeDocument>,
 }
 
@@ -34,9 +34,10 @@ pub(super) enum Stamped {
     Unchanged,
 }
 
-/// Does the edit come without the member, so that [`edit`] wants to see the current document?
-pub(super) fn lacks_updated_at(incoming: &NodeDocument) -> bool {
-    incoming.member(UPDATED_AT).is_none()
+/// Does the edit state no time, or an earlier one than the current version's `updated_at`, so that [`edit`] wants to see the
+/// current document?
+pub(super) fn wants_current(incoming: &NodeDocument, updated_at: Timestamp) -> bool {
+    incoming.member(UPDATED_AT).is_none_or(|value| read_instant(value).is_some_and(|declared| declared < updated_at))
 }
 
 /// Dates an edit that is made at `now`.
@@ -44,6 +45,8 @@ pub(super) fn lacks_updated_at(incoming: &NodeDocument) -> bool {
 /// * No `updated_at`: set to `now`, or just after the current version where that is dated later. Where nothing but the current
 ///   version's own `updated_at` differs, the edit is [`Stamped::Unchanged`]: putting the same document twice is one write.
 /// * The same instant as the current version, other content: moved to `now`, at least 1 ms later than it was, in the same style.
+/// * An earlier instant than the current version's and nothing else that differs: [`Stamped::Unchanged`]. It is the edit of the
+///   line before, sent again: dated back, it could lose against the very version that it replaced.
 /// * Anything else, also what cannot be read as an instant: left as it is.
 ///
 /// # Errors
@@ -68,6 +71,14 @@ pub(super) fn edit(
         return NodeDocument::parse(text, max_depth).map(Stamped::Store);
     };
     let declared = read_instant(value);
+    let earlier = current.filter(|current| declared.is_some_and(|declared| declared < current.updated_at));
+    let sent_again = earlier.is_some_and(|current| {
+        let stored = current.document.and_then(hash_without_updated_at);
+        stored.is_some() && stored == hash_without_updated_at(&incoming)
+    });
+    if sent_again {
+        return Ok(Stamped::Unchanged);
+    }
     if declared.is_none() || declared != current.map(|current| current.updated_at) {
         return Ok(Stamped::Store(incoming));
     }
@@ -195,6 +206,22 @@ mod tests {
         assert_eq!(stamped(Some(r#"{"updated_at":"2025-01-01T00:00:00Z" , "id":"a"}"#), r#"{"id":"a"}"#), None);
         assert_eq!(stamped(Some(r#"{"id":"a"}"#), r#"{"id":"a"}"#), None);
         assert!(stamped(Some(stored), r#"{"id":"a","n":2}"#).is_some());
+    }
+
+    #[test]
+    fn an_edit_that_was_moved_is_unchanged_when_it_is_sent_again() {
+        for (stored, edit) in [
+            (r#"{"id":"a","updated_at":1763696000.5,"n":1}"#, r#"{"id":"a","updated_at":1763696000.5,"n":2}"#),
+            (
+                r#"{"updated_at":"2025-01-01T00:00:00Z","id":"a"}"#,
+                r#"{"updated_at":"2025-01-01T00:00:00Z","id":"a","n":2}"#,
+            ),
+        ] {
+            let moved = stamped(Some(stored), edit).unwrap();
+            assert_eq!(stamped(Some(&moved), edit), None, "dated back, it could lose against the version it replaced");
+        }
+        let later = r#"{"id":"a","updated_at":1763696600,"n":1}"#;
+        assert_eq!(stamped(Some(r#"{"id":"a","updated_at":1763696000.5,"n":1}"#), later).as_deref(), Some(later));
     }
 
     #[test]

@@ -245,7 +245,7 @@ fn dated(
     let Stamp::Edit(now) = stamp else { return Ok(Some(node)) };
     let depth = store.shared.limits.json_depth;
     let document = current
-        .filter(|_| stamp::lacks_updated_at(&node))
+        .filter(|entry| stamp::wants_current(&node, entry.updated_at))
         .and_then(|_| reader::read_bytes(path, &store.shared.limits).ok())
         .and_then(|(bytes, _)| NodeDocument::parse(bytes, depth).ok());
     let current = current.map(|entry| Current {

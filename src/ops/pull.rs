@@ -8,12 +8,12 @@ use crate::{
     lattice::{
         NodeDocument, Stamp, Written,
         index::Snapshot,
-        offline::{Listing, OfflineDirectory, OfflineError, OfflineNode},
+        offline::{Listing, OfflineDirectory, OfflineError},
     },
     types::{Limits, NodeId, SetHash, SharedClock},
 };
 use bytes::Bytes;
-use std::{collections::BTreeMap, fmt::Write, sync::Arc};
+use std::{collections::HashSet, fmt::Write, sync::Arc};
 
 /// What is held in memory before it is written.
 const BATCH_NODES: usize = 256;
@@ -97,7 +97,8 @@ pub async fn pull(
     .await??;
     let held = held_text(&listing);
     let ours = Snapshot::of(listing.nodes.values().map(|node| Arc::clone(&node.entry))).set_hash();
-    let mut apply = Apply::new(directory, listing.nodes, limits, clock, dry);
+    drop(listing);
+    let mut apply = Apply::new(directory, limits, clock, dry);
     let mut cursor: Option<String> = None;
     let mut bytes = 0_u64;
     let mut their_hash = ours;
@@ -168,7 +169,6 @@ async fn standing(client: &Client, apply: &Apply, their_hash: SetHash) -> Result
 #[derive(Debug)]
 struct Apply {
     directory: OfflineDirectory,
-    held: BTreeMap<NodeId, OfflineNode>,
     limits: Limits,
     clock: SharedClock,
     dry: bool,
@@ -184,16 +184,9 @@ struct Apply {
 }
 
 impl Apply {
-    fn new(
-        directory: OfflineDirectory,
-        held: BTreeMap<NodeId, OfflineNode>,
-        limits: Limits,
-        clock: SharedClock,
-        dry: bool,
-    ) -> Self {
+    fn new(directory: OfflineDirectory, limits: Limits, clock: SharedClock, dry: bool) -> Self {
         Self {
             directory,
-            held,
             limits,
             clock,
             dry,
@@ -217,13 +210,25 @@ impl Apply {
 
     fn apply(&mut self, batch: Vec<Bytes>) -> Result<(), OfflineError> {
         let mut taken = Vec::with_capacity(batch.len());
+        let mut waiting = HashSet::new();
         for line in batch {
             self.lines += 1;
             match NodeDocument::parse(line, self.limits.json_depth) {
-                Ok(node) => taken.extend(self.judge(node)),
+                Ok(node) => {
+                    // A node's second version is judged against the first one that came.
+                    if !waiting.insert(node.id().clone()) {
+                        self.store(std::mem::take(&mut taken))?;
+                        waiting = HashSet::from([node.id().clone()]);
+                    }
+                    taken.extend(self.judge(node));
+                }
                 Err(error) => self.refuse(format!("line {}", self.lines), None, error.to_string()),
             }
         }
+        self.store(taken)
+    }
+
+    fn store(&mut self, taken: Vec<NodeDocument>) -> Result<(), OfflineError> {
         let ids: Vec<NodeId> = taken.iter().map(|node| node.id().clone()).collect();
         for (id, answer) in ids.into_iter().zip(self.directory.put_many(taken, Stamp::Keep, self.dry)?) {
             match answer {
@@ -239,7 +244,8 @@ impl Apply {
     fn judge(&mut self, node: NodeDocument) -> Option<NodeDocument> {
         let now = self.clock.now();
         let offered = Version { stated: node.updated_at(), first_seen: now, content_hash: node.content_hash() };
-        let held = self.held.get(node.id()).map(|held| Version {
+        // As it is now: whoever edited the node since the pull began must not lose against what was asked for then.
+        let held = self.directory.node(node.id()).map(|held| Version {
             stated: held.dated.then_some(held.entry.updated_at),
             first_seen: held.entry.updated_at,
             content_hash: held.entry.content_hash,
@@ -258,7 +264,7 @@ impl Apply {
 
     fn refuse(&mut self, what: String, id: Option<&NodeId>, reason: String) {
         self.refused += 1;
-        if id.is_none_or(|id| !self.held.contains_key(id)) {
+        if id.is_none_or(|id| self.directory.node(id).is_none()) {
             self.refused_and_lacking += 1;
         }
         if self.refusals.len() < REPORTED {
@@ -278,5 +284,53 @@ impl Apply {
             their_hash,
             standing,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::SystemClock;
+    use std::{fs, path::Path};
+
+    fn begin(folder: &Path) -> Apply {
+        let limits = Limits::default();
+        let directory = OfflineDirectory::open(folder, limits).unwrap();
+        Apply::new(directory, limits, SystemClock::shared(), false)
+    }
+
+    fn lines(lines: &[&'static str]) -> Vec<Bytes> {
+        lines.iter().map(|line| Bytes::from_static(line.as_bytes())).collect()
+    }
+
+    #[test]
+    fn an_edit_made_while_the_pull_runs_is_not_overwritten_by_an_older_version() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.json");
+        write_text(&path, r#"{"id":"a","updated_at":1}"#);
+        let mut apply = begin(folder.path());
+        write_text(&path, r#"{"id":"a","updated_at":3}"#);
+        write_text(&folder.path().join("b.json"), r#"{"id":"b","updated_at":3}"#);
+        apply.apply(lines(&[r#"{"id":"a","updated_at":2}"#, r#"{"id":"b","updated_at":2}"#])).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), br#"{"id":"a","updated_at":3}"#);
+        assert_eq!(fs::read(folder.path().join("b.json")).unwrap(), br#"{"id":"b","updated_at":3}"#);
+        assert_eq!((apply.kept.len(), apply.added, apply.replaced), (2, 0, 0));
+    }
+
+    #[test]
+    fn of_two_versions_that_come_the_later_one_stays_in_whichever_order() {
+        let (old, new) = (r#"{"id":"a","updated_at":2}"#, r#"{"id":"a","updated_at":3}"#);
+        for batches in [vec![vec![old, new]], vec![vec![new, old]], vec![vec![new], vec![old]]] {
+            let folder = tempfile::tempdir().unwrap();
+            let mut apply = begin(folder.path());
+            for batch in &batches {
+                apply.apply(lines(batch)).unwrap();
+            }
+            assert_eq!(fs::read(folder.path().join("a.json")).unwrap(), new.as_bytes(), "{batches:?}");
+        }
+    }
+
+    fn write_text(path: &Path, text: &str) {
+        crate::lattice::offline::write_file(path, text.as_bytes()).unwrap();
     }
 }

@@ -46,6 +46,7 @@ impl Store {
         match self.known.get_mut(&id) {
             Some(known) if known.live && known.fingerprint == seen => {
                 known.generation = generation;
+                known.missed = false;
                 if known.racy { Glance::Racy } else { Glance::Same }
             }
             _ => Glance::Differs,
@@ -64,7 +65,8 @@ impl Store {
         self.commit_found(&changes)
     }
 
-    /// Looks at names that events told of. What is half written yet goes back to `pending`.
+    /// Looks at names that events told of. What is half written yet, or gone for the first time, goes back to `pending`: many
+    /// editors move the old file aside before they write the new one.
     ///
     /// # Errors
     /// As [`Self::examine`].
@@ -79,10 +81,18 @@ impl Store {
         for (name, found) in names.iter().zip(read_all(&self.shared.directory, &names, &self.shared.limits)) {
             match &found {
                 Found::Broken(_, Some(stamp)) if stamp.age_nanos() < HALF_WRITTEN_NANOS => pending.add(name),
+                Found::Nothing if self.is_first_miss(name) => pending.add(name),
                 _ => self.settle(&mut changes, name, found)?,
             }
         }
         self.commit_found(&changes)
+    }
+
+    /// Notes that a live node's file is not there. Answers whether that was not noted before.
+    fn is_first_miss(&mut self, name: &str) -> bool {
+        let id = self.owner(name).map(|known| known.entry.id.clone());
+        id.and_then(|id| self.known.get_mut(&id))
+            .is_some_and(|known| known.live && !std::mem::replace(&mut known.missed, true))
     }
 
     /// Commits what was found out about files.
@@ -206,4 +216,42 @@ pub(super) fn read_all(directory: &Path, names: &[String], limits: &Limits) -> V
     });
     found.sort_unstable_by_key(|(at, _)| *at);
     found.into_iter().map(|(_, found)| found).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::store::tests::store, *};
+    use std::{fs, path::PathBuf};
+
+    fn events(store: &mut Store, pending: &Pending) {
+        store.examine_events(&BTreeSet::from(["a.json".to_owned()]), pending).unwrap();
+    }
+
+    fn with_a_node(folder: &Path) -> (Store, PathBuf) {
+        let mut store = store(folder);
+        let path = store.shared.directory.join("a.json");
+        super::super::offline::write_file(&path, br#"{"id":"a","n":1}"#).unwrap();
+        events(&mut store, &Pending::default());
+        assert_eq!(store.shared.status().seq, 1);
+        (store, path)
+    }
+
+    #[test]
+    fn a_file_that_an_editor_moves_aside_before_it_writes_the_new_one_is_not_deleted() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut store, path) = with_a_node(folder.path());
+        let pending = Pending::default();
+        let backup = path.with_extension("json~");
+        fs::rename(&path, &backup).unwrap();
+        events(&mut store, &pending);
+        assert!(pending.due_in().is_some(), "it is looked at again");
+        fs::rename(&backup, &path).unwrap();
+        events(&mut store, &pending);
+        assert_eq!((store.shared.status().nodes, store.shared.status().seq), (1, 1));
+
+        fs::remove_file(&path).unwrap();
+        events(&mut store, &pending);
+        events(&mut store, &pending);
+        assert_eq!((store.shared.status().nodes, store.shared.status().tombstones), (0, 1));
+    }
 }

@@ -236,7 +236,7 @@ fn read_node(shared: &Shared, pending: &Pending, id: &NodeId) -> Result<Option<S
             continue;
         }
         // Another program changed the file, and the writer thread does not know yet.
-        pending.add(&name);
+        pending.doubt(&name);
         let bytes = match read {
             Ok((bytes, _)) => bytes,
             Err(ReadError::Io(error))

@@ -4,11 +4,10 @@ use super::{
     Entry, LatticeError, file_name,
     reader::{self, FileStamp, Found, NodeFile},
     store::{Changes, Known, Store, fingerprint},
-    watch::Pending,
+    watch::{Pending, Work},
 };
 use crate::types::{Limits, NodeId};
 use std::{
-    collections::BTreeSet,
     path::Path,
     sync::atomic::{AtomicUsize, Ordering},
     thread,
@@ -70,17 +69,21 @@ impl Store {
     ///
     /// # Errors
     /// As [`Self::examine`].
-    pub(super) fn examine_events(&mut self, names: &BTreeSet<String>, pending: &Pending) -> Result<(), LatticeError> {
-        let mut names: Vec<String> = names.iter().cloned().collect();
+    pub(super) fn examine_events(&mut self, work: &Work, pending: &Pending) -> Result<(), LatticeError> {
+        let mut names: Vec<String> = work.names.union(&work.doubted).cloned().collect();
         // Our own writes come back as events: their stamps are known.
         names.retain(|name| match self.shared.directory.join(name).symlink_metadata() {
-            Ok(metadata) => self.glance(name, &FileStamp::of(&metadata)) == Glance::Differs,
+            Ok(metadata) => {
+                self.glance(name, &FileStamp::of(&metadata)) == Glance::Differs || work.doubted.contains(name)
+            }
             Err(_) => true,
         });
         let mut changes = Changes::default();
         for (name, found) in names.iter().zip(read_all(&self.shared.directory, &names, &self.shared.limits)) {
             match &found {
-                Found::Broken(_, Some(stamp)) if stamp.age_nanos() < HALF_WRITTEN_NANOS => pending.add(name),
+                Found::Broken(_, Some(stamp)) if stamp.age_nanos() < HALF_WRITTEN_NANOS => {
+                    if work.doubted.contains(name) { pending.doubt(name) } else { pending.add(name) }
+                }
                 Found::Nothing if self.is_first_miss(name) => pending.add(name),
                 _ => self.settle(&mut changes, name, found)?,
             }
@@ -221,10 +224,11 @@ pub(super) fn read_all(directory: &Path, names: &[String], limits: &Limits) -> V
 #[cfg(test)]
 mod tests {
     use super::{super::store::tests::store, *};
-    use std::{fs, path::PathBuf};
+    use std::{collections::BTreeSet, fs, path::PathBuf};
 
     fn events(store: &mut Store, pending: &Pending) {
-        store.examine_events(&BTreeSet::from(["a.json".to_owned()]), pending).unwrap();
+        let work = Work { names: BTreeSet::from(["a.json".to_owned()]), ..Work::default() };
+        store.examine_events(&work, pending).unwrap();
     }
 
     fn with_a_node(folder: &Path) -> (Store, PathBuf) {
@@ -253,5 +257,26 @@ mod tests {
         events(&mut store, &pending);
         events(&mut store, &pending);
         assert_eq!((store.shared.status().nodes, store.shared.status().tombstones), (0, 1));
+    }
+
+    #[test]
+    fn a_file_that_a_reader_doubts_is_read_again_whatever_its_stamp_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut store, path) = with_a_node(folder.path());
+        super::super::offline::write_file(&path, br#"{"id":"a","n":2}"#).unwrap();
+        let stamp = FileStamp::of(&path.symlink_metadata().unwrap());
+        store.known.values_mut().for_each(|known| known.fingerprint = fingerprint(&stamp));
+        events(&mut store, &Pending::default());
+        assert_eq!(store.shared.status().seq, 1);
+        let work = Work { doubted: BTreeSet::from(["a.json".to_owned()]), ..Work::default() };
+        store.examine_events(&work, &Pending::default()).unwrap();
+        assert_eq!(store.shared.status().seq, 2);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_file_that_the_machine_could_not_read_is_tried_again_at_every_look() {
+        let found = reader::examine(Path::new("/proc/self"), "mem", &Limits::default());
+        assert!(matches!(found, Found::Broken(_, None)), "{found:?}");
     }
 }

@@ -238,7 +238,7 @@ fn read_node(shared: &Shared, pending: &Pending, id: &NodeId) -> Result<Option<S
         // A directory that was unmounted has no files either.
         shared.check_directory().map_err(|error| lattice_error(&error))?;
         // Another program changed the file, and the writer thread does not know yet.
-        pending.add(&name);
+        pending.doubt(&name);
         let bytes = match read {
             Ok((bytes, _)) => bytes,
             Err(ReadError::Io(error))

@@ -4,11 +4,10 @@ use super::{
     Entry, LatticeError, file_name,
     reader::{self, FileStamp, Found, NodeFile},
     store::{Changes, Known, Store, fingerprint},
-    watch::Pending,
+    watch::{Pending, Work},
 };
 use crate::types::{Limits, NodeId};
 use std::{
-    collections::BTreeSet,
     path::Path,
     sync::atomic::{AtomicUsize, Ordering},
     thread,
@@ -46,6 +45,7 @@ impl Store {
         match self.known.get_mut(&id) {
             Some(known) if known.live && known.fingerprint == seen => {
                 known.generation = generation;
+                known.missed = false;
                 if known.racy { Glance::Racy } else { Glance::Same }
             }
             _ => Glance::Differs,
@@ -64,25 +64,38 @@ impl Store {
         self.commit_found(&changes)
     }
 
-    /// Looks at names that events told of. What is half written yet goes back to `pending`.
+    /// Looks at names that events told of. What is half written yet, or gone for the first time, goes back to `pending`: many
+    /// editors move the old file aside before they write the new one.
     ///
     /// # Errors
     /// As [`Self::examine`].
-    pub(super) fn examine_events(&mut self, names: &BTreeSet<String>, pending: &Pending) -> Result<(), LatticeError> {
-        let mut names: Vec<String> = names.iter().cloned().collect();
+    pub(super) fn examine_events(&mut self, work: &Work, pending: &Pending) -> Result<(), LatticeError> {
+        let mut names: Vec<String> = work.names.union(&work.doubted).cloned().collect();
         // Our own writes come back as events: their stamps are known.
         names.retain(|name| match self.shared.directory.join(name).symlink_metadata() {
-            Ok(metadata) => self.glance(name, &FileStamp::of(&metadata)) == Glance::Differs,
+            Ok(metadata) => {
+                self.glance(name, &FileStamp::of(&metadata)) == Glance::Differs || work.doubted.contains(name)
+            }
             Err(_) => true,
         });
         let mut changes = Changes::default();
         for (name, found) in names.iter().zip(read_all(&self.shared.directory, &names, &self.shared.limits)) {
             match &found {
-                Found::Broken(_, Some(stamp)) if stamp.age_nanos() < HALF_WRITTEN_NANOS => pending.add(name),
+                Found::Broken(_, Some(stamp)) if stamp.age_nanos() < HALF_WRITTEN_NANOS => {
+                    if work.doubted.contains(name) { pending.doubt(name) } else { pending.add(name) }
+                }
+                Found::Nothing if self.is_first_miss(name) => pending.add(name),
                 _ => self.settle(&mut changes, name, found)?,
             }
         }
         self.commit_found(&changes)
+    }
+
+    /// Notes that a live node's file is not there. Answers whether that was not noted before.
+    fn is_first_miss(&mut self, name: &str) -> bool {
+        let id = self.owner(name).map(|known| known.entry.id.clone());
+        id.and_then(|id| self.known.get_mut(&id))
+            .is_some_and(|known| known.live && !std::mem::replace(&mut known.missed, true))
     }
 
     /// Commits what was found out about files.
@@ -206,4 +219,64 @@ pub(super) fn read_all(directory: &Path, names: &[String], limits: &Limits) -> V
     });
     found.sort_unstable_by_key(|(at, _)| *at);
     found.into_iter().map(|(_, found)| found).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::store::tests::store, *};
+    use std::{collections::BTreeSet, fs, path::PathBuf};
+
+    fn events(store: &mut Store, pending: &Pending) {
+        let work = Work { names: BTreeSet::from(["a.json".to_owned()]), ..Work::default() };
+        store.examine_events(&work, pending).unwrap();
+    }
+
+    fn with_a_node(folder: &Path) -> (Store, PathBuf) {
+        let mut store = store(folder);
+        let path = store.shared.directory.join("a.json");
+        super::super::offline::write_file(&path, br#"{"id":"a","n":1}"#).unwrap();
+        events(&mut store, &Pending::default());
+        assert_eq!(store.shared.status().seq, 1);
+        (store, path)
+    }
+
+    #[test]
+    fn a_file_that_an_editor_moves_aside_before_it_writes_the_new_one_is_not_deleted() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut store, path) = with_a_node(folder.path());
+        let pending = Pending::default();
+        let backup = path.with_extension("json~");
+        fs::rename(&path, &backup).unwrap();
+        events(&mut store, &pending);
+        assert!(pending.due_in().is_some(), "it is looked at again");
+        fs::rename(&backup, &path).unwrap();
+        events(&mut store, &pending);
+        assert_eq!((store.shared.status().nodes, store.shared.status().seq), (1, 1));
+
+        fs::remove_file(&path).unwrap();
+        events(&mut store, &pending);
+        events(&mut store, &pending);
+        assert_eq!((store.shared.status().nodes, store.shared.status().tombstones), (0, 1));
+    }
+
+    #[test]
+    fn a_file_that_a_reader_doubts_is_read_again_whatever_its_stamp_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut store, path) = with_a_node(folder.path());
+        super::super::offline::write_file(&path, br#"{"id":"a","n":2}"#).unwrap();
+        let stamp = FileStamp::of(&path.symlink_metadata().unwrap());
+        store.known.values_mut().for_each(|known| known.fingerprint = fingerprint(&stamp));
+        events(&mut store, &Pending::default());
+        assert_eq!(store.shared.status().seq, 1);
+        let work = Work { doubted: BTreeSet::from(["a.json".to_owned()]), ..Work::default() };
+        store.examine_events(&work, &Pending::default()).unwrap();
+        assert_eq!(store.shared.status().seq, 2);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_file_that_the_machine_could_not_read_is_tried_again_at_every_look() {
+        let found = reader::examine(Path::new("/proc/self"), "mem", &Limits::default());
+        assert!(matches!(found, Found::Broken(_, None)), "{found:?}");
+    }
 }

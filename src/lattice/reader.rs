@@ -143,6 +143,8 @@ pub(super) fn examine(directory: &Path, name: &str, limits: &Limits) -> Found {
     let (bytes, stamp) = match read_bytes(&path, limits) {
         Ok(read) => read,
         Err(ReadError::Io(error)) if error.kind() == io::ErrorKind::NotFound => return Found::Nothing,
+        // No stamp: the file may be whole, and what failed (a disk, too many open files) may pass without a trace on it.
+        Err(ReadError::Io(error)) => return Found::Broken(error.to_string(), None),
         Err(error) => return Found::Broken(error.to_string(), seen),
     };
     let file_hash = *ContentHash::of(&bytes).as_bytes();

@@ -139,6 +139,8 @@ pub(super) struct Known {
     pub(super) racy: bool,
     /// `false`: the file broke.
     pub(super) live: bool,
+    /// An event told of the file, and it was not there: perhaps an editor is about to put it back.
+    pub(super) missed: bool,
 }
 
 impl Known {
@@ -358,6 +360,7 @@ impl Store {
             generation: self.generation,
             racy: record.stamp.is_racy(record.read_at_ns),
             live: record.live,
+            missed: false,
         };
         self.known.insert(id, known);
     }
@@ -391,8 +394,31 @@ impl Store {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+    use crate::types::SystemClock;
+    use std::path::Path;
+
+    /// What the writer thread has, without the thread: over `data` in the folder, with a journal beside it.
+    pub(crate) fn store(folder: &Path) -> Store {
+        let directory = folder.join("data");
+        std::fs::create_dir(&directory).unwrap();
+        let metadata = std::fs::metadata(&directory).unwrap();
+        let (journal, head) = Journal::open(&folder.join("journal"), metadata.ino()).unwrap();
+        let shared = Shared {
+            directory,
+            identity: (metadata.dev(), metadata.ino()),
+            limits: Limits::default(),
+            clock: SystemClock::shared(),
+            journal,
+            index_id: head.index_id,
+            index: RwLock::new(Index::default()),
+            report: Mutex::default(),
+            ready: AtomicBool::new(true),
+            seq: AtomicU64::new(head.seq),
+        };
+        Store::new(Arc::new(shared), CaseSensitivity::Sensitive)
+    }
 
     #[test]
     fn what_the_system_says_maps_to_what_the_port_says() {

@@ -23,6 +23,8 @@ const MAX_NAMES: usize = 10_000;
 pub(super) struct Work {
     /// These names.
     pub(super) names: BTreeSet<String>,
+    /// These names too, also where the file's stamp says that nothing changed.
+    pub(super) doubted: BTreeSet<String>,
     /// Everything: events were lost.
     pub(super) everything: bool,
 }
@@ -56,6 +58,15 @@ impl Pending {
                 work.names.clear();
             } else if !work.names.contains(name) {
                 work.names.insert(name.to_owned());
+            }
+        });
+    }
+
+    /// A reader found something else than the index says, or nothing that it could read: the stamp is not to be trusted.
+    pub(super) fn doubt(&self, name: &str) {
+        self.change(|work| {
+            if work.doubted.len() < MAX_NAMES {
+                work.doubted.insert(name.to_owned());
             }
         });
     }

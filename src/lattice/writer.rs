@@ -229,7 +229,7 @@ impl Writer {
             // A scan under way has passed some files already.
             self.rescan_again = self.scan.is_some();
         }
-        if let Err(error) = self.work.store.examine_events(&work.names, &self.work.pending) {
+        if let Err(error) = self.work.store.examine_events(&work, &self.work.pending) {
             self.fault(&error);
         }
     }

@@ -365,12 +365,21 @@ fn sync(batch: &mut [Staged]) -> Vec<io::Result<()>> {
     thread::scope(|scope| {
         let threads: Vec<_> = batch
             .chunks_mut(share)
-            .map(|share| scope.spawn(move || share.iter_mut().map(sync_one).collect::<Vec<_>>()))
+            .map(|share| {
+                let writes = share.len();
+                // `Scope::spawn` panics where the machine gives no more threads; these writes fail then.
+                let sync_share = move || share.iter_mut().map(sync_one).collect::<Vec<_>>();
+                (writes, thread::Builder::new().spawn_scoped(scope, sync_share))
+            })
             .collect();
-        let join = |thread: thread::ScopedJoinHandle<'_, Vec<io::Result<()>>>| match thread.join() {
-            Ok(results) => results,
-            Err(panic) => std::panic::resume_unwind(panic),
-        };
+        let join =
+            |(writes, thread): (usize, io::Result<thread::ScopedJoinHandle<'_, Vec<io::Result<()>>>>)| match thread
+                .map(thread::ScopedJoinHandle::join)
+            {
+                Ok(Ok(results)) => results,
+                Ok(Err(panic)) => std::panic::resume_unwind(panic),
+                Err(error) => (0..writes).map(|_| Err(io::Error::new(error.kind(), error.to_string()))).collect(),
+            };
         threads.into_iter().flat_map(join).collect()
     })
 }

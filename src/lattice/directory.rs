@@ -20,6 +20,7 @@ use async_trait::async_trait;
 use std::{
     io,
     os::unix::fs::MetadataExt,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError, RwLock,
@@ -141,9 +142,17 @@ impl DirectoryLattice {
             rescan_interval: options.rescan_interval,
             manifest: options.manifest,
         });
+        let watched = Arc::clone(&shared);
         let thread = thread::Builder::new()
             .name("lattice-writer".to_owned())
-            .spawn(move || writer.run(&runtime))
+            .spawn(move || {
+                // Readers go on: without this, nobody would see that nothing is written and no edit noticed any more.
+                if catch_unwind(AssertUnwindSafe(|| writer.run(&runtime))).is_err() {
+                    let line = "the writer thread failed: nothing is written any more; restart the service";
+                    tracing::error!("{line}");
+                    watched.report().write_fault = Some(line.to_owned());
+                }
+            })
             .map_err(OpenError::Thread)?;
         Ok(Arc::new(Self { shared, pending, requests: Mutex::new(Some(sender)), thread: Mutex::new(Some(thread)) }))
     }

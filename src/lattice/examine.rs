@@ -207,7 +207,9 @@ pub(super) fn read_all(directory: &Path, names: &[String], limits: &Limits) -> V
         found
     };
     let mut found: Vec<(usize, Found)> = thread::scope(|scope| {
-        let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        // `Scope::spawn` panics where the machine gives no more threads; this one does the work alone then.
+        let help = |_| thread::Builder::new().spawn_scoped(scope, work).ok();
+        let helpers: Vec<_> = (1..threads).filter_map(help).collect();
         let mut found = work();
         for helper in helpers {
             match helper.join() {

@@ -54,6 +54,7 @@ struct Staged {
     request: usize,
     slot: usize,
     name: String,
+    precondition: Precondition,
     kind: StagedKind,
 }
 
@@ -124,11 +125,12 @@ pub(super) fn run(store: &mut Store, requests: Vec<WriteRequest>) -> Vec<String>
             if answers.failed(number) {
                 break;
             }
+            let precondition = op.precondition().clone();
             match stage(store, op) {
                 Ok(Stage::Done(outcome)) => answers.set(number, slot, outcome),
                 Ok(Stage::Later(name, kind)) => {
                     touched.insert(key);
-                    batch.push(Staged { request: number, slot, name, kind });
+                    batch.push(Staged { request: number, slot, name, precondition, kind });
                 }
                 Err(error) => fail(store, &mut answers, number, error),
             }
@@ -150,6 +152,21 @@ impl WriteOp {
         match self {
             Self::Put { node, .. } => node.id(),
             Self::Delete { id, .. } => id,
+        }
+    }
+
+    fn precondition(&self) -> &Precondition {
+        match self {
+            Self::Put { precondition, .. } | Self::Delete { precondition, .. } => precondition,
+        }
+    }
+}
+
+impl StagedKind {
+    fn id(&self) -> &NodeId {
+        match self {
+            Self::Put(put) => &put.entry.id,
+            Self::Delete(entry) => &entry.id,
         }
     }
 }
@@ -295,6 +312,10 @@ fn commit(store: &mut Store, mut batch: Vec<Staged>, answers: &mut Answers, susp
         if answers.failed(staged.request) {
             continue;
         }
+        if let Err(error) = still_holds(store, &staged) {
+            fail(store, answers, staged.request, error);
+            continue;
+        }
         match synced.and_then(|()| place(store, &mut staged)) {
             Ok(()) => placed.push(staged),
             Err(error) => {
@@ -344,14 +365,34 @@ fn sync(batch: &mut [Staged]) -> Vec<io::Result<()>> {
     thread::scope(|scope| {
         let threads: Vec<_> = batch
             .chunks_mut(share)
-            .map(|share| scope.spawn(move || share.iter_mut().map(sync_one).collect::<Vec<_>>()))
+            .map(|share| {
+                let writes = share.len();
+                // `Scope::spawn` panics where the machine gives no more threads; these writes fail then.
+                let sync_share = move || share.iter_mut().map(sync_one).collect::<Vec<_>>();
+                (writes, thread::Builder::new().spawn_scoped(scope, sync_share))
+            })
             .collect();
-        let join = |thread: thread::ScopedJoinHandle<'_, Vec<io::Result<()>>>| match thread.join() {
-            Ok(results) => results,
-            Err(panic) => std::panic::resume_unwind(panic),
-        };
+        let join =
+            |(writes, thread): (usize, io::Result<thread::ScopedJoinHandle<'_, Vec<io::Result<()>>>>)| match thread
+                .map(thread::ScopedJoinHandle::join)
+            {
+                Ok(Ok(results)) => results,
+                Ok(Err(panic)) => std::panic::resume_unwind(panic),
+                Err(error) => (0..writes).map(|_| Err(io::Error::new(error.kind(), error.to_string()))).collect(),
+            };
         threads.into_iter().flat_map(join).collect()
     })
+}
+
+/// The sync of a batch may take seconds: what another program did meanwhile is not overwritten by a write that was to happen
+/// only if nobody did.
+fn still_holds(store: &mut Store, staged: &Staged) -> Result<(), LatticeError> {
+    let path = store.shared.directory.join(&staged.name);
+    if staged.precondition == Precondition::None || !differs(store, &staged.name, &path)? {
+        return Ok(());
+    }
+    store.examine(std::slice::from_ref(&staged.name))?;
+    check(&staged.precondition, store.live(staged.kind.id()))
 }
 
 fn place(store: &Store, staged: &mut Staged) -> io::Result<()> {
@@ -420,4 +461,48 @@ fn stamp_in_place(path: &Path, written: Option<FileStamp>) -> FileStamp {
     let stamp = FileStamp::of(&metadata);
     let ours = (stamp.mtime_ns, stamp.size, stamp.inode) == (written.mtime_ns, written.size, written.inode);
     if ours { stamp } else { none }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::store::tests::store, *};
+    use crate::lattice::offline::write_file;
+    use bytes::Bytes;
+
+    fn node(text: &'static str) -> NodeDocument {
+        NodeDocument::parse(Bytes::from_static(text.as_bytes()), 64).unwrap()
+    }
+
+    /// Stages the write, lets another program write its own text, and carries the write out.
+    fn after_an_edit(store: &mut Store, op: WriteOp) -> Answer {
+        let precondition = op.precondition().clone();
+        let Ok(Stage::Later(name, kind)) = stage(store, op) else { panic!("it is a write") };
+        write_file(&store.shared.directory.join(&name), br#"{"id":"a","n":"by hand"}"#).unwrap();
+        let mut answers = Answers(vec![Answer { outcomes: vec![None], error: None }]);
+        let batch = vec![Staged { request: 0, slot: 0, name, precondition, kind }];
+        commit(store, batch, &mut answers, &mut Vec::new());
+        answers.0.remove(0)
+    }
+
+    #[test]
+    fn an_edit_between_the_precondition_and_the_rename_is_not_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = store(folder.path());
+        let path = store.shared.directory.join("a.json");
+        let put = |precondition| WriteOp::Put { node: node(r#"{"id":"a","n":1}"#), stamp: Stamp::Keep, precondition };
+        let refused =
+            |answer: Answer| matches!(answer.error, Some(LatticeError::PreconditionFailed { current: Some(_) }));
+        assert!(refused(after_an_edit(&mut store, put(Precondition::Absent))));
+        assert_eq!(fs::read(&path).unwrap(), br#"{"id":"a","n":"by hand"}"#);
+
+        write_file(&path, br#"{"id":"a","n":0}"#).unwrap();
+        let current = node(r#"{"id":"a","n":0}"#);
+        let matching = || Precondition::OneOf(vec![current.content_hash()]);
+        assert!(refused(after_an_edit(&mut store, put(matching()))));
+        write_file(&path, br#"{"id":"a","n":0}"#).unwrap();
+        let delete = WriteOp::Delete { id: current.id().clone(), precondition: matching() };
+        assert!(refused(after_an_edit(&mut store, delete)));
+        assert_eq!(fs::read(&path).unwrap(), br#"{"id":"a","n":"by hand"}"#);
+        assert!(after_an_edit(&mut store, put(Precondition::None)).error.is_none());
+    }
 }

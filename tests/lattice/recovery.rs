@@ -1,8 +1,18 @@
 //! Restarts, crashes, and long runs of everything at once.
 
 use crate::bed::{Bed, DEADLINE, Random, has, id, node, numbered, put, until};
-use ark_lattice::lattice::{Lattice, LatticeError, Precondition, Stamp};
-use std::fs;
+use ark_lattice::{
+    lattice::{Lattice, LatticeError, Precondition, Stamp},
+    types::{Clock, TestClock, Timestamp},
+};
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 #[tokio::test]
 async fn reopening_reads_no_file_that_did_not_change() {
@@ -151,4 +161,42 @@ async fn after_any_run_of_operations_index_and_journal_equal_the_directory() {
         drop(lattice);
         bed.check(&bed.open().await.clone());
     }
+}
+
+#[derive(Debug)]
+struct FailingClock(Arc<TestClock>, AtomicBool);
+
+impl Clock for FailingClock {
+    fn now(&self) -> Timestamp {
+        assert!(!self.1.load(Ordering::Relaxed), "this failure is the test's own");
+        self.0.now()
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_the_writer_thread_is_a_fault_that_shows_and_keeps_no_caller_waiting() {
+    let mut bed = Bed::new();
+    let clock = Arc::new(FailingClock(TestClock::at(Timestamp::from_seconds(1_763_696_494)), AtomicBool::new(false)));
+    let shared: Arc<dyn Clock> = clock.clone();
+    bed.clock = shared;
+    let lattice = bed.open().await;
+    put(&lattice, numbered("a", 1)).await;
+    clock.1.store(true, Ordering::Relaxed);
+    for text in ["b", "c"] {
+        let lost = lattice.put(numbered(text, 1), Stamp::Keep, Precondition::None).await;
+        assert!(matches!(lost, Err(LatticeError::Io(_))), "{lost:?}");
+    }
+    assert!(lattice.rescan().await.is_err());
+    until("the fault shows", DEADLINE, || lattice.status().fault.is_some()).await;
+    assert!(lattice.read(&id("a")).await.unwrap().is_some());
+    lattice.close().await;
+    drop(lattice);
+    clock.1.store(false, Ordering::Relaxed);
+    let lattice = bed.open().await;
+    assert!(has(&lattice, "a") && lattice.status().fault.is_none());
+    bed.check(&lattice);
 }

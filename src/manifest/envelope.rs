@@ -171,7 +171,7 @@ fn verify_inline(
     let signature = signature("signature", &string(object, "signature")?)?;
     let key = public_key("pubkey", &string(object, "pubkey")?)?;
     check(key, &canonical_bytes(value, form)?, &signature)?;
-    seal(Manifest::parse(document, value, limits)?, key, value, document)
+    Ok(seal(Manifest::parse(document, value, limits)?, key, value, document))
 }
 
 fn canonical_bytes(value: Value<'_>, form: Canonicalization) -> Result<Vec<u8>, EnvelopeError> {
@@ -197,7 +197,7 @@ fn verify_dsse(document: &Document, object: Object<'_>, limits: &Limits) -> Resu
     check(key, &pre_authentication_encoding(&payload), &signature)?;
     let inner = Document::parse(Bytes::from(payload), limits.json_depth).map_err(EnvelopeError::Payload)?;
     let manifest = Manifest::parse(&inner, inner.root(), limits)?;
-    seal(manifest, key, inner.root(), document)
+    Ok(seal(manifest, key, inner.root(), document))
 }
 
 /// The one signature of a DSSE envelope, and its key: `pubkey`, or the `keyid` where that is left out.
@@ -230,14 +230,9 @@ fn pre_authentication_encoding(payload: &[u8]) -> Vec<u8> {
     out
 }
 
-fn seal(
-    manifest: Manifest,
-    public_key: PublicKey,
-    signed: Value<'_>,
-    envelope: &Document,
-) -> Result<Verified<Manifest>, EnvelopeError> {
+fn seal(manifest: Manifest, public_key: PublicKey, signed: Value<'_>, envelope: &Document) -> Verified<Manifest> {
     let digest = *jcs::content_hash(signed).as_bytes();
-    Ok(Verified { value: manifest, public_key, digest, received: envelope.source().clone() })
+    Verified { value: manifest, public_key, digest, received: envelope.source().clone() }
 }
 
 /// Makes an envelope. `manifest` is the manifest's JSON text (UTF-8), `sign` the key's signing function.

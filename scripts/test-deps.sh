@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Installs what the tests need beside Rust, and only what is missing: redis-server (the registry's tests drive a real one),
-# python3 with venv (CPython is the oracle for what is signed; the Python client is tested against the live service),
-# curl and jq (the README's tour is run), a C compiler (some crates bring C code), and a venv with PyNaCl in target/test-venv.
+# Installs what the tests need beside Rust, and only what is missing: redis-server (the registry's tests drive real ones),
+# python3 with venv (CPython is the oracle for what is signed), node, openssl, curl and jq (the clients for scripts are tested
+# against the live service), nginx and caddy (the service stands behind them in a test), Chromium with its driver (Swagger UI is
+# opened and pressed), linters, a C compiler (some crates bring C code), and a venv in target/test-venv with tests/requirements.txt.
 #
 # Progress goes to stderr. The only line on stdout is the path of the venv's python. Running it again does nothing and is quick.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-readonly pynacl=1.6.2
 venv=$PWD/target/test-venv
 
 say() { echo "test-deps: $*" >&2; }
@@ -21,6 +21,13 @@ can_make_venv() { have python3 && python3 -c 'import ensurepip, venv' 2> /dev/nu
 
 missing=()
 have redis-server || missing+=(redis-server)
+have openssl || missing+=(openssl)
+have node || missing+=(nodejs)
+have nginx || missing+=(nginx-light)
+have caddy || missing+=(caddy)
+{ have chromium && have chromedriver; } || missing+=(chromium chromium-driver)
+have shellcheck || missing+=(shellcheck)
+have yamllint || missing+=(yamllint)
 have curl || missing+=(curl ca-certificates)
 have jq || missing+=(jq)
 { have cc && have make; } || missing+=(build-essential)
@@ -34,25 +41,30 @@ if [ "${#missing[@]}" -gt 0 ]; then
         as_root=(sudo)
     fi
     say "installing ${missing[*]}"
-    # RUNLEVEL=1 keeps Debian's redis-server from being started as a service where init scripts do that; systemd's units are
-    # stopped below. The tests start servers of their own, on free ports.
+    # RUNLEVEL=1 keeps Debian's packages from starting their servers where init scripts do that; systemd's units are stopped
+    # below. The tests start servers of their own, on free ports.
     apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get)
     "${apt[@]}" update -qq < /dev/null >&2
     "${apt[@]}" install -qq -y --no-install-recommends "${missing[@]}" < /dev/null >&2
-    if [[ " ${missing[*]} " == *" redis-server "* && -d /run/systemd/system ]]; then
-        "${as_root[@]}" systemctl disable --quiet --now redis-server >&2 || say "redis-server's own service is still running"
+    if [ -d /run/systemd/system ]; then
+        for service in redis-server nginx caddy; do
+            [[ " ${missing[*]} " == *" $service"* ]] || continue
+            "${as_root[@]}" systemctl disable --quiet --now "$service" >&2 || say "$service's own service is still running"
+        done
     fi
     can_make_venv || die "python3 still cannot make a venv: the python3 that comes first in PATH lacks ensurepip"
 fi
 
 python3 -c 'import sys; sys.exit(sys.version_info < (3, 9))' || die "python3 is older than 3.9: $(python3 --version)"
 
-has_pynacl() { [ "$("$venv/bin/python" -c 'import nacl; print(nacl.__version__)' 2> /dev/null || true)" = "$pynacl" ]; }
-if ! has_pynacl; then
-    say "making $venv with PyNaCl $pynacl"
+# The list that the venv was made from is kept in it: another list, another venv.
+requirements=tests/requirements.txt
+if ! cmp --silent "$requirements" "$venv/requirements.txt"; then
+    say "making $venv with $requirements"
     rm -rf "$venv"
     python3 -m venv "$venv"
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "pynacl==$pynacl" >&2
-    has_pynacl || die "PyNaCl $pynacl does not work in $venv"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --requirement "$requirements" >&2
+    "$venv/bin/python" -c 'import nacl, cryptography, schemathesis, selenium' || die "the packages do not work in $venv"
+    cp "$requirements" "$venv/requirements.txt"
 fi
 echo "$venv/bin/python"

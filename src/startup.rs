@@ -170,6 +170,38 @@ pub fn run(settings: &Settings, announce: impl FnOnce(SocketAddr)) -> Result<(),
     })
 }
 
+/// Serves several applications in this process while `work` goes on, which gets their addresses; then stops them in order. `None`: a
+/// stop signal came first, and `work` was dropped where it stood. Blocks; call it from no runtime.
+///
+/// # Errors
+/// [`StartupError`]: one of them does not start, or did not end well.
+pub fn run_while<T>(
+    settings: &[Settings],
+    work: impl AsyncFnOnce(Vec<SocketAddr>) -> T,
+) -> Result<Option<T>, StartupError> {
+    actix_web::rt::System::new().block_on(async {
+        let stopped = shutdown::stop_signal()?;
+        let (mut addresses, mut running) = (Vec::new(), Vec::new());
+        for settings in settings {
+            let application = Application::build(settings, SystemClock::shared()).await?;
+            let (stop, told) = tokio::sync::oneshot::channel::<()>();
+            addresses.push(application.address);
+            // A sender that is gone says the same as one that was used.
+            let service = application.run_until_stopped(async move { drop(told.await) });
+            running.push((stop, tokio::task::spawn_local(service)));
+        }
+        let outcome = tokio::select! {
+            outcome = work(addresses) => Some(outcome),
+            _ = stopped => None,
+        };
+        for (stop, service) in running {
+            drop(stop);
+            service.await.map_err(|error| io::Error::other(error.to_string()))??;
+        }
+        Ok(outcome)
+    })
+}
+
 /// One process at a time: two would overwrite each other's journal.
 fn lock_state(path: &Path) -> Result<File, StartupError> {
     let failed = |problem: String| StartupError::State { path: path.to_owned(), problem };

@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand. Arguments become a checked job before any work starts.
 
 mod config;
+mod demo;
 mod discover;
 mod exit;
 mod import;
@@ -52,6 +53,8 @@ enum Command {
     Discover(discover::Args),
     /// Fetch what differs from an instance
     Pull(pull::Args),
+    /// Watch three instances find each other and come in step, on this machine and in one minute
+    Demo(demo::Args),
     /// Show and check the settings
     #[command(subcommand)]
     Config(config::Command),
@@ -83,6 +86,7 @@ fn dispatch(command: Command, output: &Output) -> Result<(), Failure> {
         Command::Import(args) => import::run(args, output),
         Command::Discover(args) => discover::run(args, output),
         Command::Pull(args) => pull::run(args, output),
+        Command::Demo(args) => demo::run(&args, output),
         Command::Config(command) => config::run(&command, output),
     }
 }

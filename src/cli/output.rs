@@ -60,6 +60,16 @@ impl Output {
         }
     }
 
+    /// Text for people only: neither with `--json` nor with `--quiet`.
+    pub(super) fn answer_text(self, text: impl FnOnce() -> String) -> io::Result<()> {
+        if self.json || self.quiet { Ok(()) } else { self.line(text()) }
+    }
+
+    /// A table for people only.
+    pub(super) fn answer_table(self, header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> io::Result<()> {
+        if self.json || self.quiet { Ok(()) } else { self.table(header, rows) }
+    }
+
     /// A table without borders. Control characters do not reach the terminal.
     pub(super) fn table(self, header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> io::Result<()> {
         let mut table = Table::new();

@@ -10,6 +10,7 @@
 )]
 
 mod bed;
+mod demo;
 mod imports;
 mod nodes;
 mod pulls;

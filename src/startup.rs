@@ -238,7 +238,11 @@ pub fn load_key(settings: &Settings) -> Result<Option<KeyPair>, StartupError> {
     }
 }
 
-fn public_key(settings: &Settings, key: Option<&KeyPair>) -> Result<Option<PublicKey>, StartupError> {
+/// The public key: stated, or that of the private key.
+///
+/// # Errors
+/// [`StartupError::Key`]: they do not fit each other.
+pub fn public_key(settings: &Settings, key: Option<&KeyPair>) -> Result<Option<PublicKey>, StartupError> {
     let stated = settings.instance.public_key.as_deref().map(PublicKey::parse).transpose();
     let stated = stated.map_err(|error| StartupError::Key(error.to_string()))?;
     match (stated, key.map(KeyPair::public_key)) {
@@ -249,7 +253,11 @@ fn public_key(settings: &Settings, key: Option<&KeyPair>) -> Result<Option<Publi
     }
 }
 
-fn listen(settings: &Settings) -> Result<TcpListener, StartupError> {
+/// Takes the settings' port.
+///
+/// # Errors
+/// [`StartupError::Listen`].
+pub fn listen(settings: &Settings) -> Result<TcpListener, StartupError> {
     let (host, port) = (settings.server.host.as_str(), settings.server.port);
     let failed = |error: io::Error| StartupError::Listen { address: format!("{host}:{port}"), error };
     let mut refusal = io::Error::other("the name has no address");
@@ -270,7 +278,11 @@ fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)?.into_std()
 }
 
-async fn open_registry(settings: &Settings, clock: &SharedClock) -> Result<Arc<dyn Registry>, StartupError> {
+/// The registry of the settings. Of Redis it is not known yet whether it answers.
+///
+/// # Errors
+/// [`StartupError::Registry`].
+pub async fn open_registry(settings: &Settings, clock: &SharedClock) -> Result<Arc<dyn Registry>, StartupError> {
     let section = &settings.registry;
     let failed = |error: &dyn std::fmt::Display| StartupError::Registry(error.to_string());
     let Some(url) = &section.redis_url else {

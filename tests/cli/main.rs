@@ -11,6 +11,7 @@
 
 mod bed;
 mod demo;
+mod doctor;
 mod imports;
 mod nodes;
 mod pulls;

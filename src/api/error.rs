@@ -117,7 +117,10 @@ fn manifest_code(error: &ManifestError) -> Code {
 fn envelope_code(error: &EnvelopeError) -> Code {
     match error {
         EnvelopeError::Json(error) | EnvelopeError::Payload(error) => json_code(error),
-        EnvelopeError::Field { .. } | EnvelopeError::NotAnObject => Code::InvalidEnvelope,
+        EnvelopeError::Field { .. }
+        | EnvelopeError::NotAnObject
+        | EnvelopeError::PayloadType { .. }
+        | EnvelopeError::Head { .. } => Code::InvalidEnvelope,
         EnvelopeError::UnknownCanonicalization(_) => Code::UnknownCanonicalization,
         EnvelopeError::Encoding { .. } => Code::InvalidEncoding,
         EnvelopeError::JcsInteger(_) => Code::JcsIntegerRange,

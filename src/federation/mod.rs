@@ -1,4 +1,6 @@
-//! Between instances: what decides (`merge`) touches nothing; `client` speaks.
+//! Between instances: what decides (`round`, `merge`) touches nothing; `wire` is the form of what is exchanged; `client` speaks.
 
 pub mod client;
 pub mod merge;
+pub mod round;
+pub mod wire;

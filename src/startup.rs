@@ -31,7 +31,7 @@ use std::{
     net::{SocketAddr, TcpListener, ToSocketAddrs},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 use tokio::net::TcpSocket;
@@ -114,7 +114,16 @@ impl Application {
             public_key: public_key(settings, key.as_ref())?,
         };
         let trust = settings.trust_policy()?;
-        let context = Arc::new(Context { identity, registry, lattice, trust, limits: settings.limits(), clock });
+        let context = Arc::new(Context {
+            identity,
+            registry,
+            lattice,
+            trust,
+            limits: settings.limits(),
+            clock,
+            signer: key.map(Arc::new),
+            nonces: Mutex::default(),
+        });
         let server = serve(settings, listener, Arc::clone(&context))?;
         Ok(Self { port: address.port(), address, server, context, _state_lock: state_lock })
     }

@@ -7,7 +7,7 @@ use crate::{
     manifest::{EnvelopeError, ManifestError},
     ops,
     registry::RegistryError,
-    trust::{TrustError, VersionError},
+    trust::{ReplayError, TrustError, VersionError},
 };
 use actix_web::{
     HttpResponse, HttpResponseBuilder, ResponseError,
@@ -64,6 +64,12 @@ pub enum ApiError {
     /// From the lattice.
     #[error(transparent)]
     Lattice(#[from] LatticeError),
+    /// From the changes feed.
+    #[error(transparent)]
+    Feed(#[from] ops::FeedError),
+    /// A signed request that does not count.
+    #[error(transparent)]
+    Signed(#[from] ops::RequestError),
     /// The body is not a node.
     #[error(transparent)]
     Node(#[from] NodeError),
@@ -149,6 +155,28 @@ fn lattice_code(error: &LatticeError) -> Code {
     }
 }
 
+fn feed_code(error: &ops::FeedError) -> Code {
+    match error {
+        ops::FeedError::Lattice(error) => lattice_code(error),
+        ops::FeedError::NoKey => Code::NoKey,
+        ops::FeedError::OtherIndex { .. } => Code::OtherIndex,
+        ops::FeedError::BelowFloor { .. } => Code::PositionLost,
+        ops::FeedError::Line { .. } | ops::FeedError::NoContent(_) => Code::InvalidChange,
+    }
+}
+
+fn signed_code(error: &ops::RequestError) -> Code {
+    match error {
+        ops::RequestError::Message(_) | ops::RequestError::Header(_) | ops::RequestError::Audience(_) => {
+            Code::RequestSignature
+        }
+        ops::RequestError::Replay(ReplayError::Replayed) => Code::Replayed,
+        ops::RequestError::Replay(ReplayError::Full) => Code::Busy,
+        ops::RequestError::NotTrusted { .. } => Code::NotTrusted,
+        ops::RequestError::Registry(error) => registry_code(error),
+    }
+}
+
 impl ApiError {
     /// The code that this error is answered with.
     #[must_use]
@@ -162,6 +190,8 @@ impl ApiError {
             Self::Sync(ops::SyncError::Json(error)) => json_code(error),
             Self::Sync(ops::SyncError::Shape { .. }) => Code::InvalidSyncRequest,
             Self::Sync(ops::SyncError::Lattice(error)) | Self::Lattice(error) => lattice_code(error),
+            Self::Feed(error) => feed_code(error),
+            Self::Signed(error) => signed_code(error),
             Self::Node(NodeError::Json(error)) => json_code(error),
             Self::Node(NodeError::NotAnObject | NodeError::NoId | NodeError::BadId(_)) => Code::InvalidNode,
             Self::Request(code, _) => *code,

@@ -3,7 +3,7 @@
 use super::{
     codes::Code,
     error::Problem,
-    handlers::{discover, documents, health, manifest, nodes, sync},
+    handlers::{discover, documents, health, lattice, manifest, nodes, sync},
     routes::ROUTES,
 };
 use crate::{
@@ -49,6 +49,11 @@ const EXAMPLE_MANIFEST: &str = r#"{"node_id":"ark-example","instance_type":"loca
         nodes::show,
         nodes::put,
         nodes::delete,
+        lattice::head,
+        lattice::changes,
+        lattice::nodes,
+        lattice::offer,
+        lattice::receive,
         health::health,
         health::ready,
         health::metrics,
@@ -58,6 +63,7 @@ const EXAMPLE_MANIFEST: &str = r#"{"node_id":"ark-example","instance_type":"loca
     tags(
         (name = "registry", description = "Who is alive, and what each says it holds"),
         (name = "nodes", description = "The documents, and what differs"),
+        (name = "federation", description = "Between instances: where each stands, and what changed"),
         (name = "service", description = "This service itself")
     )
 )]

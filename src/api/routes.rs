@@ -3,7 +3,7 @@
 use super::{
     codes::Code,
     error::ApiError,
-    handlers::{discover, documents, health, manifest, nodes, sync},
+    handlers::{discover, documents, health, lattice, manifest, nodes, sync},
 };
 use actix_web::{
     Resource, ResponseError, guard,
@@ -59,6 +59,8 @@ const REGISTRY_WRITE: &[Code] = &[Code::RegistryUnavailable, Code::RegistryFull]
 const LATTICE: &[Code] = &[Code::LatticeLoading, Code::LatticeUnavailable];
 const LATTICE_WRITE: &[Code] = &[Code::LatticeLoading, Code::LatticeUnavailable, Code::NoSpace];
 const OPERATOR: &[Code] = &[Code::OperatorTokenRequired, Code::OperatorDisabled, Code::PreconditionFailed];
+/// Of requests that another instance signs.
+const SIGNED: &[Code] = &[Code::RequestSignature, Code::NotTrusted, Code::Replayed, Code::Busy];
 /// Of every route.
 const ALWAYS: &[Code] = &[Code::MethodNotAllowed, Code::Internal];
 
@@ -121,6 +123,36 @@ pub const ROUTES: &[Route] = &[
     },
     Route {
         method: "GET",
+        path: "/lattice/head",
+        summary: "Where this lattice stands",
+        problems: &[ALWAYS, LATTICE, &[Code::NoKey, Code::InvalidHeader]],
+    },
+    Route {
+        method: "GET",
+        path: "/lattice/changes",
+        summary: "What changed",
+        problems: &[ALWAYS, LATTICE, &[Code::InvalidQuery, Code::OtherIndex, Code::PositionLost]],
+    },
+    Route {
+        method: "POST",
+        path: "/lattice/nodes",
+        summary: "Fetch nodes",
+        problems: &[ALWAYS, GATE, LATTICE, &[Code::InvalidChange]],
+    },
+    Route {
+        method: "POST",
+        path: "/lattice/offer",
+        summary: "Offer changes (another instance)",
+        problems: &[ALWAYS, GATE, LATTICE, REGISTRY, SIGNED, &[Code::InvalidChange]],
+    },
+    Route {
+        method: "POST",
+        path: "/lattice/changes",
+        summary: "Send changes (another instance)",
+        problems: &[ALWAYS, GATE, LATTICE_WRITE, REGISTRY, SIGNED, &[Code::InvalidChange, Code::PreconditionFailed]],
+    },
+    Route {
+        method: "GET",
         path: "/health",
         summary: "Is the process alive, and how are its parts?",
         problems: &[ALWAYS],
@@ -160,6 +192,14 @@ pub fn configure(config: &mut ServiceConfig) {
                 .route(web::put().to(nodes::put))
                 .route(web::delete().to(nodes::delete)),
         )
+        .service(resource("/lattice/head", "GET, HEAD").route(get().to(lattice::head)))
+        .service(
+            resource("/lattice/changes", "GET, HEAD, POST")
+                .route(get().to(lattice::changes))
+                .route(web::post().to(lattice::receive)),
+        )
+        .service(resource("/lattice/nodes", "POST").route(web::post().to(lattice::nodes)))
+        .service(resource("/lattice/offer", "POST").route(web::post().to(lattice::offer)))
         .service(resource("/health", "GET, HEAD").route(get().to(health::health)))
         .service(resource("/ready", "GET, HEAD").route(get().to(health::ready)))
         .service(resource("/metrics", "GET, HEAD").route(get().to(health::metrics)))

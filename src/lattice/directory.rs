@@ -3,8 +3,8 @@
 pub use super::{file_name::CaseSensitivity, manifest_file::ManifestHeader};
 
 use super::{
-    Applied, Arrival, Change, Conflict, Entry, Lattice, LatticeError, LatticeStatus, NodeDocument, NodeFilter,
-    NodePage, Precondition, Stamp, StoredNode, Tombstone, Written,
+    Ancestry, Applied, Arrival, Change, Conflict, Entry, Lattice, LatticeError, LatticeStatus, NodeDocument,
+    NodeFilter, NodePage, Precondition, Stamp, StoredNode, Tombstone, Written,
     atomic_file::{self, TempFile},
     file_name,
     index::{Index, Snapshot},
@@ -334,6 +334,10 @@ impl Lattice for DirectoryLattice {
     fn changes(&self, since: u64, limit: usize) -> Result<Vec<Change>, LatticeError> {
         self.index(|_| ())?;
         Ok(self.shared.journal.changes(since, limit)?)
+    }
+
+    fn ancestry(&self, id: &NodeId) -> Result<Ancestry, LatticeError> {
+        Ok(self.shared.journal.lineage(id)?.ancestry)
     }
 
     fn floor(&self) -> Result<u64, LatticeError> {

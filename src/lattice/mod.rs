@@ -335,6 +335,12 @@ pub trait Lattice: Send + Sync + std::fmt::Debug {
     /// [`LatticeError::Loading`], [`LatticeError::Io`].
     fn changes(&self, since: u64, limit: usize) -> Result<Vec<Change>, LatticeError>;
 
+    /// What the node's version, or its deletion, came from.
+    ///
+    /// # Errors
+    /// [`LatticeError::Io`].
+    fn ancestry(&self, id: &NodeId) -> Result<Ancestry, LatticeError>;
+
     /// The position up to which deletions may be missing in [`Self::changes`]: their tombstones are forgotten. Who asks for what
     /// came after an older position must look at the whole set.
     ///

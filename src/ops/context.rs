@@ -1,12 +1,13 @@
 //! What operations work on.
 
 use crate::{
+    identity::KeyPair,
     lattice::Lattice,
     registry::Registry,
-    trust::TrustPolicy,
+    trust::{Nonces, TrustPolicy},
     types::{Limits, PeerId, PublicKey, SharedClock},
 };
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// Who this instance is.
 #[derive(Debug, Clone)]
@@ -34,4 +35,8 @@ pub struct Context {
     pub limits: Limits,
     /// The time.
     pub clock: SharedClock,
+    /// What this instance signs with, where it has a key.
+    pub signer: Option<Arc<KeyPair>>,
+    /// The signed requests that were seen.
+    pub nonces: Mutex<Nonces>,
 }

@@ -2,6 +2,7 @@
 
 mod context;
 mod discover;
+mod feed;
 mod health;
 mod import;
 mod keys;
@@ -10,11 +11,13 @@ mod nodes;
 mod pull;
 mod register;
 mod remote;
+mod requests;
 mod statement;
 mod sync;
 
 pub use context::{Context, Identity};
 pub use discover::{DiscoverFilter, Discovered, Peer, discover, envelope};
+pub use feed::{FeedError, LineStream, Received, contents, feed, head, read_changes, receive, stand, wanted};
 pub use health::{Health, PartHealth, health};
 pub use import::{ImportError, ImportReport, Importable, Refusal, find_nodes, import};
 pub use keys::{generate_key, read_key};
@@ -23,6 +26,7 @@ pub use nodes::{delete_node, get_node, list_nodes, put_node};
 pub use pull::{PullError, PullReport, Standing, pull};
 pub use register::{RegisterError, Registration, register};
 pub use remote::{RemoteError, RemotePeer, discover_remote, publish};
+pub use requests::{RequestError, SignedRequest, Speaker, speaker};
 pub use statement::{Statement, build_manifest, is_envelope, sign_manifest, verify_manifest};
 pub use sync::{Delta, NodeStream, SyncError, SyncRequest, sync};
 

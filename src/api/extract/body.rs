@@ -32,7 +32,16 @@ fn header_text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&
     value.to_str().map(Some).map_err(|_| refuse(Code::InvalidHeader, format!("{name} holds bytes that are not text")))
 }
 
-fn check_headers(headers: &HeaderMap) -> Result<(), ApiError> {
+/// What a body is declared as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Declared {
+    /// `application/json`, or another type that ends in `+json`.
+    Json,
+    /// `application/x-ndjson`.
+    Lines,
+}
+
+fn check_headers(headers: &HeaderMap, wanted: Declared) -> Result<(), ApiError> {
     if let Some(encoding) = header_text(headers, &CONTENT_ENCODING)?
         && !encoding.eq_ignore_ascii_case("identity")
     {
@@ -43,13 +52,17 @@ fn check_headers(headers: &HeaderMap) -> Result<(), ApiError> {
     let mut parts = declared.split(';').map(str::trim);
     let essence = parts.next().unwrap_or_default().to_ascii_lowercase();
     let json = essence == "application/json" || essence.starts_with("application/") && essence.ends_with("+json");
+    let (fits, name) = match wanted {
+        Declared::Json => (json, "application/json in UTF-8"),
+        Declared::Lines => (essence == "application/x-ndjson", "application/x-ndjson"),
+    };
     let utf8 = parts.filter_map(|part| part.split_once('=')).all(|(name, value)| {
         !name.trim().eq_ignore_ascii_case("charset") || value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
     });
-    if json && utf8 {
+    if fits && utf8 {
         return Ok(());
     }
-    Err(refuse(Code::UnsupportedMediaType, format!("send the body as application/json in UTF-8, not as {declared:?}")))
+    Err(refuse(Code::UnsupportedMediaType, format!("send the body as {name}, not as {declared:?}")))
 }
 
 fn declared_length(headers: &HeaderMap) -> Option<usize> {
@@ -82,8 +95,13 @@ enum Unread {
     BrokenOff(ApiError),
 }
 
-async fn collect(headers: &HeaderMap, payload: &mut Payload, limit: usize) -> Result<Bytes, Unread> {
-    check_headers(headers).map_err(Unread::Refused)?;
+async fn collect(
+    headers: &HeaderMap,
+    payload: &mut Payload,
+    limit: usize,
+    declared_as: Declared,
+) -> Result<Bytes, Unread> {
+    check_headers(headers, declared_as).map_err(Unread::Refused)?;
     let too_large = || Unread::Refused(refuse(Code::BodyTooLarge, format!("the body exceeds {limit} bytes")));
     let declared = declared_length(headers).unwrap_or(0);
     if declared > limit {
@@ -105,9 +123,18 @@ async fn collect(headers: &HeaderMap, payload: &mut Payload, limit: usize) -> Re
 ///
 /// # Errors
 /// 408, 413, 415, or 400 for headers that are no text and bodies that break off.
-pub async fn read_json(request: &HttpRequest, mut payload: Payload, limit: usize) -> Result<Bytes, ApiError> {
+pub async fn read_json(request: &HttpRequest, payload: Payload, limit: usize) -> Result<Bytes, ApiError> {
+    read(request, payload, limit, Declared::Json).await
+}
+
+async fn read(
+    request: &HttpRequest,
+    mut payload: Payload,
+    limit: usize,
+    declared_as: Declared,
+) -> Result<Bytes, ApiError> {
     let timeout = state(request)?.body_timeout;
-    let read = tokio::time::timeout(timeout, collect(request.headers(), &mut payload, limit)).await;
+    let read = tokio::time::timeout(timeout, collect(request.headers(), &mut payload, limit, declared_as)).await;
     match read.unwrap_or_else(|_| Err(Unread::BrokenOff(too_slow(timeout)))) {
         Ok(body) => Ok(body),
         Err(Unread::BrokenOff(error)) => Err(error),
@@ -126,7 +153,7 @@ pub(super) fn state(request: &HttpRequest) -> Result<web::Data<ApiState>, ApiErr
 }
 
 macro_rules! body {
-    ($(#[doc = $doc:literal])* $name:ident $limit:ident) => {
+    ($(#[doc = $doc:literal])* $name:ident $limit:ident $declared_as:ident) => {
         $(#[doc = $doc])*
         #[derive(Debug)]
         pub struct $name(pub Bytes);
@@ -139,7 +166,7 @@ macro_rules! body {
                 let (request, payload) = (request.clone(), payload.take());
                 Box::pin(async move {
                     let limit = state(&request)?.context.limits.$limit;
-                    read_json(&request, payload, limit).await.map(Self)
+                    read(&request, payload, limit, Declared::$declared_as).await.map(Self)
                 })
             }
         }
@@ -148,9 +175,13 @@ macro_rules! body {
 
 body! {
     /// The body of `POST /manifest`.
-    ManifestBody manifest_bytes
+    ManifestBody manifest_bytes Json
 }
 body! {
     /// The body of `POST /sync`.
-    SyncBody sync_bytes
+    SyncBody sync_bytes Json
+}
+body! {
+    /// A body of one change a line.
+    LinesBody sync_bytes Lines
 }

@@ -5,9 +5,11 @@ mod operator;
 mod path;
 mod precondition;
 mod query;
+mod signed;
 
-pub use body::{ManifestBody, SyncBody};
+pub use body::{LinesBody, ManifestBody, SyncBody};
 pub use operator::{Operator, OperatorNode, OperatorToken};
 pub use path::{NodePath, PeerPath};
 pub use precondition::{if_none_match, node_etag, precondition};
 pub use query::{StrictQuery, page_limit};
+pub use signed::speaker;

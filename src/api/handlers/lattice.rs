@@ -1,0 +1,204 @@
+//! `/lattice/…`: where this lattice stands and what changed, for other instances.
+
+use crate::{
+    api::{
+        codes::Code,
+        error::{ApiError, refuse},
+        extract::{LinesBody, StrictQuery, SyncBody, if_none_match, speaker},
+        state::ApiState,
+    },
+    json::{Document, Value},
+    ops::{self, Received},
+    types::{Limits, NodeId},
+};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header::{CACHE_CONTROL, ETAG},
+    web,
+};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+const LINES: &str = "application/x-ndjson";
+/// Most nodes that are fetched at once.
+const MAX_FETCHED: usize = 10_000;
+
+/// A signed head, in DSSE. The payload holds `node_id`, `index_id`, `seq`, `floor`, `manifest_hash`, `count`, `issued_at` and
+/// `expires`.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct SignedHead {
+    /// `application/vnd.ark-lattice.head+json`.
+    #[serde(rename = "payloadType")]
+    payload_type: String,
+    /// The head's JSON, base64.
+    payload: String,
+    /// One signature: `keyid` (the public key) and `sig`, base64.
+    signatures: Vec<serde_json::Value>,
+}
+
+/// Where this lattice stands
+///
+/// One small signed answer: who has seen this position and this hash has everything.
+#[utoipa::path(
+    get,
+    path = "/lattice/head",
+    tag = "federation",
+    responses(
+        (status = 200, description = "The head", body = inline(SignedHead), headers(("ETag" = String, description = "Position"))),
+        (status = 304, description = "Nothing changed since")
+    )
+)]
+pub(crate) async fn head(request: HttpRequest, state: web::Data<ApiState>) -> Result<HttpResponse, ApiError> {
+    let (head, signed) = ops::head(&state.context)?;
+    // Another signature says the same: the tag is that of what is said.
+    let etag = format!("\"{}.{}.{}\"", head.index_id, head.seq, head.manifest_hash);
+    if if_none_match(&request, &etag)? {
+        return Ok(HttpResponse::NotModified().insert_header((ETAG, etag)).finish());
+    }
+    let mut response = HttpResponse::Ok();
+    response.insert_header((ETAG, etag)).insert_header((CACHE_CONTROL, "no-cache"));
+    Ok(response.content_type("application/json").body(signed))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ChangesQuery {
+    /// Whose positions `since` belongs to; refused (`other_index`) where the journal is another one.
+    index_id: Option<String>,
+    /// Changes after this position; 0 for everything.
+    #[serde(default)]
+    #[param(required = false, example = 0)]
+    since: u64,
+    /// Whether each node comes along.
+    #[serde(default)]
+    #[param(required = false, example = true)]
+    contents: bool,
+}
+
+/// What changed
+///
+/// Every node once, at its last change, in order; deletions too. One JSON object a line: first whose positions these are, then the
+/// changes, last `{"end": position}`. An answer without its last line was cut off: go on from the last position that came.
+#[utoipa::path(
+    get,
+    path = "/lattice/changes",
+    tag = "federation",
+    params(ChangesQuery),
+    responses((status = 200, description = "The changes", body = String, content_type = "application/x-ndjson"))
+)]
+pub(crate) async fn changes(
+    state: web::Data<ApiState>,
+    query: StrictQuery<ChangesQuery>,
+) -> Result<HttpResponse, ApiError> {
+    let ChangesQuery { index_id, since, contents } = query.0;
+    let lines = ops::feed(&state.context, index_id.as_deref(), since, contents)?;
+    Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).content_type(LINES).streaming(lines))
+}
+
+/// Ids of nodes.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct IdList {
+    /// The ids, at most 10,000.
+    ids: Vec<String>,
+}
+
+/// Fetch nodes
+///
+/// The nodes with these ids, as lines of the changes feed; those that are not here are left out.
+#[utoipa::path(
+    post,
+    path = "/lattice/nodes",
+    tag = "federation",
+    request_body(content = inline(IdList), content_type = "application/json", description = "Which nodes",
+        example = json!({"ids": ["python_flask_basic"]})),
+    responses((status = 200, description = "The nodes", body = String, content_type = "application/x-ndjson"))
+)]
+pub(crate) async fn nodes(state: web::Data<ApiState>, body: SyncBody) -> Result<HttpResponse, ApiError> {
+    let ids = read_ids(body.0, &state.context.limits)?;
+    let lines = ops::contents(&state.context, ids)?;
+    Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).content_type(LINES).streaming(lines))
+}
+
+fn read_ids(body: Bytes, limits: &Limits) -> Result<Vec<NodeId>, ApiError> {
+    let wrong =
+        || refuse(Code::InvalidChange, format!("send {{\"ids\": […]}} with at most {MAX_FETCHED} ids of nodes"));
+    let document = Document::parse(body, limits.json_depth)?;
+    let list = document.root().as_object().and_then(|object| object.get("ids")).and_then(Value::as_array);
+    let list = list.filter(|list| list.len() <= MAX_FETCHED).ok_or_else(wrong)?;
+    let id = |value: Value<'_>| value.as_str().and_then(|text| NodeId::parse(&text).ok());
+    list.iter().map(|value| id(value).ok_or_else(wrong)).collect()
+}
+
+/// Which contents are wanted.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct WantedAnswer {
+    /// Ids of the nodes whose offered version would count here.
+    wanted: Vec<String>,
+}
+
+/// Offer changes (another instance)
+///
+/// Lines of the changes feed without their nodes; the answer says which nodes are wanted. Signed by the sender (RFC 9421).
+#[utoipa::path(
+    post,
+    path = "/lattice/offer",
+    tag = "federation",
+    request_body(content = String, content_type = "application/x-ndjson", description = "The changes"),
+    responses((status = 200, description = "What is wanted", body = inline(WantedAnswer)))
+)]
+pub(crate) async fn offer(
+    request: HttpRequest,
+    state: web::Data<ApiState>,
+    body: LinesBody,
+) -> Result<HttpResponse, ApiError> {
+    speaker(&request, &state, "/lattice/offer", &body.0).await?;
+    let changes = ops::read_changes(&body.0, &state.context.limits)?;
+    let wanted = ops::wanted(&state.context, &changes)?;
+    Ok(HttpResponse::Ok().json(WantedAnswer { wanted: wanted.iter().map(ToString::to_string).collect() }))
+}
+
+/// What became of the changes.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ReceivedAnswer {
+    /// Those that count now.
+    taken: usize,
+    /// Those that were here already.
+    same: usize,
+    /// Those that lost against what is here.
+    kept: usize,
+    /// Those that are dated too far ahead.
+    ahead: usize,
+    /// Versions that were made here and lost; they are kept as conflicts.
+    conflicts: usize,
+}
+
+impl From<Received> for ReceivedAnswer {
+    fn from(received: Received) -> Self {
+        let Received { taken, same, kept, ahead, conflicts } = received;
+        Self { taken, same, kept, ahead, conflicts }
+    }
+}
+
+/// Send changes (another instance)
+///
+/// Lines of the changes feed with their nodes. Each is judged against what is here; what counts is durable when this answers.
+/// Signed by the sender (RFC 9421).
+#[utoipa::path(
+    post,
+    path = "/lattice/changes",
+    tag = "federation",
+    request_body(content = String, content_type = "application/x-ndjson", description = "The changes"),
+    responses((status = 200, description = "What became of them", body = inline(ReceivedAnswer)))
+)]
+pub(crate) async fn receive(
+    request: HttpRequest,
+    state: web::Data<ApiState>,
+    body: LinesBody,
+) -> Result<HttpResponse, ApiError> {
+    let speaker = speaker(&request, &state, "/lattice/changes", &body.0).await?;
+    let changes = ops::read_changes(&body.0, &state.context.limits)?;
+    let received = ops::receive(&state.context, speaker.peer(), changes).await?;
+    Ok(HttpResponse::Ok().json(ReceivedAnswer::from(received)))
+}

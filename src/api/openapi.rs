@@ -51,6 +51,7 @@ const EXAMPLE_MANIFEST: &str = r#"{"node_id":"ark-example","instance_type":"loca
         nodes::delete,
         lattice::head,
         lattice::changes,
+        lattice::notify,
         lattice::nodes,
         lattice::offer,
         lattice::receive,

@@ -133,6 +133,7 @@ pub const ROUTES: &[Route] = &[
         summary: "What changed",
         problems: &[ALWAYS, LATTICE, &[Code::InvalidQuery, Code::OtherIndex, Code::PositionLost]],
     },
+    Route { method: "GET", path: "/lattice/notify", summary: "Hear of changes", problems: &[ALWAYS] },
     Route {
         method: "POST",
         path: "/lattice/nodes",
@@ -198,6 +199,7 @@ pub fn configure(config: &mut ServiceConfig) {
                 .route(get().to(lattice::changes))
                 .route(web::post().to(lattice::receive)),
         )
+        .service(resource("/lattice/notify", "GET, HEAD").route(get().to(lattice::notify)))
         .service(resource("/lattice/nodes", "POST").route(web::post().to(lattice::nodes)))
         .service(resource("/lattice/offer", "POST").route(web::post().to(lattice::offer)))
         .service(resource("/health", "GET, HEAD").route(get().to(health::health)))

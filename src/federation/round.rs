@@ -11,7 +11,7 @@
 use crate::manifest::Head;
 
 /// A place in somebody's journal.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Position {
     /// Whose positions these are.
     pub index_id: String,
@@ -20,7 +20,7 @@ pub struct Position {
 }
 
 /// How far the two instances know each other: durable.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub struct Positions {
     /// In their journal: what came to us.
     pub pulled: Option<Position>,

@@ -30,7 +30,7 @@ use std::{
     thread::{self, JoinHandle},
     time::Duration,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Requests that wait for the writer thread; callers beyond that wait for room.
 const QUEUE: usize = 1024;
@@ -133,6 +133,7 @@ impl DirectoryLattice {
             report: Mutex::new(Report::default()),
             ready: AtomicBool::new(false),
             seq: AtomicU64::new(head.seq),
+            moved: watch::Sender::new(head.seq),
         });
         let pending = Arc::new(Pending::default());
         let (sender, requests) = mpsc::channel(QUEUE);
@@ -279,6 +280,10 @@ fn read_node(shared: &Shared, pending: &Pending, id: &NodeId) -> Result<Option<S
 impl Lattice for DirectoryLattice {
     fn status(&self) -> LatticeStatus {
         self.shared.status()
+    }
+
+    fn positions(&self) -> watch::Receiver<u64> {
+        self.shared.moved.subscribe()
     }
 
     fn snapshot(&self) -> Result<Arc<Snapshot>, LatticeError> {

@@ -272,6 +272,9 @@ pub trait Lattice: Send + Sync + std::fmt::Debug {
     /// How the lattice is. Answers also while loading.
     fn status(&self) -> LatticeStatus;
 
+    /// The journal's newest position, and every later one as it is reached.
+    fn positions(&self) -> tokio::sync::watch::Receiver<u64>;
+
     /// The set as it is now, unchanging: for deltas. Cheap: shared until the next change.
     ///
     /// # Errors

@@ -21,6 +21,7 @@ use std::{
     },
     time::Duration,
 };
+use tokio::sync::watch;
 
 /// The most broken files that a status lists.
 const BROKEN_SHOWN: usize = 100;
@@ -61,6 +62,8 @@ pub(super) struct Shared {
     pub(super) report: Mutex<Report>,
     pub(super) ready: AtomicBool,
     pub(super) seq: AtomicU64,
+    /// Tells of `seq`.
+    pub(super) moved: watch::Sender<u64>,
 }
 
 impl Shared {
@@ -336,6 +339,7 @@ impl Store {
             }
         }
         shared.seq.store(seq, Ordering::Release);
+        shared.moved.send_replace(seq);
         match shared.journal.tombstones() {
             Ok(tombstones) => shared.report().tombstones = tombstones,
             Err(error) => tracing::warn!(%error, "the tombstones cannot be counted"),
@@ -438,6 +442,7 @@ pub(super) mod tests {
             report: Mutex::default(),
             ready: AtomicBool::new(true),
             seq: AtomicU64::new(head.seq),
+            moved: watch::Sender::new(head.seq),
         };
         Store::new(Arc::new(shared), CaseSensitivity::Sensitive)
     }

@@ -17,7 +17,7 @@ mod sync;
 
 pub use context::{Context, Identity};
 pub use discover::{DiscoverFilter, Discovered, Peer, discover, envelope};
-pub use feed::{FeedError, LineStream, Received, contents, feed, head, read_changes, receive, stand, wanted};
+pub use feed::{FeedError, LineStream, Received, changes, contents, head, read_changes, receive, wanted};
 pub use health::{Health, PartHealth, health};
 pub use import::{ImportError, ImportReport, Importable, Refusal, find_nodes, import};
 pub use keys::{generate_key, read_key};

@@ -13,14 +13,18 @@ use crate::{
 };
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::header::{CACHE_CONTROL, ETAG},
+    http::header::{CACHE_CONTROL, CONTENT_ENCODING, ETAG},
     web,
 };
 use bytes::Bytes;
+use futures_util::stream;
 use serde::{Deserialize, Serialize};
+use std::{convert::Infallible, time::Duration};
 use utoipa::{IntoParams, ToSchema};
 
 const LINES: &str = "application/x-ndjson";
+/// How often a listener hears something at least.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Most nodes that are fetched at once.
 const MAX_FETCHED: usize = 10_000;
 
@@ -93,7 +97,7 @@ pub(crate) async fn changes(
     query: StrictQuery<ChangesQuery>,
 ) -> Result<HttpResponse, ApiError> {
     let ChangesQuery { index_id, since, contents } = query.0;
-    let lines = ops::feed(&state.context, index_id.as_deref(), since, contents)?;
+    let lines = ops::changes(&state.context, index_id.as_deref(), since, contents)?;
     Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).content_type(LINES).streaming(lines))
 }
 
@@ -102,6 +106,38 @@ pub(crate) async fn changes(
 pub(crate) struct IdList {
     /// The ids, at most 10,000.
     ids: Vec<String>,
+}
+
+/// Hear of changes
+///
+/// Server-sent events: `data: {"seq": N}` whenever the journal moved, and once at the beginning. For whoever then asks for the
+/// changes; what is missed while the connection is away comes with those all the same.
+#[utoipa::path(
+    get,
+    path = "/lattice/notify",
+    tag = "federation",
+    responses((status = 200, description = "The positions", body = String, content_type = "text/event-stream"))
+)]
+pub(crate) async fn notify(state: web::Data<ApiState>) -> HttpResponse {
+    let positions = state.context.lattice.positions();
+    let events = stream::unfold((positions, true), |(mut positions, first)| async move {
+        if !first {
+            match tokio::time::timeout(KEEP_ALIVE, positions.changed()).await {
+                Ok(Ok(())) => {}
+                // The lattice is closed.
+                Ok(Err(_)) => return None,
+                // So that proxies and the other side see that we are there.
+                Err(_) => return Some((Ok(Bytes::from_static(b":\n\n")), (positions, false))),
+            }
+        }
+        let seq = *positions.borrow_and_update();
+        Some((Ok::<_, Infallible>(Bytes::from(format!("data: {{\"seq\":{seq}}}\n\n"))), (positions, false)))
+    });
+    let mut response = HttpResponse::Ok();
+    // Compressed it would wait for more.
+    response.insert_header((CACHE_CONTROL, "no-store")).insert_header((CONTENT_ENCODING, "identity"));
+    response.insert_header(("X-Accel-Buffering", "no"));
+    response.content_type("text/event-stream").streaming(events)
 }
 
 /// Fetch nodes
@@ -172,13 +208,10 @@ pub(crate) struct ReceivedAnswer {
     ahead: usize,
     /// Versions that were made here and lost; they are kept as conflicts.
     conflicts: usize,
-}
-
-impl From<Received> for ReceivedAnswer {
-    fn from(received: Received) -> Self {
-        let Received { taken, same, kept, ahead, conflicts } = received;
-        Self { taken, same, kept, ahead, conflicts }
-    }
+    /// The journal's position before.
+    since: u64,
+    /// And after; where it moved by `taken`, nothing else came between.
+    seq: u64,
 }
 
 /// Send changes (another instance)
@@ -199,6 +232,8 @@ pub(crate) async fn receive(
 ) -> Result<HttpResponse, ApiError> {
     let speaker = speaker(&request, &state, "/lattice/changes", &body.0).await?;
     let changes = ops::read_changes(&body.0, &state.context.limits)?;
-    let received = ops::receive(&state.context, speaker.peer(), changes).await?;
-    Ok(HttpResponse::Ok().json(ReceivedAnswer::from(received)))
+    let (received, moved) = ops::receive(&state.context, &speaker, changes).await?;
+    let Received { taken, same, kept, ahead, conflicts } = received;
+    let answer = ReceivedAnswer { taken, same, kept, ahead, conflicts, since: moved.start, seq: moved.end };
+    Ok(HttpResponse::Ok().json(answer))
 }

@@ -74,6 +74,15 @@ impl Client {
         Ok(self.lines(response))
     }
 
+    /// `GET /lattice/notify`: lines for as long as the connection lasts; one that begins with `data:` says that something changed.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn notices(&self) -> Result<Lines, ClientError> {
+        let response = self.ask(self.request(Method::GET, "lattice/notify", None)).await?;
+        Ok(self.lines(response))
+    }
+
     /// `POST /lattice/nodes`: these nodes, as lines.
     ///
     /// # Errors

@@ -19,3 +19,7 @@ mod raw_http;
 mod seed;
 mod service;
 mod sync;
+mod tls;
+
+#[path = "../support/certificates.rs"]
+mod certificates;

@@ -4,7 +4,8 @@
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SerialNumber, date_time_ymd};
 use std::{
-    fs,
+    fs::{self, File},
+    io::Write,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
@@ -70,7 +71,7 @@ impl PairFiles {
 /// In one step, so that nobody sees half a file.
 pub(crate) fn replace(path: &Path, text: &str, mode: u32) {
     let fresh = path.with_extension("fresh");
-    fs::write(&fresh, text).unwrap();
+    File::create(&fresh).unwrap().write_all(text.as_bytes()).unwrap();
     fs::set_permissions(&fresh, fs::Permissions::from_mode(mode)).unwrap();
     fs::rename(&fresh, path).unwrap();
 }

@@ -1,7 +1,7 @@
 //! Puts an application together: the only file that names adapters.
 
 use crate::{
-    api::{self, ApiState, Edge, OperatorToken},
+    api::{self, ApiState, Cors, Edge, OperatorToken},
     identity::{self, KeyPair},
     lattice::{
         Lattice,
@@ -362,6 +362,7 @@ fn serve(
     let state = web::Data::new(ApiState {
         context,
         edge,
+        cors: Cors { origins: settings.web_origins()?, max_age: section.cors_max_age.get() },
         metrics,
         operator_token: OperatorToken::new(settings.admin.token.as_ref()),
         body_timeout: section.body_timeout.get(),
@@ -376,6 +377,7 @@ fn serve(
             .wrap(DefaultHeaders::new().add((X_CONTENT_TYPE_OPTIONS, "nosniff")))
             .wrap(from_fn(api::suit_client))
             .wrap(from_fn(api::answer_panics))
+            .wrap(from_fn(api::share))
             .wrap(from_fn(api::observe))
             .configure(api::configure)
     })

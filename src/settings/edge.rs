@@ -1,7 +1,7 @@
-//! What stands between the service and its clients: proxies, prefixes.
+//! What stands between the service and its clients: proxies, prefixes, TLS, web pages of others.
 
 use super::{Settings, SettingsError, load::bad};
-use crate::types::{BasePath, ProxyNetworks};
+use crate::types::{BasePath, ProxyNetworks, WebOrigins};
 use std::path::Path;
 
 impl Settings {
@@ -39,9 +39,21 @@ impl Settings {
         }
     }
 
+    /// Whose web pages may read from us.
+    ///
+    /// # Errors
+    /// An entry is no origin.
+    pub fn web_origins(&self) -> Result<WebOrigins, SettingsError> {
+        WebOrigins::parse(self.server.cors_origins.iter().map(String::as_str)).map_err(|entry| {
+            let what = "is no origin such as https://app.example; for all of them write \"*\" alone";
+            bad("server.cors_origins", format!("{entry:?} {what}"))
+        })
+    }
+
     pub(super) fn check_edge(&mut self) -> Result<(), SettingsError> {
         self.base_path()?;
         self.tls_files()?;
+        self.web_origins()?;
         if self.server.tls_reload_interval.get().is_zero() {
             return Err(bad("server.tls_reload_interval", "must be more than zero"));
         }

@@ -2,7 +2,7 @@
 
 use crate::{
     app::{TestApp, spawn_in},
-    certificates::{Authority, Issued, PairFiles},
+    certificates::{Authority, Issued, PairFiles, replace},
 };
 use ark_lattice::settings::Span;
 use reqwest::{Client, Response, StatusCode, tls::TlsInfo};
@@ -27,7 +27,7 @@ async fn bed() -> Bed {
     let authority = Authority::new();
     let first = authority.issue(1, 2040);
     let files = PairFiles::in_folder(folder.path(), &first);
-    std::fs::write(folder.path().join("authority.pem"), &authority.pem).unwrap();
+    replace(&folder.path().join("authority.pem"), &authority.pem, 0o644);
     let app = spawn_in(folder, |settings| {
         settings.server.tls_certificate = Some(files.certificate.clone());
         settings.server.tls_key = Some(files.key.clone());

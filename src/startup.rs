@@ -275,7 +275,7 @@ pub fn listen(settings: &Settings) -> Result<TcpListener, StartupError> {
     let failed = |error: io::Error| StartupError::Listen { address: format!("{host}:{port}"), error };
     let mut refusal = io::Error::other("the name has no address");
     for address in (host, port).to_socket_addrs().map_err(failed)? {
-        match listen_on(address) {
+        match listen_on(address, settings.server.write_timeout.get()) {
             Ok(listener) => return Ok(listener),
             Err(error) => refusal = error,
         }
@@ -284,9 +284,15 @@ pub fn listen(settings: &Settings) -> Result<TcpListener, StartupError> {
 }
 
 /// As `TcpListener::bind` does, which lets only 128 connections wait.
-fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
+fn listen_on(address: SocketAddr, write_timeout: Duration) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;
+    // Each connection inherits it. The server asks for no more of an answer while nobody takes what it has, so it would never
+    // notice by itself, and hold the connection and its batch for ever.
+    #[cfg(target_os = "linux")]
+    socket2::SockRef::from(&socket).set_tcp_user_timeout(Some(write_timeout))?;
+    #[cfg(not(target_os = "linux"))]
+    let _nothing_to_set_it_with = write_timeout;
     socket.bind(address)?;
     socket.listen(BACKLOG)?.into_std()
 }

@@ -128,6 +128,8 @@ section! {
         header_timeout: Span = Span::seconds(10),
         /// How long a client may take to send a request's body.
         body_timeout: Span = Span::seconds(60),
+        /// How long a client may take nothing of an answer, or not be there at all, before its connection is reset (Linux).
+        write_timeout: Span = Span::seconds(60),
         /// How long an idle connection is kept open.
         keep_alive: Span = Span::seconds(15),
         /// How long requests may take to finish after a stop signal.

@@ -17,7 +17,7 @@ use crate::{
     shutdown,
     telemetry::Metrics,
     tls::{TlsError, TlsFiles, TlsPort},
-    types::{PublicKey, SharedClock, SystemClock},
+    types::{PublicKey, SharedClock, SystemClock, Timestamp},
 };
 use actix_web::{
     App, HttpServer,
@@ -342,10 +342,22 @@ fn open_lattice(settings: &Settings, clock: &SharedClock) -> Result<Arc<dyn Latt
     Ok(lattice)
 }
 
+fn tls_files(settings: &Settings) -> Result<Option<TlsFiles>, StartupError> {
+    let files = settings.tls_files()?;
+    Ok(files.map(|(certificate, key)| TlsFiles { certificate: certificate.to_owned(), key: key.to_owned() }))
+}
+
+/// Until when our own certificate is valid, where the port speaks TLS.
+///
+/// # Errors
+/// [`StartupError::Tls`]: it cannot be used with its key.
+pub fn check_tls(settings: &Settings) -> Result<Option<Timestamp>, StartupError> {
+    Ok(tls_files(settings)?.map(|files| files.check()).transpose()?)
+}
+
 /// The certificate of our own port, where it speaks TLS.
 fn open_tls(settings: &Settings, clock: &SharedClock, metrics: &Arc<Metrics>) -> Result<Option<TlsPort>, StartupError> {
-    let Some((certificate, key)) = settings.tls_files()? else { return Ok(None) };
-    let files = TlsFiles { certificate: certificate.to_owned(), key: key.to_owned() };
+    let Some(files) = tls_files(settings)? else { return Ok(None) };
     Ok(Some(TlsPort::open(files, Arc::clone(clock), Arc::clone(metrics))?))
 }
 

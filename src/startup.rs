@@ -414,6 +414,8 @@ fn serve(
     let server = match tls {
         Some(tls) => {
             let server = server.tls_handshake_timeout(section.header_timeout.get());
+            // Otherwise 256 clients that connect and say nothing keep a worker from everybody else.
+            let server = server.max_connection_rate(section.max_connections);
             server.listen_rustls_0_23(listener, tls.server_config()?)?
         }
         None => server.listen(listener)?,

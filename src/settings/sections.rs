@@ -146,7 +146,7 @@ section! {
         tls_key: Option<PathBuf> = None,
         /// How often both files are looked at for a new certificate; SIGHUP does it at once.
         tls_reload_interval: Span = Span::seconds(10),
-        /// Web pages of these origins (https://app.example) may read from us in a browser; "*": of any. None: CORS is off.
+        /// Web pages of these origins (`https://app.example`) may read from us in a browser; "*": of any. None: CORS is off.
         cors_origins: Vec<String> = Vec::new(),
         /// How long a browser may remember what they are allowed.
         cors_max_age: Span = Span::seconds(600),

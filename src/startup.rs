@@ -36,6 +36,9 @@ use std::{
     time::Duration,
 };
 use tokio::{net::TcpSocket, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+mod engine;
 
 /// How long a connection that is done stays open for what the client still sends.
 const LINGER: Duration = Duration::from_secs(5);
@@ -65,6 +68,9 @@ pub enum StartupError {
     /// The lattice cannot be opened.
     #[error("lattice: {0}")]
     Lattice(String),
+    /// What is known of peers cannot be read, or a peer's address is not one.
+    #[error("federation: {0}")]
+    Federation(String),
     /// The port is taken, or the address is not this machine's.
     #[error(
         "cannot listen on {address}: {error}; choose another address with --host and --port, or stop what uses this one"
@@ -108,7 +114,7 @@ impl Application {
     /// [`StartupError`]: one line that says what is wrong.
     pub async fn build(settings: &Settings, clock: SharedClock) -> Result<Self, StartupError> {
         let state_lock = lock_state(&settings.state.path)?;
-        let key = load_key(settings)?;
+        let key = engine::signing_key(settings)?.map(Arc::new);
         let metrics = Arc::new(Metrics::default());
         let tls = open_tls(settings, &clock, &metrics)?;
         let listener = listen(settings)?;
@@ -118,9 +124,10 @@ impl Application {
         let identity = Identity {
             node_id: settings.node_id()?,
             instance_type: settings.instance.instance_type.as_str(),
-            public_key: public_key(settings, key.as_ref())?,
+            public_key: public_key(settings, key.as_deref())?,
         };
         let trust = settings.trust_policy()?;
+        let engine = engine::open(settings, key.as_ref(), &lattice, &clock)?;
         let context = Arc::new(Context {
             identity,
             registry,
@@ -128,7 +135,9 @@ impl Application {
             trust,
             limits: settings.limits(),
             clock,
-            signer: key.map(Arc::new),
+            signer: key,
+            engine,
+            closing: CancellationToken::new(),
             nonces: Mutex::default(),
         });
         let server = serve(settings, listener, Arc::clone(&context), metrics, tls.as_ref())?;
@@ -155,6 +164,9 @@ impl Application {
     pub async fn run_until_stopped(self, stop: impl Future<Output = ()>) -> Result<(), StartupError> {
         let handle = self.server.handle();
         let mut server = tokio::spawn(self.server);
+        if let Some(engine) = &self.context.engine {
+            engine.start();
+        }
         // Dropped and so ended with this function.
         let mut watches = JoinSet::new();
         if let Some((tls, interval)) = self.tls {
@@ -163,10 +175,15 @@ impl Application {
         let outcome = tokio::select! {
             outcome = &mut server => outcome,
             () = stop => {
+                // Who listens for changes would keep the server waiting.
+                self.context.closing.cancel();
                 handle.stop(true).await;
                 server.await
             }
         };
+        if let Some(engine) = &self.context.engine {
+            engine.stop();
+        }
         self.context.registry.close().await;
         self.context.lattice.close().await;
         outcome.map_err(|error| io::Error::other(error.to_string()))??;

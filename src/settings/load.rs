@@ -264,10 +264,11 @@ impl Settings {
         self.node_id()?;
         self.trust_policy()?;
         self.check_edge()?;
-        if self.federation.auto_sync || self.federation.hub_url.is_some() || !self.federation.trusted_peers.is_empty() {
-            self.warnings.push(
-                "federation settings are read, but this version does not exchange with peers by itself".to_owned(),
-            );
+        if self.federation.sync_interval.get().is_zero() || self.federation.concurrent_rounds == 0 {
+            return Err(bad("federation.sync_interval, federation.concurrent_rounds", "must be more than zero"));
+        }
+        if self.federation.network_key.is_some() {
+            self.warnings.push("federation.network_key is read, but has no effect in this version".to_owned());
         }
         if self.trust.mode == crate::trust::TrustMode::Open {
             self.warnings

@@ -17,7 +17,7 @@ use actix_web::{
     web,
 };
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use std::{convert::Infallible, time::Duration};
 use utoipa::{IntoParams, ToSchema};
@@ -120,6 +120,7 @@ pub(crate) struct IdList {
 )]
 pub(crate) async fn notify(state: web::Data<ApiState>) -> HttpResponse {
     let positions = state.context.lattice.positions();
+    let closing = state.context.closing.clone().cancelled_owned();
     let events = stream::unfold((positions, true), |(mut positions, first)| async move {
         if !first {
             match tokio::time::timeout(KEEP_ALIVE, positions.changed()).await {
@@ -133,6 +134,7 @@ pub(crate) async fn notify(state: web::Data<ApiState>) -> HttpResponse {
         let seq = *positions.borrow_and_update();
         Some((Ok::<_, Infallible>(Bytes::from(format!("data: {{\"seq\":{seq}}}\n\n"))), (positions, false)))
     });
+    let events = events.boxed().take_until(closing);
     let mut response = HttpResponse::Ok();
     // Compressed it would wait for more.
     response.insert_header((CACHE_CONTROL, "no-store")).insert_header((CONTENT_ENCODING, "identity"));

@@ -5,6 +5,7 @@ use super::{
     input,
     job::{self, LatticeArg},
     output::{Output, count},
+    progress::Progress,
 };
 use crate::{
     ops::{self, Entry, Listing, Written},
@@ -175,7 +176,10 @@ fn hash(what: &str, lattice: &LatticeArg, output: &Output) -> Result<(), Failure
 
 fn verify(lattice: &LatticeArg, output: &Output) -> Result<(), Failure> {
     let (_, directory) = lattice.open()?;
-    let listing = directory.list()?;
+    let listing = {
+        let progress = Progress::new("checking", output);
+        directory.list_with(|done, total| progress.at(done, Some(total)))?
+    };
     if output.json() {
         output.line(json!({"nodes": listing.nodes.len(), "broken": broken_json(&listing)}))?;
     } else {

@@ -4,9 +4,11 @@ use super::{
     exit::Failure,
     job::{self, LatticeArg},
     output::{Output, count, size},
+    progress::Progress,
+    stop,
 };
 use crate::{
-    ops::{self, PullReport, Standing},
+    ops::{self, PullOptions, PullReport, Standing},
     types::SystemClock,
 };
 use serde_json::{Value, json};
@@ -30,7 +32,12 @@ pub(super) fn run(args: Args, output: &Output) -> Result<(), Failure> {
     let (settings, directory) = args.lattice.open()?;
     let client = job::client(&settings, &args.from)?;
     let clock = SystemClock::shared();
-    let report = job::wait(ops::pull(&directory, &client, settings.limits(), clock, args.dry_run))?;
+    let options = PullOptions { dry: args.dry_run, interrupt: stop::on_signal(output)? };
+    let report = {
+        let progress = Progress::new("pulling", output);
+        let advance = |came: usize, announced: usize| progress.at(came, Some(announced));
+        job::wait(ops::pull(&directory, &client, settings.limits(), clock, options, advance))?
+    };
     output.answer(|| as_json(&report), || as_text(&report, &args.from))?;
     if report.refused > 0 {
         return Err(Failure::differs(format!(

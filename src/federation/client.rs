@@ -201,6 +201,33 @@ impl Client {
         total.ok_or_else(|| self.protocol("its list of nodes has no total"))
     }
 
+    /// The files of the other side that are not nodes: name and reason of the first ones, and how many there are.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn broken_files(&self) -> Result<(Vec<(String, String)>, usize), ClientError> {
+        #[derive(serde::Deserialize)]
+        struct Health {
+            lattice: Lattice,
+        }
+        #[derive(serde::Deserialize)]
+        struct Lattice {
+            broken_total: usize,
+            broken: Vec<Broken>,
+        }
+        #[derive(serde::Deserialize)]
+        struct Broken {
+            file: String,
+            reason: String,
+        }
+        let response = self.send(self.http.request(Method::GET, self.url("health"))).await?;
+        let body = self.whole(response, MAX_ANSWER_BYTES).await?;
+        let health: Health = serde_json::from_slice(&body).map_err(|error| self.protocol(&error.to_string()))?;
+        let named =
+            health.lattice.broken.into_iter().map(|broken| (printable(&broken.file), printable(&broken.reason)));
+        Ok((named.collect(), health.lattice.broken_total))
+    }
+
     /// `POST /sync`, answered line by line.
     ///
     /// # Errors

@@ -12,9 +12,14 @@
 mod bed;
 mod demo;
 mod doctor;
+mod exports;
 mod imports;
 mod nodes;
 mod pulls;
 mod serving;
 mod settings;
+mod shapes;
+mod shells;
 mod statements;
+mod stops;
+mod terminals;

@@ -3,6 +3,7 @@
 mod config;
 mod discover;
 mod exit;
+mod healthcheck;
 mod import;
 mod input;
 mod job;
@@ -52,6 +53,8 @@ enum Command {
     Discover(discover::Args),
     /// Fetch what differs from an instance
     Pull(pull::Args),
+    /// Ask the running service whether it is ready: for container engines and scripts
+    Healthcheck(healthcheck::Args),
     /// Show and check the settings
     #[command(subcommand)]
     Config(config::Command),
@@ -83,6 +86,7 @@ fn dispatch(command: Command, output: &Output) -> Result<(), Failure> {
         Command::Import(args) => import::run(args, output),
         Command::Discover(args) => discover::run(args, output),
         Command::Pull(args) => pull::run(args, output),
+        Command::Healthcheck(args) => healthcheck::run(&args, output),
         Command::Config(command) => config::run(&command, output),
     }
 }

@@ -10,6 +10,7 @@
 )]
 
 mod bed;
+mod health;
 mod imports;
 mod nodes;
 mod pulls;

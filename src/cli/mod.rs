@@ -7,6 +7,7 @@ mod discover;
 mod doctor;
 mod exit;
 mod export;
+mod healthcheck;
 mod import;
 mod input;
 mod job;
@@ -66,6 +67,8 @@ enum Command {
     Doctor(doctor::Args),
     /// Watch three instances find each other and come in step, on this machine and in one minute
     Demo(demo::Args),
+    /// Ask the running service whether it is ready: for container engines and scripts
+    Healthcheck(healthcheck::Args),
     /// Show and check the settings
     #[command(subcommand)]
     Config(config::Command),
@@ -128,6 +131,7 @@ fn dispatch(command: Command, output: &Output) -> Result<(), Failure> {
         Command::Pull(args) => pull::run(args, output),
         Command::Doctor(args) => doctor::run(&args, output),
         Command::Demo(args) => demo::run(&args, output),
+        Command::Healthcheck(args) => healthcheck::run(&args, output),
         Command::Config(command) => config::run(&command, output),
         Command::Completions(args) => completions::run(&args, output),
         Command::Man(args) => man::run(&args, output),

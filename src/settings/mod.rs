@@ -6,6 +6,7 @@
 mod section;
 mod environment;
 mod load;
+mod secret_file;
 mod sections;
 mod span;
 

@@ -13,6 +13,7 @@ mod bed;
 mod demo;
 mod doctor;
 mod exports;
+mod health;
 mod imports;
 mod nodes;
 mod pulls;

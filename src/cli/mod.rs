@@ -9,6 +9,7 @@ mod exit;
 mod export;
 mod healthcheck;
 mod import;
+mod init;
 mod input;
 mod job;
 mod keygen;
@@ -45,6 +46,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Set up an instance: directories, key and settings; asks on a terminal
+    Init(init::Args),
     /// Serve the data directory over HTTP
     Serve(serve::Args),
     /// Make this instance's key
@@ -121,6 +124,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn dispatch(command: Command, output: &Output) -> Result<(), Failure> {
     match command {
+        Command::Init(args) => init::run(args, output),
         Command::Serve(args) => serve::run(args, output),
         Command::Keygen(args) => keygen::run(args, output),
         Command::Manifest(command) => manifest::run(command, output),

@@ -387,6 +387,14 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), OfflineError> {
     atomic_file::replace(path, 0o644, |file| file.write_all(bytes)).map_err(|error| failed(path, error))
 }
 
+/// Writes a file that must not exist yet, durably.
+///
+/// # Errors
+/// [`OfflineError::Io`], also where there is one.
+pub fn write_new_file(path: &Path, bytes: &[u8], mode: u32) -> Result<(), OfflineError> {
+    atomic_file::write_new(path, mode, |file| file.write_all(bytes)).map_err(|error| failed(path, error))
+}
+
 fn failed(path: &Path, error: io::Error) -> OfflineError {
     OfflineError::Io { path: path.to_owned(), error }
 }

@@ -14,6 +14,7 @@ mod register;
 mod remote;
 mod selection;
 mod set_sum;
+mod setup;
 mod statement;
 mod sync;
 
@@ -30,6 +31,7 @@ pub use pull::{PullError, PullOptions, PullReport, Standing, pull};
 pub use register::{RegisterError, Registration, register};
 pub use remote::{RemoteError, RemotePeer, discover_remote, publish};
 pub use selection::{Glob, Selection};
+pub use setup::{make_directory, write_token};
 pub use statement::{Statement, build_manifest, is_envelope, sign_manifest, verify_manifest};
 pub use sync::{Delta, NodeStream, SyncError, SyncRequest, sync};
 
@@ -38,7 +40,7 @@ pub use crate::{
     federation::client::{Client, ClientError, PeerQuery, Probe},
     federation::probe::{Certificates, Question, probe},
     identity::{KeyError, KeyFileError, KeyPair},
-    lattice::offline::{Listing, OfflineDirectory, OfflineError, OfflineNode, WholeFile, write_file},
+    lattice::offline::{Listing, OfflineDirectory, OfflineError, OfflineNode, WholeFile, write_file, write_new_file},
     lattice::{
         Entry, LatticeError, LatticeStatus, NodeDocument, NodeError, NodeFilter, NodePage, Precondition, StoredNode,
         Tombstone, Written,

@@ -15,6 +15,7 @@ mod doctor;
 mod exports;
 mod health;
 mod imports;
+mod inits;
 mod nodes;
 mod pulls;
 mod serving;

@@ -7,11 +7,11 @@ use std::{
     thread,
 };
 
-struct Terminal(Child);
+pub struct Terminal(Child);
 
 impl Terminal {
     /// Runs a bash line on a terminal of its own.
-    fn start(bed: &Bed, line: &str, variables: &[(&str, &str)]) -> Self {
+    pub fn start(bed: &Bed, line: &str, variables: &[(&str, &str)]) -> Self {
         let line = line.replace("ark-lattice", concat!("'", env!("CARGO_BIN_EXE_ark-lattice"), "'"));
         let mut command = Command::new("/usr/bin/script");
         command.args(["--quiet", "--return", "--command", &line, "/dev/null"]).current_dir(bed.path("")).env_clear();
@@ -21,7 +21,7 @@ impl Terminal {
     }
 
     /// Reads until `mark` was seen; what came.
-    fn until(&mut self, mark: &str) -> String {
+    pub fn until(&mut self, mark: &str) -> String {
         let (mut seen, mut byte) = (Vec::new(), [0]);
         let stdout = self.0.stdout.as_mut().unwrap();
         while !seen.ends_with(mark.as_bytes()) {
@@ -31,7 +31,12 @@ impl Terminal {
         String::from_utf8_lossy(&seen).into_owned()
     }
 
-    fn rest(&mut self) -> String {
+    /// The keyboard.
+    pub fn input(&mut self) -> &mut std::process::ChildStdin {
+        self.0.stdin.as_mut().unwrap()
+    }
+
+    pub fn rest(&mut self) -> String {
         let mut text = Vec::new();
         self.0.stdout.as_mut().unwrap().read_to_end(&mut text).unwrap();
         String::from_utf8_lossy(&text).into_owned()

@@ -8,8 +8,9 @@ use serde_json::json;
 #[command(after_help = "\
 Examples:
   ark-lattice completions bash > ~/.local/share/bash-completion/completions/ark-lattice
-  ark-lattice completions zsh > ~/.zfunc/_ark-lattice      # with fpath+=~/.zfunc before compinit in ~/.zshrc
+  ark-lattice completions zsh > ~/.zfunc/_ark-lattice
   ark-lattice completions fish > ~/.config/fish/completions/ark-lattice.fish
+For zsh, ~/.zshrc says before compinit: fpath+=~/.zfunc
 
 With --json:
   {\"shell\": \"bash\", \"script\": \"…\"}")]

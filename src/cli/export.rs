@@ -20,8 +20,10 @@ const NAMED: usize = 20;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Nodes keep every digit and their order of keys; only white space between the parts goes. Broken files are named, everything else is
-exported, and the exit code is 5. The manifest hash is that of the exported nodes: `import --exact` of the file says the same one.
+Nodes keep every digit and the order of their keys; only white space between
+the parts goes. Broken files are named, everything else is exported, and the
+exit code is 5. The manifest hash is that of the exported nodes: import --exact
+of the file prints the same one.
 
 Examples:
   ark-lattice export --out backup.ndjson
@@ -29,10 +31,10 @@ Examples:
   ark-lattice export --from https://ark.example --out theirs.ndjson
   ark-lattice export | gzip > backup.ndjson.gz
 
-With --json and --out FILE:
-  {\"nodes\": 2, \"bytes\": 80, \"manifest_hash\": \"sha256:…\", \"broken\": [{\"file\": \"a.json\", \"reason\": \"…\"}], \"broken_total\": 1,
-   \"out\": \"backup.ndjson\", \"format\": \"ndjson\"}
-  Without --out the nodes themselves go to standard output and nothing else.")]
+With --json and --out; without --out only the nodes are printed:
+  {\"nodes\": 2, \"bytes\": 80, \"manifest_hash\": \"sha256:…\", \"broken_total\": 1,
+   \"broken\": [{\"file\": \"a.json\", \"reason\": \"…\"}], \"out\": \"backup.ndjson\",
+   \"format\": \"ndjson\"}")]
 pub(super) struct Args {
     /// The file to write, whole or not at all; - for standard output.
     #[arg(long, value_name = "FILE", default_value = "-")]

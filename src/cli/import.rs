@@ -20,8 +20,9 @@ const NAMED: usize = 20;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Nodes count as edited now: a missing updated_at is set. With --exact they are taken as they are, which brings back what `export` wrote
-with the same hashes; the manifest hash that is printed is that of the nodes of the file.
+Nodes count as edited now: a missing updated_at is set. With --exact they are
+taken as they are, which brings back what export wrote with the same hashes.
+The manifest hash that is printed is that of the nodes of the file.
 
 Examples:
   ark-lattice import nodes.json --dry-run
@@ -29,7 +30,8 @@ Examples:
   gunzip < backup.ndjson.gz | ark-lattice import --exact -
 
 With --json:
-  {\"added\": 2, \"changed\": 0, \"unchanged\": 0, \"refused\": 1, \"refusals\": [{\"place\": \"nodes[1]\", \"reason\": \"…\"}],
+  {\"added\": 2, \"changed\": 0, \"unchanged\": 0, \"refused\": 1,
+   \"refusals\": [{\"place\": \"nodes[1]\", \"reason\": \"…\"}],
    \"manifest_hash\": \"sha256:…\", \"dry_run\": false}")]
 pub(super) struct Args {
     /// A node, a list of nodes, any tree whose lists called "nodes" hold nodes, or one node a line (.ndjson); - for standard input.

@@ -18,19 +18,22 @@ use wishes::Wishes;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Makes the data directory, the state directory (mode 0700) with the instance's key, and config/ENV.toml with what differs from the
-defaults (mode 0600 if it holds a password). What exists is left as it is and named; a second run changes nothing. On a terminal it asks
-for what no option says; elsewhere it takes the defaults, with --yes or beside other options. Paths are relative to DIR, from where the
-service is started.
+Makes the data directory, the state directory (mode 0700) with the instance's
+key, and config/ENV.toml with what differs from the defaults (mode 0600 if it
+holds a password). What exists is left as it is and named; a second run changes
+nothing. On a terminal it asks for what no option says; elsewhere it takes the
+defaults, with --yes or beside other options. Paths are relative to DIR, from
+where the service is started.
 
 Examples:
   ark-lattice init
-  ark-lattice init --dir /srv/ark --node-id ark-1 --instance-type cloud --admin-token
-  ark-lattice init --yes --json
+  ark-lattice init --dir /srv/ark --node-id ark-1 --instance-type cloud
+  ark-lattice init --yes --admin-token --json
 
 With --json:
-  {\"dir\": \".\", \"environment\": \"local\", \"config\": \"./config/local.toml\", \"node_id\": \"ark-1\", \"public_key\": \"…\",
-   \"made\": [\"./lattice_data\"], \"found\": [\"./ark_state\"], \"next\": [\"ARK_ENV=local ark-lattice serve\"]}")]
+  {\"dir\": \".\", \"environment\": \"local\", \"config\": \"./config/local.toml\",
+   \"node_id\": \"ark-1\", \"public_key\": \"…\", \"made\": [\"./lattice_data\"],
+   \"found\": [\"./ark_state\"], \"next\": [\"ARK_ENV=local ark-lattice serve\"]}")]
 pub(super) struct Args {
     /// Where it is set up; made where it does not exist.
     #[arg(long, value_name = "DIR", default_value = ".")]

@@ -20,7 +20,7 @@ Examples:
   ark-lattice man | man -l -
   sudo ark-lattice man --dir /usr/local/share/man/man1
 
-With --json:
+With --json and --dir; without --dir a member \"page\":
   {\"pages\": [\"ark-lattice.1\"], \"dir\": \"man1\"}")]
 pub(super) struct Args {
     /// Write a page for every command into this directory, which is made where it does not exist; otherwise the main page goes to

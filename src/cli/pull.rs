@@ -17,6 +17,21 @@ use serde_json::{Value, json};
 const NAMED: usize = 20;
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Of two versions of a node the one with the later updated_at wins, on either
+side. Nodes that are only here stay. The first request lists all nodes that
+are here: with more than about 300000 the other side's limits.sync_bytes may
+be too small. Exits with 5 if something was refused.
+
+Examples:
+  ark-lattice pull --from https://ark.example --dry-run
+  ark-lattice pull --from https://ark.example --lattice copy
+
+With --json:
+  {\"added\": 1, \"replaced\": 0, \"kept\": 0, \"kept_ids\": [], \"unchanged\": 0,
+   \"refused\": 1, \"refusals\": [{\"node\": \"a\", \"reason\": \"…\"}], \"bytes\": 80,
+   \"dry_run\": false, \"in_step\": false, \"only_here\": 0,
+   \"manifest_hash\": \"sha256:…\"}")]
 pub(super) struct Args {
     /// The instance to fetch from, such as http://127.0.0.1:9001.
     #[arg(long, value_name = "URL")]

@@ -25,7 +25,7 @@ fn what_is_published_is_discovered_and_pulled_until_nothing_differs() {
     }
     let service = bed.serve();
     assert!(bed.run(&["discover", "--from", &service.url]).ok().is_empty());
-    let answer = bed.run(&["manifest", "publish", "--to", &service.url]).ok_json();
+    let answer = bed.run(&["manifest", "publish", "--to", &service.url, "--json"]).ok_json();
     assert_eq!((&answer["status"], &answer["node_id"]), (&"registered".into(), &"ark-bed".into()));
     bed.run(&["keygen", "--out", "other.key"]).ok();
     let envelope = bed.run(&["manifest", "build", "--node-id", "other"]).ok();

@@ -92,6 +92,17 @@ impl Failure {
         self
     }
 
+    /// Puts what it comes from behind it.
+    pub(super) fn because(mut self, why: impl fmt::Display) -> Self {
+        self.message = self.message.map(|message| format!("{message}; {why}"));
+        self
+    }
+
+    /// The code that the other side gave.
+    pub(super) fn code(&self) -> Option<&str> {
+        self.code.as_deref()
+    }
+
     /// Says it on standard error.
     pub(super) fn report(self, output: &Output) -> Exit {
         if let Some(message) = &self.message {

@@ -226,10 +226,9 @@ fn verify(lattice: &LatticeArg, output: &Output) -> Result<(), Failure> {
     };
     if output.json() {
         output.line(json!({"nodes": listing.nodes.len(), "broken": broken_json(&listing)}))?;
-    } else {
-        for broken in &listing.broken {
-            output.line(format!("{}: {}", super::output::printable(&broken.file), broken.reason))?;
-        }
+    } else if !listing.broken.is_empty() {
+        let rows = listing.broken.iter().map(|broken| vec![broken.file.clone(), broken.reason.clone()]);
+        output.table(&["file", "reason"], rows)?;
     }
     if !listing.broken.is_empty() {
         return Err(Failure::differs(format!(

@@ -51,7 +51,7 @@ pub(super) fn run(args: Args, output: &Output) -> Result<(), Failure> {
     let report = {
         let progress = Progress::new("pulling", output);
         let advance = |came: usize, announced: usize| progress.at(came, Some(announced));
-        job::wait(ops::pull(&directory, &client, settings.limits(), clock, options, advance))?
+        job::wait(ops::pull(&directory, &client, settings.limits(), clock, options, advance)).map_err(explained)?
     };
     output.answer(|| as_json(&report), || as_text(&report, &args.from))?;
     if report.refused > 0 {
@@ -68,6 +68,16 @@ pub(super) fn run(args: Args, output: &Output) -> Result<(), Failure> {
         )));
     }
     Ok(())
+}
+
+/// The request lists all that is here: a limit of the other side's that it exceeds is not the user's fault.
+fn explained(failure: Failure) -> Failure {
+    if failure.code() == Some("body_too_large") {
+        return failure.because(
+            "there are more nodes here than the other side takes in one request: raise its limits.sync_bytes",
+        );
+    }
+    failure
 }
 
 fn as_json(report: &PullReport) -> Value {

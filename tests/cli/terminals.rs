@@ -13,7 +13,9 @@ impl Terminal {
     /// Runs a bash line on a terminal of its own.
     pub fn start(bed: &Bed, line: &str, variables: &[(&str, &str)]) -> Self {
         let line = line.replace("ark-lattice", concat!("'", env!("CARGO_BIN_EXE_ark-lattice"), "'"));
-        let mut command = Command::new("/usr/bin/script");
+        // What waits for an answer that never comes ends all the same, and the reader sees the end.
+        let mut command = Command::new("/usr/bin/timeout");
+        command.args(["120", "/usr/bin/script"]);
         command.args(["--quiet", "--return", "--command", &line, "/dev/null"]).current_dir(bed.path("")).env_clear();
         command.envs([("TERM", "xterm"), ("SHELL", "/bin/bash"), ("PATH", "/usr/bin:/bin")]);
         command.envs(variables.iter().copied());
@@ -45,7 +47,9 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        let _already_gone = self.0.kill();
+        // SIGTERM: `timeout` hands it on to what it runs.
+        let _already_gone =
+            Command::new("kill").args(["-TERM", &self.0.id().to_string()]).stderr(Stdio::null()).status();
         let _reaped = self.0.wait();
     }
 }

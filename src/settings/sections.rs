@@ -158,6 +158,8 @@ section! {
     AdminSettings "admin" {
         /// Bearer token of the operator, at least 16 characters. No default. ARK_ADMIN_TOKEN.
         token: Option<SecretString> = None,
+        /// File with the token, as Docker, Kubernetes and systemd hand over secrets; instead of token. ARK_ADMIN_TOKEN_FILE.
+        token_file: Option<PathBuf> = None,
     }
 }
 

@@ -45,6 +45,11 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}/", self.port)
     }
 
+    /// The process' id.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.as_ref().expect("the server runs").id()
+    }
+
     /// Kills the server (SIGKILL); the port stays its own for [`RedisServer::restart`].
     pub(crate) fn stop(&mut self) {
         if let Some(mut process) = self.process.take() {

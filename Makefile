@@ -52,4 +52,5 @@ SOAK_CLIENTS ?= 1000
 
 soak: ## Five minutes of a thousand clients while Redis fails in every way; SOAK_SECONDS, SOAK_CLIENTS
 	ulimit -n "$$(ulimit -Hn)"; \
-	SOAK_SECONDS=$(SOAK_SECONDS) SOAK_CLIENTS=$(SOAK_CLIENTS) cargo test --release --locked --test soak -- --nocapture
+	SOAK_SECONDS=$(SOAK_SECONDS) SOAK_CLIENTS=$(SOAK_CLIENTS) SOAK_JSON=benches/results/soak.json \
+	cargo test --release --locked --test soak -- --nocapture

@@ -34,7 +34,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::net::TcpSocket;
+use tokio::{net::TcpSocket, runtime::Handle};
 
 /// How long a connection that is done stays open for what the client still sends.
 const LINGER: Duration = Duration::from_secs(5);
@@ -283,14 +283,19 @@ fn serve(settings: &Settings, listener: TcpListener, context: Arc<Context>) -> R
     let section = &settings.server;
     let openapi =
         serde_json::to_string(&api::openapi_document()).map_err(|error| io::Error::other(error.to_string()))?;
+    let metrics = Arc::new(Metrics::default());
+    // This one's own, and each worker's below.
+    metrics.watch_runtime(Handle::current());
+    let connections = Arc::clone(&metrics);
     let state = web::Data::new(ApiState {
         context,
-        metrics: Arc::new(Metrics::default()),
+        metrics,
         operator_token: OperatorToken::new(settings.admin.token.as_ref()),
         body_timeout: section.body_timeout.get(),
         openapi,
     });
     let mut server = HttpServer::new(move || {
+        state.metrics.watch_runtime(Handle::current());
         App::new()
             .app_data(state.clone())
             .wrap(Compress::default())
@@ -303,6 +308,7 @@ fn serve(settings: &Settings, listener: TcpListener, context: Arc<Context>) -> R
     })
     // A streamed answer goes out in several writes: with Nagle each would wait for the client's delayed acknowledgement.
     .tcp_nodelay(true)
+    .on_connect(move |_, data| drop(data.insert(connections.connection_opened())))
     .max_connections(section.max_connections)
     .client_request_timeout(section.header_timeout.get())
     // A refused upload is answered while the client still sends: it needs time to come to reading.

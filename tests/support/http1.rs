@@ -94,6 +94,12 @@ impl Connection {
         self.closes
     }
 
+    /// Breaks the connection off (RST) instead of ending it in order.
+    pub(crate) fn reset(self) {
+        // Where that cannot be set, it ends in order, which is as good a way to go.
+        let _ = self.stream.set_zero_linger();
+    }
+
     pub(crate) async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes).await
     }

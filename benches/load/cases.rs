@@ -89,24 +89,47 @@ impl Bench {
     }
 
     async fn row(&mut self, id: String, bed: &Service, redis: Option<&RedisServer>, connections: usize, plan: Plan) {
-        let (port, pid) = (bed.port, bed.process.id());
+        self.row_beside(id, bed, redis, connections, plan, None).await;
+    }
+
+    /// A row while one more connection sends `beside` all the time.
+    async fn row_beside(
+        &mut self,
+        id: String,
+        bed: &Service,
+        redis: Option<&RedisServer>,
+        connections: usize,
+        plan: Plan,
+        beside: Option<&Rc<Plan>>,
+    ) {
+        let (port, pid, lasts) = (bed.port, bed.process.id(), self.run);
         let plan = Rc::new(plan);
         let request_bytes = plan.requests.first().map_or(0, Vec::len);
-        let warm = run(port, &plan, Pace::Closed, connections, self.run / 5).await;
+        let warm = run(port, &plan, Pace::Closed, connections, lasts / 5).await;
         assert!(warm.wrong.is_empty(), "{id}: {:?}", warm.wrong);
         let redis_cpu = || redis.map(|redis| cpu_time(redis.id()));
+        let run_beside = async |pace| match beside {
+            None => run(port, &plan, pace, connections, lasts).await,
+            Some(beside) => {
+                let neighbour = run(port, beside, Pace::Closed, 1, lasts);
+                let (run, neighbour) = tokio::join!(run(port, &plan, pace, connections, lasts), neighbour);
+                assert!(neighbour.wrong.is_empty() && neighbour.answered > 0, "{:?}", neighbour.wrong);
+                run
+            }
+        };
         let before = (cpu_time(pid), redis_cpu());
-        let closed = run(port, &plan, Pace::Closed, connections, self.run).await;
+        let closed = run_beside(Pace::Closed).await;
         let after = (cpu_time(pid), redis_cpu());
         let open_rate = closed.rate() * self.load;
-        let open = run(port, &plan, Pace::Open { rate: open_rate }, connections, self.run).await;
+        let open = run_beside(Pace::Open { rate: open_rate }).await;
         eprintln!("{id}: {:.0} requests/s", closed.rate());
         self.rows.push(Row {
             id,
             connections,
             request_bytes,
             closed,
-            service_cpu: after.0.saturating_sub(before.0),
+            // What the neighbour costs is no cost of these requests.
+            service_cpu: beside.is_none().then(|| after.0.saturating_sub(before.0)),
             redis_cpu: after.1.zip(before.1).map(|(after, before)| after.saturating_sub(before)),
             open_rate,
             open,
@@ -173,6 +196,8 @@ impl Bench {
         let differing = [("0", 0), ("1", 1), ("1%", nodes / 100), ("100%", nodes)];
         let mut ids = vec![start("cold"), start("warm"), sync("equal")];
         ids.extend(differing.iter().map(|(name, _)| sync(name)));
+        let beside = format!("beside/sync/{nodes}/health");
+        ids.push(beside.clone());
         if !self.wants_any(ids) {
             return;
         }
@@ -199,6 +224,12 @@ impl Bench {
                 let plan = Plan::again(inputs::sync(&held, count), &format!("\"delta_count\":{count},"));
                 self.row(sync(name), &service, None, connections, plan).await;
             }
+        }
+        // Does a caller with a long list keep the others waiting?
+        if self.wants(&beside) && nodes >= 10_000 {
+            let neighbour = Rc::new(Plan::again(inputs::sync(&held, 0), "\"delta_count\":0,"));
+            let plan = Plan::again(request("GET", "/health", "", None), "\"status\":\"healthy\"");
+            self.row_beside(beside, &service, None, self.connections, plan, Some(&neighbour)).await;
         }
     }
 

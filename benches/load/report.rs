@@ -21,7 +21,7 @@ pub(crate) struct Row {
     pub(crate) request_bytes: usize,
     /// As fast as it goes.
     pub(crate) closed: Run,
-    pub(crate) service_cpu: Duration,
+    pub(crate) service_cpu: Option<Duration>,
     pub(crate) redis_cpu: Option<Duration>,
     /// At a fixed rate.
     pub(crate) open_rate: f64,
@@ -38,12 +38,12 @@ pub(crate) struct Start {
 }
 
 impl Row {
-    fn per_cpu_second(&self) -> f64 {
-        self.closed.answered as f64 / self.service_cpu.as_secs_f64().max(0.01)
+    fn per_cpu_second(&self) -> Option<f64> {
+        self.service_cpu.map(|cpu| self.closed.answered as f64 / cpu.as_secs_f64().max(0.01))
     }
 
-    fn cpu_share(&self) -> f64 {
-        self.service_cpu.as_secs_f64() / self.closed.took.as_secs_f64()
+    fn cpu_share(&self) -> Option<f64> {
+        self.service_cpu.map(|cpu| cpu.as_secs_f64() / self.closed.took.as_secs_f64())
     }
 
     pub(crate) fn wrong(&self) -> impl Iterator<Item = &String> {
@@ -66,6 +66,10 @@ fn time_text(us: Option<f64>) -> String {
     }
 }
 
+fn or_dash<T>(value: Option<T>, text: impl Fn(T) -> String) -> String {
+    value.map_or_else(|| "-".to_owned(), text)
+}
+
 fn rate_text(rate: f64) -> String {
     if rate < 100.0 { format!("{rate:.1}") } else { format!("{rate:.0}") }
 }
@@ -84,7 +88,7 @@ fn table(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
 
 /// The rows. `ceiling` is what the server does with an answer that costs nothing, requests a CPU second.
 pub(crate) fn rows_table(rows: &[Row]) -> String {
-    let ceiling = rows.iter().find(|row| row.id.starts_with("ceiling/")).map(Row::per_cpu_second);
+    let ceiling = rows.iter().find(|row| row.id.starts_with("ceiling/")).and_then(Row::per_cpu_second);
     let header = ["", "requests/s", "per CPU s", "of ceiling", "CPU", "at a rate of", "p50", "p99", "p99.9", "RSS"];
     table(
         &header,
@@ -92,12 +96,11 @@ pub(crate) fn rows_table(rows: &[Row]) -> String {
             vec![
                 row.id.clone(),
                 rate_text(row.closed.rate()),
-                rate_text(row.per_cpu_second()),
-                ceiling.map_or_else(
-                    || "-".to_owned(),
-                    |ceiling| format!("{:.1} %", row.per_cpu_second() / ceiling * 100.0),
-                ),
-                format!("{:.0} %", row.cpu_share() * 100.0),
+                or_dash(row.per_cpu_second(), rate_text),
+                or_dash(row.per_cpu_second().zip(ceiling), |(rate, ceiling)| {
+                    format!("{:.1} %", rate / ceiling * 100.0)
+                }),
+                or_dash(row.cpu_share(), |share| format!("{:.0} %", share * 100.0)),
                 rate_text(row.open_rate),
                 time_text(quantile_us(&row.open, 0.5)),
                 time_text(quantile_us(&row.open, 0.99)),
@@ -126,7 +129,7 @@ fn row_json(row: &Row) -> Value {
     json!({
         "id": row.id, "connections": row.connections, "request_bytes": row.request_bytes,
         "closed": {"requests": row.closed.answered, "seconds": seconds(row.closed.took), "requests_per_second": row.closed.rate(),
-            "service_cpu_seconds": seconds(row.service_cpu), "requests_per_cpu_second": row.per_cpu_second(),
+            "service_cpu_seconds": row.service_cpu.map(seconds), "requests_per_cpu_second": row.per_cpu_second(),
             "redis_cpu_seconds": row.redis_cpu.map(seconds), "latency_us": latency_json(&row.closed)},
         "open": {"requests": row.open.answered, "intended_per_second": row.open_rate, "requests_per_second": row.open.rate(),
             "latency_us": latency_json(&row.open)},

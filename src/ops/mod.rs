@@ -7,6 +7,7 @@ mod import;
 mod keys;
 mod local;
 mod nodes;
+mod offload;
 mod pull;
 mod register;
 mod remote;

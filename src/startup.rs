@@ -170,6 +170,38 @@ pub fn run(settings: &Settings, announce: impl FnOnce(SocketAddr)) -> Result<(),
     })
 }
 
+/// Serves several applications in this process while `work` goes on, which gets their addresses; then stops them in order. `None`: a
+/// stop signal came first, and `work` was dropped where it stood. Blocks; call it from no runtime.
+///
+/// # Errors
+/// [`StartupError`]: one of them does not start, or did not end well.
+pub fn run_while<T>(
+    settings: &[Settings],
+    work: impl AsyncFnOnce(Vec<SocketAddr>) -> T,
+) -> Result<Option<T>, StartupError> {
+    actix_web::rt::System::new().block_on(async {
+        let stopped = shutdown::stop_signal()?;
+        let (mut addresses, mut running) = (Vec::new(), Vec::new());
+        for settings in settings {
+            let application = Application::build(settings, SystemClock::shared()).await?;
+            let (stop, told) = tokio::sync::oneshot::channel::<()>();
+            addresses.push(application.address);
+            // A sender that is gone says the same as one that was used.
+            let service = application.run_until_stopped(async move { drop(told.await) });
+            running.push((stop, tokio::task::spawn_local(service)));
+        }
+        let outcome = tokio::select! {
+            outcome = work(addresses) => Some(outcome),
+            _ = stopped => None,
+        };
+        for (stop, service) in running {
+            drop(stop);
+            service.await.map_err(|error| io::Error::other(error.to_string()))??;
+        }
+        Ok(outcome)
+    })
+}
+
 /// One process at a time: two would overwrite each other's journal.
 fn lock_state(path: &Path) -> Result<File, StartupError> {
     let failed = |problem: String| StartupError::State { path: path.to_owned(), problem };
@@ -206,7 +238,11 @@ pub fn load_key(settings: &Settings) -> Result<Option<KeyPair>, StartupError> {
     }
 }
 
-fn public_key(settings: &Settings, key: Option<&KeyPair>) -> Result<Option<PublicKey>, StartupError> {
+/// The public key: stated, or that of the private key.
+///
+/// # Errors
+/// [`StartupError::Key`]: they do not fit each other.
+pub fn public_key(settings: &Settings, key: Option<&KeyPair>) -> Result<Option<PublicKey>, StartupError> {
     let stated = settings.instance.public_key.as_deref().map(PublicKey::parse).transpose();
     let stated = stated.map_err(|error| StartupError::Key(error.to_string()))?;
     match (stated, key.map(KeyPair::public_key)) {
@@ -217,7 +253,11 @@ fn public_key(settings: &Settings, key: Option<&KeyPair>) -> Result<Option<Publi
     }
 }
 
-fn listen(settings: &Settings) -> Result<TcpListener, StartupError> {
+/// Takes the settings' port.
+///
+/// # Errors
+/// [`StartupError::Listen`].
+pub fn listen(settings: &Settings) -> Result<TcpListener, StartupError> {
     let (host, port) = (settings.server.host.as_str(), settings.server.port);
     let failed = |error: io::Error| StartupError::Listen { address: format!("{host}:{port}"), error };
     let mut refusal = io::Error::other("the name has no address");
@@ -238,7 +278,11 @@ fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)?.into_std()
 }
 
-async fn open_registry(settings: &Settings, clock: &SharedClock) -> Result<Arc<dyn Registry>, StartupError> {
+/// The registry of the settings. Of Redis it is not known yet whether it answers.
+///
+/// # Errors
+/// [`StartupError::Registry`].
+pub async fn open_registry(settings: &Settings, clock: &SharedClock) -> Result<Arc<dyn Registry>, StartupError> {
     let section = &settings.registry;
     let failed = |error: &dyn std::fmt::Display| StartupError::Registry(error.to_string());
     let Some(url) = &section.redis_url else {

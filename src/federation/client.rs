@@ -7,7 +7,10 @@ use reqwest::{
     header::{ACCEPT, CONTENT_TYPE, HeaderMap, RETRY_AFTER},
     redirect::{Attempt, Policy},
 };
-use std::{error::Error, time::Duration};
+use std::{
+    error::Error,
+    time::{Duration, SystemTime},
+};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the other side may be silent.
@@ -64,6 +67,19 @@ pub struct Client {
     http: reqwest::Client,
     base: Url,
     max_line: usize,
+}
+
+/// An answer as it came, for those who look at the way rather than at the content.
+#[derive(Debug, Clone)]
+pub struct Probe {
+    /// The HTTP status.
+    pub status: u16,
+    /// Where it sends us.
+    pub location: Option<String>,
+    /// The other side's clock, in whole seconds.
+    pub date: Option<SystemTime>,
+    /// What it says.
+    pub body: Bytes,
 }
 
 /// Which peers are asked for.
@@ -142,6 +158,31 @@ impl Client {
     pub async fn publish(&self, envelope: String) -> Result<Bytes, ClientError> {
         let response = self.send(self.post("manifest", envelope)).await?;
         self.whole(response, MAX_ANSWER_BYTES).await
+    }
+
+    /// `GET path`, whatever the answer is.
+    ///
+    /// # Errors
+    /// [`ClientError::Unreachable`], [`ClientError::Protocol`] for an answer that is too long.
+    pub async fn probe(&self, path: &str) -> Result<Probe, ClientError> {
+        self.answer(self.http.request(Method::GET, self.url(path))).await
+    }
+
+    /// `POST path` with a JSON body, whatever the answer is.
+    ///
+    /// # Errors
+    /// [`ClientError::Unreachable`], [`ClientError::Protocol`] for an answer that is too long.
+    pub async fn probe_with(&self, path: &str, body: String) -> Result<Probe, ClientError> {
+        self.answer(self.post(path, body)).await
+    }
+
+    async fn answer(&self, request: RequestBuilder) -> Result<Probe, ClientError> {
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let (status, headers) = (response.status().as_u16(), response.headers());
+        let location = text(headers, "location").map(printable);
+        let date = text(headers, "date").and_then(|date| httpdate::parse_http_date(date).ok());
+        let body = self.whole(response, MAX_ANSWER_BYTES).await?;
+        Ok(Probe { status, location, date, body })
     }
 
     /// How many nodes the other side has.

@@ -10,6 +10,8 @@
 )]
 
 mod bed;
+mod demo;
+mod doctor;
 mod imports;
 mod nodes;
 mod pulls;

@@ -26,8 +26,9 @@ pub const METRICS_MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.
 /// # Errors
 /// `level` is not a filter such as `info` or `info,ark_lattice=debug`.
 pub fn start_logging(level: &str, json: bool) -> Result<(), tracing_subscriber::filter::ParseError> {
-    // The server's own lines repeat what `serve` says; a filter that names it brings them back.
-    let filter = EnvFilter::builder().parse(format!("actix_server=warn,{level}"))?;
+    // The server's own lines repeat what `serve` says, and call each client's rubbish an error, so that anybody could fill the
+    // log; a filter that names them brings them back.
+    let filter = EnvFilter::builder().parse(format!("actix_server=warn,actix_http::h1::dispatcher=off,{level}"))?;
     // Told that a line was not written, the subscriber would complain with `eprintln!`, which panics where standard error is
     // what failed (its reader is gone, its disk full): in the thread that wrote the line, the registry's writer included.
     let lines =

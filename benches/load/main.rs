@@ -79,6 +79,7 @@ fn main() {
         load: options.load,
         rows: Vec::new(),
         starts: Vec::new(),
+        failed: Vec::new(),
     };
     // One thread: the client leaves the other processor to the service.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -96,7 +97,8 @@ fn main() {
     std::fs::write(&path, format!("{json:#}\n")).expect("room for the figures");
     println!("Figures: {}", path.display());
 
-    let wrong: Vec<_> = bench.rows.iter().flat_map(|row| row.wrong().map(move |what| (&row.id, what))).collect();
+    let rows = bench.rows.iter().flat_map(|row| row.wrong().map(move |what| (&row.id, what)));
+    let wrong: Vec<_> = rows.chain(bench.failed.iter().map(|(id, what)| (id, what))).collect();
     for (id, what) in wrong.iter().take(20) {
         eprintln!("{id}: {what}");
     }

@@ -13,9 +13,10 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream, stream::BoxStream};
 use std::{collections::HashMap, sync::Arc};
 
-/// A batch is read and sent at a time: what a delta costs in memory, whatever its size.
+/// A batch is read and sent at a time: what a delta costs in memory, whatever its size, and so small because a thousand callers may
+/// take theirs at once. Larger ones are no faster.
 const BATCH_NODES: usize = 128;
-const BATCH_BYTES: u64 = 1 << 20;
+const BATCH_BYTES: u64 = 64 << 10;
 
 /// Why a sync request is not answered.
 #[derive(Debug, thiserror::Error)]

@@ -313,5 +313,7 @@ async fn a_crowd_and_a_failing_redis_leave_nothing_behind() {
     let bound = (memory.plateau_kb as f64 * (1.0 + MAY_GROW)) as u64 + MAY_KEEP_KB;
     assert!(after.rss_kb <= bound, "{} kB of memory in the end, {bound} kB are all right", after.rss_kb);
     assert!(memory.most_redis_connections <= POOL, "{} connections to Redis", memory.most_redis_connections);
-    assert!(!stage.place.log().contains("panic"), "{}", stage.place.log());
+    // What clients send is no fault of the service, and there may be much of it.
+    let log = stage.place.log();
+    assert!(!log.contains("panic") && !log.contains("ERROR"), "{log}");
 }

@@ -6,7 +6,7 @@
 PYTHON := $(CURDIR)/target/test-venv/bin/python
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Build and start the service on lattice_data/, no Redis needed; it prints what to try next
 	cargo run --release --locked -- serve

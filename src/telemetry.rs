@@ -67,6 +67,11 @@ struct ReasonLabels {
     reason: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CertificateLabels {
+    serial: String,
+}
+
 #[derive(Clone)]
 struct LatencyBuckets;
 
@@ -112,6 +117,8 @@ pub struct Metrics {
     connections: Gauge,
     tasks: Gauge,
     runtimes: Mutex<Vec<Handle>>,
+    /// A family, so that there is no line where there is no certificate.
+    tls_not_after: Family<CertificateLabels, Gauge>,
 }
 
 /// A client's connection, counted as long as this lives.
@@ -149,6 +156,7 @@ impl Default for Metrics {
             connections: Gauge::default(),
             tasks: Gauge::default(),
             runtimes: Mutex::default(),
+            tls_not_after: Family::default(),
         };
         metrics.register_all();
         metrics
@@ -172,6 +180,9 @@ impl Metrics {
         registry.register("ready", "1 when index and registry answer", self.ready.clone());
         let build = self.index_build.clone();
         registry.register_with_unit("index_build", "Time of the last full build of the index", Unit::Seconds, build);
+        let not_after = self.tls_not_after.clone();
+        let help = "When our own TLS certificate ends, epoch seconds";
+        registry.register_with_unit("tls_certificate_not_after", help, Unit::Seconds, not_after);
         registry.register("http_connections", "Clients' connections that are open", self.connections.clone());
         registry.register("tasks", "Tasks that have not ended, beside those of connections", self.tasks.clone());
     }
@@ -215,6 +226,12 @@ impl Metrics {
     /// Counts a call that the registry did not answer.
     pub fn registry_error(&self) {
         self.registry_errors.inc();
+    }
+
+    /// Our own TLS certificate ends at `not_after`, epoch seconds.
+    pub fn tls_certificate(&self, serial: &str, not_after: i64) {
+        self.tls_not_after.clear();
+        self.tls_not_after.get_or_create(&CertificateLabels { serial: serial.to_owned() }).set(not_after);
     }
 
     /// Counts nodes sent in an answer of `/sync`.

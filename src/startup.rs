@@ -35,7 +35,7 @@ use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
-use tokio::{net::TcpSocket, task::JoinSet};
+use tokio::{net::TcpSocket, runtime::Handle, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 mod engine;
@@ -397,6 +397,9 @@ fn serve(
     let section = &settings.server;
     let openapi =
         serde_json::to_string(&api::openapi_document()).map_err(|error| io::Error::other(error.to_string()))?;
+    // This one's own, and each worker's below.
+    metrics.watch_runtime(Handle::current());
+    let connections = Arc::clone(&metrics);
     let edge = Edge {
         proxies: settings.proxy_networks()?,
         headers: section.proxy_headers,
@@ -413,6 +416,7 @@ fn serve(
         openapi,
     });
     let mut server = HttpServer::new(move || {
+        state.metrics.watch_runtime(Handle::current());
         App::new()
             .app_data(state.clone())
             .wrap(Compress::default())
@@ -427,6 +431,7 @@ fn serve(
     })
     // A streamed answer goes out in several writes: with Nagle each would wait for the client's delayed acknowledgement.
     .tcp_nodelay(true)
+    .on_connect(move |_, data| drop(data.insert(connections.connection_opened())))
     .max_connections(section.max_connections)
     .client_request_timeout(section.header_timeout.get())
     // A refused upload is answered while the client still sends: it needs time to come to reading.

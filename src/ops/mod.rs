@@ -10,6 +10,7 @@ mod interrupt;
 mod keys;
 mod local;
 mod nodes;
+mod offload;
 mod pull;
 mod register;
 mod remote;

@@ -114,17 +114,20 @@ impl Application {
     /// [`StartupError`]: one line that says what is wrong.
     pub async fn build(settings: &Settings, clock: SharedClock) -> Result<Self, StartupError> {
         let state_lock = lock_state(&settings.state.path)?;
-        let key = engine::signing_key(settings)?.map(Arc::new);
+        let key = load_key(settings)?;
+        let stated = public_key(settings, key.as_ref())?;
         let metrics = Arc::new(Metrics::default());
         let tls = open_tls(settings, &clock, &metrics)?;
         let listener = listen(settings)?;
         let address = listener.local_addr()?;
         let registry = open_registry(settings, &clock).await?;
         let lattice = open_lattice(settings, &clock)?;
+        // Made only once nothing stands in the way of starting.
+        let key = engine::or_new(settings, key)?.map(Arc::new);
         let identity = Identity {
             node_id: settings.node_id()?,
             instance_type: settings.instance.instance_type.as_str(),
-            public_key: public_key(settings, key.as_deref())?,
+            public_key: key.as_ref().map(|key| key.public_key()).or(stated),
         };
         let trust = settings.trust_policy()?;
         let engine = engine::open(settings, key.as_ref(), &lattice, &clock)?;

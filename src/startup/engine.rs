@@ -16,8 +16,7 @@ use std::sync::Arc;
 
 /// The key that this instance signs with. Where there is none it is made: an instance without a key can neither announce itself nor
 /// send what it has. Not where a public key is stated: then the private one is somewhere else.
-pub(super) fn signing_key(settings: &Settings) -> Result<Option<KeyPair>, StartupError> {
-    let key = super::load_key(settings)?;
+pub(super) fn or_new(settings: &Settings, key: Option<KeyPair>) -> Result<Option<KeyPair>, StartupError> {
     if key.is_some() || settings.instance.public_key.is_some() {
         return Ok(key);
     }

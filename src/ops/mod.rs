@@ -23,8 +23,8 @@ mod sync;
 
 pub use context::{Context, Identity};
 pub use discover::{DiscoverFilter, Discovered, Peer, discover, envelope};
-pub use feed::{FeedError, LineStream, Received, changes, contents, head, read_changes, receive, wanted};
 pub use export::{ExportError, ExportForm, ExportReport, export, export_remote};
+pub use feed::{FeedError, LineStream, Received, changes, contents, head, read_changes, receive, wanted};
 pub use health::{Health, PartHealth, health};
 pub use import::{ImportError, ImportOptions, ImportReport, Refusal, import};
 pub use interrupt::Interrupt;

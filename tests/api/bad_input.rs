@@ -2,6 +2,7 @@
 
 mod codes;
 mod envelopes;
+mod feeds;
 mod gate;
 mod heads;
 mod limits;
@@ -85,10 +86,19 @@ async fn prepared() -> TestApp {
 }
 
 fn all_rows() -> Vec<Row> {
-    [gate::rows(), envelopes::rows(), manifests::rows(), syncs::rows(), nodes::rows(), queries::rows(), heads::rows()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        gate::rows(),
+        envelopes::rows(),
+        manifests::rows(),
+        syncs::rows(),
+        nodes::rows(),
+        queries::rows(),
+        heads::rows(),
+        feeds::rows(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn fits(template: &str, path: &str) -> bool {

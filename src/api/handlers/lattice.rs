@@ -13,6 +13,7 @@ use crate::{
 };
 use actix_web::{
     HttpRequest, HttpResponse,
+    http::Method,
     http::header::{CACHE_CONTROL, CONTENT_ENCODING, ETAG},
     web,
 };
@@ -118,7 +119,7 @@ pub(crate) struct IdList {
     tag = "federation",
     responses((status = 200, description = "The positions", body = String, content_type = "text/event-stream"))
 )]
-pub(crate) async fn notify(state: web::Data<ApiState>) -> HttpResponse {
+pub(crate) async fn notify(request: HttpRequest, state: web::Data<ApiState>) -> HttpResponse {
     let positions = state.context.lattice.positions();
     let closing = state.context.closing.clone().cancelled_owned();
     let events = stream::unfold((positions, true), |(mut positions, first)| async move {
@@ -139,7 +140,8 @@ pub(crate) async fn notify(state: web::Data<ApiState>) -> HttpResponse {
     // Compressed it would wait for more.
     response.insert_header((CACHE_CONTROL, "no-store")).insert_header((CONTENT_ENCODING, "identity"));
     response.insert_header(("X-Accel-Buffering", "no"));
-    response.content_type("text/event-stream").streaming(events)
+    response.content_type("text/event-stream");
+    if request.method() == Method::HEAD { response.finish() } else { response.streaming(events) }
 }
 
 /// Fetch nodes

@@ -39,6 +39,11 @@ pub struct Instance {
 
 impl Instance {
     pub async fn start(name: &'static str) -> Self {
+        Self::start_with(name, |_| {}).await
+    }
+
+    /// With the settings changed by `change`.
+    pub async fn start_with(name: &'static str, change: impl FnOnce(&mut Settings)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut settings = Settings::default();
         settings.instance.node_id = Some(name.to_owned());
@@ -49,6 +54,7 @@ impl Instance {
         settings.state.path = folder.path().join("state");
         std::fs::create_dir(&settings.lattice.path).unwrap();
         std::fs::create_dir(&settings.state.path).unwrap();
+        change(&mut settings);
         let key = KeyPair::generate().unwrap();
         identity::write_new(&settings.state.path.join("identity.key"), &key).unwrap();
         let clock = TestClock::at(Timestamp::from_seconds(NOW));
@@ -147,6 +153,16 @@ impl Instance {
         }
         end
     }
+}
+
+/// Waits until it holds; how long that took.
+pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) -> Duration {
+    let started = Instant::now();
+    while !holds().await {
+        assert!(started.elapsed() < DEADLINE, "not in time: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    started.elapsed()
 }
 
 /// Nothing is known yet.

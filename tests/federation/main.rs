@@ -10,4 +10,5 @@
 )]
 
 mod bed;
+mod engine;
 mod rounds;

@@ -168,6 +168,7 @@ impl From<ClientError> for Failure {
         };
         match error {
             ClientError::Address(..) => Self::new(Exit::Usage, text),
+            ClientError::Authorities(_) => Self::local(text),
             ClientError::Unreachable(..) => {
                 Self::new(Exit::Unavailable, format!("{text}; check the address and that the service runs"))
             }

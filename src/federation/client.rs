@@ -3,7 +3,7 @@
 use crate::types::{Limits, SetHash};
 use bytes::{Bytes, BytesMut};
 use reqwest::{
-    Method, RequestBuilder, Response, StatusCode, Url,
+    Certificate, Method, RequestBuilder, Response, StatusCode, Url,
     header::{ACCEPT, CONTENT_TYPE, HeaderMap, RETRY_AFTER},
     redirect::{Attempt, Policy},
 };
@@ -29,6 +29,9 @@ pub enum ClientError {
     /// The address is not one.
     #[error("{0:?} is not an address such as https://host:9001: {1}")]
     Address(String, String),
+    /// The authorities' certificates cannot be used.
+    #[error("the authorities' certificates cannot be used: {0}")]
+    Authorities(String),
     /// No answer, or the connection broke.
     #[error("{0} cannot be reached: {1}")]
     Unreachable(String, String),
@@ -97,6 +100,27 @@ impl Client {
     /// # Errors
     /// [`ClientError::Address`].
     pub fn new(base: &str, limits: &Limits) -> Result<Self, ClientError> {
+        Self::build(base, limits, reqwest::Client::builder())
+    }
+
+    /// As [`Client::new`], for an instance whose certificate one of these authorities issued, and no other: a PEM text with their
+    /// certificates.
+    ///
+    /// # Errors
+    /// [`ClientError::Authorities`], [`ClientError::Address`].
+    pub fn trusting(authorities: &[u8], base: &str, limits: &Limits) -> Result<Self, ClientError> {
+        let wrong = |error: reqwest::Error| ClientError::Authorities(cause(&error));
+        let roots = Certificate::from_pem_bundle(authorities).map_err(wrong)?;
+        if roots.is_empty() {
+            return Err(ClientError::Authorities("there is no PEM certificate in it".to_owned()));
+        }
+        // By themselves first: in the client an unusable one could not be told from an unusable address.
+        let checked = roots.clone().into_iter().map(|root| reqwest::Client::builder().tls_certs_only([root]).build());
+        checked.collect::<Result<Vec<_>, _>>().map_err(wrong)?;
+        Self::build(base, limits, reqwest::Client::builder().tls_certs_only(roots))
+    }
+
+    fn build(base: &str, limits: &Limits, http: reqwest::ClientBuilder) -> Result<Self, ClientError> {
         let wrong = |problem: &str| ClientError::Address(base.to_owned(), problem.to_owned());
         let mut url = Url::parse(base).map_err(|error| wrong(&error.to_string()))?;
         if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
@@ -115,7 +139,7 @@ impl Client {
         if !url.path().ends_with('/') {
             url.set_path(&format!("{}/", url.path()));
         }
-        let http = reqwest::Client::builder()
+        let http = http
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(READ_TIMEOUT)
             .redirect(Policy::custom(stay))

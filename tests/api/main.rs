@@ -11,10 +11,16 @@
 
 mod app;
 mod bad_input;
+mod cors;
 mod hostile;
 mod manifests;
 mod nodes;
+mod proxies;
 mod raw_http;
 mod seed;
 mod service;
 mod sync;
+mod tls;
+
+#[path = "../support/certificates.rs"]
+mod certificates;

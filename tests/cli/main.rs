@@ -18,3 +18,7 @@ mod pulls;
 mod serving;
 mod settings;
 mod statements;
+mod tls;
+
+#[path = "../support/certificates.rs"]
+mod certificates;

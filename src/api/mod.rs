@@ -11,6 +11,7 @@ mod openapi;
 mod origin;
 mod prefix;
 mod routes;
+mod schemas;
 mod state;
 
 pub use cors::share;

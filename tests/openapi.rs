@@ -90,7 +90,11 @@ async fn what_the_document_says_is_what_the_service_does() {
     if seed != "random" {
         command.args(["--seed", &seed]);
     }
-    command.env("PYTHONPATH", file("")).env("SCHEMATHESIS_HOOKS", "hooks").env("OPERATOR_TOKEN", TOKEN).current_dir(folder.path());
+    command
+        .env("PYTHONPATH", file(""))
+        .env("SCHEMATHESIS_HOOKS", "hooks")
+        .env("OPERATOR_TOKEN", TOKEN)
+        .current_dir(folder.path());
     let printed = Group::start(&mut command).succeeds();
     eprintln!("{printed}");
     assert!(printed.contains("No issues found"), "{printed}");

@@ -22,8 +22,8 @@ use utoipa::{
         ContentBuilder, HeaderBuilder, Ref, RefOr, Response, ResponseBuilder,
         example::ExampleBuilder,
         path::{Operation, PathItem},
-        server::ServerBuilder,
         security::{Http, HttpAuthScheme, SecurityScheme},
+        server::ServerBuilder,
     },
 };
 
@@ -78,8 +78,10 @@ pub fn document() -> Document {
     let server = ServerBuilder::new().url(".").description(Some("This instance"));
     document.servers = Some(vec![server.build()]);
     let components = document.components.get_or_insert_default();
-    let token =
-        Http::builder().scheme(HttpAuthScheme::Bearer).description(Some("The operator's token: what the service was started with as `ARK_ADMIN_TOKEN`.")).build();
+    let token = Http::builder()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some("The operator's token: what the service was started with as `ARK_ADMIN_TOKEN`."))
+        .build();
     components.add_security_scheme("operator", SecurityScheme::Http(token));
     for route in ROUTES {
         let Some(operation) = document.paths.paths.get_mut(route.path).and_then(|item| operation(item, route.method))

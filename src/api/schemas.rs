@@ -23,10 +23,7 @@ pub(crate) struct Hash(String);
 
 /// Standard, padded base64 of 32 bytes.
 #[derive(Debug, ToSchema)]
-#[schema(
-    pattern = "^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$",
-    example = "3h5UkJuYA1FQsaG5HcLKSs6HgmZK63YF6C29LblJ7+8="
-)]
+#[schema(pattern = "^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$", example = "3h5UkJuYA1FQsaG5HcLKSs6HgmZK63YF6C29LblJ7+8=")]
 pub(crate) struct PublicKeyText(String);
 
 /// Standard, padded base64 of 64 bytes.

@@ -1,7 +1,11 @@
 //! `/`, `/openapi.json`, `/docs/`, and what no route takes.
 
 use crate::api::{codes::Code, error::ApiError, error::refuse, prefix, routes::ROUTES, state::ApiState};
-use actix_web::{HttpRequest, HttpResponse, http::header::{CONTENT_ENCODING, CONTENT_SECURITY_POLICY}, web};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header::{CONTENT_ENCODING, CONTENT_SECURITY_POLICY},
+    web,
+};
 use serde::Serialize;
 use std::sync::{Arc, LazyLock};
 use utoipa::ToSchema;

@@ -5,8 +5,8 @@ use crate::{
         codes::Code,
         cursor,
         error::{ApiError, refuse},
-        schemas::{EntityTags, Hash, Id, Instant, Node, NodeCursor, NodeTag, Star},
         extract::{NodePath, Operator, OperatorNode, StrictQuery, if_none_match, node_etag, page_limit, precondition},
+        schemas::{EntityTags, Hash, Id, Instant, Node, NodeCursor, NodeTag, Star},
         state::ApiState,
     },
     ops::{self, Entry, NodeFilter, Written},
@@ -129,8 +129,8 @@ fn summary(entry: &Entry) -> NodeSummary {
 
 fn instant(text: &str) -> Result<Timestamp, ApiError> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
-    let number =
-        whole.len() <= MAX_SECONDS_DIGITS && [whole, fraction].iter().all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()));
+    let number = whole.len() <= MAX_SECONDS_DIGITS
+        && [whole, fraction].iter().all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()));
     let read = if number { Timestamp::from_seconds_text(text) } else { Timestamp::from_rfc3339(text) };
     read.ok_or_else(|| {
         refuse(Code::InvalidQuery, "updated_since is epoch seconds or RFC 3339, such as 2024-01-01T00:00:00Z")

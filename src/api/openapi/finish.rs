@@ -2,8 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-/// Where an answer of this kind always leads: method and path, statuses, the link's name, the operation, and its parameters from the answer.
-type Link = (&'static str, &'static [&'static str], &'static str, &'static str, &'static [(&'static str, &'static str)]);
+/// Where an answer of this kind always leads: method and path, statuses, the link's name, the operation, and its parameters from
+/// the answer.
+type Link =
+    (&'static str, &'static [&'static str], &'static str, &'static str, &'static [(&'static str, &'static str)]);
 
 const LINKS: &[Link] = &[
     ("post /manifest", &["200"], "envelope", "getManifest", &[("node_id", "$response.body#/node_id")]),
@@ -70,7 +72,8 @@ fn inline(value: &mut Value, texts: &Map<String, Value>) {
     match value {
         Value::Array(items) => items.iter_mut().for_each(|item| inline(item, texts)),
         Value::Object(object) => {
-            let name = object.get("$ref").and_then(Value::as_str).and_then(|text| text.strip_prefix("#/components/schemas/"));
+            let name =
+                object.get("$ref").and_then(Value::as_str).and_then(|text| text.strip_prefix("#/components/schemas/"));
             if let Some(Value::Object(text)) = name.and_then(|name| texts.get(name)) {
                 object.remove("$ref");
                 for (key, rule) in text {

@@ -114,26 +114,15 @@ async fn a_client_generated_from_the_document_calls_every_operation() {
     assert!(printed.contains("operations called"), "{printed}");
 }
 
-fn press_the_buttons(base: &str) {
+#[tokio::test]
+async fn every_button_of_swagger_ui_works_in_a_browser_also_under_a_prefix() {
+    let (plain, prefixed) = (Place::new(), Place::new().set("ARK__SERVER__BASE_PATH", "/tools/ark"));
+    let (bare, under) = (sample_service(&plain).await, sample_service(&prefixed).await);
     // Chromium writes here and there into its home.
     let home = tempfile::tempdir().unwrap();
     let mut command = python();
-    command.arg(file("browser.py")).args([base, TOKEN]).env("HOME", home.path()).env("TMPDIR", home.path());
-    let printed = Group::start(&mut command).succeeds();
-    assert!(printed.contains("requests, all to"), "{printed}");
-}
-
-#[tokio::test]
-async fn every_button_of_swagger_ui_works_in_a_browser() {
-    let place = Place::new();
-    let service = sample_service(&place).await;
-    press_the_buttons(&service.url);
-}
-
-#[tokio::test]
-async fn swagger_ui_works_under_a_prefix() {
-    let place = Place::new().set("ARK__SERVER__BASE_PATH", "/ark");
-    let service = sample_service(&place).await;
-    let base = format!("{}/ark", service.url.trim_end_matches("/ark"));
-    press_the_buttons(&base);
+    assert!(under.url.ends_with("/tools/ark"), "{}", under.url);
+    command.arg(file("browser.py")).args([TOKEN, &bare.url, &under.url]);
+    let printed = Group::start(command.env("HOME", home.path()).env("TMPDIR", home.path())).succeeds();
+    assert!(printed.contains("requests, all to the service"), "{printed}");
 }

@@ -96,10 +96,9 @@ static SWAGGER: LazyLock<Arc<Config<'static>>> = LazyLock::new(|| {
     Arc::new(config.use_base_layout().deep_linking(true).display_request_duration(true).default_models_expand_depth(0))
 });
 
-/// What the page may do: use its own files, and talk to this service. Swagger UI draws with styles and pictures (`data:`) of its own
-/// making; a script in a description or an answer does not run (against cross-site scripting), nobody may frame the page (against
+/// What the page may do: use its own files and the pictures in them (`data:`), and talk to this service. A script in a description or an answer does not run (against cross-site scripting), nobody may frame the page (against
 /// clickjacking), and nothing goes elsewhere, the operator's token least of all.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
                       connect-src 'self'; base-uri 'self'; form-action 'none'; frame-ancestors 'none'";
 
 /// The page of `/docs/`.

@@ -82,7 +82,7 @@ fn count_refusal(state: &ApiState, error: &ApiError) {
     path = "/manifest/{node_id}",
     operation_id = "getManifest",
     tag = "registry",
-    params(("node_id" = inline(Id), Path, description = "The instance's id, percent-encoded", example = "ark-example")),
+    params(("node_id" = inline(Id), Path, description = "The instance's id", example = "ark-example")),
     responses((status = 200, description = "The envelope", body = Envelope))
 )]
 pub(crate) async fn show(state: web::Data<ApiState>, PeerPath(peer): PeerPath) -> Result<HttpResponse, ApiError> {

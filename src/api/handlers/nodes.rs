@@ -171,7 +171,7 @@ pub(crate) async fn list(
     operation_id = "getNode",
     tag = "nodes",
     params(
-        ("id" = inline(Id), Path, description = "The node's id, percent-encoded", example = "python_flask_basic"),
+        ("id" = inline(Id), Path, description = "The node's id", example = "python_flask_basic"),
         ("If-None-Match" = inline(Option<EntityTags>), Header, description = "Entity tag of an earlier answer")
     ),
     responses(
@@ -207,7 +207,7 @@ pub(crate) async fn show(
     tag = "nodes",
     security(("operator" = [])),
     params(
-        ("id" = inline(Id), Path, description = "The node's id, percent-encoded", example = "my-first-node"),
+        ("id" = inline(Id), Path, description = "The node's id", example = "my-first-node"),
         ("If-Match" = inline(Option<EntityTags>), Header, description = "Write only if the node's entity tag is this one; `*`: only if it exists"),
         ("If-None-Match" = inline(Option<Star>), Header, description = "`*`: write only if there is no such node")
     ),
@@ -243,7 +243,7 @@ pub(crate) async fn put(state: web::Data<ApiState>, sent: OperatorNode) -> Resul
     tag = "nodes",
     security(("operator" = [])),
     params(
-        ("id" = inline(Id), Path, description = "The node's id, percent-encoded", example = "my-first-node"),
+        ("id" = inline(Id), Path, description = "The node's id", example = "my-first-node"),
         ("If-Match" = inline(Option<EntityTags>), Header, description = "Delete only if the node's entity tag is this one")
     ),
     responses((status = 200, description = "Deleted", body = DeletedAnswer))

@@ -18,6 +18,7 @@ mod service;
 use python::{REPOSITORY, python};
 use service::{Place, TOKEN};
 use std::{
+    io::Read,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -31,24 +32,24 @@ fn file(name: &str) -> PathBuf {
 struct Group(Child);
 
 impl Group {
-    fn start(command: &mut Command) -> Self {
-        let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Self(command.process_group(0).spawn().unwrap())
+    fn start(mut command: Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        Self(command.spawn().unwrap())
     }
 
     /// What it printed, both streams one after the other; panics with it unless the program succeeds.
     fn succeeds(mut self) -> String {
-        let (stdout, stderr) = (self.0.stdout.take().unwrap(), self.0.stderr.take().unwrap());
-        let read = |mut stream: Box<dyn std::io::Read + Send>| {
-            std::thread::spawn(move || {
-                let mut bytes = Vec::new();
-                stream.read_to_end(&mut bytes).unwrap();
-                String::from_utf8_lossy(&bytes).into_owned()
-            })
-        };
-        let (stdout, stderr) = (read(Box::new(stdout)), read(Box::new(stderr)));
+        let (mut stdout, mut stderr) = (self.0.stdout.take().unwrap(), self.0.stderr.take().unwrap());
+        let said = std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            stderr.read_to_end(&mut bytes).unwrap();
+            bytes
+        });
+        let mut bytes = Vec::new();
+        stdout.read_to_end(&mut bytes).unwrap();
         let status = self.0.wait().unwrap();
-        let printed = format!("{}{}", stdout.join().unwrap(), stderr.join().unwrap());
+        bytes.extend(said.join().unwrap());
+        let printed = String::from_utf8_lossy(&bytes).into_owned();
         assert!(status.success(), "{status}\n{printed}");
         printed
     }
@@ -61,6 +62,12 @@ impl Drop for Group {
         let _nobody_is_left = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
         let _reaped = self.0.wait();
     }
+}
+
+/// Runs a program to its end, which is success, beside the test's own connections to the service; what it printed.
+async fn run(command: Command) -> String {
+    let ended = tokio::task::spawn_blocking(move || Group::start(command).succeeds()).await;
+    ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
 /// The repository's samples and the test's own token, in a service that answers as an operator would run it.
@@ -95,7 +102,7 @@ async fn what_the_document_says_is_what_the_service_does() {
         .env("SCHEMATHESIS_HOOKS", "hooks")
         .env("OPERATOR_TOKEN", TOKEN)
         .current_dir(folder.path());
-    let printed = Group::start(&mut command).succeeds();
+    let printed = run(command).await;
     eprintln!("{printed}");
     assert!(printed.contains("No issues found"), "{printed}");
     // Signed manifests came through, or the checks above said little about what is behind a signature.
@@ -110,7 +117,9 @@ async fn what_the_document_says_is_what_the_service_does() {
 async fn a_client_generated_from_the_document_calls_every_operation() {
     let place = Place::new();
     let service = place.serve().await;
-    let printed = Group::start(python().arg(file("client.py")).args([&service.url, TOKEN])).succeeds();
+    let mut command = python();
+    command.arg(file("client.py")).args([&service.url, TOKEN]);
+    let printed = run(command).await;
     assert!(printed.contains("operations called"), "{printed}");
 }
 
@@ -123,6 +132,7 @@ async fn every_button_of_swagger_ui_works_in_a_browser_also_under_a_prefix() {
     let mut command = python();
     assert!(under.url.ends_with("/tools/ark"), "{}", under.url);
     command.arg(file("browser.py")).args([TOKEN, &bare.url, &under.url]);
-    let printed = Group::start(command.env("HOME", home.path()).env("TMPDIR", home.path())).succeeds();
+    command.env("HOME", home.path()).env("TMPDIR", home.path());
+    let printed = run(command).await;
     assert!(printed.contains("requests, all to the service"), "{printed}");
 }

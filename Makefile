@@ -1,6 +1,6 @@
 # Everything that is done to this project by hand or by CI. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-deps verify fmt-check clippy doc deny fix schemathesis bench
+.PHONY: help run build test test-deps verify fmt-check clippy doc deny fix schemathesis bench bench-quick soak
 
 # The venv that scripts/test-deps.sh makes. Tests that need CPython or PyNaCl find it by this variable.
 PYTHON := $(CURDIR)/target/test-venv/bin/python
@@ -44,5 +44,17 @@ schemathesis: test-deps ## Try to find where the service and its OpenAPI documen
 	ARK_TEST_PYTHON=$(PYTHON) ARK_SCHEMATHESIS_EXAMPLES=500 ARK_SCHEMATHESIS_SEED=random \
 		cargo test --locked --test openapi what_the_document_says -- --nocapture
 
-bench: ## Run the benchmarks
-	cargo bench --locked
+bench: ## Measure: the parts, then the whole service; about ten minutes, figures also in benches/results/
+	cargo bench --locked --bench canonical --bench verify --bench index --bench registry
+	cargo bench --locked --bench load
+
+bench-quick: ## Measure the whole service in short; about two minutes
+	cargo bench --locked --bench load -- --quick
+
+SOAK_SECONDS ?= 300
+SOAK_CLIENTS ?= 1000
+
+soak: ## Five minutes of a thousand clients while Redis fails in every way; SOAK_SECONDS, SOAK_CLIENTS
+	ulimit -n "$$(ulimit -Hn)"; \
+	SOAK_SECONDS=$(SOAK_SECONDS) SOAK_CLIENTS=$(SOAK_CLIENTS) SOAK_JSON=benches/results/soak.json \
+	cargo test --release --locked --test soak -- --nocapture

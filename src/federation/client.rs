@@ -121,24 +121,7 @@ impl Client {
     }
 
     fn build(base: &str, limits: &Limits, http: reqwest::ClientBuilder) -> Result<Self, ClientError> {
-        let wrong = |problem: &str| ClientError::Address(base.to_owned(), problem.to_owned());
-        let mut url = Url::parse(base).map_err(|error| wrong(&error.to_string()))?;
-        if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
-            return Err(wrong("it begins with http:// or https://"));
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            // Not repeated: it may be a secret.
-            return Err(ClientError::Address(
-                url.host_str().unwrap_or_default().to_owned(),
-                "it names no user".to_owned(),
-            ));
-        }
-        if url.query().is_some() || url.fragment().is_some() {
-            return Err(wrong("it has no query or fragment"));
-        }
-        if !url.path().ends_with('/') {
-            url.set_path(&format!("{}/", url.path()));
-        }
+        let url = base_url(base)?;
         let http = http
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(READ_TIMEOUT)
@@ -147,7 +130,7 @@ impl Client {
             .no_proxy()
             .user_agent(concat!("ark-lattice/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(|error| wrong(&cause(&error)))?;
+            .map_err(|error| ClientError::Address(base.to_owned(), cause(&error)))?;
         // As JSON on one line no node is longer than its file; some room for other writers.
         Ok(Self { http, base: url, max_line: limits.node_bytes.saturating_add(64 << 10) })
     }
@@ -223,6 +206,33 @@ impl Client {
         let total =
             answer.get("total").and_then(serde_json::Value::as_u64).and_then(|total| usize::try_from(total).ok());
         total.ok_or_else(|| self.protocol("its list of nodes has no total"))
+    }
+
+    /// The files of the other side that are not nodes: name and reason of the first ones, and how many there are.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn broken_files(&self) -> Result<(Vec<(String, String)>, usize), ClientError> {
+        #[derive(serde::Deserialize)]
+        struct Health {
+            lattice: Lattice,
+        }
+        #[derive(serde::Deserialize)]
+        struct Lattice {
+            broken_total: usize,
+            broken: Vec<Broken>,
+        }
+        #[derive(serde::Deserialize)]
+        struct Broken {
+            file: String,
+            reason: String,
+        }
+        let response = self.send(self.http.request(Method::GET, self.url("health"))).await?;
+        let body = self.whole(response, MAX_ANSWER_BYTES).await?;
+        let health: Health = serde_json::from_slice(&body).map_err(|error| self.protocol(&error.to_string()))?;
+        let named =
+            health.lattice.broken.into_iter().map(|broken| (printable(&broken.file), printable(&broken.reason)));
+        Ok((named.collect(), health.lattice.broken_total))
     }
 
     /// `POST /sync`, answered line by line.
@@ -305,6 +315,29 @@ impl Client {
     }
 }
 
+/// An instance's address, checked, with a slash at its end.
+///
+/// # Errors
+/// [`ClientError::Address`].
+pub(super) fn base_url(base: &str) -> Result<Url, ClientError> {
+    let wrong = |problem: &str| ClientError::Address(base.to_owned(), problem.to_owned());
+    let mut url = Url::parse(base).map_err(|error| wrong(&error.to_string()))?;
+    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+        return Err(wrong("it begins with http:// or https://"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        // Not repeated: it may be a secret.
+        return Err(ClientError::Address(url.host_str().unwrap_or_default().to_owned(), "it names no user".to_owned()));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(wrong("it has no query or fragment"));
+    }
+    if !url.path().ends_with('/') {
+        url.set_path(&format!("{}/", url.path()));
+    }
+    Ok(url)
+}
+
 /// The nodes of one answer of `POST /sync`.
 #[derive(Debug)]
 pub struct SyncStream {
@@ -368,12 +401,12 @@ fn stay(attempt: Attempt<'_>) -> reqwest::redirect::Action {
     if same && attempt.previous().len() <= MAX_REDIRECTS { attempt.follow() } else { attempt.stop() }
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+pub(super) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
 /// The innermost reason: what the machine or the other side said.
-fn cause(error: &reqwest::Error) -> String {
+pub(super) fn cause(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return "no answer in time".to_owned();
     }
@@ -385,7 +418,7 @@ fn cause(error: &reqwest::Error) -> String {
 }
 
 /// Code and detail of a problem document; of any other body its beginning.
-fn read_problem(body: &[u8], status: StatusCode) -> (String, String) {
+pub(super) fn read_problem(body: &[u8], status: StatusCode) -> (String, String) {
     let parsed: Option<serde_json::Value> = serde_json::from_slice(body).ok();
     let member = |key: &str| parsed.as_ref().and_then(|problem| problem.get(key)).and_then(serde_json::Value::as_str);
     let code = printable(member("code").unwrap_or_default());

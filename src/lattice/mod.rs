@@ -85,6 +85,16 @@ pub enum Written {
     Unchanged(Arc<Entry>),
 }
 
+impl Written {
+    /// The node as it is stored now.
+    #[must_use]
+    pub fn entry(&self) -> &Entry {
+        match self {
+            Self::Created(entry) | Self::Replaced(entry) | Self::Unchanged(entry) => entry,
+        }
+    }
+}
+
 /// That a node was deleted, and when.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tombstone {

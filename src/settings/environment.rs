@@ -27,6 +27,7 @@ const NAMES: &[(&str, &str, Form)] = &[
     ("FEDERATION_PORT", "server.port", Form::Plain),
     ("FEDERATION_BIND_PORT", "server.port", Form::Plain),
     ("ARK_ADMIN_TOKEN", "admin.token", Form::Plain),
+    ("ARK_ADMIN_TOKEN_FILE", "admin.token_file", Form::Plain),
     ("REDIS_URL", "registry.redis_url", Form::Plain),
     ("ARK_PEER_TTL", "registry.peer_ttl", Form::Plain),
     ("LATTICE_PATH", "lattice.path", Form::Plain),

@@ -99,6 +99,8 @@ fn bad_values_name_their_key() {
         ("ARK__SERVER__TLS_KEY", "a.pem", "server.tls_key: is set, but server.tls_certificate is not"),
         ("ARK__SERVER__CORS_ORIGINS", "https://a.example/", "server.cors_origins: \"https://a.example/\""),
         ("ARK__SERVER__CORS_ORIGINS", "https://a.example, *", "server.cors_origins: \"*\""),
+        ("ARK__SERVER__WRITE_TIMEOUT", "0s", "server.write_timeout"),
+        ("ARK__SERVER__WRITE_TIMEOUT", "60days", "server.write_timeout"),
         ("ARK__SERVER__TLS_RELOAD_INTERVAL", "0s", "server.tls_reload_interval"),
     ] {
         let text = error(&[(name, value)]);
@@ -113,6 +115,29 @@ fn empty_values_are_errors_and_secrets_are_never_repeated() {
     assert!(!error(&[("ARK_ADMIN_TOKEN", "hunter2")]).contains("hunter2"));
     let settings = load(&[("ARK_ADMIN_TOKEN", "a-long-enough-token")]).unwrap();
     assert!(!format!("{settings:?}").contains("a-long-enough-token"));
+}
+
+#[test]
+fn the_operators_token_may_come_from_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("token");
+    let name = path.to_str().unwrap();
+    let write = |text: &str| std::io::Write::write_all(&mut std::fs::File::create(&path).unwrap(), text.as_bytes());
+    assert!(error(&[("ARK_ADMIN_TOKEN_FILE", name)]).contains("admin.token_file"), "there is no such file");
+    write("a-long-enough-token\n").unwrap();
+    let settings = load(&[("ARK_ADMIN_TOKEN_FILE", name)]).unwrap();
+    assert_eq!(settings.admin.token.as_ref().unwrap().expose_secret(), "a-long-enough-token");
+    let shown: toml::Table = settings.show().parse().unwrap();
+    assert_eq!((shown["admin"]["token"].as_str(), shown["admin"]["token_file"].as_str()), (Some("(set)"), Some(name)));
+    let both = [("ARK_ADMIN_TOKEN_FILE", name), ("ARK_ADMIN_TOKEN", "a-long-enough-token")];
+    assert!(error(&both).contains("admin.token, admin.token_file"));
+    for (text, expected) in
+        [("", "is empty"), (" \n", "is empty"), ("short", "16 characters"), (&*"x".repeat(4097), "4096")]
+    {
+        write(text).unwrap();
+        let said = error(&[("ARK_ADMIN_TOKEN_FILE", name)]);
+        assert!(said.contains("admin.token") && said.contains(expected), "{said}");
+    }
 }
 
 #[test]

@@ -112,10 +112,9 @@ pub(crate) async fn sync(
     let decode = |text: &str| cursor::node(text).ok();
     let (delta, nodes) = ops::sync(&state.context, body.0, decode).await?;
     let counted = Arc::clone(&state.metrics);
-    let nodes = nodes.inspect(move |batch| {
-        if let Ok(batch) = batch {
-            counted.delta_sent(u64::try_from(batch.len()).unwrap_or(u64::MAX));
-        }
+    let nodes = nodes.inspect(move |batch| match batch {
+        Ok(batch) => counted.delta_sent(u64::try_from(batch.len()).unwrap_or(u64::MAX)),
+        Err(error) => tracing::warn!(%error, "an answer of /sync breaks off"),
     });
     let mut response = HttpResponse::Ok();
     response.insert_header((CACHE_CONTROL, "no-store"));
@@ -130,8 +129,13 @@ pub(crate) async fn sync(
     Ok(response.content_type("application/x-ndjson").streaming(nodes.map(|batch| batch.map(|batch| lines(&batch)))))
 }
 
+/// What a batch takes with what goes between its nodes.
+fn room(batch: &[StoredNode]) -> usize {
+    batch.iter().map(|node| node.bytes.len() + 1).sum()
+}
+
 fn lines(batch: &[StoredNode]) -> Bytes {
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(room(batch));
     for node in batch {
         json::write_compact(&node.bytes, &mut out);
         out.push(b'\n');
@@ -150,7 +154,7 @@ fn document(delta: Delta, nodes: NodeStream) -> impl Stream<Item = Result<Bytes,
         None => Ok(tail(&delta, sent)),
         Some(Err(error)) => Err(error),
         Some(Ok(batch)) => {
-            let mut out = Vec::new();
+            let mut out = Vec::with_capacity(room(&batch));
             for node in &batch {
                 out.extend_from_slice(if sent == 0 { b"" } else { b"," });
                 out.extend_from_slice(&node.bytes);

@@ -1,12 +1,12 @@
 # Everything that is done to this project by hand or by CI. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-deps verify fmt-check clippy doc deny fix bench bench-quick soak
+.PHONY: help run build test test-deps verify fmt-check clippy doc deny fix schemathesis bench bench-quick soak
 
 # The venv that scripts/test-deps.sh makes. Tests that need CPython or PyNaCl find it by this variable.
 PYTHON := $(CURDIR)/target/test-venv/bin/python
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Build and start the service on lattice_data/, no Redis needed; it prints what to try next
 	cargo run --release --locked -- serve
@@ -39,6 +39,10 @@ fix: ## Format, and apply what the linter can repair by itself
 	cargo fmt
 	cargo clippy --fix --allow-dirty --allow-staged --all-targets --locked
 	cargo fmt
+
+schemathesis: test-deps ## Try to find where the service and its OpenAPI document differ: long, other cases each time
+	ARK_TEST_PYTHON=$(PYTHON) ARK_SCHEMATHESIS_EXAMPLES=500 ARK_SCHEMATHESIS_SEED=random \
+		cargo test --locked --test openapi what_the_document_says -- --nocapture
 
 bench: ## Measure: the parts, then the whole service; about ten minutes, figures also in benches/results/
 	cargo bench --locked --bench canonical --bench verify --bench index --bench registry

@@ -64,7 +64,7 @@ if ! cmp --silent "$requirements" "$venv/requirements.txt"; then
     rm -rf "$venv"
     python3 -m venv "$venv"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --requirement "$requirements" >&2
-    "$venv/bin/python" -c 'import nacl, cryptography, schemathesis, selenium' || die "the packages do not work in $venv"
+    "$venv/bin/python" -c 'import nacl, cryptography, schemathesis, selenium, aiopenapi3' || die "the packages do not work in $venv"
     cp "$requirements" "$venv/requirements.txt"
 fi
 echo "$venv/bin/python"

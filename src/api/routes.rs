@@ -123,6 +123,25 @@ pub const ROUTES: &[Route] = &[
     },
     Route {
         method: "GET",
+        path: "/health",
+        summary: "Is the process alive, and how are its parts?",
+        problems: &[ALWAYS],
+    },
+    Route {
+        method: "GET",
+        path: "/ready",
+        summary: "Can the service do its work?",
+        problems: &[ALWAYS, REGISTRY, &[Code::LatticeLoading]],
+    },
+    Route { method: "GET", path: "/metrics", summary: "Metrics for Prometheus", problems: &[ALWAYS] },
+    Route { method: "GET", path: "/openapi.json", summary: "The OpenAPI document", problems: &[ALWAYS] },
+];
+
+/// Routes between instances: requests are signed, some answers have no end. ARCHITECTURE.md describes them; the OpenAPI document,
+/// which is for scripts and people, does not.
+pub const PEER_ROUTES: &[Route] = &[
+    Route {
+        method: "GET",
         path: "/lattice/head",
         summary: "Where this lattice stands",
         problems: &[ALWAYS, LATTICE, &[Code::NoKey, Code::InvalidHeader]],
@@ -152,20 +171,6 @@ pub const ROUTES: &[Route] = &[
         summary: "Send changes (another instance)",
         problems: &[ALWAYS, GATE, LATTICE_WRITE, REGISTRY, SIGNED, &[Code::InvalidChange, Code::PreconditionFailed]],
     },
-    Route {
-        method: "GET",
-        path: "/health",
-        summary: "Is the process alive, and how are its parts?",
-        problems: &[ALWAYS],
-    },
-    Route {
-        method: "GET",
-        path: "/ready",
-        summary: "Can the service do its work?",
-        problems: &[ALWAYS, REGISTRY, &[Code::LatticeLoading]],
-    },
-    Route { method: "GET", path: "/metrics", summary: "Metrics for Prometheus", problems: &[ALWAYS] },
-    Route { method: "GET", path: "/openapi.json", summary: "The OpenAPI document", problems: &[ALWAYS] },
 ];
 
 /// A resource that answers 405 with `Allow` to every method that it has no route for.

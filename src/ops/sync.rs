@@ -91,8 +91,8 @@ impl SyncRequest {
 }
 
 fn parse_limit(value: Value<'_>, limits: &Limits) -> Result<usize, SyncError> {
-    let limit =
-        value.as_number().and_then(|text| text.parse().ok()).filter(|limit| (1..=limits.page_items).contains(limit));
+    let limit = value.as_unsigned().and_then(|limit| usize::try_from(limit).ok());
+    let limit = limit.filter(|limit| (1..=limits.page_items).contains(limit));
     limit.ok_or_else(|| shape(format!("limit is not an integer from 1 to {}", limits.page_items)))
 }
 

@@ -17,7 +17,7 @@ use crate::{
     raw_http::Raw,
 };
 use ark_lattice::{
-    api::{ROUTES, codes::Code},
+    api::{PEER_ROUTES, ROUTES, codes::Code},
     settings::Settings,
 };
 use futures_util::{StreamExt, stream};
@@ -115,7 +115,8 @@ fn is_documented(method: &str, path: &str, code: &str) -> bool {
     if code == Code::NotFound.text() || code == Code::MethodNotAllowed.text() {
         return true;
     }
-    ROUTES.iter().filter(|route| route.method == method && fits(route.path, path)).any(|route| {
+    let routes = ROUTES.iter().chain(PEER_ROUTES);
+    routes.filter(|route| route.method == method && fits(route.path, path)).any(|route| {
         let mut codes = route.problems.iter().flat_map(|group| group.iter());
         codes.any(|known| known.text() == code)
     })

@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 
 /// A file that is not a node.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BrokenFile)]
 pub(crate) struct BrokenAnswer {
     /// Its name in the data directory.
     file: String,
@@ -23,6 +24,7 @@ pub(crate) struct BrokenAnswer {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RegistryHealth)]
 pub(crate) struct RegistryAnswer {
     /// `ok` or `failing`.
     #[schema(example = "ok")]
@@ -39,6 +41,7 @@ pub(crate) struct RegistryAnswer {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LatticeHealth)]
 pub(crate) struct LatticeAnswer {
     /// `ok`, `loading` or `failing`.
     #[schema(example = "ok")]
@@ -55,7 +58,6 @@ pub(crate) struct LatticeAnswer {
     /// How many files are broken.
     broken_total: usize,
     /// The first hundred of them.
-    #[schema(inline)]
     broken: Vec<BrokenAnswer>,
     /// What is wrong with the directory.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,6 +66,7 @@ pub(crate) struct LatticeAnswer {
 
 /// How the service is.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Health)]
 pub(crate) struct HealthAnswer {
     /// `healthy`, or `degraded` where a part fails or files are broken. The process is alive either way.
     #[schema(example = "healthy")]
@@ -73,10 +76,8 @@ pub(crate) struct HealthAnswer {
     /// This program's version.
     version: &'static str,
     /// The registry.
-    #[schema(inline)]
     registry: RegistryAnswer,
     /// The lattice.
-    #[schema(inline)]
     lattice: LatticeAnswer,
 }
 
@@ -109,8 +110,9 @@ fn lattice_answer(health: Health) -> LatticeAnswer {
 #[utoipa::path(
     get,
     path = "/health",
+    operation_id = "getHealth",
     tag = "service",
-    responses((status = 200, description = "Alive", body = inline(HealthAnswer)))
+    responses((status = 200, description = "Alive", body = HealthAnswer))
 )]
 pub(crate) async fn health(state: web::Data<ApiState>) -> Result<HttpResponse, ApiError> {
     let health = ops::health(&state.context).await;
@@ -130,6 +132,7 @@ pub(crate) async fn health(state: web::Data<ApiState>) -> Result<HttpResponse, A
 
 /// The answer of a service that is ready.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Readiness)]
 pub(crate) struct ReadyAnswer {
     /// Always `ready`.
     #[schema(example = "ready")]
@@ -142,8 +145,9 @@ pub(crate) struct ReadyAnswer {
 #[utoipa::path(
     get,
     path = "/ready",
+    operation_id = "getReadiness",
     tag = "service",
-    responses((status = 200, description = "Ready", body = inline(ReadyAnswer)))
+    responses((status = 200, description = "Ready", body = ReadyAnswer))
 )]
 pub(crate) async fn ready(state: web::Data<ApiState>) -> Result<HttpResponse, ApiError> {
     let health = ops::health(&state.context).await;
@@ -162,6 +166,7 @@ pub(crate) async fn ready(state: web::Data<ApiState>) -> Result<HttpResponse, Ap
 #[utoipa::path(
     get,
     path = "/metrics",
+    operation_id = "getMetrics",
     tag = "service",
     responses((status = 200, description = "The metrics", body = String, content_type = "application/openmetrics-text"))
 )]

@@ -21,7 +21,6 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use std::{convert::Infallible, time::Duration};
-use utoipa::{IntoParams, ToSchema};
 
 const LINES: &str = "application/x-ndjson";
 /// How often a listener hears something at least.
@@ -29,31 +28,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Most nodes that are fetched at once.
 const MAX_FETCHED: usize = 10_000;
 
-/// A signed head, in DSSE. The payload holds `node_id`, `index_id`, `seq`, `floor`, `manifest_hash`, `count`, `issued_at` and
-/// `expires`.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct SignedHead {
-    /// `application/vnd.ark-lattice.head+json`.
-    #[serde(rename = "payloadType")]
-    payload_type: String,
-    /// The head's JSON, base64.
-    payload: String,
-    /// One signature: `keyid` (the public key) and `sig`, base64.
-    signatures: Vec<serde_json::Value>,
-}
-
 /// Where this lattice stands
 ///
 /// One small signed answer: who has seen this position and this hash has everything.
-#[utoipa::path(
-    get,
-    path = "/lattice/head",
-    tag = "federation",
-    responses(
-        (status = 200, description = "The head", body = inline(SignedHead), headers(("ETag" = String, description = "Position"))),
-        (status = 304, description = "Nothing changed since")
-    )
-)]
 pub(crate) async fn head(request: HttpRequest, state: web::Data<ApiState>) -> Result<HttpResponse, ApiError> {
     let (head, signed) = ops::head(&state.context)?;
     // Another signature says the same: the tag is that of what is said.
@@ -66,19 +43,16 @@ pub(crate) async fn head(request: HttpRequest, state: web::Data<ApiState>) -> Re
     Ok(response.content_type("application/json").body(signed))
 }
 
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
 pub(crate) struct ChangesQuery {
     /// Whose positions `since` belongs to; refused (`other_index`) where the journal is another one.
     index_id: Option<String>,
     /// Changes after this position; 0 for everything.
     #[serde(default)]
-    #[param(required = false, example = 0)]
     since: u64,
     /// Whether each node comes along.
     #[serde(default)]
-    #[param(required = false, example = true)]
     contents: bool,
 }
 
@@ -86,13 +60,6 @@ pub(crate) struct ChangesQuery {
 ///
 /// Every node once, at its last change, in order; deletions too. One JSON object a line: first whose positions these are, then the
 /// changes, last `{"end": position}`. An answer without its last line was cut off: go on from the last position that came.
-#[utoipa::path(
-    get,
-    path = "/lattice/changes",
-    tag = "federation",
-    params(ChangesQuery),
-    responses((status = 200, description = "The changes", body = String, content_type = "application/x-ndjson"))
-)]
 pub(crate) async fn changes(
     state: web::Data<ApiState>,
     query: StrictQuery<ChangesQuery>,
@@ -102,23 +69,10 @@ pub(crate) async fn changes(
     Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).content_type(LINES).streaming(lines))
 }
 
-/// Ids of nodes.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct IdList {
-    /// The ids, at most 10,000.
-    ids: Vec<String>,
-}
-
 /// Hear of changes
 ///
 /// Server-sent events: `data: {"seq": N}` whenever the journal moved, and once at the beginning. For whoever then asks for the
 /// changes; what is missed while the connection is away comes with those all the same.
-#[utoipa::path(
-    get,
-    path = "/lattice/notify",
-    tag = "federation",
-    responses((status = 200, description = "The positions", body = String, content_type = "text/event-stream"))
-)]
 pub(crate) async fn notify(request: HttpRequest, state: web::Data<ApiState>) -> HttpResponse {
     let positions = state.context.lattice.positions();
     let closing = state.context.closing.clone().cancelled_owned();
@@ -147,14 +101,6 @@ pub(crate) async fn notify(request: HttpRequest, state: web::Data<ApiState>) -> 
 /// Fetch nodes
 ///
 /// The nodes with these ids, as lines of the changes feed; those that are not here are left out.
-#[utoipa::path(
-    post,
-    path = "/lattice/nodes",
-    tag = "federation",
-    request_body(content = inline(IdList), content_type = "application/json", description = "Which nodes",
-        example = json!({"ids": ["python_flask_basic"]})),
-    responses((status = 200, description = "The nodes", body = String, content_type = "application/x-ndjson"))
-)]
 pub(crate) async fn nodes(state: web::Data<ApiState>, body: SyncBody) -> Result<HttpResponse, ApiError> {
     let ids = read_ids(body.0, &state.context.limits)?;
     let lines = ops::contents(&state.context, ids)?;
@@ -172,7 +118,7 @@ fn read_ids(body: Bytes, limits: &Limits) -> Result<Vec<NodeId>, ApiError> {
 }
 
 /// Which contents are wanted.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
 pub(crate) struct WantedAnswer {
     /// Ids of the nodes whose offered version would count here.
     wanted: Vec<String>,
@@ -181,13 +127,6 @@ pub(crate) struct WantedAnswer {
 /// Offer changes (another instance)
 ///
 /// Lines of the changes feed without their nodes; the answer says which nodes are wanted. Signed by the sender (RFC 9421).
-#[utoipa::path(
-    post,
-    path = "/lattice/offer",
-    tag = "federation",
-    request_body(content = String, content_type = "application/x-ndjson", description = "The changes"),
-    responses((status = 200, description = "What is wanted", body = inline(WantedAnswer)))
-)]
 pub(crate) async fn offer(
     request: HttpRequest,
     state: web::Data<ApiState>,
@@ -200,7 +139,7 @@ pub(crate) async fn offer(
 }
 
 /// What became of the changes.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
 pub(crate) struct ReceivedAnswer {
     /// Those that count now.
     taken: usize,
@@ -222,13 +161,6 @@ pub(crate) struct ReceivedAnswer {
 ///
 /// Lines of the changes feed with their nodes. Each is judged against what is here; what counts is durable when this answers.
 /// Signed by the sender (RFC 9421).
-#[utoipa::path(
-    post,
-    path = "/lattice/changes",
-    tag = "federation",
-    request_body(content = String, content_type = "application/x-ndjson", description = "The changes"),
-    responses((status = 200, description = "What became of them", body = inline(ReceivedAnswer)))
-)]
 pub(crate) async fn receive(
     request: HttpRequest,
     state: web::Data<ApiState>,

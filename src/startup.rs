@@ -1,7 +1,7 @@
 //! Puts an application together: the only file that names adapters.
 
 use crate::{
-    api::{self, ApiState, OperatorToken},
+    api::{self, ApiState, Edge, OperatorToken},
     identity::{self, KeyPair},
     lattice::{
         Lattice,
@@ -283,8 +283,15 @@ fn serve(settings: &Settings, listener: TcpListener, context: Arc<Context>) -> R
     let section = &settings.server;
     let openapi =
         serde_json::to_string(&api::openapi_document()).map_err(|error| io::Error::other(error.to_string()))?;
+    let edge = Edge {
+        proxies: settings.proxy_networks()?,
+        headers: section.proxy_headers,
+        base_path: settings.base_path()?,
+        tls: false,
+    };
     let state = web::Data::new(ApiState {
         context,
+        edge,
         metrics: Arc::new(Metrics::default()),
         operator_token: OperatorToken::new(settings.admin.token.as_ref()),
         body_timeout: section.body_timeout.get(),
@@ -294,6 +301,7 @@ fn serve(settings: &Settings, listener: TcpListener, context: Arc<Context>) -> R
         App::new()
             .app_data(state.clone())
             .wrap(Compress::default())
+            .wrap(from_fn(api::strip_prefix))
             // Documents are whatever users put there: a browser must not take one for a page.
             .wrap(DefaultHeaders::new().add((X_CONTENT_TYPE_OPTIONS, "nosniff")))
             .wrap(from_fn(api::suit_client))

@@ -7,11 +7,15 @@ mod extract;
 mod handlers;
 mod middleware;
 mod openapi;
+mod origin;
+mod prefix;
 mod routes;
 mod state;
 
 pub use extract::OperatorToken;
 pub use middleware::{answer_panics, observe, suit_client};
 pub use openapi::document as openapi_document;
+pub use origin::{Edge, RequestOrigin, Scheme};
+pub use prefix::strip_prefix;
 pub use routes::{ROUTES, Route, configure};
 pub use state::ApiState;

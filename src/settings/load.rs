@@ -275,6 +275,7 @@ impl Settings {
         }
         self.node_id()?;
         self.trust_policy()?;
+        self.check_edge()?;
         if self.federation.auto_sync || self.federation.hub_url.is_some() || !self.federation.trusted_peers.is_empty() {
             self.warnings.push(
                 "federation settings are read, but this version does not exchange with peers by itself".to_owned(),

@@ -4,6 +4,7 @@
 
 #[macro_use]
 mod section;
+mod edge;
 mod environment;
 mod load;
 mod secret_file;
@@ -13,6 +14,6 @@ mod span;
 pub use load::{Overrides, Settings, SettingsError};
 pub use sections::{
     AdminSettings, FederationMode, FederationSettings, InstanceSettings, InstanceType, LatticeSettings, LimitSettings,
-    ListedPeer, LogFormat, LogSettings, RegistrySettings, ServerSettings, StateSettings, TrustSettings,
+    ListedPeer, LogFormat, LogSettings, ProxyHeaders, RegistrySettings, ServerSettings, StateSettings, TrustSettings,
 };
 pub use span::Span;

@@ -10,8 +10,7 @@ macro_rules! word_enum {
     ($(#[doc = $about:literal])* $name:ident { $($(#[doc = $doc:literal])* $variant:ident = $text:literal,)* }) => {
         $(#[doc = $about])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-        #[serde(rename_all = "lowercase")]
-        pub enum $name { $($(#[doc = $doc])* $variant,)* }
+        pub enum $name { $($(#[doc = $doc])* #[serde(rename = $text)] $variant,)* }
 
         impl $name {
             /// The word as the settings write it.
@@ -38,6 +37,15 @@ word_enum! {
         Cloud = "cloud",
         /// A Raspberry Pi or the like.
         Pi = "pi",
+    }
+}
+word_enum! {
+    /// Which headers of a trusted proxy are read. Never both: a proxy writes one kind and passes a client's own of the other on.
+    ProxyHeaders {
+        /// X-Forwarded-For, -Proto, -Host and -Prefix.
+        XForwarded = "x-forwarded",
+        /// Forwarded (RFC 7239), and X-Forwarded-Prefix, which it has no word for.
+        Forwarded = "forwarded",
     }
 }
 word_enum! {
@@ -124,6 +132,12 @@ section! {
         keep_alive: Span = Span::seconds(15),
         /// How long requests may take to finish after a stop signal.
         shutdown_timeout: Span = Span::seconds(10),
+        /// Prefix such as /ark under which a proxy that does not strip it serves us. Probes and metrics answer without it too.
+        base_path: String = String::new(),
+        /// Addresses and networks (10.0.0.0/8) of our proxies: only they are believed when they say for whom they ask.
+        trusted_proxies: Vec<String> = Vec::new(),
+        /// What they say it with: x-forwarded (X-Forwarded-For, -Proto, -Host, -Prefix) or forwarded (RFC 7239).
+        proxy_headers: ProxyHeaders = ProxyHeaders::XForwarded,
     }
 }
 

@@ -90,6 +90,11 @@ fn bad_values_name_their_key() {
         ("ARK__LOG__LEVEL", "loud", "log.level"),
         ("ARK_ADMIN_TOKEN", "short             ", "admin.token"),
         ("ARK_ADMIN_TOKEN", "ein-sehr-langer-schlüssel", "admin.token"),
+        ("ARK__SERVER__BASE_PATH", "ark", "server.base_path: begins with a slash"),
+        ("ARK__SERVER__BASE_PATH", "/ark/", "server.base_path: ends without a slash"),
+        ("ARK__SERVER__BASE_PATH", "/a rk", "server.base_path"),
+        ("ARK__SERVER__TRUSTED_PROXIES", "10.0.0.0/8,nginx", "server.trusted_proxies: \"nginx\""),
+        ("ARK__SERVER__PROXY_HEADERS", "both", "proxy_headers"),
     ] {
         let text = error(&[(name, value)]);
         assert!(text.contains(expected), "{name}={value}: {text}");
@@ -146,6 +151,14 @@ fn the_environments_file_lies_between_defaults_and_variables() {
     assert_eq!(settings.trust.listed[0].node_id, "Ark-1");
     assert!(load_in(folder.path(), &[("ARK_ENV", "nowhere")]).unwrap_err().to_string().contains("nowhere.toml"));
     assert!(load_in(folder.path(), &[("ARK_ENV", "../cloud")]).is_err());
+}
+
+#[test]
+fn whoever_trusts_everybody_is_warned() {
+    let settings = load(&[("ARK__SERVER__TRUSTED_PROXIES", "10.0.0.0/8, ::/0")]).unwrap();
+    assert_eq!(settings.server.trusted_proxies.len(), 2);
+    assert!(settings.warnings.iter().any(|warning| warning.contains("trusted_proxies")), "{:?}", settings.warnings);
+    assert!(load(&[("ARK__SERVER__TRUSTED_PROXIES", "10.0.0.0/8")]).unwrap().warnings.is_empty());
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod bad_input;
 mod hostile;
 mod manifests;
 mod nodes;
+mod proxies;
 mod raw_http;
 mod seed;
 mod service;

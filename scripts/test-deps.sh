@@ -9,6 +9,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 venv=$PWD/target/test-venv
+# Debian keeps servers' programs out of the path of plain users.
+PATH=$PATH:/usr/sbin:/sbin
 
 say() { echo "test-deps: $*" >&2; }
 die() {

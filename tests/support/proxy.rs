@@ -72,7 +72,9 @@ impl Proxy {
                 temp.concat()
             );
             fs::write(folder.join("nginx.conf"), main).unwrap();
-            let mut command = Command::new("nginx");
+            // Debian keeps it out of the path of plain users.
+            let installed = Path::new("/usr/sbin/nginx");
+            let mut command = Command::new(if installed.exists() { installed } else { Path::new("nginx") });
             command.arg("-p").arg(folder).args(["-c", "nginx.conf", "-e", "nginx-error.log"]);
             (command, folder.join("fullchain.pem"))
         })

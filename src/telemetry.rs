@@ -61,6 +61,11 @@ struct ReasonLabels {
     reason: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CertificateLabels {
+    serial: String,
+}
+
 #[derive(Clone)]
 struct LatencyBuckets;
 
@@ -103,6 +108,8 @@ pub struct Metrics {
     broken_files: Gauge,
     ready: Gauge,
     index_build: Gauge<f64, AtomicU64>,
+    /// A family, so that there is no line where there is no certificate.
+    tls_not_after: Family<CertificateLabels, Gauge>,
 }
 
 impl fmt::Debug for Metrics {
@@ -127,6 +134,7 @@ impl Default for Metrics {
             broken_files: Gauge::default(),
             ready: Gauge::default(),
             index_build: Gauge::default(),
+            tls_not_after: Family::default(),
         };
         metrics.register_all();
         metrics
@@ -150,6 +158,9 @@ impl Metrics {
         registry.register("ready", "1 when index and registry answer", self.ready.clone());
         let build = self.index_build.clone();
         registry.register_with_unit("index_build", "Time of the last full build of the index", Unit::Seconds, build);
+        let not_after = self.tls_not_after.clone();
+        let help = "When our own TLS certificate ends, epoch seconds";
+        registry.register_with_unit("tls_certificate_not_after", help, Unit::Seconds, not_after);
     }
 
     /// Counts an answered request. `route` is the pattern, never the path: label values must stay few.
@@ -171,6 +182,12 @@ impl Metrics {
     /// Counts a call that the registry did not answer.
     pub fn registry_error(&self) {
         self.registry_errors.inc();
+    }
+
+    /// Our own TLS certificate ends at `not_after`, epoch seconds.
+    pub fn tls_certificate(&self, serial: &str, not_after: i64) {
+        self.tls_not_after.clear();
+        self.tls_not_after.get_or_create(&CertificateLabels { serial: serial.to_owned() }).set(not_after);
     }
 
     /// Counts nodes sent in an answer of `/sync`.

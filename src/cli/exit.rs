@@ -88,6 +88,11 @@ impl Failure {
         Self::new(Exit::Differs, message)
     }
 
+    /// Ends with this code.
+    pub(super) fn exiting(self, exit: Exit) -> Self {
+        Self { exit, ..self }
+    }
+
     /// Puts what the failure is about before it.
     pub(super) fn about(mut self, what: impl fmt::Display) -> Self {
         self.message = self.message.map(|message| format!("{what}: {message}"));
@@ -168,6 +173,7 @@ impl From<ClientError> for Failure {
         };
         match error {
             ClientError::Address(..) => Self::new(Exit::Usage, text),
+            ClientError::Authorities(_) => Self::local(text),
             ClientError::Unreachable(..) => {
                 Self::new(Exit::Unavailable, format!("{text}; check the address and that the service runs"))
             }

@@ -3,7 +3,7 @@
 use super::{
     exit::Failure,
     input,
-    job::{self, LatticeArg},
+    job::{self, CaFileArg, LatticeArg},
     output::{Output, count},
 };
 use crate::{
@@ -39,9 +39,8 @@ pub(super) enum Command {
     },
     /// Sign a manifest and send it to an instance
     Publish {
-        /// The instance, such as http://127.0.0.1:9001.
-        #[arg(long, value_name = "URL")]
-        to: String,
+        #[command(flatten)]
+        other: Other,
         /// A manifest, or an envelope that is sent as it is; otherwise what the data directory holds now.
         #[arg(conflicts_with_all = ["node_id", "seq"])]
         file: Option<PathBuf>,
@@ -50,6 +49,16 @@ pub(super) enum Command {
         #[command(flatten)]
         signer: Signer,
     },
+}
+
+/// Who is told.
+#[derive(Debug, clap::Args)]
+pub(super) struct Other {
+    /// The instance, such as http://127.0.0.1:9001.
+    #[arg(long, value_name = "URL")]
+    to: String,
+    #[command(flatten)]
+    authorities: CaFileArg,
 }
 
 /// Who speaks, and of what.
@@ -101,7 +110,9 @@ pub(super) fn run(command: Command, output: &Output) -> Result<(), Failure> {
         Command::Build { speaker, out } => build(&speaker, out.as_deref(), output),
         Command::Sign { file, signer } => sign(&file, &signer, output),
         Command::Verify { file } => verify(&file, output),
-        Command::Publish { to, file, speaker, signer } => publish(&to, file.as_deref(), &speaker, &signer, output),
+        Command::Publish { other, file, speaker, signer } => {
+            publish(&other, file.as_deref(), &speaker, &signer, output)
+        }
     }
 }
 
@@ -179,10 +190,16 @@ fn verify(file: &Path, output: &Output) -> Result<(), Failure> {
     Ok(output.answer(answer, text)?)
 }
 
-fn publish(to: &str, file: Option<&Path>, speaker: &Speaker, signer: &Signer, output: &Output) -> Result<(), Failure> {
+fn publish(
+    other: &Other,
+    file: Option<&Path>,
+    speaker: &Speaker,
+    signer: &Signer,
+    output: &Output,
+) -> Result<(), Failure> {
     let settings = speaker.lattice.settings()?;
     let limits = settings.limits();
-    let client = job::client(&settings, to)?;
+    let client = other.authorities.client(&settings, &other.to)?;
     let text = match file {
         Some(file) => input::read(file, file_limit(&limits))?,
         None => Bytes::from(speaker.build(output)?),

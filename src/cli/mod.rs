@@ -1,7 +1,9 @@
 //! The command line: one file per subcommand. Arguments become a checked job before any work starts.
 
 mod config;
+mod demo;
 mod discover;
+mod doctor;
 mod exit;
 mod healthcheck;
 mod import;
@@ -53,6 +55,10 @@ enum Command {
     Discover(discover::Args),
     /// Fetch what differs from an instance
     Pull(pull::Args),
+    /// Say what is wrong with this installation, and what to type next
+    Doctor(doctor::Args),
+    /// Watch three instances find each other and come in step, on this machine and in one minute
+    Demo(demo::Args),
     /// Ask the running service whether it is ready: for container engines and scripts
     Healthcheck(healthcheck::Args),
     /// Show and check the settings
@@ -86,6 +92,8 @@ fn dispatch(command: Command, output: &Output) -> Result<(), Failure> {
         Command::Import(args) => import::run(args, output),
         Command::Discover(args) => discover::run(args, output),
         Command::Pull(args) => pull::run(args, output),
+        Command::Doctor(args) => doctor::run(&args, output),
+        Command::Demo(args) => demo::run(&args, output),
         Command::Healthcheck(args) => healthcheck::run(&args, output),
         Command::Config(command) => config::run(&command, output),
     }

@@ -2,7 +2,7 @@
 
 use super::{
     exit::Failure,
-    job::{self, LatticeArg},
+    job::{self, CaFileArg, LatticeArg},
     output::{Output, count, size},
 };
 use crate::{
@@ -19,6 +19,8 @@ pub(super) struct Args {
     /// The instance to fetch from, such as http://127.0.0.1:9001.
     #[arg(long, value_name = "URL")]
     from: String,
+    #[command(flatten)]
+    authorities: CaFileArg,
     /// Fetch and judge, but write nothing.
     #[arg(long)]
     dry_run: bool,
@@ -28,7 +30,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args, output: &Output) -> Result<(), Failure> {
     let (settings, directory) = args.lattice.open()?;
-    let client = job::client(&settings, &args.from)?;
+    let client = args.authorities.client(&settings, &args.from)?;
     let clock = SystemClock::shared();
     let report = job::wait(ops::pull(&directory, &client, settings.limits(), clock, args.dry_run))?;
     output.answer(|| as_json(&report), || as_text(&report, &args.from))?;

@@ -54,18 +54,19 @@ pub(super) fn run(args: Args, output: &Output) -> Result<(), Failure> {
 }
 
 fn announce(settings: &Settings, address: SocketAddr, output: &Output) -> std::io::Result<()> {
-    let url = url(address);
+    let url = format!("{}{}", url(address, settings.server.tls_certificate.is_some()), settings.server.base_path);
     output.answer(|| json!({"url": url, "port": address.port()}), || greeting(settings, &url))
 }
 
 /// Where a client on this machine finds the service.
-fn url(address: SocketAddr) -> String {
+fn url(address: SocketAddr, tls: bool) -> String {
+    let scheme = if tls { "https" } else { "http" };
     let host = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
         ip => ip,
     };
-    format!("http://{}", SocketAddr::new(host, address.port()))
+    format!("{scheme}://{}", SocketAddr::new(host, address.port()))
 }
 
 fn greeting(settings: &Settings, url: &str) -> String {
@@ -94,8 +95,8 @@ mod tests {
 
     #[test]
     fn the_address_is_one_that_a_client_here_can_use() {
-        assert_eq!(url("0.0.0.0:9001".parse().unwrap()), "http://127.0.0.1:9001");
-        assert_eq!(url("[::]:9001".parse().unwrap()), "http://[::1]:9001");
-        assert_eq!(url("10.0.0.5:80".parse().unwrap()), "http://10.0.0.5:80");
+        assert_eq!(url("0.0.0.0:9001".parse().unwrap(), false), "http://127.0.0.1:9001");
+        assert_eq!(url("[::]:9001".parse().unwrap(), false), "http://[::1]:9001");
+        assert_eq!(url("10.0.0.5:443".parse().unwrap(), true), "https://10.0.0.5:443");
     }
 }

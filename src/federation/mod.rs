@@ -1,5 +1,4 @@
-//! Between instances: what decides (`merge`) touches nothing; `client` speaks, `probe` asks how another is.
+//! Between instances: what decides (`merge`) touches nothing; `client` speaks.
 
 pub mod client;
 pub mod merge;
-pub mod probe;

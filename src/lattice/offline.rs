@@ -5,11 +5,12 @@ use super::{
     BrokenFile, Entry, NodeDocument, NodeError, Stamp, StoredNode, Written,
     atomic_file::{self, TempFile},
     examine, file_name,
+    index::Snapshot,
     reader::{self, FileStamp, Found, NodeFile},
     stamp::{self, Current, Stamped},
     write_batch::keep_aside,
 };
-use crate::types::{ContentHash, Limits, NodeId, Timestamp};
+use crate::types::{ContentHash, Limits, NodeId, SetHash, Timestamp};
 use std::{
     collections::{BTreeMap, HashSet},
     fs,
@@ -82,6 +83,14 @@ pub struct Listing {
     pub nodes: BTreeMap<NodeId, OfflineNode>,
     /// The files that are not nodes, in order of name.
     pub broken: Vec<BrokenFile>,
+}
+
+impl Listing {
+    /// The hash of the whole set.
+    #[must_use]
+    pub fn set_hash(&self) -> SetHash {
+        Snapshot::of(self.nodes.values().map(|node| Arc::clone(&node.entry))).set_hash()
+    }
 }
 
 /// A data directory.

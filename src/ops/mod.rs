@@ -28,8 +28,7 @@ pub use sync::{Delta, NodeStream, SyncError, SyncRequest, sync};
 
 /// What operations take and give, for the doors: they need not know the rooms behind.
 pub use crate::{
-    federation::client::{Client, ClientError, PeerQuery},
-    federation::probe::{Certificates, Question, probe},
+    federation::client::{Client, ClientError, PeerQuery, Probe},
     identity::{KeyError, KeyFileError, KeyPair},
     lattice::offline::{Listing, OfflineDirectory, OfflineError, OfflineNode, write_file},
     lattice::{

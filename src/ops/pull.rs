@@ -96,7 +96,7 @@ pub async fn pull(
     })
     .await??;
     let held = held_text(&listing);
-    let ours = Snapshot::of(listing.nodes.values().map(|node| Arc::clone(&node.entry))).set_hash();
+    let ours = listing.set_hash();
     drop(listing);
     let mut apply = Apply::new(directory, limits, clock, dry);
     let mut cursor: Option<String> = None;

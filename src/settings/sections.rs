@@ -138,6 +138,16 @@ section! {
         trusted_proxies: Vec<String> = Vec::new(),
         /// What they say it with: x-forwarded (X-Forwarded-For, -Proto, -Host, -Prefix) or forwarded (RFC 7239).
         proxy_headers: ProxyHeaders = ProxyHeaders::XForwarded,
+        /// PEM file of our own certificate and its chain; set with tls_key, the port speaks HTTPS only.
+        tls_certificate: Option<PathBuf> = None,
+        /// PEM file of its private key, which others than owner and group must not be able to read.
+        tls_key: Option<PathBuf> = None,
+        /// How often both files are looked at for a new certificate; SIGHUP does it at once.
+        tls_reload_interval: Span = Span::seconds(10),
+        /// Web pages of these origins (https://app.example) may read from us in a browser; "*": of any. None: CORS is off.
+        cors_origins: Vec<String> = Vec::new(),
+        /// How long a browser may remember what they are allowed.
+        cors_max_age: Span = Span::seconds(600),
     }
 }
 

@@ -95,6 +95,11 @@ fn bad_values_name_their_key() {
         ("ARK__SERVER__BASE_PATH", "/a rk", "server.base_path"),
         ("ARK__SERVER__TRUSTED_PROXIES", "10.0.0.0/8,nginx", "server.trusted_proxies: \"nginx\""),
         ("ARK__SERVER__PROXY_HEADERS", "both", "proxy_headers"),
+        ("ARK__SERVER__TLS_CERTIFICATE", "a.pem", "server.tls_certificate: is set, but server.tls_key is not"),
+        ("ARK__SERVER__TLS_KEY", "a.pem", "server.tls_key: is set, but server.tls_certificate is not"),
+        ("ARK__SERVER__CORS_ORIGINS", "https://a.example/", "server.cors_origins: \"https://a.example/\""),
+        ("ARK__SERVER__CORS_ORIGINS", "https://a.example, *", "server.cors_origins: \"*\""),
+        ("ARK__SERVER__TLS_RELOAD_INTERVAL", "0s", "server.tls_reload_interval"),
     ] {
         let text = error(&[(name, value)]);
         assert!(text.contains(expected), "{name}={value}: {text}");

@@ -8,6 +8,7 @@ mod limits;
 mod proxy_networks;
 mod public_key;
 mod timestamp;
+mod web_origins;
 
 pub use base_path::{BasePath, BasePathError};
 pub use clock::{Clock, SharedClock, SystemClock, TestClock};
@@ -17,3 +18,4 @@ pub use limits::Limits;
 pub use proxy_networks::ProxyNetworks;
 pub use public_key::{PublicKey, PublicKeyError};
 pub use timestamp::Timestamp;
+pub use web_origins::WebOrigins;

@@ -11,6 +11,7 @@
 
 mod app;
 mod bad_input;
+mod cors;
 mod hostile;
 mod manifests;
 mod nodes;
@@ -19,3 +20,7 @@ mod raw_http;
 mod seed;
 mod service;
 mod sync;
+mod tls;
+
+#[path = "../support/certificates.rs"]
+mod certificates;

@@ -10,6 +10,8 @@
 )]
 
 mod bed;
+mod demo;
+mod doctor;
 mod health;
 mod imports;
 mod nodes;
@@ -17,3 +19,7 @@ mod pulls;
 mod serving;
 mod settings;
 mod statements;
+mod tls;
+
+#[path = "../support/certificates.rs"]
+mod certificates;

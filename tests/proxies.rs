@@ -63,6 +63,9 @@ async fn check_traffic(proxy: &Proxy, place: &Place) {
     assert_eq!(plain.status(), StatusCode::PERMANENT_REDIRECT);
     let target = plain.headers()["location"].to_str().unwrap();
     assert!(target.starts_with("https://localhost") && target.ends_with("/docs/?a=b"), "{target}");
+    // Not under a name of somebody else's.
+    let foreign = client.get(proxy.url("/health")).header("host", "evil.example").send().await.unwrap();
+    assert!(!foreign.text().await.unwrap().contains("node_id"));
     let secure = client.get(proxy.url("/health")).send().await.unwrap();
     assert!(secure.headers()["strict-transport-security"].to_str().unwrap().starts_with("max-age="));
 }
@@ -247,6 +250,8 @@ async fn behind_nginx_everything_works_as_without_it() {
     let (port, connections) = counting_relay(service.port).await;
     let proxy = Proxy::nginx(port).await;
     check_traffic(&proxy, &place).await;
+    let challenge = format!("http://localhost:{}/.well-known/acme-challenge/token", proxy.http);
+    assert_eq!(proxy.client().get(challenge).send().await.unwrap().text().await.unwrap(), "for the authority");
     check_pages(&proxy, "").await;
     check_pages(&proxy, "/ark").await;
     check_origin(&proxy, &place).await;

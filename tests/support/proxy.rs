@@ -45,6 +45,8 @@ impl Proxy {
             fs::write(folder.join("fullchain.pem"), key.cert.pem()).unwrap();
             fs::write(folder.join("privkey.pem"), key.signing_key.serialize_pem()).unwrap();
             fs::create_dir(folder.join("snippets")).unwrap();
+            fs::create_dir_all(folder.join(".well-known/acme-challenge")).unwrap();
+            fs::write(folder.join(".well-known/acme-challenge/token"), "for the authority").unwrap();
             let snippet = Path::new(DEPLOY).join("nginx/ark-lattice-proxy.conf");
             fs::copy(snippet, folder.join("snippets/ark-lattice-proxy.conf")).unwrap();
             let mut site = fs::read_to_string(Path::new(DEPLOY).join("nginx/ark-lattice.conf")).unwrap();
@@ -56,6 +58,7 @@ impl Proxy {
                 ("server 127.0.0.1:9001;", format!("server 127.0.0.1:{upstream};")),
                 ("/etc/letsencrypt/live/ark.example.org", folder.display().to_string()),
                 ("ark.example.org", "localhost".to_owned()),
+                ("/var/www/html", folder.display().to_string()),
                 ("\n    #location", "\n    location".to_owned()),
                 ("\n    #    ", "\n        ".to_owned()),
                 ("\n    #}", "\n    }".to_owned()),

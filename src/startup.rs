@@ -17,7 +17,7 @@ use crate::{
     shutdown,
     telemetry::Metrics,
     tls::{TlsError, TlsFiles, TlsPort},
-    types::{PublicKey, SharedClock, SystemClock},
+    types::{PublicKey, SharedClock, SystemClock, Timestamp},
 };
 use actix_web::{
     App, HttpServer,
@@ -275,7 +275,7 @@ pub fn listen(settings: &Settings) -> Result<TcpListener, StartupError> {
     let failed = |error: io::Error| StartupError::Listen { address: format!("{host}:{port}"), error };
     let mut refusal = io::Error::other("the name has no address");
     for address in (host, port).to_socket_addrs().map_err(failed)? {
-        match listen_on(address) {
+        match listen_on(address, settings.server.write_timeout.get()) {
             Ok(listener) => return Ok(listener),
             Err(error) => refusal = error,
         }
@@ -284,9 +284,15 @@ pub fn listen(settings: &Settings) -> Result<TcpListener, StartupError> {
 }
 
 /// As `TcpListener::bind` does, which lets only 128 connections wait.
-fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
+fn listen_on(address: SocketAddr, write_timeout: Duration) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;
+    // Each connection inherits it. The server asks for no more of an answer while nobody takes what it has, so it would never
+    // notice by itself, and hold the connection and its batch for ever.
+    #[cfg(target_os = "linux")]
+    socket2::SockRef::from(&socket).set_tcp_user_timeout(Some(write_timeout))?;
+    #[cfg(not(target_os = "linux"))]
+    let _nothing_to_set_it_with = write_timeout;
     socket.bind(address)?;
     socket.listen(BACKLOG)?.into_std()
 }
@@ -336,10 +342,22 @@ fn open_lattice(settings: &Settings, clock: &SharedClock) -> Result<Arc<dyn Latt
     Ok(lattice)
 }
 
+fn tls_files(settings: &Settings) -> Result<Option<TlsFiles>, StartupError> {
+    let files = settings.tls_files()?;
+    Ok(files.map(|(certificate, key)| TlsFiles { certificate: certificate.to_owned(), key: key.to_owned() }))
+}
+
+/// Until when our own certificate is valid, where the port speaks TLS.
+///
+/// # Errors
+/// [`StartupError::Tls`]: it cannot be used with its key.
+pub fn check_tls(settings: &Settings) -> Result<Option<Timestamp>, StartupError> {
+    Ok(tls_files(settings)?.map(|files| files.check()).transpose()?)
+}
+
 /// The certificate of our own port, where it speaks TLS.
 fn open_tls(settings: &Settings, clock: &SharedClock, metrics: &Arc<Metrics>) -> Result<Option<TlsPort>, StartupError> {
-    let Some((certificate, key)) = settings.tls_files()? else { return Ok(None) };
-    let files = TlsFiles { certificate: certificate.to_owned(), key: key.to_owned() };
+    let Some(files) = tls_files(settings)? else { return Ok(None) };
     Ok(Some(TlsPort::open(files, Arc::clone(clock), Arc::clone(metrics))?))
 }
 
@@ -396,6 +414,8 @@ fn serve(
     let server = match tls {
         Some(tls) => {
             let server = server.tls_handshake_timeout(section.header_timeout.get());
+            // Otherwise 256 clients that connect and say nothing keep a worker from everybody else.
+            let server = server.max_connection_rate(section.max_connections);
             server.listen_rustls_0_23(listener, tls.server_config()?)?
         }
         None => server.listen(listener)?,

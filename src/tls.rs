@@ -16,7 +16,7 @@ use rustls::{
     sign::CertifiedKey,
 };
 use std::{
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -49,7 +49,7 @@ struct Seen {
 pub struct TlsPort {
     files: TlsFiles,
     shown: Arc<Shown>,
-    seen: Mutex<Seen>,
+    seen: Seen,
     hangups: Signal,
     clock: SharedClock,
     metrics: Arc<Metrics>,
@@ -74,7 +74,7 @@ impl TlsPort {
         metrics.tls_certificate(&pair.serial, pair.not_after.seconds());
         tell("TLS certificate", &pair);
         let shown = Arc::new(Shown(RwLock::new(pair.key)));
-        let port = Self { files, shown, seen: Mutex::new(seen), hangups, clock, metrics };
+        let mut port = Self { files, shown, seen, hangups, clock, metrics };
         port.remind();
         Ok(port)
     }
@@ -106,15 +106,11 @@ impl TlsPort {
     }
 
     /// Takes a new pair where the files have changed since the last look; what cannot be used is told once, and the old pair stays.
-    fn look(&self, always: bool) {
+    fn look(&mut self, always: bool) {
         // Before the files are read: what changes meanwhile is seen the next time.
         let stamps = self.files.stamps();
-        let changed = {
-            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-            let changed = seen.stamps != stamps;
-            seen.stamps = stamps;
-            changed
-        };
+        let changed = self.seen.stamps != stamps;
+        self.seen.stamps = stamps;
         if changed || always {
             match self.files.read() {
                 Ok(pair) => self.show(pair),
@@ -126,7 +122,7 @@ impl TlsPort {
         self.remind();
     }
 
-    fn show(&self, pair: Pair) {
+    fn show(&mut self, pair: Pair) {
         let mut shown = self.shown.0.write().unwrap_or_else(PoisonError::into_inner);
         if shown.cert == pair.key.cert {
             // The same certificate: perhaps the link moved, perhaps somebody touched the file.
@@ -134,15 +130,14 @@ impl TlsPort {
         }
         tell("new TLS certificate", &pair);
         self.metrics.tls_certificate(&pair.serial, pair.not_after.seconds());
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.not_after = pair.not_after;
-        seen.reminded = None;
+        self.seen.not_after = pair.not_after;
+        self.seen.reminded = None;
         *shown = pair.key;
     }
 
     /// Says once a day that the end is near.
-    fn remind(&self) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+    fn remind(&mut self) {
+        let seen = &mut self.seen;
         let (now, elapsed) = (self.clock.now(), self.clock.elapsed());
         if now.plus(NEAR_ITS_END) < seen.not_after {
             return;

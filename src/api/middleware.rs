@@ -79,8 +79,17 @@ pub async fn observe(
     if let Some(state) = state {
         state.metrics.request(method, &route, status, took);
     }
-    let client = origin.and_then(|origin| origin.client).map(tracing::field::display);
-    tracing::debug!(request.id = id, client.address = client, http.method = method, http.route = route, http.status = status, duration_ms = %took.as_millis(), "request");
+    tracing::debug!(
+        request.id = id,
+        client.address = origin.as_ref().and_then(|origin| origin.client).map(tracing::field::display),
+        http.scheme = origin.as_ref().map(|origin| origin.scheme.as_str()),
+        http.host = origin.as_ref().and_then(|origin| origin.host.as_deref()),
+        http.method = method,
+        http.route = route,
+        http.status = status,
+        duration_ms = %took.as_millis(),
+        "request"
+    );
     Ok(response)
 }
 

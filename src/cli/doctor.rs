@@ -68,6 +68,7 @@ fn examine(args: &Args) -> Result<Findings, Failure> {
     machine::state(&settings, &mut findings);
     machine::lattice(&settings, now, &mut findings);
     machine::clock(now, &mut findings);
+    machine::certificate(&settings, now, &mut findings);
     machine::descriptors(&settings, &mut findings);
     job::wait(remote::look(&settings, args.url.as_deref(), &mut findings))?;
     Ok(findings)

@@ -6,9 +6,9 @@ use super::{
     atomic_file::{self, TempFile},
     examine, file_name,
     index::Snapshot,
+    place::keep_aside,
     reader::{self, FileStamp, Found, NodeFile},
     stamp::{self, Current, Stamped},
-    write_batch::keep_aside,
 };
 use crate::types::{ContentHash, Limits, NodeId, SetHash, Timestamp};
 use std::{

@@ -2,7 +2,9 @@
 
 use super::{Settings, SettingsError, load::bad};
 use crate::types::{BasePath, ProxyNetworks, WebOrigins};
-use std::path::Path;
+use std::{path::Path, time::Duration};
+
+const MAX_WRITE_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
 impl Settings {
     /// The prefix under which requests come in.
@@ -54,6 +56,11 @@ impl Settings {
         self.base_path()?;
         self.tls_files()?;
         self.web_origins()?;
+        let write_timeout = self.server.write_timeout.get();
+        // The kernel counts it in milliseconds, 0 as no bound.
+        if write_timeout.as_millis() == 0 || write_timeout > MAX_WRITE_TIMEOUT {
+            return Err(bad("server.write_timeout", "must be between 1ms and 1day"));
+        }
         if self.server.tls_reload_interval.get().is_zero() {
             return Err(bad("server.tls_reload_interval", "must be more than zero"));
         }

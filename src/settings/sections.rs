@@ -128,6 +128,8 @@ section! {
         header_timeout: Span = Span::seconds(10),
         /// How long a client may take to send a request's body.
         body_timeout: Span = Span::seconds(60),
+        /// How long a client may take nothing of an answer, or not be there at all, before its connection is reset (Linux).
+        write_timeout: Span = Span::seconds(60),
         /// How long an idle connection is kept open.
         keep_alive: Span = Span::seconds(15),
         /// How long requests may take to finish after a stop signal.
@@ -144,7 +146,7 @@ section! {
         tls_key: Option<PathBuf> = None,
         /// How often both files are looked at for a new certificate; SIGHUP does it at once.
         tls_reload_interval: Span = Span::seconds(10),
-        /// Web pages of these origins (https://app.example) may read from us in a browser; "*": of any. None: CORS is off.
+        /// Web pages of these origins (`https://app.example`) may read from us in a browser; "*": of any. None: CORS is off.
         cors_origins: Vec<String> = Vec::new(),
         /// How long a browser may remember what they are allowed.
         cors_max_age: Span = Span::seconds(600),

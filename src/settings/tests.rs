@@ -99,6 +99,8 @@ fn bad_values_name_their_key() {
         ("ARK__SERVER__TLS_KEY", "a.pem", "server.tls_key: is set, but server.tls_certificate is not"),
         ("ARK__SERVER__CORS_ORIGINS", "https://a.example/", "server.cors_origins: \"https://a.example/\""),
         ("ARK__SERVER__CORS_ORIGINS", "https://a.example, *", "server.cors_origins: \"*\""),
+        ("ARK__SERVER__WRITE_TIMEOUT", "0s", "server.write_timeout"),
+        ("ARK__SERVER__WRITE_TIMEOUT", "60days", "server.write_timeout"),
         ("ARK__SERVER__TLS_RELOAD_INTERVAL", "0s", "server.tls_reload_interval"),
     ] {
         let text = error(&[(name, value)]);

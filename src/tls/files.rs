@@ -84,6 +84,14 @@ type Stamp = Option<(u64, u64, u64, (i64, i64), (i64, i64))>;
 pub(super) struct Stamps(Stamp, Stamp);
 
 impl TlsFiles {
+    /// Whether the pair can be used, and until when.
+    ///
+    /// # Errors
+    /// [`TlsError`]: it cannot.
+    pub fn check(&self) -> Result<Timestamp, TlsError> {
+        Ok(self.read()?.not_after)
+    }
+
     pub(super) fn stamps(&self) -> Stamps {
         Stamps(stamp(&self.certificate), stamp(&self.key))
     }

@@ -105,7 +105,7 @@ async fn a_pair_that_cannot_be_used_is_refused_with_its_file() {
 #[tokio::test]
 async fn a_new_pair_is_shown_whole_and_a_broken_one_not_at_all() {
     let bed = Bed::new();
-    let port = bed.open().unwrap();
+    let mut port = bed.open().unwrap();
     assert_eq!(serial(&port), "01");
     let not_after = |serial: &str, year: &str| {
         let end = at(&format!("{year}-01-01T00:00:00Z")).seconds();
@@ -142,7 +142,7 @@ async fn the_end_of_a_certificate_is_told_once_a_day() {
     bed.clock.set_wall(at("2029-12-17T00:00:00Z"));
     let mut port = None;
     assert_eq!(warnings(|| port = bed.open().ok()), [""; 0]);
-    let port = port.unwrap();
+    let mut port = port.unwrap();
     bed.clock.advance(DAY * 3 / 2);
     let said = warnings(|| (0..5).for_each(|_| port.look(false)));
     assert!(said.len() == 1 && said[0].contains("expires soon") && said[0].contains("days_left=13"), "{said:?}");

@@ -1,6 +1,6 @@
 //! Behind proxies: who is believed, and where links lead.
 
-use crate::app::{problem, spawn_with};
+use crate::app::{TOKEN, percent_encode, problem, spawn_with};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
@@ -30,6 +30,12 @@ async fn under_a_prefix_every_route_is_there_and_nowhere_else() {
         assert_eq!(response.headers()["x-content-type-options"], "nosniff", "{path}");
         assert_eq!(problem(response).await, (404, "not_found".to_owned()), "{path}");
     }
+    // Whatever has to be escaped in a path is the same behind the prefix.
+    let node = serde_json::json!({"id": "a/b:ü %2F"});
+    let path = format!("/tools/ark/nodes/{}", percent_encode("a/b:ü %2F"));
+    let written = app.request(Method::PUT, &path).bearer_auth(TOKEN).json(&node).send().await.unwrap();
+    assert_eq!(written.status(), StatusCode::CREATED);
+    assert_eq!(app.get_json(&path).await["id"], node["id"]);
     let detail: Value = app.get("/tools/ark/nowhere").await.json().await.unwrap();
     assert!(detail["detail"].as_str().unwrap().contains("/tools/ark/nowhere"), "{detail}");
     // Metrics name the route, whatever stands before it.

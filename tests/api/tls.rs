@@ -29,11 +29,13 @@ async fn bed() -> Bed {
     let files = PairFiles::in_folder(folder.path(), &first);
     replace(&folder.path().join("authority.pem"), &authority.pem, 0o644);
     let app = spawn_in(folder, |settings| {
+        settings.server.workers = 1;
         settings.server.tls_certificate = Some(files.certificate.clone());
         settings.server.tls_key = Some(files.key.clone());
         settings.server.tls_reload_interval = Span::millis(20);
         // No connection is to end of age on a slow machine.
         settings.server.keep_alive = Span::seconds(600);
+        settings.server.header_timeout = Span::seconds(600);
     })
     .await;
     Bed { app, authority, files, first }
@@ -117,6 +119,18 @@ async fn who_speaks_plain_http_to_it_is_turned_away_at_once() {
     let answer = tokio::task::spawn_blocking(speak).await.unwrap();
     assert!(!answer.starts_with(b"HTTP/"), "{answer:?}");
     assert_eq!(bed.shown().await, der(&bed.first));
+}
+
+#[tokio::test]
+async fn a_crowd_that_connects_and_says_nothing_keeps_nobody_out() {
+    let bed = bed().await;
+    let mut silent = Vec::new();
+    // More than one worker takes at the same time where nobody tells it to; few enough for a process with 1024 files.
+    for _ in 0..280 {
+        silent.push(tokio::net::TcpStream::connect(("127.0.0.1", bed.app.port)).await.unwrap());
+    }
+    assert_eq!(bed.shown().await, der(&bed.first));
+    drop(silent);
 }
 
 #[tokio::test]

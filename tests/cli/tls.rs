@@ -4,9 +4,10 @@ use crate::{
     bed::{Bed, get},
     certificates::{Authority, PairFiles, replace},
 };
+use serde_json::Value;
 use std::{
     io::{Read, Write},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     time::{Duration, Instant},
 };
 
@@ -109,4 +110,26 @@ fn the_greeting_is_the_address_that_clients_use() {
     assert!(service.url.ends_with("/ark"), "{}", service.url);
     assert!(get(service.port, "/ark/nodes").starts_with("HTTP/1.1 200"));
     bed.run(&["discover", "--from", &service.url]).ok();
+}
+
+#[test]
+fn the_checks_look_at_the_pair() {
+    let (bed, files) = bed();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let bed = bed.set("FEDERATION_PORT", &port).set("ARK__SERVER__HOST", "0.0.0.0");
+    let certificate = |bed: &Bed| {
+        let report: Value = serde_json::from_str(&bed.run(&["doctor", "--json"]).stdout).unwrap();
+        let findings = report["findings"].as_array().unwrap();
+        assert!(findings.iter().all(|finding| finding["check"] != "address"), "it is not without TLS: {report}");
+        let found = findings.iter().find(|finding| finding["check"] == "certificate").unwrap();
+        (found["grade"].as_str().unwrap().to_owned(), found["found"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(certificate(&bed), ("ok".to_owned(), "valid until 2040-01-01T00:00:00Z".to_owned()));
+    bed.run(&["config", "check"]).ok();
+    let expired = Authority::new().issue(1, 2021);
+    files.put_certificate(&expired.certificate);
+    assert_eq!(certificate(&bed).0, "fail");
+    assert!(bed.run(&["config", "check"]).fails(1).contains("is not the one of the certificate"));
+    files.put_key(&expired.key);
+    assert_eq!(certificate(&bed), ("fail".to_owned(), "expired on 2021-01-01T00:00:00Z".to_owned()));
 }

@@ -11,5 +11,6 @@
 mod bed;
 mod files;
 mod recovery;
+mod versions;
 mod watching;
 mod writes;

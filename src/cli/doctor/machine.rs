@@ -22,12 +22,30 @@ const ROOM_WANTED: u64 = 1 << 30;
 const WRITTEN: Timestamp = Timestamp::from_seconds(1_795_219_200);
 /// Nodes that are dated further ahead are refused by peers.
 const AHEAD: Duration = Duration::from_secs(300);
+/// A certificate that ends within this time should have been renewed.
+const EXPIRY_NEAR: Duration = Duration::from_secs(14 * 24 * 3600);
 /// Mode bits of group and others.
 const OTHERS: u32 = 0o077;
 /// Descriptors of a service beside its connections: files, workers, Redis.
 const OWN_DESCRIPTORS: u64 = 200;
 /// Files that are named one by one.
 const NAMED: usize = 3;
+
+/// The certificate of its own port, where it speaks TLS.
+pub(super) fn certificate(settings: &Settings, now: Timestamp, findings: &mut Findings) {
+    let next = "put the new certificate and its key in place: a service that runs takes them by itself";
+    match startup::check_tls(settings) {
+        Ok(None) => {}
+        Ok(Some(end)) if end <= now => {
+            findings.fail("certificate", format!("expired on {}", end.to_rfc3339()), next);
+        }
+        Ok(Some(end)) if end <= now.plus(EXPIRY_NEAR) => {
+            findings.warn("certificate", format!("expires on {}", end.to_rfc3339()), next);
+        }
+        Ok(Some(end)) => findings.ok("certificate", format!("valid until {}", end.to_rfc3339())),
+        Err(error) => findings.fail("certificate", error, "correct server.tls_certificate or server.tls_key"),
+    }
+}
 
 /// Who this instance is, and whether it can sign.
 pub(super) fn identity(settings: &Settings, findings: &mut Findings) {

@@ -66,7 +66,7 @@ async fn service(settings: &Settings, findings: &mut Findings) {
         Err(error) => findings.fail("port", error, "choose another address: ARK__SERVER__HOST, FEDERATION_PORT"),
     }
     let anyone = settings.server.host.parse().is_ok_and(|ip: IpAddr| ip.is_unspecified());
-    if anyone {
+    if anyone && settings.server.tls_certificate.is_none() {
         findings.warn(
             "address",
             format!("{} takes requests from other machines, without TLS", settings.server.host),
@@ -84,12 +84,20 @@ async fn running(settings: &Settings, findings: &mut Findings) {
         _ => settings.server.host.clone(),
     };
     let foreign = "stop that program, or choose another port: FEDERATION_PORT";
-    let Ok(client) = job::client(settings, &format!("http://{host}:{port}")) else { return };
+    let tls = settings.server.tls_certificate.is_some();
+    let scheme = if tls { "https" } else { "http" };
+    let Ok(client) = job::client(settings, &format!("{scheme}://{host}:{port}")) else { return };
     match client.probe("health").await {
         Ok(probe) => match health(&probe) {
             Some(health) => judge(&health, port, findings),
             None => findings.fail("port", format!("{port} is in use by something that is no ark-lattice"), foreign),
         },
+        // The certificate is for the name by which others reach it.
+        Err(error) if tls => findings.warn(
+            "port",
+            format!("{port} is in use; as {host} it cannot be asked over TLS: {error}"),
+            "ask it by its name: ark-lattice doctor --url https://NAME",
+        ),
         Err(error) => findings.fail("port", format!("{port} is in use, and does not answer: {error}"), foreign),
     }
 }

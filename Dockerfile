@@ -16,14 +16,15 @@ RUN mkdir src benches \
     && cargo build --release --locked --bin ark-lattice
 
 COPY config config
+COPY lattice_data lattice_data
 COPY src src
 # Cargo compares times, and those of the copied files are older than the stubs'.
 RUN touch src/lib.rs src/main.rs \
     && cargo build --release --locked --bin ark-lattice
 
 # What a new volume starts with: its owner is who runs the program.
-COPY lattice_data /image/data/lattice
-RUN install --directory --mode=0700 /image/data/state
+RUN install --directory --mode=0700 /image/data/state \
+    && cp --recursive lattice_data /image/data/lattice
 
 # Debian 12 like the stage above: the program uses the C library that it was built with.
 FROM gcr.io/distroless/cc-debian12:nonroot

@@ -341,6 +341,36 @@ fn the_image_has_the_right_version_and_everything_that_its_build_reads() {
     }
 }
 
+/// The files that the compiler takes into the program must be in the image's build.
+#[test]
+fn the_program_includes_only_files_that_the_image_has() {
+    let dockerfile = read("Dockerfile");
+    let build = dockerfile.rsplit_once("\n    && cargo build").unwrap().0;
+    let copied = build.lines().filter_map(|line| line.strip_prefix("COPY ")?.split(' ').next());
+    let copied: Vec<PathBuf> = copied.map(|part| repository(part).canonicalize().unwrap()).collect();
+    let mut folders = vec![repository("src")];
+    let mut included = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = fs::read_to_string(&path).unwrap();
+            for mark in ["include_str!(\"", "include_bytes!(\""] {
+                for rest in text.split(mark).skip(1) {
+                    let file = folder.join(rest.split('"').next().unwrap()).canonicalize().unwrap();
+                    let there = copied.iter().any(|part| file.starts_with(part));
+                    assert!(there, "{} includes {}", path.display(), file.display());
+                    included += 1;
+                }
+            }
+        }
+    }
+    assert!(included >= 3, "found only {included}");
+}
+
 // --- systemd ----------------------------------------------------------------------------------------------------------------
 
 /// What systemd would give the process: `%S` and `%d` in place of systemd's own directories.

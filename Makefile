@@ -1,6 +1,6 @@
 # Everything that is done to this project by hand or by CI. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-deps verify fmt-check clippy doc deny fix schemathesis bench bench-quick soak
+.PHONY: help run build test test-deps verify fmt-check clippy doc deny lint-deploy fix schemathesis bench bench-quick soak
 
 # The venv that scripts/test-deps.sh makes. Tests that need CPython or PyNaCl find it by this variable.
 PYTHON := $(CURDIR)/target/test-venv/bin/python
@@ -21,7 +21,7 @@ test: test-deps ## Run every test: Python client first, then Rust
 	$(PYTHON) -m unittest discover --start-directory clients/python
 	ARK_TEST_PYTHON=$(PYTHON) cargo test --locked
 
-verify: fmt-check clippy doc deny test ## The gate before a commit: changes no file of yours
+verify: fmt-check clippy doc deny lint-deploy test ## The gate before a commit: changes no file of yours
 
 fmt-check: ## Check the formatting
 	cargo fmt --check
@@ -34,6 +34,9 @@ doc: ## Build the API documentation, all warnings are errors
 
 deny: ## Check licences, bans and sources of the dependencies
 	scripts/deny.sh
+
+lint-deploy: test-deps ## Check Dockerfile, compose file, Kubernetes manifests, proxies, systemd unit, scripts
+	scripts/lint-deploy.sh
 
 fix: ## Format, and apply what the linter can repair by itself
 	cargo fmt

@@ -9,6 +9,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 venv=$PWD/target/test-venv
+# Debian keeps servers' programs out of the path of plain users.
+PATH=$PATH:/usr/sbin:/sbin
 
 say() { echo "test-deps: $*" >&2; }
 die() {
@@ -28,6 +30,7 @@ have caddy || missing+=(caddy)
 { have chromium && have chromedriver; } || missing+=(chromium chromium-driver)
 have shellcheck || missing+=(shellcheck)
 have yamllint || missing+=(yamllint)
+have systemd-analyze || missing+=(systemd)
 have curl || missing+=(curl ca-certificates)
 have jq || missing+=(jq)
 { have cc && have make; } || missing+=(build-essential)

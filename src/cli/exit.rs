@@ -86,6 +86,11 @@ impl Failure {
         Self::new(Exit::Differs, message)
     }
 
+    /// Ends with this code.
+    pub(super) fn exiting(self, exit: Exit) -> Self {
+        Self { exit, ..self }
+    }
+
     /// Puts what the failure is about before it.
     pub(super) fn about(mut self, what: impl fmt::Display) -> Self {
         self.message = self.message.map(|message| format!("{what}: {message}"));

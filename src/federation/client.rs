@@ -120,8 +120,34 @@ impl Client {
         Self::build(base, limits, reqwest::Client::builder().tls_certs_only(roots))
     }
 
+    /// As [`Client::new`], whoever the instance's certificate names: only for an address at which nobody but this machine answers, and
+    /// for what is no secret.
+    ///
+    /// # Errors
+    /// [`ClientError::Address`].
+    pub fn unverified(base: &str, limits: &Limits) -> Result<Self, ClientError> {
+        Self::build(base, limits, reqwest::Client::builder().tls_danger_accept_invalid_certs(true))
+    }
+
     fn build(base: &str, limits: &Limits, http: reqwest::ClientBuilder) -> Result<Self, ClientError> {
-        let url = base_url(base)?;
+        let wrong = |problem: &str| ClientError::Address(base.to_owned(), problem.to_owned());
+        let mut url = Url::parse(base).map_err(|error| wrong(&error.to_string()))?;
+        if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+            return Err(wrong("it begins with http:// or https://"));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            // Not repeated: it may be a secret.
+            return Err(ClientError::Address(
+                url.host_str().unwrap_or_default().to_owned(),
+                "it names no user".to_owned(),
+            ));
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(wrong("it has no query or fragment"));
+        }
+        if !url.path().ends_with('/') {
+            url.set_path(&format!("{}/", url.path()));
+        }
         let http = http
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(READ_TIMEOUT)
@@ -130,7 +156,7 @@ impl Client {
             .no_proxy()
             .user_agent(concat!("ark-lattice/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(|error| ClientError::Address(base.to_owned(), cause(&error)))?;
+            .map_err(|error| wrong(&cause(&error)))?;
         // As JSON on one line no node is longer than its file; some room for other writers.
         Ok(Self { http, base: url, max_line: limits.node_bytes.saturating_add(64 << 10) })
     }
@@ -341,29 +367,6 @@ impl Client {
     }
 }
 
-/// An instance's address, checked, with a slash at its end.
-///
-/// # Errors
-/// [`ClientError::Address`].
-pub(super) fn base_url(base: &str) -> Result<Url, ClientError> {
-    let wrong = |problem: &str| ClientError::Address(base.to_owned(), problem.to_owned());
-    let mut url = Url::parse(base).map_err(|error| wrong(&error.to_string()))?;
-    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
-        return Err(wrong("it begins with http:// or https://"));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        // Not repeated: it may be a secret.
-        return Err(ClientError::Address(url.host_str().unwrap_or_default().to_owned(), "it names no user".to_owned()));
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err(wrong("it has no query or fragment"));
-    }
-    if !url.path().ends_with('/') {
-        url.set_path(&format!("{}/", url.path()));
-    }
-    Ok(url)
-}
-
 /// The nodes of one answer of `POST /sync`.
 #[derive(Debug)]
 pub struct SyncStream {
@@ -451,12 +454,12 @@ fn stay(attempt: Attempt<'_>) -> reqwest::redirect::Action {
     if same && attempt.previous().len() <= MAX_REDIRECTS { attempt.follow() } else { attempt.stop() }
 }
 
-pub(super) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
 /// The innermost reason: what the machine or the other side said.
-pub(super) fn cause(error: &reqwest::Error) -> String {
+fn cause(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return "no answer in time".to_owned();
     }
@@ -468,7 +471,7 @@ pub(super) fn cause(error: &reqwest::Error) -> String {
 }
 
 /// Code and detail of a problem document; of any other body its beginning.
-pub(super) fn read_problem(body: &[u8], status: StatusCode) -> (String, String) {
+fn read_problem(body: &[u8], status: StatusCode) -> (String, String) {
     let parsed: Option<serde_json::Value> = serde_json::from_slice(body).ok();
     let member = |key: &str| parsed.as_ref().and_then(|problem| problem.get(key)).and_then(serde_json::Value::as_str);
     let code = printable(member("code").unwrap_or_default());

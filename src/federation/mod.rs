@@ -1,5 +1,5 @@
 //! Between instances: what decides (`round`, `merge`) touches nothing; `wire` is the form of what is exchanged; `client` and
-//! `exchange` speak, `probe` asks how another is; `run` carries a round out; `engine` does it again and again, with every peer.
+//! `exchange` speak; `run` carries a round out; `engine` does it again and again, with every peer.
 
 pub mod client;
 pub mod engine;
@@ -9,7 +9,6 @@ pub mod feed;
 pub mod history;
 pub mod merge;
 pub mod peers;
-pub mod probe;
 pub mod round;
 pub mod run;
 pub mod wire;

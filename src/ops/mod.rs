@@ -43,7 +43,6 @@ pub use sync::{Delta, NodeStream, SyncError, SyncRequest, sync};
 /// What operations take and give, for the doors: they need not know the rooms behind.
 pub use crate::{
     federation::client::{Client, ClientError, PeerQuery, Probe},
-    federation::probe::{Certificates, Question, probe},
     identity::{KeyError, KeyFileError, KeyPair},
     lattice::offline::{Listing, OfflineDirectory, OfflineError, OfflineNode, WholeFile, write_file, write_new_file},
     lattice::{

@@ -79,14 +79,22 @@ impl Place {
 
     /// Starts the process and waits for nothing.
     pub(crate) fn spawn(&self) -> Process {
+        self.spawn_on(0)
+    }
+
+    fn spawn_on(&self, port: u16) -> Process {
         let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
-        let mut command = self.command(&["serve", "--port", "0", "--json"]);
+        let mut command = self.command(&["serve", "--port", &port.to_string(), "--json"]);
         Process(Some(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().unwrap()))
     }
 
     /// Starts a service and waits until it says where it listens.
     pub(crate) fn launch(&self) -> Service {
-        let mut process = self.spawn();
+        self.launch_on(0)
+    }
+
+    fn launch_on(&self, port: u16) -> Service {
+        let mut process = self.spawn_on(port);
         let mut line = String::new();
         BufReader::new(process.child().stdout.take().unwrap()).read_line(&mut line).unwrap();
         let Ok(started) = serde_json::from_str::<Value>(&line) else {
@@ -103,6 +111,13 @@ impl Place {
     /// Starts a service and waits until its index is built.
     pub(crate) async fn serve(&self) -> Service {
         let service = self.launch();
+        service.until_loaded().await;
+        service
+    }
+
+    /// As [`Place::serve`], on a port that an earlier service had.
+    pub(crate) async fn serve_on(&self, port: u16) -> Service {
+        let service = self.launch_on(port);
         service.until_loaded().await;
         service
     }

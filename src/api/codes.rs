@@ -120,8 +120,8 @@ codes! {
     LatticeLoading = "lattice_loading" SERVICE_UNAVAILABLE "The index is being built",
     /// The data directory cannot be written or read.
     LatticeUnavailable = "lattice_unavailable" SERVICE_UNAVAILABLE "The data directory cannot be used",
-    /// The data directory is full.
-    NoSpace = "no_space" INSUFFICIENT_STORAGE "The data directory is full",
+    /// The disk of the data directory or of the state directory is full.
+    NoSpace = "no_space" INSUFFICIENT_STORAGE "The disk is full",
 }
 
 #[cfg(test)]

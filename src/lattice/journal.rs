@@ -7,7 +7,7 @@
 //! | `tombstones` | id | when (µs), content hash, position |
 //! | `meta` | name | text: schema, index_id, seq, directory |
 
-use super::{Change, Entry, Tombstone, reader::FileStamp};
+use super::{Change, Entry, Tombstone, reader::FileStamp, reserve::Reserve};
 use crate::types::{ContentHash, NodeId, Timestamp};
 use redb::{
     Database, DatabaseError, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageError, TableDefinition,
@@ -121,6 +121,7 @@ pub(super) struct Journal {
     path: PathBuf,
     // None: a write failed, and the file could not be opened again since.
     database: RwLock<Option<Database>>,
+    reserve: Reserve,
 }
 
 impl Journal {
@@ -134,7 +135,12 @@ impl Journal {
         }
         let database = Self::database(path)?;
         let head = prepare(&database, directory_inode)?;
-        Ok((Self { path: path.to_owned(), database: RwLock::new(Some(database)) }, head))
+        let reserve = Reserve::beside(path);
+        // On a full disk reading goes on; the first write says why it cannot.
+        if let Err(error) = reserve.hold() {
+            tracing::warn!(%error, "the state directory has no room in reserve: writes are refused until it has");
+        }
+        Ok((Self { path: path.to_owned(), database: RwLock::new(Some(database)), reserve }, head))
     }
 
     fn database(path: &Path) -> Result<Database, JournalError> {
@@ -151,11 +157,36 @@ impl Journal {
         run(database.as_ref().ok_or_else(|| io::Error::other("the journal is closed"))?)
     }
 
-    /// Writes the operations down, durably and all or none, with `seq` as the newest position.
+    /// Will a write fit? To be asked before files are touched: a change that stands in the directory must be written down.
+    ///
+    /// # Errors
+    /// [`JournalError`]: no room, read-only, or not to be opened.
+    pub(super) fn ready(&self) -> Result<(), JournalError> {
+        if self.database.read().unwrap_or_else(PoisonError::into_inner).is_none() {
+            self.recover()?;
+        }
+        Ok(self.reserve.hold()?)
+    }
+
+    /// Writes the operations down, durably and all or none, with `seq` as the newest position. What does not fit on the disk any
+    /// more takes the place of the reserve.
     ///
     /// # Errors
     /// [`JournalError`]; whether they were written then shows in what this answers to [`Journal::recover`].
     pub(super) fn commit(&self, ops: &[Op], seq: u64) -> Result<(), JournalError> {
+        self.ready()?;
+        match self.try_commit(ops, seq) {
+            Err(JournalError::Io(error)) if is_full(&error) && self.reserve.release() => {
+                tracing::warn!("the state directory is full: the journal takes its reserve");
+                self.recover()?;
+                // Should the first attempt have reached the disk: the same once more changes nothing.
+                self.try_commit(ops, seq)
+            }
+            result => result,
+        }
+    }
+
+    fn try_commit(&self, ops: &[Op], seq: u64) -> Result<(), JournalError> {
         self.with(|database| {
             let transaction = database.begin_write()?;
             write_ops(&transaction, ops)?;
@@ -269,6 +300,11 @@ impl Journal {
             Ok(())
         })
     }
+}
+
+/// ENOSPC, EDQUOT.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 fn prepare(database: &Database, directory_inode: u64) -> Result<Head, JournalError> {

@@ -14,6 +14,7 @@ mod manifest_file;
 mod node;
 pub mod offline;
 mod reader;
+mod reserve;
 mod scan;
 mod stamp;
 mod store;
@@ -144,6 +145,8 @@ pub struct LatticeStatus {
     pub seq: u64,
     /// Whether the last write or scan failed for want of space, permission or the like; one line for people.
     pub fault: Option<String>,
+    /// That fault is a full disk.
+    pub full: bool,
 }
 
 /// Which nodes [`Lattice::page`] shows.
@@ -178,10 +181,10 @@ pub enum LatticeError {
         /// The current content hash; `None` where there is no such node.
         current: Option<ContentHash>,
     },
-    /// The data directory is full (ENOSPC, EDQUOT). Nothing was acknowledged.
-    #[error("the data directory has no space left")]
+    /// The data directory or the state directory is full (ENOSPC, EDQUOT). Nothing was acknowledged.
+    #[error("the disk has no space left")]
     NoSpace,
-    /// The data directory cannot be written (EROFS, EACCES, EPERM). Nothing was acknowledged.
+    /// The data directory or the state directory cannot be written (EROFS, EACCES, EPERM). Nothing was acknowledged.
     #[error("the data directory cannot be written: {0}")]
     ReadOnly(String),
     /// Any other failure of a file or of the journal. Nothing was acknowledged.

@@ -24,6 +24,8 @@ use tokio::sync::oneshot;
 
 /// The most writes that share one commit: each holds a file open until it is synced.
 const BATCH: usize = 256;
+/// What must fit on the disk for writes to count as possible again.
+const PROBE_BYTES: usize = 64 << 10;
 /// Threads that sync at the same time, so that the file system's own journal can commit them together.
 const SYNC_THREADS: usize = 8;
 
@@ -106,6 +108,15 @@ impl Answers {
 
 /// Carries the requests out and answers each. Answers the names whose files may differ from what is known: after a failure.
 pub(super) fn run(store: &mut Store, requests: Vec<WriteRequest>) -> Vec<String> {
+    // Before any file is touched: what is refused must not have happened.
+    if let Err(error) = store.shared.journal.ready() {
+        let error = LatticeError::from(error);
+        note_fault(store, &error);
+        for request in requests {
+            let _ = request.reply.send(Err(copy_of(&error)));
+        }
+        return Vec::new();
+    }
     let mut suspects = Vec::new();
     let mut answers = Answers(Vec::with_capacity(requests.len()));
     let mut replies = Vec::with_capacity(requests.len());
@@ -173,10 +184,31 @@ impl StagedKind {
 
 fn fail(store: &Store, answers: &mut Answers, request: usize, error: LatticeError) {
     if !matches!(error, LatticeError::PreconditionFailed { .. } | LatticeError::Loading) {
-        tracing::error!(%error, "a write to the data directory failed");
-        store.shared.report().write_fault = Some(error.to_string());
+        note_fault(store, &error);
     }
     answers.fail(request, error);
+}
+
+/// Once for each fault that lasts, not for every write that it refuses.
+fn note_fault(store: &Store, error: &LatticeError) {
+    let text = error.to_string();
+    let before = store.shared.report().write_fault.replace(text.clone());
+    if before.as_ref() != Some(&text) {
+        tracing::error!(%error, "a write to the data directory failed");
+    }
+}
+
+/// Whether writes would succeed again: a file of some pages, and the journal.
+///
+/// # Errors
+/// [`LatticeError`], as the next write would fail.
+pub(super) fn probe(store: &Store) -> Result<(), LatticeError> {
+    let trial = || -> io::Result<()> {
+        store.shared.check_directory()?;
+        write_temp(&store.shared.directory, &[b' '; PROBE_BYTES])?.file()?.sync_all()
+    };
+    trial().map_err(|error| lattice_error(&error))?;
+    Ok(store.shared.journal.ready()?)
 }
 
 fn copy_of(error: &LatticeError) -> LatticeError {

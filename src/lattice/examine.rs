@@ -172,7 +172,10 @@ impl Store {
         }
         changes.repaired.push(name.to_owned());
         let same = known.filter(|known| known.entry.content_hash == file.content_hash);
-        let first_seen = same.map_or_else(|| self.shared.clock.now(), |known| known.entry.updated_at);
+        let first_seen = match same {
+            Some(known) => known.entry.updated_at,
+            None => self.date_of_change(&file.id, self.shared.clock.now())?,
+        };
         let entry = Entry {
             id: file.id,
             content_hash: file.content_hash,

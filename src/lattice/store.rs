@@ -6,8 +6,9 @@ use super::{
     index::Index,
     journal::{Journal, JournalError, Op, Record, is_full},
     reader::FileStamp,
+    stamp,
 };
-use crate::types::{Limits, NodeId, SharedClock};
+use crate::types::{Limits, NodeId, SharedClock, Timestamp};
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     hash::{DefaultHasher, Hash, Hasher},
@@ -236,6 +237,19 @@ impl Store {
         self.known.get(id).filter(|known| known.live).map(|known| &known.entry)
     }
 
+    /// When a new content of this node counts from, where it does not say so itself.
+    ///
+    /// # Errors
+    /// [`LatticeError`] where the journal cannot be read.
+    pub(super) fn date_of_change(&self, id: &NodeId, now: Timestamp) -> Result<Timestamp, LatticeError> {
+        if let Some(known) = self.known.get(id) {
+            return Ok(stamp::after_version(now, Some(known.entry.updated_at)));
+        }
+        let deletions = self.shared.report().tombstones;
+        let deleted = if deletions == 0 { None } else { self.shared.journal.tombstone(id)? };
+        Ok(stamp::after_version(now, deleted.map(|tombstone| tombstone.deleted_at)))
+    }
+
     /// The file that the node is in, or would be put in.
     pub(super) fn name_for(&self, id: &NodeId) -> String {
         if let Some(known) = self.known.get(id) {
@@ -289,7 +303,7 @@ impl Store {
     pub(super) fn stage_deleted(&self, changes: &mut Changes, entry: &Entry) -> Tombstone {
         let tombstone = Tombstone {
             id: entry.id.clone(),
-            deleted_at: self.shared.clock.now(),
+            deleted_at: stamp::after_version(self.shared.clock.now(), Some(entry.updated_at)),
             content_hash: entry.content_hash,
             seq: self.next_seq(changes),
         };

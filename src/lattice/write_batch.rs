@@ -263,7 +263,7 @@ fn stage(store: &mut Store, op: WriteOp) -> Result<Stage, LatticeError> {
             let temp = write_temp(&store.shared.directory, node.document().source()).map_err(|e| lattice_error(&e))?;
             let put = StagedPut {
                 temp: Some(temp),
-                entry: entry_of(&node, current.as_deref(), store.shared.clock.now()),
+                entry: entry_of(&node, current.as_deref(), store.date_of_change(node.id(), store.shared.clock.now())?),
                 existed: current.is_some(),
                 stamp: None,
             };
@@ -292,6 +292,7 @@ fn dated(
         return Ok(None);
     }
     let Stamp::Edit(now) = stamp else { return Ok(Some(node)) };
+    let now = store.date_of_change(node.id(), now)?;
     let depth = store.shared.limits.json_depth;
     let document = current
         .filter(|entry| stamp::wants_current(&node, entry.updated_at))

@@ -45,7 +45,7 @@ pub struct Registration {
 /// [`RegisterError`]; nothing was registered.
 pub async fn register(context: &Context, received: Bytes) -> Result<Registration, RegisterError> {
     let manifest = verify(received, &context.limits)?;
-    let admitted = context.trust.admit(manifest, context.clock.now())?;
+    let admitted = context.trust.admit(manifest, context.clock.latest())?;
     let registered = context.registry.register(&admitted).await?;
     let manifest = admitted.manifest();
     Ok(Registration {

@@ -11,6 +11,7 @@
 
 mod app;
 mod bad_input;
+mod clock;
 mod hostile;
 mod manifests;
 mod nodes;

@@ -1,6 +1,6 @@
 # Everything that is done to this project by hand or by CI. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-deps verify fmt-check clippy doc deny fix bench
+.PHONY: help run build test test-deps verify fmt-check clippy doc deny fix bench fuzz
 
 # The venv that scripts/test-deps.sh makes. Tests that need CPython or PyNaCl find it by this variable.
 PYTHON := $(CURDIR)/target/test-venv/bin/python
@@ -42,3 +42,13 @@ fix: ## Format, and apply what the linter can repair by itself
 
 bench: ## Run the benchmarks
 	cargo bench --locked
+
+# Nightly Rust and cargo-fuzz: see fuzz/README.md. CI runs the corpora only, with the other tests.
+FUZZ_SECONDS ?= 600
+FUZZ_TARGETS ?= gate canonical envelope sync_body file_name
+fuzz: ## Fuzz each target for FUZZ_SECONDS (600); findings go to fuzz/artifacts
+	@command -v cargo-fuzz > /dev/null || { echo "make fuzz: cargo install cargo-fuzz --locked (see fuzz/README.md)" >&2; exit 1; }
+	cargo +nightly fuzz build
+	@for target in $(FUZZ_TARGETS); do \
+	    cargo +nightly fuzz run $$target -- -dict=fuzz/json.dict -max_len=4096 -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 || exit 1; \
+	done

@@ -1,7 +1,7 @@
 //! Puts an application together: the only file that names adapters.
 
 use crate::{
-    api::{self, ApiState, OperatorToken},
+    api::{self, ApiState, BodyBudget, OperatorToken},
     identity::{self, KeyPair},
     lattice::{
         Lattice,
@@ -288,6 +288,7 @@ fn serve(settings: &Settings, listener: TcpListener, context: Arc<Context>) -> R
         metrics: Arc::new(Metrics::default()),
         operator_token: OperatorToken::new(settings.admin.token.as_ref()),
         body_timeout: section.body_timeout.get(),
+        body_budget: BodyBudget::new(settings.limits.inflight_bytes),
         openapi,
     });
     let mut server = HttpServer::new(move || {

@@ -118,6 +118,8 @@ codes! {
     RegistryFull = "registry_full" SERVICE_UNAVAILABLE "The registry is full",
     /// The index is being built.
     LatticeLoading = "lattice_loading" SERVICE_UNAVAILABLE "The index is being built",
+    /// All bodies under way take all the memory that they may.
+    Overloaded = "overloaded" SERVICE_UNAVAILABLE "Too many large requests at once",
     /// The data directory cannot be written or read.
     LatticeUnavailable = "lattice_unavailable" SERVICE_UNAVAILABLE "The data directory cannot be used",
     /// The disk of the data directory or of the state directory is full.

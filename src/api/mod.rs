@@ -10,7 +10,7 @@ mod openapi;
 mod routes;
 mod state;
 
-pub use extract::OperatorToken;
+pub use extract::{BodyBudget, OperatorToken};
 pub use middleware::{answer_panics, observe, suit_client};
 pub use openapi::document as openapi_document;
 pub use routes::{ROUTES, Route, configure};

@@ -1,6 +1,6 @@
 //! What every handler can reach.
 
-use super::extract::OperatorToken;
+use super::extract::{BodyBudget, OperatorToken};
 use crate::{ops::Context, telemetry::Metrics};
 use std::{sync::Arc, time::Duration};
 
@@ -15,6 +15,8 @@ pub struct ApiState {
     pub operator_token: OperatorToken,
     /// How long a client may take to send a body.
     pub body_timeout: Duration,
+    /// What all bodies under way may cost together.
+    pub body_budget: BodyBudget,
     /// `/openapi.json`, made once.
     pub openapi: String,
 }

@@ -333,6 +333,10 @@ impl Lattice for DirectoryLattice {
         Ok(self.shared.journal.tombstone(id)?)
     }
 
+    fn not_deleted<'a>(&self, ids: Vec<&'a NodeId>) -> Result<Vec<&'a NodeId>, LatticeError> {
+        Ok(self.shared.journal.not_deleted(ids)?)
+    }
+
     fn changes(&self, since: u64, limit: usize) -> Result<Vec<Change>, LatticeError> {
         self.index(|_| ())?;
         Ok(self.shared.journal.changes(since, limit)?)

@@ -240,6 +240,28 @@ impl Journal {
         })
     }
 
+    /// Those of `ids` that have no tombstone: one transaction for all of them.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub(super) fn not_deleted<'a>(&self, mut ids: Vec<&'a NodeId>) -> Result<Vec<&'a NodeId>, JournalError> {
+        self.with(|database| {
+            let table = database.begin_read()?.open_table(TOMBSTONES)?;
+            if table.is_empty()? {
+                return Ok(ids);
+            }
+            let mut failed = None;
+            ids.retain(|id| match table.get(id.as_str()) {
+                Ok(found) => found.is_none(),
+                Err(error) => {
+                    failed.get_or_insert(error);
+                    false
+                }
+            });
+            failed.map_or(Ok(ids), |error| Err(error.into()))
+        })
+    }
+
     /// How many tombstones there are.
     ///
     /// # Errors

@@ -258,6 +258,20 @@ pub trait Lattice: Send + Sync + std::fmt::Debug {
     /// [`LatticeError::Io`].
     fn tombstone(&self, id: &NodeId) -> Result<Option<Tombstone>, LatticeError>;
 
+    /// Those of `ids` that have no tombstone.
+    ///
+    /// # Errors
+    /// [`LatticeError::Io`].
+    fn not_deleted<'a>(&self, ids: Vec<&'a NodeId>) -> Result<Vec<&'a NodeId>, LatticeError> {
+        let mut left = Vec::new();
+        for id in ids {
+            if self.tombstone(id)?.is_none() {
+                left.push(id);
+            }
+        }
+        Ok(left)
+    }
+
     /// Up to `limit` changes after position `since`, in order. Each node appears once, at its last change.
     ///
     /// # Errors

@@ -172,14 +172,9 @@ pub async fn sync(
 }
 
 fn wanted(context: &Context, comparison: &Comparison) -> Result<Vec<String>, LatticeError> {
-    let mut wanted = Vec::new();
-    for id in comparison.wanted() {
-        // What was deleted here must not come back through an instance that has not heard of it yet.
-        if context.lattice.tombstone(id)?.is_none() {
-            wanted.push(id.to_string());
-        }
-    }
-    Ok(wanted)
+    // What was deleted here must not come back through an instance that has not heard of it yet.
+    let wanted = context.lattice.not_deleted(comparison.wanted())?;
+    Ok(wanted.into_iter().map(ToString::to_string).collect())
 }
 
 /// How many nodes the page holds, and the last of them where more would follow.

@@ -15,6 +15,7 @@ mod clock;
 mod hostile;
 mod manifests;
 mod nodes;
+mod overload;
 mod raw_http;
 mod seed;
 mod service;

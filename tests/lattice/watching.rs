@@ -115,6 +115,7 @@ async fn tombstones_are_forgotten_after_thirty_days() {
     let lattice = bed.open().await;
     put(&lattice, numbered("a", 1)).await;
     put(&lattice, numbered("b", 1)).await;
+    clock.advance(Duration::from_secs(1));
     let tombstone = lattice.delete(&id("a"), Default::default()).await.unwrap().unwrap();
     assert_eq!(tombstone.deleted_at, clock.now());
     let day = Duration::from_secs(24 * 3600);

@@ -103,7 +103,10 @@ pub(crate) async fn sync(
     let decode = |text: &str| cursor::node(text).ok();
     let (delta, nodes) = ops::sync(&state.context, body.0, decode).await?;
     let counted = Arc::clone(&state.metrics);
+    let share = body.1;
     let nodes = nodes.inspect(move |batch| {
+        // The comparison holds what the caller sent until the last node is sent.
+        let _held = &share;
         if let Ok(batch) = batch {
             counted.delta_sent(u64::try_from(batch.len()).unwrap_or(u64::MAX));
         }

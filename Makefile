@@ -1,12 +1,12 @@
 # Everything that is done to this project by hand or by CI. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-deps verify fmt-check clippy doc deny fix bench fuzz
+.PHONY: help run build test test-deps verify fmt-check clippy doc deny fix bench bench-quick soak fuzz
 
 # The venv that scripts/test-deps.sh makes. Tests that need CPython or PyNaCl find it by this variable.
 PYTHON := $(CURDIR)/target/test-venv/bin/python
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Build and start the service on lattice_data/, no Redis needed; it prints what to try next
 	cargo run --release --locked -- serve
@@ -40,8 +40,20 @@ fix: ## Format, and apply what the linter can repair by itself
 	cargo clippy --fix --allow-dirty --allow-staged --all-targets --locked
 	cargo fmt
 
-bench: ## Run the benchmarks
-	cargo bench --locked
+bench: ## Measure: the parts, then the whole service; about ten minutes, figures also in benches/results/
+	cargo bench --locked --bench canonical --bench verify --bench index --bench registry
+	cargo bench --locked --bench load
+
+bench-quick: ## Measure the whole service in short; about two minutes
+	cargo bench --locked --bench load -- --quick
+
+SOAK_SECONDS ?= 300
+SOAK_CLIENTS ?= 1000
+
+soak: ## Five minutes of a thousand clients while Redis fails in every way; SOAK_SECONDS, SOAK_CLIENTS
+	ulimit -n "$$(ulimit -Hn)"; \
+	SOAK_SECONDS=$(SOAK_SECONDS) SOAK_CLIENTS=$(SOAK_CLIENTS) SOAK_JSON=benches/results/soak.json \
+	cargo test --release --locked --test soak -- --nocapture
 
 # Nightly Rust and cargo-fuzz: see fuzz/README.md. CI runs the corpora only, with the other tests.
 FUZZ_SECONDS ?= 600

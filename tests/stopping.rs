@@ -76,6 +76,36 @@ async fn a_client_that_does_not_read_is_waited_for_within_the_bound() {
     drop(reader);
 }
 
+/// Connections that the process holds open.
+#[cfg(target_os = "linux")]
+fn connections(process: u32) -> usize {
+    let files = std::fs::read_dir(format!("/proc/{process}/fd")).unwrap();
+    let links = files.filter_map(|file| std::fs::read_link(file.unwrap().path()).ok());
+    links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_client_that_takes_nothing_of_its_answer_does_not_hold_its_connection() {
+    let place = large_place().set("ARK__SERVER__WRITE_TIMEOUT", "500ms").set("ARK__SERVER__KEEP_ALIVE", "1s");
+    // Launched, and asked nothing yet.
+    let service = place.launch();
+    let process = service.process.id();
+    let idle = connections(process);
+    let mut stalled = Vec::new();
+    service.until_loaded().await;
+    for _ in 0..5 {
+        let mut reader = ask(service.port, "").await;
+        begun(&mut reader).await;
+        stalled.push(reader);
+    }
+    let took = until("they are given up", Duration::from_secs(30), async || connections(process) == idle).await;
+    eprintln!("given up after {took:?}");
+    // Not a word in the log: a client that goes away is no fault of ours.
+    assert_eq!(place.log(), "");
+    assert_eq!(service.get_json("/health").await["status"], "healthy");
+}
+
 #[tokio::test]
 async fn a_write_that_is_being_sent_is_taken_and_kept() {
     let place = Place::new();

@@ -3,8 +3,8 @@
 use ark_lattice::{
     json::Document,
     lattice::{
-        Change, Entry, Lattice, LatticeError, LatticeStatus, NodeDocument, NodeFilter, NodePage, Precondition, Stamp,
-        StoredNode, Tombstone, Written, index::Snapshot,
+        Applied, Arrival, Change, Conflict, Entry, Lattice, LatticeError, LatticeStatus, NodeDocument, NodeFilter,
+        NodePage, Precondition, Stamp, StoredNode, Tombstone, Written, index::Snapshot,
     },
     ops::{Context, Identity, sync},
     registry::{PeerCursor, PeerPage, Registered, Registry, RegistryError},
@@ -160,6 +160,24 @@ impl Lattice for Fixed {
         Ok((id.as_str() == "deleted").then(|| Tombstone { id: id.clone(), deleted_at, content_hash, seq: 1 }))
     }
     fn changes(&self, _: u64, _: usize) -> Result<Vec<Change>, LatticeError> {
+        Err(absent())
+    }
+    fn floor(&self) -> Result<u64, LatticeError> {
+        Err(absent())
+    }
+    async fn apply(&self, _: Vec<Arrival>) -> Result<Vec<Applied>, LatticeError> {
+        Err(absent())
+    }
+    fn conflicts(&self, _: u64, _: usize) -> Result<Vec<Conflict>, LatticeError> {
+        Err(absent())
+    }
+    fn conflict(&self, _: u64) -> Result<Option<(Conflict, Bytes)>, LatticeError> {
+        Err(absent())
+    }
+    async fn forget_conflict(&self, _: u64) -> Result<bool, LatticeError> {
+        Err(absent())
+    }
+    fn conflict_count(&self) -> Result<u64, LatticeError> {
         Err(absent())
     }
     async fn rescan(&self) -> Result<(), LatticeError> {

@@ -3,11 +3,14 @@
 use crate::types::{Limits, SetHash};
 use bytes::{Bytes, BytesMut};
 use reqwest::{
-    Method, RequestBuilder, Response, StatusCode, Url,
+    Certificate, Method, RequestBuilder, Response, StatusCode, Url,
     header::{ACCEPT, CONTENT_TYPE, HeaderMap, RETRY_AFTER},
     redirect::{Attempt, Policy},
 };
-use std::{error::Error, time::Duration};
+use std::{
+    error::Error,
+    time::{Duration, SystemTime},
+};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the other side may be silent.
@@ -26,6 +29,9 @@ pub enum ClientError {
     /// The address is not one.
     #[error("{0:?} is not an address such as https://host:9001: {1}")]
     Address(String, String),
+    /// The authorities' certificates cannot be used.
+    #[error("the authorities' certificates cannot be used: {0}")]
+    Authorities(String),
     /// No answer, or the connection broke.
     #[error("{0} cannot be reached: {1}")]
     Unreachable(String, String),
@@ -66,6 +72,19 @@ pub struct Client {
     max_line: usize,
 }
 
+/// An answer as it came, for those who look at the way rather than at the content.
+#[derive(Debug, Clone)]
+pub struct Probe {
+    /// The HTTP status.
+    pub status: u16,
+    /// Where it sends us.
+    pub location: Option<String>,
+    /// The other side's clock, in whole seconds.
+    pub date: Option<SystemTime>,
+    /// What it says.
+    pub body: Bytes,
+}
+
 /// Which peers are asked for.
 #[derive(Debug, Clone, Default)]
 pub struct PeerQuery {
@@ -81,25 +100,29 @@ impl Client {
     /// # Errors
     /// [`ClientError::Address`].
     pub fn new(base: &str, limits: &Limits) -> Result<Self, ClientError> {
-        let wrong = |problem: &str| ClientError::Address(base.to_owned(), problem.to_owned());
-        let mut url = Url::parse(base).map_err(|error| wrong(&error.to_string()))?;
-        if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
-            return Err(wrong("it begins with http:// or https://"));
+        Self::build(base, limits, reqwest::Client::builder())
+    }
+
+    /// As [`Client::new`], for an instance whose certificate one of these authorities issued, and no other: a PEM text with their
+    /// certificates.
+    ///
+    /// # Errors
+    /// [`ClientError::Authorities`], [`ClientError::Address`].
+    pub fn trusting(authorities: &[u8], base: &str, limits: &Limits) -> Result<Self, ClientError> {
+        let wrong = |error: reqwest::Error| ClientError::Authorities(cause(&error));
+        let roots = Certificate::from_pem_bundle(authorities).map_err(wrong)?;
+        if roots.is_empty() {
+            return Err(ClientError::Authorities("there is no PEM certificate in it".to_owned()));
         }
-        if !url.username().is_empty() || url.password().is_some() {
-            // Not repeated: it may be a secret.
-            return Err(ClientError::Address(
-                url.host_str().unwrap_or_default().to_owned(),
-                "it names no user".to_owned(),
-            ));
-        }
-        if url.query().is_some() || url.fragment().is_some() {
-            return Err(wrong("it has no query or fragment"));
-        }
-        if !url.path().ends_with('/') {
-            url.set_path(&format!("{}/", url.path()));
-        }
-        let http = reqwest::Client::builder()
+        // By themselves first: in the client an unusable one could not be told from an unusable address.
+        let checked = roots.clone().into_iter().map(|root| reqwest::Client::builder().tls_certs_only([root]).build());
+        checked.collect::<Result<Vec<_>, _>>().map_err(wrong)?;
+        Self::build(base, limits, reqwest::Client::builder().tls_certs_only(roots))
+    }
+
+    fn build(base: &str, limits: &Limits, http: reqwest::ClientBuilder) -> Result<Self, ClientError> {
+        let url = base_url(base)?;
+        let http = http
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(READ_TIMEOUT)
             .redirect(Policy::custom(stay))
@@ -107,7 +130,7 @@ impl Client {
             .no_proxy()
             .user_agent(concat!("ark-lattice/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(|error| wrong(&cause(&error)))?;
+            .map_err(|error| ClientError::Address(base.to_owned(), cause(&error)))?;
         // As JSON on one line no node is longer than its file; some room for other writers.
         Ok(Self { http, base: url, max_line: limits.node_bytes.saturating_add(64 << 10) })
     }
@@ -144,6 +167,31 @@ impl Client {
         self.whole(response, MAX_ANSWER_BYTES).await
     }
 
+    /// `GET path`, whatever the answer is.
+    ///
+    /// # Errors
+    /// [`ClientError::Unreachable`], [`ClientError::Protocol`] for an answer that is too long.
+    pub async fn probe(&self, path: &str) -> Result<Probe, ClientError> {
+        self.answer(self.http.request(Method::GET, self.url(path))).await
+    }
+
+    /// `POST path` with a JSON body, whatever the answer is.
+    ///
+    /// # Errors
+    /// [`ClientError::Unreachable`], [`ClientError::Protocol`] for an answer that is too long.
+    pub async fn probe_with(&self, path: &str, body: String) -> Result<Probe, ClientError> {
+        self.answer(self.post(path, body)).await
+    }
+
+    async fn answer(&self, request: RequestBuilder) -> Result<Probe, ClientError> {
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let (status, headers) = (response.status().as_u16(), response.headers());
+        let location = text(headers, "location").map(printable);
+        let date = text(headers, "date").and_then(|date| httpdate::parse_http_date(date).ok());
+        let body = self.whole(response, MAX_ANSWER_BYTES).await?;
+        Ok(Probe { status, location, date, body })
+    }
+
     /// How many nodes the other side has.
     ///
     /// # Errors
@@ -158,6 +206,33 @@ impl Client {
         let total =
             answer.get("total").and_then(serde_json::Value::as_u64).and_then(|total| usize::try_from(total).ok());
         total.ok_or_else(|| self.protocol("its list of nodes has no total"))
+    }
+
+    /// The files of the other side that are not nodes: name and reason of the first ones, and how many there are.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn broken_files(&self) -> Result<(Vec<(String, String)>, usize), ClientError> {
+        #[derive(serde::Deserialize)]
+        struct Health {
+            lattice: Lattice,
+        }
+        #[derive(serde::Deserialize)]
+        struct Lattice {
+            broken_total: usize,
+            broken: Vec<Broken>,
+        }
+        #[derive(serde::Deserialize)]
+        struct Broken {
+            file: String,
+            reason: String,
+        }
+        let response = self.send(self.http.request(Method::GET, self.url("health"))).await?;
+        let body = self.whole(response, MAX_ANSWER_BYTES).await?;
+        let health: Health = serde_json::from_slice(&body).map_err(|error| self.protocol(&error.to_string()))?;
+        let named =
+            health.lattice.broken.into_iter().map(|broken| (printable(&broken.file), printable(&broken.reason)));
+        Ok((named.collect(), health.lattice.broken_total))
     }
 
     /// `POST /sync`, answered line by line.
@@ -240,6 +315,29 @@ impl Client {
     }
 }
 
+/// An instance's address, checked, with a slash at its end.
+///
+/// # Errors
+/// [`ClientError::Address`].
+pub(super) fn base_url(base: &str) -> Result<Url, ClientError> {
+    let wrong = |problem: &str| ClientError::Address(base.to_owned(), problem.to_owned());
+    let mut url = Url::parse(base).map_err(|error| wrong(&error.to_string()))?;
+    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+        return Err(wrong("it begins with http:// or https://"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        // Not repeated: it may be a secret.
+        return Err(ClientError::Address(url.host_str().unwrap_or_default().to_owned(), "it names no user".to_owned()));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(wrong("it has no query or fragment"));
+    }
+    if !url.path().ends_with('/') {
+        url.set_path(&format!("{}/", url.path()));
+    }
+    Ok(url)
+}
+
 /// The nodes of one answer of `POST /sync`.
 #[derive(Debug)]
 pub struct SyncStream {
@@ -303,12 +401,12 @@ fn stay(attempt: Attempt<'_>) -> reqwest::redirect::Action {
     if same && attempt.previous().len() <= MAX_REDIRECTS { attempt.follow() } else { attempt.stop() }
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+pub(super) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
 /// The innermost reason: what the machine or the other side said.
-fn cause(error: &reqwest::Error) -> String {
+pub(super) fn cause(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return "no answer in time".to_owned();
     }
@@ -320,7 +418,7 @@ fn cause(error: &reqwest::Error) -> String {
 }
 
 /// Code and detail of a problem document; of any other body its beginning.
-fn read_problem(body: &[u8], status: StatusCode) -> (String, String) {
+pub(super) fn read_problem(body: &[u8], status: StatusCode) -> (String, String) {
     let parsed: Option<serde_json::Value> = serde_json::from_slice(body).ok();
     let member = |key: &str| parsed.as_ref().and_then(|problem| problem.get(key)).and_then(serde_json::Value::as_str);
     let code = printable(member("code").unwrap_or_default());

@@ -3,8 +3,8 @@
 pub use super::{file_name::CaseSensitivity, manifest_file::ManifestHeader};
 
 use super::{
-    Change, Entry, Lattice, LatticeError, LatticeStatus, NodeDocument, NodeFilter, NodePage, Precondition, Stamp,
-    StoredNode, Tombstone, Written,
+    Applied, Arrival, Change, Conflict, Entry, Lattice, LatticeError, LatticeStatus, NodeDocument, NodeFilter,
+    NodePage, Precondition, Stamp, StoredNode, Tombstone, Written,
     atomic_file::{self, TempFile},
     file_name,
     index::{Index, Snapshot},
@@ -18,6 +18,7 @@ use super::{
 };
 use crate::types::{ContentHash, Limits, NodeId, SharedClock};
 use async_trait::async_trait;
+use bytes::Bytes;
 use std::{
     io,
     os::unix::fs::MetadataExt,
@@ -316,7 +317,7 @@ impl Lattice for DirectoryLattice {
         let outcomes = self.write(nodes.into_iter().map(put).collect()).await?;
         let written = |outcome| match outcome {
             Outcome::Written(written) => Some(written),
-            Outcome::Deleted(_) => None,
+            Outcome::Deleted(_) | Outcome::Applied(_) => None,
         };
         Ok(outcomes.into_iter().filter_map(written).collect())
     }
@@ -340,6 +341,38 @@ impl Lattice for DirectoryLattice {
     fn changes(&self, since: u64, limit: usize) -> Result<Vec<Change>, LatticeError> {
         self.index(|_| ())?;
         Ok(self.shared.journal.changes(since, limit)?)
+    }
+
+    fn floor(&self) -> Result<u64, LatticeError> {
+        Ok(self.shared.journal.floor()?)
+    }
+
+    async fn apply(&self, arrivals: Vec<Arrival>) -> Result<Vec<Applied>, LatticeError> {
+        let outcomes = self.write(arrivals.into_iter().map(WriteOp::Apply).collect()).await?;
+        let applied = |outcome| match outcome {
+            Outcome::Applied(applied) => Some(applied),
+            Outcome::Written(_) | Outcome::Deleted(_) => None,
+        };
+        Ok(outcomes.into_iter().filter_map(applied).collect())
+    }
+
+    fn conflicts(&self, after: u64, limit: usize) -> Result<Vec<Conflict>, LatticeError> {
+        Ok(self.shared.journal.conflicts(after, limit)?)
+    }
+
+    fn conflict(&self, number: u64) -> Result<Option<(Conflict, Bytes)>, LatticeError> {
+        Ok(self.shared.journal.conflict(number)?)
+    }
+
+    async fn forget_conflict(&self, number: u64) -> Result<bool, LatticeError> {
+        let shared = Arc::clone(&self.shared);
+        let forget = move || shared.journal.forget_conflict(number);
+        let known = tokio::task::spawn_blocking(forget).await;
+        Ok(known.map_err(|error| LatticeError::Io(error.to_string()))??)
+    }
+
+    fn conflict_count(&self) -> Result<u64, LatticeError> {
+        Ok(self.shared.journal.conflict_count()?)
     }
 
     async fn rescan(&self) -> Result<(), LatticeError> {

@@ -2,6 +2,7 @@
 
 use super::{
     Entry, LatticeError, file_name,
+    journal::Source,
     reader::{self, FileStamp, Found, NodeFile},
     store::{Changes, Known, Store, fingerprint},
     watch::{Pending, Work},
@@ -150,7 +151,8 @@ impl Store {
                         return self.settle_node(changes, &other, *file);
                     }
                 }
-                self.stage_deleted(changes, &entry);
+                let at = self.edit_time(&entry.id, None)?;
+                self.stage_deleted(changes, (&entry.id, entry.content_hash), at, Source::Edit);
                 Ok(())
             }
         }
@@ -172,16 +174,17 @@ impl Store {
         }
         changes.repaired.push(name.to_owned());
         let same = known.filter(|known| known.entry.content_hash == file.content_hash);
-        let first_seen = match same {
+        // The same content keeps its version's time: a file that was only touched, or came back, is no edit.
+        let updated_at = match same {
             Some(known) => known.entry.updated_at,
-            None => self.date_of_change(&file.id, self.shared.clock.now())?,
+            None => self.edit_time(&file.id, file.declared)?,
         };
         let entry = Entry {
             id: file.id,
             content_hash: file.content_hash,
             file_hash: file.file_hash,
             node_type: file.node_type,
-            updated_at: file.declared.unwrap_or(first_seen),
+            updated_at,
             size_bytes: file.stamp.size,
             seq: known.map_or(0, |known| known.entry.seq),
         };
@@ -190,7 +193,7 @@ impl Store {
             self.stage_seen(changes, entry, at);
         } else {
             // Also a repaired file with the content that it had: who followed the journal meanwhile saw no such node.
-            self.stage_put(changes, entry, at);
+            self.stage_put(changes, entry, at, Source::Edit);
         }
         Ok(())
     }

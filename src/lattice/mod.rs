@@ -3,6 +3,7 @@
 //! The directory of `{id}.json` files is the truth; index and journal follow it. A write is acknowledged once the file is
 //! durable (temp file, fsync, rename, fsync of the directory) and the journal entry is committed.
 
+mod apply;
 pub mod atomic_file;
 pub mod delta;
 pub mod directory;
@@ -13,16 +14,19 @@ mod journal;
 mod manifest_file;
 mod node;
 pub mod offline;
+mod place;
 mod reader;
 mod reserve;
 mod scan;
 mod stamp;
 mod store;
+pub mod version;
 mod watch;
 mod write_batch;
 mod writer;
 
 pub use node::{NodeDocument, NodeError, Stamp};
+pub use version::{Ancestry, Version};
 
 use crate::types::{ContentHash, NodeId, Sha256Digest, Timestamp};
 use async_trait::async_trait;
@@ -82,6 +86,16 @@ pub enum Written {
     Unchanged(Arc<Entry>),
 }
 
+impl Written {
+    /// The node as it is stored now.
+    #[must_use]
+    pub fn entry(&self) -> &Entry {
+        match self {
+            Self::Created(entry) | Self::Replaced(entry) | Self::Unchanged(entry) => entry,
+        }
+    }
+}
+
 /// That a node was deleted, and when.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tombstone {
@@ -106,11 +120,81 @@ pub enum Change {
         id: NodeId,
         /// Its content hash.
         content_hash: ContentHash,
-        /// Its version time.
+        /// Its version's time.
         updated_at: Timestamp,
+        /// Its `type`, where that is a string.
+        node_type: Option<Box<str>>,
+        /// Its file's length, bytes.
+        size_bytes: u64,
+        /// What it was before.
+        ancestry: Ancestry,
     },
-    /// The node is deleted since.
-    Deleted(Tombstone),
+    /// The node is deleted since. Before that it was this.
+    Deleted(Tombstone, Ancestry),
+}
+
+/// A version of another instance, to be judged against what is held.
+#[derive(Debug, Clone)]
+pub struct Arrival {
+    /// What it says.
+    pub change: Arrived,
+    /// What the version came from, as the other instance tells.
+    pub ancestry: Ancestry,
+    /// Who sent it: for people, beside the version that it replaces.
+    pub from: Box<str>,
+}
+
+/// What an [`Arrival`] says.
+#[derive(Debug, Clone)]
+pub enum Arrived {
+    /// The node has this content.
+    Put {
+        /// The node.
+        node: NodeDocument,
+        /// The version's time.
+        at: Timestamp,
+    },
+    /// The node is deleted.
+    Deleted {
+        /// The node.
+        id: NodeId,
+        /// The version's time.
+        at: Timestamp,
+        /// The content that was deleted.
+        content_hash: ContentHash,
+    },
+}
+
+/// What became of an [`Arrival`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Applied {
+    /// It counts, and is durable. The version that it replaced may be among the conflicts, under this number.
+    Taken(Option<u64>),
+    /// It was held already.
+    Same,
+    /// The version that is held counts.
+    Kept,
+    /// It is dated too far ahead; nothing was done.
+    Ahead,
+}
+
+/// A version that was made here and lost against one that did not come from it. Its content is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conflict {
+    /// Its number; grows.
+    pub number: u64,
+    /// The node.
+    pub id: NodeId,
+    /// When it lost.
+    pub noticed_at: Timestamp,
+    /// Who sent the version that won.
+    pub from: Box<str>,
+    /// The version that lost.
+    pub lost: Version,
+    /// The version that won.
+    pub won: Version,
+    /// Length of the content that is kept, bytes.
+    pub size_bytes: u64,
 }
 
 /// A file of the data directory that is not a node, and why.
@@ -277,6 +361,45 @@ pub trait Lattice: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// [`LatticeError::Loading`], [`LatticeError::Io`].
     fn changes(&self, since: u64, limit: usize) -> Result<Vec<Change>, LatticeError>;
+
+    /// The position up to which deletions may be missing in [`Self::changes`]: their tombstones are forgotten. Who asks for what
+    /// came after an older position must look at the whole set.
+    ///
+    /// # Errors
+    /// [`LatticeError::Io`].
+    fn floor(&self) -> Result<u64, LatticeError>;
+
+    /// Judges versions of another instance, each against what is held in that moment, and writes those that count, durably; in
+    /// the order given. A version that was made here and is replaced by one that did not come from it is kept before as a
+    /// [`Conflict`].
+    ///
+    /// # Errors
+    /// The first error; arrivals before it may have been written.
+    async fn apply(&self, arrivals: Vec<Arrival>) -> Result<Vec<Applied>, LatticeError>;
+
+    /// Up to `limit` conflicts with greater numbers than `after`, in order.
+    ///
+    /// # Errors
+    /// [`LatticeError::Io`].
+    fn conflicts(&self, after: u64, limit: usize) -> Result<Vec<Conflict>, LatticeError>;
+
+    /// A conflict, and the content that lost: JSON text that passed the strict gate.
+    ///
+    /// # Errors
+    /// [`LatticeError::Io`].
+    fn conflict(&self, number: u64) -> Result<Option<(Conflict, Bytes)>, LatticeError>;
+
+    /// Forgets a conflict, durably. Answers whether there was one.
+    ///
+    /// # Errors
+    /// [`LatticeError::Io`].
+    async fn forget_conflict(&self, number: u64) -> Result<bool, LatticeError>;
+
+    /// How many conflicts are kept.
+    ///
+    /// # Errors
+    /// [`LatticeError::Io`].
+    fn conflict_count(&self) -> Result<u64, LatticeError>;
 
     /// Looks at every file again, now, and answers when the index agrees with the directory.
     ///

@@ -4,11 +4,11 @@ use super::{
     BrokenFile, Entry, LatticeError, LatticeStatus, Tombstone,
     file_name::{self, CaseSensitivity},
     index::Index,
-    journal::{Journal, JournalError, Op, Record, is_full},
+    journal::{Journal, JournalError, Op, Record, Source, is_full},
     reader::FileStamp,
-    stamp,
+    version::{self, Version},
 };
-use crate::types::{Limits, NodeId, SharedClock, Timestamp};
+use crate::types::{ContentHash, Limits, NodeId, SharedClock, Timestamp};
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     hash::{DefaultHasher, Hash, Hasher},
@@ -177,7 +177,7 @@ impl Changes {
     }
 
     pub(super) fn deletes(&self) -> bool {
-        self.ops.iter().any(|op| matches!(op, Op::Deleted(_)))
+        self.ops.iter().any(|op| matches!(op, Op::Deleted(..)))
     }
 }
 
@@ -237,19 +237,6 @@ impl Store {
         self.known.get(id).filter(|known| known.live).map(|known| &known.entry)
     }
 
-    /// When a new content of this node counts from, where it does not say so itself.
-    ///
-    /// # Errors
-    /// [`LatticeError`] where the journal cannot be read.
-    pub(super) fn date_of_change(&self, id: &NodeId, now: Timestamp) -> Result<Timestamp, LatticeError> {
-        if let Some(known) = self.known.get(id) {
-            return Ok(stamp::after_version(now, Some(known.entry.updated_at)));
-        }
-        let deletions = self.shared.report().tombstones;
-        let deleted = if deletions == 0 { None } else { self.shared.journal.tombstone(id)? };
-        Ok(stamp::after_version(now, deleted.map(|tombstone| tombstone.deleted_at)))
-    }
-
     /// The file that the node is in, or would be put in.
     pub(super) fn name_for(&self, id: &NodeId) -> String {
         if let Some(known) = self.known.get(id) {
@@ -272,17 +259,18 @@ impl Store {
     }
 
     /// The node has new content. Answers its entry as it will be.
-    pub(super) fn stage_put(&self, changes: &mut Changes, entry: Entry, file: (&str, FileStamp, i64)) -> Arc<Entry> {
+    pub(super) fn stage_put(
+        &self,
+        changes: &mut Changes,
+        entry: Entry,
+        file: (&str, FileStamp, i64),
+        source: Source,
+    ) -> Arc<Entry> {
         let entry = Arc::new(Entry { seq: self.next_seq(changes), ..entry });
         let (name, stamp, read_at_ns) = file;
         changes.touched.insert(entry.id.clone());
-        changes.ops.push(Op::Put(Record {
-            entry: Arc::clone(&entry),
-            name: name.into(),
-            stamp,
-            read_at_ns,
-            live: true,
-        }));
+        let record = Record { entry: Arc::clone(&entry), name: name.into(), stamp, read_at_ns, live: true };
+        changes.ops.push(Op::Put(record, source));
         entry
     }
 
@@ -299,17 +287,37 @@ impl Store {
         changes.ops.push(Op::Broke(id));
     }
 
-    /// The node is gone. Answers its tombstone as it will be.
-    pub(super) fn stage_deleted(&self, changes: &mut Changes, entry: &Entry) -> Tombstone {
-        let tombstone = Tombstone {
-            id: entry.id.clone(),
-            deleted_at: stamp::after_version(self.shared.clock.now(), Some(entry.updated_at)),
-            content_hash: entry.content_hash,
-            seq: self.next_seq(changes),
-        };
-        changes.touched.insert(entry.id.clone());
-        changes.ops.push(Op::Deleted(tombstone.clone()));
+    /// The node is gone since `at`. Answers its tombstone as it will be.
+    pub(super) fn stage_deleted(
+        &self,
+        changes: &mut Changes,
+        (id, content_hash): (&NodeId, ContentHash),
+        at: Timestamp,
+        source: Source,
+    ) -> Tombstone {
+        let tombstone = Tombstone { id: id.clone(), deleted_at: at, content_hash, seq: self.next_seq(changes) };
+        changes.touched.insert(id.clone());
+        changes.ops.push(Op::Deleted(tombstone.clone(), source));
         tombstone
+    }
+
+    /// When an edit of the node counts as made that is seen now and states this time.
+    pub(super) fn edit_time(&self, id: &NodeId, stated: Option<Timestamp>) -> Result<Timestamp, LatticeError> {
+        let previous = self.held(id)?.map(|version| version.at);
+        Ok(version::edit_time(previous, stated, self.shared.clock.now()))
+    }
+
+    /// The version of the node that counts here, be it a content or a deletion.
+    pub(super) fn held(&self, id: &NodeId) -> Result<Option<Version>, LatticeError> {
+        if let Some(known) = self.known.get(id) {
+            return Ok(Some(Version { at: known.entry.updated_at, content: Some(known.entry.content_hash) }));
+        }
+        // Most new nodes are met while there is no tombstone at all.
+        if self.shared.report().tombstones == 0 {
+            return Ok(None);
+        }
+        let tombstone = self.shared.journal.tombstone(id)?;
+        Ok(tombstone.map(|tombstone| Version { at: tombstone.deleted_at, content: None }))
     }
 
     /// Writes the changes down, then shows them to readers. All or none of them.
@@ -354,7 +362,7 @@ impl Store {
 
     fn show(&mut self, op: &Op, index: &mut Index) {
         match op {
-            Op::Put(record) | Op::Seen(record) => self.remember(record, index),
+            Op::Put(record, _) | Op::Seen(record) => self.remember(record, index),
             Op::Broke(id) => {
                 if let Some(known) = self.known.get_mut(id) {
                     known.live = false;
@@ -362,7 +370,7 @@ impl Store {
                 }
                 index.remove(id.as_str());
             }
-            Op::Deleted(tombstone) => {
+            Op::Deleted(tombstone, _) => {
                 self.forget(&tombstone.id);
                 index.remove(tombstone.id.as_str());
             }

@@ -358,13 +358,7 @@ impl Writer {
         let shared = &self.work.store.shared;
         match shared.journal.prune(shared.clock.now()).and_then(|()| shared.journal.tombstones()) {
             Ok(tombstones) => shared.report().tombstones = tombstones,
-            Err(error) => {
-                tracing::warn!(%error, "old tombstones cannot be removed");
-                // A failed write must not stand in the way of the next one.
-                if let Err(error) = shared.journal.recover() {
-                    tracing::error!(%error, "the journal cannot be opened again");
-                }
-            }
+            Err(error) => tracing::warn!(%error, "old tombstones cannot be removed"),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::{
     AdminSettings, FederationSettings, InstanceSettings, LatticeSettings, LimitSettings, LogSettings, RegistrySettings,
-    ServerSettings, StateSettings, TrustSettings, environment,
+    ServerSettings, StateSettings, TrustSettings, environment, secret_file,
 };
 use crate::{
     trust::TrustPolicy,
@@ -71,7 +71,7 @@ pub enum SettingsError {
     },
 }
 
-fn bad(key: &'static str, problem: impl Into<String>) -> SettingsError {
+pub(super) fn bad(key: &'static str, problem: impl Into<String>) -> SettingsError {
     SettingsError::Value { key, problem: problem.into() }
 }
 
@@ -206,8 +206,20 @@ impl Settings {
         settings.warnings.extend(
             environment.unknown.into_iter().map(|name| format!("{name} is set but means nothing to this version")),
         );
+        settings.read_secret_files()?;
         settings.check()?;
         Ok(settings)
+    }
+
+    /// Puts the secrets of files where those of variables are.
+    fn read_secret_files(&mut self) -> Result<(), SettingsError> {
+        if let Some(path) = &self.admin.token_file {
+            if self.admin.token.is_some() {
+                return Err(bad("admin.token, admin.token_file", "both are set: unset one of them"));
+            }
+            self.admin.token = Some(secret_file::read("admin.token_file", path)?);
+        }
+        Ok(())
     }
 
     /// What the types cannot say.
@@ -266,6 +278,7 @@ impl Settings {
         }
         self.node_id()?;
         self.trust_policy()?;
+        self.check_edge()?;
         if self.federation.auto_sync || self.federation.hub_url.is_some() || !self.federation.trusted_peers.is_empty() {
             self.warnings.push(
                 "federation settings are read, but this version does not exchange with peers by itself".to_owned(),

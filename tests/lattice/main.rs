@@ -12,5 +12,6 @@ mod bed;
 mod clock;
 mod files;
 mod recovery;
+mod versions;
 mod watching;
 mod writes;

@@ -27,7 +27,7 @@ async fn creates_edits_and_deletes_are_seen_within_a_second() {
 
     fs::remove_file(bed.data("a.json")).unwrap();
     until("the delete is seen", SEEN_WITHIN, || !has(&lattice, "a")).await;
-    assert!(matches!(&lattice.changes(0, 10).unwrap()[..], [Change::Deleted(it)] if it.id == id("a")));
+    assert!(matches!(&lattice.changes(0, 10).unwrap()[..], [Change::Deleted(it, _)] if it.id == id("a")));
     assert_eq!(lattice.status().tombstones, 1);
 
     bed.write("a.json", r#"{"id":"a","n":1}"#);

@@ -174,7 +174,7 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    async fn until_loaded(&self) {
+    pub(crate) async fn until_loaded(&self) {
         let what = "the index is built";
         until(what, START, async || self.get_json("/health").await["lattice"]["status"] != "loading").await;
     }

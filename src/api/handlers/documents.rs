@@ -1,6 +1,6 @@
 //! `/`, `/openapi.json`, `/docs/`, and what no route takes.
 
-use crate::api::{codes::Code, error::ApiError, error::refuse, routes::ROUTES, state::ApiState};
+use crate::api::{codes::Code, error::ApiError, error::refuse, prefix, routes::ROUTES, state::ApiState};
 use actix_web::{HttpRequest, HttpResponse, http::header::CONTENT_ENCODING, web};
 use serde::Serialize;
 use std::sync::{Arc, LazyLock};
@@ -15,7 +15,7 @@ pub(crate) struct RouteAnswer {
     method: &'static str,
     /// The path.
     #[schema(example = "/discover")]
-    path: &'static str,
+    path: String,
     /// What it is for.
     summary: &'static str,
 }
@@ -37,7 +37,7 @@ pub(crate) struct IndexAnswer {
     pubkey: Option<String>,
     /// Where people read how to use it.
     #[schema(example = "/docs/")]
-    docs: &'static str,
+    docs: String,
     /// Every route.
     #[schema(inline)]
     routes: Vec<RouteAnswer>,
@@ -50,7 +50,8 @@ pub(crate) struct IndexAnswer {
     tag = "service",
     responses((status = 200, description = "This instance and its routes", body = inline(IndexAnswer)))
 )]
-pub(crate) async fn index(state: web::Data<ApiState>) -> HttpResponse {
+pub(crate) async fn index(request: HttpRequest, state: web::Data<ApiState>) -> HttpResponse {
+    let prefix = prefix::seen_by(&request);
     let identity = &state.context.identity;
     HttpResponse::Ok().json(IndexAnswer {
         service: "ark-lattice",
@@ -58,10 +59,14 @@ pub(crate) async fn index(state: web::Data<ApiState>) -> HttpResponse {
         node_id: identity.node_id.to_string(),
         instance_type: identity.instance_type,
         pubkey: identity.public_key.map(|key| key.to_base64()),
-        docs: "/docs/",
+        docs: format!("{prefix}/docs/"),
         routes: ROUTES
             .iter()
-            .map(|route| RouteAnswer { method: route.method, path: route.path, summary: route.summary })
+            .map(|route| RouteAnswer {
+                method: route.method,
+                path: format!("{prefix}{}", route.path),
+                summary: route.summary,
+            })
             .collect(),
     })
 }
@@ -110,5 +115,6 @@ pub(crate) async fn docs_file(request: HttpRequest) -> Result<HttpResponse, ApiE
 
 /// What no route takes.
 pub(crate) async fn not_found(request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    Err(refuse(Code::NotFound, format!("there is no {}; GET / lists what there is", request.path())))
+    let prefix = prefix::seen_by(&request);
+    Err(refuse(Code::NotFound, format!("there is no {prefix}{}; GET {prefix}/ lists what there is", request.path())))
 }

@@ -107,8 +107,9 @@ pub(crate) async fn sync(
     let nodes = nodes.inspect(move |batch| {
         // The comparison holds what the caller sent until the last node is sent.
         let _held = &share;
-        if let Ok(batch) = batch {
-            counted.delta_sent(u64::try_from(batch.len()).unwrap_or(u64::MAX));
+        match batch {
+            Ok(batch) => counted.delta_sent(u64::try_from(batch.len()).unwrap_or(u64::MAX)),
+            Err(error) => tracing::warn!(%error, "an answer of /sync breaks off"),
         }
     });
     let mut response = HttpResponse::Ok();
@@ -124,8 +125,13 @@ pub(crate) async fn sync(
     Ok(response.content_type("application/x-ndjson").streaming(nodes.map(|batch| batch.map(|batch| lines(&batch)))))
 }
 
+/// What a batch takes with what goes between its nodes.
+fn room(batch: &[StoredNode]) -> usize {
+    batch.iter().map(|node| node.bytes.len() + 1).sum()
+}
+
 fn lines(batch: &[StoredNode]) -> Bytes {
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(room(batch));
     for node in batch {
         json::write_compact(&node.bytes, &mut out);
         out.push(b'\n');
@@ -144,7 +150,7 @@ fn document(delta: Delta, nodes: NodeStream) -> impl Stream<Item = Result<Bytes,
         None => Ok(tail(&delta, sent)),
         Some(Err(error)) => Err(error),
         Some(Ok(batch)) => {
-            let mut out = Vec::new();
+            let mut out = Vec::with_capacity(room(&batch));
             for node in &batch {
                 out.extend_from_slice(if sent == 0 { b"" } else { b"," });
                 out.extend_from_slice(&node.bytes);

@@ -1,0 +1,48 @@
+//! `healthcheck`: what container engines and scripts see of it.
+
+use crate::bed::{Bed, answer, canned};
+use std::net::TcpListener;
+
+#[test]
+fn a_ready_service_is_healthy_in_one_line() {
+    let bed = Bed::new();
+    let service = bed.serve();
+    // As in a container: the command has the service's own settings.
+    let bed = bed.set("FEDERATION_PORT", &service.port.to_string());
+    assert_eq!(bed.run(&["healthcheck"]).ok(), format!("ready: {}/ready\n", service.url));
+    assert_eq!(bed.run(&["healthcheck", "--alive"]).ok(), format!("healthy: {}/health\n", service.url));
+    assert_eq!(bed.run(&["healthcheck", "--quiet"]).ok(), "");
+    let value = bed.run(&["healthcheck", "--json", "--url", &service.url]).ok_json();
+    assert_eq!((&value["healthy"], &value["status"]), (&true.into(), &"ready".into()));
+}
+
+#[test]
+fn whatever_is_wrong_is_exit_code_1_and_one_line() {
+    let bed = Bed::new();
+    let nobody = {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        format!("http://{}", listener.local_addr().unwrap())
+    };
+    let loading = r#"{"status":503,"code":"lattice_loading","detail":"the index is still being built"}"#;
+    let loading = canned(vec![answer("503 Service Unavailable", "", loading)]);
+    let stranger = canned(vec![answer("200 OK", "", "<html>"), answer("404 Not Found", "", "")]);
+    let elsewhere = canned(vec![answer("302 Found", "Location: http://127.0.0.1:1/\r\n", "")]);
+    for (url, expected) in [
+        (&nobody, "cannot be reached"),
+        (&loading, "lattice_loading: the index is still being built"),
+        (&stranger, "no status"),
+        (&stranger, "404"),
+        (&elsewhere, "302"),
+    ] {
+        let said = bed.run(&["healthcheck", "--url", url]).fails(1);
+        assert!(said.contains("not healthy: ") && said.contains(expected), "{said}");
+    }
+    // Accepts, but never answers.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let said = bed.run(&["healthcheck", "--url", &url, "--timeout", "50ms"]).fails(1);
+    assert!(said.contains("no answer in time"), "{said}");
+    bed.run(&["healthcheck", "--url", "127.0.0.1:9001"]).fails(1);
+    let said = bed.set("FEDERATION_PORT", "0").run(&["healthcheck"]).fails(1);
+    assert!(said.contains("--url"), "{said}");
+}

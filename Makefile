@@ -1,6 +1,6 @@
 # Everything that is done to this project by hand or by CI. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-deps verify fmt-check clippy doc deny lint-deploy fix schemathesis bench bench-quick soak
+.PHONY: help run build test test-deps verify fmt-check clippy doc deny lint-deploy fix schemathesis bench bench-quick soak fuzz
 
 # The venv that scripts/test-deps.sh makes. Tests that need CPython or PyNaCl find it by this variable.
 PYTHON := $(CURDIR)/target/test-venv/bin/python
@@ -61,3 +61,13 @@ soak: ## Five minutes of a thousand clients while Redis fails in every way; SOAK
 	ulimit -n "$$(ulimit -Hn)"; \
 	SOAK_SECONDS=$(SOAK_SECONDS) SOAK_CLIENTS=$(SOAK_CLIENTS) SOAK_JSON=benches/results/soak.json \
 	cargo test --release --locked --test soak -- --nocapture
+
+# Nightly Rust and cargo-fuzz: see fuzz/README.md. CI runs the corpora only, with the other tests.
+FUZZ_SECONDS ?= 600
+FUZZ_TARGETS ?= gate canonical envelope sync_body file_name
+fuzz: ## Fuzz each target for FUZZ_SECONDS (600); findings go to fuzz/artifacts
+	@command -v cargo-fuzz > /dev/null || { echo "make fuzz: cargo install cargo-fuzz --locked (see fuzz/README.md)" >&2; exit 1; }
+	cargo +nightly fuzz build
+	@for target in $(FUZZ_TARGETS); do \
+	    cargo +nightly fuzz run $$target -- -dict=fuzz/json.dict -max_len=4096 -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 || exit 1; \
+	done

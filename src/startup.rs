@@ -1,7 +1,7 @@
 //! Puts an application together: the only file that names adapters.
 
 use crate::{
-    api::{self, ApiState, Cors, Edge, OperatorToken},
+    api::{self, ApiState, BodyBudget, Cors, Edge, OperatorToken},
     identity::{self, KeyPair},
     lattice::{
         Lattice,
@@ -416,6 +416,7 @@ fn serve(
         metrics,
         operator_token: OperatorToken::new(settings.admin.token.as_ref()),
         body_timeout: section.body_timeout.get(),
+        body_budget: BodyBudget::new(settings.limits.inflight_bytes),
         openapi,
     });
     let mut server = HttpServer::new(move || {

@@ -134,10 +134,12 @@ codes! {
     Busy = "busy" SERVICE_UNAVAILABLE "Too many signed requests",
     /// The index is being built.
     LatticeLoading = "lattice_loading" SERVICE_UNAVAILABLE "The index is being built",
+    /// All bodies under way take all the memory that they may.
+    Overloaded = "overloaded" SERVICE_UNAVAILABLE "Too many large requests at once",
     /// The data directory cannot be written or read.
     LatticeUnavailable = "lattice_unavailable" SERVICE_UNAVAILABLE "The data directory cannot be used",
-    /// The data directory is full.
-    NoSpace = "no_space" INSUFFICIENT_STORAGE "The data directory is full",
+    /// The disk of the data directory or of the state directory is full.
+    NoSpace = "no_space" INSUFFICIENT_STORAGE "The disk is full",
 }
 
 #[cfg(test)]

@@ -142,6 +142,7 @@ fn registry_code(error: &RegistryError) -> Code {
         RegistryError::Refused(VersionError::Equivocation) => Code::Equivocation,
         RegistryError::Full { .. } => Code::RegistryFull,
         RegistryError::Unavailable(_) => Code::RegistryUnavailable,
+        RegistryError::NoSpace => Code::NoSpace,
         RegistryError::Corrupt(_) => Code::Internal,
     }
 }
@@ -207,6 +208,10 @@ impl ApiError {
             Code::RegistryUnavailable => {
                 "The registry does not answer at the moment. Everything that needs no registry \
                                           goes on; try again shortly."
+                    .to_owned()
+            }
+            Code::NoSpace => {
+                "The disk is full. Nothing was written; reading goes on, and writing as soon as there is room."
                     .to_owned()
             }
             Code::LatticeUnavailable => "The data directory cannot be used at the moment: it is read-only or failed. \

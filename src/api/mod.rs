@@ -15,7 +15,7 @@ mod schemas;
 mod state;
 
 pub use cors::share;
-pub use extract::OperatorToken;
+pub use extract::{BodyBudget, OperatorToken};
 pub use middleware::{answer_panics, observe, suit_client};
 pub use openapi::document as openapi_document;
 pub use origin::{Edge, RequestOrigin, Scheme};

@@ -39,6 +39,7 @@ const GATE: &[Code] = &[
     Code::BodyTooLarge,
     Code::UnsupportedMediaType,
     Code::UnsupportedContentEncoding,
+    Code::Overloaded,
 ];
 const ENVELOPE: &[Code] = &[
     Code::InvalidEnvelope,
@@ -55,7 +56,7 @@ const ENVELOPE: &[Code] = &[
     Code::Equivocation,
 ];
 const REGISTRY: &[Code] = &[Code::RegistryUnavailable];
-const REGISTRY_WRITE: &[Code] = &[Code::RegistryUnavailable, Code::RegistryFull];
+const REGISTRY_WRITE: &[Code] = &[Code::RegistryUnavailable, Code::RegistryFull, Code::NoSpace];
 const LATTICE: &[Code] = &[Code::LatticeLoading, Code::LatticeUnavailable];
 const LATTICE_WRITE: &[Code] = &[Code::LatticeLoading, Code::LatticeUnavailable, Code::NoSpace];
 const OPERATOR: &[Code] = &[Code::OperatorTokenRequired, Code::OperatorDisabled, Code::PreconditionFailed];

@@ -10,6 +10,7 @@ use super::{
     index::{Index, Snapshot},
     journal::{Journal, JournalError},
     reader::{self, ReadError},
+    stamp,
     store::{Report, Shared, Store, lattice_error},
     watch::Pending,
     write_batch::{Outcome, WriteOp, WriteRequest},
@@ -266,7 +267,9 @@ fn read_node(shared: &Shared, pending: &Pending, id: &NodeId) -> Result<Option<S
                 content_hash: node.content_hash(),
                 file_hash: *ContentHash::of(&bytes).as_bytes(),
                 node_type: node.node_type(),
-                updated_at: node.updated_at().unwrap_or_else(|| shared.clock.now()),
+                updated_at: node
+                    .updated_at()
+                    .unwrap_or_else(|| stamp::after_version(shared.clock.now(), Some(entry.updated_at))),
                 size_bytes: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
                 seq: entry.seq,
             }),
@@ -334,6 +337,10 @@ impl Lattice for DirectoryLattice {
 
     fn tombstone(&self, id: &NodeId) -> Result<Option<Tombstone>, LatticeError> {
         Ok(self.shared.journal.tombstone(id)?)
+    }
+
+    fn not_deleted<'a>(&self, ids: Vec<&'a NodeId>) -> Result<Vec<&'a NodeId>, LatticeError> {
+        Ok(self.shared.journal.not_deleted(ids)?)
     }
 
     fn changes(&self, since: u64, limit: usize) -> Result<Vec<Change>, LatticeError> {

@@ -16,6 +16,7 @@ mod node;
 pub mod offline;
 mod place;
 mod reader;
+mod reserve;
 mod scan;
 mod stamp;
 mod store;
@@ -228,6 +229,8 @@ pub struct LatticeStatus {
     pub seq: u64,
     /// Whether the last write or scan failed for want of space, permission or the like; one line for people.
     pub fault: Option<String>,
+    /// That fault is a full disk.
+    pub full: bool,
 }
 
 /// Which nodes [`Lattice::page`] shows.
@@ -262,10 +265,10 @@ pub enum LatticeError {
         /// The current content hash; `None` where there is no such node.
         current: Option<ContentHash>,
     },
-    /// The data directory is full (ENOSPC, EDQUOT). Nothing was acknowledged.
-    #[error("the data directory has no space left")]
+    /// The data directory or the state directory is full (ENOSPC, EDQUOT). Nothing was acknowledged.
+    #[error("the disk has no space left")]
     NoSpace,
-    /// The data directory cannot be written (EROFS, EACCES, EPERM). Nothing was acknowledged.
+    /// The data directory or the state directory cannot be written (EROFS, EACCES, EPERM). Nothing was acknowledged.
     #[error("the data directory cannot be written: {0}")]
     ReadOnly(String),
     /// Any other failure of a file or of the journal. Nothing was acknowledged.
@@ -341,6 +344,20 @@ pub trait Lattice: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// [`LatticeError::Io`].
     fn tombstone(&self, id: &NodeId) -> Result<Option<Tombstone>, LatticeError>;
+
+    /// Those of `ids` that have no tombstone.
+    ///
+    /// # Errors
+    /// [`LatticeError::Io`].
+    fn not_deleted<'a>(&self, ids: Vec<&'a NodeId>) -> Result<Vec<&'a NodeId>, LatticeError> {
+        let mut left = Vec::new();
+        for id in ids {
+            if self.tombstone(id)?.is_none() {
+                left.push(id);
+            }
+        }
+        Ok(left)
+    }
 
     /// Up to `limit` changes after position `since`, in order. Each node appears once, at its last change.
     ///

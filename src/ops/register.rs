@@ -46,7 +46,7 @@ pub struct Registration {
 pub async fn register(context: &Context, received: Bytes) -> Result<Registration, RegisterError> {
     let limits = context.limits;
     let manifest = offload(received.len(), move || verify(received, &limits)).await?;
-    let admitted = context.trust.admit(manifest, context.clock.now())?;
+    let admitted = context.trust.admit(manifest, context.clock.latest())?;
     let registered = context.registry.register(&admitted).await?;
     let manifest = admitted.manifest();
     Ok(Registration {

@@ -180,14 +180,9 @@ fn compare(lattice: Arc<dyn Lattice>, request: SyncRequest) -> Result<(Delta, Op
 }
 
 fn wanted(lattice: &dyn Lattice, comparison: &Comparison) -> Result<Vec<String>, LatticeError> {
-    let mut wanted = Vec::new();
-    for id in comparison.wanted() {
-        // What was deleted here must not come back through an instance that has not heard of it yet.
-        if lattice.tombstone(id)?.is_none() {
-            wanted.push(id.to_string());
-        }
-    }
-    Ok(wanted)
+    // What was deleted here must not come back through an instance that has not heard of it yet.
+    let wanted = lattice.not_deleted(comparison.wanted())?;
+    Ok(wanted.into_iter().map(ToString::to_string).collect())
 }
 
 /// How many nodes the page holds, and the last of them where more would follow.

@@ -265,6 +265,9 @@ impl Settings {
         if self.limits.page_items == 0 || self.registry.pool_size == 0 || self.registry.max_peers == 0 {
             return Err(bad("limits.page_items, registry.pool_size, registry.max_peers", "must be at least 1"));
         }
+        if self.limits.inflight_bytes < 1 << 20 {
+            return Err(bad("limits.inflight_bytes", "must be at least 1048576 (1 MiB)"));
+        }
         // A filter reads a word that is no level as the name of a module, and then shows next to nothing.
         let is_level = |word: &str| ["off", "error", "warn", "info", "debug", "trace"].contains(&word);
         if !self.log.level.split(',').map(str::trim).all(|part| is_level(part) || part.contains('=')) {

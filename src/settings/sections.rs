@@ -218,6 +218,8 @@ section! {
         sync_bytes: usize = crate::types::Limits::default().sync_bytes,
         /// Largest node, bytes.
         node_bytes: usize = crate::types::Limits::default().node_bytes,
+        /// Most memory that all bodies under way may take together, bytes; beyond it requests wait, then get 503.
+        inflight_bytes: usize = 256 << 20,
         /// Most nodes in one manifest.
         manifest_nodes: usize = crate::types::Limits::default().manifest_nodes,
         /// Most bytes of a manifest's fields other than nodes.

@@ -100,7 +100,11 @@ fn lattice_answer(health: Health) -> LatticeAnswer {
             .into_iter()
             .map(|broken| BrokenAnswer { file: broken.file, reason: broken.reason })
             .collect(),
-        detail: lattice.fault.map(|_| "the data directory cannot be used; the service's log says more"),
+        detail: match (lattice.fault, lattice.full) {
+            (None, _) => None,
+            (Some(_), true) => Some("the disk is full: writes are refused until there is room"),
+            (Some(_), false) => Some("the data directory cannot be used; the service's log says more"),
+        },
     }
 }
 
@@ -121,7 +125,7 @@ pub(crate) async fn health(state: web::Data<ApiState>) -> Result<HttpResponse, A
         node_id: state.context.identity.node_id.to_string(),
         version: env!("CARGO_PKG_VERSION"),
         registry: RegistryAnswer {
-            status: if health.registry.ok { "ok" } else { "failing" },
+            status: if health.registry.detail.is_none() { "ok" } else { "failing" },
             kind: health.registry_kind,
             live_peers: health.live_peers,
             detail: health.registry.detail,

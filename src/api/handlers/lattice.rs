@@ -130,10 +130,10 @@ pub(crate) struct WantedAnswer {
 pub(crate) async fn offer(
     request: HttpRequest,
     state: web::Data<ApiState>,
-    body: LinesBody,
+    LinesBody(body, _held): LinesBody,
 ) -> Result<HttpResponse, ApiError> {
-    speaker(&request, &state, "/lattice/offer", &body.0).await?;
-    let changes = ops::read_changes(&body.0, &state.context.limits)?;
+    speaker(&request, &state, "/lattice/offer", &body).await?;
+    let changes = ops::read_changes(&body, &state.context.limits)?;
     let wanted = ops::wanted(&state.context, &changes)?;
     Ok(HttpResponse::Ok().json(WantedAnswer { wanted: wanted.iter().map(ToString::to_string).collect() }))
 }
@@ -164,10 +164,10 @@ pub(crate) struct ReceivedAnswer {
 pub(crate) async fn receive(
     request: HttpRequest,
     state: web::Data<ApiState>,
-    body: LinesBody,
+    LinesBody(body, _held): LinesBody,
 ) -> Result<HttpResponse, ApiError> {
-    let speaker = speaker(&request, &state, "/lattice/changes", &body.0).await?;
-    let changes = ops::read_changes(&body.0, &state.context.limits)?;
+    let speaker = speaker(&request, &state, "/lattice/changes", &body).await?;
+    let changes = ops::read_changes(&body, &state.context.limits)?;
     let (received, moved) = ops::receive(&state.context, &speaker, changes).await?;
     let Received { taken, same, kept, ahead, conflicts } = received;
     let answer = ReceivedAnswer { taken, same, kept, ahead, conflicts, since: moved.start, seq: moved.end };

@@ -48,7 +48,8 @@ pub(crate) struct RegisteredAnswer {
     responses((status = 200, description = "Registered or renewed", body = RegisteredAnswer))
 )]
 pub(crate) async fn publish(state: web::Data<ApiState>, body: ManifestBody) -> Result<HttpResponse, ApiError> {
-    let registration = ops::register(&state.context, body.0).await.map_err(|error| {
+    let ManifestBody(body, _held_until_answered) = body;
+    let registration = ops::register(&state.context, body).await.map_err(|error| {
         let error = ApiError::from(error);
         count_refusal(&state, &error);
         error

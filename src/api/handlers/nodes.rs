@@ -219,7 +219,8 @@ pub(crate) async fn show(
     )
 )]
 pub(crate) async fn put(state: web::Data<ApiState>, sent: OperatorNode) -> Result<HttpResponse, ApiError> {
-    let written = ops::put_node(&state.context, sent.node, sent.precondition).await?;
+    let OperatorNode { node, precondition, share: _held_until_answered } = sent;
+    let written = ops::put_node(&state.context, node, precondition).await?;
     let (mut response, status, entry) = match &written {
         Written::Created(entry) => (HttpResponse::Created(), "created", entry),
         Written::Replaced(entry) => (HttpResponse::Ok(), "replaced", entry),

@@ -10,7 +10,7 @@ pub use order::Document;
 use super::{
     codes::Code,
     error::Problem,
-    handlers::{discover, documents, health, manifest, nodes, sync},
+    handlers::{conflicts, discover, documents, health, manifest, nodes, sync},
     routes::ROUTES,
 };
 use actix_web::http::StatusCode;
@@ -56,6 +56,7 @@ status list the codes that it may carry. Every answer has an `X-Request-Id`, whi
         nodes::show,
         nodes::put,
         nodes::delete,
+        conflicts::list,
         health::health,
         health::ready,
         health::metrics,

@@ -3,7 +3,7 @@
 use super::{
     codes::Code,
     error::ApiError,
-    handlers::{discover, documents, health, lattice, manifest, nodes, sync},
+    handlers::{conflicts, discover, documents, health, lattice, manifest, nodes, sync},
 };
 use actix_web::{
     Resource, ResponseError, guard,
@@ -124,6 +124,12 @@ pub const ROUTES: &[Route] = &[
     },
     Route {
         method: "GET",
+        path: "/conflicts",
+        summary: "List conflicts",
+        problems: &[ALWAYS, &[Code::InvalidQuery, Code::LatticeUnavailable]],
+    },
+    Route {
+        method: "GET",
         path: "/health",
         summary: "Is the process alive, and how are its parts?",
         problems: &[ALWAYS],
@@ -208,6 +214,7 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(resource("/lattice/notify", "GET, HEAD").route(get().to(lattice::notify)))
         .service(resource("/lattice/nodes", "POST").route(web::post().to(lattice::nodes)))
         .service(resource("/lattice/offer", "POST").route(web::post().to(lattice::offer)))
+        .service(resource("/conflicts", "GET, HEAD").route(get().to(conflicts::list)))
         .service(resource("/health", "GET, HEAD").route(get().to(health::health)))
         .service(resource("/ready", "GET, HEAD").route(get().to(health::ready)))
         .service(resource("/metrics", "GET, HEAD").route(get().to(health::metrics)))

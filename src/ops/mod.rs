@@ -1,5 +1,6 @@
 //! One operation, many doors: what the HTTP routes, the commands and later transports have in common. No HTTP, no terminal.
 
+mod conflicts;
 mod context;
 mod discover;
 mod export;
@@ -21,6 +22,7 @@ mod setup;
 mod statement;
 mod sync;
 
+pub use conflicts::{ConflictPage, list_conflicts};
 pub use context::{Context, Identity};
 pub use discover::{DiscoverFilter, Discovered, Peer, discover, envelope};
 pub use export::{ExportError, ExportForm, ExportReport, export, export_remote};
@@ -46,8 +48,8 @@ pub use crate::{
     identity::{KeyError, KeyFileError, KeyPair},
     lattice::offline::{Listing, OfflineDirectory, OfflineError, OfflineNode, WholeFile, write_file, write_new_file},
     lattice::{
-        Entry, LatticeError, LatticeStatus, NodeDocument, NodeError, NodeFilter, NodePage, Precondition, StoredNode,
-        Tombstone, Written,
+        Conflict, Entry, LatticeError, LatticeStatus, NodeDocument, NodeError, NodeFilter, NodePage, Precondition,
+        StoredNode, Tombstone, Version, Written,
     },
     manifest::{Canonicalization, EnvelopeError, MAX_SEQ},
     registry::{PeerCursor, RegistryError},

@@ -171,3 +171,35 @@ async fn oneself_is_no_peer() {
     a.stop().await;
     b.stop().await;
 }
+
+#[tokio::test]
+async fn what_lost_is_listed_with_its_content_and_can_be_put_back() {
+    let (a, b) = two().await;
+    a.put("x", "first").await;
+    let mut known = nothing(Direction::Both);
+    b.round(&a.url, &mut known).await;
+    for n in 0..3 {
+        b.put("x", &format!("b's {n}, earlier")).await;
+        a.clock.advance(Duration::from_secs(5));
+        b.clock.advance(Duration::from_secs(5));
+        a.clock.advance(Duration::from_secs(1));
+        a.put("x", &format!("a's {n}, later")).await;
+        b.round(&a.url, &mut known).await;
+        b.clock.advance(Duration::from_secs(2));
+    }
+    let get = async |query: &str| -> serde_json::Value {
+        let text = reqwest::get(format!("{}/conflicts{query}", b.url)).await.unwrap().text().await.unwrap();
+        serde_json::from_str(&text).unwrap()
+    };
+    let all = get("").await;
+    assert_eq!((all["count"].as_u64(), all["total"].as_u64(), all["next"].as_u64()), (Some(3), Some(3), None), "{all}");
+    assert!(all["conflicts"][0].get("node").is_none());
+    let page = get("?limit=1&contents=true").await;
+    let (first, next) = (&page["conflicts"][0], page["next"].as_u64().unwrap());
+    assert_eq!((first["id"].as_str(), first["from"].as_str()), (Some("x"), Some("a")));
+    assert_eq!(first["node"]["content"].as_str(), Some("b's 0, earlier"));
+    assert!(first["won"]["at"].as_f64() > first["lost"]["at"].as_f64());
+    assert_eq!(get(&format!("?after={next}")).await["count"].as_u64(), Some(2));
+    a.stop().await;
+    b.stop().await;
+}

@@ -67,6 +67,9 @@ class Calls:
     def deleteNode(self):
         assert self.call("deleteNode", id="notes/today").status == "deleted"
 
+    def listConflicts(self):
+        assert self.call("listConflicts", limit=5, contents=True).total == 0
+
     def getHealth(self):
         assert self.call("getHealth").lattice.status == "ok"
 

@@ -1,5 +1,6 @@
 //! One file per resource.
 
+pub(super) mod conflicts;
 pub(super) mod discover;
 pub(super) mod documents;
 pub(super) mod health;

@@ -113,7 +113,7 @@ pub(crate) struct DeletedAnswer {
     deleted_at: serde_json::Number,
 }
 
-fn seconds(instant: Timestamp) -> serde_json::Number {
+pub(super) fn seconds(instant: Timestamp) -> serde_json::Number {
     serde_json::from_str(&instant.to_seconds_text()).unwrap_or_else(|_| instant.seconds().into())
 }
 

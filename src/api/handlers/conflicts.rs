@@ -1,0 +1,141 @@
+//! `GET /conflicts`: versions that were made here and lost.
+
+use super::nodes::seconds;
+use crate::{
+    api::{
+        codes::Code,
+        error::{ApiError, refuse},
+        extract::{StrictQuery, page_limit},
+        schemas::{Hash, Id, Node},
+        state::ApiState,
+    },
+    ops::{self, Conflict, Version},
+};
+use actix_web::{HttpResponse, http::header::CACHE_CONTROL, web};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+const DEFAULT_LIMIT: usize = 100;
+const MAX_LIMIT: usize = 1000;
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ConflictsQuery {
+    /// Only conflicts with greater numbers: `next` of the answer before.
+    #[param(minimum = 0, maximum = 9_007_199_254_740_991_i64)]
+    after: Option<u64>,
+    /// Most conflicts in one answer, 1 to 1000; 100 where it is left out.
+    #[param(example = 20, minimum = 1, maximum = 1000)]
+    limit: Option<usize>,
+    /// Whether the contents that lost come along.
+    contents: Option<bool>,
+}
+
+/// A version of a node.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Version)]
+pub(crate) struct VersionAnswer {
+    /// When it was made, epoch seconds.
+    #[schema(value_type = f64)]
+    at: serde_json::Number,
+    /// The hash of its content; not there: the node was deleted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Hash, required = false)]
+    hash: Option<String>,
+}
+
+/// A version that was made here and lost against one that did not come from it.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Conflict)]
+pub(crate) struct ConflictAnswer {
+    /// Its number; grows.
+    number: u64,
+    /// The node.
+    #[schema(value_type = Id, example = "python_flask_basic")]
+    id: String,
+    /// When it lost, epoch seconds.
+    #[schema(value_type = f64)]
+    noticed_at: serde_json::Number,
+    /// The instance that sent the version that won.
+    from: String,
+    /// The version that lost.
+    lost: VersionAnswer,
+    /// The version that won.
+    won: VersionAnswer,
+    /// Length of the content that lost, bytes.
+    size: u64,
+    /// The content that lost. To restore it: `PUT /nodes/{id}` without its `updated_at`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Node, required = false)]
+    node: Option<serde_json::Value>,
+}
+
+/// Some conflicts.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ConflictList)]
+#[allow(dead_code, reason = "written by hand, because of the contents; this is its description")]
+pub(crate) struct ConflictsAnswer {
+    /// In order of their numbers.
+    conflicts: Vec<ConflictAnswer>,
+    /// How many conflicts this answer holds.
+    count: usize,
+    /// How many there are in all.
+    total: u64,
+    /// Send it as `after` to go on; not there at the end.
+    #[schema(required = false)]
+    next: Option<u64>,
+}
+
+/// List conflicts
+///
+/// An edit that was made here and lost against another instance's is kept here, with its content.
+#[utoipa::path(
+    get,
+    path = "/conflicts",
+    operation_id = "listConflicts",
+    tag = "nodes",
+    params(ConflictsQuery),
+    responses((status = 200, description = "Some conflicts", body = ConflictsAnswer))
+)]
+pub(crate) async fn list(
+    state: web::Data<ApiState>,
+    StrictQuery(query): StrictQuery<ConflictsQuery>,
+) -> Result<HttpResponse, ApiError> {
+    let limit = page_limit(query.limit, DEFAULT_LIMIT, MAX_LIMIT)?;
+    let (after, contents) = (query.after.unwrap_or(0), query.contents.unwrap_or(false));
+    if after > ops::MAX_SEQ {
+        return Err(refuse(Code::InvalidQuery, format!("after is a number from 0 to {}", ops::MAX_SEQ)));
+    }
+    let page = ops::list_conflicts(&state.context, after, limit, contents)?;
+    let entries = page.conflicts.iter().map(|(conflict, content)| entry(conflict, content.as_ref()));
+    let entries = entries.collect::<Result<Vec<String>, _>>()?.join(",");
+    let next = page.next.map(|next| format!(",\"next\":{next}")).unwrap_or_default();
+    let (count, total) = (page.conflicts.len(), page.total);
+    let body = format!("{{\"conflicts\":[{entries}],\"count\":{count},\"total\":{total}{next}}}");
+    Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).content_type("application/json").body(body))
+}
+
+/// The content goes in as it is kept: to read and write it again would round its numbers.
+fn entry(conflict: &Conflict, content: Option<&Bytes>) -> Result<String, ApiError> {
+    let answer = ConflictAnswer {
+        number: conflict.number,
+        id: conflict.id.to_string(),
+        noticed_at: seconds(conflict.noticed_at),
+        from: conflict.from.to_string(),
+        lost: version(&conflict.lost),
+        won: version(&conflict.won),
+        size: conflict.size_bytes,
+        node: None,
+    };
+    let text = serde_json::to_string(&answer).map_err(|error| ApiError::Internal(error.to_string()))?;
+    Ok(match (content, text.strip_suffix('}')) {
+        (Some(content), Some(head)) => format!("{head},\"node\":{}}}", String::from_utf8_lossy(content)),
+        _ => text,
+    })
+}
+
+fn version(version: &Version) -> VersionAnswer {
+    VersionAnswer { at: seconds(version.at), hash: version.content.map(|hash| hash.to_string()) }
+}

@@ -32,6 +32,7 @@ use std::{
     time::Duration,
 };
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
 /// Requests that wait for the writer thread; callers beyond that wait for room.
 const QUEUE: usize = 1024;
@@ -96,6 +97,8 @@ pub struct DirectoryLattice {
     pending: Arc<Pending>,
     // None: dropped or closed.
     requests: Mutex<Option<mpsc::Sender<Request>>>,
+    /// The writer thread has ended. A request that it left in its queue has nobody to answer it, nor to drop it.
+    ended: CancellationToken,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -146,6 +149,8 @@ impl DirectoryLattice {
             manifest: options.manifest,
         });
         let watched = Arc::clone(&shared);
+        let ended = CancellationToken::new();
+        let end = ended.clone();
         let thread = thread::Builder::new()
             .name("lattice-writer".to_owned())
             .spawn(move || {
@@ -155,9 +160,16 @@ impl DirectoryLattice {
                     tracing::error!("{line}");
                     watched.report().write_fault = Some(line.to_owned());
                 }
+                end.cancel();
             })
             .map_err(OpenError::Thread)?;
-        Ok(Arc::new(Self { shared, pending, requests: Mutex::new(Some(sender)), thread: Mutex::new(Some(thread)) }))
+        Ok(Arc::new(Self {
+            shared,
+            pending,
+            requests: Mutex::new(Some(sender)),
+            ended,
+            thread: Mutex::new(Some(thread)),
+        }))
     }
 
     fn index<T>(&self, look: impl FnOnce(&Index) -> T) -> Result<T, LatticeError> {
@@ -176,7 +188,16 @@ impl DirectoryLattice {
         self.index(|_| ())?;
         let (reply, answer) = oneshot::channel();
         self.send(Request::Write(WriteRequest { ops, reply })).await?;
-        answer.await.map_err(|_| closed())?
+        self.answered(answer).await?
+    }
+
+    /// What the writer thread answers, as long as there is one.
+    async fn answered<T: Send>(&self, answer: oneshot::Receiver<T>) -> Result<T, LatticeError> {
+        tokio::select! {
+            biased;
+            answer = answer => answer.map_err(|_| closed()),
+            () = self.ended.cancelled() => Err(closed()),
+        }
     }
 
     async fn read_files(&self, ids: Vec<NodeId>) -> Result<Vec<StoredNode>, LatticeError> {
@@ -387,14 +408,14 @@ impl Lattice for DirectoryLattice {
     async fn rescan(&self) -> Result<(), LatticeError> {
         let (reply, answer) = oneshot::channel();
         self.send(Request::Rescan(reply)).await?;
-        answer.await.map_err(|_| closed())?
+        self.answered(answer).await?
     }
 
     async fn close(&self) {
         let (reply, answer) = oneshot::channel();
         if self.send(Request::Close(reply)).await.is_ok() {
             // Also answered, by an error, when the thread ended for another reason.
-            let _ = answer.await;
+            let _ = self.answered(answer).await;
         }
         drop(self.requests.lock().unwrap_or_else(PoisonError::into_inner).take());
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();

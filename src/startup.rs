@@ -11,7 +11,7 @@ use crate::{
     registry::{
         Registry,
         embedded::{EmbeddedOptions, EmbeddedRegistry},
-        redis::{RedisOptions, RedisRegistry, TimeSource},
+        redis::{RedisOptions, RedisRegistry, Servers, TimeSource},
     },
     settings::{Settings, SettingsError},
     shutdown,
@@ -238,10 +238,19 @@ fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)?.into_std()
 }
 
+/// Reads what the settings of the registry name, and connects to nothing.
+///
+/// # Errors
+/// [`StartupError::Settings`]: a value, a file or a combination that cannot be used, with its key.
+pub fn check_registry(settings: &Settings) -> Result<(), StartupError> {
+    Servers::from_settings(&settings.registry)?;
+    Ok(())
+}
+
 async fn open_registry(settings: &Settings, clock: &SharedClock) -> Result<Arc<dyn Registry>, StartupError> {
     let section = &settings.registry;
     let failed = |error: &dyn std::fmt::Display| StartupError::Registry(error.to_string());
-    let Some(url) = &section.redis_url else {
+    let Some(servers) = Servers::from_settings(section)? else {
         let options = EmbeddedOptions {
             path: settings.state.path.join("registry.redb"),
             ttl: section.peer_ttl.get(),
@@ -251,11 +260,12 @@ async fn open_registry(settings: &Settings, clock: &SharedClock) -> Result<Arc<d
         return Ok(Arc::new(EmbeddedRegistry::open(options).map_err(|error| failed(&error))?));
     };
     let options = RedisOptions {
-        url: url.clone(),
+        servers,
         prefix: section.prefix.clone(),
         ttl: section.peer_ttl.get(),
         max_peers: section.max_peers,
         pool_size: section.pool_size,
+        min_replicas: section.redis_min_replicas,
         time: TimeSource::Server,
     };
     Ok(Arc::new(RedisRegistry::connect(options).map_err(|error| failed(&error))?))

@@ -37,6 +37,7 @@ fn show(settings: &Settings, output: &Output) -> Result<(), Failure> {
 
 fn check(settings: &Settings, output: &Output) -> Result<(), Failure> {
     let key = startup::load_key(settings)?;
+    startup::check_registry(settings)?;
     let node_id = settings.node_id()?;
     OfflineDirectory::open(&settings.lattice.path, settings.limits())?;
     let public_key = key.map(|key| key.public_key());

@@ -2,7 +2,7 @@
 
 use super::{
     AdminSettings, FederationSettings, InstanceSettings, LatticeSettings, LimitSettings, LogSettings, RegistrySettings,
-    ServerSettings, StateSettings, TrustSettings, environment,
+    ServerSettings, StateSettings, TrustSettings, environment, registry,
 };
 use crate::{
     trust::TrustPolicy,
@@ -71,7 +71,7 @@ pub enum SettingsError {
     },
 }
 
-fn bad(key: &'static str, problem: impl Into<String>) -> SettingsError {
+pub(super) fn bad(key: &'static str, problem: impl Into<String>) -> SettingsError {
     SettingsError::Value { key, problem: problem.into() }
 }
 
@@ -247,6 +247,7 @@ impl Settings {
         if self.registry.peer_ttl.get() > MAX_PEER_TTL {
             return Err(bad("registry.peer_ttl", "must be at most 1year"));
         }
+        registry::check(&self.registry)?;
         if self.lattice.rescan_interval.get().is_zero() {
             return Err(bad("lattice.rescan_interval", "must be more than zero"));
         }

@@ -6,6 +6,7 @@
 mod section;
 mod environment;
 mod load;
+mod registry;
 mod sections;
 mod span;
 

@@ -32,6 +32,7 @@ pub(super) fn fault(error: &RedisError) -> Fault {
             | ServerErrorKind::TryAgain => Fault::Elsewhere,
             ServerErrorKind::NoPerm => Fault::Refused,
             // Redis says some of its own states with the general code.
+            _ if is_anonymous(error) => Fault::Gone,
             _ if is_denied(error) => Fault::Refused,
             _ => Fault::Unreadable,
         },
@@ -44,6 +45,11 @@ pub(super) fn fault(error: &RedisError) -> Fault {
         },
         _ => Fault::Unreadable,
     }
+}
+
+/// A large command is refused before Redis looks at its name, with other words than NOAUTH.
+fn is_anonymous(error: &RedisError) -> bool {
+    error.detail().is_some_and(|text| text.contains("unauthenticated"))
 }
 
 fn is_denied(error: &RedisError) -> bool {
@@ -63,7 +69,7 @@ fn explain(error: &RedisError) -> String {
     let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
     let advice = if says(&["WRONGPASS"]) || error.kind() == ErrorKind::AuthenticationFailed {
         "check the user name and the password in registry.redis_url, redis_username and redis_password"
-    } else if says(&["NOAUTH"]) {
+    } else if says(&["NOAUTH", "unauthenticated"]) {
         "it asks for a password: set registry.redis_username and redis_password_file"
     } else if error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) || is_denied(error) || says(&["NOPERM"]) {
         "its user may not do what the registry needs: the README has the ACL line under Redis"

@@ -40,6 +40,8 @@ impl Harness for Redis {
     }
 }
 
+mod shapes;
+
 mod conformance {
     super::conformance_tests! { super::Redis }
 }

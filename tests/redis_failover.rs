@@ -130,7 +130,10 @@ async fn check_promise(service: &Service, acknowledged: &BTreeMap<String, u64>) 
     for (id, seq) in acknowledged {
         assert!(shown.contains(id), "{id} was acknowledged and is not discovered");
         let envelope = service.get_json(&format!("/manifest/{id}")).await;
-        assert!(envelope["manifest"]["seq"].as_u64() >= Some(*seq), "{id}: {seq} was acknowledged, {envelope} is there");
+        assert!(
+            envelope["manifest"]["seq"].as_u64() >= Some(*seq),
+            "{id}: {seq} was acknowledged, {envelope} is there"
+        );
         let older = service.post("/manifest", signed(&key(1), &manifest(id, seq - 1))).await;
         assert_eq!(problem(older).await, (409, "rollback".to_owned()), "{id} before {seq}");
         let foreign = service.post("/manifest", signed(&key(2), &manifest(id, seq + 1000))).await;
@@ -207,8 +210,9 @@ async fn a_master_that_is_killed_behind_sentinels_costs_no_acknowledged_registra
 async fn a_master_that_is_killed_in_a_cluster_costs_no_acknowledged_registration() {
     let mut cluster = Cluster::start(1, SILENCE).await;
     let nodes = cluster.addresses().join(",");
-    let place =
-        |prefix: &str| Place::new().set("ARK__REGISTRY__REDIS_CLUSTER_NODES", &nodes).set("ARK__REGISTRY__PREFIX", prefix);
+    let place = |prefix: &str| {
+        Place::new().set("ARK__REGISTRY__REDIS_CLUSTER_NODES", &nodes).set("ARK__REGISTRY__PREFIX", prefix)
+    };
     let cluster = tokio::sync::Mutex::new(&mut cluster);
     survives(
         place,

@@ -362,9 +362,15 @@ async fn a_wrong_password_is_a_503_and_a_line_in_the_log_that_says_what_to_do() 
 #[test]
 fn settings_of_redis_that_cannot_be_used_are_one_line_at_the_start() {
     for (variables, expected) in [
-        (vec![("REDIS_URL", "rediss://localhost"), ("ARK__REGISTRY__REDIS_CA_FILE", "/nowhere")], "registry.redis_ca_file: /nowhere"),
+        (
+            vec![("REDIS_URL", "rediss://localhost"), ("ARK__REGISTRY__REDIS_CA_FILE", "/nowhere")],
+            "registry.redis_ca_file: /nowhere",
+        ),
         (vec![("REDIS_URL", "redis://h"), ("ARK__REGISTRY__REDIS_SENTINELS", "a:1,b:1")], "registry.redis_url"),
-        (vec![("ARK__REGISTRY__REDIS_SENTINELS", "a:1"), ("ARK__REGISTRY__REDIS_CLUSTER_NODES", "a:1")], "redis_cluster_nodes"),
+        (
+            vec![("ARK__REGISTRY__REDIS_SENTINELS", "a:1"), ("ARK__REGISTRY__REDIS_CLUSTER_NODES", "a:1")],
+            "redis_cluster_nodes",
+        ),
         (vec![("REDIS_URL", "redis://u:hunter2@h/x/y")], "registry.redis_url"),
     ] {
         let place = variables.into_iter().fold(Place::new(), |place, (name, value)| place.set(name, value));

@@ -88,7 +88,9 @@ pub enum RedisConfigError {
     )]
     Url,
     /// The URL asks to take any certificate.
-    #[error("the Redis URL ends in #insecure, which takes anybody's certificate: leave it out and set registry.redis_ca_file")]
+    #[error(
+        "the Redis URL ends in #insecure, which takes anybody's certificate: leave it out and set registry.redis_ca_file"
+    )]
     Insecure,
     /// There is no tokio runtime to run the adapter's task on.
     #[error("the Redis registry must be set up within a tokio runtime")]

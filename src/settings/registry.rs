@@ -32,7 +32,10 @@ pub(super) fn check(section: &RegistrySettings) -> Result<(), SettingsError> {
         return Err(bad("registry.redis_password, registry.redis_password_file", "are both set: leave one out"));
     }
     if section.redis_client_certificate.is_some() != section.redis_client_key.is_some() {
-        return Err(bad("registry.redis_client_certificate, registry.redis_client_key", "go together: set both or none"));
+        return Err(bad(
+            "registry.redis_client_certificate, registry.redis_client_key",
+            "go together: set both or none",
+        ));
     }
     let braces = |text: &str| text.contains(['{', '}']);
     if cluster && braces(&section.prefix) {

@@ -175,7 +175,10 @@ fn redis_settings_that_contradict_each_other_refuse_to_start() {
             vec![URL, ("ARK__REGISTRY__REDIS_PASSWORD", "hunter2"), ("ARK__REGISTRY__REDIS_PASSWORD_FILE", "x")],
             "registry.redis_password, registry.redis_password_file",
         ),
-        (vec![URL, ("ARK__REGISTRY__REDIS_CLIENT_KEY", "x")], "registry.redis_client_certificate, registry.redis_client_key"),
+        (
+            vec![URL, ("ARK__REGISTRY__REDIS_CLIENT_KEY", "x")],
+            "registry.redis_client_certificate, registry.redis_client_key",
+        ),
         (vec![CLUSTER, ("ARK__REGISTRY__PREFIX", "{x}")], "registry.prefix"),
         (vec![URL, ("ARK__REGISTRY__REDIS_MIN_REPLICAS", "-1")], "redis_min_replicas"),
     ] {

@@ -59,8 +59,7 @@ impl RedisServer {
 
     /// What stands behind a name among its arguments.
     pub(crate) fn argument(&self, name: &str) -> &str {
-        let place = self.arguments.iter().position(|argument| argument == name).unwrap();
-        &self.arguments[place + 1]
+        self.arguments.iter().skip_while(|argument| *argument != name).nth(1).unwrap()
     }
 
     /// `127.0.0.1:port`.
@@ -135,7 +134,11 @@ impl RedisServer {
         };
         let deadline = Instant::now() + START;
         while Instant::now() < deadline {
-            if self.inline("PING").await.is_ok_and(|answer| answer.starts_with("+PONG") || answer.starts_with("-NOAUTH")) {
+            if self
+                .inline("PING")
+                .await
+                .is_ok_and(|answer| answer.starts_with("+PONG") || answer.starts_with("-NOAUTH"))
+            {
                 return true;
             }
             if !matches!(self.process.as_mut().map(Child::try_wait), Some(Ok(None))) {

@@ -6,7 +6,8 @@
 use super::redis_server::{RedisServer, free_port};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 use std::{
-    fs,
+    fs::File,
+    io::Write,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -16,6 +17,11 @@ const TOGETHER: Duration = Duration::from_secs(60);
 
 /// The name that the Sentinels know the master by.
 pub(crate) const MASTER: &str = "ark-master";
+
+/// Not `std::fs::write`, which the library may not use: this file is also a part of its tests.
+fn write(path: &Path, text: &str) {
+    File::create(path).unwrap().write_all(text.as_bytes()).unwrap();
+}
 
 async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let started = Instant::now();
@@ -39,17 +45,23 @@ pub(crate) struct Watched {
 impl Watched {
     /// `down_after`: how long a silent master is left alone.
     pub(crate) async fn start(replicas: usize, down_after: Duration) -> Self {
-        let master = RedisServer::start().await;
+        Self::start_over(Wire::Plain, replicas, down_after).await
+    }
+
+    pub(crate) async fn start_over(wire: Wire<'_>, replicas: usize, down_after: Duration) -> Self {
+        let master = RedisServer::start_with(|port, _| wire.arguments(port)).await;
         let mut servers = vec![master];
         for _ in 0..replicas {
             let of = servers[0].port().to_string();
             let arguments = |port: u16, _: &Path| {
-                ["--port", &port.to_string(), "--replicaof", "127.0.0.1", &of].map(str::to_owned).to_vec()
+                let follow = ["--replicaof", "127.0.0.1", &of].map(str::to_owned);
+                wire.arguments(port).into_iter().chain(follow).collect()
             };
             servers.push(RedisServer::start_with(arguments).await);
         }
         for replica in &servers[1..] {
-            until("the replica is in step", async || says(replica, "INFO replication", "master_link_status:up").await).await;
+            until("the replica is in step", async || says(replica, "INFO replication", "master_link_status:up").await)
+                .await;
         }
         let master = servers[0].port();
         let mut sentinels = Vec::new();
@@ -61,8 +73,9 @@ impl Watched {
                      sentinel failover-timeout {MASTER} 6000\n",
                     down_after.as_millis()
                 );
-                fs::write(&file, text).unwrap();
-                vec![file.display().to_string(), "--sentinel".to_owned(), "--port".to_owned(), port.to_string()]
+                write(&file, &text);
+                let first = [file.display().to_string(), "--sentinel".to_owned()];
+                first.into_iter().chain(wire.arguments(port)).collect()
             };
             sentinels.push(RedisServer::start_with(arguments).await);
         }
@@ -109,14 +122,17 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// `node_timeout`: how long a silent master is left alone.
     pub(crate) async fn start(replicas: usize, node_timeout: Duration) -> Self {
+        Self::start_over(Wire::Plain, replicas, node_timeout).await
+    }
+
+    pub(crate) async fn start_over(wire: Wire<'_>, replicas: usize, node_timeout: Duration) -> Self {
         let mut servers = Vec::new();
         for number in 0..3 * (1 + replicas) {
             let arguments = |port: u16, _: &Path| {
-                let (port, bus, patience) = (port.to_string(), free_port().to_string(), node_timeout.as_millis().to_string());
-                let arguments = [
-                    "--port", &port, "--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-node-timeout", &patience,
-                ];
-                arguments.map(str::to_owned).to_vec()
+                let (bus, patience) = (free_port().to_string(), node_timeout.as_millis().to_string());
+                let cluster = ["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-node-timeout", &patience]
+                    .map(str::to_owned);
+                wire.arguments(port).into_iter().chain(cluster).collect()
             };
             let server = RedisServer::start_with(arguments).await;
             expect(&server, &format!("CLUSTER SET-CONFIG-EPOCH {}", number + 1)).await;
@@ -131,14 +147,19 @@ impl Cluster {
             expect(&servers[0], &format!("CLUSTER MEET 127.0.0.1 {} {bus}", server.port())).await;
         }
         for server in &servers {
-            until("the nodes know each other", async || says(server, "CLUSTER INFO", &format!("cluster_known_nodes:{all}\r")).await)
-                .await;
+            until("the nodes know each other", async || {
+                says(server, "CLUSTER INFO", &format!("cluster_known_nodes:{all}\r")).await
+            })
+            .await;
         }
         for (replica, master) in (3..all).zip((0..3).cycle()) {
             let id = servers[master].inline("CLUSTER MYID").await.unwrap();
             let id = id.lines().nth(1).unwrap().to_owned();
             until("the replica follows", async || {
-                servers[replica].inline(&format!("CLUSTER REPLICATE {id}")).await.is_ok_and(|answer| answer.starts_with("+OK"))
+                servers[replica]
+                    .inline(&format!("CLUSTER REPLICATE {id}"))
+                    .await
+                    .is_ok_and(|answer| answer.starts_with("+OK"))
             })
             .await;
         }
@@ -200,16 +221,18 @@ impl Certificates {
         params.distinguished_name.push(DnType::CommonName, "the authority of a test");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        fs::write(made.path("ca.pem"), authority.pem()).unwrap();
-        for (name, names, usage) in [
-            ("server", names, ExtendedKeyUsagePurpose::ServerAuth),
-            ("client", &["ark-lattice"][..], ExtendedKeyUsagePurpose::ClientAuth),
-        ] {
+        write(&made.path("ca.pem"), &authority.pem());
+        let (serve, ask) = (ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth);
+        // Servers also connect to each other.
+        for (name, names, usages) in
+            [("server", names, vec![serve, ask.clone()]), ("client", &["ark-lattice"][..], vec![ask])]
+        {
             let key = KeyPair::generate().unwrap();
-            let mut params = CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
-            params.extended_key_usages = vec![usage];
-            fs::write(made.path(&format!("{name}.pem")), params.signed_by(&key, &authority).unwrap().pem()).unwrap();
-            fs::write(made.path(&format!("{name}.key")), key.serialize_pem()).unwrap();
+            let mut params =
+                CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
+            params.extended_key_usages = usages;
+            write(&made.path(&format!("{name}.pem")), &params.signed_by(&key, &authority).unwrap().pem());
+            write(&made.path(&format!("{name}.key")), &key.serialize_pem());
         }
         made
     }
@@ -225,15 +248,33 @@ impl Certificates {
 
     /// A server that speaks TLS only, and asks for a client's certificate.
     pub(crate) async fn serve(&self) -> RedisServer {
-        RedisServer::start_with(|port, _| {
-            let (port, ca, certificate, key) =
-                (port.to_string(), self.text("ca.pem"), self.text("server.pem"), self.text("server.key"));
-            let arguments = [
-                "--port", "0", "--tls-port", &port, "--tls-ca-cert-file", &ca, "--tls-cert-file", &certificate,
-                "--tls-key-file", &key, "--tls-auth-clients", "yes",
-            ];
-            arguments.map(str::to_owned).to_vec()
-        })
-        .await
+        RedisServer::start_with(|port, _| Wire::Tls(self).arguments(port)).await
+    }
+}
+
+/// What servers speak, with clients and with each other.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Wire<'a> {
+    Plain,
+    /// TLS only, and nobody without a certificate.
+    Tls(&'a Certificates),
+}
+
+impl Wire<'_> {
+    fn arguments(self, port: u16) -> Vec<String> {
+        let port = port.to_string();
+        let Self::Tls(certificates) = self else { return vec!["--port".to_owned(), port] };
+        let [ca, certificate, key] = ["ca.pem", "server.pem", "server.key"].map(|name| certificates.text(name));
+        let arguments = [
+            ["--port", "0"],
+            ["--tls-port", &port],
+            ["--tls-ca-cert-file", &ca],
+            ["--tls-cert-file", &certificate],
+            ["--tls-key-file", &key],
+            ["--tls-auth-clients", "yes"],
+            ["--tls-replication", "yes"],
+            ["--tls-cluster", "yes"],
+        ];
+        arguments.as_flattened().iter().map(|argument| (*argument).to_owned()).collect()
     }
 }

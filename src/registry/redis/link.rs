@@ -152,7 +152,7 @@ impl Link {
             Ask::Write(call) if self.min_replicas == 0 => connection.call(call).await.map(Ok),
             Ask::Write(call) => {
                 let (answer, have) = connection.call_and_wait(call, self.min_replicas, REPLICAS).await?;
-                Ok(self.enough(have).map(|()| answer))
+                Ok(if has_written(&answer) { self.enough(have).map(|()| answer) } else { Ok(answer) })
             }
         }
     }
@@ -161,7 +161,10 @@ impl Link {
         if have >= self.min_replicas {
             return Ok(());
         }
-        let text = format!("{have} of {} replicas have the write; check the replicas or registry.redis_min_replicas", self.min_replicas);
+        let text = format!(
+            "{have} of {} replicas have the write; check the replicas or registry.redis_min_replicas",
+            self.min_replicas
+        );
         if let Some(unsaid) = self.refusals.now() {
             tracing::warn!(registry.kind = "redis", error = text, unsaid, "a registration is not acknowledged");
         }
@@ -229,6 +232,11 @@ impl Shared {
         }
         Ok(())
     }
+}
+
+/// The scripts that write say `ok` when they have; a refusal needs no replica.
+fn has_written(answer: &Value) -> bool {
+    matches!(answer, Value::Array(words) if matches!(words.first(), Some(Value::BulkString(word)) if word == b"ok"))
 }
 
 /// Asks Redis whether it is back while the breaker is open.

@@ -98,7 +98,7 @@ impl RedisRegistry {
     }
 
     async fn chunk(&self, after: Option<&Place>, limit: usize) -> Result<Chunk, RegistryError> {
-        if self.cluster { self.merged_chunk(after, limit).await } else { self.one_chunk(after, limit).await }
+        if self.cluster { Box::pin(self.merged_chunk(after, limit)).await } else { self.one_chunk(after, limit).await }
     }
 
     fn list_call(&self, index: &str, peers: &str, after: Option<&Place>, limit: usize) -> super::call::Call<'_> {
@@ -121,7 +121,11 @@ impl RedisRegistry {
     /// Asks every share for a little more than its part, takes what surely comes first, and fetches those entries.
     async fn merged_chunk(&self, after: Option<&Place>, limit: usize) -> Result<Chunk, RegistryError> {
         // Shares are about even; what one holds beyond its part ends the chunk early, no more.
-        let part = if limit == 0 { 0 } else { limit.min(limit.div_ceil(SHARES).saturating_mul(3).div_ceil(2).saturating_add(8)) };
+        let part = if limit == 0 {
+            0
+        } else {
+            limit.min(limit.div_ceil(SHARES).saturating_mul(3).div_ceil(2).saturating_add(8))
+        };
         let calls: Vec<_> = self.keys.shares().iter().map(|share| self.list_call(share, "", after, part)).collect();
         let answers: Vec<Value> = parsed(self.link.ask(Ask::ReadAll(&calls)).await?)?;
         let runs = answers.into_iter().map(read_run).collect::<Result<Vec<_>, _>>()?;

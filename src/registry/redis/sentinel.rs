@@ -31,7 +31,8 @@ impl Sentinels {
         master: &str,
         login: &RedisConnectionInfo,
     ) -> RedisResult<Self> {
-        let clients = sentinels.iter().map(|(host, port)| servers.client(host, *port, login)).collect::<Result<_, _>>()?;
+        let clients =
+            sentinels.iter().map(|(host, port)| servers.client(host, *port, login)).collect::<Result<_, _>>()?;
         Ok(Self { servers: servers.clone(), clients, master: master.to_owned() })
     }
 
@@ -83,7 +84,8 @@ impl Sentinels {
             questions.cmd("SENTINEL").arg("MASTER").arg(&self.master);
             questions.query_async::<(Option<(String, u16)>, Vec<String>)>(&mut connection).await
         };
-        let outcome = timeout(SENTINEL, exchange).await.map_err(|_| gone("a Sentinel does not answer in time".to_owned()))?;
+        let outcome =
+            timeout(SENTINEL, exchange).await.map_err(|_| gone("a Sentinel does not answer in time".to_owned()))?;
         let (address, fields) = outcome.map_err(|error| self.explain(error))?;
         let (host, port) = address.ok_or_else(|| self.unknown())?;
         let epoch = fields.chunks_exact(2).find_map(|pair| match pair {

@@ -34,7 +34,10 @@ pub(super) enum Shape {
 impl fmt::Debug for Servers {
     /// Without the login.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Servers").field("cluster", &self.is_cluster()).field("tls", &self.tls.is_some()).finish_non_exhaustive()
+        f.debug_struct("Servers")
+            .field("cluster", &self.is_cluster())
+            .field("tls", &self.tls.is_some())
+            .finish_non_exhaustive()
     }
 }
 
@@ -196,10 +199,15 @@ fn read_password(path: &Path) -> Result<SecretString, SettingsError> {
 fn one_of(key: &'static str, named: &Shape, list: &[(String, u16)]) -> Result<(), SettingsError> {
     let Shape::Single(address) = named else { return Ok(()) };
     match address {
-        ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. } if list.iter().any(|(one, _)| one == host) => {
+        ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. }
+            if list.iter().any(|(one, _)| one == host) =>
+        {
             Ok(())
         }
-        _ => Err(problem("registry.redis_url", &format!("names a host that is not in {key}: name one of those, or leave one out"))),
+        _ => Err(problem(
+            "registry.redis_url",
+            &format!("names a host that is not in {key}: name one of those, or leave one out"),
+        )),
     }
 }
 

@@ -1,7 +1,6 @@
 //! The conformance suite on a real Redis, its layout, and what happens when Redis goes.
 
 use super::*;
-use std::{collections::HashSet, time::Instant};
 use crate::{
     registry::{
         conformance::{Harness, MAX_PEERS, START, Statement, TTL, conformance_tests},
@@ -10,6 +9,7 @@ use crate::{
     types::TestClock,
 };
 use std::sync::Arc;
+use std::{collections::HashSet, time::Instant};
 
 struct Redis {
     registry: RedisRegistry,

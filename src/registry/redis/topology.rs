@@ -51,7 +51,8 @@ impl Topology {
                 Self::Sentinel(Sentinels::new(servers, sentinels, master, login)?)
             }
             Shape::Cluster { nodes } => {
-                let nodes = nodes.iter().map(|(host, port)| servers.info(host, *port)).collect::<RedisResult<Vec<_>>>()?;
+                let nodes =
+                    nodes.iter().map(|(host, port)| servers.info(host, *port)).collect::<RedisResult<Vec<_>>>()?;
                 let mut builder = ClusterClient::builder(nodes)
                     .retries(CLUSTER_RETRIES)
                     .min_retry_wait(20)
@@ -71,21 +72,24 @@ impl Manager for Topology {
     type Type = Connection;
     type Error = RedisError;
 
+    /// Boxed inside: rare, and so large that every call that waits for the pool would carry it.
     async fn create(&self) -> Result<Connection, RedisError> {
         match self {
-            Self::Single(manager) => manager.create().await.map(Connection::Node),
-            Self::Sentinel(sentinels) => sentinels.connect().await.map(Connection::Node),
-            Self::Cluster(client) => client.get_async_connection().await.map(Connection::Cluster),
+            Self::Single(manager) => Box::pin(manager.create()).await.map(Connection::Node),
+            Self::Sentinel(sentinels) => Box::pin(sentinels.connect()).await.map(Connection::Node),
+            Self::Cluster(client) => Box::pin(client.get_async_connection()).await.map(Connection::Cluster),
         }
     }
 
     async fn recycle(&self, connection: &mut Connection, metrics: &Metrics) -> RecycleResult<RedisError> {
         match (self, connection) {
             // A demoted master stays connected and answers reads, with what it had then (deadpool-rs/deadpool#372).
-            (Self::Sentinel(sentinels), Connection::Node(connection)) => match sentinels.still_master(connection).await? {
-                true => Ok(()),
-                false => Err(RecycleError::message("this server is no longer the master")),
-            },
+            (Self::Sentinel(sentinels), Connection::Node(connection)) => {
+                match sentinels.still_master(connection).await? {
+                    true => Ok(()),
+                    false => Err(RecycleError::message("this server is no longer the master")),
+                }
+            }
             (Self::Single(manager), Connection::Node(connection)) => manager.recycle(connection, metrics).await,
             // A Cluster's client mends its own connections to the nodes.
             _ => Ok(()),
@@ -133,7 +137,12 @@ impl Connection {
 
     /// Calls a script and, in the same message, WAIT, which looks at its own connection only. Answers what the script answered
     /// and how many replicas have what it wrote.
-    pub(super) async fn call_and_wait(&mut self, call: &Call<'_>, replicas: u32, wait: Duration) -> RedisResult<(Value, u32)> {
+    pub(super) async fn call_and_wait(
+        &mut self,
+        call: &Call<'_>,
+        replicas: u32,
+        wait: Duration,
+    ) -> RedisResult<(Value, u32)> {
         match self.send_and_wait(call.by_name(), call.key(), replicas, wait).await {
             Err(error) if is_unknown_script(&error) => {
                 self.send_and_wait(&call.with_text(), call.key(), replicas, wait).await
@@ -142,7 +151,13 @@ impl Connection {
         }
     }
 
-    async fn send_and_wait(&mut self, command: &Cmd, key: &str, replicas: u32, wait: Duration) -> RedisResult<(Value, u32)> {
+    async fn send_and_wait(
+        &mut self,
+        command: &Cmd,
+        key: &str,
+        replicas: u32,
+        wait: Duration,
+    ) -> RedisResult<(Value, u32)> {
         let mut pipeline = Pipeline::new();
         pipeline.add_command(command.clone());
         pipeline.cmd("WAIT").arg(replicas).arg(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));

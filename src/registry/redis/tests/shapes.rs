@@ -2,10 +2,18 @@
 
 use super::*;
 use crate::{
-    registry::redis_shapes::{Certificates, Cluster, MASTER, Watched},
+    registry::redis_shapes::{Certificates, Cluster, MASTER, Watched, Wire},
     settings::{RegistrySettings, SettingsError},
 };
-use std::{cell::RefCell, fs, path::PathBuf};
+use std::{
+    cell::RefCell,
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+fn write(path: &Path, text: &str) {
+    std::fs::File::create(path).unwrap().write_all(text.as_bytes()).unwrap();
+}
 
 /// No server is taken for dead in these tests.
 const PATIENT: Duration = Duration::from_secs(120);
@@ -65,7 +73,7 @@ fn options_of(section: &RegistrySettings) -> RedisOptions {
 
 async fn conforms(section: &RegistrySettings) {
     SHAPE.set(Some((options_of(section), 0)));
-    suite::every_case().await;
+    Box::pin(suite::every_case()).await;
 }
 
 fn at(url: String) -> RegistrySettings {
@@ -99,7 +107,7 @@ async fn the_suite_behind_sentinels_with_a_replica_that_must_have_every_write() 
         ..RegistrySettings::default()
     };
     for server in &watched.servers {
-        make_user(server, &["Sentinels", "min_replicas"]).await;
+        make_user(server, &["behind Sentinels", "with redis_min_replicas"]).await;
     }
     let section = as_ark(section);
     conforms(&section).await;
@@ -125,17 +133,69 @@ async fn the_suite_behind_sentinels_with_a_replica_that_must_have_every_write() 
 }
 
 #[tokio::test]
+async fn a_registration_that_too_few_replicas_have_is_not_acknowledged() {
+    let watched = Watched::start(1, PATIENT).await;
+    let master = at(format!("redis://{}/", watched.servers[0].address()));
+    let section = RegistrySettings { redis_min_replicas: 1, ..master.clone() };
+    let (sure, quick) = (options_of(&section), options_of(&master));
+    let (sure, quick) = (RedisRegistry::connect(sure).unwrap(), RedisRegistry::connect(quick).unwrap());
+    Statement::of("a").seq(1).expect(&sure, Step::First).await;
+    watched.servers[1].pause();
+    Statement::of("b").expect(&quick, Step::First).await;
+    for statement in [Statement::of("a").seq(2), Statement::of("a").seq(2), Statement::of("c")] {
+        let outcome = tokio::time::timeout(ANSWER, statement.register(&sure)).await.unwrap();
+        let Err(RegistryError::Unavailable(text)) = outcome else { panic!("{statement:?}: {outcome:?}") };
+        assert!(text.contains("0 of 1 replicas"), "{text}");
+    }
+    // A refusal writes nothing that a replica would have to have; and reading goes on.
+    Statement::of("a").seq(1).expect_refused(&sure, VersionError::Rollback { field: "seq" }).await;
+    assert_eq!(sure.list(None, 10).await.unwrap().peers.len(), 3);
+    watched.servers[1].resume();
+    // What was written but not acknowledged is acknowledged when it is sent again.
+    Statement::of("a").seq(2).expect(&sure, Step::Heartbeat).await;
+    sure.close().await;
+    quick.close().await;
+}
+
+#[tokio::test]
+async fn a_demoted_master_that_still_answers_is_left_for_the_new_one() {
+    let watched = Watched::start(1, PATIENT).await;
+    let section = RegistrySettings {
+        redis_sentinels: watched.addresses(),
+        redis_sentinel_master: MASTER.to_owned(),
+        ..RegistrySettings::default()
+    };
+    let registry = RedisRegistry::connect(options_of(&section)).unwrap();
+    Statement::of("a").expect(&registry, Step::First).await;
+    let (old, new) = (&watched.servers[0], &watched.servers[1]);
+    // Without the Sentinels, so that nobody closes the connection that is in the pool; they find out by hand, too.
+    raw(new, "REPLICAOF NO ONE").await;
+    raw(old, &format!("REPLICAOF 127.0.0.1 {}", new.port())).await;
+    // The old one would still list what it has.
+    let outcome = registry.list(None, 10).await;
+    assert!(matches!(outcome, Err(RegistryError::Unavailable(_))), "{outcome:?}");
+    for sentinel in &watched.sentinels {
+        raw(sentinel, &format!("SENTINEL REMOVE {MASTER}")).await;
+        raw(sentinel, &format!("SENTINEL MONITOR {MASTER} 127.0.0.1 {} 2", new.port())).await;
+    }
+    expect_recovery(&registry).await;
+    assert!(raw(new, "EXISTS t:peer:recovered").await.contains(":1"));
+    registry.close().await;
+}
+
+#[tokio::test]
 async fn the_suite_on_a_cluster() {
     let cluster = Cluster::start(0, PATIENT).await;
     let section = RegistrySettings { redis_cluster_nodes: cluster.addresses(), ..RegistrySettings::default() };
     for server in &cluster.servers {
-        make_user(server, &["Cluster"]).await;
+        make_user(server, &["on a Cluster"]).await;
     }
     conforms(&as_ark(section.clone())).await;
     assert_eq!(denials(&cluster.servers).await, 0);
     // One address is enough to find the others.
     let section = RegistrySettings { redis_cluster_nodes: cluster.addresses().split_off(2), ..section };
-    let registry = RedisRegistry::connect(RedisOptions { prefix: "layout:".to_owned(), ..options_of(&section) }).unwrap();
+    let registry =
+        RedisRegistry::connect(RedisOptions { prefix: "layout:".to_owned(), ..options_of(&section) }).unwrap();
     for id in ["ark-1", "}odd{", "x"] {
         Statement::of(id).expect(&registry, Step::First).await;
     }
@@ -213,6 +273,43 @@ async fn the_suite_over_tls_with_a_clients_certificate_and_nothing_less() {
     expect_unavailable(&section, "cannot be used").await;
 }
 
+#[tokio::test]
+async fn sentinels_and_clusters_are_spoken_to_over_tls_as_well() {
+    let certificates = Certificates::make();
+    let watched = Watched::start_over(Wire::Tls(&certificates), 0, PATIENT).await;
+    let cluster = Cluster::start_over(Wire::Tls(&certificates), 0, PATIENT).await;
+    let files = RegistrySettings {
+        redis_ca_file: Some(certificates.path("ca.pem")),
+        redis_client_certificate: Some(certificates.path("client.pem")),
+        redis_client_key: Some(certificates.path("client.key")),
+        ..RegistrySettings::default()
+    };
+    let sections = [
+        RegistrySettings {
+            redis_url: Some(format!("rediss://{}/", watched.sentinels[0].address()).into()),
+            redis_sentinels: watched.addresses(),
+            redis_sentinel_master: MASTER.to_owned(),
+            ..files.clone()
+        },
+        RegistrySettings {
+            redis_url: Some(format!("rediss://{}/", cluster.servers[0].address()).into()),
+            redis_cluster_nodes: cluster.addresses(),
+            ..files
+        },
+    ];
+    for section in sections {
+        let registry = RedisRegistry::connect(options_of(&section)).unwrap();
+        for id in ["a", "b", "c"] {
+            Statement::of(id).expect(&registry, Step::First).await;
+        }
+        assert_eq!(registry.list(None, 10).await.unwrap().peers.len(), 3);
+        registry.close().await;
+        let others = Certificates::make();
+        let stranger = RegistrySettings { redis_ca_file: Some(others.path("ca.pem")), ..section };
+        expect_unavailable(&stranger, "registry.redis_ca_file").await;
+    }
+}
+
 /// A line of the README, as it stands there.
 fn acl_line(start: &str) -> &'static str {
     let readme = include_str!("../../../../README.md");
@@ -226,9 +323,9 @@ const PREFIXED: &str = "ACL SETUSER ark resetkeys ~t*:peer:* ~t*:pin:* ~t*:peers
 async fn make_user(server: &RedisServer, shapes: &[&str]) {
     let mut lines = vec![acl_line("ACL SETUSER ark on ").replace("<password>", "hunter2"), PREFIXED.to_owned()];
     for shape in shapes {
-        let readme = include_str!("../../../../README.md").lines();
-        let also = readme.filter(|line| line.starts_with("ACL SETUSER ark +")).find(|line| line.contains(shape)).unwrap();
-        lines.push(also.split('#').next().unwrap().trim_end().to_owned());
+        let also =
+            include_str!("../../../../README.md").lines().skip_while(|line| *line != format!("# also, {shape}:"));
+        lines.push(also.skip(1).map(str::to_owned).next().expect("the README has the shape's line"));
     }
     for line in lines {
         assert_eq!(raw(server, &line).await, "+OK\r\n", "{line}");
@@ -259,7 +356,7 @@ async fn guarded() -> RedisServer {
         let file = directory.join("users.acl");
         let ark = acl_line("ACL SETUSER ark on ").trim_start_matches("ACL SETUSER ").replace("<password>", "hunter2");
         let text = format!("user default off\nuser operator on >operator ~* &* +@all\nuser {ark}\n");
-        fs::write(&file, text).unwrap();
+        write(&file, &text);
         ["--port".to_owned(), port.to_string(), "--aclfile".to_owned(), file.display().to_string()].to_vec()
     })
     .await
@@ -305,7 +402,7 @@ async fn the_suite_as_the_readmes_user_who_may_do_nothing_else() {
 
     // User and password from settings of their own do the same.
     let file = tempfile::NamedTempFile::new().unwrap();
-    fs::write(file.path(), "hunter2\n").unwrap();
+    write(file.path(), "hunter2\n");
     let section = RegistrySettings {
         redis_username: Some("ark".to_owned()),
         redis_password_file: Some(file.path().to_owned()),
@@ -314,7 +411,8 @@ async fn the_suite_as_the_readmes_user_who_may_do_nothing_else() {
     let registry = RedisRegistry::connect(options_of(&section)).unwrap();
     Statement::of("a").expect(&registry, Step::First).await;
     registry.close().await;
-    let section = RegistrySettings { redis_password_file: None, redis_password: Some("hunter2".to_owned().into()), ..section };
+    let section =
+        RegistrySettings { redis_password_file: None, redis_password: Some("hunter2".to_owned().into()), ..section };
     let registry = RedisRegistry::connect(options_of(&section)).unwrap();
     Statement::of("a").expect(&registry, Step::Heartbeat).await;
     registry.close().await;
@@ -339,7 +437,7 @@ async fn settings_that_cannot_be_used_name_their_key() {
     let tls = at("rediss://localhost/".to_owned());
     let list = |items: &[&str]| items.iter().map(|item| (*item).to_owned()).collect::<Vec<_>>();
     let empty = certificates.path("empty");
-    fs::write(&empty, "").unwrap();
+    write(&empty, "");
     let plain = at("redis://localhost/".to_owned());
     let missing = Some(PathBuf::from("/nowhere/file"));
     let cases = [
@@ -356,7 +454,11 @@ async fn settings_that_cannot_be_used_name_their_key() {
             "registry.redis_client_key",
         ),
         (
-            RegistrySettings { redis_client_certificate: path("client.pem"), redis_client_key: path("ca.pem"), ..tls.clone() },
+            RegistrySettings {
+                redis_client_certificate: path("client.pem"),
+                redis_client_key: path("ca.pem"),
+                ..tls.clone()
+            },
             "registry.redis_client_key",
         ),
         (
@@ -367,11 +469,17 @@ async fn settings_that_cannot_be_used_name_their_key() {
             },
             "registry.redis_client_certificate",
         ),
-        (RegistrySettings { redis_password_file: missing, ..plain.clone() }, "registry.redis_password_file: /nowhere/file"),
+        (
+            RegistrySettings { redis_password_file: missing, ..plain.clone() },
+            "registry.redis_password_file: /nowhere/file",
+        ),
         (RegistrySettings { redis_password_file: Some(empty), ..plain.clone() }, "registry.redis_password_file"),
         (RegistrySettings { redis_username: Some("ark".to_owned()), ..plain.clone() }, "registry.redis_username"),
         (
-            RegistrySettings { redis_username: Some("ark".to_owned()), ..at("redis://other:hunter2@localhost".to_owned()) },
+            RegistrySettings {
+                redis_username: Some("ark".to_owned()),
+                ..at("redis://other:hunter2@localhost".to_owned())
+            },
             "registry.redis_username",
         ),
         (
@@ -383,11 +491,20 @@ async fn settings_that_cannot_be_used_name_their_key() {
         ),
         (at("rediss://localhost/#insecure".to_owned()), "registry.redis_url"),
         (at("http://hunter2@localhost/".to_owned()), "registry.redis_url"),
-        (RegistrySettings { redis_sentinels: list(&["a:1", "b:2"]), ..plain.clone() }, "registry.redis_url: names a host"),
+        (
+            RegistrySettings { redis_sentinels: list(&["a:1", "b:2"]), ..plain.clone() },
+            "registry.redis_url: names a host",
+        ),
         (RegistrySettings { redis_cluster_nodes: list(&["a:1"]), ..plain.clone() }, "registry.redis_url: names a host"),
-        (RegistrySettings { redis_sentinels: list(&["redis://a:1"]), ..RegistrySettings::default() }, "redis_sentinels"),
+        (
+            RegistrySettings { redis_sentinels: list(&["redis://a:1"]), ..RegistrySettings::default() },
+            "redis_sentinels",
+        ),
         (RegistrySettings { redis_sentinels: list(&["a:99999"]), ..RegistrySettings::default() }, "redis_sentinels"),
-        (RegistrySettings { redis_cluster_nodes: list(&["a b"]), ..RegistrySettings::default() }, "redis_cluster_nodes"),
+        (
+            RegistrySettings { redis_cluster_nodes: list(&["a b"]), ..RegistrySettings::default() },
+            "redis_cluster_nodes",
+        ),
         (
             RegistrySettings { redis_cluster_nodes: list(&["localhost"]), ..at("redis://localhost/3".to_owned()) },
             "only number 0",
@@ -402,7 +519,10 @@ async fn settings_that_cannot_be_used_name_their_key() {
     }
     assert!(Servers::from_settings(&RegistrySettings::default()).unwrap().is_none());
     let good = [
-        RegistrySettings { redis_sentinels: list(&["localhost", "[::1]:7"]), ..at("rediss://u:p@localhost/3".to_owned()) },
+        RegistrySettings {
+            redis_sentinels: list(&["localhost", "[::1]:7"]),
+            ..at("rediss://u:p@localhost/3".to_owned())
+        },
         RegistrySettings { redis_cluster_nodes: list(&["localhost:1"]), ..at("redis://u:p@localhost:1".to_owned()) },
         RegistrySettings {
             redis_ca_file: path("ca.pem"),

@@ -20,5 +20,6 @@ pub mod settings;
 pub mod shutdown;
 pub mod startup;
 pub mod telemetry;
+pub mod tls;
 pub mod trust;
 pub mod types;

@@ -1,7 +1,7 @@
 //! Puts an application together: the only file that names adapters.
 
 use crate::{
-    api::{self, ApiState, OperatorToken},
+    api::{self, ApiState, BodyBudget, Cors, Edge, OperatorToken},
     identity::{self, KeyPair},
     lattice::{
         Lattice,
@@ -16,7 +16,8 @@ use crate::{
     settings::{Settings, SettingsError},
     shutdown,
     telemetry::Metrics,
-    types::{PublicKey, SharedClock, SystemClock},
+    tls::{TlsError, TlsFiles, TlsPort},
+    types::{PublicKey, SharedClock, SystemClock, Timestamp},
 };
 use actix_web::{
     App, HttpServer,
@@ -31,10 +32,13 @@ use std::{
     net::{SocketAddr, TcpListener, ToSocketAddrs},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
-use tokio::net::TcpSocket;
+use tokio::{net::TcpSocket, runtime::Handle, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+mod engine;
 
 /// How long a connection that is done stays open for what the client still sends.
 const LINGER: Duration = Duration::from_secs(5);
@@ -64,6 +68,9 @@ pub enum StartupError {
     /// The lattice cannot be opened.
     #[error("lattice: {0}")]
     Lattice(String),
+    /// What is known of peers cannot be read, or a peer's address is not one.
+    #[error("federation: {0}")]
+    Federation(String),
     /// The port is taken, or the address is not this machine's.
     #[error(
         "cannot listen on {address}: {error}; choose another address with --host and --port, or stop what uses this one"
@@ -74,6 +81,9 @@ pub enum StartupError {
         /// What the machine says.
         error: io::Error,
     },
+    /// The certificate of our own port cannot be used.
+    #[error("TLS: {0}")]
+    Tls(#[from] TlsError),
     /// The server failed.
     #[error("server: {0}")]
     Server(#[from] io::Error),
@@ -87,6 +97,7 @@ pub struct Application {
     pub address: SocketAddr,
     server: Server,
     context: Arc<Context>,
+    tls: Option<(TlsPort, Duration)>,
     _state_lock: File,
 }
 
@@ -104,19 +115,37 @@ impl Application {
     pub async fn build(settings: &Settings, clock: SharedClock) -> Result<Self, StartupError> {
         let state_lock = lock_state(&settings.state.path)?;
         let key = load_key(settings)?;
+        let stated = public_key(settings, key.as_ref())?;
+        let metrics = Arc::new(Metrics::default());
+        let tls = open_tls(settings, &clock, &metrics)?;
         let listener = listen(settings)?;
         let address = listener.local_addr()?;
         let registry = open_registry(settings, &clock).await?;
         let lattice = open_lattice(settings, &clock)?;
+        // Made only once nothing stands in the way of starting.
+        let key = engine::or_new(settings, key)?.map(Arc::new);
         let identity = Identity {
             node_id: settings.node_id()?,
             instance_type: settings.instance.instance_type.as_str(),
-            public_key: public_key(settings, key.as_ref())?,
+            public_key: key.as_ref().map(|key| key.public_key()).or(stated),
         };
         let trust = settings.trust_policy()?;
-        let context = Arc::new(Context { identity, registry, lattice, trust, limits: settings.limits(), clock });
-        let server = serve(settings, listener, Arc::clone(&context))?;
-        Ok(Self { port: address.port(), address, server, context, _state_lock: state_lock })
+        let engine = engine::open(settings, key.as_ref(), &lattice, &clock)?;
+        let context = Arc::new(Context {
+            identity,
+            registry,
+            lattice,
+            trust,
+            limits: settings.limits(),
+            clock,
+            signer: key,
+            engine,
+            closing: CancellationToken::new(),
+            nonces: Mutex::default(),
+        });
+        let server = serve(settings, listener, Arc::clone(&context), metrics, tls.as_ref())?;
+        let tls = tls.map(|port| (port, settings.server.tls_reload_interval.get()));
+        Ok(Self { port: address.port(), address, server, context, tls, _state_lock: state_lock })
     }
 
     /// What its operations work on.
@@ -138,13 +167,26 @@ impl Application {
     pub async fn run_until_stopped(self, stop: impl Future<Output = ()>) -> Result<(), StartupError> {
         let handle = self.server.handle();
         let mut server = tokio::spawn(self.server);
+        if let Some(engine) = &self.context.engine {
+            engine.start();
+        }
+        // Dropped and so ended with this function.
+        let mut watches = JoinSet::new();
+        if let Some((tls, interval)) = self.tls {
+            watches.spawn(tls.watch(interval));
+        }
         let outcome = tokio::select! {
             outcome = &mut server => outcome,
             () = stop => {
+                // Who listens for changes would keep the server waiting.
+                self.context.closing.cancel();
                 handle.stop(true).await;
                 server.await
             }
         };
+        if let Some(engine) = &self.context.engine {
+            engine.stop();
+        }
         self.context.registry.close().await;
         self.context.lattice.close().await;
         outcome.map_err(|error| io::Error::other(error.to_string()))??;
@@ -167,6 +209,38 @@ pub fn run(settings: &Settings, announce: impl FnOnce(SocketAddr)) -> Result<(),
             tracing::info!(signal, "stopping");
         };
         application.run_until_stopped(stop).await
+    })
+}
+
+/// Serves several applications in this process while `work` goes on, which gets their addresses; then stops them in order. `None`: a
+/// stop signal came first, and `work` was dropped where it stood. Blocks; call it from no runtime.
+///
+/// # Errors
+/// [`StartupError`]: one of them does not start, or did not end well.
+pub fn run_while<T>(
+    settings: &[Settings],
+    work: impl AsyncFnOnce(Vec<SocketAddr>) -> T,
+) -> Result<Option<T>, StartupError> {
+    actix_web::rt::System::new().block_on(async {
+        let stopped = shutdown::stop_signal()?;
+        let (mut addresses, mut running) = (Vec::new(), Vec::new());
+        for settings in settings {
+            let application = Application::build(settings, SystemClock::shared()).await?;
+            let (stop, told) = tokio::sync::oneshot::channel::<()>();
+            addresses.push(application.address);
+            // A sender that is gone says the same as one that was used.
+            let service = application.run_until_stopped(async move { drop(told.await) });
+            running.push((stop, tokio::task::spawn_local(service)));
+        }
+        let outcome = tokio::select! {
+            outcome = work(addresses) => Some(outcome),
+            _ = stopped => None,
+        };
+        for (stop, service) in running {
+            drop(stop);
+            service.await.map_err(|error| io::Error::other(error.to_string()))??;
+        }
+        Ok(outcome)
     })
 }
 
@@ -206,7 +280,11 @@ pub fn load_key(settings: &Settings) -> Result<Option<KeyPair>, StartupError> {
     }
 }
 
-fn public_key(settings: &Settings, key: Option<&KeyPair>) -> Result<Option<PublicKey>, StartupError> {
+/// The public key: stated, or that of the private key.
+///
+/// # Errors
+/// [`StartupError::Key`]: they do not fit each other.
+pub fn public_key(settings: &Settings, key: Option<&KeyPair>) -> Result<Option<PublicKey>, StartupError> {
     let stated = settings.instance.public_key.as_deref().map(PublicKey::parse).transpose();
     let stated = stated.map_err(|error| StartupError::Key(error.to_string()))?;
     match (stated, key.map(KeyPair::public_key)) {
@@ -217,12 +295,16 @@ fn public_key(settings: &Settings, key: Option<&KeyPair>) -> Result<Option<Publi
     }
 }
 
-fn listen(settings: &Settings) -> Result<TcpListener, StartupError> {
+/// Takes the settings' port.
+///
+/// # Errors
+/// [`StartupError::Listen`].
+pub fn listen(settings: &Settings) -> Result<TcpListener, StartupError> {
     let (host, port) = (settings.server.host.as_str(), settings.server.port);
     let failed = |error: io::Error| StartupError::Listen { address: format!("{host}:{port}"), error };
     let mut refusal = io::Error::other("the name has no address");
     for address in (host, port).to_socket_addrs().map_err(failed)? {
-        match listen_on(address) {
+        match listen_on(address, settings.server.write_timeout.get()) {
             Ok(listener) => return Ok(listener),
             Err(error) => refusal = error,
         }
@@ -231,9 +313,15 @@ fn listen(settings: &Settings) -> Result<TcpListener, StartupError> {
 }
 
 /// As `TcpListener::bind` does, which lets only 128 connections wait.
-fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
+fn listen_on(address: SocketAddr, write_timeout: Duration) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;
+    // Each connection inherits it. The server asks for no more of an answer while nobody takes what it has, so it would never
+    // notice by itself, and hold the connection and its batch for ever.
+    #[cfg(target_os = "linux")]
+    socket2::SockRef::from(&socket).set_tcp_user_timeout(Some(write_timeout))?;
+    #[cfg(not(target_os = "linux"))]
+    let _nothing_to_set_it_with = write_timeout;
     socket.bind(address)?;
     socket.listen(BACKLOG)?.into_std()
 }
@@ -247,7 +335,11 @@ pub fn check_registry(settings: &Settings) -> Result<(), StartupError> {
     Ok(())
 }
 
-async fn open_registry(settings: &Settings, clock: &SharedClock) -> Result<Arc<dyn Registry>, StartupError> {
+/// The registry of the settings. Of Redis it is not known yet whether it answers.
+///
+/// # Errors
+/// [`StartupError::Registry`].
+pub async fn open_registry(settings: &Settings, clock: &SharedClock) -> Result<Arc<dyn Registry>, StartupError> {
     let section = &settings.registry;
     let failed = |error: &dyn std::fmt::Display| StartupError::Registry(error.to_string());
     let Some(servers) = Servers::from_settings(section)? else {
@@ -289,30 +381,71 @@ fn open_lattice(settings: &Settings, clock: &SharedClock) -> Result<Arc<dyn Latt
     Ok(lattice)
 }
 
-fn serve(settings: &Settings, listener: TcpListener, context: Arc<Context>) -> Result<Server, StartupError> {
+fn tls_files(settings: &Settings) -> Result<Option<TlsFiles>, StartupError> {
+    let files = settings.tls_files()?;
+    Ok(files.map(|(certificate, key)| TlsFiles { certificate: certificate.to_owned(), key: key.to_owned() }))
+}
+
+/// Until when our own certificate is valid, where the port speaks TLS.
+///
+/// # Errors
+/// [`StartupError::Tls`]: it cannot be used with its key.
+pub fn check_tls(settings: &Settings) -> Result<Option<Timestamp>, StartupError> {
+    Ok(tls_files(settings)?.map(|files| files.check()).transpose()?)
+}
+
+/// The certificate of our own port, where it speaks TLS.
+fn open_tls(settings: &Settings, clock: &SharedClock, metrics: &Arc<Metrics>) -> Result<Option<TlsPort>, StartupError> {
+    let Some(files) = tls_files(settings)? else { return Ok(None) };
+    Ok(Some(TlsPort::open(files, Arc::clone(clock), Arc::clone(metrics))?))
+}
+
+fn serve(
+    settings: &Settings,
+    listener: TcpListener,
+    context: Arc<Context>,
+    metrics: Arc<Metrics>,
+    tls: Option<&TlsPort>,
+) -> Result<Server, StartupError> {
     let section = &settings.server;
     let openapi =
         serde_json::to_string(&api::openapi_document()).map_err(|error| io::Error::other(error.to_string()))?;
+    // This one's own, and each worker's below.
+    metrics.watch_runtime(Handle::current());
+    let connections = Arc::clone(&metrics);
+    let edge = Edge {
+        proxies: settings.proxy_networks()?,
+        headers: section.proxy_headers,
+        base_path: settings.base_path()?,
+        tls: tls.is_some(),
+    };
     let state = web::Data::new(ApiState {
         context,
-        metrics: Arc::new(Metrics::default()),
+        edge,
+        cors: Cors { origins: settings.web_origins()?, max_age: section.cors_max_age.get() },
+        metrics,
         operator_token: OperatorToken::new(settings.admin.token.as_ref()),
         body_timeout: section.body_timeout.get(),
+        body_budget: BodyBudget::new(settings.limits.inflight_bytes),
         openapi,
     });
     let mut server = HttpServer::new(move || {
+        state.metrics.watch_runtime(Handle::current());
         App::new()
             .app_data(state.clone())
             .wrap(Compress::default())
+            .wrap(from_fn(api::strip_prefix))
             // Documents are whatever users put there: a browser must not take one for a page.
             .wrap(DefaultHeaders::new().add((X_CONTENT_TYPE_OPTIONS, "nosniff")))
             .wrap(from_fn(api::suit_client))
             .wrap(from_fn(api::answer_panics))
+            .wrap(from_fn(api::share))
             .wrap(from_fn(api::observe))
             .configure(api::configure)
     })
     // A streamed answer goes out in several writes: with Nagle each would wait for the client's delayed acknowledgement.
     .tcp_nodelay(true)
+    .on_connect(move |_, data| drop(data.insert(connections.connection_opened())))
     .max_connections(section.max_connections)
     .client_request_timeout(section.header_timeout.get())
     // A refused upload is answered while the client still sends: it needs time to come to reading.
@@ -323,7 +456,16 @@ fn serve(settings: &Settings, listener: TcpListener, context: Arc<Context>) -> R
     if section.workers > 0 {
         server = server.workers(section.workers);
     }
-    Ok(server.listen(listener)?.run())
+    let server = match tls {
+        Some(tls) => {
+            let server = server.tls_handshake_timeout(section.header_timeout.get());
+            // Otherwise 256 clients that connect and say nothing keep a worker from everybody else.
+            let server = server.max_connection_rate(section.max_connections);
+            server.listen_rustls_0_23(listener, tls.server_config()?)?
+        }
+        None => server.listen(listener)?,
+    };
+    Ok(server.run())
 }
 
 #[cfg(test)]

@@ -2,10 +2,11 @@
 
 use super::{
     error::{ApiError, REQUEST_ID},
+    origin::RequestOrigin,
     state::ApiState,
 };
 use actix_web::{
-    Error, ResponseError,
+    Error, HttpMessage, ResponseError,
     body::{BodySize, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     error::InternalError,
@@ -55,6 +56,10 @@ pub async fn observe(
     let id = new_request_id();
     let method = method_label(request.method());
     let state = request.app_data::<web::Data<ApiState>>().cloned();
+    let origin = state.as_ref().map(|state| RequestOrigin::of(request.head(), &state.edge));
+    if let Some(origin) = &origin {
+        request.extensions_mut().insert(origin.clone());
+    }
     let mut response = match REQUEST_ID.scope(id.clone(), next.call(request)).await {
         Ok(response) => response,
         Err(error) => {
@@ -74,7 +79,17 @@ pub async fn observe(
     if let Some(state) = state {
         state.metrics.request(method, &route, status, took);
     }
-    tracing::debug!(request.id = id, http.method = method, http.route = route, http.status = status, duration_ms = %took.as_millis(), "request");
+    tracing::debug!(
+        request.id = id,
+        client.address = origin.as_ref().and_then(|origin| origin.client).map(tracing::field::display),
+        http.scheme = origin.as_ref().map(|origin| origin.scheme.as_str()),
+        http.host = origin.as_ref().and_then(|origin| origin.host.as_deref()),
+        http.method = method,
+        http.route = route,
+        http.status = status,
+        duration_ms = %took.as_millis(),
+        "request"
+    );
     Ok(response)
 }
 

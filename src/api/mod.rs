@@ -1,17 +1,24 @@
 //! The HTTP room: routes, extractors, handlers, problems, OpenAPI. Handlers extract, call one operation, and answer.
 
 pub mod codes;
+mod cors;
 mod cursor;
 pub mod error;
 mod extract;
 mod handlers;
 mod middleware;
 mod openapi;
+mod origin;
+mod prefix;
 mod routes;
+mod schemas;
 mod state;
 
-pub use extract::OperatorToken;
+pub use cors::share;
+pub use extract::{BodyBudget, OperatorToken};
 pub use middleware::{answer_panics, observe, suit_client};
 pub use openapi::document as openapi_document;
-pub use routes::{ROUTES, Route, configure};
-pub use state::ApiState;
+pub use origin::{Edge, RequestOrigin, Scheme};
+pub use prefix::strip_prefix;
+pub use routes::{PEER_ROUTES, ROUTES, Route, configure};
+pub use state::{ApiState, Cors};

@@ -1,8 +1,20 @@
 //! What every handler can reach.
 
-use super::extract::OperatorToken;
-use crate::{ops::Context, telemetry::Metrics};
+use super::{
+    extract::{BodyBudget, OperatorToken},
+    origin::Edge,
+};
+use crate::{ops::Context, telemetry::Metrics, types::WebOrigins};
 use std::{sync::Arc, time::Duration};
+
+/// Whose web pages may read from us.
+#[derive(Debug, Clone)]
+pub struct Cors {
+    /// Whose pages.
+    pub origins: WebOrigins,
+    /// How long a browser may remember it.
+    pub max_age: Duration,
+}
 
 /// Shared by all workers of one application.
 #[derive(Debug)]
@@ -15,6 +27,12 @@ pub struct ApiState {
     pub operator_token: OperatorToken,
     /// How long a client may take to send a body.
     pub body_timeout: Duration,
+    /// What all bodies under way may cost together.
+    pub body_budget: BodyBudget,
+    /// What stands between the service and its clients.
+    pub edge: Edge,
+    /// Whose web pages may read from us.
+    pub cors: Cors,
     /// `/openapi.json`, made once.
     pub openapi: String,
 }

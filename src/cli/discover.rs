@@ -2,7 +2,7 @@
 
 use super::{
     exit::Failure,
-    job,
+    job::{self, CaFileArg},
     output::{Output, count},
 };
 use crate::{
@@ -11,10 +11,19 @@ use crate::{
 };
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  ark-lattice discover --from https://ark.example
+  ark-lattice discover --from https://ark.example --json | jq -r '.peers[].address'
+
+With --json, each peer with all that it says of itself:
+  {\"peers\": [{\"node_id\": \"ark-1\", \"expires_in\": 118}], \"count\": 1}")]
 pub(super) struct Args {
     /// The instance to ask, such as http://127.0.0.1:9001.
     #[arg(long, value_name = "URL")]
     from: String,
+    #[command(flatten)]
+    authorities: CaFileArg,
     /// Only peers of this type: local, cloud or pi.
     #[arg(long)]
     instance_type: Option<String>,
@@ -25,7 +34,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args, output: &Output) -> Result<(), Failure> {
     let settings = Settings::load(Overrides::new())?;
-    let client = job::client(&settings, &args.from)?;
+    let client = args.authorities.client(&settings, &args.from)?;
     let query = PeerQuery { instance_type: args.instance_type, trust_level: args.trust_level };
     let limits = settings.limits();
     let mut peers = job::wait(ops::discover_remote(&client, &query, &limits))?;

@@ -1,8 +1,8 @@
 //! What most commands need before they start.
 
-use super::exit::Failure;
+use super::{exit::Failure, input};
 use crate::{
-    ops::{self, Client, KeyPair, OfflineDirectory},
+    ops::{self, Client, ClientError, KeyPair, OfflineDirectory},
     settings::{Overrides, Settings},
     startup,
     types::{NodeId, PublicKey},
@@ -58,6 +58,29 @@ pub(super) fn signing_key(settings: &Settings, file: Option<&Path>) -> Result<Ke
 /// Another instance.
 pub(super) fn client(settings: &Settings, url: &str) -> Result<Client, Failure> {
     Ok(Client::new(url, &settings.limits())?)
+}
+
+/// More than any bundle of authorities holds.
+const MAX_BUNDLE_BYTES: usize = 4 << 20;
+
+/// Whom to believe that it is the other instance, on every command that asks one.
+#[derive(Debug, clap::Args)]
+pub(super) struct CaFileArg {
+    /// PEM file with the authorities that may have issued the other side's certificate; otherwise this machine's.
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+}
+
+impl CaFileArg {
+    /// Another instance.
+    pub(super) fn client(&self, settings: &Settings, url: &str) -> Result<Client, Failure> {
+        let Some(path) = &self.ca_file else { return client(settings, url) };
+        let authorities = input::read(path, MAX_BUNDLE_BYTES)?;
+        Client::trusting(&authorities, url, &settings.limits()).map_err(|error| match error {
+            ClientError::Authorities(_) => Failure::from(error).about(input::name(path)),
+            error => error.into(),
+        })
+    }
 }
 
 /// An id of the command line.

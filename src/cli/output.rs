@@ -10,6 +10,8 @@ use std::{
 };
 
 const BOLD: Style = Style::new().bold();
+const GOOD: Style = AnsiColor::Green.on_default();
+const WARNING: Style = AnsiColor::Yellow.on_default().bold();
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 
 /// How much is printed, and in which form.
@@ -60,6 +62,16 @@ impl Output {
         }
     }
 
+    /// Text for people only: neither with `--json` nor with `--quiet`.
+    pub(super) fn answer_text(self, text: impl FnOnce() -> String) -> io::Result<()> {
+        if self.json || self.quiet { Ok(()) } else { self.line(text()) }
+    }
+
+    /// A table for people only.
+    pub(super) fn answer_table(self, header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> io::Result<()> {
+        if self.json || self.quiet { Ok(()) } else { self.table(header, rows) }
+    }
+
     /// A table without borders. Control characters do not reach the terminal.
     pub(super) fn table(self, header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> io::Result<()> {
         let mut table = Table::new();
@@ -78,6 +90,24 @@ impl Output {
             } else {
                 writeln!(out, "{line}")?;
             }
+        }
+        out.flush()
+    }
+
+    /// What a check found, and below it what to do.
+    pub(super) fn finding(self, word: &str, check: &str, found: &str, next: Option<&str>) -> io::Result<()> {
+        if self.quiet && word == "ok" {
+            return Ok(());
+        }
+        let style = match word {
+            "ok" => GOOD,
+            "warn" => WARNING,
+            _ => ERROR,
+        };
+        let mut out = anstream::stdout().lock();
+        writeln!(out, "{style}{word:4}{style:#}  {check:12}  {}", printable(found))?;
+        if let Some(next) = next {
+            writeln!(out, "{:20}→ {}", "", printable(next))?;
         }
         out.flush()
     }

@@ -12,6 +12,16 @@ use std::{
 };
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Runs until Ctrl-C or SIGTERM, lets open requests come to their end, and exits
+with 0. All settings: ark-lattice config show
+
+Examples:
+  ark-lattice serve
+  ark-lattice serve --host 0.0.0.0 --port 9001 --lattice /srv/nodes --state /var/lib/ark
+
+With --json, once it listens:
+  {\"url\": \"http://127.0.0.1:9001\", \"port\": 9001}")]
 pub(super) struct Args {
     /// Address to listen on; 0.0.0.0 takes requests from other machines.
     #[arg(long)]
@@ -54,18 +64,19 @@ pub(super) fn run(args: Args, output: &Output) -> Result<(), Failure> {
 }
 
 fn announce(settings: &Settings, address: SocketAddr, output: &Output) -> std::io::Result<()> {
-    let url = url(address);
+    let url = format!("{}{}", url(address, settings.server.tls_certificate.is_some()), settings.server.base_path);
     output.answer(|| json!({"url": url, "port": address.port()}), || greeting(settings, &url))
 }
 
 /// Where a client on this machine finds the service.
-fn url(address: SocketAddr) -> String {
+fn url(address: SocketAddr, tls: bool) -> String {
+    let scheme = if tls { "https" } else { "http" };
     let host = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
         ip => ip,
     };
-    format!("http://{}", SocketAddr::new(host, address.port()))
+    format!("{scheme}://{}", SocketAddr::new(host, address.port()))
 }
 
 fn greeting(settings: &Settings, url: &str) -> String {
@@ -94,8 +105,8 @@ mod tests {
 
     #[test]
     fn the_address_is_one_that_a_client_here_can_use() {
-        assert_eq!(url("0.0.0.0:9001".parse().unwrap()), "http://127.0.0.1:9001");
-        assert_eq!(url("[::]:9001".parse().unwrap()), "http://[::1]:9001");
-        assert_eq!(url("10.0.0.5:80".parse().unwrap()), "http://10.0.0.5:80");
+        assert_eq!(url("0.0.0.0:9001".parse().unwrap(), false), "http://127.0.0.1:9001");
+        assert_eq!(url("[::]:9001".parse().unwrap(), false), "http://[::1]:9001");
+        assert_eq!(url("10.0.0.5:443".parse().unwrap(), true), "https://10.0.0.5:443");
     }
 }

@@ -3,11 +3,14 @@
 use crate::types::{Limits, SetHash};
 use bytes::{Bytes, BytesMut};
 use reqwest::{
-    Method, RequestBuilder, Response, StatusCode, Url,
+    Certificate, Method, RequestBuilder, Response, StatusCode, Url,
     header::{ACCEPT, CONTENT_TYPE, HeaderMap, RETRY_AFTER},
     redirect::{Attempt, Policy},
 };
-use std::{error::Error, time::Duration};
+use std::{
+    error::Error,
+    time::{Duration, SystemTime},
+};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the other side may be silent.
@@ -26,6 +29,9 @@ pub enum ClientError {
     /// The address is not one.
     #[error("{0:?} is not an address such as https://host:9001: {1}")]
     Address(String, String),
+    /// The authorities' certificates cannot be used.
+    #[error("the authorities' certificates cannot be used: {0}")]
+    Authorities(String),
     /// No answer, or the connection broke.
     #[error("{0} cannot be reached: {1}")]
     Unreachable(String, String),
@@ -66,6 +72,19 @@ pub struct Client {
     max_line: usize,
 }
 
+/// An answer as it came, for those who look at the way rather than at the content.
+#[derive(Debug, Clone)]
+pub struct Probe {
+    /// The HTTP status.
+    pub status: u16,
+    /// Where it sends us.
+    pub location: Option<String>,
+    /// The other side's clock, in whole seconds.
+    pub date: Option<SystemTime>,
+    /// What it says.
+    pub body: Bytes,
+}
+
 /// Which peers are asked for.
 #[derive(Debug, Clone, Default)]
 pub struct PeerQuery {
@@ -81,6 +100,36 @@ impl Client {
     /// # Errors
     /// [`ClientError::Address`].
     pub fn new(base: &str, limits: &Limits) -> Result<Self, ClientError> {
+        Self::build(base, limits, reqwest::Client::builder())
+    }
+
+    /// As [`Client::new`], for an instance whose certificate one of these authorities issued, and no other: a PEM text with their
+    /// certificates.
+    ///
+    /// # Errors
+    /// [`ClientError::Authorities`], [`ClientError::Address`].
+    pub fn trusting(authorities: &[u8], base: &str, limits: &Limits) -> Result<Self, ClientError> {
+        let wrong = |error: reqwest::Error| ClientError::Authorities(cause(&error));
+        let roots = Certificate::from_pem_bundle(authorities).map_err(wrong)?;
+        if roots.is_empty() {
+            return Err(ClientError::Authorities("there is no PEM certificate in it".to_owned()));
+        }
+        // By themselves first: in the client an unusable one could not be told from an unusable address.
+        let checked = roots.clone().into_iter().map(|root| reqwest::Client::builder().tls_certs_only([root]).build());
+        checked.collect::<Result<Vec<_>, _>>().map_err(wrong)?;
+        Self::build(base, limits, reqwest::Client::builder().tls_certs_only(roots))
+    }
+
+    /// As [`Client::new`], whoever the instance's certificate names: only for an address at which nobody but this machine answers, and
+    /// for what is no secret.
+    ///
+    /// # Errors
+    /// [`ClientError::Address`].
+    pub fn unverified(base: &str, limits: &Limits) -> Result<Self, ClientError> {
+        Self::build(base, limits, reqwest::Client::builder().tls_danger_accept_invalid_certs(true))
+    }
+
+    fn build(base: &str, limits: &Limits, http: reqwest::ClientBuilder) -> Result<Self, ClientError> {
         let wrong = |problem: &str| ClientError::Address(base.to_owned(), problem.to_owned());
         let mut url = Url::parse(base).map_err(|error| wrong(&error.to_string()))?;
         if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
@@ -99,7 +148,7 @@ impl Client {
         if !url.path().ends_with('/') {
             url.set_path(&format!("{}/", url.path()));
         }
-        let http = reqwest::Client::builder()
+        let http = http
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(READ_TIMEOUT)
             .redirect(Policy::custom(stay))
@@ -144,6 +193,31 @@ impl Client {
         self.whole(response, MAX_ANSWER_BYTES).await
     }
 
+    /// `GET path`, whatever the answer is.
+    ///
+    /// # Errors
+    /// [`ClientError::Unreachable`], [`ClientError::Protocol`] for an answer that is too long.
+    pub async fn probe(&self, path: &str) -> Result<Probe, ClientError> {
+        self.answer(self.http.request(Method::GET, self.url(path))).await
+    }
+
+    /// `POST path` with a JSON body, whatever the answer is.
+    ///
+    /// # Errors
+    /// [`ClientError::Unreachable`], [`ClientError::Protocol`] for an answer that is too long.
+    pub async fn probe_with(&self, path: &str, body: String) -> Result<Probe, ClientError> {
+        self.answer(self.post(path, body)).await
+    }
+
+    async fn answer(&self, request: RequestBuilder) -> Result<Probe, ClientError> {
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let (status, headers) = (response.status().as_u16(), response.headers());
+        let location = text(headers, "location").map(printable);
+        let date = text(headers, "date").and_then(|date| httpdate::parse_http_date(date).ok());
+        let body = self.whole(response, MAX_ANSWER_BYTES).await?;
+        Ok(Probe { status, location, date, body })
+    }
+
     /// How many nodes the other side has.
     ///
     /// # Errors
@@ -158,6 +232,33 @@ impl Client {
         let total =
             answer.get("total").and_then(serde_json::Value::as_u64).and_then(|total| usize::try_from(total).ok());
         total.ok_or_else(|| self.protocol("its list of nodes has no total"))
+    }
+
+    /// The files of the other side that are not nodes: name and reason of the first ones, and how many there are.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn broken_files(&self) -> Result<(Vec<(String, String)>, usize), ClientError> {
+        #[derive(serde::Deserialize)]
+        struct Health {
+            lattice: Lattice,
+        }
+        #[derive(serde::Deserialize)]
+        struct Lattice {
+            broken_total: usize,
+            broken: Vec<Broken>,
+        }
+        #[derive(serde::Deserialize)]
+        struct Broken {
+            file: String,
+            reason: String,
+        }
+        let response = self.send(self.http.request(Method::GET, self.url("health"))).await?;
+        let body = self.whole(response, MAX_ANSWER_BYTES).await?;
+        let health: Health = serde_json::from_slice(&body).map_err(|error| self.protocol(&error.to_string()))?;
+        let named =
+            health.lattice.broken.into_iter().map(|broken| (printable(&broken.file), printable(&broken.reason)));
+        Ok((named.collect(), health.lattice.broken_total))
     }
 
     /// `POST /sync`, answered line by line.
@@ -177,8 +278,34 @@ impl Client {
             return Err(self.protocol("its answer to /sync lacks Ark-Manifest-Hash or Ark-Delta-Count"));
         };
         let cursor = text(headers, "ark-cursor").map(str::to_owned);
-        let client = self.clone();
-        Ok(SyncStream { client, response, set_hash, expected, cursor, seen: 0, buffer: BytesMut::new(), bytes: 0 })
+        Ok(SyncStream { set_hash, expected, cursor, seen: 0, lines: self.lines(response) })
+    }
+
+    /// Sends a request of [`super::exchange`]; an answer that is no success is an error.
+    pub(super) async fn ask(&self, request: RequestBuilder) -> Result<Response, ClientError> {
+        self.send(request).await
+    }
+
+    /// A request to this instance; `query` as it goes on the wire.
+    pub(super) fn request(&self, method: Method, path: &str, query: Option<&str>) -> RequestBuilder {
+        let mut url = self.url(path);
+        url.set_query(query);
+        self.http.request(method, url)
+    }
+
+    /// A whole answer of at most `limit` bytes.
+    pub(super) async fn body(&self, response: Response, limit: usize) -> Result<Bytes, ClientError> {
+        self.whole(response, limit).await
+    }
+
+    /// The lines of an answer.
+    pub(super) fn lines(&self, response: Response) -> Lines {
+        Lines { client: self.clone(), response, buffer: BytesMut::new(), bytes: 0 }
+    }
+
+    /// The other side does not keep to the protocol.
+    pub(super) fn wrong(&self, problem: &str) -> ClientError {
+        self.protocol(problem)
     }
 
     fn url(&self, path: &str) -> Url {
@@ -243,8 +370,6 @@ impl Client {
 /// The nodes of one answer of `POST /sync`.
 #[derive(Debug)]
 pub struct SyncStream {
-    client: Client,
-    response: Response,
     /// The other side's set hash.
     pub set_hash: SetHash,
     /// How many nodes it announced.
@@ -252,8 +377,7 @@ pub struct SyncStream {
     /// There where the answer was cut short.
     pub cursor: Option<String>,
     seen: usize,
-    buffer: BytesMut,
-    bytes: u64,
+    lines: Lines,
 }
 
 impl SyncStream {
@@ -263,16 +387,43 @@ impl SyncStream {
     /// [`ClientError::Unreachable`] where the connection broke, [`ClientError::Protocol`] for a line that is too long, for more
     /// lines than announced, and for an end within a line.
     pub async fn next_line(&mut self) -> Result<Option<Bytes>, ClientError> {
+        let Some(line) = self.lines.next_line().await? else { return Ok(None) };
+        self.seen = self.seen.saturating_add(1);
+        if self.seen > self.expected {
+            return Err(self.lines.client.protocol("it sends more nodes than it announced"));
+        }
+        Ok(Some(line))
+    }
+
+    /// How many bytes came so far, after decompression.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.lines.bytes
+    }
+}
+
+/// An answer, line by line.
+#[derive(Debug)]
+pub struct Lines {
+    client: Client,
+    response: Response,
+    buffer: BytesMut,
+    bytes: u64,
+}
+
+impl Lines {
+    /// The next line, without its line feed. `None` at the end.
+    ///
+    /// # Errors
+    /// [`ClientError::Unreachable`] where the connection broke, [`ClientError::Protocol`] for a line that is too long and for an
+    /// end within a line.
+    pub async fn next_line(&mut self) -> Result<Option<Bytes>, ClientError> {
         let mut searched = 0;
         loop {
             let rest = self.buffer.get(searched..).unwrap_or_default();
             if let Some(at) = memchr::memchr(b'\n', rest) {
                 let mut line = self.buffer.split_to(searched.saturating_add(at).saturating_add(1));
                 line.truncate(line.len().saturating_sub(1));
-                self.seen = self.seen.saturating_add(1);
-                if self.seen > self.expected {
-                    return Err(self.client.protocol("it sends more nodes than it announced"));
-                }
                 return Ok(Some(line.freeze()));
             }
             searched = self.buffer.len();

@@ -18,7 +18,7 @@ pub enum KeyFileError {
     /// There is a file already; keys are never overwritten.
     #[error("{} exists already and is not overwritten; choose another file with --out, or move it away", .0.display())]
     Exists(PathBuf),
-    /// Others than the owner may read the file.
+    /// Others may read the file.
     #[error("{} may be read by others than its owner; type: chmod 600 {}", .0.display(), .0.display())]
     Permissions(PathBuf),
     /// The file does not hold a key.
@@ -69,8 +69,9 @@ pub fn read(path: &Path) -> Result<KeyPair, KeyFileError> {
     let file = File::open(path).map_err(io_error)?;
     #[cfg(unix)]
     {
-        use std::os::unix::fs::PermissionsExt;
-        if file.metadata().map_err(io_error)?.permissions().mode() & 0o077 != 0 {
+        use std::os::unix::fs::MetadataExt;
+        let metadata = file.metadata().map_err(io_error)?;
+        if too_open(metadata.uid(), metadata.mode()) {
             return Err(KeyFileError::Permissions(path.to_owned()));
         }
     }
@@ -78,6 +79,14 @@ pub fn read(path: &Path) -> Result<KeyPair, KeyFileError> {
     file.take(MAX_BYTES).read_to_string(&mut text).map_err(io_error)?;
     KeyPair::from_base64(&SecretString::from(text.as_str()))
         .map_err(|error| KeyFileError::Key { path: path.to_owned(), error })
+}
+
+/// May others read the file whom its owner did not mean? Kubernetes and systemd hand a secret over as a file of root's that the
+/// service's group may read (PostgreSQL has the same rule); of any other owner, nobody else may do anything with it.
+#[cfg(unix)]
+const fn too_open(owner: u32, mode: u32) -> bool {
+    let others = if owner == 0 { 0o037 } else { 0o077 };
+    mode & others != 0
 }
 
 #[cfg(test)]
@@ -97,5 +106,22 @@ mod tests {
 
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
         assert!(matches!(read(&path), Err(KeyFileError::Permissions(_))));
+    }
+
+    #[test]
+    fn only_roots_files_may_be_read_by_their_group() {
+        for (owner, mode, open) in [
+            (1000, 0o100_600, false),
+            (1000, 0o100_400, false),
+            (1000, 0o100_440, true),
+            (1000, 0o100_604, true),
+            (0, 0o100_600, false),
+            (0, 0o100_440, false),
+            (0, 0o100_640, false),
+            (0, 0o100_660, true),
+            (0, 0o100_644, true),
+        ] {
+            assert_eq!(too_open(owner, mode), open, "{owner} {mode:o}");
+        }
     }
 }

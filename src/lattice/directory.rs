@@ -3,13 +3,14 @@
 pub use super::{file_name::CaseSensitivity, manifest_file::ManifestHeader};
 
 use super::{
-    Change, Entry, Lattice, LatticeError, LatticeStatus, NodeDocument, NodeFilter, NodePage, Precondition, Stamp,
-    StoredNode, Tombstone, Written,
+    Ancestry, Applied, Arrival, Change, Conflict, Entry, Lattice, LatticeError, LatticeStatus, NodeDocument,
+    NodeFilter, NodePage, Precondition, Stamp, StoredNode, Tombstone, Written,
     atomic_file::{self, TempFile},
     file_name,
     index::{Index, Snapshot},
     journal::{Journal, JournalError},
     reader::{self, ReadError},
+    stamp,
     store::{Report, Shared, Store, lattice_error},
     watch::Pending,
     write_batch::{Outcome, WriteOp, WriteRequest},
@@ -17,6 +18,7 @@ use super::{
 };
 use crate::types::{ContentHash, Limits, NodeId, SharedClock};
 use async_trait::async_trait;
+use bytes::Bytes;
 use std::{
     io,
     os::unix::fs::MetadataExt,
@@ -29,7 +31,7 @@ use std::{
     thread::{self, JoinHandle},
     time::Duration,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Requests that wait for the writer thread; callers beyond that wait for room.
 const QUEUE: usize = 1024;
@@ -132,6 +134,7 @@ impl DirectoryLattice {
             report: Mutex::new(Report::default()),
             ready: AtomicBool::new(false),
             seq: AtomicU64::new(head.seq),
+            moved: watch::Sender::new(head.seq),
         });
         let pending = Arc::new(Pending::default());
         let (sender, requests) = mpsc::channel(QUEUE);
@@ -264,7 +267,9 @@ fn read_node(shared: &Shared, pending: &Pending, id: &NodeId) -> Result<Option<S
                 content_hash: node.content_hash(),
                 file_hash: *ContentHash::of(&bytes).as_bytes(),
                 node_type: node.node_type(),
-                updated_at: node.updated_at().unwrap_or_else(|| shared.clock.now()),
+                updated_at: node
+                    .updated_at()
+                    .unwrap_or_else(|| stamp::after_version(shared.clock.now(), Some(entry.updated_at))),
                 size_bytes: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
                 seq: entry.seq,
             }),
@@ -278,6 +283,10 @@ fn read_node(shared: &Shared, pending: &Pending, id: &NodeId) -> Result<Option<S
 impl Lattice for DirectoryLattice {
     fn status(&self) -> LatticeStatus {
         self.shared.status()
+    }
+
+    fn positions(&self) -> watch::Receiver<u64> {
+        self.shared.moved.subscribe()
     }
 
     fn snapshot(&self) -> Result<Arc<Snapshot>, LatticeError> {
@@ -313,7 +322,7 @@ impl Lattice for DirectoryLattice {
         let outcomes = self.write(nodes.into_iter().map(put).collect()).await?;
         let written = |outcome| match outcome {
             Outcome::Written(written) => Some(written),
-            Outcome::Deleted(_) => None,
+            Outcome::Deleted(_) | Outcome::Applied(_) => None,
         };
         Ok(outcomes.into_iter().filter_map(written).collect())
     }
@@ -330,9 +339,49 @@ impl Lattice for DirectoryLattice {
         Ok(self.shared.journal.tombstone(id)?)
     }
 
+    fn not_deleted<'a>(&self, ids: Vec<&'a NodeId>) -> Result<Vec<&'a NodeId>, LatticeError> {
+        Ok(self.shared.journal.not_deleted(ids)?)
+    }
+
     fn changes(&self, since: u64, limit: usize) -> Result<Vec<Change>, LatticeError> {
         self.index(|_| ())?;
         Ok(self.shared.journal.changes(since, limit)?)
+    }
+
+    fn ancestry(&self, id: &NodeId) -> Result<Ancestry, LatticeError> {
+        Ok(self.shared.journal.lineage(id)?.ancestry)
+    }
+
+    fn floor(&self) -> Result<u64, LatticeError> {
+        Ok(self.shared.journal.floor()?)
+    }
+
+    async fn apply(&self, arrivals: Vec<Arrival>) -> Result<Vec<Applied>, LatticeError> {
+        let outcomes = self.write(arrivals.into_iter().map(WriteOp::Apply).collect()).await?;
+        let applied = |outcome| match outcome {
+            Outcome::Applied(applied) => Some(applied),
+            Outcome::Written(_) | Outcome::Deleted(_) => None,
+        };
+        Ok(outcomes.into_iter().filter_map(applied).collect())
+    }
+
+    fn conflicts(&self, after: u64, limit: usize) -> Result<Vec<Conflict>, LatticeError> {
+        Ok(self.shared.journal.conflicts(after, limit)?)
+    }
+
+    fn conflict(&self, number: u64) -> Result<Option<(Conflict, Bytes)>, LatticeError> {
+        Ok(self.shared.journal.conflict(number)?)
+    }
+
+    async fn forget_conflict(&self, number: u64) -> Result<bool, LatticeError> {
+        let shared = Arc::clone(&self.shared);
+        let forget = move || shared.journal.forget_conflict(number);
+        let known = tokio::task::spawn_blocking(forget).await;
+        Ok(known.map_err(|error| LatticeError::Io(error.to_string()))??)
+    }
+
+    fn conflict_count(&self) -> Result<u64, LatticeError> {
+        Ok(self.shared.journal.conflict_count()?)
     }
 
     async fn rescan(&self) -> Result<(), LatticeError> {

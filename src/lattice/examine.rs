@@ -2,6 +2,7 @@
 
 use super::{
     Entry, LatticeError, file_name,
+    journal::Source,
     reader::{self, FileStamp, Found, NodeFile},
     store::{Changes, Known, Store, fingerprint},
     watch::{Pending, Work},
@@ -107,7 +108,15 @@ impl Store {
             // An unmounted directory is empty too: files only count as deleted while it stands.
             self.shared.check_directory().map_err(|error| LatticeError::Io(error.to_string()))?;
         }
-        self.commit(changes)
+        match self.commit(changes) {
+            // What was only looked at again need not be written down: the next start looks once more.
+            Err(LatticeError::NoSpace | LatticeError::ReadOnly(_)) if changes.only_looks() => {
+                self.show_all(changes);
+                self.unmark_broken(&changes.repaired);
+                Ok(())
+            }
+            result => result,
+        }
     }
 
     /// Draws the conclusions from what a name stands for.
@@ -142,7 +151,8 @@ impl Store {
                         return self.settle_node(changes, &other, *file);
                     }
                 }
-                self.stage_deleted(changes, &entry);
+                let at = self.edit_time(&entry.id, None)?;
+                self.stage_deleted(changes, (&entry.id, entry.content_hash), at, Source::Edit);
                 Ok(())
             }
         }
@@ -164,13 +174,17 @@ impl Store {
         }
         changes.repaired.push(name.to_owned());
         let same = known.filter(|known| known.entry.content_hash == file.content_hash);
-        let first_seen = same.map_or_else(|| self.shared.clock.now(), |known| known.entry.updated_at);
+        // The same content keeps its version's time: a file that was only touched, or came back, is no edit.
+        let updated_at = match same {
+            Some(known) => known.entry.updated_at,
+            None => self.edit_time(&file.id, file.declared)?,
+        };
         let entry = Entry {
             id: file.id,
             content_hash: file.content_hash,
             file_hash: file.file_hash,
             node_type: file.node_type,
-            updated_at: file.declared.unwrap_or(first_seen),
+            updated_at,
             size_bytes: file.stamp.size,
             seq: known.map_or(0, |known| known.entry.seq),
         };
@@ -179,7 +193,7 @@ impl Store {
             self.stage_seen(changes, entry, at);
         } else {
             // Also a repaired file with the content that it had: who followed the journal meanwhile saw no such node.
-            self.stage_put(changes, entry, at);
+            self.stage_put(changes, entry, at, Source::Edit);
         }
         Ok(())
     }

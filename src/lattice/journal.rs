@@ -5,20 +5,29 @@
 //! | `files` | id | name, stamps, hashes, type, time, position, live |
 //! | `by_seq` | position | id; each id once, at its last change |
 //! | `tombstones` | id | when (µs), content hash, position |
-//! | `meta` | name | text: schema, index_id, seq, directory |
+//! | `lineage` | id | whether the version was made here, and what it came from; none: made here, from nothing |
+//! | `conflicts` | number | a version that lost, with its content |
+//! | `meta` | name | text: schema, index_id, seq, floor, directory |
 
-use super::{Change, Entry, Tombstone, reader::FileStamp};
-use crate::types::{ContentHash, NodeId, Timestamp};
+mod conflicts;
+mod rows;
+mod write;
+
+use super::{Change, Entry, Tombstone, reader::FileStamp, reserve::Reserve, version::Ancestry};
+use crate::types::{NodeId, Timestamp};
 use redb::{
     Database, DatabaseError, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageError, TableDefinition,
-    WriteTransaction,
 };
+use rows::{Lineage, change, node_id, record, tombstone};
 use std::{
     fs::{DirBuilder, OpenOptions},
     io,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -38,6 +47,7 @@ type TombstoneValue<'a> = (i64, &'a [u8; 32], u64);
 const FILES: TableDefinition<'_, &str, FileValue<'static>> = TableDefinition::new("files");
 const BY_SEQ: TableDefinition<'_, u64, &str> = TableDefinition::new("by_seq");
 const TOMBSTONES: TableDefinition<'_, &str, TombstoneValue<'static>> = TableDefinition::new("tombstones");
+const LINEAGE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("lineage");
 const META: TableDefinition<'_, &str, &str> = TableDefinition::new("meta");
 
 /// Why the journal cannot be used.
@@ -95,17 +105,26 @@ pub(super) struct Record {
     pub(super) live: bool,
 }
 
+/// Where a version came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Source {
+    /// It was made here, from what the node was before.
+    Edit,
+    /// Another instance made it, from these.
+    Given(Ancestry),
+}
+
 /// One thing to write down.
 #[derive(Debug)]
 pub(super) enum Op {
     /// The node has this content, at this position.
-    Put(Record),
+    Put(Record, Source),
     /// As it was, but seen with other stamps; the position stays.
     Seen(Record),
     /// The node's file broke: it has no position until it is repaired.
     Broke(NodeId),
     /// The node was deleted.
-    Deleted(Tombstone),
+    Deleted(Tombstone, Source),
 }
 
 /// What a fresh process needs to know.
@@ -121,6 +140,8 @@ pub(super) struct Journal {
     path: PathBuf,
     // None: a write failed, and the file could not be opened again since.
     database: RwLock<Option<Database>>,
+    reserve: Reserve,
+    closed: AtomicBool,
 }
 
 impl Journal {
@@ -134,7 +155,20 @@ impl Journal {
         }
         let database = Self::database(path)?;
         let head = prepare(&database, directory_inode)?;
-        Ok((Self { path: path.to_owned(), database: RwLock::new(Some(database)) }, head))
+        let reserve = Reserve::beside(path);
+        // On a full disk reading goes on; the first write says why it cannot.
+        if let Err(error) = reserve.hold() {
+            tracing::warn!(%error, "the state directory has no room in reserve: writes are refused until it has");
+        }
+        Ok((
+            Self {
+                path: path.to_owned(),
+                database: RwLock::new(Some(database)),
+                reserve,
+                closed: AtomicBool::new(false),
+            },
+            head,
+        ))
     }
 
     fn database(path: &Path) -> Result<Database, JournalError> {
@@ -151,14 +185,45 @@ impl Journal {
         run(database.as_ref().ok_or_else(|| io::Error::other("the journal is closed"))?)
     }
 
-    /// Writes the operations down, durably and all or none, with `seq` as the newest position.
+    /// Will a write fit? To be asked before files are touched: a change that stands in the directory must be written down.
+    ///
+    /// # Errors
+    /// [`JournalError`]: no room, read-only, or not to be opened.
+    pub(super) fn ready(&self) -> Result<(), JournalError> {
+        if self.database.read().unwrap_or_else(PoisonError::into_inner).is_none() {
+            self.recover()?;
+        }
+        Ok(self.reserve.hold()?)
+    }
+
+    /// Runs a write; once more in the place of the reserve where the disk is full. After any other failure the file is opened again:
+    /// redb serves not even readers after a write that failed.
+    fn write<T>(&self, run: impl Fn(&Database) -> Result<T, JournalError>) -> Result<T, JournalError> {
+        self.ready()?;
+        let mut result = self.with(&run);
+        if matches!(&result, Err(JournalError::Io(error)) if is_full(error)) && self.reserve.release() {
+            tracing::warn!("the state directory is full: the journal takes its reserve");
+            self.recover()?;
+            // Should the first attempt have reached the disk: the same once more changes nothing.
+            result = self.with(&run);
+        }
+        if matches!(result, Err(JournalError::Io(_)))
+            && let Err(error) = self.recover()
+        {
+            tracing::error!(%error, "the journal cannot be opened again");
+        }
+        result
+    }
+
+    /// Writes the operations down, durably and all or none, with `seq` as the newest position. What does not fit on the disk any
+    /// more takes the place of the reserve.
     ///
     /// # Errors
     /// [`JournalError`]; whether they were written then shows in what this answers to [`Journal::recover`].
     pub(super) fn commit(&self, ops: &[Op], seq: u64) -> Result<(), JournalError> {
-        self.with(|database| {
+        self.write(|database| {
             let transaction = database.begin_write()?;
-            write_ops(&transaction, ops)?;
+            write::write_ops(&transaction, ops)?;
             transaction.open_table(META)?.insert("seq", seq.to_string().as_str())?;
             transaction.commit()?;
             Ok(())
@@ -173,6 +238,9 @@ impl Journal {
         let mut slot = self.database.write().unwrap_or_else(PoisonError::into_inner);
         // The old one holds the file's lock.
         drop(slot.take());
+        if self.closed.load(Ordering::Acquire) {
+            return Err(io::Error::other("the journal is closed").into());
+        }
         let database = Self::database(&self.path)?;
         let seq = read_meta(&database, "seq")?;
         *slot = Some(database);
@@ -181,6 +249,7 @@ impl Journal {
 
     /// Frees the file. Later calls fail.
     pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
         drop(self.database.write().unwrap_or_else(PoisonError::into_inner).take());
     }
 
@@ -209,6 +278,28 @@ impl Journal {
         })
     }
 
+    /// Those of `ids` that have no tombstone: one transaction for all of them.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub(super) fn not_deleted<'a>(&self, mut ids: Vec<&'a NodeId>) -> Result<Vec<&'a NodeId>, JournalError> {
+        self.with(|database| {
+            let table = database.begin_read()?.open_table(TOMBSTONES)?;
+            if table.is_empty()? {
+                return Ok(ids);
+            }
+            let mut failed = None;
+            ids.retain(|id| match table.get(id.as_str()) {
+                Ok(found) => found.is_none(),
+                Err(error) => {
+                    failed.get_or_insert(error);
+                    false
+                }
+            });
+            failed.map_or(Ok(ids), |error| Err(error.into()))
+        })
+    }
+
     /// How many tombstones there are.
     ///
     /// # Errors
@@ -225,21 +316,18 @@ impl Journal {
         self.with(|database| {
             let transaction = database.begin_read()?;
             let (files, tombstones) = (transaction.open_table(FILES)?, transaction.open_table(TOMBSTONES)?);
+            let lineages = transaction.open_table(LINEAGE)?;
             let mut changes = Vec::new();
             let Some(first) = since.checked_add(1) else { return Ok(changes) };
             for row in transaction.open_table(BY_SEQ)?.range(first..)?.take(limit) {
                 let (position, id) = row?;
                 let (seq, id) = (position.value(), node_id(id.value())?);
+                let lineage = lineages.get(id.as_str())?.map(|bytes| Lineage::from_bytes(bytes.value()));
+                let ancestry = lineage.unwrap_or_default().ancestry;
                 if let Some(value) = tombstones.get(id.as_str())? {
-                    changes.push(Change::Deleted(tombstone(id, value.value())));
+                    changes.push(Change::Deleted(tombstone(id, value.value()), ancestry));
                 } else if let Some(value) = files.get(id.as_str())? {
-                    let (_, _, content_hash, _, _, updated_at, _, _) = value.value();
-                    changes.push(Change::Put {
-                        seq,
-                        id,
-                        content_hash: ContentHash::from_digest(*content_hash),
-                        updated_at: Timestamp::from_micros(updated_at),
-                    });
+                    changes.push(change(id, value.value(), ancestry));
                 } else {
                     return Err(JournalError::Damaged(format!("position {seq} names a node that it does not know")));
                 }
@@ -248,27 +336,62 @@ impl Journal {
         })
     }
 
+    /// Where the node's version, or its deletion, came from.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub(super) fn lineage(&self, id: &NodeId) -> Result<Lineage, JournalError> {
+        self.with(|database| {
+            let table = database.begin_read()?.open_table(LINEAGE)?;
+            Ok(table.get(id.as_str())?.map(|bytes| Lineage::from_bytes(bytes.value())).unwrap_or_default())
+        })
+    }
+
+    /// The position below which changes are missing: their tombstones are forgotten.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub(super) fn floor(&self) -> Result<u64, JournalError> {
+        self.with(|database| {
+            let floor = read_meta(database, "floor")?;
+            Ok(floor.and_then(|text| text.parse().ok()).unwrap_or(0))
+        })
+    }
+
     /// Forgets the tombstones that are older than [`TOMBSTONE_AGE`].
     ///
     /// # Errors
     /// [`JournalError`].
     pub(super) fn prune(&self, now: Timestamp) -> Result<(), JournalError> {
-        self.with(|database| {
+        self.write(|database| {
             let transaction = database.begin_write()?;
             {
                 let mut by_seq = transaction.open_table(BY_SEQ)?;
                 let mut tombstones = transaction.open_table(TOMBSTONES)?;
+                let mut lineages = transaction.open_table(LINEAGE)?;
+                let mut meta = transaction.open_table(META)?;
+                let mut floor = meta.get("floor")?.and_then(|text| text.value().parse().ok()).unwrap_or(0_u64);
                 let old = tombstones.extract_if(|_, (deleted_at, _, _)| {
                     now.since(Timestamp::from_micros(deleted_at)) > TOMBSTONE_AGE
                 })?;
                 for row in old {
-                    by_seq.remove(row?.1.value().2)?;
+                    let (id, value) = row?;
+                    let seq = value.value().2;
+                    by_seq.remove(seq)?;
+                    lineages.remove(id.value())?;
+                    floor = floor.max(seq);
                 }
+                meta.insert("floor", floor.to_string().as_str())?;
             }
             transaction.commit()?;
             Ok(())
         })
     }
+}
+
+/// ENOSPC, EDQUOT.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 fn prepare(database: &Database, directory_inode: u64) -> Result<Head, JournalError> {
@@ -297,6 +420,8 @@ fn prepare(database: &Database, directory_inode: u64) -> Result<Head, JournalErr
         transaction.open_table(FILES)?;
         transaction.open_table(BY_SEQ)?;
         transaction.open_table(TOMBSTONES)?;
+        transaction.open_table(LINEAGE)?;
+        conflicts::prepare(&transaction)?;
     }
     transaction.commit()?;
     match (index_id, seq) {
@@ -316,131 +441,36 @@ fn read_meta(database: &Database, key: &str) -> Result<Option<String>, JournalEr
     Ok(table.get(key)?.map(|text| text.value().to_owned()))
 }
 
-fn write_ops(transaction: &WriteTransaction, ops: &[Op]) -> Result<(), JournalError> {
-    let mut files = transaction.open_table(FILES)?;
-    let mut by_seq = transaction.open_table(BY_SEQ)?;
-    let mut tombstones = transaction.open_table(TOMBSTONES)?;
-    for op in ops {
-        let id = match op {
-            Op::Put(record) | Op::Seen(record) => &record.entry.id,
-            Op::Broke(id) => id,
-            Op::Deleted(tombstone) => &tombstone.id,
-        };
-        let id = id.as_str();
-        // Where the node stands so far is asked of the tables themselves, so that each node has one position whatever happened.
-        let (last, was_live) = files.get(id)?.map_or((None, false), |value| (Some(value.value().6), value.value().7));
-        match op {
-            Op::Put(record) => {
-                if let Some(last) = last.filter(|_| was_live) {
-                    by_seq.remove(last)?;
-                }
-                if let Some(old) = tombstones.remove(id)? {
-                    by_seq.remove(old.value().2)?;
-                }
-                by_seq.insert(record.entry.seq, id)?;
-                files.insert(id, file_value(record))?;
-            }
-            Op::Seen(record) => drop(files.insert(id, file_value(record))?),
-            Op::Broke(_) => {
-                if let Some(last) = last.filter(|_| was_live) {
-                    by_seq.remove(last)?;
-                }
-                let broken = files.get(id)?.map(|value| record(id, value.value())).transpose()?;
-                if let Some(broken) = broken {
-                    files.insert(id, file_value(&Record { live: false, ..broken }))?;
-                }
-            }
-            Op::Deleted(tombstone) => {
-                if let Some(last) = last.filter(|_| was_live) {
-                    by_seq.remove(last)?;
-                }
-                files.remove(id)?;
-                let value = (tombstone.deleted_at.micros(), tombstone.content_hash.as_bytes(), tombstone.seq);
-                let old = tombstones.insert(id, value)?.map(|old| old.value().2);
-                if let Some(old) = old {
-                    by_seq.remove(old)?;
-                }
-                by_seq.insert(tombstone.seq, id)?;
-            }
-        }
-    }
-    Ok(())
-}
-
-fn node_id(text: &str) -> Result<NodeId, JournalError> {
-    NodeId::parse(text).map_err(|error| JournalError::Damaged(error.to_string()))
-}
-
-fn file_value(record: &Record) -> FileValue<'_> {
-    let (stamp, entry) = (&record.stamp, &record.entry);
-    (
-        &record.name,
-        (stamp.mtime_ns, stamp.ctime_ns, stamp.size, stamp.inode, record.read_at_ns),
-        entry.content_hash.as_bytes(),
-        &entry.file_hash,
-        entry.node_type.as_deref(),
-        entry.updated_at.micros(),
-        entry.seq,
-        record.live,
-    )
-}
-
-fn record(id: &str, value: FileValue<'_>) -> Result<Record, JournalError> {
-    let (
-        name,
-        (mtime_ns, ctime_ns, size, inode, read_at_ns),
-        content_hash,
-        file_hash,
-        node_type,
-        updated_at,
-        seq,
-        live,
-    ) = value;
-    let entry = Entry {
-        id: node_id(id)?,
-        content_hash: ContentHash::from_digest(*content_hash),
-        file_hash: *file_hash,
-        node_type: node_type.map(Into::into),
-        updated_at: Timestamp::from_micros(updated_at),
-        size_bytes: size,
-        seq,
-    };
-    let stamp = FileStamp { mtime_ns, ctime_ns, size, inode };
-    Ok(Record { entry: Arc::new(entry), name: name.into(), stamp, read_at_ns, live })
-}
-
-fn tombstone(id: NodeId, (deleted_at, content_hash, seq): TombstoneValue<'_>) -> Tombstone {
-    let content_hash = ContentHash::from_digest(*content_hash);
-    Tombstone { id, deleted_at: Timestamp::from_micros(deleted_at), content_hash, seq }
-}
-
 #[cfg(test)]
 mod tests {
     use super::{super::index::tests::entry, *};
+    use crate::types::ContentHash;
 
     fn put(id: &str, content: &str, seq: u64) -> Op {
-        Op::Put(Record {
+        let record = Record {
             entry: Arc::new(Entry { seq, ..Entry::clone(&entry(id, content)) }),
             name: format!("{id}.json").into(),
             stamp: FileStamp { mtime_ns: 1, ctime_ns: 2, size: 3, inode: 4 },
             read_at_ns: 5,
             live: true,
-        })
+        };
+        Op::Put(record, Source::Edit)
     }
 
     fn deleted(id: &str, at: i64, seq: u64) -> Op {
-        Op::Deleted(Tombstone {
+        let tombstone = Tombstone {
             id: NodeId::parse(id).unwrap(),
             deleted_at: Timestamp::from_seconds(at),
             content_hash: ContentHash::of(b"1"),
             seq,
-        })
+        };
+        Op::Deleted(tombstone, Source::Edit)
     }
 
     fn positions(journal: &Journal, since: u64) -> Vec<(u64, bool)> {
         let position = |change| match change {
             Change::Put { seq, .. } => (seq, true),
-            Change::Deleted(tombstone) => (tombstone.seq, false),
+            Change::Deleted(tombstone, _) => (tombstone.seq, false),
         };
         journal.changes(since, 100).unwrap().into_iter().map(position).collect()
     }
@@ -479,6 +509,33 @@ mod tests {
         journal.prune(Timestamp::EPOCH.plus(TOMBSTONE_AGE + Duration::from_micros(1))).unwrap();
         assert_eq!(positions(&journal, 0), [(2, false)]);
         assert_eq!(journal.tombstone(&NodeId::parse("a").unwrap()).unwrap(), None);
+        assert_eq!(journal.floor().unwrap(), 1, "who stands before it does not hear of that deletion any more");
+    }
+
+    #[test]
+    fn a_version_knows_what_it_came_from() {
+        let root = tempfile::tempdir().unwrap();
+        let (journal, _) = Journal::open(&root.path().join("j.redb"), 7).unwrap();
+        let id = NodeId::parse("a").unwrap();
+        let of = |content: &str| entry("a", content).content_hash;
+        journal.commit(&[put("a", "1", 1)], 1).unwrap();
+        assert_eq!(journal.lineage(&id).unwrap(), Lineage::default());
+        journal.commit(&[put("a", "2", 2)], 2).unwrap();
+        journal.commit(&[put("a", "3", 3)], 3).unwrap();
+        let lineage = journal.lineage(&id).unwrap();
+        assert!(lineage.made_here && lineage.ancestry == Ancestry::default().after(&of("1")).after(&of("2")));
+        assert!(
+            matches!(&journal.changes(0, 9).unwrap()[..], [Change::Put { ancestry, .. }] if *ancestry == lineage.ancestry)
+        );
+
+        let given = Ancestry::default().after(&of("7"));
+        let Op::Put(record, _) = put("a", "8", 4) else { panic!() };
+        journal.commit(&[Op::Put(record, Source::Given(given.clone()))], 4).unwrap();
+        assert_eq!(journal.lineage(&id).unwrap(), Lineage { made_here: false, ancestry: given.clone() });
+        journal.commit(&[deleted("a", 100, 5)], 5).unwrap();
+        assert_eq!(journal.lineage(&id).unwrap(), Lineage { made_here: true, ancestry: given.after(&of("1")) });
+        journal.commit(&[put("a", "9", 6)], 6).unwrap();
+        assert!(journal.lineage(&id).unwrap().ancestry.names(&of("7")), "also over a deletion");
     }
 
     #[test]

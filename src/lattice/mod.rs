@@ -3,6 +3,7 @@
 //! The directory of `{id}.json` files is the truth; index and journal follow it. A write is acknowledged once the file is
 //! durable (temp file, fsync, rename, fsync of the directory) and the journal entry is committed.
 
+mod apply;
 pub mod atomic_file;
 pub mod delta;
 pub mod directory;
@@ -13,15 +14,19 @@ mod journal;
 mod manifest_file;
 mod node;
 pub mod offline;
+mod place;
 mod reader;
+mod reserve;
 mod scan;
 mod stamp;
 mod store;
+pub mod version;
 mod watch;
 mod write_batch;
 mod writer;
 
 pub use node::{NodeDocument, NodeError, Stamp};
+pub use version::{Ancestry, Version};
 
 use crate::types::{ContentHash, NodeId, Sha256Digest, Timestamp};
 use async_trait::async_trait;
@@ -81,6 +86,16 @@ pub enum Written {
     Unchanged(Arc<Entry>),
 }
 
+impl Written {
+    /// The node as it is stored now.
+    #[must_use]
+    pub fn entry(&self) -> &Entry {
+        match self {
+            Self::Created(entry) | Self::Replaced(entry) | Self::Unchanged(entry) => entry,
+        }
+    }
+}
+
 /// That a node was deleted, and when.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tombstone {
@@ -105,11 +120,81 @@ pub enum Change {
         id: NodeId,
         /// Its content hash.
         content_hash: ContentHash,
-        /// Its version time.
+        /// Its version's time.
         updated_at: Timestamp,
+        /// Its `type`, where that is a string.
+        node_type: Option<Box<str>>,
+        /// Its file's length, bytes.
+        size_bytes: u64,
+        /// What it was before.
+        ancestry: Ancestry,
     },
-    /// The node is deleted since.
-    Deleted(Tombstone),
+    /// The node is deleted since. Before that it was this.
+    Deleted(Tombstone, Ancestry),
+}
+
+/// A version of another instance, to be judged against what is held.
+#[derive(Debug, Clone)]
+pub struct Arrival {
+    /// What it says.
+    pub change: Arrived,
+    /// What the version came from, as the other instance tells.
+    pub ancestry: Ancestry,
+    /// Who sent it: for people, beside the version that it replaces.
+    pub from: Box<str>,
+}
+
+/// What an [`Arrival`] says.
+#[derive(Debug, Clone)]
+pub enum Arrived {
+    /// The node has this content.
+    Put {
+        /// The node.
+        node: NodeDocument,
+        /// The version's time.
+        at: Timestamp,
+    },
+    /// The node is deleted.
+    Deleted {
+        /// The node.
+        id: NodeId,
+        /// The version's time.
+        at: Timestamp,
+        /// The content that was deleted.
+        content_hash: ContentHash,
+    },
+}
+
+/// What became of an [`Arrival`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Applied {
+    /// It counts, and is durable. The version that it replaced may be among the conflicts, under this number.
+    Taken(Option<u64>),
+    /// It was held already.
+    Same,
+    /// The version that is held counts.
+    Kept,
+    /// It is dated too far ahead; nothing was done.
+    Ahead,
+}
+
+/// A version that was made here and lost against one that did not come from it. Its content is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conflict {
+    /// Its number; grows.
+    pub number: u64,
+    /// The node.
+    pub id: NodeId,
+    /// When it lost.
+    pub noticed_at: Timestamp,
+    /// Who sent the version that won.
+    pub from: Box<str>,
+    /// The version that lost.
+    pub lost: Version,
+    /// The version that won.
+    pub won: Version,
+    /// Length of the content that is kept, bytes.
+    pub size_bytes: u64,
 }
 
 /// A file of the data directory that is not a node, and why.
@@ -144,6 +229,8 @@ pub struct LatticeStatus {
     pub seq: u64,
     /// Whether the last write or scan failed for want of space, permission or the like; one line for people.
     pub fault: Option<String>,
+    /// That fault is a full disk.
+    pub full: bool,
 }
 
 /// Which nodes [`Lattice::page`] shows.
@@ -178,10 +265,10 @@ pub enum LatticeError {
         /// The current content hash; `None` where there is no such node.
         current: Option<ContentHash>,
     },
-    /// The data directory is full (ENOSPC, EDQUOT). Nothing was acknowledged.
-    #[error("the data directory has no space left")]
+    /// The data directory or the state directory is full (ENOSPC, EDQUOT). Nothing was acknowledged.
+    #[error("the disk has no space left")]
     NoSpace,
-    /// The data directory cannot be written (EROFS, EACCES, EPERM). Nothing was acknowledged.
+    /// The data directory or the state directory cannot be written (EROFS, EACCES, EPERM). Nothing was acknowledged.
     #[error("the data directory cannot be written: {0}")]
     ReadOnly(String),
     /// Any other failure of a file or of the journal. Nothing was acknowledged.
@@ -197,6 +284,9 @@ pub enum LatticeError {
 pub trait Lattice: Send + Sync + std::fmt::Debug {
     /// How the lattice is. Answers also while loading.
     fn status(&self) -> LatticeStatus;
+
+    /// The journal's newest position, and every later one as it is reached.
+    fn positions(&self) -> tokio::sync::watch::Receiver<u64>;
 
     /// The set as it is now, unchanging: for deltas. Cheap: shared until the next change.
     ///
@@ -255,11 +345,70 @@ pub trait Lattice: Send + Sync + std::fmt::Debug {
     /// [`LatticeError::Io`].
     fn tombstone(&self, id: &NodeId) -> Result<Option<Tombstone>, LatticeError>;
 
+    /// Those of `ids` that have no tombstone.
+    ///
+    /// # Errors
+    /// [`LatticeError::Io`].
+    fn not_deleted<'a>(&self, ids: Vec<&'a NodeId>) -> Result<Vec<&'a NodeId>, LatticeError> {
+        let mut left = Vec::new();
+        for id in ids {
+            if self.tombstone(id)?.is_none() {
+                left.push(id);
+            }
+        }
+        Ok(left)
+    }
+
     /// Up to `limit` changes after position `since`, in order. Each node appears once, at its last change.
     ///
     /// # Errors
     /// [`LatticeError::Loading`], [`LatticeError::Io`].
     fn changes(&self, since: u64, limit: usize) -> Result<Vec<Change>, LatticeError>;
+
+    /// What the node's version, or its deletion, came from.
+    ///
+    /// # Errors
+    /// [`LatticeError::Io`].
+    fn ancestry(&self, id: &NodeId) -> Result<Ancestry, LatticeError>;
+
+    /// The position up to which deletions may be missing in [`Self::changes`]: their tombstones are forgotten. Who asks for what
+    /// came after an older position must look at the whole set.
+    ///
+    /// # Errors
+    /// [`LatticeError::Io`].
+    fn floor(&self) -> Result<u64, LatticeError>;
+
+    /// Judges versions of another instance, each against what is held in that moment, and writes those that count, durably; in
+    /// the order given. A version that was made here and is replaced by one that did not come from it is kept before as a
+    /// [`Conflict`].
+    ///
+    /// # Errors
+    /// The first error; arrivals before it may have been written.
+    async fn apply(&self, arrivals: Vec<Arrival>) -> Result<Vec<Applied>, LatticeError>;
+
+    /// Up to `limit` conflicts with greater numbers than `after`, in order.
+    ///
+    /// # Errors
+    /// [`LatticeError::Io`].
+    fn conflicts(&self, after: u64, limit: usize) -> Result<Vec<Conflict>, LatticeError>;
+
+    /// A conflict, and the content that lost: JSON text that passed the strict gate.
+    ///
+    /// # Errors
+    /// [`LatticeError::Io`].
+    fn conflict(&self, number: u64) -> Result<Option<(Conflict, Bytes)>, LatticeError>;
+
+    /// Forgets a conflict, durably. Answers whether there was one.
+    ///
+    /// # Errors
+    /// [`LatticeError::Io`].
+    async fn forget_conflict(&self, number: u64) -> Result<bool, LatticeError>;
+
+    /// How many conflicts are kept.
+    ///
+    /// # Errors
+    /// [`LatticeError::Io`].
+    fn conflict_count(&self) -> Result<u64, LatticeError>;
 
     /// Looks at every file again, now, and answers when the index agrees with the directory.
     ///

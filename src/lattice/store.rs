@@ -4,10 +4,11 @@ use super::{
     BrokenFile, Entry, LatticeError, LatticeStatus, Tombstone,
     file_name::{self, CaseSensitivity},
     index::Index,
-    journal::{Journal, JournalError, Op, Record},
+    journal::{Journal, JournalError, Op, Record, Source, is_full},
     reader::FileStamp,
+    version::{self, Version},
 };
-use crate::types::{Limits, NodeId, SharedClock};
+use crate::types::{ContentHash, Limits, NodeId, SharedClock, Timestamp};
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     hash::{DefaultHasher, Hash, Hasher},
@@ -20,6 +21,7 @@ use std::{
     },
     time::Duration,
 };
+use tokio::sync::watch;
 
 /// The most broken files that a status lists.
 const BROKEN_SHOWN: usize = 100;
@@ -60,6 +62,8 @@ pub(super) struct Shared {
     pub(super) report: Mutex<Report>,
     pub(super) ready: AtomicBool,
     pub(super) seq: AtomicU64,
+    /// Tells of `seq`.
+    pub(super) moved: watch::Sender<u64>,
 }
 
 impl Shared {
@@ -78,6 +82,8 @@ impl Shared {
         let nodes = self.index().len();
         let report = self.report();
         let broken = report.broken.iter().take(BROKEN_SHOWN);
+        let faults = [&report.write_fault, &report.scan_fault, &report.watch_fault];
+        let fault = faults.into_iter().flatten().next().cloned();
         LatticeStatus {
             ready: self.ready.load(Ordering::Acquire),
             nodes,
@@ -88,7 +94,8 @@ impl Shared {
             hashed_files: report.hashed_files,
             index_id: self.index_id.clone(),
             seq: self.seq.load(Ordering::Acquire),
-            fault: [&report.write_fault, &report.scan_fault, &report.watch_fault].into_iter().flatten().next().cloned(),
+            full: fault.as_ref() == Some(&LatticeError::NoSpace.to_string()),
+            fault,
         }
     }
 
@@ -108,7 +115,7 @@ impl Shared {
 /// The failure of a file operation, as the port says it.
 pub(super) fn lattice_error(error: &io::Error) -> LatticeError {
     match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => LatticeError::NoSpace,
+        _ if is_full(error) => LatticeError::NoSpace,
         io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
             LatticeError::ReadOnly(error.to_string())
         }
@@ -119,7 +126,10 @@ pub(super) fn lattice_error(error: &io::Error) -> LatticeError {
 impl From<JournalError> for LatticeError {
     fn from(error: JournalError) -> Self {
         match error {
-            JournalError::Io(error) if error.kind() == io::ErrorKind::StorageFull => Self::NoSpace,
+            JournalError::Io(error) => match lattice_error(&error) {
+                Self::Io(text) => Self::Io(format!("the journal: {text}")),
+                other => other,
+            },
             other => Self::Io(format!("the journal: {other}")),
         }
     }
@@ -164,8 +174,13 @@ impl Changes {
         self.touched.contains(id)
     }
 
+    /// Nothing but files whose nodes are as they were.
+    pub(super) fn only_looks(&self) -> bool {
+        self.ops.iter().all(|op| matches!(op, Op::Seen(_)))
+    }
+
     pub(super) fn deletes(&self) -> bool {
-        self.ops.iter().any(|op| matches!(op, Op::Deleted(_)))
+        self.ops.iter().any(|op| matches!(op, Op::Deleted(..)))
     }
 }
 
@@ -247,17 +262,18 @@ impl Store {
     }
 
     /// The node has new content. Answers its entry as it will be.
-    pub(super) fn stage_put(&self, changes: &mut Changes, entry: Entry, file: (&str, FileStamp, i64)) -> Arc<Entry> {
+    pub(super) fn stage_put(
+        &self,
+        changes: &mut Changes,
+        entry: Entry,
+        file: (&str, FileStamp, i64),
+        source: Source,
+    ) -> Arc<Entry> {
         let entry = Arc::new(Entry { seq: self.next_seq(changes), ..entry });
         let (name, stamp, read_at_ns) = file;
         changes.touched.insert(entry.id.clone());
-        changes.ops.push(Op::Put(Record {
-            entry: Arc::clone(&entry),
-            name: name.into(),
-            stamp,
-            read_at_ns,
-            live: true,
-        }));
+        let record = Record { entry: Arc::clone(&entry), name: name.into(), stamp, read_at_ns, live: true };
+        changes.ops.push(Op::Put(record, source));
         entry
     }
 
@@ -274,17 +290,37 @@ impl Store {
         changes.ops.push(Op::Broke(id));
     }
 
-    /// The node is gone. Answers its tombstone as it will be.
-    pub(super) fn stage_deleted(&self, changes: &mut Changes, entry: &Entry) -> Tombstone {
-        let tombstone = Tombstone {
-            id: entry.id.clone(),
-            deleted_at: self.shared.clock.now(),
-            content_hash: entry.content_hash,
-            seq: self.next_seq(changes),
-        };
-        changes.touched.insert(entry.id.clone());
-        changes.ops.push(Op::Deleted(tombstone.clone()));
+    /// The node is gone since `at`. Answers its tombstone as it will be.
+    pub(super) fn stage_deleted(
+        &self,
+        changes: &mut Changes,
+        (id, content_hash): (&NodeId, ContentHash),
+        at: Timestamp,
+        source: Source,
+    ) -> Tombstone {
+        let tombstone = Tombstone { id: id.clone(), deleted_at: at, content_hash, seq: self.next_seq(changes) };
+        changes.touched.insert(id.clone());
+        changes.ops.push(Op::Deleted(tombstone.clone(), source));
         tombstone
+    }
+
+    /// When an edit of the node counts as made that is seen now and states this time.
+    pub(super) fn edit_time(&self, id: &NodeId, stated: Option<Timestamp>) -> Result<Timestamp, LatticeError> {
+        let previous = self.held(id)?.map(|version| version.at);
+        Ok(version::edit_time(previous, stated, self.shared.clock.now()))
+    }
+
+    /// The version of the node that counts here, be it a content or a deletion.
+    pub(super) fn held(&self, id: &NodeId) -> Result<Option<Version>, LatticeError> {
+        if let Some(known) = self.known.get(id) {
+            return Ok(Some(Version { at: known.entry.updated_at, content: Some(known.entry.content_hash) }));
+        }
+        // Most new nodes are met while there is no tombstone at all.
+        if self.shared.report().tombstones == 0 {
+            return Ok(None);
+        }
+        let tombstone = self.shared.journal.tombstone(id)?;
+        Ok(tombstone.map(|tombstone| Version { at: tombstone.deleted_at, content: None }))
     }
 
     /// Writes the changes down, then shows them to readers. All or none of them.
@@ -306,14 +342,10 @@ impl Store {
             return Err(error.into());
         }
         self.seq = seq;
+        self.show_all(changes);
         let shared = Arc::clone(&self.shared);
-        {
-            let mut index = shared.index.write().unwrap_or_else(PoisonError::into_inner);
-            for op in &changes.ops {
-                self.show(op, &mut index);
-            }
-        }
         shared.seq.store(seq, Ordering::Release);
+        shared.moved.send_replace(seq);
         match shared.journal.tombstones() {
             Ok(tombstones) => shared.report().tombstones = tombstones,
             Err(error) => tracing::warn!(%error, "the tombstones cannot be counted"),
@@ -323,9 +355,18 @@ impl Store {
         Ok(())
     }
 
+    /// Shows changes to readers that are written down, or need not be.
+    pub(super) fn show_all(&mut self, changes: &Changes) {
+        let shared = Arc::clone(&self.shared);
+        let mut index = shared.index.write().unwrap_or_else(PoisonError::into_inner);
+        for op in &changes.ops {
+            self.show(op, &mut index);
+        }
+    }
+
     fn show(&mut self, op: &Op, index: &mut Index) {
         match op {
-            Op::Put(record) | Op::Seen(record) => self.remember(record, index),
+            Op::Put(record, _) | Op::Seen(record) => self.remember(record, index),
             Op::Broke(id) => {
                 if let Some(known) = self.known.get_mut(id) {
                     known.live = false;
@@ -333,7 +374,7 @@ impl Store {
                 }
                 index.remove(id.as_str());
             }
-            Op::Deleted(tombstone) => {
+            Op::Deleted(tombstone, _) => {
                 self.forget(&tombstone.id);
                 index.remove(tombstone.id.as_str());
             }
@@ -385,7 +426,7 @@ impl Store {
         }
     }
 
-    fn unmark_broken(&self, names: &[String]) {
+    pub(super) fn unmark_broken(&self, names: &[String]) {
         if !names.is_empty() {
             let mut report = self.shared.report();
             names.iter().for_each(|name| drop(report.broken.remove(name)));
@@ -416,6 +457,7 @@ pub(super) mod tests {
             report: Mutex::default(),
             ready: AtomicBool::new(true),
             seq: AtomicU64::new(head.seq),
+            moved: watch::Sender::new(head.seq),
         };
         Store::new(Arc::new(shared), CaseSensitivity::Sensitive)
     }

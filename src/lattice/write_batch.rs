@@ -4,34 +4,39 @@
 //! directory, commit of the journal, index, answer. Killed in between, the next start finds the file and writes it down.
 
 use super::{
-    Entry, LatticeError, NodeDocument, Precondition, Stamp, Tombstone, Written,
+    Applied, Arrival, Conflict, Entry, LatticeError, NodeDocument, Precondition, Stamp, Tombstone, Written,
+    apply::{self, Accepted, Decision},
     atomic_file::{self, TempFile},
     examine::Glance,
+    journal::Source,
+    place::{keep_aside, stamp_in_place, sync_all},
     reader::{self, FileStamp},
     stamp::{self, Current, Stamped},
-    store::{Changes, Store, lattice_error},
+    store::{Changes, Store, fingerprint, lattice_error},
+    version,
 };
 use crate::types::{ContentHash, NodeId, Sha256Digest, Timestamp};
+use bytes::Bytes;
 use std::{
     collections::HashSet,
     fs,
     io::{self, Write},
     path::Path,
     sync::Arc,
-    thread,
 };
 use tokio::sync::oneshot;
 
 /// The most writes that share one commit: each holds a file open until it is synced.
 const BATCH: usize = 256;
-/// Threads that sync at the same time, so that the file system's own journal can commit them together.
-const SYNC_THREADS: usize = 8;
+/// What must fit on the disk for writes to count as possible again.
+const PROBE_BYTES: usize = 64 << 10;
 
 /// One write.
 #[derive(Debug)]
 pub(super) enum WriteOp {
     Put { node: NodeDocument, stamp: Stamp, precondition: Precondition },
     Delete { id: NodeId, precondition: Precondition },
+    Apply(Arrival),
 }
 
 /// What it did.
@@ -39,6 +44,7 @@ pub(super) enum WriteOp {
 pub(super) enum Outcome {
     Written(Written),
     Deleted(Option<Tombstone>),
+    Applied(Applied),
 }
 
 /// Writes that are answered together. The first failure ends them.
@@ -61,7 +67,8 @@ struct Staged {
 #[derive(Debug)]
 enum StagedKind {
     Put(Box<StagedPut>),
-    Delete(Arc<Entry>),
+    Delete { id: NodeId, content_hash: ContentHash, accepted: Option<Accepted>, has_file: bool },
+    Retime(Arc<Entry>, Accepted),
 }
 
 #[derive(Debug)]
@@ -69,13 +76,16 @@ struct StagedPut {
     temp: Option<TempFile>,
     entry: Entry,
     existed: bool,
+    /// It came from another instance.
+    accepted: Option<Accepted>,
     /// Of the temp file, after the last byte.
     stamp: Option<FileStamp>,
 }
 
 enum Stage {
     Done(Outcome),
-    Later(String, StagedKind),
+    /// In this file, if that is still what the precondition says.
+    Later(String, StagedKind, Precondition),
 }
 
 /// How the requests of one run stand.
@@ -106,6 +116,15 @@ impl Answers {
 
 /// Carries the requests out and answers each. Answers the names whose files may differ from what is known: after a failure.
 pub(super) fn run(store: &mut Store, requests: Vec<WriteRequest>) -> Vec<String> {
+    // Before any file is touched: what is refused must not have happened.
+    if let Err(error) = store.shared.journal.ready() {
+        let error = LatticeError::from(error);
+        note_fault(store, &error);
+        for request in requests {
+            let _ = request.reply.send(Err(copy_of(&error)));
+        }
+        return Vec::new();
+    }
     let mut suspects = Vec::new();
     let mut answers = Answers(Vec::with_capacity(requests.len()));
     let mut replies = Vec::with_capacity(requests.len());
@@ -125,10 +144,9 @@ pub(super) fn run(store: &mut Store, requests: Vec<WriteRequest>) -> Vec<String>
             if answers.failed(number) {
                 break;
             }
-            let precondition = op.precondition().clone();
             match stage(store, op) {
                 Ok(Stage::Done(outcome)) => answers.set(number, slot, outcome),
-                Ok(Stage::Later(name, kind)) => {
+                Ok(Stage::Later(name, kind, precondition)) => {
                     touched.insert(key);
                     batch.push(Staged { request: number, slot, name, precondition, kind });
                 }
@@ -152,12 +170,7 @@ impl WriteOp {
         match self {
             Self::Put { node, .. } => node.id(),
             Self::Delete { id, .. } => id,
-        }
-    }
-
-    fn precondition(&self) -> &Precondition {
-        match self {
-            Self::Put { precondition, .. } | Self::Delete { precondition, .. } => precondition,
+            Self::Apply(arrival) => arrival.id(),
         }
     }
 }
@@ -166,17 +179,47 @@ impl StagedKind {
     fn id(&self) -> &NodeId {
         match self {
             Self::Put(put) => &put.entry.id,
-            Self::Delete(entry) => &entry.id,
+            Self::Delete { id, .. } => id,
+            Self::Retime(entry, _) => &entry.id,
+        }
+    }
+
+    fn accepted(&self) -> Option<&Accepted> {
+        match self {
+            Self::Put(put) => put.accepted.as_ref(),
+            Self::Delete { accepted, .. } => accepted.as_ref(),
+            Self::Retime(_, accepted) => Some(accepted),
         }
     }
 }
 
 fn fail(store: &Store, answers: &mut Answers, request: usize, error: LatticeError) {
     if !matches!(error, LatticeError::PreconditionFailed { .. } | LatticeError::Loading) {
-        tracing::error!(%error, "a write to the data directory failed");
-        store.shared.report().write_fault = Some(error.to_string());
+        note_fault(store, &error);
     }
     answers.fail(request, error);
+}
+
+/// Once for each fault that lasts, not for every write that it refuses.
+fn note_fault(store: &Store, error: &LatticeError) {
+    let text = error.to_string();
+    let before = store.shared.report().write_fault.replace(text.clone());
+    if before.as_ref() != Some(&text) {
+        tracing::error!(%error, "a write to the data directory failed");
+    }
+}
+
+/// Whether writes would succeed again: a file of some pages, and the journal.
+///
+/// # Errors
+/// [`LatticeError`], as the next write would fail.
+pub(super) fn probe(store: &Store) -> Result<(), LatticeError> {
+    let trial = || -> io::Result<()> {
+        store.shared.check_directory()?;
+        write_temp(&store.shared.directory, &[b' '; PROBE_BYTES])?.file()?.sync_all()
+    };
+    trial().map_err(|error| lattice_error(&error))?;
+    Ok(store.shared.journal.ready()?)
 }
 
 fn copy_of(error: &LatticeError) -> LatticeError {
@@ -213,31 +256,71 @@ fn stage(store: &mut Store, op: WriteOp) -> Result<Stage, LatticeError> {
             let current = store.live(&id);
             check(&precondition, current)?;
             Ok(match current {
-                Some(entry) => Stage::Later(name, StagedKind::Delete(Arc::clone(entry))),
+                Some(entry) => Stage::Later(name, delete_of(entry, None), precondition),
                 None => Stage::Done(Outcome::Deleted(None)),
             })
         }
         WriteOp::Put { node, stamp, precondition } => {
             let current = store.live(node.id()).cloned();
             check(&precondition, current.as_ref())?;
-            let limit = store.shared.limits.node_bytes;
-            if node.document().source().len() > limit {
+            let (size, limit) = (node.document().source().len(), store.shared.limits.node_bytes);
+            if size > limit {
                 return Err(LatticeError::Io(format!("the node {} is larger than {limit} bytes", node.id())));
             }
             let Some(node) = dated(store, current.as_ref(), node, stamp, &path)? else {
                 let gone = || LatticeError::Io("the node is gone".to_owned());
                 return Ok(Stage::Done(Outcome::Written(Written::Unchanged(current.ok_or_else(gone)?))));
             };
-            let temp = write_temp(&store.shared.directory, node.document().source()).map_err(|e| lattice_error(&e))?;
-            let put = StagedPut {
-                temp: Some(temp),
-                entry: entry_of(&node, current.as_deref(), store.shared.clock.now()),
-                existed: current.is_some(),
-                stamp: None,
+            let at = store.edit_time(node.id(), node.updated_at())?;
+            let put = stage_put(store, &node, current.as_deref(), at, None)?;
+            Ok(Stage::Later(name, put, precondition))
+        }
+        WriteOp::Apply(arrival) => {
+            let current = store.live(arrival.id()).cloned();
+            // What is judged now must still be so when it is replaced.
+            let precondition = match &current {
+                Some(entry) => Precondition::OneOf(vec![entry.content_hash]),
+                None => Precondition::Absent,
             };
-            Ok(Stage::Later(name, StagedKind::Put(Box::new(put))))
+            let kind = match apply::decide(store, arrival, &path)? {
+                Decision::Done(applied) => return Ok(Stage::Done(Outcome::Applied(applied))),
+                Decision::Write(node, accepted) => {
+                    stage_put(store, &node, current.as_deref(), accepted.at, Some(accepted))?
+                }
+                Decision::Remove(entry, accepted) => delete_of(&entry, Some(accepted)),
+                Decision::Bury(id, content_hash, accepted) => {
+                    StagedKind::Delete { id, content_hash, accepted: Some(accepted), has_file: false }
+                }
+                Decision::Retime(entry, accepted) => StagedKind::Retime(entry, accepted),
+            };
+            Ok(Stage::Later(name, kind, precondition))
         }
     }
+}
+
+fn delete_of(entry: &Arc<Entry>, accepted: Option<Accepted>) -> StagedKind {
+    StagedKind::Delete { id: entry.id.clone(), content_hash: entry.content_hash, accepted, has_file: true }
+}
+
+fn stage_put(
+    store: &Store,
+    node: &NodeDocument,
+    current: Option<&Entry>,
+    at: Timestamp,
+    accepted: Option<Accepted>,
+) -> Result<StagedKind, LatticeError> {
+    let limit = store.shared.limits.node_bytes;
+    if node.document().source().len() > limit.saturating_add(stamp::STAMP_ROOM_BYTES) {
+        return Err(LatticeError::Io(format!("the node {} is larger than {limit} bytes", node.id())));
+    }
+    let temp = write_temp(&store.shared.directory, node.document().source()).map_err(|e| lattice_error(&e))?;
+    Ok(StagedKind::Put(Box::new(StagedPut {
+        temp: Some(temp),
+        entry: entry_of(node, current, at),
+        existed: current.is_some(),
+        accepted,
+        stamp: None,
+    })))
 }
 
 fn differs(store: &mut Store, name: &str, path: &Path) -> Result<bool, LatticeError> {
@@ -260,6 +343,8 @@ fn dated(
         return Ok(None);
     }
     let Stamp::Edit(now) = stamp else { return Ok(Some(node)) };
+    // A node that was deleted here is made again after its deletion, whatever the clock says.
+    let now = version::edit_time(store.held(node.id())?.map(|version| version.at), None, now);
     let depth = store.shared.limits.json_depth;
     let document = current
         .filter(|entry| stamp::wants_current(&node, entry.updated_at))
@@ -277,7 +362,7 @@ fn dated(
     }
 }
 
-fn entry_of(node: &NodeDocument, current: Option<&Entry>, now: Timestamp) -> Entry {
+fn entry_of(node: &NodeDocument, current: Option<&Entry>, updated_at: Timestamp) -> Entry {
     let source = node.document().source();
     let file_hash: Sha256Digest = *ContentHash::of(source).as_bytes();
     Entry {
@@ -285,7 +370,7 @@ fn entry_of(node: &NodeDocument, current: Option<&Entry>, now: Timestamp) -> Ent
         content_hash: node.content_hash(),
         file_hash,
         node_type: node.node_type(),
-        updated_at: node.updated_at().unwrap_or(now),
+        updated_at,
         size_bytes: u64::try_from(source.len()).unwrap_or(u64::MAX),
         seq: 0,
     }
@@ -306,6 +391,12 @@ fn commit(store: &mut Store, mut batch: Vec<Staged>, answers: &mut Answers, susp
         Ok(()) => sync(&mut batch),
         Err(error) => batch.iter().map(|_| Err(io::Error::new(error.kind(), error.to_string()))).collect(),
     };
+    if let Err(error) = keep_losers(store, &batch, answers) {
+        for staged in &batch {
+            fail(store, answers, staged.request, copy_of(&error));
+        }
+        return;
+    }
     let mut placed = Vec::with_capacity(batch.len());
     for (mut staged, synced) in batch.into_iter().zip(synced) {
         // A request ends with its first failure: its later writes must not happen.
@@ -333,7 +424,10 @@ fn commit(store: &mut Store, mut batch: Vec<Staged>, answers: &mut Answers, susp
     match result {
         Ok(outcomes) => {
             for (staged, outcome) in placed.into_iter().zip(outcomes) {
-                answers.set(staged.request, staged.slot, outcome);
+                // A conflict was noted there already, with its number.
+                if staged.kind.accepted().is_none_or(|accepted| accepted.loser.is_none()) {
+                    answers.set(staged.request, staged.slot, outcome);
+                }
             }
             store.shared.report().write_fault = None;
         }
@@ -346,10 +440,27 @@ fn commit(store: &mut Store, mut batch: Vec<Staged>, answers: &mut Answers, susp
     }
 }
 
+/// Keeps the versions that this batch replaces and that somebody may miss: before they are replaced, so that a process that is
+/// killed in between has lost nothing.
+fn keep_losers(store: &Store, batch: &[Staged], answers: &mut Answers) -> Result<(), LatticeError> {
+    let losers = batch.iter().filter(|staged| !answers.failed(staged.request));
+    let losers: Vec<(&Staged, &(Conflict, Bytes))> =
+        losers.filter_map(|staged| Some((staged, &**staged.kind.accepted()?.loser.as_ref()?))).collect();
+    if losers.is_empty() {
+        return Ok(());
+    }
+    let kept: Vec<(Conflict, Bytes)> = losers.iter().map(|(_, loser)| (*loser).clone()).collect();
+    let numbers = store.shared.journal.keep(&kept)?;
+    for ((staged, _), number) in losers.iter().zip(numbers) {
+        answers.set(staged.request, staged.slot, Outcome::Applied(Applied::Taken(Some(number))));
+    }
+    Ok(())
+}
+
 /// Makes the temp files durable and closes them.
 fn sync(batch: &mut [Staged]) -> Vec<io::Result<()>> {
-    let sync_one = |staged: &mut Staged| match &mut staged.kind {
-        StagedKind::Delete(_) => Ok(()),
+    sync_all(batch, |staged| match &mut staged.kind {
+        StagedKind::Delete { .. } | StagedKind::Retime(..) => Ok(()),
         StagedKind::Put(put) => {
             let Some(temp) = &mut put.temp else { return Ok(()) };
             temp.file()?.sync_all()?;
@@ -357,30 +468,6 @@ fn sync(batch: &mut [Staged]) -> Vec<io::Result<()>> {
             temp.close();
             Ok(())
         }
-    };
-    if batch.len() == 1 {
-        return batch.iter_mut().map(sync_one).collect();
-    }
-    let share = batch.len().div_ceil(SYNC_THREADS);
-    thread::scope(|scope| {
-        let threads: Vec<_> = batch
-            .chunks_mut(share)
-            .map(|share| {
-                let writes = share.len();
-                // `Scope::spawn` panics where the machine gives no more threads; these writes fail then.
-                let sync_share = move || share.iter_mut().map(sync_one).collect::<Vec<_>>();
-                (writes, thread::Builder::new().spawn_scoped(scope, sync_share))
-            })
-            .collect();
-        let join =
-            |(writes, thread): (usize, io::Result<thread::ScopedJoinHandle<'_, Vec<io::Result<()>>>>)| match thread
-                .map(thread::ScopedJoinHandle::join)
-            {
-                Ok(Ok(results)) => results,
-                Ok(Err(panic)) => std::panic::resume_unwind(panic),
-                Err(error) => (0..writes).map(|_| Err(io::Error::new(error.kind(), error.to_string()))).collect(),
-            };
-        threads.into_iter().flat_map(join).collect()
     })
 }
 
@@ -398,7 +485,8 @@ fn still_holds(store: &mut Store, staged: &Staged) -> Result<(), LatticeError> {
 fn place(store: &Store, staged: &mut Staged) -> io::Result<()> {
     let path = store.shared.directory.join(&staged.name);
     match &mut staged.kind {
-        StagedKind::Delete(_) => match fs::remove_file(&path) {
+        StagedKind::Retime(..) | StagedKind::Delete { has_file: false, .. } => Ok(()),
+        StagedKind::Delete { .. } => match fs::remove_file(&path) {
             // Another program was faster: deleted is deleted.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             result => result,
@@ -413,54 +501,51 @@ fn place(store: &Store, staged: &mut Staged) -> io::Result<()> {
     }
 }
 
-/// Keeps a broken file's bytes under a hidden name: they may be the user's half-finished edit.
-pub(super) fn keep_aside(directory: &Path, name: &str) -> io::Result<()> {
-    let kept = format!(".{name}.broken");
-    let kept = if kept.len() <= 255 { kept } else { format!(".{}.broken", ContentHash::of(name.as_bytes()).to_hex()) };
-    let kept_path = directory.join(&kept);
-    match fs::remove_file(&kept_path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let path = directory.join(name);
-    match fs::hard_link(&path, &kept_path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        // FAT and some network file systems have no links. What is no regular file has no bytes to keep.
-        Err(_) if path.symlink_metadata()?.is_file() => drop(fs::copy(&path, &kept_path)?),
-        Err(_) => return Ok(()),
-        Ok(()) => {}
-    }
-    tracing::warn!(lattice.file = name, lattice.kept = kept, "a broken file was replaced; its bytes are kept");
-    Ok(())
-}
-
 fn write_down(store: &mut Store, placed: &[Staged]) -> Result<Vec<Outcome>, LatticeError> {
     let mut changes = Changes::default();
     let read_at_ns = reader::machine_nanos();
     let mut outcomes = Vec::with_capacity(placed.len());
     for staged in placed {
+        let source = staged.kind.accepted().map_or(Source::Edit, |accepted| accepted.source.clone());
+        let path = store.shared.directory.join(&staged.name);
         outcomes.push(match &staged.kind {
-            StagedKind::Delete(entry) => Outcome::Deleted(Some(store.stage_deleted(&mut changes, entry))),
+            StagedKind::Delete { id, content_hash, accepted, .. } => {
+                let at = match accepted {
+                    Some(accepted) => accepted.at,
+                    None => store.edit_time(id, None)?,
+                };
+                let tombstone = store.stage_deleted(&mut changes, (id, *content_hash), at, source);
+                match accepted {
+                    Some(_) => Outcome::Applied(Applied::Taken(None)),
+                    None => Outcome::Deleted(Some(tombstone)),
+                }
+            }
             StagedKind::Put(put) => {
                 changes.repaired.push(staged.name.clone());
-                let stamp = stamp_in_place(&store.shared.directory.join(&staged.name), put.stamp);
-                let entry = store.stage_put(&mut changes, put.entry.clone(), (&staged.name, stamp, read_at_ns));
-                Outcome::Written(if put.existed { Written::Replaced(entry) } else { Written::Created(entry) })
+                let stamp = stamp_in_place(&path, put.stamp);
+                let file = (staged.name.as_str(), stamp, read_at_ns);
+                let entry = store.stage_put(&mut changes, put.entry.clone(), file, source);
+                match (&put.accepted, put.existed) {
+                    (Some(_), _) => Outcome::Applied(Applied::Taken(None)),
+                    (None, true) => Outcome::Written(Written::Replaced(entry)),
+                    (None, false) => Outcome::Written(Written::Created(entry)),
+                }
+            }
+            StagedKind::Retime(entry, accepted) => {
+                let known = store.known.get(&entry.id).map(|known| known.fingerprint);
+                let stamp = path.symlink_metadata().ok().map(|metadata| FileStamp::of(&metadata));
+                // A file that changed meanwhile is an edit of its own, which the next look finds.
+                if let Some(stamp) = stamp.filter(|stamp| Some(fingerprint(stamp)) == known) {
+                    let entry = Entry { updated_at: accepted.at, ..Entry::clone(entry) };
+                    // As if it had been read just when it was written: the next full look reads it again.
+                    store.stage_put(&mut changes, entry, (&staged.name, stamp, stamp.mtime_ns), source);
+                }
+                Outcome::Applied(Applied::Same)
             }
         });
     }
     store.commit(&changes)?;
     Ok(outcomes)
-}
-
-/// The stamp of our file under its own name: the rename moved its ctime. Where another file took the place meanwhile, a stamp
-/// that no file has, so that the next look reads it.
-fn stamp_in_place(path: &Path, written: Option<FileStamp>) -> FileStamp {
-    let none = FileStamp { mtime_ns: 0, ctime_ns: 0, size: 0, inode: 0 };
-    let (Some(written), Ok(metadata)) = (written, path.symlink_metadata()) else { return none };
-    let stamp = FileStamp::of(&metadata);
-    let ours = (stamp.mtime_ns, stamp.size, stamp.inode) == (written.mtime_ns, written.size, written.inode);
-    if ours { stamp } else { none }
 }
 
 #[cfg(test)]
@@ -475,8 +560,7 @@ mod tests {
 
     /// Stages the write, lets another program write its own text, and carries the write out.
     fn after_an_edit(store: &mut Store, op: WriteOp) -> Answer {
-        let precondition = op.precondition().clone();
-        let Ok(Stage::Later(name, kind)) = stage(store, op) else { panic!("it is a write") };
+        let Ok(Stage::Later(name, kind, precondition)) = stage(store, op) else { panic!("it is a write") };
         write_file(&store.shared.directory.join(&name), br#"{"id":"a","n":"by hand"}"#).unwrap();
         let mut answers = Answers(vec![Answer { outcomes: vec![None], error: None }]);
         let batch = vec![Staged { request: 0, slot: 0, name, precondition, kind }];

@@ -27,6 +27,7 @@ const NAMES: &[(&str, &str, Form)] = &[
     ("FEDERATION_PORT", "server.port", Form::Plain),
     ("FEDERATION_BIND_PORT", "server.port", Form::Plain),
     ("ARK_ADMIN_TOKEN", "admin.token", Form::Plain),
+    ("ARK_ADMIN_TOKEN_FILE", "admin.token_file", Form::Plain),
     ("REDIS_URL", "registry.redis_url", Form::Plain),
     ("ARK_PEER_TTL", "registry.peer_ttl", Form::Plain),
     ("LATTICE_PATH", "lattice.path", Form::Plain),
@@ -45,7 +46,13 @@ const NAMES: &[(&str, &str, Form)] = &[
 const OTHER: &[&str] = &["ARK_ENV", "ARK_CONFIG_DIR"];
 
 /// Lists of plain texts; every other value is one text.
-const LISTS: &[&str] = &["federation.trusted_peers", "registry.redis_sentinels", "registry.redis_cluster_nodes"];
+const LISTS: &[&str] = &[
+    "federation.trusted_peers",
+    "registry.redis_sentinels",
+    "registry.redis_cluster_nodes",
+    "server.trusted_proxies",
+    "server.cors_origins",
+];
 
 /// A setting from the environment, and the variable that it came from.
 pub(super) struct FromEnvironment {

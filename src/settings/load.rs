@@ -2,7 +2,7 @@
 
 use super::{
     AdminSettings, FederationSettings, InstanceSettings, LatticeSettings, LimitSettings, LogSettings, RegistrySettings,
-    ServerSettings, StateSettings, TrustSettings, environment, registry,
+    ServerSettings, StateSettings, TrustSettings, environment, registry, secret_file,
 };
 use crate::{
     trust::TrustPolicy,
@@ -206,8 +206,29 @@ impl Settings {
         settings.warnings.extend(
             environment.unknown.into_iter().map(|name| format!("{name} is set but means nothing to this version")),
         );
+        settings.read_secret_files()?;
         settings.check()?;
         Ok(settings)
+    }
+
+    /// Puts the secrets of files where those of variables are.
+    fn read_secret_files(&mut self) -> Result<(), SettingsError> {
+        if let Some(path) = &self.admin.token_file {
+            if self.admin.token.is_some() {
+                return Err(bad("admin.token, admin.token_file", "both are set: unset one of them"));
+            }
+            self.admin.token = Some(secret_file::read("admin.token_file", path)?);
+        }
+        if let Some(path) = &self.registry.redis_password_file {
+            if self.registry.redis_password.is_some() {
+                return Err(bad(
+                    "registry.redis_password, registry.redis_password_file",
+                    "both are set: unset one of them",
+                ));
+            }
+            self.registry.redis_password = Some(secret_file::read("registry.redis_password_file", path)?);
+        }
+        Ok(())
     }
 
     /// What the types cannot say.
@@ -254,6 +275,9 @@ impl Settings {
         if self.limits.page_items == 0 || self.registry.pool_size == 0 || self.registry.max_peers == 0 {
             return Err(bad("limits.page_items, registry.pool_size, registry.max_peers", "must be at least 1"));
         }
+        if self.limits.inflight_bytes < 1 << 20 {
+            return Err(bad("limits.inflight_bytes", "must be at least 1048576 (1 MiB)"));
+        }
         // A filter reads a word that is no level as the name of a module, and then shows next to nothing.
         let is_level = |word: &str| ["off", "error", "warn", "info", "debug", "trace"].contains(&word);
         if !self.log.level.split(',').map(str::trim).all(|part| is_level(part) || part.contains('=')) {
@@ -264,10 +288,12 @@ impl Settings {
         }
         self.node_id()?;
         self.trust_policy()?;
-        if self.federation.auto_sync || self.federation.hub_url.is_some() || !self.federation.trusted_peers.is_empty() {
-            self.warnings.push(
-                "federation settings are read, but this version does not exchange with peers by itself".to_owned(),
-            );
+        self.check_edge()?;
+        if self.federation.sync_interval.get().is_zero() || self.federation.concurrent_rounds == 0 {
+            return Err(bad("federation.sync_interval, federation.concurrent_rounds", "must be more than zero"));
+        }
+        if self.federation.network_key.is_some() {
+            self.warnings.push("federation.network_key is read, but has no effect in this version".to_owned());
         }
         if self.trust.mode == crate::trust::TrustMode::Open {
             self.warnings

@@ -4,15 +4,17 @@
 
 #[macro_use]
 mod section;
+mod edge;
 mod environment;
 mod load;
 mod registry;
+mod secret_file;
 mod sections;
 mod span;
 
 pub use load::{Overrides, Settings, SettingsError};
 pub use sections::{
     AdminSettings, FederationMode, FederationSettings, InstanceSettings, InstanceType, LatticeSettings, LimitSettings,
-    ListedPeer, LogFormat, LogSettings, RegistrySettings, ServerSettings, StateSettings, TrustSettings,
+    ListedPeer, LogFormat, LogSettings, ProxyHeaders, RegistrySettings, ServerSettings, StateSettings, TrustSettings,
 };
 pub use span::Span;

@@ -28,9 +28,6 @@ pub(super) fn check(section: &RegistrySettings) -> Result<(), SettingsError> {
     if section.redis_sentinel_master.trim().is_empty() {
         return Err(bad("registry.redis_sentinel_master", "is empty: give the name that sentinel.conf monitors"));
     }
-    if section.redis_password.is_some() && section.redis_password_file.is_some() {
-        return Err(bad("registry.redis_password, registry.redis_password_file", "are both set: leave one out"));
-    }
     if section.redis_client_certificate.is_some() != section.redis_client_key.is_some() {
         return Err(bad(
             "registry.redis_client_certificate, registry.redis_client_key",
@@ -51,8 +48,8 @@ pub(super) fn check(section: &RegistrySettings) -> Result<(), SettingsError> {
 fn unused_without_redis(section: &RegistrySettings) -> Result<(), SettingsError> {
     let set = [
         ("registry.redis_username", section.redis_username.is_some()),
-        ("registry.redis_password", section.redis_password.is_some()),
         ("registry.redis_password_file", section.redis_password_file.is_some()),
+        ("registry.redis_password", section.redis_password.is_some()),
         ("registry.redis_ca_file", section.redis_ca_file.is_some()),
         ("registry.redis_client_certificate", section.redis_client_certificate.is_some()),
         ("registry.redis_client_key", section.redis_client_key.is_some()),

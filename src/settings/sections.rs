@@ -10,8 +10,7 @@ macro_rules! word_enum {
     ($(#[doc = $about:literal])* $name:ident { $($(#[doc = $doc:literal])* $variant:ident = $text:literal,)* }) => {
         $(#[doc = $about])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-        #[serde(rename_all = "lowercase")]
-        pub enum $name { $($(#[doc = $doc])* $variant,)* }
+        pub enum $name { $($(#[doc = $doc])* #[serde(rename = $text)] $variant,)* }
 
         impl $name {
             /// The word as the settings write it.
@@ -38,6 +37,15 @@ word_enum! {
         Cloud = "cloud",
         /// A Raspberry Pi or the like.
         Pi = "pi",
+    }
+}
+word_enum! {
+    /// Which headers of a trusted proxy are read. Never both: a proxy writes one kind and passes a client's own of the other on.
+    ProxyHeaders {
+        /// X-Forwarded-For, -Proto, -Host and -Prefix.
+        XForwarded = "x-forwarded",
+        /// Forwarded (RFC 7239), and X-Forwarded-Prefix, which it has no word for.
+        Forwarded = "forwarded",
     }
 }
 word_enum! {
@@ -120,10 +128,28 @@ section! {
         header_timeout: Span = Span::seconds(10),
         /// How long a client may take to send a request's body.
         body_timeout: Span = Span::seconds(60),
+        /// How long a client may take nothing of an answer, or not be there at all, before its connection is reset (Linux).
+        write_timeout: Span = Span::seconds(60),
         /// How long an idle connection is kept open.
         keep_alive: Span = Span::seconds(15),
         /// How long requests may take to finish after a stop signal.
         shutdown_timeout: Span = Span::seconds(10),
+        /// Prefix such as /ark under which a proxy that does not strip it serves us. Probes and metrics answer without it too.
+        base_path: String = String::new(),
+        /// Addresses and networks (10.0.0.0/8) of our proxies: only they are believed when they say for whom they ask.
+        trusted_proxies: Vec<String> = Vec::new(),
+        /// What they say it with: x-forwarded (X-Forwarded-For, -Proto, -Host, -Prefix) or forwarded (RFC 7239).
+        proxy_headers: ProxyHeaders = ProxyHeaders::XForwarded,
+        /// PEM file of our own certificate and its chain; set with tls_key, the port speaks HTTPS only.
+        tls_certificate: Option<PathBuf> = None,
+        /// PEM file of its private key, which others than owner and group must not be able to read.
+        tls_key: Option<PathBuf> = None,
+        /// How often both files are looked at for a new certificate; SIGHUP does it at once.
+        tls_reload_interval: Span = Span::seconds(10),
+        /// Web pages of these origins (`https://app.example`) may read from us in a browser; "*": of any. None: CORS is off.
+        cors_origins: Vec<String> = Vec::new(),
+        /// How long a browser may remember what they are allowed.
+        cors_max_age: Span = Span::seconds(600),
     }
 }
 
@@ -132,6 +158,8 @@ section! {
     AdminSettings "admin" {
         /// Bearer token of the operator, at least 16 characters. No default. ARK_ADMIN_TOKEN.
         token: Option<SecretString> = None,
+        /// File with the token, as Docker, Kubernetes and systemd hand over secrets; instead of token. ARK_ADMIN_TOKEN_FILE.
+        token_file: Option<PathBuf> = None,
     }
 }
 
@@ -214,6 +242,8 @@ section! {
         sync_bytes: usize = crate::types::Limits::default().sync_bytes,
         /// Largest node, bytes.
         node_bytes: usize = crate::types::Limits::default().node_bytes,
+        /// Most memory that all bodies under way may take together, bytes; beyond it requests wait, then get 503.
+        inflight_bytes: usize = 256 << 20,
         /// Most nodes in one manifest.
         manifest_nodes: usize = crate::types::Limits::default().manifest_nodes,
         /// Most bytes of a manifest's fields other than nodes.
@@ -234,16 +264,20 @@ section! {
 }
 
 section! {
-    /// Rounds between instances. Read and checked; the engine that uses them is not in this version.
+    /// Rounds between instances.
     FederationSettings "federation" {
         /// p2p, hub or hybrid. FEDERATION_MODE.
         mode: FederationMode = FederationMode::P2p,
         /// The hub's address. FEDERATION_HUB_URL.
         hub_url: Option<String> = None,
-        /// Exchange with peers regularly. FEDERATION_AUTO_SYNC.
+        /// Where other instances reach this one; told in its manifests.
+        address: Option<String> = None,
+        /// Exchange with peers by itself: regularly, and whenever something changes. FEDERATION_AUTO_SYNC.
         auto_sync: bool = false,
         /// How often. FEDERATION_SYNC_INTERVAL (a bare number there: milliseconds from 1000 up, seconds below).
         sync_interval: Span = Span::seconds(60),
+        /// Most rounds at the same time.
+        concurrent_rounds: usize = 8,
         /// Only instances with the same key find each other. FEDERATION_NETWORK_KEY.
         network_key: Option<SecretString> = None,
         /// Addresses of peers. FEDERATION_TRUSTED_PEERS (separated by commas).

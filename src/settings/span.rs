@@ -14,6 +14,12 @@ impl Span {
         Self(Duration::from_secs(seconds))
     }
 
+    /// From milliseconds.
+    #[must_use]
+    pub const fn millis(millis: u64) -> Self {
+        Self(Duration::from_millis(millis))
+    }
+
     /// The duration.
     #[must_use]
     pub const fn get(self) -> Duration {

@@ -90,6 +90,18 @@ fn bad_values_name_their_key() {
         ("ARK__LOG__LEVEL", "loud", "log.level"),
         ("ARK_ADMIN_TOKEN", "short             ", "admin.token"),
         ("ARK_ADMIN_TOKEN", "ein-sehr-langer-schlüssel", "admin.token"),
+        ("ARK__SERVER__BASE_PATH", "ark", "server.base_path: begins with a slash"),
+        ("ARK__SERVER__BASE_PATH", "/ark/", "server.base_path: ends without a slash"),
+        ("ARK__SERVER__BASE_PATH", "/a rk", "server.base_path"),
+        ("ARK__SERVER__TRUSTED_PROXIES", "10.0.0.0/8,nginx", "server.trusted_proxies: \"nginx\""),
+        ("ARK__SERVER__PROXY_HEADERS", "both", "proxy_headers"),
+        ("ARK__SERVER__TLS_CERTIFICATE", "a.pem", "server.tls_certificate: is set, but server.tls_key is not"),
+        ("ARK__SERVER__TLS_KEY", "a.pem", "server.tls_key: is set, but server.tls_certificate is not"),
+        ("ARK__SERVER__CORS_ORIGINS", "https://a.example/", "server.cors_origins: \"https://a.example/\""),
+        ("ARK__SERVER__CORS_ORIGINS", "https://a.example, *", "server.cors_origins: \"*\""),
+        ("ARK__SERVER__WRITE_TIMEOUT", "0s", "server.write_timeout"),
+        ("ARK__SERVER__WRITE_TIMEOUT", "60days", "server.write_timeout"),
+        ("ARK__SERVER__TLS_RELOAD_INTERVAL", "0s", "server.tls_reload_interval"),
     ] {
         let text = error(&[(name, value)]);
         assert!(text.contains(expected), "{name}={value}: {text}");
@@ -103,6 +115,29 @@ fn empty_values_are_errors_and_secrets_are_never_repeated() {
     assert!(!error(&[("ARK_ADMIN_TOKEN", "hunter2")]).contains("hunter2"));
     let settings = load(&[("ARK_ADMIN_TOKEN", "a-long-enough-token")]).unwrap();
     assert!(!format!("{settings:?}").contains("a-long-enough-token"));
+}
+
+#[test]
+fn the_operators_token_may_come_from_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("token");
+    let name = path.to_str().unwrap();
+    let write = |text: &str| std::io::Write::write_all(&mut std::fs::File::create(&path).unwrap(), text.as_bytes());
+    assert!(error(&[("ARK_ADMIN_TOKEN_FILE", name)]).contains("admin.token_file"), "there is no such file");
+    write("a-long-enough-token\n").unwrap();
+    let settings = load(&[("ARK_ADMIN_TOKEN_FILE", name)]).unwrap();
+    assert_eq!(settings.admin.token.as_ref().unwrap().expose_secret(), "a-long-enough-token");
+    let shown: toml::Table = settings.show().parse().unwrap();
+    assert_eq!((shown["admin"]["token"].as_str(), shown["admin"]["token_file"].as_str()), (Some("(set)"), Some(name)));
+    let both = [("ARK_ADMIN_TOKEN_FILE", name), ("ARK_ADMIN_TOKEN", "a-long-enough-token")];
+    assert!(error(&both).contains("admin.token, admin.token_file"));
+    for (text, expected) in
+        [("", "is empty"), (" \n", "is empty"), ("short", "16 characters"), (&*"x".repeat(4097), "4096")]
+    {
+        write(text).unwrap();
+        let said = error(&[("ARK_ADMIN_TOKEN_FILE", name)]);
+        assert!(said.contains("admin.token") && said.contains(expected), "{said}");
+    }
 }
 
 #[test]
@@ -123,6 +158,14 @@ fn the_environments_file_lies_between_defaults_and_variables() {
     assert_eq!(settings.trust.listed[0].node_id, "Ark-1");
     assert!(load_in(folder.path(), &[("ARK_ENV", "nowhere")]).unwrap_err().to_string().contains("nowhere.toml"));
     assert!(load_in(folder.path(), &[("ARK_ENV", "../cloud")]).is_err());
+}
+
+#[test]
+fn whoever_trusts_everybody_is_warned() {
+    let settings = load(&[("ARK__SERVER__TRUSTED_PROXIES", "10.0.0.0/8, ::/0")]).unwrap();
+    assert_eq!(settings.server.trusted_proxies.len(), 2);
+    assert!(settings.warnings.iter().any(|warning| warning.contains("trusted_proxies")), "{:?}", settings.warnings);
+    assert!(load(&[("ARK__SERVER__TRUSTED_PROXIES", "10.0.0.0/8")]).unwrap().warnings.is_empty());
 }
 
 #[test]
@@ -178,6 +221,14 @@ fn redis_settings_that_contradict_each_other_refuse_to_start() {
         (
             vec![URL, ("ARK__REGISTRY__REDIS_CLIENT_KEY", "x")],
             "registry.redis_client_certificate, registry.redis_client_key",
+        ),
+        (
+            vec![URL, ("ARK__REGISTRY__REDIS_PASSWORD_FILE", "/nowhere/file")],
+            "registry.redis_password_file: /nowhere/file",
+        ),
+        (
+            vec![URL, ("ARK__REGISTRY__REDIS_PASSWORD_FILE", "/dev/null")],
+            "registry.redis_password_file: /dev/null: is empty",
         ),
         (vec![CLUSTER, ("ARK__REGISTRY__PREFIX", "{x}")], "registry.prefix"),
         (vec![URL, ("ARK__REGISTRY__REDIS_MIN_REPLICAS", "-1")], "redis_min_replicas"),

@@ -1,15 +1,21 @@
 //! The words of the domain as types: private fields, one constructor each, no IO.
 
+mod base_path;
 mod clock;
 mod hash;
 mod ids;
 mod limits;
+mod proxy_networks;
 mod public_key;
 mod timestamp;
+mod web_origins;
 
+pub use base_path::{BasePath, BasePathError};
 pub use clock::{Clock, SharedClock, SystemClock, TestClock};
 pub use hash::{ContentHash, HashError, SetHash, Sha256Digest};
 pub use ids::{IdError, MAX_ID_CHARS, NodeId, PeerId};
 pub use limits::Limits;
+pub use proxy_networks::ProxyNetworks;
 pub use public_key::{PublicKey, PublicKeyError};
 pub use timestamp::Timestamp;
+pub use web_origins::WebOrigins;

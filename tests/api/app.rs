@@ -11,7 +11,11 @@ use bytes::Bytes;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 use tempfile::TempDir;
 use tokio::{sync::oneshot, task::JoinHandle};
 
@@ -54,6 +58,7 @@ pub async fn spawn_in(folder: TempDir, change: impl FnOnce(&mut Settings)) -> Te
     settings.state.path = folder.path().join("state");
     settings.admin.token = Some(SecretString::from(TOKEN));
     change(&mut settings);
+    let scheme = if settings.server.tls_certificate.is_some() { "https" } else { "http" };
     let clock = TestClock::at(Timestamp::from_seconds(NOW));
     let shared: SharedClock = clock.clone();
     let application = Application::build(&settings, shared).await.unwrap();
@@ -66,9 +71,9 @@ pub async fn spawn_in(folder: TempDir, change: impl FnOnce(&mut Settings)) -> Te
         application.run_until_stopped(stopped).await.unwrap();
     });
     let app = TestApp {
-        url: format!("http://127.0.0.1:{port}"),
+        url: format!("{scheme}://127.0.0.1:{port}"),
         port,
-        client: Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().unwrap(),
+        client: client_trusting(folder.path()),
         clock,
         lattice,
         stop: Some(stop),
@@ -81,6 +86,15 @@ pub async fn spawn_in(folder: TempDir, change: impl FnOnce(&mut Settings)) -> Te
     })
     .await;
     app
+}
+
+/// Trusts the authority whose certificate is in the folder, where one is.
+fn client_trusting(folder: &Path) -> Client {
+    let builder = Client::builder().no_proxy().timeout(Duration::from_secs(30)).tls_info(true);
+    match std::fs::read(folder.join("authority.pem")) {
+        Ok(pem) => builder.tls_certs_only([reqwest::Certificate::from_pem(&pem).unwrap()]).build().unwrap(),
+        Err(_) => builder.build().unwrap(),
+    }
 }
 
 impl TestApp {

@@ -112,7 +112,9 @@ impl Bed {
             url: started["url"].as_str().unwrap().to_owned(),
             port: u16::try_from(started["port"].as_u64().unwrap()).unwrap(),
         };
-        service.wait_until_ready();
+        if service.url.starts_with("http://") {
+            service.wait_until_ready();
+        }
         service
     }
 }
@@ -137,11 +139,25 @@ impl Service {
         drop(self.process.stderr.take());
     }
 
+    /// The next line on its standard error; waits until there is one.
+    pub fn log_line(&mut self) -> String {
+        let log = self.process.stderr.as_mut().unwrap();
+        let mut line = String::new();
+        // A buffer of one byte: what follows the line is for whoever reads next.
+        BufReader::with_capacity(1, log).read_line(&mut line).unwrap();
+        line
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, name: &str) {
+        let id = self.process.id().to_string();
+        assert!(std::process::Command::new("kill").args([&format!("-{name}"), &id]).status().unwrap().success());
+    }
+
     /// Sends SIGTERM and waits, `bound` at most; exit status and what stood on standard error.
     pub fn terminate(mut self, bound: Duration) -> (ExitStatus, String) {
         let sent = Instant::now();
-        let id = self.process.id().to_string();
-        assert!(std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        self.signal("TERM");
         loop {
             if let Some(status) = self.process.try_wait().unwrap() {
                 let mut stderr = String::new();

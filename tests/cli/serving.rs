@@ -120,3 +120,20 @@ fn the_greetings_commands_work_as_they_stand() {
         assert!(outcome.status.success() && outcome.stdout.starts_with(b"{"), "{command}: {outcome:?}");
     }
 }
+
+#[test]
+fn the_log_names_the_client_that_a_trusted_proxy_asks_for() {
+    for (trusted, client, scheme) in [("127.0.0.1", "203.0.113.7", "https"), ("192.0.2.1", "127.0.0.1", "http")] {
+        let bed = Bed::new().set("ARK__LOG__LEVEL", "info,ark_lattice=debug").set("ARK__LOG__FORMAT", "json");
+        let bed = bed.set("ARK__SERVER__TRUSTED_PROXIES", trusted);
+        let service = bed.serve();
+        let mut connection = TcpStream::connect(("127.0.0.1", service.port)).unwrap();
+        let request = "GET /discover HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 203.0.113.7\r\nX-Forwarded-Proto: https\r\nConnection: close\r\n\r\n";
+        connection.write_all(request.as_bytes()).unwrap();
+        connection.read_to_end(&mut Vec::new()).unwrap();
+        let (_, log) = service.terminate(Duration::from_secs(8));
+        let line = log.lines().find(|line| line.contains("\"/discover\"")).unwrap_or_else(|| panic!("{log}"));
+        assert!(line.contains(&format!("\"client.address\":\"{client}\"")), "{line}");
+        assert!(line.contains(&format!("\"http.scheme\":\"{scheme}\",\"http.host\":\"x\"")), "{line}");
+    }
+}

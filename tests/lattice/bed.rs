@@ -125,7 +125,7 @@ impl Bed {
                     assert!(replayed.insert(id, content_hash).is_none(), "a node occurs once");
                     seq
                 }
-                Change::Deleted(tombstone) => {
+                Change::Deleted(tombstone, _) => {
                     assert_eq!(lattice.entry(&tombstone.id).unwrap(), None, "a tombstone is of no live node");
                     tombstone.seq
                 }

@@ -9,7 +9,9 @@
 )]
 
 mod bed;
+mod clock;
 mod files;
 mod recovery;
+mod versions;
 mod watching;
 mod writes;

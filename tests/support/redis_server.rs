@@ -1,4 +1,4 @@
-//! A real Redis for a test: a process of its own on a free port, nothing on the disk, gone with its owner.
+//! A real Redis for a test: a process of its own on a free port, gone with its owner; nothing on the disk unless it is asked for.
 
 #![allow(dead_code, reason = "each test binary uses its own part of it")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test without its server must fail")]
@@ -25,6 +25,8 @@ pub(crate) struct RedisServer {
     directory: tempfile::TempDir,
     process: Option<Child>,
     arguments: Vec<String>,
+    /// What it answers is on the disk, and there again after [`RedisServer::restart`].
+    durable: bool,
 }
 
 /// A port that was free a moment ago.
@@ -35,17 +37,30 @@ pub(crate) fn free_port() -> u16 {
 impl RedisServer {
     /// Starts a server and waits until it answers.
     pub(crate) async fn start() -> Self {
-        Self::start_with(|port, _| vec!["--port".to_owned(), port.to_string()]).await
+        Self::start_with(Self::plain).await
+    }
+
+    /// As [`RedisServer::start`], with `appendonly yes` and a sync for each answer: what was answered outlives a kill.
+    pub(crate) async fn start_durable() -> Self {
+        Self::start_as(true, Self::plain).await
     }
 
     /// Starts a server with what `arguments` makes of a port and a directory: the port itself, and a file where it needs one.
     pub(crate) async fn start_with(arguments: impl Fn(u16, &Path) -> Vec<String>) -> Self {
+        Self::start_as(false, arguments).await
+    }
+
+    fn plain(port: u16, _: &Path) -> Vec<String> {
+        vec!["--port".to_owned(), port.to_string()]
+    }
+
+    async fn start_as(durable: bool, arguments: impl Fn(u16, &Path) -> Vec<String>) -> Self {
         // Between finding a free port and using it, someone else may take it: then try another.
         for _ in 0..8 {
             let port = free_port();
             let directory = tempfile::tempdir().expect("a temporary directory");
             let arguments = arguments(port, directory.path());
-            let mut server = Self { port, directory, process: None, arguments };
+            let mut server = Self { port, directory, process: None, arguments, durable };
             if server.launch().await {
                 return server;
             }
@@ -72,6 +87,11 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}/", self.port)
     }
 
+    /// The process' id.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.as_ref().expect("the server runs").id()
+    }
+
     /// Kills the server (SIGKILL); the port stays its own for [`RedisServer::restart`].
     pub(crate) fn stop(&mut self) {
         if let Some(mut process) = self.process.take() {
@@ -80,7 +100,18 @@ impl RedisServer {
         }
     }
 
-    /// Starts the server again on the same port, with the same arguments, empty.
+    /// Ends the server in order (SIGTERM).
+    pub(crate) async fn end(&mut self) {
+        self.signal("TERM");
+        let deadline = Instant::now() + START;
+        while matches!(self.process.as_mut().map(Child::try_wait), Some(Ok(None))) {
+            assert!(Instant::now() < deadline, "redis-server does not end");
+            sleep(Duration::from_millis(10)).await;
+        }
+        self.process = None;
+    }
+
+    /// Starts the server again on the same port; empty, unless it is durable.
     pub(crate) async fn restart(&mut self) {
         self.stop();
         assert!(self.launch().await, "redis-server does not start again on port {}", self.port);
@@ -119,7 +150,8 @@ impl RedisServer {
     async fn launch(&mut self) -> bool {
         let process = Command::new("redis-server")
             .args(&self.arguments)
-            .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0"])
+            .args(["--bind", "127.0.0.1", "--save", "", "--repl-diskless-sync-delay", "0"])
+            .args(["--appendonly", if self.durable { "yes" } else { "no" }, "--appendfsync", "always"])
             .arg("--unixsocket")
             .arg(self.directory.path().join("socket"))
             .arg("--dir")

@@ -6,7 +6,7 @@ use crate::{
 };
 use redis::{Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo, TlsCertificates};
 use secrecy::{ExposeSecret, SecretString};
-use std::{fmt, path::Path};
+use std::fmt;
 
 /// The port of a Redis that names none.
 const REDIS_PORT: u16 = 6379;
@@ -138,14 +138,15 @@ impl Servers {
             }
             self.login = self.login.clone().set_username(name);
         }
-        let from_file = section.redis_password_file.as_deref().map(read_password).transpose()?;
-        let (key, password) = match (&section.redis_password, from_file) {
-            (Some(password), _) => ("registry.redis_password", password.clone()),
-            (None, Some(password)) => ("registry.redis_password_file", password),
-            (None, None) if self.login.username().is_some() && self.login.password().is_none() => {
+        let Some(password) = &section.redis_password else {
+            if self.login.username().is_some() && self.login.password().is_none() {
                 return Err(problem("registry.redis_username", "has no password: set registry.redis_password_file"));
             }
-            (None, None) => return Ok(()),
+            return Ok(());
+        };
+        let key = match section.redis_password_file {
+            Some(_) => "registry.redis_password_file",
+            None => "registry.redis_password",
         };
         if self.login.password().is_some_and(|other| other != password.expose_secret()) {
             return Err(problem(key, "is not the password of registry.redis_url: leave one out"));
@@ -182,17 +183,6 @@ fn sentinel_login(section: &RegistrySettings) -> RedisConnectionInfo {
         login = login.set_password(password.expose_secret());
     }
     login
-}
-
-fn read_password(path: &Path) -> Result<SecretString, SettingsError> {
-    let key = "registry.redis_password_file";
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| problem(key, &format!("{}: {error}; give a file that this user can read", path.display())))?;
-    let password = text.trim_end_matches(['\r', '\n']);
-    if password.is_empty() {
-        return Err(problem(key, &format!("{} is empty: put the password into it", path.display())));
-    }
-    Ok(password.to_owned().into())
 }
 
 /// A URL beside a list must not name another place: which of the two was meant?

@@ -401,20 +401,8 @@ async fn the_suite_as_the_readmes_user_who_may_do_nothing_else() {
     assert!(denied.is_empty(), "the registry asked for more: {denied:?}");
 
     // User and password from settings of their own do the same.
-    let file = tempfile::NamedTempFile::new().unwrap();
-    write(file.path(), "hunter2\n");
-    let section = RegistrySettings {
-        redis_username: Some("ark".to_owned()),
-        redis_password_file: Some(file.path().to_owned()),
-        ..at(format!("redis://{}/", server.address()))
-    };
-    let registry = RedisRegistry::connect(options_of(&section)).unwrap();
+    let registry = RedisRegistry::connect(options_of(&as_ark(at(format!("redis://{}/", server.address()))))).unwrap();
     Statement::of("a").expect(&registry, Step::First).await;
-    registry.close().await;
-    let section =
-        RegistrySettings { redis_password_file: None, redis_password: Some("hunter2".to_owned().into()), ..section };
-    let registry = RedisRegistry::connect(options_of(&section)).unwrap();
-    Statement::of("a").expect(&registry, Step::Heartbeat).await;
     registry.close().await;
 
     expect_unavailable(&at(url("ark:hunter22")), "check the user name and the password").await;
@@ -441,8 +429,8 @@ async fn settings_that_cannot_be_used_name_their_key() {
     let plain = at("redis://localhost/".to_owned());
     let missing = Some(PathBuf::from("/nowhere/file"));
     let cases = [
-        (RegistrySettings { redis_ca_file: missing.clone(), ..tls.clone() }, "registry.redis_ca_file: /nowhere/file"),
-        (RegistrySettings { redis_ca_file: Some(empty.clone()), ..tls.clone() }, "registry.redis_ca_file"),
+        (RegistrySettings { redis_ca_file: missing, ..tls.clone() }, "registry.redis_ca_file: /nowhere/file"),
+        (RegistrySettings { redis_ca_file: Some(empty), ..tls.clone() }, "registry.redis_ca_file"),
         (RegistrySettings { redis_ca_file: path("server.key"), ..tls.clone() }, "registry.redis_ca_file"),
         (RegistrySettings { redis_ca_file: path("ca.pem"), ..plain.clone() }, "rediss://"),
         (
@@ -469,11 +457,6 @@ async fn settings_that_cannot_be_used_name_their_key() {
             },
             "registry.redis_client_certificate",
         ),
-        (
-            RegistrySettings { redis_password_file: missing, ..plain.clone() },
-            "registry.redis_password_file: /nowhere/file",
-        ),
-        (RegistrySettings { redis_password_file: Some(empty), ..plain.clone() }, "registry.redis_password_file"),
         (RegistrySettings { redis_username: Some("ark".to_owned()), ..plain.clone() }, "registry.redis_username"),
         (
             RegistrySettings {

@@ -1,0 +1,242 @@
+//! What this machine gives: keys, directories, room, time, bounds.
+
+use super::finding::Findings;
+use crate::{
+    cli::output::{count, size},
+    ops::{Listing, OfflineDirectory},
+    settings::Settings,
+    startup,
+    types::Timestamp,
+};
+use rustix::{
+    fs::statvfs,
+    process::{Resource, getrlimit},
+};
+use std::{fs, os::unix::fs::MetadataExt, path::Path, time::Duration};
+
+/// Below this a directory is as good as full.
+const ROOM_NEEDED: u64 = 64 << 20;
+/// Below this it is worth a word.
+const ROOM_WANTED: u64 = 1 << 30;
+/// This program is not older than this day: no clock that is right is before it.
+const WRITTEN: Timestamp = Timestamp::from_seconds(1_795_219_200);
+/// Nodes that are dated further ahead are refused by peers.
+const AHEAD: Duration = Duration::from_secs(300);
+/// A certificate that ends within this time should have been renewed.
+const EXPIRY_NEAR: Duration = Duration::from_secs(14 * 24 * 3600);
+/// Mode bits of group and others.
+const OTHERS: u32 = 0o077;
+/// Descriptors of a service beside its connections: files, workers, Redis.
+const OWN_DESCRIPTORS: u64 = 200;
+/// Files that are named one by one.
+const NAMED: usize = 3;
+
+/// The certificate of its own port, where it speaks TLS.
+pub(super) fn certificate(settings: &Settings, now: Timestamp, findings: &mut Findings) {
+    let next = "put the new certificate and its key in place: a service that runs takes them by itself";
+    match startup::check_tls(settings) {
+        Ok(None) => {}
+        Ok(Some(end)) if end <= now => {
+            findings.fail("certificate", format!("expired on {}", end.to_rfc3339()), next);
+        }
+        Ok(Some(end)) if end <= now.plus(EXPIRY_NEAR) => {
+            findings.warn("certificate", format!("expires on {}", end.to_rfc3339()), next);
+        }
+        Ok(Some(end)) => findings.ok("certificate", format!("valid until {}", end.to_rfc3339())),
+        Err(error) => findings.fail("certificate", error, "correct server.tls_certificate or server.tls_key"),
+    }
+}
+
+/// Who this instance is, and whether it can sign.
+pub(super) fn identity(settings: &Settings, findings: &mut Findings) {
+    match settings.node_id() {
+        Ok(id) if settings.instance.node_id.is_none() => {
+            findings
+                .ok("identity", format!("{id}, from the machine's name; set ARK_NODE_ID to keep it when that changes"));
+        }
+        Ok(id) => findings.ok("identity", format!("{id}, {}", settings.instance.instance_type.as_str())),
+        Err(error) => {
+            findings.fail("identity", error, "set ARK_NODE_ID to 1 to 256 characters without control characters");
+        }
+    }
+    match startup::load_key(settings) {
+        Ok(None) => findings.warn("key", "there is none: this instance cannot sign what it has", "ark-lattice keygen"),
+        Ok(Some(key)) => match startup::public_key(settings, Some(&key)) {
+            Ok(_) => findings.ok("key", format!("its public key is {}", key.public_key())),
+            Err(error) => findings.fail("key", error, "unset ARK_FED_PUBKEY, or correct it"),
+        },
+        Err(error) => findings.fail(
+            "key",
+            error,
+            "correct the key that is named there, or move it away and make a new one: ark-lattice keygen",
+        ),
+    }
+    if settings.admin.token.is_some() {
+        findings.ok("token", "the operator's token is set");
+    } else {
+        findings.warn(
+            "token",
+            "there is none: nodes cannot be changed over HTTP",
+            "export ARK_ADMIN_TOKEN=$(openssl rand -base64 24), if you want to",
+        );
+    }
+}
+
+/// The state directory: private, writable, and whose it is.
+pub(super) fn state(settings: &Settings, findings: &mut Findings) {
+    let path = &settings.state.path;
+    let shown = path.display();
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => metadata,
+        Ok(_) => return findings.fail("state", format!("{shown} is not a directory"), "set ARK_STATE_PATH to one"),
+        Err(_) => {
+            let above = path.ancestors().skip(1).find(|above| above.is_dir() || above.as_os_str().is_empty());
+            let above = above.filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            return match writable(above) {
+                Ok(()) => findings.ok("state", format!("{shown} does not exist yet; serve makes it")),
+                Err(error) => findings.fail(
+                    "state",
+                    format!("{shown} does not exist and cannot be made: {error}"),
+                    unwritable("ARK_STATE_PATH"),
+                ),
+            };
+        }
+    };
+    if metadata.mode() & OTHERS != 0 {
+        let found = format!("{shown} may be entered by others than its owner (mode {:o})", metadata.mode() & 0o7777);
+        findings.warn("state", found, format!("chmod 700 {shown}"));
+    }
+    match writable(path) {
+        Ok(()) => {
+            let used = if in_use(path) { "in use by a running service" } else { "free" };
+            findings.ok("state", format!("{shown} is writable and {used}"));
+        }
+        Err(error) => {
+            findings.fail("state", format!("{shown} cannot be written: {error}"), unwritable("ARK_STATE_PATH"));
+        }
+    }
+    room("state room", path, findings);
+}
+
+/// The data directory: there, writable, its files nodes, their dates not ahead.
+pub(super) fn lattice(settings: &Settings, now: Timestamp, findings: &mut Findings) {
+    let path = &settings.lattice.path;
+    let listing = OfflineDirectory::open(path, settings.limits()).and_then(|directory| directory.list());
+    let listing = match listing {
+        Ok(listing) => listing,
+        Err(error) => {
+            let next = format!("mkdir -p {}; or set LATTICE_PATH to the right one", path.display());
+            return findings.fail("lattice", error, next);
+        }
+    };
+    match writable(path) {
+        Ok(()) => {
+            findings.ok("lattice", format!("{} in {}", count(listing.nodes.len(), "node"), path.display()));
+        }
+        Err(error) => {
+            let found = format!("{} cannot be written: {error}", path.display());
+            findings.warn("lattice", found, unwritable("LATTICE_PATH"));
+        }
+    }
+    files(&listing, now, findings);
+    room("lattice room", path, findings);
+    watches(findings);
+}
+
+fn files(listing: &Listing, now: Timestamp, findings: &mut Findings) {
+    if !listing.broken.is_empty() {
+        let named: Vec<&str> = listing.broken.iter().take(NAMED).map(|broken| broken.file.as_str()).collect();
+        let found = format!("{} skipped, such as {}", count(listing.broken.len(), "broken file"), named.join(", "));
+        findings.warn("files", found, "ark-lattice node verify");
+    }
+    let ahead: Vec<&str> = listing
+        .nodes
+        .iter()
+        .filter(|(_, node)| node.entry.updated_at.since(now) > AHEAD)
+        .map(|(id, _)| id.as_str())
+        .collect();
+    if let Some(first) = ahead.first() {
+        findings.warn(
+            "dates",
+            format!(
+                "{} dated more than 5 minutes ahead, such as {first}: peers refuse them",
+                count(ahead.len(), "node")
+            ),
+            "set the clock, or correct updated_at in those files",
+        );
+    }
+}
+
+/// What can be said of the clock without asking anybody.
+pub(super) fn clock(now: Timestamp, findings: &mut Findings) {
+    if now < WRITTEN {
+        let found = format!("the clock says {}: it is wrong", now.to_rfc3339());
+        findings.fail("clock", found, "set the clock, or let it be set: timedatectl set-ntp true");
+    }
+}
+
+/// How many descriptors a service may have, against the connections that it would take.
+pub(super) fn descriptors(settings: &Settings, findings: &mut Findings) {
+    let Some(allowed) = getrlimit(Resource::Nofile).current else { return };
+    let workers = match settings.server.workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        workers => workers,
+    };
+    let connections = workers.saturating_mul(settings.server.max_connections);
+    let wanted = u64::try_from(connections).unwrap_or(u64::MAX).saturating_add(OWN_DESCRIPTORS);
+    if wanted <= allowed {
+        findings.ok("descriptors", format!("{allowed}, enough for {connections} connections"));
+    } else {
+        findings.warn(
+            "descriptors",
+            format!("{allowed} open files are allowed, {connections} connections are ({workers} workers)"),
+            format!("ulimit -n {wanted} (systemd: LimitNOFILE={wanted}), or lower server.max_connections"),
+        );
+    }
+}
+
+/// One watch is needed for the data directory; other programs may have used them up.
+fn watches(findings: &mut Findings) {
+    let read = |name: &str| fs::read_to_string(format!("/proc/sys/fs/inotify/{name}")).ok();
+    let instances = read("max_user_instances").and_then(|text| text.trim().parse::<u64>().ok());
+    if instances.is_some_and(|instances| instances < 16) {
+        findings.warn(
+            "watches",
+            "few programs may watch files here: edits may be seen by the regular scan only",
+            "sysctl fs.inotify.max_user_instances=128",
+        );
+    }
+}
+
+fn room(check: &'static str, path: &Path, findings: &mut Findings) {
+    let Ok(system) = statvfs(path) else { return };
+    let free = system.f_bavail.saturating_mul(system.f_frsize);
+    let found = format!("{} free at {}", size(free), path.display());
+    let next = "make room, or move the directory; writes are refused with 507 once the disk is full";
+    if free < ROOM_NEEDED {
+        findings.fail(check, found, next);
+    } else if free < ROOM_WANTED {
+        findings.warn(check, found, next);
+    } else {
+        findings.ok(check, found);
+    }
+    // Some file systems make inodes as they go, and say that they have none.
+    if system.f_files > 0 && system.f_favail < 1000 {
+        findings.fail(check, format!("{} files can still be made at {}", system.f_favail, path.display()), next);
+    }
+}
+
+/// Whether a file can be made there; it has no name and is gone at once.
+fn writable(path: &Path) -> std::io::Result<()> {
+    tempfile::tempfile_in(path).map(drop)
+}
+
+/// A service holds the lock.
+fn in_use(path: &Path) -> bool {
+    let Ok(lock) = fs::File::open(path.join("lock")) else { return false };
+    matches!(lock.try_lock_shared(), Err(fs::TryLockError::WouldBlock))
+}
+
+fn unwritable(variable: &str) -> String {
+    format!("give this user the right to write there, or set {variable} to another directory")
+}

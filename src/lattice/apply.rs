@@ -1,0 +1,125 @@
+//! Versions of other instances: judged on the writer's thread, against what is held in that moment.
+
+use super::{
+    Applied, Arrival, Arrived, Conflict, Entry, LatticeError, NodeDocument, Version,
+    journal::Source,
+    reader,
+    store::Store,
+    version::{Verdict, judge},
+};
+use crate::types::{ContentHash, NodeId, Timestamp};
+use bytes::Bytes;
+use std::{path::Path, sync::Arc};
+
+/// What there is to do with an arrival.
+#[derive(Debug)]
+pub(super) enum Decision {
+    /// Nothing.
+    Done(Applied),
+    /// Write this content.
+    Write(Box<NodeDocument>, Accepted),
+    /// Take this node's file away.
+    Remove(Arc<Entry>, Accepted),
+    /// Remember that it is deleted; there is no file.
+    Bury(NodeId, ContentHash, Accepted),
+    /// Note the later time of what is held.
+    Retime(Arc<Entry>, Accepted),
+}
+
+/// A version that counts.
+#[derive(Debug)]
+pub(super) struct Accepted {
+    /// Its time.
+    pub(super) at: Timestamp,
+    /// Where it came from.
+    pub(super) source: Source,
+    /// What it is about to replace and must be kept.
+    pub(super) loser: Option<Box<(Conflict, Bytes)>>,
+}
+
+impl Arrival {
+    /// The node that it is about.
+    #[must_use]
+    pub fn id(&self) -> &NodeId {
+        match &self.change {
+            Arrived::Put { node, .. } => node.id(),
+            Arrived::Deleted { id, .. } => id,
+        }
+    }
+
+    fn version(&self) -> Version {
+        match &self.change {
+            Arrived::Put { node, at } => Version { at: *at, content: Some(node.content_hash()) },
+            Arrived::Deleted { at, .. } => Version { at: *at, content: None },
+        }
+    }
+
+    /// Does this version come from that content?
+    fn comes_from(&self, content: &ContentHash) -> bool {
+        let deleted = match &self.change {
+            Arrived::Put { .. } => None,
+            Arrived::Deleted { content_hash, .. } => Some(content_hash),
+        };
+        deleted == Some(content) || self.ancestry.names(content)
+    }
+}
+
+/// Decides what an arrival does. `path` is where the node's file is or would be.
+///
+/// # Errors
+/// [`LatticeError`]: what is held cannot be told, or not be kept.
+pub(super) fn decide(store: &Store, arrival: Arrival, path: &Path) -> Result<Decision, LatticeError> {
+    let now = store.shared.clock.now();
+    let (held, offered) = (store.held(arrival.id())?, arrival.version());
+    let current = store.live(arrival.id()).cloned();
+    let verdict = judge(held.as_ref(), &offered, now);
+    // A broken file may be somebody's half-finished edit: no deletion from elsewhere takes it away.
+    let broken = held.is_some_and(|held| held.content.is_some()) && current.is_none();
+    match verdict {
+        Verdict::Ahead => return Ok(Decision::Done(Applied::Ahead)),
+        Verdict::Same => return Ok(Decision::Done(Applied::Same)),
+        Verdict::Keep => return Ok(Decision::Done(Applied::Kept)),
+        Verdict::Take | Verdict::Later => {}
+    }
+    let loser = match (&current, held) {
+        (Some(entry), Some(held)) if verdict == Verdict::Take => {
+            loser(store, entry, &arrival, held, offered, path)?.map(Box::new)
+        }
+        _ => None,
+    };
+    let accepted = Accepted { at: offered.at, source: Source::Given(arrival.ancestry), loser };
+    Ok(match (arrival.change, current) {
+        (Arrived::Put { .. }, Some(entry)) if verdict == Verdict::Later => Decision::Retime(entry, accepted),
+        (Arrived::Put { node, .. }, _) => Decision::Write(Box::new(node), accepted),
+        (Arrived::Deleted { .. }, None) if broken => Decision::Done(Applied::Kept),
+        (Arrived::Deleted { id, content_hash, .. }, None) => Decision::Bury(id, content_hash, accepted),
+        (Arrived::Deleted { .. }, Some(entry)) => Decision::Remove(entry, accepted),
+    })
+}
+
+/// The version that is about to be replaced, if somebody would miss it: it was made here, and the new one does not come from it.
+/// What came from elsewhere is kept there, where it was made.
+fn loser(
+    store: &Store,
+    entry: &Entry,
+    arrival: &Arrival,
+    held: Version,
+    offered: Version,
+    path: &Path,
+) -> Result<Option<(Conflict, Bytes)>, LatticeError> {
+    if arrival.comes_from(&entry.content_hash) || !store.shared.journal.lineage(&entry.id)?.made_here {
+        return Ok(None);
+    }
+    let (content, _) =
+        reader::read_bytes(path, &store.shared.limits).map_err(|error| LatticeError::Io(error.to_string()))?;
+    let conflict = Conflict {
+        number: 0,
+        id: entry.id.clone(),
+        noticed_at: store.shared.clock.now(),
+        from: arrival.from.clone(),
+        lost: held,
+        won: offered,
+        size_bytes: u64::try_from(content.len()).unwrap_or(u64::MAX),
+    };
+    Ok(Some((conflict, content)))
+}

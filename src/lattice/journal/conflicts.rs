@@ -1,0 +1,117 @@
+//! Versions that lost, with their contents: kept until somebody has looked at them.
+
+use super::{Journal, JournalError, rows::node_id};
+use crate::{
+    lattice::{Conflict, version::Version},
+    types::{ContentHash, Timestamp},
+};
+use bytes::Bytes;
+use redb::{ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
+
+/// time µs, content hash or none.
+type VersionValue<'a> = (i64, Option<&'a [u8; 32]>);
+/// id, noticed at µs, who sent the version that won, version that lost, version that won, content of the one that lost.
+type ConflictValue<'a> = (&'a str, i64, &'a str, VersionValue<'a>, VersionValue<'a>, &'a [u8]);
+
+const CONFLICTS: TableDefinition<'_, u64, ConflictValue<'static>> = TableDefinition::new("conflicts");
+
+pub(super) fn prepare(transaction: &WriteTransaction) -> Result<(), JournalError> {
+    transaction.open_table(CONFLICTS)?;
+    Ok(())
+}
+
+impl Journal {
+    /// Keeps versions that are about to be replaced, durably. Their numbers are given here.
+    ///
+    /// # Errors
+    /// [`JournalError`]; none of them is kept then.
+    pub(in crate::lattice) fn keep(&self, conflicts: &[(Conflict, Bytes)]) -> Result<Vec<u64>, JournalError> {
+        self.write(|database| {
+            let transaction = database.begin_write()?;
+            let mut numbers = Vec::with_capacity(conflicts.len());
+            {
+                let mut table = transaction.open_table(CONFLICTS)?;
+                let mut number = table.last()?.map_or(0, |(number, _)| number.value());
+                for (conflict, content) in conflicts {
+                    number = number.saturating_add(1);
+                    let (lost, won) = (version_value(&conflict.lost), version_value(&conflict.won));
+                    let at = conflict.noticed_at.micros();
+                    table.insert(number, (conflict.id.as_str(), at, &*conflict.from, lost, won, content.as_ref()))?;
+                    numbers.push(number);
+                }
+            }
+            transaction.commit()?;
+            Ok(numbers)
+        })
+    }
+
+    /// Up to `limit` of them with greater numbers than `after`, without their contents.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub(in crate::lattice) fn conflicts(&self, after: u64, limit: usize) -> Result<Vec<Conflict>, JournalError> {
+        self.with(|database| {
+            let Some(first) = after.checked_add(1) else { return Ok(Vec::new()) };
+            let table = database.begin_read()?.open_table(CONFLICTS)?;
+            let rows = table.range(first..)?.take(limit);
+            rows.map(|row| {
+                row.map_err(JournalError::from).and_then(|(number, value)| read(number.value(), value.value()))
+            })
+            .collect()
+        })
+    }
+
+    /// One of them, with its content.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub(in crate::lattice) fn conflict(&self, number: u64) -> Result<Option<(Conflict, Bytes)>, JournalError> {
+        self.with(|database| {
+            let table = database.begin_read()?.open_table(CONFLICTS)?;
+            let Some(value) = table.get(number)? else { return Ok(None) };
+            Ok(Some((read(number, value.value())?, Bytes::copy_from_slice(value.value().5))))
+        })
+    }
+
+    /// Forgets one. Answers whether there was one.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub(in crate::lattice) fn forget_conflict(&self, number: u64) -> Result<bool, JournalError> {
+        self.write(|database| {
+            let transaction = database.begin_write()?;
+            let known = transaction.open_table(CONFLICTS)?.remove(number)?.is_some();
+            transaction.commit()?;
+            Ok(known)
+        })
+    }
+
+    /// How many there are.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub(in crate::lattice) fn conflict_count(&self) -> Result<u64, JournalError> {
+        self.with(|database| Ok(database.begin_read()?.open_table(CONFLICTS)?.len()?))
+    }
+}
+
+fn version_value(version: &Version) -> VersionValue<'_> {
+    (version.at.micros(), version.content.as_ref().map(ContentHash::as_bytes))
+}
+
+fn version((at, content): VersionValue<'_>) -> Version {
+    Version { at: Timestamp::from_micros(at), content: content.map(|hash| ContentHash::from_digest(*hash)) }
+}
+
+fn read(number: u64, value: ConflictValue<'_>) -> Result<Conflict, JournalError> {
+    let (id, noticed_at, from, lost, won, content) = value;
+    Ok(Conflict {
+        number,
+        id: node_id(id)?,
+        noticed_at: Timestamp::from_micros(noticed_at),
+        from: from.into(),
+        lost: version(lost),
+        won: version(won),
+        size_bytes: u64::try_from(content.len()).unwrap_or(u64::MAX),
+    })
+}

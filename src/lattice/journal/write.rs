@@ -1,0 +1,95 @@
+//! Writing changes down.
+
+use super::{
+    BY_SEQ, FILES, JournalError, LINEAGE, Op, Record, Source, TOMBSTONES,
+    rows::{Lineage, file_value, record},
+};
+use crate::{lattice::version::Ancestry, types::ContentHash};
+use redb::{ReadableTable, Table, WriteTransaction};
+
+/// Writes each change into the tables of one transaction.
+///
+/// # Errors
+/// [`JournalError`]; nothing counts then.
+pub(super) fn write_ops(transaction: &WriteTransaction, ops: &[Op]) -> Result<(), JournalError> {
+    let mut files = transaction.open_table(FILES)?;
+    let mut by_seq = transaction.open_table(BY_SEQ)?;
+    let mut tombstones = transaction.open_table(TOMBSTONES)?;
+    let mut lineages = transaction.open_table(LINEAGE)?;
+    for op in ops {
+        let id = match op {
+            Op::Put(record, _) | Op::Seen(record) => &record.entry.id,
+            Op::Broke(id) => id,
+            Op::Deleted(tombstone, _) => &tombstone.id,
+        };
+        let id = id.as_str();
+        // Where the node stands so far is asked of the tables themselves, so that each node has one position whatever happened.
+        let (last, was_live) = files.get(id)?.map_or((None, false), |value| (Some(value.value().6), value.value().7));
+        match op {
+            Op::Put(record, source) => {
+                let held = files.get(id)?.map(|value| ContentHash::from_digest(*value.value().2));
+                let buried = tombstones.get(id)?.map(|value| ContentHash::from_digest(*value.value().1));
+                // A content that comes back with a later time came from where it came from.
+                if held != Some(record.entry.content_hash) || *source != Source::Edit {
+                    follow(&mut lineages, id, held.or(buried), source)?;
+                }
+                if let Some(last) = last.filter(|_| was_live) {
+                    by_seq.remove(last)?;
+                }
+                if let Some(old) = tombstones.remove(id)? {
+                    by_seq.remove(old.value().2)?;
+                }
+                by_seq.insert(record.entry.seq, id)?;
+                files.insert(id, file_value(record))?;
+            }
+            Op::Seen(record) => drop(files.insert(id, file_value(record))?),
+            Op::Broke(_) => {
+                if let Some(last) = last.filter(|_| was_live) {
+                    by_seq.remove(last)?;
+                }
+                let broken = files.get(id)?.map(|value| record(id, value.value())).transpose()?;
+                if let Some(broken) = broken {
+                    files.insert(id, file_value(&Record { live: false, ..broken }))?;
+                }
+            }
+            Op::Deleted(tombstone, source) => {
+                follow(&mut lineages, id, Some(tombstone.content_hash), source)?;
+                if let Some(last) = last.filter(|_| was_live) {
+                    by_seq.remove(last)?;
+                }
+                files.remove(id)?;
+                let value = (tombstone.deleted_at.micros(), tombstone.content_hash.as_bytes(), tombstone.seq);
+                let old = tombstones.insert(id, value)?.map(|old| old.value().2);
+                if let Some(old) = old {
+                    by_seq.remove(old)?;
+                }
+                by_seq.insert(tombstone.seq, id)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What a node's lineage becomes where it held `before`. A node that was made here from nothing has no row.
+fn follow(
+    lineages: &mut Table<'_, &'static str, &'static [u8]>,
+    id: &str,
+    before: Option<ContentHash>,
+    source: &Source,
+) -> Result<(), JournalError> {
+    let old = lineages.get(id)?.map(|bytes| Lineage::from_bytes(bytes.value()).ancestry);
+    let lineage = match source {
+        Source::Given(ancestry) => Lineage { made_here: false, ancestry: ancestry.clone() },
+        Source::Edit => {
+            let old = old.unwrap_or_default();
+            let ancestry = before.map_or_else(|| old.clone(), |before| old.after(&before));
+            Lineage { made_here: true, ancestry }
+        }
+    };
+    if lineage == (Lineage { made_here: true, ancestry: Ancestry::default() }) {
+        lineages.remove(id)?;
+    } else {
+        lineages.insert(id, lineage.to_bytes().as_slice())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! Files on their way into their places.
+
+use super::reader::FileStamp;
+use crate::types::ContentHash;
+use std::{fs, io, path::Path, thread};
+
+/// Threads that sync at the same time, so that the file system's own journal can commit them together.
+const SYNC_THREADS: usize = 8;
+
+/// Runs `sync_one` over the batch, on several threads. One answer each, in their order.
+pub(super) fn sync_all<T: Send>(
+    batch: &mut [T],
+    sync_one: impl Fn(&mut T) -> io::Result<()> + Sync,
+) -> Vec<io::Result<()>> {
+    let sync_one = &sync_one;
+    if batch.len() == 1 {
+        return batch.iter_mut().map(sync_one).collect();
+    }
+    let share = batch.len().div_ceil(SYNC_THREADS);
+    thread::scope(|scope| {
+        let threads: Vec<_> = batch
+            .chunks_mut(share)
+            .map(|share| {
+                let writes = share.len();
+                // `Scope::spawn` panics where the machine gives no more threads; these writes fail then.
+                let sync_share = move || share.iter_mut().map(sync_one).collect::<Vec<_>>();
+                (writes, thread::Builder::new().spawn_scoped(scope, sync_share))
+            })
+            .collect();
+        let join =
+            |(writes, thread): (usize, io::Result<thread::ScopedJoinHandle<'_, Vec<io::Result<()>>>>)| match thread
+                .map(thread::ScopedJoinHandle::join)
+            {
+                Ok(Ok(results)) => results,
+                Ok(Err(panic)) => std::panic::resume_unwind(panic),
+                Err(error) => (0..writes).map(|_| Err(io::Error::new(error.kind(), error.to_string()))).collect(),
+            };
+        threads.into_iter().flat_map(join).collect()
+    })
+}
+
+/// Keeps a broken file's bytes under a hidden name: they may be the user's half-finished edit.
+pub(super) fn keep_aside(directory: &Path, name: &str) -> io::Result<()> {
+    let kept = format!(".{name}.broken");
+    let kept = if kept.len() <= 255 { kept } else { format!(".{}.broken", ContentHash::of(name.as_bytes()).to_hex()) };
+    let kept_path = directory.join(&kept);
+    match fs::remove_file(&kept_path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let path = directory.join(name);
+    match fs::hard_link(&path, &kept_path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        // FAT and some network file systems have no links. What is no regular file has no bytes to keep.
+        Err(_) if path.symlink_metadata()?.is_file() => drop(fs::copy(&path, &kept_path)?),
+        Err(_) => return Ok(()),
+        Ok(()) => {}
+    }
+    tracing::warn!(lattice.file = name, lattice.kept = kept, "a broken file was replaced; its bytes are kept");
+    Ok(())
+}
+
+/// The stamp of our file under its own name: the rename moved its ctime. Where another file took the place meanwhile, a stamp
+/// that no file has, so that the next look reads it.
+pub(super) fn stamp_in_place(path: &Path, written: Option<FileStamp>) -> FileStamp {
+    let none = FileStamp { mtime_ns: 0, ctime_ns: 0, size: 0, inode: 0 };
+    let (Some(written), Ok(metadata)) = (written, path.symlink_metadata()) else { return none };
+    let stamp = FileStamp::of(&metadata);
+    let ours = (stamp.mtime_ns, stamp.size, stamp.inode) == (written.mtime_ns, written.size, written.inode);
+    if ours { stamp } else { none }
+}

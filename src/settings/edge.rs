@@ -1,0 +1,73 @@
+//! What stands between the service and its clients: proxies, prefixes, TLS, web pages of others.
+
+use super::{Settings, SettingsError, load::bad};
+use crate::types::{BasePath, ProxyNetworks, WebOrigins};
+use std::{path::Path, time::Duration};
+
+const MAX_WRITE_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
+
+impl Settings {
+    /// The prefix under which requests come in.
+    ///
+    /// # Errors
+    /// It is not one.
+    pub fn base_path(&self) -> Result<BasePath, SettingsError> {
+        BasePath::parse(&self.server.base_path).map_err(|error| bad("server.base_path", error.to_string()))
+    }
+
+    /// Who is believed when he says for whom he asks.
+    ///
+    /// # Errors
+    /// An entry is neither an address nor a network.
+    pub fn proxy_networks(&self) -> Result<ProxyNetworks, SettingsError> {
+        let texts = self.server.trusted_proxies.iter().map(String::as_str);
+        ProxyNetworks::parse(texts).map_err(|entry| {
+            let what = "is neither an address such as 192.0.2.7 nor a network such as 10.0.0.0/8";
+            bad("server.trusted_proxies", format!("{entry:?} {what}"))
+        })
+    }
+
+    /// Certificate and key of our own port, where it speaks TLS.
+    ///
+    /// # Errors
+    /// One of them is not set.
+    pub fn tls_files(&self) -> Result<Option<(&Path, &Path)>, SettingsError> {
+        let alone = |other: &str| format!("is set, but server.{other} is not: set both, or neither for plain HTTP");
+        match (self.server.tls_certificate.as_deref(), self.server.tls_key.as_deref()) {
+            (Some(certificate), Some(key)) => Ok(Some((certificate, key))),
+            (None, None) => Ok(None),
+            (Some(_), None) => Err(bad("server.tls_certificate", alone("tls_key"))),
+            (None, Some(_)) => Err(bad("server.tls_key", alone("tls_certificate"))),
+        }
+    }
+
+    /// Whose web pages may read from us.
+    ///
+    /// # Errors
+    /// An entry is no origin.
+    pub fn web_origins(&self) -> Result<WebOrigins, SettingsError> {
+        WebOrigins::parse(self.server.cors_origins.iter().map(String::as_str)).map_err(|entry| {
+            let what = "is no origin such as https://app.example; for all of them write \"*\" alone";
+            bad("server.cors_origins", format!("{entry:?} {what}"))
+        })
+    }
+
+    pub(super) fn check_edge(&mut self) -> Result<(), SettingsError> {
+        self.base_path()?;
+        self.tls_files()?;
+        self.web_origins()?;
+        let write_timeout = self.server.write_timeout.get();
+        // The kernel counts it in milliseconds, 0 as no bound.
+        if write_timeout.as_millis() == 0 || write_timeout > MAX_WRITE_TIMEOUT {
+            return Err(bad("server.write_timeout", "must be between 1ms and 1day"));
+        }
+        if self.server.tls_reload_interval.get().is_zero() {
+            return Err(bad("server.tls_reload_interval", "must be more than zero"));
+        }
+        if self.proxy_networks()?.trusts_everybody() {
+            let warning = "server.trusted_proxies holds every address: any client may say that it is another";
+            self.warnings.push(warning.to_owned());
+        }
+        Ok(())
+    }
+}

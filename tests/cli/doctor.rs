@@ -1,0 +1,113 @@
+use crate::bed::{Bed, answer, canned};
+use serde_json::Value;
+use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt};
+
+/// The answer with `--json`, and the exit code.
+fn examine(bed: &Bed, args: &[&str]) -> (i32, Value) {
+    let run = bed.run(&[&["doctor", "--json"], args].concat());
+    (run.code, serde_json::from_str(&run.stdout).unwrap())
+}
+
+/// Grade, what was found and what to do, of the gravest finding of this check.
+fn of(report: &Value, check: &str) -> (String, String, String) {
+    let all = report["findings"].as_array().unwrap();
+    let grade = |finding: &&Value| ["ok", "warn", "fail"].iter().position(|word| finding["grade"] == *word).unwrap();
+    let found = all.iter().filter(|finding| finding["check"] == check).max_by_key(grade);
+    let found = found.unwrap_or_else(|| panic!("no finding {check} in {report}"));
+    let text = |key: &str| found[key].as_str().unwrap_or_default().to_owned();
+    (text("grade"), text("found"), text("next"))
+}
+
+/// A bed whose port is free.
+fn bed() -> Bed {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    Bed::new().set("FEDERATION_PORT", &port.to_string())
+}
+
+#[test]
+fn a_good_installation_is_well_and_nothing_is_changed() {
+    let bed = bed().set("ARK_ADMIN_TOKEN", "a-long-enough-token");
+    bed.file("lattice_data/a.json", r#"{"id": "a"}"#);
+    let (code, report) = examine(&bed, &[]);
+    assert_eq!((code, &report["ok"], &report["failed"]), (0, &Value::Bool(true), &Value::from(0)), "{report}");
+    assert_eq!(of(&report, "key").0, "warn");
+    assert!(of(&report, "key").2.contains("ark-lattice keygen"));
+    assert!(of(&report, "lattice").1.contains("1 node "), "{report}");
+    assert_eq!(of(&report, "port").0, "ok");
+    assert!(!bed.path("ark_state").exists(), "it only looks");
+    assert_eq!(fs::read_dir(bed.path("lattice_data")).unwrap().count(), 1);
+
+    bed.run(&["keygen"]).ok();
+    let (_, report) = examine(&bed, &[]);
+    assert_eq!(of(&report, "key").0, "ok");
+    let text = bed.run(&["doctor"]).ok();
+    assert!(text.contains("ok    key") && !text.contains('\u{1b}'), "{text}");
+}
+
+#[test]
+fn what_is_wrong_is_named_with_what_to_type() {
+    let bed = bed().set("REDIS_URL", "redis://user:hidden-word@127.0.0.1:1/0");
+    bed.run(&["keygen"]).ok();
+    fs::set_permissions(bed.path("ark_state/identity.key"), fs::Permissions::from_mode(0o644)).unwrap();
+    fs::set_permissions(bed.path("ark_state"), fs::Permissions::from_mode(0o755)).unwrap();
+    bed.file("lattice_data/broken.json", "{");
+    bed.file("lattice_data/ahead.json", r#"{"id": "ahead", "updated_at": "2400-01-01T00:00:00Z"}"#);
+    let (code, report) = examine(&bed, &[]);
+    assert_eq!(code, 1);
+    for (check, grade, found, next) in [
+        ("key", "fail", "chmod 600", "keygen"),
+        ("state", "warn", "mode 755", "chmod 700"),
+        ("files", "warn", "broken.json", "ark-lattice node verify"),
+        ("dates", "warn", "ahead", "updated_at"),
+        ("registry", "fail", "refused", "redis-cli"),
+    ] {
+        let (was, said, then) = of(&report, check);
+        assert!(was == grade && said.contains(found) && then.contains(next), "{check}: {was}: {said} → {then}");
+    }
+    assert!(!report.to_string().contains("hidden-word"), "{report}");
+    let said = bed.run(&["doctor"]);
+    assert!(said.code == 1 && said.stdout.contains("chmod 700") && !said.stdout.contains("hidden-word"), "{said:?}");
+}
+
+#[test]
+fn settings_that_cannot_be_read_are_the_only_finding() {
+    let bed = bed().set("ARK__SERVER__PROT", "1");
+    let (code, report) = examine(&bed, &[]);
+    assert_eq!((code, report["findings"].as_array().unwrap().len()), (1, 1));
+    assert!(of(&report, "settings").1.contains("prot"), "{report}");
+}
+
+#[test]
+fn a_lattice_that_is_not_there_says_how_to_make_it() {
+    let bed = bed();
+    fs::remove_dir(bed.path("lattice_data")).unwrap();
+    let (code, report) = examine(&bed, &[]);
+    assert!(code == 1 && of(&report, "lattice").2.starts_with("mkdir -p "), "{report}");
+}
+
+#[test]
+fn a_running_service_is_recognised_and_looked_at_from_outside() {
+    let bed = Bed::new();
+    let service = bed.serve();
+    let bed = bed.set("FEDERATION_PORT", &service.port.to_string());
+    let (code, report) = examine(&bed, &["--url", &service.url]);
+    assert_eq!(code, 0, "{report}");
+    assert!(of(&report, "service").1.contains("healthy"), "{report}");
+    assert!(of(&report, "state").1.contains("in use"), "{report}");
+    assert_eq!((of(&report, "proxy").0.as_str(), of(&report, "bodies").0.as_str()), ("ok", "ok"));
+    assert_eq!((of(&report, "tls").0.as_str(), of(&report, "metrics").0.as_str()), ("warn", "warn"));
+    assert_eq!(of(&report, "clock").0, "ok");
+}
+
+#[test]
+fn another_program_on_the_port_and_a_wrong_address_fail() {
+    let taken = canned(vec![answer("200 OK", "Content-Type: text/html\r\n", "<h1>Hello</h1>")]);
+    let port = taken.rsplit(':').next().unwrap().to_owned();
+    let moved = answer("301 Moved Permanently", "Location: https://elsewhere.example/\r\n", "");
+    let elsewhere = canned(vec![moved]);
+    let bed = Bed::new().set("FEDERATION_PORT", &port);
+    let (code, report) = examine(&bed, &["--url", &elsewhere]);
+    assert_eq!(code, 1);
+    assert!(of(&report, "port").1.contains("no ark-lattice"), "{report}");
+    assert!(of(&report, "proxy").2.contains("elsewhere.example"), "{report}");
+}

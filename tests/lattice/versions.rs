@@ -1,0 +1,249 @@
+//! Versions of other instances, against what is held here.
+
+use crate::bed::{Bed, DEADLINE, id, numbered, put, until};
+use ark_lattice::{
+    lattice::{Ancestry, Applied, Arrival, Arrived, Change, Lattice, NodeDocument, directory::DirectoryLattice},
+    types::{Clock, NodeId, TestClock, Timestamp},
+};
+use bytes::Bytes;
+use std::{fs, sync::Arc, time::Duration};
+
+const START: Timestamp = Timestamp::from_seconds(1_763_696_494);
+
+fn at(seconds: u64) -> Timestamp {
+    START.plus(Duration::from_secs(seconds))
+}
+
+/// A bed whose clock stands, some time after [`START`].
+fn bed() -> (Bed, Arc<TestClock>) {
+    let clock = TestClock::at(at(1000));
+    let mut bed = Bed::new();
+    let shared: Arc<dyn Clock> = clock.clone();
+    bed.clock = shared;
+    (bed, clock)
+}
+
+fn document(text: &str) -> NodeDocument {
+    NodeDocument::parse(Bytes::copy_from_slice(text.as_bytes()), 64).unwrap()
+}
+
+fn arrival(text: &str, at: Timestamp) -> Arrival {
+    let change = Arrived::Put { node: document(text), at };
+    Arrival { change, ancestry: Ancestry::default(), from: "peer".into() }
+}
+
+fn deletion(text: &str, at: Timestamp) -> Arrival {
+    let node = document(text);
+    let change = Arrived::Deleted { id: node.id().clone(), at, content_hash: node.content_hash() };
+    Arrival { change, ancestry: Ancestry::default(), from: "peer".into() }
+}
+
+async fn apply(lattice: &DirectoryLattice, arrival: Arrival) -> Applied {
+    lattice.apply(vec![arrival]).await.unwrap().pop().unwrap()
+}
+
+fn held(bed: &Bed, name: &str) -> Option<String> {
+    fs::read_to_string(bed.data(name)).ok()
+}
+
+/// Everything that one lattice has, as another one is told of it.
+async fn changes(lattice: &DirectoryLattice, since: u64) -> Vec<Arrival> {
+    let mut arrivals = Vec::new();
+    for change in lattice.changes(since, usize::MAX).unwrap() {
+        let (change, ancestry) = match change {
+            Change::Put { id, updated_at, ancestry, .. } => {
+                let Some(stored) = lattice.read(&id).await.unwrap() else { continue };
+                let node = NodeDocument::parse(stored.bytes, 64).unwrap();
+                (Arrived::Put { node, at: updated_at }, ancestry)
+            }
+            Change::Deleted(tombstone, ancestry) => {
+                let (at, content_hash) = (tombstone.deleted_at, tombstone.content_hash);
+                (Arrived::Deleted { id: tombstone.id, at, content_hash }, ancestry)
+            }
+        };
+        arrivals.push(Arrival { change, ancestry, from: "peer".into() });
+    }
+    arrivals
+}
+
+#[tokio::test]
+async fn the_later_version_counts_and_a_repeated_one_changes_nothing() {
+    let (bed, _) = bed();
+    let lattice = bed.open().await;
+    assert_eq!(apply(&lattice, arrival(r#"{"id":"a","n":1}"#, at(10))).await, Applied::Taken(None));
+    assert_eq!(apply(&lattice, arrival(r#"{"id":"a","n":1}"#, at(10))).await, Applied::Same);
+    let seq = lattice.status().seq;
+    assert_eq!(apply(&lattice, arrival(r#"{"id":"a","n":0}"#, at(9))).await, Applied::Kept);
+    assert_eq!(
+        held(&bed, "a.json").as_deref(),
+        Some(r#"{"id":"a","n":1}"#),
+        "as it came, also without a time of its own"
+    );
+    assert_eq!(lattice.status().seq, seq);
+    assert_eq!(apply(&lattice, arrival(r#"{"id":"a","n":2}"#, at(11))).await, Applied::Taken(None));
+    assert_eq!(apply(&lattice, arrival(r#"{"id":"a","n":3}"#, at(1301))).await, Applied::Ahead);
+    assert_eq!(held(&bed, "a.json").as_deref(), Some(r#"{"id":"a","n":2}"#));
+    assert_eq!(lattice.entry(&id("a")).unwrap().unwrap().updated_at, at(11));
+    bed.check(&lattice);
+    drop(lattice);
+    let lattice = bed.open().await;
+    assert_eq!(lattice.entry(&id("a")).unwrap().unwrap().updated_at, at(11), "its time is not in the file");
+}
+
+#[tokio::test]
+async fn the_same_content_with_a_later_time_is_passed_on() {
+    let (bed, _) = bed();
+    let lattice = bed.open().await;
+    apply(&lattice, arrival(r#"{"id":"a"}"#, at(10))).await;
+    let seq = lattice.status().seq;
+    assert_eq!(apply(&lattice, arrival(r#"{"id":"a"}"#, at(20))).await, Applied::Same);
+    assert!(matches!(&lattice.changes(seq, 9).unwrap()[..], [Change::Put { updated_at, .. }] if *updated_at == at(20)));
+    assert_eq!(apply(&lattice, arrival(r#"{"id":"a","n":1}"#, at(15))).await, Applied::Kept);
+    bed.check(&lattice);
+}
+
+#[tokio::test]
+async fn deletions_are_versions_too() {
+    let (bed, _) = bed();
+    let lattice = bed.open().await;
+    apply(&lattice, arrival(r#"{"id":"a"}"#, at(10))).await;
+    assert_eq!(apply(&lattice, deletion(r#"{"id":"a"}"#, at(10))).await, Applied::Kept, "a tie deletes nothing");
+    assert_eq!(apply(&lattice, deletion(r#"{"id":"a"}"#, at(11))).await, Applied::Taken(None));
+    assert_eq!(held(&bed, "a.json"), None);
+    assert_eq!(lattice.tombstone(&id("a")).unwrap().unwrap().deleted_at, at(11));
+    assert_eq!(
+        apply(&lattice, arrival(r#"{"id":"a"}"#, at(10))).await,
+        Applied::Kept,
+        "what is late does not revive it"
+    );
+    // Of a node that was never here: whoever brings it later must not revive it either.
+    assert_eq!(apply(&lattice, deletion(r#"{"id":"b"}"#, at(20))).await, Applied::Taken(None));
+    assert_eq!(apply(&lattice, arrival(r#"{"id":"b"}"#, at(19))).await, Applied::Kept);
+    assert_eq!(apply(&lattice, arrival(r#"{"id":"b"}"#, at(21))).await, Applied::Taken(None));
+    bed.check(&lattice);
+    assert_eq!(lattice.conflict_count().unwrap(), 0, "nobody's edit was lost");
+}
+
+#[tokio::test]
+async fn an_edit_made_here_that_loses_is_kept() {
+    let (bed, clock) = bed();
+    let lattice = bed.open().await;
+    put(&lattice, numbered("a", 1)).await;
+    let mine = held(&bed, "a.json").unwrap();
+    let answer = apply(&lattice, arrival(r#"{"id":"a","n":"theirs"}"#, at(1001))).await;
+    let Applied::Taken(Some(number)) = answer else { panic!("{answer:?}") };
+    assert_eq!(held(&bed, "a.json").as_deref(), Some(r#"{"id":"a","n":"theirs"}"#));
+    let (conflict, content) = lattice.conflict(number).unwrap().unwrap();
+    assert_eq!((content.as_ref(), &*conflict.from), (mine.as_bytes(), "peer"));
+    assert_eq!((conflict.lost.at, conflict.won.at, conflict.noticed_at), (at(1000), at(1001), clock.now()));
+    // What came from elsewhere is kept where it was made.
+    assert_eq!(apply(&lattice, arrival(r#"{"id":"a","n":"again"}"#, at(1002))).await, Applied::Taken(None));
+    // A deletion can lose an edit as well.
+    put(&lattice, numbered("b", 1)).await;
+    assert!(matches!(apply(&lattice, deletion(r#"{"id":"b"}"#, at(1005))).await, Applied::Taken(Some(_))));
+    let list = lattice.conflicts(0, 10).unwrap();
+    assert_eq!(list.iter().map(|it| it.id.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    drop(lattice);
+    let lattice = bed.open().await;
+    assert_eq!(lattice.conflicts(number, 10).unwrap().len(), 1);
+    assert!(lattice.forget_conflict(number).await.unwrap() && !lattice.forget_conflict(number).await.unwrap());
+    assert_eq!(lattice.conflict_count().unwrap(), 1);
+}
+
+#[tokio::test]
+async fn an_edit_of_an_edit_made_here_is_no_conflict() {
+    let ((here, clock), (there, other_clock)) = (bed(), bed());
+    let (mine, theirs) = (here.open().await, there.open().await);
+    put(&mine, numbered("a", 1)).await;
+    theirs.apply(changes(&mine, 0).await).await.unwrap();
+    for n in 2..5 {
+        other_clock.advance(Duration::from_secs(1));
+        put(&theirs, numbered("a", n)).await;
+    }
+    clock.advance(Duration::from_secs(10));
+    assert_eq!(mine.apply(changes(&theirs, 0).await).await.unwrap(), [Applied::Taken(None)]);
+    other_clock.advance(Duration::from_secs(1));
+    theirs.delete(&id("a"), Default::default()).await.unwrap();
+    assert_eq!(mine.apply(changes(&theirs, 0).await).await.unwrap(), [Applied::Taken(None)]);
+    assert_eq!(mine.conflict_count().unwrap(), 0);
+}
+
+#[tokio::test]
+async fn an_edit_by_hand_wins_over_what_it_replaces_whatever_time_it_states() {
+    let (bed, clock) = bed();
+    let lattice = bed.open().await;
+    let version = |name: &str| lattice.entry(&id(name)).unwrap().unwrap().updated_at;
+    bed.write("a.json", r#"{"id":"a","updated_at":"2025-01-01T00:00:00Z","n":1}"#);
+    until("it is seen", DEADLINE, || lattice.entry(&id("a")).unwrap().is_some()).await;
+    let first = version("a");
+    assert!(first < START, "what is stated counts for a new node");
+    bed.write("a.json", r#"{"id":"a","updated_at":"2025-01-01T00:00:00Z","n":2}"#);
+    until("the edit is seen", DEADLINE, || version("a") != first).await;
+    assert_eq!(version("a"), clock.now());
+    // The clock goes back an hour.
+    clock.set_wall(START);
+    bed.write("a.json", r#"{"id":"a","n":3}"#);
+    until("the next edit is seen", DEADLINE, || version("a") > at(1000)).await;
+    // Deleted and made again, also then.
+    lattice.delete(&id("a"), Default::default()).await.unwrap();
+    put(&lattice, numbered("a", 4)).await;
+    let again = version("a");
+    assert!(again > at(1000) && again < at(1001), "{again:?}");
+    // A time far ahead would win for years.
+    bed.write("z.json", r#"{"id":"z","updated_at":"2400-01-01T00:00:00Z"}"#);
+    until("it is seen", DEADLINE, || lattice.entry(&id("z")).unwrap().is_some()).await;
+    assert_eq!(version("z"), START);
+    bed.check(&lattice);
+}
+
+/// A small generator, so that a failing seed can be run again.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+}
+
+#[tokio::test]
+async fn any_edits_and_any_order_of_delivery_end_in_the_same_set() {
+    for seed in [3, 20_261_121, 77_777] {
+        let mut dice = Dice(seed);
+        let beds: Vec<_> = (0..3).map(|_| bed()).collect();
+        let mut lattices = Vec::new();
+        for (bed, _) in &beds {
+            lattices.push(bed.open().await);
+        }
+        for step in 0..120 {
+            let who = usize::try_from(dice.below(3)).unwrap();
+            let (lattice, clock) = (&lattices[who], &beds[who].1);
+            let name = format!("n{}", dice.below(4));
+            clock.advance(Duration::from_millis(dice.below(3) * 500));
+            match dice.below(6) {
+                0..=2 => drop(put(lattice, numbered(&name, step)).await),
+                3 => drop(lattice.delete(&NodeId::parse(&name).unwrap(), Default::default()).await.unwrap()),
+                _ => {
+                    // A part of what another one has, in another order, some of it twice.
+                    let other = &lattices[(who + 1 + usize::try_from(dice.below(2)).unwrap()) % 3];
+                    let mut arrivals = changes(other, 0).await;
+                    arrivals.retain(|_| dice.below(3) > 0);
+                    arrivals.extend(arrivals.first().cloned());
+                    arrivals.reverse();
+                    lattice.apply(arrivals).await.unwrap();
+                }
+            }
+        }
+        for (to, from) in [(0, 1), (0, 2), (1, 0), (2, 0)] {
+            let arrivals = changes(&lattices[from], 0).await;
+            lattices[to].apply(arrivals).await.unwrap();
+        }
+        let hashes: Vec<_> = lattices.iter().map(|lattice| lattice.snapshot().unwrap().set_hash()).collect();
+        assert!(hashes.iter().all(|hash| *hash == hashes[0]), "seed {seed}: {hashes:?}");
+        for ((bed, _), lattice) in beds.iter().zip(&lattices) {
+            bed.check(lattice);
+        }
+    }
+}

@@ -175,8 +175,8 @@ async fn survives(
 
     // One replica is missing now: what needs it is refused, and works again once it is back.
     assert!(sure_seen.refused.load(Ordering::Relaxed) > 0);
-    let listed = sure.get("/discover").await;
-    assert_eq!(listed.status(), StatusCode::OK);
+    let listed = async || sure.get("/discover").await.status() == StatusCode::OK;
+    until("reading goes on without the replica", PATIENCE, listed).await;
     heal().await;
     until_published_again("registrations reach the replicas again", &sure_seen).await;
     stop(&sure_seen, sure_load).await;

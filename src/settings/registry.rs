@@ -2,6 +2,14 @@
 
 use super::{RegistrySettings, SettingsError, load::bad};
 
+impl RegistrySettings {
+    /// Do the settings name a Redis, of whatever shape? If not, the registry is embedded.
+    #[must_use]
+    pub fn uses_redis(&self) -> bool {
+        self.redis_url.is_some() || !self.redis_sentinels.is_empty() || !self.redis_cluster_nodes.is_empty()
+    }
+}
+
 /// # Errors
 /// Settings that contradict each other, or of which one is missing.
 pub(super) fn check(section: &RegistrySettings) -> Result<(), SettingsError> {
@@ -12,7 +20,7 @@ pub(super) fn check(section: &RegistrySettings) -> Result<(), SettingsError> {
             "are both set: Redis is found through Sentinels or is a Cluster; leave one out",
         ));
     }
-    if !sentinels && !cluster && section.redis_url.is_none() {
+    if !section.uses_redis() {
         unused_without_redis(section)?;
     }
     if !sentinels {

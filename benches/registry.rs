@@ -7,7 +7,7 @@ use ark_lattice::{
     registry::{
         Registry,
         embedded::{EmbeddedOptions, EmbeddedRegistry},
-        redis::{RedisOptions, RedisRegistry, TimeSource},
+        redis::{RedisOptions, RedisRegistry, Servers, TimeSource},
     },
     trust::{Admitted, TrustMode, TrustPolicy},
     types::{Limits, SystemClock, Timestamp},
@@ -90,11 +90,12 @@ fn main() {
 
     let server = runtime.block_on(redis_server::RedisServer::start());
     let options = RedisOptions {
-        url: server.url().into(),
+        servers: Servers::at(&server.url().into()).expect("a URL"),
         prefix: String::new(),
         ttl: TTL,
         max_peers: NEVER_FULL,
         pool_size: 16,
+        min_replicas: 0,
         time: TimeSource::Server,
     };
     let redis = {

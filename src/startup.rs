@@ -11,7 +11,7 @@ use crate::{
     registry::{
         Registry,
         embedded::{EmbeddedOptions, EmbeddedRegistry},
-        redis::{RedisOptions, RedisRegistry, TimeSource},
+        redis::{RedisOptions, RedisRegistry, Servers, TimeSource},
     },
     settings::{Settings, SettingsError},
     shutdown,
@@ -326,6 +326,15 @@ fn listen_on(address: SocketAddr, write_timeout: Duration) -> io::Result<TcpList
     socket.listen(BACKLOG)?.into_std()
 }
 
+/// Reads what the settings of the registry name, and connects to nothing.
+///
+/// # Errors
+/// [`StartupError::Settings`]: a value, a file or a combination that cannot be used, with its key.
+pub fn check_registry(settings: &Settings) -> Result<(), StartupError> {
+    Servers::from_settings(&settings.registry)?;
+    Ok(())
+}
+
 /// The registry of the settings. Of Redis it is not known yet whether it answers.
 ///
 /// # Errors
@@ -333,7 +342,7 @@ fn listen_on(address: SocketAddr, write_timeout: Duration) -> io::Result<TcpList
 pub async fn open_registry(settings: &Settings, clock: &SharedClock) -> Result<Arc<dyn Registry>, StartupError> {
     let section = &settings.registry;
     let failed = |error: &dyn std::fmt::Display| StartupError::Registry(error.to_string());
-    let Some(url) = &section.redis_url else {
+    let Some(servers) = Servers::from_settings(section)? else {
         let options = EmbeddedOptions {
             path: settings.state.path.join("registry.redb"),
             ttl: section.peer_ttl.get(),
@@ -343,11 +352,12 @@ pub async fn open_registry(settings: &Settings, clock: &SharedClock) -> Result<A
         return Ok(Arc::new(EmbeddedRegistry::open(options).map_err(|error| failed(&error))?));
     };
     let options = RedisOptions {
-        url: url.clone(),
+        servers,
         prefix: section.prefix.clone(),
         ttl: section.peer_ttl.get(),
         max_peers: section.max_peers,
         pool_size: section.pool_size,
+        min_replicas: section.redis_min_replicas,
         time: TimeSource::Server,
     };
     Ok(Arc::new(RedisRegistry::connect(options).map_err(|error| failed(&error))?))

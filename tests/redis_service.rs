@@ -328,3 +328,58 @@ async fn a_service_stops_in_order_while_redis_hangs() {
     assert!(service.terminate().await.success());
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
 }
+
+#[tokio::test]
+async fn a_wrong_password_is_a_503_and_a_line_in_the_log_that_says_what_to_do() {
+    let redis = RedisServer::start().await;
+    redis.inline("CONFIG SET requirepass right-one").await.unwrap();
+    let address = redis.address();
+    for (url, advice) in [
+        (format!("redis://:wrong-one@{address}"), "check the user name and the password"),
+        (format!("redis://{address}"), "set registry.redis_username and redis_password_file"),
+    ] {
+        let place = Place::new().set("REDIS_URL", &url);
+        let service = place.serve().await;
+        for path in ["/discover", "/ready", "/manifest/a"] {
+            let answer = service.get(path).await;
+            assert!(answer.headers().contains_key("retry-after"), "{path}");
+            assert_eq!(problem(answer).await, (503, "registry_unavailable".to_owned()), "{path}");
+        }
+        assert_eq!(service.get_json("/health").await["status"], "degraded");
+        let log = place.log();
+        assert!(log.contains(advice) && !log.contains("wrong-one"), "{log}");
+    }
+    // With the right one from a file.
+    let place = Place::new();
+    std::fs::write(place.path("password"), "right-one\n").unwrap();
+    let file = place.path("password").display().to_string();
+    let place = place.set("REDIS_URL", &format!("redis://{address}")).set("ARK__REGISTRY__REDIS_PASSWORD_FILE", &file);
+    let service = place.serve().await;
+    register(&service, "a", 1).await;
+    assert_eq!(discovered(&service).await, ["a"]);
+}
+
+#[test]
+fn settings_of_redis_that_cannot_be_used_are_one_line_at_the_start() {
+    for (variables, expected) in [
+        (
+            vec![("REDIS_URL", "rediss://localhost"), ("ARK__REGISTRY__REDIS_CA_FILE", "/nowhere")],
+            "registry.redis_ca_file: /nowhere",
+        ),
+        (vec![("REDIS_URL", "redis://h"), ("ARK__REGISTRY__REDIS_SENTINELS", "a:1,b:1")], "registry.redis_url"),
+        (
+            vec![("ARK__REGISTRY__REDIS_SENTINELS", "a:1"), ("ARK__REGISTRY__REDIS_CLUSTER_NODES", "a:1")],
+            "redis_cluster_nodes",
+        ),
+        (vec![("REDIS_URL", "redis://u:hunter2@h/x/y")], "registry.redis_url"),
+    ] {
+        let place = variables.into_iter().fold(Place::new(), |place, (name, value)| place.set(name, value));
+        for command in [&["config", "check"][..], &["serve", "--port", "0"]] {
+            let output = place.command(command).output().unwrap();
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert!(!output.status.success(), "{expected}");
+            assert!(said.contains(expected) && !said.contains("hunter2"), "{command:?}: {said}");
+            assert_eq!(said.trim_end().lines().count(), 1, "{said}");
+        }
+    }
+}

@@ -49,6 +49,7 @@ fn show(settings: &Settings, output: &Output) -> Result<(), Failure> {
 
 fn check(settings: &Settings, output: &Output) -> Result<(), Failure> {
     let key = startup::load_key(settings)?;
+    startup::check_registry(settings)?;
     startup::check_tls(settings)?;
     let node_id = settings.node_id()?;
     OfflineDirectory::open(&settings.lattice.path, settings.limits())?;

@@ -80,9 +80,10 @@ fn url(address: SocketAddr, tls: bool) -> String {
 }
 
 fn greeting(settings: &Settings, url: &str) -> String {
-    let registry = match settings.registry.redis_url {
-        Some(_) => "Redis".to_owned(),
-        None => format!("embedded, in {}", settings.state.path.display()),
+    let registry = if settings.registry.uses_redis() {
+        "Redis".to_owned()
+    } else {
+        format!("embedded, in {}", settings.state.path.display())
     };
     format!(
         "ark-lattice {version} listens on {url}\n\

@@ -32,10 +32,17 @@ pub(super) trait Harness: Send + Sync {
     async fn finish(self);
 }
 
-/// Makes one test of each case for a harness.
+/// Makes one test of each case for a harness; with `in_turn`, one function that goes through them on servers that are too dear
+/// to be started for each.
 macro_rules! conformance_tests {
     ($harness:ty) => {
-        $crate::registry::conformance::conformance_tests! { @cases $harness,
+        $crate::registry::conformance::conformance_tests! { @list each $harness }
+    };
+    (in_turn $harness:ty) => {
+        $crate::registry::conformance::conformance_tests! { @list in_turn $harness }
+    };
+    (@list $how:ident $harness:ty) => {
+        $crate::registry::conformance::conformance_tests! { @$how $harness,
             versions: first_registration_is_seen_everywhere, heartbeat_renews_and_changes_nothing_else,
                 newer_statement_replaces_the_older, rollback_by_last_updated_is_refused, rollback_by_seq_is_refused,
                 leaving_a_version_out_is_a_rollback, equal_seq_with_other_content_is_equivocation,
@@ -52,7 +59,7 @@ macro_rules! conformance_tests {
                 room_comes_back_with_expiry, a_closed_registry_answers_unavailable
         }
     };
-    (@cases $harness:ty, $($module:ident: $($case:ident),+);+) => {
+    (@each $harness:ty, $($module:ident: $($case:ident),+);+) => {
         $($(
             #[tokio::test]
             async fn $case() {
@@ -61,6 +68,16 @@ macro_rules! conformance_tests {
                 $crate::registry::conformance::Harness::finish(harness).await;
             }
         )+)+
+    };
+    (@in_turn $harness:ty, $($module:ident: $($case:ident),+);+) => {
+        pub(super) async fn every_case() {
+            $($(
+                eprintln!("{}", stringify!($case));
+                let harness = <$harness as $crate::registry::conformance::Harness>::start().await;
+                $crate::registry::conformance::$module::$case(&harness).await;
+                $crate::registry::conformance::Harness::finish(harness).await;
+            )+)+
+        }
     };
 }
 pub(super) use conformance_tests;

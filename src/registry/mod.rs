@@ -8,6 +8,9 @@ pub mod redis;
 #[cfg(test)]
 #[path = "../../tests/support/redis_server.rs"]
 mod redis_server;
+#[cfg(test)]
+#[path = "../../tests/support/redis_shapes.rs"]
+mod redis_shapes;
 
 use crate::{
     trust::{Admitted, VersionError},

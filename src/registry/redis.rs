@@ -5,33 +5,45 @@
 //! stored instant against one clock, Redis' own, so that replicas with different clocks agree; the keys' time to live only
 //! collects garbage.
 //!
+//! **Shapes.** One server, the master that Sentinels name, or a Cluster. On a Cluster a script stays in one slot: `peer:{…}` and
+//! `pin:{…}` share a hash tag, the index is a fixed number of sorted sets that are written right after, and a registration is
+//! answered once it is in both. An index entry lost in between heals with the next heartbeat. The bound on live peers is counted
+//! before a new one is written, not with it, and each master judges by its own clock.
+//!
 //! **Durability** is what Redis is configured for: bindings survive a crash of Redis with `appendonly yes`, and survive memory
-//! pressure with `maxmemory-policy` `noeviction` or one of `volatile-*`.
+//! pressure with `maxmemory-policy` `noeviction` or one of `volatile-*`. A failover loses what no replica had: with
+//! [`RedisOptions::min_replicas`] a registration is only acknowledged once that many have it.
 //!
 //! **Outages.** No call takes longer than 1.5 s. Once Redis was found unreachable, calls answer [`RegistryError::Unavailable`]
 //! at once; a task of its own asks every half second whether it is back.
 
+mod call;
+mod faults;
 mod keys;
 mod link;
+mod page;
+mod seldom;
+mod sentinel;
+mod servers;
 #[cfg(test)]
 mod tests;
+mod tls;
+mod topology;
 
-use super::{PeerCursor, PeerPage, PeerRecord, Registered, Registry, RegistryError};
+use super::{PeerCursor, PeerPage, Registered, Registry, RegistryError};
 use crate::{
     trust::{Admitted, Binding, Pin, Step, VersionError},
-    types::{PeerId, PublicKey, SharedClock, Timestamp},
+    types::{PeerId, SharedClock},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
+use call::{Call, Script};
 use keys::Keys;
 use link::{Ask, Link};
-use redis::{FromRedisValue, Script, Value};
-use secrecy::SecretString;
-use std::{
-    collections::HashSet,
-    fmt,
-    time::{Duration, Instant},
-};
+use redis::{FromRedisValue, Value};
+use seldom::Seldom;
+pub use servers::Servers;
+use std::{fmt, time::Duration};
 
 /// Most peers in one run of the list script: Redis serves nobody else meanwhile.
 const CHUNK: usize = 500;
@@ -51,8 +63,8 @@ pub enum TimeSource {
 /// What a registry in Redis needs to know.
 #[derive(Debug, Clone)]
 pub struct RedisOptions {
-    /// `redis://`, `rediss://` or `unix://`; may hold a password.
-    pub url: SecretString,
+    /// Where it is, and who we are there.
+    pub servers: Servers,
     /// What every key starts with; usually empty.
     pub prefix: String,
     /// How long an entry lives after its last registration.
@@ -61,6 +73,8 @@ pub struct RedisOptions {
     pub max_peers: u64,
     /// Most connections; at least one is used.
     pub pool_size: usize,
+    /// Replicas that must have a registration before it is acknowledged.
+    pub min_replicas: u32,
     /// Whose clock judges expiry.
     pub time: TimeSource,
 }
@@ -73,6 +87,11 @@ pub enum RedisConfigError {
         "the Redis URL is not of the form redis://[user:password@]host[:port][/number], rediss://… or unix:///path"
     )]
     Url,
+    /// The URL asks to take any certificate.
+    #[error(
+        "the Redis URL ends in #insecure, which takes anybody's certificate: leave it out and set registry.redis_ca_file"
+    )]
+    Insecure,
     /// There is no tokio runtime to run the adapter's task on.
     #[error("the Redis registry must be set up within a tokio runtime")]
     NoRuntime,
@@ -82,11 +101,19 @@ pub enum RedisConfigError {
 pub struct RedisRegistry {
     link: Link,
     keys: Keys,
+    cluster: bool,
     ttl: Duration,
     max_peers: u64,
     time: TimeSource,
+    scripts: Scripts,
+    skipped: Seldom,
+}
+
+struct Scripts {
     register: Script,
+    index: Script,
     list: Script,
+    read: Script,
 }
 
 impl fmt::Debug for RedisRegistry {
@@ -104,19 +131,24 @@ impl RedisRegistry {
     /// Sets the registry up. Succeeds also while Redis is down: the first call connects.
     ///
     /// # Errors
-    /// [`RedisConfigError`]: the URL cannot be read, or there is no tokio runtime.
+    /// [`RedisConfigError`]: the addresses cannot be used, or there is no tokio runtime.
     pub fn connect(options: RedisOptions) -> Result<Self, RedisConfigError> {
-        let link = Link::new(&options)?;
-        let RedisOptions { prefix, ttl, max_peers, time, .. } = options;
-        Ok(Self {
-            link,
-            keys: Keys::new(&prefix),
-            ttl,
-            max_peers,
-            time,
+        let cluster = options.servers.is_cluster();
+        let keys = Keys::new(&options.prefix, cluster);
+        let mut proof = vec![redis::cmd("PING")];
+        if cluster {
+            // A master of a Cluster that is down still answers a PING; its keys are what we need.
+            proof.extend(keys.shares().iter().map(|share| redis::cmd("TYPE").arg(share).to_owned()));
+        }
+        let link = Link::new(&options, proof)?;
+        let scripts = Scripts {
             register: Script::new(include_str!("redis/register.lua")),
+            index: Script::new(include_str!("redis/index.lua")),
             list: Script::new(include_str!("redis/list.lua")),
-        })
+            read: Script::new(include_str!("redis/read.lua")),
+        };
+        let RedisOptions { ttl, max_peers, time, .. } = options;
+        Ok(Self { link, keys, cluster, ttl, max_peers, time, scripts, skipped: Seldom::default() })
     }
 
     /// The time for a script: empty where Redis shall look at its own clock.
@@ -127,74 +159,19 @@ impl RedisRegistry {
         }
     }
 
-    async fn list_chunk(&self, after: Option<&PeerCursor>, limit: usize) -> Result<Chunk, RegistryError> {
-        let mut call = self.list.prepare_invoke();
-        call.key(self.keys.by_expiry()).arg(self.now_arg()).arg(limit).arg(self.keys.peer_prefix());
-        match after {
-            Some(cursor) => call.arg(cursor.expires_at_ms).arg(cursor.peer.as_str()),
-            None => call.arg("").arg(""),
-        };
-        read_chunk(self.link.ask(Ask::Script(&call)).await?)
-    }
-}
-
-/// What the list script answers.
-struct Chunk {
-    total: u64,
-    peers: Vec<PeerRecord>,
-    next: Option<PeerCursor>,
-}
-
-/// id, expiry, public key, summary, instance type, last seen.
-type Row = (String, String, String, Option<Vec<u8>>, Option<String>, Option<String>);
-
-fn parsed<T: FromRedisValue>(value: Value) -> Result<T, RegistryError> {
-    T::from_redis_value(value).map_err(|error| RegistryError::Corrupt(error.to_string()))
-}
-
-fn read_chunk(value: Value) -> Result<Chunk, RegistryError> {
-    let (total, now, more, last_expiry, last_id, rows): (u64, i64, u8, String, String, Vec<Row>) = parsed(value)?;
-    let peers = rows.into_iter().map(|row| read_row(row, now)).collect::<Result<_, _>>()?;
-    let next = if more == 1 {
-        let unreadable = || RegistryError::Corrupt(format!("the index entry {last_id:?}"));
-        Some(PeerCursor {
-            expires_at_ms: last_expiry.parse().map_err(|_| unreadable())?,
-            peer: PeerId::parse(&last_id).map_err(|_| unreadable())?,
-        })
-    } else {
-        None
-    };
-    Ok(Chunk { total, peers, next })
-}
-
-fn read_row(
-    (id, expiry, pubkey, summary, instance_type, last_seen): Row,
-    now: i64,
-) -> Result<PeerRecord, RegistryError> {
-    let unreadable = |what: &str| RegistryError::Corrupt(format!("{what} of the entry {id:?}"));
-    let expires_at_ms: i64 = expiry.parse().map_err(|_| unreadable("expires_at"))?;
-    let last_seen = last_seen.and_then(|text| text.parse().ok()).ok_or_else(|| unreadable("last_seen"))?;
-    Ok(PeerRecord {
-        peer: PeerId::parse(&id).map_err(|_| unreadable("the id"))?,
-        public_key: PublicKey::parse(&pubkey).map_err(|_| unreadable("pubkey"))?,
-        instance_type: instance_type.map(String::into_boxed_str),
-        summary: summary.ok_or_else(|| unreadable("summary"))?.into(),
-        last_seen: Timestamp::from_seconds(last_seen),
-        expires_in: Duration::from_millis(u64::try_from(expires_at_ms.saturating_sub(now)).unwrap_or(0)),
-        expires_at_ms,
-    })
-}
-
-#[async_trait]
-impl Registry for RedisRegistry {
-    async fn register(&self, admitted: &Admitted) -> Result<Registered, RegistryError> {
+    /// The script that judges and writes; `limit` is what it makes of the bound on live peers.
+    fn register_call(&self, admitted: &Admitted, limit: &str) -> Call<'_> {
         let verified = admitted.manifest();
         let (manifest, pin) = (verified.get(), Pin::of(verified));
         let peer = manifest.peer();
         let pubkey = pin.public_key.to_base64();
-        let mut call = self.register.prepare_invoke();
-        call.key(self.keys.peer(peer)).key(self.keys.pin(peer)).key(self.keys.by_expiry());
-        call.arg(self.now_arg()).arg(u64::try_from(self.ttl.as_millis()).unwrap_or(u64::MAX)).arg(self.max_peers);
+        let (entry, binding) = (self.keys.peer(peer), self.keys.pin(peer));
+        let mut call = if self.cluster {
+            self.scripts.register.call(&[&entry, &binding])
+        } else {
+            self.scripts.register.call(&[&entry, &binding, self.keys.by_expiry()])
+        };
+        call.arg(self.now_arg()).arg(u64::try_from(self.ttl.as_millis()).unwrap_or(u64::MAX)).arg(limit);
         call.arg(match admitted.binding() {
             Binding::FirstKey => "first_key",
             Binding::AnyKey => "any_key",
@@ -212,70 +189,91 @@ impl Registry for RedisRegistry {
         if let Some(kind) = manifest.instance_type() {
             call.arg(keys::INSTANCE_TYPE).arg(kind);
         }
-        let answer: Vec<String> = parsed(self.link.ask(Ask::Script(&call)).await?)?;
+        call
+    }
+
+    async fn judge(&self, admitted: &Admitted, limit: &str) -> Result<Vec<String>, RegistryError> {
+        parsed(self.link.ask(Ask::Write(&self.register_call(admitted, limit))).await?)
+    }
+
+    /// On a Cluster: judge and write in the id's slot, then enter it into the index, which is in another.
+    async fn register_on_cluster(&self, admitted: &Admitted) -> Result<Vec<String>, RegistryError> {
+        let mut answer = self.judge(admitted, "ask").await?;
+        if answer.first().is_some_and(|word| word == "room?") {
+            if self.count().await? >= self.max_peers {
+                return Ok(vec!["full".to_owned()]);
+            }
+            answer = self.judge(admitted, "room").await?;
+        }
+        if let [ok, _, expires_at] = answer.as_slice()
+            && ok == "ok"
+        {
+            let peer = admitted.manifest().get().peer();
+            let mut call = self.scripts.index.call(&[&self.keys.share_of(peer)]);
+            call.arg(self.now_arg()).arg(expires_at).arg(peer.as_str());
+            self.link.ask(Ask::Write(&call)).await?;
+        }
+        Ok(answer)
+    }
+}
+
+fn parsed<T: FromRedisValue>(value: Value) -> Result<T, RegistryError> {
+    T::from_redis_value(value).map_err(|error| RegistryError::Corrupt(error.to_string()))
+}
+
+#[async_trait]
+impl Registry for RedisRegistry {
+    async fn register(&self, admitted: &Admitted) -> Result<Registered, RegistryError> {
+        let answer = if self.cluster {
+            self.register_on_cluster(admitted).await?
+        } else {
+            self.judge(admitted, &self.max_peers.to_string()).await?
+        };
         let words: Vec<&str> = answer.iter().map(String::as_str).collect();
         let step = match words.as_slice() {
-            ["ok", "first"] => Step::First,
-            ["ok", "newer"] => Step::Newer,
-            ["ok", "heartbeat"] => Step::Heartbeat,
+            ["ok", "first", _] => Step::First,
+            ["ok", "newer", _] => Step::Newer,
+            ["ok", "heartbeat", _] => Step::Heartbeat,
             ["key_mismatch"] => return Err(VersionError::KeyMismatch.into()),
             ["rollback", "seq"] => return Err(VersionError::Rollback { field: "seq" }.into()),
             ["rollback", _] => return Err(VersionError::Rollback { field: "last_updated" }.into()),
             ["equivocation"] => return Err(VersionError::Equivocation.into()),
             ["full"] => return Err(RegistryError::Full { limit: self.max_peers }),
-            ["corrupt", what] => return Err(RegistryError::Corrupt(format!("{what} of {peer:?}"))),
+            ["corrupt", what] => {
+                let peer = admitted.manifest().get().peer();
+                return Err(RegistryError::Corrupt(format!("{what} of {peer:?}")));
+            }
             _ => return Err(RegistryError::Corrupt("the script's answer".to_owned())),
         };
         Ok(Registered { step, expires_in: self.ttl })
     }
 
     async fn envelope(&self, peer: &PeerId) -> Result<Option<Bytes>, RegistryError> {
-        let mut pipeline = redis::pipe();
-        pipeline.cmd("TIME");
-        pipeline.cmd("HMGET").arg(self.keys.peer(peer)).arg("expires_at").arg(keys::ENVELOPE);
-        let ((seconds, micros), (expires_at, envelope)): ((i64, i64), (Option<i64>, Option<Vec<u8>>)) =
-            parsed(self.link.ask(Ask::Pipeline(&pipeline)).await?)?;
-        let now_ms = match &self.time {
-            TimeSource::Server => seconds.saturating_mul(1000).saturating_add(micros / 1000),
-            TimeSource::Injected(clock) => clock.now().millis(),
+        let mut call = self.scripts.read.call(&[&self.keys.peer(peer)]);
+        call.arg(self.now_arg()).arg(&[keys::EXPIRES_AT, keys::ENVELOPE][..]);
+        let fields: Vec<Option<Vec<u8>>> = parsed(self.link.ask(Ask::Read(&call)).await?)?;
+        let mut fields = fields.into_iter();
+        let mut number = || {
+            let text = fields.next().flatten()?;
+            std::str::from_utf8(&text).ok()?.parse::<i64>().ok()
         };
-        match (expires_at, envelope) {
-            (Some(expires_at), Some(envelope)) if expires_at > now_ms => Ok(Some(envelope.into())),
+        match (number(), number(), fields.next().flatten()) {
+            (Some(now), Some(expires_at), Some(envelope)) if expires_at > now => Ok(Some(envelope.into())),
             // Without our fields the hash is another program's, or none: not a peer that registered here.
             _ => Ok(None),
         }
     }
 
-    /// A page may be shorter than `limit` with a cursor to go on, where it would take long.
     async fn list(&self, after: Option<&PeerCursor>, limit: usize) -> Result<PeerPage, RegistryError> {
-        let started = Instant::now();
-        let first = self.list_chunk(after, limit.min(CHUNK)).await?;
-        let mut page = PeerPage { peers: first.peers, total: first.total, next: first.next };
-        let mut shown: HashSet<PeerId> = HashSet::new();
-        while let Some(cursor) = &page.next {
-            let room = limit.saturating_sub(page.peers.len());
-            if room == 0 || started.elapsed() > PAGE_TIME {
-                break;
-            }
-            if shown.is_empty() {
-                shown.extend(page.peers.iter().map(|record| record.peer.clone()));
-            }
-            let chunk = self.list_chunk(Some(cursor), room.min(CHUNK)).await?;
-            // A heartbeat between two chunks moves a peer to the end: once a page is enough.
-            page.peers.extend(chunk.peers.into_iter().filter(|record| shown.insert(record.peer.clone())));
-            (page.total, page.next) = (chunk.total, chunk.next);
-        }
-        Ok(page)
+        self.page(after, limit).await
     }
 
     async fn live(&self) -> Result<u64, RegistryError> {
-        Ok(self.list_chunk(None, 0).await?.total)
+        self.count().await
     }
 
     async fn ping(&self) -> Result<(), RegistryError> {
-        let mut pipeline = redis::pipe();
-        pipeline.cmd("PING");
-        self.link.ask(Ask::Pipeline(&pipeline)).await.map(drop)
+        self.link.ping().await
     }
 
     fn kind(&self) -> &'static str {

@@ -46,7 +46,13 @@ const NAMES: &[(&str, &str, Form)] = &[
 const OTHER: &[&str] = &["ARK_ENV", "ARK_CONFIG_DIR"];
 
 /// Lists of plain texts; every other value is one text.
-const LISTS: &[&str] = &["federation.trusted_peers", "server.trusted_proxies", "server.cors_origins"];
+const LISTS: &[&str] = &[
+    "federation.trusted_peers",
+    "registry.redis_sentinels",
+    "registry.redis_cluster_nodes",
+    "server.trusted_proxies",
+    "server.cors_origins",
+];
 
 /// A setting from the environment, and the variable that it came from.
 pub(super) struct FromEnvironment {

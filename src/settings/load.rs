@@ -2,7 +2,7 @@
 
 use super::{
     AdminSettings, FederationSettings, InstanceSettings, LatticeSettings, LimitSettings, LogSettings, RegistrySettings,
-    ServerSettings, StateSettings, TrustSettings, environment, secret_file,
+    ServerSettings, StateSettings, TrustSettings, environment, registry, secret_file,
 };
 use crate::{
     trust::TrustPolicy,
@@ -219,6 +219,15 @@ impl Settings {
             }
             self.admin.token = Some(secret_file::read("admin.token_file", path)?);
         }
+        if let Some(path) = &self.registry.redis_password_file {
+            if self.registry.redis_password.is_some() {
+                return Err(bad(
+                    "registry.redis_password, registry.redis_password_file",
+                    "both are set: unset one of them",
+                ));
+            }
+            self.registry.redis_password = Some(secret_file::read("registry.redis_password_file", path)?);
+        }
         Ok(())
     }
 
@@ -259,6 +268,7 @@ impl Settings {
         if self.registry.peer_ttl.get() > MAX_PEER_TTL {
             return Err(bad("registry.peer_ttl", "must be at most 1year"));
         }
+        registry::check(&self.registry)?;
         if self.lattice.rescan_interval.get().is_zero() {
             return Err(bad("lattice.rescan_interval", "must be more than zero"));
         }

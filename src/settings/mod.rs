@@ -7,6 +7,7 @@ mod section;
 mod edge;
 mod environment;
 mod load;
+mod registry;
 mod secret_file;
 mod sections;
 mod span;

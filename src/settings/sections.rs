@@ -166,8 +166,32 @@ section! {
 section! {
     /// The registry of live peers.
     RegistrySettings "registry" {
-        /// redis://user:password@host:port/db or rediss://…; unset: the embedded registry. REDIS_URL.
+        /// redis://user:password@host:port/db, rediss://… (TLS) or unix:///path. No Redis setting at all: the embedded registry. REDIS_URL.
         redis_url: Option<SecretString> = None,
+        /// User of Redis' ACL, where the URL names none.
+        redis_username: Option<String> = None,
+        /// Password, where the URL holds none. Better in redis_password_file.
+        redis_password: Option<SecretString> = None,
+        /// File with the password, read at the start.
+        redis_password_file: Option<PathBuf> = None,
+        /// PEM file with the authorities that sign Redis' certificates; unset: the public ones. For rediss://.
+        redis_ca_file: Option<PathBuf> = None,
+        /// PEM file with this service's certificate and its chain, where Redis asks for one. For rediss://.
+        redis_client_certificate: Option<PathBuf> = None,
+        /// PEM file with the key of redis_client_certificate.
+        redis_client_key: Option<PathBuf> = None,
+        /// Sentinels, host:port each: the master is asked of them. A redis_url then names one of them, for its scheme and login.
+        redis_sentinels: Vec<String> = Vec::new(),
+        /// The name that the Sentinels know the master by.
+        redis_sentinel_master: String = "mymaster".to_owned(),
+        /// User of the Sentinels themselves, where they ask for one.
+        redis_sentinel_username: Option<String> = None,
+        /// Password of the Sentinels themselves, where they ask for one.
+        redis_sentinel_password: Option<SecretString> = None,
+        /// Some nodes of a Redis Cluster, host:port each. A redis_url then names one of them, for its scheme and login.
+        redis_cluster_nodes: Vec<String> = Vec::new(),
+        /// Replicas that must hold a registration before it is acknowledged (WAIT); 0: none.
+        redis_min_replicas: u32 = 0,
         /// Put before every Redis key.
         prefix: String = String::new(),
         /// How long a peer lives without a new manifest or heartbeat. ARK_PEER_TTL.

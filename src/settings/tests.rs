@@ -203,3 +203,40 @@ fn a_file_with_a_slip_is_named_without_its_text() {
         assert!(said.contains("cloud.toml") && said.contains("line 2") && !said.contains("hunter2"), "{said}");
     }
 }
+
+#[test]
+fn redis_settings_that_contradict_each_other_refuse_to_start() {
+    const URL: (&str, &str) = ("REDIS_URL", "redis://localhost");
+    const SENTINELS: (&str, &str) = ("ARK__REGISTRY__REDIS_SENTINELS", "a:1, b:2");
+    const CLUSTER: (&str, &str) = ("ARK__REGISTRY__REDIS_CLUSTER_NODES", "a:1");
+    for (variables, expected) in [
+        (vec![SENTINELS, CLUSTER], "registry.redis_sentinels, registry.redis_cluster_nodes"),
+        (vec![("ARK__REGISTRY__REDIS_PASSWORD", "hunter2")], "registry.redis_password: is set, but no Redis is"),
+        (vec![("ARK__REGISTRY__REDIS_CA_FILE", "x")], "registry.redis_ca_file"),
+        (vec![URL, ("ARK__REGISTRY__REDIS_SENTINEL_PASSWORD", "hunter2")], "registry.redis_sentinel_password"),
+        (
+            vec![URL, ("ARK__REGISTRY__REDIS_PASSWORD", "hunter2"), ("ARK__REGISTRY__REDIS_PASSWORD_FILE", "x")],
+            "registry.redis_password, registry.redis_password_file",
+        ),
+        (
+            vec![URL, ("ARK__REGISTRY__REDIS_CLIENT_KEY", "x")],
+            "registry.redis_client_certificate, registry.redis_client_key",
+        ),
+        (
+            vec![URL, ("ARK__REGISTRY__REDIS_PASSWORD_FILE", "/nowhere/file")],
+            "registry.redis_password_file: /nowhere/file",
+        ),
+        (
+            vec![URL, ("ARK__REGISTRY__REDIS_PASSWORD_FILE", "/dev/null")],
+            "registry.redis_password_file: /dev/null: is empty",
+        ),
+        (vec![CLUSTER, ("ARK__REGISTRY__PREFIX", "{x}")], "registry.prefix"),
+        (vec![URL, ("ARK__REGISTRY__REDIS_MIN_REPLICAS", "-1")], "redis_min_replicas"),
+    ] {
+        let text = error(&variables);
+        assert!(text.contains(expected) && !text.contains("hunter2"), "{variables:?}: {text}");
+    }
+    let settings = load(&[SENTINELS, ("ARK__REGISTRY__REDIS_PASSWORD", "hunter2")]).unwrap();
+    assert_eq!(settings.registry.redis_sentinels, ["a:1", "b:2"]);
+    assert!(!settings.show().contains("hunter2") && !format!("{settings:?}").contains("hunter2"));
+}

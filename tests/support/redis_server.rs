@@ -5,12 +5,13 @@
 
 use std::{
     net::TcpListener,
+    path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::UnixStream,
     time::{sleep, timeout},
 };
 
@@ -23,32 +24,62 @@ pub(crate) struct RedisServer {
     port: u16,
     directory: tempfile::TempDir,
     process: Option<Child>,
+    arguments: Vec<String>,
     /// What it answers is on the disk, and there again after [`RedisServer::restart`].
     durable: bool,
+}
+
+/// A port that was free a moment ago.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 impl RedisServer {
     /// Starts a server and waits until it answers.
     pub(crate) async fn start() -> Self {
-        Self::start_as(false).await
+        Self::start_with(Self::plain).await
     }
 
     /// As [`RedisServer::start`], with `appendonly yes` and a sync for each answer: what was answered outlives a kill.
     pub(crate) async fn start_durable() -> Self {
-        Self::start_as(true).await
+        Self::start_as(true, Self::plain).await
     }
 
-    async fn start_as(durable: bool) -> Self {
+    /// Starts a server with what `arguments` makes of a port and a directory: the port itself, and a file where it needs one.
+    pub(crate) async fn start_with(arguments: impl Fn(u16, &Path) -> Vec<String>) -> Self {
+        Self::start_as(false, arguments).await
+    }
+
+    fn plain(port: u16, _: &Path) -> Vec<String> {
+        vec!["--port".to_owned(), port.to_string()]
+    }
+
+    async fn start_as(durable: bool, arguments: impl Fn(u16, &Path) -> Vec<String>) -> Self {
         // Between finding a free port and using it, someone else may take it: then try another.
-        for _ in 0..5 {
-            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        for _ in 0..8 {
+            let port = free_port();
             let directory = tempfile::tempdir().expect("a temporary directory");
-            let mut server = Self { port, directory, process: None, durable };
+            let arguments = arguments(port, directory.path());
+            let mut server = Self { port, directory, process: None, arguments, durable };
             if server.launch().await {
                 return server;
             }
         }
         panic!("redis-server does not start");
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What stands behind a name among its arguments.
+    pub(crate) fn argument(&self, name: &str) -> &str {
+        self.arguments.iter().skip_while(|argument| *argument != name).nth(1).unwrap()
+    }
+
+    /// `127.0.0.1:port`.
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
     }
 
     /// `redis://127.0.0.1:port/`.
@@ -67,11 +98,6 @@ impl RedisServer {
             let _ = process.kill();
             let _ = process.wait();
         }
-    }
-
-    /// Its port.
-    pub(crate) fn port(&self) -> u16 {
-        self.port
     }
 
     /// Ends the server in order (SIGTERM).
@@ -104,7 +130,8 @@ impl RedisServer {
     /// Sends an inline command and returns what comes back within one read. For looking at the server past the adapter.
     pub(crate) async fn inline(&self, command: &str) -> std::io::Result<String> {
         let exchange = async {
-            let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await?;
+            // A socket of its own, which is there also where the port speaks TLS.
+            let mut stream = UnixStream::connect(self.directory.path().join("socket")).await?;
             stream.write_all(format!("{command}\r\n").as_bytes()).await?;
             let mut buffer = vec![0; 64 << 10];
             let read = stream.read(&mut buffer).await?;
@@ -122,8 +149,11 @@ impl RedisServer {
 
     async fn launch(&mut self) -> bool {
         let process = Command::new("redis-server")
-            .args(["--bind", "127.0.0.1", "--save", "", "--port", &self.port.to_string()])
+            .args(&self.arguments)
+            .args(["--bind", "127.0.0.1", "--save", "", "--repl-diskless-sync-delay", "0"])
             .args(["--appendonly", if self.durable { "yes" } else { "no" }, "--appendfsync", "always"])
+            .arg("--unixsocket")
+            .arg(self.directory.path().join("socket"))
             .arg("--dir")
             .arg(self.directory.path())
             .stdin(Stdio::null())
@@ -136,7 +166,11 @@ impl RedisServer {
         };
         let deadline = Instant::now() + START;
         while Instant::now() < deadline {
-            if self.inline("PING").await.is_ok_and(|answer| answer.starts_with("+PONG")) {
+            if self
+                .inline("PING")
+                .await
+                .is_ok_and(|answer| answer.starts_with("+PONG") || answer.starts_with("-NOAUTH"))
+            {
                 return true;
             }
             if !matches!(self.process.as_mut().map(Child::try_wait), Some(Ok(None))) {

@@ -34,7 +34,7 @@ pub(super) async fn look(settings: &Settings, url: Option<&str>, findings: &mut 
 }
 
 async fn registry(settings: &Settings, findings: &mut Findings) {
-    if settings.registry.redis_url.is_none() {
+    if !settings.registry.uses_redis() {
         return findings.ok("registry", "embedded: this service only; set REDIS_URL to share one among several");
     }
     let next = "check that Redis runs, and REDIS_URL; by hand: redis-cli -u \"$REDIS_URL\" ping";

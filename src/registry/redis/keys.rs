@@ -1,9 +1,14 @@
-//! The names of keys and fields (DESIGN 4.3). The only file to change where keys need a hash tag (Redis Cluster).
+//! The names of keys and fields (DESIGN 4.3), with the hash tags that a Redis Cluster needs.
 
 use crate::types::PeerId;
+use sha2::{Digest, Sha256};
 
 /// Names of our own fields in a peer's hash. A manifest field with such a name is left out: ours win.
-pub(super) const OWN_FIELDS: [&str; 6] = ["last_seen", "expires_at", PUBKEY, ENVELOPE, SUMMARY, INSTANCE_TYPE];
+pub(super) const OWN_FIELDS: [&str; 6] = [LAST_SEEN, EXPIRES_AT, PUBKEY, ENVELOPE, SUMMARY, INSTANCE_TYPE];
+/// When the entry was last renewed, seconds since the epoch.
+pub(super) const LAST_SEEN: &str = "last_seen";
+/// When it expires, ms since the epoch.
+pub(super) const EXPIRES_AT: &str = "expires_at";
 /// The key that signed the newest manifest, base64.
 pub(super) const PUBKEY: &str = "pubkey";
 /// The newest envelope as received.
@@ -14,40 +19,100 @@ pub(super) const SUMMARY: &str = "summary";
 /// whether it was the string `"5"` or the number `5`.
 pub(super) const INSTANCE_TYPE: &str = "ark_instance_type";
 
+/// How many shares the index has on a Cluster. Fixed: every instance must look for an id in the same one.
+pub(super) const SHARES: usize = 16;
+const HEX: &[u8; SHARES] = b"0123456789abcdef";
+
 /// Builds keys under one prefix.
 #[derive(Debug, Clone)]
 pub(super) struct Keys {
     peer_prefix: String,
     pin_prefix: String,
     by_expiry: String,
+    cluster: bool,
 }
 
 impl Keys {
-    pub(super) fn new(prefix: &str) -> Self {
+    pub(super) fn new(prefix: &str, cluster: bool) -> Self {
         Self {
             peer_prefix: format!("{prefix}peer:"),
             pin_prefix: format!("{prefix}pin:"),
             by_expiry: format!("{prefix}peers:by_expiry"),
+            cluster,
         }
     }
 
     /// The hash of a live entry.
     pub(super) fn peer(&self, peer: &PeerId) -> String {
-        format!("{}{peer}", self.peer_prefix)
+        self.with_id(&self.peer_prefix, peer)
     }
 
-    /// What every key of a live entry starts with; the id follows.
+    /// What every key of a live entry starts with; the id follows. Not on a Cluster.
     pub(super) fn peer_prefix(&self) -> &str {
         &self.peer_prefix
     }
 
     /// The hash of a key binding; it has no time to live.
     pub(super) fn pin(&self, peer: &PeerId) -> String {
-        format!("{}{peer}", self.pin_prefix)
+        self.with_id(&self.pin_prefix, peer)
     }
 
-    /// The sorted set of ids by expiry, ms since the epoch.
+    /// The sorted set of ids by expiry, ms since the epoch. Not on a Cluster.
     pub(super) fn by_expiry(&self) -> &str {
         &self.by_expiry
+    }
+
+    /// On a Cluster: the share of the index that an id is in, named by the first hex digit of the id's SHA-256.
+    pub(super) fn share_of(&self, peer: &PeerId) -> String {
+        let first = Sha256::digest(peer.as_str().as_bytes()).first().copied().unwrap_or_default();
+        self.share(usize::from(first >> 4))
+    }
+
+    /// On a Cluster: every share of the index.
+    pub(super) fn shares(&self) -> Vec<String> {
+        (0..SHARES).map(|number| self.share(number)).collect()
+    }
+
+    fn share(&self, number: usize) -> String {
+        let digit = HEX.get(number).copied().map_or('0', char::from);
+        format!("{}:{{{digit}}}", self.by_expiry)
+    }
+
+    /// On a Cluster the id stands in braces, which makes it the part that decides on the slot, the same for both keys of an id.
+    /// Braces within the id would end that part early or make it empty: they are percent-encoded, and `%` with them, so that no
+    /// two ids share a key.
+    fn with_id(&self, kind: &str, peer: &PeerId) -> String {
+        if self.cluster {
+            let id = peer.as_str().replace('%', "%25").replace('{', "%7B").replace('}', "%7D");
+            format!("{kind}{{{id}}}")
+        } else {
+            format!("{kind}{peer}")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use redis::cluster_routing::Slot;
+    use std::collections::HashSet;
+
+    #[test]
+    fn both_keys_of_any_id_are_in_one_slot_and_no_two_ids_share_a_key() {
+        let keys = Keys::new("team:", true);
+        let odd = ["a", "{a}", "{}", "}{", "}", "{", "a}b", "{a}b", "}a", "%7D", "%", "%25", "a:b", "{{}}", "ü", " "];
+        let mut seen = HashSet::new();
+        for id in odd {
+            let id = PeerId::parse(id).unwrap();
+            let (peer, pin) = (keys.peer(&id), keys.pin(&id));
+            assert_eq!(Slot::for_key(&peer), Slot::for_key(&pin), "{id}");
+            assert!(seen.insert(peer), "{id}");
+            assert!(keys.shares().contains(&keys.share_of(&id)));
+        }
+        assert_eq!(keys.peer(&PeerId::parse("ark-1").unwrap()), "team:peer:{ark-1}");
+        assert_eq!(keys.pin(&PeerId::parse("}x%").unwrap()), "team:pin:{%7Dx%25}");
+        // SHA-256 of "ark-1" starts with 6.
+        assert_eq!(keys.shares().len(), SHARES);
+        assert_eq!(keys.shares()[10], "team:peers:by_expiry:{a}");
     }
 }

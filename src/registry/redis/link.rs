@@ -1,10 +1,19 @@
 //! Connections: a bounded pool, a deadline on every call, and a breaker that answers at once while Redis is gone.
 
-use super::{RedisConfigError, RedisOptions};
+use super::{
+    RedisConfigError, RedisOptions,
+    call::Call,
+    faults::{Fault, fault, means_gone, pool_error, registry_error, unavailable},
+    seldom::Seldom,
+    tls,
+    topology::{Connection, Topology},
+};
 use crate::registry::RegistryError;
-use deadpool_redis::{Connection, Manager, Pool, PoolError, Runtime, Timeouts};
-use redis::{AsyncConnectionConfig, Client, ErrorKind, Pipeline, RedisError, ScriptInvocation, ServerErrorKind, Value};
-use secrecy::ExposeSecret;
+use deadpool::{
+    Runtime,
+    managed::{Object, Pool, Timeouts},
+};
+use redis::{Cmd, RedisResult, Value};
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
@@ -17,228 +26,243 @@ use tokio_util::sync::CancellationToken;
 
 /// How long a call waits for a free connection.
 const POOL_WAIT: Duration = Duration::from_millis(300);
-/// How long a new connection may take, with its handshake.
-const CONNECT: Duration = Duration::from_millis(800);
+/// How long a new connection may take, with its handshake and, where there are Sentinels, with asking them.
+pub(super) const CONNECT: Duration = Duration::from_millis(800);
 /// How long an idle connection may take to show that it lives.
 const RECYCLE: Duration = Duration::from_millis(400);
-/// How long one answer may take. The crate's default of 500 ms is too little for a script with a large manifest.
-const RESPONSE: Duration = Duration::from_millis(1000);
+/// How long one answer may take, chosen for a script with a large manifest.
+pub(super) const RESPONSE: Duration = Duration::from_millis(1000);
 /// How long a call may take in all: the port promises about two seconds.
 const CALL: Duration = Duration::from_millis(1500);
+/// How long replicas may take to have a write; within [`RESPONSE`].
+const REPLICAS: Duration = Duration::from_millis(600);
 /// How often Redis is asked whether it is back; recovery takes this and one round trip.
 const PROBE_EVERY: Duration = Duration::from_millis(500);
 
 /// What to ask.
+#[derive(Clone, Copy)]
 pub(super) enum Ask<'a> {
-    Script(&'a ScriptInvocation<'a>),
-    Pipeline(&'a Pipeline),
+    Read(&'a Call<'a>),
+    /// Several at once, over one connection; the answers come as an array.
+    ReadAll(&'a [Call<'a>]),
+    /// Answered once as many replicas as the settings ask for have it.
+    Write(&'a Call<'a>),
 }
 
 /// What calls and the probe share.
-struct Breaker {
+struct Shared {
+    pool: Pool<Topology>,
     open: AtomicBool,
     opened: Notify,
+    stop: CancellationToken,
+    /// What shows that Redis works: answered by every server that we depend on.
+    proof: Vec<Cmd>,
 }
 
 /// A way to Redis.
 pub(super) struct Link {
-    pool: Pool,
-    breaker: Arc<Breaker>,
-    stop: CancellationToken,
+    shared: Arc<Shared>,
+    min_replicas: u32,
+    refusals: Seldom,
     probe: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Link {
     /// Checks the options and starts the probe; does not connect yet.
-    pub(super) fn new(options: &RedisOptions) -> Result<Self, RedisConfigError> {
+    pub(super) fn new(options: &RedisOptions, proof: Vec<Cmd>) -> Result<Self, RedisConfigError> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| RedisConfigError::NoRuntime)?;
-        // rediss:// needs a process-wide provider; an error only says that one is installed already.
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        // The crate's own text may repeat parts of the URL, which may hold a password.
-        let client = Client::open(options.url.expose_secret()).map_err(|_| RedisConfigError::Url)?;
-        let config =
-            AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(Some(RESPONSE));
-        let manager = Manager::new_with_config(client.get_connection_info().clone(), config)
-            .map_err(|_| RedisConfigError::Url)?;
-        let pool = Pool::builder(manager)
+        tls::install_provider();
+        let topology = Topology::new(&options.servers).map_err(|_| RedisConfigError::Url)?;
+        let pool = Pool::builder(topology)
             .max_size(options.pool_size.max(1))
             .timeouts(Timeouts { wait: Some(POOL_WAIT), create: Some(CONNECT), recycle: Some(RECYCLE) })
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|_| RedisConfigError::NoRuntime)?;
-        let breaker = Arc::new(Breaker { open: AtomicBool::new(false), opened: Notify::new() });
-        let stop = CancellationToken::new();
-        let probe = runtime.spawn(probe(pool.clone(), Arc::clone(&breaker), stop.clone()));
-        Ok(Self { pool, breaker, stop, probe: Mutex::new(Some(probe)) })
+        let (stop, opened) = (CancellationToken::new(), Notify::new());
+        let shared = Arc::new(Shared { pool, open: AtomicBool::new(false), opened, stop, proof });
+        let probe = Mutex::new(Some(runtime.spawn(probe(Arc::clone(&shared)))));
+        Ok(Self { shared, min_replicas: options.min_replicas, refusals: Seldom::default(), probe })
     }
 
     /// Asks, within the deadline.
     pub(super) async fn ask(&self, ask: Ask<'_>) -> Result<Value, RegistryError> {
-        if self.stop.is_cancelled() {
+        self.in_time(self.try_ask(ask)).await
+    }
+
+    /// Does every server that we depend on answer?
+    pub(super) async fn ping(&self) -> Result<(), RegistryError> {
+        self.in_time(self.shared.prove()).await
+    }
+
+    async fn in_time<T>(&self, work: impl Future<Output = Result<T, RegistryError>>) -> Result<T, RegistryError> {
+        if self.shared.stop.is_cancelled() {
             return Err(unavailable("it is closed"));
         }
-        if self.breaker.open.load(Ordering::Acquire) {
+        if self.shared.open.load(Ordering::Acquire) {
             return Err(unavailable("Redis was not reachable a moment ago"));
         }
-        match timeout(CALL, self.try_ask(ask)).await {
+        match timeout(CALL, work).await {
             Ok(outcome) => outcome,
             Err(_) => {
                 let error = unavailable("Redis does not answer in time");
-                self.open_breaker(&error);
+                self.shared.open_breaker(&error);
                 Err(error)
             }
         }
     }
 
+    /// Asks, and once more where the first server says that another one has taken over.
     async fn try_ask(&self, ask: Ask<'_>) -> Result<Value, RegistryError> {
-        let mut connection = match self.pool.get().await {
-            Ok(connection) => connection,
-            Err(error) => {
-                let gone = means_gone(&error);
-                let error = pool_error(error);
-                if gone {
-                    self.open_breaker(&error);
-                }
-                return Err(error);
-            }
-        };
-        let answer = match ask {
-            Ask::Script(invocation) => invocation.invoke_async(&mut connection).await,
-            Ask::Pipeline(pipeline) => pipeline.query_async(&mut connection).await,
-        };
-        answer.map_err(|error| {
+        let mut again = true;
+        loop {
+            let mut connection = self.shared.connection().await?;
+            let error = match self.exchange(&mut connection, ask).await {
+                Ok(answer) => return answer,
+                Err(error) => error,
+            };
+            let failure = registry_error(&error);
             match fault(&error) {
                 Fault::Gone => {
-                    drop(Connection::take(connection));
-                    self.open_breaker(&registry_error(&error));
+                    drop(Object::take(connection));
+                    self.shared.open_breaker(&failure);
                 }
-                // A demoted master stays connected: the next call must find the new one (deadpool-rs/deadpool#372).
-                Fault::Elsewhere => drop(Connection::take(connection)),
-                Fault::Refused | Fault::Unreadable => {}
+                Fault::Elsewhere => {
+                    drop(Object::take(connection));
+                    let _ = self.shared.pool.retain(|_, _| false);
+                    if std::mem::take(&mut again) {
+                        continue;
+                    }
+                }
+                Fault::Refused => {
+                    if let Some(unsaid) = self.refusals.now() {
+                        tracing::warn!(registry.kind = "redis", error = %failure, unsaid, "Redis refuses what the registry asks");
+                    }
+                }
+                Fault::Unreadable => {}
             }
-            registry_error(&error)
-        })
+            return Err(failure);
+        }
     }
 
-    fn open_breaker(&self, error: &RegistryError) {
-        if !self.breaker.open.swap(true, Ordering::AcqRel) {
-            // A wrong password also comes this way: whoever reads the line must not look for a network that is broken.
-            tracing::warn!(registry.kind = "redis", %error, "Redis is not reachable; calls fail at once until it answers");
+    async fn exchange(&self, connection: &mut Connection, ask: Ask<'_>) -> RedisResult<Result<Value, RegistryError>> {
+        match ask {
+            Ask::Read(call) => connection.call(call).await.map(Ok),
+            Ask::ReadAll(calls) => connection.call_all(calls).await.map(|answers| Ok(Value::Array(answers))),
+            Ask::Write(call) if self.min_replicas == 0 => connection.call(call).await.map(Ok),
+            Ask::Write(call) => {
+                let (answer, have) = connection.call_and_wait(call, self.min_replicas, REPLICAS).await?;
+                Ok(if has_written(&answer) { self.enough(have).map(|()| answer) } else { Ok(answer) })
+            }
         }
-        // Idle connections of before the outage are of no use after it.
-        let _ = self.pool.retain(|_, _| false);
-        self.breaker.opened.notify_one();
+    }
+
+    fn enough(&self, have: u32) -> Result<(), RegistryError> {
+        if have >= self.min_replicas {
+            return Ok(());
+        }
+        let text = format!(
+            "{have} of {} replicas have the write; check the replicas or registry.redis_min_replicas",
+            self.min_replicas
+        );
+        if let Some(unsaid) = self.refusals.now() {
+            tracing::warn!(registry.kind = "redis", error = text, unsaid, "a registration is not acknowledged");
+        }
+        Err(RegistryError::Unavailable(text))
     }
 
     /// Stops the probe and closes every connection.
     pub(super) async fn close(&self) {
-        self.stop.cancel();
+        self.shared.stop.cancel();
         let probe = self.probe.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(probe) = probe {
             let _ = probe.await;
         }
-        self.pool.close();
+        self.shared.pool.close();
     }
 }
 
 impl Drop for Link {
     /// The probe ends by itself where [`Link::close`] was not called.
     fn drop(&mut self) {
-        self.stop.cancel();
+        self.shared.stop.cancel();
     }
 }
 
+impl Shared {
+    async fn connection(&self) -> Result<Object<Topology>, RegistryError> {
+        match self.pool.get().await {
+            Ok(connection) => Ok(connection),
+            Err(error) => {
+                let gone = means_gone(&error);
+                let error = pool_error(error);
+                if gone {
+                    self.open_breaker(&error);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn open_breaker(&self, error: &RegistryError) {
+        if !self.open.swap(true, Ordering::AcqRel) {
+            // A wrong password also comes this way: whoever reads the line must not look for a network that is broken.
+            tracing::warn!(registry.kind = "redis", %error, "Redis cannot be used; calls fail at once until it answers");
+        }
+        // Idle connections of before the outage are of no use after it.
+        let _ = self.pool.retain(|_, _| false);
+        self.opened.notify_one();
+    }
+
+    async fn prove(&self) -> Result<(), RegistryError> {
+        let mut connection = self.connection().await?;
+        for command in &self.proof {
+            if let Err(error) = connection.send(command).await {
+                drop(Object::take(connection));
+                // Whatever comes instead of the answer, Redis cannot be used.
+                let failure = match registry_error(&error) {
+                    RegistryError::Corrupt(text) => RegistryError::Unavailable(text),
+                    other => other,
+                };
+                if matches!(fault(&error), Fault::Gone | Fault::Elsewhere) {
+                    self.open_breaker(&failure);
+                }
+                return Err(failure);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The scripts that write say `ok` when they have; a refusal needs no replica.
+fn has_written(answer: &Value) -> bool {
+    matches!(answer, Value::Array(words) if matches!(words.first(), Some(Value::BulkString(word)) if word == b"ok"))
+}
+
 /// Asks Redis whether it is back while the breaker is open.
-async fn probe(pool: Pool, breaker: Arc<Breaker>, stop: CancellationToken) {
+async fn probe(shared: Arc<Shared>) {
     let work = async {
         loop {
-            breaker.opened.notified().await;
-            while !answers(&pool).await {
+            shared.opened.notified().await;
+            let (reasons, mut last) = (Seldom::default(), String::new());
+            loop {
+                let reason = match timeout(CALL, shared.prove()).await {
+                    Ok(Ok(())) => break,
+                    Ok(Err(error)) => error.to_string(),
+                    Err(_) => "it does not answer in time".to_owned(),
+                };
+                // The first line may have named what came before the real reason, such as a wrong password after a restart.
+                if reason != last && reasons.now().is_some() {
+                    tracing::warn!(registry.kind = "redis", error = reason, "Redis still cannot be used");
+                    last = reason;
+                }
                 tokio::time::sleep(PROBE_EVERY).await;
             }
-            if breaker.open.swap(false, Ordering::AcqRel) {
+            if shared.open.swap(false, Ordering::AcqRel) {
                 tracing::info!(registry.kind = "redis", "Redis answers again");
             }
         }
     };
     // Cancel safe: a connection in use goes back to the pool or is closed.
-    let _ = stop.run_until_cancelled(work).await;
-}
-
-async fn answers(pool: &Pool) -> bool {
-    let ping = async {
-        let mut connection = pool.get().await.ok()?;
-        let pong = redis::cmd("PING").query_async::<Value>(&mut connection).await;
-        if pong.is_err() {
-            drop(Connection::take(connection));
-        }
-        pong.ok()
-    };
-    matches!(timeout(CALL, ping).await, Ok(Some(_)))
-}
-
-/// What an error says about Redis.
-enum Fault {
-    /// It cannot be reached, or serves nobody yet.
-    Gone,
-    /// Another server has taken over.
-    Elsewhere,
-    /// It answers, but refuses for now (memory, permission).
-    Refused,
-    /// It answers something that this version cannot read.
-    Unreadable,
-}
-
-fn fault(error: &RedisError) -> Fault {
-    match error.kind() {
-        ErrorKind::Io | ErrorKind::AuthenticationFailed | ErrorKind::ClusterConnectionNotFound => Fault::Gone,
-        ErrorKind::Server(kind) => match kind {
-            ServerErrorKind::BusyLoading => Fault::Gone,
-            ServerErrorKind::ReadOnly
-            | ServerErrorKind::MasterDown
-            | ServerErrorKind::ClusterDown
-            | ServerErrorKind::Moved
-            | ServerErrorKind::Ask
-            | ServerErrorKind::TryAgain => Fault::Elsewhere,
-            ServerErrorKind::NoPerm => Fault::Refused,
-            // Redis says some of its own states with the general code.
-            _ => Fault::Unreadable,
-        },
-        ErrorKind::Extension => match error.code() {
-            Some("OOM" | "MISCONF" | "BUSY" | "NOREPLICAS" | "NOAUTH" | "WRONGPASS") => Fault::Refused,
-            _ => Fault::Unreadable,
-        },
-        _ => Fault::Unreadable,
-    }
-}
-
-fn registry_error(error: &RedisError) -> RegistryError {
-    match fault(error) {
-        Fault::Gone | Fault::Elsewhere | Fault::Refused => RegistryError::Unavailable(error.to_string()),
-        Fault::Unreadable => RegistryError::Corrupt(error.to_string()),
-    }
-}
-
-fn means_gone(error: &PoolError) -> bool {
-    // Waiting in vain for a free connection means load, not an outage: those who hold the connections find that out.
-    match error {
-        PoolError::Timeout(kind) => !matches!(kind, deadpool_redis::TimeoutType::Wait),
-        PoolError::Backend(_) => true,
-        _ => false,
-    }
-}
-
-fn pool_error(error: PoolError) -> RegistryError {
-    match error {
-        PoolError::Timeout(deadpool_redis::TimeoutType::Wait) => unavailable("every connection to Redis is in use"),
-        PoolError::Timeout(_) => unavailable("Redis does not accept a connection in time"),
-        // Whatever goes wrong while connecting says nothing about what is stored.
-        PoolError::Backend(error) => RegistryError::Unavailable(error.to_string()),
-        PoolError::Closed => unavailable("it is closed"),
-        other => RegistryError::Unavailable(other.to_string()),
-    }
-}
-
-fn unavailable(reason: &str) -> RegistryError {
-    RegistryError::Unavailable(reason.to_owned())
+    let _ = shared.stop.clone().run_until_cancelled(work).await;
 }

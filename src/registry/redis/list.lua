@@ -1,6 +1,7 @@
 -- One page of live peers, in order of expiry, then id. Costs the page and a few look-ups in the index; no key is scanned for.
 -- KEYS: 1 index by expiry
 -- ARGV: 1 now in ms ('' = this server's clock), 2 most peers, 3 prefix of peer keys, 4 expiry of the cursor or '', 5 its id
+--       On a Cluster 1 is a share of the index and 3 is '': the peers' keys are in other slots, the rows hold id and expiry.
 -- Answers: live peers in all, now, 1 where there is more, expiry and id of the last member looked at, the rows.
 local now = tonumber(ARGV[1])
 if not now then
@@ -38,9 +39,19 @@ if limit > 0 then
   for i = 1, #members, 2 do
     local id, score = members[i], members[i + 1]
     last = {score, id}
-    local entry = redis.call('HMGET', ARGV[3] .. id, 'pubkey', 'summary', 'ark_instance_type', 'last_seen')
-    -- A key that Redis evicted, or that someone deleted, is no live peer; its next heartbeat brings it back.
-    if entry[1] then rows[#rows + 1] = {id, score, entry[1], entry[2], entry[3], entry[4]} end
+    if ARGV[3] == '' then
+      rows[#rows + 1] = {id, score}
+    else
+      local entry = redis.pcall('HMGET', ARGV[3] .. id, 'pubkey', 'summary', 'ark_instance_type', 'last_seen')
+      if entry.err then
+        if not string.find(entry.err, 'WRONGTYPE') then return entry end
+        -- Another program's: shown to nobody, and told from what is gone.
+        rows[#rows + 1] = {id, score}
+      elseif entry[1] then
+        rows[#rows + 1] = {id, score, entry[1], entry[2], entry[3], entry[4]}
+      end
+      -- A key that Redis evicted, or that someone deleted, is no live peer; its next heartbeat brings it back.
+    end
   end
 end
 local more = (limit > 0 and start + limit < size) and 1 or 0

@@ -1,7 +1,9 @@
 -- Registers one statement: the rules of trust::Pin::step and the write, in one atomic step.
--- KEYS: 1 peer hash, 2 pin hash, 3 index by expiry
+-- KEYS: 1 peer hash, 2 pin hash, 3 index by expiry; on a Cluster without the index, which is in other slots
 -- ARGV: 1 now in ms ('' = this server's clock), 2 time to live in ms, 3 most live entries, 4 'first_key' or 'any_key', 5 id,
 --       6 public key, 7 last_updated in µs or '', 8 seq or '', 9 digest, 10... names and values of the peer hash
+--       Without an index 3 is 'ask', answered with 'room?' for an entry that is not live, or 'room' where there is some.
+-- Answers: 'ok', step and expiry in ms; or why not.
 -- Numbers stay below 2^53, where doubles are exact; they are stored as the text that came.
 local now = tonumber(ARGV[1])
 if not now then
@@ -21,8 +23,12 @@ local function readable(number)
   return number == '' or (number and tonumber(number) ~= nil)
 end
 
+local function holds(key)
+  return redis.call('TYPE', key).ok
+end
+
 local step = 'first'
-if redis.call('EXISTS', KEYS[2]) == 1 then
+if holds(KEYS[2]) ~= 'none' then
   local pin = redis.call('HMGET', KEYS[2], 'pubkey', 'last_updated', 'seq', 'digest')
   if not (pin[1] and pin[4] and readable(pin[2]) and readable(pin[3])) then
     return {'corrupt', 'the pin'}
@@ -42,9 +48,16 @@ if redis.call('EXISTS', KEYS[2]) == 1 then
   end
 end
 
-local score = redis.call('ZSCORE', KEYS[3], id)
-if not (score and tonumber(score) > now) and redis.call('ZCOUNT', KEYS[3], string.format('(%.0f', now), '+inf') >= limit then
-  return {'full'}
+-- A hash that another program put there is written anew.
+local is_hash = holds(KEYS[1]) == 'hash'
+if KEYS[3] then
+  local score = redis.call('ZSCORE', KEYS[3], id)
+  if not (score and tonumber(score) > now) and redis.call('ZCOUNT', KEYS[3], string.format('(%.0f', now), '+inf') >= limit then
+    return {'full'}
+  end
+elseif ARGV[3] == 'ask' then
+  local expiry = is_hash and tonumber(redis.call('HMGET', KEYS[1], 'expires_at')[1])
+  if not (expiry and expiry > now) then return {'room?'} end
 end
 
 local expires_at = string.format('%.0f', now + ttl)
@@ -53,7 +66,7 @@ local last_seen = string.format('%.0f', math.floor(now / 1000))
 if step ~= 'heartbeat' then
   redis.call('HSET', KEYS[2], 'pubkey', pubkey, 'last_updated', last_updated, 'seq', seq, 'digest', digest)
 end
-if step == 'heartbeat' and redis.call('EXISTS', KEYS[1]) == 1 then
+if step == 'heartbeat' and is_hash then
   redis.call('HSET', KEYS[1], 'last_seen', last_seen, 'expires_at', expires_at)
 else
   -- Fields of an older manifest must not outlive it.
@@ -65,8 +78,10 @@ else
   end
 end
 redis.call('PEXPIRE', KEYS[1], ttl)
-redis.call('ZADD', KEYS[3], expires_at, id)
--- A bounded share of sweeping with each call: the index grows by at most one a call, so it cannot grow without end.
-local expired = redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', string.format('%.0f', now), 'LIMIT', 0, 100)
-if #expired > 0 then redis.call('ZREM', KEYS[3], unpack(expired)) end
-return {'ok', step}
+if KEYS[3] then
+  redis.call('ZADD', KEYS[3], expires_at, id)
+  -- A bounded share of sweeping with each call: the index grows by at most one a call, so it cannot grow without end.
+  local expired = redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', string.format('%.0f', now), 'LIMIT', 0, 100)
+  if #expired > 0 then redis.call('ZREM', KEYS[3], unpack(expired)) end
+end
+return {'ok', step, expires_at}

@@ -9,6 +9,7 @@ use crate::{
     types::TestClock,
 };
 use std::sync::Arc;
+use std::{collections::HashSet, time::Instant};
 
 struct Redis {
     registry: RedisRegistry,
@@ -39,6 +40,8 @@ impl Harness for Redis {
     }
 }
 
+mod shapes;
+
 mod conformance {
     super::conformance_tests! { super::Redis }
 }
@@ -49,11 +52,12 @@ const RECOVERY: Duration = Duration::from_secs(5);
 
 fn options(server: &RedisServer) -> RedisOptions {
     RedisOptions {
-        url: server.url().into(),
+        servers: Servers::at(&server.url().into()).unwrap(),
         prefix: "t:".to_owned(),
         ttl: TTL,
         max_peers: MAX_PEERS,
         pool_size: 8,
+        min_replicas: 0,
         time: TimeSource::Server,
     }
 }
@@ -181,13 +185,45 @@ async fn what_cannot_be_read_is_corrupt_and_fails_closed() {
     }
     assert_eq!(registry.live().await.unwrap(), 0);
     Statement::of("d").expect(&registry, Step::First).await;
-    raw(&server, "HSET t:peer:d pubkey x").await;
-    assert!(matches!(registry.list(None, 10).await, Err(RegistryError::Corrupt(_))));
-    // A registration puts the entry right.
-    Statement::of("d").content("newer").expect(&registry, Step::Newer).await;
-    assert_eq!(registry.list(None, 10).await.unwrap().peers.len(), 1);
     raw(&server, "SET t:peers:by_expiry text").await;
     assert!(matches!(registry.live().await, Err(RegistryError::Corrupt(_))));
+    registry.close().await;
+}
+
+#[tokio::test]
+async fn an_entry_that_another_program_wrote_hides_no_other() {
+    let log = Log::default();
+    let _guard = log.listen();
+    let server = RedisServer::start().await;
+    let registry = connect(&server);
+    for id in ["a", "b", "c", "d", "e"] {
+        Statement::of(id).expect(&registry, Step::First).await;
+    }
+    raw(&server, "HSET t:peer:b pubkey x").await;
+    raw(&server, "HDEL t:peer:c summary").await;
+    raw(&server, "SET t:peer:d text").await;
+    // Ids that are none, first, in between and last; the last one also where a page would end.
+    raw(&server, "ZADD t:peers:by_expiry 99999999999998 \"\\x01\" 99999999999999.5 strange +inf z").await;
+    for limit in [1, 2, 3, 4, 5, 8, 100] {
+        let (mut shown, mut after) = (Vec::new(), None);
+        loop {
+            let page = registry.list(after.as_ref(), limit).await.unwrap();
+            shown.extend(page.peers.iter().map(|record| record.peer.to_string()));
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(shown, ["a", "e"], "pages of {limit}");
+    }
+    assert!(log.text().contains("is left out"), "{}", log.text());
+    let unreadable = PeerId::parse("d").unwrap();
+    assert_eq!(registry.envelope(&unreadable).await.unwrap(), None);
+    // A registration puts the entry right, also as a heartbeat.
+    Statement::of("b").content("newer").expect(&registry, Step::Newer).await;
+    Statement::of("c").content("newer").expect(&registry, Step::Newer).await;
+    Statement::of("d").expect(&registry, Step::Heartbeat).await;
+    assert_eq!(registry.list(None, 10).await.unwrap().peers.len(), 5);
     registry.close().await;
 }
 
@@ -299,13 +335,16 @@ async fn twenty_outages_leak_no_connection() {
 #[tokio::test]
 async fn a_password_never_shows() {
     let secret = "hunter2secret";
-    let with = |url: String| RedisOptions {
-        url: url.into(),
-        prefix: String::new(),
-        ttl: TTL,
-        max_peers: 1,
-        pool_size: 1,
-        time: TimeSource::Server,
+    let with = |url: String| {
+        Ok::<_, RedisConfigError>(RedisOptions {
+            servers: Servers::at(&url.into())?,
+            prefix: String::new(),
+            ttl: TTL,
+            max_peers: 1,
+            pool_size: 1,
+            min_replicas: 0,
+            time: TimeSource::Server,
+        })
     };
     for url in [
         format!("http://:{secret}@localhost/"),
@@ -315,14 +354,14 @@ async fn a_password_never_shows() {
         secret.to_owned(),
         String::new(),
     ] {
-        let options = with(url);
-        assert!(!format!("{options:?}").contains(secret));
-        let Err(error) = RedisRegistry::connect(options) else { panic!("a URL that is none was taken") };
+        let Err(error) = with(url) else { panic!("a URL that is none was taken") };
         assert!(!format!("{error} {error:?}").contains(secret));
     }
     let server = RedisServer::start().await;
     let url = server.url().replace("redis://", &format!("redis://:{secret}@"));
-    let registry = RedisRegistry::connect(with(url)).unwrap();
+    let options = with(url).unwrap();
+    assert!(!format!("{options:?}").contains(secret));
+    let registry = RedisRegistry::connect(options).unwrap();
     let error = registry.ping().await.unwrap_err();
     assert!(matches!(error, RegistryError::Unavailable(_)), "{error:?}");
     assert!(!format!("{error} {error:?} {registry:?}").contains(secret));
@@ -332,6 +371,17 @@ async fn a_password_never_shows() {
 /// What this thread logs.
 #[derive(Clone, Default)]
 struct Log(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl Log {
+    fn listen(&self) -> tracing::subscriber::DefaultGuard {
+        let writer = self.clone();
+        tracing::subscriber::set_default(tracing_subscriber::fmt().with_writer(move || writer.clone()).finish())
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
 
 impl std::io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -347,32 +397,15 @@ impl std::io::Write for Log {
 #[tokio::test]
 async fn the_log_says_why_redis_cannot_be_used() {
     let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let _guard = log.listen();
     let server = RedisServer::start().await;
     raw(&server, "CONFIG SET requirepass another").await;
-    let url = server.url().replace("redis://", "redis://:hunter2secret@").into();
-    let registry = RedisRegistry::connect(RedisOptions { url, ..options(&server) }).unwrap();
+    let servers = Servers::at(&server.url().replace("redis://", "redis://:hunter2secret@").into()).unwrap();
+    let registry = RedisRegistry::connect(RedisOptions { servers, ..options(&server) }).unwrap();
     assert!(registry.ping().await.is_err());
     registry.close().await;
-    let said = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let said = log.text();
     assert!(said.contains("uthentication") && !said.contains("hunter2"), "{said}");
-}
-
-#[tokio::test]
-async fn encrypted_urls_are_taken() {
-    let options = RedisOptions {
-        url: "rediss://127.0.0.1:1/".to_owned().into(),
-        prefix: String::new(),
-        ttl: TTL,
-        max_peers: 1,
-        pool_size: 1,
-        time: TimeSource::Server,
-    };
-    let registry = RedisRegistry::connect(options).unwrap();
-    assert!(matches!(registry.ping().await, Err(RegistryError::Unavailable(_))));
-    registry.close().await;
 }
 
 #[tokio::test]

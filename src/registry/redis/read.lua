@@ -1,0 +1,17 @@
+-- Some fields of one peer hash.
+-- KEYS: 1 peer hash
+-- ARGV: 1 now in ms ('' = this server's clock), 2... names of fields
+-- Answers: now and the values; only now where the key holds no hash.
+local now = tonumber(ARGV[1])
+if not now then
+  local time = redis.call('TIME')
+  now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+local answer = {string.format('%.0f', now)}
+local values = redis.pcall('HMGET', KEYS[1], unpack(ARGV, 2))
+if not values.err then
+  for i = 1, #ARGV - 1 do answer[i + 1] = values[i] end
+elseif not string.find(values.err, 'WRONGTYPE') then
+  return values
+end
+return answer

@@ -2,7 +2,8 @@
 # Installs what the tests need beside Rust, and only what is missing: redis-server (the registry's tests drive real ones),
 # python3 with venv (CPython is the oracle for what is signed), node, openssl, curl and jq (the clients for scripts are tested
 # against the live service), nginx and caddy (the service stands behind them in a test), Chromium with its driver (Swagger UI is
-# opened and pressed), linters, a C compiler (some crates bring C code), and a venv in target/test-venv with tests/requirements.txt.
+# opened and pressed), util-linux (disks of the tests' own), faketime (the clock is set back in a test), linters, a C compiler
+# (some crates bring C code), and a venv in target/test-venv with tests/requirements.txt.
 #
 # Progress goes to stderr. The only line on stdout is the path of the venv's python. Running it again does nothing and is quick.
 set -euo pipefail
@@ -31,6 +32,8 @@ have caddy || missing+=(caddy)
 have shellcheck || missing+=(shellcheck)
 have yamllint || missing+=(yamllint)
 have systemd-analyze || missing+=(systemd)
+{ have unshare && have nsenter && have setpriv; } || missing+=(util-linux)
+have faketime || missing+=(faketime)
 have curl || missing+=(curl ca-certificates)
 have jq || missing+=(jq)
 { have cc && have make; } || missing+=(build-essential)
@@ -67,7 +70,7 @@ if ! cmp --silent "$requirements" "$venv/requirements.txt"; then
     rm -rf "$venv"
     python3 -m venv "$venv"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --requirement "$requirements" >&2
-    "$venv/bin/python" -c 'import nacl, cryptography, schemathesis, selenium' || die "the packages do not work in $venv"
+    "$venv/bin/python" -c 'import nacl, cryptography, schemathesis, selenium, aiopenapi3' || die "the packages do not work in $venv"
     cp "$requirements" "$venv/requirements.txt"
 fi
 echo "$venv/bin/python"

@@ -1,7 +1,7 @@
 //! Puts an application together: the only file that names adapters.
 
 use crate::{
-    api::{self, ApiState, Cors, Edge, OperatorToken},
+    api::{self, ApiState, BodyBudget, Cors, Edge, OperatorToken},
     identity::{self, KeyPair},
     lattice::{
         Lattice,
@@ -32,10 +32,13 @@ use std::{
     net::{SocketAddr, TcpListener, ToSocketAddrs},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
-use tokio::{net::TcpSocket, task::JoinSet};
+use tokio::{net::TcpSocket, runtime::Handle, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+mod engine;
 
 /// How long a connection that is done stays open for what the client still sends.
 const LINGER: Duration = Duration::from_secs(5);
@@ -65,6 +68,9 @@ pub enum StartupError {
     /// The lattice cannot be opened.
     #[error("lattice: {0}")]
     Lattice(String),
+    /// What is known of peers cannot be read, or a peer's address is not one.
+    #[error("federation: {0}")]
+    Federation(String),
     /// The port is taken, or the address is not this machine's.
     #[error(
         "cannot listen on {address}: {error}; choose another address with --host and --port, or stop what uses this one"
@@ -109,19 +115,34 @@ impl Application {
     pub async fn build(settings: &Settings, clock: SharedClock) -> Result<Self, StartupError> {
         let state_lock = lock_state(&settings.state.path)?;
         let key = load_key(settings)?;
+        let stated = public_key(settings, key.as_ref())?;
         let metrics = Arc::new(Metrics::default());
         let tls = open_tls(settings, &clock, &metrics)?;
         let listener = listen(settings)?;
         let address = listener.local_addr()?;
         let registry = open_registry(settings, &clock).await?;
         let lattice = open_lattice(settings, &clock)?;
+        // Made only once nothing stands in the way of starting.
+        let key = engine::or_new(settings, key)?.map(Arc::new);
         let identity = Identity {
             node_id: settings.node_id()?,
             instance_type: settings.instance.instance_type.as_str(),
-            public_key: public_key(settings, key.as_ref())?,
+            public_key: key.as_ref().map(|key| key.public_key()).or(stated),
         };
         let trust = settings.trust_policy()?;
-        let context = Arc::new(Context { identity, registry, lattice, trust, limits: settings.limits(), clock });
+        let engine = engine::open(settings, key.as_ref(), &lattice, &clock)?;
+        let context = Arc::new(Context {
+            identity,
+            registry,
+            lattice,
+            trust,
+            limits: settings.limits(),
+            clock,
+            signer: key,
+            engine,
+            closing: CancellationToken::new(),
+            nonces: Mutex::default(),
+        });
         let server = serve(settings, listener, Arc::clone(&context), metrics, tls.as_ref())?;
         let tls = tls.map(|port| (port, settings.server.tls_reload_interval.get()));
         Ok(Self { port: address.port(), address, server, context, tls, _state_lock: state_lock })
@@ -146,6 +167,9 @@ impl Application {
     pub async fn run_until_stopped(self, stop: impl Future<Output = ()>) -> Result<(), StartupError> {
         let handle = self.server.handle();
         let mut server = tokio::spawn(self.server);
+        if let Some(engine) = &self.context.engine {
+            engine.start();
+        }
         // Dropped and so ended with this function.
         let mut watches = JoinSet::new();
         if let Some((tls, interval)) = self.tls {
@@ -154,10 +178,15 @@ impl Application {
         let outcome = tokio::select! {
             outcome = &mut server => outcome,
             () = stop => {
+                // Who listens for changes would keep the server waiting.
+                self.context.closing.cancel();
                 handle.stop(true).await;
                 server.await
             }
         };
+        if let Some(engine) = &self.context.engine {
+            engine.stop();
+        }
         self.context.registry.close().await;
         self.context.lattice.close().await;
         outcome.map_err(|error| io::Error::other(error.to_string()))??;
@@ -371,6 +400,9 @@ fn serve(
     let section = &settings.server;
     let openapi =
         serde_json::to_string(&api::openapi_document()).map_err(|error| io::Error::other(error.to_string()))?;
+    // This one's own, and each worker's below.
+    metrics.watch_runtime(Handle::current());
+    let connections = Arc::clone(&metrics);
     let edge = Edge {
         proxies: settings.proxy_networks()?,
         headers: section.proxy_headers,
@@ -384,9 +416,11 @@ fn serve(
         metrics,
         operator_token: OperatorToken::new(settings.admin.token.as_ref()),
         body_timeout: section.body_timeout.get(),
+        body_budget: BodyBudget::new(settings.limits.inflight_bytes),
         openapi,
     });
     let mut server = HttpServer::new(move || {
+        state.metrics.watch_runtime(Handle::current());
         App::new()
             .app_data(state.clone())
             .wrap(Compress::default())
@@ -401,6 +435,7 @@ fn serve(
     })
     // A streamed answer goes out in several writes: with Nagle each would wait for the client's delayed acknowledgement.
     .tcp_nodelay(true)
+    .on_connect(move |_, data| drop(data.insert(connections.connection_opened())))
     .max_connections(section.max_connections)
     .client_request_timeout(section.header_timeout.get())
     // A refused upload is answered while the client still sends: it needs time to come to reading.

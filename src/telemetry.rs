@@ -10,7 +10,12 @@ use prometheus_client::{
     },
     registry::{Registry, Unit},
 };
-use std::{fmt, sync::atomic::AtomicU64, time::Duration};
+use std::{
+    fmt,
+    sync::{Mutex, PoisonError, atomic::AtomicU64},
+    time::Duration,
+};
+use tokio::runtime::Handle;
 use tracing_subscriber::{EnvFilter, util::SubscriberInitExt};
 
 /// The media type of [`Metrics::encode`]'s text.
@@ -21,8 +26,9 @@ pub const METRICS_MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.
 /// # Errors
 /// `level` is not a filter such as `info` or `info,ark_lattice=debug`.
 pub fn start_logging(level: &str, json: bool) -> Result<(), tracing_subscriber::filter::ParseError> {
-    // The server's own lines repeat what `serve` says; a filter that names it brings them back.
-    let filter = EnvFilter::builder().parse(format!("actix_server=warn,{level}"))?;
+    // The server's own lines repeat what `serve` says, and call each client's rubbish an error, so that anybody could fill the
+    // log; a filter that names them brings them back.
+    let filter = EnvFilter::builder().parse(format!("actix_server=warn,actix_http::h1::dispatcher=off,{level}"))?;
     // Told that a line was not written, the subscriber would complain with `eprintln!`, which panics where standard error is
     // what failed (its reader is gone, its disk full): in the thread that wrote the line, the registry's writer included.
     let lines =
@@ -108,8 +114,21 @@ pub struct Metrics {
     broken_files: Gauge,
     ready: Gauge,
     index_build: Gauge<f64, AtomicU64>,
+    connections: Gauge,
+    tasks: Gauge,
+    runtimes: Mutex<Vec<Handle>>,
     /// A family, so that there is no line where there is no certificate.
     tls_not_after: Family<CertificateLabels, Gauge>,
+}
+
+/// A client's connection, counted as long as this lives.
+#[derive(Debug)]
+pub struct OpenConnection(Gauge);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 impl fmt::Debug for Metrics {
@@ -134,6 +153,9 @@ impl Default for Metrics {
             broken_files: Gauge::default(),
             ready: Gauge::default(),
             index_build: Gauge::default(),
+            connections: Gauge::default(),
+            tasks: Gauge::default(),
+            runtimes: Mutex::default(),
             tls_not_after: Family::default(),
         };
         metrics.register_all();
@@ -161,6 +183,28 @@ impl Metrics {
         let not_after = self.tls_not_after.clone();
         let help = "When our own TLS certificate ends, epoch seconds";
         registry.register_with_unit("tls_certificate_not_after", help, Unit::Seconds, not_after);
+        registry.register("http_connections", "Clients' connections that are open", self.connections.clone());
+        registry.register("tasks", "Tasks that have not ended, beside those of connections", self.tasks.clone());
+    }
+
+    /// Counts a connection until what this returns is dropped.
+    #[must_use]
+    pub fn connection_opened(&self) -> OpenConnection {
+        self.connections.inc();
+        OpenConnection(self.connections.clone())
+    }
+
+    /// Counts the tasks of `runtime` from now on. Each of the server's workers has a runtime of its own.
+    pub fn watch_runtime(&self, runtime: Handle) {
+        let mut runtimes = self.runtimes.lock().unwrap_or_else(PoisonError::into_inner);
+        if runtimes.iter().all(|known| known.id() != runtime.id()) {
+            runtimes.push(runtime);
+        }
+    }
+
+    fn alive_tasks(&self) -> usize {
+        let runtimes = self.runtimes.lock().unwrap_or_else(PoisonError::into_inner);
+        runtimes.iter().map(|runtime| runtime.metrics().num_alive_tasks()).sum()
     }
 
     /// Counts an answered request. `route` is the pattern, never the path: label values must stay few.
@@ -207,6 +251,7 @@ impl Metrics {
         self.broken_files.set(i64::try_from(gauges.broken_files).unwrap_or(i64::MAX));
         self.ready.set(i64::from(gauges.ready));
         self.index_build.set(gauges.index_build.unwrap_or_default().as_secs_f64());
+        self.tasks.set(i64::try_from(self.alive_tasks()).unwrap_or(i64::MAX));
         let mut out = String::new();
         text::encode(&mut out, &self.registry)?;
         Ok(out)
@@ -232,5 +277,22 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line} is missing in\n{text}");
         }
+    }
+
+    #[tokio::test]
+    async fn connections_and_tasks_are_counted_as_long_as_they_live() {
+        let metrics = Metrics::default();
+        metrics.watch_runtime(Handle::current());
+        // The same again is no second runtime.
+        metrics.watch_runtime(Handle::current());
+        let connection = metrics.connection_opened();
+        let task = tokio::spawn(std::future::pending::<()>());
+        let text = metrics.encode(Gauges::default()).unwrap();
+        assert!(text.contains("ark_http_connections 1\n") && text.contains("ark_tasks 1\n"), "{text}");
+        drop(connection);
+        task.abort();
+        assert!(task.await.is_err());
+        let text = metrics.encode(Gauges::default()).unwrap();
+        assert!(text.contains("ark_http_connections 0\n") && text.contains("ark_tasks 0\n"), "{text}");
     }
 }

@@ -514,7 +514,7 @@ fn the_ingress_lists_every_route_but_the_metrics() {
             route == path || (entry["pathType"] == "Prefix" && below)
         })
     };
-    for route in ark_lattice::api::ROUTES {
+    for route in ark_lattice::api::ROUTES.iter().chain(ark_lattice::api::PEER_ROUTES) {
         assert_eq!(served(route.path), route.path != "/metrics", "{}", route.path);
     }
     assert!(served("/docs/") && !served("/elsewhere"));

@@ -108,3 +108,39 @@ async fn a_client_that_goes_away_leaves_nothing_running() {
     );
     assert!(peak < before + 2 * MAY_GROW_KB, "{peak} kB at the peak, {before} kB before");
 }
+
+/// Many bodies at once, each of the kind that costs most: without a common bound they would take gigabytes.
+#[tokio::test]
+async fn large_bodies_at_once_stay_within_their_budget() {
+    const BUDGET_KB: u64 = 32 << 10;
+    let place = Place::new().set("ARK__LIMITS__INFLIGHT_BYTES", &(BUDGET_KB << 10).to_string());
+    let service = place.serve().await;
+    let nodes: Vec<String> = (0..100_000).map(|number| format!("{{\"id\":\"{number:x}\",\"hash\":\"\"}}")).collect();
+    let body = bytes::Bytes::from(format!("{{\"nodes\":[{}],\"limit\":1}}", nodes.join(",")));
+    drop(nodes);
+    let before = start_measuring(&service);
+    let send = async || {
+        let mut sent_away = 0;
+        loop {
+            let answer = service.post("/sync", body.clone()).await;
+            match answer.status().as_u16() {
+                200 => {
+                    assert!(answer.bytes().await.unwrap().len() > 1 << 19, "all of them are wanted");
+                    return sent_away;
+                }
+                503 => sent_away += 1,
+                status => panic!("{status}"),
+            }
+        }
+    };
+    let started = Instant::now();
+    let sent_away: u32 = futures_util::future::join_all((0..12).map(|_| send())).await.into_iter().sum();
+    let peak = status_kb(&service, "VmHWM");
+    eprintln!(
+        "12 bodies of {} bytes in {:?}, {sent_away} times sent away: {before} kB before, {peak} kB at the peak",
+        body.len(),
+        started.elapsed()
+    );
+    // Beside the bodies: the answers, and what the allocator keeps.
+    assert!(peak < before + BUDGET_KB + 2 * MAY_GROW_KB, "{peak} kB at the peak, {before} kB before");
+}

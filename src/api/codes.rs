@@ -74,16 +74,22 @@ codes! {
     InvalidQuery = "invalid_query" BAD_REQUEST "A query parameter cannot be used",
     /// The id in the path is not an id.
     InvalidPath = "invalid_path" BAD_REQUEST "The path cannot be used",
+    /// A line of a feed is not a change.
+    InvalidChange = "invalid_change" BAD_REQUEST "A line is not a change",
     /// A header cannot be used.
     InvalidHeader = "invalid_header" BAD_REQUEST "A header cannot be used",
     /// The signature does not fit.
     BadSignature = "bad_signature" UNAUTHORIZED "The signature does not fit",
+    /// The request is not signed, or not as it must be.
+    RequestSignature = "request_signature" UNAUTHORIZED "The request's signature does not count",
     /// The operator's token is missing or wrong.
     OperatorTokenRequired = "operator_token_required" UNAUTHORIZED "The operator's token is needed",
     /// No operator's token is set.
     OperatorDisabled = "operator_disabled" FORBIDDEN "Operator requests are switched off",
     /// The key is not on the operator's list.
     NotListed = "not_listed" FORBIDDEN "The key is not on this instance's list",
+    /// The sender may not change nodes here.
+    NotTrusted = "not_trusted" FORBIDDEN "This instance takes no changes from that key",
     /// There is no such route.
     NotFound = "not_found" NOT_FOUND "There is nothing here",
     /// There is no such live peer.
@@ -100,6 +106,12 @@ codes! {
     Rollback = "rollback" CONFLICT "The manifest is older than the newest accepted",
     /// Two contents under one `seq`.
     Equivocation = "equivocation" CONFLICT "Two different manifests have the same seq",
+    /// The request was seen before.
+    Replayed = "replayed" CONFLICT "The request was seen before",
+    /// The position belongs to another journal.
+    OtherIndex = "other_index" CONFLICT "The position belongs to another journal",
+    /// What was deleted after the position is forgotten.
+    PositionLost = "position_lost" GONE "What was deleted after the position is forgotten",
     /// The node is not in the expected state.
     PreconditionFailed = "precondition_failed" PRECONDITION_FAILED "The node has changed since",
     /// The body exceeds the limit.
@@ -116,12 +128,18 @@ codes! {
     RegistryUnavailable = "registry_unavailable" SERVICE_UNAVAILABLE "The registry does not answer",
     /// The registry has no place left.
     RegistryFull = "registry_full" SERVICE_UNAVAILABLE "The registry is full",
+    /// There is no key to sign with.
+    NoKey = "no_key" SERVICE_UNAVAILABLE "This instance has no key",
+    /// Too many signed requests came.
+    Busy = "busy" SERVICE_UNAVAILABLE "Too many signed requests",
     /// The index is being built.
     LatticeLoading = "lattice_loading" SERVICE_UNAVAILABLE "The index is being built",
+    /// All bodies under way take all the memory that they may.
+    Overloaded = "overloaded" SERVICE_UNAVAILABLE "Too many large requests at once",
     /// The data directory cannot be written or read.
     LatticeUnavailable = "lattice_unavailable" SERVICE_UNAVAILABLE "The data directory cannot be used",
-    /// The data directory is full.
-    NoSpace = "no_space" INSUFFICIENT_STORAGE "The data directory is full",
+    /// The disk of the data directory or of the state directory is full.
+    NoSpace = "no_space" INSUFFICIENT_STORAGE "The disk is full",
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use crate::{
     manifest::{EnvelopeError, ManifestError},
     ops,
     registry::RegistryError,
-    trust::{TrustError, VersionError},
+    trust::{ReplayError, TrustError, VersionError},
 };
 use actix_web::{
     HttpResponse, HttpResponseBuilder, ResponseError,
@@ -64,6 +64,12 @@ pub enum ApiError {
     /// From the lattice.
     #[error(transparent)]
     Lattice(#[from] LatticeError),
+    /// From the changes feed.
+    #[error(transparent)]
+    Feed(#[from] ops::FeedError),
+    /// A signed request that does not count.
+    #[error(transparent)]
+    Signed(#[from] ops::RequestError),
     /// The body is not a node.
     #[error(transparent)]
     Node(#[from] NodeError),
@@ -117,7 +123,10 @@ fn manifest_code(error: &ManifestError) -> Code {
 fn envelope_code(error: &EnvelopeError) -> Code {
     match error {
         EnvelopeError::Json(error) | EnvelopeError::Payload(error) => json_code(error),
-        EnvelopeError::Field { .. } | EnvelopeError::NotAnObject => Code::InvalidEnvelope,
+        EnvelopeError::Field { .. }
+        | EnvelopeError::NotAnObject
+        | EnvelopeError::PayloadType { .. }
+        | EnvelopeError::Head { .. } => Code::InvalidEnvelope,
         EnvelopeError::UnknownCanonicalization(_) => Code::UnknownCanonicalization,
         EnvelopeError::Encoding { .. } => Code::InvalidEncoding,
         EnvelopeError::JcsInteger(_) => Code::JcsIntegerRange,
@@ -133,6 +142,7 @@ fn registry_code(error: &RegistryError) -> Code {
         RegistryError::Refused(VersionError::Equivocation) => Code::Equivocation,
         RegistryError::Full { .. } => Code::RegistryFull,
         RegistryError::Unavailable(_) => Code::RegistryUnavailable,
+        RegistryError::NoSpace => Code::NoSpace,
         RegistryError::Corrupt(_) => Code::Internal,
     }
 }
@@ -143,6 +153,28 @@ fn lattice_code(error: &LatticeError) -> Code {
         LatticeError::PreconditionFailed { .. } => Code::PreconditionFailed,
         LatticeError::NoSpace => Code::NoSpace,
         LatticeError::ReadOnly(_) | LatticeError::Io(_) => Code::LatticeUnavailable,
+    }
+}
+
+fn feed_code(error: &ops::FeedError) -> Code {
+    match error {
+        ops::FeedError::Lattice(error) => lattice_code(error),
+        ops::FeedError::NoKey => Code::NoKey,
+        ops::FeedError::OtherIndex { .. } => Code::OtherIndex,
+        ops::FeedError::BelowFloor { .. } => Code::PositionLost,
+        ops::FeedError::Line { .. } | ops::FeedError::NoContent(_) => Code::InvalidChange,
+    }
+}
+
+fn signed_code(error: &ops::RequestError) -> Code {
+    match error {
+        ops::RequestError::Message(_) | ops::RequestError::Header(_) | ops::RequestError::Audience(_) => {
+            Code::RequestSignature
+        }
+        ops::RequestError::Replay(ReplayError::Replayed) => Code::Replayed,
+        ops::RequestError::Replay(ReplayError::Full) => Code::Busy,
+        ops::RequestError::NotTrusted { .. } => Code::NotTrusted,
+        ops::RequestError::Registry(error) => registry_code(error),
     }
 }
 
@@ -159,6 +191,8 @@ impl ApiError {
             Self::Sync(ops::SyncError::Json(error)) => json_code(error),
             Self::Sync(ops::SyncError::Shape { .. }) => Code::InvalidSyncRequest,
             Self::Sync(ops::SyncError::Lattice(error)) | Self::Lattice(error) => lattice_code(error),
+            Self::Feed(error) => feed_code(error),
+            Self::Signed(error) => signed_code(error),
             Self::Node(NodeError::Json(error)) => json_code(error),
             Self::Node(NodeError::NotAnObject | NodeError::NoId | NodeError::BadId(_)) => Code::InvalidNode,
             Self::Request(code, _) => *code,
@@ -174,6 +208,10 @@ impl ApiError {
             Code::RegistryUnavailable => {
                 "The registry does not answer at the moment. Everything that needs no registry \
                                           goes on; try again shortly."
+                    .to_owned()
+            }
+            Code::NoSpace => {
+                "The disk is full. Nothing was written; reading goes on, and writing as soon as there is room."
                     .to_owned()
             }
             Code::LatticeUnavailable => "The data directory cannot be used at the moment: it is read-only or failed. \

@@ -11,13 +11,14 @@ mod openapi;
 mod origin;
 mod prefix;
 mod routes;
+mod schemas;
 mod state;
 
 pub use cors::share;
-pub use extract::OperatorToken;
+pub use extract::{BodyBudget, OperatorToken};
 pub use middleware::{answer_panics, observe, suit_client};
 pub use openapi::document as openapi_document;
 pub use origin::{Edge, RequestOrigin, Scheme};
 pub use prefix::strip_prefix;
-pub use routes::{ROUTES, Route, configure};
+pub use routes::{PEER_ROUTES, ROUTES, Route, configure};
 pub use state::{ApiState, Cors};

@@ -1,4 +1,11 @@
-//! The OpenAPI document: utoipa beside each handler gives the routes, the table in `routes.rs` every problem of each.
+//! The OpenAPI document: utoipa beside each handler gives the routes, the table in `routes.rs` every problem of each, and `finish`
+//! what utoipa has no words for.
+
+mod examples;
+mod finish;
+mod order;
+
+pub use order::Document;
 
 use super::{
     codes::Code,
@@ -6,14 +13,7 @@ use super::{
     handlers::{discover, documents, health, manifest, nodes, sync},
     routes::ROUTES,
 };
-use crate::{
-    identity::KeyPair,
-    manifest::{Canonicalization, sign},
-    types::Limits,
-};
 use actix_web::http::StatusCode;
-use bytes::Bytes;
-use secrecy::SecretString;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use utoipa::{
@@ -23,20 +23,27 @@ use utoipa::{
         example::ExampleBuilder,
         path::{Operation, PathItem},
         security::{Http, HttpAuthScheme, SecurityScheme},
+        server::ServerBuilder,
     },
 };
 
-/// The key of the examples. Everybody knows it: it speaks for nothing but `ark-example`.
-const EXAMPLE_SEED: &str = "ZXhhbXBsZSBrZXksIGtub3duIHRvIGV2ZXJ5Ym9keSE=";
+/// What people read first, in Swagger UI.
+const DESCRIPTION: &str = "\
+Keeps directories of JSON documents in step between machines: signed manifests, a registry whose entries expire, deltas by hash.
 
-const EXAMPLE_MANIFEST: &str = r#"{"node_id":"ark-example","instance_type":"local","version":"1.0.0","last_updated":1699564800,"nodes":[{"id":"python_flask_basic","type":"framework_node","hash":"sha256:0000000000000000000000000000000000000000000000000000000000000000","updated_at":1699564700}]}"#;
+**To try it here**: open an operation, press *Try it out*, then *Execute*. What is filled in works as it stands, signatures included. \
+To write or delete a node, press *Authorize* first and enter the operator's token (`ARK_ADMIN_TOKEN`).
+
+**Errors** are `application/problem+json` (RFC 9457). Programs look at `code`, which never changes its meaning; the examples of each \
+status list the codes that it may carry. Every answer has an `X-Request-Id`, which the service's log repeats.
+
+**Ids** go into a path percent-encoded: the node `notes/today` is `/nodes/notes%2Ftoday`.";
 
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "ark-lattice",
-        description = "Keeps directories of JSON documents in step between machines: signed manifests, expiring discovery, hash \
-                       deltas. Every error is `application/problem+json` (RFC 9457) with a stable `code`.",
+        description = DESCRIPTION,
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
     ),
     paths(
@@ -56,22 +63,25 @@ const EXAMPLE_MANIFEST: &str = r#"{"node_id":"ark-example","instance_type":"loca
     ),
     components(schemas(Problem)),
     tags(
-        (name = "registry", description = "Who is alive, and what each says it holds"),
-        (name = "nodes", description = "The documents, and what differs"),
-        (name = "service", description = "This service itself")
+        (name = "registry", description = "Who is alive, and what each instance says it holds"),
+        (name = "nodes", description = "The documents, and what differs between two instances"),
+        (name = "service", description = "This instance itself")
     )
 )]
 struct Described;
 
 /// The whole document.
 #[must_use]
-pub fn document() -> utoipa::openapi::OpenApi {
+pub fn document() -> Document {
     let mut document = Described::openapi();
     // The server is wherever the document came from, also behind a prefix.
-    document.servers = Some(vec![utoipa::openapi::Server::new(".")]);
+    let server = ServerBuilder::new().url(".").description(Some("This instance"));
+    document.servers = Some(vec![server.build()]);
     let components = document.components.get_or_insert_default();
-    let token =
-        Http::builder().scheme(HttpAuthScheme::Bearer).description(Some("The value of ARK_ADMIN_TOKEN")).build();
+    let token = Http::builder()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some("The operator's token: what the service was started with as `ARK_ADMIN_TOKEN`."))
+        .build();
     components.add_security_scheme("operator", SecurityScheme::Http(token));
     for route in ROUTES {
         let Some(operation) = document.paths.paths.get_mut(route.path).and_then(|item| operation(item, route.method))
@@ -80,10 +90,10 @@ pub fn document() -> utoipa::openapi::OpenApi {
         };
         add_problems(operation, route.problems);
         if (route.method, route.path) == ("POST", "/manifest") {
-            add_envelope_examples(operation);
+            examples::add_envelopes(operation);
         }
     }
-    document
+    Document(finish::finish(serde_json::to_value(&document).unwrap_or_default()))
 }
 
 fn operation<'a>(item: &'a mut PathItem, method: &str) -> Option<&'a mut Operation> {
@@ -113,12 +123,17 @@ fn problem_response(codes: &[Code]) -> Response {
         let example = ExampleBuilder::new().summary(code.title()).value(Some(example_problem(*code))).build();
         content = content.examples_from_iter([(code.text(), RefOr::T(example))]);
     }
-    let mut response =
+    let response =
         ResponseBuilder::new().description(names.join("; ")).content("application/problem+json", content.build());
-    if codes.iter().any(|code| code.status() == StatusCode::SERVICE_UNAVAILABLE) {
-        response = response.header("Retry-After", HeaderBuilder::new().description(Some("Seconds to wait")).build());
+    let told = codes.first().and_then(|code| match code.status() {
+        StatusCode::SERVICE_UNAVAILABLE => Some(("Retry-After", "Seconds to wait")),
+        StatusCode::METHOD_NOT_ALLOWED => Some(("Allow", "The methods that this path takes")),
+        _ => None,
+    });
+    match told {
+        Some((name, text)) => response.header(name, HeaderBuilder::new().description(Some(text)).build()).build(),
+        None => response.build(),
     }
-    response.build()
 }
 
 fn example_problem(code: Code) -> Value {
@@ -130,26 +145,4 @@ fn example_problem(code: Code) -> Value {
         "detail": "What is wrong this time",
         "request_id": "6f1d0c3a9b2e4f5a7c8d9e0f"
     })
-}
-
-/// Envelopes that are taken when they are sent as they stand.
-fn add_envelope_examples(operation: &mut Operation) {
-    let Some(RefOr::T(body)) = operation.request_body.as_mut() else { return };
-    let Some(RefOr::T(content)) = body.content.get_mut("application/json") else { return };
-    for (form, name, summary) in [
-        (Canonicalization::Python, "python", "Signed over json.dumps(manifest, sort_keys=True)"),
-        (Canonicalization::Jcs, "jcs", "Signed over the RFC 8785 bytes"),
-        (Canonicalization::Dsse, "dsse", "A DSSE envelope"),
-    ] {
-        let Some(envelope) = example_envelope(form) else { continue };
-        let example = ExampleBuilder::new().summary(summary).value(Some(envelope)).build();
-        content.examples.insert(name.to_owned(), RefOr::T(example));
-    }
-}
-
-fn example_envelope(form: Canonicalization) -> Option<Value> {
-    let key = KeyPair::from_base64(&SecretString::from(EXAMPLE_SEED)).ok()?;
-    let manifest = Bytes::from_static(EXAMPLE_MANIFEST.as_bytes());
-    let envelope = sign(manifest, form, &Limits::default(), key.public_key(), |bytes| key.sign(bytes)).ok()?;
-    serde_json::from_str(&envelope).ok()
 }

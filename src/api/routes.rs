@@ -3,7 +3,7 @@
 use super::{
     codes::Code,
     error::ApiError,
-    handlers::{discover, documents, health, manifest, nodes, sync},
+    handlers::{discover, documents, health, lattice, manifest, nodes, sync},
 };
 use actix_web::{
     Resource, ResponseError, guard,
@@ -39,6 +39,7 @@ const GATE: &[Code] = &[
     Code::BodyTooLarge,
     Code::UnsupportedMediaType,
     Code::UnsupportedContentEncoding,
+    Code::Overloaded,
 ];
 const ENVELOPE: &[Code] = &[
     Code::InvalidEnvelope,
@@ -55,10 +56,12 @@ const ENVELOPE: &[Code] = &[
     Code::Equivocation,
 ];
 const REGISTRY: &[Code] = &[Code::RegistryUnavailable];
-const REGISTRY_WRITE: &[Code] = &[Code::RegistryUnavailable, Code::RegistryFull];
+const REGISTRY_WRITE: &[Code] = &[Code::RegistryUnavailable, Code::RegistryFull, Code::NoSpace];
 const LATTICE: &[Code] = &[Code::LatticeLoading, Code::LatticeUnavailable];
 const LATTICE_WRITE: &[Code] = &[Code::LatticeLoading, Code::LatticeUnavailable, Code::NoSpace];
 const OPERATOR: &[Code] = &[Code::OperatorTokenRequired, Code::OperatorDisabled, Code::PreconditionFailed];
+/// Of requests that another instance signs.
+const SIGNED: &[Code] = &[Code::RequestSignature, Code::NotTrusted, Code::Replayed, Code::Busy];
 /// Of every route.
 const ALWAYS: &[Code] = &[Code::MethodNotAllowed, Code::Internal];
 
@@ -135,6 +138,42 @@ pub const ROUTES: &[Route] = &[
     Route { method: "GET", path: "/openapi.json", summary: "The OpenAPI document", problems: &[ALWAYS] },
 ];
 
+/// Routes between instances: requests are signed, some answers have no end. ARCHITECTURE.md describes them; the OpenAPI document,
+/// which is for scripts and people, does not.
+pub const PEER_ROUTES: &[Route] = &[
+    Route {
+        method: "GET",
+        path: "/lattice/head",
+        summary: "Where this lattice stands",
+        problems: &[ALWAYS, LATTICE, &[Code::NoKey, Code::InvalidHeader]],
+    },
+    Route {
+        method: "GET",
+        path: "/lattice/changes",
+        summary: "What changed",
+        problems: &[ALWAYS, LATTICE, &[Code::InvalidQuery, Code::OtherIndex, Code::PositionLost]],
+    },
+    Route { method: "GET", path: "/lattice/notify", summary: "Hear of changes", problems: &[ALWAYS] },
+    Route {
+        method: "POST",
+        path: "/lattice/nodes",
+        summary: "Fetch nodes",
+        problems: &[ALWAYS, GATE, LATTICE, &[Code::InvalidChange]],
+    },
+    Route {
+        method: "POST",
+        path: "/lattice/offer",
+        summary: "Offer changes (another instance)",
+        problems: &[ALWAYS, GATE, LATTICE, REGISTRY, SIGNED, &[Code::InvalidChange]],
+    },
+    Route {
+        method: "POST",
+        path: "/lattice/changes",
+        summary: "Send changes (another instance)",
+        problems: &[ALWAYS, GATE, LATTICE_WRITE, REGISTRY, SIGNED, &[Code::InvalidChange, Code::PreconditionFailed]],
+    },
+];
+
 /// A resource that answers 405 with `Allow` to every method that it has no route for.
 fn resource(path: &'static str, allow: &'static str) -> Resource {
     web::resource(path).default_service(web::to(move || async move { ApiError::Method { allow }.error_response() }))
@@ -160,6 +199,15 @@ pub fn configure(config: &mut ServiceConfig) {
                 .route(web::put().to(nodes::put))
                 .route(web::delete().to(nodes::delete)),
         )
+        .service(resource("/lattice/head", "GET, HEAD").route(get().to(lattice::head)))
+        .service(
+            resource("/lattice/changes", "GET, HEAD, POST")
+                .route(get().to(lattice::changes))
+                .route(web::post().to(lattice::receive)),
+        )
+        .service(resource("/lattice/notify", "GET, HEAD").route(get().to(lattice::notify)))
+        .service(resource("/lattice/nodes", "POST").route(web::post().to(lattice::nodes)))
+        .service(resource("/lattice/offer", "POST").route(web::post().to(lattice::offer)))
         .service(resource("/health", "GET, HEAD").route(get().to(health::health)))
         .service(resource("/ready", "GET, HEAD").route(get().to(health::ready)))
         .service(resource("/metrics", "GET, HEAD").route(get().to(health::metrics)))

@@ -1,6 +1,9 @@
 //! What every handler can reach.
 
-use super::{extract::OperatorToken, origin::Edge};
+use super::{
+    extract::{BodyBudget, OperatorToken},
+    origin::Edge,
+};
 use crate::{ops::Context, telemetry::Metrics, types::WebOrigins};
 use std::{sync::Arc, time::Duration};
 
@@ -24,6 +27,8 @@ pub struct ApiState {
     pub operator_token: OperatorToken,
     /// How long a client may take to send a body.
     pub body_timeout: Duration,
+    /// What all bodies under way may cost together.
+    pub body_budget: BodyBudget,
     /// What stands between the service and its clients.
     pub edge: Edge,
     /// Whose web pages may read from us.

@@ -11,8 +11,20 @@ use serde_json::json;
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
     /// Print the settings that hold; of secrets only that they are set
+    #[command(after_help = "\
+Examples:
+  ark-lattice config show
+  ARK_ENV=local ark-lattice config show --json | jq .server.port
+
+With --json: an object of sections, each an object of keys.")]
     Show,
     /// Say whether a service could start with them
+    #[command(after_help = "\
+Examples:
+  ark-lattice config check
+
+With --json:
+  {\"ok\": true, \"node_id\": \"ark-1\", \"public_key\": \"…\", \"warnings\": []}")]
     Check,
 }
 

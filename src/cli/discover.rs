@@ -11,6 +11,13 @@ use crate::{
 };
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  ark-lattice discover --from https://ark.example
+  ark-lattice discover --from https://ark.example --json | jq -r '.peers[].address'
+
+With --json, each peer with all that it says of itself:
+  {\"peers\": [{\"node_id\": \"ark-1\", \"expires_in\": 118}], \"count\": 1}")]
 pub(super) struct Args {
     /// The instance to ask, such as http://127.0.0.1:9001.
     #[arg(long, value_name = "URL")]

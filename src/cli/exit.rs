@@ -1,6 +1,6 @@
 //! How a command ends: the exit codes, and errors as one line.
 
-use super::output::Output;
+use super::{output::Output, version};
 use crate::{
     ops::{ClientError, EnvelopeError, ImportError, KeyFileError, LocalError, OfflineError, PullError, RemoteError},
     settings::SettingsError,
@@ -8,55 +8,53 @@ use crate::{
 };
 use std::{fmt, io, process::ExitCode, time::Duration};
 
-/// The table of [`Exit`], as `--help` prints it.
-pub(super) const TABLE: &str = "\
-Exit codes:
-  0  done
-  1  failed here: a file, a setting, a key, the data directory
-  2  wrong usage
-  3  refused by the other side (HTTP 4xx), or it is no ark-lattice service
-  4  the other side cannot be reached or failed (HTTP 5xx): may be tried again
-  5  something differs or does not verify";
+macro_rules! exits {
+    ($($(#[doc = $doc:literal])* $name:ident = $code:literal, $meaning:literal;)*) => {
+        /// The exit codes. They are stable: scripts may rely on them.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Exit { $($(#[doc = $doc])* $name,)* }
 
-/// The exit codes. They are stable: scripts may rely on them.
-///
-/// | code | meaning |
-/// |---|---|
-/// | 0 | done |
-/// | 1 | failed here: a file, a setting, a key, the data directory |
-/// | 2 | wrong usage |
-/// | 3 | refused by the other side (HTTP 4xx), or it is no ark-lattice service |
-/// | 4 | the other side cannot be reached or failed (HTTP 5xx): may be tried again |
-/// | 5 | something differs or does not verify |
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exit {
-    /// Done.
-    Ok,
-    /// Failed here.
-    Local,
-    /// Wrong usage.
-    Usage,
-    /// Refused by the other side, or it does not speak the protocol.
-    Refused,
-    /// The other side cannot be reached or failed.
-    Unavailable,
-    /// Something differs or does not verify.
-    Differs,
+        impl Exit {
+            /// All of them.
+            const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The number.
+            #[must_use]
+            pub const fn code(self) -> u8 {
+                match self { $(Self::$name => $code,)* }
+            }
+
+            /// What it means, as `--help`, the manual and the README say it.
+            const fn meaning(self) -> &'static str {
+                match self { $(Self::$name => $meaning,)* }
+            }
+        }
+    };
 }
 
-impl Exit {
-    /// The number.
-    #[must_use]
-    pub const fn code(self) -> u8 {
-        match self {
-            Self::Ok => 0,
-            Self::Local => 1,
-            Self::Usage => 2,
-            Self::Refused => 3,
-            Self::Unavailable => 4,
-            Self::Differs => 5,
-        }
-    }
+exits! {
+    /// Done.
+    Ok = 0, "done";
+    /// Failed here.
+    Local = 1, "failed here: a file, a setting, a key, the data directory";
+    /// Wrong usage.
+    Usage = 2, "wrong usage";
+    /// Refused by the other side, or it does not speak the protocol.
+    Refused = 3, "refused by the other side (HTTP 4xx), or it is no ark-lattice service";
+    /// The other side cannot be reached or failed.
+    Unavailable = 4, "the other side cannot be reached or failed (HTTP 5xx): may be tried again";
+    /// Something differs or does not verify.
+    Differs = 5, "something differs or does not verify";
+    /// SIGINT came.
+    Interrupted = 130, "stopped by Ctrl-C (SIGINT)";
+    /// SIGTERM came.
+    Terminated = 143, "stopped by SIGTERM";
+}
+
+/// The table of [`Exit`], as `--help` prints it.
+pub(super) fn table() -> String {
+    let rows = Exit::ALL.iter().map(|exit| format!("\n  {:<3}  {}", exit.code(), exit.meaning()));
+    format!("Exit codes:{}", rows.collect::<String>())
 }
 
 impl From<Exit> for ExitCode {
@@ -99,6 +97,17 @@ impl Failure {
         self
     }
 
+    /// Puts what it comes from behind it.
+    pub(super) fn because(mut self, why: impl fmt::Display) -> Self {
+        self.message = self.message.map(|message| format!("{message}; {why}"));
+        self
+    }
+
+    /// The code that the other side gave.
+    pub(super) fn code(&self) -> Option<&str> {
+        self.code.as_deref()
+    }
+
     /// Says it on standard error.
     pub(super) fn report(self, output: &Output) -> Exit {
         if let Some(message) = &self.message {
@@ -113,24 +122,29 @@ fn one_line(text: &str) -> String {
     words.join(" ").chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// Reports clap's errors: help and version as they are, everything else as one line.
-pub(super) fn usage(error: &clap::Error) -> ExitCode {
+/// Reports clap's errors: help and version as they are, everything else as one line, in the form that `output` asks for.
+pub(super) fn usage(error: &clap::Error, output: &Output) -> ExitCode {
     use clap::error::ErrorKind;
-    let shown = matches!(
-        error.kind(),
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
-    );
-    if shown {
-        // A reader that is gone is no failure.
-        let _ = error.print();
-        return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
-    }
-    let text = error.render().to_string();
-    let parts = text.split("\n\n").map(one_line);
-    let parts = parts.filter(|part| !part.is_empty() && !part.starts_with("Usage:") && !part.starts_with("For more"));
-    let message = parts.collect::<Vec<_>>().join("; ");
-    let message = format!("{}; see --help", message.trim_start_matches("error: "));
-    Failure::new(Exit::Usage, message).report(&Output::new(false, false)).into()
+    let message = match error.kind() {
+        ErrorKind::DisplayVersion if output.json() => {
+            // A reader that is gone is no failure.
+            let _ = output.line(version::json());
+            return Exit::Ok.into();
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand if output.json() => "a command is missing".to_owned(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+        _ => {
+            let text = error.render().to_string();
+            let parts = text.split("\n\n").map(one_line);
+            let parts =
+                parts.filter(|part| !part.is_empty() && !part.starts_with("Usage:") && !part.starts_with("For more"));
+            parts.collect::<Vec<_>>().join("; ").trim_start_matches("error: ").to_owned()
+        }
+    };
+    Failure::new(Exit::Usage, format!("{message}; see --help")).report(output).into()
 }
 
 impl From<io::Error> for Failure {
@@ -213,9 +227,8 @@ mod tests {
 
     #[test]
     fn the_help_lists_every_exit_code() {
-        let all = [Exit::Ok, Exit::Local, Exit::Usage, Exit::Refused, Exit::Unavailable, Exit::Differs];
-        for exit in all {
-            assert!(TABLE.contains(&format!("\n  {}  ", exit.code())), "{exit:?}");
+        for exit in Exit::ALL {
+            assert!(table().contains(&format!("\n  {:<3}  {}", exit.code(), exit.meaning())), "{exit:?}");
         }
     }
 

@@ -41,13 +41,7 @@ fn ask(args: &Args) -> Result<(String, String), Failure> {
     let settings = Settings::load(Vec::new())?;
     let (url, client) = match &args.url {
         Some(url) => (url.clone(), args.authorities.client(&settings, url)?),
-        None => {
-            let (url, loopback) = target(&settings.server)?;
-            let limits = settings.limits();
-            // Nobody but this machine answers there, and nothing secret is sent: whose certificate it is does not matter.
-            let client = if loopback { Client::unverified(&url, &limits)? } else { Client::new(&url, &limits)? };
-            (url, client)
-        }
+        None => own_service(&settings)?,
     };
     let path = if args.alive { "health" } else { "ready" };
     let answer = job::wait(async {
@@ -56,6 +50,15 @@ fn ask(args: &Args) -> Result<(String, String), Failure> {
     })?;
     let status = status(&answer?)?;
     Ok((format!("{}/{path}", url.trim_end_matches('/')), status))
+}
+
+/// This machine's service by the settings: its address, and a way to ask it.
+pub(super) fn own_service(settings: &Settings) -> Result<(String, Client), Failure> {
+    let (url, loopback) = target(&settings.server)?;
+    let limits = settings.limits();
+    // Nobody but this machine answers there, and nothing secret is sent: whose certificate it is does not matter.
+    let client = if loopback { Client::unverified(&url, &limits)? } else { Client::new(&url, &limits)? };
+    Ok((url, client))
 }
 
 /// What a service that is well says of itself.

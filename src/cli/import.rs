@@ -5,25 +5,41 @@ use super::{
     input,
     job::LatticeArg,
     output::{Output, count},
+    progress::Progress,
+    stop,
 };
 use crate::{
-    ops::{self, ImportReport},
+    ops::{self, ImportError, ImportOptions, ImportReport},
     types::SystemClock,
 };
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
-/// The largest file that is read.
-const MAX_BYTES: usize = 1 << 30;
 /// Refusals that are named one by one.
 const NAMED: usize = 20;
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Nodes count as edited now: a missing updated_at is set. With --exact they are
+taken as they are, which brings back what export wrote with the same hashes.
+The manifest hash that is printed is that of the nodes of the file.
+
+Examples:
+  ark-lattice import nodes.json --dry-run
+  ark-lattice import --exact backup.ndjson
+  gunzip < backup.ndjson.gz | ark-lattice import --exact -
+
+With --json:
+  {\"added\": 2, \"changed\": 0, \"unchanged\": 0, \"refused\": 1,
+   \"refusals\": [{\"place\": \"nodes[1]\", \"reason\": \"…\"}],
+   \"manifest_hash\": \"sha256:…\", \"dry_run\": false}")]
 pub(super) struct Args {
-    /// A node, a list of nodes, or any tree whose lists called "nodes" hold nodes; - for standard input.
+    /// A node, a list of nodes, any tree whose lists called "nodes" hold nodes, or one node a line (.ndjson); - for standard input.
     #[arg(value_name = "FILE")]
     file: PathBuf,
+    /// Take the nodes as they are, without setting updated_at.
+    #[arg(long)]
+    exact: bool,
     /// Say what would happen, but write nothing.
     #[arg(long)]
     dry_run: bool,
@@ -33,16 +49,23 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args, output: &Output) -> Result<(), Failure> {
     let (settings, directory) = args.lattice.open()?;
-    let limits = settings.limits();
     let name = input::name(&args.file);
-    let file = input::read(&args.file, MAX_BYTES)?;
-    let nodes = ops::find_nodes(file, &limits).map_err(|error| Failure::from(error).about(&name))?;
-    let bar = progress_bar(nodes.len(), output);
-    let now = SystemClock::shared().now();
-    let advance = |done: usize| bar.set_position(u64::try_from(done).unwrap_or(u64::MAX));
-    let report = ops::import(&directory, nodes, &limits, now, args.dry_run, advance);
-    bar.finish_and_clear();
-    let report = report?;
+    let source = input::open(&args.file)?;
+    let options = ImportOptions {
+        now: SystemClock::shared().now(),
+        exact: args.exact,
+        dry: args.dry_run,
+        lines: args.file.extension().is_some_and(|extension| extension == "ndjson" || extension == "jsonl"),
+        interrupt: stop::on_signal(output)?,
+    };
+    let report = {
+        let progress = Progress::new("importing", output);
+        ops::import(&directory, source, &settings.limits(), &options, |done, total| progress.at(done, total))
+    };
+    let report = report.map_err(|error| match error {
+        ImportError::Directory(error) => Failure::from(error),
+        error => Failure::from(error).about(&name),
+    })?;
     output.answer(|| as_json(&report, args.dry_run), || as_text(&report, args.dry_run))?;
     match report.refused.first() {
         None => Ok(()),
@@ -55,22 +78,11 @@ pub(super) fn run(args: Args, output: &Output) -> Result<(), Failure> {
     }
 }
 
-fn progress_bar(length: usize, output: &Output) -> ProgressBar {
-    if !output.shows_progress() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(u64::try_from(length).unwrap_or(u64::MAX));
-    match ProgressStyle::with_template("{bar:40} {pos}/{len} nodes, {eta} left") {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
-    }
-}
-
 fn as_json(report: &ImportReport, dry_run: bool) -> Value {
     let refused: Vec<Value> = report.refused.iter().map(|it| json!({"place": it.place, "reason": it.reason})).collect();
     json!({
         "added": report.added, "changed": report.changed, "unchanged": report.unchanged,
-        "refused": refused.len(), "refusals": refused, "dry_run": dry_run,
+        "refused": refused.len(), "refusals": refused, "manifest_hash": report.set_hash, "dry_run": dry_run,
     })
 }
 
@@ -89,5 +101,6 @@ fn as_text(report: &ImportReport, dry_run: bool) -> String {
     if report.refused.len() > NAMED {
         text.push_str(&format!("\n  and {} more; --json lists all", report.refused.len() - NAMED));
     }
+    text.push_str(&format!("\nmanifest hash {}", report.set_hash));
     text
 }

@@ -4,9 +4,21 @@ use super::exit::Failure;
 use bytes::Bytes;
 use std::{
     fs::File,
-    io::{self, Read},
+    io::{self, BufRead, BufReader, Read},
     path::Path,
 };
+
+/// Opens it for reading from beginning to end.
+pub(super) fn open(path: &Path) -> Result<Box<dyn BufRead>, Failure> {
+    if is_stdin(path) {
+        return Ok(Box::new(BufReader::new(io::stdin())));
+    }
+    let file = File::open(path).and_then(|file| match file.metadata()?.is_dir() {
+        true => Err(io::ErrorKind::IsADirectory.into()),
+        false => Ok(file),
+    });
+    Ok(Box::new(BufReader::new(file.map_err(|error| Failure::local(error).about(name(path)))?)))
+}
 
 /// Reads at most `limit` bytes.
 pub(super) fn read(path: &Path, limit: usize) -> Result<Bytes, Failure> {

@@ -9,6 +9,13 @@ use serde_json::json;
 use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  ark-lattice keygen
+  ark-lattice keygen --out other.key
+
+With --json:
+  {\"file\": \"other.key\", \"public_key\": \"…\"}")]
 pub(super) struct Args {
     /// The key file; otherwise identity.key in the state directory. An existing file is never overwritten.
     #[arg(long, value_name = "FILE")]

@@ -4,7 +4,7 @@ use super::{
     exit::Failure,
     input,
     job::{self, CaFileArg, LatticeArg},
-    output::{Output, count},
+    output::{Output, count, printable},
 };
 use crate::{
     ops::{self, Canonicalization, Statement},
@@ -12,12 +12,19 @@ use crate::{
     types::{Limits, PeerId, SystemClock},
 };
 use bytes::Bytes;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
     /// Say what the data directory holds
+    #[command(after_help = "\
+Examples:
+  ark-lattice manifest build
+  ark-lattice manifest build --seq 7 --out manifest.json
+
+With --json and --out; without --out the manifest itself is printed:
+  {\"file\": \"manifest.json\", \"bytes\": 80}")]
     Build {
         #[command(flatten)]
         speaker: Speaker,
@@ -26,6 +33,12 @@ pub(super) enum Command {
         out: Option<PathBuf>,
     },
     /// Sign a manifest and print the envelope
+    #[command(after_help = "\
+Examples:
+  ark-lattice manifest sign manifest.json > envelope.json
+  ark-lattice manifest build | ark-lattice manifest sign - --form python --key other.key
+
+Prints the envelope, which is JSON, with --json and without.")]
     Sign {
         /// The manifest; - for standard input.
         file: PathBuf,
@@ -33,11 +46,33 @@ pub(super) enum Command {
         signer: Signer,
     },
     /// Check an envelope: who signed it, and what it says
+    #[command(after_help = "\
+Exits with 5 if the signature does not verify.
+
+Examples:
+  ark-lattice manifest verify envelope.json
+  curl -s https://ark.example/manifest/ark-1 | ark-lattice manifest verify -
+
+With --json:
+  {\"node_id\": \"ark-1\", \"pubkey\": \"…\", \"instance_type\": \"local\", \"seq\": 7,
+   \"last_updated\": \"2026-01-01T00:00:00Z\", \"node_count\": 2,
+   \"manifest_hash\": \"sha256:…\"}")]
     Verify {
         /// The envelope; - for standard input.
         file: PathBuf,
     },
     /// Sign a manifest and send it to an instance
+    #[command(after_help = "\
+A manifest lives as long as the other side's registry.peer_ttl says: publish
+again to renew it.
+
+Examples:
+  ark-lattice manifest publish --to https://ark.example
+  ark-lattice manifest publish --to https://ark.example envelope.json
+
+With --json, the other side's answer:
+  {\"status\": \"registered\", \"node_id\": \"ark-1\", \"expires_in\": 120,
+   \"trust_level\": \"pending\", \"manifest_hash\": \"sha256:…\"}")]
     Publish {
         #[command(flatten)]
         other: Other,
@@ -152,7 +187,12 @@ impl Signer {
 fn build(speaker: &Speaker, out: Option<&Path>, output: &Output) -> Result<(), Failure> {
     let manifest = speaker.build(output)?;
     match out {
-        Some(path) => Ok(ops::write_file(path, format!("{manifest}\n").as_bytes())?),
+        Some(path) => {
+            let text = format!("{manifest}\n");
+            ops::write_file(path, text.as_bytes())?;
+            let answer = || json!({"file": path, "bytes": text.len()});
+            Ok(output.answer(answer, || format!("The manifest is in {}.", path.display()))?)
+        }
         None => Ok(output.line(manifest)?),
     }
 }
@@ -210,5 +250,23 @@ fn publish(
         signer.sign(text, &settings)?
     };
     let answer = job::wait(ops::publish(&client, envelope, &limits))?;
-    Ok(output.line(answer)?)
+    // As it came with --json: the other side may say more than we know of.
+    if output.json() {
+        return Ok(output.line(answer)?);
+    }
+    let said: Value = serde_json::from_str(&answer).map_err(Failure::local)?;
+    let text = || {
+        let word =
+            |key: &str| said.get(key).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+        let or_dash = |key: &str| printable(&word(key).unwrap_or_else(|| "-".to_owned()));
+        format!(
+            "{} {} at {}; trust {}; expires in {} s",
+            or_dash("status"),
+            or_dash("node_id"),
+            other.to,
+            or_dash("trust_level"),
+            or_dash("expires_in")
+        )
+    };
+    Ok(output.answer_text(text)?)
 }

@@ -1,37 +1,44 @@
 //! The command line: one file per subcommand. Arguments become a checked job before any work starts.
 
+mod completions;
 mod config;
 mod demo;
 mod discover;
 mod doctor;
 mod exit;
+mod export;
 mod healthcheck;
 mod import;
+mod init;
 mod input;
 mod job;
 mod keygen;
+mod man;
 mod manifest;
 mod node;
 mod output;
+mod progress;
 mod pull;
 mod serve;
+mod stop;
+mod version;
 
 pub use exit::Exit;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use exit::Failure;
 use output::Output;
 use std::{ffi::OsString, process::ExitCode};
 
 /// Keeps directories of JSON documents in step between machines.
 #[derive(Debug, Parser)]
-#[command(name = "ark-lattice", version, after_help = exit::TABLE, max_term_width = 110, propagate_version = true)]
+#[command(name = "ark-lattice", version, long_version = version::long(), after_help = after_help(), max_term_width = 110)]
 struct Cli {
-    /// Print JSON: for programs.
-    #[arg(long, global = true)]
+    /// Print JSON: for programs. Errors too, as one line on standard error.
+    #[arg(long, global = true, help_heading = "Options of every command")]
     json: bool,
     /// Print only what was asked for, and errors.
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, help_heading = "Options of every command")]
     quiet: bool,
     #[command(subcommand)]
     command: Command,
@@ -39,6 +46,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Set up an instance: directories, key and settings; asks on a terminal
+    Init(init::Args),
     /// Serve the data directory over HTTP
     Serve(serve::Args),
     /// Make this instance's key
@@ -51,6 +60,8 @@ enum Command {
     Node(node::Command),
     /// Bring nodes from a file into the data directory
     Import(import::Args),
+    /// Write the nodes of the data directory, or of a running service, into one file
+    Export(export::Args),
     /// List the live peers that an instance knows
     Discover(discover::Args),
     /// Fetch what differs from an instance
@@ -64,15 +75,43 @@ enum Command {
     /// Show and check the settings
     #[command(subcommand)]
     Config(config::Command),
+    /// Print what makes a shell complete this command
+    Completions(completions::Args),
+    /// Print the manual, or write a page for every command
+    Man(man::Args),
+}
+
+/// What stands below the main page of `--help` and of the manual.
+fn after_help() -> String {
+    format!(
+        "{}\n\nExamples:\n  \
+         ark-lattice serve                                       # lattice_data/ on http://127.0.0.1:9001\n  \
+         ark-lattice pull --from http://127.0.0.1:9001 --dry-run # what differs\n  \
+         ark-lattice export --out backup.ndjson && ark-lattice import --exact backup.ndjson\n\n\
+         Errors with --json:\n  \
+         {{\"error\": \"…\", \"exit_code\": 3, \"code\": \"rollback\"}}",
+        exit::table()
+    )
+}
+
+/// The command line's declaration.
+fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Runs the command that `args` name, the first being the program's own name.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     // Refused where it was done before, which is as good.
     let _already_installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let cli = match Cli::try_parse_from(args) {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let parsed = command().try_get_matches_from(&args).and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
-        Err(error) => return exit::usage(&error),
+        // What the rest of the line asks for is not known then, but in which form to say so is.
+        Err(error) => {
+            let json = args.iter().take_while(|arg| *arg != "--").any(|arg| arg == "--json");
+            return exit::usage(&error, &Output::new(json, false));
+        }
     };
     let output = Output::new(cli.json, cli.quiet);
     let outcome = dispatch(cli.command, &output);
@@ -85,27 +124,30 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn dispatch(command: Command, output: &Output) -> Result<(), Failure> {
     match command {
+        Command::Init(args) => init::run(args, output),
         Command::Serve(args) => serve::run(args, output),
         Command::Keygen(args) => keygen::run(args, output),
         Command::Manifest(command) => manifest::run(command, output),
         Command::Node(command) => node::run(command, output),
         Command::Import(args) => import::run(args, output),
+        Command::Export(args) => export::run(&args, output),
         Command::Discover(args) => discover::run(args, output),
         Command::Pull(args) => pull::run(args, output),
         Command::Doctor(args) => doctor::run(&args, output),
         Command::Demo(args) => demo::run(&args, output),
         Command::Healthcheck(args) => healthcheck::run(&args, output),
         Command::Config(command) => config::run(&command, output),
+        Command::Completions(args) => completions::run(&args, output),
+        Command::Man(args) => man::run(&args, output),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_arguments_are_consistent() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 }

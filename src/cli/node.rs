@@ -5,6 +5,7 @@ use super::{
     input,
     job::{self, LatticeArg},
     output::{Output, count},
+    progress::Progress,
 };
 use crate::{
     ops::{self, Entry, Listing, Written},
@@ -19,6 +20,15 @@ const SHORT_HASH: usize = 12;
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
     /// List the nodes
+    #[command(after_help = "\
+Examples:
+  ark-lattice node list --type framework_node
+  ark-lattice node list --json | jq -r '.nodes[].id'
+
+With --json; type is null where the document has none:
+  {\"nodes\": [{\"id\": \"a\", \"type\": \"note\", \"hash\": \"sha256:…\",
+   \"updated_at\": \"2026-01-01T00:00:00Z\", \"size\": 80}], \"count\": 1,
+   \"broken\": [{\"file\": \"b.json\", \"reason\": \"…\"}]}")]
     List {
         /// Only nodes of this type.
         #[arg(long = "type", value_name = "TYPE")]
@@ -30,6 +40,11 @@ pub(super) enum Command {
         lattice: LatticeArg,
     },
     /// Print a node as it stands in its file
+    #[command(after_help = "\
+Examples:
+  ark-lattice node show python_flask_basic | jq .
+
+Prints the node, which is JSON, with --json and without.")]
     Show {
         /// The node's id.
         id: String,
@@ -37,6 +52,15 @@ pub(super) enum Command {
         lattice: LatticeArg,
     },
     /// Write a node; a missing updated_at is set
+    #[command(after_help = "\
+What was there under the id is replaced; a broken file is kept aside.
+
+Examples:
+  ark-lattice node put note.json
+  echo '{\"id\": \"hello\", \"type\": \"note\"}' | ark-lattice node put -
+
+With --json; status is created, replaced or unchanged:
+  {\"status\": \"created\", \"id\": \"hello\", \"hash\": \"sha256:…\"}")]
     Put {
         /// The node's JSON; - for standard input.
         file: PathBuf,
@@ -47,6 +71,12 @@ pub(super) enum Command {
         lattice: LatticeArg,
     },
     /// Delete a node
+    #[command(after_help = "\
+Examples:
+  ark-lattice node rm hello
+
+With --json:
+  {\"status\": \"deleted\", \"id\": \"hello\"}")]
     Rm {
         /// The node's id.
         id: String,
@@ -54,6 +84,13 @@ pub(super) enum Command {
         lattice: LatticeArg,
     },
     /// Print the content hash of a file, of standard input (-), or of a node of the data directory
+    #[command(after_help = "\
+Examples:
+  ark-lattice node hash python_flask_basic
+  ark-lattice node hash - < note.json
+
+With --json:
+  {\"hash\": \"sha256:…\"}")]
     Hash {
         /// A file, -, or a node's id.
         what: String,
@@ -61,6 +98,14 @@ pub(super) enum Command {
         lattice: LatticeArg,
     },
     /// Check every file of the data directory
+    #[command(after_help = "\
+Exits with 5 if a file is broken.
+
+Examples:
+  ark-lattice node verify
+
+With --json:
+  {\"nodes\": 2, \"broken\": [{\"file\": \"b.json\", \"reason\": \"…\"}]}")]
     Verify {
         #[command(flatten)]
         lattice: LatticeArg,
@@ -175,13 +220,15 @@ fn hash(what: &str, lattice: &LatticeArg, output: &Output) -> Result<(), Failure
 
 fn verify(lattice: &LatticeArg, output: &Output) -> Result<(), Failure> {
     let (_, directory) = lattice.open()?;
-    let listing = directory.list()?;
+    let listing = {
+        let progress = Progress::new("checking", output);
+        directory.list_with(|done, total| progress.at(done, Some(total)))?
+    };
     if output.json() {
         output.line(json!({"nodes": listing.nodes.len(), "broken": broken_json(&listing)}))?;
-    } else {
-        for broken in &listing.broken {
-            output.line(format!("{}: {}", super::output::printable(&broken.file), broken.reason))?;
-        }
+    } else if !listing.broken.is_empty() {
+        let rows = listing.broken.iter().map(|broken| vec![broken.file.clone(), broken.reason.clone()]);
+        output.table(&["file", "reason"], rows)?;
     }
     if !listing.broken.is_empty() {
         return Err(Failure::differs(format!(

@@ -4,9 +4,11 @@ use super::{
     exit::Failure,
     job::{self, CaFileArg, LatticeArg},
     output::{Output, count, size},
+    progress::Progress,
+    stop,
 };
 use crate::{
-    ops::{self, PullReport, Standing},
+    ops::{self, PullOptions, PullReport, Standing},
     types::SystemClock,
 };
 use serde_json::{Value, json};
@@ -15,6 +17,21 @@ use serde_json::{Value, json};
 const NAMED: usize = 20;
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Of two versions of a node the one with the later updated_at wins, on either
+side. Nodes that are only here stay. The first request lists all nodes that
+are here: with more than about 300000 the other side's limits.sync_bytes may
+be too small. Exits with 5 if something was refused.
+
+Examples:
+  ark-lattice pull --from https://ark.example --dry-run
+  ark-lattice pull --from https://ark.example --lattice copy
+
+With --json:
+  {\"added\": 1, \"replaced\": 0, \"kept\": 0, \"kept_ids\": [], \"unchanged\": 0,
+   \"refused\": 1, \"refusals\": [{\"node\": \"a\", \"reason\": \"…\"}], \"bytes\": 80,
+   \"dry_run\": false, \"in_step\": false, \"only_here\": 0,
+   \"manifest_hash\": \"sha256:…\"}")]
 pub(super) struct Args {
     /// The instance to fetch from, such as http://127.0.0.1:9001.
     #[arg(long, value_name = "URL")]
@@ -32,7 +49,12 @@ pub(super) fn run(args: Args, output: &Output) -> Result<(), Failure> {
     let (settings, directory) = args.lattice.open()?;
     let client = args.authorities.client(&settings, &args.from)?;
     let clock = SystemClock::shared();
-    let report = job::wait(ops::pull(&directory, &client, settings.limits(), clock, args.dry_run))?;
+    let options = PullOptions { dry: args.dry_run, interrupt: stop::on_signal(output)? };
+    let report = {
+        let progress = Progress::new("pulling", output);
+        let advance = |came: usize, announced: usize| progress.at(came, Some(announced));
+        job::wait(ops::pull(&directory, &client, settings.limits(), clock, options, advance)).map_err(explained)?
+    };
     output.answer(|| as_json(&report), || as_text(&report, &args.from))?;
     if report.refused > 0 {
         return Err(Failure::differs(format!(
@@ -48,6 +70,16 @@ pub(super) fn run(args: Args, output: &Output) -> Result<(), Failure> {
         )));
     }
     Ok(())
+}
+
+/// The request lists all that is here: a limit of the other side's that it exceeds is not the user's fault.
+fn explained(failure: Failure) -> Failure {
+    if failure.code() == Some("body_too_large") {
+        return failure.because(
+            "there are more nodes here than the other side takes in one request: raise its limits.sync_bytes",
+        );
+    }
+    failure
 }
 
 fn as_json(report: &PullReport) -> Value {

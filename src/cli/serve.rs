@@ -12,6 +12,16 @@ use std::{
 };
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Runs until Ctrl-C or SIGTERM, lets open requests come to their end, and exits
+with 0. All settings: ark-lattice config show
+
+Examples:
+  ark-lattice serve
+  ark-lattice serve --host 0.0.0.0 --port 9001 --lattice /srv/nodes --state /var/lib/ark
+
+With --json, once it listens:
+  {\"url\": \"http://127.0.0.1:9001\", \"port\": 9001}")]
 pub(super) struct Args {
     /// Address to listen on; 0.0.0.0 takes requests from other machines.
     #[arg(long)]

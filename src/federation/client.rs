@@ -234,6 +234,33 @@ impl Client {
         total.ok_or_else(|| self.protocol("its list of nodes has no total"))
     }
 
+    /// The files of the other side that are not nodes: name and reason of the first ones, and how many there are.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn broken_files(&self) -> Result<(Vec<(String, String)>, usize), ClientError> {
+        #[derive(serde::Deserialize)]
+        struct Health {
+            lattice: Lattice,
+        }
+        #[derive(serde::Deserialize)]
+        struct Lattice {
+            broken_total: usize,
+            broken: Vec<Broken>,
+        }
+        #[derive(serde::Deserialize)]
+        struct Broken {
+            file: String,
+            reason: String,
+        }
+        let response = self.send(self.http.request(Method::GET, self.url("health"))).await?;
+        let body = self.whole(response, MAX_ANSWER_BYTES).await?;
+        let health: Health = serde_json::from_slice(&body).map_err(|error| self.protocol(&error.to_string()))?;
+        let named =
+            health.lattice.broken.into_iter().map(|broken| (printable(&broken.file), printable(&broken.reason)));
+        Ok((named.collect(), health.lattice.broken_total))
+    }
+
     /// `POST /sync`, answered line by line.
     ///
     /// # Errors
@@ -251,8 +278,34 @@ impl Client {
             return Err(self.protocol("its answer to /sync lacks Ark-Manifest-Hash or Ark-Delta-Count"));
         };
         let cursor = text(headers, "ark-cursor").map(str::to_owned);
-        let client = self.clone();
-        Ok(SyncStream { client, response, set_hash, expected, cursor, seen: 0, buffer: BytesMut::new(), bytes: 0 })
+        Ok(SyncStream { set_hash, expected, cursor, seen: 0, lines: self.lines(response) })
+    }
+
+    /// Sends a request of [`super::exchange`]; an answer that is no success is an error.
+    pub(super) async fn ask(&self, request: RequestBuilder) -> Result<Response, ClientError> {
+        self.send(request).await
+    }
+
+    /// A request to this instance; `query` as it goes on the wire.
+    pub(super) fn request(&self, method: Method, path: &str, query: Option<&str>) -> RequestBuilder {
+        let mut url = self.url(path);
+        url.set_query(query);
+        self.http.request(method, url)
+    }
+
+    /// A whole answer of at most `limit` bytes.
+    pub(super) async fn body(&self, response: Response, limit: usize) -> Result<Bytes, ClientError> {
+        self.whole(response, limit).await
+    }
+
+    /// The lines of an answer.
+    pub(super) fn lines(&self, response: Response) -> Lines {
+        Lines { client: self.clone(), response, buffer: BytesMut::new(), bytes: 0 }
+    }
+
+    /// The other side does not keep to the protocol.
+    pub(super) fn wrong(&self, problem: &str) -> ClientError {
+        self.protocol(problem)
     }
 
     fn url(&self, path: &str) -> Url {
@@ -317,8 +370,6 @@ impl Client {
 /// The nodes of one answer of `POST /sync`.
 #[derive(Debug)]
 pub struct SyncStream {
-    client: Client,
-    response: Response,
     /// The other side's set hash.
     pub set_hash: SetHash,
     /// How many nodes it announced.
@@ -326,8 +377,7 @@ pub struct SyncStream {
     /// There where the answer was cut short.
     pub cursor: Option<String>,
     seen: usize,
-    buffer: BytesMut,
-    bytes: u64,
+    lines: Lines,
 }
 
 impl SyncStream {
@@ -337,16 +387,43 @@ impl SyncStream {
     /// [`ClientError::Unreachable`] where the connection broke, [`ClientError::Protocol`] for a line that is too long, for more
     /// lines than announced, and for an end within a line.
     pub async fn next_line(&mut self) -> Result<Option<Bytes>, ClientError> {
+        let Some(line) = self.lines.next_line().await? else { return Ok(None) };
+        self.seen = self.seen.saturating_add(1);
+        if self.seen > self.expected {
+            return Err(self.lines.client.protocol("it sends more nodes than it announced"));
+        }
+        Ok(Some(line))
+    }
+
+    /// How many bytes came so far, after decompression.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.lines.bytes
+    }
+}
+
+/// An answer, line by line.
+#[derive(Debug)]
+pub struct Lines {
+    client: Client,
+    response: Response,
+    buffer: BytesMut,
+    bytes: u64,
+}
+
+impl Lines {
+    /// The next line, without its line feed. `None` at the end.
+    ///
+    /// # Errors
+    /// [`ClientError::Unreachable`] where the connection broke, [`ClientError::Protocol`] for a line that is too long and for an
+    /// end within a line.
+    pub async fn next_line(&mut self) -> Result<Option<Bytes>, ClientError> {
         let mut searched = 0;
         loop {
             let rest = self.buffer.get(searched..).unwrap_or_default();
             if let Some(at) = memchr::memchr(b'\n', rest) {
                 let mut line = self.buffer.split_to(searched.saturating_add(at).saturating_add(1));
                 line.truncate(line.len().saturating_sub(1));
-                self.seen = self.seen.saturating_add(1);
-                if self.seen > self.expected {
-                    return Err(self.client.protocol("it sends more nodes than it announced"));
-                }
                 return Ok(Some(line.freeze()));
             }
             searched = self.buffer.len();

@@ -1,4 +1,14 @@
-//! Between instances: what decides (`merge`) touches nothing; `client` speaks.
+//! Between instances: what decides (`round`, `merge`) touches nothing; `wire` is the form of what is exchanged; `client` and
+//! `exchange` speak; `run` carries a round out; `engine` does it again and again, with every peer.
 
 pub mod client;
+pub mod engine;
+pub mod events;
+pub mod exchange;
+pub mod feed;
+pub mod history;
 pub mod merge;
+pub mod peers;
+pub mod round;
+pub mod run;
+pub mod wire;

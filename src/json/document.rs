@@ -2,7 +2,7 @@
 
 use super::{
     error::JsonError,
-    escape, strict,
+    escape, number, strict,
     tape::{Tag, Token},
 };
 use bytes::Bytes;
@@ -144,6 +144,13 @@ impl<'a> Value<'a> {
     #[must_use]
     pub fn as_number(self) -> Option<&'a str> {
         (self.kind() == Kind::Number).then(|| self.raw())
+    }
+
+    /// The number, if it is an integer from 0 on that fits; `2.0` is one, as in JSON Schema.
+    #[must_use]
+    pub fn as_unsigned(self) -> Option<u64> {
+        let text = self.as_number()?;
+        text.parse().ok().or_else(|| number::to_unsigned(text))
     }
 
     /// The string, unescaped, if it is one; borrowed where it has no escape.

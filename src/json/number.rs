@@ -38,6 +38,23 @@ pub(super) fn to_f64(literal: &[u8]) -> f64 {
     if negative { -magnitude } else { magnitude }
 }
 
+/// The number where it is an integer from 0 on, however it is written: `2`, `2.0` and `20e-1` are the same number.
+pub(super) fn to_unsigned(literal: &str) -> Option<u64> {
+    let (mantissa, exponent) = literal.split_once(['e', 'E']).unwrap_or((literal, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = format!("{}{fraction}", whole.trim_start_matches('-'));
+    let significant = digits.trim_matches('0');
+    if significant.is_empty() {
+        return Some(0);
+    }
+    let cut = digits.trim_end_matches('0').len();
+    let exponent: i64 = exponent.parse().ok()?;
+    let zeros = exponent.checked_add(i64::try_from(digits.len() - cut).ok()?)?;
+    let zeros = zeros.checked_sub(i64::try_from(fraction.len()).ok()?)?;
+    let zeros = usize::try_from(zeros).ok().filter(|zeros| *zeros < SHORT && !literal.starts_with('-'))?;
+    format!("{significant}{}", "0".repeat(zeros)).parse().ok()
+}
+
 fn parse(literal: &[u8]) -> f64 {
     std::str::from_utf8(literal).ok().and_then(|text| text.parse().ok()).unwrap_or(f64::INFINITY)
 }

@@ -31,6 +31,32 @@ fn jcs_form(text: impl AsRef<[u8]>) -> String {
 }
 
 #[test]
+fn an_integer_is_one_however_it_is_written() {
+    for (text, number) in [
+        ("7", Some(7)),
+        ("7.0", Some(7)),
+        ("70e-1", Some(7)),
+        ("0.007E+3", Some(7)),
+        ("7000", Some(7_000)),
+        ("7.00e3", Some(7_000)),
+        ("-0.0", Some(0)),
+        ("0e99999", Some(0)),
+        ("18446744073709551615.0", Some(u64::MAX)),
+        ("18446744073709551616", None),
+        ("1e20", None),
+        ("1e300", None),
+        ("7.5", None),
+        ("7e-1", None),
+        ("9007199254740991.4", None),
+        ("-1", None),
+        ("-1.0", None),
+        ("\"7\"", None),
+    ] {
+        assert_eq!(parse(text).unwrap().root().as_unsigned(), number, "{text}");
+    }
+}
+
+#[test]
 fn every_refusal_has_its_code_and_place() {
     let cases: &[(&[u8], &str, usize)] = &[
         (b"", "json_empty", 0),

@@ -129,7 +129,11 @@ fn filled(directory: &Path, mode: u32, write: impl FnOnce(&mut File) -> io::Resu
     Ok(temp)
 }
 
-fn parent(path: &Path) -> io::Result<&Path> {
+/// The directory that a file is in.
+///
+/// # Errors
+/// The path names no file.
+pub fn parent(path: &Path) -> io::Result<&Path> {
     match path.parent() {
         Some(parent) if parent.as_os_str().is_empty() => Ok(Path::new(".")),
         Some(parent) => Ok(parent),

@@ -3,13 +3,14 @@
 pub use super::{file_name::CaseSensitivity, manifest_file::ManifestHeader};
 
 use super::{
-    Applied, Arrival, Change, Conflict, Entry, Lattice, LatticeError, LatticeStatus, NodeDocument, NodeFilter,
-    NodePage, Precondition, Stamp, StoredNode, Tombstone, Written,
+    Ancestry, Applied, Arrival, Change, Conflict, Entry, Lattice, LatticeError, LatticeStatus, NodeDocument,
+    NodeFilter, NodePage, Precondition, Stamp, StoredNode, Tombstone, Written,
     atomic_file::{self, TempFile},
     file_name,
     index::{Index, Snapshot},
     journal::{Journal, JournalError},
     reader::{self, ReadError},
+    stamp,
     store::{Report, Shared, Store, lattice_error},
     watch::Pending,
     write_batch::{Outcome, WriteOp, WriteRequest},
@@ -30,7 +31,7 @@ use std::{
     thread::{self, JoinHandle},
     time::Duration,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Requests that wait for the writer thread; callers beyond that wait for room.
 const QUEUE: usize = 1024;
@@ -133,6 +134,7 @@ impl DirectoryLattice {
             report: Mutex::new(Report::default()),
             ready: AtomicBool::new(false),
             seq: AtomicU64::new(head.seq),
+            moved: watch::Sender::new(head.seq),
         });
         let pending = Arc::new(Pending::default());
         let (sender, requests) = mpsc::channel(QUEUE);
@@ -265,7 +267,9 @@ fn read_node(shared: &Shared, pending: &Pending, id: &NodeId) -> Result<Option<S
                 content_hash: node.content_hash(),
                 file_hash: *ContentHash::of(&bytes).as_bytes(),
                 node_type: node.node_type(),
-                updated_at: node.updated_at().unwrap_or_else(|| shared.clock.now()),
+                updated_at: node
+                    .updated_at()
+                    .unwrap_or_else(|| stamp::after_version(shared.clock.now(), Some(entry.updated_at))),
                 size_bytes: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
                 seq: entry.seq,
             }),
@@ -279,6 +283,10 @@ fn read_node(shared: &Shared, pending: &Pending, id: &NodeId) -> Result<Option<S
 impl Lattice for DirectoryLattice {
     fn status(&self) -> LatticeStatus {
         self.shared.status()
+    }
+
+    fn positions(&self) -> watch::Receiver<u64> {
+        self.shared.moved.subscribe()
     }
 
     fn snapshot(&self) -> Result<Arc<Snapshot>, LatticeError> {
@@ -331,9 +339,17 @@ impl Lattice for DirectoryLattice {
         Ok(self.shared.journal.tombstone(id)?)
     }
 
+    fn not_deleted<'a>(&self, ids: Vec<&'a NodeId>) -> Result<Vec<&'a NodeId>, LatticeError> {
+        Ok(self.shared.journal.not_deleted(ids)?)
+    }
+
     fn changes(&self, since: u64, limit: usize) -> Result<Vec<Change>, LatticeError> {
         self.index(|_| ())?;
         Ok(self.shared.journal.changes(since, limit)?)
+    }
+
+    fn ancestry(&self, id: &NodeId) -> Result<Ancestry, LatticeError> {
+        Ok(self.shared.journal.lineage(id)?.ancestry)
     }
 
     fn floor(&self) -> Result<u64, LatticeError> {

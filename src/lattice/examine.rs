@@ -108,7 +108,15 @@ impl Store {
             // An unmounted directory is empty too: files only count as deleted while it stands.
             self.shared.check_directory().map_err(|error| LatticeError::Io(error.to_string()))?;
         }
-        self.commit(changes)
+        match self.commit(changes) {
+            // What was only looked at again need not be written down: the next start looks once more.
+            Err(LatticeError::NoSpace | LatticeError::ReadOnly(_)) if changes.only_looks() => {
+                self.show_all(changes);
+                self.unmark_broken(&changes.repaired);
+                Ok(())
+            }
+            result => result,
+        }
     }
 
     /// Draws the conclusions from what a name stands for.

@@ -13,7 +13,7 @@ mod conflicts;
 mod rows;
 mod write;
 
-use super::{Change, Entry, Tombstone, reader::FileStamp, version::Ancestry};
+use super::{Change, Entry, Tombstone, reader::FileStamp, reserve::Reserve, version::Ancestry};
 use crate::types::{NodeId, Timestamp};
 use redb::{
     Database, DatabaseError, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageError, TableDefinition,
@@ -24,7 +24,10 @@ use std::{
     io,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -137,6 +140,8 @@ pub(super) struct Journal {
     path: PathBuf,
     // None: a write failed, and the file could not be opened again since.
     database: RwLock<Option<Database>>,
+    reserve: Reserve,
+    closed: AtomicBool,
 }
 
 impl Journal {
@@ -150,7 +155,20 @@ impl Journal {
         }
         let database = Self::database(path)?;
         let head = prepare(&database, directory_inode)?;
-        Ok((Self { path: path.to_owned(), database: RwLock::new(Some(database)) }, head))
+        let reserve = Reserve::beside(path);
+        // On a full disk reading goes on; the first write says why it cannot.
+        if let Err(error) = reserve.hold() {
+            tracing::warn!(%error, "the state directory has no room in reserve: writes are refused until it has");
+        }
+        Ok((
+            Self {
+                path: path.to_owned(),
+                database: RwLock::new(Some(database)),
+                reserve,
+                closed: AtomicBool::new(false),
+            },
+            head,
+        ))
     }
 
     fn database(path: &Path) -> Result<Database, JournalError> {
@@ -167,12 +185,43 @@ impl Journal {
         run(database.as_ref().ok_or_else(|| io::Error::other("the journal is closed"))?)
     }
 
-    /// Writes the operations down, durably and all or none, with `seq` as the newest position.
+    /// Will a write fit? To be asked before files are touched: a change that stands in the directory must be written down.
+    ///
+    /// # Errors
+    /// [`JournalError`]: no room, read-only, or not to be opened.
+    pub(super) fn ready(&self) -> Result<(), JournalError> {
+        if self.database.read().unwrap_or_else(PoisonError::into_inner).is_none() {
+            self.recover()?;
+        }
+        Ok(self.reserve.hold()?)
+    }
+
+    /// Runs a write; once more in the place of the reserve where the disk is full. After any other failure the file is opened again:
+    /// redb serves not even readers after a write that failed.
+    fn write<T>(&self, run: impl Fn(&Database) -> Result<T, JournalError>) -> Result<T, JournalError> {
+        self.ready()?;
+        let mut result = self.with(&run);
+        if matches!(&result, Err(JournalError::Io(error)) if is_full(error)) && self.reserve.release() {
+            tracing::warn!("the state directory is full: the journal takes its reserve");
+            self.recover()?;
+            // Should the first attempt have reached the disk: the same once more changes nothing.
+            result = self.with(&run);
+        }
+        if matches!(result, Err(JournalError::Io(_)))
+            && let Err(error) = self.recover()
+        {
+            tracing::error!(%error, "the journal cannot be opened again");
+        }
+        result
+    }
+
+    /// Writes the operations down, durably and all or none, with `seq` as the newest position. What does not fit on the disk any
+    /// more takes the place of the reserve.
     ///
     /// # Errors
     /// [`JournalError`]; whether they were written then shows in what this answers to [`Journal::recover`].
     pub(super) fn commit(&self, ops: &[Op], seq: u64) -> Result<(), JournalError> {
-        self.with(|database| {
+        self.write(|database| {
             let transaction = database.begin_write()?;
             write::write_ops(&transaction, ops)?;
             transaction.open_table(META)?.insert("seq", seq.to_string().as_str())?;
@@ -189,6 +238,9 @@ impl Journal {
         let mut slot = self.database.write().unwrap_or_else(PoisonError::into_inner);
         // The old one holds the file's lock.
         drop(slot.take());
+        if self.closed.load(Ordering::Acquire) {
+            return Err(io::Error::other("the journal is closed").into());
+        }
         let database = Self::database(&self.path)?;
         let seq = read_meta(&database, "seq")?;
         *slot = Some(database);
@@ -197,6 +249,7 @@ impl Journal {
 
     /// Frees the file. Later calls fail.
     pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
         drop(self.database.write().unwrap_or_else(PoisonError::into_inner).take());
     }
 
@@ -222,6 +275,28 @@ impl Journal {
         self.with(|database| {
             let table = database.begin_read()?.open_table(TOMBSTONES)?;
             Ok(table.get(id.as_str())?.map(|value| tombstone(id.clone(), value.value())))
+        })
+    }
+
+    /// Those of `ids` that have no tombstone: one transaction for all of them.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub(super) fn not_deleted<'a>(&self, mut ids: Vec<&'a NodeId>) -> Result<Vec<&'a NodeId>, JournalError> {
+        self.with(|database| {
+            let table = database.begin_read()?.open_table(TOMBSTONES)?;
+            if table.is_empty()? {
+                return Ok(ids);
+            }
+            let mut failed = None;
+            ids.retain(|id| match table.get(id.as_str()) {
+                Ok(found) => found.is_none(),
+                Err(error) => {
+                    failed.get_or_insert(error);
+                    false
+                }
+            });
+            failed.map_or(Ok(ids), |error| Err(error.into()))
         })
     }
 
@@ -288,7 +363,7 @@ impl Journal {
     /// # Errors
     /// [`JournalError`].
     pub(super) fn prune(&self, now: Timestamp) -> Result<(), JournalError> {
-        self.with(|database| {
+        self.write(|database| {
             let transaction = database.begin_write()?;
             {
                 let mut by_seq = transaction.open_table(BY_SEQ)?;
@@ -312,6 +387,11 @@ impl Journal {
             Ok(())
         })
     }
+}
+
+/// ENOSPC, EDQUOT.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 fn prepare(database: &Database, directory_inode: u64) -> Result<Head, JournalError> {

@@ -16,6 +16,7 @@ mod node;
 pub mod offline;
 mod place;
 mod reader;
+mod reserve;
 mod scan;
 mod stamp;
 mod store;
@@ -83,6 +84,16 @@ pub enum Written {
     Replaced(Arc<Entry>),
     /// The node had this content already; nothing was written.
     Unchanged(Arc<Entry>),
+}
+
+impl Written {
+    /// The node as it is stored now.
+    #[must_use]
+    pub fn entry(&self) -> &Entry {
+        match self {
+            Self::Created(entry) | Self::Replaced(entry) | Self::Unchanged(entry) => entry,
+        }
+    }
 }
 
 /// That a node was deleted, and when.
@@ -218,6 +229,8 @@ pub struct LatticeStatus {
     pub seq: u64,
     /// Whether the last write or scan failed for want of space, permission or the like; one line for people.
     pub fault: Option<String>,
+    /// That fault is a full disk.
+    pub full: bool,
 }
 
 /// Which nodes [`Lattice::page`] shows.
@@ -252,10 +265,10 @@ pub enum LatticeError {
         /// The current content hash; `None` where there is no such node.
         current: Option<ContentHash>,
     },
-    /// The data directory is full (ENOSPC, EDQUOT). Nothing was acknowledged.
-    #[error("the data directory has no space left")]
+    /// The data directory or the state directory is full (ENOSPC, EDQUOT). Nothing was acknowledged.
+    #[error("the disk has no space left")]
     NoSpace,
-    /// The data directory cannot be written (EROFS, EACCES, EPERM). Nothing was acknowledged.
+    /// The data directory or the state directory cannot be written (EROFS, EACCES, EPERM). Nothing was acknowledged.
     #[error("the data directory cannot be written: {0}")]
     ReadOnly(String),
     /// Any other failure of a file or of the journal. Nothing was acknowledged.
@@ -271,6 +284,9 @@ pub enum LatticeError {
 pub trait Lattice: Send + Sync + std::fmt::Debug {
     /// How the lattice is. Answers also while loading.
     fn status(&self) -> LatticeStatus;
+
+    /// The journal's newest position, and every later one as it is reached.
+    fn positions(&self) -> tokio::sync::watch::Receiver<u64>;
 
     /// The set as it is now, unchanging: for deltas. Cheap: shared until the next change.
     ///
@@ -329,11 +345,31 @@ pub trait Lattice: Send + Sync + std::fmt::Debug {
     /// [`LatticeError::Io`].
     fn tombstone(&self, id: &NodeId) -> Result<Option<Tombstone>, LatticeError>;
 
+    /// Those of `ids` that have no tombstone.
+    ///
+    /// # Errors
+    /// [`LatticeError::Io`].
+    fn not_deleted<'a>(&self, ids: Vec<&'a NodeId>) -> Result<Vec<&'a NodeId>, LatticeError> {
+        let mut left = Vec::new();
+        for id in ids {
+            if self.tombstone(id)?.is_none() {
+                left.push(id);
+            }
+        }
+        Ok(left)
+    }
+
     /// Up to `limit` changes after position `since`, in order. Each node appears once, at its last change.
     ///
     /// # Errors
     /// [`LatticeError::Loading`], [`LatticeError::Io`].
     fn changes(&self, since: u64, limit: usize) -> Result<Vec<Change>, LatticeError>;
+
+    /// What the node's version, or its deletion, came from.
+    ///
+    /// # Errors
+    /// [`LatticeError::Io`].
+    fn ancestry(&self, id: &NodeId) -> Result<Ancestry, LatticeError>;
 
     /// The position up to which deletions may be missing in [`Self::changes`]: their tombstones are forgotten. Who asks for what
     /// came after an older position must look at the whole set.

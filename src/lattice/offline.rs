@@ -1,6 +1,12 @@
 //! A data directory as its files are now, without index, journal or watcher: for commands, which work whether or not a service
 //! serves the directory. A service that does sees the changes like those of any other program.
 
+mod walk;
+mod whole_file;
+
+pub use walk::Walked;
+pub use whole_file::WholeFile;
+
 use super::{
     BrokenFile, Entry, NodeDocument, NodeError, Stamp, StoredNode, Written,
     atomic_file::{self, TempFile},
@@ -25,7 +31,7 @@ const BATCH: usize = 256;
 /// Threads that sync files at the same time.
 const SYNC_THREADS: usize = 8;
 /// Names that are read at a time.
-const STEP: usize = 4096;
+const STEP: usize = 2048;
 
 /// Why a command on the directory failed. One line each, for people.
 #[derive(Debug, thiserror::Error)]
@@ -140,12 +146,34 @@ impl OfflineDirectory {
     /// # Errors
     /// [`OfflineError::Io`] where the directory cannot be listed.
     pub fn list(&self) -> Result<Listing, OfflineError> {
-        let mut names = Vec::new();
+        self.list_with(|_, _| {})
+    }
+
+    /// As [`Self::list`]; `progress` hears how many files are read, and of how many.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub fn list_with(&self, mut progress: impl FnMut(usize, usize)) -> Result<Listing, OfflineError> {
         let mut listing = Listing::default();
+        let names = self.names(&mut listing.broken)?;
+        let (mut done, total) = (0, names.len());
+        for names in names.chunks(STEP) {
+            let found = examine::read_all(&self.directory, names, &self.limits);
+            names.iter().zip(found).for_each(|(name, found)| listing.add(name, found));
+            done += names.len();
+            progress(done, total);
+        }
+        listing.broken.sort_by(|a, b| a.file.cmp(&b.file));
+        Ok(listing)
+    }
+
+    /// The names that may be nodes' files, in order; those that are not even text are broken.
+    fn names(&self, broken: &mut Vec<BrokenFile>) -> Result<Vec<String>, OfflineError> {
+        let mut names = Vec::new();
         for entry in fs::read_dir(&self.directory).map_err(|error| failed(&self.directory, error))? {
             match entry.map_err(|error| failed(&self.directory, error))?.file_name().into_string() {
                 Ok(name) if file_name::is_candidate(&name) => names.push(name),
-                Err(name) if file_name::is_candidate(&name.to_string_lossy()) => listing.broken.push(BrokenFile {
+                Err(name) if file_name::is_candidate(&name.to_string_lossy()) => broken.push(BrokenFile {
                     file: name.to_string_lossy().into_owned(),
                     reason: "the file's name is not UTF-8".to_owned(),
                 }),
@@ -153,12 +181,7 @@ impl OfflineDirectory {
             }
         }
         names.sort_unstable();
-        for names in names.chunks(STEP) {
-            let found = examine::read_all(&self.directory, names, &self.limits);
-            names.iter().zip(found).for_each(|(name, found)| listing.add(name, found));
-        }
-        listing.broken.sort_by(|a, b| a.file.cmp(&b.file));
-        Ok(listing)
+        Ok(names)
     }
 
     /// What an index would know of one node, as it is now. `None` where there is no file that is this node.
@@ -274,9 +297,10 @@ impl OfflineDirectory {
             return Err(OfflineError::TooLarge { id: node.id().clone(), bytes, limit });
         }
         let place = self.place(node.id());
-        let first_seen = place.current.as_ref().map(|file| seen_at(&file.stamp)).unwrap_or_else(now);
         let Some(node) = self.dated(&place, node.clone(), stamp)? else {
-            return Ok((Written::Unchanged(Arc::new(entry_of(node, first_seen))), None));
+            // What is there may be dated where `node` is not: its hash is the one that counts.
+            let entry = place.current.as_ref().map_or_else(|| entry_of(node, now()), entry_of_file);
+            return Ok((Written::Unchanged(Arc::new(entry)), None));
         };
         let entry = Arc::new(entry_of(&node, now()));
         let written = if place.current.is_some() { Written::Replaced(entry) } else { Written::Created(entry) };
@@ -361,6 +385,14 @@ impl Listing {
 /// [`OfflineError::Io`].
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), OfflineError> {
     atomic_file::replace(path, 0o644, |file| file.write_all(bytes)).map_err(|error| failed(path, error))
+}
+
+/// Writes a file that must not exist yet, durably.
+///
+/// # Errors
+/// [`OfflineError::Io`], also where there is one.
+pub fn write_new_file(path: &Path, bytes: &[u8], mode: u32) -> Result<(), OfflineError> {
+    atomic_file::write_new(path, mode, |file| file.write_all(bytes)).map_err(|error| failed(path, error))
 }
 
 fn failed(path: &Path, error: io::Error) -> OfflineError {

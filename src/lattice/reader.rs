@@ -124,40 +124,56 @@ fn read_at_most(file: &File, limit: u64, bytes: &mut Vec<u8>) -> io::Result<()> 
 
 /// Reads what the name stands for.
 pub(super) fn examine(directory: &Path, name: &str, limits: &Limits) -> Found {
+    match examine_whole(directory, name, limits) {
+        Whole::Nothing => Found::Nothing,
+        Whole::Broken(reason, stamp) => Found::Broken(reason, stamp),
+        Whole::Node(file, _) => Found::Node(file),
+    }
+}
+
+/// [`Found`] with the document.
+pub(super) enum Whole {
+    Nothing,
+    Broken(String, Option<FileStamp>),
+    Node(Box<NodeFile>, NodeDocument),
+}
+
+/// Reads what the name stands for, and keeps the content.
+pub(super) fn examine_whole(directory: &Path, name: &str, limits: &Limits) -> Whole {
     let path = directory.join(name);
     let metadata = match path.symlink_metadata() {
-        Ok(metadata) if metadata.is_dir() => return Found::Nothing,
+        Ok(metadata) if metadata.is_dir() => return Whole::Nothing,
         Ok(metadata) => metadata,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Found::Nothing,
-        Err(error) => return Found::Broken(error.to_string(), None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Whole::Nothing,
+        Err(error) => return Whole::Broken(error.to_string(), None),
     };
     let seen = Some(FileStamp::of(&metadata));
     if metadata.is_symlink() {
-        return Found::Broken("a symbolic link; links are not followed".to_owned(), seen);
+        return Whole::Broken("a symbolic link; links are not followed".to_owned(), seen);
     }
     if !metadata.is_file() {
         // Not even opened: opening a device may do something.
-        return Found::Broken(ReadError::NotRegular.to_string(), seen);
+        return Whole::Broken(ReadError::NotRegular.to_string(), seen);
     }
     let read_at_ns = machine_nanos();
     let (bytes, stamp) = match read_bytes(&path, limits) {
         Ok(read) => read,
-        Err(ReadError::Io(error)) if error.kind() == io::ErrorKind::NotFound => return Found::Nothing,
+        Err(ReadError::Io(error)) if error.kind() == io::ErrorKind::NotFound => return Whole::Nothing,
         // No stamp: the file may be whole, and what failed (a disk, too many open files) may pass without a trace on it.
-        Err(ReadError::Io(error)) => return Found::Broken(error.to_string(), None),
-        Err(error) => return Found::Broken(error.to_string(), seen),
+        Err(ReadError::Io(error)) => return Whole::Broken(error.to_string(), None),
+        Err(error) => return Whole::Broken(error.to_string(), seen),
     };
     let file_hash = *ContentHash::of(&bytes).as_bytes();
     let document = match NodeDocument::parse(bytes, limits.json_depth) {
         Ok(document) => document,
-        Err(error) => return Found::Broken(error.to_string(), Some(stamp)),
+        Err(error) => return Whole::Broken(error.to_string(), Some(stamp)),
     };
     if !file_name::is_valid(name, document.id()) {
         let reason =
             format!("the document's id is {}, whose file is {}", document.id(), file_name::plain(document.id()));
-        return Found::Broken(reason, Some(stamp));
+        return Whole::Broken(reason, Some(stamp));
     }
-    Found::Node(Box::new(NodeFile {
+    let file = NodeFile {
         id: document.id().clone(),
         content_hash: document.content_hash(),
         file_hash,
@@ -165,5 +181,6 @@ pub(super) fn examine(directory: &Path, name: &str, limits: &Limits) -> Found {
         declared: document.updated_at(),
         stamp,
         read_at_ns,
-    }))
+    };
+    Whole::Node(Box::new(file), document)
 }

@@ -40,6 +40,12 @@ pub(super) fn wants_current(incoming: &NodeDocument, updated_at: Timestamp) -> b
     incoming.member(UPDATED_AT).is_none_or(|value| read_instant(value).is_some_and(|declared| declared < updated_at))
 }
 
+/// `now`, or just after the version that is replaced: also while the clock is behind (it was set back), a change must not be dated
+/// before what it changed, or it would lose against that wherever the two meet.
+pub(super) fn after_version(now: Timestamp, replaced: Option<Timestamp>) -> Timestamp {
+    replaced.map_or(now, |replaced| now.max(replaced.plus(STEP)))
+}
+
 /// Dates an edit that is made at `now`.
 ///
 /// * No `updated_at`: set to `now`, or just after the current version where that is dated later. Where nothing but the current
@@ -60,7 +66,7 @@ pub(super) fn edit(
     if current.is_some_and(|current| current.content_hash == incoming.content_hash()) {
         return Ok(Stamped::Unchanged);
     }
-    let later = current.map_or(now, |current| now.max(current.updated_at.plus(STEP)));
+    let later = after_version(now, current.map(|current| current.updated_at));
     let Some(value) = incoming.member(UPDATED_AT) else {
         let same = current
             .is_some_and(|current| current.document.and_then(hash_without_updated_at) == Some(incoming.content_hash()));

@@ -4,7 +4,7 @@ use super::{
     BrokenFile, Entry, LatticeError, LatticeStatus, Tombstone,
     file_name::{self, CaseSensitivity},
     index::Index,
-    journal::{Journal, JournalError, Op, Record, Source},
+    journal::{Journal, JournalError, Op, Record, Source, is_full},
     reader::FileStamp,
     version::{self, Version},
 };
@@ -21,6 +21,7 @@ use std::{
     },
     time::Duration,
 };
+use tokio::sync::watch;
 
 /// The most broken files that a status lists.
 const BROKEN_SHOWN: usize = 100;
@@ -61,6 +62,8 @@ pub(super) struct Shared {
     pub(super) report: Mutex<Report>,
     pub(super) ready: AtomicBool,
     pub(super) seq: AtomicU64,
+    /// Tells of `seq`.
+    pub(super) moved: watch::Sender<u64>,
 }
 
 impl Shared {
@@ -79,6 +82,8 @@ impl Shared {
         let nodes = self.index().len();
         let report = self.report();
         let broken = report.broken.iter().take(BROKEN_SHOWN);
+        let faults = [&report.write_fault, &report.scan_fault, &report.watch_fault];
+        let fault = faults.into_iter().flatten().next().cloned();
         LatticeStatus {
             ready: self.ready.load(Ordering::Acquire),
             nodes,
@@ -89,7 +94,8 @@ impl Shared {
             hashed_files: report.hashed_files,
             index_id: self.index_id.clone(),
             seq: self.seq.load(Ordering::Acquire),
-            fault: [&report.write_fault, &report.scan_fault, &report.watch_fault].into_iter().flatten().next().cloned(),
+            full: fault.as_ref() == Some(&LatticeError::NoSpace.to_string()),
+            fault,
         }
     }
 
@@ -109,7 +115,7 @@ impl Shared {
 /// The failure of a file operation, as the port says it.
 pub(super) fn lattice_error(error: &io::Error) -> LatticeError {
     match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => LatticeError::NoSpace,
+        _ if is_full(error) => LatticeError::NoSpace,
         io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
             LatticeError::ReadOnly(error.to_string())
         }
@@ -120,7 +126,10 @@ pub(super) fn lattice_error(error: &io::Error) -> LatticeError {
 impl From<JournalError> for LatticeError {
     fn from(error: JournalError) -> Self {
         match error {
-            JournalError::Io(error) if error.kind() == io::ErrorKind::StorageFull => Self::NoSpace,
+            JournalError::Io(error) => match lattice_error(&error) {
+                Self::Io(text) => Self::Io(format!("the journal: {text}")),
+                other => other,
+            },
             other => Self::Io(format!("the journal: {other}")),
         }
     }
@@ -163,6 +172,11 @@ pub(super) struct Changes {
 impl Changes {
     pub(super) fn touches(&self, id: &NodeId) -> bool {
         self.touched.contains(id)
+    }
+
+    /// Nothing but files whose nodes are as they were.
+    pub(super) fn only_looks(&self) -> bool {
+        self.ops.iter().all(|op| matches!(op, Op::Seen(_)))
     }
 
     pub(super) fn deletes(&self) -> bool {
@@ -328,14 +342,10 @@ impl Store {
             return Err(error.into());
         }
         self.seq = seq;
+        self.show_all(changes);
         let shared = Arc::clone(&self.shared);
-        {
-            let mut index = shared.index.write().unwrap_or_else(PoisonError::into_inner);
-            for op in &changes.ops {
-                self.show(op, &mut index);
-            }
-        }
         shared.seq.store(seq, Ordering::Release);
+        shared.moved.send_replace(seq);
         match shared.journal.tombstones() {
             Ok(tombstones) => shared.report().tombstones = tombstones,
             Err(error) => tracing::warn!(%error, "the tombstones cannot be counted"),
@@ -343,6 +353,15 @@ impl Store {
         self.unmark_broken(&changes.repaired);
         self.version += 1;
         Ok(())
+    }
+
+    /// Shows changes to readers that are written down, or need not be.
+    pub(super) fn show_all(&mut self, changes: &Changes) {
+        let shared = Arc::clone(&self.shared);
+        let mut index = shared.index.write().unwrap_or_else(PoisonError::into_inner);
+        for op in &changes.ops {
+            self.show(op, &mut index);
+        }
     }
 
     fn show(&mut self, op: &Op, index: &mut Index) {
@@ -407,7 +426,7 @@ impl Store {
         }
     }
 
-    fn unmark_broken(&self, names: &[String]) {
+    pub(super) fn unmark_broken(&self, names: &[String]) {
         if !names.is_empty() {
             let mut report = self.shared.report();
             names.iter().for_each(|name| drop(report.broken.remove(name)));
@@ -438,6 +457,7 @@ pub(super) mod tests {
             report: Mutex::default(),
             ready: AtomicBool::new(true),
             seq: AtomicU64::new(head.seq),
+            moved: watch::Sender::new(head.seq),
         };
         Store::new(Arc::new(shared), CaseSensitivity::Sensitive)
     }

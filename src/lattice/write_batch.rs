@@ -13,6 +13,7 @@ use super::{
     reader::{self, FileStamp},
     stamp::{self, Current, Stamped},
     store::{Changes, Store, fingerprint, lattice_error},
+    version,
 };
 use crate::types::{ContentHash, NodeId, Sha256Digest, Timestamp};
 use bytes::Bytes;
@@ -27,6 +28,8 @@ use tokio::sync::oneshot;
 
 /// The most writes that share one commit: each holds a file open until it is synced.
 const BATCH: usize = 256;
+/// What must fit on the disk for writes to count as possible again.
+const PROBE_BYTES: usize = 64 << 10;
 
 /// One write.
 #[derive(Debug)]
@@ -113,6 +116,15 @@ impl Answers {
 
 /// Carries the requests out and answers each. Answers the names whose files may differ from what is known: after a failure.
 pub(super) fn run(store: &mut Store, requests: Vec<WriteRequest>) -> Vec<String> {
+    // Before any file is touched: what is refused must not have happened.
+    if let Err(error) = store.shared.journal.ready() {
+        let error = LatticeError::from(error);
+        note_fault(store, &error);
+        for request in requests {
+            let _ = request.reply.send(Err(copy_of(&error)));
+        }
+        return Vec::new();
+    }
     let mut suspects = Vec::new();
     let mut answers = Answers(Vec::with_capacity(requests.len()));
     let mut replies = Vec::with_capacity(requests.len());
@@ -183,10 +195,31 @@ impl StagedKind {
 
 fn fail(store: &Store, answers: &mut Answers, request: usize, error: LatticeError) {
     if !matches!(error, LatticeError::PreconditionFailed { .. } | LatticeError::Loading) {
-        tracing::error!(%error, "a write to the data directory failed");
-        store.shared.report().write_fault = Some(error.to_string());
+        note_fault(store, &error);
     }
     answers.fail(request, error);
+}
+
+/// Once for each fault that lasts, not for every write that it refuses.
+fn note_fault(store: &Store, error: &LatticeError) {
+    let text = error.to_string();
+    let before = store.shared.report().write_fault.replace(text.clone());
+    if before.as_ref() != Some(&text) {
+        tracing::error!(%error, "a write to the data directory failed");
+    }
+}
+
+/// Whether writes would succeed again: a file of some pages, and the journal.
+///
+/// # Errors
+/// [`LatticeError`], as the next write would fail.
+pub(super) fn probe(store: &Store) -> Result<(), LatticeError> {
+    let trial = || -> io::Result<()> {
+        store.shared.check_directory()?;
+        write_temp(&store.shared.directory, &[b' '; PROBE_BYTES])?.file()?.sync_all()
+    };
+    trial().map_err(|error| lattice_error(&error))?;
+    Ok(store.shared.journal.ready()?)
 }
 
 fn copy_of(error: &LatticeError) -> LatticeError {
@@ -310,6 +343,8 @@ fn dated(
         return Ok(None);
     }
     let Stamp::Edit(now) = stamp else { return Ok(Some(node)) };
+    // A node that was deleted here is made again after its deletion, whatever the clock says.
+    let now = version::edit_time(store.held(node.id())?.map(|version| version.at), None, now);
     let depth = store.shared.limits.json_depth;
     let document = current
         .filter(|entry| stamp::wants_current(&node, entry.updated_at))

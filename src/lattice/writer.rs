@@ -69,6 +69,8 @@ pub(super) struct Writer {
     manifest_version: Option<u64>,
     /// After a failed scan, by the machine's clock: no file system waits for an injected one.
     retry_at: Option<Instant>,
+    /// By the machine's clock as well.
+    recheck_at: Instant,
     closing: Option<oneshot::Sender<()>>,
     stop: bool,
 }
@@ -89,6 +91,7 @@ impl Writer {
             manifest_at: started,
             manifest_version: None,
             retry_at: None,
+            recheck_at: Instant::now(),
             closing: None,
             stop: false,
         }
@@ -121,6 +124,7 @@ impl Writer {
             }
             self.examine();
             self.step_scan();
+            self.recheck();
             self.prune();
             self.write_manifest(false);
         }
@@ -217,6 +221,18 @@ impl Writer {
         }
     }
 
+    /// After a write that failed: sees by itself when the next one would not, so that nobody need try.
+    fn recheck(&mut self) {
+        if self.recheck_at > Instant::now() || self.work.store.shared.report().write_fault.is_none() {
+            return;
+        }
+        self.recheck_at = Instant::now() + TICK;
+        if write_batch::probe(&self.work.store).is_ok() {
+            self.work.store.shared.report().write_fault = None;
+            tracing::info!("the data directory can be written again");
+        }
+    }
+
     /// Looks at the names that events told of.
     fn examine(&mut self) {
         // Before the first scan is through, that one looks at everything anyway; what changes behind it waits here.
@@ -256,9 +272,25 @@ impl Writer {
         let Some((scan, waiters)) = self.scan.take() else { return };
         match result {
             Ok(_) => self.scanned(&scan),
-            Err(ref error) => self.fault(error),
+            Err(ref error) => {
+                self.fault(error);
+                self.serve_as_it_was(error);
+            }
         }
         answer(waiters, result.err().as_ref());
+    }
+
+    /// A start on a full disk: what changed since cannot be written down, but what is known can be read. Reads look at the files
+    /// themselves, so that no old content is served for new.
+    fn serve_as_it_was(&self, error: &LatticeError) {
+        let shared = &self.work.store.shared;
+        if matches!(error, LatticeError::NoSpace | LatticeError::ReadOnly(_))
+            && !self.is_ready()
+            && shared.index().len() > 0
+        {
+            tracing::warn!("the index is that of the last start; it follows the files once the journal can be written");
+            shared.ready.store(true, Ordering::Release);
+        }
     }
 
     fn scan_is_due(&self) -> bool {
@@ -296,7 +328,7 @@ impl Writer {
         let again = std::mem::take(&mut self.rescan_again);
         self.rescan_at = if again { now } else { now.saturating_add(self.work.rescan_interval) };
         let shared = &self.work.store.shared;
-        if !self.is_ready() {
+        if shared.report().index_build.is_none() {
             // The first set hash costs every bucket: here it keeps no caller waiting.
             let snapshot = shared.index().snapshot();
             let manifest_hash = snapshot.set_hash();

@@ -3,7 +3,10 @@
 //! [`verify`] is the only door: size was bounded before, then strict parse → signature → shape, in this order, and only it makes
 //! a [`Verified`].
 
-use super::{Manifest, ManifestError};
+use super::{
+    Manifest, ManifestError,
+    head::{HEAD_PAYLOAD_TYPE, Head},
+};
 use crate::{
     json::{Document, JsonError, Object, Value, jcs, python},
     types::{Limits, PublicKey, Sha256Digest},
@@ -61,6 +64,18 @@ pub enum EnvelopeError {
     /// An integer that plain JCS cannot carry (RFC 8785 section 3.2.2.3, RFC 7493 section 2.2).
     #[error("{0}, which the jcs form does not carry: send it as a string, or use the python or dsse form")]
     JcsInteger(#[from] jcs::JcsError),
+    /// A DSSE envelope of something else.
+    #[error("the envelope's payloadType is not {expected}")]
+    PayloadType {
+        /// What it should be.
+        expected: &'static str,
+    },
+    /// The signature is right, but what was signed is not a head.
+    #[error("the head's {field} is missing or has the wrong shape")]
+    Head {
+        /// Which field.
+        field: &'static str,
+    },
     /// The key is not a point of the curve, or the signature does not fit.
     #[error("the signature does not fit the manifest and the public key")]
     BadSignature,
@@ -185,19 +200,57 @@ fn canonical_bytes(value: Value<'_>, form: Canonicalization) -> Result<Vec<u8>, 
 
 fn verify_dsse(document: &Document, object: Object<'_>, limits: &Limits) -> Result<Verified<Manifest>, EnvelopeError> {
     forbid(object, &["manifest", "signature"])?;
-    let payload_type = string(object, "payloadType")?;
-    if payload_type != PAYLOAD_TYPE {
-        return Err(wrong("payloadType", "is not application/vnd.ark-lattice.manifest+json"));
+    let (key, inner) = open_dsse(object, PAYLOAD_TYPE, limits)?;
+    let manifest = Manifest::parse(&inner, inner.root(), limits)?;
+    Ok(seal(manifest, key, inner.root(), document))
+}
+
+/// Checks a signed head: strict gate, signature, shape.
+///
+/// # Errors
+/// [`EnvelopeError`], the first rule that is broken in that order.
+pub fn verify_head(received: Bytes, limits: &Limits) -> Result<Verified<Head>, EnvelopeError> {
+    let document = Document::parse(received, limits.json_depth)?;
+    let object = document.root().as_object().ok_or(EnvelopeError::NotAnObject)?;
+    let (key, inner) = open_dsse(object, HEAD_PAYLOAD_TYPE, limits)?;
+    let head = Head::parse(inner.root())?;
+    let digest = *jcs::content_hash(inner.root()).as_bytes();
+    Ok(Verified { value: head, public_key: key, digest, received: document.source().clone() })
+}
+
+/// The key that signed a DSSE envelope, and what it signed.
+fn open_dsse(
+    object: Object<'_>,
+    payload_type: &'static str,
+    limits: &Limits,
+) -> Result<(PublicKey, Document), EnvelopeError> {
+    if string(object, "payloadType")? != payload_type {
+        return Err(EnvelopeError::PayloadType { expected: payload_type });
     }
     let payload = string(object, "payload")?;
     let payload = STANDARD
         .decode(payload.as_bytes())
-        .map_err(|_| EnvelopeError::Encoding { field: "payload", bytes: "the manifest's bytes" })?;
+        .map_err(|_| EnvelopeError::Encoding { field: "payload", bytes: "what was signed" })?;
     let (key, signature) = dsse_signature(object)?;
-    check(key, &pre_authentication_encoding(&payload), &signature)?;
+    check(key, &pre_authentication_encoding(payload_type, &payload), &signature)?;
     let inner = Document::parse(Bytes::from(payload), limits.json_depth).map_err(EnvelopeError::Payload)?;
-    let manifest = Manifest::parse(&inner, inner.root(), limits)?;
-    Ok(seal(manifest, key, inner.root(), document))
+    Ok((key, inner))
+}
+
+/// Makes a DSSE envelope with one signature.
+fn seal_dsse(payload_type: &str, payload: &[u8], key: &str, sign: impl Fn(&[u8]) -> [u8; 64]) -> String {
+    let signature = STANDARD.encode(sign(&pre_authentication_encoding(payload_type, payload)));
+    let payload = STANDARD.encode(payload);
+    format!(
+        "{{\"canonicalization\":\"dsse\",\"payload\":\"{payload}\",\"payloadType\":\"{payload_type}\",\
+         \"signatures\":[{{\"keyid\":\"{key}\",\"sig\":\"{signature}\"}}]}}"
+    )
+}
+
+/// Makes a signed head.
+#[must_use]
+pub fn sign_head(head: &Head, public_key: PublicKey, sign: impl Fn(&[u8]) -> [u8; 64]) -> String {
+    seal_dsse(HEAD_PAYLOAD_TYPE, head.to_json().as_bytes(), &public_key.to_base64(), sign)
 }
 
 /// The one signature of a DSSE envelope, and its key: `pubkey`, or the `keyid` where that is left out.
@@ -224,8 +277,8 @@ fn dsse_signature(object: Object<'_>) -> Result<(PublicKey, Signature), Envelope
 }
 
 /// DSSE v1 protocol.md: `"DSSEv1" SP LEN(type) SP type SP LEN(body) SP body`.
-fn pre_authentication_encoding(payload: &[u8]) -> Vec<u8> {
-    let mut out = format!("DSSEv1 {} {PAYLOAD_TYPE} {} ", PAYLOAD_TYPE.len(), payload.len()).into_bytes();
+fn pre_authentication_encoding(payload_type: &str, payload: &[u8]) -> Vec<u8> {
+    let mut out = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len()).into_bytes();
     out.extend_from_slice(payload);
     out
 }
@@ -252,12 +305,7 @@ pub fn sign(
     root.as_object().ok_or(EnvelopeError::NotAnObject)?;
     let key = public_key.to_base64();
     if form == Canonicalization::Dsse {
-        let signature = STANDARD.encode(sign(&pre_authentication_encoding(document.source())));
-        let payload = STANDARD.encode(document.source());
-        return Ok(format!(
-            "{{\"canonicalization\":\"dsse\",\"payload\":\"{payload}\",\"payloadType\":\"{PAYLOAD_TYPE}\",\
-             \"signatures\":[{{\"keyid\":\"{key}\",\"sig\":\"{signature}\"}}]}}"
-        ));
+        return Ok(seal_dsse(PAYLOAD_TYPE, document.source(), &key, sign));
     }
     let signature = STANDARD.encode(sign(&canonical_bytes(root, form)?));
     let declared = if form == Canonicalization::Jcs { "\"canonicalization\":\"jcs\"," } else { "" };

@@ -1,12 +1,14 @@
-//! Manifests: what an instance says its lattice holds, signed.
+//! Manifests: what an instance says its lattice holds, signed; and heads, which say in one line where it stands.
 
 mod envelope;
+mod head;
 mod model;
 mod set_hash;
 
 #[cfg(test)]
 pub(crate) use envelope::verified_for_test;
-pub use envelope::{Canonicalization, EnvelopeError, PAYLOAD_TYPE, Verified, sign, verify};
+pub use envelope::{Canonicalization, EnvelopeError, PAYLOAD_TYPE, Verified, sign, sign_head, verify, verify_head};
+pub use head::{HEAD_PAYLOAD_TYPE, Head};
 pub use model::{MAX_SEQ, Manifest, ManifestError};
 pub use set_hash::{BUCKETS, SetHasher, bucket_hash, bucket_name, bucket_of};
 

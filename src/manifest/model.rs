@@ -173,7 +173,7 @@ fn parse_last_updated(object: Object<'_>) -> Result<Option<Timestamp>, ManifestE
 
 fn parse_seq(object: Object<'_>) -> Result<Option<u64>, ManifestError> {
     let Some(value) = object.get("seq") else { return Ok(None) };
-    let seq = value.as_number().and_then(|text| text.parse::<u64>().ok()).filter(|seq| *seq <= MAX_SEQ);
+    let seq = value.as_unsigned().filter(|seq| *seq <= MAX_SEQ);
     seq.map(Some).ok_or_else(|| wrong("seq", format!("is not an integer from 0 to {MAX_SEQ}")))
 }
 

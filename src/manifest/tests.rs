@@ -128,7 +128,7 @@ fn malformed_manifests_say_where() {
         (r#"{"node_id":"a","last_updated":1e300}"#, "last_updated"),
         (r#"{"node_id":"a","last_updated":-9007199254.740992}"#, "last_updated"),
         (r#"{"node_id":"a","seq":-1}"#, "seq"),
-        (r#"{"node_id":"a","seq":1.0}"#, "seq"),
+        (r#"{"node_id":"a","seq":1.5}"#, "seq"),
         (r#"{"node_id":"a","seq":9007199254740992}"#, "seq"),
         (r#"{"node_id":"a","nodes":{}}"#, "nodes is not a list"),
         (r#"{"node_id":"a","nodes":[{"id":"p","hash":"h"},{"id":"q"}]}"#, "nodes[1] has no hash"),

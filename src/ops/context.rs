@@ -1,12 +1,15 @@
 //! What operations work on.
 
 use crate::{
+    federation::engine::Engine,
+    identity::KeyPair,
     lattice::Lattice,
     registry::Registry,
-    trust::TrustPolicy,
+    trust::{Nonces, TrustPolicy},
     types::{Limits, PeerId, PublicKey, SharedClock},
 };
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use tokio_util::sync::CancellationToken;
 
 /// Who this instance is.
 #[derive(Debug, Clone)]
@@ -34,4 +37,12 @@ pub struct Context {
     pub limits: Limits,
     /// The time.
     pub clock: SharedClock,
+    /// What this instance signs with, where it has a key.
+    pub signer: Option<Arc<KeyPair>>,
+    /// What exchanges with peers; `None` without a key.
+    pub engine: Option<Arc<Engine>>,
+    /// Told when the service stops: answers that have no end of their own end then.
+    pub closing: CancellationToken,
+    /// The signed requests that were seen.
+    pub nonces: Mutex<Nonces>,
 }

@@ -8,7 +8,7 @@ use crate::{lattice::LatticeStatus, registry::RegistryError};
 pub struct PartHealth {
     /// It works.
     pub ok: bool,
-    /// One line for people, where it does not.
+    /// One line for people, where it does not, or not all of it.
     pub detail: Option<&'static str>,
 }
 
@@ -35,7 +35,7 @@ impl Health {
     /// Everything works, to the last file.
     #[must_use]
     pub fn flawless(&self) -> bool {
-        self.ready() && self.lattice.broken_total == 0 && self.lattice.fault.is_none()
+        self.ready() && self.registry.detail.is_none() && self.lattice.broken_total == 0 && self.lattice.fault.is_none()
     }
 }
 
@@ -46,7 +46,7 @@ pub async fn health(context: &Context) -> Health {
         Err(error) => Err(error),
     };
     let detail = match &live {
-        Ok(_) => None,
+        Ok(_) => context.registry.fault(),
         Err(RegistryError::Corrupt(_)) => Some("holds what this version cannot read"),
         Err(_) => Some("does not answer"),
     };

@@ -1,20 +1,30 @@
 //! Many nodes from one file into a data directory.
 
+use super::{interrupt::Interrupt, set_sum::SetSum};
 use crate::{
     json::{Document, JsonError, Value},
     lattice::{
         NodeDocument, Stamp, Written,
         offline::{OfflineDirectory, OfflineError},
     },
-    types::{Limits, Timestamp},
+    types::{Limits, NodeId, SetHash, Timestamp},
 };
 use bytes::Bytes;
-use std::collections::HashSet;
+use std::{
+    collections::HashSet,
+    io::{self, BufRead, Read},
+};
 
 /// How much deeper than a node the file around it may be nested.
 const OUTER_DEPTH: usize = 32;
 /// Nodes that are written together.
 const BATCH: usize = 256;
+/// What they may have together before they are written, bytes.
+const BATCH_BYTES: usize = 8 << 20;
+/// The largest document that is read; lines of nodes have no bound together.
+const MAX_DOCUMENT_BYTES: usize = 1 << 30;
+/// More than a node's own limit that a line may have: it is refused as a node then, with its id.
+const LINE_ROOM_BYTES: usize = 64 << 10;
 
 /// Why nothing was imported.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +37,12 @@ pub enum ImportError {
         "there is no node in it: a node is an object with a string \"id\", alone, in a list, or in lists called \"nodes\""
     )]
     NoNodes,
+    /// The file cannot be read.
+    #[error(transparent)]
+    Read(#[from] io::Error),
+    /// The file is larger than anything that is read as one document.
+    #[error("larger than {0} bytes; as one node a line (.ndjson) it may be of any size")]
+    TooLarge(usize),
     /// The directory failed; nodes before that may have been imported.
     #[error(transparent)]
     Directory(#[from] OfflineError),
@@ -42,7 +58,7 @@ pub struct Refusal {
 }
 
 /// What became of the nodes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ImportReport {
     /// New ones.
     pub added: usize,
@@ -52,26 +68,23 @@ pub struct ImportReport {
     pub unchanged: usize,
     /// Ones that are no nodes, or that the directory did not take.
     pub refused: Vec<Refusal>,
+    /// The set hash of all that were taken, as they are in the directory now.
+    pub set_hash: SetHash,
 }
 
-/// The nodes of a file: each with its place and its own text as it stands there.
-#[derive(Debug)]
-pub struct Importable {
-    found: Vec<(String, Bytes)>,
-}
-
-impl Importable {
-    /// How many there are, good or not.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.found.len()
-    }
-
-    /// None at all? Does not happen: [`find_nodes`] refuses such a file.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.found.is_empty()
-    }
+/// How nodes are imported.
+#[derive(Debug, Clone)]
+pub struct ImportOptions {
+    /// When the edits count as made.
+    pub now: Timestamp,
+    /// The nodes are taken as they are: what has no `updated_at` gets none.
+    pub exact: bool,
+    /// Nothing is written.
+    pub dry: bool,
+    /// The file is known to hold one node a line; otherwise its first line tells.
+    pub lines: bool,
+    /// Who may stop the import between two batches.
+    pub interrupt: Interrupt,
 }
 
 /// Finds the nodes of a file: the document itself where it has a string `id`, the elements where it is a list, otherwise the
@@ -79,7 +92,7 @@ impl Importable {
 ///
 /// # Errors
 /// [`ImportError::Json`], [`ImportError::NoNodes`].
-pub fn find_nodes(file: Bytes, limits: &Limits) -> Result<Importable, ImportError> {
+fn find_nodes(file: Bytes, limits: &Limits) -> Result<Vec<(String, Bytes)>, ImportError> {
     let document = Document::parse(file, limits.json_depth.saturating_add(OUTER_DEPTH))?;
     let mut found = Vec::new();
     let root = document.root();
@@ -90,7 +103,7 @@ pub fn find_nodes(file: Bytes, limits: &Limits) -> Result<Importable, ImportErro
     } else {
         search(&document, root, "", &mut found);
     }
-    if found.is_empty() { Err(ImportError::NoNodes) } else { Ok(Importable { found }) }
+    if found.is_empty() { Err(ImportError::NoNodes) } else { Ok(found) }
 }
 
 fn has_id(value: Value<'_>) -> bool {
@@ -133,61 +146,166 @@ fn search(document: &Document, value: Value<'_>, place: &str, found: &mut Vec<(S
     }
 }
 
-/// Writes the nodes as edits made at `now`. The same file again changes nothing. An id that occurs a second time is refused.
-/// `progress` hears how many are done.
+/// Brings the nodes of `source` into the directory: one document with nodes in it, or one node a line. The same file again changes
+/// nothing. An id that occurs a second time is refused. `progress` hears how many are done, and of how many where that is known.
 ///
 /// # Errors
-/// [`ImportError::Directory`].
+/// [`ImportError`].
 pub fn import(
     directory: &OfflineDirectory,
-    nodes: Importable,
+    mut source: impl BufRead,
     limits: &Limits,
-    now: Timestamp,
-    dry: bool,
-    mut progress: impl FnMut(usize),
+    options: &ImportOptions,
+    progress: impl FnMut(usize, Option<usize>),
 ) -> Result<ImportReport, ImportError> {
-    let mut report = ImportReport::default();
-    let mut seen = HashSet::new();
-    let mut batch = Vec::with_capacity(BATCH);
-    let mut done = 0;
-    for (place, text) in nodes.found {
-        done += 1;
-        match NodeDocument::parse(text, limits.json_depth) {
-            Ok(node) if seen.insert(node.id().clone()) => batch.push((place, node)),
-            Ok(node) => {
-                let reason = format!("{:?} stands in this file before already", node.id());
-                report.refused.push(Refusal { place, reason });
-            }
-            Err(error) => report.refused.push(Refusal { place, reason: error.to_string() }),
-        }
-        if batch.len() == BATCH {
-            store(directory, std::mem::take(&mut batch), now, dry, &mut report)?;
-            progress(done);
-        }
+    let mut importer = Importer::new(directory, limits, options, progress);
+    let first = read_line(&mut source, line_limit(limits))?;
+    let is_node =
+        |line: &Line| matches!(line, Line::Whole(text) if NodeDocument::parse(text.clone(), limits.json_depth).is_ok());
+    if options.lines || first.as_ref().is_some_and(is_node) {
+        importer.lines(first, &mut source)?;
+    } else {
+        let head = match first {
+            None => Bytes::new(),
+            Some(Line::Whole(text) | Line::TooLong(text)) => text,
+        };
+        importer.document(&head, source)?;
     }
-    store(directory, batch, now, dry, &mut report)?;
-    progress(done);
-    Ok(report)
+    importer.finish()
 }
 
-fn store(
-    directory: &OfflineDirectory,
-    batch: Vec<(String, NodeDocument)>,
-    now: Timestamp,
-    dry: bool,
-    report: &mut ImportReport,
-) -> Result<(), OfflineError> {
-    let (places, nodes): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
-    let answers = directory.put_many(nodes, Stamp::Edit(now), dry)?;
-    for (place, answer) in places.into_iter().zip(answers) {
-        match answer {
-            Ok(Written::Created(_)) => report.added += 1,
-            Ok(Written::Replaced(_)) => report.changed += 1,
-            Ok(Written::Unchanged(_)) => report.unchanged += 1,
-            Err(error) => report.refused.push(Refusal { place, reason: error.to_string() }),
-        }
+fn line_limit(limits: &Limits) -> usize {
+    limits.node_bytes.saturating_add(LINE_ROOM_BYTES)
+}
+
+/// A line of the file, without its end.
+enum Line {
+    Whole(Bytes),
+    /// Its beginning. The rest has not been read.
+    TooLong(Bytes),
+}
+
+/// `None` at the end of the file.
+fn read_line(source: &mut impl BufRead, limit: usize) -> io::Result<Option<Line>> {
+    let mut line = Vec::new();
+    let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
+    if source.by_ref().take(most).read_until(b'\n', &mut line)? == 0 {
+        return Ok(None);
     }
-    Ok(())
+    // The end of the line stays: it is white space to the gate, and tells a whole line from the beginning of one.
+    let too_long = line.len() > limit && !line.ends_with(b"\n");
+    let line = Bytes::from(line);
+    Ok(Some(if too_long { Line::TooLong(line) } else { Line::Whole(line) }))
+}
+
+struct Importer<'a, P> {
+    directory: &'a OfflineDirectory,
+    limits: &'a Limits,
+    options: &'a ImportOptions,
+    progress: P,
+    report: ImportReport,
+    sum: SetSum,
+    seen: HashSet<NodeId>,
+    batch: Vec<(String, NodeDocument)>,
+    batch_bytes: usize,
+    done: usize,
+    total: Option<usize>,
+}
+
+impl<'a, P: FnMut(usize, Option<usize>)> Importer<'a, P> {
+    fn new(directory: &'a OfflineDirectory, limits: &'a Limits, options: &'a ImportOptions, progress: P) -> Self {
+        let sum = SetSum::default();
+        let report = ImportReport { added: 0, changed: 0, unchanged: 0, refused: Vec::new(), set_hash: sum.finish() };
+        let (seen, batch) = (HashSet::new(), Vec::with_capacity(BATCH));
+        Self { directory, limits, options, progress, report, sum, seen, batch, batch_bytes: 0, done: 0, total: None }
+    }
+
+    fn document(&mut self, head: &[u8], rest: impl Read) -> Result<(), ImportError> {
+        let mut text = head.to_vec();
+        let most = u64::try_from(MAX_DOCUMENT_BYTES).unwrap_or(u64::MAX).saturating_add(1);
+        rest.take(most).read_to_end(&mut text)?;
+        if text.len() > MAX_DOCUMENT_BYTES {
+            return Err(ImportError::TooLarge(MAX_DOCUMENT_BYTES));
+        }
+        let found = find_nodes(Bytes::from(text), self.limits)?;
+        self.total = Some(found.len());
+        found.into_iter().try_for_each(|(place, text)| self.take(place, text))
+    }
+
+    fn lines(&mut self, first: Option<Line>, source: &mut impl BufRead) -> Result<(), ImportError> {
+        let (mut line, mut number) = (first, 0_usize);
+        while let Some(text) = line {
+            number += 1;
+            let place = format!("line {number}");
+            match text {
+                Line::Whole(text) => {
+                    let text = text.slice_ref(text.trim_ascii());
+                    if !text.is_empty() {
+                        self.take(place, text)?;
+                    }
+                }
+                Line::TooLong(_) => {
+                    source.skip_until(b'\n')?;
+                    let reason = format!("larger than {} bytes", self.limits.node_bytes);
+                    self.refuse(place, reason);
+                }
+            }
+            line = read_line(source, line_limit(self.limits))?;
+        }
+        if self.done == 0 { Err(ImportError::NoNodes) } else { Ok(()) }
+    }
+
+    fn take(&mut self, place: String, text: Bytes) -> Result<(), ImportError> {
+        let bytes = text.len();
+        match NodeDocument::parse(text, self.limits.json_depth) {
+            Ok(node) if self.seen.insert(node.id().clone()) => {
+                self.done += 1;
+                self.batch_bytes = self.batch_bytes.saturating_add(bytes);
+                self.batch.push((place, node));
+            }
+            Ok(node) => self.refuse(place, format!("{:?} stands in this file before already", node.id())),
+            Err(error) => self.refuse(place, error.to_string()),
+        }
+        if self.batch.len() >= BATCH || self.batch_bytes >= BATCH_BYTES { self.store() } else { Ok(()) }
+    }
+
+    fn refuse(&mut self, place: String, reason: String) {
+        self.done += 1;
+        self.report.refused.push(Refusal { place, reason });
+    }
+
+    fn store(&mut self) -> Result<(), ImportError> {
+        self.batch_bytes = 0;
+        let (named, nodes): (Vec<_>, Vec<_>) =
+            self.batch.drain(..).map(|(place, node)| ((place, node.id().clone()), node)).unzip();
+        let stamp = if self.options.exact { Stamp::Keep } else { Stamp::Edit(self.options.now) };
+        let answers = {
+            let _held = self.options.interrupt.hold();
+            self.directory.put_many(nodes, stamp, self.options.dry)?
+        };
+        for ((place, id), answer) in named.into_iter().zip(answers) {
+            match answer {
+                Ok(written) => {
+                    let count = match written {
+                        Written::Created(_) => &mut self.report.added,
+                        Written::Replaced(_) => &mut self.report.changed,
+                        Written::Unchanged(_) => &mut self.report.unchanged,
+                    };
+                    *count += 1;
+                    self.sum.insert(id, written.entry().content_hash);
+                }
+                Err(error) => self.report.refused.push(Refusal { place, reason: error.to_string() }),
+            }
+        }
+        (self.progress)(self.done, self.total);
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<ImportReport, ImportError> {
+        self.store()?;
+        self.report.set_hash = self.sum.finish();
+        Ok(self.report)
+    }
 }
 
 #[cfg(test)]
@@ -196,7 +314,7 @@ mod tests {
 
     fn places(text: &str) -> Vec<String> {
         let file = Bytes::copy_from_slice(text.as_bytes());
-        find_nodes(file, &Limits::default()).unwrap().found.into_iter().map(|(place, _)| place).collect()
+        find_nodes(file, &Limits::default()).unwrap().into_iter().map(|(place, _)| place).collect()
     }
 
     #[test]
@@ -216,8 +334,10 @@ mod tests {
         let directory = OfflineDirectory::open(folder.path(), limits).unwrap();
         let file = br#"{"nodes":[{"id":"a"},{"id":7},{"id":"b"},{"id":"a","n":2}]}"#;
         let run = |now| {
-            let nodes = find_nodes(Bytes::from_static(file), &limits).unwrap();
-            import(&directory, nodes, &limits, Timestamp::from_seconds(now), false, |_| {}).unwrap()
+            let now = Timestamp::from_seconds(now);
+            let options =
+                ImportOptions { now, exact: false, dry: false, lines: false, interrupt: Interrupt::default() };
+            import(&directory, &file[..], &limits, &options, |_, _| {}).unwrap()
         };
         let report = run(1);
         assert_eq!((report.added, report.changed, report.unchanged), (2, 0, 0));

@@ -2,27 +2,41 @@
 
 mod context;
 mod discover;
+mod export;
+mod feed;
 mod health;
 mod import;
+mod interrupt;
 mod keys;
 mod local;
 mod nodes;
+mod offload;
 mod pull;
 mod register;
 mod remote;
+mod requests;
+mod selection;
+mod set_sum;
+mod setup;
 mod statement;
 mod sync;
 
 pub use context::{Context, Identity};
 pub use discover::{DiscoverFilter, Discovered, Peer, discover, envelope};
+pub use export::{ExportError, ExportForm, ExportReport, export, export_remote};
+pub use feed::{FeedError, LineStream, Received, changes, contents, head, read_changes, receive, wanted};
 pub use health::{Health, PartHealth, health};
-pub use import::{ImportError, ImportReport, Importable, Refusal, find_nodes, import};
+pub use import::{ImportError, ImportOptions, ImportReport, Refusal, import};
+pub use interrupt::Interrupt;
 pub use keys::{generate_key, read_key};
 pub use local::{LocalError, hash_node, put_local};
 pub use nodes::{delete_node, get_node, list_nodes, put_node};
-pub use pull::{PullError, PullReport, Standing, pull};
+pub use pull::{PullError, PullOptions, PullReport, Standing, pull};
 pub use register::{RegisterError, Registration, register};
 pub use remote::{RemoteError, RemotePeer, discover_remote, publish};
+pub use requests::{RequestError, SignedRequest, Speaker, speaker};
+pub use selection::{Glob, Selection};
+pub use setup::{make_directory, write_token};
 pub use statement::{Statement, build_manifest, is_envelope, sign_manifest, verify_manifest};
 pub use sync::{Delta, NodeStream, SyncError, SyncRequest, sync};
 
@@ -30,7 +44,7 @@ pub use sync::{Delta, NodeStream, SyncError, SyncRequest, sync};
 pub use crate::{
     federation::client::{Client, ClientError, PeerQuery, Probe},
     identity::{KeyError, KeyFileError, KeyPair},
-    lattice::offline::{Listing, OfflineDirectory, OfflineError, OfflineNode, write_file},
+    lattice::offline::{Listing, OfflineDirectory, OfflineError, OfflineNode, WholeFile, write_file, write_new_file},
     lattice::{
         Entry, LatticeError, LatticeStatus, NodeDocument, NodeError, NodeFilter, NodePage, Precondition, StoredNode,
         Tombstone, Written,

@@ -1,6 +1,6 @@
 //! Taking a signed manifest: verify, then trust, then act.
 
-use super::Context;
+use super::{Context, offload::offload};
 use crate::{
     manifest::{EnvelopeError, verify},
     registry::RegistryError,
@@ -44,8 +44,9 @@ pub struct Registration {
 /// # Errors
 /// [`RegisterError`]; nothing was registered.
 pub async fn register(context: &Context, received: Bytes) -> Result<Registration, RegisterError> {
-    let manifest = verify(received, &context.limits)?;
-    let admitted = context.trust.admit(manifest, context.clock.now())?;
+    let limits = context.limits;
+    let manifest = offload(received.len(), move || verify(received, &limits)).await?;
+    let admitted = context.trust.admit(manifest, context.clock.latest())?;
     let registered = context.registry.register(&admitted).await?;
     let manifest = admitted.manifest();
     Ok(Registration {

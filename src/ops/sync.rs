@@ -1,6 +1,6 @@
 //! What differs between this lattice and a caller's (DESIGN 4.5).
 
-use super::Context;
+use super::{Context, offload::offload};
 use crate::{
     json::{Document, JsonError, Value},
     lattice::{
@@ -13,9 +13,10 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream, stream::BoxStream};
 use std::{collections::HashMap, sync::Arc};
 
-/// A batch is read and sent at a time: what a delta costs in memory, whatever its size.
+/// A batch is read and sent at a time: what a delta costs in memory, whatever its size, and so small because a thousand callers may
+/// take theirs at once. Larger ones are no faster.
 const BATCH_NODES: usize = 128;
-const BATCH_BYTES: u64 = 1 << 20;
+const BATCH_BYTES: u64 = 64 << 10;
 
 /// Why a sync request is not answered.
 #[derive(Debug, thiserror::Error)]
@@ -90,8 +91,8 @@ impl SyncRequest {
 }
 
 fn parse_limit(value: Value<'_>, limits: &Limits) -> Result<usize, SyncError> {
-    let limit =
-        value.as_number().and_then(|text| text.parse().ok()).filter(|limit| (1..=limits.page_items).contains(limit));
+    let limit = value.as_unsigned().and_then(|limit| usize::try_from(limit).ok());
+    let limit = limit.filter(|limit| (1..=limits.page_items).contains(limit));
     limit.ok_or_else(|| shape(format!("limit is not an integer from 1 to {}", limits.page_items)))
 }
 
@@ -145,41 +146,43 @@ pub type NodeStream = BoxStream<'static, Result<Vec<StoredNode>, LatticeError>>;
 pub async fn sync(
     context: &Context,
     body: Bytes,
-    decode_cursor: impl Fn(&str) -> Option<NodeId> + Send,
+    decode_cursor: impl Fn(&str) -> Option<NodeId> + Send + 'static,
 ) -> Result<(Delta, NodeStream), SyncError> {
-    let request = SyncRequest::parse(body, &context.limits, decode_cursor)?;
-    let snapshot = context.lattice.snapshot()?;
-    let set_hash = snapshot.set_hash();
-    if request.manifest_hash == Some(set_hash) {
-        return Ok((Delta { set_hash, wanted: Vec::new(), expected: 0, next: None }, stream::empty().boxed()));
-    }
-    let after = request.after;
-    let comparison = Comparison::new(snapshot, request.held);
-    let wanted = match after {
-        None => wanted(context, &comparison)?,
-        Some(_) => Vec::new(),
-    };
-    let (expected, next) = measure(&comparison, after.as_ref(), request.limit);
-    let lattice = Arc::clone(&context.lattice);
-    let mut nodes = stream_nodes(Position { lattice, comparison, after, left: expected });
+    let (bytes, lattice, limits) = (body.len(), Arc::clone(&context.lattice), context.limits);
+    let compare = move || compare(lattice, SyncRequest::parse(body, &limits, decode_cursor)?);
+    let (delta, position) = offload(bytes, compare).await?;
+    let Some(position) = position else { return Ok((delta, stream::empty().boxed())) };
+    let mut nodes = stream_nodes(position);
     let first = nodes.next().await.transpose()?;
     // A stream that has ended must not be asked again.
     let nodes = match first {
         Some(first) => stream::iter([Ok(first)]).chain(nodes).boxed(),
         None => stream::empty().boxed(),
     };
-    Ok((Delta { set_hash, wanted, expected, next }, nodes))
+    Ok((delta, nodes))
 }
 
-fn wanted(context: &Context, comparison: &Comparison) -> Result<Vec<String>, LatticeError> {
-    let mut wanted = Vec::new();
-    for id in comparison.wanted() {
-        // What was deleted here must not come back through an instance that has not heard of it yet.
-        if context.lattice.tombstone(id)?.is_none() {
-            wanted.push(id.to_string());
-        }
+/// What the answer says before its nodes, and where they begin, if there are any.
+fn compare(lattice: Arc<dyn Lattice>, request: SyncRequest) -> Result<(Delta, Option<Position>), SyncError> {
+    let snapshot = lattice.snapshot()?;
+    let set_hash = snapshot.set_hash();
+    if request.manifest_hash == Some(set_hash) {
+        return Ok((Delta { set_hash, wanted: Vec::new(), expected: 0, next: None }, None));
     }
-    Ok(wanted)
+    let after = request.after;
+    let comparison = Comparison::new(snapshot, request.held);
+    let wanted = match after {
+        None => wanted(&*lattice, &comparison)?,
+        Some(_) => Vec::new(),
+    };
+    let (expected, next) = measure(&comparison, after.as_ref(), request.limit);
+    Ok((Delta { set_hash, wanted, expected, next }, Some(Position { lattice, comparison, after, left: expected })))
+}
+
+fn wanted(lattice: &dyn Lattice, comparison: &Comparison) -> Result<Vec<String>, LatticeError> {
+    // What was deleted here must not come back through an instance that has not heard of it yet.
+    let wanted = lattice.not_deleted(comparison.wanted())?;
+    Ok(wanted.into_iter().map(ToString::to_string).collect())
 }
 
 /// How many nodes the page holds, and the last of them where more would follow.

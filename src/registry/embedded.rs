@@ -8,8 +8,8 @@
 //! has left what the file says, but never less than nothing nor more than the whole time to live.
 //!
 //! **Load.** One writer thread; 1,024 registrations may wait. One more waits half a second for a place and is then answered
-//! [`RegistryError::Unavailable`]. When the file fails (disk full, broken), registrations answer `Unavailable`, reads go on from
-//! memory, and the writer opens the file anew with its next batch.
+//! [`RegistryError::Unavailable`]. When the file fails, registrations answer `Unavailable` (`NoSpace` on a full disk), reads
+//! go on, and the writer opens the file anew at once and tries again by itself until a write succeeds.
 
 mod mirror;
 mod rows;
@@ -187,6 +187,10 @@ impl Registry for EmbeddedRegistry {
     async fn ping(&self) -> Result<(), RegistryError> {
         // A writer that died (it never should) drops its end of the queue.
         if self.queue.is_closed() { Err(closed()) } else { self.refuse_when_closed() }
+    }
+
+    fn fault(&self) -> Option<&'static str> {
+        self.shared.fault()
     }
 
     fn kind(&self) -> &'static str {

@@ -89,6 +89,9 @@ pub enum RegistryError {
     /// The store does not answer, or not in time. The call may or may not have taken effect; it is safe to repeat.
     #[error("the registry does not answer: {0}")]
     Unavailable(String),
+    /// The store's disk is full. Nothing was changed.
+    #[error("the registry's disk has no space left")]
+    NoSpace,
     /// What the store holds cannot be read. Trusted state fails closed.
     #[error("the registry holds what this version cannot read: {0}")]
     Corrupt(String),
@@ -128,6 +131,11 @@ pub trait Registry: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// [`RegistryError::Unavailable`].
     async fn ping(&self) -> Result<(), RegistryError>;
+
+    /// One line for people while registrations fail and reading does not.
+    fn fault(&self) -> Option<&'static str> {
+        None
+    }
 
     /// `embedded` or `redis`: for logs and `/health`.
     fn kind(&self) -> &'static str;

@@ -265,6 +265,9 @@ impl Settings {
         if self.limits.page_items == 0 || self.registry.pool_size == 0 || self.registry.max_peers == 0 {
             return Err(bad("limits.page_items, registry.pool_size, registry.max_peers", "must be at least 1"));
         }
+        if self.limits.inflight_bytes < 1 << 20 {
+            return Err(bad("limits.inflight_bytes", "must be at least 1048576 (1 MiB)"));
+        }
         // A filter reads a word that is no level as the name of a module, and then shows next to nothing.
         let is_level = |word: &str| ["off", "error", "warn", "info", "debug", "trace"].contains(&word);
         if !self.log.level.split(',').map(str::trim).all(|part| is_level(part) || part.contains('=')) {
@@ -276,10 +279,11 @@ impl Settings {
         self.node_id()?;
         self.trust_policy()?;
         self.check_edge()?;
-        if self.federation.auto_sync || self.federation.hub_url.is_some() || !self.federation.trusted_peers.is_empty() {
-            self.warnings.push(
-                "federation settings are read, but this version does not exchange with peers by itself".to_owned(),
-            );
+        if self.federation.sync_interval.get().is_zero() || self.federation.concurrent_rounds == 0 {
+            return Err(bad("federation.sync_interval, federation.concurrent_rounds", "must be more than zero"));
+        }
+        if self.federation.network_key.is_some() {
+            self.warnings.push("federation.network_key is read, but has no effect in this version".to_owned());
         }
         if self.trust.mode == crate::trust::TrustMode::Open {
             self.warnings

@@ -218,6 +218,8 @@ section! {
         sync_bytes: usize = crate::types::Limits::default().sync_bytes,
         /// Largest node, bytes.
         node_bytes: usize = crate::types::Limits::default().node_bytes,
+        /// Most memory that all bodies under way may take together, bytes; beyond it requests wait, then get 503.
+        inflight_bytes: usize = 256 << 20,
         /// Most nodes in one manifest.
         manifest_nodes: usize = crate::types::Limits::default().manifest_nodes,
         /// Most bytes of a manifest's fields other than nodes.
@@ -238,16 +240,20 @@ section! {
 }
 
 section! {
-    /// Rounds between instances. Read and checked; the engine that uses them is not in this version.
+    /// Rounds between instances.
     FederationSettings "federation" {
         /// p2p, hub or hybrid. FEDERATION_MODE.
         mode: FederationMode = FederationMode::P2p,
         /// The hub's address. FEDERATION_HUB_URL.
         hub_url: Option<String> = None,
-        /// Exchange with peers regularly. FEDERATION_AUTO_SYNC.
+        /// Where other instances reach this one; told in its manifests.
+        address: Option<String> = None,
+        /// Exchange with peers by itself: regularly, and whenever something changes. FEDERATION_AUTO_SYNC.
         auto_sync: bool = false,
         /// How often. FEDERATION_SYNC_INTERVAL (a bare number there: milliseconds from 1000 up, seconds below).
         sync_interval: Span = Span::seconds(60),
+        /// Most rounds at the same time.
+        concurrent_rounds: usize = 8,
         /// Only instances with the same key find each other. FEDERATION_NETWORK_KEY.
         network_key: Option<SecretString> = None,
         /// Addresses of peers. FEDERATION_TRUSTED_PEERS (separated by commas).

@@ -2,6 +2,7 @@
 
 mod codes;
 mod envelopes;
+mod feeds;
 mod gate;
 mod heads;
 mod limits;
@@ -16,7 +17,7 @@ use crate::{
     raw_http::Raw,
 };
 use ark_lattice::{
-    api::{ROUTES, codes::Code},
+    api::{PEER_ROUTES, ROUTES, codes::Code},
     settings::Settings,
 };
 use futures_util::{StreamExt, stream};
@@ -85,10 +86,19 @@ async fn prepared() -> TestApp {
 }
 
 fn all_rows() -> Vec<Row> {
-    [gate::rows(), envelopes::rows(), manifests::rows(), syncs::rows(), nodes::rows(), queries::rows(), heads::rows()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        gate::rows(),
+        envelopes::rows(),
+        manifests::rows(),
+        syncs::rows(),
+        nodes::rows(),
+        queries::rows(),
+        heads::rows(),
+        feeds::rows(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn fits(template: &str, path: &str) -> bool {
@@ -105,7 +115,8 @@ fn is_documented(method: &str, path: &str, code: &str) -> bool {
     if code == Code::NotFound.text() || code == Code::MethodNotAllowed.text() {
         return true;
     }
-    ROUTES.iter().filter(|route| route.method == method && fits(route.path, path)).any(|route| {
+    let routes = ROUTES.iter().chain(PEER_ROUTES);
+    routes.filter(|route| route.method == method && fits(route.path, path)).any(|route| {
         let mut codes = route.problems.iter().flat_map(|group| group.iter());
         codes.any(|known| known.text() == code)
     })

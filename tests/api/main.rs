@@ -11,10 +11,12 @@
 
 mod app;
 mod bad_input;
+mod clock;
 mod cors;
 mod hostile;
 mod manifests;
 mod nodes;
+mod overload;
 mod proxies;
 mod raw_http;
 mod seed;

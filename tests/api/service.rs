@@ -1,7 +1,7 @@
 //! `/`, `/health`, `/ready`, `/metrics`, `/docs`, `/openapi.json`, and what no route takes.
 
 use crate::app::{key, manifest, problem, signed, spawn_app, spawn_with};
-use ark_lattice::api::{ROUTES, codes::Code};
+use ark_lattice::api::{PEER_ROUTES, ROUTES, codes::Code};
 use reqwest::{Method, redirect::Policy};
 use serde_json::Value;
 
@@ -50,9 +50,19 @@ async fn swagger_ui_works_without_the_internet() {
     let client = reqwest::Client::builder().no_proxy().redirect(Policy::none()).build().unwrap();
     let bare = client.get(format!("{}/docs", app.url)).send().await.unwrap();
     assert_eq!(bare.status(), 200);
+    let policy_of = |page: &reqwest::Response| {
+        let policy = page.headers().get("content-security-policy");
+        policy.map(|policy| policy.to_str().unwrap().to_owned()).unwrap_or_default()
+    };
+    let bare_policy = policy_of(&bare);
     assert!(bare.text().await.unwrap().contains("<base href=\"docs/\">"));
     let page = app.get("/docs/").await;
     assert_eq!(page.status(), 200);
+    for (which, policy) in [("/docs", bare_policy), ("/docs/", policy_of(&page))] {
+        // With these two, a script that gets into the page neither runs nor can tell anybody the operator's token.
+        assert!(policy.contains("script-src 'self';") && policy.contains("connect-src 'self';"), "{which}: {policy}");
+        assert!(policy.starts_with("default-src 'none';"), "{which}: {policy}");
+    }
     let mut whole = page.text().await.unwrap();
     let initializer = app.get("/docs/swagger-initializer.js").await.text().await.unwrap();
     assert!(
@@ -91,7 +101,7 @@ async fn the_document_describes_every_route_and_every_problem() {
     assert_eq!(described, ROUTES.len());
     for code in Code::ALL {
         let told = *code == Code::NotFound
-            || ROUTES.iter().any(|route| route.problems.iter().any(|group| group.contains(code)));
+            || ROUTES.iter().chain(PEER_ROUTES).any(|route| route.problems.iter().any(|group| group.contains(code)));
         assert!(told, "no route tells of {code:?}");
     }
     insta::assert_json_snapshot!("openapi", document);
@@ -151,5 +161,5 @@ async fn a_service_that_listens_only_here_says_its_port() {
     let app = spawn_with(|settings| settings.server.workers = 1).await;
     assert_ne!(app.port, 0);
     let index: Value = app.get_json("/").await;
-    assert!(index["pubkey"].is_null());
+    assert!(index["pubkey"].is_string(), "it made a key for itself");
 }

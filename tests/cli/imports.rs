@@ -1,6 +1,11 @@
 use crate::bed::Bed;
 use std::path::Path;
 
+/// The first line.
+fn counts(printed: &str) -> &str {
+    printed.lines().next().unwrap()
+}
+
 #[test]
 fn a_tree_is_imported_once_and_unchanged_after_that() {
     let bed = Bed::new();
@@ -15,10 +20,10 @@ fn a_tree_is_imported_once_and_unchanged_after_that() {
     let dry = bed.run(&["import", &file, "--dry-run"]).ok();
     assert!(dry.starts_with("Dry run: 600 added"), "{dry}");
     assert_eq!(std::fs::read_dir(bed.path("lattice_data")).unwrap().count(), 0);
-    assert_eq!(bed.run(&["import", &file]).ok(), "600 added, 0 changed, 0 unchanged, 0 refused\n");
+    assert_eq!(counts(&bed.run(&["import", &file]).ok()), "600 added, 0 changed, 0 unchanged, 0 refused");
     let stored = bed.read("lattice_data/n7.json");
     assert!(stored.starts_with(r#"{ "id": "n7", "value": {"deep": [7, 1.50]}, "updated_at": "#), "{stored}");
-    assert_eq!(bed.run(&["import", &file]).ok(), "0 added, 0 changed, 600 unchanged, 0 refused\n");
+    assert_eq!(counts(&bed.run(&["import", &file]).ok()), "0 added, 0 changed, 600 unchanged, 0 refused");
     assert_eq!(bed.read("lattice_data/n7.json"), stored);
     let changed = bed.run_with(&["import", "-", "--json"], r#"[{"id": "n7", "value": 8}, {"id": "new"}]"#).ok_json();
     assert_eq!((&changed["added"], &changed["changed"]), (&1.into(), &1.into()));
@@ -33,8 +38,8 @@ fn the_complete_sample_is_imported_where_it_is_at_hand() {
     }
     let bed = Bed::new();
     let file = sample.to_str().unwrap();
-    assert_eq!(bed.run(&["import", file]).ok(), "300 added, 0 changed, 0 unchanged, 0 refused\n");
-    assert_eq!(bed.run(&["import", file]).ok(), "0 added, 0 changed, 300 unchanged, 0 refused\n");
+    assert_eq!(counts(&bed.run(&["import", file]).ok()), "300 added, 0 changed, 0 unchanged, 0 refused");
+    assert_eq!(counts(&bed.run(&["import", file]).ok()), "0 added, 0 changed, 300 unchanged, 0 refused");
     assert!(bed.run(&["node", "verify"]).ok().starts_with("300 nodes"));
 }
 
@@ -56,4 +61,34 @@ fn a_file_without_nodes_or_that_is_no_json_imports_nothing() {
     assert!(bed.run_with(&["import", "-"], r#"{"nodes": [{"id": "a"},]}"#).fails(1).contains("standard input"));
     assert!(bed.run(&["import", "nowhere.json"]).fails(1).contains("nowhere.json"));
     assert_eq!(std::fs::read_dir(bed.path("lattice_data")).unwrap().count(), 0);
+}
+
+#[test]
+fn one_node_a_line_is_taken_line_by_line() {
+    let bed = Bed::new();
+    let long = format!(r#"{{"id": "long", "x": "{}"}}"#, "x".repeat(6 << 20));
+    let lines =
+        format!("{{\"id\": \"a\"}}\r\n\n{{\"no\": \"id\"}}\n{long}\n{{\"id\": \"a\", \"n\": 2}}\n{{\"id\": \"b\"}}");
+    let run = bed.run_with(&["import", "-", "--json"], &lines);
+    let report: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!((run.code, &report["added"], &report["refused"]), (1, &2.into(), &3.into()));
+    let places: Vec<_> =
+        report["refusals"].as_array().unwrap().iter().map(|it| it["place"].as_str().unwrap()).collect();
+    assert_eq!(places, ["line 3", "line 4", "line 5"]);
+    // The file's name says what it is where its first line does not.
+    let file = bed.file("odd.ndjson", "{\"no\": \"id\"}\n{\"id\": \"c\"}\n");
+    let run = bed.run(&["import", &file]);
+    assert!(run.stdout.starts_with("1 added, 0 changed, 0 unchanged, 1 refused"), "{run:?}");
+    assert!(bed.run(&["import", &bed.file("empty.jsonl", "\n")]).fails(1).contains("no node"));
+    bed.run(&["import", "lattice_data"]).fails(1);
+}
+
+#[test]
+fn exact_nodes_are_taken_as_they_are() {
+    let bed = Bed::new();
+    bed.run_with(&["import", "--exact", "-"], r#"[{"id": "a", "n": 1}]"#).ok();
+    assert_eq!(bed.read("lattice_data/a.json"), r#"{"id": "a", "n": 1}"#);
+    let dry = bed.run_with(&["import", "--exact", "-", "--dry-run"], r#"{"id": "a", "n": 2}"#).ok();
+    assert!(dry.starts_with("Dry run: 0 added, 1 changed"), "{dry}");
+    assert_eq!(bed.read("lattice_data/a.json"), r#"{"id": "a", "n": 1}"#);
 }

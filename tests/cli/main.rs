@@ -12,13 +12,19 @@
 mod bed;
 mod demo;
 mod doctor;
+mod exports;
 mod health;
 mod imports;
+mod inits;
 mod nodes;
 mod pulls;
 mod serving;
 mod settings;
+mod shapes;
+mod shells;
 mod statements;
+mod stops;
+mod terminals;
 mod tls;
 
 #[path = "../support/certificates.rs"]

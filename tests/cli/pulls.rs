@@ -25,7 +25,7 @@ fn what_is_published_is_discovered_and_pulled_until_nothing_differs() {
     }
     let service = bed.serve();
     assert!(bed.run(&["discover", "--from", &service.url]).ok().is_empty());
-    let answer = bed.run(&["manifest", "publish", "--to", &service.url]).ok_json();
+    let answer = bed.run(&["manifest", "publish", "--to", &service.url, "--json"]).ok_json();
     assert_eq!((&answer["status"], &answer["node_id"]), (&"registered".into(), &"ark-bed".into()));
     bed.run(&["keygen", "--out", "other.key"]).ok();
     let envelope = bed.run(&["manifest", "build", "--node-id", "other"]).ok();
@@ -139,4 +139,33 @@ fn answers_that_break_the_protocol_end_the_pull() {
     }
     bed.run(&["pull", "--from", "http://127.0.0.1:1", "--lattice", "nowhere"]).fails(1);
     bed.run(&["pull", "--from", "http://127.0.0.1:1"]).fails(4);
+}
+
+#[test]
+fn a_directory_that_is_too_large_to_compare_is_said_to_be_so() {
+    let source = Bed::new().set("ARK__LIMITS__SYNC_BYTES", "1000");
+    source.file("lattice_data/a.json", r#"{"id": "a"}"#);
+    let service = source.serve();
+    let target = Bed::new();
+    for number in 0..40 {
+        target.file(&format!("lattice_data/n{number}.json"), &format!(r#"{{"id": "n{number}"}}"#));
+    }
+    let said = target.run(&["pull", "--from", &service.url]).fails(3);
+    assert!(said.contains("body_too_large") && said.contains("limits.sync_bytes"), "{said}");
+}
+
+#[test]
+fn pages_of_a_pull_are_compared_with_what_is_here() {
+    let (source, target) = (Bed::new().set("ARK__LIMITS__PAGE_ITEMS", "3"), Bed::new());
+    for number in 10..30 {
+        let text = format!(r#"{{"id": "n{number}", "updated_at": 5}}"#);
+        source.file(&format!("lattice_data/n{number}.json"), &text);
+        if number % 2 == 0 {
+            target.file(&format!("lattice_data/n{number}.json"), &text);
+        }
+    }
+    let service = source.serve();
+    let report = target.run(&["pull", "--from", &service.url, "--json"]).ok_json();
+    let seen = ["added", "replaced", "unchanged", "kept", "refused"].map(|key| report[key].as_u64().unwrap());
+    assert_eq!((seen, &report["in_step"]), ([10, 0, 0, 0, 0], &true.into()), "{report}");
 }

@@ -20,7 +20,7 @@ fn wrong_usage_is_one_line_and_exit_code_2() {
     }
     assert!(!bed.run(&["discover", "--from", "http://user:hunter2@host"]).fails(2).contains("hunter2"));
     let help = bed.run(&["--help"]).ok();
-    assert!(help.contains("Exit codes:") && help.contains("5  something differs"), "{help}");
+    assert!(help.contains("Exit codes:") && help.contains("5    something differs"), "{help}");
     assert_eq!(bed.run(&["-V"]).ok(), format!("ark-lattice {}\n", env!("CARGO_PKG_VERSION")));
     assert_eq!(bed.run(&[]).code, 2);
 }

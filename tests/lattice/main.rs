@@ -9,6 +9,7 @@
 )]
 
 mod bed;
+mod clock;
 mod files;
 mod recovery;
 mod versions;

@@ -172,6 +172,10 @@ impl Clock for FailingClock {
         self.0.now()
     }
 
+    fn latest(&self) -> Timestamp {
+        self.0.latest()
+    }
+
     fn elapsed(&self) -> Duration {
         self.0.elapsed()
     }

@@ -1,4 +1,4 @@
-//! A real Redis for a test: a process of its own on a free port, nothing on the disk, gone with its owner.
+//! A real Redis for a test: a process of its own on a free port, gone with its owner; nothing on the disk unless it is asked for.
 
 #![allow(dead_code, reason = "each test binary uses its own part of it")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test without its server must fail")]
@@ -23,16 +23,27 @@ pub(crate) struct RedisServer {
     port: u16,
     directory: tempfile::TempDir,
     process: Option<Child>,
+    /// What it answers is on the disk, and there again after [`RedisServer::restart`].
+    durable: bool,
 }
 
 impl RedisServer {
     /// Starts a server and waits until it answers.
     pub(crate) async fn start() -> Self {
+        Self::start_as(false).await
+    }
+
+    /// As [`RedisServer::start`], with `appendonly yes` and a sync for each answer: what was answered outlives a kill.
+    pub(crate) async fn start_durable() -> Self {
+        Self::start_as(true).await
+    }
+
+    async fn start_as(durable: bool) -> Self {
         // Between finding a free port and using it, someone else may take it: then try another.
         for _ in 0..5 {
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
             let directory = tempfile::tempdir().expect("a temporary directory");
-            let mut server = Self { port, directory, process: None };
+            let mut server = Self { port, directory, process: None, durable };
             if server.launch().await {
                 return server;
             }
@@ -45,6 +56,11 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}/", self.port)
     }
 
+    /// The process' id.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.as_ref().expect("the server runs").id()
+    }
+
     /// Kills the server (SIGKILL); the port stays its own for [`RedisServer::restart`].
     pub(crate) fn stop(&mut self) {
         if let Some(mut process) = self.process.take() {
@@ -53,7 +69,23 @@ impl RedisServer {
         }
     }
 
-    /// Starts the server again on the same port, empty.
+    /// Its port.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Ends the server in order (SIGTERM).
+    pub(crate) async fn end(&mut self) {
+        self.signal("TERM");
+        let deadline = Instant::now() + START;
+        while matches!(self.process.as_mut().map(Child::try_wait), Some(Ok(None))) {
+            assert!(Instant::now() < deadline, "redis-server does not end");
+            sleep(Duration::from_millis(10)).await;
+        }
+        self.process = None;
+    }
+
+    /// Starts the server again on the same port; empty, unless it is durable.
     pub(crate) async fn restart(&mut self) {
         self.stop();
         assert!(self.launch().await, "redis-server does not start again on port {}", self.port);
@@ -90,7 +122,8 @@ impl RedisServer {
 
     async fn launch(&mut self) -> bool {
         let process = Command::new("redis-server")
-            .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port", &self.port.to_string()])
+            .args(["--bind", "127.0.0.1", "--save", "", "--port", &self.port.to_string()])
+            .args(["--appendonly", if self.durable { "yes" } else { "no" }, "--appendfsync", "always"])
             .arg("--dir")
             .arg(self.directory.path())
             .stdin(Stdio::null())

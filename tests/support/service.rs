@@ -25,6 +25,7 @@ pub(crate) struct Place {
     root: TempDir,
     variables: Vec<(String, String)>,
     most_open_files: Option<u32>,
+    runner: Vec<String>,
 }
 
 impl Place {
@@ -33,7 +34,7 @@ impl Place {
         fs::create_dir(root.path().join("lattice")).unwrap();
         let variables = [("ARK_NODE_ID", "ark-under-test"), ("ARK_ADMIN_TOKEN", TOKEN), ("ARK__LOG__LEVEL", "warn")];
         let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-        Self { root, variables, most_open_files: None }
+        Self { root, variables, most_open_files: None, runner: Vec::new() }
     }
 
     /// Sets a variable for every later command.
@@ -47,6 +48,16 @@ impl Place {
     pub(crate) fn with_most_open_files(mut self, most: u32) -> Self {
         self.most_open_files = Some(most);
         self
+    }
+
+    /// Lets another program start every later command: its name and arguments, before ours.
+    pub(crate) fn run_by(&mut self, runner: &[&str]) {
+        self.runner = runner.iter().map(ToString::to_string).collect();
+    }
+
+    /// Starts later commands without root's power to ignore permissions, where the tests run as root.
+    pub(crate) fn without_power(&mut self) {
+        self.runner.extend(["setpriv", "--inh-caps=-all", "--bounding-set=-all"].map(str::to_owned));
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -64,9 +75,14 @@ impl Place {
 
     /// The binary in this folder with this folder's variables and no others.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
-        let mut command = match self.most_open_files {
-            None => Command::new(BINARY),
-            Some(most) => {
+        let mut command = match (self.most_open_files, self.runner.split_first()) {
+            (None, None) => Command::new(BINARY),
+            (None, Some((program, args))) => {
+                let mut runner = Command::new(program);
+                runner.args(args).arg(BINARY);
+                runner
+            }
+            (Some(most), _) => {
                 let mut shell = Command::new("/bin/sh");
                 shell.arg("-c").arg(format!("ulimit -n {most}; exec \"$0\" \"$@\"")).arg(BINARY);
                 shell

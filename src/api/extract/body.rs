@@ -1,5 +1,6 @@
 //! Bodies: declared as JSON, not compressed, within their limit and in time. What is inside is the strict gate's matter.
 
+use super::budget::{BodyBudget, BodyShare, FREE_BYTES};
 use crate::api::{
     codes::Code,
     error::{ApiError, refuse, too_slow},
@@ -19,6 +20,12 @@ use std::time::Duration;
 /// not a reset connection.
 const DRAIN_BYTES: usize = 64 << 20;
 
+/// Bytes of memory that a byte of a document comes to at most: itself, four of the gate's tape (`[0,0,…]`), a canonical form.
+pub(super) const COST_OF_A_DOCUMENT: usize = 7;
+
+/// Of a sync request: itself, the tape, and a place in a map for each id, of which there are many where ids are short.
+const COST_OF_A_SYNC_REQUEST: usize = 8;
+
 /// A client that pauses for so long does not send on before it has its answer.
 const DRAIN_PAUSE: Duration = Duration::from_secs(2);
 
@@ -32,7 +39,16 @@ fn header_text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&
     value.to_str().map(Some).map_err(|_| refuse(Code::InvalidHeader, format!("{name} holds bytes that are not text")))
 }
 
-fn check_headers(headers: &HeaderMap) -> Result<(), ApiError> {
+/// What a body is declared as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Declared {
+    /// `application/json`, or another type that ends in `+json`.
+    Json,
+    /// `application/x-ndjson`.
+    Lines,
+}
+
+fn check_headers(headers: &HeaderMap, wanted: Declared) -> Result<(), ApiError> {
     if let Some(encoding) = header_text(headers, &CONTENT_ENCODING)?
         && !encoding.eq_ignore_ascii_case("identity")
     {
@@ -43,13 +59,17 @@ fn check_headers(headers: &HeaderMap) -> Result<(), ApiError> {
     let mut parts = declared.split(';').map(str::trim);
     let essence = parts.next().unwrap_or_default().to_ascii_lowercase();
     let json = essence == "application/json" || essence.starts_with("application/") && essence.ends_with("+json");
+    let (fits, name) = match wanted {
+        Declared::Json => (json, "application/json in UTF-8"),
+        Declared::Lines => (essence == "application/x-ndjson", "application/x-ndjson"),
+    };
     let utf8 = parts.filter_map(|part| part.split_once('=')).all(|(name, value)| {
         !name.trim().eq_ignore_ascii_case("charset") || value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
     });
-    if json && utf8 {
+    if fits && utf8 {
         return Ok(());
     }
-    Err(refuse(Code::UnsupportedMediaType, format!("send the body as application/json in UTF-8, not as {declared:?}")))
+    Err(refuse(Code::UnsupportedMediaType, format!("send the body as {name}, not as {declared:?}")))
 }
 
 fn declared_length(headers: &HeaderMap) -> Option<usize> {
@@ -82,13 +102,20 @@ enum Unread {
     BrokenOff(ApiError),
 }
 
-async fn collect(headers: &HeaderMap, payload: &mut Payload, limit: usize) -> Result<Bytes, Unread> {
-    check_headers(headers).map_err(Unread::Refused)?;
+async fn collect(
+    headers: &HeaderMap,
+    payload: &mut Payload,
+    limit: usize,
+    (budget, factor): (&BodyBudget, usize),
+    declared_as: Declared,
+) -> Result<(Bytes, BodyShare), Unread> {
+    check_headers(headers, declared_as).map_err(Unread::Refused)?;
     let too_large = || Unread::Refused(refuse(Code::BodyTooLarge, format!("the body exceeds {limit} bytes")));
     let declared = declared_length(headers).unwrap_or(0);
     if declared > limit {
         return Err(too_large());
     }
+    let mut share = BodyShare::default();
     let mut body = BytesMut::with_capacity(declared.min(64 << 10));
     while let Some(chunk) = payload.next().await {
         let broke_off = |error| refuse(Code::JsonSyntax, format!("the body broke off: {error}"));
@@ -96,18 +123,41 @@ async fn collect(headers: &HeaderMap, payload: &mut Payload, limit: usize) -> Re
         if body.len() + chunk.len() > limit {
             return Err(too_large());
         }
+        // Not before it has begun to come: what is announced and never sent costs nothing.
+        if !share.is_held() && body.len() + chunk.len() > FREE_BYTES {
+            let length = if declared > 0 { declared } else { limit };
+            share = budget.take(length, factor).await.map_err(Unread::Refused)?;
+        }
         body.extend_from_slice(&chunk);
     }
-    Ok(body.freeze())
+    Ok((body.freeze(), share))
 }
 
-/// Reads a body of at most `limit` bytes.
+/// Reads a body of at most `limit` bytes, each of which may come to cost `factor` bytes of memory. The share of the budget is to be
+/// kept for as long as anything that was made of the body.
 ///
 /// # Errors
-/// 408, 413, 415, or 400 for headers that are no text and bodies that break off.
-pub async fn read_json(request: &HttpRequest, mut payload: Payload, limit: usize) -> Result<Bytes, ApiError> {
-    let timeout = state(request)?.body_timeout;
-    let read = tokio::time::timeout(timeout, collect(request.headers(), &mut payload, limit)).await;
+/// 408, 413, 415, 503 where too many bodies are under way, or 400 for headers that are no text and bodies that break off.
+pub async fn read_json(
+    request: &HttpRequest,
+    payload: Payload,
+    limit: usize,
+    factor: usize,
+) -> Result<(Bytes, BodyShare), ApiError> {
+    read(request, payload, limit, factor, Declared::Json).await
+}
+
+async fn read(
+    request: &HttpRequest,
+    mut payload: Payload,
+    limit: usize,
+    factor: usize,
+    declared_as: Declared,
+) -> Result<(Bytes, BodyShare), ApiError> {
+    let state = state(request)?;
+    let timeout = state.body_timeout;
+    let collected = collect(request.headers(), &mut payload, limit, (&state.body_budget, factor), declared_as);
+    let read = tokio::time::timeout(timeout, collected).await;
     match read.unwrap_or_else(|_| Err(Unread::BrokenOff(too_slow(timeout)))) {
         Ok(body) => Ok(body),
         Err(Unread::BrokenOff(error)) => Err(error),
@@ -126,10 +176,10 @@ pub(super) fn state(request: &HttpRequest) -> Result<web::Data<ApiState>, ApiErr
 }
 
 macro_rules! body {
-    ($(#[doc = $doc:literal])* $name:ident $limit:ident) => {
+    ($(#[doc = $doc:literal])* $name:ident $limit:ident $factor:ident $declared_as:ident) => {
         $(#[doc = $doc])*
         #[derive(Debug)]
-        pub struct $name(pub Bytes);
+        pub struct $name(pub Bytes, pub BodyShare);
 
         impl FromRequest for $name {
             type Error = ApiError;
@@ -139,7 +189,8 @@ macro_rules! body {
                 let (request, payload) = (request.clone(), payload.take());
                 Box::pin(async move {
                     let limit = state(&request)?.context.limits.$limit;
-                    read_json(&request, payload, limit).await.map(Self)
+                    let read = read(&request, payload, limit, $factor, Declared::$declared_as);
+                    read.await.map(|(body, share)| Self(body, share))
                 })
             }
         }
@@ -148,9 +199,13 @@ macro_rules! body {
 
 body! {
     /// The body of `POST /manifest`.
-    ManifestBody manifest_bytes
+    ManifestBody manifest_bytes COST_OF_A_DOCUMENT Json
 }
 body! {
     /// The body of `POST /sync`.
-    SyncBody sync_bytes
+    SyncBody sync_bytes COST_OF_A_SYNC_REQUEST Json
+}
+body! {
+    /// A body of one change a line.
+    LinesBody sync_bytes COST_OF_A_SYNC_REQUEST Lines
 }

@@ -1,13 +1,17 @@
 //! What handlers take: bounded bodies, ids from paths, the operator's proof, preconditions.
 
 mod body;
+mod budget;
 mod operator;
 mod path;
 mod precondition;
 mod query;
+mod signed;
 
-pub use body::{ManifestBody, SyncBody};
+pub use body::{LinesBody, ManifestBody, SyncBody};
+pub use budget::{BodyBudget, BodyShare};
 pub use operator::{Operator, OperatorNode, OperatorToken};
 pub use path::{NodePath, PeerPath};
 pub use precondition::{if_none_match, node_etag, precondition};
 pub use query::{StrictQuery, page_limit};
+pub use signed::speaker;

@@ -1,6 +1,6 @@
 //! The operator: whoever holds the token.
 
-use super::{NodePath, body, precondition::precondition};
+use super::{BodyShare, NodePath, body, precondition::precondition};
 use crate::{
     api::{
         codes::Code,
@@ -81,6 +81,8 @@ pub struct OperatorNode {
     pub node: NodeDocument,
     /// From `If-Match` and `If-None-Match`.
     pub precondition: Precondition,
+    /// Its part of what all bodies may cost.
+    pub share: BodyShare,
 }
 
 /// What the head of a write says: whose it is, which node it means and what it demands of it.
@@ -106,13 +108,14 @@ impl FromRequest for OperatorNode {
                 }
             };
             let limits = state.context.limits;
-            let bytes = body::read_json(&request, payload, limits.node_bytes).await?;
+            let (bytes, share) =
+                body::read_json(&request, payload, limits.node_bytes, body::COST_OF_A_DOCUMENT).await?;
             let node = NodeDocument::parse(bytes, limits.json_depth)?;
             if *node.id() != id {
                 let detail = format!("the path says {id:?}, the document says {:?}", node.id());
                 return Err(refuse(Code::NodeIdMismatch, detail));
             }
-            Ok(Self { node, precondition })
+            Ok(Self { node, precondition, share })
         })
     }
 }

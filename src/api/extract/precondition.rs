@@ -86,8 +86,9 @@ pub fn precondition(request: &HttpRequest) -> Result<Precondition, ApiError> {
             Ok(Precondition::OneOf(list.iter().filter_map(|tag| ContentHash::parse(tag).ok()).collect()))
         }
         (None, Some(Tags::Any)) => Ok(Precondition::Absent),
-        (None, Some(Tags::List(_))) => Err(refuse(Code::InvalidHeader, "If-None-Match of a write takes * only")),
-        (Some(_), Some(_)) => Err(refuse(Code::InvalidHeader, "send If-Match or If-None-Match, not both")),
+        (_, Some(Tags::List(_))) => Err(refuse(Code::InvalidHeader, "If-None-Match of a write takes * only")),
+        // There cannot be a node that is there and is not there (RFC 9110 section 13.2.2).
+        (Some(_), Some(Tags::Any)) => Ok(Precondition::OneOf(Vec::new())),
     }
 }
 

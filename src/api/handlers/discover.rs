@@ -6,6 +6,7 @@ use crate::{
         cursor,
         error::{ApiError, refuse},
         extract::{StrictQuery, if_none_match, page_limit},
+        schemas::{EntityTags, Hash, Id, PeerCursor, PublicKeyText, TrustLevel as TrustLevelText, WeakTag},
         state::ApiState,
     },
     ops::{self, DiscoverFilter, Discovered, Peer, RegistryError, TrustLevel},
@@ -27,22 +28,24 @@ const MAX_LIMIT: usize = 1_000;
 #[into_params(parameter_in = Query)]
 pub(crate) struct DiscoverQuery {
     /// Only peers of this type, such as `local`, `cloud` or `pi`.
-    #[param(example = "local")]
     instance_type: Option<String>,
-    /// Only peers of this level: `unknown`, `pending`, `verified` or `revoked`.
-    #[param(example = "pending")]
+    /// Only peers whose key has this level.
+    #[param(value_type = Option<TrustLevelText>, inline)]
     trust_level: Option<String>,
     /// Most peers in one answer, 1 to 1000; 1000 where it is left out.
     #[param(example = 100, minimum = 1, maximum = 1000)]
     limit: Option<usize>,
     /// From the answer before.
+    #[param(value_type = Option<PeerCursor>, inline)]
     cursor: Option<String>,
 }
 
 /// A live peer: its manifest's own top-level fields without `nodes`, and what this service adds.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Peer)]
 pub(crate) struct PeerAnswer {
     /// The instance's id.
+    #[schema(value_type = Id, example = "ark-example")]
     node_id: String,
     /// Where it can be reached, where its manifest says so.
     #[schema(required = true)]
@@ -50,29 +53,32 @@ pub(crate) struct PeerAnswer {
     /// How many nodes its manifest lists.
     node_count: u64,
     /// The set hash of those nodes.
+    #[schema(value_type = Hash)]
     manifest_hash: String,
     /// Its public key, base64.
+    #[schema(value_type = PublicKeyText)]
     pubkey: String,
     /// When it last registered, epoch seconds.
     last_seen: f64,
     /// Seconds until its entry expires.
     expires_in: u64,
     /// What this instance thinks of its key.
+    #[schema(value_type = TrustLevelText)]
     trust_level: String,
 }
 
 /// Live peers.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PeerList)]
 pub(crate) struct DiscoverAnswer {
     /// The peers, in order of id within one answer. May be fewer than `limit` (also none) although `cursor` is there.
-    #[schema(inline)]
     peers: Vec<PeerAnswer>,
     /// How many peers this answer holds.
     count: u64,
     /// How many peers are alive in all, whatever the filters.
     total: u64,
     /// Send it as `cursor` to go on; not there at the end.
-    #[schema(required = false)]
+    #[schema(value_type = PeerCursor, required = false)]
     cursor: Option<String>,
 }
 
@@ -120,11 +126,12 @@ fn write_answer(found: &Discovered) -> Vec<u8> {
 #[utoipa::path(
     get,
     path = "/discover",
+    operation_id = "discoverPeers",
     tag = "registry",
-    params(DiscoverQuery, ("If-None-Match" = Option<String>, Header, description = "Entity tag of an earlier answer")),
+    params(DiscoverQuery, ("If-None-Match" = inline(Option<EntityTags>), Header, description = "Entity tag of an earlier answer")),
     responses(
-        (status = 200, description = "Live peers", body = inline(DiscoverAnswer), headers(("ETag" = String, description = "Weak entity tag"))),
-        (status = 304, description = "Nothing new since the answer with this entity tag")
+        (status = 200, description = "Live peers", body = DiscoverAnswer, headers(("ETag" = inline(WeakTag), description = "Weak entity tag"))),
+        (status = 304, description = "Nothing new since the answer with this entity tag", headers(("ETag" = inline(WeakTag), description = "The same")))
     )
 )]
 pub(crate) async fn discover(

@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 
 /// A file that is not a node.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BrokenFile)]
 pub(crate) struct BrokenAnswer {
     /// Its name in the data directory.
     file: String,
@@ -23,6 +24,7 @@ pub(crate) struct BrokenAnswer {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RegistryHealth)]
 pub(crate) struct RegistryAnswer {
     /// `ok` or `failing`.
     #[schema(example = "ok")]
@@ -39,6 +41,7 @@ pub(crate) struct RegistryAnswer {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LatticeHealth)]
 pub(crate) struct LatticeAnswer {
     /// `ok`, `loading` or `failing`.
     #[schema(example = "ok")]
@@ -55,7 +58,6 @@ pub(crate) struct LatticeAnswer {
     /// How many files are broken.
     broken_total: usize,
     /// The first hundred of them.
-    #[schema(inline)]
     broken: Vec<BrokenAnswer>,
     /// What is wrong with the directory.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,6 +66,7 @@ pub(crate) struct LatticeAnswer {
 
 /// How the service is.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Health)]
 pub(crate) struct HealthAnswer {
     /// `healthy`, or `degraded` where a part fails or files are broken. The process is alive either way.
     #[schema(example = "healthy")]
@@ -73,10 +76,8 @@ pub(crate) struct HealthAnswer {
     /// This program's version.
     version: &'static str,
     /// The registry.
-    #[schema(inline)]
     registry: RegistryAnswer,
     /// The lattice.
-    #[schema(inline)]
     lattice: LatticeAnswer,
 }
 
@@ -99,7 +100,11 @@ fn lattice_answer(health: Health) -> LatticeAnswer {
             .into_iter()
             .map(|broken| BrokenAnswer { file: broken.file, reason: broken.reason })
             .collect(),
-        detail: lattice.fault.map(|_| "the data directory cannot be used; the service's log says more"),
+        detail: match (lattice.fault, lattice.full) {
+            (None, _) => None,
+            (Some(_), true) => Some("the disk is full: writes are refused until there is room"),
+            (Some(_), false) => Some("the data directory cannot be used; the service's log says more"),
+        },
     }
 }
 
@@ -109,8 +114,9 @@ fn lattice_answer(health: Health) -> LatticeAnswer {
 #[utoipa::path(
     get,
     path = "/health",
+    operation_id = "getHealth",
     tag = "service",
-    responses((status = 200, description = "Alive", body = inline(HealthAnswer)))
+    responses((status = 200, description = "Alive", body = HealthAnswer))
 )]
 pub(crate) async fn health(state: web::Data<ApiState>) -> Result<HttpResponse, ApiError> {
     let health = ops::health(&state.context).await;
@@ -119,7 +125,7 @@ pub(crate) async fn health(state: web::Data<ApiState>) -> Result<HttpResponse, A
         node_id: state.context.identity.node_id.to_string(),
         version: env!("CARGO_PKG_VERSION"),
         registry: RegistryAnswer {
-            status: if health.registry.ok { "ok" } else { "failing" },
+            status: if health.registry.detail.is_none() { "ok" } else { "failing" },
             kind: health.registry_kind,
             live_peers: health.live_peers,
             detail: health.registry.detail,
@@ -130,6 +136,7 @@ pub(crate) async fn health(state: web::Data<ApiState>) -> Result<HttpResponse, A
 
 /// The answer of a service that is ready.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Readiness)]
 pub(crate) struct ReadyAnswer {
     /// Always `ready`.
     #[schema(example = "ready")]
@@ -142,8 +149,9 @@ pub(crate) struct ReadyAnswer {
 #[utoipa::path(
     get,
     path = "/ready",
+    operation_id = "getReadiness",
     tag = "service",
-    responses((status = 200, description = "Ready", body = inline(ReadyAnswer)))
+    responses((status = 200, description = "Ready", body = ReadyAnswer))
 )]
 pub(crate) async fn ready(state: web::Data<ApiState>) -> Result<HttpResponse, ApiError> {
     let health = ops::health(&state.context).await;
@@ -162,6 +170,7 @@ pub(crate) async fn ready(state: web::Data<ApiState>) -> Result<HttpResponse, Ap
 #[utoipa::path(
     get,
     path = "/metrics",
+    operation_id = "getMetrics",
     tag = "service",
     responses((status = 200, description = "The metrics", body = String, content_type = "application/openmetrics-text"))
 )]

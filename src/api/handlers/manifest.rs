@@ -5,6 +5,7 @@ use crate::{
         codes::Code,
         error::{ApiError, refuse},
         extract::{ManifestBody, PeerPath},
+        schemas::{Envelope, Hash, Id, TrustLevel},
         state::ApiState,
     },
     ops::{self, Step},
@@ -15,37 +16,23 @@ use utoipa::ToSchema;
 
 /// The answer to a manifest that was taken.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Registered)]
 pub(crate) struct RegisteredAnswer {
     /// Always `registered`.
     #[schema(example = "registered")]
     status: &'static str,
     /// The instance that the manifest speaks for.
-    #[schema(example = "ark-example")]
+    #[schema(value_type = Id, example = "ark-example")]
     node_id: String,
     /// Seconds until the entry expires unless it is renewed; the same envelope again renews it.
     #[schema(example = 120)]
     expires_in: u64,
     /// `unknown`, `pending` or `verified`.
-    #[schema(example = "pending")]
+    #[schema(value_type = TrustLevel, example = "pending")]
     trust_level: &'static str,
     /// The set hash of the nodes that the manifest lists.
+    #[schema(value_type = Hash)]
     manifest_hash: String,
-}
-
-/// A signed manifest. With `canonicalization` `dsse`: `payload`, `payloadType` and `signatures` instead of `manifest` and
-/// `signature`.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Envelope {
-    /// The statement that is signed: `node_id` (required), `nodes`, `last_updated`, `seq`, `instance_type`, and whatever else.
-    #[schema(value_type = Object)]
-    manifest: (),
-    /// Ed25519 over the manifest's canonical bytes, base64.
-    signature: String,
-    /// The Ed25519 public key, base64 of 32 bytes.
-    pubkey: String,
-    /// `python` (the default), `jcs` or `dsse`: how the signed bytes are made.
-    #[schema(required = false)]
-    canonicalization: String,
 }
 
 /// Register a signed manifest
@@ -55,12 +42,14 @@ pub(crate) struct Envelope {
 #[utoipa::path(
     post,
     path = "/manifest",
+    operation_id = "publishManifest",
     tag = "registry",
-    request_body(content = inline(Envelope), content_type = "application/json", description = "The envelope"),
-    responses((status = 200, description = "Registered or renewed", body = inline(RegisteredAnswer)))
+    request_body(content = Envelope, content_type = "application/json", description = "The envelope"),
+    responses((status = 200, description = "Registered or renewed", body = RegisteredAnswer))
 )]
 pub(crate) async fn publish(state: web::Data<ApiState>, body: ManifestBody) -> Result<HttpResponse, ApiError> {
-    let registration = ops::register(&state.context, body.0).await.map_err(|error| {
+    let ManifestBody(body, _held_until_answered) = body;
+    let registration = ops::register(&state.context, body).await.map_err(|error| {
         let error = ApiError::from(error);
         count_refusal(&state, &error);
         error
@@ -92,9 +81,10 @@ fn count_refusal(state: &ApiState, error: &ApiError) {
 #[utoipa::path(
     get,
     path = "/manifest/{node_id}",
+    operation_id = "getManifest",
     tag = "registry",
-    params(("node_id" = String, Path, description = "The instance's id, percent-encoded", example = "ark-example")),
-    responses((status = 200, description = "The envelope", body = inline(Envelope)))
+    params(("node_id" = inline(Id), Path, description = "The instance's id", example = "ark-example")),
+    responses((status = 200, description = "The envelope", body = Envelope))
 )]
 pub(crate) async fn show(state: web::Data<ApiState>, PeerPath(peer): PeerPath) -> Result<HttpResponse, ApiError> {
     let envelope = ops::envelope(&state.context, &peer).await?;

@@ -3,6 +3,7 @@
 pub(super) mod discover;
 pub(super) mod documents;
 pub(super) mod health;
+pub(super) mod lattice;
 pub(super) mod manifest;
 pub(super) mod nodes;
 pub(super) mod sync;

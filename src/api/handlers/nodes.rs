@@ -6,6 +6,7 @@ use crate::{
         cursor,
         error::{ApiError, refuse},
         extract::{NodePath, Operator, OperatorNode, StrictQuery, if_none_match, node_etag, page_limit, precondition},
+        schemas::{EntityTags, Hash, Id, Instant, Node, NodeCursor, NodeTag, Star},
         state::ApiState,
     },
     ops::{self, Entry, NodeFilter, Written},
@@ -21,22 +22,25 @@ use utoipa::{IntoParams, ToSchema};
 
 const DEFAULT_LIMIT: usize = 100;
 const MAX_LIMIT: usize = 10_000;
+/// Epoch seconds up to the year 33658: whoever sends more digits means milliseconds, and would get nothing without a word.
+const MAX_SECONDS_DIGITS: usize = 12;
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct NodesQuery {
-    /// Only nodes of this `type`.
+    /// Only nodes of this `type`, such as `template_node`.
     #[serde(rename = "type")]
-    #[param(rename = "type", example = "template_node")]
+    #[param(rename = "type")]
     node_type: Option<String>,
-    /// Only nodes updated at this instant or later: epoch seconds or RFC 3339.
-    #[param(example = "2024-01-01T00:00:00Z")]
+    /// Only nodes updated at this instant or later: epoch seconds or RFC 3339, such as `2024-01-01T00:00:00Z`.
+    #[param(value_type = Option<Instant>, inline)]
     updated_since: Option<String>,
     /// Most nodes in one answer, 1 to 10000; 100 where it is left out.
     #[param(example = 20, minimum = 1, maximum = 10000)]
     limit: Option<usize>,
     /// From the answer before.
+    #[param(value_type = Option<NodeCursor>, inline)]
     cursor: Option<String>,
 }
 
@@ -44,13 +48,14 @@ pub(crate) struct NodesQuery {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct NodeSummary {
     /// The node's id.
-    #[schema(example = "python_flask_basic")]
+    #[schema(value_type = Id, example = "python_flask_basic")]
     id: String,
     /// Its `type`, where that is a string.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
-    #[schema(rename = "type", example = "framework_node")]
+    #[schema(rename = "type", value_type = String, required = false, example = "framework_node")]
     node_type: Option<String>,
     /// SHA-256 of its canonical bytes.
+    #[schema(value_type = Hash)]
     hash: String,
     /// When it was last changed, epoch seconds.
     #[schema(value_type = f64, example = 1_699_564_700)]
@@ -61,9 +66,9 @@ pub(crate) struct NodeSummary {
 
 /// Some nodes.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = NodeList)]
 pub(crate) struct NodesAnswer {
     /// In order of id. May be fewer than `limit` (also none) although `cursor` is there.
-    #[schema(inline)]
     nodes: Vec<NodeSummary>,
     /// How many nodes this answer holds.
     count: usize,
@@ -71,18 +76,22 @@ pub(crate) struct NodesAnswer {
     total: usize,
     /// Send it as `cursor` to go on; not there at the end.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = NodeCursor, required = false)]
     cursor: Option<String>,
 }
 
 /// A node that was written.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Written)]
 pub(crate) struct WrittenAnswer {
     /// `created`, `replaced` or `unchanged`.
     #[schema(example = "created")]
     status: &'static str,
     /// The node's id.
+    #[schema(value_type = Id, example = "my-first-node")]
     id: String,
     /// SHA-256 of its canonical bytes, as stored (with the `updated_at` that the write may have set).
+    #[schema(value_type = Hash)]
     hash: String,
     /// When it was last changed, epoch seconds.
     #[schema(value_type = f64)]
@@ -91,11 +100,13 @@ pub(crate) struct WrittenAnswer {
 
 /// A node that was deleted.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Deleted)]
 pub(crate) struct DeletedAnswer {
     /// Always `deleted`.
     #[schema(example = "deleted")]
     status: &'static str,
     /// The node's id.
+    #[schema(value_type = Id, example = "my-first-node")]
     id: String,
     /// When, epoch seconds.
     #[schema(value_type = f64)]
@@ -118,8 +129,8 @@ fn summary(entry: &Entry) -> NodeSummary {
 
 fn instant(text: &str) -> Result<Timestamp, ApiError> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
-    let number =
-        [whole, fraction].iter().all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()));
+    let number = whole.len() <= MAX_SECONDS_DIGITS
+        && [whole, fraction].iter().all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()));
     let read = if number { Timestamp::from_seconds_text(text) } else { Timestamp::from_rfc3339(text) };
     read.ok_or_else(|| {
         refuse(Code::InvalidQuery, "updated_since is epoch seconds or RFC 3339, such as 2024-01-01T00:00:00Z")
@@ -132,9 +143,10 @@ fn instant(text: &str) -> Result<Timestamp, ApiError> {
 #[utoipa::path(
     get,
     path = "/nodes",
+    operation_id = "listNodes",
     tag = "nodes",
     params(NodesQuery),
-    responses((status = 200, description = "Some nodes", body = inline(NodesAnswer)))
+    responses((status = 200, description = "Some nodes", body = NodesAnswer))
 )]
 pub(crate) async fn list(
     state: web::Data<ApiState>,
@@ -156,14 +168,15 @@ pub(crate) async fn list(
 #[utoipa::path(
     get,
     path = "/nodes/{id}",
+    operation_id = "getNode",
     tag = "nodes",
     params(
-        ("id" = String, Path, description = "The node's id, percent-encoded", example = "python_flask_basic"),
-        ("If-None-Match" = Option<String>, Header, description = "Entity tag of an earlier answer")
+        ("id" = inline(Id), Path, description = "The node's id", example = "python_flask_basic"),
+        ("If-None-Match" = inline(Option<EntityTags>), Header, description = "Entity tag of an earlier answer")
     ),
     responses(
-        (status = 200, description = "The document", body = Object, headers(("ETag" = String, description = "The content hash, quoted"))),
-        (status = 304, description = "The document has this entity tag still")
+        (status = 200, description = "The document", body = Node, headers(("ETag" = inline(NodeTag), description = "The content hash, quoted"))),
+        (status = 304, description = "The document has this entity tag still", headers(("ETag" = inline(NodeTag), description = "The same")))
     )
 )]
 pub(crate) async fn show(
@@ -190,22 +203,24 @@ pub(crate) async fn show(
 #[utoipa::path(
     put,
     path = "/nodes/{id}",
+    operation_id = "putNode",
     tag = "nodes",
     security(("operator" = [])),
     params(
-        ("id" = String, Path, description = "The node's id, percent-encoded", example = "my-first-node"),
-        ("If-Match" = Option<String>, Header, description = "Write only if the node's entity tag is this one; `*`: only if it exists"),
-        ("If-None-Match" = Option<String>, Header, description = "`*`: write only if there is no such node")
+        ("id" = inline(Id), Path, description = "The node's id", example = "my-first-node"),
+        ("If-Match" = inline(Option<EntityTags>), Header, description = "Write only if the node's entity tag is this one; `*`: only if it exists"),
+        ("If-None-Match" = inline(Option<Star>), Header, description = "`*`: write only if there is no such node")
     ),
-    request_body(content = Object, content_type = "application/json", description = "The document; its `id` is the one in the path",
+    request_body(content = Node, content_type = "application/json", description = "The document; its `id` is the one in the path",
         example = json!({"id": "my-first-node", "type": "template_node", "value": "Hello"})),
     responses(
-        (status = 200, description = "Replaced or unchanged", body = inline(WrittenAnswer)),
-        (status = 201, description = "Created", body = inline(WrittenAnswer))
+        (status = 200, description = "Replaced or unchanged", body = WrittenAnswer, headers(("ETag" = inline(NodeTag), description = "The content hash, quoted"))),
+        (status = 201, description = "Created", body = WrittenAnswer, headers(("ETag" = inline(NodeTag), description = "The content hash, quoted")))
     )
 )]
 pub(crate) async fn put(state: web::Data<ApiState>, sent: OperatorNode) -> Result<HttpResponse, ApiError> {
-    let written = ops::put_node(&state.context, sent.node, sent.precondition).await?;
+    let OperatorNode { node, precondition, share: _held_until_answered } = sent;
+    let written = ops::put_node(&state.context, node, precondition).await?;
     let (mut response, status, entry) = match &written {
         Written::Created(entry) => (HttpResponse::Created(), "created", entry),
         Written::Replaced(entry) => (HttpResponse::Ok(), "replaced", entry),
@@ -225,13 +240,14 @@ pub(crate) async fn put(state: web::Data<ApiState>, sent: OperatorNode) -> Resul
 #[utoipa::path(
     delete,
     path = "/nodes/{id}",
+    operation_id = "deleteNode",
     tag = "nodes",
     security(("operator" = [])),
     params(
-        ("id" = String, Path, description = "The node's id, percent-encoded", example = "my-first-node"),
-        ("If-Match" = Option<String>, Header, description = "Delete only if the node's entity tag is this one")
+        ("id" = inline(Id), Path, description = "The node's id", example = "my-first-node"),
+        ("If-Match" = inline(Option<EntityTags>), Header, description = "Delete only if the node's entity tag is this one")
     ),
-    responses((status = 200, description = "Deleted", body = inline(DeletedAnswer)))
+    responses((status = 200, description = "Deleted", body = DeletedAnswer))
 )]
 pub(crate) async fn delete(
     _operator: Operator,

@@ -1,7 +1,13 @@
 //! `POST /sync`: exactly what differs, streamed.
 
 use crate::{
-    api::{cursor, error::ApiError, extract::SyncBody, state::ApiState},
+    api::{
+        cursor,
+        error::ApiError,
+        extract::SyncBody,
+        schemas::{Hash, Id, Node, NodeCursor},
+        state::ApiState,
+    },
     json,
     ops::{self, Delta, LatticeError, NodeStream, StoredNode},
 };
@@ -20,7 +26,7 @@ use utoipa::ToSchema;
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct HeldNode {
     /// The node's id.
-    #[schema(example = "python_flask_basic")]
+    #[schema(value_type = Id, example = "python_flask_basic")]
     id: String,
     /// The content hash, with or without `sha256:`, or the SHA-256 of the file's bytes.
     #[schema(example = "sha256:0000000000000000000000000000000000000000000000000000000000000000")]
@@ -29,34 +35,36 @@ pub(crate) struct HeldNode {
 
 /// What the caller holds.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SyncRequest)]
 pub(crate) struct SyncBodySchema {
-    /// The caller's set hash: where it is ours too, the answer comes at once, with nothing in it.
+    /// The caller's set hash: where it is ours too, the answer comes at once, with nothing in it. A hash of another make equals none.
     #[schema(required = false)]
-    manifest_hash: String,
-    /// Every node that the caller holds.
-    #[schema(inline)]
+    manifest_hash: Option<String>,
+    /// Every node that the caller holds, each once.
     nodes: Vec<HeldNode>,
     /// From the answer before; the rest of the request is the same as there.
-    #[schema(required = false)]
-    cursor: String,
+    #[schema(value_type = Option<NodeCursor>, required = false)]
+    cursor: Option<String>,
     /// Most nodes in this answer.
-    #[schema(required = false, minimum = 1)]
-    limit: u64,
+    #[schema(required = false, minimum = 1, maximum = 100_000)]
+    limit: Option<u64>,
 }
 
 /// What the caller lacks or holds otherwise.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct SyncAnswer {
     /// Our set hash.
+    #[schema(value_type = Hash)]
     manifest_hash: String,
     /// The nodes, each with its own JSON.
-    nodes: Vec<serde_json::Value>,
+    nodes: Vec<Node>,
     /// How many nodes this answer holds.
     delta_count: u64,
     /// Ids that the caller has and we lack (and did not delete).
+    #[schema(value_type = Vec<Id>)]
     wanted: Vec<String>,
     /// There where the limit cut the answer short: send it to go on.
-    #[schema(required = false)]
+    #[schema(value_type = NodeCursor, required = false)]
     cursor: String,
 }
 
@@ -90,10 +98,11 @@ fn wants_lines(headers: &HeaderMap) -> bool {
 #[utoipa::path(
     post,
     path = "/sync",
+    operation_id = "syncNodes",
     tag = "nodes",
-    request_body(content = inline(SyncBodySchema), content_type = "application/json", description = "What the caller holds",
+    request_body(content = SyncBodySchema, content_type = "application/json", description = "What the caller holds",
         example = json!({"manifest_hash": "abc123", "nodes": [{"id": "node-1", "hash": "def456"}]})),
-    responses((status = 200, description = "The delta", content((inline(SyncAnswer) = "application/json"), (String = "application/x-ndjson"))))
+    responses((status = 200, description = "The delta", content((SyncAnswer = "application/json"), (String = "application/x-ndjson"))))
 )]
 pub(crate) async fn sync(
     request: HttpRequest,
@@ -103,9 +112,13 @@ pub(crate) async fn sync(
     let decode = |text: &str| cursor::node(text).ok();
     let (delta, nodes) = ops::sync(&state.context, body.0, decode).await?;
     let counted = Arc::clone(&state.metrics);
+    let share = body.1;
     let nodes = nodes.inspect(move |batch| {
-        if let Ok(batch) = batch {
-            counted.delta_sent(u64::try_from(batch.len()).unwrap_or(u64::MAX));
+        // The comparison holds what the caller sent until the last node is sent.
+        let _held = &share;
+        match batch {
+            Ok(batch) => counted.delta_sent(u64::try_from(batch.len()).unwrap_or(u64::MAX)),
+            Err(error) => tracing::warn!(%error, "an answer of /sync breaks off"),
         }
     });
     let mut response = HttpResponse::Ok();
@@ -121,8 +134,13 @@ pub(crate) async fn sync(
     Ok(response.content_type("application/x-ndjson").streaming(nodes.map(|batch| batch.map(|batch| lines(&batch)))))
 }
 
+/// What a batch takes with what goes between its nodes.
+fn room(batch: &[StoredNode]) -> usize {
+    batch.iter().map(|node| node.bytes.len() + 1).sum()
+}
+
 fn lines(batch: &[StoredNode]) -> Bytes {
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(room(batch));
     for node in batch {
         json::write_compact(&node.bytes, &mut out);
         out.push(b'\n');
@@ -141,7 +159,7 @@ fn document(delta: Delta, nodes: NodeStream) -> impl Stream<Item = Result<Bytes,
         None => Ok(tail(&delta, sent)),
         Some(Err(error)) => Err(error),
         Some(Ok(batch)) => {
-            let mut out = Vec::new();
+            let mut out = Vec::with_capacity(room(&batch));
             for node in &batch {
                 out.extend_from_slice(if sent == 0 { b"" } else { b"," });
                 out.extend_from_slice(&node.bytes);

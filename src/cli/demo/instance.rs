@@ -2,7 +2,7 @@
 
 use crate::{
     cli::exit::Failure,
-    ops::{self, Canonicalization, Client, KeyPair, Listing, OfflineDirectory, PullReport, Statement},
+    ops::{self, Canonicalization, Client, KeyPair, Listing, OfflineDirectory, PullOptions, PullReport, Statement},
     settings::{InstanceType, Settings},
     types::{NodeId, PeerId, SetHash, SharedClock, Timestamp},
 };
@@ -92,7 +92,7 @@ impl Instance {
     pub(super) async fn pull(&self, own: &Client, other: &Client) -> Result<PullReport, Failure> {
         let limits = self.settings.limits();
         let clock = SharedClock::clone(&self.clock);
-        let report = ops::pull(&self.directory, other, limits, clock, false).await?;
+        let report = ops::pull(&self.directory, other, limits, clock, PullOptions::default(), |_, _| {}).await?;
         self.seen(own).await?;
         Ok(report)
     }

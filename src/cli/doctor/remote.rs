@@ -2,7 +2,7 @@
 
 use super::finding::Findings;
 use crate::{
-    cli::{exit::Failure, job},
+    cli::{exit::Failure, healthcheck::own_service, job},
     ops::{Client, Probe},
     settings::Settings,
     startup::{self, StartupError},
@@ -11,7 +11,7 @@ use crate::{
 use serde_json::Value;
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::IpAddr,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -77,27 +77,13 @@ async fn service(settings: &Settings, findings: &mut Findings) {
 
 async fn running(settings: &Settings, findings: &mut Findings) {
     let port = settings.server.port;
-    let host = match settings.server.host.parse() {
-        Ok(IpAddr::V4(ip)) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.to_string(),
-        Ok(IpAddr::V6(ip)) if ip.is_unspecified() => format!("[{}]", Ipv6Addr::LOCALHOST),
-        Ok(IpAddr::V6(ip)) => format!("[{ip}]"),
-        _ => settings.server.host.clone(),
-    };
     let foreign = "stop that program, or choose another port: FEDERATION_PORT";
-    let tls = settings.server.tls_certificate.is_some();
-    let scheme = if tls { "https" } else { "http" };
-    let Ok(client) = job::client(settings, &format!("{scheme}://{host}:{port}")) else { return };
+    let Ok((_, client)) = own_service(settings) else { return };
     match client.probe("health").await {
         Ok(probe) => match health(&probe) {
             Some(health) => judge(&health, port, findings),
             None => findings.fail("port", format!("{port} is in use by something that is no ark-lattice"), foreign),
         },
-        // The certificate is for the name by which others reach it.
-        Err(error) if tls => findings.warn(
-            "port",
-            format!("{port} is in use; as {host} it cannot be asked over TLS: {error}"),
-            "ask it by its name: ark-lattice doctor --url https://NAME",
-        ),
         Err(error) => findings.fail("port", format!("{port} is in use, and does not answer: {error}"), foreign),
     }
 }

@@ -26,7 +26,7 @@ impl Journal {
     /// # Errors
     /// [`JournalError`]; none of them is kept then.
     pub(in crate::lattice) fn keep(&self, conflicts: &[(Conflict, Bytes)]) -> Result<Vec<u64>, JournalError> {
-        self.with(|database| {
+        self.write(|database| {
             let transaction = database.begin_write()?;
             let mut numbers = Vec::with_capacity(conflicts.len());
             {
@@ -78,7 +78,7 @@ impl Journal {
     /// # Errors
     /// [`JournalError`].
     pub(in crate::lattice) fn forget_conflict(&self, number: u64) -> Result<bool, JournalError> {
-        self.with(|database| {
+        self.write(|database| {
             let transaction = database.begin_write()?;
             let known = transaction.open_table(CONFLICTS)?.remove(number)?.is_some();
             transaction.commit()?;

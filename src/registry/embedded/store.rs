@@ -10,7 +10,7 @@ use bytes::Bytes;
 use redb::{Builder, Database, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction};
 use std::{
     fs::{File, OpenOptions},
-    io,
+    io::{self, Write},
     path::{Path, PathBuf},
     sync::{PoisonError, RwLock, RwLockReadGuard},
 };
@@ -30,6 +30,8 @@ const FORMAT_KEY: &str = "format";
 const FORMAT: u64 = 1;
 /// redb's own default is 1 GiB, which is a small machine's whole memory.
 const CACHE_BYTES: usize = 32 << 20;
+/// What must fit on the disk for writes to count as possible again.
+const PROBE_BYTES: usize = 64 << 10;
 
 /// Why the file of an embedded registry cannot be used. Nothing in it was changed.
 #[derive(Debug, thiserror::Error)]
@@ -65,16 +67,31 @@ pub enum OpenError {
 /// Why a step on the open file failed.
 #[derive(Debug, Clone)]
 pub(super) enum StoreError {
+    /// The disk is full.
+    Full,
+    /// The file system takes no writes. Nothing was tried.
+    ReadOnly(String),
     /// The file cannot be read or written.
     Failed(String),
     /// A row cannot be understood.
     Corrupt(String),
 }
 
+impl StoreError {
+    /// What is wrong, for people.
+    pub(super) fn reason(self) -> String {
+        match self {
+            Self::Full => RegistryError::NoSpace.to_string(),
+            Self::ReadOnly(reason) | Self::Failed(reason) | Self::Corrupt(reason) => reason,
+        }
+    }
+}
+
 impl From<StoreError> for RegistryError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Failed(reason) => Self::Unavailable(reason),
+            StoreError::Full => Self::NoSpace,
+            StoreError::ReadOnly(reason) | StoreError::Failed(reason) => Self::Unavailable(reason),
             StoreError::Corrupt(reason) => Self::Corrupt(reason),
         }
     }
@@ -83,8 +100,13 @@ impl From<StoreError> for RegistryError {
 fn failed(error: impl Into<redb::Error>) -> StoreError {
     match error.into() {
         redb::Error::Corrupted(reason) => StoreError::Corrupt(reason),
+        redb::Error::Io(error) if is_full(&error) => StoreError::Full,
         other => StoreError::Failed(other.to_string()),
     }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 fn open_error(path: &Path, error: impl Into<redb::Error>) -> OpenError {
@@ -165,9 +187,7 @@ impl Store {
                 Ok(loaded)
             })
         };
-        guarded(&self.path, load)?.map_err(|error| match error {
-            StoreError::Failed(reason) | StoreError::Corrupt(reason) => corrupt(reason),
-        })
+        guarded(&self.path, load)?.map_err(|error| corrupt(error.reason()))
     }
 
     /// An envelope's bytes.
@@ -186,6 +206,12 @@ impl Store {
         &self,
         work: impl FnOnce(&mut Tables<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        // redb serves not even readers after a write that failed: on a file system that became read-only it need not come to that.
+        if let Err(error) = OpenOptions::new().write(true).open(&self.path)
+            && matches!(error.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
+        {
+            return Err(StoreError::ReadOnly(error.to_string()));
+        }
         self.read(|database| {
             let transaction = database.begin_write().map_err(failed)?;
             let mut tables = Tables::open(&transaction)?;
@@ -194,6 +220,17 @@ impl Store {
             transaction.commit().map_err(failed)?;
             Ok(done)
         })
+    }
+
+    /// Is there room for writes again? A file of some pages beside ours tells.
+    pub(super) fn probe(&self) -> io::Result<()> {
+        let path = self.path.with_extension("probe");
+        let written = OpenOptions::new().write(true).create(true).truncate(true).open(&path).and_then(|mut file| {
+            file.write_all(&[b' '; PROBE_BYTES])?;
+            file.sync_all()
+        });
+        let removed = std::fs::remove_file(&path);
+        written.and(removed)
     }
 
     /// Opens the file anew after a failed write: redb refuses all further work on a file that failed once.
@@ -314,7 +351,7 @@ fn create(path: &Path) -> Result<(), OpenError> {
             Ok(()) => return Ok(()),
             Err(error) => error.to_string(),
         },
-        Err(StoreError::Failed(reason) | StoreError::Corrupt(reason)) => reason,
+        Err(error) => error.reason(),
     };
     Err(OpenError::Io { path: path.to_owned(), reason })
 }

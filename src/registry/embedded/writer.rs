@@ -34,11 +34,21 @@ pub(super) struct Shared {
     pub(super) ttl: Duration,
     pub(super) max_peers: u64,
     mirror: Mutex<Mirror>,
+    fault: Mutex<Option<&'static str>>,
 }
 
 impl Shared {
     pub(super) fn new(store: Store, clock: OwnClock, ttl: Duration, max_peers: u64, mirror: Mirror) -> Self {
-        Self { store, clock, ttl, max_peers, mirror: Mutex::new(mirror) }
+        Self { store, clock, ttl, max_peers, mirror: Mutex::new(mirror), fault: Mutex::default() }
+    }
+
+    /// Why the last write failed, for people.
+    pub(super) fn fault(&self) -> Option<&'static str> {
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note_fault(&self, fault: Option<&'static str>) {
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
     }
 
     /// Held for in-memory work only. Each change to the mirror leaves it whole, so a panic elsewhere does not spoil it.
@@ -108,8 +118,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut queue: mpsc::Receiver<Job>, sto
 /// Writes one batch and answers it; says whether the file is well. After a failure the file is opened anew first.
 fn write_batch(shared: &Shared, jobs: Vec<Job>, healthy: bool) -> bool {
     if !healthy && let Err(error) = shared.store.reopen() {
-        let reason = error.to_string();
-        answer_all(jobs, &RegistryError::Unavailable(reason));
+        answer_all(jobs, || RegistryError::Unavailable(error.to_string()));
         return false;
     }
     let now_ms = shared.clock.now_ms();
@@ -119,20 +128,32 @@ fn write_batch(shared: &Shared, jobs: Vec<Job>, healthy: bool) -> bool {
         (pending, Seats::before(&mut mirror, &jobs, now_ms, shared.max_peers))
     };
     if jobs.is_empty() && pending.is_empty() {
+        if shared.fault().is_some() && shared.store.probe().is_ok() {
+            shared.note_fault(None);
+        }
         return true;
     }
     match shared.store.write(|tables| write_rows(tables, shared, &pending, &jobs, seats)) {
         Ok(outcomes) => {
+            shared.note_fault(None);
             acknowledge(shared, jobs, outcomes);
             true
         }
         Err(error) => {
-            tracing::error!(registry.kind = "embedded", error = ?error, "the registry file cannot be written");
+            if shared.fault().is_none() {
+                tracing::error!(registry.kind = "embedded", error = ?error, "the registry file cannot be written");
+            }
             shared.mirror().put_back(pending);
-            // Whether a failed fsync took effect is not known: `Unavailable` says so, and a repetition finds out.
-            let (StoreError::Failed(reason) | StoreError::Corrupt(reason)) = error;
-            answer_all(jobs, &RegistryError::Unavailable(reason));
-            false
+            // Whether a failed fsync took effect is not known: `Unavailable` says so, and a repetition finds out. Of a full disk it
+            // is known that it did not.
+            let (full, untouched) = (matches!(error, StoreError::Full), matches!(error, StoreError::ReadOnly(_)));
+            let reason = error.reason();
+            shared.note_fault(Some(if full { "its disk is full" } else { "its file cannot be written" }));
+            // At once: until then nobody can read either.
+            let usable = untouched || shared.store.reopen().is_ok();
+            let error = || if full { RegistryError::NoSpace } else { RegistryError::Unavailable(reason.clone()) };
+            answer_all(jobs, error);
+            usable
         }
     }
 }
@@ -246,8 +267,8 @@ fn acknowledge(shared: &Shared, jobs: Vec<Job>, outcomes: Vec<Outcome>) {
     }
 }
 
-fn answer_all(jobs: Vec<Job>, error: &RegistryError) {
+fn answer_all(jobs: Vec<Job>, error: impl Fn() -> RegistryError) {
     for job in jobs {
-        let _ = job.answer.send(Err(RegistryError::Unavailable(error.to_string())));
+        let _ = job.answer.send(Err(error()));
     }
 }

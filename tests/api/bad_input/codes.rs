@@ -1,12 +1,16 @@
 //! Every code of the 4xx is answered with somewhere.
 
-use super::{all_rows, as_operator, post_manifest, prepared, put_node, row, run};
+use super::{
+    all_rows, as_operator,
+    feeds::{RIGHT, signed_lines},
+    post_manifest, prepared, put_node, row, run,
+};
 use crate::{
-    app::{key, manifest, signed, spawn_with},
+    app::{TOKEN, key, manifest, signed, spawn_with},
     raw_http::{Body, Raw},
 };
 use ark_lattice::{api::codes::Code, settings::Span, trust::TrustMode};
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 #[tokio::test]
 async fn every_code_of_the_4xx_is_answered_with() {
@@ -31,6 +35,23 @@ async fn every_code_of_the_4xx_is_answered_with() {
     let listed = spawn_with(|settings| settings.trust.mode = TrustMode::Allowlist).await;
     let stranger = post_manifest(signed(&key(1), &manifest("ark-1")));
     seen.extend(run(&listed, &[row("a key that is not listed", stranger, 403, "not_listed")]).await);
+
+    let app = prepared().await;
+    let once = signed_lines("/lattice/changes", "", &key(1), &RIGHT);
+    assert_eq!(once.clone().send(app.port).await.status, 200);
+    seen.extend(run(&app, &[row("a request that was seen before", once, 409, "replayed")]).await);
+
+    // What was deleted 31 days ago is forgotten: who stands before that must begin again.
+    app.clock.advance(Duration::from_secs(1));
+    assert_eq!(
+        app.request(reqwest::Method::DELETE, "/nodes/known").bearer_auth(TOKEN).send().await.unwrap().status(),
+        200
+    );
+    app.clock.advance(Duration::from_secs(31 * 24 * 3600));
+    app.wait_until("the deletion is forgotten", async |app| app.get("/lattice/changes?since=1").await.status() == 410)
+        .await;
+    let behind = Raw::new("GET", "/lattice/changes?since=1");
+    seen.extend(run(&app, &[row("a position before what is forgotten", behind, 410, "position_lost")]).await);
 
     let all = Code::ALL.iter().filter(|code| code.status().is_client_error()).map(|code| code.text().to_owned());
     assert_eq!(seen, all.collect::<BTreeSet<_>>());

@@ -43,7 +43,7 @@ fn members() -> Vec<(&'static str, String, u16, &'static str)> {
         ("last_updated beyond all years", r#""last_updated":9007199254740991"#),
         ("seq below zero", r#""seq":-1"#),
         ("seq with a fraction", r#""seq":1.5"#),
-        ("seq with an exponent", r#""seq":1e3"#),
+        ("seq with an exponent below the point", r#""seq":1e-3"#),
         ("seq as text", r#""seq":"5""#),
         ("seq null", r#""seq":null"#),
     ];

@@ -152,7 +152,7 @@ fn preconditions(rows: &mut Vec<Row>) {
     }
     let change = |header: &str, value: &str| put_node("known", b"{\"id\":\"known\",\"x\":1}").header(header, value);
     let both = change("if-match", "*").header("if-none-match", "*");
-    rows.push(row("both preconditions", both, 400, "invalid_header"));
+    rows.push(row("both preconditions", both, 412, "precondition_failed"));
     rows.push(row("If-None-Match with a tag on a write", change("if-none-match", "\"abc\""), 400, "invalid_header"));
     let failed = "precondition_failed";
     rows.push(row(

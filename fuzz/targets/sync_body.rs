@@ -1,0 +1,230 @@
+//! `POST /sync`: the whole operation over a lattice of 40 nodes in memory.
+
+use ark_lattice::{
+    json::Document,
+    lattice::{
+        Ancestry, Applied, Arrival, Change, Conflict, Entry, Lattice, LatticeError, LatticeStatus, NodeDocument,
+        NodeFilter, NodePage, Precondition, Stamp, StoredNode, Tombstone, Written, index::Snapshot,
+    },
+    ops::{Context, Identity, sync},
+    registry::{PeerCursor, PeerPage, Registered, Registry, RegistryError},
+    trust::{Admitted, TrustPolicy},
+    types::{ContentHash, Limits, NodeId, PeerId, SystemClock, Timestamp},
+};
+use async_trait::async_trait;
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use futures_util::{FutureExt, StreamExt};
+use std::{
+    collections::HashSet,
+    sync::{Arc, LazyLock, Mutex},
+};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+const NODES: usize = 40;
+
+fn id(text: &str) -> NodeId {
+    NodeId::parse(text).expect("an id")
+}
+
+/// `n0` to `n39`; the content of each is its number.
+fn nodes() -> impl Iterator<Item = Arc<Entry>> {
+    (0..NODES).map(|number| {
+        let content = ContentHash::of(number.to_string().as_bytes());
+        Arc::new(Entry {
+            id: id(&format!("n{number}")),
+            content_hash: content,
+            file_hash: *ContentHash::of(format!("file {number}").as_bytes()).as_bytes(),
+            node_type: None,
+            updated_at: Timestamp::EPOCH,
+            size_bytes: 10,
+            seq: 1,
+        })
+    })
+}
+
+static CONTEXT: LazyLock<Context> = LazyLock::new(|| Context {
+    identity: Identity { node_id: PeerId::parse("fuzz").expect("an id"), instance_type: "local", public_key: None },
+    registry: Arc::new(Nobody),
+    lattice: Arc::new(Fixed(Snapshot::of(nodes()))),
+    trust: TrustPolicy::default(),
+    limits: Limits::default(),
+    clock: SystemClock::shared(),
+    signer: None,
+    engine: None,
+    closing: CancellationToken::new(),
+    nonces: Mutex::default(),
+});
+
+pub fn run(data: &[u8]) {
+    let decode = |text: &str| {
+        let id = URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok())?;
+        NodeId::parse(&id).ok()
+    };
+    let answer = sync(&CONTEXT, Bytes::copy_from_slice(data), decode).now_or_never().expect("nothing waits");
+    let Ok((delta, stream)) = answer else { return };
+    let batches = stream.collect::<Vec<_>>().now_or_never().expect("nothing waits");
+    let sent: Vec<StoredNode> = batches.into_iter().flat_map(|batch| batch.expect("nothing fails")).collect();
+
+    let document = Document::parse(Bytes::copy_from_slice(data), 64).expect("what was answered passed the gate");
+    let body = document.root().as_object().expect("an object");
+    let held = |name: &str| -> Vec<String> {
+        let list = body.get("nodes").and_then(|nodes| nodes.as_array()).expect("a list");
+        let objects = list.iter().map(|node| node.as_object().expect("an object"));
+        objects.map(|node| node.get(name).and_then(|it| it.as_str()).expect("a string").into_owned()).collect()
+    };
+    let (ids, hashes) = (held("id"), held("hash"));
+    let snapshot = CONTEXT.lattice.snapshot().expect("a snapshot");
+    let holds = |node: &Entry| {
+        let of_file = ContentHash::from_digest(node.file_hash);
+        let ours = [node.content_hash.to_string(), node.content_hash.to_hex(), of_file.to_string(), of_file.to_hex()];
+        ids.iter().zip(&hashes).any(|(id, hash)| node.id.as_str() == id && ours.contains(hash))
+    };
+
+    let unique: HashSet<&str> = sent.iter().map(|node| node.entry.id.as_str()).collect();
+    assert_eq!(unique.len(), sent.len(), "a node is sent once");
+    assert_eq!(delta.expected, sent.len());
+    assert_eq!(delta.set_hash, snapshot.set_hash());
+    for node in &sent {
+        assert!(snapshot.get(node.entry.id.as_str()).is_some(), "only what there is");
+        assert!(!holds(&node.entry), "only what the caller lacks or holds otherwise");
+    }
+    let wanted: HashSet<&str> = delta.wanted.iter().map(String::as_str).collect();
+    assert_eq!(wanted.len(), delta.wanted.len());
+    assert!(delta.wanted.is_sorted());
+    for id in &wanted {
+        assert!(snapshot.get(id).is_none() && ids.iter().any(|held| held == id), "{id} is wanted and not ours");
+        assert!(!unique.contains(id) && *id != "deleted");
+    }
+    let says_the_same = body
+        .get("manifest_hash")
+        .and_then(|hash| hash.as_str())
+        .is_some_and(|hash| hash == snapshot.set_hash().to_string() || hash == snapshot.set_hash().to_hex());
+    let first_page = body.get("cursor").is_none_or(|cursor| cursor.is_null());
+    if first_page && delta.next.is_none() && !says_the_same {
+        let missing = snapshot.iter_after(None).filter(|node| !holds(node)).count();
+        assert_eq!(missing, sent.len(), "all of what differs");
+        let unknown = ids.iter().filter(|id| snapshot.get(id).is_none() && *id != "deleted").count();
+        assert_eq!(unknown, wanted.len());
+    }
+    assert_eq!(delta.next.as_ref(), delta.next.as_ref().and(sent.last()).map(|node| &node.entry.id));
+}
+
+/// A lattice that never changes. What `sync` does not ask for is not there.
+#[derive(Debug)]
+struct Fixed(Arc<Snapshot>);
+
+fn absent() -> LatticeError {
+    LatticeError::Io("not in this lattice".to_owned())
+}
+
+#[async_trait]
+impl Lattice for Fixed {
+    fn status(&self) -> LatticeStatus {
+        LatticeStatus {
+            ready: true,
+            nodes: self.0.len(),
+            tombstones: 1,
+            broken_total: 0,
+            broken: Vec::new(),
+            index_build: None,
+            hashed_files: 0,
+            index_id: String::new(),
+            seq: 1,
+            fault: None,
+            full: false,
+        }
+    }
+    fn positions(&self) -> watch::Receiver<u64> {
+        watch::Sender::new(1).subscribe()
+    }
+    fn snapshot(&self) -> Result<Arc<Snapshot>, LatticeError> {
+        Ok(Arc::clone(&self.0))
+    }
+    fn entry(&self, id: &NodeId) -> Result<Option<Arc<Entry>>, LatticeError> {
+        Ok(self.0.get(id.as_str()).cloned())
+    }
+    fn page(&self, _: Option<&NodeId>, _: &NodeFilter, _: usize) -> Result<NodePage, LatticeError> {
+        Err(absent())
+    }
+    async fn read(&self, _: &NodeId) -> Result<Option<StoredNode>, LatticeError> {
+        Err(absent())
+    }
+    async fn read_many(&self, entries: Vec<Arc<Entry>>) -> Result<Vec<StoredNode>, LatticeError> {
+        Ok(entries.into_iter().map(|entry| StoredNode { entry, bytes: Bytes::from_static(b"{}") }).collect())
+    }
+    async fn put(&self, _: NodeDocument, _: Stamp, _: Precondition) -> Result<Written, LatticeError> {
+        Err(absent())
+    }
+    async fn put_many(&self, _: Vec<NodeDocument>, _: Stamp) -> Result<Vec<Written>, LatticeError> {
+        Err(absent())
+    }
+    async fn delete(&self, _: &NodeId, _: Precondition) -> Result<Option<Tombstone>, LatticeError> {
+        Err(absent())
+    }
+    fn tombstone(&self, id: &NodeId) -> Result<Option<Tombstone>, LatticeError> {
+        let content_hash = ContentHash::of(b"");
+        let deleted_at = Timestamp::EPOCH;
+        Ok((id.as_str() == "deleted").then(|| Tombstone { id: id.clone(), deleted_at, content_hash, seq: 1 }))
+    }
+    fn changes(&self, _: u64, _: usize) -> Result<Vec<Change>, LatticeError> {
+        Err(absent())
+    }
+    fn ancestry(&self, _: &NodeId) -> Result<Ancestry, LatticeError> {
+        Err(absent())
+    }
+    fn floor(&self) -> Result<u64, LatticeError> {
+        Err(absent())
+    }
+    async fn apply(&self, _: Vec<Arrival>) -> Result<Vec<Applied>, LatticeError> {
+        Err(absent())
+    }
+    fn conflicts(&self, _: u64, _: usize) -> Result<Vec<Conflict>, LatticeError> {
+        Err(absent())
+    }
+    fn conflict(&self, _: u64) -> Result<Option<(Conflict, Bytes)>, LatticeError> {
+        Err(absent())
+    }
+    async fn forget_conflict(&self, _: u64) -> Result<bool, LatticeError> {
+        Err(absent())
+    }
+    fn conflict_count(&self) -> Result<u64, LatticeError> {
+        Err(absent())
+    }
+    async fn rescan(&self) -> Result<(), LatticeError> {
+        Ok(())
+    }
+    async fn close(&self) {}
+}
+
+/// A registry that nobody asks.
+#[derive(Debug)]
+struct Nobody;
+
+fn silent() -> RegistryError {
+    RegistryError::Unavailable("nobody asks it".to_owned())
+}
+
+#[async_trait]
+impl Registry for Nobody {
+    async fn register(&self, _: &Admitted) -> Result<Registered, RegistryError> {
+        Err(silent())
+    }
+    async fn envelope(&self, _: &PeerId) -> Result<Option<Bytes>, RegistryError> {
+        Err(silent())
+    }
+    async fn list(&self, _: Option<&PeerCursor>, _: usize) -> Result<PeerPage, RegistryError> {
+        Err(silent())
+    }
+    async fn live(&self) -> Result<u64, RegistryError> {
+        Err(silent())
+    }
+    async fn ping(&self) -> Result<(), RegistryError> {
+        Err(silent())
+    }
+    fn kind(&self) -> &'static str {
+        "nobody"
+    }
+    async fn close(&self) {}
+}

@@ -1,0 +1,36 @@
+//! Requests that another instance signed.
+
+use crate::{
+    api::{error::ApiError, state::ApiState},
+    ops::{self, SignedRequest, Speaker},
+};
+use actix_web::HttpRequest;
+
+/// Checks who sent this request, and that it may change nodes here. `route` is the one that was matched.
+///
+/// # Errors
+/// 401 `request_signature`, 403 `not_trusted`, 409 `replayed`, 503 where the keys cannot be looked up.
+pub async fn speaker(
+    request: &HttpRequest,
+    state: &ApiState,
+    route: &'static str,
+    body: &[u8],
+) -> Result<Speaker, ApiError> {
+    // A header that is there twice is none: which of the two counts would be open.
+    let text = |name: &str| {
+        let mut values = request.headers().get_all(name);
+        let first = values.next().and_then(|value| value.to_str().ok());
+        if values.next().is_some() { None } else { first }
+    };
+    let signed = SignedRequest {
+        method: request.method().as_str(),
+        route,
+        query: request.query_string(),
+        body,
+        node_id: text("ark-node-id"),
+        audience: text("ark-audience"),
+        signature_input: text("signature-input"),
+        signature: text("signature"),
+    };
+    Ok(ops::speaker(&state.context, signed).await?)
+}

@@ -1,0 +1,175 @@
+//! `/lattice/…`: where this lattice stands and what changed, for other instances.
+
+use crate::{
+    api::{
+        codes::Code,
+        error::{ApiError, refuse},
+        extract::{LinesBody, StrictQuery, SyncBody, if_none_match, speaker},
+        state::ApiState,
+    },
+    json::{Document, Value},
+    ops::{self, Received},
+    types::{Limits, NodeId},
+};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::Method,
+    http::header::{CACHE_CONTROL, CONTENT_ENCODING, ETAG},
+    web,
+};
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use serde::{Deserialize, Serialize};
+use std::{convert::Infallible, time::Duration};
+
+const LINES: &str = "application/x-ndjson";
+/// How often a listener hears something at least.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Most nodes that are fetched at once.
+const MAX_FETCHED: usize = 10_000;
+
+/// Where this lattice stands
+///
+/// One small signed answer: who has seen this position and this hash has everything.
+pub(crate) async fn head(request: HttpRequest, state: web::Data<ApiState>) -> Result<HttpResponse, ApiError> {
+    let (head, signed) = ops::head(&state.context)?;
+    // Another signature says the same: the tag is that of what is said.
+    let etag = format!("\"{}.{}.{}\"", head.index_id, head.seq, head.manifest_hash);
+    if if_none_match(&request, &etag)? {
+        return Ok(HttpResponse::NotModified().insert_header((ETAG, etag)).finish());
+    }
+    let mut response = HttpResponse::Ok();
+    response.insert_header((ETAG, etag)).insert_header((CACHE_CONTROL, "no-cache"));
+    Ok(response.content_type("application/json").body(signed))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ChangesQuery {
+    /// Whose positions `since` belongs to; refused (`other_index`) where the journal is another one.
+    index_id: Option<String>,
+    /// Changes after this position; 0 for everything.
+    #[serde(default)]
+    since: u64,
+    /// Whether each node comes along.
+    #[serde(default)]
+    contents: bool,
+}
+
+/// What changed
+///
+/// Every node once, at its last change, in order; deletions too. One JSON object a line: first whose positions these are, then the
+/// changes, last `{"end": position}`. An answer without its last line was cut off: go on from the last position that came.
+pub(crate) async fn changes(
+    state: web::Data<ApiState>,
+    query: StrictQuery<ChangesQuery>,
+) -> Result<HttpResponse, ApiError> {
+    let ChangesQuery { index_id, since, contents } = query.0;
+    let lines = ops::changes(&state.context, index_id.as_deref(), since, contents)?;
+    Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).content_type(LINES).streaming(lines))
+}
+
+/// Hear of changes
+///
+/// Server-sent events: `data: {"seq": N}` whenever the journal moved, and once at the beginning. For whoever then asks for the
+/// changes; what is missed while the connection is away comes with those all the same.
+pub(crate) async fn notify(request: HttpRequest, state: web::Data<ApiState>) -> HttpResponse {
+    let positions = state.context.lattice.positions();
+    let closing = state.context.closing.clone().cancelled_owned();
+    let events = stream::unfold((positions, true), |(mut positions, first)| async move {
+        if !first {
+            match tokio::time::timeout(KEEP_ALIVE, positions.changed()).await {
+                Ok(Ok(())) => {}
+                // The lattice is closed.
+                Ok(Err(_)) => return None,
+                // So that proxies and the other side see that we are there.
+                Err(_) => return Some((Ok(Bytes::from_static(b":\n\n")), (positions, false))),
+            }
+        }
+        let seq = *positions.borrow_and_update();
+        Some((Ok::<_, Infallible>(Bytes::from(format!("data: {{\"seq\":{seq}}}\n\n"))), (positions, false)))
+    });
+    let events = events.boxed().take_until(closing);
+    let mut response = HttpResponse::Ok();
+    // Compressed it would wait for more.
+    response.insert_header((CACHE_CONTROL, "no-store")).insert_header((CONTENT_ENCODING, "identity"));
+    response.insert_header(("X-Accel-Buffering", "no"));
+    response.content_type("text/event-stream");
+    if request.method() == Method::HEAD { response.finish() } else { response.streaming(events) }
+}
+
+/// Fetch nodes
+///
+/// The nodes with these ids, as lines of the changes feed; those that are not here are left out.
+pub(crate) async fn nodes(state: web::Data<ApiState>, body: SyncBody) -> Result<HttpResponse, ApiError> {
+    let ids = read_ids(body.0, &state.context.limits)?;
+    let lines = ops::contents(&state.context, ids)?;
+    Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).content_type(LINES).streaming(lines))
+}
+
+fn read_ids(body: Bytes, limits: &Limits) -> Result<Vec<NodeId>, ApiError> {
+    let wrong =
+        || refuse(Code::InvalidChange, format!("send {{\"ids\": […]}} with at most {MAX_FETCHED} ids of nodes"));
+    let document = Document::parse(body, limits.json_depth)?;
+    let list = document.root().as_object().and_then(|object| object.get("ids")).and_then(Value::as_array);
+    let list = list.filter(|list| list.len() <= MAX_FETCHED).ok_or_else(wrong)?;
+    let id = |value: Value<'_>| value.as_str().and_then(|text| NodeId::parse(&text).ok());
+    list.iter().map(|value| id(value).ok_or_else(wrong)).collect()
+}
+
+/// Which contents are wanted.
+#[derive(Debug, Serialize)]
+pub(crate) struct WantedAnswer {
+    /// Ids of the nodes whose offered version would count here.
+    wanted: Vec<String>,
+}
+
+/// Offer changes (another instance)
+///
+/// Lines of the changes feed without their nodes; the answer says which nodes are wanted. Signed by the sender (RFC 9421).
+pub(crate) async fn offer(
+    request: HttpRequest,
+    state: web::Data<ApiState>,
+    LinesBody(body, _held): LinesBody,
+) -> Result<HttpResponse, ApiError> {
+    speaker(&request, &state, "/lattice/offer", &body).await?;
+    let changes = ops::read_changes(&body, &state.context.limits)?;
+    let wanted = ops::wanted(&state.context, &changes)?;
+    Ok(HttpResponse::Ok().json(WantedAnswer { wanted: wanted.iter().map(ToString::to_string).collect() }))
+}
+
+/// What became of the changes.
+#[derive(Debug, Serialize)]
+pub(crate) struct ReceivedAnswer {
+    /// Those that count now.
+    taken: usize,
+    /// Those that were here already.
+    same: usize,
+    /// Those that lost against what is here.
+    kept: usize,
+    /// Those that are dated too far ahead.
+    ahead: usize,
+    /// Versions that were made here and lost; they are kept as conflicts.
+    conflicts: usize,
+    /// The journal's position before.
+    since: u64,
+    /// And after; where it moved by `taken`, nothing else came between.
+    seq: u64,
+}
+
+/// Send changes (another instance)
+///
+/// Lines of the changes feed with their nodes. Each is judged against what is here; what counts is durable when this answers.
+/// Signed by the sender (RFC 9421).
+pub(crate) async fn receive(
+    request: HttpRequest,
+    state: web::Data<ApiState>,
+    LinesBody(body, _held): LinesBody,
+) -> Result<HttpResponse, ApiError> {
+    let speaker = speaker(&request, &state, "/lattice/changes", &body).await?;
+    let changes = ops::read_changes(&body, &state.context.limits)?;
+    let (received, moved) = ops::receive(&state.context, &speaker, changes).await?;
+    let Received { taken, same, kept, ahead, conflicts } = received;
+    let answer = ReceivedAnswer { taken, same, kept, ahead, conflicts, since: moved.start, seq: moved.end };
+    Ok(HttpResponse::Ok().json(answer))
+}

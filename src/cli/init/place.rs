@@ -1,0 +1,207 @@
+//! Where an instance is set up, and what is there.
+
+use super::wishes::{Wish, Wishes, value_of};
+use crate::{
+    cli::exit::Failure,
+    ops,
+    settings::{Overrides, Settings},
+    startup,
+    types::PublicKey,
+};
+use std::path::{Path, PathBuf};
+
+const OPEN: u32 = 0o644;
+const PRIVATE: u32 = 0o600;
+const TOKEN_FILE: &str = "admin.token";
+
+/// A directory with `config/` in it.
+#[derive(Debug)]
+pub(super) struct Place {
+    dir: PathBuf,
+    environment: String,
+}
+
+/// What `init` did.
+#[derive(Debug)]
+pub(super) struct Done {
+    pub(super) node_id: String,
+    pub(super) public_key: PublicKey,
+    pub(super) made: Vec<PathBuf>,
+    pub(super) found: Vec<PathBuf>,
+}
+
+impl Done {
+    fn note(found: &mut Vec<PathBuf>, made: &mut Vec<PathBuf>, path: PathBuf, is_new: bool) {
+        if is_new { made.push(path) } else { found.push(path) }
+    }
+}
+
+impl Place {
+    pub(super) fn new(dir: PathBuf, environment: String) -> Self {
+        Self { dir, environment }
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(super) fn environment(&self) -> &str {
+        &self.environment
+    }
+
+    pub(super) fn config(&self) -> PathBuf {
+        self.dir.join("config").join(format!("{}.toml", self.environment))
+    }
+
+    pub(super) fn is_configured(&self) -> bool {
+        self.config().symlink_metadata().is_ok()
+    }
+
+    /// What holds without the file that is to be written.
+    pub(super) fn defaults(&self) -> Result<Settings, Failure> {
+        Ok(Settings::from_layers(&self.dir.join("config"), Vec::new(), Overrides::new())?)
+    }
+
+    /// What a service that is started here with this environment's name reads, and nothing else.
+    fn load(&self) -> Result<Settings, Failure> {
+        let named = vec![("ARK_ENV".to_owned(), self.environment.clone())];
+        let mut overrides = Overrides::new();
+        // The token's file is read at once, and from the directory that we are in.
+        if let Some(path) = self.token_file_of_config()? {
+            overrides.push(("admin.token_file", self.dir.join(path).to_string_lossy().into_owned()));
+        }
+        let settings = Settings::from_layers(&self.dir.join("config"), named, overrides);
+        settings.map_err(|error| Failure::from(error).about(self.config().display()))
+    }
+
+    fn token_file_of_config(&self) -> Result<Option<String>, Failure> {
+        let text = std::fs::read_to_string(self.config());
+        let text = text.map_err(|error| Failure::local(error).about(self.config().display()))?;
+        let table: Option<toml::Table> = text.parse().ok();
+        let admin = table.and_then(|table| table.get("admin").cloned());
+        Ok(admin.and_then(|admin| admin.get("token_file")?.as_str().map(str::to_owned)))
+    }
+
+    /// Makes what is missing. What the settings would refuse is refused before anything is made.
+    pub(super) fn set_up(&self, wishes: &Wishes, defaults: &Settings) -> Result<Done, Failure> {
+        if self.is_configured() {
+            return self.complete(wishes);
+        }
+        let state = wishes.state.clone().unwrap_or_else(|| defaults.state.path.to_string_lossy().into_owned());
+        let token_file = format!("{}/{TOKEN_FILE}", state.trim_end_matches('/'));
+        let wished = wishes.list(&token_file);
+        let overrides = wished.iter().filter(|wish| wish.key != "admin.token_file");
+        let overrides = overrides.map(|wish| (wish.key, wish.value.clone())).collect();
+        let settings = Settings::from_layers(&self.dir.join("config"), Vec::new(), overrides)?;
+        let (mut made, mut found) = (Vec::new(), Vec::new());
+        self.directories(&settings, &mut made, &mut found)?;
+        if wishes.admin_token {
+            let path = self.dir.join(&token_file);
+            let is_new = ops::write_token(&path)?;
+            Done::note(&mut found, &mut made, path, is_new);
+        }
+        let secret = wishes.redis_url.as_deref().is_some_and(|url| url.contains('@'));
+        let differing: Vec<&Wish> =
+            wished.iter().filter(|wish| value_of(defaults, wish.key).as_ref() != Some(&wish.value)).collect();
+        let text = self.text(&differing);
+        ops::make_directory(&self.dir.join("config"), 0o755)?;
+        ops::write_new_file(&self.config(), text.as_bytes(), if secret { PRIVATE } else { OPEN })?;
+        made.push(self.config());
+        let written = self.load()?;
+        self.agrees(&written, &differing)?;
+        self.key(&written, made, found)
+    }
+
+    /// There are settings already: they hold.
+    fn complete(&self, wishes: &Wishes) -> Result<Done, Failure> {
+        let settings = self.load()?;
+        let wished = wishes.list("");
+        self.agrees(&settings, &wished.iter().filter(|wish| wish.key != "admin.token_file").collect::<Vec<_>>())?;
+        if wishes.admin_token && settings.admin.token.is_none() {
+            return Err(self.differs("admin.token_file"));
+        }
+        let (mut made, mut found) = (Vec::new(), vec![self.config()]);
+        self.directories(&settings, &mut made, &mut found)?;
+        found.extend(settings.admin.token_file.clone());
+        self.key(&settings, made, found)
+    }
+
+    fn directories(
+        &self,
+        settings: &Settings,
+        made: &mut Vec<PathBuf>,
+        found: &mut Vec<PathBuf>,
+    ) -> Result<(), Failure> {
+        for (path, mode) in [(&settings.lattice.path, 0o755), (&settings.state.path, 0o700)] {
+            let path = self.dir.join(path.strip_prefix("./").unwrap_or(path));
+            let is_new = ops::make_directory(&path, mode)?;
+            Done::note(found, made, path, is_new);
+        }
+        Ok(())
+    }
+
+    fn key(&self, settings: &Settings, mut made: Vec<PathBuf>, mut found: Vec<PathBuf>) -> Result<Done, Failure> {
+        // As the service will find them from there.
+        let mut here = settings.clone();
+        here.state.path = self.dir.join(settings.state.path.strip_prefix("./").unwrap_or(&settings.state.path));
+        here.instance.key_file = settings.instance.key_file.as_ref().map(|path| self.dir.join(path));
+        let path = here.instance.key_file.clone().unwrap_or_else(|| here.state.path.join("identity.key"));
+        let public_key = match startup::load_key(&here)? {
+            Some(key) => {
+                if path.exists() {
+                    found.push(path);
+                }
+                key.public_key()
+            }
+            None => {
+                let key = ops::generate_key(&path)?;
+                made.push(path);
+                key.public_key()
+            }
+        };
+        Ok(Done { node_id: settings.node_id()?.to_string(), public_key, made, found })
+    }
+
+    /// Settings that were wished for and are not what holds are never passed over: the file is the operator's.
+    fn agrees(&self, settings: &Settings, wished: &[&Wish]) -> Result<(), Failure> {
+        let holds = |wish: &Wish| match (wish.key, value_of(settings, wish.key)) {
+            ("admin.token_file", value) => value.is_some(),
+            (_, value) => value.as_ref() == Some(&wish.value),
+        };
+        wished.iter().find(|wish| !holds(wish)).map_or(Ok(()), |wish| Err(self.differs(wish.key)))
+    }
+
+    fn differs(&self, key: &str) -> Failure {
+        Failure::local(format!(
+            "{} exists and is left as it is, but its {key} is not what was asked for: change it there, or choose another --env",
+            self.config().display()
+        ))
+    }
+
+    fn text(&self, wished: &[&Wish]) -> String {
+        let mut text = format!(
+            "# Settings of this instance, read where ARK_ENV is {}. What is not here is as in the defaults: ark-lattice config show\n",
+            self.environment
+        );
+        let mut section = "";
+        for wish in wished {
+            let Some((name, key)) = wish.key.split_once('.') else { continue };
+            if name != section {
+                text.push_str(&format!("\n[{name}]\n"));
+                section = name;
+            }
+            text.push_str(&format!("# {}\n{key} = {}\n", wish.comment, wish.toml));
+        }
+        text
+    }
+
+    /// What to type.
+    pub(super) fn next(&self) -> Vec<String> {
+        let mut next = Vec::new();
+        if self.dir != Path::new(".") {
+            next.push(format!("cd {}", self.dir.display()));
+        }
+        next.extend(["doctor", "serve"].map(|command| format!("ARK_ENV={} ark-lattice {command}", self.environment)));
+        next
+    }
+}

@@ -1,0 +1,513 @@
+//! Keeps in step with all peers by itself: rounds regularly, when something changed here, and when a peer says that something
+//! changed there. Each peer has a task of its own, so that one that is slow or gone delays no other.
+
+use super::{
+    client::{Client, ClientError},
+    events::{EventKind, Events},
+    history::{History, Past},
+    peers::{Direction, PeerState, Peers, PeersError},
+    round::Outcome,
+    run::{Known, Parties, RoundError, RoundReport, RunEnd, run},
+};
+use crate::{
+    identity::KeyPair,
+    lattice::Lattice,
+    manifest::{Canonicalization, sign},
+    types::{Limits, PeerId, SharedClock, Timestamp},
+};
+use bytes::Bytes;
+use serde_json::json;
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    sync::{Mutex as AsyncMutex, Notify, Semaphore},
+    task::JoinHandle,
+    time::{Instant, sleep, sleep_until},
+};
+
+/// Changes that come one after the other go in one round.
+const GATHER: Duration = Duration::from_millis(50);
+/// After the first failure; doubles with each.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// How often a peer is told who we are.
+const ANNOUNCE_EVERY: Duration = Duration::from_secs(45);
+
+/// What an engine is given.
+#[derive(Debug)]
+pub struct EngineOptions {
+    /// Our id.
+    pub node_id: PeerId,
+    /// `local`, `cloud` or `pi`.
+    pub instance_type: &'static str,
+    /// Where others reach us, if they can.
+    pub address: Option<String>,
+    /// Our key.
+    pub key: Arc<KeyPair>,
+    /// Our nodes.
+    pub lattice: Arc<dyn Lattice>,
+    /// The time.
+    pub clock: SharedClock,
+    /// Bounds on what is read.
+    pub limits: Limits,
+    /// Whom to exchange with.
+    pub peers: Peers,
+    /// What was.
+    pub history: History,
+    /// How often, where nothing else is a reason.
+    pub sync_interval: Duration,
+    /// Rounds at the same time.
+    pub concurrent_rounds: usize,
+}
+
+/// How a round that was asked for ended.
+#[derive(Debug, Clone)]
+pub struct Synced {
+    /// With whom.
+    pub url: String,
+    /// What it did.
+    pub report: RoundReport,
+    /// Why it did not come to its end, one line.
+    pub error: Option<String>,
+}
+
+/// The engine. Dropped, it stops.
+#[derive(Debug)]
+pub struct Engine {
+    shared: Arc<Shared>,
+    tasks: Mutex<HashMap<String, Task>>,
+    watcher: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    options: EngineOptions,
+    events: Events,
+    rounds: Semaphore,
+    running: AtomicBool,
+    auto: AtomicBool,
+}
+
+/// One peer's own.
+#[derive(Debug)]
+struct Task {
+    peer: Arc<PeerTask>,
+    rounds: JoinHandle<()>,
+    listener: JoinHandle<()>,
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.rounds.abort();
+        self.listener.abort();
+    }
+}
+
+#[derive(Debug)]
+struct PeerTask {
+    url: String,
+    client: Client,
+    wake: Notify,
+    /// One round at a time; when we last said who we are.
+    turn: AsyncMutex<Option<Instant>>,
+}
+
+impl Engine {
+    /// An engine that stands still until [`Self::start`].
+    #[must_use]
+    pub fn new(options: EngineOptions, auto: bool) -> Arc<Self> {
+        let rounds = Semaphore::new(options.concurrent_rounds.max(1));
+        let events = Events::new(SharedClock::clone(&options.clock));
+        let (running, auto) = (AtomicBool::new(false), AtomicBool::new(auto));
+        let shared = Arc::new(Shared { options, events, rounds, running, auto });
+        Arc::new(Self { shared, tasks: Mutex::default(), watcher: Mutex::default() })
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, HashMap<String, Task>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins; call it from within a runtime. Peers whose addresses cannot be used are told of and left out.
+    pub fn start(self: &Arc<Self>) {
+        if self.shared.running.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        for peer in self.shared.options.peers.list() {
+            if let Err(error) = self.spawn(&peer.url) {
+                tracing::warn!(peer = peer.url, %error, "a peer's address cannot be used");
+            }
+        }
+        let engine = Arc::downgrade(self);
+        let mut positions = self.shared.options.lattice.positions();
+        let watcher = tokio::spawn(async move {
+            while positions.changed().await.is_ok() {
+                sleep(GATHER).await;
+                let seq = *positions.borrow_and_update();
+                let Some(engine) = engine.upgrade() else { return };
+                engine.shared.events.tell(EventKind::NodeChanged, json!({ "seq": seq }));
+                engine.tasks().values().for_each(|task| task.peer.wake.notify_one());
+            }
+        });
+        *self.watcher.lock().unwrap_or_else(PoisonError::into_inner) = Some(watcher);
+    }
+
+    /// Stops all rounds. What they exchanged stays.
+    pub fn stop(&self) {
+        self.shared.running.store(false, Ordering::Release);
+        self.tasks().clear();
+        if let Some(watcher) = self.watcher.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            watcher.abort();
+        }
+    }
+
+    /// Does it run?
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.shared.running.load(Ordering::Acquire)
+    }
+
+    /// Does it exchange by itself?
+    #[must_use]
+    pub fn is_auto(&self) -> bool {
+        self.shared.auto.load(Ordering::Acquire)
+    }
+
+    /// Lets it exchange by itself, or only when it is asked to.
+    pub fn set_auto(&self, auto: bool) {
+        self.shared.auto.store(auto, Ordering::Release);
+        self.tasks().values().for_each(|task| task.peer.wake.notify_one());
+    }
+
+    /// How often, where nothing else is a reason.
+    #[must_use]
+    pub fn sync_interval(&self) -> Duration {
+        self.shared.options.sync_interval
+    }
+
+    /// What happens.
+    #[must_use]
+    pub fn events(&self) -> &Events {
+        &self.shared.events
+    }
+
+    /// What was.
+    #[must_use]
+    pub fn history(&self) -> &History {
+        &self.shared.options.history
+    }
+
+    /// All peers.
+    #[must_use]
+    pub fn peers(&self) -> Vec<PeerState> {
+        self.shared.options.peers.list()
+    }
+
+    /// Adds a peer, durably, and exchanges with it from now on. Answers its address as it is kept, and whether it is new.
+    ///
+    /// # Errors
+    /// [`ClientError::Address`], or the peers cannot be kept.
+    pub fn add_peer(&self, url: &str, direction: Direction) -> Result<(String, bool), AddError> {
+        // Checked before it is kept.
+        Client::new(url, &self.shared.options.limits)?;
+        let url = url.trim_end_matches('/').to_owned();
+        let now = self.shared.options.clock.now();
+        let new = self.shared.options.peers.add(PeerState::new(url.clone(), direction, now))?;
+        if new {
+            self.shared.events.tell(EventKind::PeerAdded, json!({ "peer": url }));
+            if self.is_running() {
+                self.spawn(&url)?;
+            }
+        }
+        Ok((url, new))
+    }
+
+    /// Removes a peer, durably. Answers whether there was one.
+    ///
+    /// # Errors
+    /// The peers cannot be kept.
+    pub fn remove_peer(&self, url: &str) -> Result<bool, PeersError> {
+        let url = url.trim_end_matches('/');
+        let known = self.shared.options.peers.remove(url)?;
+        if known {
+            drop(self.tasks().remove(url));
+            self.shared.events.tell(EventKind::PeerRemoved, json!({ "peer": url }));
+        }
+        Ok(known)
+    }
+
+    fn spawn(&self, url: &str) -> Result<(), ClientError> {
+        let client = Client::new(url, &self.shared.options.limits)?;
+        let peer = PeerTask { url: url.to_owned(), client, wake: Notify::new(), turn: AsyncMutex::default() };
+        let peer = Arc::new(peer);
+        let rounds = tokio::spawn(keep_in_step(Arc::clone(&self.shared), Arc::clone(&peer)));
+        let listener = tokio::spawn(listen(Arc::clone(&self.shared), Arc::clone(&peer)));
+        self.tasks().insert(url.to_owned(), Task { peer, rounds, listener });
+        Ok(())
+    }
+
+    /// Exchanges now, with one peer or with all. `confirmed`: also where many nodes would be deleted. Empty where there is no such
+    /// peer.
+    pub async fn sync(&self, url: Option<&str>, confirmed: bool) -> Vec<Synced> {
+        let url = url.map(|url| url.trim_end_matches('/'));
+        let wanted: Vec<PeerState> =
+            self.peers().into_iter().filter(|peer| url.is_none_or(|url| url == peer.url)).collect();
+        let rounds = wanted.into_iter().map(|peer| async move {
+            let task = self.tasks().get(&peer.url).map(|task| Arc::clone(&task.peer));
+            let task = match task {
+                Some(task) => task,
+                // Also while the engine stands still.
+                None => match Client::new(&peer.url, &self.shared.options.limits) {
+                    Ok(client) => {
+                        let (wake, turn) = (Notify::new(), AsyncMutex::default());
+                        Arc::new(PeerTask { url: peer.url.clone(), client, wake, turn })
+                    }
+                    Err(error) => {
+                        let (report, error) = (RoundReport::default(), Some(error.to_string()));
+                        return Synced { url: peer.url, report, error };
+                    }
+                },
+            };
+            let end = self.shared.round(&task, confirmed).await;
+            Synced { url: peer.url, report: end.report, error: end.error.map(|error| error.to_string()) }
+        });
+        futures_util::future::join_all(rounds).await
+    }
+}
+
+/// Why a peer was not added.
+#[derive(Debug, thiserror::Error)]
+pub enum AddError {
+    /// The address is not one.
+    #[error(transparent)]
+    Address(#[from] ClientError),
+    /// It cannot be kept.
+    #[error(transparent)]
+    Peers(#[from] PeersError),
+}
+
+/// One round after the other, each when there is a reason for it.
+async fn keep_in_step(shared: Arc<Shared>, peer: Arc<PeerTask>) {
+    let mut next = Instant::now();
+    let mut not_before = Instant::now();
+    loop {
+        tokio::select! {
+            () = sleep_until(next) => {}
+            () = peer.wake.notified() => sleep_until(not_before).await,
+        }
+        if !shared.auto.load(Ordering::Acquire) {
+            next = Instant::now() + shared.options.sync_interval;
+            continue;
+        }
+        let end = shared.round(&peer, false).await;
+        let pause = match &end.error {
+            None => {
+                not_before = Instant::now();
+                jittered(shared.options.sync_interval, 10)
+            }
+            Some(error) => {
+                let pause = pause_after(shared.failed_in_a_row(&peer.url), error);
+                not_before = Instant::now() + pause;
+                pause
+            }
+        };
+        next = Instant::now() + pause;
+    }
+}
+
+/// Hears from a peer that something changed there. Without this, rounds come regularly all the same.
+async fn listen(shared: Arc<Shared>, peer: Arc<PeerTask>) {
+    let mut failures = 0_u32;
+    loop {
+        let silent = shared.options.peers.get(&peer.url).is_none_or(|it| it.direction == Direction::Push);
+        if shared.auto.load(Ordering::Acquire)
+            && !silent
+            && let Ok(mut lines) = peer.client.notices().await
+        {
+            failures = 0;
+            while let Ok(Some(line)) = lines.next_line().await {
+                if line.starts_with(b"data:") {
+                    peer.wake.notify_one();
+                }
+            }
+        }
+        failures = failures.saturating_add(1);
+        sleep(backoff(failures)).await;
+    }
+}
+
+fn backoff(failures: u32) -> Duration {
+    let doubled = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1).min(16)));
+    jittered(doubled.min(LONGEST_PAUSE), 50)
+}
+
+/// Up to so many percent less, so that many instances do not come at the same moment.
+fn jittered(pause: Duration, percent: u32) -> Duration {
+    let mut random = [0; 2];
+    // Without randomness all come at once, which works too.
+    let _ = getrandom::fill(&mut random);
+    let share = u32::from(u16::from_le_bytes(random)).saturating_mul(percent) / 65_535;
+    pause.saturating_sub(pause.saturating_mul(share) / 100)
+}
+
+/// How long to leave a peer alone after so many failures; as long as it asks for, within bounds.
+fn pause_after(failures: u32, error: &RoundError) -> Duration {
+    let asked = match error {
+        RoundError::Client(ClientError::Refused { retry_after, .. } | ClientError::Server { retry_after, .. }) => {
+            *retry_after
+        }
+        _ => None,
+    };
+    backoff(failures).max(asked.unwrap_or_default().min(LONGEST_PAUSE))
+}
+
+impl Shared {
+    fn failed_in_a_row(&self, url: &str) -> u32 {
+        self.options.peers.get(url).map_or(1, |peer| peer.failed_in_a_row)
+    }
+
+    /// One round, and everything that is noted of it.
+    async fn round(&self, peer: &PeerTask, confirmed: bool) -> RunEnd {
+        let mut announced = peer.turn.lock().await;
+        // Closed never: the semaphore lives as long as we do.
+        let _place = self.rounds.acquire().await.ok();
+        let options = &self.options;
+        let (at, begun) = (options.clock.now(), options.clock.elapsed());
+        let state =
+            options.peers.get(&peer.url).unwrap_or_else(|| PeerState::new(peer.url.clone(), Direction::Both, at));
+        if state.direction != Direction::Pull && announced.is_none_or(|at| at.elapsed() > ANNOUNCE_EVERY) {
+            match self.announce(&peer.client).await {
+                Ok(()) => *announced = Some(Instant::now()),
+                // The round says what is wrong, if it is a fault.
+                Err(error) => tracing::debug!(peer = peer.url, %error, "the peer was not told who we are"),
+            }
+        }
+        let parties = Parties {
+            lattice: &options.lattice,
+            client: &peer.client,
+            key: &options.key,
+            node_id: &options.node_id,
+            clock: &options.clock,
+            limits: options.limits,
+        };
+        let known = Known {
+            node_id: state.node_id.clone(),
+            public_key: state.public_key.clone(),
+            positions: state.positions.clone(),
+            direction: state.direction,
+            deletions_confirmed: confirmed,
+        };
+        let note = |positions: &super::round::Positions| {
+            self.update(&peer.url, |state| state.positions = positions.clone());
+        };
+        let end = run(&parties, known, note).await;
+        self.conclude(&state, &end, at, options.clock.elapsed().saturating_sub(begun));
+        end
+    }
+
+    fn update(&self, url: &str, change: impl FnOnce(&mut PeerState)) {
+        if let Err(error) = self.options.peers.update(url, change) {
+            tracing::warn!(peer = url, %error, "what is known of a peer cannot be kept");
+        }
+    }
+
+    /// Tells a peer who we are, so that it takes what we sign.
+    async fn announce(&self, client: &Client) -> Result<(), ClientError> {
+        let EngineOptions { node_id, instance_type, address, key, clock, limits, .. } = &self.options;
+        let mut manifest = json!({
+            "node_id": node_id.as_str(), "instance_type": instance_type, "version": env!("CARGO_PKG_VERSION"),
+            "last_updated": clock.now().seconds(),
+        });
+        if let (Some(address), Some(fields)) = (address, manifest.as_object_mut()) {
+            fields.insert("address".to_owned(), json!(address));
+        }
+        let text = Bytes::from(manifest.to_string());
+        let signed = sign(text, Canonicalization::Dsse, limits, key.public_key(), |bytes| key.sign(bytes));
+        let envelope = signed.map_err(|error| client.wrong(&error.to_string()))?;
+        client.publish(envelope).await.map(drop)
+    }
+
+    /// Notes how a round ended: with the peer, in the history, in events.
+    fn conclude(&self, before: &PeerState, end: &RunEnd, at: Timestamp, took: Duration) {
+        let (report, url) = (&end.report, before.url.as_str());
+        let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        let error = end.error.as_ref().map(ToString::to_string);
+        let (received, sent) = (number(report.received.taken), number(report.sent_taken));
+        let conflicts = number(report.received.conflicts);
+        let bytes = report.bytes_in.saturating_add(report.bytes_out);
+        self.update(url, |state| {
+            if let Some((peer, key)) = &end.peer {
+                state.node_id.get_or_insert_with(|| peer.to_string());
+                state.public_key.get_or_insert_with(|| key.to_base64());
+            }
+            state.stats.nodes_received = state.stats.nodes_received.saturating_add(received);
+            state.stats.nodes_sent = state.stats.nodes_sent.saturating_add(sent);
+            state.stats.conflicts = state.stats.conflicts.saturating_add(conflicts);
+            state.stats.bytes = state.stats.bytes.saturating_add(bytes);
+            match &error {
+                None => {
+                    state.stats.rounds = state.stats.rounds.saturating_add(1);
+                    (state.synced_at, state.error, state.failed_in_a_row) = (Some(at), None, 0);
+                }
+                Some(error) => {
+                    state.stats.failures = state.stats.failures.saturating_add(1);
+                    state.failed_in_a_row = state.failed_in_a_row.saturating_add(1);
+                    state.error = Some(error.clone());
+                }
+            }
+        });
+        match (before.is_active(), error.is_none()) {
+            (false, true) => self.events.tell(EventKind::PeerOnline, json!({ "peer": url })),
+            (true, false) => self.events.tell(EventKind::PeerOffline, json!({ "peer": url, "error": error })),
+            _ => {}
+        }
+        if conflicts > 0 {
+            self.events.tell(EventKind::ConflictResolved, json!({ "peer": url, "count": conflicts }));
+        }
+        let first_failure = error.is_some() && before.failed_in_a_row == 0;
+        if received + sent == 0 && !first_failure {
+            return;
+        }
+        let outcome = match report.outcome {
+            Some(Outcome::InStep) => "in_step",
+            Some(Outcome::Exchanged) => "exchanged",
+            Some(Outcome::Unexplained) => "unexplained",
+            Some(Outcome::Moving) => "moving",
+            None => "failed",
+        };
+        let data = json!({ "peer": url, "outcome": outcome, "received": received, "sent": sent, "bytes": bytes });
+        self.events.tell(EventKind::SyncComplete, data);
+        let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let (peer, outcome) = (url.to_owned(), outcome.to_owned());
+        self.options.history.add(Past { at, peer, duration_ms, outcome, error, received, sent, conflicts, bytes });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_and_have_an_end() {
+        for failures in 1..40 {
+            let pause = backoff(failures);
+            let full = FIRST_PAUSE.saturating_mul(1 << (failures - 1).min(16)).min(LONGEST_PAUSE);
+            assert!(pause <= full && pause >= full / 2, "{failures}: {pause:?}");
+        }
+        let asks = |seconds| {
+            RoundError::Client(ClientError::Server {
+                status: 503,
+                code: String::new(),
+                detail: String::new(),
+                retry_after: Some(Duration::from_secs(seconds)),
+            })
+        };
+        assert!(pause_after(1, &asks(30)) >= Duration::from_secs(30));
+        assert!(pause_after(1, &asks(1_000_000)) <= LONGEST_PAUSE);
+    }
+}

@@ -1,0 +1,355 @@
+//! What changed, in both directions: where a lattice stands, what came after a position, and taking what others have.
+
+use super::wire::{Line, Start, WireChange, WireError, end_line, read_line, start_line, write_line};
+use crate::{
+    lattice::{
+        Applied, Change, Lattice, LatticeError, StoredNode, Version,
+        version::{Verdict, judge},
+    },
+    manifest::Head,
+    types::{Limits, NodeId, PeerId, Timestamp},
+};
+use bytes::Bytes;
+use futures_util::{StreamExt, stream, stream::BoxStream};
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+/// How long a head counts.
+const HEAD_LIFE: Duration = Duration::from_secs(300);
+/// Changes that are looked up together.
+const PAGE: usize = 512;
+/// Contents that are read together.
+const BATCH_BYTES: u64 = 4 << 20;
+
+/// Why changes are not given or taken.
+#[derive(Debug, thiserror::Error)]
+pub enum FeedError {
+    /// The lattice does not do it.
+    #[error(transparent)]
+    Lattice(#[from] LatticeError),
+    /// This instance has no key to sign with.
+    #[error("this instance has no key; make one with: ark-lattice keygen")]
+    NoKey,
+    /// The position belongs to another journal.
+    #[error("the positions of {asked} are not those of this journal, {ours}; begin again at 0")]
+    OtherIndex {
+        /// What was asked for.
+        asked: String,
+        /// What this journal is.
+        ours: String,
+    },
+    /// Deletions after the position may be forgotten.
+    #[error("what was deleted after position {since} is forgotten up to {floor}; begin again at 0")]
+    BelowFloor {
+        /// What was asked for.
+        since: u64,
+        /// Up to where deletions may be forgotten.
+        floor: u64,
+    },
+    /// A line of what was sent is not a change.
+    #[error("line {line}: {error}")]
+    Line {
+        /// Which, from 1.
+        line: usize,
+        /// Why.
+        error: WireError,
+    },
+    /// A change brings no content where one is needed.
+    #[error("line {0}: it has no node")]
+    NoContent(usize),
+}
+
+/// An answer's lines, in batches.
+pub type LineStream = BoxStream<'static, Result<Bytes, LatticeError>>;
+
+/// What became of changes that were sent here.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Received {
+    /// Those that count now.
+    pub taken: usize,
+    /// Those that were here already.
+    pub same: usize,
+    /// Those that lost against what is here.
+    pub kept: usize,
+    /// Those that are dated too far ahead.
+    pub ahead: usize,
+    /// Versions that were made here and lost; they are kept as conflicts.
+    pub conflicts: usize,
+}
+
+impl Received {
+    /// Adds what became of others.
+    pub fn add(&mut self, other: &Self) {
+        self.taken += other.taken;
+        self.same += other.same;
+        self.kept += other.kept;
+        self.ahead += other.ahead;
+        self.conflicts += other.conflicts;
+    }
+
+    /// Counts what became of one.
+    pub fn count(&mut self, applied: Applied) {
+        match applied {
+            Applied::Taken(conflict) => {
+                self.taken += 1;
+                self.conflicts += usize::from(conflict.is_some());
+            }
+            Applied::Same => self.same += 1,
+            Applied::Kept => self.kept += 1,
+            Applied::Ahead => self.ahead += 1,
+        }
+    }
+}
+
+/// Where a lattice stands, not signed yet.
+///
+/// # Errors
+/// [`LatticeError::Loading`], [`LatticeError::Io`].
+pub fn stand(lattice: &dyn Lattice, node_id: &PeerId, now: Timestamp) -> Result<Head, LatticeError> {
+    // The position first: what is added meanwhile is then in the set, and told again, but never left out.
+    let status = lattice.status();
+    let snapshot = lattice.snapshot()?;
+    Ok(Head {
+        node_id: node_id.clone(),
+        index_id: status.index_id,
+        seq: status.seq,
+        floor: lattice.floor()?,
+        manifest_hash: snapshot.set_hash(),
+        count: u64::try_from(snapshot.len()).unwrap_or(u64::MAX),
+        issued_at: now,
+        expires: now.plus(HEAD_LIFE),
+    })
+}
+
+/// The changes after `since`, up to where the journal stands now. With `contents` each node comes along.
+///
+/// # Errors
+/// [`FeedError`]. The stream itself may fail with [`LatticeError`].
+pub fn feed(
+    lattice: &Arc<dyn Lattice>,
+    index_id: Option<&str>,
+    since: u64,
+    contents: bool,
+) -> Result<LineStream, FeedError> {
+    let status = lattice.status();
+    if let Some(asked) = index_id.filter(|asked| *asked != status.index_id) {
+        return Err(FeedError::OtherIndex { asked: asked.chars().take(64).collect(), ours: status.index_id });
+    }
+    let floor = lattice.floor()?;
+    if since > 0 && since < floor {
+        return Err(FeedError::BelowFloor { since, floor });
+    }
+    let start = Start { index_id: status.index_id, since, seq: status.seq, floor };
+    let first = Bytes::from(start_line(&start));
+    let walk = Walk::new(lattice, since, status.seq, contents);
+    Ok(stream::iter([Ok(first)]).chain(walk_lines(walk)).boxed())
+}
+
+fn walk_lines(walk: Walk) -> LineStream {
+    stream::unfold(Some(walk), |walk| async {
+        let mut walk = walk?;
+        match walk.step().await {
+            Ok(Some(lines)) => Some((Ok(lines), Some(walk))),
+            Ok(None) => Some((Ok(Bytes::from(end_line(walk.end))), None)),
+            Err(error) => Some((Err(error), None)),
+        }
+    })
+    .boxed()
+}
+
+/// A walk through the journal, some changes at a time.
+pub struct Walk {
+    lattice: Arc<dyn Lattice>,
+    since: u64,
+    end: u64,
+    contents: bool,
+    /// Looked up and not sent yet, last first.
+    page: Vec<Change>,
+}
+
+impl Walk {
+    /// The changes after `since`, up to `end`.
+    #[must_use]
+    pub fn new(lattice: &Arc<dyn Lattice>, since: u64, end: u64, contents: bool) -> Self {
+        Self { lattice: Arc::clone(lattice), since, end, contents, page: Vec::new() }
+    }
+
+    /// Everything up to here was given out.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.since
+    }
+
+    /// The next changes; none at the end. As many as fit together in memory with their contents.
+    ///
+    /// # Errors
+    /// [`LatticeError`].
+    pub fn next_batch(&mut self) -> Result<Vec<Change>, LatticeError> {
+        if self.page.is_empty() {
+            let page = self.lattice.changes(self.since, PAGE)?;
+            self.page = page.into_iter().take_while(|change| position(change) <= self.end).collect();
+            self.page.reverse();
+        }
+        let batch = self.batch();
+        if let Some(last) = batch.last() {
+            self.since = self.since.max(position(last));
+        }
+        Ok(batch)
+    }
+
+    /// The lines of these changes, with contents where the walk is one with contents.
+    ///
+    /// # Errors
+    /// [`LatticeError`].
+    pub async fn lines(&self, batch: &[Change]) -> Result<Vec<u8>, LatticeError> {
+        let mut out = Vec::new();
+        if self.contents {
+            self.write_contents(batch, &mut out).await?;
+        } else {
+            batch.iter().for_each(|change| write_line(change, None, &mut out));
+        }
+        Ok(out)
+    }
+
+    /// The next lines; `None` at the end.
+    async fn step(&mut self) -> Result<Option<Bytes>, LatticeError> {
+        let batch = self.next_batch()?;
+        if batch.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(self.lines(&batch).await?.into()))
+    }
+
+    /// Takes as many as fit together in memory.
+    fn batch(&mut self) -> Vec<Change> {
+        let (mut batch, mut bytes) = (Vec::new(), 0_u64);
+        while let Some(change) = self.page.pop() {
+            if let Change::Put { size_bytes, .. } = &change {
+                bytes = bytes.saturating_add(*size_bytes);
+            }
+            batch.push(change);
+            if self.contents && bytes >= BATCH_BYTES {
+                break;
+            }
+        }
+        batch
+    }
+
+    async fn write_contents(&self, batch: &[Change], out: &mut Vec<u8>) -> Result<(), LatticeError> {
+        let mut entries = Vec::with_capacity(batch.len());
+        for change in batch {
+            if let Change::Put { id, .. } = change {
+                entries.extend(self.lattice.entry(id)?);
+            }
+        }
+        let stored = self.lattice.read_many(entries).await?;
+        let stored: HashMap<&NodeId, &StoredNode> = stored.iter().map(|node| (&node.entry.id, node)).collect();
+        for change in batch {
+            match change {
+                Change::Deleted(..) => write_line(change, None, out),
+                Change::Put { id, content_hash, .. } => {
+                    // Who changed meanwhile stands further behind in the journal, and comes there.
+                    let same = stored.get(id).filter(|node| node.entry.content_hash == *content_hash);
+                    if let Some(node) = same {
+                        write_line(change, Some(&node.bytes), out);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where a change stands in its journal.
+#[must_use]
+pub fn position(change: &Change) -> u64 {
+    match change {
+        Change::Put { seq, .. } => *seq,
+        Change::Deleted(tombstone, _) => tombstone.seq,
+    }
+}
+
+/// The nodes with these ids, as lines of a feed; who is not here any more is left out. Ends with the last line of a feed.
+///
+/// # Errors
+/// [`LatticeError::Loading`]. The stream itself may fail with [`LatticeError`].
+pub fn contents(lattice: &Arc<dyn Lattice>, ids: Vec<NodeId>) -> Result<LineStream, LatticeError> {
+    let end = lattice.status().seq;
+    let mut page = Vec::with_capacity(ids.len());
+    for id in ids {
+        let Some(entry) = lattice.entry(&id)? else { continue };
+        page.push(Change::Put {
+            seq: entry.seq,
+            content_hash: entry.content_hash,
+            updated_at: entry.updated_at,
+            node_type: entry.node_type.clone(),
+            size_bytes: entry.size_bytes,
+            ancestry: lattice.ancestry(&id)?,
+            id,
+        });
+    }
+    page.reverse();
+    // From the end of the journal on, nothing else comes.
+    let walk = Walk { page, ..Walk::new(lattice, u64::MAX, end, true) };
+    Ok(walk_lines(walk))
+}
+
+/// Reads the lines of a body; blank lines do not count.
+///
+/// # Errors
+/// [`FeedError::Line`].
+pub fn read_changes(body: &Bytes, limits: &Limits) -> Result<Vec<WireChange>, FeedError> {
+    let mut changes = Vec::new();
+    let mut start = 0;
+    for (number, line) in body.split(|byte| *byte == b'\n').enumerate() {
+        let end = start + line.len();
+        let slice = body.slice(start..end);
+        start = end + 1;
+        if line.iter().all(u8::is_ascii_whitespace) {
+            continue;
+        }
+        let line = number + 1;
+        match read_line(slice, limits).map_err(|error| FeedError::Line { line, error })? {
+            Line::Change(change) => changes.push(*change),
+            Line::Start(_) | Line::End(_) => {
+                return Err(FeedError::Line { line, error: WireError::Member("seq") });
+            }
+        }
+    }
+    Ok(changes)
+}
+
+/// Judges and stores versions of another instance.
+///
+/// # Errors
+/// [`FeedError::NoContent`], [`FeedError::Lattice`]; what came before may have been written.
+pub async fn receive(lattice: &dyn Lattice, from: &str, changes: Vec<WireChange>) -> Result<Received, FeedError> {
+    let mut arrivals = Vec::with_capacity(changes.len());
+    for (number, change) in changes.into_iter().enumerate() {
+        arrivals.push(change.into_arrival(from).ok_or(FeedError::NoContent(number + 1))?);
+    }
+    let mut received = Received::default();
+    for applied in lattice.apply(arrivals).await? {
+        received.count(applied);
+    }
+    Ok(received)
+}
+
+/// Of which of these versions the content is wanted: they would count here.
+///
+/// # Errors
+/// [`FeedError::Lattice`].
+pub fn wanted(lattice: &dyn Lattice, changes: &[WireChange], now: Timestamp) -> Result<Vec<NodeId>, FeedError> {
+    let mut wanted = Vec::new();
+    for change in changes {
+        let Some(content) = change.content_hash() else { continue };
+        let offered = Version { at: change.at, content: Some(*content) };
+        let held = match lattice.entry(&change.id)? {
+            Some(entry) => Some(Version { at: entry.updated_at, content: Some(entry.content_hash) }),
+            None => lattice.tombstone(&change.id)?.map(|it| Version { at: it.deleted_at, content: None }),
+        };
+        if matches!(judge(held.as_ref(), &offered, now), Verdict::Take | Verdict::Later) {
+            wanted.push(change.id.clone());
+        }
+    }
+    Ok(wanted)
+}

@@ -1,0 +1,113 @@
+//! Rounds that were: the last of them, kept over restarts.
+
+use crate::{
+    lattice::offline::{OfflineError, write_file},
+    types::Timestamp,
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::VecDeque,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+/// Rounds that are kept. Rounds in which nothing moved are counted with their peer, and not listed.
+pub const KEPT: usize = 500;
+
+/// A round.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Past {
+    /// When it began.
+    pub at: Timestamp,
+    /// With whom.
+    pub peer: String,
+    /// How long it took.
+    pub duration_ms: u64,
+    /// `in_step`, `exchanged`, `unexplained`, `moving` or `failed`.
+    pub outcome: String,
+    /// Why it failed.
+    pub error: Option<String>,
+    /// Nodes and deletions that came and counted.
+    pub received: u64,
+    /// Nodes and deletions that went and counted there.
+    pub sent: u64,
+    /// Versions made here that lost.
+    pub conflicts: u64,
+    /// Bytes of changes, both ways.
+    pub bytes: u64,
+}
+
+/// The last rounds.
+#[derive(Debug)]
+pub struct History {
+    path: PathBuf,
+    rounds: Mutex<VecDeque<Past>>,
+}
+
+impl History {
+    /// Reads what was kept. A file that cannot be read is told of and begun anew: nothing depends on it.
+    #[must_use]
+    pub fn open(path: &Path) -> Self {
+        let rounds = match std::fs::read(path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| {
+                tracing::warn!(%error, path = %path.display(), "the history of rounds cannot be read; it begins anew");
+                VecDeque::new()
+            }),
+            Err(_) => VecDeque::new(),
+        };
+        Self { path: path.to_owned(), rounds: Mutex::new(rounds) }
+    }
+
+    /// Adds a round.
+    pub fn add(&self, past: Past) {
+        let mut rounds = self.rounds.lock().unwrap_or_else(PoisonError::into_inner);
+        while rounds.len() >= KEPT {
+            rounds.pop_front();
+        }
+        rounds.push_back(past);
+        if let Err(error) = self.keep(&rounds) {
+            tracing::warn!(%error, "the history of rounds cannot be kept");
+        }
+    }
+
+    fn keep(&self, rounds: &VecDeque<Past>) -> Result<(), OfflineError> {
+        let text = serde_json::to_vec(rounds).unwrap_or_default();
+        write_file(&self.path, &text)
+    }
+
+    /// The newest rounds first, at most `limit`.
+    #[must_use]
+    pub fn newest(&self, limit: usize) -> Vec<Past> {
+        let rounds = self.rounds.lock().unwrap_or_else(PoisonError::into_inner);
+        rounds.iter().rev().take(limit).cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_rounds_outlive_the_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("history.json");
+        let history = History::open(&path);
+        let past = |bytes| Past {
+            at: Timestamp::EPOCH,
+            peer: "http://a".to_owned(),
+            duration_ms: 1,
+            outcome: "in_step".to_owned(),
+            error: None,
+            received: 1,
+            sent: 0,
+            conflicts: 0,
+            bytes,
+        };
+        history.add(past(1));
+        history.add(past(2));
+        let bytes = |history: &History| history.newest(10).iter().map(|past| past.bytes).collect::<Vec<_>>();
+        assert_eq!((bytes(&history), bytes(&History::open(&path))), (vec![2, 1], vec![2, 1]));
+        write_file(&path, b"{").unwrap();
+        assert!(History::open(&path).newest(1).is_empty());
+    }
+}

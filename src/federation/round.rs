@@ -1,0 +1,213 @@
+//! What to do next in a round with a peer (DESIGN 4.6). Pure: what is known goes in, one step comes out; somebody else carries it
+//! out and asks again. The ladder:
+//!
+//! 0. Compare heads: in step, nothing else is said.
+//! 1. The changes since the position that is known, with their contents.
+//! 2. Set reconciliation would stand here: first contact with much in common.
+//! 3. Everything from the beginning: with contents where one side is empty, otherwise as a list, of which what is needed is fetched.
+//!
+//! The same in both directions: what they have comes first, then what we have goes.
+
+use crate::manifest::Head;
+
+/// A place in somebody's journal.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Position {
+    /// Whose positions these are.
+    pub index_id: String,
+    /// Everything up to here is known.
+    pub seq: u64,
+}
+
+/// How far the two instances know each other: durable.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+pub struct Positions {
+    /// In their journal: what came to us.
+    pub pulled: Option<Position>,
+    /// In our journal: what went to them.
+    pub pushed: Option<Position>,
+    /// Whose lattice it was that ours went to: another `index_id` there has forgotten it.
+    pub pushed_to: Option<String>,
+}
+
+/// Which ways are open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Directions {
+    /// What they have comes to us.
+    pub pull: bool,
+    /// What we have goes to them.
+    pub push: bool,
+    /// Only a part goes either way: the sets are not expected to be equal.
+    pub filtered: bool,
+}
+
+/// How changes travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// With their contents: few, or all of them needed.
+    Inline,
+    /// As a list first; then the contents that the other side lacks.
+    List,
+}
+
+/// The next thing to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Fetch their changes after `since`, apply them, and note the position.
+    Pull {
+        /// The position, in their journal.
+        since: u64,
+        /// How.
+        mode: Mode,
+        /// Why from the beginning, where it is so.
+        reset: Option<Reset>,
+    },
+    /// Send our changes after `since`, and note the position.
+    Push {
+        /// The position, in our journal.
+        since: u64,
+        /// How.
+        mode: Mode,
+        /// Why from the beginning, where it is so.
+        reset: Option<Reset>,
+    },
+    /// Ask for their head again: something moved since.
+    Ask,
+    /// The round is over.
+    Done(Outcome),
+}
+
+/// Why a position does not count any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reset {
+    /// There is none yet.
+    FirstContact,
+    /// The other side's journal is another one: it was rebuilt, or restored from nothing.
+    NewIndex,
+    /// The journal stands before the position: it was restored from a backup.
+    WentBack,
+    /// Deletions after the position may be forgotten.
+    BelowFloor,
+}
+
+/// How a round ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Both hold the same set.
+    InStep,
+    /// Everything that the directions and filters let through was exchanged; the sets may differ.
+    Exchanged,
+    /// Everything was exchanged, nothing moved meanwhile, and yet the sets differ: one side left something out or refused it.
+    Unexplained,
+    /// Both changed faster than they could exchange; the next round goes on.
+    Moving,
+}
+
+/// What is known in a round.
+#[derive(Debug, Clone)]
+pub struct Round {
+    /// Their head, as they signed it.
+    pub theirs: Head,
+    /// Ours.
+    pub ours: Head,
+    /// How far the two know each other.
+    pub positions: Positions,
+    /// Which ways are open.
+    pub directions: Directions,
+    /// How often their head was asked for.
+    pub asked: u32,
+    /// Something was pushed since their head was asked for.
+    pub stale: bool,
+}
+
+/// How often a head is asked for in one round.
+pub const MAX_ASKED: u32 = 4;
+
+impl Round {
+    /// What to do next.
+    #[must_use]
+    pub fn next(&self) -> Step {
+        if self.directions.pull
+            && let Some(step) = self.pull()
+        {
+            return step;
+        }
+        if self.directions.push
+            && let Some(step) = self.push()
+        {
+            return step;
+        }
+        if self.theirs.manifest_hash == self.ours.manifest_hash {
+            return Step::Done(Outcome::InStep);
+        }
+        if !self.directions.pull || !self.directions.push || self.directions.filtered {
+            return Step::Done(Outcome::Exchanged);
+        }
+        match (self.stale, self.asked >= MAX_ASKED) {
+            (true, false) => Step::Ask,
+            (true, true) => Step::Done(Outcome::Moving),
+            (false, _) => Step::Done(Outcome::Unexplained),
+        }
+    }
+
+    fn pull(&self) -> Option<Step> {
+        let (since, reset) = since(self.positions.pulled.as_ref(), &self.theirs);
+        if reset.is_none() && since == self.theirs.seq {
+            return None;
+        }
+        Some(Step::Pull { since, mode: mode(reset, self.ours.count), reset })
+    }
+
+    fn push(&self) -> Option<Step> {
+        let known = self.positions.pushed_to.as_ref() == Some(&self.theirs.index_id);
+        let position = self.positions.pushed.as_ref();
+        let (since, reset) = match position {
+            Some(_) if !known => (0, Some(Reset::NewIndex)),
+            position => since(position, &self.ours),
+        };
+        if reset.is_none() && since == self.ours.seq {
+            return None;
+        }
+        Some(Step::Push { since, mode: mode(reset, self.theirs.count), reset })
+    }
+
+    /// Everything that they had when their head was signed came.
+    pub fn pulled(&mut self, ours: Head) {
+        self.positions.pulled = Some(Position { index_id: self.theirs.index_id.clone(), seq: self.theirs.seq });
+        self.ours = ours;
+    }
+
+    /// Everything that we had when our head was made went.
+    pub fn pushed(&mut self) {
+        self.positions.pushed = Some(Position { index_id: self.ours.index_id.clone(), seq: self.ours.seq });
+        self.positions.pushed_to = Some(self.theirs.index_id.clone());
+        self.stale = true;
+    }
+
+    /// Their head came again.
+    pub fn asked(&mut self, theirs: Head) {
+        self.theirs = theirs;
+        self.asked = self.asked.saturating_add(1);
+        self.stale = false;
+    }
+}
+
+/// Where to go on in a journal, and why from the beginning where it is so.
+fn since(position: Option<&Position>, head: &Head) -> (u64, Option<Reset>) {
+    match position {
+        None => (0, Some(Reset::FirstContact)),
+        Some(position) if position.index_id != head.index_id => (0, Some(Reset::NewIndex)),
+        Some(position) if position.seq > head.seq => (0, Some(Reset::WentBack)),
+        Some(position) if position.seq < head.floor => (0, Some(Reset::BelowFloor)),
+        Some(position) => (position.seq, None),
+    }
+}
+
+/// `receiver`: how many nodes the side has that takes.
+fn mode(reset: Option<Reset>, receiver: u64) -> Mode {
+    if reset.is_some() && receiver > 0 { Mode::List } else { Mode::Inline }
+}
+
+#[cfg(test)]
+#[path = "round/tests.rs"]
+mod tests;

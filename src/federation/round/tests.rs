@@ -1,0 +1,168 @@
+use super::*;
+use crate::types::{PeerId, SetHash, Timestamp};
+
+const BOTH: Directions = Directions { pull: true, push: true, filtered: false };
+
+fn head(index_id: &str, seq: u64, set: &str) -> Head {
+    Head {
+        node_id: PeerId::parse("ark").unwrap(),
+        index_id: index_id.to_owned(),
+        seq,
+        floor: 0,
+        manifest_hash: SetHash::of(set.as_bytes()),
+        count: 3,
+        issued_at: Timestamp::EPOCH,
+        expires: Timestamp::EPOCH,
+    }
+}
+
+fn at(index_id: &str, seq: u64) -> Option<Position> {
+    Some(Position { index_id: index_id.to_owned(), seq })
+}
+
+/// A round of two that know each other up to these positions.
+fn round(pulled: u64, pushed: u64) -> Round {
+    let positions = Positions { pulled: at("t", pulled), pushed: at("o", pushed), pushed_to: Some("t".to_owned()) };
+    Round { theirs: head("t", 9, "x"), ours: head("o", 5, "y"), positions, directions: BOTH, asked: 1, stale: false }
+}
+
+fn pull(since: u64, mode: Mode, reset: Option<Reset>) -> Step {
+    Step::Pull { since, mode, reset }
+}
+
+fn push(since: u64, mode: Mode, reset: Option<Reset>) -> Step {
+    Step::Push { since, mode, reset }
+}
+
+#[test]
+fn who_is_in_step_says_nothing_more() {
+    let mut round = round(9, 5);
+    round.ours.manifest_hash = round.theirs.manifest_hash;
+    assert_eq!(round.next(), Step::Done(Outcome::InStep));
+}
+
+#[test]
+fn what_they_have_comes_before_what_we_have_goes() {
+    let mut it = round(7, 4);
+    assert_eq!(it.next(), pull(7, Mode::Inline, None));
+    it.pulled(head("o", 7, "z"));
+    assert_eq!(it.next(), push(4, Mode::Inline, None), "also what came meanwhile, from others");
+    it.pushed();
+    assert_eq!((it.positions.pulled.clone(), it.positions.pushed.clone()), (at("t", 9), at("o", 7)));
+    assert_eq!(it.next(), Step::Ask);
+    it.asked(head("t", 11, "z"));
+    assert_eq!(
+        it.next(),
+        pull(9, Mode::Inline, None),
+        "our own changes come back as theirs, as positions without contents"
+    );
+    it.pulled(head("o", 7, "z"));
+    assert_eq!(it.next(), Step::Done(Outcome::InStep));
+}
+
+#[test]
+fn equal_sets_do_not_end_a_round_before_its_positions_are_known() {
+    // Deletions of what one side never had, and later times, are no part of the hash.
+    let mut it = round(7, 5);
+    it.ours.manifest_hash = it.theirs.manifest_hash;
+    assert_eq!(it.next(), pull(7, Mode::Inline, None));
+}
+
+#[test]
+fn every_lost_position_starts_from_the_beginning_and_says_why() {
+    let reset = |change: &dyn Fn(&mut Round)| {
+        let mut it = round(7, 4);
+        change(&mut it);
+        it.next()
+    };
+    let from_zero = |reason| pull(0, Mode::List, Some(reason));
+    assert_eq!(reset(&|it| it.positions.pulled = None), from_zero(Reset::FirstContact));
+    assert_eq!(reset(&|it| it.theirs.index_id = "t2".into()), from_zero(Reset::NewIndex));
+    assert_eq!(reset(&|it| it.theirs.seq = 6), from_zero(Reset::WentBack));
+    assert_eq!(reset(&|it| it.theirs.floor = 8), from_zero(Reset::BelowFloor));
+    assert_eq!(
+        reset(&|it| (it.positions.pulled, it.ours.count) = (None, 0)),
+        pull(0, Mode::Inline, Some(Reset::FirstContact))
+    );
+
+    let reset = |change: &dyn Fn(&mut Round)| {
+        let mut it = round(9, 4);
+        change(&mut it);
+        it.next()
+    };
+    let from_zero = |reason| push(0, Mode::List, Some(reason));
+    assert_eq!(reset(&|it| it.positions.pushed = None), from_zero(Reset::FirstContact));
+    assert_eq!(reset(&|it| it.positions.pushed_to = Some("t2".into())), from_zero(Reset::NewIndex));
+    assert_eq!(reset(&|it| it.positions.pushed = at("o2", 4)), from_zero(Reset::NewIndex));
+    assert_eq!(reset(&|it| it.positions.pushed = at("o", 6)), from_zero(Reset::WentBack));
+    assert_eq!(reset(&|it| it.ours.floor = 5), from_zero(Reset::BelowFloor));
+}
+
+#[test]
+fn one_way_and_partial_exchanges_end_without_equal_sets() {
+    let mut mirror = round(7, 0);
+    mirror.directions.push = false;
+    assert_eq!(mirror.next(), pull(7, Mode::Inline, None));
+    mirror.pulled(head("o", 6, "y"));
+    assert_eq!(mirror.next(), Step::Done(Outcome::Exchanged));
+
+    let mut source = round(0, 4);
+    source.directions.pull = false;
+    assert_eq!(source.next(), push(4, Mode::Inline, None));
+    source.pushed();
+    assert_eq!(source.next(), Step::Done(Outcome::Exchanged));
+
+    let mut partial = round(9, 5);
+    partial.directions.filtered = true;
+    assert_eq!(partial.next(), Step::Done(Outcome::Exchanged));
+}
+
+#[test]
+fn a_difference_that_nothing_explains_is_named() {
+    assert_eq!(round(9, 5).next(), Step::Done(Outcome::Unexplained));
+}
+
+#[test]
+fn two_that_never_stop_changing_end_their_round() {
+    let mut it = round(7, 4);
+    for step in 0..100_u64 {
+        match it.next() {
+            Step::Pull { .. } => it.pulled(head("o", 10 + step, "a")),
+            Step::Push { .. } => it.pushed(),
+            Step::Ask => it.asked(head("t", 20 + step, "b")),
+            Step::Done(outcome) => {
+                assert_eq!((outcome, it.asked), (Outcome::Moving, MAX_ASKED));
+                return;
+            }
+        }
+    }
+    panic!("it goes on for ever");
+}
+
+#[test]
+fn every_state_leads_to_an_end() {
+    // Whatever the positions and directions: carried out faithfully, a round ends after a few steps.
+    let some = [None, at("t", 0), at("t", 9), at("t", 99), at("o", 5), at("o", 9), at("z", 3)];
+    for pulled in &some {
+        for pushed in &some {
+            for to in [None, Some("t".to_owned()), Some("z".to_owned())] {
+                for bits in 0..8_u8 {
+                    let mut it = round(0, 0);
+                    it.positions = Positions { pulled: pulled.clone(), pushed: pushed.clone(), pushed_to: to.clone() };
+                    it.directions = Directions { pull: bits & 1 > 0, push: bits & 2 > 0, filtered: bits & 4 > 0 };
+                    let mut steps = 0;
+                    while !matches!(it.next(), Step::Done(_)) {
+                        match it.next() {
+                            Step::Pull { .. } => it.pulled(it.ours.clone()),
+                            Step::Push { .. } => it.pushed(),
+                            Step::Ask => it.asked(it.theirs.clone()),
+                            Step::Done(_) => {}
+                        }
+                        steps += 1;
+                        assert!(steps < 8, "{it:?}");
+                    }
+                }
+            }
+        }
+    }
+}

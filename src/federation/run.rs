@@ -1,0 +1,496 @@
+//! Carries out the steps that [`super::round`] decides.
+
+use super::{
+    client::{Client, ClientError, Lines},
+    exchange::Signer,
+    feed::{self, FeedError, Received, Walk},
+    peers::Direction,
+    round::{Directions, Mode, Outcome, Position, Positions, Reset, Round, Step},
+    wire::{Line, WireChange, WireContent, WireError, read_line},
+};
+use crate::{
+    identity::KeyPair,
+    lattice::{Change, Lattice, LatticeError, Version},
+    manifest::{Head, Verified},
+    types::{ContentHash, Limits, NodeId, PeerId, PublicKey, Sha256Digest, SharedClock, Timestamp},
+};
+use std::{
+    collections::HashSet,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+    time::Duration,
+};
+
+/// Changes that are applied together.
+const BATCH: usize = 256;
+const BATCH_BYTES: usize = 4 << 20;
+/// Changes that are offered or looked at as a list, together.
+const LIST: usize = 2000;
+/// Versions that came in a round and need not go back; beyond it they go back, which costs bytes only.
+const REMEMBERED: usize = 1_000_000;
+/// A round that would delete more than this many nodes and more than one in four stops and asks (DESIGN 4.7).
+const FEW_DELETIONS: usize = 10;
+/// How far a head's dates may be off.
+const SKEW: Duration = crate::trust::MAX_SKEW;
+
+/// Why a round did not come to its end. What was exchanged before stays; the next round goes on from there.
+#[derive(Debug, thiserror::Error)]
+pub enum RoundError {
+    /// The other side did not do it.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// Our own lattice failed.
+    #[error("the lattice here: {0}")]
+    Lattice(#[from] LatticeError),
+    /// The other side speaks with another key than before.
+    #[error("{peer} now signs with another key, {found}; if that is right, remove the peer and add it again")]
+    OtherKey {
+        /// Who it says it is.
+        peer: PeerId,
+        /// Its key.
+        found: PublicKey,
+    },
+    /// The other side is another instance than before.
+    #[error("the instance there is now {found}, and was {known}; if that is right, remove the peer and add it again")]
+    OtherInstance {
+        /// Who it was.
+        known: String,
+        /// Who it says it is.
+        found: PeerId,
+    },
+    /// It is this very instance.
+    #[error("that address leads back to this instance")]
+    Self_,
+    /// The head has expired, or is dated ahead.
+    #[error("its head is from {0}: its clock or ours is wrong, or somebody shows an old one")]
+    Stale(String),
+    /// A line is not what the protocol says.
+    #[error("what it sends: {0}")]
+    Wire(#[from] WireError),
+    /// It sends positions that do not ascend, or a feed of another journal.
+    #[error("what it sends is not the feed that was asked for")]
+    OtherFeed,
+    /// So many deletions look like an accident.
+    #[error(
+        "it would delete {deletions} of {nodes} nodes here; nothing more was taken. If that is right, confirm it for this peer"
+    )]
+    MassDelete {
+        /// How many.
+        deletions: usize,
+        /// Of how many.
+        nodes: usize,
+    },
+}
+
+impl From<FeedError> for RoundError {
+    fn from(error: FeedError) -> Self {
+        match error {
+            FeedError::Lattice(error) => Self::Lattice(error),
+            FeedError::Line { error, .. } => Self::Wire(error),
+            FeedError::NoContent(_) => Self::Wire(WireError::Member("node")),
+            FeedError::NoKey | FeedError::OtherIndex { .. } | FeedError::BelowFloor { .. } => Self::OtherFeed,
+        }
+    }
+}
+
+/// What a round did.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct RoundReport {
+    /// How it ended; `None`: it did not.
+    pub outcome: Option<Outcome>,
+    /// What became of what came.
+    pub received: Received,
+    /// Nodes and deletions that were sent.
+    pub sent: usize,
+    /// Of these, those that count there now.
+    pub sent_taken: usize,
+    /// Bytes of changes that came.
+    pub bytes_in: u64,
+    /// Bytes of changes that went.
+    pub bytes_out: u64,
+    /// Requests that were made.
+    pub requests: u32,
+    /// The last reason to begin from the beginning.
+    pub reset: Option<Reset>,
+}
+
+/// Who exchanges with whom.
+#[derive(Debug)]
+pub struct Parties<'a> {
+    /// Our nodes.
+    pub lattice: &'a Arc<dyn Lattice>,
+    /// The other side.
+    pub client: &'a Client,
+    /// Our key.
+    pub key: &'a KeyPair,
+    /// Our id.
+    pub node_id: &'a PeerId,
+    /// The time.
+    pub clock: &'a SharedClock,
+    /// Bounds on what is read.
+    pub limits: Limits,
+}
+
+/// What is known of the other side before, and what the operator allows.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// Its id.
+    pub node_id: Option<String>,
+    /// Its key, base64.
+    pub public_key: Option<String>,
+    /// How far the two know each other.
+    pub positions: Positions,
+    /// Which ways changes go.
+    pub direction: Direction,
+    /// The operator confirmed that many nodes may be deleted.
+    pub deletions_confirmed: bool,
+}
+
+/// A round under way.
+pub struct Run<'a, N> {
+    parties: &'a Parties<'a>,
+    note: N,
+    report: RoundReport,
+    peer: PeerId,
+    remembered: HashSet<u64>,
+    deletions: usize,
+    /// Live nodes when the round began.
+    nodes: usize,
+    confirmed: bool,
+}
+
+impl std::fmt::Debug for RunEnd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RunEnd").field("report", &self.report).finish_non_exhaustive()
+    }
+}
+
+/// How a round ended, and what it did until then.
+pub struct RunEnd {
+    /// What it did.
+    pub report: RoundReport,
+    /// Who the other side is, where that was found out.
+    pub peer: Option<(PeerId, PublicKey)>,
+    /// Why it did not come to its end.
+    pub error: Option<RoundError>,
+}
+
+/// Exchanges with the other side until nothing is left to say. `note` is told each position that is reached: everything before it
+/// is durable on the side that took it.
+pub async fn run<N: FnMut(&Positions) + Send>(parties: &Parties<'_>, known: Known, note: N) -> RunEnd {
+    let mut end = RunEnd { report: RoundReport { requests: 1, ..RoundReport::default() }, peer: None, error: None };
+    let head = match meet(parties, &known).await {
+        Ok(head) => head,
+        Err(error) => {
+            end.error = Some(error);
+            return end;
+        }
+    };
+    end.peer = Some((head.get().node_id.clone(), head.public_key()));
+    let mut run = Run {
+        parties,
+        note,
+        report: end.report,
+        peer: head.get().node_id.clone(),
+        remembered: HashSet::new(),
+        deletions: 0,
+        nodes: parties.lattice.status().nodes,
+        confirmed: known.deletions_confirmed,
+    };
+    match run.exchange(head, known).await {
+        Ok(outcome) => run.report.outcome = Some(outcome),
+        Err(error) => end.error = Some(error),
+    }
+    end.report = run.report;
+    end
+}
+
+/// The other side's head, if it is who it was and the head is fresh.
+async fn meet(parties: &Parties<'_>, known: &Known) -> Result<Verified<Head>, RoundError> {
+    let head = parties.client.head(&parties.limits).await?;
+    let (found, key) = (head.get(), head.public_key());
+    if let Some(id) = known.node_id.as_ref().filter(|id| id.as_str() != found.node_id.as_str()) {
+        return Err(RoundError::OtherInstance { known: id.clone(), found: found.node_id.clone() });
+    }
+    if known.public_key.as_ref().is_some_and(|known| *known != key.to_base64()) {
+        return Err(RoundError::OtherKey { peer: found.node_id.clone(), found: key });
+    }
+    if found.node_id == *parties.node_id || found.index_id == parties.lattice.status().index_id {
+        return Err(RoundError::Self_);
+    }
+    let now = parties.clock.now();
+    if found.expires.plus(SKEW) < now || found.issued_at.since(now) > SKEW {
+        return Err(RoundError::Stale(found.issued_at.to_rfc3339()));
+    }
+    Ok(head)
+}
+
+impl<N: FnMut(&Positions) + Send> Run<'_, N> {
+    async fn exchange(&mut self, head: Verified<Head>, known: Known) -> Result<Outcome, RoundError> {
+        let directions = Directions {
+            pull: known.direction != Direction::Push,
+            push: known.direction != Direction::Pull,
+            filtered: false,
+        };
+        let key = head.public_key();
+        let theirs = head.get().clone();
+        let ours = self.stand()?;
+        let mut round = Round { theirs, ours, positions: known.positions, directions, asked: 1, stale: false };
+        loop {
+            match round.next() {
+                Step::Pull { since, mode, reset } => {
+                    self.report.reset = reset.or(self.report.reset);
+                    self.pull(&mut round, since, mode).await?;
+                    round.pulled(self.stand()?);
+                    (self.note)(&round.positions);
+                }
+                Step::Push { since, mode, reset } => {
+                    self.report.reset = reset.or(self.report.reset);
+                    self.push(&mut round, since, mode).await?;
+                    round.pushed();
+                    (self.note)(&round.positions);
+                }
+                Step::Ask => {
+                    self.report.requests = self.report.requests.saturating_add(1);
+                    let head = self.parties.client.head(&self.parties.limits).await?;
+                    if head.public_key() != key || head.get().node_id != self.peer {
+                        return Err(RoundError::OtherKey { peer: self.peer.clone(), found: head.public_key() });
+                    }
+                    round.asked(head.get().clone());
+                    round.ours = self.stand()?;
+                }
+                Step::Done(outcome) => return Ok(outcome),
+            }
+        }
+    }
+
+    fn stand(&self) -> Result<Head, RoundError> {
+        let Parties { lattice, node_id, clock, .. } = self.parties;
+        Ok(feed::stand(&***lattice, node_id, clock.now())?)
+    }
+
+    async fn pull(&mut self, round: &mut Round, since: u64, mode: Mode) -> Result<(), RoundError> {
+        let inline = mode == Mode::Inline;
+        self.report.requests = self.report.requests.saturating_add(1);
+        let mut lines = self.parties.client.changes(&round.theirs.index_id, since, inline).await?;
+        self.begin(&mut lines, &round.theirs).await?;
+        let (most, most_bytes) = if inline { (BATCH, BATCH_BYTES) } else { (LIST, usize::MAX) };
+        let (mut batch, mut batch_bytes, mut last, mut counted) = (Vec::new(), 0_usize, since, 0);
+        loop {
+            let Some(line) = lines.next_line().await? else {
+                let reason = "its answer ends before its end".to_owned();
+                return Err(ClientError::Unreachable(self.peer.to_string(), reason).into());
+            };
+            let size = line.len();
+            let end = match read_line(line, &self.parties.limits)? {
+                Line::Start(_) => return Err(RoundError::OtherFeed),
+                Line::End(end) => Some(end),
+                Line::Change(change) => {
+                    if change.seq <= last {
+                        return Err(RoundError::OtherFeed);
+                    }
+                    last = change.seq;
+                    batch_bytes = batch_bytes.saturating_add(size);
+                    batch.push(*change);
+                    None
+                }
+            };
+            if end.is_some() || batch.len() >= most || batch_bytes >= most_bytes {
+                self.take(std::mem::take(&mut batch), inline).await?;
+                batch_bytes = 0;
+                self.report.bytes_in = self.report.bytes_in.saturating_add(lines.bytes().saturating_sub(counted));
+                counted = lines.bytes();
+                let seq = end.unwrap_or(last);
+                round.positions.pulled = Some(Position { index_id: round.theirs.index_id.clone(), seq });
+                (self.note)(&round.positions);
+            }
+            if let Some(end) = end {
+                // What was added there since its head was signed came as well.
+                round.theirs.seq = round.theirs.seq.max(end);
+                return Ok(());
+            }
+        }
+    }
+
+    async fn begin(&self, lines: &mut Lines, theirs: &Head) -> Result<(), RoundError> {
+        let Some(line) = lines.next_line().await? else { return Err(RoundError::OtherFeed) };
+        match read_line(line, &self.parties.limits)? {
+            Line::Start(start) if start.index_id == theirs.index_id => Ok(()),
+            _ => Err(RoundError::OtherFeed),
+        }
+    }
+
+    /// Takes changes that came; of a list first fetches the contents that are needed.
+    async fn take(&mut self, batch: Vec<WireChange>, inline: bool) -> Result<(), RoundError> {
+        self.guard(&batch)?;
+        self.remember(&batch);
+        if inline {
+            return self.store(batch).await;
+        }
+        let mut wanted = feed::wanted(&**self.parties.lattice, &batch, self.parties.clock.now())?;
+        let deletions = batch.into_iter().filter(|change| matches!(change.content, WireContent::Deleted(_)));
+        self.store(deletions.collect()).await?;
+        while !wanted.is_empty() {
+            let rest = wanted.split_off(wanted.len().min(LIST));
+            self.fetch(std::mem::replace(&mut wanted, rest)).await?;
+        }
+        Ok(())
+    }
+
+    async fn fetch(&mut self, ids: Vec<NodeId>) -> Result<(), RoundError> {
+        self.report.requests = self.report.requests.saturating_add(1);
+        let mut lines = self.parties.client.nodes(&ids).await?;
+        let asked: HashSet<NodeId> = ids.into_iter().collect();
+        let (mut batch, mut bytes) = (Vec::new(), 0_usize);
+        while let Some(line) = lines.next_line().await? {
+            bytes = bytes.saturating_add(line.len());
+            match read_line(line, &self.parties.limits)? {
+                Line::Change(change) if asked.contains(&change.id) => batch.push(*change),
+                Line::End(_) => break,
+                Line::Change(_) | Line::Start(_) => return Err(RoundError::OtherFeed),
+            }
+            if batch.len() >= BATCH || bytes >= BATCH_BYTES {
+                bytes = 0;
+                self.store(std::mem::take(&mut batch)).await?;
+            }
+        }
+        self.report.bytes_in = self.report.bytes_in.saturating_add(lines.bytes());
+        self.remember(&batch);
+        self.store(batch).await
+    }
+
+    async fn store(&mut self, batch: Vec<WireChange>) -> Result<(), RoundError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let received = feed::receive(&**self.parties.lattice, self.peer.as_str(), batch).await?;
+        self.report.received.add(&received);
+        Ok(())
+    }
+
+    /// Stops before so much is deleted that it looks like an accident.
+    fn guard(&mut self, batch: &[WireChange]) -> Result<(), RoundError> {
+        if self.confirmed {
+            return Ok(());
+        }
+        for change in batch {
+            let WireContent::Deleted(_) = change.content else { continue };
+            let held = self.parties.lattice.entry(&change.id)?;
+            let counts = held.is_some_and(|entry| {
+                let held = Version { at: entry.updated_at, content: Some(entry.content_hash) };
+                Version { at: change.at, content: None } > held
+            });
+            self.deletions = self.deletions.saturating_add(usize::from(counts));
+        }
+        if self.deletions > FEW_DELETIONS && self.deletions.saturating_mul(4) > self.nodes {
+            return Err(RoundError::MassDelete { deletions: self.deletions, nodes: self.nodes });
+        }
+        Ok(())
+    }
+
+    fn remember(&mut self, batch: &[WireChange]) {
+        for change in batch {
+            if self.remembered.len() < REMEMBERED {
+                let content = change.content_hash().map(ContentHash::as_bytes);
+                self.remembered.insert(fingerprint(&change.id, change.at, content));
+            }
+        }
+    }
+
+    async fn push(&mut self, round: &mut Round, since: u64, mode: Mode) -> Result<(), RoundError> {
+        let mut walk = Walk::new(self.parties.lattice, since, round.ours.seq, mode == Mode::Inline);
+        loop {
+            let mut batch = walk.next_batch()?;
+            if batch.is_empty() {
+                return Ok(());
+            }
+            batch.retain(|change| !self.is_remembered(change));
+            if !batch.is_empty() {
+                match mode {
+                    Mode::Inline => self.send(round, walk.lines(&batch).await?, batch.len()).await?,
+                    Mode::List => self.offer(round, batch).await?,
+                }
+            }
+            round.positions.pushed = Some(Position { index_id: round.ours.index_id.clone(), seq: walk.position() });
+            round.positions.pushed_to = Some(round.theirs.index_id.clone());
+            (self.note)(&round.positions);
+        }
+    }
+
+    /// Sends a list; then the deletions, and the contents that are wanted.
+    async fn offer(&mut self, round: &mut Round, batch: Vec<Change>) -> Result<(), RoundError> {
+        let list = Walk::new(self.parties.lattice, 0, 0, false).lines(&batch).await?;
+        self.count_out(list.len());
+        let wanted = self.parties.client.offer(&self.signer(), list).await?;
+        let wanted: HashSet<NodeId> = wanted.into_iter().collect();
+        let (mut part, mut bytes) = (Vec::new(), 0_u64);
+        for change in batch {
+            let (goes, size) = match &change {
+                Change::Put { id, size_bytes, .. } => (wanted.contains(id), *size_bytes),
+                Change::Deleted(..) => (true, 0),
+            };
+            if goes {
+                bytes = bytes.saturating_add(size);
+                part.push(change);
+            }
+            if usize::try_from(bytes).unwrap_or(usize::MAX) >= BATCH_BYTES {
+                bytes = 0;
+                self.send_contents(round, std::mem::take(&mut part)).await?;
+            }
+        }
+        self.send_contents(round, part).await
+    }
+
+    async fn send_contents(&mut self, round: &mut Round, part: Vec<Change>) -> Result<(), RoundError> {
+        if part.is_empty() {
+            return Ok(());
+        }
+        let lines = Walk::new(self.parties.lattice, 0, 0, true).lines(&part).await?;
+        self.send(round, lines, part.len()).await
+    }
+
+    async fn send(&mut self, round: &mut Round, lines: Vec<u8>, count: usize) -> Result<(), RoundError> {
+        self.count_out(lines.len());
+        let (received, moved) = self.parties.client.push(&self.signer(), lines).await?;
+        // What they took from us need not come back, if nothing else came between.
+        let taken = u64::try_from(received.taken).unwrap_or(u64::MAX);
+        if let Some(pulled) = &mut round.positions.pulled
+            && pulled.index_id == round.theirs.index_id
+            && pulled.seq == moved.start
+            && moved.end.saturating_sub(moved.start) == taken
+        {
+            pulled.seq = moved.end;
+            round.theirs.seq = round.theirs.seq.max(moved.end);
+        }
+        self.report.sent = self.report.sent.saturating_add(count);
+        self.report.sent_taken = self.report.sent_taken.saturating_add(received.taken);
+        Ok(())
+    }
+
+    fn count_out(&mut self, bytes: usize) {
+        self.report.requests = self.report.requests.saturating_add(1);
+        self.report.bytes_out = self.report.bytes_out.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+    }
+
+    fn signer(&self) -> Signer<'_> {
+        let Parties { key, node_id, clock, .. } = self.parties;
+        Signer { key, node_id, audience: &self.peer, now: clock.now() }
+    }
+
+    fn is_remembered(&self, change: &Change) -> bool {
+        let key = match change {
+            Change::Put { id, updated_at, content_hash, .. } => {
+                fingerprint(id, *updated_at, Some(content_hash.as_bytes()))
+            }
+            Change::Deleted(tombstone, _) => fingerprint(&tombstone.id, tombstone.deleted_at, None),
+        };
+        self.remembered.contains(&key)
+    }
+}
+
+/// A version of a node in 64 bits; two that share it would only not be sent back in this round.
+fn fingerprint(id: &NodeId, at: Timestamp, content: Option<&Sha256Digest>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (id.as_str(), at, content).hash(&mut hasher);
+    hasher.finish()
+}

@@ -1,0 +1,322 @@
+//! The changes feed on the wire: one JSON object a line (DESIGN 4.6 steps 1 and 3).
+//!
+//! ```text
+//! {"index_id":"…","since":4,"seq":6,"floor":0}
+//! {"seq":5,"id":"a","at":1763696494.123,"hash":"sha256:…","size":27,"type":"note","after":["9f86d081884c7d65"],"node":{…}}
+//! {"seq":6,"id":"b","at":1763696495,"deleted":"sha256:…","after":[]}
+//! {"end":6}
+//! ```
+//!
+//! `at` is the version's time in seconds, `after` what it came from, `node` the content, where it was asked for. Without the last
+//! line the answer was cut off; what came before it counts all the same, and the next request goes on from there. A change that
+//! is pushed has the same form.
+
+use crate::{
+    json::{Document, Object, Value, write_compact},
+    lattice::{Ancestry, Arrival, Arrived, Change, NodeDocument, NodeError},
+    types::{ContentHash, Limits, NodeId, Timestamp},
+};
+use bytes::Bytes;
+use std::{borrow::Cow, fmt::Write};
+
+/// What a line may hold beside a node's own text.
+pub const LINE_ROOM_BYTES: usize = 16 << 10;
+/// Levels of nesting around a node.
+const LINE_DEPTH: usize = 4;
+
+/// Why a line is not taken. One line for people.
+#[derive(Debug, thiserror::Error)]
+pub enum WireError {
+    /// It is not JSON as the gate wants it.
+    #[error("a line is not JSON: {0}")]
+    Json(#[from] crate::json::JsonError),
+    /// A member is missing or has the wrong shape.
+    #[error("a line's {0} is missing or has the wrong shape")]
+    Member(&'static str),
+    /// The node is not one.
+    #[error("the node {id:?} is not one: {error}")]
+    Node {
+        /// Its id, as the line says.
+        id: NodeId,
+        /// Why.
+        error: NodeError,
+    },
+    /// The node is another one than the line says.
+    #[error("the line of the node {0:?} brings another node")]
+    OtherNode(NodeId),
+    /// The node does not have the content that the line says.
+    #[error("the content of the node {0:?} does not have the hash that it is announced with")]
+    OtherContent(NodeId),
+}
+
+/// One line.
+#[derive(Debug)]
+pub enum Line {
+    /// The first line of an answer.
+    Start(Start),
+    /// A change.
+    Change(Box<WireChange>),
+    /// The last line: everything up to this position came.
+    End(u64),
+}
+
+/// What a feed is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Start {
+    /// Whose positions these are.
+    pub index_id: String,
+    /// Changes after this position.
+    pub since: u64,
+    /// The newest position when the answer began.
+    pub seq: u64,
+    /// The position up to which deletions may be forgotten.
+    pub floor: u64,
+}
+
+/// A version of a node, as a peer tells of it.
+#[derive(Debug, Clone)]
+pub struct WireChange {
+    /// Position in the sender's journal.
+    pub seq: u64,
+    /// The node.
+    pub id: NodeId,
+    /// The version's time.
+    pub at: Timestamp,
+    /// What the version came from.
+    pub ancestry: Ancestry,
+    /// What it says.
+    pub content: WireContent,
+}
+
+/// What a version says.
+#[derive(Debug, Clone)]
+pub enum WireContent {
+    /// The node has this content.
+    Put {
+        /// Its hash.
+        content_hash: ContentHash,
+        /// Its `type`.
+        node_type: Option<Box<str>>,
+        /// Bytes of its file at the sender.
+        size_bytes: u64,
+        /// The node, where it came along; it has this id and this hash.
+        node: Option<NodeDocument>,
+    },
+    /// The node, which had this content, is deleted.
+    Deleted(ContentHash),
+}
+
+impl WireChange {
+    /// As a lattice takes it; `None` where the content did not come along.
+    #[must_use]
+    pub fn into_arrival(self, from: &str) -> Option<Arrival> {
+        let change = match self.content {
+            WireContent::Put { node, .. } => Arrived::Put { node: node?, at: self.at },
+            WireContent::Deleted(content_hash) => Arrived::Deleted { id: self.id, at: self.at, content_hash },
+        };
+        Some(Arrival { change, ancestry: self.ancestry, from: from.into() })
+    }
+
+    /// The content; `None`: deleted.
+    #[must_use]
+    pub fn content_hash(&self) -> Option<&ContentHash> {
+        match &self.content {
+            WireContent::Put { content_hash, .. } => Some(content_hash),
+            WireContent::Deleted(_) => None,
+        }
+    }
+}
+
+/// The first line of an answer, with its line feed.
+#[must_use]
+pub fn start_line(start: &Start) -> String {
+    let Start { index_id, since, seq, floor } = start;
+    format!("{{\"index_id\":\"{index_id}\",\"since\":{since},\"seq\":{seq},\"floor\":{floor}}}\n")
+}
+
+/// The last line of an answer, with its line feed.
+#[must_use]
+pub fn end_line(seq: u64) -> String {
+    format!("{{\"end\":{seq}}}\n")
+}
+
+/// Appends the line of a change. `node`: the text of its content, where it goes along.
+pub fn write_line(change: &Change, node: Option<&[u8]>, out: &mut Vec<u8>) {
+    let text = |text: &str| serde_json::Value::from(text).to_string();
+    let (seq, id, at, ancestry) = match change {
+        Change::Put { seq, id, updated_at, ancestry, .. } => (*seq, id, *updated_at, ancestry),
+        Change::Deleted(tombstone, ancestry) => (tombstone.seq, &tombstone.id, tombstone.deleted_at, ancestry),
+    };
+    let mut line = format!("{{\"seq\":{seq},\"id\":{},\"at\":{}", text(id.as_str()), at.to_seconds_text());
+    let _infallible = match change {
+        Change::Put { content_hash, node_type, size_bytes, .. } => {
+            let node_type = node_type.as_deref().map(|name| format!(",\"type\":{}", text(name))).unwrap_or_default();
+            write!(line, ",\"hash\":\"{content_hash}\",\"size\":{size_bytes}{node_type}")
+        }
+        Change::Deleted(tombstone, _) => write!(line, ",\"deleted\":\"{}\"", tombstone.content_hash),
+    };
+    line.push_str(",\"after\":[");
+    for (number, ancestor) in ancestry.texts().enumerate() {
+        let comma = if number == 0 { "" } else { "," };
+        let _infallible = write!(line, "{comma}\"{ancestor}\"");
+    }
+    line.push(']');
+    out.extend_from_slice(line.as_bytes());
+    if let Some(node) = node {
+        out.extend_from_slice(b",\"node\":");
+        write_compact(node, out);
+    }
+    out.extend_from_slice(b"}\n");
+}
+
+/// Reads a line, without its line feed. A node that comes along is checked against the id and the hash that it is announced with.
+///
+/// # Errors
+/// [`WireError`].
+pub fn read_line(line: Bytes, limits: &Limits) -> Result<Line, WireError> {
+    let document = Document::parse(line, limits.json_depth.saturating_add(LINE_DEPTH))?;
+    let object = document.root().as_object().ok_or(WireError::Member("object"))?;
+    let number = |key| object.get(key).and_then(Value::as_number).and_then(|text| text.parse::<u64>().ok());
+    let count = |key: &'static str| number(key).ok_or(WireError::Member(key));
+    if let Some(end) = number("end") {
+        return Ok(Line::End(end));
+    }
+    if let Some(index_id) = text(object, "index_id") {
+        let (since, seq, floor) = (count("since")?, count("seq")?, count("floor")?);
+        return Ok(Line::Start(Start { index_id: index_id.into_owned(), since, seq, floor }));
+    }
+    let id = text(object, "id").and_then(|text| NodeId::parse(&text).ok()).ok_or(WireError::Member("id"))?;
+    let at = object.get("at").and_then(Value::as_number).and_then(Timestamp::from_seconds_text);
+    let content = match text(object, "deleted") {
+        Some(hash) => WireContent::Deleted(ContentHash::parse(&hash).map_err(|_| WireError::Member("deleted"))?),
+        None => read_content(object, &id, &document, limits)?,
+    };
+    Ok(Line::Change(Box::new(WireChange {
+        seq: count("seq")?,
+        at: at.ok_or(WireError::Member("at"))?,
+        ancestry: read_ancestry(object)?,
+        id,
+        content,
+    })))
+}
+
+fn read_content(object: Object<'_>, id: &NodeId, line: &Document, limits: &Limits) -> Result<WireContent, WireError> {
+    let hash = text(object, "hash").and_then(|text| ContentHash::parse(&text).ok());
+    let content_hash = hash.ok_or(WireError::Member("hash"))?;
+    let size = object.get("size").and_then(Value::as_number).and_then(|text| text.parse().ok());
+    let node = match object.get("node") {
+        None => None,
+        Some(value) => {
+            let bytes = line.source().slice(value.span());
+            let node = NodeDocument::parse(bytes, limits.json_depth)
+                .map_err(|error| WireError::Node { id: id.clone(), error })?;
+            if node.id() != id {
+                return Err(WireError::OtherNode(id.clone()));
+            }
+            if node.content_hash() != content_hash {
+                return Err(WireError::OtherContent(id.clone()));
+            }
+            Some(node)
+        }
+    };
+    Ok(WireContent::Put {
+        content_hash,
+        node_type: text(object, "type").map(|text| text.into()),
+        size_bytes: size.ok_or(WireError::Member("size"))?,
+        node,
+    })
+}
+
+fn read_ancestry(object: Object<'_>) -> Result<Ancestry, WireError> {
+    let wrong = || WireError::Member("after");
+    let list = object.get("after").and_then(Value::as_array).ok_or_else(wrong)?;
+    let texts: Option<Vec<Cow<'_, str>>> = list.iter().map(Value::as_str).collect();
+    Ancestry::parse(texts.ok_or_else(wrong)?.iter().map(Cow::as_ref)).ok_or_else(wrong)
+}
+
+fn text<'a>(object: Object<'a>, key: &str) -> Option<Cow<'a, str>> {
+    object.get(key).and_then(Value::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lattice::Tombstone;
+
+    const NODE: &[u8] = b"{\n \"id\": \"a\\\"b\", \"n\": 1.0\n}";
+
+    fn node() -> NodeDocument {
+        NodeDocument::parse(Bytes::from_static(NODE), 64).unwrap()
+    }
+
+    fn put() -> Change {
+        Change::Put {
+            seq: 5,
+            id: node().id().clone(),
+            content_hash: node().content_hash(),
+            updated_at: Timestamp::from_micros(1_763_696_494_123_456),
+            node_type: Some("no\"te".into()),
+            size_bytes: 27,
+            ancestry: Ancestry::default().after(&ContentHash::of(b"test")),
+        }
+    }
+
+    fn line(change: &Change, node: Option<&[u8]>) -> Bytes {
+        let mut out = Vec::new();
+        write_line(change, node, &mut out);
+        assert!(out.ends_with(b"}\n") && !out[..out.len() - 1].contains(&b'\n'));
+        out.pop();
+        Bytes::from(out)
+    }
+
+    fn read(line: Bytes) -> Result<Line, WireError> {
+        read_line(line, &Limits::default())
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let Line::Change(change) = read(line(&put(), Some(NODE))).unwrap() else { panic!() };
+        assert_eq!((change.seq, change.at), (5, Timestamp::from_micros(1_763_696_494_123_456)));
+        assert_eq!(change.ancestry.texts().collect::<Vec<_>>(), ["9f86d081884c7d65"]);
+        let arrival = change.clone().into_arrival("peer").unwrap();
+        assert!(matches!(arrival.change, Arrived::Put { node: it, .. } if it.content_hash() == node().content_hash()));
+        let Line::Change(bare) = read(line(&put(), None)).unwrap() else { panic!() };
+        assert_eq!(bare.content_hash(), change.content_hash());
+        assert!(bare.into_arrival("peer").is_none(), "there is nothing to store yet");
+
+        let (id, content_hash) = (node().id().clone(), node().content_hash());
+        let tombstone = Tombstone { id, deleted_at: Timestamp::from_seconds(7), content_hash, seq: 6 };
+        let Line::Change(gone) = read(line(&Change::Deleted(tombstone, Ancestry::default()), None)).unwrap() else {
+            panic!()
+        };
+        assert!(matches!(gone.content, WireContent::Deleted(hash) if hash == content_hash));
+
+        let start = Start { index_id: "ab".into(), since: 1, seq: 9, floor: 2 };
+        let trimmed = |text: String| Bytes::from(text.trim_end().to_owned());
+        assert!(matches!(read(trimmed(start_line(&start))).unwrap(), Line::Start(it) if it == start));
+        assert!(matches!(read(trimmed(end_line(9))).unwrap(), Line::End(9)));
+    }
+
+    #[test]
+    fn a_line_that_lies_is_refused() {
+        let text = String::from_utf8(line(&put(), Some(NODE)).to_vec()).unwrap();
+        let refused = |from: &str, to: &str| {
+            assert!(text.contains(from), "{from}");
+            read(Bytes::from(text.replacen(from, to, 1))).unwrap_err().to_string()
+        };
+        assert!(refused("\"n\":1.0", "\"n\":2.0").contains("hash"));
+        assert!(refused("\"node\":{\"id\":\"a\\\"b\"", "\"node\":{\"id\":\"c\"").contains("another node"));
+        for (from, to, said) in [
+            ("\"seq\":5", "\"seq\":-5", "seq"),
+            ("\"at\":1", "\"at\":\"x\",\"b\":1", "at"),
+            ("\"size\":27", "\"size\":1e9", "size"),
+            ("\"after\":[", "\"after\":[7,", "after"),
+            ("\"id\":\"a\\\"b\",", "\"id\":\"\\u0000\",", "id"),
+            ("\"hash\":\"sha256:", "\"hash\":\"md5:", "hash"),
+        ] {
+            assert!(refused(from, to).contains(said), "{to}");
+        }
+        assert!(matches!(read(Bytes::from_static(b"[]")), Err(WireError::Member(_))));
+        assert!(matches!(read(Bytes::from_static(b"{")), Err(WireError::Json(_))));
+    }
+}

@@ -1,0 +1,62 @@
+//! What changed, for other instances.
+
+use super::{Context, Speaker};
+use crate::{
+    federation::{feed, wire::WireChange},
+    lattice::LatticeError,
+    manifest::{Head, sign_head},
+    types::NodeId,
+};
+use std::ops::Range;
+
+pub use crate::federation::feed::{FeedError, LineStream, Received, read_changes};
+
+/// Where this lattice stands, and that signed.
+///
+/// # Errors
+/// [`FeedError::NoKey`], [`FeedError::Lattice`].
+pub fn head(context: &Context) -> Result<(Head, String), FeedError> {
+    let signer = context.signer.as_ref().ok_or(FeedError::NoKey)?;
+    let head = feed::stand(&*context.lattice, &context.identity.node_id, context.clock.now())?;
+    let signed = sign_head(&head, signer.public_key(), |bytes| signer.sign(bytes));
+    Ok((head, signed))
+}
+
+/// The changes after `since`, up to where the journal stands now. With `contents` each node comes along.
+///
+/// # Errors
+/// [`FeedError`]. The stream itself may fail with [`LatticeError`].
+pub fn changes(context: &Context, index_id: Option<&str>, since: u64, contents: bool) -> Result<LineStream, FeedError> {
+    feed::feed(&context.lattice, index_id, since, contents)
+}
+
+/// The nodes with these ids, as lines of a feed.
+///
+/// # Errors
+/// [`LatticeError::Loading`]. The stream itself may fail with [`LatticeError`].
+pub fn contents(context: &Context, ids: Vec<NodeId>) -> Result<LineStream, LatticeError> {
+    feed::contents(&context.lattice, ids)
+}
+
+/// Judges and stores versions of another instance. Answers what became of them, and from where to where the journal moved
+/// meanwhile.
+///
+/// # Errors
+/// [`FeedError::NoContent`], [`FeedError::Lattice`]; what came before may have been written.
+pub async fn receive(
+    context: &Context,
+    from: &Speaker,
+    changes: Vec<WireChange>,
+) -> Result<(Received, Range<u64>), FeedError> {
+    let since = context.lattice.status().seq;
+    let received = feed::receive(&*context.lattice, from.peer().as_str(), changes).await?;
+    Ok((received, since..context.lattice.status().seq))
+}
+
+/// Of which of these versions the content is wanted: they would count here.
+///
+/// # Errors
+/// [`FeedError::Lattice`].
+pub fn wanted(context: &Context, changes: &[WireChange]) -> Result<Vec<NodeId>, FeedError> {
+    feed::wanted(&*context.lattice, changes, context.clock.now())
+}

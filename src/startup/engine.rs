@@ -1,0 +1,71 @@
+//! The engine that exchanges with peers, from the settings.
+
+use super::StartupError;
+use crate::{
+    federation::{
+        engine::{Engine, EngineOptions},
+        history::History,
+        peers::{Direction, Peers},
+    },
+    identity::{self, KeyPair},
+    lattice::Lattice,
+    settings::{FederationMode, Settings},
+    types::SharedClock,
+};
+use std::sync::Arc;
+
+/// The key that this instance signs with. Where there is none it is made: an instance without a key can neither announce itself nor
+/// send what it has. Not where a public key is stated: then the private one is somewhere else.
+pub(super) fn or_new(settings: &Settings, key: Option<KeyPair>) -> Result<Option<KeyPair>, StartupError> {
+    if key.is_some() || settings.instance.public_key.is_some() {
+        return Ok(key);
+    }
+    let failed = |error: &dyn std::fmt::Display| StartupError::Key(error.to_string());
+    let path = settings.state.path.join("identity.key");
+    let key = KeyPair::generate().map_err(|error| failed(&error))?;
+    identity::write_new(&path, &key).map_err(|error| failed(&error))?;
+    tracing::info!(path = %path.display(), public_key = %key.public_key(), "a key was made for this instance");
+    Ok(Some(key))
+}
+
+/// The engine, with the peers of before and those of the settings. `None` without a key.
+pub(super) fn open(
+    settings: &Settings,
+    key: Option<&Arc<KeyPair>>,
+    lattice: &Arc<dyn Lattice>,
+    clock: &SharedClock,
+) -> Result<Option<Arc<Engine>>, StartupError> {
+    let Some(key) = key else { return Ok(None) };
+    let section = &settings.federation;
+    let failed = |error: &dyn std::fmt::Display| StartupError::Federation(error.to_string());
+    let peers = Peers::open(&settings.state.path.join("peers.json")).map_err(|error| failed(&error))?;
+    let engine = Engine::new(
+        EngineOptions {
+            node_id: settings.node_id()?,
+            instance_type: settings.instance.instance_type.as_str(),
+            address: section.address.clone(),
+            key: Arc::clone(key),
+            lattice: Arc::clone(lattice),
+            clock: Arc::clone(clock),
+            limits: settings.limits(),
+            peers,
+            history: History::open(&settings.state.path.join("rounds.json")),
+            sync_interval: section.sync_interval.get(),
+            concurrent_rounds: section.concurrent_rounds,
+        },
+        section.auto_sync,
+    );
+    for url in configured(settings) {
+        engine.add_peer(url, Direction::Both).map_err(|error| failed(&error))?;
+    }
+    Ok(Some(engine))
+}
+
+/// Seed 002: in `hub` mode an instance with a hub's address is a spoke and talks to the hub only; one without is the hub itself. In
+/// `p2p` and `hybrid` the hub is one peer more.
+fn configured(settings: &Settings) -> impl Iterator<Item = &String> {
+    let section = &settings.federation;
+    let spoke = section.mode == FederationMode::Hub && section.hub_url.is_some();
+    let others = section.trusted_peers.iter().filter(move |_| !spoke);
+    section.hub_url.iter().chain(others)
+}

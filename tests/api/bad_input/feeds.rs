@@ -1,0 +1,102 @@
+//! What another instance may get wrong.
+
+use super::{Row, row};
+use crate::{
+    app::{NOW, key},
+    raw_http::{Body, Raw},
+};
+use ark_lattice::{
+    identity::{
+        KeyPair,
+        message::{self, Message},
+    },
+    types::Timestamp,
+};
+
+const LINES: &str = "application/x-ndjson";
+
+/// Who speaks, to whom, and when.
+pub struct Speech<'a> {
+    pub node_id: &'a str,
+    pub audience: &'a str,
+    pub at: i64,
+}
+
+pub const RIGHT: Speech<'static> = Speech { node_id: "ark-known", audience: "ark-under-test", at: NOW };
+
+/// A signed request with these lines.
+pub fn signed_lines(route: &str, body: &str, key: &KeyPair, speech: &Speech<'_>) -> Raw {
+    let Speech { node_id, audience, at } = *speech;
+    let message = Message { method: "POST", route, query: "?", body: body.as_bytes(), node_id, audience };
+    let headers = message::sign(&message, key, Timestamp::from_seconds(at)).unwrap();
+    let raw = Raw::new("POST", route).header("content-type", LINES).body(Body::Sized(body.as_bytes().to_vec()));
+    headers.into_iter().fold(raw, |raw, (name, value)| raw.header(name, value))
+}
+
+fn put_line(id: &str, hash: &str, node: &str) -> String {
+    format!("{{\"seq\":1,\"id\":\"{id}\",\"at\":{NOW},\"hash\":\"{hash}\",\"size\":9,\"after\":[]{node}}}")
+}
+
+pub fn rows() -> Vec<Row> {
+    let (known, other) = (key(1), key(2));
+    let right = |body: &str| signed_lines("/lattice/changes", body, &known, &RIGHT);
+    let zeros = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
+    let mut rows = vec![
+        row(
+            "changes of another journal",
+            Raw::new("GET", &format!("/lattice/changes?index_id={}&since=0", "0".repeat(32))),
+            409,
+            "other_index",
+        ),
+        row("changes since a word", Raw::new("GET", "/lattice/changes?since=now"), 400, "invalid_query"),
+        row("changes with an unknown parameter", Raw::new("GET", "/lattice/changes?sinc=1"), 400, "invalid_query"),
+        row("nodes without ids", Raw::new("POST", "/lattice/nodes").json("{}"), 400, "invalid_change"),
+        row("nodes by number", Raw::new("POST", "/lattice/nodes").json("{\"ids\":[1]}"), 400, "invalid_change"),
+        row("nodes with a bad id", Raw::new("POST", "/lattice/nodes").json("{\"ids\":[\"\"]}"), 400, "invalid_change"),
+        row("nodes that are no JSON", Raw::new("POST", "/lattice/nodes").json("{"), 400, "json_syntax"),
+        row(
+            "changes without a signature",
+            Raw::new("POST", "/lattice/changes").header("content-type", LINES).body(Body::Sized(Vec::new())),
+            401,
+            "request_signature",
+        ),
+        row("changes as one document", Raw::new("POST", "/lattice/changes").json("[]"), 415, "unsupported_media_type"),
+        row(
+            "an offer without a signature",
+            Raw::new("POST", "/lattice/offer").header("content-type", LINES).body(Body::Sized(Vec::new())),
+            401,
+            "request_signature",
+        ),
+    ];
+    for (name, speech, key, status, code) in [
+        ("changes for another instance", Speech { audience: "ark-other", ..RIGHT }, &known, 401, "request_signature"),
+        ("changes of ten minutes ago", Speech { at: NOW - 600, ..RIGHT }, &known, 401, "request_signature"),
+        ("changes of tomorrow", Speech { at: NOW + 86_400, ..RIGHT }, &known, 401, "request_signature"),
+        ("changes under another key", RIGHT, &other, 403, "not_trusted"),
+        ("changes of a stranger", Speech { node_id: "ark-stranger", ..RIGHT }, &known, 403, "not_trusted"),
+    ] {
+        rows.push(row(name, signed_lines("/lattice/changes", "", key, &speech), status, code));
+    }
+    rows.push(row(
+        "changes signed for another route",
+        Raw { path: "/lattice/changes".to_owned(), ..signed_lines("/lattice/offer", "", &known, &RIGHT) },
+        401,
+        "request_signature",
+    ));
+    let swapped = Raw { body: Body::Sized(b"\n".to_vec()), ..right("") };
+    rows.push(row("a body that was changed after signing", swapped, 401, "request_signature"));
+    for (name, line) in [
+        ("a change that is no JSON", "{".to_owned()),
+        ("a change that is a list", "[]".to_owned()),
+        ("a change without a position", "{\"id\":\"a\"}".to_owned()),
+        ("a change without its node", put_line("a", zeros, "")),
+        ("a change with another hash", put_line("a", zeros, ",\"node\":{\"id\":\"a\"}")),
+        ("a change with another node", put_line("a", zeros, ",\"node\":{\"id\":\"b\"}")),
+        ("a change with a path for an id", put_line("\\u0000", zeros, "")),
+        ("the end of a feed", "{\"end\":7}".to_owned()),
+    ] {
+        rows.push(row(name, right(&line), 400, "invalid_change"));
+    }
+    rows.push(row("too many changes", right(&"\n".repeat(super::SYNC_BYTES + 1)), 413, "body_too_large"));
+    rows
+}

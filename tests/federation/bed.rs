@@ -1,0 +1,176 @@
+//! An instance: an application on a free port of loopback, with a key, a lattice and a clock of its own.
+
+use ark_lattice::{
+    federation::{
+        client::Client,
+        peers::Direction,
+        round::Positions,
+        run::{Known, Parties, RunEnd, run},
+    },
+    identity::{self, KeyPair},
+    lattice::{Lattice, NodeDocument, Precondition, Stamp},
+    manifest::{Canonicalization, sign},
+    ops::Context,
+    settings::Settings,
+    startup::Application,
+    types::{Clock, NodeId, SetHash, SharedClock, TestClock, Timestamp},
+};
+use bytes::Bytes;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+use tokio::{sync::oneshot, task::JoinHandle};
+
+pub const NOW: i64 = 1_795_219_200;
+const DEADLINE: Duration = Duration::from_secs(30);
+
+pub struct Instance {
+    pub name: &'static str,
+    pub url: String,
+    pub key: KeyPair,
+    pub clock: Arc<TestClock>,
+    pub context: Arc<Context>,
+    stop: Option<oneshot::Sender<()>>,
+    served: Option<JoinHandle<()>>,
+    _folder: TempDir,
+}
+
+impl Instance {
+    pub async fn start(name: &'static str) -> Self {
+        Self::start_with(name, |_| {}).await
+    }
+
+    /// With the settings changed by `change`.
+    pub async fn start_with(name: &'static str, change: impl FnOnce(&mut Settings)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut settings = Settings::default();
+        settings.instance.node_id = Some(name.to_owned());
+        settings.server.port = 0;
+        settings.server.workers = 1;
+        settings.lattice.path = folder.path().join("lattice");
+        settings.lattice.write_manifest = false;
+        settings.state.path = folder.path().join("state");
+        std::fs::create_dir(&settings.lattice.path).unwrap();
+        std::fs::create_dir(&settings.state.path).unwrap();
+        change(&mut settings);
+        let key = KeyPair::generate().unwrap();
+        identity::write_new(&settings.state.path.join("identity.key"), &key).unwrap();
+        let clock = TestClock::at(Timestamp::from_seconds(NOW));
+        let shared: SharedClock = clock.clone();
+        let application = Application::build(&settings, shared).await.unwrap();
+        let url = format!("http://127.0.0.1:{}", application.port);
+        let context = application.context();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let served = tokio::spawn(async move {
+            let stopped = async move { drop(stopped.await) };
+            application.run_until_stopped(stopped).await.unwrap();
+        });
+        let started = Instant::now();
+        while !context.lattice.status().ready {
+            assert!(started.elapsed() < DEADLINE, "the index is not built");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Self { name, url, key, clock, context, stop: Some(stop), served: Some(served), _folder: folder }
+    }
+
+    pub async fn stop(mut self) {
+        drop(self.stop.take());
+        self.served.take().unwrap().await.unwrap();
+    }
+
+    pub fn lattice(&self) -> &Arc<dyn Lattice> {
+        &self.context.lattice
+    }
+
+    pub fn set_hash(&self) -> SetHash {
+        self.lattice().snapshot().unwrap().set_hash()
+    }
+
+    /// An edit made here, now.
+    pub async fn put(&self, id: &str, content: &str) {
+        self.clock.advance(Duration::from_millis(10));
+        let text = serde_json::json!({ "id": id, "content": content }).to_string();
+        let node = NodeDocument::parse(Bytes::from(text), 64).unwrap();
+        let stamp = Stamp::Edit(self.clock.now());
+        self.lattice().put(node, stamp, Precondition::None).await.unwrap();
+    }
+
+    pub async fn put_many(&self, count: usize) {
+        let node = |n: usize| {
+            let text =
+                serde_json::json!({ "id": format!("node-{n:06}"), "content": "x".repeat(200), "n": n }).to_string();
+            NodeDocument::parse(Bytes::from(text), 64).unwrap()
+        };
+        let nodes: Vec<NodeDocument> = (0..count).map(node).collect();
+        for part in nodes.chunks(2000) {
+            self.lattice().put_many(part.to_vec(), Stamp::Keep).await.unwrap();
+        }
+    }
+
+    pub async fn delete(&self, id: &str) {
+        self.clock.advance(Duration::from_millis(10));
+        self.lattice().delete(&NodeId::parse(id).unwrap(), Precondition::None).await.unwrap();
+    }
+
+    /// `content` of a node.
+    pub async fn content(&self, id: &str) -> Option<String> {
+        let stored = self.lattice().read(&NodeId::parse(id).unwrap()).await.unwrap()?;
+        let value: serde_json::Value = serde_json::from_slice(&stored.bytes).unwrap();
+        Some(value["content"].as_str().unwrap().to_owned())
+    }
+
+    /// Tells the other one who it is, as every round that sends something needs.
+    pub async fn register_at(&self, other: &Self) {
+        let manifest = format!("{{\"node_id\":\"{}\",\"last_updated\":{}}}", self.name, self.clock.now().seconds());
+        let limits = self.context.limits;
+        let public_key = self.key.public_key();
+        let form = Canonicalization::Dsse;
+        let envelope = sign(Bytes::from(manifest), form, &limits, public_key, |bytes| self.key.sign(bytes)).unwrap();
+        Client::new(&other.url, &limits).unwrap().publish(envelope).await.unwrap();
+    }
+
+    /// One round; the positions that it reached are kept in `known`.
+    pub async fn round(&self, url: &str, known: &mut Known) -> RunEnd {
+        let limits = self.context.limits;
+        let client = Client::new(url, &limits).unwrap();
+        let clock: SharedClock = self.clock.clone();
+        let parties = Parties {
+            lattice: self.lattice(),
+            client: &client,
+            key: &self.key,
+            node_id: &self.context.identity.node_id,
+            clock: &clock,
+            limits,
+        };
+        let mut reached: Option<Positions> = None;
+        let end = run(&parties, known.clone(), |positions| reached = Some(positions.clone())).await;
+        known.positions = reached.unwrap_or_else(|| known.positions.clone());
+        if let Some((peer, key)) = &end.peer {
+            known.node_id = Some(peer.to_string());
+            known.public_key = Some(key.to_base64());
+        }
+        end
+    }
+}
+
+/// Waits until it holds; how long that took.
+pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) -> Duration {
+    let started = Instant::now();
+    while !holds().await {
+        assert!(started.elapsed() < DEADLINE, "not in time: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    started.elapsed()
+}
+
+/// Nothing is known yet.
+pub fn nothing(direction: Direction) -> Known {
+    Known { node_id: None, public_key: None, positions: Positions::default(), direction, deletions_confirmed: false }
+}
+
+/// The clients need a TLS provider, also for plain HTTP.
+pub fn provider() {
+    let _already_there = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}

@@ -1,0 +1,99 @@
+use crate::bed::{Instance, provider, until};
+use ark_lattice::federation::{engine::Engine, events::EventKind, peers::Direction};
+use std::{sync::Arc, time::Duration};
+
+/// An instance that exchanges by itself with these.
+async fn spoke(name: &'static str, peers: Vec<String>) -> Instance {
+    Instance::start_with(name, |settings| {
+        settings.federation.auto_sync = true;
+        settings.federation.trusted_peers = peers;
+    })
+    .await
+}
+
+fn engine(instance: &Instance) -> Arc<Engine> {
+    Arc::clone(instance.context.engine.as_ref().unwrap())
+}
+
+#[tokio::test]
+async fn a_change_on_either_side_reaches_the_other_by_itself() {
+    provider();
+    let hub = Instance::start("hub").await;
+    hub.put_many(50).await;
+    let spoke = spoke("spoke", vec![hub.url.clone()]).await;
+    until("the spoke has what the hub has", async || spoke.set_hash() == hub.set_hash()).await;
+    // The spoke listens: nothing but its own connection leads to it.
+    until("the spoke listens", async || engine(&spoke).peers()[0].is_active()).await;
+    hub.clock.advance(Duration::from_secs(1));
+    hub.put("node-000001", "edited on the hub").await;
+    let down = until("the edit is on the spoke", async || {
+        spoke.content("node-000001").await.as_deref() == Some("edited on the hub")
+    });
+    let down = down.await;
+    spoke.clock.advance(Duration::from_secs(2));
+    spoke.put("node-000002", "edited on the spoke").await;
+    let up = until("the edit is on the hub", async || {
+        hub.content("node-000002").await.as_deref() == Some("edited on the spoke")
+    });
+    let up = up.await;
+    eprintln!("an edit was there after {down:?} (hub to spoke) and {up:?} (spoke to hub)");
+    // Counted when its round is over.
+    until("it is counted", async || {
+        let stats = engine(&spoke).peers()[0].stats;
+        stats.nodes_received >= 51 && stats.nodes_sent >= 1
+    })
+    .await;
+    let peer = engine(&spoke).peers().remove(0);
+    assert_eq!((peer.node_id.as_deref(), peer.error), (Some("hub"), None));
+    spoke.stop().await;
+    hub.stop().await;
+}
+
+#[tokio::test]
+async fn without_auto_sync_rounds_are_made_on_demand_and_kept_in_the_history() {
+    provider();
+    let (a, b) = (Instance::start("a").await, Instance::start("b").await);
+    a.put("x", "from a").await;
+    let engine = engine(&b);
+    let (_, mut live) = engine.events().after(None);
+    let (url, new) = engine.add_peer(&format!("{}/", a.url), Direction::Both).unwrap();
+    assert!(new && url == a.url && !engine.add_peer(&url, Direction::Pull).unwrap().1);
+    assert!(engine.add_peer("ftp://a", Direction::Both).is_err());
+    let synced = engine.sync(None, false).await;
+    assert!(synced.len() == 1 && synced[0].error.is_none(), "{synced:?}");
+    assert_eq!(b.content("x").await.as_deref(), Some("from a"));
+    let past = engine.history().newest(5);
+    assert_eq!((past.len(), past[0].outcome.as_str(), past[0].received), (1, "in_step", 1));
+    assert!(engine.sync(Some("http://127.0.0.1:1"), false).await.is_empty(), "there is no such peer");
+
+    assert!(engine.remove_peer(&url).unwrap() && !engine.remove_peer(&url).unwrap());
+    assert!(engine.sync(None, false).await.is_empty());
+    let mut kinds = Vec::new();
+    while let Ok(event) = live.try_recv() {
+        kinds.push(event.kind);
+    }
+    for kind in [EventKind::PeerAdded, EventKind::PeerOnline, EventKind::SyncComplete, EventKind::PeerRemoved] {
+        assert!(kinds.contains(&kind), "{kind:?} is not among {kinds:?}");
+    }
+    a.stop().await;
+    b.stop().await;
+}
+
+#[tokio::test]
+async fn a_peer_that_is_gone_delays_no_other_and_is_caught_up_with_later() {
+    provider();
+    let (a, b) = (Instance::start("a").await, Instance::start("b").await);
+    a.put("x", "from a").await;
+    let gone = "http://127.0.0.1:1".to_owned();
+    let c = spoke("c", vec![gone.clone(), a.url.clone(), b.url.clone()]).await;
+    until("what a has is on b, through c", async || b.content("x").await.is_some()).await;
+    let engine = engine(&c);
+    until("the one that is gone is known to be", async || {
+        engine.peers().iter().any(|peer| peer.url == gone && peer.failed_in_a_row > 0)
+    })
+    .await;
+    until("the others answer", async || engine.peers().iter().filter(|peer| peer.is_active()).count() == 2).await;
+    for instance in [c, a, b] {
+        instance.stop().await;
+    }
+}

@@ -1,0 +1,14 @@
+//! Instances that exchange with each other: real applications, real sockets, real files.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on should stop where it stands"
+)]
+
+mod bed;
+mod engine;
+mod rounds;

@@ -1,0 +1,97 @@
+//! The machine's clock is set back: what is changed afterwards is still the newer version.
+
+use crate::bed::{Bed, DEADLINE, id, node, until};
+use ark_lattice::{
+    lattice::{Lattice, Precondition, Stamp, Written},
+    types::{Clock, SharedClock, TestClock, Timestamp},
+};
+use std::{sync::Arc, time::Duration};
+
+const NOW: Timestamp = Timestamp::from_micros(1_763_696_494_123_000);
+const AN_HOUR_AGO: Timestamp = Timestamp::from_micros(1_763_692_894_123_000);
+
+fn bed() -> (Bed, Arc<TestClock>) {
+    let clock = TestClock::at(NOW);
+    let shared: SharedClock = Arc::<TestClock>::clone(&clock);
+    let mut bed = Bed::new();
+    bed.clock = shared;
+    (bed, clock)
+}
+
+#[tokio::test]
+async fn every_change_is_dated_after_the_version_that_it_replaces() {
+    let (bed, clock) = bed();
+    let lattice = bed.open().await;
+    let date = || lattice.entry(&id("a")).unwrap().unwrap().updated_at;
+    let edit =
+        async |text: &str| lattice.put(node(text), Stamp::Edit(bed.clock.now()), Precondition::None).await.unwrap();
+
+    edit(r#"{"id":"a","n":1}"#).await;
+    assert_eq!(date(), NOW);
+    clock.set_wall(AN_HOUR_AGO);
+    // Through us, by another program, from elsewhere without a date, and deleted and made again.
+    edit(r#"{"id":"a","n":2}"#).await;
+    let (edited, seq) = (date(), lattice.status().seq);
+    assert!(edited > NOW);
+    bed.write("a.json", r#"{"id":"a","n":3}"#);
+    until("the file's edit is seen", DEADLINE, || lattice.status().seq > seq).await;
+    let by_hand = date();
+    assert!(by_hand > edited);
+    lattice.put(node(r#"{"id":"a","n":4}"#), Stamp::Keep, Precondition::None).await.unwrap();
+    let kept = date();
+    assert!(kept > by_hand);
+    let tombstone = lattice.delete(&id("a"), Precondition::None).await.unwrap().unwrap();
+    assert!(tombstone.deleted_at > kept, "a deletion wins over what it deletes");
+    assert!(matches!(edit(r#"{"id":"a","n":5}"#).await, Written::Created(_)));
+    let again = date();
+    assert!(again > tombstone.deleted_at, "a node that is made again wins over its deletion");
+    // A file that is deleted and made again.
+    let seq = lattice.status().seq;
+    std::fs::remove_file(bed.data("a.json")).unwrap();
+    until("the file is gone", DEADLINE, || lattice.tombstone(&id("a")).unwrap().is_some()).await;
+    let deleted_at = lattice.tombstone(&id("a")).unwrap().unwrap().deleted_at;
+    assert!(deleted_at > again && lattice.status().seq > seq);
+    bed.write("a.json", r#"{"id":"a","n":6}"#);
+    until("the file is there", DEADLINE, || lattice.entry(&id("a")).unwrap().is_some()).await;
+    assert!(date() > deleted_at);
+    bed.check(&lattice);
+    // What is new is dated by the clock that there is.
+    lattice.put(node(r#"{"id":"b"}"#), Stamp::Edit(clock.now()), Precondition::None).await.unwrap();
+    assert_eq!(lattice.entry(&id("b")).unwrap().unwrap().updated_at, AN_HOUR_AGO);
+}
+
+#[tokio::test]
+async fn the_dates_hold_across_a_restart() {
+    let (bed, clock) = bed();
+    let lattice = bed.open().await;
+    for text in [r#"{"id":"a"}"#, r#"{"id":"b"}"#] {
+        lattice.put(node(text), Stamp::Keep, Precondition::None).await.unwrap();
+    }
+    lattice.delete(&id("b"), Precondition::None).await.unwrap();
+    drop(lattice);
+    clock.set_wall(AN_HOUR_AGO);
+    // Changed while nobody looked.
+    bed.write("a.json", r#"{"id":"a","n":2}"#);
+    bed.write("b.json", r#"{"id":"b","n":2}"#);
+    let lattice = bed.open().await;
+    for name in ["a", "b"] {
+        assert!(lattice.entry(&id(name)).unwrap().unwrap().updated_at > NOW, "{name}");
+    }
+    assert_eq!(lattice.changes(0, 10).unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn no_tombstone_goes_early_and_old_ones_go() {
+    let (bed, clock) = bed();
+    let lattice = bed.open().await;
+    lattice.put(node(r#"{"id":"a"}"#), Stamp::Keep, Precondition::None).await.unwrap();
+    lattice.delete(&id("a"), Precondition::None).await.unwrap();
+    let day = Duration::from_secs(24 * 60 * 60);
+    clock.set_wall(AN_HOUR_AGO);
+    // What the writer thread does every day, by the monotonic clock.
+    clock.advance(day * 30);
+    lattice.rescan().await.unwrap();
+    assert!(lattice.tombstone(&id("a")).unwrap().is_some(), "29 days and 23 hours old");
+    clock.advance(day);
+    until("the tombstone goes", DEADLINE, || lattice.tombstone(&id("a")).unwrap().is_none()).await;
+}

@@ -1,0 +1,96 @@
+"""Calls every operation through a client that aiopenapi3 makes of /openapi.json when it runs: nothing here knows a path.
+
+Usage: client.py BASE_URL OPERATOR_TOKEN
+"""
+
+import base64
+import json
+import sys
+
+from aiopenapi3 import OpenAPI
+from nacl.signing import SigningKey
+
+
+def envelope():
+    """Signed here, so that it is not only the document's own example that is taken."""
+    key = SigningKey.generate()
+    manifest = {"node_id": "ark-generated-client", "nodes": [{"id": "a", "hash": "b"}]}
+    signature = key.sign(json.dumps(manifest, sort_keys=True).encode()).signature
+    signature, public = (base64.b64encode(data).decode() for data in (signature, bytes(key.verify_key)))
+    return {"manifest": manifest, "signature": signature, "pubkey": public}
+
+
+class Calls:
+    """One method for each operation, in the order in which they need each other."""
+
+    def __init__(self, api, token):
+        api.authenticate(operator=token)
+        self.api = api
+        self.sent = envelope()
+
+    def call(self, operation, data=None, **parameters):
+        request = getattr(self.api._, operation)
+        return request(parameters=parameters or None, data=data)
+
+    def getIndex(self):
+        index = self.call("getIndex")
+        assert index.service == "ark-lattice"
+        self.routes = len(index.routes)
+
+    def publishManifest(self):
+        assert self.call("publishManifest", self.sent).node_id == "ark-generated-client"
+
+    def getManifest(self):
+        found = self.call("getManifest", node_id="ark-generated-client")
+        assert found.model_dump(exclude_unset=True)["signature"] == self.sent["signature"], found
+
+    def discoverPeers(self):
+        peers = self.call("discoverPeers", limit=10).peers
+        assert [peer.node_id for peer in peers] == ["ark-generated-client"], peers
+        assert peers[0].node_count == 1 and peers[0].pubkey == self.sent["pubkey"]
+
+    def putNode(self):
+        node = {"id": "notes/today", "type": "note", "value": "Grüß Gott"}
+        assert self.call("putNode", node, id="notes/today").status == "created"
+
+    def getNode(self):
+        assert self.call("getNode", id="notes/today").value == "Grüß Gott"
+
+    def listNodes(self):
+        listed = self.call("listNodes", type="note", limit=5)
+        assert [node.id for node in listed.nodes] == ["notes/today"], listed
+
+    def syncNodes(self):
+        answer = self.call("syncNodes", {"nodes": [{"id": "unheard-of", "hash": "x"}]})
+        assert answer.wanted == ["unheard-of"] and any(node.id == "notes/today" for node in answer.nodes), answer
+
+    def deleteNode(self):
+        assert self.call("deleteNode", id="notes/today").status == "deleted"
+
+    def getHealth(self):
+        assert self.call("getHealth").lattice.status == "ok"
+
+    def getReadiness(self):
+        assert self.call("getReadiness").status == "ready"
+
+    def getMetrics(self):
+        assert b"ark_peers_live 1" in self.call("getMetrics")
+
+    def getOpenapi(self):
+        assert self.call("getOpenapi").openapi == "3.1.0"
+
+
+def main():
+    base, token = sys.argv[1].rstrip("/"), sys.argv[2]
+    calls = Calls(OpenAPI.load_sync(f"{base}/openapi.json"), token)
+    wanted = [name for name in vars(Calls) if not name.startswith("__") and name != "call"]
+    # A new route needs a call here.
+    assert set(calls.api._) == set(wanted), set(calls.api._) ^ set(wanted)
+    for name in wanted:
+        getattr(calls, name)()
+    assert len(wanted) == calls.routes, f"{calls.routes} routes, {len(wanted)} operations"
+    print(f"{len(wanted)} operations called")
+
+
+if __name__ == "__main__":
+    main()

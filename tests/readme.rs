@@ -125,6 +125,20 @@ fn the_python_clients_tour_works_as_it_is_written() {
 }
 
 #[test]
+fn the_node_clients_tour_works_as_it_is_written() {
+    let service = Service::start();
+    let printed = service.run("clients/node/README.md", "clients/node");
+    assert!(printed.contains("32 added") && printed.contains("0 added"), "{printed}");
+}
+
+#[test]
+fn the_shell_clients_tour_works_as_it_is_written() {
+    let service = Service::start();
+    let printed = service.run("clients/bash/README.md", "clients/bash");
+    assert!(printed.contains("ark-shell") && printed.contains("32 added"), "{printed}");
+}
+
+#[test]
 fn blocks_of_other_kinds_are_not_run() {
     assert_eq!(bash_blocks("```bash\na\n```\n```console\n$ b\n```\n```python\nc\n```"), "set -euo pipefail\na\n");
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A client for ark-lattice in one file: Python 3.9 or later, the standard library and PyNaCl.
+"""A client for ark-lattice in one file: Python 3.9 or later, the standard library, and PyNaCl or cryptography.
 
 As a command::
 
@@ -19,7 +19,7 @@ As a module::
 Exit codes: 0 done; 1 a mistake in the call or a local failure; 2 the service refused (4xx); 3 the service cannot be reached,
 failed (5xx) or answered with something that is not its protocol.
 
-PyNaCl is needed to make keys and to sign, nothing else: ``discover``, ``pull``, ``build`` and ``hash`` work without it.
+PyNaCl or cryptography is needed to make keys and to sign, nothing else: ``discover``, ``pull``, ``build`` and ``hash`` work without it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from dataclasses import dataclass, field
-from typing import Any, Dict, Iterable, Iterator, List, Mapping, NoReturn, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, NoReturn, Optional, Sequence, Tuple
 
 __version__ = "0.1.0"
 
@@ -380,12 +380,26 @@ def _fsync_directory(path: str) -> None:
 # --- keys and manifests ---------------------------------------------------------------------------------------------
 
 
-def _nacl_signing() -> Any:
+def _signer(seed: bytes) -> Tuple[Callable[[bytes], bytes], bytes]:
+    """How this seed signs, and its public key: with PyNaCl or with cryptography, whichever is installed. ``ARK_CRYPTO`` chooses."""
+    wanted = os.environ.get("ARK_CRYPTO", "")
+    if wanted not in ("", "pynacl", "cryptography"):
+        raise ArkError("ARK_CRYPTO is pynacl or cryptography")
+    if wanted != "cryptography":
+        try:
+            import nacl.signing
+
+            key = nacl.signing.SigningKey(seed)
+            return (lambda message: key.sign(message).signature), bytes(key.verify_key)
+        except ImportError:
+            if wanted:
+                raise ArkError("PyNaCl is not installed: python3 -m pip install pynacl") from None
     try:
-        import nacl.signing
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     except ImportError:
-        raise ArkError("PyNaCl is needed for this: python3 -m pip install pynacl") from None
-    return nacl.signing
+        raise ArkError("PyNaCl or cryptography is needed for this: python3 -m pip install pynacl") from None
+    private = Ed25519PrivateKey.from_private_bytes(seed)
+    return private.sign, private.public_key().public_bytes_raw()
 
 
 def generate_seed() -> bytes:
@@ -395,7 +409,7 @@ def generate_seed() -> bytes:
 
 def public_key(seed: bytes) -> str:
     """The public key of a seed, in base64."""
-    return base64.b64encode(bytes(_nacl_signing().SigningKey(seed).verify_key)).decode("ascii")
+    return base64.b64encode(_signer(seed)[1]).decode("ascii")
 
 
 def save_key(path: str, seed: bytes) -> None:
@@ -468,11 +482,11 @@ def build_manifest(
 def sign_manifest(manifest: Mapping[str, Json], seed: bytes) -> Dict[str, Json]:
     """The envelope ``{manifest, signature, pubkey}``. What is signed: ``json.dumps(manifest, sort_keys=True).encode()``."""
     payload = json.dumps(manifest, sort_keys=True).encode()
-    key = _nacl_signing().SigningKey(seed)
+    sign, public = _signer(seed)
     return {
         "manifest": manifest,
-        "signature": base64.b64encode(key.sign(payload).signature).decode("ascii"),
-        "pubkey": base64.b64encode(bytes(key.verify_key)).decode("ascii"),
+        "signature": base64.b64encode(sign(payload)).decode("ascii"),
+        "pubkey": base64.b64encode(public).decode("ascii"),
     }
 
 

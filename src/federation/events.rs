@@ -81,7 +81,11 @@ impl Events {
 
     /// Tells of an event.
     pub fn tell(&self, kind: EventKind, data: Value) {
-        tracing::info!(event = kind.as_str(), %data, "federation");
+        match kind {
+            // One for each edit: whoever wants them in the log asks for them.
+            EventKind::NodeChanged => tracing::debug!(event = kind.as_str(), %data, "federation"),
+            _ => tracing::info!(event = kind.as_str(), %data, "federation"),
+        }
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let (last, events) = &mut *kept;
         *last = last.saturating_add(1);

@@ -25,7 +25,7 @@ use tokio::{sync::Notify, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 /// How long a call waits for a free connection: a crowd is served one after the other, as long as Redis answers.
-const POOL_WAIT: Duration = Duration::from_millis(1000);
+const POOL_WAIT: Duration = Duration::from_millis(600);
 /// How long a new connection may take, with its handshake and, where there are Sentinels, with asking them.
 pub(super) const CONNECT: Duration = Duration::from_millis(800);
 /// How long an idle connection may take to show that it lives.

@@ -19,7 +19,11 @@ As a module::
 Exit codes: 0 done; 1 a mistake in the call or a local failure; 2 the service refused (4xx); 3 the service cannot be reached,
 failed (5xx) or answered with something that is not its protocol.
 
-PyNaCl or cryptography is needed to make keys and to sign, nothing else: ``discover``, ``pull``, ``build`` and ``hash`` work without it.
+PyNaCl or cryptography is needed to make keys and to sign, nothing else: ``discover``, ``pull``, ``build`` and ``hash`` work without.
+Where both are installed PyNaCl is used; ``ARK_CRYPTO=pynacl`` or ``ARK_CRYPTO=cryptography`` chooses. Signatures are the same bytes.
+
+Proxies are those of the environment (``http_proxy``, ``https_proxy``, ``no_proxy``). Certificates are checked against the system's
+authorities or those of ``SSL_CERT_FILE``, and those of ``--ca-file``.
 """
 
 from __future__ import annotations
@@ -34,6 +38,7 @@ import json
 import math
 import os
 import re
+import ssl
 import stat
 import sys
 import time
@@ -49,6 +54,8 @@ __version__ = "0.1.0"
 DEFAULT_TIMEOUT = 30.0
 #: The environment variable that holds the private key (base64 of the 32-byte seed) where no ``--key`` is given.
 KEY_VARIABLE = "ARK_FED_PRIVKEY"
+#: The environment variable that chooses the library for signatures: ``pynacl`` or ``cryptography``.
+CRYPTO_VARIABLE = "ARK_CRYPTO"
 #: The largest single answer that is read, bytes.
 MAX_ANSWER = 1 << 30
 #: An id has 1 to this many characters, none of them a control character.
@@ -380,26 +387,37 @@ def _fsync_directory(path: str) -> None:
 # --- keys and manifests ---------------------------------------------------------------------------------------------
 
 
-def _signer(seed: bytes) -> Tuple[Callable[[bytes], bytes], bytes]:
-    """How this seed signs, and its public key: with PyNaCl or with cryptography, whichever is installed. ``ARK_CRYPTO`` chooses."""
-    wanted = os.environ.get("ARK_CRYPTO", "")
-    if wanted not in ("", "pynacl", "cryptography"):
-        raise ArkError("ARK_CRYPTO is pynacl or cryptography")
-    if wanted != "cryptography":
-        try:
-            import nacl.signing
+def _with_pynacl(seed: bytes) -> Tuple[bytes, Callable[[bytes], bytes]]:
+    from nacl.signing import SigningKey
 
-            key = nacl.signing.SigningKey(seed)
-            return (lambda message: key.sign(message).signature), bytes(key.verify_key)
+    key = SigningKey(seed)
+    return bytes(key.verify_key), lambda message: key.sign(message).signature
+
+
+def _with_cryptography(seed: bytes) -> Tuple[bytes, Callable[[bytes], bytes]]:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    key = Ed25519PrivateKey.from_private_bytes(seed)
+    return key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw), key.sign
+
+
+_LIBRARIES = {"pynacl": _with_pynacl, "cryptography": _with_cryptography}
+
+
+def _signer(seed: bytes) -> Tuple[bytes, Callable[[bytes], bytes]]:
+    """The public key and the signing function of a seed."""
+    chosen = os.environ.get(CRYPTO_VARIABLE)
+    if chosen and chosen not in _LIBRARIES:
+        raise ArkError(f"{CRYPTO_VARIABLE} is {chosen!r}; known are {' and '.join(_LIBRARIES)}")
+    for library in [chosen] if chosen else _LIBRARIES:
+        try:
+            return _LIBRARIES[library](seed)
         except ImportError:
-            if wanted:
-                raise ArkError("PyNaCl is not installed: python3 -m pip install pynacl") from None
-    try:
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    except ImportError:
-        raise ArkError("PyNaCl or cryptography is needed for this: python3 -m pip install pynacl") from None
-    private = Ed25519PrivateKey.from_private_bytes(seed)
-    return private.sign, private.public_key().public_bytes_raw()
+            continue
+    if chosen:
+        raise ArkError(f"{CRYPTO_VARIABLE} chooses {chosen}, which is not installed: python3 -m pip install {chosen}")
+    raise ArkError("PyNaCl or cryptography is needed for this: python3 -m pip install pynacl (or cryptography)")
 
 
 def generate_seed() -> bytes:
@@ -409,7 +427,7 @@ def generate_seed() -> bytes:
 
 def public_key(seed: bytes) -> str:
     """The public key of a seed, in base64."""
-    return base64.b64encode(_signer(seed)[1]).decode("ascii")
+    return base64.b64encode(_signer(seed)[0]).decode("ascii")
 
 
 def save_key(path: str, seed: bytes) -> None:
@@ -482,7 +500,7 @@ def build_manifest(
 def sign_manifest(manifest: Mapping[str, Json], seed: bytes) -> Dict[str, Json]:
     """The envelope ``{manifest, signature, pubkey}``. What is signed: ``json.dumps(manifest, sort_keys=True).encode()``."""
     payload = json.dumps(manifest, sort_keys=True).encode()
-    sign, public = _signer(seed)
+    public, sign = _signer(seed)
     return {
         "manifest": manifest,
         "signature": base64.b64encode(sign(payload)).decode("ascii"),
@@ -518,7 +536,8 @@ class Pulled:
 class Client:
     """One ark-lattice service. Keeps no connection and no state: safe to share between threads."""
 
-    def __init__(self, base_url: str, timeout: float = DEFAULT_TIMEOUT) -> None:
+    def __init__(self, base_url: str, timeout: float = DEFAULT_TIMEOUT, ca_file: Optional[str] = None) -> None:
+        """``ca_file``: a PEM file of authorities that are trusted beside the system's (or those of ``SSL_CERT_FILE``)."""
         try:
             parts = urllib.parse.urlsplit(base_url)
             usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 80) > 0
@@ -528,6 +547,14 @@ class Client:
             raise ArkError(f"{base_url!r} is not an address such as http://localhost:9001")
         self._base = base_url.rstrip("/")
         self._timeout = timeout
+        self._open = urllib.request.urlopen
+        if ca_file is not None:
+            try:
+                trusted = ssl.create_default_context()
+                trusted.load_verify_locations(ca_file)
+            except OSError as error:  # ssl.SSLError is one
+                raise ArkError(f"cannot use the authorities in {ca_file}: {error.strerror or error}") from None
+            self._open = urllib.request.build_opener(urllib.request.HTTPSHandler(context=trusted)).open
 
     def request(self, method: str, path: str, query: Optional[Mapping[str, str]] = None, body: Json = None) -> Json:
         """Sends one request and reads the JSON answer. Raises :class:`Refused` or :class:`Unreachable`."""
@@ -542,7 +569,7 @@ class Client:
             headers["Content-Type"] = "application/json"
         request = urllib.request.Request(url, data=data, headers=headers, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=self._timeout) as answer:
+            with self._open(request, timeout=self._timeout) as answer:
                 text = answer.read(MAX_ANSWER + 1)
         except urllib.error.HTTPError as error:
             with error:
@@ -755,7 +782,7 @@ def _sign(args: argparse.Namespace) -> int:
 
 
 def _publish(args: argparse.Namespace) -> int:
-    client = Client(args.to, args.timeout)
+    client = Client(args.to, args.timeout, args.ca_file)
     seed = load_key(args.key)
     manifest = _build_from(args.dir, args) if args.dir else _read_manifest(args.manifest)
     answer = client.publish(sign_manifest(manifest, seed))
@@ -769,7 +796,7 @@ def _publish(args: argparse.Namespace) -> int:
 
 
 def _discover(args: argparse.Namespace) -> int:
-    peers = list(Client(args.source, args.timeout).discover(args.instance_type))
+    peers = list(Client(args.source, args.timeout, args.ca_file).discover(args.instance_type))
     if args.json:
         _print_json({"peers": peers, "count": len(peers)})
         return EXIT_OK
@@ -782,7 +809,7 @@ def _discover(args: argparse.Namespace) -> int:
 
 
 def _pull(args: argparse.Namespace) -> int:
-    result = Client(args.source, args.timeout).pull(args.dir, dry_run=args.dry_run)
+    result = Client(args.source, args.timeout, args.ca_file).pull(args.dir, dry_run=args.dry_run)
     if args.json:
         shown = dict(vars(result))
         for key in ("refused", "broken"):
@@ -840,6 +867,7 @@ def make_parser() -> argparse.ArgumentParser:
         added.add_argument("--json", action="store_true", help="print JSON")
         if remote:
             added.add_argument("--timeout", type=_positive, default=DEFAULT_TIMEOUT, metavar="SECONDS", help="default: 30")
+            added.add_argument("--ca-file", metavar="FILE", help="PEM file of authorities to trust beside the system's")
         return added
 
     def about_the_instance(added: argparse.ArgumentParser) -> None:

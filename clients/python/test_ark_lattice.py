@@ -1,4 +1,4 @@
-"""Tests of the client by itself. ``python3 -m unittest`` in this directory; PyNaCl is needed, no network is.
+"""Tests of the client by itself. ``python3 -m unittest`` in this directory; PyNaCl and cryptography are needed, no network is.
 
 The service below is a stand-in for cases that a real one does not produce on demand (odd answers, 503, a cut page). That the
 client works with the real service is tested by the Rust test suite, which runs this client against it.
@@ -202,6 +202,38 @@ class Signing(unittest.TestCase):
         payload = b'{"node_id": "ark-1", "nodes": [], "z": [0.1, 1e-07, 18446744073709551616, null], '
         payload += b'"\\u00e9": "\\ud83d\\ude00\\u007f"}'
         VerifyKey(base64.b64decode(PUBLIC)).verify(payload, base64.b64decode(envelope["signature"]))
+
+    def test_both_libraries_sign_the_same_bytes(self):
+        manifest = {"node_id": "ark-1", "nodes": [{"id": "\u00e9", "hash": "x"}]}
+        made = []
+        for library in ("pynacl", "cryptography"):
+            with mock.patch.dict(os.environ, {ark.CRYPTO_VARIABLE: library}):
+                self.assertEqual(ark.public_key(SEED), PUBLIC)
+                made.append(ark.sign_manifest(manifest, SEED))
+        self.assertEqual(made[0], made[1])
+
+    def test_a_missing_library_is_named(self):
+        def run(hidden, chosen=None):
+            code = (
+                "import sys\nfor name in sys.argv[1].split(','): sys.modules[name] = None\n"
+                "import ark_lattice\nsys.exit(ark_lattice.main(['keygen']))"
+            )
+            environment = {**os.environ, ark.CRYPTO_VARIABLE: chosen or ""}
+            folder = os.path.dirname(os.path.abspath(ark.__file__))
+            return subprocess.run(
+                [sys.executable, "-c", code, hidden], cwd=folder, env=environment, capture_output=True, text=True, check=False
+            )
+
+        for hidden in ("nacl.signing", "cryptography"):
+            self.assertEqual(run(hidden).returncode, 0, hidden)
+        neither = run("nacl.signing,cryptography")
+        self.assertEqual(neither.returncode, 1)
+        self.assertIn("PyNaCl or cryptography is needed", neither.stderr)
+        self.assertEqual(neither.stderr.count("\n"), 1)
+        chosen = run("cryptography", chosen="cryptography")
+        self.assertEqual(chosen.returncode, 1)
+        self.assertIn("pip install cryptography", chosen.stderr)
+        self.assertIn("known are pynacl and cryptography", run("none", chosen="rot13").stderr)
 
     def test_a_manifest_has_what_the_service_needs(self):
         node = {"id": "a", "hash": "sha256:" + "0" * 64, "type": "snippet", "updated_at": 1}

@@ -131,6 +131,7 @@ impl Application {
         };
         let trust = settings.trust_policy()?;
         let engine = engine::open(settings, key.as_ref(), &lattice, &clock)?;
+        let lan = engine::discovery(settings, address, engine.as_ref(), (&identity, &registry, &clock))?;
         let context = Arc::new(Context {
             identity,
             registry,
@@ -140,6 +141,7 @@ impl Application {
             clock,
             signer: key,
             engine,
+            lan,
             closing: CancellationToken::new(),
             nonces: Mutex::default(),
         });
@@ -175,6 +177,7 @@ impl Application {
         if let Some((tls, interval)) = self.tls {
             watches.spawn(tls.watch(interval));
         }
+        let discovery = self.context.lan.clone().map(|lan| tokio::spawn(lan.run(self.context.closing.clone())));
         let outcome = tokio::select! {
             outcome = &mut server => outcome,
             () = stop => {
@@ -184,6 +187,11 @@ impl Application {
                 server.await
             }
         };
+        self.context.closing.cancel();
+        if let Some(discovery) = discovery {
+            // It says on the network that we are gone, and waits for nobody.
+            drop(discovery.await);
+        }
         if let Some(engine) = &self.context.engine {
             engine.stop();
         }

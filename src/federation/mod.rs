@@ -1,5 +1,6 @@
 //! Between instances: what decides (`round`, `merge`) touches nothing; `wire` is the form of what is exchanged; `client` and
-//! `exchange` speak; `run` carries a round out; `engine` does it again and again, with every peer.
+//! `exchange` speak; `run` carries a round out; `engine` does it again and again, with every peer;
+//! `lan` finds new ones.
 
 pub mod client;
 pub mod engine;
@@ -7,6 +8,7 @@ pub mod events;
 pub mod exchange;
 pub mod feed;
 pub mod history;
+pub mod lan;
 pub mod merge;
 pub mod peers;
 pub mod round;

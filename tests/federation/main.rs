@@ -11,4 +11,7 @@
 
 mod bed;
 mod engine;
+mod lan;
+mod machine;
+mod odd_neighbours;
 mod rounds;

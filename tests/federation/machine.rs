@@ -43,19 +43,19 @@ impl Machine {
         Self { jobs, thread_id: told.await.expect("the machine did not start; see above") }
     }
 
-    /// Two machines with a cable between them: `link`, 10.77.0.1 and 10.77.0.2.
+    /// Two machines with a cable between them: `cable`, 10.77.0.1 and 10.77.0.2.
     pub async fn two() -> (Self, Self) {
         let (one, two) = (Self::start().await, Self::start().await);
         let other = two.thread_id;
         one.run(async move || {
-            ip(&format!("link add link type veth peer name link netns {other}"));
-            ip("address add 10.77.0.1/24 dev link");
-            ip("link set link up");
+            ip(&format!("link add cable type veth peer name cable netns {other}"));
+            ip("address add 10.77.0.1/24 dev cable");
+            ip("link set cable up");
         })
         .await;
         two.run(async || {
-            ip("address add 10.77.0.2/24 dev link");
-            ip("link set link up");
+            ip("address add 10.77.0.2/24 dev cable");
+            ip("link set cable up");
         })
         .await;
         (one, two)

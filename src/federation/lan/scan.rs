@@ -12,6 +12,16 @@ const PAUSE: Duration = Duration::from_millis(4);
 
 /// Asks all of them; `seen` gets who is there as soon as he answers.
 pub(super) async fn ask_all(prober: &Prober, urls: impl IntoIterator<Item = String>, seen: impl Fn(String, Present)) {
+    let seen = &seen;
+    let ask = |url: String| async move {
+        if let Some(present) = prober.ask(&url).await {
+            seen(url, present);
+        }
+    };
+    each(urls, ask).await;
+}
+
+async fn each<F: Future<Output = ()>>(urls: impl IntoIterator<Item = String>, ask: impl Fn(String) -> F) {
     let mut pace = interval(PAUSE);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let paced = stream::unfold((pace, urls.into_iter()), |(mut pace, mut urls)| async move {
@@ -19,11 +29,30 @@ pub(super) async fn ask_all(prober: &Prober, urls: impl IntoIterator<Item = Stri
         pace.tick().await;
         Some((url, (pace, urls)))
     });
-    let seen = &seen;
-    let asked = paced.map(|url| async move {
-        if let Some(present) = prober.ask(&url).await {
-            seen(url, present);
-        }
-    });
-    asked.buffer_unordered(MAX_UNDER_WAY).for_each(|()| async {}).await;
+    paced.map(ask).buffer_unordered(MAX_UNDER_WAY).for_each(|()| async {}).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use tokio::sync::Semaphore;
+
+    #[tokio::test]
+    async fn no_more_are_waited_for_than_there_are_places() {
+        let (answers, now, most, asked) =
+            (Semaphore::new(0), AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+        let ask = |_: String| async {
+            asked.fetch_add(1, Ordering::SeqCst);
+            most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            // Nobody answers before all places are taken.
+            if now.load(Ordering::SeqCst) == MAX_UNDER_WAY {
+                answers.add_permits(1000);
+            }
+            answers.acquire().await.unwrap().forget();
+            now.fetch_sub(1, Ordering::SeqCst);
+        };
+        each((0..200).map(|nth| nth.to_string()), ask).await;
+        assert_eq!((most.into_inner(), asked.into_inner()), (MAX_UNDER_WAY, 200));
+    }
 }

@@ -58,8 +58,8 @@ impl Sightings {
     pub(super) fn join(self, options: &LanOptions, peers: &[PeerState]) -> Vec<Found> {
         let claimed = self.claimed.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut seen = self.proved.into_inner().unwrap_or_else(PoisonError::into_inner);
-        // Who says by himself that he is there knows best where; then the same order every time.
-        seen.sort_by(|one, other| (one.via == Via::Scan, &one.url).cmp(&(other.via == Via::Scan, &other.url)));
+        // Who says by himself that he is there knows best where; then the same address every time.
+        seen.sort_by_cached_key(|seen| (seen.via == Via::Scan, seen.url.len(), seen.url.clone()));
         let mut answered = Vec::new();
         let mut by_identity: BTreeMap<(String, String), Found> = BTreeMap::new();
         for Seen { via, url, node_id, public_key, instance_type } in seen {

@@ -1,8 +1,10 @@
 //! What one instance asks of another in a round (DESIGN 4.6): heads, changes, nodes; and what it sends, signed.
 
 use super::{
-    client::{Client, ClientError, Lines},
+    client::{Client, ClientError},
     feed::Received,
+    lines::Lines,
+    remote::Remote,
 };
 use crate::{
     identity::{
@@ -12,6 +14,7 @@ use crate::{
     manifest::{Head, Verified, verify_head},
     types::{Limits, NodeId, PeerId, Timestamp},
 };
+use async_trait::async_trait;
 use reqwest::Method;
 use serde::Deserialize;
 use std::ops::Range;
@@ -51,43 +54,22 @@ struct ReceivedAnswer {
     seq: u64,
 }
 
-impl Client {
-    /// `GET /lattice/head`: where the other side stands, and who says so. The signature is checked; whether it is the right key is
-    /// the caller's to say.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn head(&self, limits: &Limits) -> Result<Verified<Head>, ClientError> {
+#[async_trait]
+impl Remote for Client {
+    async fn head(&self, limits: &Limits) -> Result<Verified<Head>, ClientError> {
         let response = self.ask(self.request(Method::GET, "lattice/head", None)).await?;
         let body = self.body(response, MAX_HEAD_BYTES).await?;
         verify_head(body, limits).map_err(|error| self.wrong(&format!("its head: {error}")))
     }
 
-    /// `GET /lattice/changes`: the lines, from the first one on.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn changes(&self, index_id: &str, since: u64, contents: bool) -> Result<Lines, ClientError> {
+    async fn changes(&self, index_id: &str, since: u64, contents: bool) -> Result<Lines, ClientError> {
         // An index id is hex digits.
         let query = format!("index_id={index_id}&since={since}&contents={contents}");
         let response = self.ask(self.request(Method::GET, "lattice/changes", Some(&query))).await?;
         Ok(self.lines(response))
     }
 
-    /// `GET /lattice/notify`: lines for as long as the connection lasts; one that begins with `data:` says that something changed.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn notices(&self) -> Result<Lines, ClientError> {
-        let response = self.ask(self.request(Method::GET, "lattice/notify", None)).await?;
-        Ok(self.lines(response))
-    }
-
-    /// `POST /lattice/nodes`: these nodes, as lines.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn nodes(&self, ids: &[NodeId]) -> Result<Lines, ClientError> {
+    async fn nodes(&self, ids: &[NodeId]) -> Result<Lines, ClientError> {
         let ids: Vec<&str> = ids.iter().map(NodeId::as_str).collect();
         let body = serde_json::json!({ "ids": ids }).to_string();
         let request = self.request(Method::POST, "lattice/nodes", None).header("content-type", "application/json");
@@ -95,24 +77,27 @@ impl Client {
         Ok(self.lines(response))
     }
 
-    /// `POST /lattice/offer`: of which of these changes the content is wanted.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn offer(&self, signer: &Signer<'_>, lines: Vec<u8>) -> Result<Vec<NodeId>, ClientError> {
+    async fn offer(&self, signer: &Signer<'_>, lines: Vec<u8>) -> Result<Vec<NodeId>, ClientError> {
         let answer: WantedAnswer = self.send_signed(signer, "/lattice/offer", lines).await?;
         let ids = answer.wanted.iter().map(|id| NodeId::parse(id));
         ids.collect::<Result<_, _>>().map_err(|error| self.wrong(&format!("it wants a node with a bad id: {error}")))
     }
 
-    /// `POST /lattice/changes`: what became of these changes, and from where to where the other side's journal moved meanwhile.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn push(&self, signer: &Signer<'_>, lines: Vec<u8>) -> Result<(Received, Range<u64>), ClientError> {
+    async fn push(&self, signer: &Signer<'_>, lines: Vec<u8>) -> Result<(Received, Range<u64>), ClientError> {
         let answer: ReceivedAnswer = self.send_signed(signer, "/lattice/changes", lines).await?;
         let ReceivedAnswer { taken, same, kept, ahead, conflicts, since, seq } = answer;
         Ok((Received { taken, same, kept, ahead, conflicts }, since..seq))
+    }
+}
+
+impl Client {
+    /// `GET /lattice/notify`: lines for as long as the connection lasts; one that begins with `data:` says that something changed.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn notices(&self) -> Result<Lines, ClientError> {
+        let response = self.ask(self.request(Method::GET, "lattice/notify", None)).await?;
+        Ok(self.lines(response))
     }
 
     async fn send_signed<T: serde::de::DeserializeOwned>(

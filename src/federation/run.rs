@@ -1,10 +1,12 @@
 //! Carries out the steps that [`super::round`] decides.
 
 use super::{
-    client::{Client, ClientError, Lines},
+    client::ClientError,
     exchange::Signer,
     feed::{self, FeedError, Received, Walk},
+    lines::Lines,
     peers::Direction,
+    remote::Remote,
     round::{Directions, Mode, Outcome, Position, Positions, Reset, Round, Step},
     wire::{Line, WireChange, WireContent, WireError, read_line},
 };
@@ -115,12 +117,11 @@ pub struct RoundReport {
 }
 
 /// Who exchanges with whom.
-#[derive(Debug)]
 pub struct Parties<'a> {
     /// Our nodes.
     pub lattice: &'a Arc<dyn Lattice>,
     /// The other side.
-    pub client: &'a Client,
+    pub client: &'a dyn Remote,
     /// Our key.
     pub key: &'a KeyPair,
     /// Our id.
@@ -129,6 +130,12 @@ pub struct Parties<'a> {
     pub clock: &'a SharedClock,
     /// Bounds on what is read.
     pub limits: Limits,
+}
+
+impl std::fmt::Debug for Parties<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parties").field("node_id", &self.node_id).finish_non_exhaustive()
+    }
 }
 
 /// What is known of the other side before, and what the operator allows.

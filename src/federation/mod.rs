@@ -6,6 +6,7 @@ pub mod engine;
 pub mod events;
 pub mod exchange;
 pub mod feed;
+pub mod filter;
 pub mod history;
 pub mod lines;
 pub mod merge;

@@ -11,6 +11,7 @@ pub mod history;
 pub mod lines;
 pub mod merge;
 pub mod peers;
+pub mod rate;
 pub mod remote;
 pub mod round;
 pub mod run;

@@ -38,6 +38,7 @@ use std::{
 use tokio::{net::TcpSocket, runtime::Handle, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
+mod discovery;
 mod engine;
 
 /// How long a connection that is done stays open for what the client still sends.
@@ -130,8 +131,9 @@ impl Application {
             public_key: key.as_ref().map(|key| key.public_key()).or(stated),
         };
         let trust = settings.trust_policy()?;
-        let engine = engine::open(settings, key.as_ref(), &lattice, &clock)?;
-        let lan = engine::discovery(settings, address, engine.as_ref(), (&identity, &registry, &clock))?;
+        let rates = engine::rates(settings);
+        let engine = engine::open(settings, key.as_ref(), &lattice, &clock, &rates)?;
+        let lan = discovery::open(settings, address, engine.as_ref(), (&identity, &registry, &clock))?;
         let context = Arc::new(Context {
             identity,
             registry,
@@ -142,6 +144,8 @@ impl Application {
             signer: key,
             engine,
             lan,
+            rates,
+            read_only: settings.federation.read_only,
             closing: CancellationToken::new(),
             nonces: Mutex::default(),
         });

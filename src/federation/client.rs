@@ -1,7 +1,9 @@
 //! Asking another instance over HTTP: bounded in time and size, never led to another host.
 
+use super::lines::Lines;
 use crate::types::{Limits, SetHash};
 use bytes::{Bytes, BytesMut};
+use futures_util::{StreamExt, stream};
 use reqwest::{
     Certificate, Method, RequestBuilder, Response, StatusCode, Url,
     header::{ACCEPT, CONTENT_TYPE, HeaderMap, RETRY_AFTER},
@@ -300,7 +302,11 @@ impl Client {
 
     /// The lines of an answer.
     pub(super) fn lines(&self, response: Response) -> Lines {
-        Lines { client: self.clone(), response, buffer: BytesMut::new(), bytes: 0 }
+        let parts = stream::unfold((self.clone(), response), |(client, mut response)| async move {
+            let part = response.chunk().await.map_err(|error| client.unreachable(&error)).transpose()?;
+            Some((part, (client, response)))
+        });
+        Lines::new(self.base.to_string(), parts.boxed(), self.max_line)
     }
 
     /// The other side does not keep to the protocol.
@@ -390,7 +396,7 @@ impl SyncStream {
         let Some(line) = self.lines.next_line().await? else { return Ok(None) };
         self.seen = self.seen.saturating_add(1);
         if self.seen > self.expected {
-            return Err(self.lines.client.protocol("it sends more nodes than it announced"));
+            return Err(self.lines.wrong("it sends more nodes than it announced"));
         }
         Ok(Some(line))
     }
@@ -398,53 +404,7 @@ impl SyncStream {
     /// How many bytes came so far, after decompression.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.lines.bytes
-    }
-}
-
-/// An answer, line by line.
-#[derive(Debug)]
-pub struct Lines {
-    client: Client,
-    response: Response,
-    buffer: BytesMut,
-    bytes: u64,
-}
-
-impl Lines {
-    /// The next line, without its line feed. `None` at the end.
-    ///
-    /// # Errors
-    /// [`ClientError::Unreachable`] where the connection broke, [`ClientError::Protocol`] for a line that is too long and for an
-    /// end within a line.
-    pub async fn next_line(&mut self) -> Result<Option<Bytes>, ClientError> {
-        let mut searched = 0;
-        loop {
-            let rest = self.buffer.get(searched..).unwrap_or_default();
-            if let Some(at) = memchr::memchr(b'\n', rest) {
-                let mut line = self.buffer.split_to(searched.saturating_add(at).saturating_add(1));
-                line.truncate(line.len().saturating_sub(1));
-                return Ok(Some(line.freeze()));
-            }
-            searched = self.buffer.len();
-            if searched > self.client.max_line {
-                return Err(self.client.protocol(&format!("it sends a line of over {} bytes", self.client.max_line)));
-            }
-            match self.response.chunk().await.map_err(|error| self.client.unreachable(&error))? {
-                Some(chunk) => {
-                    self.bytes = self.bytes.saturating_add(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
-                    self.buffer.extend_from_slice(&chunk);
-                }
-                None if self.buffer.is_empty() => return Ok(None),
-                None => return Err(self.client.protocol("its answer ends within a line")),
-            }
-        }
-    }
-
-    /// How many bytes came so far, after decompression.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.bytes
+        self.lines.bytes()
     }
 }
 

@@ -4,8 +4,10 @@
 use super::{
     client::{Client, ClientError},
     events::{EventKind, Events},
+    filter::FilterError,
     history::{History, Past},
-    peers::{Direction, PeerState, Peers, PeersError},
+    peers::{Added, Direction, PeerOptions, PeerState, Peers, PeersError},
+    rate::Rates,
     round::Outcome,
     run::{Known, Parties, RoundError, RoundReport, RunEnd, run},
 };
@@ -64,6 +66,10 @@ pub struct EngineOptions {
     pub sync_interval: Duration,
     /// Rounds at the same time.
     pub concurrent_rounds: usize,
+    /// How many bytes a second may go.
+    pub rates: Rates,
+    /// This instance takes and never gives: all peers are pulled from only.
+    pub read_only: bool,
 }
 
 /// How a round that was asked for ended.
@@ -208,23 +214,31 @@ impl Engine {
         self.shared.options.peers.list()
     }
 
-    /// Adds a peer, durably, and exchanges with it from now on. Answers its address as it is kept, and whether it is new.
+    /// Is there a peer with this address?
+    #[must_use]
+    pub fn has_peer(&self, url: &str) -> bool {
+        self.shared.options.peers.get(url.trim_end_matches('/')).is_some()
+    }
+
+    /// Adds a peer, durably, and exchanges with it from now on; or gives one that is known other options. Answers its address as it
+    /// is kept, and what was done.
     ///
     /// # Errors
-    /// [`ClientError::Address`], or the peers cannot be kept.
-    pub fn add_peer(&self, url: &str, direction: Direction) -> Result<(String, bool), AddError> {
+    /// [`AddError`].
+    pub fn add_peer(&self, url: &str, options: PeerOptions) -> Result<(String, Added), AddError> {
         // Checked before it is kept.
         Client::new(url, &self.shared.options.limits)?;
+        options.filter.check()?;
         let url = url.trim_end_matches('/').to_owned();
         let now = self.shared.options.clock.now();
-        let new = self.shared.options.peers.add(PeerState::new(url.clone(), direction, now))?;
-        if new {
+        let added = self.shared.options.peers.add(PeerState::new(url.clone(), options, now))?;
+        if added == Added::New {
             self.shared.events.tell(EventKind::PeerAdded, json!({ "peer": url }));
-            if self.is_running() {
-                self.spawn(&url)?;
-            }
         }
-        Ok((url, new))
+        if added != Added::Same && self.is_running() {
+            self.spawn(&url)?;
+        }
+        Ok((url, added))
     }
 
     /// Removes a peer, durably. Answers whether there was one.
@@ -286,6 +300,9 @@ pub enum AddError {
     /// The address is not one.
     #[error(transparent)]
     Address(#[from] ClientError),
+    /// The filter is not one.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
     /// It cannot be kept.
     #[error(transparent)]
     Peers(#[from] PeersError),
@@ -324,7 +341,7 @@ async fn keep_in_step(shared: Arc<Shared>, peer: Arc<PeerTask>) {
 async fn listen(shared: Arc<Shared>, peer: Arc<PeerTask>) {
     let mut failures = 0_u32;
     loop {
-        let silent = shared.options.peers.get(&peer.url).is_none_or(|it| it.direction == Direction::Push);
+        let silent = shared.options.peers.get(&peer.url).is_none_or(|it| it.options.direction == Direction::Push);
         if shared.auto.load(Ordering::Acquire)
             && !silent
             && let Ok(mut lines) = peer.client.notices().await
@@ -378,9 +395,15 @@ impl Shared {
         let _place = self.rounds.acquire().await.ok();
         let options = &self.options;
         let (at, begun) = (options.clock.now(), options.clock.elapsed());
-        let state =
-            options.peers.get(&peer.url).unwrap_or_else(|| PeerState::new(peer.url.clone(), Direction::Both, at));
-        if state.direction != Direction::Pull && announced.is_none_or(|at| at.elapsed() > ANNOUNCE_EVERY) {
+        let state = options
+            .peers
+            .get(&peer.url)
+            .unwrap_or_else(|| PeerState::new(peer.url.clone(), PeerOptions::default(), at));
+        let mut exchanged = state.options.clone();
+        if options.read_only {
+            exchanged.direction = Direction::Pull;
+        }
+        if exchanged.direction != Direction::Pull && announced.is_none_or(|at| at.elapsed() > ANNOUNCE_EVERY) {
             match self.announce(&peer.client).await {
                 Ok(()) => *announced = Some(Instant::now()),
                 // The round says what is wrong, if it is a fault.
@@ -394,12 +417,13 @@ impl Shared {
             node_id: &options.node_id,
             clock: &options.clock,
             limits: options.limits,
+            rates: options.rates.clone(),
         };
         let known = Known {
             node_id: state.node_id.clone(),
             public_key: state.public_key.clone(),
             positions: state.positions.clone(),
-            direction: state.direction,
+            options: exchanged,
             deletions_confirmed: confirmed,
         };
         let note = |positions: &super::round::Positions| {

@@ -1,8 +1,11 @@
 //! What one instance asks of another in a round (DESIGN 4.6): heads, changes, nodes; and what it sends, signed.
 
 use super::{
-    client::{Client, ClientError, Lines},
+    client::{Client, ClientError},
     feed::Received,
+    filter::Filter,
+    lines::Lines,
+    remote::{ChangesQuery, Remote},
 };
 use crate::{
     identity::{
@@ -12,6 +15,7 @@ use crate::{
     manifest::{Head, Verified, verify_head},
     types::{Limits, NodeId, PeerId, Timestamp},
 };
+use async_trait::async_trait;
 use reqwest::Method;
 use serde::Deserialize;
 use std::ops::Range;
@@ -51,29 +55,64 @@ struct ReceivedAnswer {
     seq: u64,
 }
 
-impl Client {
-    /// `GET /lattice/head`: where the other side stands, and who says so. The signature is checked; whether it is the right key is
-    /// the caller's to say.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn head(&self, limits: &Limits) -> Result<Verified<Head>, ClientError> {
+fn filter_pair(filter: &Filter) -> Option<(&'static str, String)> {
+    (!filter.is_all()).then(|| ("filter", filter.to_text()))
+}
+
+fn encoded(pairs: &[(&str, String)]) -> String {
+    form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
+}
+
+#[async_trait]
+impl Remote for Client {
+    async fn head(&self, limits: &Limits) -> Result<Verified<Head>, ClientError> {
         let response = self.ask(self.request(Method::GET, "lattice/head", None)).await?;
         let body = self.body(response, MAX_HEAD_BYTES).await?;
         verify_head(body, limits).map_err(|error| self.wrong(&format!("its head: {error}")))
     }
 
-    /// `GET /lattice/changes`: the lines, from the first one on.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn changes(&self, index_id: &str, since: u64, contents: bool) -> Result<Lines, ClientError> {
-        // An index id is hex digits.
-        let query = format!("index_id={index_id}&since={since}&contents={contents}");
+    async fn changes(&self, query: &ChangesQuery<'_>) -> Result<Lines, ClientError> {
+        let ChangesQuery { index_id, since, contents, filter, priorities } = query;
+        let mut pairs = vec![
+            ("index_id", (*index_id).to_owned()),
+            ("since", since.to_string()),
+            ("contents", contents.to_string()),
+        ];
+        pairs.extend(filter_pair(filter));
+        pairs.extend(priorities.then(|| ("priorities", "true".to_owned())));
+        let query = encoded(&pairs);
         let response = self.ask(self.request(Method::GET, "lattice/changes", Some(&query))).await?;
         Ok(self.lines(response))
     }
 
+    async fn nodes(&self, ids: &[NodeId]) -> Result<Lines, ClientError> {
+        let ids: Vec<&str> = ids.iter().map(NodeId::as_str).collect();
+        let body = serde_json::json!({ "ids": ids }).to_string();
+        let request = self.request(Method::POST, "lattice/nodes", None).header("content-type", "application/json");
+        let response = self.ask(request.body(body)).await?;
+        Ok(self.lines(response))
+    }
+
+    async fn offer(&self, signer: &Signer<'_>, lines: Vec<u8>) -> Result<Vec<NodeId>, ClientError> {
+        let answer: WantedAnswer = self.send_signed(signer, "/lattice/offer", "", lines).await?;
+        let ids = answer.wanted.iter().map(|id| NodeId::parse(id));
+        ids.collect::<Result<_, _>>().map_err(|error| self.wrong(&format!("it wants a node with a bad id: {error}")))
+    }
+
+    async fn push(
+        &self,
+        signer: &Signer<'_>,
+        filter: &Filter,
+        lines: Vec<u8>,
+    ) -> Result<(Received, Range<u64>), ClientError> {
+        let query = encoded(&filter_pair(filter).into_iter().collect::<Vec<_>>());
+        let answer: ReceivedAnswer = self.send_signed(signer, "/lattice/changes", &query, lines).await?;
+        let ReceivedAnswer { taken, same, kept, ahead, conflicts, since, seq } = answer;
+        Ok((Received { taken, same, kept, ahead, conflicts }, since..seq))
+    }
+}
+
+impl Client {
     /// `GET /lattice/notify`: lines for as long as the connection lasts; one that begins with `data:` says that something changed.
     ///
     /// # Errors
@@ -83,55 +122,27 @@ impl Client {
         Ok(self.lines(response))
     }
 
-    /// `POST /lattice/nodes`: these nodes, as lines.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn nodes(&self, ids: &[NodeId]) -> Result<Lines, ClientError> {
-        let ids: Vec<&str> = ids.iter().map(NodeId::as_str).collect();
-        let body = serde_json::json!({ "ids": ids }).to_string();
-        let request = self.request(Method::POST, "lattice/nodes", None).header("content-type", "application/json");
-        let response = self.ask(request.body(body)).await?;
-        Ok(self.lines(response))
-    }
-
-    /// `POST /lattice/offer`: of which of these changes the content is wanted.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn offer(&self, signer: &Signer<'_>, lines: Vec<u8>) -> Result<Vec<NodeId>, ClientError> {
-        let answer: WantedAnswer = self.send_signed(signer, "/lattice/offer", lines).await?;
-        let ids = answer.wanted.iter().map(|id| NodeId::parse(id));
-        ids.collect::<Result<_, _>>().map_err(|error| self.wrong(&format!("it wants a node with a bad id: {error}")))
-    }
-
-    /// `POST /lattice/changes`: what became of these changes, and from where to where the other side's journal moved meanwhile.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn push(&self, signer: &Signer<'_>, lines: Vec<u8>) -> Result<(Received, Range<u64>), ClientError> {
-        let answer: ReceivedAnswer = self.send_signed(signer, "/lattice/changes", lines).await?;
-        let ReceivedAnswer { taken, same, kept, ahead, conflicts, since, seq } = answer;
-        Ok((Received { taken, same, kept, ahead, conflicts }, since..seq))
-    }
-
     async fn send_signed<T: serde::de::DeserializeOwned>(
         &self,
         signer: &Signer<'_>,
         route: &str,
+        query: &str,
         body: Vec<u8>,
     ) -> Result<T, ClientError> {
+        let signed_query = format!("?{query}");
         let message = Message {
             method: "POST",
             route,
-            query: "?",
+            query: &signed_query,
             body: &body,
             node_id: signer.node_id.as_str(),
             audience: signer.audience.as_str(),
         };
         let headers =
             message::sign(&message, signer.key, signer.now).map_err(|error| self.wrong(&error.to_string()))?;
-        let mut request = self.request(Method::POST, route.trim_start_matches('/'), None).header("content-type", LINES);
+        let mut request =
+            self.request(Method::POST, route.trim_start_matches('/'), Some(query).filter(|it| !it.is_empty()));
+        request = request.header("content-type", LINES);
         for (name, value) in headers {
             request = request.header(name, value);
         }

@@ -1,7 +1,7 @@
 //! What operations work on.
 
 use crate::{
-    federation::{engine::Engine, lan::Lan},
+    federation::{engine::Engine, lan::Lan, rate::Rates},
     identity::KeyPair,
     lattice::Lattice,
     registry::Registry,
@@ -45,6 +45,10 @@ pub struct Context {
     pub lan: Option<Arc<Lan>>,
     /// Told when the service stops: answers that have no end of their own end then.
     pub closing: CancellationToken,
+    /// How many bytes a second may go between instances.
+    pub rates: Rates,
+    /// Nothing is written here but what peers have.
+    pub read_only: bool,
     /// The signed requests that were seen.
     pub nonces: Mutex<Nonces>,
 }

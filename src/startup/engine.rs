@@ -5,17 +5,15 @@ use crate::{
     federation::{
         engine::{Engine, EngineOptions},
         history::History,
-        lan::{Lan, LanOptions},
-        peers::{Direction, Peers},
+        peers::{PeerOptions, Peers},
+        rate::{Rate, Rates},
     },
     identity::{self, KeyPair},
     lattice::Lattice,
-    ops::Identity,
-    registry::Registry,
     settings::{FederationMode, Settings},
     types::SharedClock,
 };
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 /// The key that this instance signs with. Where there is none it is made: an instance without a key can neither announce itself nor
 /// send what it has. Not where a public key is stated: then the private one is somewhere else.
@@ -31,12 +29,19 @@ pub(super) fn or_new(settings: &Settings, key: Option<KeyPair>) -> Result<Option
     Ok(Some(key))
 }
 
+/// How many bytes a second may go.
+pub(super) fn rates(settings: &Settings) -> Rates {
+    let section = &settings.federation;
+    Rates { upload: Rate::new(section.upload_bytes_per_second), download: Rate::new(section.download_bytes_per_second) }
+}
+
 /// The engine, with the peers of before and those of the settings. `None` without a key.
 pub(super) fn open(
     settings: &Settings,
     key: Option<&Arc<KeyPair>>,
     lattice: &Arc<dyn Lattice>,
     clock: &SharedClock,
+    rates: &Rates,
 ) -> Result<Option<Arc<Engine>>, StartupError> {
     let Some(key) = key else { return Ok(None) };
     let section = &settings.federation;
@@ -55,42 +60,18 @@ pub(super) fn open(
             history: History::open(&settings.state.path.join("rounds.json")),
             sync_interval: section.sync_interval.get(),
             concurrent_rounds: section.concurrent_rounds,
+            rates: rates.clone(),
+            read_only: section.read_only,
         },
         section.auto_sync,
     );
     for url in configured(settings) {
-        engine.add_peer(url, Direction::Both).map_err(|error| failed(&error))?;
+        // What the operator said of it since stays.
+        if !engine.has_peer(url) {
+            engine.add_peer(url, PeerOptions::default()).map_err(|error| failed(&error))?;
+        }
     }
     Ok(Some(engine))
-}
-
-/// What finds other instances. `None` without a key.
-pub(super) fn discovery(
-    settings: &Settings,
-    listen: SocketAddr,
-    engine: Option<&Arc<Engine>>,
-    (identity, registry, clock): (&Identity, &Arc<dyn Registry>, &SharedClock),
-) -> Result<Option<Arc<Lan>>, StartupError> {
-    let (Some(engine), Some(public_key)) = (engine, identity.public_key) else { return Ok(None) };
-    let section = &settings.discovery;
-    Ok(Some(Lan::new(LanOptions {
-        node_id: identity.node_id.clone(),
-        public_key,
-        instance_type: identity.instance_type,
-        base_path: settings.base_path()?,
-        tls: settings.tls_files()?.is_some(),
-        listen,
-        mdns: settings.mdns(),
-        interfaces: section.interfaces.clone(),
-        subnets: settings.scan_subnets()?,
-        scan_port: if section.scan_port == 0 { listen.port() } else { section.scan_port },
-        accept: section.accept,
-        interval: settings.federation.discovery_interval.get(),
-        limits: settings.limits(),
-        clock: Arc::clone(clock),
-        engine: Arc::clone(engine),
-        registry: Arc::clone(registry),
-    })))
 }
 
 /// Seed 002: in `hub` mode an instance with a hub's address is a spoke and talks to the hub only; one without is the hub itself. In

@@ -1,6 +1,7 @@
 //! A machine for a test: a thread with a network of its own (a Linux network namespace), which no packet leaves but by the cables that
 //! the test lays. Any address and any port of it is free. Needs root, as CI has it.
 
+use crate::bed::until;
 use nix::{
     sched::{CloneFlags, unshare},
     unistd::gettid,
@@ -56,6 +57,12 @@ impl Machine {
         two.run(async || {
             ip("address add 10.77.0.2/24 dev cable");
             ip("link set cable up");
+            // The kernel takes its time to notice that both ends are up.
+            until("the cable carries", async || ip("-oneline link show cable").contains("state UP")).await;
+        })
+        .await;
+        one.run(async || {
+            until("the cable carries", async || ip("-oneline link show cable").contains("state UP")).await
         })
         .await;
         (one, two)
@@ -74,10 +81,11 @@ impl Machine {
     }
 }
 
-/// `ip` with these arguments, on the machine that this thread is.
-pub fn ip(arguments: &str) {
+/// What `ip` says to these arguments, on the machine that this thread is.
+pub fn ip(arguments: &str) -> String {
     let output = Command::new("ip").args(arguments.split(' ')).output().expect("ip; install iproute2");
     assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// How many packets left by an interface of the machine that this thread is.

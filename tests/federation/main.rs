@@ -15,3 +15,4 @@ mod lan;
 mod machine;
 mod odd_neighbours;
 mod rounds;
+mod selective;

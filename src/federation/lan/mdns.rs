@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 const GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
 const PORT: u16 = 5353;
 /// How often it is looked whether the machine has other interfaces or addresses.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// RFC 6762 section 6: the same is not said more often than this, whoever asks.
 const SAY_EVERY: Duration = Duration::from_secs(1);
 /// RFC 6762 section 6: many who answer the same question do not speak at once.

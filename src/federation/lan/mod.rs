@@ -21,7 +21,7 @@ use self::{
 use super::{
     client::ClientError,
     engine::Engine,
-    peers::{Direction, PeerState},
+    peers::{PeerOptions, PeerState},
 };
 use crate::{
     registry::Registry,
@@ -305,7 +305,7 @@ impl Lan {
     fn accept(&self, found: &mut [Found]) {
         let proved = |it: &&mut Found| !it.known && it.via != Via::Registry && it.public_key.is_some();
         for suggestion in found.iter_mut().filter(proved) {
-            match self.options.engine.add_peer(&suggestion.url, Direction::Both) {
+            match self.options.engine.add_peer(&suggestion.url, PeerOptions::default()) {
                 Ok(_) => suggestion.accepted = true,
                 Err(error) => tracing::warn!(peer = suggestion.url, %error, "a found instance was not made a peer"),
             }

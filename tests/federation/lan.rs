@@ -16,7 +16,8 @@ use ark_lattice::{
 };
 use bytes::Bytes;
 use mdns_sd::{IfKind, ServiceDaemon, ServiceEvent, ServiceInfo};
-use std::{sync::Arc, time::Duration};
+use socket2::{Domain, Socket, Type};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -217,8 +218,8 @@ async fn a_search_finds_instances_among_all_kinds_of_things() {
             assert_eq!(urls, [three.url.as_str(), two.url.as_str()], "in order of their ids");
             assert!(is_found(&found[..1], &three, Via::Scan) && is_found(&found[1..], &two, Via::Scan), "{found:?}");
             assert!(found.iter().all(|it| !it.known && !it.accepted));
-            let asked = (silent.all(), endless.all(), second_way.all() > 0, led_to.all());
-            assert_eq!(asked, (1, 1, true, 0), "all were asked, and nobody led anywhere else");
+            let asked = [&silent, &endless, &second_way, &led_to].map(|it| it.all() > 0);
+            assert_eq!(asked, [true, true, true, false], "all were asked, and nobody led anywhere else");
             until("it is hung up on whoever does not end", async || endless.now() == 0 && silent.now() == 0).await;
 
             // Who accepts has peers; once.
@@ -327,4 +328,83 @@ async fn who_registered_is_shown_but_never_called() {
             }
         })
         .await;
+}
+
+/// A DNS message of these records: name, kind, content.
+fn dns_answer(records: &[(&[u8], u16, Vec<u8>)]) -> Vec<u8> {
+    let mut message = vec![0, 0, 0x84, 0, 0, 0, 0, u8::try_from(records.len()).unwrap(), 0, 0, 0, 0];
+    for (name, kind, content) in records {
+        message.extend(*name);
+        message.extend(kind.to_be_bytes());
+        message.extend([0, 1, 0, 0, 0x11, 0x94]);
+        message.extend(u16::try_from(content.len()).unwrap().to_be_bytes());
+        message.extend(content);
+    }
+    message
+}
+
+#[tokio::test]
+async fn a_liar_on_the_network_leads_nobody_away_from_it() {
+    const SERVICE: &[u8] = b"\x0c_ark-lattice\x04_tcp\x05local\x00";
+    const INSTANCE: &[u8] = b"\x04liar\x0c_ark-lattice\x04_tcp\x05local\x00";
+    const HOST: &[u8] = b"\x04liar\x05local\x00";
+    provider();
+    let (here, there) = Machine::two().await;
+    // Where he wants it to go: its own machine's loopback, another network, a public address.
+    let traps = here
+        .run(async || {
+            ip("link add away type veth peer name far");
+            ip("address add 10.78.0.1/24 dev away");
+            ip("address add 8.8.8.8/32 dev away");
+            ip("link set away up");
+            [silent("127.0.0.1:7000").await, silent("10.78.0.1:7000").await, silent("8.8.8.8:7000").await]
+        })
+        .await;
+    let one = here.run(async || Instance::start_with("one", mdns_on("cable", "10.77.0.1")).await).await;
+    let itself = there.run(async || silent("10.77.0.2:7000").await).await;
+    let speaker = there
+        .run(async || {
+            let socket = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
+            socket.bind(&"10.77.0.2:5353".parse::<SocketAddr>().unwrap().into()).unwrap();
+            socket.set_multicast_if_v4(&"10.77.0.2".parse().unwrap()).unwrap();
+            std::net::UdpSocket::from(socket)
+        })
+        .await;
+    let say = async |message: Vec<u8>| {
+        let speaker = speaker.try_clone().unwrap();
+        there.run(async move || speaker.send_to(&message, "224.0.0.251:5353").map(drop)).await.unwrap();
+    };
+    let port = [&[0; 4], 7000_u16.to_be_bytes().as_slice(), HOST].concat();
+    let mut lie = vec![
+        (SERVICE, 12, INSTANCE.to_vec()),
+        (INSTANCE, 33, port),
+        (INSTANCE, 16, b"\x03v=1\x0fid=\x1b[2Jone\x1b[31m".to_vec()),
+    ];
+    lie.extend([[127, 0, 0, 1], [10, 78, 0, 1], [8, 8, 8, 8], [10, 77, 0, 2]].map(|it| (HOST, 1, it.to_vec())));
+    // With an id that would colour a terminal he is nobody; without, he is asked at his own address.
+    say(dns_answer(&lie)).await;
+    for nth in 0..200_u8 {
+        say([&dns_answer(&lie)[..usize::from(nth)], &[nth; 50]].concat()).await;
+    }
+    let one = here
+        .run(async move || {
+            assert_eq!(found_by(&one).await, []);
+            one
+        })
+        .await;
+    assert_eq!(itself.all(), 0);
+    lie[2].2 = b"\x03v=1\x06type=\x07".to_vec();
+    say(dns_answer(&lie)).await;
+    let found = here
+        .run(async move || {
+            let found = found_by(&one).await;
+            one.stop().await;
+            found
+        })
+        .await;
+    let shown: Vec<_> =
+        found.iter().map(|it| (it.url.as_str(), it.node_id.is_some() || it.public_key.is_some())).collect();
+    assert_eq!(shown, [("http://10.77.0.2:7000", false)], "he is there, but proves nothing");
+    assert!(itself.all() > 0, "he was heard");
+    assert_eq!(traps.map(|trap| trap.all()), [0, 0, 0]);
 }

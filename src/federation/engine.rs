@@ -4,9 +4,10 @@
 use super::{
     client::{Client, ClientError},
     events::{EventKind, Events},
+    gate::Gate,
     history::{History, Past},
     peers::{Direction, PeerState, Peers, PeersError},
-    round::Outcome,
+    round::{Outcome, Positions, Reset},
     run::{Known, Parties, RoundError, RoundReport, RunEnd, run},
 };
 use crate::{
@@ -21,12 +22,12 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
 use tokio::{
-    sync::{Mutex as AsyncMutex, Notify, Semaphore},
+    sync::{Mutex as AsyncMutex, Notify},
     task::JoinHandle,
     time::{Instant, sleep, sleep_until},
 };
@@ -36,6 +37,12 @@ const GATHER: Duration = Duration::from_millis(50);
 /// After the first failure; doubles with each.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// Rounds in a row that begin from the beginning, after which that is the peer's fault.
+const MAX_RESETS: u32 = 3;
+/// Lines of a peer's notices that are heard at once, and how long each after them has to wait: a flood of them is none of rounds.
+/// A notice takes two.
+const NOTICES_AT_ONCE: u32 = 40;
+const NOTICE_EVERY: Duration = Duration::from_millis(250);
 /// How often a peer is told who we are.
 const ANNOUNCE_EVERY: Duration = Duration::from_secs(45);
 
@@ -64,6 +71,8 @@ pub struct EngineOptions {
     pub sync_interval: Duration,
     /// Rounds at the same time.
     pub concurrent_rounds: usize,
+    /// How long a peer may be silent.
+    pub peer_timeout: Duration,
 }
 
 /// How a round that was asked for ended.
@@ -89,7 +98,7 @@ pub struct Engine {
 struct Shared {
     options: EngineOptions,
     events: Events,
-    rounds: Semaphore,
+    gate: Gate,
     running: AtomicBool,
     auto: AtomicBool,
 }
@@ -116,16 +125,18 @@ struct PeerTask {
     wake: Notify,
     /// One round at a time; when we last said who we are.
     turn: AsyncMutex<Option<Instant>>,
+    /// Rounds in a row that began from the beginning.
+    resets: AtomicU32,
 }
 
 impl Engine {
     /// An engine that stands still until [`Self::start`].
     #[must_use]
     pub fn new(options: EngineOptions, auto: bool) -> Arc<Self> {
-        let rounds = Semaphore::new(options.concurrent_rounds.max(1));
+        let gate = Gate::new(options.concurrent_rounds);
         let events = Events::new(SharedClock::clone(&options.clock));
         let (running, auto) = (AtomicBool::new(false), AtomicBool::new(auto));
-        let shared = Arc::new(Shared { options, events, rounds, running, auto });
+        let shared = Arc::new(Shared { options, events, gate, running, auto });
         Arc::new(Self { shared, tasks: Mutex::default(), watcher: Mutex::default() })
     }
 
@@ -242,9 +253,7 @@ impl Engine {
     }
 
     fn spawn(&self, url: &str) -> Result<(), ClientError> {
-        let client = Client::new(url, &self.shared.options.limits)?;
-        let peer = PeerTask { url: url.to_owned(), client, wake: Notify::new(), turn: AsyncMutex::default() };
-        let peer = Arc::new(peer);
+        let peer = Arc::new(self.shared.peer_task(url)?);
         let rounds = tokio::spawn(keep_in_step(Arc::clone(&self.shared), Arc::clone(&peer)));
         let listener = tokio::spawn(listen(Arc::clone(&self.shared), Arc::clone(&peer)));
         self.tasks().insert(url.to_owned(), Task { peer, rounds, listener });
@@ -262,11 +271,8 @@ impl Engine {
             let task = match task {
                 Some(task) => task,
                 // Also while the engine stands still.
-                None => match Client::new(&peer.url, &self.shared.options.limits) {
-                    Ok(client) => {
-                        let (wake, turn) = (Notify::new(), AsyncMutex::default());
-                        Arc::new(PeerTask { url: peer.url.clone(), client, wake, turn })
-                    }
+                None => match self.shared.peer_task(&peer.url) {
+                    Ok(task) => Arc::new(task),
                     Err(error) => {
                         let (report, error) = (RoundReport::default(), Some(error.to_string()));
                         return Synced { url: peer.url, report, error };
@@ -323,21 +329,48 @@ async fn keep_in_step(shared: Arc<Shared>, peer: Arc<PeerTask>) {
 /// Hears from a peer that something changed there. Without this, rounds come regularly all the same.
 async fn listen(shared: Arc<Shared>, peer: Arc<PeerTask>) {
     let mut failures = 0_u32;
+    let mut notices = Notices::new(Instant::now());
     loop {
         let silent = shared.options.peers.get(&peer.url).is_none_or(|it| it.direction == Direction::Push);
         if shared.auto.load(Ordering::Acquire)
             && !silent
             && let Ok(mut lines) = peer.client.notices().await
         {
-            failures = 0;
+            let begun = Instant::now();
             while let Ok(Some(line)) = lines.next_line().await {
+                // Read no faster than they are heard: what is sent too fast waits at the sender.
+                sleep_until(notices.take(Instant::now())).await;
                 if line.starts_with(b"data:") {
                     peer.wake.notify_one();
                 }
             }
+            // Whoever lets us in and out again at once is not asked every second.
+            if begun.elapsed() > LONGEST_PAUSE {
+                failures = 0;
+            }
         }
         failures = failures.saturating_add(1);
         sleep(backoff(failures)).await;
+    }
+}
+
+/// When the next line of a peer's notices is heard.
+#[derive(Debug)]
+struct Notices {
+    /// When as many as may come at once may come again.
+    full_at: Instant,
+}
+
+impl Notices {
+    fn new(now: Instant) -> Self {
+        Self { full_at: now }
+    }
+
+    /// Takes a line that came at `now`; answers when it counts.
+    fn take(&mut self, now: Instant) -> Instant {
+        self.full_at = self.full_at.max(now) + NOTICE_EVERY;
+        let credit = NOTICE_EVERY.saturating_mul(NOTICES_AT_ONCE);
+        self.full_at.checked_sub(credit).map_or(now, |at| at.max(now))
     }
 }
 
@@ -367,6 +400,31 @@ fn pause_after(failures: u32, error: &RoundError) -> Duration {
 }
 
 impl Shared {
+    fn peer_task(&self, url: &str) -> Result<PeerTask, ClientError> {
+        let client = Client::new(url, &self.options.limits)?.with_patience(self.options.peer_timeout);
+        let (wake, turn, resets) = (Notify::new(), AsyncMutex::default(), AtomicU32::new(0));
+        Ok(PeerTask { url: url.to_owned(), client, wake, turn, resets })
+    }
+
+    /// Says as a failure what came to its end and yet cannot go on so, that it is seen and the pauses grow.
+    fn doubt(&self, peer: &PeerTask, end: &mut RunEnd, failed_before: u32) {
+        if end.error.is_some() {
+            return;
+        }
+        let again = matches!(end.report.reset, Some(Reset::NewIndex | Reset::WentBack | Reset::BelowFloor));
+        let resets = if again { peer.resets.load(Ordering::Acquire).saturating_add(1) } else { 0 };
+        peer.resets.store(resets, Ordering::Release);
+        if resets >= MAX_RESETS {
+            end.error = Some(RoundError::Unsteady(resets));
+        } else if end.report.outcome == Some(Outcome::Unexplained) {
+            end.error = Some(RoundError::Differs { ahead: end.report.received.ahead });
+            // From the beginning, in case it was an accident; ever more seldom, in case it was none.
+            if failed_before.saturating_add(1).is_power_of_two() {
+                self.update(&peer.url, |state| state.positions = Positions::default());
+            }
+        }
+    }
+
     fn failed_in_a_row(&self, url: &str) -> u32 {
         self.options.peers.get(url).map_or(1, |peer| peer.failed_in_a_row)
     }
@@ -374,8 +432,6 @@ impl Shared {
     /// One round, and everything that is noted of it.
     async fn round(&self, peer: &PeerTask, confirmed: bool) -> RunEnd {
         let mut announced = peer.turn.lock().await;
-        // Closed never: the semaphore lives as long as we do.
-        let _place = self.rounds.acquire().await.ok();
         let options = &self.options;
         let (at, begun) = (options.clock.now(), options.clock.elapsed());
         let state =
@@ -387,9 +443,10 @@ impl Shared {
                 Err(error) => tracing::debug!(peer = peer.url, %error, "the peer was not told who we are"),
             }
         }
+        let remote = self.gate.guard(&peer.client, state.failed_in_a_row > 0);
         let parties = Parties {
             lattice: &options.lattice,
-            client: &peer.client,
+            client: &remote,
             key: &options.key,
             node_id: &options.node_id,
             clock: &options.clock,
@@ -402,10 +459,11 @@ impl Shared {
             direction: state.direction,
             deletions_confirmed: confirmed,
         };
-        let note = |positions: &super::round::Positions| {
+        let note = |positions: &Positions| {
             self.update(&peer.url, |state| state.positions = positions.clone());
         };
-        let end = run(&parties, known, note).await;
+        let mut end = run(&parties, known, note).await;
+        self.doubt(peer, &mut end, state.failed_in_a_row);
         self.conclude(&state, &end, at, options.clock.elapsed().saturating_sub(begun));
         end
     }
@@ -491,6 +549,17 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_flood_of_notices_is_heard_slowly_and_a_few_at_once() {
+        let start = Instant::now();
+        let mut notices = Notices::new(start);
+        let heard: Vec<Instant> = (0..50).map(|_| notices.take(start)).collect();
+        assert!(heard[..40].iter().all(|at| *at == start), "{heard:?}");
+        assert_eq!(heard[49], start + NOTICE_EVERY * 10);
+        let later = start + Duration::from_secs(60);
+        assert!((0..40).all(|_| notices.take(later) == later), "after a pause as before");
+    }
 
     #[test]
     fn pauses_grow_and_have_an_end() {

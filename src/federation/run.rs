@@ -6,6 +6,7 @@ use super::{
     feed::{self, FeedError, Received, Walk},
     lines::Lines,
     peers::Direction,
+    promise::{Promise, impossible},
     remote::Remote,
     round::{Directions, Mode, Outcome, Position, Positions, Reset, Round, Step},
     wire::{Line, WireChange, WireContent, WireError, read_line},
@@ -32,6 +33,8 @@ const LIST: usize = 2000;
 const REMEMBERED: usize = 1_000_000;
 /// A round that would delete more than this many nodes and more than one in four stops and asks (DESIGN 4.7).
 const FEW_DELETIONS: usize = 10;
+/// After so long a round makes room for others; the next one goes on where it stood.
+const LONGEST_ROUND: Duration = Duration::from_secs(300);
 /// How far a head's dates may be off.
 const SKEW: Duration = crate::trust::MAX_SKEW;
 
@@ -69,9 +72,32 @@ pub enum RoundError {
     /// A line is not what the protocol says.
     #[error("what it sends: {0}")]
     Wire(#[from] WireError),
-    /// It sends positions that do not ascend, or a feed of another journal.
-    #[error("what it sends is not the feed that was asked for")]
-    OtherFeed,
+    /// It sends positions that do not ascend, more than it signed for, or a feed of another journal.
+    #[error("what it sends is not the feed that was asked for: {0}")]
+    OtherFeed(&'static str),
+    /// Its head says what no lattice can be.
+    #[error("its head cannot be true: {0}")]
+    Impossible(&'static str),
+    /// It has more than fits here.
+    #[error("it has {count} nodes, and this instance takes {most}: limits.lattice_nodes")]
+    TooManyNodes {
+        /// How many it has.
+        count: u64,
+        /// How many may be here.
+        most: usize,
+    },
+    /// Everything was exchanged, and yet it is not what was signed.
+    #[error(
+        "after everything was exchanged the two sets still differ: it left something out of what it signed, or a version was not \
+         taken ({ahead} were dated ahead)"
+    )]
+    Differs {
+        /// Versions that were refused for their date.
+        ahead: usize,
+    },
+    /// Its positions did not hold from one round to the next.
+    #[error("its journal began anew in each of {0} rounds in a row; nobody can keep in step with that")]
+    Unsteady(u32),
     /// So many deletions look like an accident.
     #[error(
         "it would delete {deletions} of {nodes} nodes here; nothing more was taken. If that is right, confirm it for this peer"
@@ -90,7 +116,9 @@ impl From<FeedError> for RoundError {
             FeedError::Lattice(error) => Self::Lattice(error),
             FeedError::Line { error, .. } => Self::Wire(error),
             FeedError::NoContent(_) => Self::Wire(WireError::Member("node")),
-            FeedError::NoKey | FeedError::OtherIndex { .. } | FeedError::BelowFloor { .. } => Self::OtherFeed,
+            FeedError::NoKey | FeedError::OtherIndex { .. } | FeedError::BelowFloor { .. } => {
+                Self::OtherFeed("it is not there any more")
+            }
         }
     }
 }
@@ -164,6 +192,8 @@ pub struct Run<'a, N> {
     /// Live nodes when the round began.
     nodes: usize,
     confirmed: bool,
+    /// When it ends whatever is left, by the process's own clock.
+    until: Duration,
 }
 
 impl std::fmt::Debug for RunEnd {
@@ -203,6 +233,7 @@ pub async fn run<N: FnMut(&Positions) + Send>(parties: &Parties<'_>, known: Know
         deletions: 0,
         nodes: parties.lattice.status().nodes,
         confirmed: known.deletions_confirmed,
+        until: parties.clock.elapsed().saturating_add(LONGEST_ROUND),
     };
     match run.exchange(head, known).await {
         Ok(outcome) => run.report.outcome = Some(outcome),
@@ -225,6 +256,13 @@ async fn meet(parties: &Parties<'_>, known: &Known) -> Result<Verified<Head>, Ro
     if found.node_id == *parties.node_id || found.index_id == parties.lattice.status().index_id {
         return Err(RoundError::Self_);
     }
+    if let Some(problem) = impossible(found) {
+        return Err(RoundError::Impossible(problem));
+    }
+    let most = parties.limits.lattice_nodes;
+    if known.direction != Direction::Push && found.count > u64::try_from(most).unwrap_or(u64::MAX) {
+        return Err(RoundError::TooManyNodes { count: found.count, most });
+    }
     let now = parties.clock.now();
     if found.expires.plus(SKEW) < now || found.issued_at.since(now) > SKEW {
         return Err(RoundError::Stale(found.issued_at.to_rfc3339()));
@@ -242,27 +280,34 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         let key = head.public_key();
         let theirs = head.get().clone();
         let ours = self.stand()?;
-        let mut round = Round { theirs, ours, positions: known.positions, directions, asked: 1, stale: false };
+        // Whoever answers later in this round is the one who answered first.
+        let mut known = Known { node_id: Some(self.peer.to_string()), public_key: Some(key.to_base64()), ..known };
+        let positions = std::mem::take(&mut known.positions);
+        let mut round = Round { theirs, ours, positions, directions, asked: 1, stale: false };
         loop {
+            if self.is_over() {
+                return Ok(Outcome::Moving);
+            }
             match round.next() {
                 Step::Pull { since, mode, reset } => {
                     self.report.reset = reset.or(self.report.reset);
-                    self.pull(&mut round, since, mode).await?;
+                    if !self.pull(&mut round, since, mode).await? {
+                        return Ok(Outcome::Moving);
+                    }
                     round.pulled(self.stand()?);
                     (self.note)(&round.positions);
                 }
                 Step::Push { since, mode, reset } => {
                     self.report.reset = reset.or(self.report.reset);
-                    self.push(&mut round, since, mode).await?;
+                    if !self.push(&mut round, since, mode).await? {
+                        return Ok(Outcome::Moving);
+                    }
                     round.pushed();
                     (self.note)(&round.positions);
                 }
                 Step::Ask => {
                     self.report.requests = self.report.requests.saturating_add(1);
-                    let head = self.parties.client.head(&self.parties.limits).await?;
-                    if head.public_key() != key || head.get().node_id != self.peer {
-                        return Err(RoundError::OtherKey { peer: self.peer.clone(), found: head.public_key() });
-                    }
+                    let head = meet(self.parties, &known).await?;
                     round.asked(head.get().clone());
                     round.ours = self.stand()?;
                 }
@@ -276,33 +321,37 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         Ok(feed::stand(&***lattice, node_id, clock.now())?)
     }
 
-    async fn pull(&mut self, round: &mut Round, since: u64, mode: Mode) -> Result<(), RoundError> {
+    fn is_over(&self) -> bool {
+        self.parties.clock.elapsed() >= self.until
+    }
+
+    /// Answers whether it came to the end; otherwise the round's time is over.
+    async fn pull(&mut self, round: &mut Round, since: u64, mode: Mode) -> Result<bool, RoundError> {
         let inline = mode == Mode::Inline;
         self.report.requests = self.report.requests.saturating_add(1);
         let mut lines = self.parties.client.changes(&round.theirs.index_id, since, inline).await?;
-        self.begin(&mut lines, &round.theirs).await?;
-        let (most, most_bytes) = if inline { (BATCH, BATCH_BYTES) } else { (LIST, usize::MAX) };
+        let mut promise = self.begin(&mut lines, &round.theirs, since).await?;
+        let most = if inline { BATCH } else { LIST };
         let (mut batch, mut batch_bytes, mut last, mut counted) = (Vec::new(), 0_usize, since, 0);
         loop {
-            let Some(line) = lines.next_line().await? else {
-                let reason = "its answer ends before its end".to_owned();
-                return Err(ClientError::Unreachable(self.peer.to_string(), reason).into());
-            };
+            let Some(line) = lines.next_line().await? else { return Err(self.cut_off()) };
             let size = line.len();
             let end = match read_line(line, &self.parties.limits)? {
-                Line::Start(_) => return Err(RoundError::OtherFeed),
-                Line::End(end) => Some(end),
+                Line::Start(_) => return Err(RoundError::OtherFeed("it begins twice")),
+                Line::End(end) => {
+                    promise.end(end).map_err(RoundError::OtherFeed)?;
+                    Some(end)
+                }
                 Line::Change(change) => {
-                    if change.seq <= last {
-                        return Err(RoundError::OtherFeed);
-                    }
+                    promise.change(&change).map_err(RoundError::OtherFeed)?;
                     last = change.seq;
                     batch_bytes = batch_bytes.saturating_add(size);
                     batch.push(*change);
                     None
                 }
             };
-            if end.is_some() || batch.len() >= most || batch_bytes >= most_bytes {
+            let over = self.is_over();
+            if end.is_some() || batch.len() >= most || batch_bytes >= BATCH_BYTES || over {
                 self.take(std::mem::take(&mut batch), inline).await?;
                 batch_bytes = 0;
                 self.report.bytes_in = self.report.bytes_in.saturating_add(lines.bytes().saturating_sub(counted));
@@ -312,19 +361,22 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
                 (self.note)(&round.positions);
             }
             if let Some(end) = end {
-                // What was added there since its head was signed came as well.
-                round.theirs.seq = round.theirs.seq.max(end);
-                return Ok(());
+                // What was added there since its head was signed came as well: its hash is that of an older set.
+                round.stale |= end > round.theirs.seq;
+                round.theirs.seq = end;
+                return Ok(true);
+            }
+            if over {
+                return Ok(false);
             }
         }
     }
 
-    async fn begin(&self, lines: &mut Lines, theirs: &Head) -> Result<(), RoundError> {
-        let Some(line) = lines.next_line().await? else { return Err(RoundError::OtherFeed) };
-        match read_line(line, &self.parties.limits)? {
-            Line::Start(start) if start.index_id == theirs.index_id => Ok(()),
-            _ => Err(RoundError::OtherFeed),
-        }
+    async fn begin(&self, lines: &mut Lines, theirs: &Head, since: u64) -> Result<Promise, RoundError> {
+        let no_start = RoundError::OtherFeed("it has no first line");
+        let Some(line) = lines.next_line().await? else { return Err(no_start) };
+        let Line::Start(start) = read_line(line, &self.parties.limits)? else { return Err(no_start) };
+        Promise::new(theirs, since, &start).map_err(RoundError::OtherFeed)
     }
 
     /// Takes changes that came; of a list first fetches the contents that are needed.
@@ -347,23 +399,37 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
     async fn fetch(&mut self, ids: Vec<NodeId>) -> Result<(), RoundError> {
         self.report.requests = self.report.requests.saturating_add(1);
         let mut lines = self.parties.client.nodes(&ids).await?;
-        let asked: HashSet<NodeId> = ids.into_iter().collect();
+        let mut asked: HashSet<NodeId> = ids.into_iter().collect();
         let (mut batch, mut bytes) = (Vec::new(), 0_usize);
-        while let Some(line) = lines.next_line().await? {
+        loop {
+            // An answer that is cut off between two lines must not pass for one in which the other nodes are gone.
+            let Some(line) = lines.next_line().await? else { return Err(self.cut_off()) };
             bytes = bytes.saturating_add(line.len());
-            match read_line(line, &self.parties.limits)? {
-                Line::Change(change) if asked.contains(&change.id) => batch.push(*change),
-                Line::End(_) => break,
-                Line::Change(_) | Line::Start(_) => return Err(RoundError::OtherFeed),
-            }
-            if batch.len() >= BATCH || bytes >= BATCH_BYTES {
+            let ended = match read_line(line, &self.parties.limits)? {
+                // Each once: the answer is no longer than what was asked for.
+                Line::Change(change) if asked.remove(&change.id) => {
+                    batch.push(*change);
+                    false
+                }
+                Line::End(_) => true,
+                Line::Change(_) => return Err(RoundError::OtherFeed("it has nodes that were not asked for")),
+                Line::Start(_) => return Err(RoundError::OtherFeed("it begins twice")),
+            };
+            if ended || batch.len() >= BATCH || bytes >= BATCH_BYTES {
                 bytes = 0;
+                self.guard(&batch)?;
+                self.remember(&batch);
                 self.store(std::mem::take(&mut batch)).await?;
             }
+            if ended {
+                self.report.bytes_in = self.report.bytes_in.saturating_add(lines.bytes());
+                return Ok(());
+            }
         }
-        self.report.bytes_in = self.report.bytes_in.saturating_add(lines.bytes());
-        self.remember(&batch);
-        self.store(batch).await
+    }
+
+    fn cut_off(&self) -> RoundError {
+        ClientError::Unreachable(self.peer.to_string(), "its answer ends before its end".to_owned()).into()
     }
 
     async fn store(&mut self, batch: Vec<WireChange>) -> Result<(), RoundError> {
@@ -404,12 +470,13 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         }
     }
 
-    async fn push(&mut self, round: &mut Round, since: u64, mode: Mode) -> Result<(), RoundError> {
+    /// Answers whether it came to the end; otherwise the round's time is over.
+    async fn push(&mut self, round: &mut Round, since: u64, mode: Mode) -> Result<bool, RoundError> {
         let mut walk = Walk::new(self.parties.lattice, since, round.ours.seq, mode == Mode::Inline);
         loop {
             let mut batch = walk.next_batch()?;
             if batch.is_empty() {
-                return Ok(());
+                return Ok(true);
             }
             batch.retain(|change| !self.is_remembered(change));
             if !batch.is_empty() {
@@ -421,6 +488,9 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
             round.positions.pushed = Some(Position { index_id: round.ours.index_id.clone(), seq: walk.position() });
             round.positions.pushed_to = Some(round.theirs.index_id.clone());
             (self.note)(&round.positions);
+            if self.is_over() {
+                return Ok(false);
+            }
         }
     }
 
@@ -458,7 +528,8 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
 
     async fn send(&mut self, round: &mut Round, lines: Vec<u8>, count: usize) -> Result<(), RoundError> {
         self.count_out(lines.len());
-        let (received, moved) = self.parties.client.push(&self.signer(), lines).await?;
+        let (mut received, moved) = self.parties.client.push(&self.signer(), lines).await?;
+        received.taken = received.taken.min(count);
         // What they took from us need not come back, if nothing else came between.
         let taken = u64::try_from(received.taken).unwrap_or(u64::MAX);
         if let Some(pulled) = &mut round.positions.pulled

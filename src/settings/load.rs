@@ -292,6 +292,9 @@ impl Settings {
         if self.federation.sync_interval.get().is_zero() || self.federation.concurrent_rounds == 0 {
             return Err(bad("federation.sync_interval, federation.concurrent_rounds", "must be more than zero"));
         }
+        if self.federation.peer_timeout.get().is_zero() {
+            return Err(bad("federation.peer_timeout", "must be more than zero"));
+        }
         if self.federation.network_key.is_some() {
             self.warnings.push("federation.network_key is read, but has no effect in this version".to_owned());
         }
@@ -336,6 +339,7 @@ impl Settings {
         Limits {
             manifest_bytes: self.limits.manifest_bytes,
             sync_bytes: self.limits.sync_bytes,
+            lattice_nodes: self.limits.lattice_nodes,
             node_bytes: self.limits.node_bytes,
             manifest_nodes: self.limits.manifest_nodes,
             manifest_field_bytes: self.limits.manifest_field_bytes,

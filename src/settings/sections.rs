@@ -248,6 +248,8 @@ section! {
         manifest_nodes: usize = crate::types::Limits::default().manifest_nodes,
         /// Most bytes of a manifest's fields other than nodes.
         manifest_field_bytes: usize = crate::types::Limits::default().manifest_field_bytes,
+        /// Most nodes that a peer may have for this instance to take them.
+        lattice_nodes: usize = crate::types::Limits::default().lattice_nodes,
         /// Most nodes or peers in one answer.
         page_items: usize = crate::types::Limits::default().page_items,
     }
@@ -278,6 +280,8 @@ section! {
         sync_interval: Span = Span::seconds(60),
         /// Most rounds at the same time.
         concurrent_rounds: usize = 8,
+        /// How long a peer may be silent; over this time it must send 1024 bytes a second at least.
+        peer_timeout: Span = Span::seconds(30),
         /// Only instances with the same key find each other. FEDERATION_NETWORK_KEY.
         network_key: Option<SecretString> = None,
         /// Addresses of peers. FEDERATION_TRUSTED_PEERS (separated by commas).

@@ -52,6 +52,7 @@ pub(super) fn open(
             history: History::open(&settings.state.path.join("rounds.json")),
             sync_interval: section.sync_interval.get(),
             concurrent_rounds: section.concurrent_rounds,
+            peer_timeout: section.peer_timeout.get(),
         },
         section.auto_sync,
     );

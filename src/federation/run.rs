@@ -386,7 +386,9 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         if inline {
             return self.store(batch).await;
         }
-        let mut wanted = feed::wanted(&**self.parties.lattice, &batch, self.parties.clock.now())?;
+        let now = self.parties.clock.now();
+        self.report.received.ahead += batch.iter().filter(|change| change.at > now.plus(SKEW)).count();
+        let mut wanted = feed::wanted(&**self.parties.lattice, &batch, now)?;
         let deletions = batch.into_iter().filter(|change| matches!(change.content, WireContent::Deleted(_)));
         self.store(deletions.collect()).await?;
         while !wanted.is_empty() {

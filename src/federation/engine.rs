@@ -3,6 +3,7 @@
 
 use super::{
     client::{Client, ClientError},
+    deletions::Deletions,
     events::{EventKind, Events},
     gate::Gate,
     history::{History, Past},
@@ -99,6 +100,7 @@ struct Shared {
     options: EngineOptions,
     events: Events,
     gate: Gate,
+    deletions: Mutex<Deletions>,
     running: AtomicBool,
     auto: AtomicBool,
 }
@@ -136,7 +138,7 @@ impl Engine {
         let gate = Gate::new(options.concurrent_rounds);
         let events = Events::new(SharedClock::clone(&options.clock));
         let (running, auto) = (AtomicBool::new(false), AtomicBool::new(auto));
-        let shared = Arc::new(Shared { options, events, gate, running, auto });
+        let shared = Arc::new(Shared { options, events, gate, deletions: Mutex::default(), running, auto });
         Arc::new(Self { shared, tasks: Mutex::default(), watcher: Mutex::default() })
     }
 
@@ -205,6 +207,11 @@ impl Engine {
     #[must_use]
     pub fn events(&self) -> &Events {
         &self.shared.events
+    }
+
+    /// What other instances deleted here lately.
+    pub fn deletions(&self) -> MutexGuard<'_, Deletions> {
+        self.shared.deletions()
     }
 
     /// What was.
@@ -400,6 +407,18 @@ fn pause_after(failures: u32, error: &RoundError) -> Duration {
 }
 
 impl Shared {
+    fn deletions(&self) -> MutexGuard<'_, Deletions> {
+        self.deletions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A peer that has deleted so much lately that it looks like an accident, in however many rounds.
+    fn deleted_too_much(&self, state: &PeerState) -> Option<RoundError> {
+        let nodes = self.options.lattice.status().nodes;
+        let from = state.node_id.as_deref()?;
+        let (deletions, nodes) = self.deletions().mass(from, 0, nodes, self.options.clock.elapsed())?;
+        Some(RoundError::MassDelete { deletions, nodes })
+    }
+
     fn peer_task(&self, url: &str) -> Result<PeerTask, ClientError> {
         let client = Client::new(url, &self.options.limits)?.with_patience(self.options.peer_timeout);
         let (wake, turn, resets) = (Notify::new(), AsyncMutex::default(), AtomicU32::new(0));
@@ -462,7 +481,17 @@ impl Shared {
         let note = |positions: &Positions| {
             self.update(&peer.url, |state| state.positions = positions.clone());
         };
-        let mut end = run(&parties, known, note).await;
+        if confirmed && let Some(from) = &state.node_id {
+            self.deletions().confirm(from);
+        }
+        let nodes = options.lattice.status().nodes;
+        let mut end = match self.deleted_too_much(&state) {
+            Some(error) => RunEnd { report: RoundReport::default(), peer: None, error: Some(error) },
+            None => run(&parties, known, note).await,
+        };
+        if !confirmed && let Some((from, _)) = &end.peer {
+            self.deletions().add(from.as_str(), end.report.deleted, nodes, options.clock.elapsed());
+        }
         self.doubt(peer, &mut end, state.failed_in_a_row);
         self.conclude(&state, &end, at, options.clock.elapsed().saturating_sub(begun));
         end

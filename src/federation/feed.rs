@@ -56,6 +56,17 @@ pub enum FeedError {
     /// A change brings no content where one is needed.
     #[error("line {0}: it has no node")]
     NoContent(usize),
+    /// So many deletions look like an accident.
+    #[error(
+        "with these, {deletions} of {nodes} nodes here would be deleted within an hour; nothing was taken. If that is right, let \
+         the operator here fetch them from you and confirm it: POST /api/federation/sync with confirmDeletions"
+    )]
+    MassDelete {
+        /// How many.
+        deletions: usize,
+        /// Of how many.
+        nodes: usize,
+    },
 }
 
 /// An answer's lines, in batches.
@@ -316,6 +327,23 @@ pub fn read_changes(body: &Bytes, limits: &Limits) -> Result<Vec<WireChange>, Fe
         }
     }
     Ok(changes)
+}
+
+/// How many nodes these changes would delete here.
+///
+/// # Errors
+/// [`LatticeError::Loading`].
+pub fn deletions(lattice: &dyn Lattice, changes: &[WireChange]) -> Result<usize, LatticeError> {
+    let mut deletions = 0;
+    for change in changes {
+        if change.content_hash().is_none()
+            && let Some(entry) = lattice.entry(&change.id)?
+        {
+            let held = Version { at: entry.updated_at, content: Some(entry.content_hash) };
+            deletions += usize::from(Version { at: change.at, content: None } > held);
+        }
+    }
+    Ok(deletions)
 }
 
 /// Judges and stores versions of another instance.

@@ -2,6 +2,7 @@
 
 use super::{
     client::ClientError,
+    deletions::is_mass,
     exchange::Signer,
     feed::{self, FeedError, Received, Walk},
     lines::Lines,
@@ -13,7 +14,7 @@ use super::{
 };
 use crate::{
     identity::KeyPair,
-    lattice::{Change, Lattice, LatticeError, Version},
+    lattice::{Change, Lattice, LatticeError},
     manifest::{Head, Verified},
     types::{ContentHash, Limits, NodeId, PeerId, PublicKey, Sha256Digest, SharedClock, Timestamp},
 };
@@ -31,8 +32,6 @@ const BATCH_BYTES: usize = 4 << 20;
 const LIST: usize = 2000;
 /// Versions that came in a round and need not go back; beyond it they go back, which costs bytes only.
 const REMEMBERED: usize = 1_000_000;
-/// A round that would delete more than this many nodes and more than one in four stops and asks (DESIGN 4.7).
-const FEW_DELETIONS: usize = 10;
 /// After so long a round makes room for others; the next one goes on where it stood.
 const LONGEST_ROUND: Duration = Duration::from_secs(300);
 /// How far a head's dates may be off.
@@ -115,6 +114,7 @@ impl From<FeedError> for RoundError {
         match error {
             FeedError::Lattice(error) => Self::Lattice(error),
             FeedError::Line { error, .. } => Self::Wire(error),
+            FeedError::MassDelete { deletions, nodes } => Self::MassDelete { deletions, nodes },
             FeedError::NoContent(_) => Self::Wire(WireError::Member("node")),
             FeedError::NoKey | FeedError::OtherIndex { .. } | FeedError::BelowFloor { .. } => {
                 Self::OtherFeed("it is not there any more")
@@ -140,6 +140,8 @@ pub struct RoundReport {
     pub bytes_out: u64,
     /// Requests that were made.
     pub requests: u32,
+    /// Nodes that were deleted here.
+    pub deleted: usize,
     /// The last reason to begin from the beginning.
     pub reset: Option<Reset>,
 }
@@ -188,7 +190,6 @@ pub struct Run<'a, N> {
     report: RoundReport,
     peer: PeerId,
     remembered: HashSet<u64>,
-    deletions: usize,
     /// Live nodes when the round began.
     nodes: usize,
     confirmed: bool,
@@ -230,7 +231,6 @@ pub async fn run<N: FnMut(&Positions) + Send>(parties: &Parties<'_>, known: Know
         report: end.report,
         peer: head.get().node_id.clone(),
         remembered: HashSet::new(),
-        deletions: 0,
         nodes: parties.lattice.status().nodes,
         confirmed: known.deletions_confirmed,
         until: parties.clock.elapsed().saturating_add(LONGEST_ROUND),
@@ -445,21 +445,11 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
 
     /// Stops before so much is deleted that it looks like an accident.
     fn guard(&mut self, batch: &[WireChange]) -> Result<(), RoundError> {
-        if self.confirmed {
-            return Ok(());
+        let deletions = self.report.deleted.saturating_add(feed::deletions(&**self.parties.lattice, batch)?);
+        if !self.confirmed && is_mass(deletions, self.nodes) {
+            return Err(RoundError::MassDelete { deletions, nodes: self.nodes });
         }
-        for change in batch {
-            let WireContent::Deleted(_) = change.content else { continue };
-            let held = self.parties.lattice.entry(&change.id)?;
-            let counts = held.is_some_and(|entry| {
-                let held = Version { at: entry.updated_at, content: Some(entry.content_hash) };
-                Version { at: change.at, content: None } > held
-            });
-            self.deletions = self.deletions.saturating_add(usize::from(counts));
-        }
-        if self.deletions > FEW_DELETIONS && self.deletions.saturating_mul(4) > self.nodes {
-            return Err(RoundError::MassDelete { deletions: self.deletions, nodes: self.nodes });
-        }
+        self.report.deleted = deletions;
         Ok(())
     }
 

@@ -250,6 +250,8 @@ section! {
         manifest_field_bytes: usize = crate::types::Limits::default().manifest_field_bytes,
         /// Most nodes that a peer may have for this instance to take them.
         lattice_nodes: usize = crate::types::Limits::default().lattice_nodes,
+        /// Most local edits that lost against one peer and are kept; then its changes are refused until they are looked at.
+        peer_conflicts: u64 = crate::types::Limits::default().peer_conflicts,
         /// Most nodes or peers in one answer.
         page_items: usize = crate::types::Limits::default().page_items,
     }

@@ -110,6 +110,10 @@ codes! {
     Equivocation = "equivocation" CONFLICT "Two different manifests have the same seq",
     /// The request was seen before.
     Replayed = "replayed" CONFLICT "The request was seen before",
+    /// So many deletions look like an accident.
+    MassDelete = "mass_delete" CONFLICT "Too much would be deleted",
+    /// Too many versions made here lost against the sender's and were not looked at.
+    ConflictsFull = "conflicts_full" CONFLICT "Too many conflicts with the sender are open",
     /// The position belongs to another journal.
     OtherIndex = "other_index" CONFLICT "The position belongs to another journal",
     /// What was deleted after the position is forgotten.

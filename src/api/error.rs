@@ -152,6 +152,7 @@ fn lattice_code(error: &LatticeError) -> Code {
         LatticeError::Loading => Code::LatticeLoading,
         LatticeError::PreconditionFailed { .. } => Code::PreconditionFailed,
         LatticeError::NoSpace => Code::NoSpace,
+        LatticeError::Contested { .. } => Code::ConflictsFull,
         LatticeError::ReadOnly(_) | LatticeError::Io(_) => Code::LatticeUnavailable,
     }
 }
@@ -161,6 +162,7 @@ fn feed_code(error: &ops::FeedError) -> Code {
         ops::FeedError::Lattice(error) => lattice_code(error),
         ops::FeedError::NoKey => Code::NoKey,
         ops::FeedError::OtherIndex { .. } => Code::OtherIndex,
+        ops::FeedError::MassDelete { .. } => Code::MassDelete,
         ops::FeedError::BelowFloor { .. } => Code::PositionLost,
         ops::FeedError::Line { .. } | ops::FeedError::NoContent(_) => Code::InvalidChange,
     }

@@ -3,12 +3,15 @@
 
 use super::{
     client::{Client, ClientError},
+    deletions::Deletions,
     events::{EventKind, Events},
     filter::FilterError,
+    gate::Gate,
     history::{History, Past},
+    pauses::{LONGEST_PAUSE, Notices, backoff, jittered, pause_after},
     peers::{Added, Direction, PeerOptions, PeerState, Peers, PeersError},
     rate::Rates,
-    round::Outcome,
+    round::{Outcome, Positions, Reset},
     run::{Known, Parties, RoundError, RoundReport, RunEnd, run},
 };
 use crate::{
@@ -23,21 +26,20 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
 use tokio::{
-    sync::{Mutex as AsyncMutex, Notify, Semaphore},
+    sync::{Mutex as AsyncMutex, Notify},
     task::JoinHandle,
     time::{Instant, sleep, sleep_until},
 };
 
 /// Changes that come one after the other go in one round.
 const GATHER: Duration = Duration::from_millis(50);
-/// After the first failure; doubles with each.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// Rounds in a row that begin from the beginning, after which that is the peer's fault.
+const MAX_RESETS: u32 = 3;
 /// How often a peer is told who we are.
 const ANNOUNCE_EVERY: Duration = Duration::from_secs(45);
 
@@ -70,6 +72,8 @@ pub struct EngineOptions {
     pub rates: Rates,
     /// This instance takes and never gives: all peers are pulled from only.
     pub read_only: bool,
+    /// How long a peer may be silent.
+    pub peer_timeout: Duration,
 }
 
 /// How a round that was asked for ended.
@@ -95,7 +99,8 @@ pub struct Engine {
 struct Shared {
     options: EngineOptions,
     events: Events,
-    rounds: Semaphore,
+    gate: Gate,
+    deletions: Mutex<Deletions>,
     running: AtomicBool,
     auto: AtomicBool,
 }
@@ -120,18 +125,22 @@ struct PeerTask {
     url: String,
     client: Client,
     wake: Notify,
+    /// It answered.
+    answers: Notify,
     /// One round at a time; when we last said who we are.
     turn: AsyncMutex<Option<Instant>>,
+    /// Rounds in a row that began from the beginning.
+    resets: AtomicU32,
 }
 
 impl Engine {
     /// An engine that stands still until [`Self::start`].
     #[must_use]
     pub fn new(options: EngineOptions, auto: bool) -> Arc<Self> {
-        let rounds = Semaphore::new(options.concurrent_rounds.max(1));
+        let gate = Gate::new(options.concurrent_rounds);
         let events = Events::new(SharedClock::clone(&options.clock));
         let (running, auto) = (AtomicBool::new(false), AtomicBool::new(auto));
-        let shared = Arc::new(Shared { options, events, rounds, running, auto });
+        let shared = Arc::new(Shared { options, events, gate, deletions: Mutex::default(), running, auto });
         Arc::new(Self { shared, tasks: Mutex::default(), watcher: Mutex::default() })
     }
 
@@ -202,6 +211,11 @@ impl Engine {
         &self.shared.events
     }
 
+    /// What other instances deleted here lately.
+    pub fn deletions(&self) -> MutexGuard<'_, Deletions> {
+        self.shared.deletions()
+    }
+
     /// What was.
     #[must_use]
     pub fn history(&self) -> &History {
@@ -256,9 +270,7 @@ impl Engine {
     }
 
     fn spawn(&self, url: &str) -> Result<(), ClientError> {
-        let client = Client::new(url, &self.shared.options.limits)?;
-        let peer = PeerTask { url: url.to_owned(), client, wake: Notify::new(), turn: AsyncMutex::default() };
-        let peer = Arc::new(peer);
+        let peer = Arc::new(self.shared.peer_task(url)?);
         let rounds = tokio::spawn(keep_in_step(Arc::clone(&self.shared), Arc::clone(&peer)));
         let listener = tokio::spawn(listen(Arc::clone(&self.shared), Arc::clone(&peer)));
         self.tasks().insert(url.to_owned(), Task { peer, rounds, listener });
@@ -276,11 +288,8 @@ impl Engine {
             let task = match task {
                 Some(task) => task,
                 // Also while the engine stands still.
-                None => match Client::new(&peer.url, &self.shared.options.limits) {
-                    Ok(client) => {
-                        let (wake, turn) = (Notify::new(), AsyncMutex::default());
-                        Arc::new(PeerTask { url: peer.url.clone(), client, wake, turn })
-                    }
+                None => match self.shared.peer_task(&peer.url) {
+                    Ok(task) => Arc::new(task),
                     Err(error) => {
                         let (report, error) = (RoundReport::default(), Some(error.to_string()));
                         return Synced { url: peer.url, report, error };
@@ -325,10 +334,11 @@ async fn keep_in_step(shared: Arc<Shared>, peer: Arc<PeerTask>) {
         let pause = match &end.error {
             None => {
                 not_before = Instant::now();
+                peer.answers.notify_one();
                 jittered(shared.options.sync_interval, 10)
             }
             Some(error) => {
-                let pause = pause_after(shared.failed_in_a_row(&peer.url), error);
+                let pause = pause_after(shared.failed_in_a_row(&peer.url), error, shared.options.sync_interval);
                 not_before = Instant::now() + pause;
                 pause
             }
@@ -340,50 +350,74 @@ async fn keep_in_step(shared: Arc<Shared>, peer: Arc<PeerTask>) {
 /// Hears from a peer that something changed there. Without this, rounds come regularly all the same.
 async fn listen(shared: Arc<Shared>, peer: Arc<PeerTask>) {
     let mut failures = 0_u32;
+    let mut notices = Notices::new(Instant::now());
     loop {
         let silent = shared.options.peers.get(&peer.url).is_none_or(|it| it.options.direction == Direction::Push);
         if shared.auto.load(Ordering::Acquire)
             && !silent
             && let Ok(mut lines) = peer.client.notices().await
         {
-            failures = 0;
+            let begun = Instant::now();
             while let Ok(Some(line)) = lines.next_line().await {
+                // Read no faster than they are heard: what is sent too fast waits at the sender.
+                sleep_until(notices.take(Instant::now())).await;
                 if line.starts_with(b"data:") {
                     peer.wake.notify_one();
                 }
             }
+            // Whoever lets us in and out again at once is not asked every second.
+            if begun.elapsed() > LONGEST_PAUSE {
+                failures = 0;
+            }
         }
         failures = failures.saturating_add(1);
-        sleep(backoff(failures)).await;
+        tokio::select! {
+            () = sleep(backoff(failures)) => {}
+            // A round with it just came to its end.
+            () = peer.answers.notified() => failures = 0,
+        }
     }
 }
 
-fn backoff(failures: u32) -> Duration {
-    let doubled = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1).min(16)));
-    jittered(doubled.min(LONGEST_PAUSE), 50)
-}
-
-/// Up to so many percent less, so that many instances do not come at the same moment.
-fn jittered(pause: Duration, percent: u32) -> Duration {
-    let mut random = [0; 2];
-    // Without randomness all come at once, which works too.
-    let _ = getrandom::fill(&mut random);
-    let share = u32::from(u16::from_le_bytes(random)).saturating_mul(percent) / 65_535;
-    pause.saturating_sub(pause.saturating_mul(share) / 100)
-}
-
-/// How long to leave a peer alone after so many failures; as long as it asks for, within bounds.
-fn pause_after(failures: u32, error: &RoundError) -> Duration {
-    let asked = match error {
-        RoundError::Client(ClientError::Refused { retry_after, .. } | ClientError::Server { retry_after, .. }) => {
-            *retry_after
-        }
-        _ => None,
-    };
-    backoff(failures).max(asked.unwrap_or_default().min(LONGEST_PAUSE))
-}
-
 impl Shared {
+    fn deletions(&self) -> MutexGuard<'_, Deletions> {
+        self.deletions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A peer that has deleted so much lately that it looks like an accident, in however many rounds.
+    fn deleted_too_much(&self, state: &PeerState) -> Option<RoundError> {
+        let nodes = self.options.lattice.status().nodes;
+        let from = state.node_id.as_deref()?;
+        let (deletions, nodes) = self.deletions().mass(from, 0, nodes, self.options.clock.elapsed())?;
+        Some(RoundError::MassDelete { deletions, nodes })
+    }
+
+    fn peer_task(&self, url: &str) -> Result<PeerTask, ClientError> {
+        let client = Client::new(url, &self.options.limits)?.with_patience(self.options.peer_timeout);
+        let (wake, answers) = (Notify::new(), Notify::new());
+        let (turn, resets) = (AsyncMutex::default(), AtomicU32::new(0));
+        Ok(PeerTask { url: url.to_owned(), client, wake, answers, turn, resets })
+    }
+
+    /// Says as a failure what came to its end and yet cannot go on so, that it is seen and the pauses grow.
+    fn doubt(&self, peer: &PeerTask, end: &mut RunEnd, failed_before: u32) {
+        if end.error.is_some() {
+            return;
+        }
+        let again = matches!(end.report.reset, Some(Reset::NewIndex | Reset::WentBack | Reset::BelowFloor));
+        let resets = if again { peer.resets.load(Ordering::Acquire).saturating_add(1) } else { 0 };
+        peer.resets.store(resets, Ordering::Release);
+        if resets >= MAX_RESETS {
+            end.error = Some(RoundError::Unsteady(resets));
+        } else if end.report.outcome == Some(Outcome::Unexplained) {
+            end.error = Some(RoundError::Differs { ahead: end.report.received.ahead });
+            // From the beginning, in case it was an accident; ever more seldom, in case it was none.
+            if failed_before.saturating_add(1).is_power_of_two() {
+                self.update(&peer.url, |state| state.positions = Positions::default());
+            }
+        }
+    }
+
     fn failed_in_a_row(&self, url: &str) -> u32 {
         self.options.peers.get(url).map_or(1, |peer| peer.failed_in_a_row)
     }
@@ -391,8 +425,6 @@ impl Shared {
     /// One round, and everything that is noted of it.
     async fn round(&self, peer: &PeerTask, confirmed: bool) -> RunEnd {
         let mut announced = peer.turn.lock().await;
-        // Closed never: the semaphore lives as long as we do.
-        let _place = self.rounds.acquire().await.ok();
         let options = &self.options;
         let (at, begun) = (options.clock.now(), options.clock.elapsed());
         let state = options
@@ -410,9 +442,10 @@ impl Shared {
                 Err(error) => tracing::debug!(peer = peer.url, %error, "the peer was not told who we are"),
             }
         }
+        let remote = self.gate.guard(&peer.client, state.failed_in_a_row > 0);
         let parties = Parties {
             lattice: &options.lattice,
-            client: &peer.client,
+            client: &remote,
             key: &options.key,
             node_id: &options.node_id,
             clock: &options.clock,
@@ -426,10 +459,21 @@ impl Shared {
             options: exchanged,
             deletions_confirmed: confirmed,
         };
-        let note = |positions: &super::round::Positions| {
+        let note = |positions: &Positions| {
             self.update(&peer.url, |state| state.positions = positions.clone());
         };
-        let end = run(&parties, known, note).await;
+        if confirmed && let Some(from) = &state.node_id {
+            self.deletions().confirm(from);
+        }
+        let nodes = options.lattice.status().nodes;
+        let mut end = match self.deleted_too_much(&state) {
+            Some(error) => RunEnd { report: RoundReport::default(), peer: None, error: Some(error) },
+            None => run(&parties, known, note).await,
+        };
+        if !confirmed && let Some((from, _)) = &end.peer {
+            self.deletions().add(from.as_str(), end.report.deleted, nodes, options.clock.elapsed());
+        }
+        self.doubt(peer, &mut end, state.failed_in_a_row);
         self.conclude(&state, &end, at, options.clock.elapsed().saturating_sub(begun));
         end
     }
@@ -509,29 +553,5 @@ impl Shared {
         let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let (peer, outcome) = (url.to_owned(), outcome.to_owned());
         self.options.history.add(Past { at, peer, duration_ms, outcome, error, received, sent, conflicts, bytes });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_grow_and_have_an_end() {
-        for failures in 1..40 {
-            let pause = backoff(failures);
-            let full = FIRST_PAUSE.saturating_mul(1 << (failures - 1).min(16)).min(LONGEST_PAUSE);
-            assert!(pause <= full && pause >= full / 2, "{failures}: {pause:?}");
-        }
-        let asks = |seconds| {
-            RoundError::Client(ClientError::Server {
-                status: 503,
-                code: String::new(),
-                detail: String::new(),
-                retry_after: Some(Duration::from_secs(seconds)),
-            })
-        };
-        assert!(pause_after(1, &asks(30)) >= Duration::from_secs(30));
-        assert!(pause_after(1, &asks(1_000_000)) <= LONGEST_PAUSE);
     }
 }

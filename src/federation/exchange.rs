@@ -22,8 +22,10 @@ use std::ops::Range;
 
 /// Largest signed head.
 const MAX_HEAD_BYTES: usize = 16 << 10;
-/// Largest answer to what was sent.
-const MAX_ANSWER_BYTES: usize = 8 << 20;
+/// Largest answer to what was sent: the ids of one list of offers, each as long as may be and written in escapes.
+const MAX_ANSWER_BYTES: usize = 2 << 20;
+/// Longest line that tells of a change.
+const MAX_NOTICE_BYTES: usize = 4 << 10;
 const LINES: &str = "application/x-ndjson";
 
 /// Who sends, and to whom.
@@ -119,7 +121,7 @@ impl Client {
     /// [`ClientError`].
     pub async fn notices(&self) -> Result<Lines, ClientError> {
         let response = self.ask(self.request(Method::GET, "lattice/notify", None)).await?;
-        Ok(self.lines(response))
+        Ok(self.notices_of(response, MAX_NOTICE_BYTES))
     }
 
     async fn send_signed<T: serde::de::DeserializeOwned>(

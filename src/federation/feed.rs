@@ -59,6 +59,17 @@ pub enum FeedError {
     /// A change brings no content where one is needed.
     #[error("line {0}: it has no node")]
     NoContent(usize),
+    /// So many deletions look like an accident.
+    #[error(
+        "with these, {deletions} of {nodes} nodes here would be deleted within an hour; nothing was taken. If that is right, let \
+         the operator here fetch them from you and confirm it: POST /api/federation/sync with confirmDeletions"
+    )]
+    MassDelete {
+        /// How many.
+        deletions: usize,
+        /// Of how many.
+        nodes: usize,
+    },
 }
 
 /// An answer's lines, in batches.
@@ -421,6 +432,33 @@ pub fn read_changes(body: &Bytes, limits: &Limits) -> Result<Vec<WireChange>, Fe
         }
     }
     Ok(changes)
+}
+
+/// Would this change delete a node that is here?
+///
+/// # Errors
+/// [`LatticeError::Loading`].
+pub fn deletes(lattice: &dyn Lattice, change: &WireChange) -> Result<bool, LatticeError> {
+    if change.content_hash().is_some() {
+        return Ok(false);
+    }
+    let held = lattice.entry(&change.id)?;
+    Ok(held.is_some_and(|entry| {
+        let held = Version { at: entry.updated_at, content: Some(entry.content_hash) };
+        Version { at: change.at, content: None } > held
+    }))
+}
+
+/// How many nodes these changes would delete here.
+///
+/// # Errors
+/// [`LatticeError::Loading`].
+pub fn deletions(lattice: &dyn Lattice, changes: &[WireChange]) -> Result<usize, LatticeError> {
+    let mut deletions = 0_usize;
+    for change in changes {
+        deletions = deletions.saturating_add(usize::from(deletes(lattice, change)?));
+    }
+    Ok(deletions)
 }
 
 /// Judges and stores versions of another instance.

@@ -150,6 +150,8 @@ impl Round {
         match (self.stale, self.asked >= MAX_ASKED) {
             (true, false) => Step::Ask,
             (true, true) => Step::Done(Outcome::Moving),
+            // A head's hash may be a moment younger than its position: one look is no proof.
+            (false, _) if self.asked < 2 => Step::Ask,
             (false, _) => Step::Done(Outcome::Unexplained),
         }
     }

@@ -9,6 +9,7 @@ use super::{
     feed::{self, FeedError, Received},
     filter::Matcher,
     peers::{Direction, PeerOptions},
+    promise::impossible,
     rate::Rates,
     remote::Remote,
     round::{Directions, Outcome, Positions, Reset, Round, Step},
@@ -34,8 +35,8 @@ const BATCH_BYTES: usize = 8 << 20;
 const LIST: usize = 2000;
 /// Versions that came in a round and need not go back; beyond it they go back, which costs bytes only.
 const REMEMBERED: usize = 1_000_000;
-/// A round that would delete more than this many nodes and more than one in four stops and asks (DESIGN 4.7).
-const FEW_DELETIONS: usize = 10;
+/// After so long a round makes room for others; the next one goes on where it stood.
+const LONGEST_ROUND: Duration = Duration::from_secs(300);
 /// How far a head's dates may be off.
 const SKEW: Duration = crate::trust::MAX_SKEW;
 
@@ -73,9 +74,32 @@ pub enum RoundError {
     /// A line is not what the protocol says.
     #[error("what it sends: {0}")]
     Wire(#[from] WireError),
-    /// It sends positions that do not ascend, or a feed of another journal.
-    #[error("what it sends is not the feed that was asked for")]
-    OtherFeed,
+    /// It sends positions that do not ascend, more than it signed for, or a feed of another journal.
+    #[error("what it sends is not the feed that was asked for: {0}")]
+    OtherFeed(&'static str),
+    /// Its head says what no lattice can be.
+    #[error("its head cannot be true: {0}")]
+    Impossible(&'static str),
+    /// It has more than fits here.
+    #[error("it has {count} nodes, and this instance takes {most}: limits.lattice_nodes")]
+    TooManyNodes {
+        /// How many it has.
+        count: u64,
+        /// How many may be here.
+        most: usize,
+    },
+    /// Everything was exchanged, and yet it is not what was signed.
+    #[error(
+        "after everything was exchanged the two sets still differ: it left something out of what it signed, or a version was not \
+         taken ({ahead} were dated ahead)"
+    )]
+    Differs {
+        /// Versions that were refused for their date.
+        ahead: usize,
+    },
+    /// Its positions did not hold from one round to the next.
+    #[error("its journal began anew in each of {0} rounds in a row; nobody can keep in step with that")]
+    Unsteady(u32),
     /// So many deletions look like an accident.
     #[error(
         "it would delete {deletions} of {nodes} nodes here; nothing was deleted. If that is right, confirm it: ark-lattice federation sync --confirm-deletions"
@@ -96,8 +120,11 @@ impl From<FeedError> for RoundError {
         match error {
             FeedError::Lattice(error) => Self::Lattice(error),
             FeedError::Line { error, .. } => Self::Wire(error),
+            FeedError::MassDelete { deletions, nodes } => Self::MassDelete { deletions, nodes },
             FeedError::NoContent(_) => Self::Wire(WireError::Member("node")),
-            FeedError::NoKey | FeedError::OtherIndex { .. } | FeedError::BelowFloor { .. } => Self::OtherFeed,
+            FeedError::NoKey | FeedError::OtherIndex { .. } | FeedError::BelowFloor { .. } => {
+                Self::OtherFeed("it is not there any more")
+            }
         }
     }
 }
@@ -119,6 +146,8 @@ pub struct RoundReport {
     pub bytes_out: u64,
     /// Requests that were made.
     pub requests: u32,
+    /// Nodes that were deleted here.
+    pub deleted: usize,
     /// The last reason to begin from the beginning.
     pub reset: Option<Reset>,
 }
@@ -169,12 +198,13 @@ pub struct Run<'a, N> {
     report: RoundReport,
     peer: PeerId,
     remembered: HashSet<u64>,
-    deletions: usize,
     /// Live nodes when the round began.
     nodes: usize,
     confirmed: bool,
     options: PeerOptions,
     matcher: Matcher,
+    /// When it ends whatever is left, by the process's own clock.
+    until: Duration,
 }
 
 impl std::fmt::Debug for RunEnd {
@@ -211,11 +241,11 @@ pub async fn run<N: FnMut(&Positions) + Send>(parties: &Parties<'_>, known: Know
         report: end.report,
         peer: head.get().node_id.clone(),
         remembered: HashSet::new(),
-        deletions: 0,
         nodes: parties.lattice.status().nodes,
         confirmed: known.deletions_confirmed,
         matcher: known.options.filter.matcher(),
         options: known.options.clone(),
+        until: parties.clock.elapsed().saturating_add(LONGEST_ROUND),
     };
     match run.exchange(head, known).await {
         Ok(outcome) => run.report.outcome = Some(outcome),
@@ -238,6 +268,16 @@ async fn meet(parties: &Parties<'_>, known: &Known) -> Result<Verified<Head>, Ro
     if found.node_id == *parties.node_id || found.index_id == parties.lattice.status().index_id {
         return Err(RoundError::Self_);
     }
+    if let Some(problem) = impossible(found) {
+        return Err(RoundError::Impossible(problem));
+    }
+    let most = parties.limits.lattice_nodes;
+    if known.options.direction != Direction::Push
+        && known.options.filter.is_all()
+        && found.count > u64::try_from(most).unwrap_or(u64::MAX)
+    {
+        return Err(RoundError::TooManyNodes { count: found.count, most });
+    }
     let now = parties.clock.now();
     if found.expires.plus(SKEW) < now || found.issued_at.since(now) > SKEW {
         return Err(RoundError::Stale(found.issued_at.to_rfc3339()));
@@ -256,27 +296,34 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         let key = head.public_key();
         let theirs = head.get().clone();
         let ours = self.stand()?;
-        let mut round = Round { theirs, ours, positions: known.positions, directions, asked: 1, stale: false };
+        // Whoever answers later in this round is the one who answered first.
+        let mut known = Known { node_id: Some(self.peer.to_string()), public_key: Some(key.to_base64()), ..known };
+        let positions = std::mem::take(&mut known.positions);
+        let mut round = Round { theirs, ours, positions, directions, asked: 1, stale: false };
         loop {
+            if self.is_over() {
+                return Ok(Outcome::Moving);
+            }
             match round.next() {
                 Step::Pull { since, mode, reset } => {
                     self.report.reset = reset.or(self.report.reset);
-                    self.pull(&mut round, since, mode).await?;
+                    if !self.pull(&mut round, since, mode).await? {
+                        return Ok(Outcome::Moving);
+                    }
                     round.pulled(self.stand()?);
                     (self.note)(&round.positions);
                 }
                 Step::Push { since, mode, reset } => {
                     self.report.reset = reset.or(self.report.reset);
-                    self.push(&mut round, since, mode).await?;
+                    if !self.push(&mut round, since, mode).await? {
+                        return Ok(Outcome::Moving);
+                    }
                     round.pushed();
                     (self.note)(&round.positions);
                 }
                 Step::Ask => {
                     self.report.requests = self.report.requests.saturating_add(1);
-                    let head = self.parties.client.head(&self.parties.limits).await?;
-                    if head.public_key() != key || head.get().node_id != self.peer {
-                        return Err(RoundError::OtherKey { peer: self.peer.clone(), found: head.public_key() });
-                    }
+                    let head = meet(self.parties, &known).await?;
                     round.asked(head.get().clone());
                     round.ours = self.stand()?;
                 }
@@ -288,6 +335,14 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
     fn stand(&self) -> Result<Head, RoundError> {
         let Parties { lattice, node_id, clock, .. } = self.parties;
         Ok(feed::stand(&***lattice, node_id, clock.now())?)
+    }
+
+    fn is_over(&self) -> bool {
+        self.parties.clock.elapsed() >= self.until
+    }
+
+    fn cut_off(&self) -> RoundError {
+        ClientError::Unreachable(self.peer.to_string(), "its answer ends before its end".to_owned()).into()
     }
 
     fn signer(&self) -> Signer<'_> {

@@ -2,7 +2,7 @@
 
 use super::{Context, Speaker};
 use crate::{
-    federation::{feed, wire::WireChange},
+    federation::{deletions::Deletions, feed, wire::WireChange},
     lattice::LatticeError,
     manifest::{Head, sign_head},
     types::NodeId,
@@ -64,7 +64,7 @@ pub fn contents(context: &Context, ids: Vec<NodeId>) -> Result<LineStream, Latti
 /// meanwhile.
 ///
 /// # Errors
-/// [`FeedError::NoContent`], [`FeedError::Lattice`]; what came before may have been written.
+/// [`FeedError::NoContent`], [`FeedError::MassDelete`], [`FeedError::Lattice`]; with the last, what came before may have been written.
 pub async fn receive(
     context: &Context,
     from: &Speaker,
@@ -72,7 +72,20 @@ pub async fn receive(
     changes: Vec<WireChange>,
 ) -> Result<(Received, Range<u64>), FeedError> {
     let changes = feed::admitted(&*context.lattice, &filter.matcher(), changes).await?;
-    let since = context.lattice.status().seq;
+    let status = context.lattice.status();
+    let (since, nodes) = (status.seq, status.nodes);
+    let (who, elapsed) = (from.peer().as_str(), context.clock.elapsed());
+    let deletions = feed::deletions(&*context.lattice, &changes)?;
+    let mass = match &context.engine {
+        Some(engine) => engine.deletions().mass(who, deletions, nodes, elapsed),
+        None => Deletions::default().mass(who, deletions, nodes, elapsed),
+    };
+    if let Some((deletions, nodes)) = mass.filter(|_| deletions > 0) {
+        return Err(FeedError::MassDelete { deletions, nodes });
+    }
+    if let Some(engine) = &context.engine {
+        engine.deletions().add(who, deletions, nodes, elapsed);
+    }
     let received = feed::receive(&*context.lattice, from.peer().as_str(), changes).await?;
     Ok((received, since..context.lattice.status().seq))
 }

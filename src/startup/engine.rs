@@ -62,6 +62,7 @@ pub(super) fn open(
             concurrent_rounds: section.concurrent_rounds,
             rates: rates.clone(),
             read_only: section.read_only,
+            peer_timeout: section.peer_timeout.get(),
         },
         section.auto_sync,
     );

@@ -1,16 +1,16 @@
 //! What they have comes.
 
-use super::{BATCH, BATCH_BYTES, FEW_DELETIONS, LIST, REMEMBERED, RoundError, Run, fingerprint};
+use super::{BATCH, BATCH_BYTES, LIST, REMEMBERED, RoundError, Run, SKEW, fingerprint};
 use crate::{
     federation::{
-        client::ClientError,
+        deletions::is_mass,
         feed::{self, Received},
         lines::Lines,
+        promise::Promise,
         remote::ChangesQuery,
         round::{Mode, Position, Positions, Round},
         wire::{Line, WireChange, WireContent, read_line},
     },
-    lattice::Version,
     manifest::Head,
     types::{ContentHash, NodeId},
 };
@@ -37,7 +37,8 @@ struct Pulling {
 }
 
 impl<N: FnMut(&Positions) + Send> Run<'_, N> {
-    pub(super) async fn pull(&mut self, round: &mut Round, since: u64, mode: Mode) -> Result<(), RoundError> {
+    /// Answers whether it came to the end; otherwise the round's time is over.
+    pub(super) async fn pull(&mut self, round: &mut Round, since: u64, mode: Mode) -> Result<bool, RoundError> {
         let (writing, deletions, wanted) = (VecDeque::new(), Vec::new(), Vec::new());
         let mut pulling = Pulling { mode, last: since, writing, deletions, wanted };
         let read = self.read(round, &mut pulling).await;
@@ -45,17 +46,20 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         while let Some(written) = pulling.writing.pop_front() {
             self.written(round, &pulling, written).await?;
         }
-        let end = read?;
-        // What was added there since its head was signed came as well.
-        round.theirs.seq = round.theirs.seq.max(end);
+        let Some(end) = read? else { return Ok(false) };
         self.fetch_in_order(std::mem::take(&mut pulling.wanted)).await?;
         let deletions = std::mem::take(&mut pulling.deletions);
+        self.report.deleted = self.report.deleted.saturating_add(deletions.len());
         self.store(deletions).await?;
+        // What was added there since its head was signed came as well: its hash is that of an older set.
+        round.stale |= end > round.theirs.seq;
+        round.theirs.seq = end;
         self.pulled_to(round, end);
-        Ok(())
+        Ok(true)
     }
 
-    async fn read(&mut self, round: &Round, pulling: &mut Pulling) -> Result<u64, RoundError> {
+    /// Reads to the end, which it answers, or until the round's time is over.
+    async fn read(&mut self, round: &Round, pulling: &mut Pulling) -> Result<Option<u64>, RoundError> {
         let inline = pulling.mode == Mode::Inline;
         self.report.requests = self.report.requests.saturating_add(1);
         let query = ChangesQuery {
@@ -66,29 +70,28 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
             priorities: self.options.priority,
         };
         let mut lines = self.parties.client.changes(&query).await?;
-        self.begin(&mut lines, &round.theirs).await?;
-        let (most, most_bytes) = if inline { (BATCH, BATCH_BYTES) } else { (LIST, usize::MAX) };
+        let mut promise = self.begin(&mut lines, &round.theirs, pulling.last).await?;
+        let most = if inline { BATCH } else { LIST };
         let (mut batch, mut batch_bytes, mut counted) = (Vec::new(), 0_usize, 0);
         loop {
-            let Some(line) = lines.next_line().await? else {
-                let reason = "its answer ends before its end".to_owned();
-                return Err(ClientError::Unreachable(self.peer.to_string(), reason).into());
-            };
+            let Some(line) = lines.next_line().await? else { return Err(self.cut_off()) };
             let size = line.len();
             let end = match read_line(line, &self.parties.limits)? {
-                Line::Start(_) => return Err(RoundError::OtherFeed),
-                Line::End(end) => Some(end),
+                Line::Start(_) => return Err(RoundError::OtherFeed("it begins twice")),
+                Line::End(end) => {
+                    promise.end(end).map_err(RoundError::OtherFeed)?;
+                    Some(end)
+                }
                 Line::Change(change) => {
-                    if change.seq <= pulling.last {
-                        return Err(RoundError::OtherFeed);
-                    }
+                    promise.change(&change).map_err(RoundError::OtherFeed)?;
                     pulling.last = change.seq;
                     batch_bytes = batch_bytes.saturating_add(size);
                     batch.push(*change);
                     None
                 }
             };
-            if end.is_some() || batch.len() >= most || batch_bytes >= most_bytes {
+            let over = self.is_over();
+            if end.is_some() || batch.len() >= most || batch_bytes >= BATCH_BYTES || over {
                 batch_bytes = 0;
                 let came = lines.bytes().saturating_sub(counted);
                 counted = lines.bytes();
@@ -96,20 +99,17 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
                 self.parties.rates.download.take(usize::try_from(came).unwrap_or(usize::MAX)).await;
                 self.take(round, pulling, std::mem::take(&mut batch)).await?;
             }
-            match end {
-                Some(end) if end < pulling.last => return Err(RoundError::OtherFeed),
-                Some(end) => return Ok(end),
-                None => {}
+            if end.is_some() || over {
+                return Ok(end);
             }
         }
     }
 
-    async fn begin(&self, lines: &mut Lines, theirs: &Head) -> Result<(), RoundError> {
-        let Some(line) = lines.next_line().await? else { return Err(RoundError::OtherFeed) };
-        match read_line(line, &self.parties.limits)? {
-            Line::Start(start) if start.index_id == theirs.index_id => Ok(()),
-            _ => Err(RoundError::OtherFeed),
-        }
+    async fn begin(&self, lines: &mut Lines, theirs: &Head, since: u64) -> Result<Promise, RoundError> {
+        let no_start = RoundError::OtherFeed("it has no first line");
+        let Some(line) = lines.next_line().await? else { return Err(no_start) };
+        let Line::Start(start) = read_line(line, &self.parties.limits)? else { return Err(no_start) };
+        Promise::new(theirs, since, &start).map_err(RoundError::OtherFeed)
     }
 
     /// Takes changes that came; of a list fetches the contents that are needed.
@@ -118,18 +118,20 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         self.remember(&batch);
         let mut now = Vec::with_capacity(batch.len());
         for change in batch {
-            if self.deletes(&change)? {
+            if feed::deletes(&**self.parties.lattice, &change)? {
                 pulling.deletions.push(change);
             } else {
                 now.push(change);
             }
         }
-        self.guard()?;
+        self.guard(pulling.deletions.len())?;
         if pulling.mode == Mode::Inline {
             self.write(round, pulling, now).await?;
             return Ok(());
         }
-        let wanted = feed::wanted(&**self.parties.lattice, &now, self.parties.clock.now())?;
+        let clock = self.parties.clock.now();
+        self.report.received.ahead += now.iter().filter(|change| change.at > clock.plus(SKEW)).count();
+        let wanted = feed::wanted(&**self.parties.lattice, &now, clock)?;
         let (gone, listed): (Vec<_>, Vec<_>) =
             now.into_iter().partition(|change| matches!(change.content, WireContent::Deleted(_)));
         self.store(gone).await?;
@@ -145,23 +147,11 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         Ok(())
     }
 
-    /// Is this the deletion of a node that is here?
-    fn deletes(&mut self, change: &WireChange) -> Result<bool, RoundError> {
-        let WireContent::Deleted(_) = change.content else { return Ok(false) };
-        let held = self.parties.lattice.entry(&change.id)?;
-        let counts = held.is_some_and(|entry| {
-            let held = Version { at: entry.updated_at, content: Some(entry.content_hash) };
-            Version { at: change.at, content: None } > held
-        });
-        self.deletions = self.deletions.saturating_add(usize::from(counts));
-        Ok(counts)
-    }
-
     /// Stops before so much is deleted that it looks like an accident.
-    fn guard(&self) -> Result<(), RoundError> {
-        let many = self.deletions > FEW_DELETIONS && self.deletions.saturating_mul(4) > self.nodes;
-        if many && !self.confirmed {
-            return Err(RoundError::MassDelete { deletions: self.deletions, nodes: self.nodes });
+    fn guard(&self, deletions: usize) -> Result<(), RoundError> {
+        let deletions = self.report.deleted.saturating_add(deletions);
+        if !self.confirmed && is_mass(deletions, self.nodes) {
+            return Err(RoundError::MassDelete { deletions, nodes: self.nodes });
         }
         Ok(())
     }
@@ -230,20 +220,18 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
     async fn fetch(&mut self, ids: Vec<NodeId>) -> Result<(), RoundError> {
         self.report.requests = self.report.requests.saturating_add(1);
         let mut lines = self.parties.client.nodes(&ids).await?;
-        let asked: HashSet<NodeId> = ids.into_iter().collect();
+        let mut asked: HashSet<NodeId> = ids.into_iter().collect();
         let (mut batch, mut bytes, mut counted) = (Vec::new(), 0_usize, 0);
         loop {
-            let change = match lines.next_line().await?.map(|line| (line.len(), read_line(line, &self.parties.limits)))
-            {
-                None => None,
-                Some((size, line)) => match line? {
-                    Line::Change(change) if asked.contains(&change.id) => {
-                        bytes = bytes.saturating_add(size);
-                        Some(*change)
-                    }
-                    Line::End(_) => None,
-                    Line::Change(_) | Line::Start(_) => return Err(RoundError::OtherFeed),
-                },
+            // An answer that is cut off between two lines must not pass for one in which the other nodes are gone.
+            let Some(line) = lines.next_line().await? else { return Err(self.cut_off()) };
+            bytes = bytes.saturating_add(line.len());
+            let change = match read_line(line, &self.parties.limits)? {
+                // Each once: the answer is no longer than what was asked for.
+                Line::Change(change) if asked.remove(&change.id) => Some(*change),
+                Line::End(_) => None,
+                Line::Change(_) => return Err(RoundError::OtherFeed("it has nodes that were not asked for")),
+                Line::Start(_) => return Err(RoundError::OtherFeed("it begins twice")),
             };
             let last = change.is_none();
             batch.extend(change);
@@ -255,6 +243,9 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
                 self.parties.rates.download.take(usize::try_from(came).unwrap_or(usize::MAX)).await;
                 let lattice = &**self.parties.lattice;
                 let admitted = feed::admitted(lattice, &self.matcher, std::mem::take(&mut batch)).await?;
+                let deletions = feed::deletions(lattice, &admitted)?;
+                self.guard(deletions)?;
+                self.report.deleted = self.report.deleted.saturating_add(deletions);
                 self.remember(&admitted);
                 self.store(admitted).await?;
             }

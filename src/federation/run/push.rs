@@ -14,7 +14,9 @@ use std::collections::HashSet;
 impl<N: FnMut(&Positions) + Send> Run<'_, N> {
     /// Sends our changes after `since`. With `by_priority` all of them are offered before the first content goes, so that the most
     /// important ones of the whole round go first; the position is noted at the end then.
-    pub(super) async fn push(&mut self, round: &mut Round, since: u64, mode: Mode) -> Result<(), RoundError> {
+    ///
+    /// Answers whether it came to the end; otherwise the round's time is over.
+    pub(super) async fn push(&mut self, round: &mut Round, since: u64, mode: Mode) -> Result<bool, RoundError> {
         let mut walk = self.walk(since, round.ours.seq, mode == Mode::Inline);
         let mut later = Vec::new();
         loop {
@@ -38,13 +40,16 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
             if !self.by_priority() {
                 self.pushed_to(round, walk.position());
             }
+            if self.is_over() {
+                return Ok(false);
+            }
         }
         if self.by_priority() {
             self.sort(&mut later).await?;
         }
         self.send_contents(round, later).await?;
         self.pushed_to(round, walk.position());
-        Ok(())
+        Ok(true)
     }
 
     fn pushed_to(&mut self, round: &mut Round, seq: u64) {
@@ -125,7 +130,8 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         }
         self.count_out(lines.len()).await;
         let filter = self.matcher.filter();
-        let (received, moved) = self.parties.client.push(&self.signer(), filter, lines).await?;
+        let (mut received, moved) = self.parties.client.push(&self.signer(), filter, lines).await?;
+        received.taken = received.taken.min(count);
         // What they took from us need not come back, if nothing else came between.
         let taken = u64::try_from(received.taken).unwrap_or(u64::MAX);
         if let Some(pulled) = &mut round.positions.pulled

@@ -54,6 +54,7 @@ static CONTEXT: LazyLock<Context> = LazyLock::new(|| Context {
     clock: SystemClock::shared(),
     signer: None,
     engine: None,
+    lan: None,
     rates: Rates::default(),
     read_only: false,
     lan: None,

@@ -7,6 +7,7 @@ pub mod engine;
 pub mod events;
 pub mod exchange;
 pub mod feed;
+pub mod filter;
 mod gate;
 pub mod history;
 pub mod lines;

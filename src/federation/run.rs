@@ -26,8 +26,8 @@ use std::{
 };
 
 /// Changes that are applied together.
-const BATCH: usize = 256;
-const BATCH_BYTES: usize = 4 << 20;
+const BATCH: usize = 1024;
+const BATCH_BYTES: usize = 8 << 20;
 /// Changes that are offered or looked at as a list, together.
 const LIST: usize = 2000;
 /// Versions that came in a round and need not go back; beyond it they go back, which costs bytes only.

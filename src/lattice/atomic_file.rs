@@ -60,6 +60,17 @@ impl TempFile {
         &self.path
     }
 
+    /// Makes its content durable, also after it was closed.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn sync(&self) -> io::Result<()> {
+        match &self.file {
+            Some(file) => file.sync_all(),
+            None => File::open(&self.path)?.sync_all(),
+        }
+    }
+
     /// Closes the file; it can be renamed still.
     pub fn close(&mut self) {
         self.file = None;

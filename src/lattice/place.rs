@@ -2,7 +2,7 @@
 
 use super::reader::FileStamp;
 use crate::types::ContentHash;
-use std::{fs, io, path::Path, thread};
+use std::{fs, fs::File, io, path::Path, thread};
 
 /// Threads that sync at the same time, so that the file system's own journal can commit them together.
 const SYNC_THREADS: usize = 8;
@@ -39,6 +39,29 @@ pub(super) fn sync_all<T: Send>(
     })
 }
 
+/// Makes everything durable that was written to the file system that `opened` is on, and answers with what went wrong there since
+/// `opened` was opened (Linux 5.8 and later). `None` where the system has no such call.
+#[cfg(target_os = "linux")]
+pub(super) fn sync_file_system(opened: &File) -> Option<io::Result<()>> {
+    Some(rustix::fs::syncfs(opened).map_err(io::Error::from))
+}
+
+/// As above: here each file is synced by itself.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn sync_file_system(_: &File) -> Option<io::Result<()>> {
+    None
+}
+
+/// The same answer once more.
+pub(super) fn same_result(result: &io::Result<()>) -> io::Result<()> {
+    match result {
+        Ok(()) => Ok(()),
+        Err(error) => Err(error
+            .raw_os_error()
+            .map_or_else(|| io::Error::new(error.kind(), error.to_string()), io::Error::from_raw_os_error)),
+    }
+}
+
 /// Keeps a broken file's bytes under a hidden name: they may be the user's half-finished edit.
 pub(super) fn keep_aside(directory: &Path, name: &str) -> io::Result<()> {
     let kept = format!(".{name}.broken");
@@ -62,9 +85,9 @@ pub(super) fn keep_aside(directory: &Path, name: &str) -> io::Result<()> {
 
 /// The stamp of our file under its own name: the rename moved its ctime. Where another file took the place meanwhile, a stamp
 /// that no file has, so that the next look reads it.
-pub(super) fn stamp_in_place(path: &Path, written: Option<FileStamp>) -> FileStamp {
+pub(super) fn stamp_in_place(path: &Path, written: &FileStamp) -> FileStamp {
     let none = FileStamp { mtime_ns: 0, ctime_ns: 0, size: 0, inode: 0 };
-    let (Some(written), Ok(metadata)) = (written, path.symlink_metadata()) else { return none };
+    let Ok(metadata) = path.symlink_metadata() else { return none };
     let stamp = FileStamp::of(&metadata);
     let ours = (stamp.mtime_ns, stamp.size, stamp.inode) == (written.mtime_ns, written.size, written.inode);
     if ours { stamp } else { none }

@@ -9,7 +9,7 @@ use super::{
     atomic_file::{self, TempFile},
     examine::Glance,
     journal::Source,
-    place::{keep_aside, stamp_in_place, sync_all},
+    place::{keep_aside, same_result, stamp_in_place, sync_all, sync_file_system},
     reader::{self, FileStamp},
     stamp::{self, Current, Stamped},
     store::{Changes, Store, fingerprint, lattice_error},
@@ -19,15 +19,17 @@ use crate::types::{ContentHash, NodeId, Sha256Digest, Timestamp};
 use bytes::Bytes;
 use std::{
     collections::HashSet,
-    fs,
+    fs::{self, File},
     io::{self, Write},
     path::Path,
     sync::Arc,
 };
 use tokio::sync::oneshot;
 
-/// The most writes that share one commit: each holds a file open until it is synced.
-const BATCH: usize = 256;
+/// The most writes that share one commit.
+const BATCH: usize = 1024;
+/// From so many files on, one sync of the whole file system costs less than one of each.
+const BULK: usize = 64;
 /// What must fit on the disk for writes to count as possible again.
 const PROBE_BYTES: usize = 64 << 10;
 
@@ -79,7 +81,7 @@ struct StagedPut {
     /// It came from another instance.
     accepted: Option<Accepted>,
     /// Of the temp file, after the last byte.
-    stamp: Option<FileStamp>,
+    stamp: FileStamp,
 }
 
 enum Stage {
@@ -126,6 +128,8 @@ pub(super) fn run(store: &mut Store, requests: Vec<WriteRequest>) -> Vec<String>
         return Vec::new();
     }
     let mut suspects = Vec::new();
+    let many = requests.iter().map(|request| request.ops.len()).sum::<usize>() >= BULK;
+    let before = many.then(|| File::open(&store.shared.directory).ok()).flatten();
     let mut answers = Answers(Vec::with_capacity(requests.len()));
     let mut replies = Vec::with_capacity(requests.len());
     let mut batch: Vec<Staged> = Vec::new();
@@ -138,7 +142,7 @@ pub(super) fn run(store: &mut Store, requests: Vec<WriteRequest>) -> Vec<String>
             let key = store.batch_key(op.id());
             // A node's second write must see the first: it waits for the next batch.
             if batch.len() >= BATCH || touched.contains(&key) {
-                commit(store, std::mem::take(&mut batch), &mut answers, &mut suspects);
+                commit(store, std::mem::take(&mut batch), before.as_ref(), &mut answers, &mut suspects);
                 touched.clear();
             }
             if answers.failed(number) {
@@ -154,7 +158,7 @@ pub(super) fn run(store: &mut Store, requests: Vec<WriteRequest>) -> Vec<String>
             }
         }
     }
-    commit(store, batch, &mut answers, &mut suspects);
+    commit(store, batch, before.as_ref(), &mut answers, &mut suspects);
     for (reply, answer) in replies.into_iter().zip(answers.0) {
         // Nobody waits any more where the caller's future was dropped: the write stands all the same.
         let _ = reply.send(match answer.error {
@@ -216,7 +220,7 @@ fn note_fault(store: &Store, error: &LatticeError) {
 pub(super) fn probe(store: &Store) -> Result<(), LatticeError> {
     let trial = || -> io::Result<()> {
         store.shared.check_directory()?;
-        write_temp(&store.shared.directory, &[b' '; PROBE_BYTES])?.file()?.sync_all()
+        write_temp(&store.shared.directory, &[b' '; PROBE_BYTES])?.0.sync()
     };
     trial().map_err(|error| lattice_error(&error))?;
     Ok(store.shared.journal.ready()?)
@@ -314,13 +318,13 @@ fn stage_put(
     if node.document().source().len() > limit.saturating_add(stamp::STAMP_ROOM_BYTES) {
         return Err(LatticeError::Io(format!("the node {} is larger than {limit} bytes", node.id())));
     }
-    let temp = write_temp(&store.shared.directory, node.document().source()).map_err(|e| lattice_error(&e))?;
+    let (temp, stamp) = write_temp(&store.shared.directory, node.document().source()).map_err(|e| lattice_error(&e))?;
     Ok(StagedKind::Put(Box::new(StagedPut {
         temp: Some(temp),
         entry: entry_of(node, current, at),
         existed: current.is_some(),
         accepted,
-        stamp: None,
+        stamp,
     })))
 }
 
@@ -377,20 +381,31 @@ fn entry_of(node: &NodeDocument, current: Option<&Entry>, updated_at: Timestamp)
     }
 }
 
-fn write_temp(directory: &Path, bytes: &[u8]) -> io::Result<TempFile> {
-    let temp = TempFile::create(directory, 0o644)?;
+/// Not durable yet, and closed: a batch is larger than a process may have files open.
+fn write_temp(directory: &Path, bytes: &[u8]) -> io::Result<(TempFile, FileStamp)> {
+    let mut temp = TempFile::create(directory, 0o644)?;
     temp.file()?.write_all(bytes)?;
-    Ok(temp)
+    let stamp = FileStamp::of(&temp.file()?.metadata()?);
+    temp.close();
+    Ok((temp, stamp))
 }
 
 /// Puts the batch's files in place, writes it down and sets the answers.
-fn commit(store: &mut Store, mut batch: Vec<Staged>, answers: &mut Answers, suspects: &mut Vec<String>) {
+fn commit(
+    store: &mut Store,
+    mut batch: Vec<Staged>,
+    before: Option<&File>,
+    answers: &mut Answers,
+    suspects: &mut Vec<String>,
+) {
     if batch.is_empty() {
         return;
     }
     let synced = match store.shared.check_directory() {
-        Ok(()) => sync(&mut batch),
-        Err(error) => batch.iter().map(|_| Err(io::Error::new(error.kind(), error.to_string()))).collect(),
+        Ok(()) => sync(&mut batch, before),
+        Err(error) => {
+            batch.iter().map(|_| same_result(&Err(io::Error::new(error.kind(), error.to_string())))).collect()
+        }
     };
     if let Err(error) = keep_losers(store, &batch, answers) {
         for staged in &batch {
@@ -458,17 +473,16 @@ fn keep_losers(store: &Store, batch: &[Staged], answers: &mut Answers) -> Result
     Ok(())
 }
 
-/// Makes the temp files durable and closes them.
-fn sync(batch: &mut [Staged]) -> Vec<io::Result<()>> {
-    sync_all(batch, |staged| match &mut staged.kind {
+/// Makes the temp files durable. `before`: the directory, opened before the first of them was written.
+fn sync(batch: &mut [Staged], before: Option<&File>) -> Vec<io::Result<()>> {
+    if let Some(before) = before.filter(|_| batch.len() >= BULK)
+        && let Some(result) = sync_file_system(before)
+    {
+        return batch.iter().map(|_| same_result(&result)).collect();
+    }
+    sync_all(batch, |staged| match &staged.kind {
         StagedKind::Delete { .. } | StagedKind::Retime(..) => Ok(()),
-        StagedKind::Put(put) => {
-            let Some(temp) = &mut put.temp else { return Ok(()) };
-            temp.file()?.sync_all()?;
-            put.stamp = Some(FileStamp::of(&temp.file()?.metadata()?));
-            temp.close();
-            Ok(())
-        }
+        StagedKind::Put(put) => put.temp.as_ref().map_or(Ok(()), TempFile::sync),
     })
 }
 
@@ -523,7 +537,7 @@ fn write_down(store: &mut Store, placed: &[Staged]) -> Result<Vec<Outcome>, Latt
             }
             StagedKind::Put(put) => {
                 changes.repaired.push(staged.name.clone());
-                let stamp = stamp_in_place(&path, put.stamp);
+                let stamp = stamp_in_place(&path, &put.stamp);
                 let file = (staged.name.as_str(), stamp, read_at_ns);
                 let entry = store.stage_put(&mut changes, put.entry.clone(), file, source);
                 match (&put.accepted, put.existed) {
@@ -565,7 +579,7 @@ mod tests {
         write_file(&store.shared.directory.join(&name), br#"{"id":"a","n":"by hand"}"#).unwrap();
         let mut answers = Answers(vec![Answer { outcomes: vec![None], error: None }]);
         let batch = vec![Staged { request: 0, slot: 0, name, precondition, kind }];
-        commit(store, batch, &mut answers, &mut Vec::new());
+        commit(store, batch, None, &mut answers, &mut Vec::new());
         answers.0.remove(0)
     }
 

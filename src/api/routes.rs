@@ -176,7 +176,14 @@ pub const PEER_ROUTES: &[Route] = &[
         method: "POST",
         path: "/lattice/changes",
         summary: "Send changes (another instance)",
-        problems: &[ALWAYS, GATE, LATTICE_WRITE, REGISTRY, SIGNED, &[Code::InvalidChange, Code::PreconditionFailed]],
+        problems: &[
+            ALWAYS,
+            GATE,
+            LATTICE_WRITE,
+            REGISTRY,
+            SIGNED,
+            &[Code::InvalidChange, Code::PreconditionFailed, Code::MassDelete, Code::ConflictsFull],
+        ],
     },
 ];
 

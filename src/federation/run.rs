@@ -95,8 +95,8 @@ pub enum RoundError {
         ahead: usize,
     },
     /// Its positions did not hold from one round to the next.
-    #[error("its journal began anew in each of {0} rounds in a row; nobody can keep in step with that")]
-    Unsteady(u32),
+    #[error("its journal begins anew again and again; nobody can keep in step with that")]
+    Unsteady,
     /// So many deletions look like an accident.
     #[error(
         "it would delete {deletions} of {nodes} nodes here; nothing more was taken. If that is right, confirm it for this peer"

@@ -12,9 +12,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(120);
 /// What the instance may take more than before all of them came. Eight rounds of some megabytes each are part of that.
-const MAY_GROW_KB: u64 = 160 << 10;
+const MAY_GROW_KB: u64 = 96 << 10;
 
 fn place(name: &str) -> Place {
     let place = Place::new().set("ARK_NODE_ID", name).set("ARK__FEDERATION__PEER_TIMEOUT", "1s");

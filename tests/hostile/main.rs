@@ -12,6 +12,7 @@
 
 mod among;
 mod misdeeds;
+mod pushers;
 mod server;
 #[path = "../support/service.rs"]
 mod service;

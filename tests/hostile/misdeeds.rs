@@ -224,6 +224,19 @@ fn feeds() -> Vec<Misdeed> {
             let many: Vec<Value> = (1..10).map(|seq| listed(seq, "one-node-often", "again")).collect();
             Reply::Bytes(ok(feed(request, 9, &many) + "{\"end\":9}\n"))
         }),
+        deed("fat-list", "still differ", |peer, request| match request.route {
+            "head" => Some(Reply::Bytes(ok(peer.head(|head| (head.seq, head.count) = (80, 80))))),
+            "changes" if request.since == 0 => {
+                let mut line = listed(1, "fat", "x");
+                line["type"] = json!("x".repeat(2 << 20));
+                let line = format!("{line}\n");
+                let start = feed(request, 80, &[]);
+                let lines: String = (1..=80).map(|seq| line.replacen("\"seq\":1", &format!("\"seq\":{seq}"), 1)).collect();
+                Some(Reply::Bytes(ok(start + &lines + "{\"end\":80}\n")))
+            }
+            "changes" => Some(Reply::Bytes(ok(feed(request, 80, &[]) + "{\"end\":80}\n"))),
+            _ => None,
+        }),
         on_feed("slow-feed", "less than 1024 bytes a second", |request| {
             Reply::Slowly([open(), feed(request, 9, &[]).into_bytes()].concat(), raw("x"), NOW_AND_THEN)
         }),
@@ -370,10 +383,22 @@ fn pushes() -> Vec<Misdeed> {
 /// From one round to the next.
 fn over_time() -> Vec<Misdeed> {
     vec![
-        deed("new-journal-each-time", "its journal began anew in each of", |peer, request| match request.route {
+        deed("new-journal-each-time", "begins anew again and again", |peer, request| match request.route {
             "head" => {
                 let before = request.before;
                 Some(Reply::Bytes(ok(peer.head(|head| head.index_id = format!("{before:032x}")))))
+            }
+            "notify" => Some(Reply::Slowly(open(), raw("data: {\"seq\":9}\n\n"), Duration::from_millis(100))),
+            _ => None,
+        }),
+        deed("goes-up-and-down", "still differ", |peer, request| match request.route {
+            "head" => {
+                let seq = if request.before % 2 == 0 { 9 } else { 5 };
+                Some(Reply::Bytes(ok(peer.head(|head| head.seq = seq))))
+            }
+            "changes" => {
+                let seq = if request.before % 2 == 0 { 9 } else { 5 }.max(request.since);
+                Some(Reply::Bytes(ok(feed(request, seq, &[]) + &format!("{{\"end\":{seq}}}\n"))))
             }
             "notify" => Some(Reply::Slowly(open(), raw("data: {\"seq\":9}\n\n"), Duration::from_millis(100))),
             _ => None,

@@ -113,7 +113,9 @@ mod tests {
         assert!(Promise::new(&head, 0, &start(1, 9)).is_err() && Promise::new(&head, 0, &start(0, 8)).is_err());
         assert!(Promise::new(&head, 0, &start(0, u64::MAX)).is_err());
         let mut promise = Promise::new(&head, 0, &start(0, 10)).unwrap();
-        assert!(promise.change(&put(3)).is_ok() && promise.change(&put(3)).is_err() && promise.change(&put(11)).is_err());
+        assert!(
+            promise.change(&put(3)).is_ok() && promise.change(&put(3)).is_err() && promise.change(&put(11)).is_err()
+        );
         assert!(promise.change(&put(4)).is_ok() && promise.change(&put(5)).is_ok() && promise.change(&put(6)).is_err());
         assert!(promise.end(10).is_ok() && promise.end(9).is_err() && promise.end(11).is_err());
     }

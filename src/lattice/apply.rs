@@ -84,7 +84,8 @@ pub(super) fn decide(store: &Store, arrival: Arrival, path: &Path) -> Result<Dec
         Verdict::Keep => return Ok(Decision::Done(Applied::Kept)),
         Verdict::Take | Verdict::Later => {}
     }
-    if held.is_none() && matches!(arrival.change, Arrived::Deleted { .. }) && !worth_remembering(store, offered.at, now) {
+    if held.is_none() && matches!(arrival.change, Arrived::Deleted { .. }) && !worth_remembering(store, offered.at, now)
+    {
         return Ok(Decision::Done(Applied::Kept));
     }
     let loser = match (&current, held) {

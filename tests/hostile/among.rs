@@ -1,7 +1,7 @@
 //! One instance, an honest peer, and all the others at once.
 
 use crate::{
-    misdeeds::{self, BASE, ODD_IDS, base_id},
+    misdeeds::{self, BASE, LATE_ID, ODD_IDS, base_id},
     server::Hostile,
     service::{Place, Service, text, until},
 };
@@ -115,7 +115,12 @@ async fn an_instance_among_hostile_peers_stays_in_step_with_the_honest_one() {
     let files = fs::read_dir(victim_place.lattice()).unwrap().map(|entry| entry.unwrap());
     let strange: Vec<_> = files.filter(|file| !file.file_type().unwrap().is_file()).collect();
     assert!(strange.is_empty(), "{strange:?}");
-    until("both honest ones hold the same", DEADLINE, async || victim.set_hash().await == honest.set_hash().await).await;
+    until("what was left out at first came later", DEADLINE, async || {
+        victim.get(&format!("/nodes/{LATE_ID}")).await.status().is_success()
+    })
+    .await;
+    until("both honest ones hold the same", DEADLINE, async || victim.set_hash().await == honest.set_hash().await)
+        .await;
 
     // Who floods and who begins anew all the time is asked no more often than anybody else who fails.
     for name in ["flood-of-notices", "new-journal-each-time", "endless-notice", "shuts-the-door"] {

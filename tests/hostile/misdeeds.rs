@@ -43,9 +43,7 @@ fn at(name: &'static str, route: &'static str, said: &'static str, bytes: impl I
 
 /// Signs a head that was changed so.
 fn head(name: &'static str, said: &'static str, change: fn(&mut Head)) -> Misdeed {
-    deed(name, said, move |peer, request| {
-        (request.route == "head").then(|| Reply::Bytes(ok(peer.head(change))))
-    })
+    deed(name, said, move |peer, request| (request.route == "head").then(|| Reply::Bytes(ok(peer.head(change)))))
 }
 
 /// Answers `changes` with a feed of these lines, ended at 9.
@@ -98,7 +96,7 @@ struct Bits {
 impl Bits {
     fn low_first(&mut self, value: u32, count: usize) {
         for bit in 0..count {
-            if self.used % 8 == 0 {
+            if self.used.is_multiple_of(8) {
                 self.bytes.push(0);
             }
             *self.bytes.last_mut().unwrap() |= u8::from(value >> bit & 1 == 1) << (self.used % 8);
@@ -141,7 +139,9 @@ fn heads() -> Vec<Misdeed> {
         on_head("endless-head", "larger than 16384 bytes", |_| Reply::Endless(open(), vec![b' '; 4096])),
         on_head("slow-head", "less than 1024 bytes a second", |_| Reply::Slowly(open(), raw(" "), NOW_AND_THEN)),
         on_head("silent", "no answer in time", |_| Reply::Silence(Vec::new())),
-        on_head("slow-headers", "no answer in time", |_| Reply::Slowly(raw("HTTP/1.1 200 OK\r\nX: "), raw("x"), NOW_AND_THEN)),
+        on_head("slow-headers", "no answer in time", |_| {
+            Reply::Slowly(raw("HTTP/1.1 200 OK\r\nX: "), raw("x"), NOW_AND_THEN)
+        }),
         on_head("endless-headers", "cannot be reached", |_| {
             Reply::Endless(raw("HTTP/1.1 200 OK\r\n"), raw("X-Flood: flood\r\n").repeat(100))
         }),
@@ -152,19 +152,56 @@ fn heads() -> Vec<Misdeed> {
             Reply::Slowly(Vec::new(), raw("HTTP/1.1 102 Processing\r\n\r\n"), Duration::from_millis(1))
         }),
         at("cut-in-headers", "head", "cannot be reached", raw("HTTP/1.1 200 OK\r\nContent-")),
-        at("cut-in-body", "head", "cannot be reached", raw("HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{\"payload\"")),
+        at(
+            "cut-in-body",
+            "head",
+            "cannot be reached",
+            raw("HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{\"payload\""),
+        ),
         at("no-http", "head", "cannot be reached", raw("SSH-2.0-OpenSSH_9.6\r\n")),
         at("negative-length", "head", "cannot be reached", raw("HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n{}")),
-        at("two-lengths", "head", "cannot be reached", raw("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 5\r\n\r\n{}")),
-        at("huge-length", "head", "cannot be reached", raw("HTTP/1.1 200 OK\r\nContent-Length: 18446744073709551615\r\n\r\n{}")),
-        at("elsewhere", "head", "sends us to http://192.0.2.1/", raw("HTTP/1.1 302 Found\r\nLocation: http://192.0.2.1/lattice/head\r\nContent-Length: 0\r\n\r\n")),
-        at("in-circles", "head", "sends us to", raw("HTTP/1.1 307 Temporary Redirect\r\nLocation: /lattice/head\r\nContent-Length: 0\r\n\r\n")),
-        at("busy-for-ever", "head", "failed with 503", raw("HTTP/1.1 503 Service Unavailable\r\nRetry-After: 18446744073709551615\r\nContent-Length: 0\r\n\r\n")),
-        at("too-many", "head", "refused with 429", raw("HTTP/1.1 429 Too Many Requests\r\nRetry-After: 99999999999\r\nContent-Length: 3\r\n\r\nno\x1b")),
+        at(
+            "two-lengths",
+            "head",
+            "cannot be reached",
+            raw("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 5\r\n\r\n{}"),
+        ),
+        at(
+            "huge-length",
+            "head",
+            "cannot be reached",
+            raw("HTTP/1.1 200 OK\r\nContent-Length: 18446744073709551615\r\n\r\n{}"),
+        ),
+        at(
+            "elsewhere",
+            "head",
+            "sends us to http://192.0.2.1/",
+            raw("HTTP/1.1 302 Found\r\nLocation: http://192.0.2.1/lattice/head\r\nContent-Length: 0\r\n\r\n"),
+        ),
+        at(
+            "in-circles",
+            "head",
+            "sends us to",
+            raw("HTTP/1.1 307 Temporary Redirect\r\nLocation: /lattice/head\r\nContent-Length: 0\r\n\r\n"),
+        ),
+        at(
+            "busy-for-ever",
+            "head",
+            "failed with 503",
+            raw("HTTP/1.1 503 Service Unavailable\r\nRetry-After: 18446744073709551615\r\nContent-Length: 0\r\n\r\n"),
+        ),
+        at(
+            "too-many",
+            "head",
+            "refused with 429",
+            raw("HTTP/1.1 429 Too Many Requests\r\nRetry-After: 99999999999\r\nContent-Length: 3\r\n\r\nno\x1b"),
+        ),
         at("half-in-http-1.0", "head", "the text ends before", raw("HTTP/1.0 200 OK\r\n\r\n{\"payload\":\"")),
         on_head("bomb-head", "larger than 16384 bytes", |_| endless_gzip()),
         on_head("zstd-nobody-asked-for", "not valid UTF-8", |_| {
-            Reply::Bytes([head_of_answer("Content-Encoding: zstd").as_slice(), &[0x28, 0xb5, 0x2f, 0xfd, 0, 0x88]].concat())
+            Reply::Bytes(
+                [head_of_answer("Content-Encoding: zstd").as_slice(), &[0x28, 0xb5, 0x2f, 0xfd, 0, 0x88]].concat(),
+            )
         }),
         on_head("forged", "its head: the signature", |peer| {
             let other = KeyPair::generate().unwrap();
@@ -231,7 +268,8 @@ fn feeds() -> Vec<Misdeed> {
                 line["type"] = json!("x".repeat(2 << 20));
                 let line = format!("{line}\n");
                 let start = feed(request, 80, &[]);
-                let lines: String = (1..=80).map(|seq| line.replacen("\"seq\":1", &format!("\"seq\":{seq}"), 1)).collect();
+                let lines: String =
+                    (1..=80).map(|seq| line.replacen("\"seq\":1", &format!("\"seq\":{seq}"), 1)).collect();
                 Some(Reply::Bytes(ok(start + &lines + "{\"end\":80}\n")))
             }
             "changes" => Some(Reply::Bytes(ok(feed(request, 80, &[]) + "{\"end\":80}\n"))),
@@ -283,12 +321,17 @@ fn feeds() -> Vec<Misdeed> {
         lines("other-node", "brings another node", lie(|line| line["node"]["id"] = json!(base_id(1)))),
         lines("ancient-size", "size", lie(|line| line["size"] = json!(-1))),
         lines("long-id", "a line's id", vec![json!({"seq": 1, "id": long, "at": 1, "deleted": hash(), "after": []})]),
-        lines("control-id", "a line's id", vec![json!({"seq": 1, "id": "a\u{0}/../b", "at": 1, "deleted": hash(), "after": []})]),
+        lines(
+            "control-id",
+            "a line's id",
+            vec![json!({"seq": 1, "id": "a\u{0}/../b", "at": 1, "deleted": hash(), "after": []})],
+        ),
         lines("no-such-hash", "a line's hash", lie(|line| line["hash"] = json!("sha256:../../etc/passwd"))),
         lines("no-ancestry", "a line's after", lie(|line| line["after"] = json!([7]))),
         lines("no-time", "a line's at", lie(|line| line["at"] = json!("1e999"))),
         deed("takes-all-away", "it would delete", |peer, request| {
-            let all: Vec<Value> = (1..).zip(0..BASE).map(|(seq, n)| deleted(seq, &base_id(n), now().seconds())).collect();
+            let all: Vec<Value> =
+                (1..).zip(0..BASE).map(|(seq, n)| deleted(seq, &base_id(n), now().seconds())).collect();
             match request.route {
                 "head" => Some(Reply::Bytes(ok(peer.head(|head| (head.seq, head.count) = (60, 0))))),
                 "changes" => Some(Reply::Bytes(ok(feed(request, 60, &all) + "{\"end\":60}\n"))),
@@ -310,8 +353,22 @@ fn base(seq: u64) -> String {
 
 /// Ids that look like something else. They are ids all the same: they must become files in the data directory, and nothing else.
 pub(crate) const ODD_IDS: &[&str] = &[
-    "../outside", "..", "a/b", "/etc/passwd", "CON", "nul.json", ".hidden", "%2e%2e%2f", "a\\b", "manifest", "con~1", "é\u{202e}",
+    "../outside",
+    "..",
+    "a/b",
+    "/etc/passwd",
+    "CON",
+    "nul.json",
+    ".hidden",
+    "%2e%2e%2f",
+    "a\\b",
+    "manifest",
+    "con~1",
+    "é\u{202e}",
 ];
+
+/// A node that a peer left out at first: it comes all the same.
+pub(crate) const LATE_ID: &str = "left-out-once";
 
 /// In `POST /lattice/nodes`.
 fn fetches() -> Vec<Misdeed> {
@@ -335,7 +392,7 @@ fn fetches() -> Vec<Misdeed> {
         fetched("silent-nodes", "no answer in time", &["silent"], || Reply::Silence(Vec::new())),
         deed("odd-ids", "still differ", |peer, request| {
             let odd: Vec<Value> = (1..).zip(ODD_IDS).map(|(seq, id)| listed(seq, id, "odd")).collect();
-            let count = ODD_IDS.len() as u64;
+            let count = u64::try_from(ODD_IDS.len()).unwrap();
             match request.route {
                 "head" => Some(Reply::Bytes(ok(peer.head(|head| (head.seq, head.count) = (count, count))))),
                 "changes" if request.since == 0 => {
@@ -356,7 +413,8 @@ fn pushes() -> Vec<Misdeed> {
     let many_ids = format!("{{\"wanted\":[{}\"x\"]}}", "\"x\",".repeat(1 << 20));
     vec![
         deed("endless-wanted", "larger than", |_, request| {
-            (request.route == "offer").then(|| Reply::Endless(head_of_answer(""), raw("{\"wanted\":[\"x\",\"x\",\"x\"").repeat(1000)))
+            (request.route == "offer")
+                .then(|| Reply::Endless(head_of_answer(""), raw("{\"wanted\":[\"x\",\"x\",\"x\"").repeat(1000)))
         }),
         at("too-many-wanted", "offer", "larger than", ok(many_ids)),
         at("wants-no-ids", "offer", "wants a node with a bad id", ok(r#"{"wanted":["\u0000"]}"#)),
@@ -389,6 +447,14 @@ fn over_time() -> Vec<Misdeed> {
                 Some(Reply::Bytes(ok(peer.head(|head| head.index_id = format!("{before:032x}")))))
             }
             "notify" => Some(Reply::Slowly(open(), raw("data: {\"seq\":9}\n\n"), Duration::from_millis(100))),
+            _ => None,
+        }),
+        deed("left-out-once", "still differ", |_, request| match request.route {
+            "changes" if request.since == 0 => {
+                let late = if request.before == 0 { vec![] } else { vec![listed(9, LATE_ID, "late")] };
+                Some(Reply::Bytes(ok(feed(request, 9, &late) + "{\"end\":9}\n")))
+            }
+            "nodes" => Some(Reply::Bytes(ok(format!("{}\n{{\"end\":9}}\n", whole(9, LATE_ID, "late"))))),
             _ => None,
         }),
         deed("goes-up-and-down", "still differ", |peer, request| match request.route {

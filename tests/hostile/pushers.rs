@@ -30,7 +30,10 @@ const DEADLINE: Duration = Duration::from_secs(30);
 const TARGET: &str = "victim";
 
 fn place() -> Place {
-    Place::new().set("ARK_NODE_ID", TARGET).set("ARK__SERVER__BODY_TIMEOUT", "2s").set("ARK__SERVER__HEADER_TIMEOUT", "2s")
+    Place::new()
+        .set("ARK_NODE_ID", TARGET)
+        .set("ARK__SERVER__BODY_TIMEOUT", "2s")
+        .set("ARK__SERVER__HEADER_TIMEOUT", "2s")
 }
 
 struct Pusher {
@@ -55,7 +58,8 @@ impl Pusher {
 
     fn headers(&self, audience: &str, body: &str) -> Vec<(&'static str, String)> {
         let route = "/lattice/changes";
-        let message = Message { method: "POST", route, query: "?", body: body.as_bytes(), node_id: self.name, audience };
+        let message =
+            Message { method: "POST", route, query: "?", body: body.as_bytes(), node_id: self.name, audience };
         message::sign(&message, &self.key, now()).unwrap()
     }
 
@@ -169,7 +173,8 @@ async fn deletions_are_added_up_and_those_of_what_was_never_here_are_bounded() {
     // Older than deletions are remembered: kept, they would soon move everybody's floor.
     let seq = |head: &Value| head["lattice"]["seq"].as_u64();
     let before = service.get_json("/health").await;
-    let ancient: Vec<Value> = (0..1000).map(|n| deleted(1, &format!("strange-{n}"), now().seconds() - 40 * 86_400)).collect();
+    let ancient: Vec<Value> =
+        (0..1000).map(|n| deleted(1, &format!("strange-{n}"), now().seconds() - 40 * 86_400)).collect();
     let answer = pusher.push(&service, &ancient).await;
     let answer: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
     assert_eq!((answer["taken"].as_u64(), answer["kept"].as_u64()), (Some(0), Some(1000)), "{answer}");
@@ -232,7 +237,9 @@ async fn half_requests_and_a_crowd_that_sends_a_byte_a_second_leave_the_others_t
     let (ended, (peak, slowest)) = tokio::join!(timeout(DEADLINE, crowd), during);
     let answers: Vec<Vec<u8>> = ended.expect("all are sent away").into_iter().map(Result::unwrap).collect();
     let took = begun.elapsed();
-    eprintln!("{CROWD} were sent away within {took:?}; an honest push took {slowest:?} at most; {before} kB before, {peak} kB during");
+    eprintln!(
+        "{CROWD} were sent away within {took:?}; an honest push took {slowest:?} at most; {before} kB before, {peak} kB during"
+    );
     let too_slow = answers.iter().filter(|answer| answer.starts_with(b"HTTP/1.1 408")).count();
     assert!(too_slow >= CROWD / 4, "{too_slow} of them were told why");
     assert!(peak < before + (192 << 10), "{before} kB before, {peak} kB during");

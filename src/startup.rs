@@ -130,7 +130,8 @@ impl Application {
             public_key: key.as_ref().map(|key| key.public_key()).or(stated),
         };
         let trust = settings.trust_policy()?;
-        let engine = engine::open(settings, key.as_ref(), &lattice, &clock)?;
+        let rates = engine::rates(settings);
+        let engine = engine::open(settings, key.as_ref(), &lattice, &clock, &rates)?;
         let context = Arc::new(Context {
             identity,
             registry,
@@ -140,6 +141,8 @@ impl Application {
             clock,
             signer: key,
             engine,
+            rates,
+            read_only: settings.federation.read_only,
             closing: CancellationToken::new(),
             nonces: Mutex::default(),
         });

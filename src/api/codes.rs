@@ -90,6 +90,8 @@ codes! {
     NotListed = "not_listed" FORBIDDEN "The key is not on this instance's list",
     /// The sender may not change nodes here.
     NotTrusted = "not_trusted" FORBIDDEN "This instance takes no changes from that key",
+    /// This instance is a mirror.
+    ReadOnly = "read_only" FORBIDDEN "This instance only takes what its peers have",
     /// There is no such route.
     NotFound = "not_found" NOT_FOUND "There is nothing here",
     /// There is no such live peer.

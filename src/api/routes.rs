@@ -58,10 +58,10 @@ const ENVELOPE: &[Code] = &[
 const REGISTRY: &[Code] = &[Code::RegistryUnavailable];
 const REGISTRY_WRITE: &[Code] = &[Code::RegistryUnavailable, Code::RegistryFull, Code::NoSpace];
 const LATTICE: &[Code] = &[Code::LatticeLoading, Code::LatticeUnavailable];
-const LATTICE_WRITE: &[Code] = &[Code::LatticeLoading, Code::LatticeUnavailable, Code::NoSpace];
+const LATTICE_WRITE: &[Code] = &[Code::LatticeLoading, Code::LatticeUnavailable, Code::NoSpace, Code::ReadOnly];
 const OPERATOR: &[Code] = &[Code::OperatorTokenRequired, Code::OperatorDisabled, Code::PreconditionFailed];
 /// Of requests that another instance signs.
-const SIGNED: &[Code] = &[Code::RequestSignature, Code::NotTrusted, Code::Replayed, Code::Busy];
+const SIGNED: &[Code] = &[Code::RequestSignature, Code::NotTrusted, Code::Replayed, Code::Busy, Code::ReadOnly];
 /// Of every route.
 const ALWAYS: &[Code] = &[Code::MethodNotAllowed, Code::Internal];
 
@@ -182,7 +182,7 @@ pub const PEER_ROUTES: &[Route] = &[
             LATTICE_WRITE,
             REGISTRY,
             SIGNED,
-            &[Code::InvalidChange, Code::PreconditionFailed, Code::MassDelete, Code::ConflictsFull],
+            &[Code::InvalidChange, Code::InvalidQuery, Code::PreconditionFailed, Code::MassDelete, Code::ConflictsFull],
         ],
     },
 ];

@@ -5,9 +5,12 @@ use super::{
     client::{Client, ClientError},
     deletions::Deletions,
     events::{EventKind, Events},
+    filter::FilterError,
     gate::Gate,
     history::{History, Past},
-    peers::{Direction, PeerState, Peers, PeersError},
+    pauses::{LONGEST_PAUSE, Notices, backoff, jittered, pause_after},
+    peers::{Added, Direction, PeerOptions, PeerState, Peers, PeersError},
+    rate::Rates,
     round::{Outcome, Positions, Reset},
     run::{Known, Parties, RoundError, RoundReport, RunEnd, run},
 };
@@ -35,15 +38,8 @@ use tokio::{
 
 /// Changes that come one after the other go in one round.
 const GATHER: Duration = Duration::from_millis(50);
-/// After the first failure; doubles with each.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// A round that begins from the beginning counts two, one that does not takes one away; so many are the peer's fault.
 const MAX_RESETS: u32 = 6;
-/// Lines of a peer's notices that are heard at once, and how long each after them has to wait: a flood of them is none of rounds.
-/// A notice takes two.
-const NOTICES_AT_ONCE: u32 = 40;
-const NOTICE_EVERY: Duration = Duration::from_millis(250);
 /// How often a peer is told who we are.
 const ANNOUNCE_EVERY: Duration = Duration::from_secs(45);
 
@@ -72,6 +68,10 @@ pub struct EngineOptions {
     pub sync_interval: Duration,
     /// Rounds at the same time.
     pub concurrent_rounds: usize,
+    /// How many bytes a second may go.
+    pub rates: Rates,
+    /// This instance takes and never gives: all peers are pulled from only.
+    pub read_only: bool,
     /// How long a peer may be silent.
     pub peer_timeout: Duration,
 }
@@ -125,6 +125,8 @@ struct PeerTask {
     url: String,
     client: Client,
     wake: Notify,
+    /// It answered.
+    answers: Notify,
     /// One round at a time; when we last said who we are.
     turn: AsyncMutex<Option<Instant>>,
     /// Rounds that began from the beginning, see [`MAX_RESETS`].
@@ -226,23 +228,31 @@ impl Engine {
         self.shared.options.peers.list()
     }
 
-    /// Adds a peer, durably, and exchanges with it from now on. Answers its address as it is kept, and whether it is new.
+    /// Is there a peer with this address?
+    #[must_use]
+    pub fn has_peer(&self, url: &str) -> bool {
+        self.shared.options.peers.get(url.trim_end_matches('/')).is_some()
+    }
+
+    /// Adds a peer, durably, and exchanges with it from now on; or gives one that is known other options. Answers its address as it
+    /// is kept, and what was done.
     ///
     /// # Errors
-    /// [`ClientError::Address`], or the peers cannot be kept.
-    pub fn add_peer(&self, url: &str, direction: Direction) -> Result<(String, bool), AddError> {
+    /// [`AddError`].
+    pub fn add_peer(&self, url: &str, options: PeerOptions) -> Result<(String, Added), AddError> {
         // Checked before it is kept.
         Client::new(url, &self.shared.options.limits)?;
+        options.filter.check()?;
         let url = url.trim_end_matches('/').to_owned();
         let now = self.shared.options.clock.now();
-        let new = self.shared.options.peers.add(PeerState::new(url.clone(), direction, now))?;
-        if new {
+        let added = self.shared.options.peers.add(PeerState::new(url.clone(), options, now))?;
+        if added == Added::New {
             self.shared.events.tell(EventKind::PeerAdded, json!({ "peer": url }));
-            if self.is_running() {
-                self.spawn(&url)?;
-            }
         }
-        Ok((url, new))
+        if added != Added::Same && self.is_running() {
+            self.spawn(&url)?;
+        }
+        Ok((url, added))
     }
 
     /// Removes a peer, durably. Answers whether there was one.
@@ -299,6 +309,9 @@ pub enum AddError {
     /// The address is not one.
     #[error(transparent)]
     Address(#[from] ClientError),
+    /// The filter is not one.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
     /// It cannot be kept.
     #[error(transparent)]
     Peers(#[from] PeersError),
@@ -321,10 +334,11 @@ async fn keep_in_step(shared: Arc<Shared>, peer: Arc<PeerTask>) {
         let pause = match &end.error {
             None => {
                 not_before = Instant::now();
+                peer.answers.notify_one();
                 jittered(shared.options.sync_interval, 10)
             }
             Some(error) => {
-                let pause = pause_after(shared.failed_in_a_row(&peer.url), error);
+                let pause = pause_after(shared.failed_in_a_row(&peer.url), error, shared.options.sync_interval);
                 not_before = Instant::now() + pause;
                 pause
             }
@@ -338,7 +352,7 @@ async fn listen(shared: Arc<Shared>, peer: Arc<PeerTask>) {
     let mut failures = 0_u32;
     let mut notices = Notices::new(Instant::now());
     loop {
-        let silent = shared.options.peers.get(&peer.url).is_none_or(|it| it.direction == Direction::Push);
+        let silent = shared.options.peers.get(&peer.url).is_none_or(|it| it.options.direction == Direction::Push);
         if shared.auto.load(Ordering::Acquire)
             && !silent
             && let Ok(mut lines) = peer.client.notices().await
@@ -357,53 +371,12 @@ async fn listen(shared: Arc<Shared>, peer: Arc<PeerTask>) {
             }
         }
         failures = failures.saturating_add(1);
-        sleep(backoff(failures)).await;
-    }
-}
-
-/// When the next line of a peer's notices is heard.
-#[derive(Debug)]
-struct Notices {
-    /// When as many as may come at once may come again.
-    full_at: Instant,
-}
-
-impl Notices {
-    fn new(now: Instant) -> Self {
-        Self { full_at: now }
-    }
-
-    /// Takes a line that came at `now`; answers when it counts.
-    fn take(&mut self, now: Instant) -> Instant {
-        self.full_at = self.full_at.max(now) + NOTICE_EVERY;
-        let credit = NOTICE_EVERY.saturating_mul(NOTICES_AT_ONCE);
-        self.full_at.checked_sub(credit).map_or(now, |at| at.max(now))
-    }
-}
-
-fn backoff(failures: u32) -> Duration {
-    let doubled = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1).min(16)));
-    jittered(doubled.min(LONGEST_PAUSE), 50)
-}
-
-/// Up to so many percent less, so that many instances do not come at the same moment.
-fn jittered(pause: Duration, percent: u32) -> Duration {
-    let mut random = [0; 2];
-    // Without randomness all come at once, which works too.
-    let _ = getrandom::fill(&mut random);
-    let share = u32::from(u16::from_le_bytes(random)).saturating_mul(percent) / 65_535;
-    pause.saturating_sub(pause.saturating_mul(share) / 100)
-}
-
-/// How long to leave a peer alone after so many failures; as long as it asks for, within bounds.
-fn pause_after(failures: u32, error: &RoundError) -> Duration {
-    let asked = match error {
-        RoundError::Client(ClientError::Refused { retry_after, .. } | ClientError::Server { retry_after, .. }) => {
-            *retry_after
+        tokio::select! {
+            () = sleep(backoff(failures)) => {}
+            // A round with it just came to its end.
+            () = peer.answers.notified() => failures = 0,
         }
-        _ => None,
-    };
-    backoff(failures).max(asked.unwrap_or_default().min(LONGEST_PAUSE))
+    }
 }
 
 impl Shared {
@@ -421,8 +394,9 @@ impl Shared {
 
     fn peer_task(&self, url: &str) -> Result<PeerTask, ClientError> {
         let client = Client::new(url, &self.options.limits)?.with_patience(self.options.peer_timeout);
-        let (wake, turn, resets) = (Notify::new(), AsyncMutex::default(), AtomicU32::new(0));
-        Ok(PeerTask { url: url.to_owned(), client, wake, turn, resets })
+        let (wake, answers) = (Notify::new(), Notify::new());
+        let (turn, resets) = (AsyncMutex::default(), AtomicU32::new(0));
+        Ok(PeerTask { url: url.to_owned(), client, wake, answers, turn, resets })
     }
 
     /// Says as a failure what came to its end and yet cannot go on so, that it is seen and the pauses grow.
@@ -454,9 +428,15 @@ impl Shared {
         let mut announced = peer.turn.lock().await;
         let options = &self.options;
         let (at, begun) = (options.clock.now(), options.clock.elapsed());
-        let state =
-            options.peers.get(&peer.url).unwrap_or_else(|| PeerState::new(peer.url.clone(), Direction::Both, at));
-        if state.direction != Direction::Pull && announced.is_none_or(|at| at.elapsed() > ANNOUNCE_EVERY) {
+        let state = options
+            .peers
+            .get(&peer.url)
+            .unwrap_or_else(|| PeerState::new(peer.url.clone(), PeerOptions::default(), at));
+        let mut exchanged = state.options.clone();
+        if options.read_only {
+            exchanged.direction = Direction::Pull;
+        }
+        if exchanged.direction != Direction::Pull && announced.is_none_or(|at| at.elapsed() > ANNOUNCE_EVERY) {
             match self.announce(&peer.client).await {
                 Ok(()) => *announced = Some(Instant::now()),
                 // The round says what is wrong, if it is a fault.
@@ -471,12 +451,13 @@ impl Shared {
             node_id: &options.node_id,
             clock: &options.clock,
             limits: options.limits,
+            rates: options.rates.clone(),
         };
         let known = Known {
             node_id: state.node_id.clone(),
             public_key: state.public_key.clone(),
             positions: state.positions.clone(),
-            direction: state.direction,
+            options: exchanged,
             deletions_confirmed: confirmed,
         };
         let note = |positions: &Positions| {
@@ -573,40 +554,5 @@ impl Shared {
         let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let (peer, outcome) = (url.to_owned(), outcome.to_owned());
         self.options.history.add(Past { at, peer, duration_ms, outcome, error, received, sent, conflicts, bytes });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_flood_of_notices_is_heard_slowly_and_a_few_at_once() {
-        let start = Instant::now();
-        let mut notices = Notices::new(start);
-        let heard: Vec<Instant> = (0..50).map(|_| notices.take(start)).collect();
-        assert!(heard[..40].iter().all(|at| *at == start), "{heard:?}");
-        assert_eq!(heard[49], start + NOTICE_EVERY * 10);
-        let later = start + Duration::from_secs(60);
-        assert!((0..40).all(|_| notices.take(later) == later), "after a pause as before");
-    }
-
-    #[test]
-    fn pauses_grow_and_have_an_end() {
-        for failures in 1..40 {
-            let pause = backoff(failures);
-            let full = FIRST_PAUSE.saturating_mul(1 << (failures - 1).min(16)).min(LONGEST_PAUSE);
-            assert!(pause <= full && pause >= full / 2, "{failures}: {pause:?}");
-        }
-        let asks = |seconds| {
-            RoundError::Client(ClientError::Server {
-                status: 503,
-                code: String::new(),
-                detail: String::new(),
-                retry_after: Some(Duration::from_secs(seconds)),
-            })
-        };
-        assert!(pause_after(1, &asks(30)) >= Duration::from_secs(30));
-        assert!(pause_after(1, &asks(1_000_000)) <= LONGEST_PAUSE);
     }
 }

@@ -1,7 +1,14 @@
 //! Who may exchange at the same time. Asking where a peer stands costs little and is free; whatever costs more waits for its turn,
 //! and a peer that failed last time waits where only others like it are waited for.
 
-use super::{client::ClientError, exchange::Signer, feed::Received, lines::Lines, remote::Remote};
+use super::{
+    client::ClientError,
+    exchange::Signer,
+    feed::Received,
+    filter::Filter,
+    lines::Lines,
+    remote::{ChangesQuery, Remote},
+};
 use crate::{
     manifest::{Head, Verified},
     types::{Limits, NodeId},
@@ -55,9 +62,9 @@ impl Remote for Guarded<'_> {
         self.remote.head(limits).await
     }
 
-    async fn changes(&self, index_id: &str, since: u64, contents: bool) -> Result<Lines, ClientError> {
+    async fn changes(&self, query: &ChangesQuery<'_>) -> Result<Lines, ClientError> {
         self.turn().await;
-        self.remote.changes(index_id, since, contents).await
+        self.remote.changes(query).await
     }
 
     async fn nodes(&self, ids: &[NodeId]) -> Result<Lines, ClientError> {
@@ -70,8 +77,13 @@ impl Remote for Guarded<'_> {
         self.remote.offer(signer, lines).await
     }
 
-    async fn push(&self, signer: &Signer<'_>, lines: Vec<u8>) -> Result<(Received, Range<u64>), ClientError> {
+    async fn push(
+        &self,
+        signer: &Signer<'_>,
+        filter: &Filter,
+        lines: Vec<u8>,
+    ) -> Result<(Received, Range<u64>), ClientError> {
         self.turn().await;
-        self.remote.push(signer, lines).await
+        self.remote.push(signer, filter, lines).await
     }
 }

@@ -96,7 +96,7 @@ mod tests {
         let content_hash = ContentHash::of(b"");
         let content = WireContent::Put { content_hash, node_type: None, size_bytes: 0, node: None };
         let id = NodeId::parse("n").unwrap();
-        WireChange { seq, id, at: Timestamp::EPOCH, ancestry: Ancestry::default(), content }
+        WireChange { seq, id, at: Timestamp::EPOCH, ancestry: Ancestry::default(), priority: 0.0, content }
     }
 
     #[test]

@@ -1,22 +1,25 @@
 //! Carries out the steps that [`super::round`] decides.
 
+mod pull;
+mod push;
+
 use super::{
     client::ClientError,
-    deletions::is_mass,
     exchange::Signer,
-    feed::{self, FeedError, Received, Walk},
-    lines::Lines,
-    peers::Direction,
-    promise::{Promise, impossible},
+    feed::{self, FeedError, Received},
+    filter::Matcher,
+    peers::{Direction, PeerOptions},
+    promise::impossible,
+    rate::Rates,
     remote::Remote,
-    round::{Directions, Mode, Outcome, Position, Positions, Reset, Round, Step},
-    wire::{Line, WireChange, WireContent, WireError, read_line},
+    round::{Directions, Outcome, Positions, Reset, Round, Step},
+    wire::WireError,
 };
 use crate::{
     identity::KeyPair,
     lattice::{Change, Lattice, LatticeError},
     manifest::{Head, Verified},
-    types::{ContentHash, Limits, NodeId, PeerId, PublicKey, Sha256Digest, SharedClock, Timestamp},
+    types::{Limits, NodeId, PeerId, PublicKey, Sha256Digest, SharedClock, Timestamp},
 };
 use std::{
     collections::HashSet,
@@ -94,12 +97,15 @@ pub enum RoundError {
         /// Versions that were refused for their date.
         ahead: usize,
     },
+    /// It was given all the time that a round has, and still sends what was asked for.
+    #[error("it still sends after {} s; what came is here, and the next round goes on", LONGEST_ROUND.as_secs())]
+    TooLong,
     /// Its positions did not hold from one round to the next.
     #[error("its journal begins anew again and again; nobody can keep in step with that")]
     Unsteady,
     /// So many deletions look like an accident.
     #[error(
-        "it would delete {deletions} of {nodes} nodes here; nothing more was taken. If that is right, confirm it for this peer"
+        "it would delete {deletions} of {nodes} nodes here; nothing was deleted. If that is right, confirm it: ark-lattice federation sync --confirm-deletions"
     )]
     MassDelete {
         /// How many.
@@ -107,6 +113,9 @@ pub enum RoundError {
         /// Of how many.
         nodes: usize,
     },
+    /// This process ends.
+    #[error("this instance stops")]
+    Stopped,
 }
 
 impl From<FeedError> for RoundError {
@@ -160,6 +169,8 @@ pub struct Parties<'a> {
     pub clock: &'a SharedClock,
     /// Bounds on what is read.
     pub limits: Limits,
+    /// How many bytes a second may go.
+    pub rates: Rates,
 }
 
 impl std::fmt::Debug for Parties<'_> {
@@ -177,8 +188,8 @@ pub struct Known {
     pub public_key: Option<String>,
     /// How far the two know each other.
     pub positions: Positions,
-    /// Which ways changes go.
-    pub direction: Direction,
+    /// Which changes go, and which ways.
+    pub options: PeerOptions,
     /// The operator confirmed that many nodes may be deleted.
     pub deletions_confirmed: bool,
 }
@@ -193,6 +204,8 @@ pub struct Run<'a, N> {
     /// Live nodes when the round began.
     nodes: usize,
     confirmed: bool,
+    options: PeerOptions,
+    matcher: Matcher,
     /// When it ends whatever is left, by the process's own clock.
     until: Duration,
 }
@@ -233,6 +246,8 @@ pub async fn run<N: FnMut(&Positions) + Send>(parties: &Parties<'_>, known: Know
         remembered: HashSet::new(),
         nodes: parties.lattice.status().nodes,
         confirmed: known.deletions_confirmed,
+        matcher: known.options.filter.matcher(),
+        options: known.options.clone(),
         until: parties.clock.elapsed().saturating_add(LONGEST_ROUND),
     };
     match run.exchange(head, known).await {
@@ -260,7 +275,10 @@ async fn meet(parties: &Parties<'_>, known: &Known) -> Result<Verified<Head>, Ro
         return Err(RoundError::Impossible(problem));
     }
     let most = parties.limits.lattice_nodes;
-    if known.direction != Direction::Push && found.count > u64::try_from(most).unwrap_or(u64::MAX) {
+    if known.options.direction != Direction::Push
+        && known.options.filter.is_all()
+        && found.count > u64::try_from(most).unwrap_or(u64::MAX)
+    {
         return Err(RoundError::TooManyNodes { count: found.count, most });
     }
     let now = parties.clock.now();
@@ -273,9 +291,10 @@ async fn meet(parties: &Parties<'_>, known: &Known) -> Result<Verified<Head>, Ro
 impl<N: FnMut(&Positions) + Send> Run<'_, N> {
     async fn exchange(&mut self, head: Verified<Head>, known: Known) -> Result<Outcome, RoundError> {
         let directions = Directions {
-            pull: known.direction != Direction::Push,
-            push: known.direction != Direction::Pull,
-            filtered: false,
+            pull: known.options.direction != Direction::Push,
+            push: known.options.direction != Direction::Pull,
+            filtered: !known.options.filter.is_all(),
+            by_priority: known.options.priority,
         };
         let key = head.public_key();
         let theirs = head.get().clone();
@@ -325,221 +344,8 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         self.parties.clock.elapsed() >= self.until
     }
 
-    /// Answers whether it came to the end; otherwise the round's time is over.
-    async fn pull(&mut self, round: &mut Round, since: u64, mode: Mode) -> Result<bool, RoundError> {
-        let inline = mode == Mode::Inline;
-        self.report.requests = self.report.requests.saturating_add(1);
-        let mut lines = self.parties.client.changes(&round.theirs.index_id, since, inline).await?;
-        let mut promise = self.begin(&mut lines, &round.theirs, since).await?;
-        let most = if inline { BATCH } else { LIST };
-        let (mut batch, mut batch_bytes, mut last, mut counted) = (Vec::new(), 0_usize, since, 0);
-        loop {
-            let Some(line) = lines.next_line().await? else { return Err(self.cut_off()) };
-            let size = line.len();
-            let end = match read_line(line, &self.parties.limits)? {
-                Line::Start(_) => return Err(RoundError::OtherFeed("it begins twice")),
-                Line::End(end) => {
-                    promise.end(end).map_err(RoundError::OtherFeed)?;
-                    Some(end)
-                }
-                Line::Change(change) => {
-                    promise.change(&change).map_err(RoundError::OtherFeed)?;
-                    last = change.seq;
-                    batch_bytes = batch_bytes.saturating_add(size);
-                    batch.push(*change);
-                    None
-                }
-            };
-            let over = self.is_over();
-            if end.is_some() || batch.len() >= most || batch_bytes >= BATCH_BYTES || over {
-                self.take(std::mem::take(&mut batch), inline).await?;
-                batch_bytes = 0;
-                self.report.bytes_in = self.report.bytes_in.saturating_add(lines.bytes().saturating_sub(counted));
-                counted = lines.bytes();
-                let seq = end.unwrap_or(last);
-                round.positions.pulled = Some(Position { index_id: round.theirs.index_id.clone(), seq });
-                (self.note)(&round.positions);
-            }
-            if let Some(end) = end {
-                // What was added there since its head was signed came as well: its hash is that of an older set.
-                round.stale |= end > round.theirs.seq;
-                round.theirs.seq = end;
-                return Ok(true);
-            }
-            if over {
-                return Ok(false);
-            }
-        }
-    }
-
-    async fn begin(&self, lines: &mut Lines, theirs: &Head, since: u64) -> Result<Promise, RoundError> {
-        let no_start = RoundError::OtherFeed("it has no first line");
-        let Some(line) = lines.next_line().await? else { return Err(no_start) };
-        let Line::Start(start) = read_line(line, &self.parties.limits)? else { return Err(no_start) };
-        Promise::new(theirs, since, &start).map_err(RoundError::OtherFeed)
-    }
-
-    /// Takes changes that came; of a list first fetches the contents that are needed.
-    async fn take(&mut self, batch: Vec<WireChange>, inline: bool) -> Result<(), RoundError> {
-        self.guard(&batch)?;
-        self.remember(&batch);
-        if inline {
-            return self.store(batch).await;
-        }
-        let now = self.parties.clock.now();
-        self.report.received.ahead += batch.iter().filter(|change| change.at > now.plus(SKEW)).count();
-        let mut wanted = feed::wanted(&**self.parties.lattice, &batch, now)?;
-        let deletions = batch.into_iter().filter(|change| matches!(change.content, WireContent::Deleted(_)));
-        self.store(deletions.collect()).await?;
-        while !wanted.is_empty() {
-            let rest = wanted.split_off(wanted.len().min(LIST));
-            self.fetch(std::mem::replace(&mut wanted, rest)).await?;
-        }
-        Ok(())
-    }
-
-    async fn fetch(&mut self, ids: Vec<NodeId>) -> Result<(), RoundError> {
-        self.report.requests = self.report.requests.saturating_add(1);
-        let mut lines = self.parties.client.nodes(&ids).await?;
-        let mut asked: HashSet<NodeId> = ids.into_iter().collect();
-        let (mut batch, mut bytes) = (Vec::new(), 0_usize);
-        loop {
-            // An answer that is cut off between two lines must not pass for one in which the other nodes are gone.
-            let Some(line) = lines.next_line().await? else { return Err(self.cut_off()) };
-            bytes = bytes.saturating_add(line.len());
-            let ended = match read_line(line, &self.parties.limits)? {
-                // Each once: the answer is no longer than what was asked for.
-                Line::Change(change) if asked.remove(&change.id) => {
-                    batch.push(*change);
-                    false
-                }
-                Line::End(_) => true,
-                Line::Change(_) => return Err(RoundError::OtherFeed("it has nodes that were not asked for")),
-                Line::Start(_) => return Err(RoundError::OtherFeed("it begins twice")),
-            };
-            if ended || batch.len() >= BATCH || bytes >= BATCH_BYTES {
-                bytes = 0;
-                self.guard(&batch)?;
-                self.remember(&batch);
-                self.store(std::mem::take(&mut batch)).await?;
-            }
-            if ended {
-                self.report.bytes_in = self.report.bytes_in.saturating_add(lines.bytes());
-                return Ok(());
-            }
-        }
-    }
-
     fn cut_off(&self) -> RoundError {
         ClientError::Unreachable(self.peer.to_string(), "its answer ends before its end".to_owned()).into()
-    }
-
-    async fn store(&mut self, batch: Vec<WireChange>) -> Result<(), RoundError> {
-        if batch.is_empty() {
-            return Ok(());
-        }
-        let received = feed::receive(&**self.parties.lattice, self.peer.as_str(), batch).await?;
-        self.report.received.add(&received);
-        Ok(())
-    }
-
-    /// Stops before so much is deleted that it looks like an accident.
-    fn guard(&mut self, batch: &[WireChange]) -> Result<(), RoundError> {
-        let deletions = self.report.deleted.saturating_add(feed::deletions(&**self.parties.lattice, batch)?);
-        if !self.confirmed && is_mass(deletions, self.nodes) {
-            return Err(RoundError::MassDelete { deletions, nodes: self.nodes });
-        }
-        self.report.deleted = deletions;
-        Ok(())
-    }
-
-    fn remember(&mut self, batch: &[WireChange]) {
-        for change in batch {
-            if self.remembered.len() < REMEMBERED {
-                let content = change.content_hash().map(ContentHash::as_bytes);
-                self.remembered.insert(fingerprint(&change.id, change.at, content));
-            }
-        }
-    }
-
-    /// Answers whether it came to the end; otherwise the round's time is over.
-    async fn push(&mut self, round: &mut Round, since: u64, mode: Mode) -> Result<bool, RoundError> {
-        let mut walk = Walk::new(self.parties.lattice, since, round.ours.seq, mode == Mode::Inline);
-        loop {
-            let mut batch = walk.next_batch()?;
-            if batch.is_empty() {
-                return Ok(true);
-            }
-            batch.retain(|change| !self.is_remembered(change));
-            if !batch.is_empty() {
-                match mode {
-                    Mode::Inline => self.send(round, walk.lines(&batch).await?, batch.len()).await?,
-                    Mode::List => self.offer(round, batch).await?,
-                }
-            }
-            round.positions.pushed = Some(Position { index_id: round.ours.index_id.clone(), seq: walk.position() });
-            round.positions.pushed_to = Some(round.theirs.index_id.clone());
-            (self.note)(&round.positions);
-            if self.is_over() {
-                return Ok(false);
-            }
-        }
-    }
-
-    /// Sends a list; then the deletions, and the contents that are wanted.
-    async fn offer(&mut self, round: &mut Round, batch: Vec<Change>) -> Result<(), RoundError> {
-        let list = Walk::new(self.parties.lattice, 0, 0, false).lines(&batch).await?;
-        self.count_out(list.len());
-        let wanted = self.parties.client.offer(&self.signer(), list).await?;
-        let wanted: HashSet<NodeId> = wanted.into_iter().collect();
-        let (mut part, mut bytes) = (Vec::new(), 0_u64);
-        for change in batch {
-            let (goes, size) = match &change {
-                Change::Put { id, size_bytes, .. } => (wanted.contains(id), *size_bytes),
-                Change::Deleted(..) => (true, 0),
-            };
-            if goes {
-                bytes = bytes.saturating_add(size);
-                part.push(change);
-            }
-            if usize::try_from(bytes).unwrap_or(usize::MAX) >= BATCH_BYTES {
-                bytes = 0;
-                self.send_contents(round, std::mem::take(&mut part)).await?;
-            }
-        }
-        self.send_contents(round, part).await
-    }
-
-    async fn send_contents(&mut self, round: &mut Round, part: Vec<Change>) -> Result<(), RoundError> {
-        if part.is_empty() {
-            return Ok(());
-        }
-        let lines = Walk::new(self.parties.lattice, 0, 0, true).lines(&part).await?;
-        self.send(round, lines, part.len()).await
-    }
-
-    async fn send(&mut self, round: &mut Round, lines: Vec<u8>, count: usize) -> Result<(), RoundError> {
-        self.count_out(lines.len());
-        let (mut received, moved) = self.parties.client.push(&self.signer(), lines).await?;
-        received.taken = received.taken.min(count);
-        // What they took from us need not come back, if nothing else came between.
-        let taken = u64::try_from(received.taken).unwrap_or(u64::MAX);
-        if let Some(pulled) = &mut round.positions.pulled
-            && pulled.index_id == round.theirs.index_id
-            && pulled.seq == moved.start
-            && moved.end.saturating_sub(moved.start) == taken
-        {
-            pulled.seq = moved.end;
-            round.theirs.seq = round.theirs.seq.max(moved.end);
-        }
-        self.report.sent = self.report.sent.saturating_add(count);
-        self.report.sent_taken = self.report.sent_taken.saturating_add(received.taken);
-        Ok(())
-    }
-
-    fn count_out(&mut self, bytes: usize) {
-        self.report.requests = self.report.requests.saturating_add(1);
-        self.report.bytes_out = self.report.bytes_out.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
     }
 
     fn signer(&self) -> Signer<'_> {

@@ -26,7 +26,9 @@ pub use conflicts::{ConflictPage, list_conflicts};
 pub use context::{Context, Identity};
 pub use discover::{DiscoverFilter, Discovered, Peer, discover, envelope};
 pub use export::{ExportError, ExportForm, ExportReport, export, export_remote};
-pub use feed::{FeedError, LineStream, Received, changes, contents, head, read_changes, receive, wanted};
+pub use feed::{
+    FeedError, FeedOptions, Filter, LineStream, Received, changes, contents, head, read_changes, receive, wanted,
+};
 pub use health::{Health, PartHealth, health};
 pub use import::{ImportError, ImportOptions, ImportReport, Refusal, import};
 pub use interrupt::Interrupt;
@@ -37,7 +39,7 @@ pub use pull::{PullError, PullOptions, PullReport, Standing, pull};
 pub use register::{RegisterError, Registration, register};
 pub use remote::{RemoteError, RemotePeer, discover_remote, publish};
 pub use requests::{RequestError, SignedRequest, Speaker, speaker};
-pub use selection::{Glob, Selection};
+pub use selection::Selection;
 pub use setup::{make_directory, write_token};
 pub use statement::{Statement, build_manifest, is_envelope, sign_manifest, verify_manifest};
 pub use sync::{Delta, NodeStream, SyncError, SyncRequest, sync};
@@ -54,4 +56,5 @@ pub use crate::{
     manifest::{Canonicalization, EnvelopeError, MAX_SEQ},
     registry::{PeerCursor, RegistryError},
     trust::{Step, TrustLevel},
+    types::Glob,
 };

@@ -282,6 +282,12 @@ section! {
         sync_interval: Span = Span::seconds(60),
         /// Most rounds at the same time.
         concurrent_rounds: usize = 8,
+        /// Most bytes a second that all rounds send and all answers to peers hold, together; 0: no bound.
+        upload_bytes_per_second: u64 = 0,
+        /// Most bytes a second that all rounds receive together; 0: no bound.
+        download_bytes_per_second: u64 = 0,
+        /// A mirror: takes what its peers have and gives nothing; refuses every other write over HTTP.
+        read_only: bool = false,
         /// How long a peer may be silent; over this time it must send 1024 bytes a second at least.
         peer_timeout: Span = Span::seconds(30),
         /// Only instances with the same key find each other. FEDERATION_NETWORK_KEY.

@@ -14,6 +14,7 @@ type Script = Box<dyn Fn(&Peer, &Request) -> Option<Reply> + Send + Sync>;
 /// One peer: its name, what its state must say in the end, what it does.
 pub(crate) struct Misdeed {
     pub(crate) name: &'static str,
+    /// One of these, separated by `|`.
     pub(crate) said: &'static str,
     pub(crate) script: Script,
 }
@@ -338,7 +339,7 @@ fn feeds() -> Vec<Misdeed> {
                 _ => None,
             }
         }),
-        lines("far-ahead", "1 were dated ahead", lie(|line| line["at"] = json!(now().seconds() + 3600))),
+        lines("far-ahead", "still differ", lie(|line| line["at"] = json!(now().seconds() + 3600))),
         lines("left-out", "still differ", vec![listed(9, &base_id(0), "base")]),
     ]
 }
@@ -457,7 +458,7 @@ fn over_time() -> Vec<Misdeed> {
             "nodes" => Some(Reply::Bytes(ok(format!("{}\n{{\"end\":9}}\n", whole(9, LATE_ID, "late"))))),
             _ => None,
         }),
-        deed("goes-up-and-down", "still differ", |peer, request| match request.route {
+        deed("goes-up-and-down", "still differ|begins anew again and again", |peer, request| match request.route {
             "head" => {
                 let seq = if request.before % 2 == 0 { 9 } else { 5 };
                 Some(Reply::Bytes(ok(peer.head(|head| head.seq = seq))))

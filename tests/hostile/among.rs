@@ -17,7 +17,7 @@ const DEADLINE: Duration = Duration::from_secs(120);
 const MAY_GROW_KB: u64 = 96 << 10;
 
 fn place(name: &str) -> Place {
-    let place = Place::new().set("ARK_NODE_ID", name).set("ARK__FEDERATION__PEER_TIMEOUT", "1s");
+    let place = Place::new().set("ARK_NODE_ID", name).set("ARK__FEDERATION__PEER_TIMEOUT", "3s");
     let place = place.set("FEDERATION_SYNC_INTERVAL", "2000").set("FEDERATION_AUTO_SYNC", "true");
     for number in 0..BASE {
         let id = base_id(number);
@@ -74,20 +74,22 @@ async fn an_instance_among_hostile_peers_stays_in_step_with_the_honest_one() {
     let mut victim = victim_place.serve().await;
 
     let mut among = Vec::new();
-    let mut missing: Vec<String> = vec!["all".to_owned()];
-    while !missing.is_empty() {
+    let mut unnamed: Vec<&(&str, &str, Hostile)> = hostile.iter().collect();
+    while !unnamed.is_empty() {
         among.push(edit(&honest, &victim, 100 + among.len()).await);
         let peers = peers(&victim_place);
-        missing = hostile
-            .iter()
-            .filter(|(_, said, peer)| {
-                !peers[&peer.url]["error"]
-                    .as_str()
-                    .is_some_and(|error| said.split('|').any(|said| error.contains(said)))
-            })
-            .map(|(name, said, peer)| format!("{name}: {said:?}, but it says {}", peers[&peer.url]["error"]))
-            .collect();
-        assert!(begun.elapsed() < DEADLINE, "not all is said of: {missing:#?}\n{}", victim_place.log());
+        let error = |peer: &Hostile| text(&peers[&peer.url]["error"]);
+        // Named once is named: on a slow machine a later round may end for want of time.
+        unnamed.retain(|(_, said, peer)| {
+            !peers[&peer.url]["error"].is_string() || !said.split('|').any(|said| error(peer).contains(said))
+        });
+        let missing = || {
+            let tell = |(name, said, peer): &&(&str, &str, Hostile)| {
+                format!("{name}: {said:?}, but it says {}", peers[&peer.url]["error"])
+            };
+            unnamed.iter().map(tell).collect::<Vec<_>>()
+        };
+        assert!(begun.elapsed() < DEADLINE, "not all is said of: {:#?}\n{}", missing(), victim_place.log());
     }
     let took = begun.elapsed();
     let peak = status_kb(&victim, "VmHWM");

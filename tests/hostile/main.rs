@@ -11,6 +11,10 @@
 )]
 
 mod among;
+#[allow(dead_code, reason = "each test binary uses its own part of it")]
+#[path = "../federation/bed.rs"]
+mod bed;
+mod journals;
 mod misdeeds;
 mod pushers;
 mod server;

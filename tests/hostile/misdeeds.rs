@@ -442,13 +442,15 @@ fn pushes() -> Vec<Misdeed> {
 /// From one round to the next.
 fn over_time() -> Vec<Misdeed> {
     vec![
-        deed("new-journal-each-time", "begins anew again and again", |peer, request| match request.route {
-            "head" => {
-                let before = request.before;
-                Some(Reply::Bytes(ok(peer.head(|head| head.index_id = format!("{before:032x}")))))
+        deed("new-journal-each-time", "still differ|begins anew again and again", |peer, request| {
+            match request.route {
+                "head" => {
+                    let before = request.before;
+                    Some(Reply::Bytes(ok(peer.head(|head| head.index_id = format!("{before:032x}")))))
+                }
+                "notify" => Some(Reply::Slowly(open(), raw("data: {\"seq\":9}\n\n"), Duration::from_millis(100))),
+                _ => None,
             }
-            "notify" => Some(Reply::Slowly(open(), raw("data: {\"seq\":9}\n\n"), Duration::from_millis(100))),
-            _ => None,
         }),
         deed("left-out-once", "still differ", |_, request| match request.route {
             "changes" if request.since == 0 => {

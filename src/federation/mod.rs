@@ -2,6 +2,7 @@
 //! `exchange` speak; `run` carries a round out; `engine` does it again and again, with every peer.
 
 pub mod client;
+pub mod control;
 pub mod engine;
 pub mod events;
 pub mod exchange;

@@ -133,7 +133,8 @@ impl Application {
             address: settings.federation.address.clone(),
         };
         let trust = settings.trust_policy()?;
-        let engine = engine::open(settings, key.as_ref(), &lattice, &clock)?;
+        let rates = engine::rates(settings);
+        let engine = engine::open(settings, key.as_ref(), &lattice, &clock, &rates)?;
         let context = Arc::new(Context {
             identity,
             registry,
@@ -143,6 +144,8 @@ impl Application {
             clock,
             signer: key,
             engine,
+            rates,
+            read_only: settings.federation.read_only,
             closing: CancellationToken::new(),
             nonces: Mutex::default(),
         });

@@ -96,6 +96,8 @@ codes! {
     NotListed = "not_listed" FORBIDDEN "The key is not on this instance's list",
     /// The sender may not change nodes here.
     NotTrusted = "not_trusted" FORBIDDEN "This instance takes no changes from that key",
+    /// This instance is a mirror.
+    ReadOnly = "read_only" FORBIDDEN "This instance only takes what its peers have",
     /// There is no such route.
     NotFound = "not_found" NOT_FOUND "There is nothing here",
     /// There is no such peer, or it is not alive.
@@ -116,6 +118,10 @@ codes! {
     Replayed = "replayed" CONFLICT "The request was seen before",
     /// There are as many peers as there may be.
     TooManyPeers = "too_many_peers" CONFLICT "There are as many peers as there may be",
+    /// So many deletions look like an accident.
+    MassDelete = "mass_delete" CONFLICT "Too much would be deleted",
+    /// Too many versions made here lost against the sender's and were not looked at.
+    ConflictsFull = "conflicts_full" CONFLICT "Too many conflicts with the sender are open",
     /// The position belongs to another journal.
     OtherIndex = "other_index" CONFLICT "The position belongs to another journal",
     /// What was deleted after the position is forgotten.

@@ -157,6 +157,7 @@ fn lattice_code(error: &LatticeError) -> Code {
         LatticeError::Loading => Code::LatticeLoading,
         LatticeError::PreconditionFailed { .. } => Code::PreconditionFailed,
         LatticeError::NoSpace => Code::NoSpace,
+        LatticeError::Contested { .. } => Code::ConflictsFull,
         LatticeError::ReadOnly(_) | LatticeError::Io(_) => Code::LatticeUnavailable,
     }
 }
@@ -166,6 +167,7 @@ fn feed_code(error: &ops::FeedError) -> Code {
         ops::FeedError::Lattice(error) => lattice_code(error),
         ops::FeedError::NoKey => Code::NoKey,
         ops::FeedError::OtherIndex { .. } => Code::OtherIndex,
+        ops::FeedError::MassDelete { .. } => Code::MassDelete,
         ops::FeedError::BelowFloor { .. } => Code::PositionLost,
         ops::FeedError::Line { .. } | ops::FeedError::NoContent(_) => Code::InvalidChange,
     }
@@ -178,7 +180,7 @@ fn federation_code(error: &ops::FederationError) -> Code {
         FederationError::Stopped => Code::FederationStopped,
         FederationError::NoPeer(_) => Code::PeerNotFound,
         FederationError::Interval => Code::InvalidFederationRequest,
-        FederationError::Add(AddError::Address(_)) => Code::InvalidPeer,
+        FederationError::Add(AddError::Address(_) | AddError::Filter(_)) => Code::InvalidPeer,
         FederationError::Add(AddError::Peers(PeersError::Full)) | FederationError::Peers(PeersError::Full) => {
             Code::TooManyPeers
         }

@@ -198,7 +198,10 @@ impl StagedKind {
 }
 
 fn fail(store: &Store, answers: &mut Answers, request: usize, error: LatticeError) {
-    if !matches!(error, LatticeError::PreconditionFailed { .. } | LatticeError::Loading) {
+    if !matches!(
+        error,
+        LatticeError::PreconditionFailed { .. } | LatticeError::Contested { .. } | LatticeError::Loading
+    ) {
         note_fault(store, &error);
     }
     answers.fail(request, error);
@@ -230,6 +233,7 @@ fn copy_of(error: &LatticeError) -> LatticeError {
     match error {
         LatticeError::Loading => LatticeError::Loading,
         LatticeError::PreconditionFailed { current } => LatticeError::PreconditionFailed { current: *current },
+        LatticeError::Contested { from, kept } => LatticeError::Contested { from: from.clone(), kept: *kept },
         LatticeError::NoSpace => LatticeError::NoSpace,
         LatticeError::ReadOnly(text) => LatticeError::ReadOnly(text.clone()),
         LatticeError::Io(text) => LatticeError::Io(text.clone()),

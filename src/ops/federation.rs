@@ -6,7 +6,7 @@ use crate::{
         control::ControlError,
         engine::{AddError, Engine, Synced},
         history::{KEPT, Past},
-        peers::{Direction, PeerState, PeersError},
+        peers::{Added, PeerOptions, PeerState, PeersError},
     },
     lattice::LatticeError,
     types::SetHash,
@@ -81,17 +81,6 @@ pub struct Stand {
     pub set_hash: Option<SetHash>,
     /// Conflicts that are kept.
     pub conflicts: u64,
-}
-
-/// What adding a peer did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PeerAdded {
-    /// It is new.
-    Added,
-    /// It has other options than before.
-    Changed,
-    /// It was there, just so.
-    Unchanged,
 }
 
 /// `ARK-{type}-{the id's first characters}`.
@@ -181,13 +170,12 @@ pub fn stop_federation(context: &Context) -> Result<(), FederationError> {
     Ok(engine(context)?.halt()?)
 }
 
-/// Adds a peer, durably. Answers its address as it is kept.
+/// Adds a peer, durably, or gives one that is known other options. Answers its address as it is kept.
 ///
 /// # Errors
 /// [`FederationError`].
-pub fn add_peer(context: &Context, url: &str, options: Direction) -> Result<(String, PeerAdded), FederationError> {
-    let (url, new) = engine(context)?.add_peer(url, options)?;
-    Ok((url, if new { PeerAdded::Added } else { PeerAdded::Unchanged }))
+pub fn add_peer(context: &Context, url: &str, options: PeerOptions) -> Result<(String, Added), FederationError> {
+    Ok(engine(context)?.add_peer(url, options)?)
 }
 
 /// Removes a peer, durably. Answers how many are left.

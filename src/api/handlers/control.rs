@@ -10,7 +10,7 @@ use crate::{
         state::ApiState,
     },
     json::{Object, Value},
-    ops::{self, Direction, PeerAdded},
+    ops::{self, Added, Direction, Filter, PeerOptions},
 };
 use actix_web::{HttpResponse, http::header::CACHE_CONTROL, web::Data};
 use answers::{
@@ -172,15 +172,18 @@ pub(crate) struct FilterRequest {
 #[allow(dead_code, reason = "no value is made of it; it is a description")]
 pub(crate) struct FilterEntry(String);
 
-fn read_options(object: Object<'_>) -> Result<Direction, ApiError> {
+fn read_options(object: Object<'_>) -> Result<PeerOptions, ApiError> {
     let direction = match text(object, "direction")?.as_deref() {
         None | Some("both") => Direction::Both,
         Some("pull") => Direction::Pull,
         Some("push") => Direction::Push,
         Some(_) => return Err(shape("direction is both, pull or push")),
     };
-    let _priority = flag(object, "priority")?;
-    Ok(direction)
+    let filter = match member(object, "filter") {
+        None => Filter::default(),
+        Some(value) => Filter::parse(value.raw()).map_err(|error| refuse(Code::InvalidPeer, error.to_string()))?,
+    };
+    Ok(PeerOptions { direction, filter, priority: flag(object, "priority")? })
 }
 
 /// Add a peer, or change how one is exchanged with (operator)
@@ -201,9 +204,9 @@ pub(crate) async fn add(request: ControlRequest, state: Data<ApiState>) -> Resul
     let url = text(object, "peerUrl")?.ok_or_else(|| shape("peerUrl is missing: the address of the peer"))?;
     let (peer_url, added) = ops::add_peer(&state.context, &url, read_options(object)?)?;
     let status = match added {
-        PeerAdded::Added => "added",
-        PeerAdded::Changed => "changed",
-        PeerAdded::Unchanged => "unchanged",
+        Added::New => "added",
+        Added::Changed => "changed",
+        Added::Same => "unchanged",
     };
     let total_peers = ops::peers(&state.context)?.len();
     Ok(answer(PeerSetAnswer { status, peer_url, total_peers }))

@@ -8,7 +8,7 @@ use crate::{
         state::ApiState,
     },
     json::{Document, Value},
-    ops::{self, Received},
+    ops::{self, FeedOptions, Filter, Received},
     types::{Limits, NodeId},
 };
 use actix_web::{
@@ -54,6 +54,23 @@ pub(crate) struct ChangesQuery {
     /// Whether each node comes along.
     #[serde(default)]
     contents: bool,
+    /// Only these nodes: a filter's JSON text.
+    filter: Option<String>,
+    /// Whether each line says its node's priority.
+    #[serde(default)]
+    priorities: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SentQuery {
+    /// The filter that the sender applied: a deletion counts for nodes that it lets through.
+    filter: Option<String>,
+}
+
+fn read_filter(text: Option<&str>) -> Result<Filter, ApiError> {
+    let filter = text.map(Filter::parse).transpose();
+    filter.map(Option::unwrap_or_default).map_err(|error| refuse(Code::InvalidQuery, error.to_string()))
 }
 
 /// What changed
@@ -64,8 +81,10 @@ pub(crate) async fn changes(
     state: web::Data<ApiState>,
     query: StrictQuery<ChangesQuery>,
 ) -> Result<HttpResponse, ApiError> {
-    let ChangesQuery { index_id, since, contents } = query.0;
-    let lines = ops::changes(&state.context, index_id.as_deref(), since, contents)?;
+    let ChangesQuery { index_id, since, contents, filter, priorities } = query.0;
+    let matcher = read_filter(filter.as_deref())?.matcher();
+    let options = FeedOptions { contents, matcher, priorities };
+    let lines = ops::changes(&state.context, index_id.as_deref(), since, options)?;
     Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).content_type(LINES).streaming(lines))
 }
 
@@ -166,11 +185,13 @@ pub(crate) struct ReceivedAnswer {
 pub(crate) async fn receive(
     request: HttpRequest,
     state: web::Data<ApiState>,
+    query: StrictQuery<SentQuery>,
     LinesBody(body, _held): LinesBody,
 ) -> Result<HttpResponse, ApiError> {
     let speaker = speaker(&request, &state, "/lattice/changes", &body).await?;
     let changes = ops::read_changes(&body, &state.context.limits)?;
-    let (received, moved) = ops::receive(&state.context, &speaker, changes).await?;
+    let filter = read_filter(query.0.filter.as_deref())?;
+    let (received, moved) = ops::receive(&state.context, &speaker, &filter, changes).await?;
     let Received { taken, same, kept, ahead, conflicts } = received;
     let answer = ReceivedAnswer { taken, same, kept, ahead, conflicts, since: moved.start, seq: moved.end };
     Ok(HttpResponse::Ok().json(answer))

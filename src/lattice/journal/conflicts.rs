@@ -15,8 +15,12 @@ type ConflictValue<'a> = (&'a str, i64, &'a str, VersionValue<'a>, VersionValue<
 
 const CONFLICTS: TableDefinition<'_, u64, ConflictValue<'static>> = TableDefinition::new("conflicts");
 
+/// Who sent the versions that won: how many of the others are kept.
+const CONFLICTS_WITH: TableDefinition<'_, &str, u64> = TableDefinition::new("conflicts_with");
+
 pub(super) fn prepare(transaction: &WriteTransaction) -> Result<(), JournalError> {
     transaction.open_table(CONFLICTS)?;
+    transaction.open_table(CONFLICTS_WITH)?;
     Ok(())
 }
 
@@ -31,12 +35,15 @@ impl Journal {
             let mut numbers = Vec::with_capacity(conflicts.len());
             {
                 let mut table = transaction.open_table(CONFLICTS)?;
+                let mut with = transaction.open_table(CONFLICTS_WITH)?;
                 let mut number = table.last()?.map_or(0, |(number, _)| number.value());
                 for (conflict, content) in conflicts {
                     number = number.saturating_add(1);
                     let (lost, won) = (version_value(&conflict.lost), version_value(&conflict.won));
                     let at = conflict.noticed_at.micros();
                     table.insert(number, (conflict.id.as_str(), at, &*conflict.from, lost, won, content.as_ref()))?;
+                    let before = with.get(&*conflict.from)?.map_or(0, |count| count.value());
+                    with.insert(&*conflict.from, before.saturating_add(1))?;
                     numbers.push(number);
                 }
             }
@@ -80,9 +87,28 @@ impl Journal {
     pub(in crate::lattice) fn forget_conflict(&self, number: u64) -> Result<bool, JournalError> {
         self.write(|database| {
             let transaction = database.begin_write()?;
-            let known = transaction.open_table(CONFLICTS)?.remove(number)?.is_some();
+            let from = transaction.open_table(CONFLICTS)?.remove(number)?.map(|value| value.value().2.to_owned());
+            if let Some(from) = &from {
+                let mut with = transaction.open_table(CONFLICTS_WITH)?;
+                let before = with.get(from.as_str())?.map_or(0, |count| count.value());
+                match before.saturating_sub(1) {
+                    0 => drop(with.remove(from.as_str())?),
+                    left => drop(with.insert(from.as_str(), left)?),
+                }
+            }
             transaction.commit()?;
-            Ok(known)
+            Ok(from.is_some())
+        })
+    }
+
+    /// How many are kept that lost against what `from` sent.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub(in crate::lattice) fn conflicts_with(&self, from: &str) -> Result<u64, JournalError> {
+        self.with(|database| {
+            let table = database.begin_read()?.open_table(CONFLICTS_WITH)?;
+            Ok(table.get(from)?.map_or(0, |count| count.value()))
         })
     }
 

@@ -5,7 +5,7 @@ use crate::{
         handlers::nodes::seconds,
         schemas::{Hash, PublicKeyText},
     },
-    ops::{self, Direction, FederationInfo, LatticeError, Outcome, Past, PeerState, Stand, Synced},
+    ops::{self, Direction, FederationInfo, Filter, LatticeError, Outcome, Past, PeerState, Stand, Synced},
 };
 use serde::Serialize;
 use serde_json::Number;
@@ -101,7 +101,7 @@ pub(crate) struct PeerStatsAnswer {
 }
 
 /// Which nodes go: those that match one entry of each kind that has entries.
-#[derive(Debug, Clone, Default, Serialize, ToSchema)]
+#[derive(Debug, Serialize, ToSchema)]
 #[schema(as = FederationFilter)]
 pub(crate) struct FilterAnswer {
     /// A node's `type`.
@@ -110,6 +110,12 @@ pub(crate) struct FilterAnswer {
     ids: Vec<String>,
     /// A node's `tags`.
     tags: Vec<String>,
+}
+
+impl From<Filter> for FilterAnswer {
+    fn from(filter: Filter) -> Self {
+        Self { types: filter.types, ids: filter.ids, tags: filter.tags }
+    }
 }
 
 /// How far two instances are from each other; null where it is not known.
@@ -176,9 +182,9 @@ impl PeerAnswer {
     pub(super) fn new(peer: PeerState) -> Self {
         Self {
             active: peer.is_active(),
-            direction: direction(peer.direction),
-            filter: FilterAnswer::default(),
-            priority: false,
+            direction: direction(peer.options.direction),
+            filter: peer.options.filter.into(),
+            priority: peer.options.priority,
             added_at: seconds(peer.added_at),
             last_sync: peer.synced_at.map(seconds),
             lag: LagAnswer { to_send: None, to_receive: None },

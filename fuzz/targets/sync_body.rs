@@ -56,6 +56,7 @@ static CONTEXT: LazyLock<Context> = LazyLock::new(|| Context {
     engine: None,
     rates: Rates::default(),
     read_only: false,
+    lan: None,
     closing: CancellationToken::new(),
     nonces: Mutex::default(),
 });

@@ -59,6 +59,7 @@ const REGISTRY: &[Code] = &[Code::RegistryUnavailable];
 const REGISTRY_WRITE: &[Code] = &[Code::RegistryUnavailable, Code::RegistryFull, Code::NoSpace];
 const LATTICE: &[Code] = &[Code::LatticeLoading, Code::LatticeUnavailable];
 const LATTICE_WRITE: &[Code] = &[Code::LatticeLoading, Code::LatticeUnavailable, Code::NoSpace];
+const OPERATOR_ONLY: &[Code] = &[Code::OperatorTokenRequired, Code::OperatorDisabled];
 const OPERATOR: &[Code] = &[Code::OperatorTokenRequired, Code::OperatorDisabled, Code::PreconditionFailed];
 /// Of requests that another instance signs.
 const SIGNED: &[Code] = &[Code::RequestSignature, Code::NotTrusted, Code::Replayed, Code::Busy];
@@ -127,6 +128,29 @@ pub const ROUTES: &[Route] = &[
         path: "/conflicts",
         summary: "List conflicts",
         problems: &[ALWAYS, &[Code::InvalidQuery, Code::LatticeUnavailable]],
+    },
+    Route {
+        method: "GET",
+        path: "/conflicts/{number}",
+        summary: "Get a conflict",
+        problems: &[ALWAYS, LATTICE, &[Code::ConflictNotFound, Code::InvalidPath]],
+    },
+    Route {
+        method: "DELETE",
+        path: "/conflicts/{number}",
+        summary: "Dismiss a conflict (operator)",
+        problems: &[ALWAYS, OPERATOR_ONLY, LATTICE_WRITE, &[Code::ConflictNotFound, Code::InvalidPath]],
+    },
+    Route {
+        method: "POST",
+        path: "/conflicts/{number}/restore",
+        summary: "Restore the version that lost (operator)",
+        problems: &[
+            ALWAYS,
+            OPERATOR_ONLY,
+            LATTICE_WRITE,
+            &[Code::ConflictNotFound, Code::InvalidPath, Code::PreconditionFailed],
+        ],
     },
     Route {
         method: "GET",
@@ -215,6 +239,12 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(resource("/lattice/nodes", "POST").route(web::post().to(lattice::nodes)))
         .service(resource("/lattice/offer", "POST").route(web::post().to(lattice::offer)))
         .service(resource("/conflicts", "GET, HEAD").route(get().to(conflicts::list)))
+        .service(
+            resource("/conflicts/{number}", "GET, HEAD, DELETE")
+                .route(get().to(conflicts::show))
+                .route(web::delete().to(conflicts::dismiss)),
+        )
+        .service(resource("/conflicts/{number}/restore", "POST").route(web::post().to(conflicts::restore)))
         .service(resource("/health", "GET, HEAD").route(get().to(health::health)))
         .service(resource("/ready", "GET, HEAD").route(get().to(health::ready)))
         .service(resource("/metrics", "GET, HEAD").route(get().to(health::metrics)))

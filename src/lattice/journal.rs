@@ -7,7 +7,7 @@
 //! | `tombstones` | id | when (µs), content hash, position |
 //! | `lineage` | id | whether the version was made here, and what it came from; none: made here, from nothing |
 //! | `conflicts` | number | a version that lost, with its content |
-//! | `meta` | name | text: schema, index_id, seq, floor, directory |
+//! | `meta` | name | text: schema, index_id, seq, floor, directory, conflict |
 
 mod conflicts;
 mod rows;
@@ -125,6 +125,8 @@ pub(super) enum Op {
     Broke(NodeId),
     /// The node was deleted.
     Deleted(Tombstone, Source),
+    /// The conflict with this number is settled.
+    Settled(u64),
 }
 
 /// What a fresh process needs to know.

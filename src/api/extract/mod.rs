@@ -11,7 +11,7 @@ mod signed;
 pub use body::{LinesBody, ManifestBody, SyncBody};
 pub use budget::{BodyBudget, BodyShare};
 pub use operator::{Operator, OperatorNode, OperatorToken};
-pub use path::{NodePath, PeerPath};
+pub use path::{ConflictPath, NodePath, PeerPath};
 pub use precondition::{if_none_match, node_etag, precondition};
 pub use query::{StrictQuery, page_limit};
 pub use signed::speaker;

@@ -128,9 +128,13 @@ impl Application {
             node_id: settings.node_id()?,
             instance_type: settings.instance.instance_type.as_str(),
             public_key: key.as_ref().map(|key| key.public_key()).or(stated),
+            mode: settings.federation.mode.as_str(),
+            port: address.port(),
+            address: settings.federation.address.clone(),
         };
         let trust = settings.trust_policy()?;
-        let engine = engine::open(settings, key.as_ref(), &lattice, &clock)?;
+        let rates = engine::rates(settings);
+        let engine = engine::open(settings, key.as_ref(), &lattice, &clock, &rates)?;
         let context = Arc::new(Context {
             identity,
             registry,
@@ -140,6 +144,8 @@ impl Application {
             clock,
             signer: key,
             engine,
+            rates,
+            read_only: settings.federation.read_only,
             closing: CancellationToken::new(),
             nonces: Mutex::default(),
         });

@@ -1,6 +1,7 @@
 //! `POST /sync`: the whole operation over a lattice of 40 nodes in memory.
 
 use ark_lattice::{
+    federation::rate::Rates,
     json::Document,
     lattice::{
         Ancestry, Applied, Arrival, Change, Conflict, Entry, Lattice, LatticeError, LatticeStatus, NodeDocument,
@@ -53,6 +54,8 @@ static CONTEXT: LazyLock<Context> = LazyLock::new(|| Context {
     clock: SystemClock::shared(),
     signer: None,
     engine: None,
+    rates: Rates::default(),
+    read_only: false,
     closing: CancellationToken::new(),
     nonces: Mutex::default(),
 });

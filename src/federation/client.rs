@@ -1,6 +1,9 @@
 //! Asking another instance over HTTP: bounded in time and size, never led to another host.
 
-use super::lines::Lines;
+use super::{
+    lines::{Lines, Parts},
+    pace::{self, LEAST_BYTES_A_SECOND},
+};
 use crate::types::{Limits, SetHash};
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
@@ -13,14 +16,15 @@ use std::{
     error::Error,
     time::{Duration, SystemTime},
 };
+use tokio::time::timeout;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the other side may be silent.
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the other side may be silent, where nothing else is said.
+const PATIENCE: Duration = Duration::from_secs(30);
 const MAX_REDIRECTS: usize = 3;
 /// Largest answer other than a stream: a page of peers, each with up to 16 KiB of its own fields.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
-/// Largest problem document that is read.
+/// Largest problem document, or word that a manifest was taken, that is read.
 const MAX_PROBLEM_BYTES: usize = 64 << 10;
 const MAX_DETAIL_CHARS: usize = 300;
 const NDJSON: &str = "application/x-ndjson";
@@ -72,6 +76,7 @@ pub struct Client {
     http: reqwest::Client,
     base: Url,
     max_line: usize,
+    patience: Duration,
 }
 
 /// An answer as it came, for those who look at the way rather than at the content.
@@ -152,7 +157,8 @@ impl Client {
         }
         let http = http
             .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(READ_TIMEOUT)
+            // A frame may ask for a window of 128 MB of memory, which nothing here could refuse; gzip's is 32 KiB.
+            .no_zstd()
             .redirect(Policy::custom(stay))
             // Only settings read the environment.
             .no_proxy()
@@ -160,7 +166,13 @@ impl Client {
             .build()
             .map_err(|error| wrong(&cause(&error)))?;
         // As JSON on one line no node is longer than its file; some room for other writers.
-        Ok(Self { http, base: url, max_line: limits.node_bytes.saturating_add(64 << 10) })
+        Ok(Self { http, base: url, max_line: limits.node_bytes.saturating_add(64 << 10), patience: PATIENCE })
+    }
+
+    /// With so much patience for a silent or slow other side.
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// One page of `GET /discover`: the answer's JSON.
@@ -192,7 +204,7 @@ impl Client {
     /// [`ClientError`].
     pub async fn publish(&self, envelope: String) -> Result<Bytes, ClientError> {
         let response = self.send(self.post("manifest", envelope)).await?;
-        self.whole(response, MAX_ANSWER_BYTES).await
+        self.whole(response, MAX_PROBLEM_BYTES).await
     }
 
     /// `GET path`, whatever the answer is.
@@ -212,7 +224,7 @@ impl Client {
     }
 
     async fn answer(&self, request: RequestBuilder) -> Result<Probe, ClientError> {
-        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let response = self.begin(request).await?;
         let (status, headers) = (response.status().as_u16(), response.headers());
         let location = text(headers, "location").map(printable);
         let date = text(headers, "date").and_then(|date| httpdate::parse_http_date(date).ok());
@@ -302,11 +314,22 @@ impl Client {
 
     /// The lines of an answer.
     pub(super) fn lines(&self, response: Response) -> Lines {
+        let parts = pace::paced(self.base.to_string(), self.parts(response), self.patience, LEAST_BYTES_A_SECOND);
+        Lines::new(self.base.to_string(), parts, self.max_line)
+    }
+
+    /// The lines of an answer that has no end and comes when something happens; none is longer than `max_line`.
+    pub(super) fn notices_of(&self, response: Response, max_line: usize) -> Lines {
+        let parts = pace::paced(self.base.to_string(), self.parts(response), PATIENCE, 0);
+        Lines::new(self.base.to_string(), parts, max_line)
+    }
+
+    fn parts(&self, response: Response) -> Parts {
         let parts = stream::unfold((self.clone(), response), |(client, mut response)| async move {
             let part = response.chunk().await.map_err(|error| client.unreachable(&error)).transpose()?;
             Some((part, (client, response)))
         });
-        Lines::new(self.base.to_string(), parts.boxed(), self.max_line)
+        parts.boxed()
     }
 
     /// The other side does not keep to the protocol.
@@ -324,8 +347,16 @@ impl Client {
         self.http.request(Method::POST, self.url(path)).header(CONTENT_TYPE, "application/json").body(body)
     }
 
+    /// Sends a request and waits until its answer begins.
+    async fn begin(&self, request: RequestBuilder) -> Result<Response, ClientError> {
+        let request = request.build().map_err(|error| self.unreachable(&error))?;
+        let length = request.body().and_then(reqwest::Body::as_bytes).map_or(0, <[u8]>::len);
+        let answer = timeout(pace::until_answer(self.patience, length), self.http.execute(request)).await;
+        answer.map_err(|_| pace::silent(self.base.as_str()))?.map_err(|error| self.unreachable(&error))
+    }
+
     async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
-        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let response = self.begin(request).await?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);
@@ -353,9 +384,10 @@ impl Client {
         }
     }
 
-    async fn whole(&self, mut response: Response, limit: usize) -> Result<Bytes, ClientError> {
+    async fn whole(&self, response: Response, limit: usize) -> Result<Bytes, ClientError> {
         let mut body = BytesMut::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| self.unreachable(&error))? {
+        let mut parts = pace::paced(self.base.to_string(), self.parts(response), self.patience, LEAST_BYTES_A_SECOND);
+        while let Some(chunk) = parts.next().await.transpose()? {
             if body.len().saturating_add(chunk.len()) > limit {
                 return Err(self.protocol(&format!("its answer is larger than {limit} bytes")));
             }

@@ -3,10 +3,16 @@
 
 use super::{
     client::{Client, ClientError},
+    control::{Control, ControlError},
+    deletions::Deletions,
     events::{EventKind, Events},
+    filter::FilterError,
+    gate::Gate,
     history::{History, Past},
-    peers::{Direction, PeerState, Peers, PeersError},
-    round::Outcome,
+    pauses::{LONGEST_PAUSE, Notices, backoff, jittered, pause_after},
+    peers::{Added, Direction, PeerOptions, PeerState, Peers, PeersError},
+    rate::Rates,
+    round::{Outcome, Positions, Reset},
     run::{Known, Parties, RoundError, RoundReport, RunEnd, run},
 };
 use crate::{
@@ -21,21 +27,20 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
 use tokio::{
-    sync::{Mutex as AsyncMutex, Notify, Semaphore},
+    sync::{Mutex as AsyncMutex, Notify},
     task::JoinHandle,
     time::{Instant, sleep, sleep_until},
 };
 
 /// Changes that come one after the other go in one round.
 const GATHER: Duration = Duration::from_millis(50);
-/// After the first failure; doubles with each.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// Rounds in a row that begin from the beginning, after which that is the peer's fault.
+const MAX_RESETS: u32 = 3;
 /// How often a peer is told who we are.
 const ANNOUNCE_EVERY: Duration = Duration::from_secs(45);
 
@@ -60,10 +65,16 @@ pub struct EngineOptions {
     pub peers: Peers,
     /// What was.
     pub history: History,
-    /// How often, where nothing else is a reason.
-    pub sync_interval: Duration,
+    /// What the operator switched.
+    pub control: Control,
     /// Rounds at the same time.
     pub concurrent_rounds: usize,
+    /// How many bytes a second may go.
+    pub rates: Rates,
+    /// This instance takes and never gives: all peers are pulled from only.
+    pub read_only: bool,
+    /// How long a peer may be silent.
+    pub peer_timeout: Duration,
 }
 
 /// How a round that was asked for ended.
@@ -83,15 +94,17 @@ pub struct Engine {
     shared: Arc<Shared>,
     tasks: Mutex<HashMap<String, Task>>,
     watcher: Mutex<Option<JoinHandle<()>>>,
+    /// Held while it is stopped or started: what is switched and what happens go together.
+    switching: Mutex<()>,
 }
 
 #[derive(Debug)]
 struct Shared {
     options: EngineOptions,
     events: Events,
-    rounds: Semaphore,
+    gate: Gate,
+    deletions: Mutex<Deletions>,
     running: AtomicBool,
-    auto: AtomicBool,
 }
 
 /// One peer's own.
@@ -114,28 +127,33 @@ struct PeerTask {
     url: String,
     client: Client,
     wake: Notify,
+    /// It answered.
+    answers: Notify,
     /// One round at a time; when we last said who we are.
     turn: AsyncMutex<Option<Instant>>,
+    /// Rounds in a row that began from the beginning.
+    resets: AtomicU32,
 }
 
 impl Engine {
     /// An engine that stands still until [`Self::start`].
     #[must_use]
-    pub fn new(options: EngineOptions, auto: bool) -> Arc<Self> {
-        let rounds = Semaphore::new(options.concurrent_rounds.max(1));
+    pub fn new(options: EngineOptions) -> Arc<Self> {
+        let gate = Gate::new(options.concurrent_rounds);
         let events = Events::new(SharedClock::clone(&options.clock));
-        let (running, auto) = (AtomicBool::new(false), AtomicBool::new(auto));
-        let shared = Arc::new(Shared { options, events, rounds, running, auto });
-        Arc::new(Self { shared, tasks: Mutex::default(), watcher: Mutex::default() })
+        let running = AtomicBool::new(false);
+        let shared = Arc::new(Shared { options, events, gate, deletions: Mutex::default(), running });
+        Arc::new(Self { shared, tasks: Mutex::default(), watcher: Mutex::default(), switching: Mutex::default() })
     }
 
     fn tasks(&self) -> MutexGuard<'_, HashMap<String, Task>> {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins; call it from within a runtime. Peers whose addresses cannot be used are told of and left out.
+    /// Begins, unless the operator stopped it; call it from within a runtime. Peers whose addresses cannot be used are told of and
+    /// left out.
     pub fn start(self: &Arc<Self>) {
-        if self.shared.running.swap(true, Ordering::AcqRel) {
+        if self.shared.options.control.is_stopped() || self.shared.running.swap(true, Ordering::AcqRel) {
             return;
         }
         for peer in self.shared.options.peers.list() {
@@ -172,28 +190,54 @@ impl Engine {
         self.shared.running.load(Ordering::Acquire)
     }
 
-    /// Does it exchange by itself?
+    /// What the operator switched.
     #[must_use]
-    pub fn is_auto(&self) -> bool {
-        self.shared.auto.load(Ordering::Acquire)
+    pub fn control(&self) -> &Control {
+        &self.shared.options.control
     }
 
-    /// Lets it exchange by itself, or only when it is asked to.
-    pub fn set_auto(&self, auto: bool) {
-        self.shared.auto.store(auto, Ordering::Release);
+    /// Stops all rounds, durably: until [`Self::resume`] nothing begins any, a restart included.
+    ///
+    /// # Errors
+    /// It cannot be kept; nothing was stopped.
+    pub fn halt(&self) -> Result<(), ControlError> {
+        let _one_at_a_time = self.switching.lock().unwrap_or_else(PoisonError::into_inner);
+        self.control().set_stopped(true)?;
+        self.stop();
+        Ok(())
+    }
+
+    /// Goes on after [`Self::halt`], durably. Answers whether it stood still.
+    ///
+    /// # Errors
+    /// It cannot be kept; it stands still as before.
+    pub fn resume(self: &Arc<Self>) -> Result<bool, ControlError> {
+        let _one_at_a_time = self.switching.lock().unwrap_or_else(PoisonError::into_inner);
+        let halted = self.control().is_stopped();
+        self.control().set_stopped(false)?;
+        self.start();
+        Ok(halted)
+    }
+
+    /// Lets it exchange by itself, or only when it is asked to; durably.
+    ///
+    /// # Errors
+    /// It cannot be kept; everything is as before.
+    pub fn set_auto(&self, auto: bool, interval: Option<Duration>) -> Result<(), ControlError> {
+        self.control().set_auto(auto, interval)?;
         self.tasks().values().for_each(|task| task.peer.wake.notify_one());
-    }
-
-    /// How often, where nothing else is a reason.
-    #[must_use]
-    pub fn sync_interval(&self) -> Duration {
-        self.shared.options.sync_interval
+        Ok(())
     }
 
     /// What happens.
     #[must_use]
     pub fn events(&self) -> &Events {
         &self.shared.events
+    }
+
+    /// What other instances deleted here lately.
+    pub fn deletions(&self) -> MutexGuard<'_, Deletions> {
+        self.shared.deletions()
     }
 
     /// What was.
@@ -208,23 +252,31 @@ impl Engine {
         self.shared.options.peers.list()
     }
 
-    /// Adds a peer, durably, and exchanges with it from now on. Answers its address as it is kept, and whether it is new.
+    /// Is there a peer with this address?
+    #[must_use]
+    pub fn has_peer(&self, url: &str) -> bool {
+        self.shared.options.peers.get(url.trim_end_matches('/')).is_some()
+    }
+
+    /// Adds a peer, durably, and exchanges with it from now on; or gives one that is known other options. Answers its address as it
+    /// is kept, and what was done.
     ///
     /// # Errors
-    /// [`ClientError::Address`], or the peers cannot be kept.
-    pub fn add_peer(&self, url: &str, direction: Direction) -> Result<(String, bool), AddError> {
+    /// [`AddError`].
+    pub fn add_peer(&self, url: &str, options: PeerOptions) -> Result<(String, Added), AddError> {
         // Checked before it is kept.
         Client::new(url, &self.shared.options.limits)?;
+        options.filter.check()?;
         let url = url.trim_end_matches('/').to_owned();
         let now = self.shared.options.clock.now();
-        let new = self.shared.options.peers.add(PeerState::new(url.clone(), direction, now))?;
-        if new {
+        let added = self.shared.options.peers.add(PeerState::new(url.clone(), options, now))?;
+        if added == Added::New {
             self.shared.events.tell(EventKind::PeerAdded, json!({ "peer": url }));
-            if self.is_running() {
-                self.spawn(&url)?;
-            }
         }
-        Ok((url, new))
+        if added != Added::Same && self.is_running() {
+            self.spawn(&url)?;
+        }
+        Ok((url, added))
     }
 
     /// Removes a peer, durably. Answers whether there was one.
@@ -242,9 +294,7 @@ impl Engine {
     }
 
     fn spawn(&self, url: &str) -> Result<(), ClientError> {
-        let client = Client::new(url, &self.shared.options.limits)?;
-        let peer = PeerTask { url: url.to_owned(), client, wake: Notify::new(), turn: AsyncMutex::default() };
-        let peer = Arc::new(peer);
+        let peer = Arc::new(self.shared.peer_task(url)?);
         let rounds = tokio::spawn(keep_in_step(Arc::clone(&self.shared), Arc::clone(&peer)));
         let listener = tokio::spawn(listen(Arc::clone(&self.shared), Arc::clone(&peer)));
         self.tasks().insert(url.to_owned(), Task { peer, rounds, listener });
@@ -262,19 +312,23 @@ impl Engine {
             let task = match task {
                 Some(task) => task,
                 // Also while the engine stands still.
-                None => match Client::new(&peer.url, &self.shared.options.limits) {
-                    Ok(client) => {
-                        let (wake, turn) = (Notify::new(), AsyncMutex::default());
-                        Arc::new(PeerTask { url: peer.url.clone(), client, wake, turn })
-                    }
+                None => match self.shared.peer_task(&peer.url) {
+                    Ok(task) => Arc::new(task),
                     Err(error) => {
                         let (report, error) = (RoundReport::default(), Some(error.to_string()));
                         return Synced { url: peer.url, report, error };
                     }
                 },
             };
-            let end = self.shared.round(&task, confirmed).await;
-            Synced { url: peer.url, report: end.report, error: end.error.map(|error| error.to_string()) }
+            tokio::select! {
+                end = self.shared.round(&task, confirmed) => {
+                    Synced { url: peer.url, report: end.report, error: end.error.map(|error| error.to_string()) }
+                }
+                () = self.control().stopped() => {
+                    let error = Some("the federation was stopped meanwhile".to_owned());
+                    Synced { url: peer.url, report: RoundReport::default(), error }
+                }
+            }
         });
         futures_util::future::join_all(rounds).await
     }
@@ -286,6 +340,9 @@ pub enum AddError {
     /// The address is not one.
     #[error(transparent)]
     Address(#[from] ClientError),
+    /// The filter is not one.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
     /// It cannot be kept.
     #[error(transparent)]
     Peers(#[from] PeersError),
@@ -300,18 +357,19 @@ async fn keep_in_step(shared: Arc<Shared>, peer: Arc<PeerTask>) {
             () = sleep_until(next) => {}
             () = peer.wake.notified() => sleep_until(not_before).await,
         }
-        if !shared.auto.load(Ordering::Acquire) {
-            next = Instant::now() + shared.options.sync_interval;
+        if !shared.options.control.is_auto() {
+            next = Instant::now() + shared.options.control.interval();
             continue;
         }
         let end = shared.round(&peer, false).await;
         let pause = match &end.error {
             None => {
                 not_before = Instant::now();
-                jittered(shared.options.sync_interval, 10)
+                peer.answers.notify_one();
+                jittered(shared.options.control.interval(), 10)
             }
             Some(error) => {
-                let pause = pause_after(shared.failed_in_a_row(&peer.url), error);
+                let pause = pause_after(shared.failed_in_a_row(&peer.url), error, shared.options.control.interval());
                 not_before = Instant::now() + pause;
                 pause
             }
@@ -323,50 +381,72 @@ async fn keep_in_step(shared: Arc<Shared>, peer: Arc<PeerTask>) {
 /// Hears from a peer that something changed there. Without this, rounds come regularly all the same.
 async fn listen(shared: Arc<Shared>, peer: Arc<PeerTask>) {
     let mut failures = 0_u32;
+    let mut notices = Notices::new(Instant::now());
     loop {
-        let silent = shared.options.peers.get(&peer.url).is_none_or(|it| it.direction == Direction::Push);
-        if shared.auto.load(Ordering::Acquire)
-            && !silent
-            && let Ok(mut lines) = peer.client.notices().await
-        {
-            failures = 0;
+        shared.options.control.automatic().await;
+        let silent = shared.options.peers.get(&peer.url).is_none_or(|it| it.options.direction == Direction::Push);
+        if !silent && let Ok(mut lines) = peer.client.notices().await {
+            let begun = Instant::now();
             while let Ok(Some(line)) = lines.next_line().await {
+                // Read no faster than they are heard: what is sent too fast waits at the sender.
+                sleep_until(notices.take(Instant::now())).await;
                 if line.starts_with(b"data:") {
                     peer.wake.notify_one();
                 }
             }
+            // Whoever lets us in and out again at once is not asked every second.
+            if begun.elapsed() > LONGEST_PAUSE {
+                failures = 0;
+            }
         }
         failures = failures.saturating_add(1);
-        sleep(backoff(failures)).await;
+        tokio::select! {
+            () = sleep(backoff(failures)) => {}
+            // A round with it just came to its end.
+            () = peer.answers.notified() => failures = 0,
+        }
     }
 }
 
-fn backoff(failures: u32) -> Duration {
-    let doubled = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1).min(16)));
-    jittered(doubled.min(LONGEST_PAUSE), 50)
-}
-
-/// Up to so many percent less, so that many instances do not come at the same moment.
-fn jittered(pause: Duration, percent: u32) -> Duration {
-    let mut random = [0; 2];
-    // Without randomness all come at once, which works too.
-    let _ = getrandom::fill(&mut random);
-    let share = u32::from(u16::from_le_bytes(random)).saturating_mul(percent) / 65_535;
-    pause.saturating_sub(pause.saturating_mul(share) / 100)
-}
-
-/// How long to leave a peer alone after so many failures; as long as it asks for, within bounds.
-fn pause_after(failures: u32, error: &RoundError) -> Duration {
-    let asked = match error {
-        RoundError::Client(ClientError::Refused { retry_after, .. } | ClientError::Server { retry_after, .. }) => {
-            *retry_after
-        }
-        _ => None,
-    };
-    backoff(failures).max(asked.unwrap_or_default().min(LONGEST_PAUSE))
-}
-
 impl Shared {
+    fn deletions(&self) -> MutexGuard<'_, Deletions> {
+        self.deletions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A peer that has deleted so much lately that it looks like an accident, in however many rounds.
+    fn deleted_too_much(&self, state: &PeerState) -> Option<RoundError> {
+        let nodes = self.options.lattice.status().nodes;
+        let from = state.node_id.as_deref()?;
+        let (deletions, nodes) = self.deletions().mass(from, 0, nodes, self.options.clock.elapsed())?;
+        Some(RoundError::MassDelete { deletions, nodes })
+    }
+
+    fn peer_task(&self, url: &str) -> Result<PeerTask, ClientError> {
+        let client = Client::new(url, &self.options.limits)?.with_patience(self.options.peer_timeout);
+        let (wake, answers) = (Notify::new(), Notify::new());
+        let (turn, resets) = (AsyncMutex::default(), AtomicU32::new(0));
+        Ok(PeerTask { url: url.to_owned(), client, wake, answers, turn, resets })
+    }
+
+    /// Says as a failure what came to its end and yet cannot go on so, that it is seen and the pauses grow.
+    fn doubt(&self, peer: &PeerTask, end: &mut RunEnd, failed_before: u32) {
+        if end.error.is_some() {
+            return;
+        }
+        let again = matches!(end.report.reset, Some(Reset::NewIndex | Reset::WentBack | Reset::BelowFloor));
+        let resets = if again { peer.resets.load(Ordering::Acquire).saturating_add(1) } else { 0 };
+        peer.resets.store(resets, Ordering::Release);
+        if resets >= MAX_RESETS {
+            end.error = Some(RoundError::Unsteady(resets));
+        } else if end.report.outcome == Some(Outcome::Unexplained) {
+            end.error = Some(RoundError::Differs { ahead: end.report.received.ahead });
+            // From the beginning, in case it was an accident; ever more seldom, in case it was none.
+            if failed_before.saturating_add(1).is_power_of_two() {
+                self.update(&peer.url, |state| state.positions = Positions::default());
+            }
+        }
+    }
+
     fn failed_in_a_row(&self, url: &str) -> u32 {
         self.options.peers.get(url).map_or(1, |peer| peer.failed_in_a_row)
     }
@@ -374,38 +454,55 @@ impl Shared {
     /// One round, and everything that is noted of it.
     async fn round(&self, peer: &PeerTask, confirmed: bool) -> RunEnd {
         let mut announced = peer.turn.lock().await;
-        // Closed never: the semaphore lives as long as we do.
-        let _place = self.rounds.acquire().await.ok();
         let options = &self.options;
         let (at, begun) = (options.clock.now(), options.clock.elapsed());
-        let state =
-            options.peers.get(&peer.url).unwrap_or_else(|| PeerState::new(peer.url.clone(), Direction::Both, at));
-        if state.direction != Direction::Pull && announced.is_none_or(|at| at.elapsed() > ANNOUNCE_EVERY) {
+        let state = options
+            .peers
+            .get(&peer.url)
+            .unwrap_or_else(|| PeerState::new(peer.url.clone(), PeerOptions::default(), at));
+        let mut exchanged = state.options.clone();
+        if options.read_only {
+            exchanged.direction = Direction::Pull;
+        }
+        if exchanged.direction != Direction::Pull && announced.is_none_or(|at| at.elapsed() > ANNOUNCE_EVERY) {
             match self.announce(&peer.client).await {
                 Ok(()) => *announced = Some(Instant::now()),
                 // The round says what is wrong, if it is a fault.
                 Err(error) => tracing::debug!(peer = peer.url, %error, "the peer was not told who we are"),
             }
         }
+        let remote = self.gate.guard(&peer.client, state.failed_in_a_row > 0);
         let parties = Parties {
             lattice: &options.lattice,
-            client: &peer.client,
+            client: &remote,
             key: &options.key,
             node_id: &options.node_id,
             clock: &options.clock,
             limits: options.limits,
+            rates: options.rates.clone(),
         };
         let known = Known {
             node_id: state.node_id.clone(),
             public_key: state.public_key.clone(),
             positions: state.positions.clone(),
-            direction: state.direction,
+            options: exchanged,
             deletions_confirmed: confirmed,
         };
-        let note = |positions: &super::round::Positions| {
+        let note = |positions: &Positions| {
             self.update(&peer.url, |state| state.positions = positions.clone());
         };
-        let end = run(&parties, known, note).await;
+        if confirmed && let Some(from) = &state.node_id {
+            self.deletions().confirm(from);
+        }
+        let nodes = options.lattice.status().nodes;
+        let mut end = match self.deleted_too_much(&state) {
+            Some(error) => RunEnd { report: RoundReport::default(), peer: None, error: Some(error) },
+            None => run(&parties, known, note).await,
+        };
+        if !confirmed && let Some((from, _)) = &end.peer {
+            self.deletions().add(from.as_str(), end.report.deleted, nodes, options.clock.elapsed());
+        }
+        self.doubt(peer, &mut end, state.failed_in_a_row);
         self.conclude(&state, &end, at, options.clock.elapsed().saturating_sub(begun));
         end
     }
@@ -473,41 +570,11 @@ impl Shared {
         if received + sent == 0 && !first_failure {
             return;
         }
-        let outcome = match report.outcome {
-            Some(Outcome::InStep) => "in_step",
-            Some(Outcome::Exchanged) => "exchanged",
-            Some(Outcome::Unexplained) => "unexplained",
-            Some(Outcome::Moving) => "moving",
-            None => "failed",
-        };
+        let outcome = report.outcome.map_or("failed", Outcome::as_str);
         let data = json!({ "peer": url, "outcome": outcome, "received": received, "sent": sent, "bytes": bytes });
         self.events.tell(EventKind::SyncComplete, data);
         let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let (peer, outcome) = (url.to_owned(), outcome.to_owned());
         self.options.history.add(Past { at, peer, duration_ms, outcome, error, received, sent, conflicts, bytes });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_grow_and_have_an_end() {
-        for failures in 1..40 {
-            let pause = backoff(failures);
-            let full = FIRST_PAUSE.saturating_mul(1 << (failures - 1).min(16)).min(LONGEST_PAUSE);
-            assert!(pause <= full && pause >= full / 2, "{failures}: {pause:?}");
-        }
-        let asks = |seconds| {
-            RoundError::Client(ClientError::Server {
-                status: 503,
-                code: String::new(),
-                detail: String::new(),
-                retry_after: Some(Duration::from_secs(seconds)),
-            })
-        };
-        assert!(pause_after(1, &asks(30)) >= Duration::from_secs(30));
-        assert!(pause_after(1, &asks(1_000_000)) <= LONGEST_PAUSE);
     }
 }

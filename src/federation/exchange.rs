@@ -3,8 +3,9 @@
 use super::{
     client::{Client, ClientError},
     feed::Received,
+    filter::Filter,
     lines::Lines,
-    remote::Remote,
+    remote::{ChangesQuery, Remote},
 };
 use crate::{
     identity::{
@@ -21,8 +22,10 @@ use std::ops::Range;
 
 /// Largest signed head.
 const MAX_HEAD_BYTES: usize = 16 << 10;
-/// Largest answer to what was sent.
-const MAX_ANSWER_BYTES: usize = 8 << 20;
+/// Largest answer to what was sent: the ids of one list of offers, each as long as may be and written in escapes.
+const MAX_ANSWER_BYTES: usize = 2 << 20;
+/// Longest line that tells of a change.
+const MAX_NOTICE_BYTES: usize = 4 << 10;
 const LINES: &str = "application/x-ndjson";
 
 /// Who sends, and to whom.
@@ -54,6 +57,14 @@ struct ReceivedAnswer {
     seq: u64,
 }
 
+fn filter_pair(filter: &Filter) -> Option<(&'static str, String)> {
+    (!filter.is_all()).then(|| ("filter", filter.to_text()))
+}
+
+fn encoded(pairs: &[(&str, String)]) -> String {
+    form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
+}
+
 #[async_trait]
 impl Remote for Client {
     async fn head(&self, limits: &Limits) -> Result<Verified<Head>, ClientError> {
@@ -62,9 +73,16 @@ impl Remote for Client {
         verify_head(body, limits).map_err(|error| self.wrong(&format!("its head: {error}")))
     }
 
-    async fn changes(&self, index_id: &str, since: u64, contents: bool) -> Result<Lines, ClientError> {
-        // An index id is hex digits.
-        let query = format!("index_id={index_id}&since={since}&contents={contents}");
+    async fn changes(&self, query: &ChangesQuery<'_>) -> Result<Lines, ClientError> {
+        let ChangesQuery { index_id, since, contents, filter, priorities } = query;
+        let mut pairs = vec![
+            ("index_id", (*index_id).to_owned()),
+            ("since", since.to_string()),
+            ("contents", contents.to_string()),
+        ];
+        pairs.extend(filter_pair(filter));
+        pairs.extend(priorities.then(|| ("priorities", "true".to_owned())));
+        let query = encoded(&pairs);
         let response = self.ask(self.request(Method::GET, "lattice/changes", Some(&query))).await?;
         Ok(self.lines(response))
     }
@@ -78,13 +96,19 @@ impl Remote for Client {
     }
 
     async fn offer(&self, signer: &Signer<'_>, lines: Vec<u8>) -> Result<Vec<NodeId>, ClientError> {
-        let answer: WantedAnswer = self.send_signed(signer, "/lattice/offer", lines).await?;
+        let answer: WantedAnswer = self.send_signed(signer, "/lattice/offer", "", lines).await?;
         let ids = answer.wanted.iter().map(|id| NodeId::parse(id));
         ids.collect::<Result<_, _>>().map_err(|error| self.wrong(&format!("it wants a node with a bad id: {error}")))
     }
 
-    async fn push(&self, signer: &Signer<'_>, lines: Vec<u8>) -> Result<(Received, Range<u64>), ClientError> {
-        let answer: ReceivedAnswer = self.send_signed(signer, "/lattice/changes", lines).await?;
+    async fn push(
+        &self,
+        signer: &Signer<'_>,
+        filter: &Filter,
+        lines: Vec<u8>,
+    ) -> Result<(Received, Range<u64>), ClientError> {
+        let query = encoded(&filter_pair(filter).into_iter().collect::<Vec<_>>());
+        let answer: ReceivedAnswer = self.send_signed(signer, "/lattice/changes", &query, lines).await?;
         let ReceivedAnswer { taken, same, kept, ahead, conflicts, since, seq } = answer;
         Ok((Received { taken, same, kept, ahead, conflicts }, since..seq))
     }
@@ -97,26 +121,30 @@ impl Client {
     /// [`ClientError`].
     pub async fn notices(&self) -> Result<Lines, ClientError> {
         let response = self.ask(self.request(Method::GET, "lattice/notify", None)).await?;
-        Ok(self.lines(response))
+        Ok(self.notices_of(response, MAX_NOTICE_BYTES))
     }
 
     async fn send_signed<T: serde::de::DeserializeOwned>(
         &self,
         signer: &Signer<'_>,
         route: &str,
+        query: &str,
         body: Vec<u8>,
     ) -> Result<T, ClientError> {
+        let signed_query = format!("?{query}");
         let message = Message {
             method: "POST",
             route,
-            query: "?",
+            query: &signed_query,
             body: &body,
             node_id: signer.node_id.as_str(),
             audience: signer.audience.as_str(),
         };
         let headers =
             message::sign(&message, signer.key, signer.now).map_err(|error| self.wrong(&error.to_string()))?;
-        let mut request = self.request(Method::POST, route.trim_start_matches('/'), None).header("content-type", LINES);
+        let mut request =
+            self.request(Method::POST, route.trim_start_matches('/'), Some(query).filter(|it| !it.is_empty()));
+        request = request.header("content-type", LINES);
         for (name, value) in headers {
             request = request.header(name, value);
         }

@@ -1,6 +1,9 @@
 //! What changed, in both directions: where a lattice stands, what came after a position, and taking what others have.
 
-use super::wire::{Line, Start, WireChange, WireError, end_line, read_line, start_line, write_line};
+use super::{
+    filter::{Labels, Matcher},
+    wire::{Line, Start, WireChange, WireContent, WireError, end_line, read_line, start_line, write_line},
+};
 use crate::{
     lattice::{
         Applied, Change, Lattice, LatticeError, StoredNode, Version,
@@ -56,10 +59,32 @@ pub enum FeedError {
     /// A change brings no content where one is needed.
     #[error("line {0}: it has no node")]
     NoContent(usize),
+    /// So many deletions look like an accident.
+    #[error(
+        "with these, {deletions} of {nodes} nodes here would be deleted within an hour; nothing was taken. If that is right, let \
+         the operator here fetch them from you and confirm it: POST /api/federation/sync with confirmDeletions"
+    )]
+    MassDelete {
+        /// How many.
+        deletions: usize,
+        /// Of how many.
+        nodes: usize,
+    },
 }
 
 /// An answer's lines, in batches.
 pub type LineStream = BoxStream<'static, Result<Bytes, LatticeError>>;
+
+/// Which changes are given, and how.
+#[derive(Debug, Clone, Default)]
+pub struct FeedOptions {
+    /// Each node comes along.
+    pub contents: bool,
+    /// Only these nodes. Of deletions nothing but the id is known: who takes them looks at what they would delete.
+    pub matcher: Matcher,
+    /// Each line says its node's priority.
+    pub priorities: bool,
+}
 
 /// What became of changes that were sent here.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -120,7 +145,7 @@ pub fn stand(lattice: &dyn Lattice, node_id: &PeerId, now: Timestamp) -> Result<
     })
 }
 
-/// The changes after `since`, up to where the journal stands now. With `contents` each node comes along.
+/// The changes after `since`, up to where the journal stands now.
 ///
 /// # Errors
 /// [`FeedError`]. The stream itself may fail with [`LatticeError`].
@@ -128,7 +153,7 @@ pub fn feed(
     lattice: &Arc<dyn Lattice>,
     index_id: Option<&str>,
     since: u64,
-    contents: bool,
+    options: FeedOptions,
 ) -> Result<LineStream, FeedError> {
     let status = lattice.status();
     if let Some(asked) = index_id.filter(|asked| *asked != status.index_id) {
@@ -140,7 +165,7 @@ pub fn feed(
     }
     let start = Start { index_id: status.index_id, since, seq: status.seq, floor };
     let first = Bytes::from(start_line(&start));
-    let walk = Walk::new(lattice, since, status.seq, contents);
+    let walk = Walk::new(lattice, since, status.seq, options);
     Ok(stream::iter([Ok(first)]).chain(walk_lines(walk)).boxed())
 }
 
@@ -161,7 +186,7 @@ pub struct Walk {
     lattice: Arc<dyn Lattice>,
     since: u64,
     end: u64,
-    contents: bool,
+    options: FeedOptions,
     /// Looked up and not sent yet, last first.
     page: Vec<Change>,
 }
@@ -169,8 +194,8 @@ pub struct Walk {
 impl Walk {
     /// The changes after `since`, up to `end`.
     #[must_use]
-    pub fn new(lattice: &Arc<dyn Lattice>, since: u64, end: u64, contents: bool) -> Self {
-        Self { lattice: Arc::clone(lattice), since, end, contents, page: Vec::new() }
+    pub fn new(lattice: &Arc<dyn Lattice>, since: u64, end: u64, options: FeedOptions) -> Self {
+        Self { lattice: Arc::clone(lattice), since, end, options, page: Vec::new() }
     }
 
     /// Everything up to here was given out.
@@ -184,79 +209,169 @@ impl Walk {
     /// # Errors
     /// [`LatticeError`].
     pub fn next_batch(&mut self) -> Result<Vec<Change>, LatticeError> {
-        if self.page.is_empty() {
-            let page = self.lattice.changes(self.since, PAGE)?;
-            self.page = page.into_iter().take_while(|change| position(change) <= self.end).collect();
-            self.page.reverse();
+        loop {
+            if self.page.is_empty() {
+                let page = self.lattice.changes(self.since, PAGE)?;
+                self.page = page.into_iter().take_while(|change| position(change) <= self.end).collect();
+                self.page.reverse();
+            }
+            if self.page.is_empty() {
+                return Ok(Vec::new());
+            }
+            let batch = self.batch();
+            if !batch.is_empty() {
+                return Ok(batch);
+            }
         }
-        let batch = self.batch();
-        if let Some(last) = batch.last() {
-            self.since = self.since.max(position(last));
-        }
-        Ok(batch)
     }
 
-    /// The lines of these changes, with contents where the walk is one with contents.
+    /// The lines of those of these changes that match, and how many they are.
     ///
     /// # Errors
     /// [`LatticeError`].
-    pub async fn lines(&self, batch: &[Change]) -> Result<Vec<u8>, LatticeError> {
-        let mut out = Vec::new();
-        if self.contents {
-            self.write_contents(batch, &mut out).await?;
+    pub async fn lines(&self, batch: &[Change]) -> Result<(Vec<u8>, usize), LatticeError> {
+        let FeedOptions { contents, matcher, priorities } = &self.options;
+        let (mut out, mut count) = (Vec::new(), 0_usize);
+        if *contents || *priorities || matcher.needs_content() {
+            count = self.write_contents(batch, &mut out).await?;
         } else {
-            batch.iter().for_each(|change| write_line(change, None, &mut out));
+            for change in batch {
+                write_line(change, None, None, &mut out);
+                count = count.saturating_add(1);
+            }
         }
-        Ok(out)
+        Ok((out, count))
     }
 
     /// The next lines; `None` at the end.
     async fn step(&mut self) -> Result<Option<Bytes>, LatticeError> {
-        let batch = self.next_batch()?;
-        if batch.is_empty() {
-            return Ok(None);
+        loop {
+            let batch = self.next_batch()?;
+            if batch.is_empty() {
+                return Ok(None);
+            }
+            let (lines, count) = self.lines(&batch).await?;
+            // An empty part would end the answer.
+            if count > 0 {
+                return Ok(Some(lines.into()));
+            }
         }
-        Ok(Some(self.lines(&batch).await?.into()))
     }
 
     /// Takes as many as fit together in memory.
     fn batch(&mut self) -> Vec<Change> {
         let (mut batch, mut bytes) = (Vec::new(), 0_u64);
         while let Some(change) = self.page.pop() {
-            if let Change::Put { size_bytes, .. } = &change {
-                bytes = bytes.saturating_add(*size_bytes);
+            self.since = self.since.max(position(&change));
+            match &change {
+                Change::Put { id, node_type, size_bytes, .. } => {
+                    if !self.options.matcher.may_match(id, node_type.as_deref()) {
+                        continue;
+                    }
+                    bytes = bytes.saturating_add(*size_bytes);
+                }
+                Change::Deleted(tombstone, _) if !self.options.matcher.id_may_match(&tombstone.id) => continue,
+                Change::Deleted(..) => {}
             }
             batch.push(change);
-            if self.contents && bytes >= BATCH_BYTES {
+            if self.options.contents && bytes >= BATCH_BYTES {
                 break;
             }
         }
         batch
     }
 
-    async fn write_contents(&self, batch: &[Change], out: &mut Vec<u8>) -> Result<(), LatticeError> {
-        let mut entries = Vec::with_capacity(batch.len());
+    async fn write_contents(&self, batch: &[Change], out: &mut Vec<u8>) -> Result<usize, LatticeError> {
+        let FeedOptions { contents, matcher, priorities } = &self.options;
+        let stored = stored(&*self.lattice, batch).await?;
+        let mut count = 0_usize;
         for change in batch {
-            if let Change::Put { id, .. } = change {
-                entries.extend(self.lattice.entry(id)?);
-            }
-        }
-        let stored = self.lattice.read_many(entries).await?;
-        let stored: HashMap<&NodeId, &StoredNode> = stored.iter().map(|node| (&node.entry.id, node)).collect();
-        for change in batch {
-            match change {
-                Change::Deleted(..) => write_line(change, None, out),
-                Change::Put { id, content_hash, .. } => {
+            let (node, priority) = match change {
+                Change::Deleted(..) => (None, None),
+                Change::Put { id, content_hash, node_type, .. } => {
                     // Who changed meanwhile stands further behind in the journal, and comes there.
                     let same = stored.get(id).filter(|node| node.entry.content_hash == *content_hash);
-                    if let Some(node) = same {
-                        write_line(change, Some(&node.bytes), out);
+                    let Some(node) = same else { continue };
+                    let labels = (*priorities || matcher.needs_content()).then(|| labels(&node.bytes));
+                    if labels.as_ref().is_some_and(|labels| !matcher.matches(id, node_type.as_deref(), labels)) {
+                        continue;
                     }
+                    let priority = labels.filter(|_| *priorities).map(|labels| labels.priority);
+                    (contents.then_some(&node.bytes), priority)
                 }
-            }
+            };
+            write_line(change, node.map(AsRef::as_ref), priority, out);
+            count = count.saturating_add(1);
         }
-        Ok(())
+        Ok(count)
     }
+}
+
+fn labels(text: &Bytes) -> Labels {
+    // What is stored passed the gate: it is not deeper than that.
+    Labels::read(text, usize::MAX)
+}
+
+/// The contents of these changes' nodes, as they are now.
+async fn stored(lattice: &dyn Lattice, batch: &[Change]) -> Result<HashMap<NodeId, StoredNode>, LatticeError> {
+    let mut entries = Vec::with_capacity(batch.len());
+    for change in batch {
+        if let Change::Put { id, .. } = change {
+            entries.extend(lattice.entry(id)?);
+        }
+    }
+    let stored = lattice.read_many(entries).await?;
+    Ok(stored.into_iter().map(|node| (node.entry.id.clone(), node)).collect())
+}
+
+/// Each of these changes with its node's priority; deletions with 0.
+///
+/// # Errors
+/// [`LatticeError`].
+pub async fn with_priorities(lattice: &dyn Lattice, changes: &[Change]) -> Result<Vec<(f64, Change)>, LatticeError> {
+    let stored = stored(lattice, changes).await?;
+    let priority = |change: &Change| match change {
+        Change::Put { id, .. } => stored.get(id).map_or(0.0, |node| labels(&node.bytes).priority),
+        Change::Deleted(..) => 0.0,
+    };
+    Ok(changes.iter().map(|change| (priority(change), change.clone())).collect())
+}
+
+/// Those of the changes that a filter lets in. Of a deletion counts what it would delete here: narrowing a filter deletes nothing.
+///
+/// # Errors
+/// [`LatticeError`].
+pub async fn admitted(
+    lattice: &dyn Lattice,
+    matcher: &Matcher,
+    changes: Vec<WireChange>,
+) -> Result<Vec<WireChange>, LatticeError> {
+    if matcher.is_all() {
+        return Ok(changes);
+    }
+    let mut admitted = Vec::with_capacity(changes.len());
+    for change in changes {
+        let matches = match &change.content {
+            WireContent::Put { node: Some(node), .. } => {
+                matcher.matches(&change.id, node.node_type().as_deref(), &Labels::of(node.document()))
+            }
+            WireContent::Put { node: None, node_type, .. } => matcher.may_match(&change.id, node_type.as_deref()),
+            WireContent::Deleted(_) => deletes_what_matches(lattice, matcher, &change.id).await?,
+        };
+        if matches {
+            admitted.push(change);
+        }
+    }
+    Ok(admitted)
+}
+
+async fn deletes_what_matches(lattice: &dyn Lattice, matcher: &Matcher, id: &NodeId) -> Result<bool, LatticeError> {
+    let Some(entry) = lattice.entry(id)?.filter(|_| matcher.id_may_match(id)) else { return Ok(false) };
+    if !matcher.needs_content() {
+        return Ok(matcher.may_match(id, entry.node_type.as_deref()));
+    }
+    let stored = lattice.read(id).await?;
+    Ok(stored.is_some_and(|node| matcher.matches(id, node.entry.node_type.as_deref(), &labels(&node.bytes))))
 }
 
 /// Where a change stands in its journal.
@@ -289,7 +404,8 @@ pub fn contents(lattice: &Arc<dyn Lattice>, ids: Vec<NodeId>) -> Result<LineStre
     }
     page.reverse();
     // From the end of the journal on, nothing else comes.
-    let walk = Walk { page, ..Walk::new(lattice, u64::MAX, end, true) };
+    let options = FeedOptions { contents: true, ..FeedOptions::default() };
+    let walk = Walk { page, ..Walk::new(lattice, u64::MAX, end, options) };
     Ok(walk_lines(walk))
 }
 
@@ -316,6 +432,33 @@ pub fn read_changes(body: &Bytes, limits: &Limits) -> Result<Vec<WireChange>, Fe
         }
     }
     Ok(changes)
+}
+
+/// Would this change delete a node that is here?
+///
+/// # Errors
+/// [`LatticeError::Loading`].
+pub fn deletes(lattice: &dyn Lattice, change: &WireChange) -> Result<bool, LatticeError> {
+    if change.content_hash().is_some() {
+        return Ok(false);
+    }
+    let held = lattice.entry(&change.id)?;
+    Ok(held.is_some_and(|entry| {
+        let held = Version { at: entry.updated_at, content: Some(entry.content_hash) };
+        Version { at: change.at, content: None } > held
+    }))
+}
+
+/// How many nodes these changes would delete here.
+///
+/// # Errors
+/// [`LatticeError::Loading`].
+pub fn deletions(lattice: &dyn Lattice, changes: &[WireChange]) -> Result<usize, LatticeError> {
+    let mut deletions = 0_usize;
+    for change in changes {
+        deletions = deletions.saturating_add(usize::from(deletes(lattice, change)?));
+    }
+    Ok(deletions)
 }
 
 /// Judges and stores versions of another instance.

@@ -2,11 +2,10 @@
 
 use crate::{
     json::{Document, Value},
-    types::NodeId,
+    types::{Glob, NodeId},
 };
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use wildmatch::WildMatch;
 
 /// Most entries of one kind.
 pub const MAX_ENTRIES: usize = 64;
@@ -33,7 +32,7 @@ pub enum FilterError {
 pub struct Filter {
     /// A node's `type`.
     pub types: Vec<String>,
-    /// Patterns of a node's id: `*` stands for any characters, `?` for one.
+    /// Patterns of a node's id: `*` is any text, `?` one character.
     pub ids: Vec<String>,
     /// A node's `tags`: a list of strings, or one string.
     pub tags: Vec<String>,
@@ -87,7 +86,7 @@ impl Filter {
     /// Ready to match many nodes.
     #[must_use]
     pub fn matcher(&self) -> Matcher {
-        Matcher { filter: self.clone(), ids: self.ids.iter().map(|pattern| WildMatch::new(pattern)).collect() }
+        Matcher { filter: self.clone(), ids: self.ids.iter().map(|pattern| Glob::new(pattern)).collect() }
     }
 }
 
@@ -95,7 +94,7 @@ impl Filter {
 #[derive(Debug, Clone, Default)]
 pub struct Matcher {
     filter: Filter,
-    ids: Vec<WildMatch>,
+    ids: Vec<Glob>,
 }
 
 impl Matcher {
@@ -120,7 +119,7 @@ impl Matcher {
     /// May a node with this id match? All that is known of one that is deleted.
     #[must_use]
     pub fn id_may_match(&self, id: &NodeId) -> bool {
-        self.ids.is_empty() || self.ids.iter().any(|pattern| pattern.matches(id.as_str()))
+        self.ids.is_empty() || self.ids.iter().any(|pattern| pattern.fits(id.as_str()))
     }
 
     /// May a node with this id and type match? It does where [`Self::needs_content`] is false.

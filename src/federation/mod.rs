@@ -2,15 +2,22 @@
 //! `exchange` speak; `run` carries a round out; `engine` does it again and again, with every peer.
 
 pub mod client;
+pub mod control;
+pub mod deletions;
 pub mod engine;
 pub mod events;
 pub mod exchange;
 pub mod feed;
 pub mod filter;
+mod gate;
 pub mod history;
 pub mod lines;
 pub mod merge;
+pub mod pace;
+mod pauses;
 pub mod peers;
+pub mod promise;
+pub mod rate;
 pub mod remote;
 pub mod round;
 pub mod run;

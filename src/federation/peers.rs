@@ -1,6 +1,6 @@
 //! The peers of this instance, and how far each is: durable, one small file.
 
-use super::round::Positions;
+use super::{filter::Filter, round::Positions};
 use crate::{
     lattice::offline::{OfflineError, write_file},
     types::Timestamp,
@@ -48,6 +48,35 @@ pub enum Direction {
     Push,
 }
 
+/// What goes between this instance and a peer, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PeerOptions {
+    /// Which ways changes go.
+    pub direction: Direction,
+    /// Which nodes go.
+    pub filter: Filter,
+    /// Whether nodes with a greater `priority` go first.
+    pub priority: bool,
+}
+
+impl From<Direction> for PeerOptions {
+    fn from(direction: Direction) -> Self {
+        Self { direction, ..Self::default() }
+    }
+}
+
+/// What adding a peer did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Added {
+    /// It is new.
+    New,
+    /// It has other options than before.
+    Changed,
+    /// It was there, just so.
+    Same,
+}
+
 /// What was done with a peer since it was added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct PeerStats {
@@ -74,9 +103,9 @@ pub struct PeerState {
     pub node_id: Option<String>,
     /// Its key, base64: the first one that signed its head; another one is refused.
     pub public_key: Option<String>,
-    /// Which ways changes go.
-    #[serde(default)]
-    pub direction: Direction,
+    /// What goes, and how.
+    #[serde(flatten)]
+    pub options: PeerOptions,
     /// How far the two know each other.
     #[serde(default)]
     pub positions: Positions,
@@ -97,12 +126,12 @@ pub struct PeerState {
 impl PeerState {
     /// A peer that nothing is known of yet.
     #[must_use]
-    pub fn new(url: String, direction: Direction, now: Timestamp) -> Self {
+    pub fn new(url: String, options: PeerOptions, now: Timestamp) -> Self {
         Self {
             url,
             node_id: None,
             public_key: None,
-            direction,
+            options,
             positions: Positions::default(),
             added_at: now,
             synced_at: None,
@@ -157,23 +186,34 @@ impl Peers {
         self.lock().get(url).cloned()
     }
 
-    /// Adds a peer, durably. Answers whether it is new; one that is known stays as it is.
+    /// Adds a peer, durably, or gives one that is known other options. Under another filter or direction the two begin from the
+    /// beginning: what was left out before may be wanted now.
     ///
     /// # Errors
     /// [`PeersError::Full`], [`PeersError::Unwritable`].
-    pub fn add(&self, peer: PeerState) -> Result<bool, PeersError> {
+    pub fn add(&self, peer: PeerState) -> Result<Added, PeersError> {
         let mut peers = self.lock();
-        if peers.contains_key(&peer.url) {
-            return Ok(false);
-        }
-        if peers.len() >= MAX_PEERS {
-            return Err(PeersError::Full);
-        }
+        let known = peers.get(&peer.url);
+        let added = match known {
+            Some(known) if known.options == peer.options => return Ok(Added::Same),
+            Some(_) => Added::Changed,
+            None if peers.len() >= MAX_PEERS => return Err(PeersError::Full),
+            None => Added::New,
+        };
+        let peer = match known {
+            None => peer,
+            Some(known) => {
+                let kept = (&known.options.direction, &known.options.filter);
+                let same = kept == (&peer.options.direction, &peer.options.filter);
+                let positions = if same { known.positions.clone() } else { Positions::default() };
+                PeerState { options: peer.options, positions, ..known.clone() }
+            }
+        };
         let mut with = peers.clone();
         with.insert(peer.url.clone(), peer);
         self.keep(&with)?;
         *peers = with;
-        Ok(true)
+        Ok(added)
     }
 
     /// Removes a peer, durably. Answers whether there was one.
@@ -223,9 +263,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("peers.json");
         let peers = Peers::open(&path).unwrap();
-        let peer = PeerState::new("http://one:9001".to_owned(), Direction::Pull, Timestamp::from_micros(1_234_567));
-        assert!(peers.add(peer.clone()).unwrap());
-        assert!(!peers.add(PeerState { direction: Direction::Both, ..peer.clone() }).unwrap(), "it stays as it is");
+        let peer =
+            PeerState::new("http://one:9001".to_owned(), Direction::Pull.into(), Timestamp::from_micros(1_234_567));
+        assert_eq!(peers.add(peer.clone()).unwrap(), Added::New);
+        assert_eq!(peers.add(peer.clone()).unwrap(), Added::Same);
         peers
             .update(&peer.url, |peer| {
                 peer.positions.pulled = Some(Position { index_id: "ab".to_owned(), seq: 7 });
@@ -238,10 +279,15 @@ mod tests {
         let peers = Peers::open(&path).unwrap();
         let read = peers.get(&peer.url).unwrap();
         assert_eq!(
-            (read.positions.pulled.map(|it| it.seq), read.stats.rounds, read.direction),
+            (read.positions.pulled.map(|it| it.seq), read.stats.rounds, read.options.direction),
             (Some(7), 1, Direction::Pull)
         );
         assert_eq!(read.added_at, peer.added_at);
+        let narrower =
+            PeerOptions { filter: Filter { types: vec!["a".to_owned()], ..Filter::ALL }, ..peer.options.clone() };
+        assert_eq!(peers.add(PeerState { options: narrower, ..peer.clone() }).unwrap(), Added::Changed);
+        let read = peers.get(&peer.url).unwrap();
+        assert_eq!((read.positions.pulled, read.stats.rounds), (None, 1), "from the beginning");
         assert!(peers.remove(&peer.url).unwrap() && !peers.remove(&peer.url).unwrap());
         assert!(Peers::open(&path).unwrap().list().is_empty());
     }

@@ -1,12 +1,27 @@
 //! What a round needs of the other side. [`super::client::Client`] asks over HTTP; tests ask over ways that lose, repeat and reorder.
 
-use super::{client::ClientError, exchange::Signer, feed::Received, lines::Lines};
+use super::{client::ClientError, exchange::Signer, feed::Received, filter::Filter, lines::Lines};
 use crate::{
     manifest::{Head, Verified},
     types::{Limits, NodeId},
 };
 use async_trait::async_trait;
 use std::ops::Range;
+
+/// Which changes are asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct ChangesQuery<'a> {
+    /// Whose positions `since` belongs to.
+    pub index_id: &'a str,
+    /// Changes after this position.
+    pub since: u64,
+    /// Whether each node comes along.
+    pub contents: bool,
+    /// Only these nodes.
+    pub filter: &'a Filter,
+    /// Whether each line says its node's priority.
+    pub priorities: bool,
+}
 
 /// The other side of a round.
 #[async_trait]
@@ -17,11 +32,11 @@ pub trait Remote: Send + Sync {
     /// [`ClientError`].
     async fn head(&self, limits: &Limits) -> Result<Verified<Head>, ClientError>;
 
-    /// What changed there after `since`, as lines, from the first one on; with `contents` each node comes along.
+    /// What changed there, as lines, from the first one on.
     ///
     /// # Errors
     /// [`ClientError`].
-    async fn changes(&self, index_id: &str, since: u64, contents: bool) -> Result<Lines, ClientError>;
+    async fn changes(&self, query: &ChangesQuery<'_>) -> Result<Lines, ClientError>;
 
     /// These nodes, as lines of a feed.
     ///
@@ -35,9 +50,15 @@ pub trait Remote: Send + Sync {
     /// [`ClientError`].
     async fn offer(&self, signer: &Signer<'_>, lines: Vec<u8>) -> Result<Vec<NodeId>, ClientError>;
 
-    /// What became of these changes, and from where to where the other side's journal moved meanwhile.
+    /// What became of these changes, and from where to where the other side's journal moved meanwhile. Deletions count there for
+    /// nodes that the filter lets through.
     ///
     /// # Errors
     /// [`ClientError`].
-    async fn push(&self, signer: &Signer<'_>, lines: Vec<u8>) -> Result<(Received, Range<u64>), ClientError>;
+    async fn push(
+        &self,
+        signer: &Signer<'_>,
+        filter: &Filter,
+        lines: Vec<u8>,
+    ) -> Result<(Received, Range<u64>), ClientError>;
 }

@@ -39,6 +39,8 @@ pub struct Directions {
     pub push: bool,
     /// Only a part goes either way: the sets are not expected to be equal.
     pub filtered: bool,
+    /// What is more important goes first: a list tells what there is.
+    pub by_priority: bool,
 }
 
 /// How changes travel.
@@ -103,6 +105,19 @@ pub enum Outcome {
     Moving,
 }
 
+impl Outcome {
+    /// As the wire and the history write it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InStep => "in_step",
+            Self::Exchanged => "exchanged",
+            Self::Unexplained => "unexplained",
+            Self::Moving => "moving",
+        }
+    }
+}
+
 /// What is known in a round.
 #[derive(Debug, Clone)]
 pub struct Round {
@@ -120,6 +135,8 @@ pub struct Round {
     pub stale: bool,
 }
 
+/// From so many changes on, a list goes first.
+const FAR: u64 = 10_000;
 /// How often a head is asked for in one round.
 pub const MAX_ASKED: u32 = 4;
 
@@ -146,6 +163,8 @@ impl Round {
         match (self.stale, self.asked >= MAX_ASKED) {
             (true, false) => Step::Ask,
             (true, true) => Step::Done(Outcome::Moving),
+            // A head's hash may be a moment younger than its position: one look is no proof.
+            (false, _) if self.asked < 2 => Step::Ask,
             (false, _) => Step::Done(Outcome::Unexplained),
         }
     }
@@ -155,7 +174,7 @@ impl Round {
         if reset.is_none() && since == self.theirs.seq {
             return None;
         }
-        Some(Step::Pull { since, mode: mode(reset, self.ours.count), reset })
+        Some(Step::Pull { since, mode: self.mode(since, &self.theirs, reset, self.ours.count), reset })
     }
 
     fn push(&self) -> Option<Step> {
@@ -168,7 +187,14 @@ impl Round {
         if reset.is_none() && since == self.ours.seq {
             return None;
         }
-        Some(Step::Push { since, mode: mode(reset, self.theirs.count), reset })
+        Some(Step::Push { since, mode: self.mode(since, &self.ours, reset, self.theirs.count), reset })
+    }
+
+    /// `receiver`: how many nodes the side has that takes.
+    fn mode(&self, since: u64, head: &Head, reset: Option<Reset>, receiver: u64) -> Mode {
+        // Far behind, of what came some may have come from elsewhere, or before a cut.
+        let far = reset.is_some() || head.seq.saturating_sub(since) > FAR;
+        if self.directions.by_priority || (far && receiver > 0) { Mode::List } else { Mode::Inline }
     }
 
     /// Everything that they had when their head was signed came.
@@ -201,11 +227,6 @@ fn since(position: Option<&Position>, head: &Head) -> (u64, Option<Reset>) {
         Some(position) if position.seq < head.floor => (0, Some(Reset::BelowFloor)),
         Some(position) => (position.seq, None),
     }
-}
-
-/// `receiver`: how many nodes the side has that takes.
-fn mode(reset: Option<Reset>, receiver: u64) -> Mode {
-    if reset.is_some() && receiver > 0 { Mode::List } else { Mode::Inline }
 }
 
 #[cfg(test)]

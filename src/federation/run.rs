@@ -1,20 +1,25 @@
 //! Carries out the steps that [`super::round`] decides.
 
+mod pull;
+mod push;
+
 use super::{
     client::ClientError,
     exchange::Signer,
-    feed::{self, FeedError, Received, Walk},
-    lines::Lines,
-    peers::Direction,
+    feed::{self, FeedError, Received},
+    filter::Matcher,
+    peers::{Direction, PeerOptions},
+    promise::impossible,
+    rate::Rates,
     remote::Remote,
-    round::{Directions, Mode, Outcome, Position, Positions, Reset, Round, Step},
-    wire::{Line, WireChange, WireContent, WireError, read_line},
+    round::{Directions, Outcome, Positions, Reset, Round, Step},
+    wire::WireError,
 };
 use crate::{
     identity::KeyPair,
-    lattice::{Change, Lattice, LatticeError, Version},
+    lattice::{Change, Lattice, LatticeError},
     manifest::{Head, Verified},
-    types::{ContentHash, Limits, NodeId, PeerId, PublicKey, Sha256Digest, SharedClock, Timestamp},
+    types::{Limits, NodeId, PeerId, PublicKey, Sha256Digest, SharedClock, Timestamp},
 };
 use std::{
     collections::HashSet,
@@ -30,8 +35,8 @@ const BATCH_BYTES: usize = 8 << 20;
 const LIST: usize = 2000;
 /// Versions that came in a round and need not go back; beyond it they go back, which costs bytes only.
 const REMEMBERED: usize = 1_000_000;
-/// A round that would delete more than this many nodes and more than one in four stops and asks (DESIGN 4.7).
-const FEW_DELETIONS: usize = 10;
+/// After so long a round makes room for others; the next one goes on where it stood.
+const LONGEST_ROUND: Duration = Duration::from_secs(300);
 /// How far a head's dates may be off.
 const SKEW: Duration = crate::trust::MAX_SKEW;
 
@@ -69,12 +74,35 @@ pub enum RoundError {
     /// A line is not what the protocol says.
     #[error("what it sends: {0}")]
     Wire(#[from] WireError),
-    /// It sends positions that do not ascend, or a feed of another journal.
-    #[error("what it sends is not the feed that was asked for")]
-    OtherFeed,
+    /// It sends positions that do not ascend, more than it signed for, or a feed of another journal.
+    #[error("what it sends is not the feed that was asked for: {0}")]
+    OtherFeed(&'static str),
+    /// Its head says what no lattice can be.
+    #[error("its head cannot be true: {0}")]
+    Impossible(&'static str),
+    /// It has more than fits here.
+    #[error("it has {count} nodes, and this instance takes {most}: limits.lattice_nodes")]
+    TooManyNodes {
+        /// How many it has.
+        count: u64,
+        /// How many may be here.
+        most: usize,
+    },
+    /// Everything was exchanged, and yet it is not what was signed.
+    #[error(
+        "after everything was exchanged the two sets still differ: it left something out of what it signed, or a version was not \
+         taken ({ahead} were dated ahead)"
+    )]
+    Differs {
+        /// Versions that were refused for their date.
+        ahead: usize,
+    },
+    /// Its positions did not hold from one round to the next.
+    #[error("its journal began anew in each of {0} rounds in a row; nobody can keep in step with that")]
+    Unsteady(u32),
     /// So many deletions look like an accident.
     #[error(
-        "it would delete {deletions} of {nodes} nodes here; nothing more was taken. If that is right, confirm it for this peer"
+        "it would delete {deletions} of {nodes} nodes here; nothing was deleted. If that is right, confirm it: ark-lattice federation sync --confirm-deletions"
     )]
     MassDelete {
         /// How many.
@@ -82,6 +110,9 @@ pub enum RoundError {
         /// Of how many.
         nodes: usize,
     },
+    /// This process ends.
+    #[error("this instance stops")]
+    Stopped,
 }
 
 impl From<FeedError> for RoundError {
@@ -89,8 +120,11 @@ impl From<FeedError> for RoundError {
         match error {
             FeedError::Lattice(error) => Self::Lattice(error),
             FeedError::Line { error, .. } => Self::Wire(error),
+            FeedError::MassDelete { deletions, nodes } => Self::MassDelete { deletions, nodes },
             FeedError::NoContent(_) => Self::Wire(WireError::Member("node")),
-            FeedError::NoKey | FeedError::OtherIndex { .. } | FeedError::BelowFloor { .. } => Self::OtherFeed,
+            FeedError::NoKey | FeedError::OtherIndex { .. } | FeedError::BelowFloor { .. } => {
+                Self::OtherFeed("it is not there any more")
+            }
         }
     }
 }
@@ -112,6 +146,8 @@ pub struct RoundReport {
     pub bytes_out: u64,
     /// Requests that were made.
     pub requests: u32,
+    /// Nodes that were deleted here.
+    pub deleted: usize,
     /// The last reason to begin from the beginning.
     pub reset: Option<Reset>,
 }
@@ -130,6 +166,8 @@ pub struct Parties<'a> {
     pub clock: &'a SharedClock,
     /// Bounds on what is read.
     pub limits: Limits,
+    /// How many bytes a second may go.
+    pub rates: Rates,
 }
 
 impl std::fmt::Debug for Parties<'_> {
@@ -147,8 +185,8 @@ pub struct Known {
     pub public_key: Option<String>,
     /// How far the two know each other.
     pub positions: Positions,
-    /// Which ways changes go.
-    pub direction: Direction,
+    /// Which changes go, and which ways.
+    pub options: PeerOptions,
     /// The operator confirmed that many nodes may be deleted.
     pub deletions_confirmed: bool,
 }
@@ -160,10 +198,13 @@ pub struct Run<'a, N> {
     report: RoundReport,
     peer: PeerId,
     remembered: HashSet<u64>,
-    deletions: usize,
     /// Live nodes when the round began.
     nodes: usize,
     confirmed: bool,
+    options: PeerOptions,
+    matcher: Matcher,
+    /// When it ends whatever is left, by the process's own clock.
+    until: Duration,
 }
 
 impl std::fmt::Debug for RunEnd {
@@ -200,9 +241,11 @@ pub async fn run<N: FnMut(&Positions) + Send>(parties: &Parties<'_>, known: Know
         report: end.report,
         peer: head.get().node_id.clone(),
         remembered: HashSet::new(),
-        deletions: 0,
         nodes: parties.lattice.status().nodes,
         confirmed: known.deletions_confirmed,
+        matcher: known.options.filter.matcher(),
+        options: known.options.clone(),
+        until: parties.clock.elapsed().saturating_add(LONGEST_ROUND),
     };
     match run.exchange(head, known).await {
         Ok(outcome) => run.report.outcome = Some(outcome),
@@ -225,6 +268,16 @@ async fn meet(parties: &Parties<'_>, known: &Known) -> Result<Verified<Head>, Ro
     if found.node_id == *parties.node_id || found.index_id == parties.lattice.status().index_id {
         return Err(RoundError::Self_);
     }
+    if let Some(problem) = impossible(found) {
+        return Err(RoundError::Impossible(problem));
+    }
+    let most = parties.limits.lattice_nodes;
+    if known.options.direction != Direction::Push
+        && known.options.filter.is_all()
+        && found.count > u64::try_from(most).unwrap_or(u64::MAX)
+    {
+        return Err(RoundError::TooManyNodes { count: found.count, most });
+    }
     let now = parties.clock.now();
     if found.expires.plus(SKEW) < now || found.issued_at.since(now) > SKEW {
         return Err(RoundError::Stale(found.issued_at.to_rfc3339()));
@@ -235,34 +288,42 @@ async fn meet(parties: &Parties<'_>, known: &Known) -> Result<Verified<Head>, Ro
 impl<N: FnMut(&Positions) + Send> Run<'_, N> {
     async fn exchange(&mut self, head: Verified<Head>, known: Known) -> Result<Outcome, RoundError> {
         let directions = Directions {
-            pull: known.direction != Direction::Push,
-            push: known.direction != Direction::Pull,
-            filtered: false,
+            pull: known.options.direction != Direction::Push,
+            push: known.options.direction != Direction::Pull,
+            filtered: !known.options.filter.is_all(),
+            by_priority: known.options.priority,
         };
         let key = head.public_key();
         let theirs = head.get().clone();
         let ours = self.stand()?;
-        let mut round = Round { theirs, ours, positions: known.positions, directions, asked: 1, stale: false };
+        // Whoever answers later in this round is the one who answered first.
+        let mut known = Known { node_id: Some(self.peer.to_string()), public_key: Some(key.to_base64()), ..known };
+        let positions = std::mem::take(&mut known.positions);
+        let mut round = Round { theirs, ours, positions, directions, asked: 1, stale: false };
         loop {
+            if self.is_over() {
+                return Ok(Outcome::Moving);
+            }
             match round.next() {
                 Step::Pull { since, mode, reset } => {
                     self.report.reset = reset.or(self.report.reset);
-                    self.pull(&mut round, since, mode).await?;
+                    if !self.pull(&mut round, since, mode).await? {
+                        return Ok(Outcome::Moving);
+                    }
                     round.pulled(self.stand()?);
                     (self.note)(&round.positions);
                 }
                 Step::Push { since, mode, reset } => {
                     self.report.reset = reset.or(self.report.reset);
-                    self.push(&mut round, since, mode).await?;
+                    if !self.push(&mut round, since, mode).await? {
+                        return Ok(Outcome::Moving);
+                    }
                     round.pushed();
                     (self.note)(&round.positions);
                 }
                 Step::Ask => {
                     self.report.requests = self.report.requests.saturating_add(1);
-                    let head = self.parties.client.head(&self.parties.limits).await?;
-                    if head.public_key() != key || head.get().node_id != self.peer {
-                        return Err(RoundError::OtherKey { peer: self.peer.clone(), found: head.public_key() });
-                    }
+                    let head = meet(self.parties, &known).await?;
                     round.asked(head.get().clone());
                     round.ours = self.stand()?;
                 }
@@ -276,207 +337,12 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         Ok(feed::stand(&***lattice, node_id, clock.now())?)
     }
 
-    async fn pull(&mut self, round: &mut Round, since: u64, mode: Mode) -> Result<(), RoundError> {
-        let inline = mode == Mode::Inline;
-        self.report.requests = self.report.requests.saturating_add(1);
-        let mut lines = self.parties.client.changes(&round.theirs.index_id, since, inline).await?;
-        self.begin(&mut lines, &round.theirs).await?;
-        let (most, most_bytes) = if inline { (BATCH, BATCH_BYTES) } else { (LIST, usize::MAX) };
-        let (mut batch, mut batch_bytes, mut last, mut counted) = (Vec::new(), 0_usize, since, 0);
-        loop {
-            let Some(line) = lines.next_line().await? else {
-                let reason = "its answer ends before its end".to_owned();
-                return Err(ClientError::Unreachable(self.peer.to_string(), reason).into());
-            };
-            let size = line.len();
-            let end = match read_line(line, &self.parties.limits)? {
-                Line::Start(_) => return Err(RoundError::OtherFeed),
-                Line::End(end) => Some(end),
-                Line::Change(change) => {
-                    if change.seq <= last {
-                        return Err(RoundError::OtherFeed);
-                    }
-                    last = change.seq;
-                    batch_bytes = batch_bytes.saturating_add(size);
-                    batch.push(*change);
-                    None
-                }
-            };
-            if end.is_some() || batch.len() >= most || batch_bytes >= most_bytes {
-                self.take(std::mem::take(&mut batch), inline).await?;
-                batch_bytes = 0;
-                self.report.bytes_in = self.report.bytes_in.saturating_add(lines.bytes().saturating_sub(counted));
-                counted = lines.bytes();
-                let seq = end.unwrap_or(last);
-                round.positions.pulled = Some(Position { index_id: round.theirs.index_id.clone(), seq });
-                (self.note)(&round.positions);
-            }
-            if let Some(end) = end {
-                // What was added there since its head was signed came as well.
-                round.theirs.seq = round.theirs.seq.max(end);
-                return Ok(());
-            }
-        }
+    fn is_over(&self) -> bool {
+        self.parties.clock.elapsed() >= self.until
     }
 
-    async fn begin(&self, lines: &mut Lines, theirs: &Head) -> Result<(), RoundError> {
-        let Some(line) = lines.next_line().await? else { return Err(RoundError::OtherFeed) };
-        match read_line(line, &self.parties.limits)? {
-            Line::Start(start) if start.index_id == theirs.index_id => Ok(()),
-            _ => Err(RoundError::OtherFeed),
-        }
-    }
-
-    /// Takes changes that came; of a list first fetches the contents that are needed.
-    async fn take(&mut self, batch: Vec<WireChange>, inline: bool) -> Result<(), RoundError> {
-        self.guard(&batch)?;
-        self.remember(&batch);
-        if inline {
-            return self.store(batch).await;
-        }
-        let mut wanted = feed::wanted(&**self.parties.lattice, &batch, self.parties.clock.now())?;
-        let deletions = batch.into_iter().filter(|change| matches!(change.content, WireContent::Deleted(_)));
-        self.store(deletions.collect()).await?;
-        while !wanted.is_empty() {
-            let rest = wanted.split_off(wanted.len().min(LIST));
-            self.fetch(std::mem::replace(&mut wanted, rest)).await?;
-        }
-        Ok(())
-    }
-
-    async fn fetch(&mut self, ids: Vec<NodeId>) -> Result<(), RoundError> {
-        self.report.requests = self.report.requests.saturating_add(1);
-        let mut lines = self.parties.client.nodes(&ids).await?;
-        let asked: HashSet<NodeId> = ids.into_iter().collect();
-        let (mut batch, mut bytes) = (Vec::new(), 0_usize);
-        while let Some(line) = lines.next_line().await? {
-            bytes = bytes.saturating_add(line.len());
-            match read_line(line, &self.parties.limits)? {
-                Line::Change(change) if asked.contains(&change.id) => batch.push(*change),
-                Line::End(_) => break,
-                Line::Change(_) | Line::Start(_) => return Err(RoundError::OtherFeed),
-            }
-            if batch.len() >= BATCH || bytes >= BATCH_BYTES {
-                bytes = 0;
-                self.store(std::mem::take(&mut batch)).await?;
-            }
-        }
-        self.report.bytes_in = self.report.bytes_in.saturating_add(lines.bytes());
-        self.remember(&batch);
-        self.store(batch).await
-    }
-
-    async fn store(&mut self, batch: Vec<WireChange>) -> Result<(), RoundError> {
-        if batch.is_empty() {
-            return Ok(());
-        }
-        let received = feed::receive(&**self.parties.lattice, self.peer.as_str(), batch).await?;
-        self.report.received.add(&received);
-        Ok(())
-    }
-
-    /// Stops before so much is deleted that it looks like an accident.
-    fn guard(&mut self, batch: &[WireChange]) -> Result<(), RoundError> {
-        if self.confirmed {
-            return Ok(());
-        }
-        for change in batch {
-            let WireContent::Deleted(_) = change.content else { continue };
-            let held = self.parties.lattice.entry(&change.id)?;
-            let counts = held.is_some_and(|entry| {
-                let held = Version { at: entry.updated_at, content: Some(entry.content_hash) };
-                Version { at: change.at, content: None } > held
-            });
-            self.deletions = self.deletions.saturating_add(usize::from(counts));
-        }
-        if self.deletions > FEW_DELETIONS && self.deletions.saturating_mul(4) > self.nodes {
-            return Err(RoundError::MassDelete { deletions: self.deletions, nodes: self.nodes });
-        }
-        Ok(())
-    }
-
-    fn remember(&mut self, batch: &[WireChange]) {
-        for change in batch {
-            if self.remembered.len() < REMEMBERED {
-                let content = change.content_hash().map(ContentHash::as_bytes);
-                self.remembered.insert(fingerprint(&change.id, change.at, content));
-            }
-        }
-    }
-
-    async fn push(&mut self, round: &mut Round, since: u64, mode: Mode) -> Result<(), RoundError> {
-        let mut walk = Walk::new(self.parties.lattice, since, round.ours.seq, mode == Mode::Inline);
-        loop {
-            let mut batch = walk.next_batch()?;
-            if batch.is_empty() {
-                return Ok(());
-            }
-            batch.retain(|change| !self.is_remembered(change));
-            if !batch.is_empty() {
-                match mode {
-                    Mode::Inline => self.send(round, walk.lines(&batch).await?, batch.len()).await?,
-                    Mode::List => self.offer(round, batch).await?,
-                }
-            }
-            round.positions.pushed = Some(Position { index_id: round.ours.index_id.clone(), seq: walk.position() });
-            round.positions.pushed_to = Some(round.theirs.index_id.clone());
-            (self.note)(&round.positions);
-        }
-    }
-
-    /// Sends a list; then the deletions, and the contents that are wanted.
-    async fn offer(&mut self, round: &mut Round, batch: Vec<Change>) -> Result<(), RoundError> {
-        let list = Walk::new(self.parties.lattice, 0, 0, false).lines(&batch).await?;
-        self.count_out(list.len());
-        let wanted = self.parties.client.offer(&self.signer(), list).await?;
-        let wanted: HashSet<NodeId> = wanted.into_iter().collect();
-        let (mut part, mut bytes) = (Vec::new(), 0_u64);
-        for change in batch {
-            let (goes, size) = match &change {
-                Change::Put { id, size_bytes, .. } => (wanted.contains(id), *size_bytes),
-                Change::Deleted(..) => (true, 0),
-            };
-            if goes {
-                bytes = bytes.saturating_add(size);
-                part.push(change);
-            }
-            if usize::try_from(bytes).unwrap_or(usize::MAX) >= BATCH_BYTES {
-                bytes = 0;
-                self.send_contents(round, std::mem::take(&mut part)).await?;
-            }
-        }
-        self.send_contents(round, part).await
-    }
-
-    async fn send_contents(&mut self, round: &mut Round, part: Vec<Change>) -> Result<(), RoundError> {
-        if part.is_empty() {
-            return Ok(());
-        }
-        let lines = Walk::new(self.parties.lattice, 0, 0, true).lines(&part).await?;
-        self.send(round, lines, part.len()).await
-    }
-
-    async fn send(&mut self, round: &mut Round, lines: Vec<u8>, count: usize) -> Result<(), RoundError> {
-        self.count_out(lines.len());
-        let (received, moved) = self.parties.client.push(&self.signer(), lines).await?;
-        // What they took from us need not come back, if nothing else came between.
-        let taken = u64::try_from(received.taken).unwrap_or(u64::MAX);
-        if let Some(pulled) = &mut round.positions.pulled
-            && pulled.index_id == round.theirs.index_id
-            && pulled.seq == moved.start
-            && moved.end.saturating_sub(moved.start) == taken
-        {
-            pulled.seq = moved.end;
-            round.theirs.seq = round.theirs.seq.max(moved.end);
-        }
-        self.report.sent = self.report.sent.saturating_add(count);
-        self.report.sent_taken = self.report.sent_taken.saturating_add(received.taken);
-        Ok(())
-    }
-
-    fn count_out(&mut self, bytes: usize) {
-        self.report.requests = self.report.requests.saturating_add(1);
-        self.report.bytes_out = self.report.bytes_out.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+    fn cut_off(&self) -> RoundError {
+        ClientError::Unreachable(self.peer.to_string(), "its answer ends before its end".to_owned()).into()
     }
 
     fn signer(&self) -> Signer<'_> {

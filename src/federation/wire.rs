@@ -7,7 +7,7 @@
 //! {"end":6}
 //! ```
 //!
-//! `at` is the version's time in seconds, `after` what it came from, `node` the content, where it was asked for. Without the last
+//! `at` is the version's time in seconds, `after` what it came from, `node` the content and `priority` the node's, where they were asked for. Without the last
 //! line the answer was cut off; what came before it counts all the same, and the next request goes on from there. A change that
 //! is pushed has the same form.
 
@@ -84,6 +84,8 @@ pub struct WireChange {
     pub at: Timestamp,
     /// What the version came from.
     pub ancestry: Ancestry,
+    /// The node's `priority`, where it was asked for and is not 0.
+    pub priority: f64,
     /// What it says.
     pub content: WireContent,
 }
@@ -140,8 +142,8 @@ pub fn end_line(seq: u64) -> String {
     format!("{{\"end\":{seq}}}\n")
 }
 
-/// Appends the line of a change. `node`: the text of its content, where it goes along.
-pub fn write_line(change: &Change, node: Option<&[u8]>, out: &mut Vec<u8>) {
+/// Appends the line of a change. `node`: the text of its content, where it goes along; `priority`: where it was asked for.
+pub fn write_line(change: &Change, node: Option<&[u8]>, priority: Option<f64>, out: &mut Vec<u8>) {
     let text = |text: &str| serde_json::Value::from(text).to_string();
     let (seq, id, at, ancestry) = match change {
         Change::Put { seq, id, updated_at, ancestry, .. } => (*seq, id, *updated_at, ancestry),
@@ -155,6 +157,9 @@ pub fn write_line(change: &Change, node: Option<&[u8]>, out: &mut Vec<u8>) {
         }
         Change::Deleted(tombstone, _) => write!(line, ",\"deleted\":\"{}\"", tombstone.content_hash),
     };
+    if let Some(priority) = priority.filter(|it| *it != 0.0).and_then(serde_json::Number::from_f64) {
+        let _infallible = write!(line, ",\"priority\":{priority}");
+    }
     line.push_str(",\"after\":[");
     for (number, ancestor) in ancestry.texts().enumerate() {
         let comma = if number == 0 { "" } else { "," };
@@ -187,6 +192,7 @@ pub fn read_line(line: Bytes, limits: &Limits) -> Result<Line, WireError> {
     }
     let id = text(object, "id").and_then(|text| NodeId::parse(&text).ok()).ok_or(WireError::Member("id"))?;
     let at = object.get("at").and_then(Value::as_number).and_then(Timestamp::from_seconds_text);
+    let priority = object.get("priority").and_then(Value::as_number).and_then(|text| text.parse().ok());
     let content = match text(object, "deleted") {
         Some(hash) => WireContent::Deleted(ContentHash::parse(&hash).map_err(|_| WireError::Member("deleted"))?),
         None => read_content(object, &id, &document, limits)?,
@@ -195,6 +201,7 @@ pub fn read_line(line: Bytes, limits: &Limits) -> Result<Line, WireError> {
         seq: count("seq")?,
         at: at.ok_or(WireError::Member("at"))?,
         ancestry: read_ancestry(object)?,
+        priority: priority.filter(|it: &f64| it.is_finite()).unwrap_or(0.0),
         id,
         content,
     })))
@@ -263,7 +270,7 @@ mod tests {
 
     fn line(change: &Change, node: Option<&[u8]>) -> Bytes {
         let mut out = Vec::new();
-        write_line(change, node, &mut out);
+        write_line(change, node, Some(0.5), &mut out);
         assert!(out.ends_with(b"}\n") && !out[..out.len() - 1].contains(&b'\n'));
         out.pop();
         Bytes::from(out)
@@ -277,6 +284,7 @@ mod tests {
     fn what_is_written_is_read_again() {
         let Line::Change(change) = read(line(&put(), Some(NODE))).unwrap() else { panic!() };
         assert_eq!((change.seq, change.at), (5, Timestamp::from_micros(1_763_696_494_123_456)));
+        assert!((change.priority - 0.5).abs() < f64::EPSILON);
         assert_eq!(change.ancestry.texts().collect::<Vec<_>>(), ["9f86d081884c7d65"]);
         let arrival = change.clone().into_arrival("peer").unwrap();
         assert!(matches!(arrival.change, Arrived::Put { node: it, .. } if it.content_hash() == node().content_hash()));

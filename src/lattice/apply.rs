@@ -2,7 +2,7 @@
 
 use super::{
     Applied, Arrival, Arrived, Conflict, Entry, LatticeError, NodeDocument, Version,
-    journal::Source,
+    journal::{Source, TOMBSTONE_AGE},
     reader,
     store::Store,
     version::{Verdict, judge},
@@ -10,6 +10,9 @@ use super::{
 use crate::types::{ContentHash, NodeId, Timestamp};
 use bytes::Bytes;
 use std::{path::Path, sync::Arc};
+
+/// With so many tombstones, and four for each node, deletions of nodes that were never here are not remembered any more.
+const STRANGE_TOMBSTONES: u64 = 100_000;
 
 /// What there is to do with an arrival.
 #[derive(Debug)]
@@ -81,6 +84,10 @@ pub(super) fn decide(store: &Store, arrival: Arrival, path: &Path) -> Result<Dec
         Verdict::Keep => return Ok(Decision::Done(Applied::Kept)),
         Verdict::Take | Verdict::Later => {}
     }
+    if held.is_none() && matches!(arrival.change, Arrived::Deleted { .. }) && !worth_remembering(store, offered.at, now)
+    {
+        return Ok(Decision::Done(Applied::Kept));
+    }
     let loser = match (&current, held) {
         (Some(entry), Some(held)) if verdict == Verdict::Take => {
             loser(store, entry, &arrival, held, offered, path)?.map(Box::new)
@@ -97,6 +104,14 @@ pub(super) fn decide(store: &Store, arrival: Arrival, path: &Path) -> Result<Dec
     })
 }
 
+/// Is the deletion of a node that was never here worth a tombstone? Others may hold the node; but one that is about to be forgotten
+/// moves the position below which everybody must begin anew, and a flood of them fills the journal.
+fn worth_remembering(store: &Store, at: Timestamp, now: Timestamp) -> bool {
+    let nodes = u64::try_from(store.known.len()).unwrap_or(u64::MAX);
+    let most = nodes.saturating_mul(4).saturating_add(STRANGE_TOMBSTONES);
+    now.since(at) <= TOMBSTONE_AGE && store.shared.report().tombstones < most
+}
+
 /// The version that is about to be replaced, if somebody would miss it: it was made here, and the new one does not come from it.
 /// What came from elsewhere is kept there, where it was made.
 fn loser(
@@ -109,6 +124,11 @@ fn loser(
 ) -> Result<Option<(Conflict, Bytes)>, LatticeError> {
     if arrival.comes_from(&entry.content_hash) || !store.shared.journal.lineage(&entry.id)?.made_here {
         return Ok(None);
+    }
+    // Whoever makes each edit lose fills the disk with what lost: every version is kept, so it is he who is stopped.
+    let kept = store.shared.journal.conflicts_with(&arrival.from)?;
+    if kept >= store.shared.limits.peer_conflicts {
+        return Err(LatticeError::Contested { from: arrival.from.clone(), kept });
     }
     let (content, _) =
         reader::read_bytes(path, &store.shared.limits).map_err(|error| LatticeError::Io(error.to_string()))?;

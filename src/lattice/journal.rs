@@ -7,6 +7,7 @@
 //! | `tombstones` | id | when (µs), content hash, position |
 //! | `lineage` | id | whether the version was made here, and what it came from; none: made here, from nothing |
 //! | `conflicts` | number | a version that lost, with its content |
+//! | `conflicts_with` | who sent the versions that won | how many lost against them |
 //! | `meta` | name | text: schema, index_id, seq, floor, directory, conflict |
 
 mod conflicts;

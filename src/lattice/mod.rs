@@ -275,6 +275,17 @@ pub enum LatticeError {
         /// The current content hash; `None` where there is no such node.
         current: Option<ContentHash>,
     },
+    /// Nothing was changed: the version made here that would be replaced could not be kept beside so many others.
+    #[error(
+        "{kept} versions made here lost against those of {from} and are kept; nothing that would add to them is taken from it until \
+         they are looked at: ark-lattice conflicts"
+    )]
+    Contested {
+        /// Who sent the versions that won.
+        from: Box<str>,
+        /// How many lost against them.
+        kept: u64,
+    },
     /// The data directory or the state directory is full (ENOSPC, EDQUOT). Nothing was acknowledged.
     #[error("the disk has no space left")]
     NoSpace,

@@ -128,6 +128,7 @@ pub(super) fn copy_of(error: &LatticeError) -> LatticeError {
     match error {
         LatticeError::Loading => LatticeError::Loading,
         LatticeError::PreconditionFailed { current } => LatticeError::PreconditionFailed { current: *current },
+        LatticeError::Contested { from, kept } => LatticeError::Contested { from: from.clone(), kept: *kept },
         LatticeError::NoSpace => LatticeError::NoSpace,
         LatticeError::ReadOnly(text) => LatticeError::ReadOnly(text.clone()),
         LatticeError::Io(text) => LatticeError::Io(text.clone()),

@@ -220,7 +220,10 @@ impl StagedKind {
 }
 
 fn fail(store: &Store, answers: &mut Answers, request: usize, error: LatticeError) {
-    if !matches!(error, LatticeError::PreconditionFailed { .. } | LatticeError::Loading) {
+    if !matches!(
+        error,
+        LatticeError::PreconditionFailed { .. } | LatticeError::Contested { .. } | LatticeError::Loading
+    ) {
         note_fault(store, &error);
     }
     answers.fail(request, error);

@@ -1,7 +1,7 @@
 //! What operations work on.
 
 use crate::{
-    federation::engine::Engine,
+    federation::{engine::Engine, rate::Rates},
     identity::KeyPair,
     lattice::Lattice,
     registry::Registry,
@@ -20,6 +20,12 @@ pub struct Identity {
     pub instance_type: &'static str,
     /// Its public key, where it has one.
     pub public_key: Option<PublicKey>,
+    /// `p2p`, `hub` or `hybrid`.
+    pub mode: &'static str,
+    /// The port that it listens on.
+    pub port: u16,
+    /// Where others reach it, if they can.
+    pub address: Option<String>,
 }
 
 /// The rooms behind the operations. Shared by all requests of one application.
@@ -43,6 +49,10 @@ pub struct Context {
     pub engine: Option<Arc<Engine>>,
     /// Told when the service stops: answers that have no end of their own end then.
     pub closing: CancellationToken,
+    /// How many bytes a second may go between instances.
+    pub rates: Rates,
+    /// Nothing is written here but what peers have.
+    pub read_only: bool,
     /// The signed requests that were seen.
     pub nonces: Mutex<Nonces>,
 }

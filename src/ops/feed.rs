@@ -2,14 +2,19 @@
 
 use super::{Context, Speaker};
 use crate::{
-    federation::{feed, wire::WireChange},
+    federation::{deletions::Deletions, feed, wire::WireChange},
     lattice::LatticeError,
     manifest::{Head, sign_head},
     types::NodeId,
 };
+use bytes::Bytes;
+use futures_util::StreamExt;
 use std::ops::Range;
 
-pub use crate::federation::feed::{FeedError, LineStream, Received, read_changes};
+pub use crate::federation::{
+    feed::{FeedError, FeedOptions, LineStream, Received, read_changes},
+    filter::Filter,
+};
 
 /// Where this lattice stands, and that signed.
 ///
@@ -22,12 +27,29 @@ pub fn head(context: &Context) -> Result<(Head, String), FeedError> {
     Ok((head, signed))
 }
 
-/// The changes after `since`, up to where the journal stands now. With `contents` each node comes along.
+/// The changes after `since`, up to where the journal stands now; not faster than the operator allows.
 ///
 /// # Errors
 /// [`FeedError`]. The stream itself may fail with [`LatticeError`].
-pub fn changes(context: &Context, index_id: Option<&str>, since: u64, contents: bool) -> Result<LineStream, FeedError> {
-    feed::feed(&context.lattice, index_id, since, contents)
+pub fn changes(
+    context: &Context,
+    index_id: Option<&str>,
+    since: u64,
+    options: FeedOptions,
+) -> Result<LineStream, FeedError> {
+    Ok(slowed(context, feed::feed(&context.lattice, index_id, since, options)?))
+}
+
+fn slowed(context: &Context, lines: LineStream) -> LineStream {
+    let rate = context.rates.upload.clone();
+    let pay = move |part: Result<Bytes, LatticeError>| {
+        let rate = rate.clone();
+        async move {
+            rate.take(part.as_ref().map_or(0, Bytes::len)).await;
+            part
+        }
+    };
+    lines.then(pay).boxed()
 }
 
 /// The nodes with these ids, as lines of a feed.
@@ -35,20 +57,35 @@ pub fn changes(context: &Context, index_id: Option<&str>, since: u64, contents: 
 /// # Errors
 /// [`LatticeError::Loading`]. The stream itself may fail with [`LatticeError`].
 pub fn contents(context: &Context, ids: Vec<NodeId>) -> Result<LineStream, LatticeError> {
-    feed::contents(&context.lattice, ids)
+    Ok(slowed(context, feed::contents(&context.lattice, ids)?))
 }
 
-/// Judges and stores versions of another instance. Answers what became of them, and from where to where the journal moved
+/// Judges and stores versions of another instance; with a filter, those that it lets in. Answers what became of them, and from where to where the journal moved
 /// meanwhile.
 ///
 /// # Errors
-/// [`FeedError::NoContent`], [`FeedError::Lattice`]; what came before may have been written.
+/// [`FeedError::NoContent`], [`FeedError::MassDelete`], [`FeedError::Lattice`]; with the last, what came before may have been written.
 pub async fn receive(
     context: &Context,
     from: &Speaker,
+    filter: &Filter,
     changes: Vec<WireChange>,
 ) -> Result<(Received, Range<u64>), FeedError> {
-    let since = context.lattice.status().seq;
+    let changes = feed::admitted(&*context.lattice, &filter.matcher(), changes).await?;
+    let status = context.lattice.status();
+    let (since, nodes) = (status.seq, status.nodes);
+    let (who, elapsed) = (from.peer().as_str(), context.clock.elapsed());
+    let deletions = feed::deletions(&*context.lattice, &changes)?;
+    let mass = match &context.engine {
+        Some(engine) => engine.deletions().mass(who, deletions, nodes, elapsed),
+        None => Deletions::default().mass(who, deletions, nodes, elapsed),
+    };
+    if let Some((deletions, nodes)) = mass.filter(|_| deletions > 0) {
+        return Err(FeedError::MassDelete { deletions, nodes });
+    }
+    if let Some(engine) = &context.engine {
+        engine.deletions().add(who, deletions, nodes, elapsed);
+    }
     let received = feed::receive(&*context.lattice, from.peer().as_str(), changes).await?;
     Ok((received, since..context.lattice.status().seq))
 }

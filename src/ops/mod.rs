@@ -4,6 +4,7 @@ mod conflicts;
 mod context;
 mod discover;
 mod export;
+mod federation;
 mod feed;
 mod health;
 mod import;
@@ -28,7 +29,14 @@ pub use conflicts::{
 pub use context::{Context, Identity};
 pub use discover::{DiscoverFilter, Discovered, Peer, discover, envelope};
 pub use export::{ExportError, ExportForm, ExportReport, export, export_remote};
-pub use feed::{FeedError, LineStream, Received, changes, contents, head, read_changes, receive, wanted};
+pub use federation::{
+    FederationError, FederationInfo, INTERVAL_BOUNDS, Stand, add_peer, federation_info, history, instance_name,
+    is_running, is_stopped, peers, remove_peer, set_auto_sync, stand, start_federation, stop_federation, stopped,
+    sync_peers,
+};
+pub use feed::{
+    FeedError, FeedOptions, Filter, LineStream, Received, changes, contents, head, read_changes, receive, wanted,
+};
 pub use health::{Health, PartHealth, health};
 pub use import::{ImportError, ImportOptions, ImportReport, Refusal, import};
 pub use interrupt::Interrupt;
@@ -39,14 +47,22 @@ pub use pull::{PullError, PullOptions, PullReport, Standing, pull};
 pub use register::{RegisterError, Registration, register};
 pub use remote::{RemoteError, RemotePeer, discover_remote, publish};
 pub use requests::{RequestError, SignedRequest, Speaker, speaker};
-pub use selection::{Glob, Selection};
+pub use selection::Selection;
 pub use setup::{make_directory, write_token};
 pub use statement::{Statement, build_manifest, is_envelope, sign_manifest, verify_manifest};
 pub use sync::{Delta, NodeStream, SyncError, SyncRequest, sync};
 
 /// What operations take and give, for the doors: they need not know the rooms behind.
 pub use crate::{
-    federation::client::{Client, ClientError, PeerQuery, Probe},
+    federation::{
+        client::{Client, ClientError, PeerQuery, Probe},
+        control::ControlError,
+        engine::{AddError, Synced},
+        history::{KEPT as KEPT_ROUNDS, Past},
+        peers::{Added, Direction, PeerOptions, PeerState, PeersError},
+        round::Outcome,
+        run::RoundReport,
+    },
     identity::{KeyError, KeyFileError, KeyPair},
     lattice::offline::{Listing, OfflineDirectory, OfflineError, OfflineNode, WholeFile, write_file, write_new_file},
     lattice::{
@@ -56,4 +72,5 @@ pub use crate::{
     manifest::{Canonicalization, EnvelopeError, MAX_SEQ},
     registry::{PeerCursor, RegistryError},
     trust::{Step, TrustLevel},
+    types::Glob,
 };

@@ -80,7 +80,8 @@ impl Speaker {
     }
 }
 
-/// Checks a request in this order: signature, time, audience, first sight, trust.
+/// Checks a request in this order: signature, time, audience, trust, first sight. Only of those who may speak is it noted that a
+/// request was seen: anybody can make a key, and fill what is noted.
 ///
 /// # Errors
 /// [`RequestError`], the first rule that it breaks.
@@ -105,11 +106,11 @@ pub async fn speaker(context: &Context, request: SignedRequest<'_>) -> Result<Sp
         return Err(RequestError::Audience(audience.chars().take(256).collect()));
     }
     let peer = PeerId::parse(&node_id).map_err(|_| RequestError::Header("Ark-Node-Id"))?;
+    trusted(context, &peer, sender.public_key()).await?;
     // Dated ahead by a window, it is valid for two of them.
     let (elapsed, keep) = (context.clock.elapsed(), WINDOW.saturating_mul(2));
     let key = sender.public_key();
     context.nonces.lock().unwrap_or_else(PoisonError::into_inner).take(key, sender.nonce(), elapsed, keep)?;
-    trusted(context, &peer, key).await?;
     Ok(Speaker { peer, key })
 }
 

@@ -275,6 +275,9 @@ impl Settings {
         if self.limits.page_items == 0 || self.registry.pool_size == 0 || self.registry.max_peers == 0 {
             return Err(bad("limits.page_items, registry.pool_size, registry.max_peers", "must be at least 1"));
         }
+        if self.limits.lattice_nodes == 0 || self.limits.peer_conflicts == 0 {
+            return Err(bad("limits.lattice_nodes, limits.peer_conflicts", "must be at least 1"));
+        }
         if self.limits.inflight_bytes < 1 << 20 {
             return Err(bad("limits.inflight_bytes", "must be at least 1048576 (1 MiB)"));
         }
@@ -291,6 +294,9 @@ impl Settings {
         self.check_edge()?;
         if self.federation.sync_interval.get().is_zero() || self.federation.concurrent_rounds == 0 {
             return Err(bad("federation.sync_interval, federation.concurrent_rounds", "must be more than zero"));
+        }
+        if self.federation.peer_timeout.get().is_zero() {
+            return Err(bad("federation.peer_timeout", "must be more than zero"));
         }
         if self.federation.network_key.is_some() {
             self.warnings.push("federation.network_key is read, but has no effect in this version".to_owned());
@@ -336,6 +342,8 @@ impl Settings {
         Limits {
             manifest_bytes: self.limits.manifest_bytes,
             sync_bytes: self.limits.sync_bytes,
+            lattice_nodes: self.limits.lattice_nodes,
+            peer_conflicts: self.limits.peer_conflicts,
             node_bytes: self.limits.node_bytes,
             manifest_nodes: self.limits.manifest_nodes,
             manifest_field_bytes: self.limits.manifest_field_bytes,

@@ -248,6 +248,10 @@ section! {
         manifest_nodes: usize = crate::types::Limits::default().manifest_nodes,
         /// Most bytes of a manifest's fields other than nodes.
         manifest_field_bytes: usize = crate::types::Limits::default().manifest_field_bytes,
+        /// Most nodes that a peer may have for this instance to take them.
+        lattice_nodes: usize = crate::types::Limits::default().lattice_nodes,
+        /// Most local edits that lost against one peer and are kept; then its changes are refused until they are looked at.
+        peer_conflicts: u64 = crate::types::Limits::default().peer_conflicts,
         /// Most nodes or peers in one answer.
         page_items: usize = crate::types::Limits::default().page_items,
     }
@@ -278,6 +282,14 @@ section! {
         sync_interval: Span = Span::seconds(60),
         /// Most rounds at the same time.
         concurrent_rounds: usize = 8,
+        /// Most bytes a second that all rounds send and all answers to peers hold, together; 0: no bound.
+        upload_bytes_per_second: u64 = 0,
+        /// Most bytes a second that all rounds receive together; 0: no bound.
+        download_bytes_per_second: u64 = 0,
+        /// A mirror: takes what its peers have and gives nothing; refuses every other write over HTTP.
+        read_only: bool = false,
+        /// How long a peer may be silent; over this time it must send 1024 bytes a second at least.
+        peer_timeout: Span = Span::seconds(30),
         /// Only instances with the same key find each other. FEDERATION_NETWORK_KEY.
         network_key: Option<SecretString> = None,
         /// Addresses of peers. FEDERATION_TRUSTED_PEERS (separated by commas).

@@ -3,9 +3,11 @@
 use super::StartupError;
 use crate::{
     federation::{
+        control::Control,
         engine::{Engine, EngineOptions},
         history::History,
-        peers::{Direction, Peers},
+        peers::{PeerOptions, Peers},
+        rate::{Rate, Rates},
     },
     identity::{self, KeyPair},
     lattice::Lattice,
@@ -28,35 +30,47 @@ pub(super) fn or_new(settings: &Settings, key: Option<KeyPair>) -> Result<Option
     Ok(Some(key))
 }
 
+/// How many bytes a second may go.
+pub(super) fn rates(settings: &Settings) -> Rates {
+    let section = &settings.federation;
+    Rates { upload: Rate::new(section.upload_bytes_per_second), download: Rate::new(section.download_bytes_per_second) }
+}
+
 /// The engine, with the peers of before and those of the settings. `None` without a key.
 pub(super) fn open(
     settings: &Settings,
     key: Option<&Arc<KeyPair>>,
     lattice: &Arc<dyn Lattice>,
     clock: &SharedClock,
+    rates: &Rates,
 ) -> Result<Option<Arc<Engine>>, StartupError> {
     let Some(key) = key else { return Ok(None) };
     let section = &settings.federation;
     let failed = |error: &dyn std::fmt::Display| StartupError::Federation(error.to_string());
     let peers = Peers::open(&settings.state.path.join("peers.json")).map_err(|error| failed(&error))?;
-    let engine = Engine::new(
-        EngineOptions {
-            node_id: settings.node_id()?,
-            instance_type: settings.instance.instance_type.as_str(),
-            address: section.address.clone(),
-            key: Arc::clone(key),
-            lattice: Arc::clone(lattice),
-            clock: Arc::clone(clock),
-            limits: settings.limits(),
-            peers,
-            history: History::open(&settings.state.path.join("rounds.json")),
-            sync_interval: section.sync_interval.get(),
-            concurrent_rounds: section.concurrent_rounds,
-        },
-        section.auto_sync,
-    );
+    let control =
+        Control::open(&settings.state.path.join("control.json"), section.auto_sync, section.sync_interval.get());
+    let engine = Engine::new(EngineOptions {
+        node_id: settings.node_id()?,
+        instance_type: settings.instance.instance_type.as_str(),
+        address: section.address.clone(),
+        key: Arc::clone(key),
+        lattice: Arc::clone(lattice),
+        clock: Arc::clone(clock),
+        limits: settings.limits(),
+        peers,
+        history: History::open(&settings.state.path.join("rounds.json")),
+        control: control.map_err(|error| failed(&error))?,
+        concurrent_rounds: section.concurrent_rounds,
+        rates: rates.clone(),
+        read_only: section.read_only,
+        peer_timeout: section.peer_timeout.get(),
+    });
     for url in configured(settings) {
-        engine.add_peer(url, Direction::Both).map_err(|error| failed(&error))?;
+        // What the operator said of it since stays.
+        if !engine.has_peer(url) {
+            engine.add_peer(url, PeerOptions::default()).map_err(|error| failed(&error))?;
+        }
     }
     Ok(Some(engine))
 }

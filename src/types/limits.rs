@@ -13,6 +13,10 @@ pub struct Limits {
     pub manifest_nodes: usize,
     /// Most bytes that a manifest's top-level fields other than `nodes` may take: each `/discover` answer repeats them.
     pub manifest_field_bytes: usize,
+    /// Most nodes that another instance may have for this one to take them: each costs some hundred bytes of memory here.
+    pub lattice_nodes: usize,
+    /// Most versions made here that are kept as conflicts with one other instance; beyond it nothing of it replaces another one.
+    pub peer_conflicts: u64,
     /// Deepest nesting of arrays and objects; `[]` has depth 1 (DESIGN 4.1).
     pub json_depth: usize,
     /// Most nodes in one answer of `POST /sync` and `GET /nodes`, most peers in one of `GET /discover`.
@@ -27,6 +31,8 @@ impl Default for Limits {
             node_bytes: 4 << 20,
             manifest_nodes: 100_000,
             manifest_field_bytes: 16 << 10,
+            lattice_nodes: 10_000_000,
+            peer_conflicts: 10_000,
             json_depth: 64,
             page_items: 100_000,
         }

@@ -2,6 +2,7 @@
 
 mod base_path;
 mod clock;
+mod glob;
 mod hash;
 mod ids;
 mod limits;
@@ -12,6 +13,7 @@ mod web_origins;
 
 pub use base_path::{BasePath, BasePathError};
 pub use clock::{Clock, SharedClock, SystemClock, TestClock};
+pub use glob::Glob;
 pub use hash::{ContentHash, HashError, SetHash, Sha256Digest};
 pub use ids::{IdError, MAX_ID_CHARS, NodeId, PeerId};
 pub use limits::Limits;

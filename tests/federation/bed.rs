@@ -3,7 +3,8 @@
 use ark_lattice::{
     federation::{
         client::Client,
-        peers::Direction,
+        peers::PeerOptions,
+        rate::Rates,
         round::Positions,
         run::{Known, Parties, RunEnd, run},
     },
@@ -143,6 +144,7 @@ impl Instance {
             node_id: &self.context.identity.node_id,
             clock: &clock,
             limits,
+            rates: Rates::default(),
         };
         let mut reached: Option<Positions> = None;
         let end = run(&parties, known.clone(), |positions| reached = Some(positions.clone())).await;
@@ -166,8 +168,9 @@ pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) -> Duration
 }
 
 /// Nothing is known yet.
-pub fn nothing(direction: Direction) -> Known {
-    Known { node_id: None, public_key: None, positions: Positions::default(), direction, deletions_confirmed: false }
+pub fn nothing(options: impl Into<PeerOptions>) -> Known {
+    let (positions, options) = (Positions::default(), options.into());
+    Known { node_id: None, public_key: None, positions, options, deletions_confirmed: false }
 }
 
 /// The clients need a TLS provider, also for plain HTTP.

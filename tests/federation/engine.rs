@@ -1,5 +1,9 @@
 use crate::bed::{Instance, provider, until};
-use ark_lattice::federation::{engine::Engine, events::EventKind, peers::Direction};
+use ark_lattice::federation::{
+    engine::Engine,
+    events::EventKind,
+    peers::{Added, Direction, PeerOptions},
+};
 use std::{sync::Arc, time::Duration};
 
 /// An instance that exchanges by itself with these.
@@ -56,9 +60,11 @@ async fn without_auto_sync_rounds_are_made_on_demand_and_kept_in_the_history() {
     a.put("x", "from a").await;
     let engine = engine(&b);
     let (_, mut live) = engine.events().after(None);
-    let (url, new) = engine.add_peer(&format!("{}/", a.url), Direction::Both).unwrap();
-    assert!(new && url == a.url && !engine.add_peer(&url, Direction::Pull).unwrap().1);
-    assert!(engine.add_peer("ftp://a", Direction::Both).is_err());
+    let (url, new) = engine.add_peer(&format!("{}/", a.url), PeerOptions::default()).unwrap();
+    assert_eq!((new, url == a.url), (Added::New, true));
+    assert_eq!(engine.add_peer(&url, PeerOptions::default()).unwrap().1, Added::Same);
+    assert_eq!(engine.add_peer(&url, Direction::Pull.into()).unwrap().1, Added::Changed);
+    assert!(engine.add_peer("ftp://a", PeerOptions::default()).is_err());
     let synced = engine.sync(None, false).await;
     assert!(synced.len() == 1 && synced[0].error.is_none(), "{synced:?}");
     assert_eq!(b.content("x").await.as_deref(), Some("from a"));

@@ -12,3 +12,4 @@
 mod bed;
 mod engine;
 mod rounds;
+mod selective;

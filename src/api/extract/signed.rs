@@ -1,7 +1,11 @@
 //! Requests that another instance signed.
 
 use crate::{
-    api::{error::ApiError, state::ApiState},
+    api::{
+        codes::Code,
+        error::{ApiError, refuse},
+        state::ApiState,
+    },
     ops::{self, SignedRequest, Speaker},
 };
 use actix_web::HttpRequest;
@@ -9,13 +13,14 @@ use actix_web::HttpRequest;
 /// Checks who sent this request, and that it may change nodes here. `route` is the one that was matched.
 ///
 /// # Errors
-/// 401 `request_signature`, 403 `not_trusted`, 409 `replayed`, 503 where the keys cannot be looked up.
+/// 401 `request_signature`, 403 `not_trusted`, 403 `read_only`, 409 `replayed`, 503 where the keys cannot be looked up.
 pub async fn speaker(
     request: &HttpRequest,
     state: &ApiState,
     route: &'static str,
     body: &[u8],
 ) -> Result<Speaker, ApiError> {
+    writable(state)?;
     // A header that is there twice is none: which of the two counts would be open.
     let text = |name: &str| {
         let mut values = request.headers().get_all(name);
@@ -33,4 +38,16 @@ pub async fn speaker(
         signature: text("signature"),
     };
     Ok(ops::speaker(&state.context, signed).await?)
+}
+
+/// Is anything written here but what peers have?
+///
+/// # Errors
+/// 403 `read_only`.
+pub fn writable(state: &ApiState) -> Result<(), ApiError> {
+    if state.context.read_only {
+        let detail = "This instance is a mirror (federation.read_only): change the node where it comes from.";
+        return Err(refuse(Code::ReadOnly, detail));
+    }
+    Ok(())
 }

@@ -5,7 +5,7 @@ use crate::{
     api::{
         codes::Code,
         error::{ApiError, refuse},
-        extract::{ConflictPath, Operator, StrictQuery, page_limit},
+        extract::{ConflictPath, Controls, StrictQuery, page_limit, writable},
         schemas::{Hash, Id, Node},
         state::ApiState,
     },
@@ -226,10 +226,11 @@ pub(crate) async fn show(
     responses((status = 200, description = "Restored, durably", body = RestoredAnswer))
 )]
 pub(crate) async fn restore(
-    _operator: Operator,
+    _operator: Controls,
     state: web::Data<ApiState>,
     ConflictPath(number): ConflictPath,
 ) -> Result<HttpResponse, ApiError> {
+    writable(&state)?;
     let restored = ops::restore_conflict(&state.context, number).await?.ok_or_else(|| missing(number))?;
     let status = if matches!(restored.written, Written::Unchanged(_)) { "unchanged" } else { "restored" };
     let entry = restored.written.entry();
@@ -256,7 +257,7 @@ pub(crate) async fn restore(
     responses((status = 200, description = "Dismissed, durably", body = DismissedAnswer))
 )]
 pub(crate) async fn dismiss(
-    _operator: Operator,
+    _operator: Controls,
     state: web::Data<ApiState>,
     ConflictPath(number): ConflictPath,
 ) -> Result<HttpResponse, ApiError> {

@@ -8,7 +8,7 @@ use crate::{
         state::ApiState,
     },
     json::{Document, Value},
-    ops::{self, Received},
+    ops::{self, FeedOptions, Filter, Received},
     types::{Limits, NodeId},
 };
 use actix_web::{
@@ -18,9 +18,9 @@ use actix_web::{
     web,
 };
 use bytes::Bytes;
-use futures_util::{StreamExt, stream};
+use futures_util::{FutureExt, StreamExt, stream};
 use serde::{Deserialize, Serialize};
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 const LINES: &str = "application/x-ndjson";
 /// How often a listener hears something at least.
@@ -54,6 +54,23 @@ pub(crate) struct ChangesQuery {
     /// Whether each node comes along.
     #[serde(default)]
     contents: bool,
+    /// Only these nodes: a filter's JSON text.
+    filter: Option<String>,
+    /// Whether each line says its node's priority.
+    #[serde(default)]
+    priorities: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SentQuery {
+    /// The filter that the sender applied: a deletion counts for nodes that it lets through.
+    filter: Option<String>,
+}
+
+fn read_filter(text: Option<&str>) -> Result<Filter, ApiError> {
+    let filter = text.map(Filter::parse).transpose();
+    filter.map(Option::unwrap_or_default).map_err(|error| refuse(Code::InvalidQuery, error.to_string()))
 }
 
 /// What changed
@@ -64,8 +81,10 @@ pub(crate) async fn changes(
     state: web::Data<ApiState>,
     query: StrictQuery<ChangesQuery>,
 ) -> Result<HttpResponse, ApiError> {
-    let ChangesQuery { index_id, since, contents } = query.0;
-    let lines = ops::changes(&state.context, index_id.as_deref(), since, contents)?;
+    let ChangesQuery { index_id, since, contents, filter, priorities } = query.0;
+    let matcher = read_filter(filter.as_deref())?.matcher();
+    let options = FeedOptions { contents, matcher, priorities };
+    let lines = ops::changes(&state.context, index_id.as_deref(), since, options)?;
     Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).content_type(LINES).streaming(lines))
 }
 
@@ -89,7 +108,9 @@ pub(crate) async fn notify(request: HttpRequest, state: web::Data<ApiState>) -> 
         let seq = *positions.borrow_and_update();
         Some((Ok::<_, Infallible>(Bytes::from(format!("data: {{\"seq\":{seq}}}\n\n"))), (positions, false)))
     });
-    let events = events.boxed().take_until(closing);
+    // Who listens hears by the end of it that the federation is stopped.
+    let stopped = ops::stopped(Arc::clone(&state.context)).boxed();
+    let events = events.boxed().take_until(futures_util::future::select(closing.boxed(), stopped));
     let mut response = HttpResponse::Ok();
     // Compressed it would wait for more.
     response.insert_header((CACHE_CONTROL, "no-store")).insert_header((CONTENT_ENCODING, "identity"));
@@ -164,11 +185,13 @@ pub(crate) struct ReceivedAnswer {
 pub(crate) async fn receive(
     request: HttpRequest,
     state: web::Data<ApiState>,
+    query: StrictQuery<SentQuery>,
     LinesBody(body, _held): LinesBody,
 ) -> Result<HttpResponse, ApiError> {
     let speaker = speaker(&request, &state, "/lattice/changes", &body).await?;
     let changes = ops::read_changes(&body, &state.context.limits)?;
-    let (received, moved) = ops::receive(&state.context, &speaker, changes).await?;
+    let filter = read_filter(query.0.filter.as_deref())?;
+    let (received, moved) = ops::receive(&state.context, &speaker, &filter, changes).await?;
     let Received { taken, same, kept, ahead, conflicts } = received;
     let answer = ReceivedAnswer { taken, same, kept, ahead, conflicts, since: moved.start, seq: moved.end };
     Ok(HttpResponse::Ok().json(answer))

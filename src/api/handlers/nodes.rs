@@ -5,7 +5,9 @@ use crate::{
         codes::Code,
         cursor,
         error::{ApiError, refuse},
-        extract::{NodePath, Operator, OperatorNode, StrictQuery, if_none_match, node_etag, page_limit, precondition},
+        extract::{
+            NodePath, Operator, OperatorNode, StrictQuery, if_none_match, node_etag, page_limit, precondition, writable,
+        },
         schemas::{EntityTags, Hash, Id, Instant, Node, NodeCursor, NodeTag, Star},
         state::ApiState,
     },
@@ -219,6 +221,7 @@ pub(crate) async fn show(
     )
 )]
 pub(crate) async fn put(state: web::Data<ApiState>, sent: OperatorNode) -> Result<HttpResponse, ApiError> {
+    writable(&state)?;
     let OperatorNode { node, precondition, share: _held_until_answered } = sent;
     let written = ops::put_node(&state.context, node, precondition).await?;
     let (mut response, status, entry) = match &written {
@@ -255,6 +258,7 @@ pub(crate) async fn delete(
     state: web::Data<ApiState>,
     NodePath(id): NodePath,
 ) -> Result<HttpResponse, ApiError> {
+    writable(&state)?;
     let deleted = ops::delete_node(&state.context, &id, precondition(&request)?).await?;
     let tombstone = deleted.ok_or_else(|| refuse(Code::NodeNotFound, format!("there is no node {id:?}")))?;
     let deleted_at = seconds(tombstone.deleted_at);

@@ -18,8 +18,12 @@ const FORGOTTEN: &str = "conflict";
 
 const CONFLICTS: TableDefinition<'_, u64, ConflictValue<'static>> = TableDefinition::new("conflicts");
 
+/// Who sent the versions that won: how many of the others are kept.
+const CONFLICTS_WITH: TableDefinition<'_, &str, u64> = TableDefinition::new("conflicts_with");
+
 pub(super) fn prepare(transaction: &WriteTransaction) -> Result<(), JournalError> {
     transaction.open_table(CONFLICTS)?;
+    transaction.open_table(CONFLICTS_WITH)?;
     Ok(())
 }
 
@@ -34,6 +38,7 @@ impl Journal {
             let mut numbers = Vec::with_capacity(conflicts.len());
             {
                 let mut table = transaction.open_table(CONFLICTS)?;
+                let mut with = transaction.open_table(CONFLICTS_WITH)?;
                 let last = table.last()?.map_or(0, |(number, _)| number.value());
                 let mut number = last.max(forgotten(&transaction.open_table(META)?)?);
                 for (conflict, content) in conflicts {
@@ -41,6 +46,8 @@ impl Journal {
                     let (lost, won) = (version_value(&conflict.lost), version_value(&conflict.won));
                     let at = conflict.noticed_at.micros();
                     table.insert(number, (conflict.id.as_str(), at, &*conflict.from, lost, won, content.as_ref()))?;
+                    let before = with.get(&*conflict.from)?.map_or(0, |count| count.value());
+                    with.insert(&*conflict.from, before.saturating_add(1))?;
                     numbers.push(number);
                 }
             }
@@ -90,6 +97,17 @@ impl Journal {
         })
     }
 
+    /// How many are kept that lost against what `from` sent.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub(in crate::lattice) fn conflicts_with(&self, from: &str) -> Result<u64, JournalError> {
+        self.with(|database| {
+            let table = database.begin_read()?.open_table(CONFLICTS_WITH)?;
+            Ok(table.get(from)?.map_or(0, |count| count.value()))
+        })
+    }
+
     /// How many there are.
     ///
     /// # Errors
@@ -104,12 +122,19 @@ impl Journal {
 /// # Errors
 /// [`JournalError`].
 pub(super) fn remove(transaction: &WriteTransaction, number: u64) -> Result<bool, JournalError> {
-    let known = transaction.open_table(CONFLICTS)?.remove(number)?.is_some();
+    let from = transaction.open_table(CONFLICTS)?.remove(number)?.map(|value| value.value().2.to_owned());
+    let Some(from) = from else { return Ok(false) };
+    let mut with = transaction.open_table(CONFLICTS_WITH)?;
+    let before = with.get(from.as_str())?.map_or(0, |count| count.value());
+    match before.saturating_sub(1) {
+        0 => drop(with.remove(from.as_str())?),
+        left => drop(with.insert(from.as_str(), left)?),
+    }
     let mut meta = transaction.open_table(META)?;
-    if known && number > forgotten(&meta)? {
+    if number > forgotten(&meta)? {
         meta.insert(FORGOTTEN, number.to_string().as_str())?;
     }
-    Ok(known)
+    Ok(true)
 }
 
 fn forgotten(meta: &Table<'_, &'static str, &'static str>) -> Result<u64, JournalError> {

@@ -1,0 +1,89 @@
+//! Who may exchange at the same time. Asking where a peer stands costs little and is free; whatever costs more waits for its turn,
+//! and a peer that failed last time waits where only others like it are waited for.
+
+use super::{
+    client::ClientError,
+    exchange::Signer,
+    feed::Received,
+    filter::Filter,
+    lines::Lines,
+    remote::{ChangesQuery, Remote},
+};
+use crate::{
+    manifest::{Head, Verified},
+    types::{Limits, NodeId},
+};
+use async_trait::async_trait;
+use std::ops::Range;
+use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
+
+/// Turns of rounds.
+#[derive(Debug)]
+pub(super) struct Gate {
+    all: Semaphore,
+    /// At most half of them go to peers that failed: however many of these there are, they delay no other.
+    doubtful: Semaphore,
+}
+
+impl Gate {
+    pub(super) fn new(at_once: usize) -> Self {
+        let at_once = at_once.max(1);
+        Self { all: Semaphore::new(at_once), doubtful: Semaphore::new((at_once / 2).max(1)) }
+    }
+
+    /// The other side of a round, which takes its turn when it needs one and keeps it until it is dropped.
+    pub(super) fn guard<'a>(&'a self, remote: &'a dyn Remote, doubtful: bool) -> Guarded<'a> {
+        Guarded { gate: self, remote, doubtful, turn: OnceCell::new() }
+    }
+}
+
+/// See [`Gate::guard`].
+pub(super) struct Guarded<'a> {
+    gate: &'a Gate,
+    remote: &'a dyn Remote,
+    doubtful: bool,
+    turn: OnceCell<(Option<SemaphorePermit<'a>>, Option<SemaphorePermit<'a>>)>,
+}
+
+impl Guarded<'_> {
+    async fn turn(&self) {
+        let take = || async {
+            // Closed never: the gate lives as long as its turns.
+            let doubtful = if self.doubtful { self.gate.doubtful.acquire().await.ok() } else { None };
+            (doubtful, self.gate.all.acquire().await.ok())
+        };
+        self.turn.get_or_init(take).await;
+    }
+}
+
+#[async_trait]
+impl Remote for Guarded<'_> {
+    async fn head(&self, limits: &Limits) -> Result<Verified<Head>, ClientError> {
+        self.remote.head(limits).await
+    }
+
+    async fn changes(&self, query: &ChangesQuery<'_>) -> Result<Lines, ClientError> {
+        self.turn().await;
+        self.remote.changes(query).await
+    }
+
+    async fn nodes(&self, ids: &[NodeId]) -> Result<Lines, ClientError> {
+        self.turn().await;
+        self.remote.nodes(ids).await
+    }
+
+    async fn offer(&self, signer: &Signer<'_>, lines: Vec<u8>) -> Result<Vec<NodeId>, ClientError> {
+        self.turn().await;
+        self.remote.offer(signer, lines).await
+    }
+
+    async fn push(
+        &self,
+        signer: &Signer<'_>,
+        filter: &Filter,
+        lines: Vec<u8>,
+    ) -> Result<(Received, Range<u64>), ClientError> {
+        self.turn().await;
+        self.remote.push(signer, filter, lines).await
+    }
+}

@@ -1,0 +1,274 @@
+//! What they have comes.
+
+use super::{BATCH, BATCH_BYTES, LIST, REMEMBERED, RoundError, Run, SKEW, fingerprint};
+use crate::{
+    federation::{
+        deletions::is_mass,
+        feed::{self, Received},
+        lines::Lines,
+        promise::Promise,
+        remote::ChangesQuery,
+        round::{Mode, Position, Positions, Round},
+        wire::{Line, WireChange, WireContent, read_line},
+    },
+    manifest::Head,
+    types::{ContentHash, NodeId},
+};
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+};
+use tokio::task::JoinHandle;
+
+/// Batches that are being written while the next one is read.
+const WRITING: usize = 2;
+
+/// A pull under way.
+struct Pulling {
+    mode: Mode,
+    /// Everything up to here was read.
+    last: u64,
+    /// Being written, and the position that is reached when it is.
+    writing: VecDeque<(JoinHandle<Result<Received, RoundError>>, u64)>,
+    /// Deletions of what is here: carried out at the end, if there are not too many.
+    deletions: Vec<WireChange>,
+    /// Wanted contents, each with its node's priority; fetched at the end, where priority counts.
+    wanted: Vec<(f64, NodeId)>,
+}
+
+impl<N: FnMut(&Positions) + Send> Run<'_, N> {
+    /// Answers whether it came to the end; otherwise the round's time is over.
+    pub(super) async fn pull(&mut self, round: &mut Round, since: u64, mode: Mode) -> Result<bool, RoundError> {
+        let (writing, deletions, wanted) = (VecDeque::new(), Vec::new(), Vec::new());
+        let mut pulling = Pulling { mode, last: since, writing, deletions, wanted };
+        let read = self.read(round, &mut pulling).await;
+        // Also after a cut: what came counts, and the next round goes on from there.
+        while let Some(written) = pulling.writing.pop_front() {
+            self.written(round, &pulling, written).await?;
+        }
+        let Some(end) = read? else { return Ok(false) };
+        self.fetch_in_order(std::mem::take(&mut pulling.wanted)).await?;
+        let deletions = std::mem::take(&mut pulling.deletions);
+        self.report.deleted = self.report.deleted.saturating_add(deletions.len());
+        self.store(deletions).await?;
+        // What was added there since its head was signed came as well: its hash is that of an older set.
+        round.stale |= end > round.theirs.seq;
+        round.theirs.seq = end;
+        self.pulled_to(round, end);
+        Ok(true)
+    }
+
+    /// Reads to the end, which it answers, or until the round's time is over.
+    async fn read(&mut self, round: &Round, pulling: &mut Pulling) -> Result<Option<u64>, RoundError> {
+        let inline = pulling.mode == Mode::Inline;
+        self.report.requests = self.report.requests.saturating_add(1);
+        let query = ChangesQuery {
+            index_id: &round.theirs.index_id,
+            since: pulling.last,
+            contents: inline,
+            filter: self.matcher.filter(),
+            priorities: self.options.priority,
+        };
+        let mut lines = self.parties.client.changes(&query).await?;
+        let mut promise = self.begin(&mut lines, &round.theirs, pulling.last).await?;
+        let most = if inline { BATCH } else { LIST };
+        let (mut batch, mut batch_bytes, mut counted) = (Vec::new(), 0_usize, 0);
+        loop {
+            let Some(line) = lines.next_line().await? else { return Err(self.cut_off()) };
+            let size = line.len();
+            let end = match read_line(line, &self.parties.limits)? {
+                Line::Start(_) => return Err(RoundError::OtherFeed("it begins twice")),
+                Line::End(end) => {
+                    promise.end(end).map_err(RoundError::OtherFeed)?;
+                    Some(end)
+                }
+                Line::Change(change) => {
+                    promise.change(&change).map_err(RoundError::OtherFeed)?;
+                    pulling.last = change.seq;
+                    batch_bytes = batch_bytes.saturating_add(size);
+                    batch.push(*change);
+                    None
+                }
+            };
+            let over = self.is_over();
+            if end.is_some() || batch.len() >= most || batch_bytes >= BATCH_BYTES || over {
+                batch_bytes = 0;
+                let came = lines.bytes().saturating_sub(counted);
+                counted = lines.bytes();
+                self.report.bytes_in = self.report.bytes_in.saturating_add(came);
+                self.parties.rates.download.take(usize::try_from(came).unwrap_or(usize::MAX)).await;
+                self.take(round, pulling, std::mem::take(&mut batch)).await?;
+            }
+            if end.is_some() || over {
+                return Ok(end);
+            }
+        }
+    }
+
+    async fn begin(&self, lines: &mut Lines, theirs: &Head, since: u64) -> Result<Promise, RoundError> {
+        let no_start = RoundError::OtherFeed("it has no first line");
+        let Some(line) = lines.next_line().await? else { return Err(no_start) };
+        let Line::Start(start) = read_line(line, &self.parties.limits)? else { return Err(no_start) };
+        Promise::new(theirs, since, &start).map_err(RoundError::OtherFeed)
+    }
+
+    /// Takes changes that came; of a list fetches the contents that are needed.
+    async fn take(&mut self, round: &Round, pulling: &mut Pulling, batch: Vec<WireChange>) -> Result<(), RoundError> {
+        let batch = feed::admitted(&**self.parties.lattice, &self.matcher, batch).await?;
+        self.remember(&batch);
+        let mut now = Vec::with_capacity(batch.len());
+        for change in batch {
+            if feed::deletes(&**self.parties.lattice, &change)? {
+                pulling.deletions.push(change);
+            } else {
+                now.push(change);
+            }
+        }
+        self.guard(pulling.deletions.len())?;
+        if pulling.mode == Mode::Inline {
+            self.write(round, pulling, now).await?;
+            return Ok(());
+        }
+        let clock = self.parties.clock.now();
+        self.report.received.ahead += now.iter().filter(|change| change.at > clock.plus(SKEW)).count();
+        let wanted = feed::wanted(&**self.parties.lattice, &now, clock)?;
+        let (gone, listed): (Vec<_>, Vec<_>) =
+            now.into_iter().partition(|change| matches!(change.content, WireContent::Deleted(_)));
+        self.store(gone).await?;
+        let wanted: HashSet<NodeId> = wanted.into_iter().collect();
+        let wanted = listed.into_iter().filter(|change| wanted.contains(&change.id));
+        let mut wanted: Vec<(f64, NodeId)> = wanted.map(|change| (change.priority, change.id)).collect();
+        pulling.wanted.append(&mut wanted);
+        if self.options.priority && pulling.wanted.len() < REMEMBERED {
+            return Ok(());
+        }
+        self.fetch_in_order(std::mem::take(&mut pulling.wanted)).await?;
+        self.note_behind(round, pulling, pulling.last);
+        Ok(())
+    }
+
+    /// Stops before so much is deleted that it looks like an accident.
+    fn guard(&self, deletions: usize) -> Result<(), RoundError> {
+        let deletions = self.report.deleted.saturating_add(deletions);
+        if !self.confirmed && is_mass(deletions, self.nodes) {
+            return Err(RoundError::MassDelete { deletions, nodes: self.nodes });
+        }
+        Ok(())
+    }
+
+    /// Writes a batch while the next one is read.
+    async fn write(&mut self, round: &Round, pulling: &mut Pulling, batch: Vec<WireChange>) -> Result<(), RoundError> {
+        let (lattice, peer) = (Arc::clone(self.parties.lattice), self.peer.clone());
+        let task = tokio::spawn(async move { Ok(feed::receive(&*lattice, peer.as_str(), batch).await?) });
+        pulling.writing.push_back((task, pulling.last));
+        while pulling.writing.len() > WRITING {
+            let Some(written) = pulling.writing.pop_front() else { break };
+            self.written(round, pulling, written).await?;
+        }
+        Ok(())
+    }
+
+    async fn written(
+        &mut self,
+        round: &Round,
+        pulling: &Pulling,
+        (task, seq): (JoinHandle<Result<Received, RoundError>>, u64),
+    ) -> Result<(), RoundError> {
+        let received = match task.await {
+            Ok(received) => received?,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // Nobody else stops it: the process ends.
+                Err(_) => return Err(RoundError::Stopped),
+            },
+        };
+        self.report.received.add(&received);
+        self.note_behind(round, pulling, seq);
+        Ok(())
+    }
+
+    /// Notes a position, but none behind a deletion that is still to be carried out.
+    fn note_behind(&mut self, round: &Round, pulling: &Pulling, seq: u64) {
+        let first = pulling.deletions.first().map(|change| change.seq.saturating_sub(1));
+        let seq = first.map_or(seq, |first| first.min(seq));
+        let mut positions = round.positions.clone();
+        let known = positions.pulled.as_ref().filter(|it| it.index_id == round.theirs.index_id).map_or(0, |it| it.seq);
+        if seq > known {
+            positions.pulled = Some(Position { index_id: round.theirs.index_id.clone(), seq });
+            (self.note)(&positions);
+        }
+    }
+
+    fn pulled_to(&mut self, round: &mut Round, seq: u64) {
+        round.positions.pulled = Some(Position { index_id: round.theirs.index_id.clone(), seq });
+        (self.note)(&round.positions);
+    }
+
+    /// Fetches contents, those of the greatest priority first.
+    async fn fetch_in_order(&mut self, mut wanted: Vec<(f64, NodeId)>) -> Result<(), RoundError> {
+        if self.options.priority {
+            wanted.sort_by(|(one, _), (other, _)| other.total_cmp(one));
+        }
+        let mut wanted: VecDeque<NodeId> = wanted.into_iter().map(|(_, id)| id).collect();
+        while !wanted.is_empty() {
+            let part: Vec<NodeId> = wanted.drain(..wanted.len().min(LIST)).collect();
+            self.fetch(part).await?;
+        }
+        Ok(())
+    }
+
+    async fn fetch(&mut self, ids: Vec<NodeId>) -> Result<(), RoundError> {
+        self.report.requests = self.report.requests.saturating_add(1);
+        let mut lines = self.parties.client.nodes(&ids).await?;
+        let mut asked: HashSet<NodeId> = ids.into_iter().collect();
+        let (mut batch, mut bytes, mut counted) = (Vec::new(), 0_usize, 0);
+        loop {
+            // An answer that is cut off between two lines must not pass for one in which the other nodes are gone.
+            let Some(line) = lines.next_line().await? else { return Err(self.cut_off()) };
+            bytes = bytes.saturating_add(line.len());
+            let change = match read_line(line, &self.parties.limits)? {
+                // Each once: the answer is no longer than what was asked for.
+                Line::Change(change) if asked.remove(&change.id) => Some(*change),
+                Line::End(_) => None,
+                Line::Change(_) => return Err(RoundError::OtherFeed("it has nodes that were not asked for")),
+                Line::Start(_) => return Err(RoundError::OtherFeed("it begins twice")),
+            };
+            let last = change.is_none();
+            batch.extend(change);
+            if last || batch.len() >= BATCH || bytes >= BATCH_BYTES {
+                bytes = 0;
+                let came = lines.bytes().saturating_sub(counted);
+                counted = lines.bytes();
+                self.report.bytes_in = self.report.bytes_in.saturating_add(came);
+                self.parties.rates.download.take(usize::try_from(came).unwrap_or(usize::MAX)).await;
+                let lattice = &**self.parties.lattice;
+                let admitted = feed::admitted(lattice, &self.matcher, std::mem::take(&mut batch)).await?;
+                let deletions = feed::deletions(lattice, &admitted)?;
+                self.guard(deletions)?;
+                self.report.deleted = self.report.deleted.saturating_add(deletions);
+                self.remember(&admitted);
+                self.store(admitted).await?;
+            }
+            if last {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn store(&mut self, batch: Vec<WireChange>) -> Result<(), RoundError> {
+        for part in batch.chunks(BATCH) {
+            let received = feed::receive(&**self.parties.lattice, self.peer.as_str(), part.to_vec()).await?;
+            self.report.received.add(&received);
+        }
+        Ok(())
+    }
+
+    fn remember(&mut self, batch: &[WireChange]) {
+        for change in batch {
+            if self.remembered.len() < REMEMBERED {
+                let content = change.content_hash().map(ContentHash::as_bytes);
+                self.remembered.insert(fingerprint(&change.id, change.at, content));
+            }
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! What we have goes.
+
+use super::{BATCH_BYTES, LIST, RoundError, Run};
+use crate::{
+    federation::{
+        feed::{self, FeedOptions, Walk},
+        round::{Mode, Position, Positions, Round},
+    },
+    lattice::Change,
+    types::NodeId,
+};
+use std::collections::HashSet;
+
+impl<N: FnMut(&Positions) + Send> Run<'_, N> {
+    /// Sends our changes after `since`. With `by_priority` all of them are offered before the first content goes, so that the most
+    /// important ones of the whole round go first; the position is noted at the end then.
+    ///
+    /// Answers whether it came to the end; otherwise the round's time is over.
+    pub(super) async fn push(&mut self, round: &mut Round, since: u64, mode: Mode) -> Result<bool, RoundError> {
+        let mut walk = self.walk(since, round.ours.seq, mode == Mode::Inline);
+        let mut later = Vec::new();
+        loop {
+            let mut batch = walk.next_batch()?;
+            if batch.is_empty() {
+                break;
+            }
+            batch.retain(|change| !self.is_remembered(change));
+            if !batch.is_empty() {
+                match mode {
+                    Mode::Inline => {
+                        let (lines, count) = walk.lines(&batch).await?;
+                        self.send(round, lines, count).await?;
+                    }
+                    Mode::List => later.append(&mut self.offer(batch).await?),
+                }
+            }
+            if mode == Mode::List && !self.by_priority() {
+                self.send_contents(round, std::mem::take(&mut later)).await?;
+            }
+            if !self.by_priority() {
+                self.pushed_to(round, walk.position());
+            }
+            if self.is_over() {
+                return Ok(false);
+            }
+        }
+        if self.by_priority() {
+            self.sort(&mut later).await?;
+        }
+        self.send_contents(round, later).await?;
+        self.pushed_to(round, walk.position());
+        Ok(true)
+    }
+
+    fn pushed_to(&mut self, round: &mut Round, seq: u64) {
+        round.positions.pushed = Some(Position { index_id: round.ours.index_id.clone(), seq });
+        round.positions.pushed_to = Some(round.theirs.index_id.clone());
+        (self.note)(&round.positions);
+    }
+
+    fn by_priority(&self) -> bool {
+        self.options.priority
+    }
+
+    fn walk(&self, since: u64, end: u64, contents: bool) -> Walk {
+        let options = FeedOptions { contents, matcher: self.matcher.clone(), priorities: false };
+        Walk::new(self.parties.lattice, since, end, options)
+    }
+
+    /// The greater priority first; what is equal stays in its order.
+    async fn sort(&self, changes: &mut Vec<Change>) -> Result<(), RoundError> {
+        let mut keyed = Vec::with_capacity(changes.len());
+        for part in std::mem::take(changes).chunks(LIST) {
+            keyed.append(&mut feed::with_priorities(&**self.parties.lattice, part).await?);
+        }
+        keyed.sort_by(|(one, _), (other, _)| other.total_cmp(one));
+        changes.extend(keyed.into_iter().map(|(_, change)| change));
+        Ok(())
+    }
+
+    /// Sends a list; answers the deletions, and the changes whose contents are wanted.
+    async fn offer(&mut self, batch: Vec<Change>) -> Result<Vec<Change>, RoundError> {
+        let mut goes = Vec::new();
+        for part in batch.chunks(LIST) {
+            let (list, count) = self.walk(0, 0, false).lines(part).await?;
+            if count == 0 {
+                continue;
+            }
+            self.count_out(list.len()).await;
+            let wanted = self.parties.client.offer(&self.signer(), list).await?;
+            let wanted: HashSet<NodeId> = wanted.into_iter().collect();
+            goes.extend(
+                part.iter()
+                    .filter(|change| match change {
+                        Change::Put { id, .. } => wanted.contains(id),
+                        Change::Deleted(..) => true,
+                    })
+                    .cloned(),
+            );
+        }
+        Ok(goes)
+    }
+
+    async fn send_contents(&mut self, round: &mut Round, changes: Vec<Change>) -> Result<(), RoundError> {
+        let (mut part, mut bytes) = (Vec::new(), 0_u64);
+        for change in changes {
+            if let Change::Put { size_bytes, .. } = &change {
+                bytes = bytes.saturating_add(*size_bytes);
+            }
+            part.push(change);
+            if usize::try_from(bytes).unwrap_or(usize::MAX) >= BATCH_BYTES || part.len() >= LIST {
+                bytes = 0;
+                self.send_part(round, std::mem::take(&mut part)).await?;
+            }
+        }
+        self.send_part(round, part).await
+    }
+
+    async fn send_part(&mut self, round: &mut Round, part: Vec<Change>) -> Result<(), RoundError> {
+        if part.is_empty() {
+            return Ok(());
+        }
+        let (lines, count) = self.walk(0, 0, true).lines(&part).await?;
+        self.send(round, lines, count).await
+    }
+
+    async fn send(&mut self, round: &mut Round, lines: Vec<u8>, count: usize) -> Result<(), RoundError> {
+        if count == 0 {
+            return Ok(());
+        }
+        self.count_out(lines.len()).await;
+        let filter = self.matcher.filter();
+        let (mut received, moved) = self.parties.client.push(&self.signer(), filter, lines).await?;
+        received.taken = received.taken.min(count);
+        // What they took from us need not come back, if nothing else came between.
+        let taken = u64::try_from(received.taken).unwrap_or(u64::MAX);
+        if let Some(pulled) = &mut round.positions.pulled
+            && pulled.index_id == round.theirs.index_id
+            && pulled.seq == moved.start
+            && moved.end.saturating_sub(moved.start) == taken
+        {
+            pulled.seq = moved.end;
+            round.theirs.seq = round.theirs.seq.max(moved.end);
+        }
+        self.report.sent = self.report.sent.saturating_add(count);
+        self.report.sent_taken = self.report.sent_taken.saturating_add(received.taken);
+        Ok(())
+    }
+
+    async fn count_out(&mut self, bytes: usize) {
+        self.report.requests = self.report.requests.saturating_add(1);
+        self.report.bytes_out = self.report.bytes_out.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+        self.parties.rates.upload.take(bytes).await;
+    }
+}

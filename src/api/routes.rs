@@ -64,6 +64,8 @@ const LATTICE_WRITE: &[Code] = &[Code::LatticeLoading, Code::LatticeUnavailable,
 const OPERATOR: &[Code] = &[Code::OperatorTokenRequired, Code::OperatorDisabled, Code::PreconditionFailed];
 /// Of requests that another instance signs.
 const SIGNED: &[Code] = &[Code::RequestSignature, Code::NotTrusted, Code::Replayed, Code::Busy, Code::ReadOnly];
+/// Of what the operator does, here or with the token.
+const OPERATES: &[Code] = &[Code::OperatorTokenRequired, Code::NotLocal];
 /// Of the federation's controls.
 const CONTROLS: &[Code] = &[Code::OperatorTokenRequired, Code::NotLocal, Code::NoKey];
 const CONTROLS_WRITE: &[Code] = &[Code::InvalidFederationRequest, Code::StateUnavailable];
@@ -137,6 +139,29 @@ pub const ROUTES: &[Route] = &[
     },
     Route {
         method: "GET",
+        path: "/conflicts/{number}",
+        summary: "Get a conflict",
+        problems: &[ALWAYS, LATTICE, &[Code::ConflictNotFound, Code::InvalidPath]],
+    },
+    Route {
+        method: "DELETE",
+        path: "/conflicts/{number}",
+        summary: "Dismiss a conflict (operator)",
+        problems: &[ALWAYS, OPERATES, LATTICE_WRITE, &[Code::ConflictNotFound, Code::InvalidPath]],
+    },
+    Route {
+        method: "POST",
+        path: "/conflicts/{number}/restore",
+        summary: "Restore the version that lost (operator)",
+        problems: &[
+            ALWAYS,
+            OPERATES,
+            LATTICE_WRITE,
+            &[Code::ConflictNotFound, Code::InvalidPath, Code::PreconditionFailed],
+        ],
+    },
+    Route {
+        method: "GET",
         path: "/api/federation/status",
         summary: "What the federation is and did (operator)",
         problems: &[ALWAYS, CONTROLS, &[Code::LatticeUnavailable]],
@@ -175,13 +200,7 @@ pub const ROUTES: &[Route] = &[
         method: "POST",
         path: "/api/federation/sync",
         summary: "Exchange now (operator)",
-        problems: &[
-            ALWAYS,
-            GATE,
-            CONTROLS,
-            DOOR,
-            &[Code::InvalidFederationRequest, Code::PeerNotFound],
-        ],
+        problems: &[ALWAYS, GATE, CONTROLS, DOOR, &[Code::InvalidFederationRequest, Code::PeerNotFound]],
     },
     Route {
         method: "POST",
@@ -289,6 +308,12 @@ pub fn configure(config: &mut ServiceConfig) {
         .configure(configure_peers)
         .configure(configure_controls)
         .service(resource("/conflicts", "GET, HEAD").route(get().to(conflicts::list)))
+        .service(
+            resource("/conflicts/{number}", "GET, HEAD, DELETE")
+                .route(get().to(conflicts::show))
+                .route(web::delete().to(conflicts::dismiss)),
+        )
+        .service(resource("/conflicts/{number}/restore", "POST").route(web::post().to(conflicts::restore)))
         .service(resource("/health", "GET, HEAD").route(get().to(health::health)))
         .service(resource("/ready", "GET, HEAD").route(get().to(health::ready)))
         .service(resource("/metrics", "GET, HEAD").route(get().to(health::metrics)))

@@ -23,7 +23,9 @@ mod setup;
 mod statement;
 mod sync;
 
-pub use conflicts::{ConflictPage, list_conflicts};
+pub use conflicts::{
+    ConflictDetail, ConflictPage, NodeState, dismiss_conflict, get_conflict, list_conflicts, restore_conflict,
+};
 pub use context::{Context, Identity};
 pub use discover::{DiscoverFilter, Discovered, Peer, discover, envelope};
 pub use export::{ExportError, ExportForm, ExportReport, export, export_remote};

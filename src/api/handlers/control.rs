@@ -14,8 +14,8 @@ use crate::{
 };
 use actix_web::{HttpResponse, http::header::CACHE_CONTROL, web::Data};
 use answers::{
-    AutoSyncAnswer, HistoryAnswer, PeerSetAnswer, PeersAnswer, StartAnswer, StatusAnswer, StopAnswer,
-    SyncedAnswer, millis,
+    AutoSyncAnswer, HistoryAnswer, PeerSetAnswer, PeersAnswer, StartAnswer, StatusAnswer, StopAnswer, SyncedAnswer,
+    millis,
 };
 use serde::{Deserialize, Serialize};
 use std::time::Duration;

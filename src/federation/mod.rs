@@ -3,6 +3,7 @@
 //! `lan` finds new ones.
 
 pub mod client;
+pub mod control;
 pub mod deletions;
 pub mod engine;
 pub mod events;

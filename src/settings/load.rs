@@ -299,10 +299,10 @@ impl Settings {
         if self.federation.sync_interval.get().is_zero() || self.federation.concurrent_rounds == 0 {
             return Err(bad("federation.sync_interval, federation.concurrent_rounds", "must be more than zero"));
         }
-        self.check_discovery()?;
         if self.federation.peer_timeout.get().is_zero() {
             return Err(bad("federation.peer_timeout", "must be more than zero"));
         }
+        self.check_discovery()?;
         if self.federation.network_key.is_some() {
             self.warnings.push("federation.network_key is read, but has no effect in this version".to_owned());
         }

@@ -93,6 +93,28 @@ pub(super) fn edit(
     Ok(Stamped::Store(if stamped.updated_at() > declared { stamped } else { incoming }))
 }
 
+/// The document as it is written when it is restored: dated `at`, in its own style. What cannot be read as an instant stays.
+///
+/// # Errors
+/// [`NodeError`] where the stamped text does not pass the gate, which the depth limit alone could cause.
+pub(super) fn restored(node: NodeDocument, at: Timestamp, max_depth: usize) -> Result<NodeDocument, NodeError> {
+    let text = match node.member(UPDATED_AT) {
+        None => insert(&node, &at.to_seconds_text()),
+        Some(value) if read_instant(value).is_some() => {
+            splice(node.document().source(), value.span(), &in_style_of(value, at))
+        }
+        Some(_) => return Ok(node),
+    };
+    let stamped = NodeDocument::parse(text, max_depth)?;
+    Ok(if stamped.updated_at().is_some() { stamped } else { node })
+}
+
+/// Do both say the same, whenever they say it?
+pub(super) fn same_but_for_time(one: &NodeDocument, other: &NodeDocument) -> bool {
+    let timeless = |node: &NodeDocument| hash_without_updated_at(node).unwrap_or_else(|| node.content_hash());
+    timeless(one) == timeless(other)
+}
+
 fn in_style_of(value: Value<'_>, instant: Timestamp) -> String {
     if value.as_number().is_some() { instant.to_seconds_text() } else { format!("\"{}\"", instant.to_rfc3339()) }
 }

@@ -13,6 +13,7 @@ mod gate;
 pub mod history;
 pub mod lines;
 pub mod merge;
+pub mod operator;
 pub mod pace;
 mod pauses;
 pub mod peers;

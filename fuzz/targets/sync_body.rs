@@ -46,7 +46,14 @@ fn nodes() -> impl Iterator<Item = Arc<Entry>> {
 }
 
 static CONTEXT: LazyLock<Context> = LazyLock::new(|| Context {
-    identity: Identity { node_id: PeerId::parse("fuzz").expect("an id"), instance_type: "local", public_key: None },
+    identity: Identity {
+        node_id: PeerId::parse("fuzz").expect("an id"),
+        instance_type: "local",
+        public_key: None,
+        mode: "p2p",
+        port: 0,
+        address: None,
+    },
     registry: Arc::new(Nobody),
     lattice: Arc::new(Fixed(Snapshot::of(nodes()))),
     trust: TrustPolicy::default(),
@@ -56,6 +63,7 @@ static CONTEXT: LazyLock<Context> = LazyLock::new(|| Context {
     engine: None,
     rates: Rates::default(),
     read_only: false,
+    lan: None,
     closing: CancellationToken::new(),
     nonces: Mutex::default(),
 });

@@ -275,7 +275,7 @@ pub const PEER_ROUTES: &[Route] = &[
             LATTICE_WRITE,
             REGISTRY,
             SIGNED,
-            &[Code::InvalidChange, Code::InvalidQuery, Code::PreconditionFailed],
+            &[Code::InvalidChange, Code::InvalidQuery, Code::PreconditionFailed, Code::MassDelete, Code::ConflictsFull],
         ],
     },
 ];

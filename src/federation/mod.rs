@@ -1,5 +1,6 @@
 //! Between instances: what decides (`round`, `merge`) touches nothing; `wire` is the form of what is exchanged; `client` and
-//! `exchange` speak; `run` carries a round out; `engine` does it again and again, with every peer.
+//! `exchange` speak; `run` carries a round out; `engine` does it again and again, with every peer;
+//! `lan` finds new ones.
 
 pub mod client;
 pub mod control;
@@ -11,6 +12,7 @@ pub mod feed;
 pub mod filter;
 mod gate;
 pub mod history;
+pub mod lan;
 pub mod lines;
 pub mod merge;
 pub mod operator;

@@ -26,7 +26,7 @@ mod watch;
 mod write_batch;
 mod writer;
 
-pub use node::{NodeDocument, NodeError, Stamp};
+pub use node::{NodeDocument, NodeError, STAMP_ROOM_BYTES, Stamp};
 pub use version::{Ancestry, Version};
 
 use crate::types::{ContentHash, NodeId, Sha256Digest, Timestamp};

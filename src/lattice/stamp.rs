@@ -8,8 +8,7 @@ use crate::{
 use bytes::Bytes;
 use std::{ops::Range, time::Duration};
 
-/// The most bytes that stamping adds to a document. Readers allow as much over the limit, so that what was taken can be read.
-pub(super) const STAMP_ROOM_BYTES: usize = 128;
+pub(super) use super::node::STAMP_ROOM_BYTES;
 
 /// How much later than the version that it replaces an edit is dated at least.
 const STEP: Duration = Duration::from_millis(1);

@@ -1,7 +1,7 @@
 //! What operations work on.
 
 use crate::{
-    federation::{engine::Engine, rate::Rates},
+    federation::{engine::Engine, lan::Lan, rate::Rates},
     identity::KeyPair,
     lattice::Lattice,
     registry::Registry,
@@ -47,6 +47,8 @@ pub struct Context {
     pub signer: Option<Arc<KeyPair>>,
     /// What exchanges with peers; `None` without a key.
     pub engine: Option<Arc<Engine>>,
+    /// What finds other instances; `None` without a key.
+    pub lan: Option<Arc<Lan>>,
     /// Told when the service stops: answers that have no end of their own end then.
     pub closing: CancellationToken,
     /// How many bytes a second may go between instances.

@@ -1,7 +1,7 @@
 //! One instance, an honest peer, and all the others at once.
 
 use crate::{
-    misdeeds::{self, BASE, ODD_IDS, base_id},
+    misdeeds::{self, BASE, LATE_ID, ODD_IDS, base_id},
     server::Hostile,
     service::{Place, Service, text, until},
 };
@@ -12,12 +12,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(120);
 /// What the instance may take more than before all of them came. Eight rounds of some megabytes each are part of that.
-const MAY_GROW_KB: u64 = 160 << 10;
+const MAY_GROW_KB: u64 = 96 << 10;
 
 fn place(name: &str) -> Place {
-    let place = Place::new().set("ARK_NODE_ID", name).set("ARK__FEDERATION__PEER_TIMEOUT", "1s");
+    let place = Place::new().set("ARK_NODE_ID", name).set("ARK__FEDERATION__PEER_TIMEOUT", "3s");
     let place = place.set("FEDERATION_SYNC_INTERVAL", "2000").set("FEDERATION_AUTO_SYNC", "true");
     for number in 0..BASE {
         let id = base_id(number);
@@ -74,16 +74,22 @@ async fn an_instance_among_hostile_peers_stays_in_step_with_the_honest_one() {
     let mut victim = victim_place.serve().await;
 
     let mut among = Vec::new();
-    let mut missing: Vec<String> = vec!["all".to_owned()];
-    while !missing.is_empty() {
+    let mut unnamed: Vec<&(&str, &str, Hostile)> = hostile.iter().collect();
+    while !unnamed.is_empty() {
         among.push(edit(&honest, &victim, 100 + among.len()).await);
         let peers = peers(&victim_place);
-        missing = hostile
-            .iter()
-            .filter(|(_, said, peer)| !peers[&peer.url]["error"].as_str().is_some_and(|error| error.contains(said)))
-            .map(|(name, said, peer)| format!("{name}: {said:?}, but it says {}", peers[&peer.url]["error"]))
-            .collect();
-        assert!(begun.elapsed() < DEADLINE, "not all is said of: {missing:#?}\n{}", victim_place.log());
+        let error = |peer: &Hostile| text(&peers[&peer.url]["error"]);
+        // Named once is named: on a slow machine a later round may end for want of time.
+        unnamed.retain(|(_, said, peer)| {
+            !peers[&peer.url]["error"].is_string() || !said.split('|').any(|said| error(peer).contains(said))
+        });
+        let missing = || {
+            let tell = |(name, said, peer): &&(&str, &str, Hostile)| {
+                format!("{name}: {said:?}, but it says {}", peers[&peer.url]["error"])
+            };
+            unnamed.iter().map(tell).collect::<Vec<_>>()
+        };
+        assert!(begun.elapsed() < DEADLINE, "not all is said of: {:#?}\n{}", missing(), victim_place.log());
     }
     let took = begun.elapsed();
     let peak = status_kb(&victim, "VmHWM");
@@ -109,12 +115,17 @@ async fn an_instance_among_hostile_peers_stays_in_step_with_the_honest_one() {
     for id in ODD_IDS {
         assert!(nodes.iter().any(|(known, _)| known == id), "{id} was not taken");
     }
+    assert!(!nodes.iter().any(|(id, _)| id == "a-lie"), "a lie was believed, or a version from the future");
     for name in ["outside.json", "etc", "b.json"] {
         assert!(!victim_place.path(name).exists(), "{name} is outside the data directory");
     }
     let files = fs::read_dir(victim_place.lattice()).unwrap().map(|entry| entry.unwrap());
     let strange: Vec<_> = files.filter(|file| !file.file_type().unwrap().is_file()).collect();
     assert!(strange.is_empty(), "{strange:?}");
+    until("what was left out at first came later", DEADLINE, async || {
+        victim.get(&format!("/nodes/{LATE_ID}")).await.status().is_success()
+    })
+    .await;
     until("both honest ones hold the same", DEADLINE, async || victim.set_hash().await == honest.set_hash().await)
         .await;
 

@@ -12,7 +12,7 @@ mod signed;
 
 pub use body::{LinesBody, ManifestBody, SyncBody};
 pub use budget::{BodyBudget, BodyShare};
-pub use control::{ControlRequest, Controls, declared};
+pub use control::{ControlRequest, Controls};
 pub use door::peers_door;
 pub use operator::{Operator, OperatorNode, OperatorToken};
 pub use path::{ConflictPath, NodePath, PeerPath, PeerUrl};

@@ -161,3 +161,27 @@ fn read(number: u64, value: ConflictValue<'_>) -> Result<Conflict, JournalError>
         size_bytes: u64::try_from(content.len()).unwrap_or(u64::MAX),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::NodeId;
+
+    #[test]
+    fn conflicts_are_counted_with_each_who_won() {
+        let root = tempfile::tempdir().unwrap();
+        let (journal, _) = Journal::open(&root.path().join("j.redb"), 7).unwrap();
+        let version = Version { at: Timestamp::EPOCH, content: None };
+        let lost_to = |from: &str| {
+            let (id, from) = (NodeId::parse("n").unwrap(), from.into());
+            let noticed_at = Timestamp::EPOCH;
+            (Conflict { number: 0, id, noticed_at, from, lost: version, won: version, size_bytes: 0 }, Bytes::new())
+        };
+        let counts = || ["a", "b", "c"].map(|from| journal.conflicts_with(from).unwrap());
+        let numbers = journal.keep(&[lost_to("a"), lost_to("b"), lost_to("a")]).unwrap();
+        assert_eq!((numbers.as_slice(), counts()), (&[1, 2, 3][..], [2, 1, 0]));
+        assert!(journal.forget_conflict(2).unwrap() && !journal.forget_conflict(2).unwrap());
+        assert!(journal.forget_conflict(1).unwrap());
+        assert_eq!(counts(), [1, 0, 0]);
+    }
+}

@@ -1,5 +1,6 @@
 //! One operation, many doors: what the HTTP routes, the commands and later transports have in common. No HTTP, no terminal.
 
+mod compare;
 mod conflicts;
 mod context;
 mod discover;
@@ -23,6 +24,7 @@ mod setup;
 mod statement;
 mod sync;
 
+pub use compare::{ConflictLines, conflict_lines};
 pub use conflicts::{
     ConflictDetail, ConflictPage, NodeState, dismiss_conflict, get_conflict, list_conflicts, restore_conflict,
 };
@@ -59,6 +61,7 @@ pub use crate::{
         control::ControlError,
         engine::{AddError, Synced},
         history::{KEPT as KEPT_ROUNDS, Past},
+        operator::{Ask, OperatorClient, percent_encode},
         peers::{Added, Direction, PeerOptions, PeerState, PeersError},
         round::Outcome,
         run::RoundReport,

@@ -385,9 +385,7 @@ async fn listen(shared: Arc<Shared>, peer: Arc<PeerTask>) {
     loop {
         shared.options.control.automatic().await;
         let silent = shared.options.peers.get(&peer.url).is_none_or(|it| it.options.direction == Direction::Push);
-        if !silent
-            && let Ok(mut lines) = peer.client.notices().await
-        {
+        if !silent && let Ok(mut lines) = peer.client.notices().await {
             let begun = Instant::now();
             while let Ok(Some(line)) = lines.next_line().await {
                 // Read no faster than they are heard: what is sent too fast waits at the sender.

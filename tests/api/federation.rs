@@ -128,9 +128,8 @@ async fn two_instances_become_peers_exchange_and_part() {
 
     let past = ask(&a, "GET", "/federation/history?limit=5", "").await;
     assert_eq!(past["count"], 1, "a round in which nothing moved is not listed: {past}");
-    let names = [
-        "at", "bytes", "conflictsResolved", "durationMs", "error", "nodesReceived", "nodesSent", "outcome", "peer",
-    ];
+    let names =
+        ["at", "bytes", "conflictsResolved", "durationMs", "error", "nodesReceived", "nodesSent", "outcome", "peer"];
     assert_eq!(members(&past["rounds"][0]), names);
     assert_eq!(
         only(&past["rounds"][0], &["at", "peer", "outcome", "error", "nodesReceived", "nodesSent"]),

@@ -67,7 +67,9 @@ impl ControlRequest {
         let object = self.0.root().as_object().ok_or_else(|| shape("the body is not a JSON object".to_owned()))?;
         match object.iter().find(|(key, _)| !known.contains(&key.as_ref())) {
             None => Ok(object),
-            Some((key, _)) if known.is_empty() => Err(shape(format!("the body has {key:?}; nothing is expected in it"))),
+            Some((key, _)) if known.is_empty() => {
+                Err(shape(format!("the body has {key:?}; nothing is expected in it")))
+            }
             Some((key, _)) => Err(shape(format!("the body has {key:?}; it may have {}", known.join(", ")))),
         }
     }
@@ -85,8 +87,7 @@ impl FromRequest for ControlRequest {
                 body::drain(&request, &mut payload, state.body_timeout).await;
                 return Err(error);
             }
-            let (bytes, _share) =
-                body::read_json(&request, payload, CONTROL_BYTES, body::COST_OF_A_DOCUMENT).await?;
+            let (bytes, _share) = body::read_json(&request, payload, CONTROL_BYTES, body::COST_OF_A_DOCUMENT).await?;
             let empty = bytes.iter().all(u8::is_ascii_whitespace);
             if !empty {
                 declared(&request)?;

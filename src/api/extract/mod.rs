@@ -18,4 +18,4 @@ pub use operator::{Operator, OperatorNode, OperatorToken};
 pub use path::{NodePath, PeerPath, PeerUrl};
 pub use precondition::{if_none_match, node_etag, precondition};
 pub use query::{StrictQuery, page_limit};
-pub use signed::{speaker, writable};
+pub use signed::{pusher, speaker, writable};

@@ -68,7 +68,8 @@ fn is_loopback(host: &str) -> bool {
     let Ok(authority) = Authority::from_str(host) else { return false };
     let name = authority.host().trim_start_matches('[').trim_end_matches(']');
     !host.contains('@')
-        && (name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback()))
+        && (name.eq_ignore_ascii_case("localhost")
+            || name.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback()))
 }
 
 #[cfg(test)]
@@ -129,7 +130,9 @@ mod tests {
             assert_eq!(reason, Some("its Host is neither localhost nor a loopback address"), "{host:?}");
         }
         assert!(asked("127.0.0.1:1", &[local, ("host", "localhost")], &edge(&[])).is_some(), "two hosts are none");
-        for origin in ["http://evil.example", "null", "http://localhost:3000", "https://localhost:9001", "http://127.0.0.1:9001"] {
+        for origin in
+            ["http://evil.example", "null", "http://localhost:3000", "https://localhost:9001", "http://127.0.0.1:9001"]
+        {
             let reason = asked("127.0.0.1:1", &[local, ("origin", origin)], &edge(&[]));
             assert_eq!(reason, Some("it comes from a web page of another origin"), "{origin}");
         }

@@ -104,6 +104,8 @@ codes! {
     PeerNotFound = "peer_not_found" NOT_FOUND "There is no such peer",
     /// There is no such node.
     NodeNotFound = "node_not_found" NOT_FOUND "There is no such node",
+    /// There is no such conflict.
+    ConflictNotFound = "conflict_not_found" NOT_FOUND "There is no such conflict",
     /// The route does not take this method.
     MethodNotAllowed = "method_not_allowed" METHOD_NOT_ALLOWED "The method is not allowed here",
     /// The body came too slowly.

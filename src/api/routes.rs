@@ -64,6 +64,8 @@ const LATTICE_WRITE: &[Code] = &[Code::LatticeLoading, Code::LatticeUnavailable,
 const OPERATOR: &[Code] = &[Code::OperatorTokenRequired, Code::OperatorDisabled, Code::PreconditionFailed];
 /// Of requests that another instance signs.
 const SIGNED: &[Code] = &[Code::RequestSignature, Code::NotTrusted, Code::Replayed, Code::Busy, Code::ReadOnly];
+/// Of what the operator does, here or with the token.
+const OPERATES: &[Code] = &[Code::OperatorTokenRequired, Code::NotLocal];
 /// Of the federation's controls.
 const CONTROLS: &[Code] = &[Code::OperatorTokenRequired, Code::NotLocal, Code::NoKey];
 const CONTROLS_WRITE: &[Code] = &[Code::InvalidFederationRequest, Code::StateUnavailable];
@@ -134,6 +136,29 @@ pub const ROUTES: &[Route] = &[
         path: "/conflicts",
         summary: "List conflicts",
         problems: &[ALWAYS, &[Code::InvalidQuery, Code::LatticeUnavailable]],
+    },
+    Route {
+        method: "GET",
+        path: "/conflicts/{number}",
+        summary: "Get a conflict",
+        problems: &[ALWAYS, LATTICE, &[Code::ConflictNotFound, Code::InvalidPath]],
+    },
+    Route {
+        method: "DELETE",
+        path: "/conflicts/{number}",
+        summary: "Dismiss a conflict (operator)",
+        problems: &[ALWAYS, OPERATES, LATTICE_WRITE, &[Code::ConflictNotFound, Code::InvalidPath]],
+    },
+    Route {
+        method: "POST",
+        path: "/conflicts/{number}/restore",
+        summary: "Restore the version that lost (operator)",
+        problems: &[
+            ALWAYS,
+            OPERATES,
+            LATTICE_WRITE,
+            &[Code::ConflictNotFound, Code::InvalidPath, Code::PreconditionFailed],
+        ],
     },
     Route {
         method: "GET",
@@ -289,7 +314,7 @@ pub const PEER_ROUTES: &[Route] = &[
             LATTICE_WRITE,
             REGISTRY,
             SIGNED,
-            &[Code::InvalidChange, Code::InvalidQuery, Code::PreconditionFailed],
+            &[Code::InvalidChange, Code::InvalidQuery, Code::PreconditionFailed, Code::MassDelete, Code::ConflictsFull],
         ],
     },
 ];
@@ -322,6 +347,12 @@ pub fn configure(config: &mut ServiceConfig) {
         .configure(configure_peers)
         .configure(configure_controls)
         .service(resource("/conflicts", "GET, HEAD").route(get().to(conflicts::list)))
+        .service(
+            resource("/conflicts/{number}", "GET, HEAD, DELETE")
+                .route(get().to(conflicts::show))
+                .route(web::delete().to(conflicts::dismiss)),
+        )
+        .service(resource("/conflicts/{number}/restore", "POST").route(web::post().to(conflicts::restore)))
         .service(resource("/health", "GET, HEAD").route(get().to(health::health)))
         .service(resource("/ready", "GET, HEAD").route(get().to(health::ready)))
         .service(resource("/metrics", "GET, HEAD").route(get().to(health::metrics)))

@@ -39,8 +39,8 @@ use tokio::{
 
 /// Changes that come one after the other go in one round.
 const GATHER: Duration = Duration::from_millis(50);
-/// Rounds in a row that begin from the beginning, after which that is the peer's fault.
-const MAX_RESETS: u32 = 3;
+/// A round that begins from the beginning counts two, one that does not takes one away; so many are the peer's fault.
+const MAX_RESETS: u32 = 6;
 /// How often a peer is told who we are.
 const ANNOUNCE_EVERY: Duration = Duration::from_secs(45);
 
@@ -131,7 +131,7 @@ struct PeerTask {
     answers: Notify,
     /// One round at a time; when we last said who we are.
     turn: AsyncMutex<Option<Instant>>,
-    /// Rounds in a row that began from the beginning.
+    /// Rounds that began from the beginning, see [`MAX_RESETS`].
     resets: AtomicU32,
 }
 
@@ -434,10 +434,11 @@ impl Shared {
             return;
         }
         let again = matches!(end.report.reset, Some(Reset::NewIndex | Reset::WentBack | Reset::BelowFloor));
-        let resets = if again { peer.resets.load(Ordering::Acquire).saturating_add(1) } else { 0 };
+        let before = peer.resets.load(Ordering::Acquire);
+        let resets = if again { before.saturating_add(2).min(MAX_RESETS + 1) } else { before.saturating_sub(1) };
         peer.resets.store(resets, Ordering::Release);
-        if resets >= MAX_RESETS {
-            end.error = Some(RoundError::Unsteady(resets));
+        if again && resets >= MAX_RESETS {
+            end.error = Some(RoundError::Unsteady);
         } else if end.report.outcome == Some(Outcome::Unexplained) {
             end.error = Some(RoundError::Differs { ahead: end.report.received.ahead });
             // From the beginning, in case it was an accident; ever more seldom, in case it was none.

@@ -15,6 +15,7 @@ pub mod history;
 pub mod lan;
 pub mod lines;
 pub mod merge;
+pub mod operator;
 pub mod pace;
 mod pauses;
 pub mod peers;

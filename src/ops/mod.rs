@@ -1,5 +1,6 @@
 //! One operation, many doors: what the HTTP routes, the commands and later transports have in common. No HTTP, no terminal.
 
+mod compare;
 mod conflicts;
 mod context;
 mod discover;
@@ -24,7 +25,10 @@ mod setup;
 mod statement;
 mod sync;
 
-pub use conflicts::{ConflictPage, list_conflicts};
+pub use compare::{ConflictLines, conflict_lines};
+pub use conflicts::{
+    ConflictDetail, ConflictPage, NodeState, dismiss_conflict, get_conflict, list_conflicts, restore_conflict,
+};
 pub use context::{Context, Identity};
 pub use discover::{DiscoverFilter, Discovered, Peer, discover, envelope};
 pub use export::{ExportError, ExportForm, ExportReport, export, export_remote};
@@ -62,6 +66,7 @@ pub use crate::{
         engine::{AddError, Synced},
         history::{KEPT as KEPT_ROUNDS, Past},
         lan::{DEFAULT_TIMEOUT, Found, LanError, MAX_TIMEOUT, Search, Via},
+        operator::{Ask, OperatorClient, percent_encode},
         peers::{Added, Direction, PeerOptions, PeerState, PeersError},
         round::Outcome,
         run::RoundReport,

@@ -5,6 +5,7 @@ use crate::{
         codes::Code,
         error::{ApiError, refuse},
     },
+    ops::MAX_SEQ,
     types::{NodeId, PeerId},
 };
 use actix_web::{FromRequest, HttpRequest, dev::Payload};
@@ -73,6 +74,23 @@ impl FromRequest for PeerUrl {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         ready(decoded_tail(request, 3).map(Self))
+    }
+}
+
+/// The number in `/conflicts/{number}`.
+#[derive(Debug)]
+pub struct ConflictPath(pub u64);
+
+impl FromRequest for ConflictPath {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let text = request.match_info().query("number");
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        let number = text.parse().ok().filter(|number| digits && (1..=MAX_SEQ).contains(number));
+        let wrong = || refuse(Code::InvalidPath, format!("a conflict's number is from 1 to {MAX_SEQ}"));
+        ready(number.map(Self).ok_or_else(wrong))
     }
 }
 

@@ -184,6 +184,8 @@ fn read_options(object: Object<'_>) -> Result<PeerOptions, ApiError> {
     };
     let filter = match member(object, "filter") {
         None => Filter::default(),
+        // The reader behind would take a list for an object.
+        Some(value) if value.as_object().is_none() => return Err(refuse(Code::InvalidPeer, "filter is not an object")),
         Some(value) => Filter::parse(value.raw()).map_err(|error| refuse(Code::InvalidPeer, error.to_string()))?,
     };
     Ok(PeerOptions { direction, filter, priority: flag(object, "priority")? })

@@ -211,7 +211,8 @@ fn written(
 #[schema(as = FederationPush)]
 #[allow(dead_code, reason = "read by hand, part by part; this is its description")]
 pub(crate) struct PushRequest {
-    /// The nodes. Without `updated_at` (or `timestamp`, epoch milliseconds) a node counts only where nothing is known of it yet.
+    /// The nodes: objects with an `id`; anything else is skipped. Without `updated_at` (or `timestamp`, epoch milliseconds) a node counts only where nothing is known of it yet.
+    #[schema(value_type = Vec<serde_json::Value>)]
     nodes: Vec<Node>,
     /// Who sends them: noted with what they replace.
     #[schema(value_type = Option<Id>, required = false)]

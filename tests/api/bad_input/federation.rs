@@ -19,7 +19,7 @@ pub fn rows() -> Vec<Row> {
     for path in ["start", "stop", "sync", "discover", "auto-sync/start", "auto-sync/stop", "peers/add"] {
         for (body, code) in [
             ("[]", "invalid_federation_request"),
-            ("null", "invalid_federation_request"),
+            ("[null]", "invalid_federation_request"),
             ("{\"unheard\":1}", "invalid_federation_request"),
             ("{", "json_syntax"),
             ("{\"a\":1,\"a\":2}", "json_duplicate_key"),
@@ -31,6 +31,7 @@ pub fn rows() -> Vec<Row> {
     }
     for body in [
         "{}",
+        "null",
         "{\"peerUrl\":7}",
         "{\"peerUrl\":null}",
         "{\"peerurl\":\"http://a\"}",

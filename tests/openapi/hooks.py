@@ -106,23 +106,22 @@ def stay_here(case):
     """The document's own example of a peer is on somebody's network."""
     if isinstance(case.body, dict) and "192.168." in str(case.body.get("peerUrl")):
         case.body["peerUrl"] = "http://127.0.0.1:1"
-    if isinstance(case.body, dict) and case.body.get("subnets") == ["192.168.1.0/24"]:
-        case.body["subnets"] = ["127.0.0.1"]
+    subnets = case.body.get("subnets") if isinstance(case.body, dict) else None
+    if isinstance(subnets, list) and "192.168.1.0/24" in subnets:
+        case.body["subnets"] = ["127.0.0.1" if subnet == "192.168.1.0/24" else subnet for subnet in subnets]
 
 
 def know_peer(case):
     """Schemas cannot say that a peer must be known. Mostly it is."""
     url = urllib.parse.unquote((case.path_parameters or {}).get("url", ""))
-    if "192.168." in url:
-        url, case.path_parameters["url"] = "http://127.0.0.1:1", "http%3A%2F%2F127.0.0.1%3A1"
     url = url or (case.body if isinstance(case.body, dict) else {}).get("peerUrl")
-    if url and not url.endswith("9"):
+    if url and "192.168." not in url and not url.endswith("9"):
         as_operator(case, "POST", "/api/federation/peers/add", json={"peerUrl": url})
 
 
 def make_conflict(case):
     """Nor that there must be a conflict: an edit made here loses against a later one. Mostly there is."""
-    number = case.path_parameters["number"]
+    number = int(case.path_parameters["number"])
     if number % 4 == 0:
         return
     node = {"id": "contested", "number": number, "updated_at": time.time()}
@@ -131,7 +130,7 @@ def make_conflict(case):
     as_operator(case, "POST", "/federation/sync", json=later)
     kept = as_operator(case, "GET", "/conflicts?limit=1000").json()["conflicts"]
     if kept:
-        case.path_parameters["number"] = kept[-1]["number"]
+        case.path_parameters["number"] = type(case.path_parameters["number"])(kept[-1]["number"])
 
 
 def make_one(case):
@@ -153,6 +152,9 @@ def make_one(case):
 @schemathesis.hook
 def before_call(context, case, kwargs):
     stay_here(case)
+    # What was skipped has no id, and one that follows it nowhere to go.
+    if case.path_parameters and None in case.path_parameters.values():
+        case.path_parameters = {name: "a" if value is None else value for name, value in case.path_parameters.items()}
     if case.meta is None or case.meta.generation.mode.is_negative:
         return
     operation = case.operation.label

@@ -2,7 +2,8 @@
 
 mod codes;
 mod envelopes;
-mod feeds;
+mod federation;
+pub mod feeds;
 mod gate;
 mod heads;
 mod limits;
@@ -95,6 +96,7 @@ fn all_rows() -> Vec<Row> {
         queries::rows(),
         heads::rows(),
         feeds::rows(),
+        federation::rows(),
     ]
     .into_iter()
     .flatten()

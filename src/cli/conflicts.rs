@@ -29,8 +29,8 @@ Examples:
 
 With --json; next is there where there are more, for --after:
   {\"conflicts\": [{\"number\": 3, \"id\": \"a\", \"noticed_at\": 1767225600, \"from\": \"ark-2\",
-   \"lost\": {\"at\": 1767225590, \"hash\": \"sha256:…\"}, \"won\": {\"at\": 1767225595},
-   \"size\": 80}], \"count\": 1, \"total\": 1}")]
+   \"lost\": {\"at\": 1767225590, \"hash\": \"sha256:…\"}, \"won\": {\"at\": 1767225595,
+   \"hash\": \"sha256:…\"}, \"size\": 80}], \"count\": 1, \"total\": 1}")]
     List {
         /// Most conflicts.
         #[arg(long, value_name = "N", default_value = "100", value_parser = clap::value_parser!(u64).range(1..=1000))]

@@ -1,6 +1,6 @@
 //! `conflicts …`: what lost between two real instances is looked at, taken back, and forgotten.
 
-use crate::{federation::Instance, terminals::Terminal};
+use crate::{federation::Instance, shapes::answers_as_its_help_shows, terminals::Terminal};
 
 const EARLIER: &str = r#"{"id": "x", "updated_at": 1000, "n": 1.0, "text": "b's", "same": [1, 2]}"#;
 const LATER: &str = r#"{"same": [1, 2], "id": "x", "updated_at": 2000, "n": 1.0, "text": "a's"}"#;
@@ -70,6 +70,19 @@ fn what_lost_is_shown_beside_what_won_and_restored_everywhere() {
     conflicts(&["dismiss", "2"]).fails(3);
     assert!(conflicts(&["show", "0"]).fails(3).contains("invalid_path"));
     conflicts(&["show", "two"]).fails(2);
+}
+
+#[test]
+fn answers_for_programs_have_the_shape_that_help_shows() {
+    let (_a, b) = two();
+    let ask = |command: &str, more: &[&str]| answers_as_its_help_shows(&b.bed, &["conflicts", command], more);
+    assert_eq!(ask("list", &[])["total"], 1);
+    let shown = ask("show", &["1"]);
+    assert_eq!((&shown["node"]["text"], &shown["current"]["node"]["text"]), (&"b's".into(), &"a's".into()));
+    let kept = ask("restore", &["1"])["kept"].as_u64().unwrap().to_string();
+    assert_eq!(ask("dismiss", &[&kept])["status"], "dismissed");
+    assert!(answers_as_its_help_shows(&b.bed, &["federation", "history"], &[])["count"].as_u64() > Some(0));
+    answers_as_its_help_shows(&b.bed, &["federation", "list-peers"], &[]);
 }
 
 #[test]

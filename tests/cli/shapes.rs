@@ -77,6 +77,16 @@ fn same_shape(documented: &Value, printed: &Value, place: &str) {
     }
 }
 
+/// Runs it with `--json`; what it printed, which has the shape that its help shows.
+pub fn answers_as_its_help_shows(bed: &Bed, command: &[&str], more: &[&str]) -> Value {
+    let run = bed.run(&[command, more, &["--json"]].concat());
+    let printed: Value =
+        serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{command:?}: {error}: {run:?}"));
+    assert_eq!(run.stdout.lines().count(), 1, "{run:?}");
+    same_shape(&documented(bed, command), &printed, &command.join(" "));
+    printed
+}
+
 #[test]
 fn every_answer_has_the_shape_that_its_help_shows() {
     let bed = Bed::new();
@@ -84,13 +94,7 @@ fn every_answer_has_the_shape_that_its_help_shows() {
     bed.file("lattice_data/broken.json", "{");
     bed.file("b.json", r#"[{"id": "b"}, {}]"#);
     bed.file("c.json", r#"{"id": "c"}"#);
-    let check = |command: &[&str], more: &[&str]| {
-        let run = bed.run(&[command, more, &["--json"]].concat());
-        let printed: Value =
-            serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{command:?}: {error}: {run:?}"));
-        assert_eq!(run.stdout.lines().count(), 1, "{run:?}");
-        same_shape(&documented(&bed, command), &printed, &command.join(" "));
-    };
+    let check = |command: &[&str], more: &[&str]| drop(answers_as_its_help_shows(&bed, command, more));
     check(&["keygen"], &[]);
     check(&["node", "list"], &[]);
     check(&["node", "put"], &["c.json"]);

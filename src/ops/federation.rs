@@ -6,6 +6,7 @@ use crate::{
         control::ControlError,
         engine::{AddError, Engine, Synced},
         history::{KEPT, Past},
+        lan::{Found, LanError, Search},
         peers::{Added, PeerOptions, PeerState, PeersError},
     },
     lattice::LatticeError,
@@ -42,6 +43,9 @@ pub enum FederationError {
     /// The switch cannot be kept.
     #[error(transparent)]
     Control(#[from] ControlError),
+    /// The network is not searched.
+    #[error(transparent)]
+    Lan(#[from] LanError),
     /// The lattice does not answer.
     #[error(transparent)]
     Lattice(#[from] LatticeError),
@@ -218,6 +222,14 @@ pub fn set_auto_sync(context: &Context, auto: bool, interval: Option<Duration>) 
     let engine = engine(context)?;
     engine.set_auto(auto, interval)?;
     Ok(engine.control().interval())
+}
+
+/// Searches for other instances: on the network, as far as the settings allow it, and in the registry.
+///
+/// # Errors
+/// [`FederationError::Lan`], [`FederationError::NoKey`].
+pub async fn find_instances(context: &Context, search: Search) -> Result<Vec<Found>, FederationError> {
+    Ok(context.lan.as_ref().ok_or(FederationError::NoKey)?.discover(search).await?)
 }
 
 /// The newest rounds first, at most `limit`; of one peer, where one is named.

@@ -3,7 +3,8 @@
 mod codes;
 mod conflicts;
 mod envelopes;
-mod feeds;
+mod federation;
+pub mod feeds;
 mod gate;
 mod heads;
 mod limits;
@@ -97,6 +98,7 @@ fn all_rows() -> Vec<Row> {
         queries::rows(),
         heads::rows(),
         feeds::rows(),
+        federation::rows(),
     ]
     .into_iter()
     .flatten()

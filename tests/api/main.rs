@@ -22,6 +22,7 @@ mod overload;
 mod proxies;
 mod raw_http;
 mod seed;
+mod seed_wire;
 mod service;
 mod sync;
 mod tls;

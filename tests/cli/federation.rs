@@ -242,7 +242,13 @@ fn what_is_found_on_the_network_comes_with_the_command_that_accepts_it() {
     }
     let printed = answers_as_its_help_shows(&bed, &["federation", "discover"], &["--url", &url]);
     assert_eq!(printed["count"], 3);
-    assert!(run(&[]).stderr.contains("--subnet CIDR"));
+    assert!(run(&[]).stderr.contains("discovery.scan_subnets"));
+
+    // A real one that no setting lets look anywhere.
+    let a = Instance::start("ark-a", &[]);
+    let none = a.federation(&["discover", "--timeout", "1s"]);
+    assert!(none.code == 0 && none.stdout.is_empty() && none.stderr.contains("Nobody was found"), "{none:?}");
+    assert!(a.federation(&["discover", "--subnet", "10.0.0.0/8"]).fails(3).contains("400"));
 }
 
 #[test]

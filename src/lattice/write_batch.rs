@@ -637,4 +637,32 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), br#"{"id":"a","n":"by hand"}"#);
         assert!(after_an_edit(&mut store, put(Precondition::None)).error.is_none());
     }
+
+    #[test]
+    fn an_edit_between_the_look_and_the_rename_is_not_overwritten_by_a_restoration() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = store(folder.path());
+        let path = store.shared.directory.join("a.json");
+        write_file(&path, br#"{"id":"a","n":0}"#).unwrap();
+        store.examine(&["a.json".to_owned()]).unwrap();
+        let lost = node(r#"{"id":"a","n":1}"#);
+        let version =
+            |node: &NodeDocument| version::Version { at: Timestamp::EPOCH, content: Some(node.content_hash()) };
+        let conflict = Conflict {
+            number: 0,
+            id: lost.id().clone(),
+            noticed_at: Timestamp::EPOCH,
+            from: "peer".into(),
+            lost: version(&lost),
+            won: version(&node(r#"{"id":"a","n":0}"#)),
+            size_bytes: 0,
+        };
+        let number = store.shared.journal.keep(&[(conflict, lost.document().source().clone())]).unwrap()[0];
+        let restore = |node| WriteOp::Restore(Restore { number, node, by: "me".into() });
+        let refused = after_an_edit(&mut store, restore(lost.clone()));
+        assert!(matches!(refused.error, Some(LatticeError::PreconditionFailed { current: Some(_) })));
+        assert_eq!(fs::read(&path).unwrap(), br#"{"id":"a","n":"by hand"}"#);
+        assert!(store.shared.journal.conflict(number).unwrap().is_some(), "it can be tried again");
+        let Ok(Stage::Later(..)) = stage(&mut store, restore(lost)) else { panic!("it is a write") };
+    }
 }

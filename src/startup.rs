@@ -129,6 +129,9 @@ impl Application {
             node_id: settings.node_id()?,
             instance_type: settings.instance.instance_type.as_str(),
             public_key: key.as_ref().map(|key| key.public_key()).or(stated),
+            mode: settings.federation.mode.as_str(),
+            port: address.port(),
+            address: settings.federation.address.clone(),
         };
         let trust = settings.trust_policy()?;
         let rates = engine::rates(settings);

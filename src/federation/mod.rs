@@ -3,6 +3,7 @@
 //! `lan` finds new ones.
 
 pub mod client;
+pub mod control;
 pub mod deletions;
 pub mod engine;
 pub mod events;
@@ -14,6 +15,7 @@ pub mod history;
 pub mod lan;
 pub mod lines;
 pub mod merge;
+pub mod operator;
 pub mod pace;
 mod pauses;
 pub mod peers;

@@ -105,6 +105,19 @@ pub enum Outcome {
     Moving,
 }
 
+impl Outcome {
+    /// As the wire and the history write it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InStep => "in_step",
+            Self::Exchanged => "exchanged",
+            Self::Unexplained => "unexplained",
+            Self::Moving => "moving",
+        }
+    }
+}
+
 /// What is known in a round.
 #[derive(Debug, Clone)]
 pub struct Round {

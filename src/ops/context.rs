@@ -20,6 +20,12 @@ pub struct Identity {
     pub instance_type: &'static str,
     /// Its public key, where it has one.
     pub public_key: Option<PublicKey>,
+    /// `p2p`, `hub` or `hybrid`.
+    pub mode: &'static str,
+    /// The port that it listens on.
+    pub port: u16,
+    /// Where others reach it, if they can.
+    pub address: Option<String>,
 }
 
 /// The rooms behind the operations. Shared by all requests of one application.

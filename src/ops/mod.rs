@@ -1,9 +1,11 @@
 //! One operation, many doors: what the HTTP routes, the commands and later transports have in common. No HTTP, no terminal.
 
+mod compare;
 mod conflicts;
 mod context;
 mod discover;
 mod export;
+mod federation;
 mod feed;
 mod health;
 mod import;
@@ -22,10 +24,18 @@ mod setup;
 mod statement;
 mod sync;
 
-pub use conflicts::{ConflictPage, list_conflicts};
+pub use compare::{ConflictLines, conflict_lines};
+pub use conflicts::{
+    ConflictDetail, ConflictPage, NodeState, dismiss_conflict, get_conflict, list_conflicts, restore_conflict,
+};
 pub use context::{Context, Identity};
 pub use discover::{DiscoverFilter, Discovered, Peer, discover, envelope};
 pub use export::{ExportError, ExportForm, ExportReport, export, export_remote};
+pub use federation::{
+    FederationError, FederationInfo, INTERVAL_BOUNDS, Stand, add_peer, federation_info, history, instance_name,
+    is_running, is_stopped, peers, remove_peer, set_auto_sync, stand, start_federation, stop_federation, stopped,
+    sync_peers,
+};
 pub use feed::{
     FeedError, FeedOptions, Filter, LineStream, Received, changes, contents, head, read_changes, receive, wanted,
 };
@@ -46,7 +56,16 @@ pub use sync::{Delta, NodeStream, SyncError, SyncRequest, sync};
 
 /// What operations take and give, for the doors: they need not know the rooms behind.
 pub use crate::{
-    federation::client::{Client, ClientError, PeerQuery, Probe},
+    federation::{
+        client::{Client, ClientError, PeerQuery, Probe},
+        control::ControlError,
+        engine::{AddError, Synced},
+        history::{KEPT as KEPT_ROUNDS, Past},
+        operator::{Ask, OperatorClient, percent_encode},
+        peers::{Added, Direction, PeerOptions, PeerState, PeersError},
+        round::Outcome,
+        run::RoundReport,
+    },
     identity::{KeyError, KeyFileError, KeyPair},
     lattice::offline::{Listing, OfflineDirectory, OfflineError, OfflineNode, WholeFile, write_file, write_new_file},
     lattice::{

@@ -231,7 +231,7 @@ async fn a_search_finds_instances_among_all_kinds_of_things() {
                 let peers = of.context.engine.as_ref().unwrap().peers();
                 peers.into_iter().map(|peer| peer.url).collect::<Vec<_>>()
             };
-            assert_eq!(peers(&one), [three.url.clone()]);
+            assert_eq!(peers(&one), [three.url.as_str()]);
             let found = lan(&one).discover(accept()).await.unwrap();
             let states: Vec<_> = found.iter().map(|it| (it.known, it.accepted)).collect();
             assert_eq!(states, [(true, false), (false, true)]);

@@ -18,9 +18,9 @@ use actix_web::{
     web,
 };
 use bytes::Bytes;
-use futures_util::{StreamExt, stream};
+use futures_util::{FutureExt, StreamExt, stream};
 use serde::{Deserialize, Serialize};
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 const LINES: &str = "application/x-ndjson";
 /// How often a listener hears something at least.
@@ -108,7 +108,9 @@ pub(crate) async fn notify(request: HttpRequest, state: web::Data<ApiState>) -> 
         let seq = *positions.borrow_and_update();
         Some((Ok::<_, Infallible>(Bytes::from(format!("data: {{\"seq\":{seq}}}\n\n"))), (positions, false)))
     });
-    let events = events.boxed().take_until(closing);
+    // Who listens hears by the end of it that the federation is stopped.
+    let stopped = ops::stopped(Arc::clone(&state.context)).boxed();
+    let events = events.boxed().take_until(futures_util::future::select(closing.boxed(), stopped));
     let mut response = HttpResponse::Ok();
     // Compressed it would wait for more.
     response.insert_header((CACHE_CONTROL, "no-store")).insert_header((CONTENT_ENCODING, "identity"));

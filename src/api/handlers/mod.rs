@@ -1,6 +1,7 @@
 //! One file per resource.
 
 pub(super) mod conflicts;
+pub(super) mod control;
 pub(super) mod discover;
 pub(super) mod documents;
 pub(super) mod health;

@@ -97,6 +97,7 @@ impl Mdns {
         let mut tasks = JoinSet::new();
         let mut links: BTreeMap<String, (Interface, CancellationToken)> = BTreeMap::new();
         let mut looks = interval(LOOK_EVERY);
+        let mut missing = Vec::new();
         loop {
             tokio::select! {
                 _ = looks.tick() => {}
@@ -116,6 +117,12 @@ impl Mdns {
                     continue;
                 }
             };
+            let absent = self.interfaces.iter().filter(|name| !now.iter().any(|it| it.link.name == **name));
+            let absent: Vec<&String> = absent.collect();
+            if absent != missing && !absent.is_empty() {
+                tracing::warn!(interfaces = ?absent, "no multicast DNS there: not up, or without a private IPv4 address");
+            }
+            missing = absent;
             for (interface, stop) in links.values() {
                 if !now.contains(interface) {
                     stop.cancel();

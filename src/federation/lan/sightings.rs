@@ -23,12 +23,15 @@ struct Seen {
     instance_type: Option<&'static str>,
 }
 
+/// Who says that he is there: at which addresses, and of which type.
+type Claim = (Vec<String>, Option<&'static str>);
+
 /// Collects while a search goes on.
 #[derive(Debug, Default)]
 pub(super) struct Sightings {
     proved: Mutex<Vec<Seen>>,
-    /// Who said that he is there, by his first address, and of which type.
-    claimed: Mutex<BTreeMap<String, (Vec<String>, Option<&'static str>)>>,
+    /// By the first address.
+    claimed: Mutex<BTreeMap<String, Claim>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -235,7 +235,9 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
             };
             let last = change.is_none();
             batch.extend(change);
-            if last || batch.len() >= BATCH || bytes >= BATCH_BYTES {
+            // What came counts; but a turn is not held by thousands of nodes that trickle in.
+            let over = self.is_over();
+            if last || over || batch.len() >= BATCH || bytes >= BATCH_BYTES {
                 bytes = 0;
                 let came = lines.bytes().saturating_sub(counted);
                 counted = lines.bytes();
@@ -251,6 +253,9 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
             }
             if last {
                 return Ok(());
+            }
+            if over {
+                return Err(RoundError::TooLong);
             }
         }
     }

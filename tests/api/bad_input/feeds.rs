@@ -97,6 +97,8 @@ pub fn rows() -> Vec<Row> {
     ] {
         rows.push(row(name, right(&line), 400, "invalid_change"));
     }
+    let long = format!(",\"node\":{{\"id\":\"a\",\"text\":\"{}\"}}", "x".repeat(super::NODE_BYTES + 1024));
+    rows.push(row("a change with too large a node", right(&put_line("a", zeros, &long)), 400, "invalid_change"));
     rows.push(row("too many changes", right(&"\n".repeat(super::SYNC_BYTES + 1)), 413, "body_too_large"));
     rows
 }

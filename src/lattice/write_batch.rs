@@ -264,7 +264,11 @@ fn stage(store: &mut Store, op: WriteOp) -> Result<Stage, LatticeError> {
             let current = store.live(&id);
             check(&precondition, current)?;
             Ok(match current {
-                Some(entry) => Stage::Later(name, delete_of(entry, None), precondition),
+                Some(entry) => {
+                    let (id, content_hash) = (entry.id.clone(), entry.content_hash);
+                    let kind = StagedKind::Delete { id, content_hash, accepted: None, has_file: true };
+                    Stage::Later(name, kind, precondition)
+                }
                 None => Stage::Done(Outcome::Deleted(None)),
             })
         }
@@ -295,7 +299,9 @@ fn stage(store: &mut Store, op: WriteOp) -> Result<Stage, LatticeError> {
                 Decision::Write(node, accepted) => {
                     stage_put(store, &node, current.as_deref(), accepted.at, Some(accepted))?
                 }
-                Decision::Remove(entry, accepted) => delete_of(&entry, Some(accepted)),
+                Decision::Remove(id, content_hash, accepted) => {
+                    StagedKind::Delete { id, content_hash, accepted: Some(accepted), has_file: true }
+                }
                 Decision::Bury(id, content_hash, accepted) => {
                     StagedKind::Delete { id, content_hash, accepted: Some(accepted), has_file: false }
                 }
@@ -304,10 +310,6 @@ fn stage(store: &mut Store, op: WriteOp) -> Result<Stage, LatticeError> {
             Ok(Stage::Later(name, kind, precondition))
         }
     }
-}
-
-fn delete_of(entry: &Arc<Entry>, accepted: Option<Accepted>) -> StagedKind {
-    StagedKind::Delete { id: entry.id.clone(), content_hash: entry.content_hash, accepted, has_file: true }
 }
 
 fn stage_put(

@@ -275,7 +275,11 @@ fn stage(store: &mut Store, op: WriteOp) -> Result<Stage, LatticeError> {
             let current = store.live(&id);
             check(&precondition, current)?;
             Ok(match current {
-                Some(entry) => Stage::Later(name, delete_of(entry, None), precondition),
+                Some(entry) => {
+                    let (id, content_hash) = (entry.id.clone(), entry.content_hash);
+                    let kind = StagedKind::Delete { id, content_hash, accepted: None, has_file: true };
+                    Stage::Later(name, kind, precondition)
+                }
                 None => Stage::Done(Outcome::Deleted(None)),
             })
         }
@@ -302,7 +306,9 @@ fn stage(store: &mut Store, op: WriteOp) -> Result<Stage, LatticeError> {
                 Decision::Write(node, accepted) => {
                     StagedKind::Put(Box::new(stage_put(store, &node, current.as_deref(), accepted.at, Some(accepted))?))
                 }
-                Decision::Remove(entry, accepted) => delete_of(&entry, Some(accepted)),
+                Decision::Remove(id, content_hash, accepted) => {
+                    StagedKind::Delete { id, content_hash, accepted: Some(accepted), has_file: true }
+                }
                 Decision::Bury(id, content_hash, accepted) => {
                     StagedKind::Delete { id, content_hash, accepted: Some(accepted), has_file: false }
                 }
@@ -327,10 +333,6 @@ fn stage(store: &mut Store, op: WriteOp) -> Result<Stage, LatticeError> {
 /// What is judged now must still be so when it is replaced.
 fn unchanged(current: Option<&Arc<Entry>>) -> Precondition {
     current.map_or(Precondition::Absent, |entry| Precondition::OneOf(vec![entry.content_hash]))
-}
-
-fn delete_of(entry: &Arc<Entry>, accepted: Option<Accepted>) -> StagedKind {
-    StagedKind::Delete { id: entry.id.clone(), content_hash: entry.content_hash, accepted, has_file: true }
 }
 
 fn stage_put(

@@ -17,7 +17,7 @@ struct Unpacking {
     decoder: Decoder<'static>,
     /// Not unpacked yet.
     input: Bytes,
-    /// The decoder holds more than it gave.
+    /// The decoder may hold more than it gave.
     full: bool,
     /// A frame has begun and not ended.
     open: bool,
@@ -65,7 +65,10 @@ impl Unpacking {
         let (taken, given) = (input.pos(), output.pos());
         self.input.advance(taken);
         self.full = given == PART_BYTES;
-        self.open = left > 0;
+        // Asked for more than there is, the decoder speaks of the next frame.
+        if taken > 0 || given > 0 {
+            self.open = left > 0;
+        }
         Ok(out)
     }
 }

@@ -37,7 +37,7 @@ impl Elements {
     }
 
     /// The list's elements, in order.
-    pub fn into_iter(self) -> impl Iterator<Item = Bytes> {
+    pub fn each(self) -> impl Iterator<Item = Bytes> {
         let list = self.list;
         let mut next = (!list.iter().all(u8::is_ascii_whitespace)).then_some(0);
         std::iter::from_fn(move || {
@@ -113,7 +113,7 @@ mod tests {
     fn apart(text: &'static str) -> Option<(String, Vec<String>)> {
         let elements = Elements::of(&Bytes::from_static(text.as_bytes()), "nodes")?;
         let around = String::from_utf8(elements.around.to_vec()).unwrap();
-        Some((around, elements.into_iter().map(|part| String::from_utf8_lossy(&part).into_owned()).collect()))
+        Some((around, elements.each().map(|part| String::from_utf8_lossy(&part).into_owned()).collect()))
     }
 
     #[test]

@@ -261,7 +261,7 @@ impl Push {
                 Some(id.ok_or(PushError::Shape("instanceId is not the id of an instance"))?)
             }
         };
-        Ok(Self { elements: Box::new(elements.into_iter()), sender, limits, done: Pushed::default() })
+        Ok(Self { elements: Box::new(elements.each()), sender, limits, done: Pushed::default() })
     }
 
     /// The next nodes, as many as are judged together; `None` at the end. What is no node is skipped on the way.

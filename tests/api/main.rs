@@ -6,6 +6,7 @@
     clippy::as_conversions,
     clippy::panic,
     clippy::print_stderr,
+    clippy::disallowed_methods,
     reason = "a test that cannot go on should stop where it stands"
 )]
 

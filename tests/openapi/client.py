@@ -130,7 +130,7 @@ class Calls:
         try:
             self.call(operation, **parameters)
         except HTTPClientError as error:
-            assert error.data.code == code, error
+            assert json.loads(error.data)["code"] == code, error
         else:
             raise AssertionError(f"{operation} was not refused")
 

@@ -2,12 +2,13 @@
 
 use crate::{
     api::{self, ApiState, BodyBudget, Cors, Edge, OperatorToken},
+    guard::Limiter,
     identity::{self, KeyPair},
     lattice::{
         Lattice,
         directory::{CaseSensitivity, DirectoryLattice, DirectoryOptions, ManifestHeader},
     },
-    ops::{Context, Identity},
+    ops::{Context, Identity, KnownIds},
     registry::{
         Registry,
         embedded::{EmbeddedOptions, EmbeddedRegistry},
@@ -38,6 +39,7 @@ use std::{
 use tokio::{net::TcpSocket, runtime::Handle, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
+mod arrivals;
 mod discovery;
 mod engine;
 
@@ -137,6 +139,7 @@ impl Application {
         let rates = engine::rates(settings);
         let engine = engine::open(settings, key.as_ref(), &lattice, &clock, &rates)?;
         let lan = discovery::open(settings, address, engine.as_ref(), (&identity, &registry, &clock))?;
+        let guard_clock = SharedClock::clone(&clock);
         let context = Arc::new(Context {
             identity,
             registry,
@@ -151,6 +154,9 @@ impl Application {
             read_only: settings.federation.read_only,
             closing: CancellationToken::new(),
             nonces: Mutex::default(),
+            limiter: Limiter::new(settings.quotas(), &guard_clock),
+            ids_per_key: settings.limits.ids_per_key,
+            known_ids: KnownIds::default(),
         });
         let server = serve(settings, listener, Arc::clone(&context), metrics, tls.as_ref())?;
         let tls = tls.map(|port| (port, settings.server.tls_reload_interval.get()));
@@ -427,7 +433,7 @@ fn serve(
         serde_json::to_string(&api::openapi_document()).map_err(|error| io::Error::other(error.to_string()))?;
     // This one's own, and each worker's below.
     metrics.watch_runtime(Handle::current());
-    let connections = Arc::clone(&metrics);
+    let arrivals = arrivals::Arrivals::new(settings, &metrics)?;
     let edge = Edge {
         proxies: settings.proxy_networks()?,
         headers: section.proxy_headers,
@@ -439,6 +445,7 @@ fn serve(
         edge,
         cors: Cors { origins: settings.web_origins()?, max_age: section.cors_max_age.get() },
         metrics,
+        count_loopback: settings.limits.count_loopback,
         operator_token: OperatorToken::new(settings.admin.token.as_ref()),
         body_timeout: section.body_timeout.get(),
         body_budget: BodyBudget::new(settings.limits.inflight_bytes),
@@ -449,6 +456,7 @@ fn serve(
         App::new()
             .app_data(state.clone())
             .wrap(Compress::default())
+            .wrap(from_fn(api::limit))
             .wrap(from_fn(api::strip_prefix))
             // Documents are whatever users put there: a browser must not take one for a page.
             .wrap(DefaultHeaders::new().add((X_CONTENT_TYPE_OPTIONS, "nosniff")))
@@ -460,7 +468,7 @@ fn serve(
     })
     // A streamed answer goes out in several writes: with Nagle each would wait for the client's delayed acknowledgement.
     .tcp_nodelay(true)
-    .on_connect(move |_, data| drop(data.insert(connections.connection_opened())))
+    .on_connect(move |io, data| arrivals.arrive(io, data))
     .max_connections(section.max_connections)
     .client_request_timeout(section.header_timeout.get())
     // A refused upload is answered while the client still sends: it needs time to come to reading.

@@ -6,6 +6,7 @@ mod cursor;
 pub mod error;
 mod extract;
 mod handlers;
+mod limit;
 mod middleware;
 mod openapi;
 mod origin;
@@ -16,6 +17,7 @@ mod state;
 
 pub use cors::share;
 pub use extract::{BodyBudget, OperatorToken};
+pub use limit::limit;
 pub use middleware::{answer_panics, observe, suit_client};
 pub use openapi::document as openapi_document;
 pub use origin::{Edge, RequestOrigin, Scheme};

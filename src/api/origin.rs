@@ -5,17 +5,19 @@ mod direct;
 mod forwarded;
 
 use crate::{
+    guard::Caller,
     settings::ProxyHeaders,
     types::{BasePath, ProxyNetworks},
 };
 use actix_web::{
+    HttpMessage,
     dev::RequestHead,
     http::{
         header::{HOST, HeaderMap, HeaderName, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO},
         uri::Authority,
     },
 };
-pub use direct::indirect;
+pub use direct::{indirect, is_forwarded};
 use forwarded::Hop;
 use std::{net::IpAddr, str::FromStr};
 
@@ -103,6 +105,12 @@ impl RequestOrigin {
         let outer = prefix(headers).and_then(|outer| outer.with(&edge.base_path));
         self.prefix = outer.unwrap_or_else(|| edge.base_path.clone());
     }
+}
+
+/// On whose account a request goes, as `api/limit.rs` noted it.
+#[must_use]
+pub fn caller(request: &impl HttpMessage) -> Caller {
+    request.extensions().get::<Caller>().copied().unwrap_or_else(Caller::local)
 }
 
 /// What proxies of ours say.

@@ -53,6 +53,7 @@ const ENVELOPE: &[Code] = &[
     Code::BadSignature,
     Code::ClockSkew,
     Code::NotListed,
+    Code::IdQuota,
     Code::KeyMismatch,
     Code::Rollback,
     Code::Equivocation,
@@ -72,7 +73,7 @@ const CONTROLS_WRITE: &[Code] = &[Code::InvalidFederationRequest, Code::StateUna
 /// Of what is for peers.
 const DOOR: &[Code] = &[Code::FederationStopped];
 /// Of every route.
-const ALWAYS: &[Code] = &[Code::MethodNotAllowed, Code::Internal];
+const ALWAYS: &[Code] = &[Code::MethodNotAllowed, Code::RateLimited, Code::Internal];
 
 /// Every route.
 pub const ROUTES: &[Route] = &[

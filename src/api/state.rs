@@ -31,6 +31,8 @@ pub struct ApiState {
     pub body_budget: BodyBudget,
     /// What stands between the service and its clients.
     pub edge: Edge,
+    /// Whether requests of this machine's programs are counted.
+    pub count_loopback: bool,
     /// Whose web pages may read from us.
     pub cors: Cors,
     /// `/openapi.json`, made once.

@@ -1,7 +1,9 @@
 //! What operations work on.
 
+use super::limits::KnownIds;
 use crate::{
     federation::{engine::Engine, lan::Lan, rate::Rates},
+    guard::Limiter,
     identity::KeyPair,
     lattice::Lattice,
     registry::Registry,
@@ -57,4 +59,10 @@ pub struct Context {
     pub read_only: bool,
     /// The signed requests that were seen.
     pub nonces: Mutex<Nonces>,
+    /// What everybody may ask for.
+    pub limiter: Limiter,
+    /// Most ids of one key; 0: no bound.
+    pub ids_per_key: u64,
+    /// Ids that are bound.
+    pub known_ids: KnownIds,
 }

@@ -11,6 +11,7 @@ mod health;
 mod import;
 mod interrupt;
 mod keys;
+mod limits;
 mod local;
 mod nodes;
 mod offload;
@@ -44,6 +45,7 @@ pub use health::{Health, PartHealth, health};
 pub use import::{ImportError, ImportOptions, ImportReport, Refusal, import};
 pub use interrupt::Interrupt;
 pub use keys::{generate_key, read_key};
+pub use limits::{KnownIds, NewIdError, spend};
 pub use local::{LocalError, hash_node, put_local};
 pub use nodes::{delete_node, get_node, list_nodes, put_node};
 pub use pull::{PullError, PullOptions, PullReport, Standing, pull};
@@ -71,6 +73,7 @@ pub use crate::{
         round::Outcome,
         run::RoundReport,
     },
+    guard::{Allowance, Caller, Class, Limited, Payer},
     identity::{KeyError, KeyFileError, KeyPair},
     lattice::offline::{Listing, OfflineDirectory, OfflineError, OfflineNode, WholeFile, write_file, write_new_file},
     lattice::{

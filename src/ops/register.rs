@@ -1,7 +1,8 @@
 //! Taking a signed manifest: verify, then trust, then act.
 
-use super::{Context, offload::offload};
+use super::{Context, limits, limits::NewIdError, offload::offload};
 use crate::{
+    guard::{Caller, Limited},
     manifest::{EnvelopeError, verify},
     registry::RegistryError,
     trust::{Step, TrustError, TrustLevel},
@@ -19,6 +20,12 @@ pub enum RegisterError {
     /// The signature is right, but the operator's rules do not let it in.
     #[error(transparent)]
     Trust(#[from] TrustError),
+    /// Its sender or its key asks too often.
+    #[error(transparent)]
+    Limited(#[from] Limited),
+    /// One more id is not taken.
+    #[error(transparent)]
+    NewId(#[from] NewIdError),
     /// The registry refused or did not answer.
     #[error(transparent)]
     Registry(#[from] RegistryError),
@@ -39,16 +46,19 @@ pub struct Registration {
     pub step: Step,
 }
 
-/// Registers the envelope in `received`.
+/// Registers the envelope in `received`, which `caller` sent.
 ///
 /// # Errors
 /// [`RegisterError`]; nothing was registered.
-pub async fn register(context: &Context, received: Bytes) -> Result<Registration, RegisterError> {
+pub async fn register(context: &Context, caller: Caller, received: Bytes) -> Result<Registration, RegisterError> {
     let limits = context.limits;
     let manifest = offload(received.len(), move || verify(received, &limits)).await?;
+    limits::spend_of_key(context, caller, manifest.public_key()).await?;
     let admitted = context.trust.admit(manifest, context.clock.latest())?;
-    let registered = context.registry.register(&admitted).await?;
     let manifest = admitted.manifest();
+    limits::admit_id(context, caller, manifest.get().peer(), manifest.public_key()).await?;
+    let registered = context.registry.register(&admitted).await?;
+    context.known_ids.note(manifest.get().peer());
     Ok(Registration {
         peer: manifest.get().peer().clone(),
         expires_in: registered.expires_in,

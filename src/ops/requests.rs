@@ -1,7 +1,8 @@
 //! Signed requests of other instances: verified, fresh, seen for the first time, and of somebody who may.
 
-use super::Context;
+use super::{Context, limits};
 use crate::{
+    guard::{Caller, Limited},
     identity::message::{self, Message, MessageError, WINDOW},
     manifest::verify,
     registry::RegistryError,
@@ -33,6 +34,9 @@ pub enum RequestError {
         /// Why not, and what to do.
         reason: &'static str,
     },
+    /// Its key asks too often.
+    #[error(transparent)]
+    Limited(#[from] Limited),
     /// The registry, which knows the keys, does not answer.
     #[error(transparent)]
     Registry(#[from] RegistryError),
@@ -41,6 +45,8 @@ pub enum RequestError {
 /// A request as it came.
 #[derive(Debug, Clone, Copy)]
 pub struct SignedRequest<'a> {
+    /// Who sent it.
+    pub caller: Caller,
     /// `POST`, …
     pub method: &'a str,
     /// The route that was matched, without any prefix.
@@ -105,6 +111,7 @@ pub async fn speaker(context: &Context, request: SignedRequest<'_>) -> Result<Sp
     if audience != context.identity.node_id.as_str() {
         return Err(RequestError::Audience(audience.chars().take(256).collect()));
     }
+    limits::spend_of_key(context, request.caller, sender.public_key()).await?;
     let peer = PeerId::parse(&node_id).map_err(|_| RequestError::Header("Ark-Node-Id"))?;
     trusted(context, &peer, sender.public_key()).await?;
     // Dated ahead by a window, it is valid for two of them.

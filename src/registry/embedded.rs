@@ -20,15 +20,16 @@ mod writer;
 
 pub use store::OpenError;
 
-use super::{PeerCursor, PeerPage, Registered, Registry, RegistryError};
+use super::{Bindings, PeerCursor, PeerPage, Registered, Registry, RegistryError};
 use crate::{
     trust::{Admitted, Step},
-    types::{PeerId, SharedClock},
+    types::{PeerId, PublicKey, SharedClock},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
 use mirror::{Live, Mirror, OwnClock, millis};
 use std::{
+    collections::HashMap,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
@@ -77,8 +78,8 @@ impl EmbeddedRegistry {
         let EmbeddedOptions { path, ttl, max_peers, clock } = options;
         let store = Store::open(&path)?;
         let clock = OwnClock::start(clock);
-        let mirror = mirror_of(&store, &clock, ttl)?;
-        let shared = Arc::new(Shared::new(store, clock, ttl, max_peers, mirror));
+        let (mirror, ids_of) = mirror_of(&store, &clock, ttl)?;
+        let shared = Arc::new(Shared::new(store, clock, ttl, max_peers, (mirror, ids_of)));
         let (queue, jobs) = mpsc::channel(QUEUE);
         let stop = CancellationToken::new();
         let no_thread = |error: std::io::Error| OpenError::Io { path: path.clone(), reason: error.to_string() };
@@ -108,10 +109,11 @@ fn closed() -> RegistryError {
 }
 
 /// The entries of the file that still live. The rows of the others go with the writer's first batch.
-fn mirror_of(store: &Store, clock: &OwnClock, ttl: Duration) -> Result<Mirror, OpenError> {
+fn mirror_of(store: &Store, clock: &OwnClock, ttl: Duration) -> Result<(Mirror, HashMap<PublicKey, u64>), OpenError> {
     let (wall_ms, now_ms) = (clock.wall().millis(), clock.now_ms());
     let mut mirror = Mirror::default();
-    for entry in store.load()? {
+    let (entries, ids_of) = store.load()?;
+    for entry in entries {
         let left_ms = entry.expires_at_ms.saturating_sub(wall_ms).clamp(0, millis(ttl));
         if left_ms == 0 {
             mirror.note_gone(entry.peer);
@@ -129,7 +131,7 @@ fn mirror_of(store: &Store, clock: &OwnClock, ttl: Duration) -> Result<Mirror, O
             },
         );
     }
-    Ok(mirror)
+    Ok((mirror, ids_of))
 }
 
 #[async_trait]
@@ -169,6 +171,21 @@ impl Registry for EmbeddedRegistry {
         let read = tokio::task::spawn_blocking(move || shared.store.envelope(&peer));
         match tokio::time::timeout(ANSWER_WAIT, read).await {
             Ok(Ok(envelope)) => Ok(envelope?),
+            Ok(Err(_)) => Err(RegistryError::Unavailable("the reading thread failed".to_owned())),
+            Err(_) => Err(RegistryError::Unavailable("the disk does not answer in time".to_owned())),
+        }
+    }
+
+    async fn bindings(&self, peer: &PeerId, key: PublicKey) -> Result<Bindings, RegistryError> {
+        self.refuse_when_closed()?;
+        let of_key = self.shared.ids_of(key);
+        if self.shared.mirror().is_live(peer, self.shared.clock.now_ms()) {
+            return Ok(Bindings { known: true, of_key });
+        }
+        let (shared, peer) = (Arc::clone(&self.shared), peer.clone());
+        let read = tokio::task::spawn_blocking(move || shared.store.is_bound(&peer));
+        match tokio::time::timeout(ANSWER_WAIT, read).await {
+            Ok(Ok(known)) => Ok(Bindings { known: known?, of_key }),
             Ok(Err(_)) => Err(RegistryError::Unavailable("the reading thread failed".to_owned())),
             Err(_) => Err(RegistryError::Unavailable("the disk does not answer in time".to_owned())),
         }

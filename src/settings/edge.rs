@@ -1,7 +1,10 @@
 //! What stands between the service and its clients: proxies, prefixes, TLS, web pages of others.
 
 use super::{Settings, SettingsError, load::bad};
-use crate::types::{BasePath, ProxyNetworks, WebOrigins};
+use crate::{
+    guard::Quotas,
+    types::{BasePath, ProxyNetworks, WebOrigins},
+};
 use std::{path::Path, time::Duration};
 
 const MAX_WRITE_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
@@ -38,6 +41,19 @@ impl Settings {
             (None, None) => Ok(None),
             (Some(_), None) => Err(bad("server.tls_certificate", alone("tls_key"))),
             (None, Some(_)) => Err(bad("server.tls_key", alone("tls_certificate"))),
+        }
+    }
+
+    /// How much every address and key may ask for.
+    #[must_use]
+    pub fn quotas(&self) -> Quotas {
+        let limits = &self.limits;
+        Quotas {
+            reads: limits.reads_per_minute,
+            bodies: limits.bodies_per_minute,
+            signed: limits.signed_per_minute,
+            new_ids: limits.new_ids_per_minute,
+            of_key: limits.signed_per_key_per_minute,
         }
     }
 

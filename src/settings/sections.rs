@@ -254,6 +254,22 @@ section! {
         peer_conflicts: u64 = crate::types::Limits::default().peer_conflicts,
         /// Most nodes or peers in one answer.
         page_items: usize = crate::types::Limits::default().page_items,
+        /// Most look-ups in a minute from one address (IPv6: one /64); 0: no bound. As all of these, it may be used up at once.
+        reads_per_minute: u32 = 12_000,
+        /// Most requests with a body in a minute from one address; 0: no bound.
+        bodies_per_minute: u32 = 6_000,
+        /// Most manifests and signed requests in a minute from one address; 0: no bound.
+        signed_per_minute: u32 = 3_000,
+        /// Most manifests and signed requests in a minute of one key, wherever from; 0: no bound.
+        signed_per_key_per_minute: u32 = 6_000,
+        /// Most ids in a minute from one address that were never registered before; 0: no bound.
+        new_ids_per_minute: u32 = 600,
+        /// Most ids that one key may be bound to in tofu mode; 0: no bound.
+        ids_per_key: u64 = 1_000,
+        /// Most connections that one address holds open; 0: no bound.
+        connections_per_address: u32 = 1_024,
+        /// Count requests and connections of this machine's own programs too.
+        count_loopback: bool = false,
     }
 }
 

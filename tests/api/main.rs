@@ -17,6 +17,7 @@ mod conflicts;
 mod cors;
 mod federation;
 mod hostile;
+mod limits;
 mod manifests;
 mod nodes;
 mod overload;

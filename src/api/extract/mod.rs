@@ -10,6 +10,7 @@ mod precondition;
 mod query;
 mod signed;
 
+pub(super) use body::drain;
 pub use body::{LinesBody, ManifestBody, SyncBody};
 pub use budget::{BodyBudget, BodyShare};
 pub use control::{ControlRequest, Controls, declared};

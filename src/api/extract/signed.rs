@@ -5,6 +5,7 @@ use crate::{
     api::{
         codes::Code,
         error::{ApiError, refuse},
+        origin::caller,
         state::ApiState,
     },
     ops::{self, SignedRequest, Speaker},
@@ -29,6 +30,7 @@ pub async fn speaker(
         if values.next().is_some() { None } else { first }
     };
     let signed = SignedRequest {
+        caller: caller(request),
         method: request.method().as_str(),
         route,
         query: request.query_string(),

@@ -5,12 +5,13 @@ use crate::{
         codes::Code,
         error::{ApiError, refuse},
         extract::{ManifestBody, PeerPath},
+        origin::caller,
         schemas::{Envelope, Hash, Id, TrustLevel},
         state::ApiState,
     },
     ops::{self, Step},
 };
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -47,9 +48,13 @@ pub(crate) struct RegisteredAnswer {
     request_body(content = Envelope, content_type = "application/json", description = "The envelope"),
     responses((status = 200, description = "Registered or renewed", body = RegisteredAnswer))
 )]
-pub(crate) async fn publish(state: web::Data<ApiState>, body: ManifestBody) -> Result<HttpResponse, ApiError> {
+pub(crate) async fn publish(
+    request: HttpRequest,
+    state: web::Data<ApiState>,
+    body: ManifestBody,
+) -> Result<HttpResponse, ApiError> {
     let ManifestBody(body, _held_until_answered) = body;
-    let registration = ops::register(&state.context, body).await.map_err(|error| {
+    let registration = ops::register(&state.context, caller(&request), body).await.map_err(|error| {
         let error = ApiError::from(error);
         count_refusal(&state, &error);
         error

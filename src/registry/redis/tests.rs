@@ -428,3 +428,30 @@ async fn a_long_list_comes_in_several_runs() {
     assert_eq!(seen.len(), 1200);
     registry.close().await;
 }
+
+#[tokio::test]
+async fn replicas_share_what_a_payer_has_and_count_alone_while_redis_is_away() {
+    let server = RedisServer::start().await;
+    let one = RedisRegistry::connect(options(&server)).unwrap();
+    let other = RedisRegistry::connect(options(&server)).unwrap();
+    let payer = Payer::of("192.0.2.1".parse().unwrap());
+    let hour = Duration::from_secs(3600);
+    // An hour's allowance of four: one comes back in a quarter of an hour, which no test takes.
+    for (replica, left) in [(&one, 3), (&other, 2), (&one, 1), (&other, 0)] {
+        assert_eq!(replica.spend(Class::Signed, payer, 4, hour).await, Some(Spent::Left(left)));
+    }
+    for replica in [&one, &other] {
+        let Some(Spent::Wait(wait)) = replica.spend(Class::Signed, payer, 4, hour).await else {
+            panic!("nothing is left")
+        };
+        assert!(wait <= hour / 4 && wait > hour / 5, "{wait:?}");
+    }
+    assert_eq!(one.spend(Class::NewId, payer, 4, hour).await, Some(Spent::Left(3)), "another class");
+    let other_payer = Payer::of("192.0.2.2".parse().unwrap());
+    assert_eq!(one.spend(Class::Signed, other_payer, 4, hour).await, Some(Spent::Left(3)));
+    assert_eq!(one.spend(Class::Signed, payer, 0, hour).await, None);
+    drop(server);
+    assert_eq!(one.spend(Class::Signed, other_payer, 4, hour).await, None);
+    one.close().await;
+    other.close().await;
+}

@@ -155,6 +155,7 @@ impl Application {
             closing: CancellationToken::new(),
             nonces: Mutex::default(),
             limiter: Limiter::new(settings.quotas(), &guard_clock),
+            network: settings.network_key(),
             ids_per_key: settings.limits.ids_per_key,
             known_ids: KnownIds::default(),
         });
@@ -374,7 +375,11 @@ pub async fn open_registry(settings: &Settings, clock: &SharedClock) -> Result<A
     };
     let options = RedisOptions {
         servers,
-        prefix: section.prefix.clone(),
+        // Networks that share a Redis do not see each other there either.
+        prefix: match settings.network_key() {
+            Some(network) => format!("{}net-{}:", section.prefix, network.name()),
+            None => section.prefix.clone(),
+        },
         ttl: section.peer_ttl.get(),
         max_peers: section.max_peers,
         pool_size: section.pool_size,
@@ -456,6 +461,7 @@ fn serve(
         App::new()
             .app_data(state.clone())
             .wrap(Compress::default())
+            .wrap(from_fn(api::network))
             .wrap(from_fn(api::limit))
             .wrap(from_fn(api::strip_prefix))
             // Documents are whatever users put there: a browser must not take one for a page.

@@ -357,6 +357,11 @@ pub(crate) fn refuse(code: Code, detail: impl Into<String>) -> ApiError {
     ApiError::Request(code, detail.into())
 }
 
+/// Nothing is at this path. `prefix`: what the client sees before it.
+pub(crate) fn nothing_here(prefix: &str, path: &str) -> ApiError {
+    refuse(Code::NotFound, format!("there is no {prefix}{path}; GET {prefix}/ lists what there is"))
+}
+
 /// The text for a body that comes too slowly.
 pub(crate) fn too_slow(limit: Duration) -> ApiError {
     refuse(Code::RequestTimeout, format!("the body did not come within {} s", limit.as_secs()))

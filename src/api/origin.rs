@@ -113,6 +113,15 @@ pub fn caller(request: &impl HttpMessage) -> Caller {
     request.extensions().get::<Caller>().copied().unwrap_or_else(Caller::local)
 }
 
+/// What the client sees before our paths.
+pub(super) fn prefix_seen_by(request: &impl HttpMessage) -> String {
+    request.extensions().get::<RequestOrigin>().map(|origin| origin.prefix.as_str().to_owned()).unwrap_or_default()
+}
+
+/// What the body of a request of our network must hash to, as its tag says; in the extensions of such requests.
+#[derive(Debug, Clone)]
+pub struct NetworkDigest(pub String);
+
 /// What proxies of ours say.
 struct Said {
     client: IpAddr,

@@ -2,10 +2,10 @@
 
 use super::{exit::Failure, input};
 use crate::{
-    ops::{self, Client, ClientError, KeyPair, OfflineDirectory},
+    ops::{self, Client, ClientError, KeyPair, Membership, OfflineDirectory},
     settings::{Overrides, Settings},
     startup,
-    types::{NodeId, PublicKey},
+    types::{NodeId, PublicKey, SystemClock},
 };
 use std::path::{Path, PathBuf};
 
@@ -57,7 +57,12 @@ pub(super) fn signing_key(settings: &Settings, file: Option<&Path>) -> Result<Ke
 
 /// Another instance.
 pub(super) fn client(settings: &Settings, url: &str) -> Result<Client, Failure> {
-    Ok(Client::new(url, &settings.limits())?)
+    Ok(Client::new(url, &settings.limits())?.with_membership(membership(settings)))
+}
+
+/// What we show of our network, where it has a key.
+fn membership(settings: &Settings) -> Option<Membership> {
+    settings.network_key().map(|key| Membership::new(key, SystemClock::shared()))
 }
 
 /// More than any bundle of authorities holds.
@@ -76,7 +81,8 @@ impl CaFileArg {
     pub(super) fn client(&self, settings: &Settings, url: &str) -> Result<Client, Failure> {
         let Some(path) = &self.ca_file else { return client(settings, url) };
         let authorities = input::read(path, MAX_BUNDLE_BYTES)?;
-        Client::trusting(&authorities, url, &settings.limits()).map_err(|error| match error {
+        let client = Client::trusting(&authorities, url, &settings.limits());
+        client.map(|client| client.with_membership(membership(settings))).map_err(|error| match error {
             ClientError::Authorities(_) => Failure::from(error).about(input::name(path)),
             error => error.into(),
         })

@@ -2,14 +2,19 @@
 
 use super::{
     lines::{Lines, Parts},
+    membership::Membership,
     pace::{self, LEAST_BYTES_A_SECOND},
     unpack::unpacked,
 };
-use crate::types::{Limits, SetHash};
+use crate::{
+    guard::{FIRST_ROUTE, is_open_path},
+    manifest::verify_head,
+    types::{Limits, SetHash},
+};
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
 use reqwest::{
-    Certificate, Method, RequestBuilder, Response, StatusCode, Url,
+    Certificate, Method, Request, RequestBuilder, Response, StatusCode, Url,
     header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, RETRY_AFTER},
     redirect::{Attempt, Policy},
 };
@@ -76,8 +81,9 @@ pub enum ClientError {
 pub struct Client {
     http: reqwest::Client,
     base: Url,
-    max_line: usize,
+    limits: Limits,
     patience: Duration,
+    membership: Option<Membership>,
 }
 
 /// An answer as it came, for those who look at the way rather than at the content.
@@ -164,8 +170,13 @@ impl Client {
             .user_agent(concat!("ark-lattice/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| wrong(&cause(&error)))?;
-        // As JSON on one line no node is longer than its file; some room for other writers.
-        Ok(Self { http, base: url, max_line: limits.node_bytes.saturating_add(64 << 10), patience: PATIENCE })
+        Ok(Self { http, base: url, limits: *limits, patience: PATIENCE, membership: None })
+    }
+
+    /// As a member of a network, to another one.
+    #[must_use]
+    pub fn with_membership(self, membership: Option<Membership>) -> Self {
+        Self { membership, ..self }
     }
 
     /// With so much patience for a silent or slow other side.
@@ -320,7 +331,8 @@ impl Client {
         let packed = text(response.headers(), CONTENT_ENCODING.as_str()).map(|it| it.eq_ignore_ascii_case("zstd"));
         let parts = pace::paced(from.clone(), self.parts(response), self.patience, LEAST_BYTES_A_SECOND);
         let parts = if packed == Some(true) { unpacked(from.clone(), parts)? } else { parts };
-        Ok(Lines::new(from, parts, self.max_line))
+        // As JSON on one line no node is longer than its file; some room for other writers.
+        Ok(Lines::new(from, parts, self.limits.node_bytes.saturating_add(64 << 10)))
     }
 
     /// The lines of an answer that has no end and comes when something happens; none is longer than `max_line`.
@@ -355,6 +367,54 @@ impl Client {
     /// Sends a request and waits until its answer begins.
     async fn begin(&self, request: RequestBuilder) -> Result<Response, ClientError> {
         let request = request.build().map_err(|error| self.unreachable(&error))?;
+        let path = self.path_of(&request);
+        let Some(membership) = self.membership.as_ref().filter(|_| !is_open_path(&path)) else {
+            return self.execute(request).await;
+        };
+        if membership.is_stranger(&path) {
+            self.get_to_know(membership).await?;
+        }
+        self.as_member(membership, request, &path).await
+    }
+
+    /// What of a request's path the other side sees behind any prefix.
+    fn path_of(&self, request: &Request) -> String {
+        let path = request.url().path();
+        format!("/{}", path.strip_prefix(self.base.path()).unwrap_or(path))
+    }
+
+    async fn as_member(
+        &self,
+        membership: &Membership,
+        mut request: Request,
+        path: &str,
+    ) -> Result<Response, ClientError> {
+        let shown = membership.show(&mut request, path).map_err(|error| self.protocol(&error.to_string()))?;
+        let response = self.execute(request).await?;
+        let (status, of_us) = (response.status(), membership.is_of_us(&shown, response.headers()));
+        // Before it looks at a tag an instance may be overloaded; nobody gains by saying so.
+        if of_us || (!status.is_success() && status != StatusCode::NOT_FOUND) {
+            return Ok(response);
+        }
+        membership.set(None);
+        Err(self.protocol("it shows no sign of our network; is federation.network_key the same on both sides?"))
+    }
+
+    /// Asks who it is, which the tags of all other requests name.
+    async fn get_to_know(&self, membership: &Membership) -> Result<(), ClientError> {
+        let request = self.request(Method::GET, FIRST_ROUTE.trim_start_matches('/'), None);
+        let request = request.build().map_err(|error| self.unreachable(&error))?;
+        let response = self.as_member(membership, request, FIRST_ROUTE).await?;
+        if !response.status().is_success() {
+            return Err(self.problem(response).await);
+        }
+        let body = self.whole(response, MAX_PROBLEM_BYTES).await?;
+        let head = verify_head(body, &self.limits).map_err(|error| self.protocol(&format!("its head: {error}")))?;
+        membership.set(Some(head.get().node_id.to_string()));
+        Ok(())
+    }
+
+    async fn execute(&self, request: Request) -> Result<Response, ClientError> {
         let length = request.body().and_then(reqwest::Body::as_bytes).map_or(0, <[u8]>::len);
         let answer = timeout(pace::until_answer(self.patience, length), self.http.execute(request)).await;
         answer.map_err(|_| pace::silent(self.base.as_str()))?.map_err(|error| self.unreachable(&error))

@@ -9,6 +9,7 @@ use super::{
     filter::FilterError,
     gate::Gate,
     history::{History, Past},
+    membership::Membership,
     pauses::{LONGEST_PAUSE, Notices, backoff, jittered, pause_after},
     peers::{Added, Direction, PeerOptions, PeerState, Peers, PeersError},
     rate::Rates,
@@ -16,6 +17,7 @@ use super::{
     run::{Known, Parties, RoundError, RoundReport, RunEnd, run},
 };
 use crate::{
+    guard::NetworkKey,
     identity::KeyPair,
     lattice::Lattice,
     manifest::{Canonicalization, sign},
@@ -75,6 +77,8 @@ pub struct EngineOptions {
     pub read_only: bool,
     /// How long a peer may be silent.
     pub peer_timeout: Duration,
+    /// The network that we belong to, where it has a key.
+    pub network: Option<NetworkKey>,
 }
 
 /// How a round that was asked for ended.
@@ -422,7 +426,9 @@ impl Shared {
     }
 
     fn peer_task(&self, url: &str) -> Result<PeerTask, ClientError> {
-        let client = Client::new(url, &self.options.limits)?.with_patience(self.options.peer_timeout);
+        let EngineOptions { limits, clock, network, peer_timeout, .. } = &self.options;
+        let membership = network.clone().map(|key| Membership::new(key, SharedClock::clone(clock)));
+        let client = Client::new(url, limits)?.with_patience(*peer_timeout).with_membership(membership);
         let (wake, answers) = (Notify::new(), Notify::new());
         let (turn, resets) = (AsyncMutex::default(), AtomicU32::new(0));
         Ok(PeerTask { url: url.to_owned(), client, wake, answers, turn, resets })

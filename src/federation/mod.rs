@@ -14,6 +14,7 @@ mod gate;
 pub mod history;
 pub mod lan;
 pub mod lines;
+pub mod membership;
 pub mod merge;
 pub mod operator;
 pub mod pace;

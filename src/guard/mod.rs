@@ -3,8 +3,12 @@
 
 mod buckets;
 mod connections;
+mod network;
 mod payer;
 
 pub use buckets::{Allowance, Class, Limited, Limiter, Quotas};
 pub use connections::{Connections, OpenOfAddress, TooMany};
+pub use network::{
+    ANYBODY, Asked, FIRST_ROUTE, Member, NETWORK_HEADER, NETWORK_WINDOW, NetworkKey, NoRandomness, content_digest, is_open_path,
+};
 pub use payer::{Caller, Payer};

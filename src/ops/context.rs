@@ -3,7 +3,7 @@
 use super::limits::KnownIds;
 use crate::{
     federation::{engine::Engine, lan::Lan, rate::Rates},
-    guard::Limiter,
+    guard::{Limiter, NetworkKey},
     identity::KeyPair,
     lattice::Lattice,
     registry::Registry,
@@ -63,6 +63,8 @@ pub struct Context {
     pub limiter: Limiter,
     /// Most ids of one key; 0: no bound.
     pub ids_per_key: u64,
+    /// What members of our network show; `None`: there is no such key, and everybody may come.
+    pub network: Option<NetworkKey>,
     /// Ids that are bound.
     pub known_ids: KnownIds,
 }

@@ -13,6 +13,7 @@ mod interrupt;
 mod keys;
 mod limits;
 mod local;
+mod network;
 mod nodes;
 mod offload;
 mod pull;
@@ -47,6 +48,7 @@ pub use interrupt::Interrupt;
 pub use keys::{generate_key, read_key};
 pub use limits::{KnownIds, NewIdError, spend};
 pub use local::{LocalError, hash_node, put_local};
+pub use network::member;
 pub use nodes::{delete_node, get_node, list_nodes, put_node};
 pub use pull::{PullError, PullOptions, PullReport, Standing, pull};
 pub use register::{RegisterError, Registration, register};
@@ -68,12 +70,13 @@ pub use crate::{
         engine::{AddError, Synced},
         history::{KEPT as KEPT_ROUNDS, Past},
         lan::{DEFAULT_TIMEOUT, Found, LanError, MAX_TIMEOUT, Search, Via},
+        membership::Membership,
         operator::{Ask, OperatorClient, percent_encode},
         peers::{Added, Direction, PeerOptions, PeerState, PeersError},
         round::Outcome,
         run::RoundReport,
     },
-    guard::{Allowance, Caller, Class, Limited, Payer},
+    guard::{Allowance, Caller, Class, Limited, NetworkKey, Payer},
     identity::{KeyError, KeyFileError, KeyPair},
     lattice::offline::{Listing, OfflineDirectory, OfflineError, OfflineNode, WholeFile, write_file, write_new_file},
     lattice::{

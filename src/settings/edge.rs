@@ -2,11 +2,14 @@
 
 use super::{Settings, SettingsError, load::bad};
 use crate::{
-    guard::Quotas,
+    guard::{NetworkKey, Quotas},
     types::{BasePath, ProxyNetworks, WebOrigins},
 };
+use secrecy::ExposeSecret;
 use std::{path::Path, time::Duration};
 
+/// The shortest key of a network that is taken.
+const MIN_NETWORK_KEY_CHARS: usize = 24;
 const MAX_WRITE_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
 impl Settings {
@@ -44,6 +47,12 @@ impl Settings {
         }
     }
 
+    /// What members of our network show, where it has a key.
+    #[must_use]
+    pub fn network_key(&self) -> Option<NetworkKey> {
+        self.federation.network_key.as_ref().map(|secret| NetworkKey::derive(secret.expose_secret().trim()))
+    }
+
     /// How much every address and key may ask for.
     #[must_use]
     pub fn quotas(&self) -> Quotas {
@@ -69,6 +78,14 @@ impl Settings {
     }
 
     pub(super) fn check_edge(&mut self) -> Result<(), SettingsError> {
+        let network_key = self.federation.network_key.as_ref().map(|secret| secret.expose_secret().trim());
+        if network_key.is_some_and(|secret| secret.chars().count() < MIN_NETWORK_KEY_CHARS) {
+            // Who hears one tag could try short ones until they fit.
+            return Err(bad(
+                "federation.network_key",
+                format!("has fewer than {MIN_NETWORK_KEY_CHARS} characters; make one with: openssl rand -base64 32"),
+            ));
+        }
         self.base_path()?;
         self.tls_files()?;
         self.web_origins()?;

@@ -303,9 +303,6 @@ impl Settings {
             return Err(bad("federation.peer_timeout", "must be more than zero"));
         }
         self.check_discovery()?;
-        if self.federation.network_key.is_some() {
-            self.warnings.push("federation.network_key is read, but has no effect in this version".to_owned());
-        }
         if self.trust.mode == crate::trust::TrustMode::Open {
             self.warnings
                 .push("trust.mode is open: any key may speak for any id; only for a closed network".to_owned());

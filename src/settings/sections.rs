@@ -306,7 +306,7 @@ section! {
         read_only: bool = false,
         /// How long a peer may be silent; over this time it must send 1024 bytes a second at least.
         peer_timeout: Span = Span::seconds(30),
-        /// Only instances with the same key find each other. FEDERATION_NETWORK_KEY.
+        /// Only instances with the same key see and accept each other; at least 24 characters. FEDERATION_NETWORK_KEY.
         network_key: Option<SecretString> = None,
         /// Addresses of peers. FEDERATION_TRUSTED_PEERS (separated by commas).
         trusted_peers: Vec<String> = Vec::new(),

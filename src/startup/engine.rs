@@ -65,6 +65,7 @@ pub(super) fn open(
         rates: rates.clone(),
         read_only: section.read_only,
         peer_timeout: section.peer_timeout.get(),
+        network: settings.network_key(),
     });
     for url in configured(settings) {
         // What the operator said of it since stays.

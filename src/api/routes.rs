@@ -290,6 +290,12 @@ pub const PEER_ROUTES: &[Route] = &[
         summary: "What changed",
         problems: &[ALWAYS, DOOR, LATTICE, &[Code::InvalidQuery, Code::OtherIndex, Code::PositionLost]],
     },
+    Route {
+        method: "GET",
+        path: "/lattice/snapshot",
+        summary: "Everything",
+        problems: &[ALWAYS, DOOR, LATTICE, &[Code::InvalidQuery, Code::OtherIndex, Code::PositionLost]],
+    },
     Route { method: "GET", path: "/lattice/notify", summary: "Hear of changes", problems: &[ALWAYS, DOOR] },
     Route {
         method: "POST",
@@ -371,6 +377,7 @@ fn configure_peers(config: &mut ServiceConfig) {
     config
         .service(resource("/lattice/head", "GET, HEAD").route(get().to(lattice::head)).wrap(door()))
         .service(changes.wrap(door()))
+        .service(resource("/lattice/snapshot", "GET, HEAD").route(get().to(lattice::snapshot)).wrap(door()))
         .service(resource("/lattice/notify", "GET, HEAD").route(get().to(lattice::notify)).wrap(door()))
         .service(resource("/lattice/nodes", "POST").route(web::post().to(lattice::nodes)).wrap(door()))
         .service(resource("/lattice/offer", "POST").route(web::post().to(lattice::offer)).wrap(door()));

@@ -71,9 +71,12 @@ Examples:
   ark-lattice federation list-peers --json | jq -r '.activePeers[]'
 
 With --json:
-  {\"peers\": [{\"url\": \"http://a:9000\", \"nodeId\": \"a\", \"active\": true, \"direction\": \"both\",
-   \"filter\": {\"types\": [], \"ids\": [], \"tags\": []}, \"priority\": false, \"lastSync\": 1767225600,
-   \"lag\": {\"toSend\": 0, \"toReceive\": 0}, \"error\": null}], \"count\": 1, \"activePeers\": [\"http://a:9000\"]}")]
+  {\"peers\": [{\"url\": \"http://a:9000\", \"nodeId\": \"a\", \"publicKey\": \"…\", \"active\": true,
+    \"direction\": \"both\", \"filter\": {\"types\": [], \"ids\": [], \"tags\": []}, \"priority\": false,
+    \"addedAt\": 1767225600, \"lastSync\": 1767225600, \"lag\": {\"toSend\": 0, \"toReceive\": 0},
+    \"error\": null, \"failuresInARow\": 0, \"stats\": {\"rounds\": 42, \"failures\": 0, \"nodesSent\": 15,
+     \"nodesReceived\": 23, \"conflictsResolved\": 0, \"bytes\": 5120}}],
+   \"count\": 1, \"activePeers\": [\"http://a:9000\"]}")]
     ListPeers {
         #[command(flatten)]
         service: ServiceArg,
@@ -107,7 +110,7 @@ pub(super) struct AutoSyncArgs {
     #[arg(long)]
     stop: bool,
     /// How often at least, such as 30s or 5min; otherwise as before.
-    #[arg(long, value_name = "TIME", requires = "start", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", conflicts_with = "stop", value_parser = humantime::parse_duration)]
     interval: Option<Duration>,
     #[command(flatten)]
     service: ServiceArg,

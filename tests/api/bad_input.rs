@@ -1,6 +1,7 @@
 //! Bad input: each row of the tables gets its status and its code, as a problem in every part, and leaves nothing behind.
 
 mod codes;
+mod conflicts;
 mod envelopes;
 mod federation;
 pub mod feeds;
@@ -93,6 +94,7 @@ fn all_rows() -> Vec<Row> {
         manifests::rows(),
         syncs::rows(),
         nodes::rows(),
+        conflicts::rows(),
         queries::rows(),
         heads::rows(),
         feeds::rows(),

@@ -13,6 +13,7 @@
 mod app;
 mod bad_input;
 mod clock;
+mod conflicts;
 mod cors;
 mod federation;
 mod hostile;

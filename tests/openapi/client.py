@@ -8,6 +8,7 @@ import json
 import sys
 
 from aiopenapi3 import OpenAPI
+from aiopenapi3.errors import HTTPClientError
 from nacl.signing import SigningKey
 
 
@@ -125,6 +126,23 @@ class Calls:
         (peer,) = self.call("listLiveFederationPeers").peers
         assert peer.instanceId == "ark-generated-client" and peer.publicKey == self.sent["pubkey"], peer
 
+    def refuses(self, operation, code, **parameters):
+        try:
+            self.call(operation, **parameters)
+        except HTTPClientError as error:
+            assert json.loads(error.data)["code"] == code, error
+        else:
+            raise AssertionError(f"{operation} was not refused")
+
+    def getConflict(self):
+        self.refuses("getConflict", "conflict_not_found", number=1)
+
+    def restoreConflict(self):
+        self.refuses("restoreConflict", "conflict_not_found", number=1)
+
+    def dismissConflict(self):
+        self.refuses("dismissConflict", "conflict_not_found", number=1)
+
     def getHealth(self):
         assert self.call("getHealth").lattice.status == "ok"
 
@@ -141,7 +159,7 @@ class Calls:
 def main():
     base, token = sys.argv[1].rstrip("/"), sys.argv[2]
     calls = Calls(OpenAPI.load_sync(f"{base}/openapi.json"), token)
-    wanted = [name for name in vars(Calls) if not name.startswith("__") and name != "call"]
+    wanted = [name for name in vars(Calls) if not name.startswith("__") and name not in ("call", "refuses")]
     # A new route needs a call here.
     assert set(calls.api._) == set(wanted), set(calls.api._) ^ set(wanted)
     for name in wanted:

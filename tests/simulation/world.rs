@@ -13,7 +13,7 @@ use ark_lattice::{
         feed::{self, FeedError, Received},
         filter::Filter,
         rate::Rates,
-        round::{Outcome, Positions, Reset},
+        round::{Outcome, Position, Positions, Reset},
         run::{Known, Parties, RunEnd, run},
     },
     lattice::{Lattice, LatticeError, NodeDocument, Precondition, Stamp, Written},
@@ -28,7 +28,7 @@ use std::{
     time::Duration,
 };
 
-const LOG_LINES: usize = 120;
+const LOG_LINES: usize = 400;
 /// Rounds within rounds.
 const DEPTH: usize = 2;
 
@@ -256,14 +256,14 @@ impl World {
         match self.below(100) {
             0..28 => self.edit(site).await,
             28..34 => self.edit_by_hand(site, 0).await,
-            34..74 => drop(self.round(self.below(self.plan.links.len()), 0).await),
-            74..79 => self.change_ways(),
-            79..85 => self.deliver().await,
-            85..88 => self.skew(&self.sites[site], self.plan.skew, self.true_now()),
-            88..93 => self.restart(site).await,
-            93..95 => self.back_up(site),
-            95..97 if self.plan.state_loss => self.lose(site).await,
-            97..98 if self.plan.months => self.month().await,
+            34..73 => drop(self.round(self.below(self.plan.links.len()), 0).await),
+            73..78 => self.change_ways(),
+            78..84 => self.deliver().await,
+            84..86 => self.skew(&self.sites[site], self.plan.skew, self.true_now()),
+            86..91 => self.restart(site).await,
+            91..93 => self.back_up(site),
+            93..96 if self.plan.state_loss => self.lose(site).await,
+            96..98 if self.plan.months => self.month().await,
             _ if self.plan.reuse => self.restore_conflict(site).await,
             _ => {}
         }
@@ -514,7 +514,11 @@ impl World {
             options: link.options.clone(),
             deletions_confirmed: true,
         };
-        self.say(|| format!("round s{from} -> s{to} {:?} at {:?}", link.options.direction, contact.positions));
+        self.say(|| {
+            let seq = |position: &Option<Position>| position.as_ref().map(|it| it.seq);
+            let Positions { pulled, pushed, .. } = &contact.positions;
+            format!("round s{from} -> s{to} {:?} at {:?} {:?}", link.options.direction, seq(pulled), seq(pushed))
+        });
         self.busy.lock().unwrap().push((from, number));
         let process = Arc::new(Process::default());
         let once = self.busy.lock().unwrap().iter().filter(|(busy, _)| *busy == from).count() == 1;
@@ -584,10 +588,10 @@ impl World {
         drop(contacts);
         let report = &end.report;
         self.say(|| {
-            let error = end.error.as_ref().map(ToString::to_string);
+            let (error, received) = (end.error.as_ref().map(ToString::to_string), &report.received);
             format!(
-                "  {:?} {:?} {:?} out {}: {error:?}",
-                report.outcome, report.reset, report.received, report.sent_taken
+                "  {:?} {:?} took {} kept {} conflicts {} gave {}: {error:?}",
+                report.outcome, report.reset, received.taken, received.kept, received.conflicts, report.sent_taken
             )
         });
         self.count(|tally| {

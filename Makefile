@@ -1,6 +1,6 @@
 # Everything that is done to this project by hand or by CI. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-deps verify fmt-check clippy doc deny lint-deploy fix schemathesis bench bench-quick soak fuzz
+.PHONY: help run build test test-deps verify fmt-check clippy doc deny lint-deploy fix schemathesis bench bench-rounds bench-quick soak fuzz
 
 # The venv that scripts/test-deps.sh makes. Tests that need CPython or PyNaCl find it by this variable.
 PYTHON := $(CURDIR)/target/test-venv/bin/python
@@ -51,6 +51,9 @@ bench: ## Measure: the parts, then the whole service; about ten minutes, figures
 	cargo bench --locked --bench canonical --bench verify --bench index --bench registry
 	cargo bench --locked --bench load
 
+bench-rounds: ## Measure rounds between instances, beside rsync where that is installed; about ten minutes
+	cargo bench --locked --bench rounds
+
 bench-quick: ## Measure the whole service in short; about two minutes
 	cargo bench --locked --bench load -- --quick
 
@@ -64,7 +67,7 @@ soak: ## Five minutes of a thousand clients while Redis fails in every way; SOAK
 
 # Nightly Rust and cargo-fuzz: see fuzz/README.md. CI runs the corpora only, with the other tests.
 FUZZ_SECONDS ?= 600
-FUZZ_TARGETS ?= gate canonical envelope sync_body file_name
+FUZZ_TARGETS ?= gate canonical envelope sync_body file_name dns
 fuzz: ## Fuzz each target for FUZZ_SECONDS (600); findings go to fuzz/artifacts
 	@command -v cargo-fuzz > /dev/null || { echo "make fuzz: cargo install cargo-fuzz --locked (see fuzz/README.md)" >&2; exit 1; }
 	cargo +nightly fuzz build

@@ -38,6 +38,7 @@ use std::{
 use tokio::{net::TcpSocket, runtime::Handle, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
+mod discovery;
 mod engine;
 
 /// How long a connection that is done stays open for what the client still sends.
@@ -128,10 +129,14 @@ impl Application {
             node_id: settings.node_id()?,
             instance_type: settings.instance.instance_type.as_str(),
             public_key: key.as_ref().map(|key| key.public_key()).or(stated),
+            mode: settings.federation.mode.as_str(),
+            port: address.port(),
+            address: settings.federation.address.clone(),
         };
         let trust = settings.trust_policy()?;
         let rates = engine::rates(settings);
         let engine = engine::open(settings, key.as_ref(), &lattice, &clock, &rates)?;
+        let lan = discovery::open(settings, address, engine.as_ref(), (&identity, &registry, &clock))?;
         let context = Arc::new(Context {
             identity,
             registry,
@@ -141,6 +146,7 @@ impl Application {
             clock,
             signer: key,
             engine,
+            lan,
             rates,
             read_only: settings.federation.read_only,
             closing: CancellationToken::new(),
@@ -178,6 +184,7 @@ impl Application {
         if let Some((tls, interval)) = self.tls {
             watches.spawn(tls.watch(interval));
         }
+        let discovery = self.context.lan.clone().map(|lan| tokio::spawn(lan.run(self.context.closing.clone())));
         let outcome = tokio::select! {
             outcome = &mut server => outcome,
             () = stop => {
@@ -187,6 +194,11 @@ impl Application {
                 server.await
             }
         };
+        self.context.closing.cancel();
+        if let Some(discovery) = discovery {
+            // It says on the network that we are gone, and waits for nobody.
+            drop(discovery.await);
+        }
         if let Some(engine) = &self.context.engine {
             engine.stop();
         }

@@ -10,6 +10,12 @@
 
 #[path = "../fuzz/targets/canonical.rs"]
 mod canonical;
+// As `fuzz/fuzz_targets/dns.rs` does: the module is private to its room.
+#[allow(dead_code, reason = "what the target does not call")]
+#[path = "../src/federation/lan/dns.rs"]
+mod dns;
+#[path = "../fuzz/targets/dns.rs"]
+mod dns_messages;
 #[path = "../fuzz/targets/envelope.rs"]
 mod envelope;
 // As `fuzz/fuzz_targets/file_name.rs` does: the module is private to its room.
@@ -71,4 +77,9 @@ fn the_sync_request_holds() {
 #[test]
 fn file_names_hold() {
     hold("file_name", file_names::run);
+}
+
+#[test]
+fn multicast_dns_holds() {
+    hold("dns", dns_messages::run);
 }

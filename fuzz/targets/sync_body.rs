@@ -5,7 +5,7 @@ use ark_lattice::{
     json::Document,
     lattice::{
         Ancestry, Applied, Arrival, Change, Conflict, Entry, Lattice, LatticeError, LatticeStatus, NodeDocument,
-        NodeFilter, NodePage, Precondition, Stamp, StoredNode, Tombstone, Written, index::Snapshot,
+        NodeFilter, NodePage, Precondition, Restored, Stamp, StoredNode, Tombstone, Written, index::Snapshot,
     },
     ops::{Context, Identity, sync},
     registry::{PeerCursor, PeerPage, Registered, Registry, RegistryError},
@@ -46,7 +46,14 @@ fn nodes() -> impl Iterator<Item = Arc<Entry>> {
 }
 
 static CONTEXT: LazyLock<Context> = LazyLock::new(|| Context {
-    identity: Identity { node_id: PeerId::parse("fuzz").expect("an id"), instance_type: "local", public_key: None },
+    identity: Identity {
+        node_id: PeerId::parse("fuzz").expect("an id"),
+        instance_type: "local",
+        public_key: None,
+        mode: "p2p",
+        port: 0,
+        address: None,
+    },
     registry: Arc::new(Nobody),
     lattice: Arc::new(Fixed(Snapshot::of(nodes()))),
     trust: TrustPolicy::default(),
@@ -56,6 +63,7 @@ static CONTEXT: LazyLock<Context> = LazyLock::new(|| Context {
     engine: None,
     rates: Rates::default(),
     read_only: false,
+    lan: None,
     closing: CancellationToken::new(),
     nonces: Mutex::default(),
 });
@@ -190,6 +198,9 @@ impl Lattice for Fixed {
         Err(absent())
     }
     async fn forget_conflict(&self, _: u64) -> Result<bool, LatticeError> {
+        Err(absent())
+    }
+    async fn restore(&self, _: u64, _: &str) -> Result<Option<Restored>, LatticeError> {
         Err(absent())
     }
     fn conflict_count(&self) -> Result<u64, LatticeError> {

@@ -76,6 +76,10 @@ codes! {
     InvalidPath = "invalid_path" BAD_REQUEST "The path cannot be used",
     /// A line of a feed is not a change.
     InvalidChange = "invalid_change" BAD_REQUEST "A line is not a change",
+    /// A request about the federation has the wrong shape.
+    InvalidFederationRequest = "invalid_federation_request" BAD_REQUEST "The request has the wrong shape",
+    /// A peer's address or filter cannot be used.
+    InvalidPeer = "invalid_peer" BAD_REQUEST "The peer cannot be used",
     /// A header cannot be used.
     InvalidHeader = "invalid_header" BAD_REQUEST "A header cannot be used",
     /// The signature does not fit.
@@ -86,6 +90,8 @@ codes! {
     OperatorTokenRequired = "operator_token_required" UNAUTHORIZED "The operator's token is needed",
     /// No operator's token is set.
     OperatorDisabled = "operator_disabled" FORBIDDEN "Operator requests are switched off",
+    /// Without a token, the operator is on this machine.
+    NotLocal = "not_local" FORBIDDEN "Only programs of this machine may ask this",
     /// The key is not on the operator's list.
     NotListed = "not_listed" FORBIDDEN "The key is not on this instance's list",
     /// The sender may not change nodes here.
@@ -94,10 +100,12 @@ codes! {
     ReadOnly = "read_only" FORBIDDEN "This instance only takes what its peers have",
     /// There is no such route.
     NotFound = "not_found" NOT_FOUND "There is nothing here",
-    /// There is no such live peer.
-    PeerNotFound = "peer_not_found" NOT_FOUND "There is no such live peer",
+    /// There is no such peer, or it is not alive.
+    PeerNotFound = "peer_not_found" NOT_FOUND "There is no such peer",
     /// There is no such node.
     NodeNotFound = "node_not_found" NOT_FOUND "There is no such node",
+    /// There is no such conflict.
+    ConflictNotFound = "conflict_not_found" NOT_FOUND "There is no such conflict",
     /// The route does not take this method.
     MethodNotAllowed = "method_not_allowed" METHOD_NOT_ALLOWED "The method is not allowed here",
     /// The body came too slowly.
@@ -110,6 +118,8 @@ codes! {
     Equivocation = "equivocation" CONFLICT "Two different manifests have the same seq",
     /// The request was seen before.
     Replayed = "replayed" CONFLICT "The request was seen before",
+    /// There are as many peers as there may be.
+    TooManyPeers = "too_many_peers" CONFLICT "There are as many peers as there may be",
     /// So many deletions look like an accident.
     MassDelete = "mass_delete" CONFLICT "Too much would be deleted",
     /// Too many versions made here lost against the sender's and were not looked at.
@@ -134,6 +144,12 @@ codes! {
     RegistryUnavailable = "registry_unavailable" SERVICE_UNAVAILABLE "The registry does not answer",
     /// The registry has no place left.
     RegistryFull = "registry_full" SERVICE_UNAVAILABLE "The registry is full",
+    /// The operator stopped the federation.
+    FederationStopped = "federation_stopped" SERVICE_UNAVAILABLE "The federation is stopped",
+    /// What is known of peers cannot be kept.
+    StateUnavailable = "state_unavailable" SERVICE_UNAVAILABLE "The state directory cannot be written",
+    /// One search at a time.
+    DiscoveryBusy = "discovery_busy" SERVICE_UNAVAILABLE "Another search is under way",
     /// There is no key to sign with.
     NoKey = "no_key" SERVICE_UNAVAILABLE "This instance has no key",
     /// Too many signed requests came.

@@ -27,6 +27,8 @@ const DETAIL_CHARS: usize = 600;
 
 /// Hint of how long to wait before the next try.
 const RETRY_AFTER_SECONDS: u32 = 2;
+/// As above, where somebody has to do something first.
+const STOPPED_RETRY_AFTER_SECONDS: u32 = 60;
 
 /// An error as every route answers it, `application/problem+json` (RFC 9457).
 #[derive(Debug, Serialize, ToSchema)]
@@ -67,6 +69,12 @@ pub enum ApiError {
     /// From the changes feed.
     #[error(transparent)]
     Feed(#[from] ops::FeedError),
+    /// From the controls of the federation.
+    #[error(transparent)]
+    Federation(#[from] ops::FederationError),
+    /// From `POST /federation/sync`.
+    #[error(transparent)]
+    Push(#[from] ops::PushError),
     /// A signed request that does not count.
     #[error(transparent)]
     Signed(#[from] ops::RequestError),
@@ -168,6 +176,35 @@ fn feed_code(error: &ops::FeedError) -> Code {
     }
 }
 
+fn federation_code(error: &ops::FederationError) -> Code {
+    use ops::{AddError, FederationError, PeersError};
+    match error {
+        FederationError::NoKey => Code::NoKey,
+        FederationError::Stopped => Code::FederationStopped,
+        FederationError::NoPeer(_) => Code::PeerNotFound,
+        FederationError::Interval => Code::InvalidFederationRequest,
+        FederationError::Add(AddError::Address(_) | AddError::Filter(_)) => Code::InvalidPeer,
+        FederationError::Add(AddError::Peers(PeersError::Full)) | FederationError::Peers(PeersError::Full) => {
+            Code::TooManyPeers
+        }
+        FederationError::Add(AddError::Peers(_)) | FederationError::Peers(_) | FederationError::Control(_) => {
+            Code::StateUnavailable
+        }
+        FederationError::Lan(ops::LanError::Subnet(_)) => Code::InvalidFederationRequest,
+        FederationError::Lan(ops::LanError::Busy) => Code::DiscoveryBusy,
+        FederationError::Lan(ops::LanError::Client(_)) => Code::Internal,
+        FederationError::Lattice(error) => lattice_code(error),
+    }
+}
+
+fn push_code(error: &ops::PushError) -> Code {
+    match error {
+        ops::PushError::Json(error) => json_code(error),
+        ops::PushError::Shape(_) => Code::InvalidFederationRequest,
+        ops::PushError::Lattice(error) => lattice_code(error),
+    }
+}
+
 fn signed_code(error: &ops::RequestError) -> Code {
     match error {
         ops::RequestError::Message(_) | ops::RequestError::Header(_) | ops::RequestError::Audience(_) => {
@@ -194,6 +231,8 @@ impl ApiError {
             Self::Sync(ops::SyncError::Shape { .. }) => Code::InvalidSyncRequest,
             Self::Sync(ops::SyncError::Lattice(error)) | Self::Lattice(error) => lattice_code(error),
             Self::Feed(error) => feed_code(error),
+            Self::Federation(error) => federation_code(error),
+            Self::Push(error) => push_code(error),
             Self::Signed(error) => signed_code(error),
             Self::Node(NodeError::Json(error)) => json_code(error),
             Self::Node(NodeError::NotAnObject | NodeError::NoId | NodeError::BadId(_)) => Code::InvalidNode,
@@ -216,6 +255,9 @@ impl ApiError {
                 "The disk is full. Nothing was written; reading goes on, and writing as soon as there is room."
                     .to_owned()
             }
+            Code::StateUnavailable => "The state directory cannot be written at the moment. Nothing was changed; the \
+                                       service's log says more."
+                .to_owned(),
             Code::LatticeUnavailable => "The data directory cannot be used at the moment: it is read-only or failed. \
                                          Nothing was written; the service's log says more."
                 .to_owned(),
@@ -246,6 +288,7 @@ impl ResponseError for ApiError {
     fn error_response(&self) -> HttpResponse {
         let code = self.code();
         match code.status() {
+            _ if code == Code::StateUnavailable => tracing::warn!(error = %self, "what is known of peers is not kept"),
             // While a part is away every request says so: its going and coming are logged once, where they are noticed.
             StatusCode::SERVICE_UNAVAILABLE => tracing::debug!(error = %self, code = code.text(), "not served for now"),
             status if status.is_server_error() => {
@@ -257,7 +300,9 @@ impl ResponseError for ApiError {
         response.insert_header((header::CONTENT_TYPE, "application/problem+json"));
         response.insert_header((header::CACHE_CONTROL, "no-store"));
         if code.status() == StatusCode::SERVICE_UNAVAILABLE {
-            response.insert_header((header::RETRY_AFTER, RETRY_AFTER_SECONDS.to_string()));
+            let seconds =
+                if code == Code::FederationStopped { STOPPED_RETRY_AFTER_SECONDS } else { RETRY_AFTER_SECONDS };
+            response.insert_header((header::RETRY_AFTER, seconds.to_string()));
         }
         match self {
             Self::Method { allow } => response.insert_header((header::ALLOW, *allow)),

@@ -10,7 +10,7 @@ pub use order::Document;
 use super::{
     codes::Code,
     error::Problem,
-    handlers::{conflicts, discover, documents, health, manifest, nodes, sync},
+    handlers::{conflicts, control, discover, documents, health, manifest, nodes, seed_wire, sync},
     routes::ROUTES,
 };
 use actix_web::http::StatusCode;
@@ -57,6 +57,25 @@ status list the codes that it may carry. Every answer has an `X-Request-Id`, whi
         nodes::put,
         nodes::delete,
         conflicts::list,
+        conflicts::show,
+        conflicts::dismiss,
+        conflicts::restore,
+        control::status,
+        control::start,
+        control::stop,
+        control::peers,
+        control::add,
+        control::remove,
+        control::sync,
+        control::auto_sync_start,
+        control::auto_sync_stop,
+        control::discover,
+        control::history,
+        seed_wire::info,
+        seed_wire::nodes,
+        seed_wire::stand,
+        seed_wire::push,
+        seed_wire::discover,
         health::health,
         health::ready,
         health::metrics,
@@ -66,6 +85,7 @@ status list the codes that it may carry. Every answer has an `X-Request-Id`, whi
     tags(
         (name = "registry", description = "Who is alive, and what each instance says it holds"),
         (name = "nodes", description = "The documents, and what differs between two instances"),
+        (name = "federation", description = "Exchanging with other instances: the operator's controls, and the wire of the first ARK instances"),
         (name = "service", description = "This instance itself")
     )
 )]

@@ -1,6 +1,7 @@
 //! Where a request comes from and what its client called us, also through proxies. Headers say so only for a peer that is a proxy
 //! of ours: anybody can write them (actix's own `connection_info` believes everybody, and is switched off in `clippy.toml`).
 
+mod direct;
 mod forwarded;
 
 use crate::{
@@ -14,6 +15,7 @@ use actix_web::{
         uri::Authority,
     },
 };
+pub use direct::indirect;
 use forwarded::Hop;
 use std::{net::IpAddr, str::FromStr};
 

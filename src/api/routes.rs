@@ -3,10 +3,12 @@
 use super::{
     codes::Code,
     error::ApiError,
-    handlers::{conflicts, discover, documents, health, lattice, manifest, nodes, sync},
+    extract::peers_door,
+    handlers::{conflicts, control, discover, documents, health, lattice, manifest, nodes, seed_wire, sync},
 };
 use actix_web::{
     Resource, ResponseError, guard,
+    middleware::from_fn,
     web::{self, ServiceConfig},
 };
 
@@ -62,6 +64,13 @@ const LATTICE_WRITE: &[Code] = &[Code::LatticeLoading, Code::LatticeUnavailable,
 const OPERATOR: &[Code] = &[Code::OperatorTokenRequired, Code::OperatorDisabled, Code::PreconditionFailed];
 /// Of requests that another instance signs.
 const SIGNED: &[Code] = &[Code::RequestSignature, Code::NotTrusted, Code::Replayed, Code::Busy, Code::ReadOnly];
+/// Of what the operator does, here or with the token.
+const OPERATES: &[Code] = &[Code::OperatorTokenRequired, Code::NotLocal];
+/// Of the federation's controls.
+const CONTROLS: &[Code] = &[Code::OperatorTokenRequired, Code::NotLocal, Code::NoKey];
+const CONTROLS_WRITE: &[Code] = &[Code::InvalidFederationRequest, Code::StateUnavailable];
+/// Of what is for peers.
+const DOOR: &[Code] = &[Code::FederationStopped];
 /// Of every route.
 const ALWAYS: &[Code] = &[Code::MethodNotAllowed, Code::Internal];
 
@@ -130,6 +139,128 @@ pub const ROUTES: &[Route] = &[
     },
     Route {
         method: "GET",
+        path: "/conflicts/{number}",
+        summary: "Get a conflict",
+        problems: &[ALWAYS, LATTICE, &[Code::ConflictNotFound, Code::InvalidPath]],
+    },
+    Route {
+        method: "DELETE",
+        path: "/conflicts/{number}",
+        summary: "Dismiss a conflict (operator)",
+        problems: &[ALWAYS, OPERATES, LATTICE_WRITE, &[Code::ConflictNotFound, Code::InvalidPath]],
+    },
+    Route {
+        method: "POST",
+        path: "/conflicts/{number}/restore",
+        summary: "Restore the version that lost (operator)",
+        problems: &[
+            ALWAYS,
+            OPERATES,
+            LATTICE_WRITE,
+            &[Code::ConflictNotFound, Code::InvalidPath, Code::PreconditionFailed],
+        ],
+    },
+    Route {
+        method: "GET",
+        path: "/api/federation/status",
+        summary: "What the federation is and did (operator)",
+        problems: &[ALWAYS, CONTROLS, &[Code::LatticeUnavailable]],
+    },
+    Route {
+        method: "POST",
+        path: "/api/federation/start",
+        summary: "Start the federation (operator)",
+        problems: &[ALWAYS, GATE, CONTROLS, CONTROLS_WRITE],
+    },
+    Route {
+        method: "POST",
+        path: "/api/federation/stop",
+        summary: "Stop the federation (operator)",
+        problems: &[ALWAYS, GATE, CONTROLS, CONTROLS_WRITE],
+    },
+    Route {
+        method: "GET",
+        path: "/api/federation/peers",
+        summary: "List peers (operator)",
+        problems: &[ALWAYS, CONTROLS],
+    },
+    Route {
+        method: "POST",
+        path: "/api/federation/peers/add",
+        summary: "Add a peer, or change how one is exchanged with (operator)",
+        problems: &[ALWAYS, GATE, CONTROLS, CONTROLS_WRITE, &[Code::InvalidPeer, Code::TooManyPeers]],
+    },
+    Route {
+        method: "DELETE",
+        path: "/api/federation/peers/{url}",
+        summary: "Remove a peer (operator)",
+        problems: &[ALWAYS, CONTROLS, &[Code::PeerNotFound, Code::InvalidPath, Code::StateUnavailable]],
+    },
+    Route {
+        method: "POST",
+        path: "/api/federation/sync",
+        summary: "Exchange now (operator)",
+        problems: &[ALWAYS, GATE, CONTROLS, DOOR, &[Code::InvalidFederationRequest, Code::PeerNotFound]],
+    },
+    Route {
+        method: "POST",
+        path: "/api/federation/discover",
+        summary: "Search for other instances (operator)",
+        problems: &[ALWAYS, GATE, CONTROLS, &[Code::InvalidFederationRequest, Code::DiscoveryBusy]],
+    },
+    Route {
+        method: "POST",
+        path: "/api/federation/auto-sync/start",
+        summary: "Exchange by itself (operator)",
+        problems: &[ALWAYS, GATE, CONTROLS, CONTROLS_WRITE],
+    },
+    Route {
+        method: "POST",
+        path: "/api/federation/auto-sync/stop",
+        summary: "Exchange only when asked to (operator)",
+        problems: &[ALWAYS, GATE, CONTROLS, CONTROLS_WRITE],
+    },
+    Route {
+        method: "GET",
+        path: "/federation/history",
+        summary: "Rounds that were (operator)",
+        problems: &[ALWAYS, CONTROLS, &[Code::InvalidQuery]],
+    },
+    Route { method: "GET", path: "/federation/info", summary: "Who this instance is", problems: &[ALWAYS, DOOR] },
+    Route {
+        method: "GET",
+        path: "/federation/nodes",
+        summary: "Get nodes",
+        problems: &[ALWAYS, DOOR, LATTICE, &[Code::InvalidQuery]],
+    },
+    Route {
+        method: "GET",
+        path: "/federation/sync",
+        summary: "Where this instance stands",
+        problems: &[ALWAYS, DOOR, LATTICE, &[Code::InvalidQuery]],
+    },
+    Route {
+        method: "POST",
+        path: "/federation/sync",
+        summary: "Send nodes",
+        problems: &[
+            ALWAYS,
+            DOOR,
+            GATE,
+            LATTICE_WRITE,
+            REGISTRY,
+            SIGNED,
+            &[Code::InvalidFederationRequest, Code::ConflictsFull],
+        ],
+    },
+    Route {
+        method: "GET",
+        path: "/federation/discover",
+        summary: "List live peers, the seed's way",
+        problems: &[ALWAYS, DOOR, REGISTRY, &[Code::InvalidQuery]],
+    },
+    Route {
+        method: "GET",
         path: "/health",
         summary: "Is the process alive, and how are its parts?",
         problems: &[ALWAYS],
@@ -151,26 +282,32 @@ pub const PEER_ROUTES: &[Route] = &[
         method: "GET",
         path: "/lattice/head",
         summary: "Where this lattice stands",
-        problems: &[ALWAYS, LATTICE, &[Code::NoKey, Code::InvalidHeader]],
+        problems: &[ALWAYS, DOOR, LATTICE, &[Code::NoKey, Code::InvalidHeader]],
     },
     Route {
         method: "GET",
         path: "/lattice/changes",
         summary: "What changed",
-        problems: &[ALWAYS, LATTICE, &[Code::InvalidQuery, Code::OtherIndex, Code::PositionLost]],
+        problems: &[ALWAYS, DOOR, LATTICE, &[Code::InvalidQuery, Code::OtherIndex, Code::PositionLost]],
     },
-    Route { method: "GET", path: "/lattice/notify", summary: "Hear of changes", problems: &[ALWAYS] },
+    Route {
+        method: "GET",
+        path: "/lattice/snapshot",
+        summary: "Everything",
+        problems: &[ALWAYS, DOOR, LATTICE, &[Code::InvalidQuery, Code::OtherIndex, Code::PositionLost]],
+    },
+    Route { method: "GET", path: "/lattice/notify", summary: "Hear of changes", problems: &[ALWAYS, DOOR] },
     Route {
         method: "POST",
         path: "/lattice/nodes",
         summary: "Fetch nodes",
-        problems: &[ALWAYS, GATE, LATTICE, &[Code::InvalidChange]],
+        problems: &[ALWAYS, DOOR, GATE, LATTICE, &[Code::InvalidChange]],
     },
     Route {
         method: "POST",
         path: "/lattice/offer",
         summary: "Offer changes (another instance)",
-        problems: &[ALWAYS, GATE, LATTICE, REGISTRY, SIGNED, &[Code::InvalidChange]],
+        problems: &[ALWAYS, DOOR, GATE, LATTICE, REGISTRY, SIGNED, &[Code::InvalidChange]],
     },
     Route {
         method: "POST",
@@ -178,11 +315,12 @@ pub const PEER_ROUTES: &[Route] = &[
         summary: "Send changes (another instance)",
         problems: &[
             ALWAYS,
+            DOOR,
             GATE,
             LATTICE_WRITE,
             REGISTRY,
             SIGNED,
-            &[Code::InvalidChange, Code::InvalidQuery, Code::PreconditionFailed],
+            &[Code::InvalidChange, Code::InvalidQuery, Code::PreconditionFailed, Code::MassDelete, Code::ConflictsFull],
         ],
     },
 ];
@@ -212,16 +350,15 @@ pub fn configure(config: &mut ServiceConfig) {
                 .route(web::put().to(nodes::put))
                 .route(web::delete().to(nodes::delete)),
         )
-        .service(resource("/lattice/head", "GET, HEAD").route(get().to(lattice::head)))
-        .service(
-            resource("/lattice/changes", "GET, HEAD, POST")
-                .route(get().to(lattice::changes))
-                .route(web::post().to(lattice::receive)),
-        )
-        .service(resource("/lattice/notify", "GET, HEAD").route(get().to(lattice::notify)))
-        .service(resource("/lattice/nodes", "POST").route(web::post().to(lattice::nodes)))
-        .service(resource("/lattice/offer", "POST").route(web::post().to(lattice::offer)))
+        .configure(configure_peers)
+        .configure(configure_controls)
         .service(resource("/conflicts", "GET, HEAD").route(get().to(conflicts::list)))
+        .service(
+            resource("/conflicts/{number}", "GET, HEAD, DELETE")
+                .route(get().to(conflicts::show))
+                .route(web::delete().to(conflicts::dismiss)),
+        )
+        .service(resource("/conflicts/{number}/restore", "POST").route(web::post().to(conflicts::restore)))
         .service(resource("/health", "GET, HEAD").route(get().to(health::health)))
         .service(resource("/ready", "GET, HEAD").route(get().to(health::ready)))
         .service(resource("/metrics", "GET, HEAD").route(get().to(health::metrics)))
@@ -229,4 +366,43 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(resource("/docs", "GET, HEAD").route(get().to(documents::docs)))
         .service(resource("/docs/{file:.*}", "GET, HEAD").route(get().to(documents::docs_file)))
         .default_service(web::to(documents::not_found));
+}
+
+/// What is for other instances: closed while the federation is stopped.
+fn configure_peers(config: &mut ServiceConfig) {
+    let door = || from_fn(peers_door);
+    let changes = resource("/lattice/changes", "GET, HEAD, POST")
+        .route(get().to(lattice::changes))
+        .route(web::post().to(lattice::receive));
+    config
+        .service(resource("/lattice/head", "GET, HEAD").route(get().to(lattice::head)).wrap(door()))
+        .service(changes.wrap(door()))
+        .service(resource("/lattice/snapshot", "GET, HEAD").route(get().to(lattice::snapshot)).wrap(door()))
+        .service(resource("/lattice/notify", "GET, HEAD").route(get().to(lattice::notify)).wrap(door()))
+        .service(resource("/lattice/nodes", "POST").route(web::post().to(lattice::nodes)).wrap(door()))
+        .service(resource("/lattice/offer", "POST").route(web::post().to(lattice::offer)).wrap(door()));
+    let sync = resource("/federation/sync", "GET, HEAD, POST")
+        .route(get().to(seed_wire::stand))
+        .route(web::post().to(seed_wire::push));
+    config
+        .service(resource("/federation/info", "GET, HEAD").route(get().to(seed_wire::info)).wrap(door()))
+        .service(resource("/federation/nodes", "GET, HEAD").route(get().to(seed_wire::nodes)).wrap(door()))
+        .service(sync.wrap(door()))
+        .service(resource("/federation/discover", "GET, HEAD").route(get().to(seed_wire::discover)).wrap(door()));
+}
+
+/// The operator's.
+fn configure_controls(config: &mut ServiceConfig) {
+    config
+        .service(resource("/api/federation/status", "GET, HEAD").route(get().to(control::status)))
+        .service(resource("/api/federation/start", "POST").route(web::post().to(control::start)))
+        .service(resource("/api/federation/stop", "POST").route(web::post().to(control::stop)))
+        .service(resource("/api/federation/peers", "GET, HEAD").route(get().to(control::peers)))
+        .service(resource("/api/federation/peers/add", "POST").route(web::post().to(control::add)))
+        .service(resource("/api/federation/peers/{url:.*}", "DELETE").route(web::delete().to(control::remove)))
+        .service(resource("/api/federation/sync", "POST").route(web::post().to(control::sync)))
+        .service(resource("/api/federation/discover", "POST").route(web::post().to(control::discover)))
+        .service(resource("/api/federation/auto-sync/start", "POST").route(web::post().to(control::auto_sync_start)))
+        .service(resource("/api/federation/auto-sync/stop", "POST").route(web::post().to(control::auto_sync_stop)))
+        .service(resource("/federation/history", "GET, HEAD").route(get().to(control::history)));
 }

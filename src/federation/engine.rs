@@ -3,6 +3,7 @@
 
 use super::{
     client::{Client, ClientError},
+    control::{Control, ControlError},
     deletions::Deletions,
     events::{EventKind, Events},
     filter::FilterError,
@@ -38,8 +39,8 @@ use tokio::{
 
 /// Changes that come one after the other go in one round.
 const GATHER: Duration = Duration::from_millis(50);
-/// Rounds in a row that begin from the beginning, after which that is the peer's fault.
-const MAX_RESETS: u32 = 3;
+/// A round that begins from the beginning counts two, one that does not takes one away; so many are the peer's fault.
+const MAX_RESETS: u32 = 6;
 /// How often a peer is told who we are.
 const ANNOUNCE_EVERY: Duration = Duration::from_secs(45);
 
@@ -64,8 +65,8 @@ pub struct EngineOptions {
     pub peers: Peers,
     /// What was.
     pub history: History,
-    /// How often, where nothing else is a reason.
-    pub sync_interval: Duration,
+    /// What the operator switched.
+    pub control: Control,
     /// Rounds at the same time.
     pub concurrent_rounds: usize,
     /// How many bytes a second may go.
@@ -93,6 +94,8 @@ pub struct Engine {
     shared: Arc<Shared>,
     tasks: Mutex<HashMap<String, Task>>,
     watcher: Mutex<Option<JoinHandle<()>>>,
+    /// Held while it is stopped or started: what is switched and what happens go together.
+    switching: Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -102,7 +105,6 @@ struct Shared {
     gate: Gate,
     deletions: Mutex<Deletions>,
     running: AtomicBool,
-    auto: AtomicBool,
 }
 
 /// One peer's own.
@@ -129,28 +131,29 @@ struct PeerTask {
     answers: Notify,
     /// One round at a time; when we last said who we are.
     turn: AsyncMutex<Option<Instant>>,
-    /// Rounds in a row that began from the beginning.
+    /// Rounds that began from the beginning, see [`MAX_RESETS`].
     resets: AtomicU32,
 }
 
 impl Engine {
     /// An engine that stands still until [`Self::start`].
     #[must_use]
-    pub fn new(options: EngineOptions, auto: bool) -> Arc<Self> {
+    pub fn new(options: EngineOptions) -> Arc<Self> {
         let gate = Gate::new(options.concurrent_rounds);
         let events = Events::new(SharedClock::clone(&options.clock));
-        let (running, auto) = (AtomicBool::new(false), AtomicBool::new(auto));
-        let shared = Arc::new(Shared { options, events, gate, deletions: Mutex::default(), running, auto });
-        Arc::new(Self { shared, tasks: Mutex::default(), watcher: Mutex::default() })
+        let running = AtomicBool::new(false);
+        let shared = Arc::new(Shared { options, events, gate, deletions: Mutex::default(), running });
+        Arc::new(Self { shared, tasks: Mutex::default(), watcher: Mutex::default(), switching: Mutex::default() })
     }
 
     fn tasks(&self) -> MutexGuard<'_, HashMap<String, Task>> {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins; call it from within a runtime. Peers whose addresses cannot be used are told of and left out.
+    /// Begins, unless the operator stopped it; call it from within a runtime. Peers whose addresses cannot be used are told of and
+    /// left out.
     pub fn start(self: &Arc<Self>) {
-        if self.shared.running.swap(true, Ordering::AcqRel) {
+        if self.shared.options.control.is_stopped() || self.shared.running.swap(true, Ordering::AcqRel) {
             return;
         }
         for peer in self.shared.options.peers.list() {
@@ -187,22 +190,43 @@ impl Engine {
         self.shared.running.load(Ordering::Acquire)
     }
 
-    /// Does it exchange by itself?
+    /// What the operator switched.
     #[must_use]
-    pub fn is_auto(&self) -> bool {
-        self.shared.auto.load(Ordering::Acquire)
+    pub fn control(&self) -> &Control {
+        &self.shared.options.control
     }
 
-    /// Lets it exchange by itself, or only when it is asked to.
-    pub fn set_auto(&self, auto: bool) {
-        self.shared.auto.store(auto, Ordering::Release);
+    /// Stops all rounds, durably: until [`Self::resume`] nothing begins any, a restart included.
+    ///
+    /// # Errors
+    /// It cannot be kept; nothing was stopped.
+    pub fn halt(&self) -> Result<(), ControlError> {
+        let _one_at_a_time = self.switching.lock().unwrap_or_else(PoisonError::into_inner);
+        self.control().set_stopped(true)?;
+        self.stop();
+        Ok(())
+    }
+
+    /// Goes on after [`Self::halt`], durably. Answers whether it stood still.
+    ///
+    /// # Errors
+    /// It cannot be kept; it stands still as before.
+    pub fn resume(self: &Arc<Self>) -> Result<bool, ControlError> {
+        let _one_at_a_time = self.switching.lock().unwrap_or_else(PoisonError::into_inner);
+        let halted = self.control().is_stopped();
+        self.control().set_stopped(false)?;
+        self.start();
+        Ok(halted)
+    }
+
+    /// Lets it exchange by itself, or only when it is asked to; durably.
+    ///
+    /// # Errors
+    /// It cannot be kept; everything is as before.
+    pub fn set_auto(&self, auto: bool, interval: Option<Duration>) -> Result<(), ControlError> {
+        self.control().set_auto(auto, interval)?;
         self.tasks().values().for_each(|task| task.peer.wake.notify_one());
-    }
-
-    /// How often, where nothing else is a reason.
-    #[must_use]
-    pub fn sync_interval(&self) -> Duration {
-        self.shared.options.sync_interval
+        Ok(())
     }
 
     /// What happens.
@@ -296,8 +320,15 @@ impl Engine {
                     }
                 },
             };
-            let end = self.shared.round(&task, confirmed).await;
-            Synced { url: peer.url, report: end.report, error: end.error.map(|error| error.to_string()) }
+            tokio::select! {
+                end = self.shared.round(&task, confirmed) => {
+                    Synced { url: peer.url, report: end.report, error: end.error.map(|error| error.to_string()) }
+                }
+                () = self.control().stopped() => {
+                    let error = Some("the federation was stopped meanwhile".to_owned());
+                    Synced { url: peer.url, report: RoundReport::default(), error }
+                }
+            }
         });
         futures_util::future::join_all(rounds).await
     }
@@ -326,8 +357,8 @@ async fn keep_in_step(shared: Arc<Shared>, peer: Arc<PeerTask>) {
             () = sleep_until(next) => {}
             () = peer.wake.notified() => sleep_until(not_before).await,
         }
-        if !shared.auto.load(Ordering::Acquire) {
-            next = Instant::now() + shared.options.sync_interval;
+        if !shared.options.control.is_auto() {
+            next = Instant::now() + shared.options.control.interval();
             continue;
         }
         let end = shared.round(&peer, false).await;
@@ -335,10 +366,10 @@ async fn keep_in_step(shared: Arc<Shared>, peer: Arc<PeerTask>) {
             None => {
                 not_before = Instant::now();
                 peer.answers.notify_one();
-                jittered(shared.options.sync_interval, 10)
+                jittered(shared.options.control.interval(), 10)
             }
             Some(error) => {
-                let pause = pause_after(shared.failed_in_a_row(&peer.url), error, shared.options.sync_interval);
+                let pause = pause_after(shared.failed_in_a_row(&peer.url), error, shared.options.control.interval());
                 not_before = Instant::now() + pause;
                 pause
             }
@@ -352,11 +383,9 @@ async fn listen(shared: Arc<Shared>, peer: Arc<PeerTask>) {
     let mut failures = 0_u32;
     let mut notices = Notices::new(Instant::now());
     loop {
+        shared.options.control.automatic().await;
         let silent = shared.options.peers.get(&peer.url).is_none_or(|it| it.options.direction == Direction::Push);
-        if shared.auto.load(Ordering::Acquire)
-            && !silent
-            && let Ok(mut lines) = peer.client.notices().await
-        {
+        if !silent && let Ok(mut lines) = peer.client.notices().await {
             let begun = Instant::now();
             while let Ok(Some(line)) = lines.next_line().await {
                 // Read no faster than they are heard: what is sent too fast waits at the sender.
@@ -405,10 +434,11 @@ impl Shared {
             return;
         }
         let again = matches!(end.report.reset, Some(Reset::NewIndex | Reset::WentBack | Reset::BelowFloor));
-        let resets = if again { peer.resets.load(Ordering::Acquire).saturating_add(1) } else { 0 };
+        let before = peer.resets.load(Ordering::Acquire);
+        let resets = if again { before.saturating_add(2).min(MAX_RESETS + 1) } else { before.saturating_sub(1) };
         peer.resets.store(resets, Ordering::Release);
-        if resets >= MAX_RESETS {
-            end.error = Some(RoundError::Unsteady(resets));
+        if again && resets >= MAX_RESETS {
+            end.error = Some(RoundError::Unsteady);
         } else if end.report.outcome == Some(Outcome::Unexplained) {
             end.error = Some(RoundError::Differs { ahead: end.report.received.ahead });
             // From the beginning, in case it was an accident; ever more seldom, in case it was none.
@@ -541,13 +571,7 @@ impl Shared {
         if received + sent == 0 && !first_failure {
             return;
         }
-        let outcome = match report.outcome {
-            Some(Outcome::InStep) => "in_step",
-            Some(Outcome::Exchanged) => "exchanged",
-            Some(Outcome::Unexplained) => "unexplained",
-            Some(Outcome::Moving) => "moving",
-            None => "failed",
-        };
+        let outcome = report.outcome.map_or("failed", Outcome::as_str);
         let data = json!({ "peer": url, "outcome": outcome, "received": received, "sent": sent, "bytes": bytes });
         self.events.tell(EventKind::SyncComplete, data);
         let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);

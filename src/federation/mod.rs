@@ -1,7 +1,9 @@
 //! Between instances: what decides (`round`, `merge`) touches nothing; `wire` is the form of what is exchanged; `client` and
-//! `exchange` speak; `run` carries a round out; `engine` does it again and again, with every peer.
+//! `exchange` speak; `run` carries a round out; `engine` does it again and again, with every peer;
+//! `lan` finds new ones.
 
 pub mod client;
+pub mod control;
 pub mod deletions;
 pub mod engine;
 pub mod events;
@@ -10,8 +12,10 @@ pub mod feed;
 pub mod filter;
 mod gate;
 pub mod history;
+pub mod lan;
 pub mod lines;
 pub mod merge;
+pub mod operator;
 pub mod pace;
 mod pauses;
 pub mod peers;
@@ -20,4 +24,5 @@ pub mod rate;
 pub mod remote;
 pub mod round;
 pub mod run;
+mod unpack;
 pub mod wire;

@@ -97,9 +97,12 @@ pub enum RoundError {
         /// Versions that were refused for their date.
         ahead: usize,
     },
+    /// It was given all the time that a round has, and still sends what was asked for.
+    #[error("it still sends after {} s; what came is here, and the next round goes on", LONGEST_ROUND.as_secs())]
+    TooLong,
     /// Its positions did not hold from one round to the next.
-    #[error("its journal began anew in each of {0} rounds in a row; nobody can keep in step with that")]
-    Unsteady(u32),
+    #[error("its journal begins anew again and again; nobody can keep in step with that")]
+    Unsteady,
     /// So many deletions look like an accident.
     #[error(
         "it would delete {deletions} of {nodes} nodes here; nothing was deleted. If that is right, confirm it: ark-lattice federation sync --confirm-deletions"

@@ -13,7 +13,7 @@
 
 use crate::{
     json::{Document, Object, Value, write_compact},
-    lattice::{Ancestry, Arrival, Arrived, Change, NodeDocument, NodeError},
+    lattice::{Ancestry, Arrival, Arrived, Change, NodeDocument, NodeError, STAMP_ROOM_BYTES},
     types::{ContentHash, Limits, NodeId, Timestamp},
 };
 use bytes::Bytes;
@@ -40,6 +40,14 @@ pub enum WireError {
         id: NodeId,
         /// Why.
         error: NodeError,
+    },
+    /// The node is larger than nodes may be here.
+    #[error("the node {id:?} has {bytes} bytes, more than limits.node_bytes here")]
+    TooLarge {
+        /// Its id.
+        id: NodeId,
+        /// How many.
+        bytes: usize,
     },
     /// The node is another one than the line says.
     #[error("the line of the node {0:?} brings another node")]
@@ -215,6 +223,9 @@ fn read_content(object: Object<'_>, id: &NodeId, line: &Document, limits: &Limit
         None => None,
         Some(value) => {
             let bytes = line.source().slice(value.span());
+            if bytes.len() > limits.node_bytes.saturating_add(STAMP_ROOM_BYTES) {
+                return Err(WireError::TooLarge { id: id.clone(), bytes: bytes.len() });
+            }
             let node = NodeDocument::parse(bytes, limits.json_depth)
                 .map_err(|error| WireError::Node { id: id.clone(), error })?;
             if node.id() != id {

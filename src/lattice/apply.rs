@@ -144,3 +144,32 @@ fn loser(
     };
     Ok(Some((conflict, content)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::store::tests::store, *};
+    use crate::lattice::Ancestry;
+    use std::time::Duration;
+
+    #[test]
+    fn deletions_of_what_was_never_here_are_remembered_within_bounds() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(folder.path());
+        let now = store.shared.clock.now();
+        let buried = |at: Timestamp| {
+            let change = Arrived::Deleted { id: NodeId::parse("a").unwrap(), at, content_hash: ContentHash::of(b"") };
+            let arrival = Arrival { change, ancestry: Ancestry::default(), from: "peer".into() };
+            match decide(&store, arrival, &folder.path().join("a.json")).unwrap() {
+                Decision::Bury(..) => true,
+                Decision::Done(Applied::Kept) => false,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(buried(now) && buried(now.minus(TOMBSTONE_AGE - Duration::from_secs(3600))));
+        assert!(!buried(now.minus(TOMBSTONE_AGE + Duration::from_secs(1))), "it would be forgotten at once");
+        store.shared.report().tombstones = STRANGE_TOMBSTONES - 1;
+        assert!(buried(now));
+        store.shared.report().tombstones = STRANGE_TOMBSTONES;
+        assert!(!buried(now));
+    }
+}

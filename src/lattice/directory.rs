@@ -4,12 +4,13 @@ pub use super::{file_name::CaseSensitivity, manifest_file::ManifestHeader};
 
 use super::{
     Ancestry, Applied, Arrival, Change, Conflict, Entry, Lattice, LatticeError, LatticeStatus, NodeDocument,
-    NodeFilter, NodePage, Precondition, Stamp, StoredNode, Tombstone, Written,
+    NodeFilter, NodePage, Precondition, Restored, Stamp, StoredNode, Tombstone, Written,
     atomic_file::{self, TempFile},
     file_name,
     index::{Index, Snapshot},
     journal::{Journal, JournalError},
     reader::{self, ReadError},
+    restore::Restore,
     stamp,
     store::{Report, Shared, Store, lattice_error},
     watch::Pending,
@@ -343,7 +344,7 @@ impl Lattice for DirectoryLattice {
         let outcomes = self.write(nodes.into_iter().map(put).collect()).await?;
         let written = |outcome| match outcome {
             Outcome::Written(written) => Some(written),
-            Outcome::Deleted(_) | Outcome::Applied(_) => None,
+            Outcome::Deleted(_) | Outcome::Applied(_) | Outcome::Restored(_) => None,
         };
         Ok(outcomes.into_iter().filter_map(written).collect())
     }
@@ -381,7 +382,7 @@ impl Lattice for DirectoryLattice {
         let outcomes = self.write(arrivals.into_iter().map(WriteOp::Apply).collect()).await?;
         let applied = |outcome| match outcome {
             Outcome::Applied(applied) => Some(applied),
-            Outcome::Written(_) | Outcome::Deleted(_) => None,
+            Outcome::Written(_) | Outcome::Deleted(_) | Outcome::Restored(_) => None,
         };
         Ok(outcomes.into_iter().filter_map(applied).collect())
     }
@@ -399,6 +400,17 @@ impl Lattice for DirectoryLattice {
         let forget = move || shared.journal.forget_conflict(number);
         let known = tokio::task::spawn_blocking(forget).await;
         Ok(known.map_err(|error| LatticeError::Io(error.to_string()))??)
+    }
+
+    async fn restore(&self, number: u64, by: &str) -> Result<Option<Restored>, LatticeError> {
+        let Some((conflict, content)) = self.conflict(number)? else { return Ok(None) };
+        let node = NodeDocument::parse(content, self.shared.limits.json_depth);
+        let node = node.map_err(|error| LatticeError::Io(format!("conflict {}: {error}", conflict.number)))?;
+        let mut outcomes = self.write(vec![WriteOp::Restore(Restore { number, node, by: by.into() })]).await?;
+        match outcomes.pop() {
+            Some(Outcome::Restored(restored)) => Ok(restored),
+            _ => Err(LatticeError::Io("the write has no outcome".to_owned())),
+        }
     }
 
     fn conflict_count(&self) -> Result<u64, LatticeError> {

@@ -8,7 +8,7 @@
 //! | `lineage` | id | whether the version was made here, and what it came from; none: made here, from nothing |
 //! | `conflicts` | number | a version that lost, with its content |
 //! | `conflicts_with` | who sent the versions that won | how many lost against them |
-//! | `meta` | name | text: schema, index_id, seq, floor, directory |
+//! | `meta` | name | text: schema, index_id, seq, floor, directory, conflict |
 
 mod conflicts;
 mod rows;
@@ -126,6 +126,8 @@ pub(super) enum Op {
     Broke(NodeId),
     /// The node was deleted.
     Deleted(Tombstone, Source),
+    /// The conflict with this number is settled.
+    Settled(u64),
 }
 
 /// What a fresh process needs to know.

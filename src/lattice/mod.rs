@@ -17,6 +17,7 @@ pub mod offline;
 mod place;
 mod reader;
 mod reserve;
+mod restore;
 mod scan;
 mod stamp;
 mod store;
@@ -25,7 +26,7 @@ mod watch;
 mod write_batch;
 mod writer;
 
-pub use node::{NodeDocument, NodeError, Stamp};
+pub use node::{NodeDocument, NodeError, STAMP_ROOM_BYTES, Stamp};
 pub use version::{Ancestry, Version};
 
 use crate::types::{ContentHash, NodeId, Sha256Digest, Timestamp};
@@ -195,6 +196,15 @@ pub struct Conflict {
     pub won: Version,
     /// Length of the content that is kept, bytes.
     pub size_bytes: u64,
+}
+
+/// What restoring a [`Conflict`] did.
+#[derive(Debug, Clone)]
+pub struct Restored {
+    /// What became of the node.
+    pub written: Written,
+    /// The number of the conflict that keeps what the node held until then.
+    pub kept: Option<u64>,
 }
 
 /// A file of the data directory that is not a node, and why.
@@ -414,6 +424,14 @@ pub trait Lattice: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// [`LatticeError::Io`].
     async fn forget_conflict(&self, number: u64) -> Result<bool, LatticeError>;
+
+    /// Makes the version that lost count again: writes it as an edit made now by `by`, and forgets the conflict in the same step. What
+    /// the node held until then is kept as a conflict of its own. Durable. `None` where there is no such conflict.
+    ///
+    /// # Errors
+    /// Every variant of [`LatticeError`]; the conflict is there still. [`LatticeError::PreconditionFailed`]: another program wrote
+    /// the node in that moment.
+    async fn restore(&self, number: u64, by: &str) -> Result<Option<Restored>, LatticeError>;
 
     /// How many conflicts are kept.
     ///

@@ -6,6 +6,9 @@ use crate::{
 };
 use bytes::Bytes;
 
+/// The most bytes that stamping adds to a document. Readers allow as much over the limit, so that what was taken can be read.
+pub const STAMP_ROOM_BYTES: usize = 128;
+
 /// The member that states a version's time.
 pub(super) const UPDATED_AT: &str = "updated_at";
 

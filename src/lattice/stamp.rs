@@ -8,8 +8,7 @@ use crate::{
 use bytes::Bytes;
 use std::{ops::Range, time::Duration};
 
-/// The most bytes that stamping adds to a document. Readers allow as much over the limit, so that what was taken can be read.
-pub(super) const STAMP_ROOM_BYTES: usize = 128;
+pub(super) use super::node::STAMP_ROOM_BYTES;
 
 /// How much later than the version that it replaces an edit is dated at least.
 const STEP: Duration = Duration::from_millis(1);
@@ -92,6 +91,28 @@ pub(super) fn edit(
     let stamped = NodeDocument::parse(text, max_depth)?;
     // Beyond the year 9999 an instant has no RFC 3339 form: the user's text stays.
     Ok(Stamped::Store(if stamped.updated_at() > declared { stamped } else { incoming }))
+}
+
+/// The document as it is written when it is restored: dated `at`, in its own style. What cannot be read as an instant stays.
+///
+/// # Errors
+/// [`NodeError`] where the stamped text does not pass the gate, which the depth limit alone could cause.
+pub(super) fn restored(node: NodeDocument, at: Timestamp, max_depth: usize) -> Result<NodeDocument, NodeError> {
+    let text = match node.member(UPDATED_AT) {
+        None => insert(&node, &at.to_seconds_text()),
+        Some(value) if read_instant(value).is_some() => {
+            splice(node.document().source(), value.span(), &in_style_of(value, at))
+        }
+        Some(_) => return Ok(node),
+    };
+    let stamped = NodeDocument::parse(text, max_depth)?;
+    Ok(if stamped.updated_at().is_some() { stamped } else { node })
+}
+
+/// Do both say the same, whenever they say it?
+pub(super) fn same_but_for_time(one: &NodeDocument, other: &NodeDocument) -> bool {
+    let timeless = |node: &NodeDocument| hash_without_updated_at(node).unwrap_or_else(|| node.content_hash());
+    timeless(one) == timeless(other)
 }
 
 fn in_style_of(value: Value<'_>, instant: Timestamp) -> String {

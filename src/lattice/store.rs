@@ -123,6 +123,18 @@ pub(super) fn lattice_error(error: &io::Error) -> LatticeError {
     }
 }
 
+/// The same once more, for each of those whom it concerns.
+pub(super) fn copy_of(error: &LatticeError) -> LatticeError {
+    match error {
+        LatticeError::Loading => LatticeError::Loading,
+        LatticeError::PreconditionFailed { current } => LatticeError::PreconditionFailed { current: *current },
+        LatticeError::Contested { from, kept } => LatticeError::Contested { from: from.clone(), kept: *kept },
+        LatticeError::NoSpace => LatticeError::NoSpace,
+        LatticeError::ReadOnly(text) => LatticeError::ReadOnly(text.clone()),
+        LatticeError::Io(text) => LatticeError::Io(text.clone()),
+    }
+}
+
 impl From<JournalError> for LatticeError {
     fn from(error: JournalError) -> Self {
         match error {
@@ -378,6 +390,7 @@ impl Store {
                 self.forget(&tombstone.id);
                 index.remove(tombstone.id.as_str());
             }
+            Op::Settled(_) => {}
         }
     }
 

@@ -4,15 +4,16 @@
 //! directory, commit of the journal, index, answer. Killed in between, the next start finds the file and writes it down.
 
 use super::{
-    Applied, Arrival, Conflict, Entry, LatticeError, NodeDocument, Precondition, Stamp, Tombstone, Written,
+    Applied, Arrival, Conflict, Entry, LatticeError, NodeDocument, Precondition, Restored, Stamp, Tombstone, Written,
     apply::{self, Accepted, Decision},
     atomic_file::{self, TempFile},
     examine::Glance,
-    journal::Source,
+    journal::{Op, Source},
     place::{keep_aside, same_result, stamp_in_place, sync_all, sync_file_system},
     reader::{self, FileStamp},
+    restore::{self, Restoration, Restore},
     stamp::{self, Current, Stamped},
-    store::{Changes, Store, fingerprint, lattice_error},
+    store::{Changes, Store, copy_of, fingerprint, lattice_error},
     version,
 };
 use crate::types::{ContentHash, NodeId, Sha256Digest, Timestamp};
@@ -39,6 +40,7 @@ pub(super) enum WriteOp {
     Put { node: NodeDocument, stamp: Stamp, precondition: Precondition },
     Delete { id: NodeId, precondition: Precondition },
     Apply(Arrival),
+    Restore(Restore),
 }
 
 /// What it did.
@@ -47,6 +49,7 @@ pub(super) enum Outcome {
     Written(Written),
     Deleted(Option<Tombstone>),
     Applied(Applied),
+    Restored(Option<Restored>),
 }
 
 /// Writes that are answered together. The first failure ends them.
@@ -80,6 +83,8 @@ struct StagedPut {
     existed: bool,
     /// It came from another instance.
     accepted: Option<Accepted>,
+    /// It lost before, and counts again.
+    restoration: Option<Restoration>,
     /// Of the temp file, after the last byte.
     stamp: FileStamp,
 }
@@ -175,6 +180,7 @@ impl WriteOp {
             Self::Put { node, .. } => node.id(),
             Self::Delete { id, .. } => id,
             Self::Apply(arrival) => arrival.id(),
+            Self::Restore(restore) => restore.node.id(),
         }
     }
 }
@@ -194,6 +200,22 @@ impl StagedKind {
             Self::Delete { accepted, .. } => accepted.as_ref(),
             Self::Retime(_, accepted) => Some(accepted),
         }
+    }
+
+    fn restoration(&mut self) -> Option<&mut Restoration> {
+        match self {
+            Self::Put(put) => put.restoration.as_mut(),
+            Self::Delete { .. } | Self::Retime(..) => None,
+        }
+    }
+
+    /// What it replaces and must be kept.
+    fn loser(&self) -> Option<&(Conflict, Bytes)> {
+        let restored = match self {
+            Self::Put(put) => put.restoration.as_ref().and_then(|restoration| restoration.loser.as_deref()),
+            Self::Delete { .. } | Self::Retime(..) => None,
+        };
+        restored.or_else(|| self.accepted()?.loser.as_deref())
     }
 }
 
@@ -227,17 +249,6 @@ pub(super) fn probe(store: &Store) -> Result<(), LatticeError> {
     };
     trial().map_err(|error| lattice_error(&error))?;
     Ok(store.shared.journal.ready()?)
-}
-
-fn copy_of(error: &LatticeError) -> LatticeError {
-    match error {
-        LatticeError::Loading => LatticeError::Loading,
-        LatticeError::PreconditionFailed { current } => LatticeError::PreconditionFailed { current: *current },
-        LatticeError::Contested { from, kept } => LatticeError::Contested { from: from.clone(), kept: *kept },
-        LatticeError::NoSpace => LatticeError::NoSpace,
-        LatticeError::ReadOnly(text) => LatticeError::ReadOnly(text.clone()),
-        LatticeError::Io(text) => LatticeError::Io(text.clone()),
-    }
 }
 
 fn check(precondition: &Precondition, current: Option<&Arc<Entry>>) -> Result<(), LatticeError> {
@@ -285,19 +296,15 @@ fn stage(store: &mut Store, op: WriteOp) -> Result<Stage, LatticeError> {
             };
             let at = store.edit_time(node.id(), node.updated_at())?;
             let put = stage_put(store, &node, current.as_deref(), at, None)?;
-            Ok(Stage::Later(name, put, precondition))
+            Ok(Stage::Later(name, StagedKind::Put(Box::new(put)), precondition))
         }
         WriteOp::Apply(arrival) => {
             let current = store.live(arrival.id()).cloned();
-            // What is judged now must still be so when it is replaced.
-            let precondition = match &current {
-                Some(entry) => Precondition::OneOf(vec![entry.content_hash]),
-                None => Precondition::Absent,
-            };
+            let precondition = unchanged(current.as_ref());
             let kind = match apply::decide(store, arrival, &path)? {
                 Decision::Done(applied) => return Ok(Stage::Done(Outcome::Applied(applied))),
                 Decision::Write(node, accepted) => {
-                    stage_put(store, &node, current.as_deref(), accepted.at, Some(accepted))?
+                    StagedKind::Put(Box::new(stage_put(store, &node, current.as_deref(), accepted.at, Some(accepted))?))
                 }
                 Decision::Remove(id, content_hash, accepted) => {
                     StagedKind::Delete { id, content_hash, accepted: Some(accepted), has_file: true }
@@ -309,7 +316,23 @@ fn stage(store: &mut Store, op: WriteOp) -> Result<Stage, LatticeError> {
             };
             Ok(Stage::Later(name, kind, precondition))
         }
+        WriteOp::Restore(restore) => {
+            let current = store.live(restore.node.id()).cloned();
+            let precondition = unchanged(current.as_ref());
+            let (node, at, restoration) = match restore::decide(store, restore, &path)? {
+                restore::Decision::Done(restored) => return Ok(Stage::Done(Outcome::Restored(restored))),
+                restore::Decision::Write(node, at, restoration) => (node, at, restoration),
+            };
+            let put = stage_put(store, &node, current.as_deref(), at, None)?;
+            let put = StagedPut { restoration: Some(restoration), ..put };
+            Ok(Stage::Later(name, StagedKind::Put(Box::new(put)), precondition))
+        }
     }
+}
+
+/// What is judged now must still be so when it is replaced.
+fn unchanged(current: Option<&Arc<Entry>>) -> Precondition {
+    current.map_or(Precondition::Absent, |entry| Precondition::OneOf(vec![entry.content_hash]))
 }
 
 fn stage_put(
@@ -318,19 +341,20 @@ fn stage_put(
     current: Option<&Entry>,
     at: Timestamp,
     accepted: Option<Accepted>,
-) -> Result<StagedKind, LatticeError> {
+) -> Result<StagedPut, LatticeError> {
     let limit = store.shared.limits.node_bytes;
     if node.document().source().len() > limit.saturating_add(stamp::STAMP_ROOM_BYTES) {
         return Err(LatticeError::Io(format!("the node {} is larger than {limit} bytes", node.id())));
     }
     let (temp, stamp) = write_temp(&store.shared.directory, node.document().source()).map_err(|e| lattice_error(&e))?;
-    Ok(StagedKind::Put(Box::new(StagedPut {
+    Ok(StagedPut {
         temp: Some(temp),
         entry: entry_of(node, current, at),
         existed: current.is_some(),
         accepted,
+        restoration: None,
         stamp,
-    })))
+    })
 }
 
 fn differs(store: &mut Store, name: &str, path: &Path) -> Result<bool, LatticeError> {
@@ -412,7 +436,7 @@ fn commit(
             batch.iter().map(|_| same_result(&Err(io::Error::new(error.kind(), error.to_string())))).collect()
         }
     };
-    if let Err(error) = keep_losers(store, &batch, answers) {
+    if let Err(error) = keep_losers(store, &mut batch, answers) {
         for staged in &batch {
             fail(store, answers, staged.request, copy_of(&error));
         }
@@ -463,17 +487,19 @@ fn commit(
 
 /// Keeps the versions that this batch replaces and that somebody may miss: before they are replaced, so that a process that is
 /// killed in between has lost nothing.
-fn keep_losers(store: &Store, batch: &[Staged], answers: &mut Answers) -> Result<(), LatticeError> {
-    let losers = batch.iter().filter(|staged| !answers.failed(staged.request));
-    let losers: Vec<(&Staged, &(Conflict, Bytes))> =
-        losers.filter_map(|staged| Some((staged, &**staged.kind.accepted()?.loser.as_ref()?))).collect();
-    if losers.is_empty() {
+fn keep_losers(store: &Store, batch: &mut [Staged], answers: &mut Answers) -> Result<(), LatticeError> {
+    let replacing = batch.iter_mut().filter(|staged| !answers.failed(staged.request) && staged.kind.loser().is_some());
+    let replacing: Vec<&mut Staged> = replacing.collect();
+    if replacing.is_empty() {
         return Ok(());
     }
-    let kept: Vec<(Conflict, Bytes)> = losers.iter().map(|(_, loser)| (*loser).clone()).collect();
+    let kept: Vec<(Conflict, Bytes)> = replacing.iter().filter_map(|staged| staged.kind.loser().cloned()).collect();
     let numbers = store.shared.journal.keep(&kept)?;
-    for ((staged, _), number) in losers.iter().zip(numbers) {
-        answers.set(staged.request, staged.slot, Outcome::Applied(Applied::Taken(Some(number))));
+    for (staged, number) in replacing.into_iter().zip(numbers) {
+        match staged.kind.restoration() {
+            Some(restoration) => restoration.kept = Some(number),
+            None => answers.set(staged.request, staged.slot, Outcome::Applied(Applied::Taken(Some(number)))),
+        }
     }
     Ok(())
 }
@@ -545,10 +571,14 @@ fn write_down(store: &mut Store, placed: &[Staged]) -> Result<Vec<Outcome>, Latt
                 let stamp = stamp_in_place(&path, &put.stamp);
                 let file = (staged.name.as_str(), stamp, read_at_ns);
                 let entry = store.stage_put(&mut changes, put.entry.clone(), file, source);
-                match (&put.accepted, put.existed) {
+                let written = if put.existed { Written::Replaced(entry) } else { Written::Created(entry) };
+                match (&put.accepted, &put.restoration) {
                     (Some(_), _) => Outcome::Applied(Applied::Taken(None)),
-                    (None, true) => Outcome::Written(Written::Replaced(entry)),
-                    (None, false) => Outcome::Written(Written::Created(entry)),
+                    (None, None) => Outcome::Written(written),
+                    (None, Some(restoration)) => {
+                        changes.ops.push(Op::Settled(restoration.number));
+                        Outcome::Restored(Some(Restored { written, kept: restoration.kept }))
+                    }
                 }
             }
             StagedKind::Retime(entry, accepted) => {
@@ -608,5 +638,33 @@ mod tests {
         assert!(refused(after_an_edit(&mut store, delete)));
         assert_eq!(fs::read(&path).unwrap(), br#"{"id":"a","n":"by hand"}"#);
         assert!(after_an_edit(&mut store, put(Precondition::None)).error.is_none());
+    }
+
+    #[test]
+    fn an_edit_between_the_look_and_the_rename_is_not_overwritten_by_a_restoration() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = store(folder.path());
+        let path = store.shared.directory.join("a.json");
+        write_file(&path, br#"{"id":"a","n":0}"#).unwrap();
+        store.examine(&["a.json".to_owned()]).unwrap();
+        let lost = node(r#"{"id":"a","n":1}"#);
+        let version =
+            |node: &NodeDocument| version::Version { at: Timestamp::EPOCH, content: Some(node.content_hash()) };
+        let conflict = Conflict {
+            number: 0,
+            id: lost.id().clone(),
+            noticed_at: Timestamp::EPOCH,
+            from: "peer".into(),
+            lost: version(&lost),
+            won: version(&node(r#"{"id":"a","n":0}"#)),
+            size_bytes: 0,
+        };
+        let number = store.shared.journal.keep(&[(conflict, lost.document().source().clone())]).unwrap()[0];
+        let restore = |node| WriteOp::Restore(Restore { number, node, by: "me".into() });
+        let refused = after_an_edit(&mut store, restore(lost.clone()));
+        assert!(matches!(refused.error, Some(LatticeError::PreconditionFailed { current: Some(_) })));
+        assert_eq!(fs::read(&path).unwrap(), br#"{"id":"a","n":"by hand"}"#);
+        assert!(store.shared.journal.conflict(number).unwrap().is_some(), "it can be tried again");
+        let Ok(Stage::Later(..)) = stage(&mut store, restore(lost)) else { panic!("it is a write") };
     }
 }

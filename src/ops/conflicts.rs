@@ -1,7 +1,7 @@
 //! Versions that were made here and lost: kept until somebody has looked at them.
 
 use super::Context;
-use crate::lattice::{Conflict, LatticeError};
+use crate::lattice::{Conflict, LatticeError, Restored, StoredNode, Tombstone};
 use bytes::Bytes;
 
 /// The most bytes of contents in one page.
@@ -47,4 +47,55 @@ pub fn list_conflicts(
     }
     let last = conflicts.last().map(|(conflict, _)| conflict.number);
     Ok(ConflictPage { next: last.filter(|_| more), conflicts, total: lattice.conflict_count()? })
+}
+
+/// A conflict with both sides.
+#[derive(Debug)]
+pub struct ConflictDetail {
+    /// What is known of it.
+    pub conflict: Conflict,
+    /// The content that lost.
+    pub lost: Bytes,
+    /// What the node holds now.
+    pub current: NodeState,
+}
+
+/// How a node stands.
+#[derive(Debug)]
+pub enum NodeState {
+    /// It is there.
+    Held(StoredNode),
+    /// It was deleted.
+    Deleted(Tombstone),
+    /// It was deleted, and when is forgotten.
+    Gone,
+}
+
+/// One conflict. `None` where there is no such conflict.
+///
+/// # Errors
+/// [`LatticeError`].
+pub async fn get_conflict(context: &Context, number: u64) -> Result<Option<ConflictDetail>, LatticeError> {
+    let Some((conflict, lost)) = context.lattice.conflict(number)? else { return Ok(None) };
+    let current = match context.lattice.read(&conflict.id).await? {
+        Some(node) => NodeState::Held(node),
+        None => context.lattice.tombstone(&conflict.id)?.map_or(NodeState::Gone, NodeState::Deleted),
+    };
+    Ok(Some(ConflictDetail { conflict, lost, current }))
+}
+
+/// Makes the version that lost count again; what it replaces is kept as a conflict of its own. `None` where there is no such conflict.
+///
+/// # Errors
+/// [`LatticeError`]; the conflict is there still.
+pub async fn restore_conflict(context: &Context, number: u64) -> Result<Option<Restored>, LatticeError> {
+    context.lattice.restore(number, context.identity.node_id.as_str()).await
+}
+
+/// Forgets a conflict and the content that lost. Answers whether there was one.
+///
+/// # Errors
+/// [`LatticeError`].
+pub async fn dismiss_conflict(context: &Context, number: u64) -> Result<bool, LatticeError> {
+    context.lattice.forget_conflict(number).await
 }

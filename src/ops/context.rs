@@ -1,7 +1,7 @@
 //! What operations work on.
 
 use crate::{
-    federation::{engine::Engine, rate::Rates},
+    federation::{engine::Engine, lan::Lan, rate::Rates},
     identity::KeyPair,
     lattice::Lattice,
     registry::Registry,
@@ -20,6 +20,12 @@ pub struct Identity {
     pub instance_type: &'static str,
     /// Its public key, where it has one.
     pub public_key: Option<PublicKey>,
+    /// `p2p`, `hub` or `hybrid`.
+    pub mode: &'static str,
+    /// The port that it listens on.
+    pub port: u16,
+    /// Where others reach it, if they can.
+    pub address: Option<String>,
 }
 
 /// The rooms behind the operations. Shared by all requests of one application.
@@ -41,6 +47,8 @@ pub struct Context {
     pub signer: Option<Arc<KeyPair>>,
     /// What exchanges with peers; `None` without a key.
     pub engine: Option<Arc<Engine>>,
+    /// What finds other instances; `None` without a key.
+    pub lan: Option<Arc<Lan>>,
     /// Told when the service stops: answers that have no end of their own end then.
     pub closing: CancellationToken,
     /// How many bytes a second may go between instances.

@@ -47,6 +47,8 @@ const OTHER: &[&str] = &["ARK_ENV", "ARK_CONFIG_DIR"];
 
 /// Lists of plain texts; every other value is one text.
 const LISTS: &[&str] = &[
+    "discovery.interfaces",
+    "discovery.scan_subnets",
     "federation.trusted_peers",
     "registry.redis_sentinels",
     "registry.redis_cluster_nodes",

@@ -1,8 +1,8 @@
 //! Putting the layers together.
 
 use super::{
-    AdminSettings, FederationSettings, InstanceSettings, LatticeSettings, LimitSettings, LogSettings, RegistrySettings,
-    ServerSettings, StateSettings, TrustSettings, environment, registry, secret_file,
+    AdminSettings, DiscoverySettings, FederationSettings, InstanceSettings, LatticeSettings, LimitSettings,
+    LogSettings, RegistrySettings, ServerSettings, StateSettings, TrustSettings, environment, registry, secret_file,
 };
 use crate::{
     trust::TrustPolicy,
@@ -114,6 +114,8 @@ pub struct Settings {
     pub log: LogSettings,
     /// Rounds between instances.
     pub federation: FederationSettings,
+    /// Finding other instances.
+    pub discovery: DiscoverySettings,
     /// Things worth a line in the log once there is one.
     #[serde(skip)]
     pub warnings: Vec<String>,
@@ -137,6 +139,7 @@ impl Settings {
         LimitSettings::describe(&mut out);
         LogSettings::describe(&mut out);
         FederationSettings::describe(&mut out);
+        DiscoverySettings::describe(&mut out);
         out.truncate(out.trim_end().len());
         out.push('\n');
         out
@@ -156,6 +159,7 @@ impl Settings {
         self.limits.show(&mut out);
         self.log.show(&mut out);
         self.federation.show(&mut out);
+        self.discovery.show(&mut out);
         out.truncate(out.trim_end().len());
         out
     }
@@ -298,6 +302,7 @@ impl Settings {
         if self.federation.peer_timeout.get().is_zero() {
             return Err(bad("federation.peer_timeout", "must be more than zero"));
         }
+        self.check_discovery()?;
         if self.federation.network_key.is_some() {
             self.warnings.push("federation.network_key is read, but has no effect in this version".to_owned());
         }

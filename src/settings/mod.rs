@@ -4,6 +4,7 @@
 
 #[macro_use]
 mod section;
+mod discovery;
 mod edge;
 mod environment;
 mod load;
@@ -14,7 +15,8 @@ mod span;
 
 pub use load::{Overrides, Settings, SettingsError};
 pub use sections::{
-    AdminSettings, FederationMode, FederationSettings, InstanceSettings, InstanceType, LatticeSettings, LimitSettings,
-    ListedPeer, LogFormat, LogSettings, ProxyHeaders, RegistrySettings, ServerSettings, StateSettings, TrustSettings,
+    AdminSettings, DiscoverySettings, FederationMode, FederationSettings, InstanceSettings, InstanceType,
+    LatticeSettings, LimitSettings, ListedPeer, LogFormat, LogSettings, ProxyHeaders, RegistrySettings, ServerSettings,
+    StateSettings, TrustSettings,
 };
 pub use span::Span;

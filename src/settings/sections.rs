@@ -294,7 +294,23 @@ section! {
         network_key: Option<SecretString> = None,
         /// Addresses of peers. FEDERATION_TRUSTED_PEERS (separated by commas).
         trusted_peers: Vec<String> = Vec::new(),
-        /// How often peers are looked for. FEDERATION_DISCOVERY_INTERVAL.
+        /// How often peers are looked for, where discovery is on. FEDERATION_DISCOVERY_INTERVAL.
         discovery_interval: Span = Span::seconds(300),
+    }
+}
+
+section! {
+    /// Finding other instances on the same network. Off until mdns, interfaces or scan_subnets says otherwise: no packet is sent.
+    DiscoverySettings "discovery" {
+        /// Say by multicast DNS (_ark-lattice._tcp) that this instance is here, and listen for others.
+        mdns: bool = false,
+        /// On these interfaces only, such as eth0; naming one turns multicast DNS on. None: all with a private address, except loopback.
+        interfaces: Vec<String> = Vec::new(),
+        /// Private networks whose every address may be asked, such as 192.168.1.0/24; 4096 addresses at most. None: no address is asked.
+        scan_subnets: Vec<String> = Vec::new(),
+        /// The port that is asked there; 0: the one that this instance has.
+        scan_port: u16 = 0,
+        /// Make peers of all who are found and prove who they are. Only where everybody on the network may have, and change, every node.
+        accept: bool = false,
     }
 }

@@ -3,6 +3,7 @@
 use super::StartupError;
 use crate::{
     federation::{
+        control::Control,
         engine::{Engine, EngineOptions},
         history::History,
         peers::{PeerOptions, Peers},
@@ -47,25 +48,24 @@ pub(super) fn open(
     let section = &settings.federation;
     let failed = |error: &dyn std::fmt::Display| StartupError::Federation(error.to_string());
     let peers = Peers::open(&settings.state.path.join("peers.json")).map_err(|error| failed(&error))?;
-    let engine = Engine::new(
-        EngineOptions {
-            node_id: settings.node_id()?,
-            instance_type: settings.instance.instance_type.as_str(),
-            address: section.address.clone(),
-            key: Arc::clone(key),
-            lattice: Arc::clone(lattice),
-            clock: Arc::clone(clock),
-            limits: settings.limits(),
-            peers,
-            history: History::open(&settings.state.path.join("rounds.json")),
-            sync_interval: section.sync_interval.get(),
-            concurrent_rounds: section.concurrent_rounds,
-            rates: rates.clone(),
-            read_only: section.read_only,
-            peer_timeout: section.peer_timeout.get(),
-        },
-        section.auto_sync,
-    );
+    let control =
+        Control::open(&settings.state.path.join("control.json"), section.auto_sync, section.sync_interval.get());
+    let engine = Engine::new(EngineOptions {
+        node_id: settings.node_id()?,
+        instance_type: settings.instance.instance_type.as_str(),
+        address: section.address.clone(),
+        key: Arc::clone(key),
+        lattice: Arc::clone(lattice),
+        clock: Arc::clone(clock),
+        limits: settings.limits(),
+        peers,
+        history: History::open(&settings.state.path.join("rounds.json")),
+        control: control.map_err(|error| failed(&error))?,
+        concurrent_rounds: section.concurrent_rounds,
+        rates: rates.clone(),
+        read_only: section.read_only,
+        peer_timeout: section.peer_timeout.get(),
+    });
     for url in configured(settings) {
         // What the operator said of it since stays.
         if !engine.has_peer(url) {

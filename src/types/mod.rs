@@ -8,6 +8,7 @@ mod ids;
 mod limits;
 mod proxy_networks;
 mod public_key;
+mod scan_subnets;
 mod timestamp;
 mod web_origins;
 
@@ -19,5 +20,6 @@ pub use ids::{IdError, MAX_ID_CHARS, NodeId, PeerId};
 pub use limits::Limits;
 pub use proxy_networks::ProxyNetworks;
 pub use public_key::{PublicKey, PublicKeyError};
+pub use scan_subnets::{MAX_SCAN_ADDRESSES, ScanSubnetError, ScanSubnets, is_private};
 pub use timestamp::Timestamp;
 pub use web_origins::WebOrigins;

@@ -56,7 +56,10 @@ impl Raw {
     }
 
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut out = format!("{} {} HTTP/1.1\r\nhost: ark\r\n", self.method, self.path).into_bytes();
+        let mut out = format!("{} {} HTTP/1.1\r\n", self.method, self.path).into_bytes();
+        if !self.headers.iter().any(|(name, _)| name == "host") {
+            out.extend_from_slice(b"host: ark\r\n");
+        }
         for (name, value) in &self.headers {
             out.extend_from_slice(name.as_bytes());
             out.extend_from_slice(b": ");

@@ -61,7 +61,7 @@ impl Instance {
         let clock = TestClock::at(Timestamp::from_seconds(NOW));
         let shared: SharedClock = clock.clone();
         let application = Application::build(&settings, shared).await.unwrap();
-        let url = format!("http://127.0.0.1:{}", application.port);
+        let url = format!("http://{}", application.address);
         let context = application.context();
         let (stop, stopped) = oneshot::channel::<()>();
         let served = tokio::spawn(async move {

@@ -11,5 +11,8 @@
 
 mod bed;
 mod engine;
+mod lan;
+mod machine;
+mod odd_neighbours;
 mod rounds;
 mod selective;

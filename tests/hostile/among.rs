@@ -1,10 +1,11 @@
 //! One instance, an honest peer, and all the others at once.
 
 use crate::{
-    misdeeds::{self, BASE, ODD_IDS, base_id},
+    misdeeds::{self, BASE, LATE_ID, ODD_IDS, base_id},
     server::Hostile,
     service::{Place, Service, text, until},
 };
+use reqwest::Method;
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
@@ -12,12 +13,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(120);
 /// What the instance may take more than before all of them came. Eight rounds of some megabytes each are part of that.
-const MAY_GROW_KB: u64 = 160 << 10;
+const MAY_GROW_KB: u64 = 96 << 10;
 
 fn place(name: &str) -> Place {
-    let place = Place::new().set("ARK_NODE_ID", name).set("ARK__FEDERATION__PEER_TIMEOUT", "1s");
+    let place = Place::new().set("ARK_NODE_ID", name).set("ARK__FEDERATION__PEER_TIMEOUT", "3s");
     let place = place.set("FEDERATION_SYNC_INTERVAL", "2000").set("FEDERATION_AUTO_SYNC", "true");
     for number in 0..BASE {
         let id = base_id(number);
@@ -38,13 +39,14 @@ fn status_kb(service: &Service, name: &str) -> u64 {
 }
 
 /// An edit on the one is seen on the other: how long that took.
-async fn edit(from: &Service, to: &Service, number: usize) -> Duration {
+async fn edit(from: &Service, (to, place): (&Service, &Place), number: usize) -> Duration {
     let content = format!("edit {number}");
     let begun = Instant::now();
     assert!(from.put("edited", &json!({"id": "edited", "content": content})).await.status().is_success());
     until("an honest edit is on the instance", DEADLINE, async || {
-        let response = to.get("/nodes/edited").await;
-        response.status().is_success() && response.text().await.unwrap().contains(&content)
+        let answer = to.request(Method::GET, "/nodes/edited").send().await;
+        let answer = answer.unwrap_or_else(|error| panic!("the instance is gone: {error:?}\n{}", place.log()));
+        answer.status().is_success() && answer.text().await.unwrap().contains(&content)
     })
     .await;
     begun.elapsed()
@@ -56,11 +58,11 @@ async fn an_instance_among_hostile_peers_stays_in_step_with_the_honest_one() {
     let honest = honest_place.serve().await;
     let alone_place = place("alone").set("FEDERATION_TRUSTED_PEERS", &honest.url);
     let alone = alone_place.serve().await;
-    edit(&honest, &alone, 0).await;
+    edit(&honest, (&alone, &alone_place), 0).await;
     let rss_alone = status_kb(&alone, "VmRSS");
     let mut usual = Vec::new();
     for number in 1..6 {
-        usual.push(edit(&honest, &alone, number).await);
+        usual.push(edit(&honest, (&alone, &alone_place), number).await);
     }
     alone.kill();
 
@@ -74,16 +76,22 @@ async fn an_instance_among_hostile_peers_stays_in_step_with_the_honest_one() {
     let mut victim = victim_place.serve().await;
 
     let mut among = Vec::new();
-    let mut missing: Vec<String> = vec!["all".to_owned()];
-    while !missing.is_empty() {
-        among.push(edit(&honest, &victim, 100 + among.len()).await);
+    let mut unnamed: Vec<&(&str, &str, Hostile)> = hostile.iter().collect();
+    while !unnamed.is_empty() {
+        among.push(edit(&honest, (&victim, &victim_place), 100 + among.len()).await);
         let peers = peers(&victim_place);
-        missing = hostile
-            .iter()
-            .filter(|(_, said, peer)| !peers[&peer.url]["error"].as_str().is_some_and(|error| error.contains(said)))
-            .map(|(name, said, peer)| format!("{name}: {said:?}, but it says {}", peers[&peer.url]["error"]))
-            .collect();
-        assert!(begun.elapsed() < DEADLINE, "not all is said of: {missing:#?}\n{}", victim_place.log());
+        let error = |peer: &Hostile| text(&peers[&peer.url]["error"]);
+        // Named once is named: on a slow machine a later round may end for want of time.
+        unnamed.retain(|(_, said, peer)| {
+            !peers[&peer.url]["error"].is_string() || !said.split('|').any(|said| error(peer).contains(said))
+        });
+        let missing = || {
+            let tell = |(name, said, peer): &&(&str, &str, Hostile)| {
+                format!("{name}: {said:?}, but it says {}", peers[&peer.url]["error"])
+            };
+            unnamed.iter().map(tell).collect::<Vec<_>>()
+        };
+        assert!(begun.elapsed() < DEADLINE, "not all is said of: {:#?}\n{}", missing(), victim_place.log());
     }
     let took = begun.elapsed();
     let peak = status_kb(&victim, "VmHWM");
@@ -109,12 +117,17 @@ async fn an_instance_among_hostile_peers_stays_in_step_with_the_honest_one() {
     for id in ODD_IDS {
         assert!(nodes.iter().any(|(known, _)| known == id), "{id} was not taken");
     }
+    assert!(!nodes.iter().any(|(id, _)| id == "a-lie"), "a lie was believed, or a version from the future");
     for name in ["outside.json", "etc", "b.json"] {
         assert!(!victim_place.path(name).exists(), "{name} is outside the data directory");
     }
     let files = fs::read_dir(victim_place.lattice()).unwrap().map(|entry| entry.unwrap());
     let strange: Vec<_> = files.filter(|file| !file.file_type().unwrap().is_file()).collect();
     assert!(strange.is_empty(), "{strange:?}");
+    until("what was left out at first came later", DEADLINE, async || {
+        victim.get(&format!("/nodes/{LATE_ID}")).await.status().is_success()
+    })
+    .await;
     until("both honest ones hold the same", DEADLINE, async || victim.set_hash().await == honest.set_hash().await)
         .await;
 

@@ -11,7 +11,12 @@
 )]
 
 mod among;
+#[allow(dead_code, reason = "each test binary uses its own part of it")]
+#[path = "../federation/bed.rs"]
+mod bed;
+mod journals;
 mod misdeeds;
+mod pushers;
 mod server;
 #[path = "../support/service.rs"]
 mod service;

@@ -14,6 +14,7 @@ type Script = Box<dyn Fn(&Peer, &Request) -> Option<Reply> + Send + Sync>;
 /// One peer: its name, what its state must say in the end, what it does.
 pub(crate) struct Misdeed {
     pub(crate) name: &'static str,
+    /// One of these, separated by `|`.
     pub(crate) said: &'static str,
     pub(crate) script: Script,
 }
@@ -96,7 +97,7 @@ struct Bits {
 impl Bits {
     fn low_first(&mut self, value: u32, count: usize) {
         for bit in 0..count {
-            if self.used % 8 == 0 {
+            if self.used.is_multiple_of(8) {
                 self.bytes.push(0);
             }
             *self.bytes.last_mut().unwrap() |= u8::from(value >> bit & 1 == 1) << (self.used % 8);
@@ -261,6 +262,20 @@ fn feeds() -> Vec<Misdeed> {
             let many: Vec<Value> = (1..10).map(|seq| listed(seq, "one-node-often", "again")).collect();
             Reply::Bytes(ok(feed(request, 9, &many) + "{\"end\":9}\n"))
         }),
+        deed("fat-list", "still differ", |peer, request| match request.route {
+            "head" => Some(Reply::Bytes(ok(peer.head(|head| (head.seq, head.count) = (56, 56))))),
+            "changes" if request.since == 0 => {
+                let mut line = listed(1, "fat", "x");
+                line["type"] = json!("x".repeat(2 << 20));
+                let line = format!("{line}\n");
+                let start = feed(request, 56, &[]);
+                let lines: String =
+                    (1..=56).map(|seq| line.replacen("\"seq\":1", &format!("\"seq\":{seq}"), 1)).collect();
+                Some(Reply::Bytes(ok(start + &lines + "{\"end\":56}\n")))
+            }
+            "changes" => Some(Reply::Bytes(ok(feed(request, 56, &[]) + "{\"end\":56}\n"))),
+            _ => None,
+        }),
         on_feed("slow-feed", "less than 1024 bytes a second", |request| {
             Reply::Slowly([open(), feed(request, 9, &[]).into_bytes()].concat(), raw("x"), NOW_AND_THEN)
         }),
@@ -324,7 +339,7 @@ fn feeds() -> Vec<Misdeed> {
                 _ => None,
             }
         }),
-        lines("far-ahead", "1 were dated ahead", lie(|line| line["at"] = json!(now().seconds() + 3600))),
+        lines("far-ahead", "still differ", lie(|line| line["at"] = json!(now().seconds() + 3600))),
         lines("left-out", "still differ", vec![listed(9, &base_id(0), "base")]),
     ]
 }
@@ -353,6 +368,9 @@ pub(crate) const ODD_IDS: &[&str] = &[
     "é\u{202e}",
 ];
 
+/// A node that a peer left out at first: it comes all the same.
+pub(crate) const LATE_ID: &str = "left-out-once";
+
 /// In `POST /lattice/nodes`.
 fn fetches() -> Vec<Misdeed> {
     let line = |id: &str, content: &str| format!("{}\n", whole(1, id, content)).into_bytes();
@@ -375,7 +393,7 @@ fn fetches() -> Vec<Misdeed> {
         fetched("silent-nodes", "no answer in time", &["silent"], || Reply::Silence(Vec::new())),
         deed("odd-ids", "still differ", |peer, request| {
             let odd: Vec<Value> = (1..).zip(ODD_IDS).map(|(seq, id)| listed(seq, id, "odd")).collect();
-            let count = ODD_IDS.len() as u64;
+            let count = u64::try_from(ODD_IDS.len()).unwrap();
             match request.route {
                 "head" => Some(Reply::Bytes(ok(peer.head(|head| (head.seq, head.count) = (count, count))))),
                 "changes" if request.since == 0 => {
@@ -424,10 +442,32 @@ fn pushes() -> Vec<Misdeed> {
 /// From one round to the next.
 fn over_time() -> Vec<Misdeed> {
     vec![
-        deed("new-journal-each-time", "its journal began anew in each of", |peer, request| match request.route {
+        deed("new-journal-each-time", "still differ|begins anew again and again", |peer, request| {
+            match request.route {
+                "head" => {
+                    let before = request.before;
+                    Some(Reply::Bytes(ok(peer.head(|head| head.index_id = format!("{before:032x}")))))
+                }
+                "notify" => Some(Reply::Slowly(open(), raw("data: {\"seq\":9}\n\n"), Duration::from_millis(100))),
+                _ => None,
+            }
+        }),
+        deed("left-out-once", "still differ", |_, request| match request.route {
+            "changes" if request.since == 0 => {
+                let late = if request.before == 0 { vec![] } else { vec![listed(9, LATE_ID, "late")] };
+                Some(Reply::Bytes(ok(feed(request, 9, &late) + "{\"end\":9}\n")))
+            }
+            "nodes" => Some(Reply::Bytes(ok(format!("{}\n{{\"end\":9}}\n", whole(9, LATE_ID, "late"))))),
+            _ => None,
+        }),
+        deed("goes-up-and-down", "still differ|begins anew again and again", |peer, request| match request.route {
             "head" => {
-                let before = request.before;
-                Some(Reply::Bytes(ok(peer.head(|head| head.index_id = format!("{before:032x}")))))
+                let seq = if request.before % 2 == 0 { 9 } else { 5 };
+                Some(Reply::Bytes(ok(peer.head(|head| head.seq = seq))))
+            }
+            "changes" => {
+                let seq = if request.before % 2 == 0 { 9 } else { 5 }.max(request.since);
+                Some(Reply::Bytes(ok(feed(request, seq, &[]) + &format!("{{\"end\":{seq}}}\n"))))
             }
             "notify" => Some(Reply::Slowly(open(), raw("data: {\"seq\":9}\n\n"), Duration::from_millis(100))),
             _ => None,

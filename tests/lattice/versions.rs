@@ -2,7 +2,10 @@
 
 use crate::bed::{Bed, DEADLINE, id, numbered, put, until};
 use ark_lattice::{
-    lattice::{Ancestry, Applied, Arrival, Arrived, Change, Lattice, NodeDocument, directory::DirectoryLattice},
+    lattice::{
+        Ancestry, Applied, Arrival, Arrived, Change, Lattice, NodeDocument, Precondition, Stamp, Written,
+        directory::DirectoryLattice,
+    },
     types::{Clock, NodeId, TestClock, Timestamp},
 };
 use bytes::Bytes;
@@ -176,6 +179,77 @@ async fn an_edit_made_here_that_loses_is_kept() {
     assert_eq!(lattice.conflicts(number, 10).unwrap().len(), 1);
     assert!(lattice.forget_conflict(number).await.unwrap() && !lattice.forget_conflict(number).await.unwrap());
     assert_eq!(lattice.conflict_count().unwrap(), 1);
+}
+
+/// An edit made here that lost against one of `peer`; its number.
+async fn lost(lattice: &DirectoryLattice, here: &str, there: &str) -> u64 {
+    let stamp = Stamp::Edit(at(1000));
+    lattice.put(document(here), stamp, Precondition::None).await.unwrap();
+    match apply(lattice, arrival(there, at(1100))).await {
+        Applied::Taken(Some(number)) => number,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_restored_version_wins_everywhere_and_what_it_replaces_is_kept() {
+    let (bed, _) = bed();
+    let lattice = bed.open().await;
+    let there = r#"{"id":"a","v":"there","updated_at":1}"#;
+    let first = lost(&lattice, r#"{"id":"a","v":"here","updated_at":"2025-11-21T00:00:00Z"}"#, there).await;
+    let restored = lattice.restore(first, "me").await.unwrap().unwrap();
+    let text = held(&bed, "a.json").unwrap();
+    // Dated anew in its own style, and after the version that it replaces, though our clock is behind that one.
+    let dated = at(1100).plus(Duration::from_millis(1));
+    assert_eq!(text, format!(r#"{{"id":"a","v":"here","updated_at":"{}"}}"#, dated.to_rfc3339()));
+    assert_eq!(restored.written.entry().updated_at, dated);
+    let (kept, content) = lattice.conflict(restored.kept.unwrap()).unwrap().unwrap();
+    assert_eq!((&content[..], &*kept.from, kept.lost.at, kept.won.at), (there.as_bytes(), "me", at(1100), dated));
+    assert_eq!((lattice.conflict_count().unwrap(), lattice.conflict(first).unwrap()), (1, None));
+    assert!(lattice.restore(first, "me").await.unwrap().is_none(), "it is done once");
+    // Whoever holds the version that had won takes this one.
+    let change = lattice.changes(0, 9).unwrap().pop().unwrap();
+    assert!(matches!(&change, Change::Put { updated_at, ancestry, .. }
+        if *updated_at == dated && ancestry.names(&document(there).content_hash())));
+
+    let back = lattice.restore(kept.number, "me").await.unwrap().unwrap();
+    assert!(held(&bed, "a.json").unwrap().contains("there"), "and back");
+    let again = lattice.restore(back.kept.unwrap(), "me").await.unwrap().unwrap();
+    bed.check(&lattice);
+    drop(lattice);
+    let lattice = bed.open().await;
+    assert_eq!(lattice.conflicts(0, 9).unwrap().len(), 1);
+    let (_, content) = lattice.conflict(again.kept.unwrap()).unwrap().unwrap();
+    assert!(held(&bed, "a.json").unwrap().contains("here") && String::from_utf8_lossy(&content).contains("there"));
+}
+
+#[tokio::test]
+async fn a_deleted_node_is_restored_and_what_is_there_already_is_not_written_again() {
+    let (bed, _) = bed();
+    let lattice = bed.open().await;
+    let first = lost(&lattice, r#"{"id":"a","v":1}"#, r#"{"id":"a","v":2}"#).await;
+    lattice.delete(&id("a"), Precondition::None).await.unwrap().unwrap();
+    let restored = lattice.restore(first, "me").await.unwrap().unwrap();
+    assert!(matches!(&restored.written, Written::Created(_)) && restored.kept.is_none(), "{restored:?}");
+    assert!(held(&bed, "a.json").unwrap().starts_with(r#"{"id":"a","v":1,"updated_at":"#));
+    assert_eq!(lattice.conflict_count().unwrap(), 0);
+
+    // Somebody wrote it again by hand, as it was.
+    let second = lost(&lattice, r#"{"id":"b","v":1}"#, r#"{"id":"b","v":2}"#).await;
+    assert_eq!(second, first + 1, "no number is given twice");
+    bed.write("b.json", r#"{"updated_at":7, "v":1,"id":"b"}"#);
+    let restored = lattice.restore(second, "me").await.unwrap().unwrap();
+    assert!(matches!(&restored.written, Written::Unchanged(_)) && restored.kept.is_none(), "{restored:?}");
+    assert_eq!(held(&bed, "b.json").unwrap(), r#"{"updated_at":7, "v":1,"id":"b"}"#);
+    assert_eq!(lattice.conflict_count().unwrap(), 0);
+
+    let third = lost(&lattice, r#"{"id":"c","v":1}"#, r#"{"id":"c","v":2}"#).await;
+    assert!(lattice.forget_conflict(third).await.unwrap() && !lattice.forget_conflict(third).await.unwrap());
+    drop(lattice);
+    let lattice = bed.open().await;
+    let fourth = lost(&lattice, r#"{"id":"d","v":1}"#, r#"{"id":"d","v":2}"#).await;
+    assert_eq!(fourth, third + 1, "nor after a restart");
+    bed.check(&lattice);
 }
 
 #[tokio::test]

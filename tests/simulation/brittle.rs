@@ -3,7 +3,7 @@
 use ark_lattice::{
     lattice::{
         Ancestry, Applied, Arrival, Change, Conflict, Entry, Lattice, LatticeError, LatticeStatus, NodeDocument,
-        NodeFilter, NodePage, Precondition, Stamp, StoredNode, Tombstone, Written, index::Snapshot,
+        NodeFilter, NodePage, Precondition, Restored, Stamp, StoredNode, Tombstone, Written, index::Snapshot,
     },
     types::NodeId,
 };
@@ -168,6 +168,10 @@ impl Lattice for Brittle {
 
     async fn forget_conflict(&self, number: u64) -> Result<bool, LatticeError> {
         self.inner.forget_conflict(number).await
+    }
+
+    async fn restore(&self, number: u64, by: &str) -> Result<Option<Restored>, LatticeError> {
+        self.inner.restore(number, by).await
     }
 
     fn conflict_count(&self) -> Result<u64, LatticeError> {

@@ -15,6 +15,8 @@ use crate::site::Site;
 /// What a node holds; `None`: it is deleted.
 pub(crate) type Content = Option<ContentHash>;
 type Key = (NodeId, ContentHash);
+/// Who restores conflicts.
+pub(crate) const OPERATOR: &str = "operator";
 
 /// One acknowledged write.
 #[derive(Debug, Clone)]
@@ -158,7 +160,10 @@ impl Ledger {
         for (id, (at, content)) in greatest {
             let found = held.get(id).map(|(_, content)| *content.as_bytes());
             if found != content {
-                return Err(format!("{id}: the greatest version is of {at:?}, and another one is held: {:?}", held.get(id)));
+                return Err(format!(
+                    "{id}: the greatest version is of {at:?}, and another one is held: {:?}",
+                    held.get(id)
+                ));
             }
         }
         Ok(())
@@ -183,6 +188,8 @@ impl Ledger {
                     && !self.torn
                     && !self.months
                     && !self.reused
+                    // What a restoration replaces is kept whatever it came from.
+                    && &*conflict.from != OPERATOR
                     && !self.uncertain.contains(&conflict.id)
                     && let Some(won) = conflict.won.content
                     && self.comes_from(&conflict.id, won, lost, 6)
@@ -208,7 +215,10 @@ impl Ledger {
         for write in writes.iter().rev() {
             let name = |content: Content| content.map_or("nothing".to_owned(), short);
             let (before, content) = (name(write.before), name(write.content));
-            lines.push(format!("  {} step {} s{}: {before} -> {content} {:?}", write.id, write.step, write.site, write.at));
+            lines.push(format!(
+                "  {} step {} s{}: {before} -> {content} {:?}",
+                write.id, write.step, write.site, write.at
+            ));
         }
         lines.join("\n")
     }
@@ -231,7 +241,8 @@ pub(crate) fn difference(one: &Held, other: &Held) -> Option<String> {
         .into_iter()
         .filter(|id| one.get(*id) != other.get(*id))
         .map(|id| {
-            let name = |held: &Held| held.get(id).map(|(at, content)| format!("{} at {}", short(*content), at.micros()));
+            let name =
+                |held: &Held| held.get(id).map(|(at, content)| format!("{} at {}", short(*content), at.micros()));
             format!("{id}: {:?} and {:?}", name(one), name(other))
         })
         .collect();

@@ -145,13 +145,10 @@ impl Remote for Way<'_> {
     async fn changes(&self, query: &ChangesQuery<'_>) -> Result<Lines, ClientError> {
         self.go("changes").await?;
         let lattice = self.world.sites[self.to].lattice();
-        let options = FeedOptions {
-            contents: query.contents,
-            matcher: query.filter.matcher(),
-            priorities: query.priorities,
-        };
-        let stream = feed::feed(&lattice, Some(query.index_id), query.since, options)
-            .map_err(|error| Self::refused(&error))?;
+        let options =
+            FeedOptions { contents: query.contents, matcher: query.filter.matcher(), priorities: query.priorities };
+        let stream =
+            feed::feed(&lattice, Some(query.index_id), query.since, options).map_err(|error| Self::refused(&error))?;
         let kind = if query.contents { "changes" } else { "list" };
         let lines = self.lines(kind, stream).await?;
         self.back(kind).await?;
@@ -173,8 +170,7 @@ impl Remote for Way<'_> {
         let site = &self.world.sites[self.to];
         let changes =
             feed::read_changes(&Bytes::from(lines), &Limits::default()).map_err(|error| Self::refused(&error))?;
-        let wanted =
-            feed::wanted(&*site.lattice(), &changes, site.now()).map_err(|error| Self::refused(&error))?;
+        let wanted = feed::wanted(&*site.lattice(), &changes, site.now()).map_err(|error| Self::refused(&error))?;
         self.back("offer").await?;
         Ok(wanted)
     }

@@ -2,7 +2,7 @@
 
 use crate::{
     brittle::{Break, Brittle, Process},
-    oracle::{Ledger, Write, short},
+    oracle::{Ledger, OPERATOR, Write, short},
     plan::Plan,
     random::Random,
     site::{Files, START, Site, content_of, reserve},
@@ -372,7 +372,9 @@ impl World {
             }
         }
         let content = site.held(&id);
-        self.say(|| format!("s{number} has {id} = {:?} by hand, seen {}", content.map(short), if late { "late" } else { "now" }));
+        self.say(|| {
+            format!("s{number} has {id} = {:?} by hand, seen {}", content.map(short), if late { "late" } else { "now" })
+        });
         if content == before {
             return;
         }
@@ -395,22 +397,29 @@ impl World {
         self.note(Write { id, content, site: number, at, before, step: self.step() }, text.as_deref());
     }
 
+    /// What lost counts again; what stood in its place is kept.
     async fn restore_conflict(&self, number: usize) {
-        let lattice = self.sites[number].lattice();
-        let conflicts = lattice.conflicts(0, usize::MAX).unwrap();
+        let site = &self.sites[number];
+        let conflicts = site.lattice().conflicts(0, usize::MAX).unwrap();
         if conflicts.is_empty() {
             return;
         }
         let conflict = self.pick(&conflicts);
-        let (_, text) = lattice.conflict(conflict.number).unwrap().unwrap();
-        self.say(|| format!("s{number} restores conflict {} of {}", conflict.number, conflict.id));
-        self.put_text(number, &conflict.id, &text).await;
-        lattice.forget_conflict(conflict.number).await.unwrap();
-        // Whoever restores it has looked at it; held already, it is not written again.
-        let lost = conflict.lost.content.unwrap();
-        if self.sites[number].held(&conflict.id) != Some(lost) {
-            self.ledger.lock().unwrap().give_up(&conflict.id, lost);
+        let id = conflict.id;
+        let before = site.held(&id);
+        let restored = site.lattice().restore(conflict.number, OPERATOR).await.unwrap().unwrap();
+        self.say(|| format!("s{number} restores conflict {} of {id}: {:?}", conflict.number, restored.kept));
+        let entry = restored.written.entry();
+        let (content, at) = (Some(entry.content_hash), Some(entry.updated_at));
+        if let Written::Unchanged(_) = restored.written {
+            return;
         }
+        // Dated anew where it states a time: another content, which came from the one that was kept.
+        let lost = conflict.lost.content.unwrap();
+        if content != Some(lost) {
+            self.ledger.lock().unwrap().give_up(&id, lost);
+        }
+        self.note(Write { id, content, site: number, at, before, step: self.step() }, None);
     }
 
     // ---- ways
@@ -470,9 +479,11 @@ impl World {
             (_, true) => Some(self.pick(&[Break::KilledBefore, Break::KilledAfter])),
             _ => self.fault().then(|| self.pick(&[Break::Full, Break::Half])),
         };
-        let (old, conflicts) = if torn { (Some(site.copy_journal()), site.lattice().conflict_count().unwrap()) } else { (None, 0) };
+        let (old, conflicts) =
+            if torn { (Some(site.copy_journal()), site.lattice().conflict_count().unwrap()) } else { (None, 0) };
         let process = Arc::new(Process::default());
-        let brittle = Brittle { inner: site.lattice(), process: Arc::clone(&process), plan: Mutex::new(plan.map(|it| (0, it))) };
+        let brittle =
+            Brittle { inner: site.lattice(), process: Arc::clone(&process), plan: Mutex::new(plan.map(|it| (0, it))) };
         let changes = feed::admitted(&brittle, &pushed.filter.matcher(), changes).await?;
         let since = brittle.status().seq;
         let received = feed::receive(&brittle, &format!("s{}", pushed.from), changes).await;
@@ -585,7 +596,10 @@ impl World {
         let report = &end.report;
         self.say(|| {
             let (error, received) = (end.error.as_ref().map(ToString::to_string), &report.received);
-            format!("  {:?} {:?} took {} kept {} conflicts {} gave {}: {error:?}", report.outcome, report.reset, received.taken, received.kept, received.conflicts, report.sent_taken)
+            format!(
+                "  {:?} {:?} took {} kept {} conflicts {} gave {}: {error:?}",
+                report.outcome, report.reset, received.taken, received.kept, received.conflicts, report.sent_taken
+            )
         });
         self.count(|tally| {
             tally.failed_rounds += usize::from(failed);
@@ -651,7 +665,10 @@ impl World {
                 let content = site.held(&id);
                 if content != before {
                     let at = site.lattice().entry(&id).unwrap().map(|entry| entry.updated_at);
-                    self.note(Write { id, content, site: number, at, before, step: self.step() }, Some(text.as_bytes()));
+                    self.note(
+                        Write { id, content, site: number, at, before, step: self.step() },
+                        Some(text.as_bytes()),
+                    );
                 }
             }
             _ => self.reopen_as_killed(site).await,
@@ -728,7 +745,10 @@ impl World {
                     let content = |files: &Files| content_of(files.get(name)?.clone());
                     let (before, content) = (content(&now), content(then));
                     if before != content {
-                        writes.push((Write { id, content, site: number, at: None, before, step: self.step() }, then.get(name)));
+                        writes.push((
+                            Write { id, content, site: number, at: None, before, step: self.step() },
+                            then.get(name),
+                        ));
                     }
                 }
                 site.restore(then);
@@ -776,7 +796,8 @@ impl World {
                     let text = self.text(number, id);
                     site.write(id, text.as_bytes());
                     let content = site.held(id);
-                    let write = Write { id: id.clone(), content, site: number, at: None, before: None, step: self.step() };
+                    let write =
+                        Write { id: id.clone(), content, site: number, at: None, before: None, step: self.step() };
                     self.note(write, Some(text.as_bytes()));
                 }
             }

@@ -34,7 +34,12 @@ impl OperatorToken {
         Self(token.map(|token| Sha256::digest(token.expose_secret().trim().as_bytes()).into()))
     }
 
-    fn check(&self, request: &HttpRequest) -> Result<Operator, ApiError> {
+    /// Is there one?
+    pub(super) fn is_set(&self) -> bool {
+        self.0.is_some()
+    }
+
+    pub(super) fn check(&self, request: &HttpRequest) -> Result<Operator, ApiError> {
         let Some(expected) = self.0 else {
             return Err(refuse(
                 Code::OperatorDisabled,

@@ -5,6 +5,7 @@ use crate::{
         codes::Code,
         error::{ApiError, refuse},
     },
+    ops::MAX_SEQ,
     types::{NodeId, PeerId},
 };
 use actix_web::{FromRequest, HttpRequest, dev::Payload};
@@ -23,10 +24,10 @@ pub(super) fn percent_decode(raw: &str) -> Option<String> {
     String::from_utf8(out).ok()
 }
 
-/// What follows the route's fixed part, `nodes` or `manifest`: the router has compared that part, decoded, so it may be written
+/// What follows the route's fixed parts, such as `nodes` or `manifest`: the router has compared that part, decoded, so it may be written
 /// otherwise here (`/%6Eodes/x`).
-fn decoded_tail(request: &HttpRequest) -> Result<String, ApiError> {
-    let tail = request.uri().path().splitn(3, '/').nth(2).unwrap_or_default();
+fn decoded_tail(request: &HttpRequest, fixed: usize) -> Result<String, ApiError> {
+    let tail = request.uri().path().splitn(fixed + 2, '/').nth(fixed + 1).unwrap_or_default();
     percent_decode(tail).ok_or_else(|| refuse(Code::InvalidPath, "the id in the path is not percent-encoded UTF-8"))
 }
 
@@ -38,7 +39,7 @@ macro_rules! path_id {
 
         impl $name {
             pub(super) fn of(request: &HttpRequest) -> Result<Self, ApiError> {
-                let text = decoded_tail(request)?;
+                let text = decoded_tail(request, 1)?;
                 $id::parse(&text).map(Self).map_err(|error| refuse(Code::InvalidPath, format!("the id in the path: {error}")))
             }
         }
@@ -61,6 +62,36 @@ path_id! {
 path_id! {
     /// The id in `/manifest/{node_id}`.
     PeerPath PeerId
+}
+
+/// The address in `/api/federation/peers/{url}`; not encoded, as people type it, it means the same.
+#[derive(Debug)]
+pub struct PeerUrl(pub String);
+
+impl FromRequest for PeerUrl {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(decoded_tail(request, 3).map(Self))
+    }
+}
+
+/// The number in `/conflicts/{number}`.
+#[derive(Debug)]
+pub struct ConflictPath(pub u64);
+
+impl FromRequest for ConflictPath {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let text = request.match_info().query("number");
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        let number = text.parse().ok().filter(|number| digits && (1..=MAX_SEQ).contains(number));
+        let wrong = || refuse(Code::InvalidPath, format!("a conflict's number is from 1 to {MAX_SEQ}"));
+        ready(number.map(Self).ok_or_else(wrong))
+    }
 }
 
 #[cfg(test)]

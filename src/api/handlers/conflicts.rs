@@ -1,15 +1,15 @@
-//! `GET /conflicts`: versions that were made here and lost.
+//! `/conflicts`: versions that were made here and lost.
 
 use super::nodes::seconds;
 use crate::{
     api::{
         codes::Code,
         error::{ApiError, refuse},
-        extract::{StrictQuery, page_limit},
+        extract::{ConflictPath, Controls, StrictQuery, page_limit, writable},
         schemas::{Hash, Id, Node},
         state::ApiState,
     },
-    ops::{self, Conflict, Version},
+    ops::{self, Conflict, NodeState, Version, Written},
 };
 use actix_web::{HttpResponse, http::header::CACHE_CONTROL, web};
 use bytes::Bytes;
@@ -66,10 +66,70 @@ pub(crate) struct ConflictAnswer {
     won: VersionAnswer,
     /// Length of the content that lost, bytes.
     size: u64,
-    /// The content that lost. To restore it: `PUT /nodes/{id}` without its `updated_at`.
+    /// The content that lost. To restore it: `POST /conflicts/{number}/restore`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Node, required = false)]
     node: Option<serde_json::Value>,
+}
+
+/// How a node stands.
+#[derive(Debug, Serialize, ToSchema)]
+#[allow(dead_code, reason = "written by hand, because of the content; this is its description")]
+pub(crate) struct CurrentVersion {
+    /// When it was made, epoch seconds; not there: the node was deleted so long ago that nobody knows when.
+    #[schema(value_type = f64, required = false)]
+    at: serde_json::Number,
+    /// The hash of its content; not there: the node is deleted.
+    #[schema(value_type = Hash, required = false)]
+    hash: Option<String>,
+    /// Its content; not there: the node is deleted.
+    #[schema(value_type = Node, required = false)]
+    node: Option<serde_json::Value>,
+}
+
+/// A conflict, with both contents.
+#[derive(Debug, Serialize, ToSchema)]
+#[allow(dead_code, reason = "written by hand, because of the contents; this is its description")]
+pub(crate) struct ConflictDetail {
+    #[serde(flatten)]
+    conflict: ConflictAnswer,
+    /// What the node holds now: the version that won, or one after it.
+    current: CurrentVersion,
+}
+
+/// A conflict that was restored.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Restored)]
+pub(crate) struct RestoredAnswer {
+    /// `restored`, or `unchanged` where the node says the same already.
+    #[schema(example = "restored")]
+    status: &'static str,
+    /// The conflict's number. It is not used again.
+    number: u64,
+    /// The node.
+    #[schema(value_type = Id, example = "python_flask_basic")]
+    id: String,
+    /// SHA-256 of its canonical bytes, as stored.
+    #[schema(value_type = Hash)]
+    hash: String,
+    /// When it was changed: now, epoch seconds.
+    #[schema(value_type = f64)]
+    updated_at: serde_json::Number,
+    /// The number of the conflict that keeps what the node held until then; not there: it held nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = u64, required = false)]
+    kept: Option<u64>,
+}
+
+/// A conflict that was dismissed.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Dismissed)]
+pub(crate) struct DismissedAnswer {
+    /// Always `dismissed`.
+    #[schema(example = "dismissed")]
+    status: &'static str,
+    /// The conflict's number. It is not used again.
+    number: u64,
 }
 
 /// Some conflicts.
@@ -115,6 +175,96 @@ pub(crate) async fn list(
     let (count, total) = (page.conflicts.len(), page.total);
     let body = format!("{{\"conflicts\":[{entries}],\"count\":{count},\"total\":{total}{next}}}");
     Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).content_type("application/json").body(body))
+}
+
+fn missing(number: u64) -> ApiError {
+    refuse(Code::ConflictNotFound, format!("there is no conflict {number}; GET /conflicts lists them"))
+}
+
+/// Get a conflict
+///
+/// Both contents: the one that lost, and what the node holds now.
+#[utoipa::path(
+    get,
+    path = "/conflicts/{number}",
+    operation_id = "getConflict",
+    tag = "nodes",
+    params(("number" = u64, Path, description = "The conflict's number", minimum = 1, maximum = 9_007_199_254_740_991_i64)),
+    responses((status = 200, description = "The conflict", body = ConflictDetail))
+)]
+pub(crate) async fn show(
+    state: web::Data<ApiState>,
+    ConflictPath(number): ConflictPath,
+) -> Result<HttpResponse, ApiError> {
+    let found = ops::get_conflict(&state.context, number).await?.ok_or_else(|| missing(number))?;
+    let current = match &found.current {
+        NodeState::Held(node) => {
+            let text = String::from_utf8_lossy(&node.bytes);
+            let (at, hash) = (seconds(node.entry.updated_at), node.entry.content_hash);
+            format!("{{\"at\":{at},\"hash\":\"{hash}\",\"node\":{text}}}")
+        }
+        NodeState::Deleted(tombstone) => format!("{{\"at\":{}}}", seconds(tombstone.deleted_at)),
+        NodeState::Gone => "{}".to_owned(),
+    };
+    let text = entry(&found.conflict, Some(&found.lost))?;
+    let head = text.strip_suffix('}').unwrap_or(&text);
+    let body = format!("{head},\"current\":{current}}}");
+    Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).content_type("application/json").body(body))
+}
+
+/// Restore the version that lost (operator)
+///
+/// Writes it as an edit made now, and forgets the conflict in the same step. What the node held until then becomes a conflict of its
+/// own, so that this can be taken back.
+#[utoipa::path(
+    post,
+    path = "/conflicts/{number}/restore",
+    operation_id = "restoreConflict",
+    tag = "nodes",
+    security(("operator" = [])),
+    params(("number" = u64, Path, description = "The conflict's number", minimum = 1, maximum = 9_007_199_254_740_991_i64)),
+    responses((status = 200, description = "Restored, durably", body = RestoredAnswer))
+)]
+pub(crate) async fn restore(
+    _operator: Controls,
+    state: web::Data<ApiState>,
+    ConflictPath(number): ConflictPath,
+) -> Result<HttpResponse, ApiError> {
+    writable(&state)?;
+    let restored = ops::restore_conflict(&state.context, number).await?.ok_or_else(|| missing(number))?;
+    let status = if matches!(restored.written, Written::Unchanged(_)) { "unchanged" } else { "restored" };
+    let entry = restored.written.entry();
+    Ok(HttpResponse::Ok().json(RestoredAnswer {
+        status,
+        number,
+        id: entry.id.to_string(),
+        hash: entry.content_hash.to_string(),
+        updated_at: seconds(entry.updated_at),
+        kept: restored.kept,
+    }))
+}
+
+/// Dismiss a conflict (operator)
+///
+/// Forgets it, and the content that lost with it.
+#[utoipa::path(
+    delete,
+    path = "/conflicts/{number}",
+    operation_id = "dismissConflict",
+    tag = "nodes",
+    security(("operator" = [])),
+    params(("number" = u64, Path, description = "The conflict's number", minimum = 1, maximum = 9_007_199_254_740_991_i64)),
+    responses((status = 200, description = "Dismissed, durably", body = DismissedAnswer))
+)]
+pub(crate) async fn dismiss(
+    _operator: Controls,
+    state: web::Data<ApiState>,
+    ConflictPath(number): ConflictPath,
+) -> Result<HttpResponse, ApiError> {
+    if !ops::dismiss_conflict(&state.context, number).await? {
+        return Err(missing(number));
+    }
+    Ok(HttpResponse::Ok().json(DismissedAnswer { status: "dismissed", number }))
 }
 
 /// The content goes in as it is kept: to read and write it again would round its numbers.

@@ -18,9 +18,9 @@ use actix_web::{
     web,
 };
 use bytes::Bytes;
-use futures_util::{StreamExt, stream};
+use futures_util::{FutureExt, StreamExt, stream};
 use serde::{Deserialize, Serialize};
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 const LINES: &str = "application/x-ndjson";
 /// How often a listener hears something at least.
@@ -59,6 +59,32 @@ pub(crate) struct ChangesQuery {
     /// Whether each line says its node's priority.
     #[serde(default)]
     priorities: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SnapshotQuery {
+    /// Whose positions `since` belongs to; refused (`other_index`) where the journal is another one.
+    index_id: Option<String>,
+    /// Where an answer was cut off: the last position that came.
+    #[serde(default)]
+    since: u64,
+    /// Only these nodes: a filter's JSON text.
+    filter: Option<String>,
+}
+
+/// Everything
+///
+/// Every node with its content, as lines of the changes feed; zstd for who asks for it. Cut off, it is resumed with `since`.
+pub(crate) async fn snapshot(
+    state: web::Data<ApiState>,
+    query: StrictQuery<SnapshotQuery>,
+) -> Result<HttpResponse, ApiError> {
+    let SnapshotQuery { index_id, since, filter } = query.0;
+    let matcher = read_filter(filter.as_deref())?.matcher();
+    let options = FeedOptions { contents: true, matcher, priorities: false };
+    let lines = ops::changes(&state.context, index_id.as_deref(), since, options)?;
+    Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).content_type(LINES).streaming(lines))
 }
 
 #[derive(Debug, Deserialize)]
@@ -108,7 +134,9 @@ pub(crate) async fn notify(request: HttpRequest, state: web::Data<ApiState>) -> 
         let seq = *positions.borrow_and_update();
         Some((Ok::<_, Infallible>(Bytes::from(format!("data: {{\"seq\":{seq}}}\n\n"))), (positions, false)))
     });
-    let events = events.boxed().take_until(closing);
+    // Who listens hears by the end of it that the federation is stopped.
+    let stopped = ops::stopped(Arc::clone(&state.context)).boxed();
+    let events = events.boxed().take_until(futures_util::future::select(closing.boxed(), stopped));
     let mut response = HttpResponse::Ok();
     // Compressed it would wait for more.
     response.insert_header((CACHE_CONTROL, "no-store")).insert_header((CONTENT_ENCODING, "identity"));

@@ -1,10 +1,12 @@
 //! One file per resource.
 
 pub(super) mod conflicts;
+pub(super) mod control;
 pub(super) mod discover;
 pub(super) mod documents;
 pub(super) mod health;
 pub(super) mod lattice;
 pub(super) mod manifest;
 pub(super) mod nodes;
+pub(super) mod seed_wire;
 pub(super) mod sync;

@@ -1,17 +1,20 @@
 //! Versions that lost, with their contents: kept until somebody has looked at them.
 
-use super::{Journal, JournalError, rows::node_id};
+use super::{Journal, JournalError, META, rows::node_id};
 use crate::{
     lattice::{Conflict, version::Version},
     types::{ContentHash, Timestamp},
 };
 use bytes::Bytes;
-use redb::{ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
+use redb::{ReadableDatabase, ReadableTable, ReadableTableMetadata, Table, TableDefinition, WriteTransaction};
 
 /// time µs, content hash or none.
 type VersionValue<'a> = (i64, Option<&'a [u8; 32]>);
 /// id, noticed at µs, who sent the version that won, version that lost, version that won, content of the one that lost.
 type ConflictValue<'a> = (&'a str, i64, &'a str, VersionValue<'a>, VersionValue<'a>, &'a [u8]);
+
+/// In `meta`: the greatest number of those that were forgotten. No number is given twice: somebody may have written it down.
+const FORGOTTEN: &str = "conflict";
 
 const CONFLICTS: TableDefinition<'_, u64, ConflictValue<'static>> = TableDefinition::new("conflicts");
 
@@ -36,7 +39,8 @@ impl Journal {
             {
                 let mut table = transaction.open_table(CONFLICTS)?;
                 let mut with = transaction.open_table(CONFLICTS_WITH)?;
-                let mut number = table.last()?.map_or(0, |(number, _)| number.value());
+                let last = table.last()?.map_or(0, |(number, _)| number.value());
+                let mut number = last.max(forgotten(&transaction.open_table(META)?)?);
                 for (conflict, content) in conflicts {
                     number = number.saturating_add(1);
                     let (lost, won) = (version_value(&conflict.lost), version_value(&conflict.won));
@@ -87,17 +91,9 @@ impl Journal {
     pub(in crate::lattice) fn forget_conflict(&self, number: u64) -> Result<bool, JournalError> {
         self.write(|database| {
             let transaction = database.begin_write()?;
-            let from = transaction.open_table(CONFLICTS)?.remove(number)?.map(|value| value.value().2.to_owned());
-            if let Some(from) = &from {
-                let mut with = transaction.open_table(CONFLICTS_WITH)?;
-                let before = with.get(from.as_str())?.map_or(0, |count| count.value());
-                match before.saturating_sub(1) {
-                    0 => drop(with.remove(from.as_str())?),
-                    left => drop(with.insert(from.as_str(), left)?),
-                }
-            }
+            let known = remove(&transaction, number)?;
             transaction.commit()?;
-            Ok(from.is_some())
+            Ok(known)
         })
     }
 
@@ -121,6 +117,30 @@ impl Journal {
     }
 }
 
+/// Takes one out. Answers whether there was one.
+///
+/// # Errors
+/// [`JournalError`].
+pub(super) fn remove(transaction: &WriteTransaction, number: u64) -> Result<bool, JournalError> {
+    let from = transaction.open_table(CONFLICTS)?.remove(number)?.map(|value| value.value().2.to_owned());
+    let Some(from) = from else { return Ok(false) };
+    let mut with = transaction.open_table(CONFLICTS_WITH)?;
+    let before = with.get(from.as_str())?.map_or(0, |count| count.value());
+    match before.saturating_sub(1) {
+        0 => drop(with.remove(from.as_str())?),
+        left => drop(with.insert(from.as_str(), left)?),
+    }
+    let mut meta = transaction.open_table(META)?;
+    if number > forgotten(&meta)? {
+        meta.insert(FORGOTTEN, number.to_string().as_str())?;
+    }
+    Ok(true)
+}
+
+fn forgotten(meta: &Table<'_, &'static str, &'static str>) -> Result<u64, JournalError> {
+    Ok(meta.get(FORGOTTEN)?.and_then(|text| text.value().parse().ok()).unwrap_or(0))
+}
+
 fn version_value(version: &Version) -> VersionValue<'_> {
     (version.at.micros(), version.content.as_ref().map(ContentHash::as_bytes))
 }
@@ -140,4 +160,28 @@ fn read(number: u64, value: ConflictValue<'_>) -> Result<Conflict, JournalError>
         won: version(won),
         size_bytes: u64::try_from(content.len()).unwrap_or(u64::MAX),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::NodeId;
+
+    #[test]
+    fn conflicts_are_counted_with_each_who_won() {
+        let root = tempfile::tempdir().unwrap();
+        let (journal, _) = Journal::open(&root.path().join("j.redb"), 7).unwrap();
+        let version = Version { at: Timestamp::EPOCH, content: None };
+        let lost_to = |from: &str| {
+            let (id, from) = (NodeId::parse("n").unwrap(), from.into());
+            let noticed_at = Timestamp::EPOCH;
+            (Conflict { number: 0, id, noticed_at, from, lost: version, won: version, size_bytes: 0 }, Bytes::new())
+        };
+        let counts = || ["a", "b", "c"].map(|from| journal.conflicts_with(from).unwrap());
+        let numbers = journal.keep(&[lost_to("a"), lost_to("b"), lost_to("a")]).unwrap();
+        assert_eq!((numbers.as_slice(), counts()), (&[1, 2, 3][..], [2, 1, 0]));
+        assert!(journal.forget_conflict(2).unwrap() && !journal.forget_conflict(2).unwrap());
+        assert!(journal.forget_conflict(1).unwrap());
+        assert_eq!(counts(), [1, 0, 0]);
+    }
 }

@@ -1,7 +1,7 @@
 //! Writing changes down.
 
 use super::{
-    BY_SEQ, FILES, JournalError, LINEAGE, Op, Record, Source, TOMBSTONES,
+    BY_SEQ, FILES, JournalError, LINEAGE, Op, Record, Source, TOMBSTONES, conflicts,
     rows::{Lineage, file_value, record},
 };
 use crate::{lattice::version::Ancestry, types::ContentHash};
@@ -21,6 +21,10 @@ pub(super) fn write_ops(transaction: &WriteTransaction, ops: &[Op]) -> Result<()
             Op::Put(record, _) | Op::Seen(record) => &record.entry.id,
             Op::Broke(id) => id,
             Op::Deleted(tombstone, _) => &tombstone.id,
+            Op::Settled(number) => {
+                conflicts::remove(transaction, *number)?;
+                continue;
+            }
         };
         let id = id.as_str();
         // Where the node stands so far is asked of the tables themselves, so that each node has one position whatever happened.
@@ -66,6 +70,7 @@ pub(super) fn write_ops(transaction: &WriteTransaction, ops: &[Op]) -> Result<()
                 }
                 by_seq.insert(tombstone.seq, id)?;
             }
+            Op::Settled(_) => {}
         }
     }
     Ok(())

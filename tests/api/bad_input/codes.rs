@@ -2,14 +2,17 @@
 
 use super::{
     all_rows, as_operator,
-    feeds::{RIGHT, signed_lines},
+    feeds::{RIGHT, signed_json, signed_lines},
     post_manifest, prepared, put_node, row, run,
 };
 use crate::{
-    app::{TOKEN, key, manifest, signed, spawn_with},
+    app::{NOW, TOKEN, key, manifest, signed, spawn_in, spawn_with},
     raw_http::{Body, Raw},
 };
-use ark_lattice::{api::codes::Code, settings::Span, trust::TrustMode};
+use ark_lattice::{
+    api::codes::Code, federation::peers::MAX_PEERS, lattice::NodeDocument, settings::Span, trust::TrustMode,
+};
+use serde_json::{Map, Value, json};
 use std::{collections::BTreeSet, time::Duration};
 
 #[tokio::test]
@@ -32,6 +35,27 @@ async fn every_code_of_the_4xx_is_answered_with() {
     ];
     seen.extend(run(&closed, &closed_rows).await);
 
+    let far = Raw::new("POST", "/api/federation/stop").header("x-forwarded-for", "127.0.0.1");
+    seen.extend(run(&closed, &[row("a control from elsewhere", far, 403, "not_local")]).await);
+
+    let mirror = spawn_with(|settings| settings.federation.read_only = true).await;
+    let write = signed_json("/federation/sync", "{\"nodes\":[]}", &key(1), &RIGHT);
+    seen.extend(run(&mirror, &[row("a push to a mirror", write, 403, "read_only")]).await);
+
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("state")).unwrap();
+    let peer = |n: usize| {
+        let url = format!("http://192.0.2.1:{n}");
+        (url.clone(), json!({"url": url, "added_at": 0}))
+    };
+    let peers: Map<String, Value> = (1..=MAX_PEERS).map(peer).collect();
+    std::fs::write(folder.path().join("state/peers.json"), Value::from(peers).to_string()).unwrap();
+    // They need not be spoken to for this.
+    std::fs::write(folder.path().join("state/control.json"), "{\"stopped\":true}").unwrap();
+    let crowded = spawn_in(folder, |_| {}).await;
+    let more = as_operator("POST", "/api/federation/peers/add").json("{\"peerUrl\":\"http://127.0.0.1:1\"}");
+    seen.extend(run(&crowded, &[row("a peer too many", more, 409, "too_many_peers")]).await);
+
     let listed = spawn_with(|settings| settings.trust.mode = TrustMode::Allowlist).await;
     let stranger = post_manifest(signed(&key(1), &manifest("ark-1")));
     seen.extend(run(&listed, &[row("a key that is not listed", stranger, 403, "not_listed")]).await);
@@ -40,6 +64,34 @@ async fn every_code_of_the_4xx_is_answered_with() {
     let once = signed_lines("/lattice/changes", "", &key(1), &RIGHT);
     assert_eq!(once.clone().send(app.port).await.status, 200);
     seen.extend(run(&app, &[row("a request that was seen before", once, 409, "replayed")]).await);
+
+    let sent = |lines: &[Value]| {
+        let body: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        signed_lines("/lattice/changes", &body, &key(1), &RIGHT)
+    };
+    let full = spawn_with(|settings| settings.limits.peer_conflicts = 1).await;
+    assert_eq!(full.post("/manifest", signed(&key(1), &manifest("ark-known"))).await.status(), 200);
+    for (id, status) in [("a", 200), ("b", 409)] {
+        assert_eq!(full.put(id, &json!({"id": id, "made": "here"})).await.status(), 201);
+        let node = json!({"id": id, "made": "there"});
+        let document = NodeDocument::parse(node.to_string().into(), 64).unwrap();
+        let hash = document.content_hash().to_string();
+        let line = json!({"seq": 1, "id": id, "at": NOW + 9, "hash": hash, "size": 9, "after": [], "node": node});
+        let overruled = sent(&[line]);
+        if status == 200 {
+            assert_eq!(overruled.send(full.port).await.status, 200);
+        } else {
+            seen.extend(run(&full, &[row("a conflict too many", overruled, status, "conflicts_full")]).await);
+        }
+    }
+    let ids: Vec<String> = (0..12).map(|number| format!("node-{number}")).collect();
+    for id in &ids {
+        assert_eq!(full.put(id, &json!({"id": id, "updated_at": 1})).await.status(), 201);
+    }
+    let hash = format!("sha256:{}", "0".repeat(64));
+    let gone = |id: &String| json!({"seq": 1, "id": id, "at": NOW, "deleted": hash, "after": []});
+    let gone: Vec<Value> = ids.iter().map(gone).collect();
+    seen.extend(run(&full, &[row("most of what is here", sent(&gone), 409, "mass_delete")]).await);
 
     // What was deleted 31 days ago is forgotten: who stands before that must begin again.
     app.clock.advance(Duration::from_secs(1));

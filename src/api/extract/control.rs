@@ -1,0 +1,111 @@
+//! The operator at the controls: the token where one is set; otherwise whoever asks straight from this machine.
+
+use super::body;
+use crate::{
+    api::{
+        codes::Code,
+        error::{ApiError, refuse},
+        origin,
+        state::ApiState,
+    },
+    json::{Document, Object},
+};
+use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header::CONTENT_TYPE};
+use bytes::Bytes;
+use futures_util::future::LocalBoxFuture;
+use std::future::{Ready, ready};
+
+/// The longest body: a filter at its bounds, every character escaped.
+const CONTROL_BYTES: usize = 1 << 20;
+
+/// Proof that the operator asks: only this file makes one.
+#[derive(Debug)]
+pub struct Controls(());
+
+impl Controls {
+    fn check(request: &HttpRequest, state: &ApiState) -> Result<Self, ApiError> {
+        if state.operator_token.is_set() {
+            state.operator_token.check(request)?;
+            return Ok(Self(()));
+        }
+        match origin::indirect(request.head(), &state.edge) {
+            None => Ok(Self(())),
+            Some(reason) => Err(refuse(
+                Code::NotLocal,
+                format!(
+                    "No operator token is set, so only programs of this machine may ask this, straight: {reason}. Start \
+                     the service with ARK_ADMIN_TOKEN set to a secret of at least 16 characters, and send it as \
+                     Authorization: Bearer."
+                ),
+            )),
+        }
+    }
+}
+
+impl FromRequest for Controls {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(body::state(request).and_then(|state| Self::check(request, &state)))
+    }
+}
+
+/// What the operator asks for, an object; no body, or null, is an empty one. One extractor, because actix gives no order between several:
+/// who asks is checked before a byte of the body is looked at.
+#[derive(Debug)]
+pub struct ControlRequest(Document);
+
+impl ControlRequest {
+    /// The object, if it has none but these members. A name that is written wrong would leave out what it means: all peers in
+    /// place of one.
+    ///
+    /// # Errors
+    /// 400 `invalid_federation_request`.
+    pub fn members(&self, known: &[&str]) -> Result<Object<'_>, ApiError> {
+        let shape = |detail: String| refuse(Code::InvalidFederationRequest, detail);
+        let object = self.0.root().as_object().ok_or_else(|| shape("the body is not a JSON object".to_owned()))?;
+        match object.iter().find(|(key, _)| !known.contains(&key.as_ref())) {
+            None => Ok(object),
+            Some((key, _)) if known.is_empty() => {
+                Err(shape(format!("the body has {key:?}; nothing is expected in it")))
+            }
+            Some((key, _)) => Err(shape(format!("the body has {key:?}; it may have {}", known.join(", ")))),
+        }
+    }
+}
+
+impl FromRequest for ControlRequest {
+    type Error = ApiError;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let (request, mut payload) = (request.clone(), payload.take());
+        Box::pin(async move {
+            let state = body::state(&request)?;
+            if let Err(error) = Controls::check(&request, &state) {
+                body::drain(&request, &mut payload, state.body_timeout).await;
+                return Err(error);
+            }
+            let (bytes, _share) = body::read_json(&request, payload, CONTROL_BYTES, body::COST_OF_A_DOCUMENT).await?;
+            if !bytes.trim_ascii().is_empty() {
+                declared(&request)?;
+            }
+            let nothing = matches!(bytes.trim_ascii(), b"" | b"null");
+            let bytes = if nothing { Bytes::from_static(b"{}") } else { bytes };
+            Ok(Self(Document::parse(bytes, state.context.limits.json_depth)?))
+        })
+    }
+}
+
+/// Is the body declared as anything? Then it is JSON, or was refused before. A web page may send a body without a declaration to
+/// any address, but one that is declared as JSON only after it has asked.
+///
+/// # Errors
+/// 415 `unsupported_media_type`.
+pub fn declared(request: &HttpRequest) -> Result<(), ApiError> {
+    if request.headers().contains_key(CONTENT_TYPE) {
+        return Ok(());
+    }
+    Err(refuse(Code::UnsupportedMediaType, "declare the body with Content-Type: application/json"))
+}

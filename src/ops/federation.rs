@@ -1,0 +1,254 @@
+//! The federation as its operator sees and switches it.
+
+use super::Context;
+use crate::{
+    federation::{
+        control::ControlError,
+        engine::{AddError, Engine, Synced},
+        history::{KEPT, Past},
+        lan::{Found, LanError, Search},
+        peers::{Added, PeerOptions, PeerState, PeersError},
+    },
+    lattice::LatticeError,
+    types::SetHash,
+};
+use std::{sync::Arc, time::Duration};
+
+/// How often an instance may exchange at most, and at least.
+pub const INTERVAL_BOUNDS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(7 * 24 * 3600));
+/// Characters of an instance's id that its name shows.
+const NAME_CHARS: usize = 8;
+
+/// Why the federation did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum FederationError {
+    /// There is nothing to sign with.
+    #[error("this instance has no key, so it exchanges with nobody; make one with: ark-lattice keygen")]
+    NoKey,
+    /// The operator stopped it.
+    #[error("the federation is stopped; start it with POST /api/federation/start")]
+    Stopped,
+    /// There is no such peer.
+    #[error("there is no peer {0:?}; GET /api/federation/peers lists them")]
+    NoPeer(String),
+    /// The interval is too short or too long.
+    #[error("intervalMs is a number from {} to {}", INTERVAL_BOUNDS.0.as_millis(), INTERVAL_BOUNDS.1.as_millis())]
+    Interval,
+    /// The peer cannot be added.
+    #[error(transparent)]
+    Add(#[from] AddError),
+    /// The peers cannot be kept.
+    #[error(transparent)]
+    Peers(#[from] PeersError),
+    /// The switch cannot be kept.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The network is not searched.
+    #[error(transparent)]
+    Lan(#[from] LanError),
+    /// The lattice does not answer.
+    #[error(transparent)]
+    Lattice(#[from] LatticeError),
+}
+
+/// Who this instance is to others.
+#[derive(Debug, Clone)]
+pub struct FederationInfo {
+    /// Its id.
+    pub instance_id: String,
+    /// `ARK-`, its type and the beginning of its id.
+    pub instance_name: String,
+    /// `local`, `cloud` or `pi`.
+    pub instance_type: &'static str,
+    /// `p2p`, `hub` or `hybrid`.
+    pub mode: &'static str,
+    /// Where it listens.
+    pub port: u16,
+    /// Where others reach it, if they can.
+    pub address: Option<String>,
+    /// Does it exchange by itself?
+    pub auto_sync: bool,
+    /// How often, where nothing else is a reason.
+    pub sync_interval: Duration,
+    /// Its key, base64.
+    pub public_key: Option<String>,
+}
+
+/// Where the lattice stands.
+#[derive(Debug, Clone, Copy)]
+pub struct Stand {
+    /// Live nodes.
+    pub nodes: usize,
+    /// The journal's newest position.
+    pub seq: u64,
+    /// The hash of the whole set; `None` while the index is being built.
+    pub set_hash: Option<SetHash>,
+    /// Conflicts that are kept.
+    pub conflicts: u64,
+}
+
+/// `ARK-{type}-{the id's first characters}`.
+#[must_use]
+pub fn instance_name(instance_type: &str, instance_id: &str) -> String {
+    let head: String = instance_id.chars().take(NAME_CHARS).collect();
+    format!("ARK-{instance_type}-{head}")
+}
+
+fn engine(context: &Context) -> Result<&Arc<Engine>, FederationError> {
+    context.engine.as_ref().ok_or(FederationError::NoKey)
+}
+
+/// Is the federation open to other instances, or did the operator stop it?
+#[must_use]
+pub fn is_stopped(context: &Context) -> bool {
+    context.engine.as_ref().is_some_and(|engine| engine.control().is_stopped())
+}
+
+/// Waits until the operator stops the federation; for ever where there is none.
+pub async fn stopped(context: Arc<Context>) {
+    match &context.engine {
+        Some(engine) => engine.control().stopped().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Does it run?
+#[must_use]
+pub fn is_running(context: &Context) -> bool {
+    context.engine.as_ref().is_some_and(|engine| engine.is_running())
+}
+
+/// Who this instance is. Without a key it exchanges with nobody, but this much it can say.
+#[must_use]
+pub fn federation_info(context: &Context) -> FederationInfo {
+    let identity = &context.identity;
+    let control = context.engine.as_ref().map(|engine| engine.control());
+    FederationInfo {
+        instance_id: identity.node_id.to_string(),
+        instance_name: instance_name(identity.instance_type, identity.node_id.as_str()),
+        instance_type: identity.instance_type,
+        mode: identity.mode,
+        port: identity.port,
+        address: identity.address.clone(),
+        auto_sync: control.is_some_and(|control| control.is_auto()),
+        sync_interval: control.map_or(Duration::ZERO, |control| control.interval()),
+        public_key: identity.public_key.map(|key| key.to_base64()),
+    }
+}
+
+/// Where the lattice stands.
+///
+/// # Errors
+/// [`LatticeError::Io`].
+pub fn stand(context: &Context) -> Result<Stand, LatticeError> {
+    let status = context.lattice.status();
+    let set_hash = match context.lattice.snapshot() {
+        Ok(snapshot) => Some(snapshot.set_hash()),
+        Err(LatticeError::Loading) => None,
+        Err(error) => return Err(error),
+    };
+    Ok(Stand { nodes: status.nodes, seq: status.seq, set_hash, conflicts: context.lattice.conflict_count()? })
+}
+
+/// All peers, by address.
+///
+/// # Errors
+/// [`FederationError::NoKey`].
+pub fn peers(context: &Context) -> Result<Vec<PeerState>, FederationError> {
+    Ok(engine(context)?.peers())
+}
+
+/// Starts the federation, durably. Answers whether it was stopped.
+///
+/// # Errors
+/// [`FederationError::NoKey`], [`FederationError::Control`].
+pub fn start_federation(context: &Context) -> Result<bool, FederationError> {
+    Ok(engine(context)?.resume()?)
+}
+
+/// Stops the federation, durably: no rounds, and closed doors for peers.
+///
+/// # Errors
+/// [`FederationError::NoKey`], [`FederationError::Control`].
+pub fn stop_federation(context: &Context) -> Result<(), FederationError> {
+    Ok(engine(context)?.halt()?)
+}
+
+/// Adds a peer, durably, or gives one that is known other options. Answers its address as it is kept.
+///
+/// # Errors
+/// [`FederationError`].
+pub fn add_peer(context: &Context, url: &str, options: PeerOptions) -> Result<(String, Added), FederationError> {
+    Ok(engine(context)?.add_peer(url, options)?)
+}
+
+/// Removes a peer, durably. Answers how many are left.
+///
+/// # Errors
+/// [`FederationError::NoPeer`] and others.
+pub fn remove_peer(context: &Context, url: &str) -> Result<usize, FederationError> {
+    let engine = engine(context)?;
+    if engine.remove_peer(url)? { Ok(engine.peers().len()) } else { Err(FederationError::NoPeer(url.to_owned())) }
+}
+
+/// Exchanges now, with one peer or with all.
+///
+/// # Errors
+/// [`FederationError::Stopped`], [`FederationError::NoPeer`], [`FederationError::NoKey`]. A round that fails is no error here.
+pub async fn sync_peers(
+    context: &Context,
+    url: Option<&str>,
+    deletions_confirmed: bool,
+) -> Result<Vec<Synced>, FederationError> {
+    let engine = engine(context)?;
+    if engine.control().is_stopped() {
+        return Err(FederationError::Stopped);
+    }
+    let synced = engine.sync(url, deletions_confirmed).await;
+    match url {
+        Some(url) if synced.is_empty() => Err(FederationError::NoPeer(url.to_owned())),
+        _ => Ok(synced),
+    }
+}
+
+/// Lets the instance exchange by itself or not, durably; and how often, where that is said. Answers how often it does.
+///
+/// # Errors
+/// [`FederationError::Interval`] and others.
+pub fn set_auto_sync(context: &Context, auto: bool, interval: Option<Duration>) -> Result<Duration, FederationError> {
+    if interval.is_some_and(|it| it < INTERVAL_BOUNDS.0 || it > INTERVAL_BOUNDS.1) {
+        return Err(FederationError::Interval);
+    }
+    let engine = engine(context)?;
+    engine.set_auto(auto, interval)?;
+    Ok(engine.control().interval())
+}
+
+/// Searches for other instances: on the network, as far as the settings allow it, and in the registry.
+///
+/// # Errors
+/// [`FederationError::Lan`], [`FederationError::NoKey`].
+pub async fn find_instances(context: &Context, search: Search) -> Result<Vec<Found>, FederationError> {
+    Ok(context.lan.as_ref().ok_or(FederationError::NoKey)?.discover(search).await?)
+}
+
+/// The newest rounds first, at most `limit`; of one peer, where one is named.
+///
+/// # Errors
+/// [`FederationError::NoKey`].
+pub fn history(context: &Context, peer: Option<&str>, limit: usize) -> Result<Vec<Past>, FederationError> {
+    let peer = peer.map(|peer| peer.trim_end_matches('/'));
+    let rounds = engine(context)?.history().newest(KEPT);
+    Ok(rounds.into_iter().filter(|past| peer.is_none_or(|peer| peer == past.peer)).take(limit).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::instance_name;
+
+    #[test]
+    fn a_name_is_made_as_the_seed_makes_it() {
+        assert_eq!(instance_name("local", "abc123"), "ARK-local-abc123");
+        assert_eq!(instance_name("pi", "ärger-mit-umlauten"), "ARK-pi-ärger-mi");
+    }
+}

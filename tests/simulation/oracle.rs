@@ -15,6 +15,8 @@ use crate::site::Site;
 /// What a node holds; `None`: it is deleted.
 pub(crate) type Content = Option<ContentHash>;
 type Key = (NodeId, ContentHash);
+/// Who restores conflicts.
+pub(crate) const OPERATOR: &str = "operator";
 
 /// One acknowledged write.
 #[derive(Debug, Clone)]
@@ -186,6 +188,8 @@ impl Ledger {
                     && !self.torn
                     && !self.months
                     && !self.reused
+                    // What a restoration replaces is kept whatever it came from.
+                    && &*conflict.from != OPERATOR
                     && !self.uncertain.contains(&conflict.id)
                     && let Some(won) = conflict.won.content
                     && self.comes_from(&conflict.id, won, lost, 6)

@@ -17,6 +17,8 @@ pub(crate) struct Link {
 
 #[derive(Debug)]
 pub(crate) struct Plan {
+    /// For people.
+    #[allow(dead_code, reason = "shown with a seed that fails")]
     pub(crate) shape: &'static str,
     pub(crate) sites: usize,
     pub(crate) links: Vec<Link>,

@@ -2,7 +2,7 @@
 
 use crate::{
     brittle::{Break, Brittle, Process},
-    oracle::{Ledger, Write, short},
+    oracle::{Ledger, OPERATOR, Write, short},
     plan::Plan,
     random::Random,
     site::{Files, START, Site, content_of, reserve},
@@ -397,22 +397,29 @@ impl World {
         self.note(Write { id, content, site: number, at, before, step: self.step() }, text.as_deref());
     }
 
+    /// What lost counts again; what stood in its place is kept.
     async fn restore_conflict(&self, number: usize) {
-        let lattice = self.sites[number].lattice();
-        let conflicts = lattice.conflicts(0, usize::MAX).unwrap();
+        let site = &self.sites[number];
+        let conflicts = site.lattice().conflicts(0, usize::MAX).unwrap();
         if conflicts.is_empty() {
             return;
         }
         let conflict = self.pick(&conflicts);
-        let (_, text) = lattice.conflict(conflict.number).unwrap().unwrap();
-        self.say(|| format!("s{number} restores conflict {} of {}", conflict.number, conflict.id));
-        self.put_text(number, &conflict.id, &text).await;
-        lattice.forget_conflict(conflict.number).await.unwrap();
-        // Whoever restores it has looked at it; held already, it is not written again.
-        let lost = conflict.lost.content.unwrap();
-        if self.sites[number].held(&conflict.id) != Some(lost) {
-            self.ledger.lock().unwrap().give_up(&conflict.id, lost);
+        let id = conflict.id;
+        let before = site.held(&id);
+        let restored = site.lattice().restore(conflict.number, OPERATOR).await.unwrap().unwrap();
+        self.say(|| format!("s{number} restores conflict {} of {id}: {:?}", conflict.number, restored.kept));
+        let entry = restored.written.entry();
+        let (content, at) = (Some(entry.content_hash), Some(entry.updated_at));
+        if let Written::Unchanged(_) = restored.written {
+            return;
         }
+        // Dated anew where it states a time: another content, which came from the one that was kept.
+        let lost = conflict.lost.content.unwrap();
+        if content != Some(lost) {
+            self.ledger.lock().unwrap().give_up(&id, lost);
+        }
+        self.note(Write { id, content, site: number, at, before, step: self.step() }, None);
     }
 
     // ---- ways

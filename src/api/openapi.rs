@@ -10,7 +10,7 @@ pub use order::Document;
 use super::{
     codes::Code,
     error::Problem,
-    handlers::{conflicts, control, discover, documents, health, manifest, nodes, sync},
+    handlers::{conflicts, control, discover, documents, events, health, manifest, nodes, sync},
     routes::ROUTES,
 };
 use actix_web::http::StatusCode;
@@ -70,6 +70,7 @@ status list the codes that it may carry. Every answer has an `X-Request-Id`, whi
         control::auto_sync_start,
         control::auto_sync_stop,
         control::history,
+        events::listen,
         health::health,
         health::ready,
         health::metrics,

@@ -5,6 +5,7 @@ use crate::{
     federation::{
         control::ControlError,
         engine::{AddError, Engine, Synced},
+        events::TooManyListeners,
         history::{KEPT, Past},
         peers::{Added, PeerOptions, PeerState, PeersError},
     },
@@ -45,6 +46,9 @@ pub enum FederationError {
     /// The lattice does not answer.
     #[error(transparent)]
     Lattice(#[from] LatticeError),
+    /// As many listen as may.
+    #[error(transparent)]
+    Listeners(#[from] TooManyListeners),
 }
 
 /// Who this instance is to others.

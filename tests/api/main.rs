@@ -13,6 +13,7 @@ mod app;
 mod bad_input;
 mod clock;
 mod cors;
+mod events;
 mod federation;
 mod hostile;
 mod manifests;

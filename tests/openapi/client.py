@@ -70,6 +70,9 @@ class Calls:
     def listConflicts(self):
         assert self.call("listConflicts", limit=5, contents=True).total == 0
 
+    def listenToEvents(self):
+        assert b"id: " in self.call("listenToEvents", seconds=0)
+
     def getHealth(self):
         assert self.call("getHealth").lattice.status == "ok"
 

@@ -150,6 +150,8 @@ codes! {
     FederationStopped = "federation_stopped" SERVICE_UNAVAILABLE "The federation is stopped",
     /// What is known of peers cannot be kept.
     StateUnavailable = "state_unavailable" SERVICE_UNAVAILABLE "The state directory cannot be written",
+    /// One search at a time.
+    DiscoveryBusy = "discovery_busy" SERVICE_UNAVAILABLE "Another search is under way",
     /// There is no key to sign with.
     NoKey = "no_key" SERVICE_UNAVAILABLE "This instance has no key",
     /// Too many signed requests came.

@@ -25,5 +25,6 @@ pub mod rate;
 pub mod remote;
 pub mod round;
 pub mod run;
+mod unpack;
 pub mod webhooks;
 pub mod wire;

@@ -7,10 +7,11 @@ use crate::{
         engine::{AddError, Engine, Synced},
         events::TooManyListeners,
         history::{KEPT, Past},
+        lan::{Found, LanError, Search},
         peers::{Added, PeerOptions, PeerState, PeersError},
     },
     lattice::LatticeError,
-    types::SetHash,
+    types::{PeerId, SetHash},
 };
 use std::{sync::Arc, time::Duration};
 
@@ -43,6 +44,9 @@ pub enum FederationError {
     /// The switch cannot be kept.
     #[error(transparent)]
     Control(#[from] ControlError),
+    /// The network is not searched.
+    #[error(transparent)]
+    Lan(#[from] LanError),
     /// The lattice does not answer.
     #[error(transparent)]
     Lattice(#[from] LatticeError),
@@ -211,6 +215,15 @@ pub async fn sync_peers(
     }
 }
 
+/// Lets this instance take within the hour whatever `from` deletes, by pushing or when it is pulled from.
+///
+/// # Errors
+/// [`FederationError::NoKey`].
+pub fn confirm_deletions(context: &Context, from: &PeerId) -> Result<(), FederationError> {
+    engine(context)?.deletions().confirm(from.as_str(), context.clock.elapsed());
+    Ok(())
+}
+
 /// Lets the instance exchange by itself or not, durably; and how often, where that is said. Answers how often it does.
 ///
 /// # Errors
@@ -222,6 +235,14 @@ pub fn set_auto_sync(context: &Context, auto: bool, interval: Option<Duration>) 
     let engine = engine(context)?;
     engine.set_auto(auto, interval)?;
     Ok(engine.control().interval())
+}
+
+/// Searches for other instances: on the network, as far as the settings allow it, and in the registry.
+///
+/// # Errors
+/// [`FederationError::Lan`], [`FederationError::NoKey`].
+pub async fn find_instances(context: &Context, search: Search) -> Result<Vec<Found>, FederationError> {
+    Ok(context.lan.as_ref().ok_or(FederationError::NoKey)?.discover(search).await?)
 }
 
 /// The newest rounds first, at most `limit`; of one peer, where one is named.

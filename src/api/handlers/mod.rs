@@ -9,4 +9,5 @@ pub(super) mod health;
 pub(super) mod lattice;
 pub(super) mod manifest;
 pub(super) mod nodes;
+pub(super) mod seed_wire;
 pub(super) mod sync;

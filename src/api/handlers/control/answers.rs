@@ -3,9 +3,9 @@
 use crate::{
     api::{
         handlers::nodes::seconds,
-        schemas::{Hash, PublicKeyText},
+        schemas::{Hash, Id, PublicKeyText},
     },
-    ops::{self, Direction, FederationInfo, Filter, LatticeError, Outcome, Past, PeerState, Stand, Synced},
+    ops::{self, Direction, FederationInfo, Filter, Found, LatticeError, Outcome, Past, PeerState, Stand, Synced, Via},
 };
 use serde::Serialize;
 use serde_json::Number;
@@ -323,6 +323,18 @@ pub(crate) struct StopAnswer {
     pub(super) status: &'static str,
 }
 
+/// What an instance deletes is right.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = FederationDeletionsConfirmed)]
+pub(crate) struct ConfirmedAnswer {
+    /// Always `confirmed`.
+    #[schema(example = "confirmed")]
+    pub(super) status: &'static str,
+    /// The instance's id.
+    #[schema(value_type = Id, example = "ark-1")]
+    pub(super) from: String,
+}
+
 /// A peer was added, changed or removed.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -395,6 +407,55 @@ pub(crate) struct SyncedAnswer {
     pub(super) status: &'static str,
     /// One entry for each peer.
     pub(super) result: Vec<RoundAnswer>,
+}
+
+/// Another instance.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = FederationFound)]
+pub(crate) struct FoundInstance {
+    /// Where it answers, or says that it is.
+    url: String,
+    /// Its id; only where a signature proves it.
+    #[schema(required = true)]
+    node_id: Option<String>,
+    /// Its key, base64; only where a signature proves it.
+    #[schema(value_type = Option<PublicKeyText>, required = true)]
+    public_key: Option<String>,
+    /// `local`, `cloud` or `pi`, as it says.
+    #[schema(required = true)]
+    instance_type: Option<&'static str>,
+    /// How it was found: `mdns`, `scan` or `registry`.
+    via: &'static str,
+    /// Whether it is a peer already, at this address or another.
+    known: bool,
+    /// Whether this search made it one.
+    accepted: bool,
+}
+
+impl From<Found> for FoundInstance {
+    fn from(found: Found) -> Self {
+        let via = match found.via {
+            Via::Mdns => "mdns",
+            Via::Scan => "scan",
+            Via::Registry => "registry",
+        };
+        let Found { url, node_id, public_key, instance_type, known, accepted, .. } = found;
+        Self { url, node_id, public_key, instance_type, via, known, accepted }
+    }
+}
+
+/// Who was found.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = FederationFoundList)]
+pub(crate) struct FoundAnswer {
+    /// Always `ok`.
+    #[schema(example = "ok")]
+    pub(super) status: &'static str,
+    /// The other instances.
+    pub(super) found: Vec<FoundInstance>,
+    /// How many there are.
+    pub(super) count: usize,
 }
 
 /// Whether the instance exchanges by itself.

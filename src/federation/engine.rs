@@ -8,7 +8,7 @@ use super::{
     client::{Client, ClientError},
     control::{Control, ControlError},
     deletions::Deletions,
-    events::{EventKind, Events},
+    events::{EventKind, Events, Exchange},
     filter::FilterError,
     gate::Gate,
     history::{History, Past},
@@ -67,6 +67,8 @@ pub struct EngineOptions {
     pub peers: Peers,
     /// What was.
     pub history: History,
+    /// What happens.
+    pub events: Arc<Events>,
     /// What the operator switched.
     pub control: Control,
     /// Rounds at the same time.
@@ -112,7 +114,6 @@ pub struct Engine {
 #[derive(Debug)]
 struct Shared {
     options: EngineOptions,
-    events: Events,
     gate: Gate,
     deletions: Mutex<Deletions>,
     running: AtomicBool,
@@ -154,10 +155,8 @@ impl Engine {
     #[must_use]
     pub fn new(options: EngineOptions) -> Arc<Self> {
         let gate = Gate::new(options.concurrent_rounds);
-        let events = Events::new(SharedClock::clone(&options.clock));
         let running = AtomicBool::new(false);
-        let shared =
-            Arc::new(Shared { options, events, gate, deletions: Mutex::default(), running, client: OnceLock::new() });
+        let shared = Arc::new(Shared { options, gate, deletions: Mutex::default(), running, client: OnceLock::new() });
         Arc::new(Self { shared, tasks: Mutex::default(), watcher: Mutex::default(), switching: Mutex::default() })
     }
 
@@ -181,9 +180,8 @@ impl Engine {
         let watcher = tokio::spawn(async move {
             while positions.changed().await.is_ok() {
                 sleep(GATHER).await;
-                let seq = *positions.borrow_and_update();
+                positions.mark_unchanged();
                 let Some(engine) = engine.upgrade() else { return };
-                engine.shared.events.tell(EventKind::NodeChanged, json!({ "seq": seq }));
                 engine.tasks().values().for_each(|task| task.peer.wake.notify_one());
             }
         });
@@ -246,8 +244,8 @@ impl Engine {
 
     /// What happens.
     #[must_use]
-    pub fn events(&self) -> &Events {
-        &self.shared.events
+    pub fn events(&self) -> &Arc<Events> {
+        &self.shared.options.events
     }
 
     /// What other instances deleted here lately.
@@ -300,7 +298,7 @@ impl Engine {
         let now = self.shared.options.clock.now();
         let added = self.shared.options.peers.add(PeerState::new(url.clone(), options, now))?;
         if added == Added::New {
-            self.shared.events.tell(EventKind::PeerAdded, json!({ "peer": url }));
+            self.shared.options.events.tell(EventKind::PeerAdded, json!({ "peer": url }));
         }
         if added != Added::Same && self.is_running() {
             self.spawn(&url)?;
@@ -317,7 +315,7 @@ impl Engine {
         let known = self.shared.options.peers.remove(url)?;
         if known {
             drop(self.tasks().remove(url));
-            self.shared.events.tell(EventKind::PeerRemoved, json!({ "peer": url }));
+            self.shared.options.events.tell(EventKind::PeerRemoved, json!({ "peer": url }));
         }
         Ok(known)
     }
@@ -450,7 +448,8 @@ impl Shared {
                 Err(error) => tracing::debug!(peer = peer.url, %error, "the peer was not told who we are"),
             }
         }
-        let remote = self.gate.guard(&peer.client, state.failed_in_a_row > 0);
+        let exchange = Exchange::new(&options.events, &peer.url);
+        let remote = self.gate.guard(&peer.client, state.failed_in_a_row > 0, &exchange);
         let parties = Parties {
             lattice: &options.lattice,
             client: &remote,
@@ -482,7 +481,7 @@ impl Shared {
             self.deletions().add(from.as_str(), end.report.deleted, nodes, options.clock.elapsed());
         }
         self.doubt(peer, &mut end, state.failed_in_a_row);
-        self.conclude(&state, &end, at, options.clock.elapsed().saturating_sub(begun));
+        self.conclude(&state, &end, at, options.clock.elapsed().saturating_sub(begun), &exchange);
         end
     }
 
@@ -509,7 +508,7 @@ impl Shared {
     }
 
     /// Notes how a round ended: with the peer, in the history, in events.
-    fn conclude(&self, before: &PeerState, end: &RunEnd, at: Timestamp, took: Duration) {
+    fn conclude(&self, before: &PeerState, end: &RunEnd, at: Timestamp, took: Duration, exchange: &Exchange<'_>) {
         let (report, url) = (&end.report, before.url.as_str());
         let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         let error = end.error.as_ref().map(ToString::to_string);
@@ -537,22 +536,28 @@ impl Shared {
                 }
             }
         });
+        let events = &self.options.events;
+        let node_id = end.peer.as_ref().map(|(peer, _)| peer.as_str()).or(before.node_id.as_deref());
         match (before.is_active(), error.is_none()) {
-            (false, true) => self.events.tell(EventKind::PeerOnline, json!({ "peer": url })),
-            (true, false) => self.events.tell(EventKind::PeerOffline, json!({ "peer": url, "error": error })),
+            (false, true) => events.tell(EventKind::PeerOnline, json!({ "peer": url, "nodeId": node_id })),
+            (true, false) => {
+                events.tell(EventKind::PeerOffline, json!({ "peer": url, "nodeId": node_id, "error": error }));
+            }
             _ => {}
         }
-        if conflicts > 0 {
-            self.events.tell(EventKind::ConflictResolved, json!({ "peer": url, "count": conflicts }));
+        let outcome = report.outcome.map_or("failed", Outcome::as_str);
+        let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let worth_keeping = received + sent > 0 || (error.is_some() && before.failed_in_a_row == 0);
+        if exchange.end() || worth_keeping {
+            let data = json!({
+                "peer": url, "nodeId": node_id, "outcome": outcome, "error": error, "nodesReceived": received,
+                "nodesSent": sent, "conflictsResolved": conflicts, "bytes": bytes, "durationMs": duration_ms,
+            });
+            events.tell(EventKind::SyncComplete, data);
         }
-        let first_failure = error.is_some() && before.failed_in_a_row == 0;
-        if received + sent == 0 && !first_failure {
+        if !worth_keeping {
             return;
         }
-        let outcome = report.outcome.map_or("failed", Outcome::as_str);
-        let data = json!({ "peer": url, "outcome": outcome, "received": received, "sent": sent, "bytes": bytes });
-        self.events.tell(EventKind::SyncComplete, data);
-        let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let (peer, outcome) = (url.to_owned(), outcome.to_owned());
         self.options.history.add(Past { at, peer, duration_ms, outcome, error, received, sent, conflicts, bytes });
     }

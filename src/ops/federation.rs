@@ -5,6 +5,7 @@ use crate::{
     federation::{
         control::ControlError,
         engine::{AddError, Engine, Lag, Synced},
+        events::TooManyListeners,
         history::{KEPT, Past},
         lan::{Found, LanError, Search},
         peers::{Added, PeerOptions, PeerState, PeersError},
@@ -49,6 +50,9 @@ pub enum FederationError {
     /// The lattice does not answer.
     #[error(transparent)]
     Lattice(#[from] LatticeError),
+    /// As many listen as may.
+    #[error(transparent)]
+    Listeners(#[from] TooManyListeners),
 }
 
 /// Who this instance is to others.

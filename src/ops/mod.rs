@@ -4,6 +4,7 @@ mod compare;
 mod conflicts;
 mod context;
 mod discover;
+mod events;
 mod export;
 mod federation;
 mod feed;
@@ -31,6 +32,7 @@ pub use conflicts::{
 };
 pub use context::{Context, Identity};
 pub use discover::{DiscoverFilter, Discovered, Peer, discover, envelope};
+pub use events::{Event, Heard, Listening, listen};
 pub use export::{ExportError, ExportForm, ExportReport, export, export_remote};
 pub use federation::{
     FederationError, FederationInfo, INTERVAL_BOUNDS, Stand, add_peer, confirm_deletions, federation_info,

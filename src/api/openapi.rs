@@ -69,6 +69,7 @@ status list the codes that it may carry. Every answer has an `X-Request-Id`, whi
         control::sync,
         control::auto_sync_start,
         control::auto_sync_stop,
+        control::confirm,
         control::discover,
         control::history,
         seed_wire::info,

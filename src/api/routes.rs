@@ -204,6 +204,12 @@ pub const ROUTES: &[Route] = &[
     },
     Route {
         method: "POST",
+        path: "/api/federation/deletions/confirm",
+        summary: "Confirm what an instance deletes (operator)",
+        problems: &[ALWAYS, GATE, CONTROLS, &[Code::InvalidFederationRequest]],
+    },
+    Route {
+        method: "POST",
         path: "/api/federation/discover",
         summary: "Search for other instances (operator)",
         problems: &[ALWAYS, GATE, CONTROLS, &[Code::InvalidFederationRequest, Code::DiscoveryBusy]],
@@ -403,6 +409,7 @@ fn configure_controls(config: &mut ServiceConfig) {
         .service(resource("/api/federation/sync", "POST").route(web::post().to(control::sync)))
         .service(resource("/api/federation/discover", "POST").route(web::post().to(control::discover)))
         .service(resource("/api/federation/auto-sync/start", "POST").route(web::post().to(control::auto_sync_start)))
+        .service(resource("/api/federation/deletions/confirm", "POST").route(web::post().to(control::confirm)))
         .service(resource("/api/federation/auto-sync/stop", "POST").route(web::post().to(control::auto_sync_stop)))
         .service(resource("/federation/history", "GET, HEAD").route(get().to(control::history)));
 }

@@ -493,7 +493,7 @@ impl Shared {
             self.update(&peer.url, |state| state.positions = positions.clone());
         };
         if confirmed && let Some(from) = &state.node_id {
-            self.deletions().confirm(from);
+            self.deletions().confirm(from, options.clock.elapsed());
         }
         let nodes = options.lattice.status().nodes;
         let mut end = match self.deleted_too_much(&state) {

@@ -33,9 +33,9 @@ pub use context::{Context, Identity};
 pub use discover::{DiscoverFilter, Discovered, Peer, discover, envelope};
 pub use export::{ExportError, ExportForm, ExportReport, export, export_remote};
 pub use federation::{
-    FederationError, FederationInfo, INTERVAL_BOUNDS, Stand, add_peer, federation_info, find_instances, history,
-    instance_name, is_running, is_stopped, peers, remove_peer, set_auto_sync, stand, start_federation, stop_federation,
-    stopped, sync_peers,
+    FederationError, FederationInfo, INTERVAL_BOUNDS, Stand, add_peer, confirm_deletions, federation_info,
+    find_instances, history, instance_name, is_running, is_stopped, peers, remove_peer, set_auto_sync, stand,
+    start_federation, stop_federation, stopped, sync_peers,
 };
 pub use feed::{
     FeedError, FeedOptions, Filter, LineStream, Received, changes, contents, head, paced, read_changes, receive, wanted,

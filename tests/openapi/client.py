@@ -91,6 +91,9 @@ class Calls:
     def listFederationRounds(self):
         assert self.call("listFederationRounds", peer="http://127.0.0.1:1", limit=1).rounds[0].outcome == "failed"
 
+    def confirmFederationDeletions(self):
+        assert self.call("confirmFederationDeletions", {"from": "ark-1"}).status == "confirmed"
+
     def removeFederationPeer(self):
         assert self.call("removeFederationPeer", url="http://127.0.0.1:1").totalPeers == 0
 

@@ -3,7 +3,7 @@
 use crate::{
     api::{
         handlers::nodes::seconds,
-        schemas::{Hash, PublicKeyText},
+        schemas::{Hash, Id, PublicKeyText},
     },
     ops::{self, Direction, FederationInfo, Filter, Found, LatticeError, Outcome, Past, PeerState, Stand, Synced, Via},
 };
@@ -321,6 +321,18 @@ pub(crate) struct StopAnswer {
     /// Always `stopped`.
     #[schema(example = "stopped")]
     pub(super) status: &'static str,
+}
+
+/// What an instance deletes is right.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = FederationDeletionsConfirmed)]
+pub(crate) struct ConfirmedAnswer {
+    /// Always `confirmed`.
+    #[schema(example = "confirmed")]
+    pub(super) status: &'static str,
+    /// The instance's id.
+    #[schema(value_type = Id, example = "ark-1")]
+    pub(super) from: String,
 }
 
 /// A peer was added, changed or removed.

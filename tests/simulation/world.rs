@@ -411,13 +411,13 @@ impl World {
         self.say(|| format!("s{number} restores conflict {} of {id}: {:?}", conflict.number, restored.kept));
         let entry = restored.written.entry();
         let (content, at) = (Some(entry.content_hash), Some(entry.updated_at));
-        if let Written::Unchanged(_) = restored.written {
-            return;
-        }
-        // Dated anew where it states a time: another content, which came from the one that was kept.
+        // Dated anew where it states a time, and nothing where that is all: another content, which came from the one that was kept.
         let lost = conflict.lost.content.unwrap();
         if content != Some(lost) {
             self.ledger.lock().unwrap().give_up(&id, lost);
+        }
+        if let Written::Unchanged(_) = restored.written {
+            return;
         }
         self.note(Write { id, content, site: number, at, before, step: self.step() }, None);
     }

@@ -93,6 +93,11 @@ fn not_null(parameter: &mut Value) {
     if let Some(choice) = choices.clone().find(|choice| choice.get("type").is_some_and(|kind| kind != "null")) {
         *schema = choice.clone();
     }
+    if let Some(kinds) = schema.get("type").and_then(Value::as_array)
+        && let [kind] = kinds.iter().filter(|kind| *kind != "null").cloned().collect::<Vec<_>>().as_slice()
+    {
+        schema["type"] = kind.clone();
+    }
 }
 
 /// Each header that is described is always there, and so is the request's id.

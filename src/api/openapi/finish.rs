@@ -96,7 +96,10 @@ fn not_null(parameter: &mut Value) {
     if let Some(kinds) = schema.get("type").and_then(Value::as_array)
         && let [kind] = kinds.iter().filter(|kind| *kind != "null").cloned().collect::<Vec<_>>().as_slice()
     {
-        schema["type"] = kind.clone();
+        let kind = kind.clone();
+        if let Some(schema) = schema.as_object_mut() {
+            schema.insert("type".to_owned(), kind);
+        }
     }
 }
 

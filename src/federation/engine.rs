@@ -1,6 +1,9 @@
 //! Keeps in step with all peers by itself: rounds regularly, when something changed here, and when a peer says that something
 //! changed there. Each peer has a task of its own, so that one that is slow or gone delays no other.
 
+mod tasks;
+
+use self::tasks::{keep_in_step, listen};
 use super::{
     client::{Client, ClientError},
     control::{Control, ControlError},
@@ -9,10 +12,9 @@ use super::{
     filter::FilterError,
     gate::Gate,
     history::{History, Past},
-    pauses::{LONGEST_PAUSE, Notices, backoff, jittered, pause_after},
     peers::{Added, Direction, PeerOptions, PeerState, Peers, PeersError},
     rate::Rates,
-    round::{Outcome, Positions, Reset},
+    round::{Outcome, Positions, Reset, begins_anew},
     run::{Known, Parties, RoundError, RoundReport, RunEnd, run},
 };
 use crate::{
@@ -26,15 +28,15 @@ use serde_json::json;
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
 use tokio::{
     sync::{Mutex as AsyncMutex, Notify},
     task::JoinHandle,
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep},
 };
 
 /// Changes that come one after the other go in one round.
@@ -90,6 +92,15 @@ pub struct Synced {
     pub error: Option<String>,
 }
 
+/// How many positions of a journal are still to go; a node that changed twice counts for both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Lag {
+    /// To the peer. `None`: not known, or nothing goes that way.
+    pub to_send: Option<u64>,
+    /// From the peer. `None`: not known, or nothing goes that way.
+    pub to_receive: Option<u64>,
+}
+
 /// The engine. Dropped, it stops.
 #[derive(Debug)]
 pub struct Engine {
@@ -106,6 +117,7 @@ struct Shared {
     gate: Gate,
     deletions: Mutex<Deletions>,
     running: AtomicBool,
+    client: OnceLock<Client>,
 }
 
 /// One peer's own.
@@ -134,6 +146,10 @@ struct PeerTask {
     turn: AsyncMutex<Option<Instant>>,
     /// Rounds that began from the beginning, see [`MAX_RESETS`].
     resets: AtomicU32,
+    /// Where its journal stands, as it last said; 0: it did not.
+    heard: AtomicU64,
+    /// Rounds in a row whose end nothing explained; those that came to no end do not count.
+    unexplained: AtomicU32,
 }
 
 impl Engine {
@@ -142,7 +158,7 @@ impl Engine {
     pub fn new(options: EngineOptions) -> Arc<Self> {
         let gate = Gate::new(options.concurrent_rounds);
         let running = AtomicBool::new(false);
-        let shared = Arc::new(Shared { options, gate, deletions: Mutex::default(), running });
+        let shared = Arc::new(Shared { options, gate, deletions: Mutex::default(), running, client: OnceLock::new() });
         Arc::new(Self { shared, tasks: Mutex::default(), watcher: Mutex::default(), switching: Mutex::default() })
     }
 
@@ -257,6 +273,20 @@ impl Engine {
         self.shared.options.peers.get(url.trim_end_matches('/')).is_some()
     }
 
+    /// How far a peer is from this instance, as far as that is known.
+    #[must_use]
+    pub fn lag(&self, peer: &PeerState) -> Lag {
+        let (status, positions) = (self.shared.options.lattice.status(), &peer.positions);
+        let pushed = positions.pushed.as_ref().filter(|it| it.index_id == status.index_id);
+        let heard = self.tasks().get(&peer.url).map_or(0, |task| task.peer.heard.load(Ordering::Relaxed));
+        let pulled = positions.pulled.as_ref().map_or(0, |it| it.seq);
+        let (gives, takes) = (peer.options.direction != Direction::Pull, peer.options.direction != Direction::Push);
+        Lag {
+            to_send: pushed.filter(|_| gives).map(|it| status.seq.saturating_sub(it.seq)),
+            to_receive: (takes && heard > 0).then(|| heard.saturating_sub(pulled)),
+        }
+    }
+
     /// Adds a peer, durably, and exchanges with it from now on; or gives one that is known other options. Answers its address as it
     /// is kept, and what was done.
     ///
@@ -264,7 +294,7 @@ impl Engine {
     /// [`AddError`].
     pub fn add_peer(&self, url: &str, options: PeerOptions) -> Result<(String, Added), AddError> {
         // Checked before it is kept.
-        Client::new(url, &self.shared.options.limits)?;
+        self.shared.client(url)?;
         options.filter.check()?;
         let url = url.trim_end_matches('/').to_owned();
         let now = self.shared.options.clock.now();
@@ -347,66 +377,6 @@ pub enum AddError {
     Peers(#[from] PeersError),
 }
 
-/// One round after the other, each when there is a reason for it.
-async fn keep_in_step(shared: Arc<Shared>, peer: Arc<PeerTask>) {
-    let mut next = Instant::now();
-    let mut not_before = Instant::now();
-    loop {
-        tokio::select! {
-            () = sleep_until(next) => {}
-            () = peer.wake.notified() => sleep_until(not_before).await,
-        }
-        if !shared.options.control.is_auto() {
-            next = Instant::now() + shared.options.control.interval();
-            continue;
-        }
-        let end = shared.round(&peer, false).await;
-        let pause = match &end.error {
-            None => {
-                not_before = Instant::now();
-                peer.answers.notify_one();
-                jittered(shared.options.control.interval(), 10)
-            }
-            Some(error) => {
-                let pause = pause_after(shared.failed_in_a_row(&peer.url), error, shared.options.control.interval());
-                not_before = Instant::now() + pause;
-                pause
-            }
-        };
-        next = Instant::now() + pause;
-    }
-}
-
-/// Hears from a peer that something changed there. Without this, rounds come regularly all the same.
-async fn listen(shared: Arc<Shared>, peer: Arc<PeerTask>) {
-    let mut failures = 0_u32;
-    let mut notices = Notices::new(Instant::now());
-    loop {
-        shared.options.control.automatic().await;
-        let silent = shared.options.peers.get(&peer.url).is_none_or(|it| it.options.direction == Direction::Push);
-        if !silent && let Ok(mut lines) = peer.client.notices().await {
-            let begun = Instant::now();
-            while let Ok(Some(line)) = lines.next_line().await {
-                // Read no faster than they are heard: what is sent too fast waits at the sender.
-                sleep_until(notices.take(Instant::now())).await;
-                if line.starts_with(b"data:") {
-                    peer.wake.notify_one();
-                }
-            }
-            // Whoever lets us in and out again at once is not asked every second.
-            if begun.elapsed() > LONGEST_PAUSE {
-                failures = 0;
-            }
-        }
-        failures = failures.saturating_add(1);
-        tokio::select! {
-            () = sleep(backoff(failures)) => {}
-            // A round with it just came to its end.
-            () = peer.answers.notified() => failures = 0,
-        }
-    }
-}
-
 impl Shared {
     fn deletions(&self) -> MutexGuard<'_, Deletions> {
         self.deletions.lock().unwrap_or_else(PoisonError::into_inner)
@@ -420,15 +390,25 @@ impl Shared {
         Some(RoundError::MassDelete { deletions, nodes })
     }
 
+    /// All peers share what one client costs: the authorities' certificates, above all.
+    fn client(&self, url: &str) -> Result<Client, ClientError> {
+        if let Some(first) = self.client.get() {
+            return first.at(url);
+        }
+        let first = Client::new(url, &self.options.limits)?.with_patience(self.options.peer_timeout);
+        self.client.get_or_init(|| first).at(url)
+    }
+
     fn peer_task(&self, url: &str) -> Result<PeerTask, ClientError> {
-        let client = Client::new(url, &self.options.limits)?.with_patience(self.options.peer_timeout);
+        let client = self.client(url)?;
         let (wake, answers) = (Notify::new(), Notify::new());
-        let (turn, resets) = (AsyncMutex::default(), AtomicU32::new(0));
-        Ok(PeerTask { url: url.to_owned(), client, wake, answers, turn, resets })
+        let (turn, resets, heard) = (AsyncMutex::default(), AtomicU32::new(0), AtomicU64::new(0));
+        let unexplained = AtomicU32::new(0);
+        Ok(PeerTask { url: url.to_owned(), client, wake, answers, turn, resets, heard, unexplained })
     }
 
     /// Says as a failure what came to its end and yet cannot go on so, that it is seen and the pauses grow.
-    fn doubt(&self, peer: &PeerTask, end: &mut RunEnd, failed_before: u32) {
+    fn doubt(&self, peer: &PeerTask, end: &mut RunEnd) {
         if end.error.is_some() {
             return;
         }
@@ -440,10 +420,11 @@ impl Shared {
             end.error = Some(RoundError::Unsteady);
         } else if end.report.outcome == Some(Outcome::Unexplained) {
             end.error = Some(RoundError::Differs { ahead: end.report.received.ahead });
-            // From the beginning, in case it was an accident; ever more seldom, in case it was none.
-            if failed_before.saturating_add(1).is_power_of_two() {
+            if begins_anew(peer.unexplained.fetch_add(1, Ordering::AcqRel).saturating_add(1)) {
                 self.update(&peer.url, |state| state.positions = Positions::default());
             }
+        } else {
+            peer.unexplained.store(0, Ordering::Release);
         }
     }
 
@@ -503,7 +484,7 @@ impl Shared {
         if !confirmed && let Some((from, _)) = &end.peer {
             self.deletions().add(from.as_str(), end.report.deleted, nodes, options.clock.elapsed());
         }
-        self.doubt(peer, &mut end, state.failed_in_a_row);
+        self.doubt(peer, &mut end);
         self.conclude(&state, &end, at, options.clock.elapsed().saturating_sub(begun), &exchange);
         end
     }

@@ -65,7 +65,7 @@ pub use crate::{
     federation::{
         client::{Client, ClientError, PeerQuery, Probe},
         control::ControlError,
-        engine::{AddError, Synced},
+        engine::{AddError, Lag, Synced},
         history::{KEPT as KEPT_ROUNDS, Past},
         lan::{DEFAULT_TIMEOUT, Found, LanError, MAX_TIMEOUT, Search, Via},
         operator::{Ask, OperatorClient, percent_encode},

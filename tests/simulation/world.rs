@@ -13,7 +13,7 @@ use ark_lattice::{
         feed::{self, FeedError, Received},
         filter::Filter,
         rate::Rates,
-        round::{Outcome, Position, Positions, Reset},
+        round::{Outcome, Position, Positions, Reset, begins_anew},
         run::{Known, Parties, RunEnd, run},
     },
     lattice::{Lattice, LatticeError, NodeDocument, Precondition, Stamp, Written},
@@ -49,7 +49,7 @@ struct Contact {
     node_id: Option<String>,
     public_key: Option<String>,
     positions: Positions,
-    failed_in_a_row: u32,
+    unexplained: u32,
 }
 
 /// An instance's disk as it was.
@@ -411,13 +411,13 @@ impl World {
         self.say(|| format!("s{number} restores conflict {} of {id}: {:?}", conflict.number, restored.kept));
         let entry = restored.written.entry();
         let (content, at) = (Some(entry.content_hash), Some(entry.updated_at));
-        if let Written::Unchanged(_) = restored.written {
-            return;
-        }
-        // Dated anew where it states a time: another content, which came from the one that was kept.
+        // Dated anew where it states a time, and nothing where that is all: another content, which came from the one that was kept.
         let lost = conflict.lost.content.unwrap();
         if content != Some(lost) {
             self.ledger.lock().unwrap().give_up(&id, lost);
+        }
+        if let Written::Unchanged(_) = restored.written {
+            return;
         }
         self.note(Write { id, content, site: number, at, before, step: self.step() }, None);
     }
@@ -568,7 +568,7 @@ impl World {
         // Killed by the last thing that it did.
         let end = end.filter(|_| !process.is_killed());
         match &end {
-            Some(end) => self.conclude(number, contact.failed_in_a_row, end),
+            Some(end) => self.conclude(number, end),
             None => {
                 self.say(|| format!("  s{from} is gone in the middle of its round with s{to}"));
                 self.count(|tally| tally.kills += 1);
@@ -579,7 +579,7 @@ impl World {
     }
 
     /// As the engine concludes a round: what nothing explains begins from the beginning, ever more seldom.
-    fn conclude(&self, number: usize, failed_before: u32, end: &RunEnd) {
+    fn conclude(&self, number: usize, end: &RunEnd) {
         let mut contacts = self.contacts.lock().unwrap();
         let contact = &mut contacts[number];
         if let Some((peer, key)) = &end.peer {
@@ -588,9 +588,13 @@ impl World {
         }
         let unexplained = end.report.outcome == Some(Outcome::Unexplained);
         let failed = end.error.is_some() || unexplained;
-        contact.failed_in_a_row = if failed { failed_before.saturating_add(1) } else { 0 };
-        if unexplained && contact.failed_in_a_row.is_power_of_two() {
-            contact.positions = Positions::default();
+        if unexplained {
+            contact.unexplained += 1;
+            if begins_anew(contact.unexplained) {
+                contact.positions = Positions::default();
+            }
+        } else if !failed {
+            contact.unexplained = 0;
         }
         drop(contacts);
         let report = &end.report;

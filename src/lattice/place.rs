@@ -2,7 +2,7 @@
 
 use super::reader::FileStamp;
 use crate::types::ContentHash;
-use std::{fs, fs::File, io, path::Path, thread};
+use std::{fs, io, path::Path, thread};
 
 /// Threads that sync at the same time, so that the file system's own journal can commit them together.
 const SYNC_THREADS: usize = 8;
@@ -37,19 +37,6 @@ pub(super) fn sync_all<T: Send>(
             };
         threads.into_iter().flat_map(join).collect()
     })
-}
-
-/// Makes everything durable that was written to the file system that `opened` is on, and answers with what went wrong there since
-/// `opened` was opened (Linux 5.8 and later). `None` where the system has no such call.
-#[cfg(target_os = "linux")]
-pub(super) fn sync_file_system(opened: &File) -> Option<io::Result<()>> {
-    Some(rustix::fs::syncfs(opened).map_err(io::Error::from))
-}
-
-/// As above: here each file is synced by itself.
-#[cfg(not(target_os = "linux"))]
-pub(super) fn sync_file_system(_: &File) -> Option<io::Result<()>> {
-    None
 }
 
 /// The same answer once more.

@@ -9,7 +9,7 @@ use super::{
     atomic_file::{self, TempFile},
     examine::Glance,
     journal::{Op, Source},
-    place::{keep_aside, same_result, stamp_in_place, sync_all, sync_file_system},
+    place::{keep_aside, same_result, stamp_in_place, sync_all},
     reader::{self, FileStamp},
     restore::{self, Restoration, Restore},
     stamp::{self, Current, Stamped},
@@ -20,7 +20,7 @@ use crate::types::{ContentHash, NodeId, Sha256Digest, Timestamp};
 use bytes::Bytes;
 use std::{
     collections::HashSet,
-    fs::{self, File},
+    fs,
     io::{self, Write},
     path::Path,
     sync::Arc,
@@ -29,8 +29,6 @@ use tokio::sync::oneshot;
 
 /// The most writes that share one commit.
 const BATCH: usize = 1024;
-/// From so many files on, one sync of the whole file system costs less than one of each.
-const BULK: usize = 64;
 /// What must fit on the disk for writes to count as possible again.
 const PROBE_BYTES: usize = 64 << 10;
 
@@ -133,8 +131,6 @@ pub(super) fn run(store: &mut Store, requests: Vec<WriteRequest>) -> Vec<String>
         return Vec::new();
     }
     let mut suspects = Vec::new();
-    let many = requests.iter().map(|request| request.ops.len()).sum::<usize>() >= BULK;
-    let before = many.then(|| File::open(&store.shared.directory).ok()).flatten();
     let mut answers = Answers(Vec::with_capacity(requests.len()));
     let mut replies = Vec::with_capacity(requests.len());
     let mut batch: Vec<Staged> = Vec::new();
@@ -147,7 +143,7 @@ pub(super) fn run(store: &mut Store, requests: Vec<WriteRequest>) -> Vec<String>
             let key = store.batch_key(op.id());
             // A node's second write must see the first: it waits for the next batch.
             if batch.len() >= BATCH || touched.contains(&key) {
-                commit(store, std::mem::take(&mut batch), before.as_ref(), &mut answers, &mut suspects);
+                commit(store, std::mem::take(&mut batch), &mut answers, &mut suspects);
                 touched.clear();
             }
             if answers.failed(number) {
@@ -163,7 +159,7 @@ pub(super) fn run(store: &mut Store, requests: Vec<WriteRequest>) -> Vec<String>
             }
         }
     }
-    commit(store, batch, before.as_ref(), &mut answers, &mut suspects);
+    commit(store, batch, &mut answers, &mut suspects);
     for (reply, answer) in replies.into_iter().zip(answers.0) {
         // Nobody waits any more where the caller's future was dropped: the write stands all the same.
         let _ = reply.send(match answer.error {
@@ -420,18 +416,12 @@ fn write_temp(directory: &Path, bytes: &[u8]) -> io::Result<(TempFile, FileStamp
 }
 
 /// Puts the batch's files in place, writes it down and sets the answers.
-fn commit(
-    store: &mut Store,
-    mut batch: Vec<Staged>,
-    before: Option<&File>,
-    answers: &mut Answers,
-    suspects: &mut Vec<String>,
-) {
+fn commit(store: &mut Store, mut batch: Vec<Staged>, answers: &mut Answers, suspects: &mut Vec<String>) {
     if batch.is_empty() {
         return;
     }
     let synced = match store.shared.check_directory() {
-        Ok(()) => sync(&mut batch, before),
+        Ok(()) => sync(&mut batch),
         Err(error) => {
             batch.iter().map(|_| same_result(&Err(io::Error::new(error.kind(), error.to_string())))).collect()
         }
@@ -504,13 +494,8 @@ fn keep_losers(store: &Store, batch: &mut [Staged], answers: &mut Answers) -> Re
     Ok(())
 }
 
-/// Makes the temp files durable. `before`: the directory, opened before the first of them was written.
-fn sync(batch: &mut [Staged], before: Option<&File>) -> Vec<io::Result<()>> {
-    if let Some(before) = before.filter(|_| batch.len() >= BULK)
-        && let Some(result) = sync_file_system(before)
-    {
-        return batch.iter().map(|_| same_result(&result)).collect();
-    }
+/// Makes the temp files durable: each by itself, because a sync of the whole file system would wait for what others write on it.
+fn sync(batch: &mut [Staged]) -> Vec<io::Result<()>> {
     sync_all(batch, |staged| match &staged.kind {
         StagedKind::Delete { .. } | StagedKind::Retime(..) => Ok(()),
         StagedKind::Put(put) => put.temp.as_ref().map_or(Ok(()), TempFile::sync),
@@ -614,7 +599,7 @@ mod tests {
         write_file(&store.shared.directory.join(&name), br#"{"id":"a","n":"by hand"}"#).unwrap();
         let mut answers = Answers(vec![Answer { outcomes: vec![None], error: None }]);
         let batch = vec![Staged { request: 0, slot: 0, name, precondition, kind }];
-        commit(store, batch, None, &mut answers, &mut Vec::new());
+        commit(store, batch, &mut answers, &mut Vec::new());
         answers.0.remove(0)
     }
 

@@ -4,7 +4,7 @@ use super::{
     codes::Code,
     error::ApiError,
     extract::peers_door,
-    handlers::{conflicts, control, discover, documents, health, lattice, manifest, nodes, seed_wire, sync},
+    handlers::{conflicts, control, discover, documents, events, health, lattice, manifest, nodes, seed_wire, sync},
 };
 use actix_web::{
     Resource, ResponseError, guard,
@@ -267,6 +267,12 @@ pub const ROUTES: &[Route] = &[
     },
     Route {
         method: "GET",
+        path: "/events",
+        summary: "Hear what happens (operator)",
+        problems: &[ALWAYS, CONTROLS, &[Code::InvalidQuery, Code::InvalidHeader, Code::TooManyListeners]],
+    },
+    Route {
+        method: "GET",
         path: "/health",
         summary: "Is the process alive, and how are its parts?",
         problems: &[ALWAYS],
@@ -411,5 +417,6 @@ fn configure_controls(config: &mut ServiceConfig) {
         .service(resource("/api/federation/auto-sync/start", "POST").route(web::post().to(control::auto_sync_start)))
         .service(resource("/api/federation/deletions/confirm", "POST").route(web::post().to(control::confirm)))
         .service(resource("/api/federation/auto-sync/stop", "POST").route(web::post().to(control::auto_sync_stop)))
-        .service(resource("/federation/history", "GET, HEAD").route(get().to(control::history)));
+        .service(resource("/federation/history", "GET, HEAD").route(get().to(control::history)))
+        .service(resource("/events", "GET, HEAD").route(get().to(events::listen)));
 }

@@ -137,25 +137,17 @@ impl Client {
         Self::build(base, limits, reqwest::Client::builder().tls_danger_accept_invalid_certs(true))
     }
 
+    /// The same for another instance: what was built for this one serves both.
+    ///
+    /// # Errors
+    /// [`ClientError::Address`].
+    pub fn at(&self, base: &str) -> Result<Self, ClientError> {
+        Ok(Self { base: address(base)?, ..self.clone() })
+    }
+
     fn build(base: &str, limits: &Limits, http: reqwest::ClientBuilder) -> Result<Self, ClientError> {
+        let url = address(base)?;
         let wrong = |problem: &str| ClientError::Address(base.to_owned(), problem.to_owned());
-        let mut url = Url::parse(base).map_err(|error| wrong(&error.to_string()))?;
-        if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
-            return Err(wrong("it begins with http:// or https://"));
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            // Not repeated: it may be a secret.
-            return Err(ClientError::Address(
-                url.host_str().unwrap_or_default().to_owned(),
-                "it names no user".to_owned(),
-            ));
-        }
-        if url.query().is_some() || url.fragment().is_some() {
-            return Err(wrong("it has no query or fragment"));
-        }
-        if !url.path().ends_with('/') {
-            url.set_path(&format!("{}/", url.path()));
-        }
         let http = http
             .connect_timeout(CONNECT_TIMEOUT)
             .redirect(Policy::custom(stay))
@@ -443,6 +435,26 @@ impl SyncStream {
     pub fn bytes(&self) -> u64 {
         self.lines.bytes()
     }
+}
+
+/// Another instance's address.
+fn address(base: &str) -> Result<Url, ClientError> {
+    let wrong = |problem: &str| ClientError::Address(base.to_owned(), problem.to_owned());
+    let mut url = Url::parse(base).map_err(|error| wrong(&error.to_string()))?;
+    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+        return Err(wrong("it begins with http:// or https://"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        // Not repeated: it may be a secret.
+        return Err(ClientError::Address(url.host_str().unwrap_or_default().to_owned(), "it names no user".to_owned()));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(wrong("it has no query or fragment"));
+    }
+    if !url.path().ends_with('/') {
+        url.set_path(&format!("{}/", url.path()));
+    }
+    Ok(url)
 }
 
 /// Follows a redirect within the same origin only: what we send is meant for that host.

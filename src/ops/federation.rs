@@ -4,7 +4,8 @@ use super::Context;
 use crate::{
     federation::{
         control::ControlError,
-        engine::{AddError, Engine, Synced},
+        engine::{AddError, Engine, Lag, Synced},
+        events::TooManyListeners,
         history::{KEPT, Past},
         lan::{Found, LanError, Search},
         peers::{Added, PeerOptions, PeerState, PeersError},
@@ -49,6 +50,9 @@ pub enum FederationError {
     /// The lattice does not answer.
     #[error(transparent)]
     Lattice(#[from] LatticeError),
+    /// As many listen as may.
+    #[error(transparent)]
+    Listeners(#[from] TooManyListeners),
 }
 
 /// Who this instance is to others.
@@ -150,12 +154,13 @@ pub fn stand(context: &Context) -> Result<Stand, LatticeError> {
     Ok(Stand { nodes: status.nodes, seq: status.seq, set_hash, conflicts: context.lattice.conflict_count()? })
 }
 
-/// All peers, by address.
+/// All peers, by address, and how far each is.
 ///
 /// # Errors
 /// [`FederationError::NoKey`].
-pub fn peers(context: &Context) -> Result<Vec<PeerState>, FederationError> {
-    Ok(engine(context)?.peers())
+pub fn peers(context: &Context) -> Result<Vec<(PeerState, Lag)>, FederationError> {
+    let engine = engine(context)?;
+    Ok(engine.peers().into_iter().map(|peer| (peer.clone(), engine.lag(&peer))).collect())
 }
 
 /// Starts the federation, durably. Answers whether it was stopped.

@@ -4,6 +4,7 @@ mod compare;
 mod conflicts;
 mod context;
 mod discover;
+mod events;
 mod export;
 mod federation;
 mod feed;
@@ -31,6 +32,7 @@ pub use conflicts::{
 };
 pub use context::{Context, Identity};
 pub use discover::{DiscoverFilter, Discovered, Peer, discover, envelope};
+pub use events::{Event, Heard, Listening, listen};
 pub use export::{ExportError, ExportForm, ExportReport, export, export_remote};
 pub use federation::{
     FederationError, FederationInfo, INTERVAL_BOUNDS, Stand, add_peer, confirm_deletions, federation_info,
@@ -63,7 +65,7 @@ pub use crate::{
     federation::{
         client::{Client, ClientError, PeerQuery, Probe},
         control::ControlError,
-        engine::{AddError, Synced},
+        engine::{AddError, Lag, Synced},
         history::{KEPT as KEPT_ROUNDS, Past},
         lan::{DEFAULT_TIMEOUT, Found, LanError, MAX_TIMEOUT, Search, Via},
         operator::{Ask, OperatorClient, percent_encode},

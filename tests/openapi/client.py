@@ -71,6 +71,9 @@ class Calls:
     def listConflicts(self):
         assert self.call("listConflicts", limit=5, contents=True).total == 0
 
+    def listenToEvents(self):
+        assert b"id: " in self.call("listenToEvents", seconds=0)
+
     def addFederationPeer(self):
         # Nobody listens there.
         added = self.call("addFederationPeer", {"peerUrl": "http://127.0.0.1:1", "filter": {"types": ["note"]}})

@@ -6,7 +6,7 @@ use crate::{
     types::{ContentHash, NodeId, Timestamp},
 };
 use bytes::Bytes;
-use redb::{ReadableDatabase, ReadableTable, ReadableTableMetadata, Table, TableDefinition, WriteTransaction};
+use redb::{ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
 
 /// time µs, content hash or none.
 type VersionValue<'a> = (i64, Option<&'a [u8; 32]>);
@@ -78,6 +78,18 @@ impl Journal {
         })
     }
 
+    /// The greatest number that was given.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub(in crate::lattice) fn last_conflict(&self) -> Result<u64, JournalError> {
+        self.with(|database| {
+            let transaction = database.begin_read()?;
+            let last = transaction.open_table(CONFLICTS)?.last()?.map_or(0, |(number, _)| number.value());
+            Ok(last.max(forgotten(&transaction.open_table(META)?)?))
+        })
+    }
+
     /// One of them, with its content.
     ///
     /// # Errors
@@ -143,7 +155,7 @@ pub(super) fn remove(transaction: &WriteTransaction, number: u64) -> Result<bool
     Ok(true)
 }
 
-fn forgotten(meta: &Table<'_, &'static str, &'static str>) -> Result<u64, JournalError> {
+fn forgotten(meta: &impl ReadableTable<&'static str, &'static str>) -> Result<u64, JournalError> {
     Ok(meta.get(FORGOTTEN)?.and_then(|text| text.value().parse().ok()).unwrap_or(0))
 }
 

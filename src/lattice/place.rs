@@ -1,8 +1,13 @@
 //! Files on their way into their places.
 
-use super::reader::FileStamp;
-use crate::types::ContentHash;
-use std::{fs, io, path::Path, thread};
+use super::{Entry, NodeDocument, atomic_file::TempFile, reader::FileStamp};
+use crate::types::{ContentHash, Sha256Digest, Timestamp};
+use std::{
+    fs,
+    io::{self, Write},
+    path::Path,
+    thread,
+};
 
 /// Threads that sync at the same time, so that the file system's own journal can commit them together.
 const SYNC_THREADS: usize = 8;
@@ -78,4 +83,28 @@ pub(super) fn stamp_in_place(path: &Path, written: &FileStamp) -> FileStamp {
     let stamp = FileStamp::of(&metadata);
     let ours = (stamp.mtime_ns, stamp.size, stamp.inode) == (written.mtime_ns, written.size, written.inode);
     if ours { stamp } else { none }
+}
+
+/// What the index will know of this document.
+pub(super) fn entry_of(node: &NodeDocument, current: Option<&Entry>, updated_at: Timestamp) -> Entry {
+    let source = node.document().source();
+    let file_hash: Sha256Digest = *ContentHash::of(source).as_bytes();
+    Entry {
+        id: current.map_or_else(|| node.id().clone(), |entry| entry.id.clone()),
+        content_hash: node.content_hash(),
+        file_hash,
+        node_type: node.node_type(),
+        updated_at,
+        size_bytes: u64::try_from(source.len()).unwrap_or(u64::MAX),
+        seq: 0,
+    }
+}
+
+/// Not durable yet, and closed: a batch is larger than a process may have files open.
+pub(super) fn write_temp(directory: &Path, bytes: &[u8]) -> io::Result<(TempFile, FileStamp)> {
+    let mut temp = TempFile::create(directory, 0o644)?;
+    temp.file()?.write_all(bytes)?;
+    let stamp = FileStamp::of(&temp.file()?.metadata()?);
+    temp.close();
+    Ok((temp, stamp))
 }

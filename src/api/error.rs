@@ -187,6 +187,7 @@ fn federation_code(error: &ops::FederationError) -> Code {
         FederationError::NoKey => Code::NoKey,
         FederationError::Stopped => Code::FederationStopped,
         FederationError::NoPeer(_) => Code::PeerNotFound,
+        FederationError::Listeners(_) => Code::TooManyListeners,
         FederationError::Interval => Code::InvalidFederationRequest,
         FederationError::Add(AddError::Address(_) | AddError::Filter(_)) => Code::InvalidPeer,
         FederationError::Add(AddError::Peers(PeersError::Full)) | FederationError::Peers(PeersError::Full) => {

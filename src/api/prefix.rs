@@ -1,7 +1,7 @@
 //! Serving under a prefix: it is taken off before a route is looked for, so routes, metrics and handlers do not know of it.
 
-use super::{codes::Code, error::refuse, state::ApiState};
 pub(super) use super::origin::prefix_seen_by as seen_by;
+use super::{codes::Code, error::refuse, state::ApiState};
 use crate::types::BasePath;
 use actix_web::{
     Error, ResponseError,

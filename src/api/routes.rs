@@ -4,7 +4,7 @@ use super::{
     codes::Code,
     error::ApiError,
     extract::peers_door,
-    handlers::{conflicts, control, discover, documents, health, lattice, manifest, nodes, seed_wire, sync},
+    handlers::{conflicts, control, discover, documents, events, health, lattice, manifest, nodes, seed_wire, sync},
 };
 use actix_web::{
     Resource, ResponseError, guard,
@@ -205,6 +205,12 @@ pub const ROUTES: &[Route] = &[
     },
     Route {
         method: "POST",
+        path: "/api/federation/deletions/confirm",
+        summary: "Confirm what an instance deletes (operator)",
+        problems: &[ALWAYS, GATE, CONTROLS, &[Code::InvalidFederationRequest]],
+    },
+    Route {
+        method: "POST",
         path: "/api/federation/discover",
         summary: "Search for other instances (operator)",
         problems: &[ALWAYS, GATE, CONTROLS, &[Code::InvalidFederationRequest, Code::DiscoveryBusy]],
@@ -259,6 +265,12 @@ pub const ROUTES: &[Route] = &[
         path: "/federation/discover",
         summary: "List live peers, the seed's way",
         problems: &[ALWAYS, DOOR, REGISTRY, &[Code::InvalidQuery]],
+    },
+    Route {
+        method: "GET",
+        path: "/events",
+        summary: "Hear what happens (operator)",
+        problems: &[ALWAYS, CONTROLS, &[Code::InvalidQuery, Code::InvalidHeader, Code::TooManyListeners]],
     },
     Route {
         method: "GET",
@@ -404,6 +416,8 @@ fn configure_controls(config: &mut ServiceConfig) {
         .service(resource("/api/federation/sync", "POST").route(web::post().to(control::sync)))
         .service(resource("/api/federation/discover", "POST").route(web::post().to(control::discover)))
         .service(resource("/api/federation/auto-sync/start", "POST").route(web::post().to(control::auto_sync_start)))
+        .service(resource("/api/federation/deletions/confirm", "POST").route(web::post().to(control::confirm)))
         .service(resource("/api/federation/auto-sync/stop", "POST").route(web::post().to(control::auto_sync_stop)))
-        .service(resource("/federation/history", "GET, HEAD").route(get().to(control::history)));
+        .service(resource("/federation/history", "GET, HEAD").route(get().to(control::history)))
+        .service(resource("/events", "GET, HEAD").route(get().to(events::listen)));
 }

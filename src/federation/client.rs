@@ -4,10 +4,11 @@ use super::{
     lines::{Lines, Parts},
     membership::Membership,
     pace::{self, LEAST_BYTES_A_SECOND},
+    resolver::Resolver,
     unpack::unpacked,
 };
 use crate::{
-    guard::{FIRST_ROUTE, is_open_path},
+    guard::{FIRST_ROUTE, Reach, is_open_path},
     manifest::verify_head,
     types::{Limits, SetHash},
 };
@@ -80,6 +81,7 @@ pub enum ClientError {
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
+    resolver: Resolver,
     base: Url,
     limits: Limits,
     patience: Duration,
@@ -143,34 +145,28 @@ impl Client {
         Self::build(base, limits, reqwest::Client::builder().tls_danger_accept_invalid_certs(true))
     }
 
+    /// The same for another instance: what was built for this one serves both.
+    ///
+    /// # Errors
+    /// [`ClientError::Address`].
+    pub fn at(&self, base: &str) -> Result<Self, ClientError> {
+        Ok(Self { base: address(base, &self.resolver)?, ..self.clone() })
+    }
+
     fn build(base: &str, limits: &Limits, http: reqwest::ClientBuilder) -> Result<Self, ClientError> {
+        let resolver = Resolver::new(Reach::of_operator());
+        let url = address(base, &resolver)?;
         let wrong = |problem: &str| ClientError::Address(base.to_owned(), problem.to_owned());
-        let mut url = Url::parse(base).map_err(|error| wrong(&error.to_string()))?;
-        if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
-            return Err(wrong("it begins with http:// or https://"));
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            // Not repeated: it may be a secret.
-            return Err(ClientError::Address(
-                url.host_str().unwrap_or_default().to_owned(),
-                "it names no user".to_owned(),
-            ));
-        }
-        if url.query().is_some() || url.fragment().is_some() {
-            return Err(wrong("it has no query or fragment"));
-        }
-        if !url.path().ends_with('/') {
-            url.set_path(&format!("{}/", url.path()));
-        }
         let http = http
             .connect_timeout(CONNECT_TIMEOUT)
             .redirect(Policy::custom(stay))
+            .dns_resolver(resolver.clone())
             // Only settings read the environment.
             .no_proxy()
             .user_agent(concat!("ark-lattice/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| wrong(&cause(&error)))?;
-        Ok(Self { http, base: url, limits: *limits, patience: PATIENCE, membership: None })
+        Ok(Self { http, resolver, base: url, limits: *limits, patience: PATIENCE, membership: None })
     }
 
     /// As a member of a network, to another one.
@@ -503,6 +499,27 @@ impl SyncStream {
     pub fn bytes(&self) -> u64 {
         self.lines.bytes()
     }
+}
+
+/// Another instance's address.
+fn address(base: &str, resolver: &Resolver) -> Result<Url, ClientError> {
+    let wrong = |problem: &str| ClientError::Address(base.to_owned(), problem.to_owned());
+    let mut url = Url::parse(base).map_err(|error| wrong(&error.to_string()))?;
+    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+        return Err(wrong("it begins with http:// or https://"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        // Not repeated: it may be a secret.
+        return Err(ClientError::Address(url.host_str().unwrap_or_default().to_owned(), "it names no user".to_owned()));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(wrong("it has no query or fragment"));
+    }
+    resolver.check(&url).map_err(|error| wrong(&error.to_string()))?;
+    if !url.path().ends_with('/') {
+        url.set_path(&format!("{}/", url.path()));
+    }
+    Ok(url)
 }
 
 /// Follows a redirect within the same origin only: what we send is meant for that host.

@@ -5,10 +5,13 @@ mod buckets;
 mod connections;
 mod network;
 mod payer;
+mod reach;
 
 pub use buckets::{Allowance, Class, Limited, Limiter, Quotas};
 pub use connections::{Connections, OpenOfAddress, TooMany};
 pub use network::{
-    ANYBODY, Asked, FIRST_ROUTE, Member, NETWORK_HEADER, NETWORK_WINDOW, NetworkKey, NoRandomness, content_digest, is_open_path,
+    ANYBODY, Asked, FIRST_ROUTE, Member, NETWORK_HEADER, NETWORK_WINDOW, NetworkKey, NoRandomness, content_digest,
+    is_open_path,
 };
 pub use payer::{Caller, Payer};
+pub use reach::{Kind, OutOfReach, Reach, kind};

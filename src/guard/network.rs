@@ -196,8 +196,12 @@ mod tests {
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_seconds(1_767_225_600);
-    const ASKED: Asked<'static> =
-        Asked { method: "POST", path: "/manifest", query: "", digest: "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:" };
+    const ASKED: Asked<'static> = Asked {
+        method: "POST",
+        path: "/manifest",
+        query: "",
+        digest: "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:",
+    };
 
     fn own() -> PeerId {
         PeerId::parse("ark-1").unwrap()
@@ -219,10 +223,16 @@ mod tests {
         }
         let other = NetworkKey::derive("a secret of some length ");
         assert_eq!(other.check(&header, ASKED, &own(), NOW), None);
-        assert!(!other.answers(&member.answer, &header) && !key.answers(&member.answer, "1.2.3") && !key.answers("", &header));
+        assert!(
+            !other.answers(&member.answer, &header)
+                && !key.answers(&member.answer, "1.2.3")
+                && !key.answers("", &header)
+        );
         assert_eq!(key.check(&header, ASKED, &PeerId::parse("ark-2").unwrap(), NOW), None, "replayed elsewhere");
         assert!(key.check(&header, ASKED, &own(), NOW.plus(NETWORK_WINDOW)).is_some());
-        for late in [NOW.plus(NETWORK_WINDOW + Duration::from_secs(1)), NOW.minus(NETWORK_WINDOW + Duration::from_secs(1))] {
+        for late in
+            [NOW.plus(NETWORK_WINDOW + Duration::from_secs(1)), NOW.minus(NETWORK_WINDOW + Duration::from_secs(1))]
+        {
             assert_eq!(key.check(&header, ASKED, &own(), late), None);
         }
     }
@@ -256,7 +266,9 @@ mod tests {
         let (id, public) = (Some(own()), Some(PublicKey::from_bytes([7; 32])));
         let shown = key.link_tag(id.as_ref(), public, NOW);
         let period = Duration::from_secs(3600);
-        for (now, fits) in [(NOW, true), (NOW.plus(period), true), (NOW.minus(period), true), (NOW.plus(period * 2), false)] {
+        for (now, fits) in
+            [(NOW, true), (NOW.plus(period), true), (NOW.minus(period), true), (NOW.plus(period * 2), false)]
+        {
             assert_eq!(key.is_on_link(&shown, id.as_ref(), public, now), fits, "{now:?}");
         }
         assert!(!key.is_on_link(&shown, None, public, NOW) && !key.is_on_link(&shown, id.as_ref(), None, NOW));

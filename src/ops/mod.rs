@@ -4,6 +4,7 @@ mod compare;
 mod conflicts;
 mod context;
 mod discover;
+mod events;
 mod export;
 mod federation;
 mod feed;
@@ -33,11 +34,12 @@ pub use conflicts::{
 };
 pub use context::{Context, Identity};
 pub use discover::{DiscoverFilter, Discovered, Peer, discover, envelope};
+pub use events::{Event, Heard, Listening, listen};
 pub use export::{ExportError, ExportForm, ExportReport, export, export_remote};
 pub use federation::{
-    FederationError, FederationInfo, INTERVAL_BOUNDS, Stand, add_peer, federation_info, find_instances, history,
-    instance_name, is_running, is_stopped, peers, remove_peer, set_auto_sync, stand, start_federation, stop_federation,
-    stopped, sync_peers,
+    FederationError, FederationInfo, INTERVAL_BOUNDS, Stand, add_peer, confirm_deletions, federation_info,
+    find_instances, history, instance_name, is_running, is_stopped, peers, remove_peer, set_auto_sync, stand,
+    start_federation, stop_federation, stopped, sync_peers,
 };
 pub use feed::{
     FeedError, FeedOptions, Filter, LineStream, Received, changes, contents, head, paced, read_changes, receive, wanted,
@@ -67,7 +69,7 @@ pub use crate::{
     federation::{
         client::{Client, ClientError, PeerQuery, Probe},
         control::ControlError,
-        engine::{AddError, Synced},
+        engine::{AddError, Lag, Synced},
         history::{KEPT as KEPT_ROUNDS, Past},
         lan::{DEFAULT_TIMEOUT, Found, LanError, MAX_TIMEOUT, Search, Via},
         membership::Membership,

@@ -1,8 +1,9 @@
 //! Putting the layers together.
 
 use super::{
-    AdminSettings, DiscoverySettings, FederationSettings, InstanceSettings, LatticeSettings, LimitSettings,
-    LogSettings, RegistrySettings, ServerSettings, StateSettings, TrustSettings, environment, registry, secret_file,
+    AdminSettings, DiscoverySettings, EventSettings, FederationSettings, InstanceSettings, LatticeSettings,
+    LimitSettings, LogSettings, RegistrySettings, ServerSettings, StateSettings, TrustSettings, environment, registry,
+    secret_file,
 };
 use crate::{
     trust::TrustPolicy,
@@ -116,6 +117,8 @@ pub struct Settings {
     pub federation: FederationSettings,
     /// Finding other instances.
     pub discovery: DiscoverySettings,
+    /// What happens, and who is told.
+    pub events: EventSettings,
     /// Things worth a line in the log once there is one.
     #[serde(skip)]
     pub warnings: Vec<String>,
@@ -140,6 +143,7 @@ impl Settings {
         LogSettings::describe(&mut out);
         FederationSettings::describe(&mut out);
         DiscoverySettings::describe(&mut out);
+        EventSettings::describe(&mut out);
         out.truncate(out.trim_end().len());
         out.push('\n');
         out
@@ -160,6 +164,7 @@ impl Settings {
         self.log.show(&mut out);
         self.federation.show(&mut out);
         self.discovery.show(&mut out);
+        self.events.show(&mut out);
         out.truncate(out.trim_end().len());
         out
     }
@@ -232,6 +237,7 @@ impl Settings {
             }
             self.registry.redis_password = Some(secret_file::read("registry.redis_password_file", path)?);
         }
+        self.read_webhook_secrets()?;
         Ok(())
     }
 
@@ -303,6 +309,7 @@ impl Settings {
             return Err(bad("federation.peer_timeout", "must be more than zero"));
         }
         self.check_discovery()?;
+        self.check_events()?;
         if self.trust.mode == crate::trust::TrustMode::Open {
             self.warnings
                 .push("trust.mode is open: any key may speak for any id; only for a closed network".to_owned());

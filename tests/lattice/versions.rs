@@ -85,6 +85,19 @@ async fn a_deletion_that_is_passed_on_says_what_was_deleted_where_it_was_made() 
 }
 
 #[tokio::test]
+async fn an_edit_made_here_that_comes_back_with_a_later_time_is_kept_where_it_loses_all_the_same() {
+    let (bed, _) = bed();
+    let lattice = bed.open().await;
+    let text = r#"{"id":"a","updated_at":1763696504,"n":"mine"}"#;
+    put(&lattice, document(text)).await;
+    assert_eq!(apply(&lattice, arrival(text, at(20))).await, Applied::Same);
+    assert_eq!(lattice.entry(&id("a")).unwrap().unwrap().updated_at, at(20));
+    let other = r#"{"id":"a","n":"another's"}"#;
+    let Applied::Taken(Some(number)) = apply(&lattice, arrival(other, at(30))).await else { panic!("it is not kept") };
+    assert_eq!(&lattice.conflict(number).unwrap().unwrap().1[..], text.as_bytes());
+}
+
+#[tokio::test]
 async fn the_later_version_counts_and_a_repeated_one_changes_nothing() {
     let (bed, _) = bed();
     let lattice = bed.open().await;

@@ -71,6 +71,9 @@ class Calls:
     def listConflicts(self):
         assert self.call("listConflicts", limit=5, contents=True).total == 0
 
+    def listenToEvents(self):
+        assert b"id: " in self.call("listenToEvents", seconds=0)
+
     def addFederationPeer(self):
         # Nobody listens there.
         added = self.call("addFederationPeer", {"peerUrl": "http://127.0.0.1:1", "filter": {"types": ["note"]}})
@@ -90,6 +93,9 @@ class Calls:
 
     def listFederationRounds(self):
         assert self.call("listFederationRounds", peer="http://127.0.0.1:1", limit=1).rounds[0].outcome == "failed"
+
+    def confirmFederationDeletions(self):
+        assert self.call("confirmFederationDeletions", {"from": "ark-1"}).status == "confirmed"
 
     def removeFederationPeer(self):
         assert self.call("removeFederationPeer", url="http://127.0.0.1:1").totalPeers == 0

@@ -162,6 +162,10 @@ impl Lattice for Brittle {
         self.inner.conflicts(after, limit)
     }
 
+    fn last_conflict(&self) -> Result<u64, LatticeError> {
+        self.inner.last_conflict()
+    }
+
     fn conflict(&self, number: u64) -> Result<Option<(Conflict, Bytes)>, LatticeError> {
         self.inner.conflict(number)
     }

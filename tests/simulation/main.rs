@@ -35,7 +35,6 @@ mod way;
 mod world;
 
 use std::{
-    collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::{
@@ -64,10 +63,13 @@ fn folder() -> tempfile::TempDir {
 
 /// One seed; what went wrong in it, if anything did.
 fn simulate(runtime: &tokio::runtime::Runtime, seed: u64) -> Result<Tally, String> {
+    simulate_with(runtime, seed, &Log::default())
+}
+
+fn simulate_with(runtime: &tokio::runtime::Runtime, seed: u64, log: &Log) -> Result<Tally, String> {
     let folder = folder();
-    let log: Log = Arc::new(Mutex::new(VecDeque::new()));
     let result = catch_unwind(AssertUnwindSafe(|| {
-        runtime.block_on(async { World::new(seed, folder.path(), Arc::clone(&log)).await.run().await })
+        runtime.block_on(async { World::new(seed, folder.path(), Arc::clone(log)).await.run().await })
     }));
     let problem = match result {
         Ok(Ok(tally)) => return Ok(tally),
@@ -122,4 +124,20 @@ fn everything_ends_the_same_everywhere_and_nothing_is_lost() {
     eprintln!("{} seeds in {:?}: {sum:?}", tallies.len(), started.elapsed());
     let failed = failed.into_inner().unwrap();
     assert!(failed.is_empty(), "these seeds failed: {failed:?}");
+}
+
+#[test]
+fn a_seed_is_the_same_run_every_time() {
+    let runtime = runtime();
+    let (seeds, from) = (number("ARK_SIMULATION_SEEDS").unwrap_or(SAMPLE).min(50), 1000);
+    for seed in from..from + seeds / 5 {
+        let logs = [(); 2].map(|()| {
+            let log = Log::default();
+            if let Err(problem) = simulate_with(&runtime, seed, &log) {
+                panic!("{problem}");
+            }
+            Arc::into_inner(log).unwrap().into_inner().unwrap()
+        });
+        assert_eq!(logs[0], logs[1], "seed {seed}");
+    }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     brittle::{Break, Brittle, Process},
-    oracle::{Ledger, Write, short},
+    oracle::{Ledger, OPERATOR, Write, short},
     plan::Plan,
     random::Random,
     site::{Files, START, Site, content_of, reserve},
@@ -13,7 +13,7 @@ use ark_lattice::{
         feed::{self, FeedError, Received},
         filter::Filter,
         rate::Rates,
-        round::{Outcome, Positions, Reset},
+        round::{Outcome, Position, Positions, Reset, begins_anew},
         run::{Known, Parties, RunEnd, run},
     },
     lattice::{Lattice, LatticeError, NodeDocument, Precondition, Stamp, Written},
@@ -28,7 +28,7 @@ use std::{
     time::Duration,
 };
 
-const LOG_LINES: usize = 120;
+const LOG_LINES: usize = 400;
 /// Rounds within rounds.
 const DEPTH: usize = 2;
 
@@ -49,7 +49,7 @@ struct Contact {
     node_id: Option<String>,
     public_key: Option<String>,
     positions: Positions,
-    failed_in_a_row: u32,
+    unexplained: u32,
 }
 
 /// An instance's disk as it was.
@@ -256,14 +256,14 @@ impl World {
         match self.below(100) {
             0..28 => self.edit(site).await,
             28..34 => self.edit_by_hand(site, 0).await,
-            34..74 => drop(self.round(self.below(self.plan.links.len()), 0).await),
-            74..79 => self.change_ways(),
-            79..85 => self.deliver().await,
-            85..88 => self.skew(&self.sites[site], self.plan.skew, self.true_now()),
-            88..93 => self.restart(site).await,
-            93..95 => self.back_up(site),
-            95..97 if self.plan.state_loss => self.lose(site).await,
-            97..98 if self.plan.months => self.month().await,
+            34..73 => drop(self.round(self.below(self.plan.links.len()), 0).await),
+            73..78 => self.change_ways(),
+            78..84 => self.deliver().await,
+            84..86 => self.skew(&self.sites[site], self.plan.skew, self.true_now()),
+            86..91 => self.restart(site).await,
+            91..93 => self.back_up(site),
+            93..96 if self.plan.state_loss => self.lose(site).await,
+            96..98 if self.plan.months => self.month().await,
             _ if self.plan.reuse => self.restore_conflict(site).await,
             _ => {}
         }
@@ -397,22 +397,29 @@ impl World {
         self.note(Write { id, content, site: number, at, before, step: self.step() }, text.as_deref());
     }
 
+    /// What lost counts again; what stood in its place is kept.
     async fn restore_conflict(&self, number: usize) {
-        let lattice = self.sites[number].lattice();
-        let conflicts = lattice.conflicts(0, usize::MAX).unwrap();
+        let site = &self.sites[number];
+        let conflicts = site.lattice().conflicts(0, usize::MAX).unwrap();
         if conflicts.is_empty() {
             return;
         }
         let conflict = self.pick(&conflicts);
-        let (_, text) = lattice.conflict(conflict.number).unwrap().unwrap();
-        self.say(|| format!("s{number} restores conflict {} of {}", conflict.number, conflict.id));
-        self.put_text(number, &conflict.id, &text).await;
-        lattice.forget_conflict(conflict.number).await.unwrap();
-        // Whoever restores it has looked at it; held already, it is not written again.
+        let id = conflict.id;
+        let before = site.held(&id);
+        let restored = site.lattice().restore(conflict.number, OPERATOR).await.unwrap().unwrap();
+        self.say(|| format!("s{number} restores conflict {} of {id}: {:?}", conflict.number, restored.kept));
+        let entry = restored.written.entry();
+        let (content, at) = (Some(entry.content_hash), Some(entry.updated_at));
+        // Dated anew where it states a time, and nothing where that is all: another content, which came from the one that was kept.
         let lost = conflict.lost.content.unwrap();
-        if self.sites[number].held(&conflict.id) != Some(lost) {
-            self.ledger.lock().unwrap().give_up(&conflict.id, lost);
+        if content != Some(lost) {
+            self.ledger.lock().unwrap().give_up(&id, lost);
         }
+        if let Written::Unchanged(_) = restored.written {
+            return;
+        }
+        self.note(Write { id, content, site: number, at, before, step: self.step() }, None);
     }
 
     // ---- ways
@@ -472,8 +479,6 @@ impl World {
             (_, true) => Some(self.pick(&[Break::KilledBefore, Break::KilledAfter])),
             _ => self.fault().then(|| self.pick(&[Break::Full, Break::Half])),
         };
-        let (old, conflicts) =
-            if torn { (Some(site.copy_journal()), site.lattice().conflict_count().unwrap()) } else { (None, 0) };
         let process = Arc::new(Process::default());
         let brittle =
             Brittle { inner: site.lattice(), process: Arc::clone(&process), plan: Mutex::new(plan.map(|it| (0, it))) };
@@ -481,8 +486,7 @@ impl World {
         let since = brittle.status().seq;
         let received = feed::receive(&brittle, &format!("s{}", pushed.from), changes).await;
         let end = brittle.status().seq;
-        // A conflict is kept before a file is replaced: the older journal would be one that there never was.
-        let old = old.filter(|_| brittle.conflict_count().unwrap() == conflicts);
+        let old = (torn && end > since).then(|| site.copy_journal_before_last_commit()).flatten();
         drop(brittle);
         if process.is_killed() {
             self.say(|| format!("    s{} is killed while it writes", pushed.to));
@@ -491,7 +495,6 @@ impl World {
         } else if let Some(old) = old {
             self.say(|| format!("    s{} is killed between its files and its journal", pushed.to));
             self.count(|tally| tally.torn += 1);
-            self.ledger.lock().unwrap().torn = true;
             site.down();
             site.use_journal(Some(&old));
             site.reopen().await;
@@ -514,7 +517,11 @@ impl World {
             options: link.options.clone(),
             deletions_confirmed: true,
         };
-        self.say(|| format!("round s{from} -> s{to} {:?} at {:?}", link.options.direction, contact.positions));
+        self.say(|| {
+            let seq = |position: &Option<Position>| position.as_ref().map(|it| it.seq);
+            let Positions { pulled, pushed, .. } = &contact.positions;
+            format!("round s{from} -> s{to} {:?} at {:?} {:?}", link.options.direction, seq(pulled), seq(pushed))
+        });
         self.busy.lock().unwrap().push((from, number));
         let process = Arc::new(Process::default());
         let once = self.busy.lock().unwrap().iter().filter(|(busy, _)| *busy == from).count() == 1;
@@ -557,7 +564,7 @@ impl World {
         // Killed by the last thing that it did.
         let end = end.filter(|_| !process.is_killed());
         match &end {
-            Some(end) => self.conclude(number, contact.failed_in_a_row, end),
+            Some(end) => self.conclude(number, end),
             None => {
                 self.say(|| format!("  s{from} is gone in the middle of its round with s{to}"));
                 self.count(|tally| tally.kills += 1);
@@ -568,7 +575,7 @@ impl World {
     }
 
     /// As the engine concludes a round: what nothing explains begins from the beginning, ever more seldom.
-    fn conclude(&self, number: usize, failed_before: u32, end: &RunEnd) {
+    fn conclude(&self, number: usize, end: &RunEnd) {
         let mut contacts = self.contacts.lock().unwrap();
         let contact = &mut contacts[number];
         if let Some((peer, key)) = &end.peer {
@@ -577,17 +584,21 @@ impl World {
         }
         let unexplained = end.report.outcome == Some(Outcome::Unexplained);
         let failed = end.error.is_some() || unexplained;
-        contact.failed_in_a_row = if failed { failed_before.saturating_add(1) } else { 0 };
-        if unexplained && contact.failed_in_a_row.is_power_of_two() {
-            contact.positions = Positions::default();
+        if unexplained {
+            contact.unexplained += 1;
+            if begins_anew(contact.unexplained) {
+                contact.positions = Positions::default();
+            }
+        } else if !failed {
+            contact.unexplained = 0;
         }
         drop(contacts);
         let report = &end.report;
         self.say(|| {
-            let error = end.error.as_ref().map(ToString::to_string);
+            let (error, received) = (end.error.as_ref().map(ToString::to_string), &report.received);
             format!(
-                "  {:?} {:?} {:?} out {}: {error:?}",
-                report.outcome, report.reset, report.received, report.sent_taken
+                "  {:?} {:?} took {} kept {} conflicts {} gave {}: {error:?}",
+                report.outcome, report.reset, received.taken, received.kept, received.conflicts, report.sent_taken
             )
         });
         self.count(|tally| {
@@ -635,10 +646,13 @@ impl World {
             }
             2 if self.plan.torn => {
                 // An edit that was answered, of a process whose journal did not reach the disk.
-                let copy = site.copy_journal();
+                let before = site.lattice().status().seq;
                 self.edit(number).await;
+                if site.lattice().status().seq == before {
+                    return;
+                }
+                let Some(copy) = site.copy_journal_before_last_commit() else { return };
                 self.count(|tally| tally.torn += 1);
-                self.ledger.lock().unwrap().torn = true;
                 site.down();
                 site.use_journal(Some(&copy));
                 site.reopen().await;

@@ -4,6 +4,7 @@ pub(super) mod conflicts;
 pub(super) mod control;
 pub(super) mod discover;
 pub(super) mod documents;
+pub(super) mod events;
 pub(super) mod health;
 pub(super) mod lattice;
 pub(super) mod manifest;

@@ -2,8 +2,8 @@
 //! only with a signature.
 
 use crate::{
-    federation::{client::ClientError, membership::Membership},
-    guard::NetworkKey,
+    federation::{client::ClientError, membership::Membership, resolver::Resolver},
+    guard::{NetworkKey, Reach},
     manifest::{Head, Verified, verify_head},
     types::{Limits, PeerId, SharedClock},
 };
@@ -20,6 +20,7 @@ const MAX_ANSWER_BYTES: usize = 16 << 10;
 #[derive(Debug)]
 pub(super) struct Prober {
     http: reqwest::Client,
+    resolver: Resolver,
     limits: Limits,
     network: Option<(NetworkKey, SharedClock)>,
 }
@@ -33,7 +34,10 @@ pub(super) struct Present {
 
 impl Prober {
     pub(super) fn new(limits: Limits, network: Option<(NetworkKey, SharedClock)>) -> Result<Self, ClientError> {
+        // Neighbours, who are within; only their addresses come here, no names.
+        let resolver = Resolver::new(Reach::of_operator());
         let http = reqwest::Client::builder()
+            .dns_resolver(resolver.clone())
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(TIMEOUT)
             // An address that was allowed leads to no other.
@@ -44,7 +48,7 @@ impl Prober {
             .user_agent(concat!("ark-lattice/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| ClientError::Address(String::new(), error.to_string()))?;
-        Ok(Self { http, limits, network })
+        Ok(Self { http, resolver, limits, network })
     }
 
     /// Who is at `base`, where `expected` is said to be; `None`: nobody, or nobody who proves it.
@@ -67,6 +71,7 @@ impl Prober {
 
     async fn get(&self, base: &str, path: &str, id: Option<&str>) -> Option<Bytes> {
         let mut request = self.http.get(format!("{base}{path}")).build().ok()?;
+        self.resolver.check(request.url()).ok()?;
         let membership = self.network.clone().map(|(key, clock)| Membership::of(key, clock, id));
         let shown = match &membership {
             Some(membership) => Some((membership, membership.show(&mut request, path).ok()?)),

@@ -1,12 +1,12 @@
 //! Versions that lost, with their contents: kept until somebody has looked at them.
 
-use super::{Journal, JournalError, META, rows::node_id};
+use super::{Coming, Journal, JournalError, META, coming, rows::node_id};
 use crate::{
     lattice::{Conflict, version::Version},
-    types::{ContentHash, Timestamp},
+    types::{ContentHash, NodeId, Timestamp},
 };
 use bytes::Bytes;
-use redb::{ReadableDatabase, ReadableTable, ReadableTableMetadata, Table, TableDefinition, WriteTransaction};
+use redb::{ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
 
 /// time µs, content hash or none.
 type VersionValue<'a> = (i64, Option<&'a [u8; 32]>);
@@ -28,11 +28,16 @@ pub(super) fn prepare(transaction: &WriteTransaction) -> Result<(), JournalError
 }
 
 impl Journal {
-    /// Keeps versions that are about to be replaced, durably. Their numbers are given here.
+    /// Keeps versions that are about to be replaced, and what is about to replace others, durably. The conflicts' numbers are
+    /// given here.
     ///
     /// # Errors
     /// [`JournalError`]; none of them is kept then.
-    pub(in crate::lattice) fn keep(&self, conflicts: &[(Conflict, Bytes)]) -> Result<Vec<u64>, JournalError> {
+    pub(in crate::lattice) fn keep(
+        &self,
+        conflicts: &[(Conflict, Bytes)],
+        coming: &[(NodeId, Coming)],
+    ) -> Result<Vec<u64>, JournalError> {
         self.write(|database| {
             let transaction = database.begin_write()?;
             let mut numbers = Vec::with_capacity(conflicts.len());
@@ -51,6 +56,7 @@ impl Journal {
                     numbers.push(number);
                 }
             }
+            coming::write(&transaction, coming)?;
             transaction.commit()?;
             Ok(numbers)
         })
@@ -69,6 +75,18 @@ impl Journal {
                 row.map_err(JournalError::from).and_then(|(number, value)| read(number.value(), value.value()))
             })
             .collect()
+        })
+    }
+
+    /// The greatest number that was given.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub(in crate::lattice) fn last_conflict(&self) -> Result<u64, JournalError> {
+        self.with(|database| {
+            let transaction = database.begin_read()?;
+            let last = transaction.open_table(CONFLICTS)?.last()?.map_or(0, |(number, _)| number.value());
+            Ok(last.max(forgotten(&transaction.open_table(META)?)?))
         })
     }
 
@@ -137,7 +155,7 @@ pub(super) fn remove(transaction: &WriteTransaction, number: u64) -> Result<bool
     Ok(true)
 }
 
-fn forgotten(meta: &Table<'_, &'static str, &'static str>) -> Result<u64, JournalError> {
+fn forgotten(meta: &impl ReadableTable<&'static str, &'static str>) -> Result<u64, JournalError> {
     Ok(meta.get(FORGOTTEN)?.and_then(|text| text.value().parse().ok()).unwrap_or(0))
 }
 
@@ -165,7 +183,6 @@ fn read(number: u64, value: ConflictValue<'_>) -> Result<Conflict, JournalError>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::NodeId;
 
     #[test]
     fn conflicts_are_counted_with_each_who_won() {
@@ -178,7 +195,7 @@ mod tests {
             (Conflict { number: 0, id, noticed_at, from, lost: version, won: version, size_bytes: 0 }, Bytes::new())
         };
         let counts = || ["a", "b", "c"].map(|from| journal.conflicts_with(from).unwrap());
-        let numbers = journal.keep(&[lost_to("a"), lost_to("b"), lost_to("a")]).unwrap();
+        let numbers = journal.keep(&[lost_to("a"), lost_to("b"), lost_to("a")], &[]).unwrap();
         assert_eq!((numbers.as_slice(), counts()), (&[1, 2, 3][..], [2, 1, 0]));
         assert!(journal.forget_conflict(2).unwrap() && !journal.forget_conflict(2).unwrap());
         assert!(journal.forget_conflict(1).unwrap());

@@ -16,7 +16,9 @@ pub fn rows() -> Vec<Row> {
     let mut add = |path: &str, body: &str, status, code| {
         rows.push(row(format!("POST {path} {body:.60}"), control(path, body), status, code));
     };
-    for path in ["start", "stop", "sync", "discover", "auto-sync/start", "auto-sync/stop", "peers/add"] {
+    for path in
+        ["start", "stop", "sync", "discover", "auto-sync/start", "auto-sync/stop", "peers/add", "deletions/confirm"]
+    {
         for (body, code) in [
             ("[]", "invalid_federation_request"),
             ("[null]", "invalid_federation_request"),
@@ -40,6 +42,9 @@ pub fn rows() -> Vec<Row> {
         "{\"peerUrl\":\"http://a\",\"priority\":\"yes\"}",
     ] {
         add("peers/add", body, 400, "invalid_federation_request");
+    }
+    for body in ["{}", "{\"from\":7}", "{\"from\":\"\"}"] {
+        add("deletions/confirm", body, 400, "invalid_federation_request");
     }
     let many = format!("[{}\"x\"]", "\"x\",".repeat(64));
     for body in [

@@ -122,7 +122,9 @@ async fn keys_and_fields_are_those_of_the_design() {
     let mut keys: Vec<_> =
         raw(&server, "KEYS *").await.lines().filter(|line| line.starts_with("t:")).map(str::to_owned).collect();
     keys.sort();
-    assert_eq!(keys, ["t:peer:pi", "t:peers:by_expiry", "t:pin:pi"]);
+    let ids = format!("t:ids:{}", statement.public_key());
+    assert_eq!(keys, [ids.as_str(), "t:peer:pi", "t:peers:by_expiry", "t:pin:pi"]);
+    assert_eq!(raw(&server, &format!("GET {ids}")).await, "$1\r\n1\r\n");
     let hash = raw(&server, "HGETALL t:peer:pi").await;
     for expected in
         ["instance_type\r\n$6\r\nlaptop", "nodes\r\n$13\r\n[{\"id\": \"n\"}]", "node_id\r\n$2\r\npi", "last_seen"]

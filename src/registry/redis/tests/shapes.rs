@@ -321,7 +321,7 @@ fn acl_line(start: &str) -> String {
 }
 
 /// The keys of the suite's registries start with a prefix of their own, as an operator's may.
-const PREFIXED: &str = "ACL SETUSER ark resetkeys ~t*:peer:* ~t*:pin:* ~t*:peers:by_expiry*";
+const PREFIXED: &str = "ACL SETUSER ark resetkeys ~t*:peer:* ~t*:pin:* ~t*:peers:by_expiry* ~t*:ids:* ~t*:spent:*";
 
 /// Makes the README's user, with what it says that these shapes need besides.
 async fn make_user(server: &RedisServer, shapes: &[&str]) {

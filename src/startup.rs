@@ -17,13 +17,13 @@ use crate::{
     settings::{Settings, SettingsError},
     shutdown,
     telemetry::Metrics,
-    tls::{TlsError, TlsFiles, TlsPort},
+    tls::{self, ClientAuthority, TlsError, TlsFiles, TlsPort},
     types::{PublicKey, SharedClock, SystemClock, Timestamp},
 };
 use actix_web::{
     App, HttpServer,
     dev::{Server, ServerHandle},
-    http::header::X_CONTENT_TYPE_OPTIONS,
+    http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS},
     middleware::{Compress, DefaultHeaders, from_fn},
     web,
 };
@@ -421,13 +421,36 @@ fn tls_files(settings: &Settings) -> Result<Option<TlsFiles>, StartupError> {
 /// # Errors
 /// [`StartupError::Tls`]: it cannot be used with its key.
 pub fn check_tls(settings: &Settings) -> Result<Option<Timestamp>, StartupError> {
+    if let Some(authority) = client_authority(settings) {
+        tls::check_clients(&authority)?;
+    }
+    outgoing_tls(settings)?;
     Ok(tls_files(settings)?.map(|files| files.check()).transpose()?)
+}
+
+fn client_authority(settings: &Settings) -> Option<ClientAuthority> {
+    let required = settings.server.tls_client_required;
+    settings.server.tls_client_ca.clone().map(|path| ClientAuthority { path, required })
+}
+
+/// What we show other instances, and whose word counts on who they are; `None`: the settings say nothing of it.
+///
+/// # Errors
+/// [`StartupError::Tls`]: a file cannot be used.
+pub fn outgoing_tls(settings: &Settings) -> Result<Option<rustls::ClientConfig>, StartupError> {
+    let roots = settings.federation.tls_ca.as_deref();
+    let pair = settings.client_tls_files()?;
+    if roots.is_none() && pair.is_none() {
+        return Ok(None);
+    }
+    let pair = pair.map(|(certificate, key)| TlsFiles { certificate: certificate.to_owned(), key: key.to_owned() });
+    Ok(Some(tls::client_config(roots, pair)?))
 }
 
 /// The certificate of our own port, where it speaks TLS.
 fn open_tls(settings: &Settings, clock: &SharedClock, metrics: &Arc<Metrics>) -> Result<Option<TlsPort>, StartupError> {
     let Some(files) = tls_files(settings)? else { return Ok(None) };
-    Ok(Some(TlsPort::open(files, Arc::clone(clock), Arc::clone(metrics))?))
+    Ok(Some(TlsPort::open(files, client_authority(settings), Arc::clone(clock), Arc::clone(metrics))?))
 }
 
 fn serve(
@@ -448,6 +471,7 @@ fn serve(
         headers: section.proxy_headers,
         base_path: settings.base_path()?,
         tls: tls.is_some(),
+        hsts: Some(section.hsts_max_age.get()).filter(|age| !age.is_zero()),
     };
     let state = web::Data::new(ApiState {
         context,
@@ -455,6 +479,7 @@ fn serve(
         cors: Cors { origins: settings.web_origins()?, max_age: section.cors_max_age.get() },
         metrics,
         count_loopback: settings.limits.count_loopback,
+        client_certificates: section.tls_client_ca.is_some(),
         operator_token: OperatorToken::new(settings.admin.token.as_ref()),
         body_timeout: section.body_timeout.get(),
         body_budget: BodyBudget::new(settings.limits.inflight_bytes),
@@ -466,10 +491,16 @@ fn serve(
             .app_data(state.clone())
             .wrap(Compress::default())
             .wrap(from_fn(api::network))
+            .wrap(from_fn(api::certified))
             .wrap(from_fn(api::limit))
             .wrap(from_fn(api::strip_prefix))
             // Documents are whatever users put there: a browser must not take one for a page.
-            .wrap(DefaultHeaders::new().add((X_CONTENT_TYPE_OPTIONS, "nosniff")))
+            .wrap(
+                DefaultHeaders::new()
+                    .add((X_CONTENT_TYPE_OPTIONS, "nosniff"))
+                    .add((CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"))
+                    .add((REFERRER_POLICY, "no-referrer")),
+            )
             .wrap(from_fn(api::suit_client))
             .wrap(from_fn(api::answer_panics))
             .wrap(from_fn(api::share))

@@ -16,6 +16,7 @@ use prometheus_client::{
 };
 use std::{
     fmt,
+    io::{self, Write},
     sync::{Mutex, PoisonError, atomic::AtomicU64},
     time::Duration,
 };
@@ -36,7 +37,7 @@ pub fn start_logging(level: &str, json: bool) -> Result<(), tracing_subscriber::
     // Told that a line was not written, the subscriber would complain with `eprintln!`, which panics where standard error is
     // what failed (its reader is gone, its disk full): in the thread that wrote the line, the registry's writer included.
     let lines =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| OneLine(std::io::stderr())).log_internal_errors(false);
     let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let already_set = if json {
         lines.json().flatten_event(true).finish().try_init().is_err()
@@ -47,6 +48,29 @@ pub fn start_logging(level: &str, json: bool) -> Result<(), tracing_subscriber::
         tracing::debug!("another subscriber takes the log lines");
     }
     Ok(())
+}
+
+/// Keeps every event on one line: what a client sent may hold line breaks, and what stands behind one would pass for a line of ours (log
+/// injection). The subscriber, which writes an event at once, has made other control characters harmless.
+#[derive(Debug)]
+struct OneLine<W>(W);
+
+impl<W: Write> Write for OneLine<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let (line, end) = match bytes.strip_suffix(b"\n") {
+            Some(line) => (line, "\n"),
+            None => (bytes, ""),
+        };
+        if !line.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
+            return self.0.write(bytes);
+        }
+        let text = String::from_utf8_lossy(line).replace('\n', "\\n").replace('\r', "\\r");
+        self.0.write_all(format!("{text}{end}").as_bytes()).map(|()| bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]

@@ -142,6 +142,8 @@ codes! {
     RateLimited = "rate_limited" TOO_MANY_REQUESTS "Too many requests",
     /// One key has as many ids as it may.
     IdQuota = "id_quota" FORBIDDEN "The key has as many ids as it may",
+    /// No certificate that counts was shown, on a route that asks for one.
+    ClientCertificate = "client_certificate" FORBIDDEN "A client certificate is needed",
     /// A fault of this service.
     Internal = "internal" INTERNAL_SERVER_ERROR "The service failed",
     /// The registry does not answer.

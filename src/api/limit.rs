@@ -59,7 +59,7 @@ pub async fn limit<B: MessageBody>(
     };
     let caller = caller_of(&request, &state);
     request.extensions_mut().insert(caller);
-    let class = class_of(request.method(), request.path());
+    let class = class_of(request.method(), request.match_info().as_str());
     match ops::spend(&state.context, class, caller.payer()).await {
         Ok(allowance) => {
             let mut response = next.call(request).await?.map_into_left_body();

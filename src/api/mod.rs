@@ -1,5 +1,6 @@
 //! The HTTP room: routes, extractors, handlers, problems, OpenAPI. Handlers extract, call one operation, and answer.
 
+mod certified;
 pub mod codes;
 mod cors;
 mod cursor;
@@ -16,6 +17,7 @@ mod routes;
 mod schemas;
 mod state;
 
+pub use certified::certified;
 pub use cors::share;
 pub use extract::{BodyBudget, OperatorToken};
 pub use limit::limit;

@@ -19,7 +19,7 @@ use actix_web::{
 };
 pub use direct::{indirect, is_forwarded};
 use forwarded::Hop;
-use std::{net::IpAddr, str::FromStr};
+use std::{net::IpAddr, str::FromStr, time::Duration};
 
 static X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 
@@ -34,6 +34,8 @@ pub struct Edge {
     pub base_path: BasePath,
     /// Whether our own port speaks TLS.
     pub tls: bool,
+    /// How long browsers shall ask over HTTPS only.
+    pub hsts: Option<Duration>,
 }
 
 /// How the client speaks to whoever is the first on our side.
@@ -89,6 +91,15 @@ impl RequestOrigin {
             origin.believe(peer, &head.headers, edge);
         }
         origin
+    }
+
+    /// The value of `Strict-Transport-Security` for a client that came over HTTPS (RFC 6797). Not for this machine's own name, under which
+    /// browsers find every program of a developer.
+    #[must_use]
+    pub fn strict_transport(&self, edge: &Edge) -> Option<String> {
+        let age = edge.hsts.filter(|_| self.scheme == Scheme::Https)?;
+        let name = self.host.as_deref().and_then(|host| host.split(':').next()).unwrap_or_default();
+        (!name.eq_ignore_ascii_case("localhost")).then(|| format!("max-age={}", age.as_secs()))
     }
 
     /// Takes the word of `peer`, which is a proxy of ours.

@@ -8,6 +8,7 @@ use super::{
 };
 use actix_web::{
     Resource, ResponseError, guard,
+    http::Method,
     middleware::from_fn,
     web::{self, ServiceConfig},
 };
@@ -71,9 +72,15 @@ const OPERATES: &[Code] = &[Code::OperatorTokenRequired, Code::NotLocal];
 const CONTROLS: &[Code] = &[Code::OperatorTokenRequired, Code::NotLocal, Code::NoKey];
 const CONTROLS_WRITE: &[Code] = &[Code::InvalidFederationRequest, Code::StateUnavailable];
 /// Of what is for peers.
-const DOOR: &[Code] = &[Code::FederationStopped];
+const DOOR: &[Code] = &[Code::FederationStopped, Code::ClientCertificate];
 /// Of every route.
 const ALWAYS: &[Code] = &[Code::MethodNotAllowed, Code::RateLimited, Code::Internal];
+
+/// Whether a path is what instances ask each other for. Reading as scripts do is not.
+pub(super) fn is_for_peers(method: &Method, path: &str) -> bool {
+    let seed_wire = path.starts_with("/federation/") && path != "/federation/history";
+    path.starts_with("/lattice/") || seed_wire || (path == "/manifest" && *method == Method::POST)
+}
 
 /// Every route.
 pub const ROUTES: &[Route] = &[

@@ -33,6 +33,8 @@ pub struct ApiState {
     pub edge: Edge,
     /// Whether requests of this machine's programs are counted.
     pub count_loopback: bool,
+    /// Whether the routes for instances ask for a client's certificate.
+    pub client_certificates: bool,
     /// Whose web pages may read from us.
     pub cors: Cors,
     /// `/openapi.json`, made once.

@@ -2,7 +2,7 @@
 
 use super::{exit::Failure, input};
 use crate::{
-    ops::{self, Client, ClientError, KeyPair, Membership, OfflineDirectory},
+    ops::{self, Client, ClientError, KeyPair, Membership, OfflineDirectory, Reach},
     settings::{Overrides, Settings},
     startup,
     types::{NodeId, PublicKey, SystemClock},
@@ -57,7 +57,11 @@ pub(super) fn signing_key(settings: &Settings, file: Option<&Path>) -> Result<Ke
 
 /// Another instance.
 pub(super) fn client(settings: &Settings, url: &str) -> Result<Client, Failure> {
-    Ok(Client::new(url, &settings.limits())?.with_membership(membership(settings)))
+    let client = match startup::outgoing_tls(settings)? {
+        Some(tls) => Client::connecting(url, &settings.limits(), Some(tls), Reach::of_operator()),
+        None => Client::new(url, &settings.limits()),
+    };
+    Ok(client?.with_membership(membership(settings)))
 }
 
 /// What we show of our network, where it has a key.

@@ -145,6 +145,24 @@ impl Client {
         Self::build(base, limits, reqwest::Client::builder().tls_danger_accept_invalid_certs(true))
     }
 
+    /// As [`Client::new`], with this configuration of TLS and to what `reach` lets it.
+    ///
+    /// # Errors
+    /// [`ClientError::Address`].
+    pub fn connecting(
+        base: &str,
+        limits: &Limits,
+        tls: Option<rustls::ClientConfig>,
+        reach: Reach,
+    ) -> Result<Self, ClientError> {
+        let http = reqwest::Client::builder().tls_info(true);
+        let http = match tls {
+            Some(tls) => http.tls_backend_preconfigured(tls),
+            None => http,
+        };
+        Self::build_within(base, limits, http, reach)
+    }
+
     /// The same for another instance: what was built for this one serves both.
     ///
     /// # Errors
@@ -154,7 +172,16 @@ impl Client {
     }
 
     fn build(base: &str, limits: &Limits, http: reqwest::ClientBuilder) -> Result<Self, ClientError> {
-        let resolver = Resolver::new(Reach::of_operator());
+        Self::build_within(base, limits, http, Reach::of_operator())
+    }
+
+    fn build_within(
+        base: &str,
+        limits: &Limits,
+        http: reqwest::ClientBuilder,
+        reach: Reach,
+    ) -> Result<Self, ClientError> {
+        let resolver = Resolver::new(reach);
         let url = address(base, &resolver)?;
         let wrong = |problem: &str| ClientError::Address(base.to_owned(), problem.to_owned());
         let http = http

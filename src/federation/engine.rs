@@ -19,7 +19,7 @@ use super::{
     run::{Known, Parties, RoundError, RoundReport, RunEnd, run},
 };
 use crate::{
-    guard::NetworkKey,
+    guard::{NetworkKey, Reach},
     identity::KeyPair,
     lattice::Lattice,
     manifest::{Canonicalization, sign},
@@ -83,6 +83,10 @@ pub struct EngineOptions {
     pub peer_timeout: Duration,
     /// The network that we belong to, where it has a key.
     pub network: Option<NetworkKey>,
+    /// What connections to others are made with.
+    pub tls: Option<rustls::ClientConfig>,
+    /// Addresses within this machine's network that the operator wrote down; `None`: any may be asked.
+    pub inner_peers: Option<Vec<String>>,
 }
 
 /// How a round that was asked for ended.
@@ -122,6 +126,7 @@ struct Shared {
     deletions: Mutex<Deletions>,
     running: AtomicBool,
     client: OnceLock<Client>,
+    outer_client: OnceLock<Client>,
 }
 
 /// One peer's own.
@@ -162,7 +167,8 @@ impl Engine {
     pub fn new(options: EngineOptions) -> Arc<Self> {
         let gate = Gate::new(options.concurrent_rounds);
         let running = AtomicBool::new(false);
-        let shared = Arc::new(Shared { options, gate, deletions: Mutex::default(), running, client: OnceLock::new() });
+        let (deletions, client, outer_client) = (Mutex::default(), OnceLock::new(), OnceLock::new());
+        let shared = Arc::new(Shared { options, gate, deletions, running, client, outer_client });
         Arc::new(Self { shared, tasks: Mutex::default(), watcher: Mutex::default(), switching: Mutex::default() })
     }
 
@@ -394,13 +400,20 @@ impl Shared {
         Some(RoundError::MassDelete { deletions, nodes })
     }
 
-    /// All peers share what one client costs: the authorities' certificates, above all.
+    /// All peers share what one client costs: the authorities' certificates, above all. Those who may be within share one, those who
+    /// may not another.
     fn client(&self, url: &str) -> Result<Client, ClientError> {
-        if let Some(first) = self.client.get() {
+        let EngineOptions { limits, tls, inner_peers, peer_timeout, .. } = &self.options;
+        let is_inner = inner_peers.as_ref().is_none_or(|named| named.iter().any(|named| named.trim_end_matches('/') == url.trim_end_matches('/')));
+        let (place, reach) = match is_inner {
+            true => (&self.client, Reach::of_operator()),
+            false => (&self.outer_client, Reach::of_others()),
+        };
+        if let Some(first) = place.get() {
             return first.at(url);
         }
-        let first = Client::new(url, &self.options.limits)?.with_patience(self.options.peer_timeout);
-        self.client.get_or_init(|| first).at(url)
+        let first = Client::connecting(url, limits, tls.clone(), reach)?.with_patience(*peer_timeout);
+        place.get_or_init(|| first).at(url)
     }
 
     fn peer_task(&self, url: &str) -> Result<PeerTask, ClientError> {

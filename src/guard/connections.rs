@@ -47,6 +47,10 @@ impl Connections {
     }
 }
 
+/// On this connection a certificate was shown, and one of our authorities issued it.
+#[derive(Debug, Clone, Copy)]
+pub struct Certified;
+
 /// An address has as many connections as it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooMany;

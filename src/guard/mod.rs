@@ -8,7 +8,7 @@ mod payer;
 mod reach;
 
 pub use buckets::{Allowance, Class, Limited, Limiter, Quotas};
-pub use connections::{Connections, OpenOfAddress, TooMany};
+pub use connections::{Certified, Connections, OpenOfAddress, TooMany};
 pub use network::{
     ANYBODY, Asked, FIRST_ROUTE, Member, NETWORK_HEADER, NETWORK_WINDOW, NetworkKey, NoRandomness, content_digest,
     is_open_path,

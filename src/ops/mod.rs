@@ -78,7 +78,7 @@ pub use crate::{
         round::Outcome,
         run::RoundReport,
     },
-    guard::{Allowance, Caller, Class, Limited, NetworkKey, Payer},
+    guard::{Allowance, Caller, Class, Limited, NetworkKey, Payer, Reach},
     identity::{KeyError, KeyFileError, KeyPair},
     lattice::offline::{Listing, OfflineDirectory, OfflineError, OfflineNode, WholeFile, write_file, write_new_file},
     lattice::{

@@ -8,7 +8,7 @@ use crate::{
 use secrecy::ExposeSecret;
 use std::{path::Path, time::Duration};
 
-/// The shortest key of a network that is taken.
+/// A shorter key of a network can be guessed.
 const MIN_NETWORK_KEY_CHARS: usize = 24;
 const MAX_WRITE_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
@@ -47,6 +47,21 @@ impl Settings {
         }
     }
 
+    /// Certificate and key that we show other instances.
+    ///
+    /// # Errors
+    /// One of them is not set.
+    pub fn client_tls_files(&self) -> Result<Option<(&Path, &Path)>, SettingsError> {
+        let section = &self.federation;
+        let alone = |other: &str| format!("is set, but federation.{other} is not: set both or neither");
+        match (section.tls_client_certificate.as_deref(), section.tls_client_key.as_deref()) {
+            (Some(certificate), Some(key)) => Ok(Some((certificate, key))),
+            (None, None) => Ok(None),
+            (Some(_), None) => Err(bad("federation.tls_client_certificate", alone("tls_client_key"))),
+            (None, Some(_)) => Err(bad("federation.tls_client_key", alone("tls_client_certificate"))),
+        }
+    }
+
     /// What members of our network show, where it has a key.
     #[must_use]
     pub fn network_key(&self) -> Option<NetworkKey> {
@@ -80,14 +95,20 @@ impl Settings {
     pub(super) fn check_edge(&mut self) -> Result<(), SettingsError> {
         let network_key = self.federation.network_key.as_ref().map(|secret| secret.expose_secret().trim());
         if network_key.is_some_and(|secret| secret.chars().count() < MIN_NETWORK_KEY_CHARS) {
-            // Who hears one tag could try short ones until they fit.
-            return Err(bad(
-                "federation.network_key",
-                format!("has fewer than {MIN_NETWORK_KEY_CHARS} characters; make one with: openssl rand -base64 32"),
+            self.warnings.push(format!(
+                "federation.network_key has fewer than {MIN_NETWORK_KEY_CHARS} characters: who hears one message can try keys until \
+                 one fits; make one with: openssl rand -base64 32"
             ));
         }
         self.base_path()?;
-        self.tls_files()?;
+        let tls = self.tls_files()?.is_some();
+        self.client_tls_files()?;
+        if self.server.tls_client_ca.is_some() && !tls {
+            return Err(bad("server.tls_client_ca", "is set, but the port speaks plain HTTP: set server.tls_certificate too"));
+        }
+        if self.server.tls_client_required && self.server.tls_client_ca.is_none() {
+            return Err(bad("server.tls_client_required", "is set, but server.tls_client_ca is not"));
+        }
         self.web_origins()?;
         let write_timeout = self.server.write_timeout.get();
         // The kernel counts it in milliseconds, 0 as no bound.

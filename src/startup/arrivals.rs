@@ -1,7 +1,7 @@
 //! Connections as they arrive: counted, and closed at once where their address has as many as it may.
 
 use crate::{
-    guard::{Connections, TooMany},
+    guard::{Certified, Connections, TooMany},
     settings::{Settings, SettingsError},
     telemetry::Metrics,
     types::ProxyNetworks,
@@ -31,7 +31,11 @@ impl Arrivals {
     /// Called once for each connection; what is put into `data` lives as long as the connection.
     pub(super) fn arrive(&self, io: &dyn Any, data: &mut Extensions) {
         data.insert(self.metrics.connection_opened());
-        let tls = io.downcast_ref::<TlsStream<TcpStream>>().map(|tls| tls.get_ref().0);
+        let tls = io.downcast_ref::<TlsStream<TcpStream>>().map(|tls| tls.get_ref());
+        if tls.is_some_and(|(_, session)| session.peer_certificates().is_some()) {
+            data.insert(Certified);
+        }
+        let tls = tls.map(|(stream, _)| stream);
         let Some(stream) = io.downcast_ref::<TcpStream>().or(tls) else { return };
         let Ok(peer) = stream.peer_addr() else { return };
         let address = peer.ip().to_canonical();

@@ -69,6 +69,8 @@ pub(super) fn open(
         read_only: section.read_only,
         peer_timeout: section.peer_timeout.get(),
         network: settings.network_key(),
+        tls: super::outgoing_tls(settings)?,
+        inner_peers: (!section.private_peers).then(|| configured(settings).cloned().collect()),
     });
     for url in configured(settings) {
         // What the operator said of it since stays.

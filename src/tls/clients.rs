@@ -1,11 +1,14 @@
 //! The certificates that clients show: who may have issued them, read again without a restart as our own pair is.
 
-use super::files::{Stamp, TlsError, read, stamp};
+use super::{
+    files::{Stamp, TlsError, stamp},
+    outgoing::authorities,
+};
 use rustls::{
-    DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme,
+    DigitallySignedStruct, DistinguishedName, Error, SignatureScheme,
     client::danger::HandshakeSignatureValid,
     crypto::aws_lc_rs,
-    pki_types::{CertificateDer, UnixTime, pem::PemObject},
+    pki_types::{CertificateDer, UnixTime},
     server::{
         WebPkiClientVerifier,
         danger::{ClientCertVerified, ClientCertVerifier},
@@ -64,15 +67,7 @@ pub fn check_clients(authority: &ClientAuthority) -> Result<(), TlsError> {
 
 fn verifier(authority: &ClientAuthority) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
     let bad = |problem: String| TlsError::Content { path: authority.path.clone(), problem };
-    let text = read(&authority.path, false)?;
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&text) {
-        let certificate = certificate.map_err(|error| bad(format!("is not PEM: {error}")))?;
-        roots.add(certificate).map_err(|error| bad(format!("holds a certificate that cannot be used: {error}")))?;
-    }
-    if roots.is_empty() {
-        return Err(bad("holds no PEM certificate".to_owned()));
-    }
+    let roots = authorities(&authority.path)?;
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
     let builder = if authority.required { builder } else { builder.allow_unauthenticated() };

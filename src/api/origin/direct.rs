@@ -89,6 +89,7 @@ mod tests {
             headers: ProxyHeaders::XForwarded,
             base_path: BasePath::default(),
             tls: false,
+            hsts: None,
         }
     }
 

@@ -124,7 +124,7 @@ async fn keys_and_fields_are_those_of_the_design() {
     keys.sort();
     let ids = format!("t:ids:{}", statement.public_key());
     assert_eq!(keys, [ids.as_str(), "t:peer:pi", "t:peers:by_expiry", "t:pin:pi"]);
-    assert_eq!(raw(&server, &format!("GET {ids}")).await, "$1\r\n1\r\n");
+    assert_eq!(raw(&server, &format!("HGET {ids} count")).await, "$1\r\n1\r\n");
     let hash = raw(&server, "HGETALL t:peer:pi").await;
     for expected in
         ["instance_type\r\n$6\r\nlaptop", "nodes\r\n$13\r\n[{\"id\": \"n\"}]", "node_id\r\n$2\r\npi", "last_seen"]

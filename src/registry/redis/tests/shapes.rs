@@ -208,6 +208,7 @@ async fn the_suite_on_a_cluster() {
     assert_eq!(
         keys,
         [
+            &format!("layout:ids:{}", Statement::of("x").public_key()),
             "layout:peer:{%7Dodd%7B}",
             "layout:peer:{ark-1}",
             "layout:peer:{x}",

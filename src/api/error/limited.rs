@@ -7,15 +7,15 @@ use actix_web::{
 };
 use std::time::Duration;
 
-pub(in crate::api) static RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
-pub(in crate::api) static RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+pub(crate) static RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+pub(crate) static RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
-pub(in crate::api) fn policy(class: Class, most: u32) -> String {
+pub(crate) fn policy(class: Class, most: u32) -> String {
     format!("\"{}\";q={most};w=60", class.name())
 }
 
 /// Rounded up: whoever waits for so long has waited long enough.
-pub(in crate::api) fn whole_seconds(duration: Duration) -> u64 {
+pub(crate) fn whole_seconds(duration: Duration) -> u64 {
     duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0))
 }
 

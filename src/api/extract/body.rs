@@ -81,7 +81,7 @@ fn declared_length(headers: &HeaderMap) -> Option<usize> {
 }
 
 /// Reads what is left of a refused body and throws it away, for as long as the client goes on sending within `timeout`.
-pub(in crate::api) async fn drain(request: &HttpRequest, payload: &mut Payload, timeout: Duration) {
+pub(crate) async fn drain(request: &HttpRequest, payload: &mut Payload, timeout: Duration) {
     if declared_length(request.headers()).is_some_and(|length| length > DRAIN_BYTES) {
         return;
     }

@@ -1,0 +1,32 @@
+//! One attack a folder: a real exchange with the running service, refused with the code that names the reason, and an entry in the
+//! audit log.
+
+#[allow(dead_code, reason = "it serves attacks on trust as well")]
+mod bed;
+mod endless_data;
+mod flood_bad_signatures;
+mod flood_new_ids;
+mod foreign_network;
+mod log_lines;
+mod no_certificate;
+mod slow_loris;
+mod ssrf_address;
+mod ssrf_name;
+mod ssrf_redirect;
+
+use std::{collections::BTreeSet, fs};
+
+#[test]
+fn every_folder_is_a_case_and_is_in_the_table_of_the_documents() {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let folders = fs::read_dir(format!("{root}/tests/interop/attacks")).unwrap().map(|entry| entry.unwrap());
+    let folders = folders.filter(|entry| entry.file_type().unwrap().is_dir());
+    let folders: BTreeSet<String> = folders.map(|entry| entry.file_name().into_string().unwrap()).collect();
+    let declared = include_str!("mod.rs").lines().filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';'));
+    let declared: BTreeSet<String> = declared.filter(|name| *name != "bed").map(str::to_owned).collect();
+    assert_eq!(folders, declared);
+    let document = fs::read_to_string(format!("{root}/docs/SECURITY.md")).unwrap();
+    for folder in folders {
+        assert!(document.contains(&format!("`{folder}`")), "docs/SECURITY.md does not name {folder}");
+    }
+}

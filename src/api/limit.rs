@@ -34,11 +34,13 @@ fn class_of(method: &Method, path: &str) -> Class {
     }
 }
 
-/// A program of this machine is not counted, unless the settings say so. A proxy on this machine that nobody named is: behind it is
+/// The operator is not counted. A program of this machine is not, unless the settings say so. A proxy on this machine that nobody named is: behind it is
 /// everybody.
 fn caller_of(request: &ServiceRequest, state: &ApiState) -> Caller {
     let client = request.extensions().get::<RequestOrigin>().and_then(|origin| origin.client);
     match client {
+        // He could stop the service as well.
+        _ if state.operator_token.is_shown(request.headers()) => Caller::local(),
         Some(address) if !address.is_loopback() || state.count_loopback || is_forwarded(request.headers()) => {
             Caller::counted(address)
         }

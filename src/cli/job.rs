@@ -65,8 +65,15 @@ pub(super) fn client(settings: &Settings, url: &str) -> Result<Client, Failure> 
 }
 
 /// What we show of our network, where it has a key.
-fn membership(settings: &Settings) -> Option<Membership> {
+pub(super) fn membership(settings: &Settings) -> Option<Membership> {
     settings.network_key().map(|key| Membership::new(key, SystemClock::shared()))
+}
+
+/// Our certificate with its key, as other instances are shown it.
+pub(super) fn shown_certificate(settings: &Settings) -> Result<Option<Vec<u8>>, Failure> {
+    let Some((certificate, key)) = settings.client_tls_files()? else { return Ok(None) };
+    let [certificate, key] = [input::read(certificate, MAX_BUNDLE_BYTES)?, input::read(key, MAX_BUNDLE_BYTES)?];
+    Ok(Some([certificate, "\n".into(), key].concat()))
 }
 
 /// More than any bundle of authorities holds.
@@ -85,7 +92,7 @@ impl CaFileArg {
     pub(super) fn client(&self, settings: &Settings, url: &str) -> Result<Client, Failure> {
         let Some(path) = &self.ca_file else { return client(settings, url) };
         let authorities = input::read(path, MAX_BUNDLE_BYTES)?;
-        let client = Client::trusting(&authorities, url, &settings.limits());
+        let client = Client::trusting(&authorities, shown_certificate(settings)?.as_deref(), url, &settings.limits());
         client.map(|client| client.with_membership(membership(settings))).map_err(|error| match error {
             ClientError::Authorities(_) => Failure::from(error).about(input::name(path)),
             error => error.into(),

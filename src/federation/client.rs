@@ -15,7 +15,7 @@ use crate::{
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
 use reqwest::{
-    Certificate, Method, Request, RequestBuilder, Response, StatusCode, Url,
+    Certificate, Identity, Method, Request, RequestBuilder, Response, StatusCode, Url,
     header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, RETRY_AFTER},
     redirect::{Attempt, Policy},
 };
@@ -120,11 +120,16 @@ impl Client {
     }
 
     /// As [`Client::new`], for an instance whose certificate one of these authorities issued, and no other: a PEM text with their
-    /// certificates.
+    /// certificates. `shown`: our own certificate with its key, PEM.
     ///
     /// # Errors
     /// [`ClientError::Authorities`], [`ClientError::Address`].
-    pub fn trusting(authorities: &[u8], base: &str, limits: &Limits) -> Result<Self, ClientError> {
+    pub fn trusting(
+        authorities: &[u8],
+        shown: Option<&[u8]>,
+        base: &str,
+        limits: &Limits,
+    ) -> Result<Self, ClientError> {
         let wrong = |error: reqwest::Error| ClientError::Authorities(cause(&error));
         let roots = Certificate::from_pem_bundle(authorities).map_err(wrong)?;
         if roots.is_empty() {
@@ -133,7 +138,7 @@ impl Client {
         // By themselves first: in the client an unusable one could not be told from an unusable address.
         let checked = roots.clone().into_iter().map(|root| reqwest::Client::builder().tls_certs_only([root]).build());
         checked.collect::<Result<Vec<_>, _>>().map_err(wrong)?;
-        Self::build(base, limits, reqwest::Client::builder().tls_certs_only(roots))
+        Self::build(base, limits, showing(shown, base)?.tls_certs_only(roots))
     }
 
     /// As [`Client::new`], whoever the instance's certificate names: only for an address at which nobody but this machine answers, and
@@ -141,8 +146,8 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::Address`].
-    pub fn unverified(base: &str, limits: &Limits) -> Result<Self, ClientError> {
-        Self::build(base, limits, reqwest::Client::builder().tls_danger_accept_invalid_certs(true))
+    pub fn unverified(shown: Option<&[u8]>, base: &str, limits: &Limits) -> Result<Self, ClientError> {
+        Self::build(base, limits, showing(shown, base)?.tls_danger_accept_invalid_certs(true))
     }
 
     /// As [`Client::new`], with this configuration of TLS and to what `reach` lets it.
@@ -526,6 +531,16 @@ impl SyncStream {
     pub fn bytes(&self) -> u64 {
         self.lines.bytes()
     }
+}
+
+/// Shows this certificate to whoever asks for one.
+fn showing(shown: Option<&[u8]>, base: &str) -> Result<reqwest::ClientBuilder, ClientError> {
+    let builder = reqwest::Client::builder();
+    let Some(pem) = shown else { return Ok(builder) };
+    let identity = Identity::from_pem(pem).map_err(|error| {
+        ClientError::Address(base.to_owned(), format!("the client certificate cannot be used: {}", cause(&error)))
+    })?;
+    Ok(builder.identity(identity))
 }
 
 /// Another instance's address.

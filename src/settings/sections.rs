@@ -287,11 +287,11 @@ section! {
         /// Most nodes or peers in one answer.
         page_items: usize = crate::types::Limits::default().page_items,
         /// Most look-ups in a minute from one address (IPv6: one /64); 0: no bound. As all of these, it may be used up at once.
-        reads_per_minute: u32 = 12_000,
+        reads_per_minute: u32 = 60_000,
         /// Most requests with a body in a minute from one address; 0: no bound.
-        bodies_per_minute: u32 = 6_000,
+        bodies_per_minute: u32 = 12_000,
         /// Most manifests and signed requests in a minute from one address; 0: no bound.
-        signed_per_minute: u32 = 3_000,
+        signed_per_minute: u32 = 12_000,
         /// Most manifests and signed requests in a minute of one key, wherever from; 0: no bound.
         signed_per_key_per_minute: u32 = 6_000,
         /// Most ids in a minute from one address that were never registered before; 0: no bound.

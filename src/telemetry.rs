@@ -36,8 +36,10 @@ pub fn start_logging(level: &str, json: bool) -> Result<(), tracing_subscriber::
     let filter = EnvFilter::builder().parse(format!("actix_server=warn,actix_http::h1::dispatcher=off,{level}"))?;
     // Told that a line was not written, the subscriber would complain with `eprintln!`, which panics where standard error is
     // what failed (its reader is gone, its disk full): in the thread that wrote the line, the registry's writer included.
-    let lines =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| OneLine(std::io::stderr())).log_internal_errors(false);
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(|| OneLine(std::io::stderr()))
+        .log_internal_errors(false);
     let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let already_set = if json {
         lines.json().flatten_event(true).finish().try_init().is_err()

@@ -119,10 +119,17 @@ async fn measure(options: &Options) {
     let (sent, answered) = (sent.load(Ordering::Acquire), answered.lock().unwrap().clone());
 
     let at = |phase: &Phase, q: f64| phase.latencies_us.value_at_quantile(q) as f64 / 1000.0;
-    println!("\n| honest requests | answered | refused | median, ms | p99, ms | longest, ms |\n|---|---|---|---|---|---|");
+    println!(
+        "\n| honest requests | answered | refused | median, ms | p99, ms | longest, ms |\n|---|---|---|---|---|---|"
+    );
     for (name, phase) in [("quiet", &quiet), ("in the flood", &hostile)] {
         let (answered, longest) = (phase.latencies_us.len(), phase.latencies_us.max() as f64 / 1000.0);
-        println!("| {name} | {answered} | {} | {:.2} | {:.2} | {longest:.2} |", phase.refused, at(phase, 0.5), at(phase, 0.99));
+        println!(
+            "| {name} | {answered} | {} | {:.2} | {:.2} | {longest:.2} |",
+            phase.refused,
+            at(phase, 0.5),
+            at(phase, 0.99)
+        );
     }
     let rate = sent as f64 / took.as_secs_f64();
     println!("\nHostile requests: {sent}, {rate:.0} a second; answered with {answered:?}");

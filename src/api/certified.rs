@@ -1,12 +1,6 @@
 //! The routes for instances, where they ask for a client's certificate (mutual TLS). The handshake has checked what was shown.
 
-use super::{
-    codes::Code,
-    error::refuse,
-    extract::drain,
-    routes::is_for_peers,
-    state::ApiState,
-};
+use super::{codes::Code, error::refuse, extract::drain, routes::is_for_peers, state::ApiState};
 use crate::guard::Certified;
 use actix_web::{
     Error, HttpMessage, ResponseError,

@@ -404,7 +404,9 @@ impl Shared {
     /// may not another.
     fn client(&self, url: &str) -> Result<Client, ClientError> {
         let EngineOptions { limits, tls, inner_peers, peer_timeout, .. } = &self.options;
-        let is_inner = inner_peers.as_ref().is_none_or(|named| named.iter().any(|named| named.trim_end_matches('/') == url.trim_end_matches('/')));
+        let is_inner = inner_peers
+            .as_ref()
+            .is_none_or(|named| named.iter().any(|named| named.trim_end_matches('/') == url.trim_end_matches('/')));
         let (place, reach) = match is_inner {
             true => (&self.client, Reach::of_operator()),
             false => (&self.outer_client, Reach::of_others()),

@@ -88,7 +88,9 @@ pub enum OutOfReach {
     #[error("{0} is an address that is never asked: a cloud's metadata service, or no machine's")]
     Never(IpAddr),
     /// Within, and named by somebody outside.
-    #[error("{0} is within this machine's network, where only the peers of the settings may be (federation.private_peers)")]
+    #[error(
+        "{0} is within this machine's network, where only the peers of the settings may be (federation.private_peers)"
+    )]
     Inner(IpAddr),
     /// The name led to the internet before.
     #[error(

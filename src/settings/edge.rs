@@ -104,7 +104,10 @@ impl Settings {
         let tls = self.tls_files()?.is_some();
         self.client_tls_files()?;
         if self.server.tls_client_ca.is_some() && !tls {
-            return Err(bad("server.tls_client_ca", "is set, but the port speaks plain HTTP: set server.tls_certificate too"));
+            return Err(bad(
+                "server.tls_client_ca",
+                "is set, but the port speaks plain HTTP: set server.tls_certificate too",
+            ));
         }
         if self.server.tls_client_required && self.server.tls_client_ca.is_none() {
             return Err(bad("server.tls_client_required", "is set, but server.tls_client_ca is not"));

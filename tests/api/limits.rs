@@ -1,6 +1,6 @@
 //! What one address and one key may ask for, behind a proxy that says who asks.
 
-use crate::app::{NOW, TestApp, key, manifest, problem, signed, spawn_in, spawn_with};
+use crate::app::{NOW, TOKEN, TestApp, key, manifest, problem, signed, spawn_in, spawn_with};
 use ark_lattice::settings::Settings;
 use reqwest::{Method, Response};
 use serde_json::json;
@@ -79,6 +79,24 @@ async fn programs_of_this_machine_are_not_counted_unless_the_settings_say_so() {
     let app = app.await;
     assert_eq!(app.post("/sync", "{\"nodes\":[]}").await.status(), 200);
     assert_eq!(problem(app.post("/sync", "{\"nodes\":[]}").await).await, (429, "rate_limited".to_owned()));
+}
+
+#[tokio::test]
+async fn the_operator_is_not_counted_and_who_guesses_his_token_is() {
+    let app = spawn_with(|settings| {
+        behind_a_proxy(settings);
+        settings.limits.reads_per_minute = 1;
+    })
+    .await;
+    let with = |token: &'static str| {
+        let request = app.request(Method::GET, "/nodes").header("x-forwarded-for", ONE);
+        async move { request.bearer_auth(token).send().await.unwrap().status().as_u16() }
+    };
+    for _ in 0..3 {
+        assert_eq!(with(TOKEN).await, 200);
+    }
+    assert_eq!(with("a-guess").await, 200);
+    assert_eq!(with("another-guess").await, 429);
 }
 
 #[tokio::test]

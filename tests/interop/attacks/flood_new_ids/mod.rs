@@ -30,7 +30,8 @@ async fn a_flood_of_ids_takes_its_share_and_others_have_theirs() {
             200 => taken += 1,
             429 => {
                 assert!(answer.headers().contains_key("retry-after"));
-                let limit = answer.headers().get_all("ratelimit").iter().any(|it| it.to_str().unwrap().contains("new-id"));
+                let limit =
+                    answer.headers().get_all("ratelimit").iter().any(|it| it.to_str().unwrap().contains("new-id"));
                 assert!(limit, "{:?}", answer.headers());
                 assert_eq!(problem(answer).await.1, "rate_limited");
             }

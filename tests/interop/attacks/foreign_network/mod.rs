@@ -88,7 +88,10 @@ async fn what_a_member_sent_is_of_no_use_to_who_heard_it() {
     let digest = &heard.headers()["content-digest"];
     let forged = |method: Method, path: &str, body: &str| {
         let request = victim.service.request(method, path).header(NETWORK_HEADER, tag.clone());
-        request.header("content-digest", digest.clone()).header("content-type", "application/json").body(body.to_owned())
+        request
+            .header("content-digest", digest.clone())
+            .header("content-type", "application/json")
+            .body(body.to_owned())
     };
     assert_eq!(forged(Method::POST, "/manifest", &second).send().await.unwrap().status(), 404);
     assert_eq!(forged(Method::POST, "/sync", &first).send().await.unwrap().status(), 404);

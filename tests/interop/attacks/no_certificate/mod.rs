@@ -48,7 +48,9 @@ async fn the_doors_for_instances_open_for_those_with_a_certificate() {
     let (authority, clients, strangers) = (Authority::new(), Authority::new(), Authority::new());
     let place = guarded(&authority, &clients);
     let service = launch(&place, client(&authority, None)).await;
-    for (method, path) in [("GET", "/lattice/head"), ("POST", "/manifest"), ("POST", "/lattice/changes"), ("GET", "/%6cattice/head")] {
+    for (method, path) in
+        [("GET", "/lattice/head"), ("POST", "/manifest"), ("POST", "/lattice/changes"), ("GET", "/%6cattice/head")]
+    {
         let request = service.request(method.parse().unwrap(), path).header("content-type", "application/json");
         let answer = problem(request.body("{}").send().await.unwrap()).await;
         assert_eq!(answer, (403, "client_certificate".to_owned()), "{method} {path}");

@@ -42,7 +42,11 @@ async fn its_own_network_is_out_of_reach_where_the_settings_say_so_but_for_the_p
     for url in [&hidden.url, "http://10.0.0.1", "http://[::1]:9", "http://[fe80::1]", "http://0.0.0.0:9"] {
         assert_eq!(problem(add(&victim, url).await).await, (400, "invalid_peer".to_owned()), "{url}");
     }
-    assert_eq!(add(&victim, "http://192.0.2.0.example").await.status(), 200, "a name is looked at when it is looked up");
+    assert_eq!(
+        add(&victim, "http://192.0.2.0.example").await.status(),
+        200,
+        "a name is looked at when it is looked up"
+    );
     let synced = victim.operate("/api/federation/sync", &json!({"peerUrl": named.url})).await;
     assert!(named.peer.asked("head") > 0, "{synced}");
     assert_eq!(hidden.peer.asked("head"), 0);

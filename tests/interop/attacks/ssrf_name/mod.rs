@@ -1,11 +1,7 @@
 //! A name whose address is within the service's own network. That a name which led to the internet before leads inside the next time (DNS
 //! rebinding) is in the tests of `guard::reach`: there is no name server in a test that everybody can run.
 
-use crate::{
-    attacks::bed::Victim,
-    server::Hostile,
-    service::Place,
-};
+use crate::{attacks::bed::Victim, server::Hostile, service::Place};
 use serde_json::json;
 
 #[tokio::test]

@@ -15,7 +15,8 @@ async fn a_peer_leads_the_service_to_no_other_place() {
         "file:///etc/passwd".to_owned(),
     ] {
         for status in ["301 Moved Permanently", "302 Found", "307 Temporary Redirect", "308 Permanent Redirect"] {
-            let answer = format!("HTTP/1.1 {status}\r\nlocation: {to}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            let answer =
+                format!("HTTP/1.1 {status}\r\nlocation: {to}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
             let guide = Hostile::start("guide", move |_, _| Some(Reply::Bytes(answer.clone().into_bytes()))).await;
             let victim = Victim::with_peer(&guide).await;
             let error = victim.round().await;

@@ -84,6 +84,16 @@ fn main() {
     runtime.block_on(measure(&options));
 }
 
+/// Microseconds, up to a minute.
+fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 60_000_000, 3).expect("usable bounds")
+}
+
+/// The manifest of each honest peer, which it sends again and again.
+fn own_manifests() -> Vec<String> {
+    (0..HONEST).map(|nth| signed(&key(u64::from(nth)), &manifest(&format!("honest-{nth}"), 1))).collect()
+}
+
 /// What honest clients saw.
 struct Phase {
     latencies_us: Histogram<u64>,
@@ -97,11 +107,12 @@ async fn measure(options: &Options) {
     }
     let service = place.serve().await;
     let (port, pid) = (service.port, service.process.id());
+    let own = own_manifests();
     let quiet_for = Duration::from_secs(options.seconds.min(60));
     // Once through, so that nothing is measured that happens once.
-    honest(port, options.honest_rate, Duration::from_secs(2)).await;
+    honest(port, &own, options.honest_rate, Duration::from_secs(2)).await;
     let quiet_rss = process::status(pid, "VmRSS");
-    let quiet = honest(port, options.honest_rate, quiet_for).await;
+    let quiet = honest(port, &own, options.honest_rate, quiet_for).await;
 
     let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let answered = Arc::new(Mutex::new(BTreeMap::new()));
@@ -111,7 +122,7 @@ async fn measure(options: &Options) {
         let (rate, connections) = (options.rate, options.connections.max(1));
         thread::spawn(move || flood(port, rate, connections, &stop, &sent, &answered))
     };
-    let hostile = honest(port, options.honest_rate, Duration::from_secs(options.seconds)).await;
+    let hostile = honest(port, &own, options.honest_rate, Duration::from_secs(options.seconds)).await;
     stop.store(true, Ordering::Release);
     let (took, cpu) = (began.elapsed(), process::cpu_time(pid) - cpu_before);
     flood.join().expect("the flood ends");
@@ -148,20 +159,19 @@ async fn measure(options: &Options) {
 }
 
 /// Eight honest peers, each from its own address: look-ups, and now and then their manifest again.
-async fn honest(port: u16, rate: u64, duration: Duration) -> Phase {
+async fn honest(port: u16, own: &[String], rate: u64, duration: Duration) -> Phase {
     let ends = Instant::now() + duration;
     let clients = (0..HONEST).map(|nth| {
         let every = Duration::from_secs_f64(f64::from(HONEST) / rate.max(1) as f64);
         async move {
             let from = Ipv4Addr::new(127, 0, 1, nth + 1);
-            let own = signed(&key(u64::from(nth)), &manifest(&format!("honest-{nth}"), 1));
             let requests = [
                 request("GET", "/nodes?limit=10", "", None),
-                request("GET", "/lattice/head", "", None),
+                request("GET", "/nodes/n7", "", None),
                 request("GET", "/discover?limit=10", "", None),
-                request("POST", "/manifest", "", Some(own.as_bytes())),
+                request("POST", "/manifest", "", Some(own[usize::from(nth)].as_bytes())),
             ];
-            let mut phase = Phase { latencies_us: Histogram::new(3).expect("usable bounds"), refused: 0 };
+            let mut phase = Phase { latencies_us: histogram(), refused: 0 };
             let mut connection = Connection::open_from(from, port).await.expect("an honest connection");
             let mut due = Instant::now() + every.mul_f64(f64::from(nth) / f64::from(HONEST));
             let mut turn = usize::from(nth);
@@ -184,7 +194,7 @@ async fn honest(port: u16, rate: u64, duration: Duration) -> Phase {
         }
     });
     let phases = futures_util::future::join_all(clients).await;
-    let mut all = Phase { latencies_us: Histogram::new(3).expect("usable bounds"), refused: 0 };
+    let mut all = Phase { latencies_us: histogram(), refused: 0 };
     for phase in phases {
         all.latencies_us.add(&phase.latencies_us).expect("the same bounds");
         all.refused += phase.refused;

@@ -297,7 +297,7 @@ section! {
         /// Most ids in a minute from one address that were never registered before; 0: no bound.
         new_ids_per_minute: u32 = 600,
         /// Most ids that one key may be bound to in tofu mode; 0: no bound.
-        ids_per_key: u64 = 1_000,
+        ids_per_key: u64 = 10_000,
         /// Most connections that one address holds open; 0: no bound.
         connections_per_address: u32 = 1_024,
         /// Count requests and connections of this machine's own programs too.

@@ -17,6 +17,7 @@ use crate::{
     shutdown,
     telemetry::Metrics,
     tls::{TlsError, TlsFiles, TlsPort},
+    trust::file::FileError,
     types::{PublicKey, SharedClock, SystemClock, Timestamp},
 };
 use actix_web::{
@@ -40,6 +41,7 @@ use tokio_util::sync::CancellationToken;
 
 mod discovery;
 mod engine;
+mod trust;
 
 /// How long a connection that is done stays open for what the client still sends.
 const LINGER: Duration = Duration::from_secs(5);
@@ -72,6 +74,9 @@ pub enum StartupError {
     /// What is known of peers cannot be read, or a peer's address is not one.
     #[error("federation: {0}")]
     Federation(String),
+    /// What was decided of keys cannot be read. Nothing is trusted then, and nothing distrusted, so nothing is done.
+    #[error("trust: {0}")]
+    Trust(#[from] FileError),
     /// The port is taken, or the address is not this machine's.
     #[error(
         "cannot listen on {address}: {error}; choose another address with --host and --port, or stop what uses this one"
@@ -121,6 +126,8 @@ impl Application {
         let tls = open_tls(settings, &clock, &metrics)?;
         let listener = listen(settings)?;
         let address = listener.local_addr()?;
+        // First: nothing is let in before it is known who may.
+        let trust = trust::open(settings, &clock)?;
         let registry = open_registry(settings, &clock).await?;
         let lattice = open_lattice(settings, &clock)?;
         // Made only once nothing stands in the way of starting.
@@ -133,9 +140,8 @@ impl Application {
             port: address.port(),
             address: settings.federation.address.clone(),
         };
-        let trust = settings.trust_policy()?;
         let rates = engine::rates(settings);
-        let engine = engine::open(settings, key.as_ref(), &lattice, &clock, &rates)?;
+        let engine = engine::open(settings, key.as_ref(), (&lattice, &trust), &clock, &rates)?;
         let lan = discovery::open(settings, address, engine.as_ref(), (&identity, &registry, &clock))?;
         let context = Arc::new(Context {
             identity,

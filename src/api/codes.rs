@@ -96,6 +96,10 @@ codes! {
     NotListed = "not_listed" FORBIDDEN "The key is not on this instance's list",
     /// The sender may not change nodes here.
     NotTrusted = "not_trusted" FORBIDDEN "This instance takes no changes from that key",
+    /// The key was revoked.
+    PeerRevoked = "peer_revoked" FORBIDDEN "The key is revoked here",
+    /// The sender contradicted itself.
+    Quarantined = "quarantined" FORBIDDEN "The sender contradicted itself and is in quarantine",
     /// This instance is a mirror.
     ReadOnly = "read_only" FORBIDDEN "This instance only takes what its peers have",
     /// There is no such route.
@@ -116,6 +120,8 @@ codes! {
     Rollback = "rollback" CONFLICT "The manifest is older than the newest accepted",
     /// Two contents under one `seq`.
     Equivocation = "equivocation" CONFLICT "Two different manifests have the same seq",
+    /// So far ahead that nothing could follow.
+    FastForward = "fast_forward" CONFLICT "The position jumps too far",
     /// The request was seen before.
     Replayed = "replayed" CONFLICT "The request was seen before",
     /// There are as many peers as there may be.

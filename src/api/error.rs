@@ -7,7 +7,7 @@ use crate::{
     manifest::{EnvelopeError, ManifestError},
     ops,
     registry::RegistryError,
-    trust::{ReplayError, TrustError, VersionError},
+    trust::{Distrust, FreshnessError, ReplayError, TrustError, VersionError},
 };
 use actix_web::{
     HttpResponse, HttpResponseBuilder, ResponseError,
@@ -145,6 +145,7 @@ fn registry_code(error: &RegistryError) -> Code {
         RegistryError::Refused(VersionError::KeyMismatch) => Code::KeyMismatch,
         RegistryError::Refused(VersionError::Rollback { .. }) => Code::Rollback,
         RegistryError::Refused(VersionError::Equivocation) => Code::Equivocation,
+        RegistryError::Refused(VersionError::FastForward) => Code::FastForward,
         RegistryError::Full { .. } => Code::RegistryFull,
         RegistryError::Unavailable(_) => Code::RegistryUnavailable,
         RegistryError::NoSpace => Code::NoSpace,
@@ -191,6 +192,18 @@ fn federation_code(error: &ops::FederationError) -> Code {
     }
 }
 
+fn distrust_code(distrust: &Distrust) -> Code {
+    match distrust {
+        Distrust::Revoked(_) => Code::PeerRevoked,
+        Distrust::Quarantined(_) => Code::Quarantined,
+        Distrust::NotVerified(_) => Code::NotTrusted,
+        Distrust::Freshness(FreshnessError::Rollback { .. }) => Code::Rollback,
+        Distrust::Freshness(FreshnessError::Equivocation) => Code::Equivocation,
+        Distrust::Freshness(FreshnessError::FastForward(_)) => Code::FastForward,
+        Distrust::Freshness(FreshnessError::Unkept(_)) => Code::StateUnavailable,
+    }
+}
+
 fn signed_code(error: &ops::RequestError) -> Code {
     match error {
         ops::RequestError::Message(_) | ops::RequestError::Header(_) | ops::RequestError::Audience(_) => {
@@ -199,6 +212,8 @@ fn signed_code(error: &ops::RequestError) -> Code {
         ops::RequestError::Replay(ReplayError::Replayed) => Code::Replayed,
         ops::RequestError::Replay(ReplayError::Full) => Code::Busy,
         ops::RequestError::NotTrusted { .. } => Code::NotTrusted,
+        ops::RequestError::Of { error, .. } => signed_code(error),
+        ops::RequestError::Distrust(distrust) => distrust_code(distrust),
         ops::RequestError::Registry(error) => registry_code(error),
     }
 }
@@ -212,6 +227,8 @@ impl ApiError {
             Self::Register(ops::RegisterError::Envelope(error)) => envelope_code(error),
             Self::Register(ops::RegisterError::Trust(TrustError::ClockSkew { .. })) => Code::ClockSkew,
             Self::Register(ops::RegisterError::Trust(TrustError::NotListed { .. })) => Code::NotListed,
+            Self::Register(ops::RegisterError::Trust(TrustError::OtherKey { .. })) => Code::KeyMismatch,
+            Self::Register(ops::RegisterError::Trust(TrustError::Revoked { .. })) => Code::PeerRevoked,
             Self::Register(ops::RegisterError::Registry(error)) | Self::Registry(error) => registry_code(error),
             Self::Sync(ops::SyncError::Json(error)) => json_code(error),
             Self::Sync(ops::SyncError::Shape { .. }) => Code::InvalidSyncRequest,

@@ -56,6 +56,8 @@ const ENVELOPE: &[Code] = &[
     Code::KeyMismatch,
     Code::Rollback,
     Code::Equivocation,
+    Code::FastForward,
+    Code::PeerRevoked,
 ];
 const REGISTRY: &[Code] = &[Code::RegistryUnavailable];
 const REGISTRY_WRITE: &[Code] = &[Code::RegistryUnavailable, Code::RegistryFull, Code::NoSpace];
@@ -63,7 +65,15 @@ const LATTICE: &[Code] = &[Code::LatticeLoading, Code::LatticeUnavailable];
 const LATTICE_WRITE: &[Code] = &[Code::LatticeLoading, Code::LatticeUnavailable, Code::NoSpace, Code::ReadOnly];
 const OPERATOR: &[Code] = &[Code::OperatorTokenRequired, Code::OperatorDisabled, Code::PreconditionFailed];
 /// Of requests that another instance signs.
-const SIGNED: &[Code] = &[Code::RequestSignature, Code::NotTrusted, Code::Replayed, Code::Busy, Code::ReadOnly];
+const SIGNED: &[Code] = &[
+    Code::RequestSignature,
+    Code::NotTrusted,
+    Code::PeerRevoked,
+    Code::Quarantined,
+    Code::Replayed,
+    Code::Busy,
+    Code::ReadOnly,
+];
 /// Of what the operator does, here or with the token.
 const OPERATES: &[Code] = &[Code::OperatorTokenRequired, Code::NotLocal];
 /// Of the federation's controls.

@@ -65,6 +65,14 @@ pub enum ClientError {
         /// When it may be tried again.
         retry_after: Option<Duration>,
     },
+    /// What it says is right by its form, and not believed.
+    #[error("nothing is taken from it: {detail}")]
+    Distrusted {
+        /// The problem's code.
+        code: &'static str,
+        /// Why.
+        detail: String,
+    },
     /// The answer is not what the protocol says.
     #[error("{0} does not answer as an ark-lattice service does: {1}")]
     Protocol(String, String),

@@ -14,11 +14,13 @@ use super::{
     rate::Rates,
     round::{Outcome, Positions, Reset},
     run::{Known, Parties, RoundError, RoundReport, RunEnd, run},
+    trusting::Trusting,
 };
 use crate::{
     identity::KeyPair,
     lattice::Lattice,
     manifest::{Canonicalization, sign},
+    trust::TrustStore,
     types::{Limits, PeerId, SharedClock, Timestamp},
 };
 use bytes::Bytes;
@@ -57,6 +59,8 @@ pub struct EngineOptions {
     pub key: Arc<KeyPair>,
     /// Our nodes.
     pub lattice: Arc<dyn Lattice>,
+    /// What is thought of each key.
+    pub trust: Arc<TrustStore>,
     /// The time.
     pub clock: SharedClock,
     /// Bounds on what is read.
@@ -473,6 +477,8 @@ impl Shared {
             }
         }
         let remote = self.gate.guard(&peer.client, state.failed_in_a_row > 0);
+        let pinned = (state.node_id.clone(), state.public_key.clone());
+        let remote = Trusting::new(&remote, &options.trust, &options.clock, pinned);
         let parties = Parties {
             lattice: &options.lattice,
             client: &remote,

@@ -24,4 +24,5 @@ pub mod rate;
 pub mod remote;
 pub mod round;
 pub mod run;
+mod trusting;
 pub mod wire;

@@ -5,7 +5,7 @@ use crate::{
     identity::KeyPair,
     lattice::Lattice,
     registry::Registry,
-    trust::{Nonces, TrustPolicy},
+    trust::{Nonces, TrustStore},
     types::{Limits, PeerId, PublicKey, SharedClock},
 };
 use std::sync::{Arc, Mutex};
@@ -37,8 +37,8 @@ pub struct Context {
     pub registry: Arc<dyn Registry>,
     /// The nodes.
     pub lattice: Arc<dyn Lattice>,
-    /// The operator's rules on keys.
-    pub trust: TrustPolicy,
+    /// What is thought of each key.
+    pub trust: Arc<TrustStore>,
     /// Bounds on input.
     pub limits: Limits,
     /// The time.

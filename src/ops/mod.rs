@@ -1,5 +1,6 @@
 //! One operation, many doors: what the HTTP routes, the commands and later transports have in common. No HTTP, no terminal.
 
+mod audit;
 mod compare;
 mod conflicts;
 mod context;
@@ -24,6 +25,7 @@ mod setup;
 mod statement;
 mod sync;
 
+pub use audit::{note_refusal, read_audit};
 pub use compare::{ConflictLines, conflict_lines};
 pub use conflicts::{
     ConflictDetail, ConflictPage, NodeState, dismiss_conflict, get_conflict, list_conflicts, restore_conflict,
@@ -46,7 +48,7 @@ pub use keys::{generate_key, read_key};
 pub use local::{LocalError, hash_node, put_local};
 pub use nodes::{delete_node, get_node, list_nodes, put_node};
 pub use pull::{PullError, PullOptions, PullReport, Standing, pull};
-pub use register::{RegisterError, Registration, register};
+pub use register::{RefusedManifest, RegisterError, Registration, register};
 pub use remote::{RemoteError, RemotePeer, discover_remote, publish};
 pub use requests::{RequestError, SignedRequest, Speaker, speaker};
 pub use selection::Selection;
@@ -74,6 +76,6 @@ pub use crate::{
     },
     manifest::{Canonicalization, EnvelopeError, MAX_SEQ},
     registry::{PeerCursor, RegistryError},
-    trust::{Step, TrustLevel},
+    trust::{Entry as AuditEntry, Step, TrustLevel, file::FileError},
     types::Glob,
 };

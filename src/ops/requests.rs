@@ -5,7 +5,7 @@ use crate::{
     identity::message::{self, Message, MessageError, WINDOW},
     manifest::verify,
     registry::RegistryError,
-    trust::{ReplayError, TrustLevel, TrustMode},
+    trust::{Distrust, ReplayError, TrustLevel, TrustMode},
     types::{PeerId, PublicKey},
 };
 use std::sync::PoisonError;
@@ -22,6 +22,9 @@ pub enum RequestError {
     /// It is meant for another instance.
     #[error("the request is meant for {0:?}, which is not this instance")]
     Audience(String),
+    /// The key was revoked, or its holder is in quarantine.
+    #[error(transparent)]
+    Distrust(#[from] Distrust),
     /// It was seen before.
     #[error(transparent)]
     Replay(#[from] ReplayError),
@@ -36,6 +39,25 @@ pub enum RequestError {
     /// The registry, which knows the keys, does not answer.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// As another one of these, and the signature is right: who it is.
+    #[error("{error}")]
+    Of {
+        /// Who signed.
+        speaker: (PeerId, PublicKey),
+        /// Why it is refused all the same.
+        error: Box<Self>,
+    },
+}
+
+impl RequestError {
+    /// Who signed, where that is sure.
+    #[must_use]
+    pub fn speaker(&self) -> Option<(PeerId, PublicKey)> {
+        match self {
+            Self::Of { speaker, .. } => Some(speaker.clone()),
+            _ => None,
+        }
+    }
 }
 
 /// A request as it came.
@@ -106,11 +128,13 @@ pub async fn speaker(context: &Context, request: SignedRequest<'_>) -> Result<Sp
         return Err(RequestError::Audience(audience.chars().take(256).collect()));
     }
     let peer = PeerId::parse(&node_id).map_err(|_| RequestError::Header("Ark-Node-Id"))?;
-    trusted(context, &peer, sender.public_key()).await?;
+    let key = sender.public_key();
+    let of = |error| RequestError::Of { speaker: (peer.clone(), key), error: Box::new(error) };
+    trusted(context, &peer, key).await.map_err(of)?;
     // Dated ahead by a window, it is valid for two of them.
     let (elapsed, keep) = (context.clock.elapsed(), WINDOW.saturating_mul(2));
-    let key = sender.public_key();
-    context.nonces.lock().unwrap_or_else(PoisonError::into_inner).take(key, sender.nonce(), elapsed, keep)?;
+    let taken = context.nonces.lock().unwrap_or_else(PoisonError::into_inner).take(key, sender.nonce(), elapsed, keep);
+    taken.map_err(|error| of(error.into()))?;
     Ok(Speaker { peer, key })
 }
 
@@ -118,9 +142,18 @@ pub async fn speaker(context: &Context, request: SignedRequest<'_>) -> Result<Sp
 /// id's live manifest is signed with.
 async fn trusted(context: &Context, peer: &PeerId, key: PublicKey) -> Result<(), RequestError> {
     let refuse = |reason| Err(RequestError::NotTrusted { peer: peer.clone(), reason });
-    match context.trust.level(peer, key) {
+    let level = context.trust.level(peer, key);
+    match context.trust.may_push(peer, key) {
+        Err(Distrust::NotVerified(_)) if level != TrustLevel::Revoked => {
+            return refuse("its key is not verified, and this instance asks for that (trust.require_verified)");
+        }
+        // The list's own word is below.
+        Ok(()) | Err(Distrust::NotVerified(_)) => {}
+        Err(distrust) => return Err(distrust.into()),
+    }
+    match level {
         TrustLevel::Verified => return Ok(()),
-        TrustLevel::Revoked => return refuse("the operator's list does not have it"),
+        TrustLevel::Revoked => return refuse("another key is trusted for that id, or none that is not listed"),
         TrustLevel::Unknown if context.trust.mode() == TrustMode::Open => return Ok(()),
         TrustLevel::Unknown | TrustLevel::Pending => {}
     }

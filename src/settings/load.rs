@@ -5,7 +5,7 @@ use super::{
     LogSettings, RegistrySettings, ServerSettings, StateSettings, TrustSettings, environment, registry, secret_file,
 };
 use crate::{
-    trust::TrustPolicy,
+    trust::{Rules, TrustPolicy},
     types::{Limits, PeerId, PublicKey},
 };
 use config::{Config, File, FileFormat};
@@ -24,6 +24,9 @@ const MIN_TOKEN_CHARS: usize = 16;
 
 /// The longest time to live that is taken: a year as humantime counts it.
 const MAX_PEER_TTL: Duration = Duration::from_secs(31_557_600);
+
+/// More vouchers than any key will have.
+const MAX_VOUCHERS: usize = 100;
 
 /// Why the settings cannot be used. Texts never hold a secret's value.
 #[derive(Debug, thiserror::Error)]
@@ -306,6 +309,9 @@ impl Settings {
         if self.federation.network_key.is_some() {
             self.warnings.push("federation.network_key is read, but has no effect in this version".to_owned());
         }
+        if self.trust.vouchers > MAX_VOUCHERS {
+            return Err(bad("trust.vouchers", format!("must be at most {MAX_VOUCHERS}")));
+        }
         if self.trust.mode == crate::trust::TrustMode::Open {
             self.warnings
                 .push("trust.mode is open: any key may speak for any id; only for a closed network".to_owned());
@@ -339,6 +345,12 @@ impl Settings {
             }
         }
         Ok(TrustPolicy::new(self.trust.mode, listed))
+    }
+
+    /// What the table of rights depends on.
+    #[must_use]
+    pub fn trust_rules(&self) -> Rules {
+        Rules { mode: self.trust.mode, require_verified: self.trust.require_verified }
     }
 
     /// The bounds on input.

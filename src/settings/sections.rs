@@ -230,6 +230,12 @@ section! {
         mode: TrustMode = TrustMode::Tofu,
         /// Keys that the operator knows: listed = [{ node_id = "ark-1", pubkey = "…" }].
         listed: Vec<ListedPeer> = Vec::new(),
+        /// Exchange nodes with verified keys only; otherwise also with the first key that spoke for an id.
+        require_verified: bool = false,
+        /// How many verified keys must vouch for another one to make it verified; 0: they cannot.
+        vouchers: usize = 0,
+        /// PEM file with the authorities whose certificates prove who a peer is (POST /v1/trust/establish, method certificate).
+        ca_file: Option<PathBuf> = None,
     }
 }
 

@@ -12,6 +12,7 @@ use crate::{
     identity::{self, KeyPair},
     lattice::Lattice,
     settings::{FederationMode, Settings},
+    trust::TrustStore,
     types::SharedClock,
 };
 use std::sync::Arc;
@@ -40,7 +41,7 @@ pub(super) fn rates(settings: &Settings) -> Rates {
 pub(super) fn open(
     settings: &Settings,
     key: Option<&Arc<KeyPair>>,
-    lattice: &Arc<dyn Lattice>,
+    (lattice, trust): (&Arc<dyn Lattice>, &Arc<TrustStore>),
     clock: &SharedClock,
     rates: &Rates,
 ) -> Result<Option<Arc<Engine>>, StartupError> {
@@ -56,6 +57,7 @@ pub(super) fn open(
         address: section.address.clone(),
         key: Arc::clone(key),
         lattice: Arc::clone(lattice),
+        trust: Arc::clone(trust),
         clock: Arc::clone(clock),
         limits: settings.limits(),
         peers,

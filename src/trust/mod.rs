@@ -1,11 +1,22 @@
-//! What a valid signature is allowed to do: bindings of keys to ids, freshness, levels. Pure: no clock, no IO.
+//! What a valid signature is allowed to do: bindings of keys to ids, freshness, levels, and the log of what was decided. Pure but for
+//! `file.rs`, which keeps the log: no clock of its own, no IO.
 
+pub mod audit;
+pub mod chain;
+pub mod file;
+pub mod freshness;
+pub mod levels;
 mod nonces;
 mod policy;
+mod store;
 mod version;
 
+pub use audit::{Audit, Entry, Refusal};
+pub use freshness::{Accepted, FreshnessError};
+pub use levels::{Right, Rules};
 pub use nonces::{Nonces, ReplayError};
 pub use policy::{Admitted, Binding, MAX_SKEW, TrustError, TrustLevel, TrustMode, TrustPolicy};
+pub use store::{Decision, DecisionError, Distrust, Record, TrustStore};
 pub use version::{Pin, Step, VersionError};
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What handlers take: bounded bodies, ids from paths, the operator's proof, preconditions.
 
+mod audited;
 mod body;
 mod budget;
 mod control;
@@ -10,6 +11,7 @@ mod precondition;
 mod query;
 mod signed;
 
+pub use audited::audit;
 pub use body::{LinesBody, ManifestBody, SyncBody};
 pub use budget::{BodyBudget, BodyShare};
 pub use control::{ControlRequest, Controls};

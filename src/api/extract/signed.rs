@@ -1,5 +1,6 @@
 //! Requests that another instance signed.
 
+use super::audit;
 use crate::{
     api::{
         codes::Code,
@@ -37,7 +38,15 @@ pub async fn speaker(
         signature_input: text("signature-input"),
         signature: text("signature"),
     };
-    Ok(ops::speaker(&state.context, signed).await?)
+    match ops::speaker(&state.context, signed).await {
+        Ok(speaker) => Ok(speaker),
+        Err(error) => {
+            let claimed = error.speaker();
+            let error = ApiError::from(error);
+            audit(state, &error, route, claimed, request).await;
+            Err(error)
+        }
+    }
 }
 
 /// Is anything written here but what peers have?

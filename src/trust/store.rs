@@ -1,0 +1,579 @@
+//! What is thought of each key, and why: the operator's rules, what was decided since, and the newest heads. The audit log is its
+//! memory: read from the beginning it gives the same state again.
+
+use super::{
+    Admitted, Audit, Entry, FreshnessError, Right, Rules, TrustError, TrustLevel, TrustMode, TrustPolicy,
+    audit::Refusal,
+    chain::ChainError,
+    freshness::{Accepted, Freshness},
+    levels::may,
+};
+use crate::{
+    manifest::{Head, Manifest, Verified},
+    types::{PeerId, PublicKey, Timestamp},
+};
+use serde_json::{Map, Value, json};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    io,
+    sync::{Mutex, PoisonError, RwLock, RwLockReadGuard},
+};
+
+/// The most keys that something was decided of.
+pub const MAX_RECORDS: usize = 100_000;
+/// The most of them that are pending because they came by themselves: strangers leave place for the operator.
+pub const MAX_UNASKED: usize = 1000;
+/// The longest reason, in characters.
+pub const MAX_REASON_CHARS: usize = 300;
+
+const LEVEL: &str = "level";
+const ROTATION: &str = "rotation";
+const QUARANTINE: &str = "quarantine";
+const RELEASE: &str = "release";
+const VOUCH: &str = "vouch";
+
+/// What was decided of a key.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    /// The key.
+    pub public_key: PublicKey,
+    /// The instance that it speaks for.
+    pub node_id: PeerId,
+    /// What it may do.
+    pub level: TrustLevel,
+    /// Since when.
+    pub changed_at: Timestamp,
+    /// Who decided it: `operator`, `challenge`, `certificate`, `statement`, …
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// The key that took its place.
+    pub successor: Option<PublicKey>,
+    /// The signature that proved that the peer holds the key, base64.
+    pub proof: Option<String>,
+    /// Its own owner withdrew it: nobody gives it back.
+    pub is_final: bool,
+}
+
+/// A decision to be made.
+#[derive(Debug, Clone)]
+pub struct Decision {
+    /// The instance.
+    pub peer: PeerId,
+    /// Its key.
+    pub key: PublicKey,
+    /// What the key may do from now on.
+    pub level: TrustLevel,
+    /// Who decides.
+    pub by: &'static str,
+    /// Why.
+    pub reason: String,
+    /// The signature that proves that the peer holds the key, base64.
+    pub proof: Option<String>,
+}
+
+/// Why a decision is not made.
+#[derive(Debug, thiserror::Error)]
+pub enum DecisionError {
+    /// Another key has this id.
+    #[error("{known} is the verified key of {peer}; revoke that one first, or have it rotated")]
+    OtherKey {
+        /// The instance.
+        peer: PeerId,
+        /// Its key.
+        known: PublicKey,
+    },
+    /// The key has another id.
+    #[error("that key is known as {known}'s; one key speaks for one id")]
+    OtherPeer {
+        /// The instance.
+        known: PeerId,
+    },
+    /// Its owner withdrew it.
+    #[error("the key was withdrawn by its own owner, for good; it takes another one")]
+    Withdrawn,
+    /// The operator's settings say otherwise.
+    #[error("trust.listed names another key for {0}; correct the settings")]
+    Listed(PeerId),
+    /// There are as many as there may be.
+    #[error("there are as many decisions as there may be")]
+    Full,
+    /// It cannot be written down.
+    #[error("the audit log cannot be written: {0}")]
+    Unkept(#[from] io::Error),
+}
+
+/// Why nothing is taken from a peer. The text is for people; the code for programs.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Distrust {
+    /// Its key was revoked.
+    #[error("the key of {0} is revoked here")]
+    Revoked(PeerId),
+    /// It contradicted itself.
+    #[error("{0} contradicted itself and is in quarantine until the operator verifies it again")]
+    Quarantined(PeerId),
+    /// Its level does not allow it.
+    #[error("this instance exchanges with verified keys only, and that of {0} is none")]
+    NotVerified(PeerId),
+    /// What it says is old, or contradicts what it said.
+    #[error(transparent)]
+    Freshness(#[from] FreshnessError),
+}
+
+impl Distrust {
+    /// The problem's code.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Revoked(_) => "peer_revoked",
+            Self::Quarantined(_) => "quarantined",
+            Self::NotVerified(_) => "not_trusted",
+            Self::Freshness(FreshnessError::Rollback { .. }) => "rollback",
+            Self::Freshness(FreshnessError::Equivocation) => "equivocation",
+            Self::Freshness(FreshnessError::FastForward(_)) => "fast_forward",
+            Self::Freshness(FreshnessError::Unkept(_)) => "state_unavailable",
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    records: HashMap<PublicKey, Record>,
+    /// The key that has an id by decision, whoever was there first.
+    owners: HashMap<PeerId, PublicKey>,
+    unasked: usize,
+    quarantined: HashSet<PublicKey>,
+    vouches: HashMap<(PeerId, PublicKey), BTreeSet<PublicKey>>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct TrustStore {
+    policy: TrustPolicy,
+    rules: Rules,
+    vouchers: usize,
+    audit: Audit,
+    heads: Freshness,
+    state: RwLock<State>,
+    /// One change at a time: what is decided and what is written go together.
+    changing: Mutex<()>,
+}
+
+impl TrustStore {
+    /// From the log's entries. `vouchers`: how many verified keys make another one verified; 0: none do.
+    ///
+    /// # Errors
+    /// [`ChainError::Text`]: an entry says what this version cannot understand. Nothing is left out silently.
+    pub fn new(
+        policy: TrustPolicy,
+        rules: Rules,
+        vouchers: usize,
+        (audit, entries): (Audit, &[Entry]),
+        heads: Freshness,
+    ) -> Result<Self, ChainError> {
+        let mut state = State::default();
+        for entry in entries {
+            let wrong =
+                |field: &str| ChainError::Text { number: entry.number, problem: format!("{field} of {}", entry.kind) };
+            state.apply(entry).map_err(wrong)?;
+        }
+        let (state, changing) = (RwLock::new(state), Mutex::default());
+        Ok(Self { policy, rules, vouchers, audit, heads, state, changing })
+    }
+
+    fn state(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The mode.
+    #[must_use]
+    pub fn mode(&self) -> TrustMode {
+        self.rules.mode
+    }
+
+    /// The log.
+    #[must_use]
+    pub fn audit(&self) -> &Audit {
+        &self.audit
+    }
+
+    /// What this instance thinks of `key` speaking for `peer`.
+    #[must_use]
+    pub fn level(&self, peer: &PeerId, key: PublicKey) -> TrustLevel {
+        let state = self.state();
+        let record = state.records.get(&key);
+        if record.is_some_and(|record| record.level == TrustLevel::Revoked) {
+            return TrustLevel::Revoked;
+        }
+        if let Some(listed) = self.listed(&state, peer) {
+            return if listed == key { TrustLevel::Verified } else { TrustLevel::Revoked };
+        }
+        if let Some(owner) = state.owners.get(peer).filter(|owner| **owner != key) {
+            let verified = state.records.get(owner).is_some_and(|record| record.level == TrustLevel::Verified);
+            // As with the operator's list: whoever else speaks for the id is an impostor.
+            return if verified { TrustLevel::Revoked } else { TrustLevel::Unknown };
+        }
+        match record.filter(|record| record.node_id == *peer).map(|record| record.level) {
+            Some(TrustLevel::Verified) => TrustLevel::Verified,
+            _ if self.is_vouched_for(&state, peer, key) => TrustLevel::Verified,
+            Some(level) => level,
+            None => self.policy.level(peer, key),
+        }
+    }
+
+    /// May this key do that for this instance?
+    #[must_use]
+    pub fn may(&self, peer: &PeerId, key: PublicKey, right: Right) -> bool {
+        may(self.level(peer, key), self.rules, right)
+    }
+
+    /// Was this key revoked, whoever it speaks for?
+    #[must_use]
+    pub fn is_revoked(&self, key: PublicKey) -> bool {
+        self.state().records.get(&key).is_some_and(|record| record.level == TrustLevel::Revoked)
+    }
+
+    /// Did whoever holds this key contradict himself?
+    #[must_use]
+    pub fn is_quarantined(&self, key: PublicKey) -> bool {
+        self.state().quarantined.contains(&key)
+    }
+
+    /// The key that the settings list for an id, or what took its place since by statements of both.
+    fn listed(&self, state: &State, peer: &PeerId) -> Option<PublicKey> {
+        let mut key = self.policy.listed(peer)?;
+        // A key never comes back once it was replaced, so this ends; the bound is for a log that somebody made up.
+        for _ in 0..state.records.len() {
+            match state.records.get(&key).and_then(|record| record.successor) {
+                Some(successor) => key = successor,
+                None => break,
+            }
+        }
+        Some(key)
+    }
+
+    /// k vouchers. Only who is verified by the operator counts: a chain of vouchers would be as weak as its first link.
+    fn is_vouched_for(&self, state: &State, peer: &PeerId, key: PublicKey) -> bool {
+        if self.vouchers == 0 {
+            return false;
+        }
+        let counts = |voucher: &&PublicKey| {
+            let record = state.records.get(voucher);
+            let decided = record.is_some_and(|record| record.level == TrustLevel::Verified);
+            let withdrawn = record.is_some_and(|record| record.level == TrustLevel::Revoked);
+            !state.quarantined.contains(voucher) && !withdrawn && (decided || self.policy.lists(**voucher))
+        };
+        let vouchers = state.vouches.get(&(peer.clone(), key));
+        vouchers.is_some_and(|vouchers| vouchers.iter().filter(counts).count() >= self.vouchers)
+    }
+
+    /// Lets a verified manifest in, or says why not. Version and first-key rules are the registry's, in one step with its write.
+    ///
+    /// # Errors
+    /// [`TrustError`].
+    pub fn admit(&self, manifest: Verified<Manifest>, now: Timestamp) -> Result<Admitted, TrustError> {
+        let (peer, key) = (manifest.get().peer().clone(), manifest.public_key());
+        let (listed, owner) = {
+            let state = self.state();
+            if state.records.get(&key).is_some_and(|record| record.level == TrustLevel::Revoked) {
+                return Err(TrustError::Revoked { peer });
+            }
+            let vouched = self.is_vouched_for(&state, &peer, key).then_some(key);
+            (self.listed(&state, &peer), state.owners.get(&peer).copied().or(vouched))
+        };
+        self.policy.admit_for(manifest, now, listed, owner)
+    }
+
+    /// May nodes be exchanged with the signer of this head, and does the head follow what he said before? It is written down as
+    /// his newest before this returns. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`Distrust`].
+    pub fn take_head(&self, head: &Head, key: PublicKey) -> Result<(), Distrust> {
+        let peer = &head.node_id;
+        self.may_pull(peer, key)?;
+        match self.heads.accept(head, key) {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                if error == FreshnessError::Equivocation {
+                    self.quarantine(peer, key, "two heads for one position and one instant");
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    /// May nodes be taken from this key?
+    ///
+    /// # Errors
+    /// [`Distrust`], other than of freshness.
+    pub fn may_pull(&self, peer: &PeerId, key: PublicKey) -> Result<(), Distrust> {
+        self.may_exchange(peer, key, Right::PulledFrom)
+    }
+
+    /// May this key change nodes here?
+    ///
+    /// # Errors
+    /// [`Distrust`], other than of freshness.
+    pub fn may_push(&self, peer: &PeerId, key: PublicKey) -> Result<(), Distrust> {
+        self.may_exchange(peer, key, Right::Push)
+    }
+
+    fn may_exchange(&self, peer: &PeerId, key: PublicKey, right: Right) -> Result<(), Distrust> {
+        if self.is_revoked(key) {
+            return Err(Distrust::Revoked(peer.clone()));
+        }
+        if self.is_quarantined(key) {
+            return Err(Distrust::Quarantined(peer.clone()));
+        }
+        if self.may(peer, key, right) { Ok(()) } else { Err(Distrust::NotVerified(peer.clone())) }
+    }
+
+    /// The newest accepted head of a peer.
+    #[must_use]
+    pub fn newest_head(&self, peer: &PeerId, key: PublicKey) -> Option<Accepted> {
+        self.heads.newest(peer, key)
+    }
+
+    /// What was decided of a key.
+    #[must_use]
+    pub fn record(&self, key: PublicKey) -> Option<Record> {
+        self.state().records.get(&key).cloned()
+    }
+
+    /// Everything that was decided, the newest first.
+    #[must_use]
+    pub fn records(&self) -> Vec<Record> {
+        let mut records: Vec<Record> = self.state().records.values().cloned().collect();
+        records.sort_by(|a, b| (b.changed_at, &a.node_id, a.public_key).cmp(&(a.changed_at, &b.node_id, b.public_key)));
+        records
+    }
+
+    /// Decides what a key may do, durably. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`DecisionError`]; nothing has changed.
+    pub fn set(&self, decision: Decision) -> Result<Record, DecisionError> {
+        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let Decision { peer, key, level, by, reason, proof } = decision;
+        let known = self.check(&peer, key, level)?;
+        // What proved itself is not less than it was.
+        if let Some(known) = known.filter(|it| it.level == TrustLevel::Verified && level == TrustLevel::Pending) {
+            return Ok(known);
+        }
+        let reason: String = reason.chars().take(MAX_REASON_CHARS).collect();
+        let detail = json!({
+            "node_id": peer.as_str(), "public_key": key.to_base64(), "level": level.as_str(), "by": by, "reason": reason,
+            "proof": proof, "final": false,
+        });
+        self.write(LEVEL, peer.as_str(), detail)?;
+        if level == TrustLevel::Verified {
+            self.heads.forget(&peer)?;
+            if self.is_quarantined(key) {
+                self.write(RELEASE, peer.as_str(), json!({"public_key": key.to_base64(), "by": by}))?;
+            }
+        }
+        self.record(key).ok_or_else(|| io::Error::other("the decision is not there").into())
+    }
+
+    fn check(&self, peer: &PeerId, key: PublicKey, level: TrustLevel) -> Result<Option<Record>, DecisionError> {
+        let state = self.state();
+        let record = state.records.get(&key);
+        if let Some(record) = record {
+            if record.node_id != *peer {
+                return Err(DecisionError::OtherPeer { known: record.node_id.clone() });
+            }
+            if record.is_final && level != TrustLevel::Revoked {
+                return Err(DecisionError::Withdrawn);
+            }
+        } else if state.records.len() >= MAX_RECORDS {
+            return Err(DecisionError::Full);
+        }
+        if level == TrustLevel::Verified {
+            if self.listed(&state, peer).is_some_and(|listed| listed != key) {
+                return Err(DecisionError::Listed(peer.clone()));
+            }
+            if let Some(owner) = state.owners.get(peer).filter(|owner| **owner != key) {
+                return Err(DecisionError::OtherKey { peer: peer.clone(), known: *owner });
+            }
+        }
+        Ok(record.cloned())
+    }
+
+    /// Notes as pending whoever proved by himself that he holds a key: the operator sees him, and decides. Nothing where something is
+    /// known of the key already, or where many came so.
+    ///
+    /// # Errors
+    /// It cannot be written down.
+    pub fn note_unasked(&self, peer: &PeerId, key: PublicKey, proof: String) -> io::Result<()> {
+        {
+            let state = self.state();
+            if state.records.contains_key(&key) || state.unasked >= MAX_UNASKED || state.owners.contains_key(peer) {
+                return Ok(());
+            }
+        }
+        let (level, by) = (TrustLevel::Pending, UNASKED);
+        let reason = "it asked for trust".to_owned();
+        match self.set(Decision { peer: peer.clone(), key, level, by, reason, proof: Some(proof) }) {
+            Err(DecisionError::Unkept(error)) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Another key takes the place of one, by a statement that both signed (checked by the caller): its level goes over, and the old
+    /// one speaks no more. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`DecisionError`]; nothing has changed.
+    pub fn rotate(&self, peer: &PeerId, old: PublicKey, new: PublicKey, statement: &str) -> Result<(), DecisionError> {
+        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.level(peer, old);
+        self.check(peer, new, TrustLevel::Pending)?;
+        let level = if before == TrustLevel::Verified { before } else { TrustLevel::Pending };
+        let detail = json!({
+            "node_id": peer.as_str(), "old_key": old.to_base64(), "public_key": new.to_base64(), "level": level.as_str(),
+            "by": "statement", "statement": statement,
+        });
+        self.write(ROTATION, peer.as_str(), detail)?;
+        Ok(self.heads.forget(peer)?)
+    }
+
+    /// Withdraws a key for good, by its owner's statement (checked by the caller). Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`DecisionError`]; nothing has changed.
+    pub fn revoke(&self, peer: &PeerId, key: PublicKey, statement: &str) -> Result<(), DecisionError> {
+        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.check(peer, key, TrustLevel::Revoked)?;
+        let detail = json!({
+            "node_id": peer.as_str(), "public_key": key.to_base64(), "level": "revoked", "by": "statement",
+            "reason": "withdrawn by its owner", "final": true, "statement": statement,
+        });
+        Ok(self.write(LEVEL, peer.as_str(), detail)?)
+    }
+
+    /// Takes nothing more from a key whose holder contradicted himself, until the operator verifies it again. It holds at once, and
+    /// durably where it can be written down.
+    pub fn quarantine(&self, peer: &PeerId, key: PublicKey, reason: &str) {
+        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_quarantined(key) {
+            return;
+        }
+        tracing::error!(peer = peer.as_str().escape_debug().to_string(), %key, reason, "a peer contradicted itself and is in quarantine");
+        let detail = json!({"public_key": key.to_base64(), "reason": reason, "by": "service"});
+        if let Err(error) = self.write(QUARANTINE, peer.as_str(), detail) {
+            tracing::error!(%error, "the quarantine holds only until the next start");
+            self.state.write().unwrap_or_else(PoisonError::into_inner).quarantined.insert(key);
+        }
+    }
+
+    /// A verified key says that another one is right. Blocks on the disk. Answers whether that is new.
+    ///
+    /// # Errors
+    /// It cannot be written down.
+    pub fn vouch(&self, voucher: (&PeerId, PublicKey), peer: &PeerId, key: PublicKey) -> io::Result<bool> {
+        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        {
+            let state = self.state();
+            let known = state.vouches.get(&(peer.clone(), key));
+            if known.is_some_and(|known| known.contains(&voucher.1)) || state.vouches.len() >= MAX_RECORDS {
+                return Ok(false);
+            }
+        }
+        let detail = json!({
+            "public_key": key.to_base64(), "voucher": voucher.1.to_base64(), "by": voucher.0.as_str(),
+        });
+        self.write(VOUCH, peer.as_str(), detail)?;
+        Ok(true)
+    }
+
+    /// Writes down who was refused, if it is to be. Blocks on the disk then.
+    pub fn refused(&self, refusal: Refusal) {
+        if let Some(unwritten) = self.audit.admit_refusal(&refusal) {
+            self.audit.write_refusal(refusal, unwritten);
+        }
+    }
+
+    fn write(&self, kind: &str, subject: &str, detail: Value) -> io::Result<()> {
+        let detail = match detail {
+            Value::Object(detail) => detail,
+            _ => Map::new(),
+        };
+        let entry = self.audit.append(kind, subject, detail)?;
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        state.apply(&entry).map_err(|field| io::Error::other(format!("{field} of {kind}")))
+    }
+}
+
+/// Who decided, of those who came by themselves.
+const UNASKED: &str = "challenge (unasked)";
+
+impl State {
+    /// Applies one entry; every other kind tells a story and changes nothing.
+    fn apply(&mut self, entry: &Entry) -> Result<(), &'static str> {
+        let text = |name: &'static str| entry.detail.get(name).and_then(Value::as_str);
+        let key = |name: &'static str| text(name).and_then(|text| PublicKey::parse(text).ok()).ok_or(name);
+        let peer = |name: &'static str| text(name).and_then(|text| PeerId::parse(text).ok()).ok_or(name);
+        let level = || text("level").and_then(TrustLevel::parse).ok_or("level");
+        let (by, reason) = (text("by").unwrap_or_default(), text("reason").unwrap_or_default());
+        match entry.kind.as_str() {
+            LEVEL => self.decide(Record {
+                public_key: key("public_key")?,
+                node_id: peer("node_id")?,
+                level: level()?,
+                changed_at: entry.at,
+                by: by.to_owned(),
+                reason: reason.to_owned(),
+                successor: None,
+                proof: text("proof").map(str::to_owned),
+                is_final: entry.detail.get("final").and_then(Value::as_bool).ok_or("final")?,
+            }),
+            ROTATION => {
+                let (old, new, node_id, level) = (key("old_key")?, key("public_key")?, peer("node_id")?, level()?);
+                let record = |public_key, level, successor, is_final| Record {
+                    public_key,
+                    node_id: node_id.clone(),
+                    level,
+                    changed_at: entry.at,
+                    by: by.to_owned(),
+                    reason: "rotated".to_owned(),
+                    successor,
+                    proof: None,
+                    is_final,
+                };
+                self.decide(record(old, TrustLevel::Revoked, Some(new), true));
+                self.decide(record(new, level, None, false));
+                // Whoever was first: both keys signed that this one has the id now.
+                self.owners.insert(node_id, new);
+            }
+            QUARANTINE => drop(self.quarantined.insert(key("public_key")?)),
+            RELEASE => drop(self.quarantined.remove(&key("public_key")?)),
+            VOUCH => {
+                let peer = PeerId::parse(&entry.subject).map_err(|_| "subject")?;
+                self.vouches.entry((peer, key("public_key")?)).or_default().insert(key("voucher")?);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn decide(&mut self, record: Record) {
+        let (key, peer, level) = (record.public_key, record.node_id.clone(), record.level);
+        let is_owner = self.owners.get(&peer) == Some(&key);
+        match level {
+            TrustLevel::Verified => drop(self.owners.insert(peer, key)),
+            // The id is anybody's again, but not this key's.
+            TrustLevel::Revoked if is_owner => drop(self.owners.remove(&peer)),
+            _ => {}
+        }
+        let unasked = |record: &Record| usize::from(record.by == UNASKED);
+        self.unasked = self.unasked.saturating_add(unasked(&record));
+        if let Some(before) = self.records.insert(key, record) {
+            self.unasked = self.unasked.saturating_sub(unasked(&before));
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;

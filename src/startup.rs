@@ -43,6 +43,8 @@ mod discovery;
 mod engine;
 mod trust;
 
+pub use trust::AUDIT_FILE;
+
 /// How long a connection that is done stays open for what the client still sends.
 const LINGER: Duration = Duration::from_secs(5);
 /// Connections that may wait to be accepted.
@@ -77,6 +79,14 @@ pub enum StartupError {
     /// What was decided of keys cannot be read. Nothing is trusted then, and nothing distrusted, so nothing is done.
     #[error("trust: {0}")]
     Trust(#[from] FileError),
+    /// The authorities cannot be used.
+    #[error("settings: trust.ca_file: {}: {problem}", path.display())]
+    Authorities {
+        /// Their file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The port is taken, or the address is not this machine's.
     #[error(
         "cannot listen on {address}: {error}; choose another address with --host and --port, or stop what uses this one"
@@ -127,7 +137,7 @@ impl Application {
         let listener = listen(settings)?;
         let address = listener.local_addr()?;
         // First: nothing is let in before it is known who may.
-        let trust = trust::open(settings, &clock)?;
+        let trusted = trust::open(settings, &clock)?;
         let registry = open_registry(settings, &clock).await?;
         let lattice = open_lattice(settings, &clock)?;
         // Made only once nothing stands in the way of starting.
@@ -141,13 +151,13 @@ impl Application {
             address: settings.federation.address.clone(),
         };
         let rates = engine::rates(settings);
-        let engine = engine::open(settings, key.as_ref(), (&lattice, &trust), &clock, &rates)?;
+        let engine = engine::open(settings, key.as_ref(), (&lattice, &trusted), &clock, &rates)?;
         let lan = discovery::open(settings, address, engine.as_ref(), (&identity, &registry, &clock))?;
         let context = Arc::new(Context {
             identity,
             registry,
             lattice,
-            trust,
+            trust: trusted,
             limits: settings.limits(),
             clock,
             signer: key,
@@ -156,6 +166,7 @@ impl Application {
             rates,
             read_only: settings.federation.read_only,
             closing: CancellationToken::new(),
+            authorities: trust::authorities(settings)?,
             nonces: Mutex::default(),
         });
         let server = serve(settings, listener, Arc::clone(&context), metrics, tls.as_ref())?;

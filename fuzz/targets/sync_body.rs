@@ -66,6 +66,7 @@ static CONTEXT: LazyLock<Context> = LazyLock::new(|| Context {
     read_only: false,
     lan: None,
     closing: CancellationToken::new(),
+    authorities: None,
     nonces: Mutex::default(),
 });
 

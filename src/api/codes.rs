@@ -124,6 +124,10 @@ codes! {
     FastForward = "fast_forward" CONFLICT "The position jumps too far",
     /// The request was seen before.
     Replayed = "replayed" CONFLICT "The request was seen before",
+    /// The peer did not prove who it is.
+    TrustNotEstablished = "trust_not_established" CONFLICT "The peer did not prove who it is",
+    /// The settings do not let this instance look for others so.
+    DiscoveryOff = "discovery_off" CONFLICT "Looking for others so is off",
     /// There are as many peers as there may be.
     TooManyPeers = "too_many_peers" CONFLICT "There are as many peers as there may be",
     /// So many deletions look like an accident.

@@ -7,7 +7,7 @@ use crate::{
     manifest::{EnvelopeError, ManifestError},
     ops,
     registry::RegistryError,
-    trust::{Distrust, FreshnessError, ReplayError, TrustError, VersionError},
+    trust::{DecisionError, Distrust, FreshnessError, ReplayError, TrustError, VersionError},
 };
 use actix_web::{
     HttpResponse, HttpResponseBuilder, ResponseError,
@@ -72,6 +72,12 @@ pub enum ApiError {
     /// From the controls of the federation.
     #[error(transparent)]
     Federation(#[from] ops::FederationError),
+    /// Trust that is not established or taken away.
+    #[error(transparent)]
+    Trust(#[from] ops::TrustOpError),
+    /// Others that are not looked for.
+    #[error(transparent)]
+    Look(#[from] ops::LookError),
     /// A signed request that does not count.
     #[error(transparent)]
     Signed(#[from] ops::RequestError),
@@ -218,6 +224,29 @@ fn signed_code(error: &ops::RequestError) -> Code {
     }
 }
 
+fn trust_code(error: &ops::TrustOpError) -> Code {
+    use ops::TrustOpError;
+    match error {
+        TrustOpError::NoKey => Code::NoKey,
+        TrustOpError::NoAuthority | TrustOpError::Shape(_) | TrustOpError::Itself => Code::InvalidFederationRequest,
+        TrustOpError::Peer(ops::ClientError::Address(..)) => Code::InvalidPeer,
+        TrustOpError::Peer(_) | TrustOpError::Certificate(_) | TrustOpError::Key { .. } | TrustOpError::Words => {
+            Code::TrustNotEstablished
+        }
+        TrustOpError::Unknown(_) => Code::PeerNotFound,
+        TrustOpError::Decision(
+            DecisionError::OtherKey { .. } | DecisionError::OtherPeer { .. } | DecisionError::Listed(_),
+        ) => Code::KeyMismatch,
+        TrustOpError::Decision(DecisionError::Withdrawn) => Code::PeerRevoked,
+        TrustOpError::Decision(DecisionError::Full) => Code::TooManyPeers,
+        TrustOpError::Decision(DecisionError::Unkept(_)) => Code::StateUnavailable,
+        TrustOpError::Registry(error) => registry_code(error),
+        TrustOpError::Request(error) => signed_code(error),
+        TrustOpError::Json(error) => json_code(error),
+        TrustOpError::Worker(_) => Code::Internal,
+    }
+}
+
 impl ApiError {
     /// The code that this error is answered with.
     #[must_use]
@@ -236,6 +265,10 @@ impl ApiError {
             Self::Feed(error) => feed_code(error),
             Self::Federation(error) => federation_code(error),
             Self::Signed(error) => signed_code(error),
+            Self::Trust(error) => trust_code(error),
+            Self::Look(ops::LookError::Off(_)) => Code::DiscoveryOff,
+            Self::Look(ops::LookError::Lan(_)) => Code::Busy,
+            Self::Look(ops::LookError::Registry(error)) => registry_code(error),
             Self::Node(NodeError::Json(error)) => json_code(error),
             Self::Node(NodeError::NotAnObject | NodeError::NoId | NodeError::BadId(_)) => Code::InvalidNode,
             Self::Request(code, _) => *code,

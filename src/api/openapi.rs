@@ -10,7 +10,7 @@ pub use order::Document;
 use super::{
     codes::Code,
     error::Problem,
-    handlers::{conflicts, control, discover, documents, health, manifest, nodes, sync},
+    handlers::{conflicts, control, discover, documents, health, manifest, nodes, sync, trust},
     routes::ROUTES,
 };
 use actix_web::http::StatusCode;
@@ -70,6 +70,14 @@ status list the codes that it may carry. Every answer has an `X-Request-Id`, whi
         control::auto_sync_start,
         control::auto_sync_stop,
         control::history,
+        trust::nodes,
+        trust::discover,
+        trust::establish,
+        trust::relationships,
+        trust::show,
+        trust::verify,
+        trust::revoke,
+        trust::vouch,
         health::health,
         health::ready,
         health::metrics,
@@ -80,6 +88,7 @@ status list the codes that it may carry. Every answer has an `X-Request-Id`, whi
         (name = "registry", description = "Who is alive, and what each instance says it holds"),
         (name = "nodes", description = "The documents, and what differs between two instances"),
         (name = "federation", description = "Exchanging with other instances: the operator's controls, and the wire of the first ARK instances"),
+        (name = "trust", description = "Whose key may do what, and by whose word: the operator's"),
         (name = "service", description = "This instance itself")
     )
 )]

@@ -4,7 +4,7 @@ use super::{
     codes::Code,
     error::ApiError,
     extract::peers_door,
-    handlers::{conflicts, control, discover, documents, health, lattice, manifest, nodes, sync},
+    handlers::{conflicts, control, discover, documents, health, introductions, lattice, manifest, nodes, sync, trust},
 };
 use actix_web::{
     Resource, ResponseError, guard,
@@ -79,6 +79,12 @@ const OPERATES: &[Code] = &[Code::OperatorTokenRequired, Code::NotLocal];
 /// Of the federation's controls.
 const CONTROLS: &[Code] = &[Code::OperatorTokenRequired, Code::NotLocal, Code::NoKey];
 const CONTROLS_WRITE: &[Code] = &[Code::InvalidFederationRequest, Code::StateUnavailable];
+/// Of decisions on keys.
+const DECISION: &[Code] =
+    &[Code::InvalidFederationRequest, Code::KeyMismatch, Code::PeerRevoked, Code::TooManyPeers, Code::StateUnavailable];
+/// Of requests in which keys are proved.
+const PROVES: &[Code] =
+    &[Code::RequestSignature, Code::PeerRevoked, Code::InvalidFederationRequest, Code::NoKey, Code::StateUnavailable];
 /// Of what is for peers.
 const DOOR: &[Code] = &[Code::FederationStopped];
 /// Of every route.
@@ -232,6 +238,60 @@ pub const ROUTES: &[Route] = &[
     },
     Route {
         method: "GET",
+        path: "/v1/nodes",
+        summary: "List known instances (operator)",
+        problems: &[ALWAYS, OPERATES, REGISTRY, &[Code::InvalidQuery]],
+    },
+    Route {
+        method: "POST",
+        path: "/v1/nodes/discover",
+        summary: "Look for instances (operator)",
+        problems: &[
+            ALWAYS,
+            GATE,
+            OPERATES,
+            REGISTRY,
+            &[Code::InvalidFederationRequest, Code::DiscoveryOff, Code::Busy],
+        ],
+    },
+    Route {
+        method: "POST",
+        path: "/v1/trust/establish",
+        summary: "Establish trust in a peer (operator)",
+        problems: &[ALWAYS, GATE, CONTROLS, DECISION, &[Code::InvalidPeer, Code::TrustNotEstablished]],
+    },
+    Route {
+        method: "GET",
+        path: "/v1/trust/relationships",
+        summary: "List trust relationships (operator)",
+        problems: &[ALWAYS, OPERATES],
+    },
+    Route {
+        method: "GET",
+        path: "/v1/trust/relationships/{peer_id}",
+        summary: "Get the trust in one peer (operator)",
+        problems: &[ALWAYS, OPERATES, &[Code::PeerNotFound, Code::InvalidPath]],
+    },
+    Route {
+        method: "POST",
+        path: "/v1/trust/verify",
+        summary: "Verify a peer's key (operator)",
+        problems: &[ALWAYS, GATE, CONTROLS, REGISTRY, DECISION, &[Code::PeerNotFound, Code::TrustNotEstablished]],
+    },
+    Route {
+        method: "POST",
+        path: "/v1/trust/revoke",
+        summary: "Revoke a peer's key (operator)",
+        problems: &[ALWAYS, GATE, CONTROLS, REGISTRY, DECISION, &[Code::PeerNotFound]],
+    },
+    Route {
+        method: "POST",
+        path: "/v1/trust/vouch",
+        summary: "Vouch for a peer (operator)",
+        problems: &[ALWAYS, GATE, CONTROLS, &[Code::InvalidFederationRequest, Code::PeerNotFound]],
+    },
+    Route {
+        method: "GET",
         path: "/health",
         summary: "Is the process alive, and how are its parts?",
         problems: &[ALWAYS],
@@ -267,6 +327,24 @@ pub const PEER_ROUTES: &[Route] = &[
         path: "/lattice/nodes",
         summary: "Fetch nodes",
         problems: &[ALWAYS, DOOR, GATE, LATTICE, &[Code::InvalidChange]],
+    },
+    Route {
+        method: "POST",
+        path: "/lattice/trust/challenge",
+        summary: "Ask for a proof of this instance's key (another instance)",
+        problems: &[ALWAYS, DOOR, GATE, PROVES],
+    },
+    Route {
+        method: "POST",
+        path: "/lattice/trust/proof",
+        summary: "Prove a key (another instance)",
+        problems: &[ALWAYS, DOOR, GATE, PROVES],
+    },
+    Route {
+        method: "POST",
+        path: "/lattice/trust/vouch",
+        summary: "Vouch for a key (another instance)",
+        problems: &[ALWAYS, DOOR, GATE, PROVES, &[Code::NotTrusted, Code::Replayed, Code::Busy]],
     },
     Route {
         method: "POST",
@@ -324,6 +402,7 @@ pub fn configure(config: &mut ServiceConfig) {
                 .route(web::delete().to(conflicts::dismiss)),
         )
         .service(resource("/conflicts/{number}/restore", "POST").route(web::post().to(conflicts::restore)))
+        .configure(configure_trust)
         .service(resource("/health", "GET, HEAD").route(get().to(health::health)))
         .service(resource("/ready", "GET, HEAD").route(get().to(health::ready)))
         .service(resource("/metrics", "GET, HEAD").route(get().to(health::metrics)))
@@ -344,7 +423,25 @@ fn configure_peers(config: &mut ServiceConfig) {
         .service(changes.wrap(door()))
         .service(resource("/lattice/notify", "GET, HEAD").route(get().to(lattice::notify)).wrap(door()))
         .service(resource("/lattice/nodes", "POST").route(web::post().to(lattice::nodes)).wrap(door()))
-        .service(resource("/lattice/offer", "POST").route(web::post().to(lattice::offer)).wrap(door()));
+        .service(resource("/lattice/offer", "POST").route(web::post().to(lattice::offer)).wrap(door()))
+        .service(
+            resource("/lattice/trust/challenge", "POST").route(web::post().to(introductions::challenge)).wrap(door()),
+        )
+        .service(resource("/lattice/trust/proof", "POST").route(web::post().to(introductions::proof)).wrap(door()))
+        .service(resource("/lattice/trust/vouch", "POST").route(web::post().to(introductions::vouch)).wrap(door()));
+}
+
+/// The operator's: who is trusted.
+fn configure_trust(config: &mut ServiceConfig) {
+    config
+        .service(resource("/v1/nodes", "GET, HEAD").route(get().to(trust::nodes)))
+        .service(resource("/v1/nodes/discover", "POST").route(web::post().to(trust::discover)))
+        .service(resource("/v1/trust/establish", "POST").route(web::post().to(trust::establish)))
+        .service(resource("/v1/trust/relationships", "GET, HEAD").route(get().to(trust::relationships)))
+        .service(resource("/v1/trust/relationships/{peer_id:.*}", "GET, HEAD").route(get().to(trust::show)))
+        .service(resource("/v1/trust/verify", "POST").route(web::post().to(trust::verify)))
+        .service(resource("/v1/trust/revoke", "POST").route(web::post().to(trust::revoke)))
+        .service(resource("/v1/trust/vouch", "POST").route(web::post().to(trust::vouch)));
 }
 
 /// The operator's.

@@ -132,7 +132,7 @@ impl Client {
         // By themselves first: in the client an unusable one could not be told from an unusable address.
         let checked = roots.clone().into_iter().map(|root| reqwest::Client::builder().tls_certs_only([root]).build());
         checked.collect::<Result<Vec<_>, _>>().map_err(wrong)?;
-        Self::build(base, limits, reqwest::Client::builder().tls_certs_only(roots))
+        Self::build(base, limits, reqwest::Client::builder().tls_certs_only(roots).tls_info(true))
     }
 
     /// As [`Client::new`], whoever the instance's certificate names: only for an address at which nobody but this machine answers, and

@@ -12,6 +12,7 @@ pub mod feed;
 pub mod filter;
 mod gate;
 pub mod history;
+pub mod introduce;
 pub mod lan;
 pub mod lines;
 pub mod merge;

@@ -5,4 +5,5 @@ mod key_pair;
 pub mod message;
 
 pub use key_file::{KeyFileError, read, write_new};
-pub use key_pair::{KeyError, KeyPair};
+
+pub use key_pair::{KeyError, KeyPair, verify_signature};

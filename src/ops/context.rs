@@ -55,6 +55,8 @@ pub struct Context {
     pub rates: Rates,
     /// Nothing is written here but what peers have.
     pub read_only: bool,
+    /// PEM with the authorities whose certificates prove who a peer is.
+    pub authorities: Option<Vec<u8>>,
     /// The signed requests that were seen.
     pub nonces: Mutex<Nonces>,
 }

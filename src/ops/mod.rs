@@ -13,6 +13,7 @@ mod import;
 mod interrupt;
 mod keys;
 mod local;
+mod neighbours;
 mod nodes;
 mod offload;
 mod pull;
@@ -24,6 +25,7 @@ mod set_sum;
 mod setup;
 mod statement;
 mod sync;
+mod trust;
 
 pub use audit::{note_refusal, read_audit};
 pub use compare::{ConflictLines, conflict_lines};
@@ -46,6 +48,7 @@ pub use import::{ImportError, ImportOptions, ImportReport, Refusal, import};
 pub use interrupt::Interrupt;
 pub use keys::{generate_key, read_key};
 pub use local::{LocalError, hash_node, put_local};
+pub use neighbours::{Look, LookError, MAX_NEIGHBOURS, Neighbour, connections, look, neighbours};
 pub use nodes::{delete_node, get_node, list_nodes, put_node};
 pub use pull::{PullError, PullOptions, PullReport, Standing, pull};
 pub use register::{RefusedManifest, RegisterError, Registration, register};
@@ -55,6 +58,10 @@ pub use selection::Selection;
 pub use setup::{make_directory, write_token};
 pub use statement::{Statement, build_manifest, is_envelope, sign_manifest, verify_manifest};
 pub use sync::{Delta, NodeStream, SyncError, SyncRequest, sync};
+pub use trust::{
+    Compared, Establish, Method as TrustMethod, Proof, Relationship, TrustOpError, answer_challenge, establish,
+    relationships, revoke_peer, take_proof, take_voucher, trust_in, verify_peer, vouch_for,
+};
 
 /// What operations take and give, for the doors: they need not know the rooms behind.
 pub use crate::{

@@ -2,7 +2,7 @@
 
 use super::Context;
 use crate::{
-    identity::message::{self, Message, MessageError, WINDOW},
+    identity::message::{self, Message, MessageError, Sender, WINDOW},
     manifest::verify,
     registry::RegistryError,
     trust::{Distrust, ReplayError, TrustLevel, TrustMode},
@@ -108,6 +108,19 @@ impl Speaker {
 /// # Errors
 /// [`RequestError`], the first rule that it breaks.
 pub async fn speaker(context: &Context, request: SignedRequest<'_>) -> Result<Speaker, RequestError> {
+    let (speaker, sender) = sender(context, request)?;
+    let Speaker { peer, key } = &speaker;
+    let of = |error| RequestError::Of { speaker: (peer.clone(), *key), error: Box::new(error) };
+    trusted(context, peer, *key).await.map_err(of)?;
+    first_sight(context, &sender).map_err(|error| of(error.into()))?;
+    Ok(speaker)
+}
+
+/// Checks signature, time and audience: who speaks, whatever he may.
+///
+/// # Errors
+/// [`RequestError`].
+pub(super) fn sender(context: &Context, request: SignedRequest<'_>) -> Result<(Speaker, Sender), RequestError> {
     if request.signature_input.is_none() || request.signature.is_none() {
         return Err(MessageError::Unsigned.into());
     }
@@ -122,20 +135,22 @@ pub async fn speaker(context: &Context, request: SignedRequest<'_>) -> Result<Sp
         node_id: &node_id,
         audience: &audience,
     };
-    let now = context.clock.now();
-    let sender = message::verify(&message, request.signature_input, request.signature, now)?;
-    if audience != context.identity.node_id.as_str() {
-        return Err(RequestError::Audience(audience.chars().take(256).collect()));
-    }
+    let sender = message::verify(&message, request.signature_input, request.signature, context.clock.now())?;
     let peer = PeerId::parse(&node_id).map_err(|_| RequestError::Header("Ark-Node-Id"))?;
     let key = sender.public_key();
-    let of = |error| RequestError::Of { speaker: (peer.clone(), key), error: Box::new(error) };
-    trusted(context, &peer, key).await.map_err(of)?;
+    if audience != context.identity.node_id.as_str() {
+        let error = RequestError::Audience(audience.chars().take(256).collect());
+        return Err(RequestError::Of { speaker: (peer, key), error: Box::new(error) });
+    }
+    Ok((Speaker { peer, key }, sender))
+}
+
+/// Notes that a request was seen.
+pub(super) fn first_sight(context: &Context, sender: &Sender) -> Result<(), ReplayError> {
     // Dated ahead by a window, it is valid for two of them.
     let (elapsed, keep) = (context.clock.elapsed(), WINDOW.saturating_mul(2));
-    let taken = context.nonces.lock().unwrap_or_else(PoisonError::into_inner).take(key, sender.nonce(), elapsed, keep);
-    taken.map_err(|error| of(error.into()))?;
-    Ok(Speaker { peer, key })
+    let mut nonces = context.nonces.lock().unwrap_or_else(PoisonError::into_inner);
+    nonces.take(sender.public_key(), sender.nonce(), elapsed, keep)
 }
 
 /// May this key change nodes here in this instance's name? Listed keys may; in `open` mode everybody; otherwise the key that the

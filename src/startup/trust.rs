@@ -2,6 +2,7 @@
 
 use super::StartupError;
 use crate::{
+    federation::client::Client,
     settings::Settings,
     trust::{
         Audit, Entry, TrustStore,
@@ -34,4 +35,15 @@ pub(super) fn open(settings: &Settings, clock: &SharedClock) -> Result<Arc<Trust
 
 fn damaged(path: &Path, error: ChainError) -> FileError {
     FileError::Damaged { path: path.to_owned(), error }
+}
+
+/// The authorities whose certificates prove who a peer is, PEM.
+pub(super) fn authorities(settings: &Settings) -> Result<Option<Vec<u8>>, StartupError> {
+    let Some(path) = &settings.trust.ca_file else { return Ok(None) };
+    let unusable =
+        |error: &dyn std::fmt::Display| StartupError::Authorities { path: path.clone(), problem: error.to_string() };
+    let pem = std::fs::read(path).map_err(|error| unusable(&error))?;
+    // Tried on an address that is never asked.
+    Client::trusting(&pem, "https://127.0.0.1", &settings.limits()).map_err(|error| unusable(&error))?;
+    Ok(Some(pem))
 }

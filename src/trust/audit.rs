@@ -37,9 +37,12 @@ pub struct Entry {
 }
 
 impl Entry {
-    fn to_text(&self) -> String {
-        json!({"n": self.number, "at": self.at.to_rfc3339(), "kind": self.kind, "subject": self.subject, "detail": self.detail})
-            .to_string()
+    /// As the log has it.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        json!({
+            "n": self.number, "at": self.at.to_rfc3339(), "kind": self.kind, "subject": self.subject, "detail": self.detail,
+        })
     }
 
     /// Reads line `number`.
@@ -146,7 +149,7 @@ impl Audit {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         let subject = subject.chars().take(MAX_SUBJECT_CHARS).collect();
         let entry = Entry { number: *next, at: self.clock.now(), kind: kind.to_owned(), subject, detail };
-        let text = entry.to_text();
+        let text = entry.to_json().to_string();
         if text.len() > MAX_TEXT_BYTES {
             return Err(io::Error::other("the entry is too long"));
         }

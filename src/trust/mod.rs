@@ -2,7 +2,9 @@
 //! `file.rs`, which keeps the log: no clock of its own, no IO.
 
 pub mod audit;
+pub mod certificate;
 pub mod chain;
+pub mod challenge;
 pub mod file;
 pub mod freshness;
 pub mod levels;
@@ -10,6 +12,7 @@ mod nonces;
 mod policy;
 mod store;
 mod version;
+pub mod words;
 
 pub use audit::{Audit, Entry, Refusal};
 pub use freshness::{Accepted, FreshnessError};

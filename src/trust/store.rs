@@ -5,6 +5,7 @@ use super::{
     Admitted, Audit, Entry, FreshnessError, Right, Rules, TrustError, TrustLevel, TrustMode, TrustPolicy,
     audit::Refusal,
     chain::ChainError,
+    challenge::Challenges,
     freshness::{Accepted, Freshness},
     levels::may,
 };
@@ -16,7 +17,7 @@ use serde_json::{Map, Value, json};
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     io,
-    sync::{Mutex, PoisonError, RwLock, RwLockReadGuard},
+    sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard},
 };
 
 /// The most keys that something was decided of.
@@ -155,6 +156,7 @@ pub struct TrustStore {
     audit: Audit,
     heads: Freshness,
     state: RwLock<State>,
+    challenges: Mutex<Challenges>,
     /// One change at a time: what is decided and what is written go together.
     changing: Mutex<()>,
 }
@@ -177,8 +179,8 @@ impl TrustStore {
                 |field: &str| ChainError::Text { number: entry.number, problem: format!("{field} of {}", entry.kind) };
             state.apply(entry).map_err(wrong)?;
         }
-        let (state, changing) = (RwLock::new(state), Mutex::default());
-        Ok(Self { policy, rules, vouchers, audit, heads, state, changing })
+        let (state, challenges, changing) = (RwLock::new(state), Mutex::default(), Mutex::default());
+        Ok(Self { policy, rules, vouchers, audit, heads, state, challenges, changing })
     }
 
     fn state(&self) -> RwLockReadGuard<'_, State> {
@@ -189,6 +191,11 @@ impl TrustStore {
     #[must_use]
     pub fn mode(&self) -> TrustMode {
         self.rules.mode
+    }
+
+    /// Conversations in which keys are proved.
+    pub fn challenges(&self) -> MutexGuard<'_, Challenges> {
+        self.challenges.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The log.

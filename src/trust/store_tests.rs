@@ -229,7 +229,7 @@ fn heads_follow_each_other_and_old_ones_do_not_come_back() {
             (Head { manifest_hash: SetHash::of(b"other"), ..head(10, 1001) }, Ok(())),
         ];
         for (next, expected) in cases {
-            let taken = super::super::freshness::judge(&store.newest_head(&peer("a"), key(1)).unwrap(), &next);
+            let taken = crate::trust::freshness::judge(&store.newest_head(&peer("a"), key(1)).unwrap(), &next);
             assert_eq!(taken, expected, "{next:?}");
         }
         assert_eq!(store.take_head(&head(5, 2000), key(1)), Err(Distrust::Freshness(Rollback { field: "seq" })));

@@ -24,6 +24,8 @@ use std::{
 
 /// What refusals of a round say as their door.
 const ROUND: &str = "round";
+/// Of a head that has expired; the round itself says so.
+const STALE: &str = "stale";
 
 impl From<Distrust> for ClientError {
     fn from(distrust: Distrust) -> Self {
@@ -62,10 +64,14 @@ impl<'a> Trusting<'a> {
     }
 
     fn refuse(&self, peer: &PeerId, key: PublicKey, distrust: Distrust) -> ClientError {
+        self.tell(peer, key, distrust.code());
+        distrust.into()
+    }
+
+    fn tell(&self, peer: &PeerId, key: PublicKey, code: &'static str) {
         let detail = Map::from_iter([("public_key".to_owned(), key.to_base64().into())]);
         let subject = Some(peer.to_string());
-        self.trust.refused(Refusal { code: distrust.code(), door: ROUND, subject, detail });
-        distrust.into()
+        self.trust.refused(Refusal { code, door: ROUND, subject, detail });
     }
 
     fn still(&self) -> Result<(), ClientError> {
@@ -91,6 +97,11 @@ impl Remote for Trusting<'_> {
             false => self.trust.may_pull(&head.node_id, key),
         };
         taken.map_err(|distrust| self.refuse(&head.node_id, key, distrust))?;
+        let is_frozen = is_expired(head.expires, self.clock.now());
+        self.trust.note_frozen(&head.node_id, key, is_frozen);
+        if is_frozen {
+            self.tell(&head.node_id, key, STALE);
+        }
         let _the_first_counts = self.who.set((head.node_id.clone(), key));
         Ok(verified)
     }

@@ -125,8 +125,11 @@ fn of_peer(context: &Context, state: &PeerState) -> Neighbour {
     let who = id.as_ref().zip(key);
     let level = who.map_or(TrustLevel::Unknown, |(id, key)| context.trust.level(id, key));
     let frozen = || {
-        let newest = who.and_then(|(id, key)| context.trust.newest_head(id, key));
-        newest.is_some_and(|newest| is_expired(newest.expires, context.clock.now()))
+        who.is_some_and(|(id, key)| {
+            let newest = context.trust.newest_head(id, key);
+            let is_old = newest.is_some_and(|newest| is_expired(newest.expires, context.clock.now()));
+            is_old || context.trust.is_frozen(id, key)
+        })
     };
     let standing = standing(context, level, key).unwrap_or_else(|| match state.is_active() {
         true => Standing::Connected,

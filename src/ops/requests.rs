@@ -157,20 +157,11 @@ pub(super) fn first_sight(context: &Context, sender: &Sender) -> Result<(), Repl
 /// id's live manifest is signed with.
 async fn trusted(context: &Context, peer: &PeerId, key: PublicKey) -> Result<(), RequestError> {
     let refuse = |reason| Err(RequestError::NotTrusted { peer: peer.clone(), reason });
-    let level = context.trust.level(peer, key);
-    match context.trust.may_push(peer, key) {
-        Err(Distrust::NotVerified(_)) if level != TrustLevel::Revoked => {
-            return refuse("its key is not verified, and this instance asks for that (trust.require_verified)");
-        }
-        // The list's own word is below.
-        Ok(()) | Err(Distrust::NotVerified(_)) => {}
-        Err(distrust) => return Err(distrust.into()),
-    }
-    match level {
+    context.trust.may_push(peer, key)?;
+    match context.trust.level(peer, key) {
         TrustLevel::Verified => return Ok(()),
-        TrustLevel::Revoked => return refuse("another key is trusted for that id, or none that is not listed"),
         TrustLevel::Unknown if context.trust.mode() == TrustMode::Open => return Ok(()),
-        TrustLevel::Unknown | TrustLevel::Pending => {}
+        TrustLevel::Unknown | TrustLevel::Pending | TrustLevel::Revoked => {}
     }
     let Some(envelope) = context.registry.envelope(peer).await? else {
         return refuse("it has no live manifest here; register one first");

@@ -113,6 +113,9 @@ pub enum Distrust {
     /// It contradicted itself.
     #[error("{0} contradicted itself and is in quarantine until the operator verifies it again")]
     Quarantined(PeerId),
+    /// Somebody else has the id.
+    #[error("another key is trusted to speak for {0}, or only listed ones are")]
+    OtherKey(PeerId),
     /// Its level does not allow it.
     #[error("this instance exchanges with verified keys only, and that of {0} is none")]
     NotVerified(PeerId),
@@ -128,7 +131,7 @@ impl Distrust {
         match self {
             Self::Revoked(_) => "peer_revoked",
             Self::Quarantined(_) => "quarantined",
-            Self::NotVerified(_) => "not_trusted",
+            Self::OtherKey(_) | Self::NotVerified(_) => "not_trusted",
             Self::Freshness(FreshnessError::Rollback { .. }) => "rollback",
             Self::Freshness(FreshnessError::Equivocation) => "equivocation",
             Self::Freshness(FreshnessError::FastForward(_)) => "fast_forward",
@@ -157,6 +160,8 @@ pub struct TrustStore {
     heads: Freshness,
     state: RwLock<State>,
     challenges: Mutex<Challenges>,
+    /// Peers of which an expired head is shown.
+    frozen: Mutex<HashSet<(PeerId, PublicKey)>>,
     /// One change at a time: what is decided and what is written go together.
     changing: Mutex<()>,
 }
@@ -179,8 +184,9 @@ impl TrustStore {
                 |field: &str| ChainError::Text { number: entry.number, problem: format!("{field} of {}", entry.kind) };
             state.apply(entry).map_err(wrong)?;
         }
-        let (state, challenges, changing) = (RwLock::new(state), Mutex::default(), Mutex::default());
-        Ok(Self { policy, rules, vouchers, audit, heads, state, challenges, changing })
+        let state = RwLock::new(state);
+        let (challenges, frozen, changing) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Ok(Self { policy, rules, vouchers, audit, heads, state, challenges, frozen, changing })
     }
 
     fn state(&self) -> RwLockReadGuard<'_, State> {
@@ -310,6 +316,22 @@ impl TrustStore {
         }
     }
 
+    /// Notes whether the head that is shown for a peer has expired (freeze).
+    pub fn note_frozen(&self, peer: &PeerId, key: PublicKey, is_frozen: bool) {
+        let mut frozen = self.frozen.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_frozen {
+            frozen.insert((peer.clone(), key))
+        } else {
+            frozen.remove(&(peer.clone(), key))
+        };
+    }
+
+    /// Has what was last shown of this peer expired?
+    #[must_use]
+    pub fn is_frozen(&self, peer: &PeerId, key: PublicKey) -> bool {
+        self.frozen.lock().unwrap_or_else(PoisonError::into_inner).contains(&(peer.clone(), key))
+    }
+
     /// May nodes be taken from this key?
     ///
     /// # Errors
@@ -333,7 +355,13 @@ impl TrustStore {
         if self.is_quarantined(key) {
             return Err(Distrust::Quarantined(peer.clone()));
         }
-        if self.may(peer, key, right) { Ok(()) } else { Err(Distrust::NotVerified(peer.clone())) }
+        match self.level(peer, key) {
+            level if may(level, self.rules, right) => Ok(()),
+            TrustLevel::Revoked => Err(Distrust::OtherKey(peer.clone())),
+            TrustLevel::Unknown | TrustLevel::Pending | TrustLevel::Verified => {
+                Err(Distrust::NotVerified(peer.clone()))
+            }
+        }
     }
 
     /// The newest accepted head of a peer.

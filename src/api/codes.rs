@@ -106,6 +106,8 @@ codes! {
     NotFound = "not_found" NOT_FOUND "There is nothing here",
     /// There is no such peer, or it is not alive.
     PeerNotFound = "peer_not_found" NOT_FOUND "There is no such peer",
+    /// Nothing is known of an instance's keys.
+    KeyUnknown = "key_unknown" NOT_FOUND "No key of that instance is known",
     /// There is no such node.
     NodeNotFound = "node_not_found" NOT_FOUND "There is no such node",
     /// There is no such conflict.

@@ -233,7 +233,7 @@ fn trust_code(error: &ops::TrustOpError) -> Code {
         TrustOpError::Peer(_) | TrustOpError::Certificate(_) | TrustOpError::Key { .. } | TrustOpError::Words => {
             Code::TrustNotEstablished
         }
-        TrustOpError::Unknown(_) => Code::PeerNotFound,
+        TrustOpError::Unknown(_) => Code::KeyUnknown,
         TrustOpError::Decision(
             DecisionError::OtherKey { .. } | DecisionError::OtherPeer { .. } | DecisionError::Listed(_),
         ) => Code::KeyMismatch,

@@ -54,7 +54,7 @@ pub enum TrustOpError {
     #[error("that is this instance itself")]
     Itself,
     /// Nothing is known of the peer.
-    #[error("no key of {0} is known here; establish trust with its address first, or name its public_key")]
+    #[error("no key of {0} is known here")]
     Unknown(PeerId),
     /// The words are those of other keys.
     #[error("the words differ: somebody stands between, or they were misread")]

@@ -41,6 +41,7 @@ use tokio_util::sync::CancellationToken;
 
 mod discovery;
 mod engine;
+mod events;
 mod trust;
 
 pub use trust::AUDIT_FILE;
@@ -114,6 +115,7 @@ pub struct Application {
     server: Server,
     context: Arc<Context>,
     tls: Option<(TlsPort, Duration)>,
+    deliveries: events::Deliveries,
     _state_lock: File,
 }
 
@@ -151,7 +153,8 @@ impl Application {
             address: settings.federation.address.clone(),
         };
         let rates = engine::rates(settings);
-        let engine = engine::open(settings, key.as_ref(), (&lattice, &trusted), &clock, &rates)?;
+        let (events, deliveries) = events::open(settings, &clock, &metrics.events())?;
+        let engine = engine::open(settings, key.as_ref(), (&lattice, &trusted), &clock, &rates, events)?;
         let lan = discovery::open(settings, address, engine.as_ref(), (&identity, &registry, &clock))?;
         let context = Arc::new(Context {
             identity,
@@ -171,7 +174,7 @@ impl Application {
         });
         let server = serve(settings, listener, Arc::clone(&context), metrics, tls.as_ref())?;
         let tls = tls.map(|port| (port, settings.server.tls_reload_interval.get()));
-        Ok(Self { port: address.port(), address, server, context, tls, _state_lock: state_lock })
+        Ok(Self { port: address.port(), address, server, context, tls, deliveries, _state_lock: state_lock })
     }
 
     /// What its operations work on.
@@ -201,6 +204,7 @@ impl Application {
         if let Some((tls, interval)) = self.tls {
             watches.spawn(tls.watch(interval));
         }
+        self.deliveries.spawn(&mut watches, &self.context.lattice, self.context.engine.as_ref());
         let discovery = self.context.lan.clone().map(|lan| tokio::spawn(lan.run(self.context.closing.clone())));
         let outcome = tokio::select! {
             outcome = &mut server => outcome,

@@ -1,5 +1,9 @@
 //! Log lines and metrics. Every application has its own metrics registry, so that several can run in one process.
 
+mod events;
+
+pub use events::{Delivery, EventMetrics, Listener};
+
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
     metrics::{
@@ -119,6 +123,7 @@ pub struct Metrics {
     runtimes: Mutex<Vec<Handle>>,
     /// A family, so that there is no line where there is no certificate.
     tls_not_after: Family<CertificateLabels, Gauge>,
+    events: EventMetrics,
 }
 
 /// A client's connection, counted as long as this lives.
@@ -157,6 +162,7 @@ impl Default for Metrics {
             tasks: Gauge::default(),
             runtimes: Mutex::default(),
             tls_not_after: Family::default(),
+            events: EventMetrics::default(),
         };
         metrics.register_all();
         metrics
@@ -185,6 +191,13 @@ impl Metrics {
         registry.register_with_unit("tls_certificate_not_after", help, Unit::Seconds, not_after);
         registry.register("http_connections", "Clients' connections that are open", self.connections.clone());
         registry.register("tasks", "Tasks that have not ended, beside those of connections", self.tasks.clone());
+        self.events.register(registry);
+    }
+
+    /// The counters of events.
+    #[must_use]
+    pub fn events(&self) -> EventMetrics {
+        self.events.clone()
     }
 
     /// Counts a connection until what this returns is dropped.

@@ -78,6 +78,9 @@ pub enum ApiError {
     /// Others that are not looked for.
     #[error(transparent)]
     Look(#[from] ops::LookError),
+    /// From `POST /federation/sync`.
+    #[error(transparent)]
+    Push(#[from] ops::PushError),
     /// A signed request that does not count.
     #[error(transparent)]
     Signed(#[from] ops::RequestError),
@@ -186,6 +189,7 @@ fn federation_code(error: &ops::FederationError) -> Code {
         FederationError::NoKey => Code::NoKey,
         FederationError::Stopped => Code::FederationStopped,
         FederationError::NoPeer(_) => Code::PeerNotFound,
+        FederationError::Listeners(_) => Code::TooManyListeners,
         FederationError::Interval => Code::InvalidFederationRequest,
         FederationError::Add(AddError::Address(_) | AddError::Filter(_)) => Code::InvalidPeer,
         FederationError::Add(AddError::Peers(PeersError::Full)) | FederationError::Peers(PeersError::Full) => {
@@ -194,6 +198,9 @@ fn federation_code(error: &ops::FederationError) -> Code {
         FederationError::Add(AddError::Peers(_)) | FederationError::Peers(_) | FederationError::Control(_) => {
             Code::StateUnavailable
         }
+        FederationError::Lan(ops::LanError::Subnet(_)) => Code::InvalidFederationRequest,
+        FederationError::Lan(ops::LanError::Busy) => Code::DiscoveryBusy,
+        FederationError::Lan(ops::LanError::Client(_)) => Code::Internal,
         FederationError::Lattice(error) => lattice_code(error),
     }
 }
@@ -207,6 +214,14 @@ fn distrust_code(distrust: &Distrust) -> Code {
         Distrust::Freshness(FreshnessError::Equivocation) => Code::Equivocation,
         Distrust::Freshness(FreshnessError::FastForward(_)) => Code::FastForward,
         Distrust::Freshness(FreshnessError::Unkept(_)) => Code::StateUnavailable,
+    }
+}
+
+fn push_code(error: &ops::PushError) -> Code {
+    match error {
+        ops::PushError::Json(error) => json_code(error),
+        ops::PushError::Shape(_) => Code::InvalidFederationRequest,
+        ops::PushError::Lattice(error) => lattice_code(error),
     }
 }
 
@@ -264,6 +279,7 @@ impl ApiError {
             Self::Sync(ops::SyncError::Lattice(error)) | Self::Lattice(error) => lattice_code(error),
             Self::Feed(error) => feed_code(error),
             Self::Federation(error) => federation_code(error),
+            Self::Push(error) => push_code(error),
             Self::Signed(error) => signed_code(error),
             Self::Trust(error) => trust_code(error),
             Self::Look(ops::LookError::Off(_)) => Code::DiscoveryOff,

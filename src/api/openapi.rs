@@ -10,7 +10,7 @@ pub use order::Document;
 use super::{
     codes::Code,
     error::Problem,
-    handlers::{conflicts, control, discover, documents, health, manifest, nodes, sync, trust},
+    handlers::{conflicts, control, discover, documents, events, health, manifest, nodes, seed_wire, sync, trust},
     routes::ROUTES,
 };
 use actix_web::http::StatusCode;
@@ -69,7 +69,15 @@ status list the codes that it may carry. Every answer has an `X-Request-Id`, whi
         control::sync,
         control::auto_sync_start,
         control::auto_sync_stop,
+        control::confirm,
+        control::discover,
         control::history,
+        events::listen,
+        seed_wire::info,
+        seed_wire::nodes,
+        seed_wire::stand,
+        seed_wire::push,
+        seed_wire::discover,
         trust::nodes,
         trust::discover,
         trust::establish,

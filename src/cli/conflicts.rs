@@ -12,10 +12,13 @@ use crate::{
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::Number;
-use similar::{Algorithm, ChangeTag, DiffOp, capture_diff_slices};
+use similar::{Algorithm, ChangeTag, DiffOp, capture_diff_slices_deadline};
+use std::time::{Duration, Instant};
 
 /// Lines around a change that are shown with it.
 const AROUND: usize = 3;
+/// How long the shortest difference is looked for; then any will do. Of two large nodes without a line in common it would take hours.
+const LONGEST: Duration = Duration::from_secs(1);
 /// Characters of a hash in the short table, its name aside.
 const SHORT_HASH: usize = 12;
 
@@ -29,8 +32,8 @@ Examples:
 
 With --json; next is there where there are more, for --after:
   {\"conflicts\": [{\"number\": 3, \"id\": \"a\", \"noticed_at\": 1767225600, \"from\": \"ark-2\",
-   \"lost\": {\"at\": 1767225590, \"hash\": \"sha256:…\"}, \"won\": {\"at\": 1767225595},
-   \"size\": 80}], \"count\": 1, \"total\": 1}")]
+   \"lost\": {\"at\": 1767225590, \"hash\": \"sha256:…\"}, \"won\": {\"at\": 1767225595,
+   \"hash\": \"sha256:…\"}, \"size\": 80}], \"count\": 1, \"total\": 1}")]
     List {
         /// Most conflicts.
         #[arg(long, value_name = "N", default_value = "100", value_parser = clap::value_parser!(u64).range(1..=1000))]
@@ -50,7 +53,9 @@ Examples:
   ark-lattice conflicts show 3
 
 With --json; current.node is not there where the node is deleted:
-  {\"number\": 3, \"id\": \"a\", \"lost\": {\"at\": 1767225590}, \"node\": {\"id\": \"a\"},
+  {\"number\": 3, \"id\": \"a\", \"noticed_at\": 1767225600, \"from\": \"ark-2\",
+   \"lost\": {\"at\": 1767225590, \"hash\": \"sha256:…\"}, \"won\": {\"at\": 1767225595,
+   \"hash\": \"sha256:…\"}, \"size\": 80, \"node\": {\"id\": \"a\"},
    \"current\": {\"at\": 1767225595, \"hash\": \"sha256:…\", \"node\": {\"id\": \"a\"}}}")]
     Show {
         /// The conflict's number.
@@ -214,7 +219,7 @@ fn show(number: u64, service: &Service, output: &Output) -> Result<(), Failure> 
 
 /// Both, line by line, with what is the same far from any change left out.
 fn difference(lost: &[String], current: &[String]) -> Vec<String> {
-    let ops = capture_diff_slices(Algorithm::Myers, lost, current);
+    let ops = capture_diff_slices_deadline(Algorithm::Myers, lost, current, Some(Instant::now() + LONGEST));
     if ops.iter().all(|op| matches!(op, DiffOp::Equal { .. })) {
         return vec!["  Both say the same.".to_owned()];
     }

@@ -72,9 +72,12 @@ Examples:
   ark-lattice federation list-peers --json | jq -r '.activePeers[]'
 
 With --json:
-  {\"peers\": [{\"url\": \"http://a:9000\", \"nodeId\": \"a\", \"active\": true, \"direction\": \"both\",
-   \"filter\": {\"types\": [], \"ids\": [], \"tags\": []}, \"priority\": false, \"lastSync\": 1767225600,
-   \"lag\": {\"toSend\": 0, \"toReceive\": 0}, \"error\": null}], \"count\": 1, \"activePeers\": [\"http://a:9000\"]}")]
+  {\"peers\": [{\"url\": \"http://a:9000\", \"nodeId\": \"a\", \"publicKey\": \"…\", \"active\": true,
+    \"direction\": \"both\", \"filter\": {\"types\": [], \"ids\": [], \"tags\": []}, \"priority\": false,
+    \"addedAt\": 1767225600, \"lastSync\": 1767225600, \"lag\": {\"toSend\": 0, \"toReceive\": 0},
+    \"error\": null, \"failuresInARow\": 0, \"stats\": {\"rounds\": 42, \"failures\": 0, \"nodesSent\": 15,
+     \"nodesReceived\": 23, \"conflictsResolved\": 0, \"bytes\": 5120}}],
+   \"count\": 1, \"activePeers\": [\"http://a:9000\"]}")]
     ListPeers {
         #[command(flatten)]
         service: ServiceArg,
@@ -83,6 +86,23 @@ With --json:
     Discover(discover::Args),
     /// Exchange now, with all peers or one
     Sync(sync::Args),
+    /// Let through what an instance deletes here, for an hour, though it is very much
+    #[command(after_help = "\
+More than ten nodes and more than a quarter of them are not deleted without this,
+neither when the instance sends its deletions nor when they are fetched from it.
+
+Examples:
+  ark-lattice federation confirm-deletions laptop
+
+With --json:
+  {\"status\": \"confirmed\", \"from\": \"laptop\"}")]
+    ConfirmDeletions {
+        /// The instance's id, as the log and the history name it.
+        #[arg(value_name = "ID")]
+        from: String,
+        #[command(flatten)]
+        service: ServiceArg,
+    },
     /// Let the service exchange by itself, or only when asked to; also after a restart
     #[command(after_help = "\
 By itself: at once when something changes on either side, and every interval.
@@ -111,7 +131,7 @@ pub(super) struct AutoSyncArgs {
     #[arg(long)]
     stop: bool,
     /// How often at least, such as 30s or 5min; otherwise as before.
-    #[arg(long, value_name = "TIME", requires = "start", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", conflicts_with = "stop", value_parser = humantime::parse_duration)]
     interval: Option<Duration>,
     #[command(flatten)]
     service: ServiceArg,
@@ -127,6 +147,7 @@ pub(super) fn run(command: Command, output: &Output) -> Result<(), Failure> {
         Command::ListPeers { service } => peers::list(&service.open()?, output),
         Command::Discover(args) => discover::run(&args, output),
         Command::Sync(args) => sync::run(&args, output),
+        Command::ConfirmDeletions { from, service } => confirm_deletions(&from, &service.open()?, output),
         Command::AutoSync(args) => auto_sync(&args, output),
         Command::History(args) => history::run(&args, output),
         Command::Trust(command) => trust::run(command, output),
@@ -145,6 +166,12 @@ fn start(service: &Service, output: &Output) -> Result<(), Failure> {
 fn stop(service: &Service, output: &Output) -> Result<(), Failure> {
     let answer = service.ask(Ask::Post, &format!("{CONTROLS}/stop"), None)?;
     print(output, &answer, || "Federation server stopped: no rounds, and peers are turned away".to_owned())
+}
+
+fn confirm_deletions(from: &str, service: &Service, output: &Output) -> Result<(), Failure> {
+    let body = json!({ "from": from }).to_string();
+    let answer = service.ask(Ask::Post, &format!("{CONTROLS}/deletions/confirm"), Some(body))?;
+    print(output, &answer, || format!("What {from} deletes is carried out from now on, for an hour"))
 }
 
 fn auto_sync(args: &AutoSyncArgs, output: &Output) -> Result<(), Failure> {

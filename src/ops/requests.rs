@@ -153,6 +153,12 @@ pub(super) fn first_sight(context: &Context, sender: &Sender) -> Result<(), Repl
     nonces.take(sender.public_key(), sender.nonce(), elapsed, keep)
 }
 
+/// Does this instance take nodes from anybody, signed or not?
+#[must_use]
+pub fn takes_from_anybody(context: &Context) -> bool {
+    context.trust.mode() == TrustMode::Open && !context.trust.requires_verified()
+}
+
 /// May this key change nodes here in this instance's name? Listed keys may; in `open` mode everybody; otherwise the key that the
 /// id's live manifest is signed with.
 async fn trusted(context: &Context, peer: &PeerId, key: PublicKey) -> Result<(), RequestError> {

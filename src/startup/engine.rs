@@ -5,6 +5,7 @@ use crate::{
     federation::{
         control::Control,
         engine::{Engine, EngineOptions},
+        events::Events,
         history::History,
         peers::{PeerOptions, Peers},
         rate::{Rate, Rates},
@@ -44,6 +45,7 @@ pub(super) fn open(
     (lattice, trust): (&Arc<dyn Lattice>, &Arc<TrustStore>),
     clock: &SharedClock,
     rates: &Rates,
+    events: Arc<Events>,
 ) -> Result<Option<Arc<Engine>>, StartupError> {
     let Some(key) = key else { return Ok(None) };
     let section = &settings.federation;
@@ -62,6 +64,7 @@ pub(super) fn open(
         limits: settings.limits(),
         peers,
         history: History::open(&settings.state.path.join("rounds.json")),
+        events,
         control: control.map_err(|error| failed(&error))?,
         concurrent_rounds: section.concurrent_rounds,
         rates: rates.clone(),

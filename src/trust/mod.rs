@@ -10,6 +10,7 @@ pub mod freshness;
 pub mod levels;
 mod nonces;
 mod policy;
+mod state;
 mod store;
 mod version;
 pub mod words;
@@ -19,7 +20,8 @@ pub use freshness::{Accepted, FreshnessError};
 pub use levels::{Right, Rules};
 pub use nonces::{Nonces, ReplayError};
 pub use policy::{Admitted, Binding, MAX_SKEW, TrustError, TrustLevel, TrustMode, TrustPolicy};
-pub use store::{Decision, DecisionError, Distrust, Record, TrustStore};
+pub use state::Record;
+pub use store::{Decision, DecisionError, Distrust, TrustStore};
 pub use version::{Pin, Step, VersionError};
 
 #[cfg(test)]

@@ -15,14 +15,14 @@ use serde_json::{Map, Value};
 use std::time::Duration;
 
 /// Longer than a service that was told nothing looks around.
-const LONGEST_LOOK: Duration = Duration::from_secs(120);
+const LONGEST_LOOK: Duration = Duration::from_secs(600);
 /// For the answer itself.
 const SPARE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The service asks with multicast DNS, and every address of the subnets that are
-named. It takes what it finds as peers only with --accept.
+Its settings say where the service looks: discovery.mdns, .interfaces and
+.scan_subnets. It takes what it finds as peers only with --accept.
 
 Examples:
   ark-lattice federation discover
@@ -36,7 +36,7 @@ pub(in crate::cli) struct Args {
     /// Make peers of all that are found.
     #[arg(long)]
     accept: bool,
-    /// Ask every address of this network, such as 192.168.1.0/24; may be repeated.
+    /// Of the networks in discovery.scan_subnets only this part, such as 192.168.1.0/24; may be repeated.
     #[arg(long = "subnet", value_name = "CIDR")]
     subnets: Vec<String>,
     /// How long to look, such as 5s; otherwise as long as the service does by itself.
@@ -69,7 +69,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     }
     let found = service.read::<Discovered>(&answer)?.found;
     if found.is_empty() {
-        output.remark("Nobody was found; a network that does not pass multicast on is asked with --subnet CIDR.");
+        output.remark("Nobody was found; the settings say where to look: discovery.mdns, discovery.interfaces, discovery.scan_subnets");
         return Ok(());
     }
     let state = |accepted: bool, known: bool| match (accepted, known) {

@@ -36,9 +36,19 @@ Examples:
 
 With --json, what GET /api/federation/status answers; with --watch too, one
 line each time:
-  {\"status\": \"ok\", \"info\": {\"instanceId\": \"ark-1\", \"autoSync\": true}, \"isRunning\": true,
-   \"stats\": {\"totalSyncs\": 42}, \"peers\": [{\"url\": \"http://a:9000\", \"active\": true}],
-   \"lattice\": {\"nodes\": 32, \"conflicts\": 0}}")]
+  {\"status\": \"ok\",
+   \"info\": {\"instanceId\": \"ark-1\", \"instanceName\": \"ARK-local-ark-1\", \"instanceType\": \"local\",
+    \"federationMode\": \"p2p\", \"listenPort\": 9001, \"autoSync\": true, \"syncInterval\": 60000,
+    \"peers\": [\"http://a:9000\"], \"publicKey\": \"…\", \"address\": null},
+   \"isRunning\": true, \"activePeers\": [\"http://a:9000\"],
+   \"stats\": {\"totalSyncs\": 42, \"nodesSent\": 15, \"nodesReceived\": 23, \"conflictsResolved\": 0,
+    \"bytes\": 5120, \"failures\": 0},
+   \"peers\": [{\"url\": \"http://a:9000\", \"nodeId\": \"a\", \"publicKey\": \"…\", \"active\": true,
+    \"direction\": \"both\", \"filter\": {\"types\": [], \"ids\": [], \"tags\": []}, \"priority\": false,
+    \"addedAt\": 1767225600, \"lastSync\": 1767225600, \"lag\": {\"toSend\": 0, \"toReceive\": 0},
+    \"error\": null, \"failuresInARow\": 0, \"stats\": {\"rounds\": 42, \"failures\": 0, \"nodesSent\": 15,
+     \"nodesReceived\": 23, \"conflictsResolved\": 0, \"bytes\": 5120}}],
+   \"lattice\": {\"nodes\": 32, \"seq\": 40, \"manifestHash\": \"sha256:…\", \"conflicts\": 0}}")]
 pub(in crate::cli) struct Args {
     /// Look again every so many seconds.
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",

@@ -1,6 +1,6 @@
 //! What they have comes.
 
-use super::{BATCH, BATCH_BYTES, LIST, REMEMBERED, RoundError, Run, SKEW, fingerprint};
+use super::{BATCH, BATCH_BYTES, Held, LIST, REMEMBERED, RoundError, Run, SKEW, fingerprint};
 use crate::{
     federation::{
         deletions::is_mass,
@@ -8,7 +8,7 @@ use crate::{
         lines::Lines,
         promise::Promise,
         remote::ChangesQuery,
-        round::{Mode, Position, Positions, Round},
+        round::{Mode, Positions, Round},
         wire::{Line, WireChange, WireContent, read_line},
     },
     manifest::Head,
@@ -116,6 +116,10 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
     async fn take(&mut self, round: &Round, pulling: &mut Pulling, batch: Vec<WireChange>) -> Result<(), RoundError> {
         let batch = feed::admitted(&**self.parties.lattice, &self.matcher, batch).await?;
         self.remember(&batch);
+        let clock = self.parties.clock.now();
+        for change in &batch {
+            Held::hold(&mut self.held.pulled, change.seq, change.at, clock);
+        }
         let mut now = Vec::with_capacity(batch.len());
         for change in batch {
             if feed::deletes(&**self.parties.lattice, &change)? {
@@ -129,7 +133,6 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
             self.write(round, pulling, now).await?;
             return Ok(());
         }
-        let clock = self.parties.clock.now();
         self.report.received.ahead += now.iter().filter(|change| change.at > clock.plus(SKEW)).count();
         let wanted = feed::wanted(&**self.parties.lattice, &now, clock)?;
         let (gone, listed): (Vec<_>, Vec<_>) =
@@ -192,16 +195,17 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         let first = pulling.deletions.first().map(|change| change.seq.saturating_sub(1));
         let seq = first.map_or(seq, |first| first.min(seq));
         let mut positions = round.positions.clone();
-        let known = positions.pulled.as_ref().filter(|it| it.index_id == round.theirs.index_id).map_or(0, |it| it.seq);
+        let known = positions.pulled.as_ref().filter(|it| it.index_id == round.theirs.index_id);
+        let known = known.filter(|_| positions.is_pulled_into(&round.ours)).map_or(0, |it| it.seq);
         if seq > known {
-            positions.pulled = Some(Position { index_id: round.theirs.index_id.clone(), seq });
-            (self.note)(&positions);
+            positions.set_pulled(&round.theirs.index_id, seq, &round.ours);
+            self.tell(&positions);
         }
     }
 
     fn pulled_to(&mut self, round: &mut Round, seq: u64) {
-        round.positions.pulled = Some(Position { index_id: round.theirs.index_id.clone(), seq });
-        (self.note)(&round.positions);
+        round.positions.set_pulled(&round.theirs.index_id, seq, &round.ours);
+        self.tell(&round.positions);
     }
 
     /// Fetches contents, those of the greatest priority first.

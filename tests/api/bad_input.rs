@@ -13,6 +13,7 @@ mod nodes;
 mod queries;
 mod raw;
 mod syncs;
+mod trust;
 
 use crate::{
     app::{NOW, TOKEN, TestApp, key, manifest, signed, spawn_with},
@@ -99,6 +100,7 @@ fn all_rows() -> Vec<Row> {
         heads::rows(),
         feeds::rows(),
         federation::rows(),
+        trust::rows(),
     ]
     .into_iter()
     .flatten()

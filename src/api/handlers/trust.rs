@@ -26,9 +26,8 @@ fn shape(detail: impl Into<String>) -> ApiError {
 }
 
 fn text(object: Object<'_>, key: &str) -> Result<Option<String>, ApiError> {
-    let value = object.get(key).filter(|value| !value.is_null());
     let read = |value: crate::json::Value<'_>| value.as_str().map(std::borrow::Cow::into_owned);
-    value.map(|value| read(value).ok_or_else(|| shape(format!("{key} is not a string")))).transpose()
+    object.get(key).map(|value| read(value).ok_or_else(|| shape(format!("{key} is not a string")))).transpose()
 }
 
 fn peer(object: Object<'_>) -> Result<Option<PeerId>, ApiError> {
@@ -78,16 +77,16 @@ pub(crate) enum MethodText {
 #[allow(dead_code, reason = "read by hand, behind the gate; this is its description")]
 pub(crate) struct EstablishRequest {
     /// The instance; left out: whichever answers there.
-    #[schema(value_type = Option<crate::api::schemas::Id>, required = false, example = "logline-id://node/peer-beta")]
+    #[schema(value_type = crate::api::schemas::Id, required = false, example = "logline-id://node/peer-beta")]
     peer_id: Option<String>,
     /// Where it answers.
     #[schema(pattern = "^https?://", format = "peer-url", example = "http://127.0.0.1:9")]
     peer_address: String,
     /// How it proves who it is; left out: by its signature.
-    #[schema(required = false)]
+    #[schema(value_type = MethodText, required = false)]
     verification_method: Option<MethodText>,
     /// Its key, where it is known.
-    #[schema(value_type = Option<crate::api::schemas::PublicKeyText>, required = false)]
+    #[schema(value_type = crate::api::schemas::PublicKeyText, required = false)]
     public_key: Option<String>,
 }
 
@@ -164,13 +163,13 @@ pub(crate) struct VerifyRequest {
     #[schema(value_type = crate::api::schemas::Id, example = "ark-example")]
     peer_id: String,
     /// The words that the other operator reads from his instance. These or the key.
-    #[schema(required = false)]
+    #[schema(value_type = String, required = false)]
     words: Option<String>,
     /// Its key, as the other operator says it.
-    #[schema(value_type = Option<crate::api::schemas::PublicKeyText>, required = false)]
+    #[schema(value_type = crate::api::schemas::PublicKeyText, required = false)]
     public_key: Option<String>,
     /// Why, for the audit log.
-    #[schema(required = false, max_length = 300, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+    #[schema(value_type = String, required = false, max_length = 300, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     reason: Option<String>,
 }
 
@@ -209,10 +208,10 @@ pub(crate) struct RevokeRequest {
     #[schema(value_type = crate::api::schemas::Id, example = "ark-example")]
     peer_id: String,
     /// The key; left out: every key that is known of the instance.
-    #[schema(value_type = Option<crate::api::schemas::PublicKeyText>, required = false)]
+    #[schema(value_type = crate::api::schemas::PublicKeyText, required = false)]
     public_key: Option<String>,
     /// Why, for the audit log.
-    #[schema(required = false, max_length = 300, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+    #[schema(value_type = String, required = false, max_length = 300, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     reason: Option<String>,
 }
 
@@ -317,10 +316,10 @@ pub(crate) enum LookText {
 #[allow(dead_code, reason = "read by hand, behind the gate; this is its description")]
 pub(crate) struct DiscoverRequest {
     /// Taken for the sake of older clients: an instance looks in the one network that its settings name.
-    #[schema(required = false, max_length = 256)]
+    #[schema(value_type = String, required = false, max_length = 256)]
     network_key: Option<String>,
     /// How; left out: manual.
-    #[schema(required = false)]
+    #[schema(value_type = LookText, required = false)]
     discovery_method: Option<LookText>,
 }
 

@@ -18,6 +18,7 @@ async fn a_revoked_key_finds_every_signed_door_closed() {
     for (route, body) in [
         ("/lattice/changes", line.as_str()),
         ("/lattice/offer", line.as_str()),
+        ("/federation/sync", "{\"nodes\":[]}"),
         ("/lattice/trust/challenge", question),
         ("/lattice/trust/proof", "{}"),
         ("/lattice/trust/vouch", "{}"),

@@ -62,7 +62,7 @@ With --json; status is established or pending:
     #[command(after_help = "\
 Examples:
   ark-lattice federation trust list
-  ark-lattice federation trust list --json | jq -r '.relationships[] | select(.trust_level == \"pending\").peer_id'
+  ark-lattice federation trust list --json | jq -r '.relationships[].peer_id'
 
 With --json:
   {\"relationships\": [{\"peer_id\": \"ark-2\", \"public_key\": \"…\", \"trust_level\": \"verified\",

@@ -479,8 +479,6 @@ impl World {
             (_, true) => Some(self.pick(&[Break::KilledBefore, Break::KilledAfter])),
             _ => self.fault().then(|| self.pick(&[Break::Full, Break::Half])),
         };
-        let (old, conflicts) =
-            if torn { (Some(site.copy_journal()), site.lattice().conflict_count().unwrap()) } else { (None, 0) };
         let process = Arc::new(Process::default());
         let brittle =
             Brittle { inner: site.lattice(), process: Arc::clone(&process), plan: Mutex::new(plan.map(|it| (0, it))) };
@@ -488,8 +486,7 @@ impl World {
         let since = brittle.status().seq;
         let received = feed::receive(&brittle, &format!("s{}", pushed.from), changes).await;
         let end = brittle.status().seq;
-        // A conflict is kept before a file is replaced: the older journal would be one that there never was.
-        let old = old.filter(|_| brittle.conflict_count().unwrap() == conflicts);
+        let old = (torn && end > since).then(|| site.copy_journal_before_last_commit()).flatten();
         drop(brittle);
         if process.is_killed() {
             self.say(|| format!("    s{} is killed while it writes", pushed.to));
@@ -498,7 +495,6 @@ impl World {
         } else if let Some(old) = old {
             self.say(|| format!("    s{} is killed between its files and its journal", pushed.to));
             self.count(|tally| tally.torn += 1);
-            self.ledger.lock().unwrap().torn = true;
             site.down();
             site.use_journal(Some(&old));
             site.reopen().await;
@@ -650,10 +646,13 @@ impl World {
             }
             2 if self.plan.torn => {
                 // An edit that was answered, of a process whose journal did not reach the disk.
-                let copy = site.copy_journal();
+                let before = site.lattice().status().seq;
                 self.edit(number).await;
+                if site.lattice().status().seq == before {
+                    return;
+                }
+                let Some(copy) = site.copy_journal_before_last_commit() else { return };
                 self.count(|tally| tally.torn += 1);
-                self.ledger.lock().unwrap().torn = true;
                 site.down();
                 site.use_journal(Some(&copy));
                 site.reopen().await;

@@ -56,7 +56,8 @@ async fn decide(client: reqwest::Client, url: String, who: u64, start: u64, know
     for round in start.. {
         let number = who * PEERS_EACH + round % PEERS_EACH;
         let peer = format!("peer-{number}");
-        let (path, level) = if round / PEERS_EACH % 2 == 0 { ("verify", "verified") } else { ("revoke", "revoked") };
+        let (path, level) =
+            if (round / PEERS_EACH).is_multiple_of(2) { ("verify", "verified") } else { ("revoke", "revoked") };
         let body =
             json!({"peer_id": peer, "public_key": key(number).public_key().to_base64(), "reason": "as it comes"});
         let expected = known.entry(peer).or_default();
@@ -75,8 +76,8 @@ async fn decide(client: reqwest::Client, url: String, who: u64, start: u64, know
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn decisions_that_were_acknowledged_survive_kill_9() {
     let kills = variable("ARK_TRUST_KILLS").unwrap_or(KILLS);
-    let seed = variable("ARK_TRUST_SEED")
-        .unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64);
+    let seed =
+        variable("ARK_TRUST_SEED").unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs());
     eprintln!("ARK_TRUST_SEED={seed}");
     let mut random = Random::seeded(seed);
     let place = Place::new();
@@ -154,7 +155,7 @@ async fn trust_state_that_was_changed_stops_the_service() {
         let path = state.join(name);
         let whole = fs::read(&path).unwrap();
         for _ in 0..12 {
-            let at = usize::try_from(random.below(whole.len() as u64)).unwrap();
+            let at = usize::try_from(random.below(u64::try_from(whole.len()).unwrap())).unwrap();
             let mut changed = whole.clone();
             changed[at] ^= 1 << random.below(8);
             fs::write(&path, &changed).unwrap();

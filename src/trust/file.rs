@@ -232,6 +232,10 @@ mod tests {
     use super::*;
     use std::fs;
 
+    fn put(path: &Path, bytes: impl AsRef<[u8]>) {
+        File::create(path).unwrap().write_all(bytes.as_ref()).unwrap();
+    }
+
     fn three(folder: &Path) -> PathBuf {
         let path = folder.join("audit.log");
         let (log, texts) = ChainFile::open(&path, true).unwrap();
@@ -247,7 +251,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = three(folder.path());
         let whole = fs::read(&path).unwrap();
-        fs::write(&path, [&whole[..], b"0123 tor"].concat()).unwrap();
+        put(&path, [&whole[..], b"0123 tor"].concat());
         assert_eq!(read(&path, true).unwrap().torn_bytes, 8);
         let (log, texts) = ChainFile::open(&path, true).unwrap();
         assert_eq!(texts, ["one", "two", "three"]);
@@ -268,22 +272,22 @@ mod tests {
             for at in 0..bytes.len() {
                 let mut changed = bytes.clone();
                 changed[at] ^= 1 << (at % 8);
-                fs::write(file, &changed).unwrap();
+                put(file, &changed);
                 assert!(ChainFile::open(&path, true).is_err(), "{} byte {at}", file.display());
                 assert_eq!(fs::read(file).unwrap(), changed, "nothing is repaired by a guess");
             }
-            fs::write(file, bytes).unwrap();
+            put(file, bytes);
         }
         // Cut between two lines: each line that is left is right.
         let two = log.iter().rposition(|byte| *byte == b' ').unwrap() - 64;
-        fs::write(&path, &log[..two]).unwrap();
+        put(&path, &log[..two]);
         assert!(matches!(ChainFile::open(&path, true), Err(FileError::Damaged { error: ChainError::Cut { .. }, .. })));
         fs::remove_file(&path).unwrap();
         assert!(matches!(ChainFile::open(&path, true), Err(FileError::Damaged { error: ChainError::Cut { .. }, .. })));
-        fs::write(&path, &log).unwrap();
+        put(&path, &log);
         fs::remove_file(&guard).unwrap();
         assert!(matches!(ChainFile::open(&path, true), Err(FileError::Guard { .. })));
-        fs::write(&guard, &known).unwrap();
+        put(&guard, &known);
         assert_eq!(ChainFile::open(&path, true).unwrap().1.len(), 3);
     }
 
@@ -293,7 +297,7 @@ mod tests {
         let path = three(folder.path());
         let known = fs::read(guard_of(&path)).unwrap();
         ChainFile::open(&path, true).unwrap().0.append("four").unwrap();
-        fs::write(guard_of(&path), &known).unwrap();
+        put(&guard_of(&path), &known);
         assert_eq!(ChainFile::open(&path, true).unwrap().1.len(), 4);
     }
 }

@@ -6,7 +6,7 @@ use crate::{
     types::{Limits, SetHash, TestClock},
 };
 use bytes::Bytes;
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 #[derive(Debug, Default)]
 struct Memory(Mutex<(Vec<String>, bool)>);

@@ -20,7 +20,7 @@ fn malleated(envelope: &str) -> String {
     let mut carry = 0;
     for (byte, order) in signature[32..].iter_mut().zip(ORDER) {
         let sum = u16::from(*byte) + u16::from(order) + carry;
-        (*byte, carry) = ((sum % 256) as u8, sum / 256);
+        (*byte, carry) = (sum.to_le_bytes()[0], sum / 256);
     }
     assert_eq!(carry, 0);
     envelope["signature"] = json!(STANDARD.encode(signature));

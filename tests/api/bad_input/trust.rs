@@ -20,7 +20,7 @@ pub fn operate(path: &str, body: impl AsRef<[u8]>) -> Raw {
 pub fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
     let mut add = |path: &str, body: &str, status, code| {
-        rows.push(row(format!("POST /v1/{path} {body:.60}"), operate(path, body), status, code));
+        rows.push(row(format!("POST /v1/{path} {body:.120}"), operate(path, body), status, code));
     };
     for path in ["trust/establish", "trust/verify", "trust/revoke", "trust/vouch", "nodes/discover"] {
         for (body, code) in [
@@ -45,7 +45,7 @@ pub fn rows() -> Vec<Row> {
         add("trust/verify", &body, 400, "invalid_federation_request");
         add("trust/revoke", &body, 400, "invalid_federation_request");
     }
-    add("trust/verify", "{\"peer_id\":\"a\"}", 400, "invalid_federation_request");
+    add("trust/verify", "{\"peer_id\":\"b\"}", 400, "invalid_federation_request");
     let both = format!("{{\"peer_id\":\"a\",\"words\":\"w\",\"public_key\":\"{KEY}\"}}");
     add("trust/verify", &both, 400, "invalid_federation_request");
     add("trust/verify", "{\"peer_id\":\"a\",\"words\":\"w\"}", 404, "key_unknown");

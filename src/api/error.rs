@@ -243,14 +243,19 @@ fn trust_code(error: &ops::TrustOpError) -> Code {
     use ops::TrustOpError;
     match error {
         TrustOpError::NoKey => Code::NoKey,
-        TrustOpError::NoAuthority | TrustOpError::Shape(_) | TrustOpError::Itself => Code::InvalidFederationRequest,
+        TrustOpError::Shape(_) | TrustOpError::Itself => Code::InvalidFederationRequest,
         TrustOpError::Peer(ops::ClientError::Address(..)) => Code::InvalidPeer,
-        TrustOpError::Peer(_) | TrustOpError::Certificate(_) | TrustOpError::Key { .. } | TrustOpError::Words => {
-            Code::TrustNotEstablished
-        }
+        TrustOpError::NoAuthority
+        | TrustOpError::Peer(_)
+        | TrustOpError::Certificate(_)
+        | TrustOpError::Key { .. }
+        | TrustOpError::Words => Code::TrustNotEstablished,
         TrustOpError::Unknown(_) => Code::KeyUnknown,
         TrustOpError::Decision(
-            DecisionError::OtherKey { .. } | DecisionError::OtherPeer { .. } | DecisionError::Listed(_),
+            DecisionError::OtherKey { .. }
+            | DecisionError::OtherPeer { .. }
+            | DecisionError::NotItsKey(_)
+            | DecisionError::Listed(_),
         ) => Code::KeyMismatch,
         TrustOpError::Decision(DecisionError::Withdrawn) => Code::PeerRevoked,
         TrustOpError::Decision(DecisionError::Full) => Code::TooManyPeers,

@@ -150,8 +150,9 @@ fn plain(context: &Context, record: Record) -> Relationship {
     Relationship { record, level, quarantined, words: None }
 }
 
-/// Has the instance at an address prove who it is. It is verified then if its word came over a way that nobody else could have
-/// written on (HTTPS), or if it is the key that the operator named; otherwise pending, until the words were compared.
+/// Has the instance at an address prove who it is. It is verified then if it is the key that the operator named, or if its word came
+/// over a way that nobody else could have written on (HTTPS) and the operator or a certificate says which id is meant; otherwise
+/// pending, until the words were compared.
 ///
 /// # Errors
 /// [`TrustOpError`].
@@ -163,6 +164,8 @@ pub async fn establish(context: &Context, wish: Establish) -> Result<Relationshi
         (None, Method::Signature) => Client::new(&wish.address, &context.limits)?,
     };
     let client = client.with_patience(PATIENCE);
+    // Who may answer at an address may not therefore have any id that it likes: the operator says which one he means.
+    let is_named = wish.peer.is_some() || wish.method == Method::Certificate;
     let peer = match wish.peer {
         Some(peer) => peer,
         None => client.head(&context.limits).await?.get().node_id.clone(),
@@ -182,7 +185,8 @@ pub async fn establish(context: &Context, wish: Establish) -> Result<Relationshi
             return Err(TrustOpError::Certificate(peer));
         }
     }
-    let level = if is_https || wish.public_key.is_some() { TrustLevel::Verified } else { TrustLevel::Pending };
+    let is_sure = (is_https && is_named) || wish.public_key.is_some();
+    let level = if is_sure { TrustLevel::Verified } else { TrustLevel::Pending };
     let reason = format!("proved by {} at {}", wish.method.as_str(), wish.address);
     let decision = Decision { peer, key: found, level, by: wish.method.as_str(), reason, proof: Some(proof) };
     let record = decide(context, decision).await?;
@@ -394,6 +398,10 @@ pub async fn take_voucher(context: &Context, request: SignedRequest<'_>) -> Resu
     let of = |error| RequestError::Of { speaker: voucher.clone(), error: Box::new(error) };
     if !context.trust.may(&voucher.0, voucher.1, Right::Vouch) {
         let reason = "only a verified key vouches for another";
+        return Err(of(RequestError::NotTrusted { peer: voucher.0.clone(), reason }).into());
+    }
+    if !context.trust.goes_by_vouchers() {
+        let reason = "this instance goes by no vouchers";
         return Err(of(RequestError::NotTrusted { peer: voucher.0.clone(), reason }).into());
     }
     requests::first_sight(context, &sender).map_err(|error| of(error.into()))?;

@@ -23,14 +23,26 @@ const HEADS_FILE: &str = "heads.log";
 pub(super) fn open(settings: &Settings, clock: &SharedClock) -> Result<Arc<TrustStore>, StartupError> {
     let state = &settings.state.path;
     let (audit_path, heads_path) = (state.join(AUDIT_FILE), state.join(HEADS_FILE));
+    // The heads' file is made first: where the log is, it is too.
+    if audit_path.exists() && !heads_path.exists() {
+        return Err(lost(&heads_path));
+    }
+    let (ledger, texts) = ChainFile::open(&heads_path, false)?;
+    if !texts.is_empty() && !audit_path.exists() {
+        return Err(lost(&audit_path));
+    }
+    let heads = Freshness::new(Arc::new(ledger), &texts).map_err(|error| damaged(&heads_path, error))?;
     let (ledger, texts) = ChainFile::open(&audit_path, true)?;
     let entries = Entry::parse_all(&texts).map_err(|error| damaged(&audit_path, error))?;
     let audit = Audit::new(Arc::new(ledger), SharedClock::clone(clock), entries.len());
-    let (ledger, texts) = ChainFile::open(&heads_path, false)?;
-    let heads = Freshness::new(Arc::new(ledger), &texts).map_err(|error| damaged(&heads_path, error))?;
     let (policy, rules) = (settings.trust_policy()?, settings.trust_rules());
     let store = TrustStore::new(policy, rules, settings.trust.vouchers, (audit, &entries), heads);
     Ok(Arc::new(store.map_err(|error| damaged(&audit_path, error))?))
+}
+
+/// Beginning anew without it would make old statements count again.
+fn lost(path: &Path) -> StartupError {
+    FileError::Guard { path: path.to_owned(), problem: "is gone" }.into()
 }
 
 fn damaged(path: &Path, error: ChainError) -> FileError {

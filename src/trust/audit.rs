@@ -13,7 +13,7 @@ use std::{
 /// Refusals of one kind that are written down at once, and after how long one more is: whoever is refused a thousand times a second
 /// must not fill the disk.
 const AT_ONCE: u32 = 50;
-const ONE_MORE_AFTER: Duration = Duration::from_secs(10);
+const ONE_MORE_AFTER: Duration = Duration::from_secs(60);
 /// The same refusal of the same subject is written down once in this time.
 const SAME_AFTER: Duration = Duration::from_secs(600);
 /// Refusals that are remembered for that.

@@ -83,8 +83,6 @@ impl State {
                 };
                 self.decide(record(old, TrustLevel::Revoked, Some(new), true));
                 self.decide(record(new, level, None, false));
-                // Whoever was first: both keys signed that this one has the id now.
-                self.owners.insert(node_id, new);
             }
             QUARANTINE => drop(self.quarantined.insert(key("public_key")?)),
             RELEASE => drop(self.quarantined.remove(&key("public_key")?)),

@@ -25,6 +25,13 @@ use std::{
 pub const MAX_RECORDS: usize = 100_000;
 /// The most of them that are pending because they came by themselves: strangers leave place for the operator.
 pub const MAX_UNASKED: usize = 1000;
+/// The most of those for one id: whoever asks in another's name must not hide him among many.
+const MAX_UNASKED_OF_ONE: usize = 8;
+/// The most keys in quarantine that nobody verified. Whoever contradicts himself with one key after the other must not fill the disk;
+/// what he contradicts himself with is refused all the same.
+const MAX_QUARANTINED: usize = 1000;
+/// The most keys that one key vouches for.
+const MAX_VOUCHES_OF_ONE: usize = 1000;
 /// The longest reason, in characters.
 pub const MAX_REASON_CHARS: usize = 300;
 
@@ -65,6 +72,9 @@ pub enum DecisionError {
     /// Its owner withdrew it.
     #[error("the key was withdrawn by its own owner, for good; it takes another one")]
     Withdrawn,
+    /// Somebody else has the id.
+    #[error("that key does not speak for {0}, so it cannot give the id on")]
+    NotItsKey(PeerId),
     /// The operator's settings say otherwise.
     #[error("trust.listed names another key for {0}; correct the settings")]
     Listed(PeerId),
@@ -165,6 +175,12 @@ impl TrustStore {
     #[must_use]
     pub fn requires_verified(&self) -> bool {
         self.rules.require_verified
+    }
+
+    /// Do other instances' vouchers count here?
+    #[must_use]
+    pub fn goes_by_vouchers(&self) -> bool {
+        self.vouchers > 0
     }
 
     /// Conversations in which keys are proved.
@@ -414,6 +430,10 @@ impl TrustStore {
             if state.records.contains_key(&key) || state.unasked >= MAX_UNASKED || state.owners.contains_key(peer) {
                 return Ok(());
             }
+            let of_one = state.records.values().filter(|it| it.by == UNASKED && it.node_id == *peer);
+            if of_one.count() >= MAX_UNASKED_OF_ONE {
+                return Ok(());
+            }
         }
         let (level, by) = (TrustLevel::Pending, UNASKED);
         let reason = "it asked for trust".to_owned();
@@ -431,6 +451,11 @@ impl TrustStore {
     pub fn rotate(&self, peer: &PeerId, old: PublicKey, new: PublicKey, statement: &str) -> Result<(), DecisionError> {
         let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.level(peer, old);
+        // Only a key that has the id can give it on.
+        if before == TrustLevel::Revoked || self.state().owners.get(peer).is_some_and(|owner| *owner != old) {
+            return Err(DecisionError::NotItsKey(peer.clone()));
+        }
+        self.check(peer, old, TrustLevel::Revoked)?;
         self.check(peer, new, TrustLevel::Pending)?;
         let level = if before == TrustLevel::Verified { before } else { TrustLevel::Pending };
         let detail = json!({
@@ -459,7 +484,8 @@ impl TrustStore {
     /// durably where it can be written down.
     pub fn quarantine(&self, peer: &PeerId, key: PublicKey, reason: &str) {
         let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.is_quarantined(key) {
+        let is_full = self.state().quarantined.len() >= MAX_QUARANTINED;
+        if self.is_quarantined(key) || (is_full && self.level(peer, key) != TrustLevel::Verified) {
             return;
         }
         tracing::error!(peer = peer.as_str().escape_debug().to_string(), %key, reason, "a peer contradicted itself and is in quarantine");
@@ -479,7 +505,8 @@ impl TrustStore {
         {
             let state = self.state();
             let known = state.vouches.get(&(peer.clone(), key));
-            if known.is_some_and(|known| known.contains(&voucher.1)) || state.vouches.len() >= MAX_RECORDS {
+            let of_one = state.vouches.values().filter(|vouchers| vouchers.contains(&voucher.1)).count();
+            if known.is_some_and(|known| known.contains(&voucher.1)) || of_one >= MAX_VOUCHES_OF_ONE {
                 return Ok(false);
             }
         }

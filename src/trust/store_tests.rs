@@ -145,7 +145,7 @@ fn vouchers_count_while_they_are_verified_and_make_no_chains() {
         store.vouch((&peer(by.0), key(by.1)), &peer(for_whom.0), key(for_whom.1)).unwrap()
     };
     let level = |store: &TrustStore| store.level(&peer("new"), key(20));
-    assert!(vouch(&store, ("a", 1), ("new", 20)));
+    assert!(vouch(&store, ("a", 1), ("new", 20)) && store.goes_by_vouchers());
     assert!(!vouch(&store, ("a", 1), ("new", 20)), "the same again");
     assert_eq!(level(&store), TrustLevel::Pending);
     assert!(vouch(&store, ("listed", 7), ("new", 20)));
@@ -169,6 +169,42 @@ fn strangers_that_prove_themselves_leave_place_for_the_operator() {
     decide(&store, "a", 255, TrustLevel::Verified).unwrap();
     store.note_unasked(&peer("a"), key(254), "proof".to_owned()).unwrap();
     assert_eq!(store.record(key(254)), None, "nobody gets in beside the verified key");
+    let store = Bed::new().open();
+    for number in 0..20 {
+        store.note_unasked(&peer("bank"), key(number), "proof".to_owned()).unwrap();
+    }
+    assert_eq!(store.records().len(), MAX_UNASKED_OF_ONE, "nobody is hidden among impostors");
+}
+
+#[test]
+fn whoever_contradicts_himself_with_many_keys_fills_no_disk() {
+    let bed = Bed::new();
+    let store = bed.open();
+    decide(&store, "a", 1, TrustLevel::Verified).unwrap();
+    for number in 0..MAX_QUARANTINED + 5 {
+        let mut bytes = [7; 32];
+        bytes[..8].copy_from_slice(&number.to_be_bytes());
+        store.quarantine(&peer("stranger"), PublicKey::from_bytes(bytes), "it contradicted itself");
+    }
+    assert_eq!(bed.audit.0.lock().unwrap().0.len(), MAX_QUARANTINED + 1);
+    store.quarantine(&peer("a"), key(1), "it contradicted itself");
+    assert!(store.is_quarantined(key(1)), "there is always place for a verified key");
+}
+
+#[test]
+fn nobody_gives_on_an_id_that_is_not_his() {
+    let bed = Bed { listed: HashMap::from([(peer("listed"), key(7))]), ..Bed::new() };
+    let store = bed.open();
+    decide(&store, "a", 1, TrustLevel::Verified).unwrap();
+    decide(&store, "b", 2, TrustLevel::Revoked).unwrap();
+    for (name, old) in [("a", 3), ("listed", 3), ("b", 2)] {
+        let rotated = store.rotate(&peer(name), key(old), key(9), "signed by both");
+        assert!(matches!(rotated, Err(DecisionError::NotItsKey(_))), "{name}: {rotated:?}");
+    }
+    assert!(matches!(store.rotate(&peer("c"), key(1), key(9), ""), Err(DecisionError::OtherPeer { .. })));
+    assert_eq!(store.level(&peer("a"), key(1)), TrustLevel::Verified);
+    store.rotate(&peer("new"), key(4), key(5), "signed by both").unwrap();
+    assert_eq!(store.level(&peer("new"), key(6)), TrustLevel::Pending, "that binds nobody: the registry does");
 }
 
 #[test]

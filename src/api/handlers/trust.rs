@@ -92,8 +92,8 @@ pub(crate) struct EstablishRequest {
 
 /// Establish trust in a peer (operator)
 ///
-/// The peer and this instance prove their keys to each other. `verified` where that came over HTTPS, or is the key that was named;
-/// otherwise `pending`: compare the words with the operator there, and verify. With `certificate`, one of the authorities in
+/// The peer and this instance prove their keys to each other. `verified` where that came over HTTPS and `peer_id` says who is meant, or
+/// where it is the key that was named; otherwise `pending`: compare the words with the operator there, and verify. With `certificate`, one of the authorities in
 /// `trust.ca_file` must have issued the peer's certificate, and the certificate must name its id.
 #[utoipa::path(
     post,

@@ -58,7 +58,6 @@ pub fn rows() -> Vec<Row> {
         "{\"peer_address\":\"http://127.0.0.1:1\",\"verification_method\":\"faith\"}",
         "{\"peer_address\":\"http://127.0.0.1:1\",\"peer_id\":\"\"}",
         "{\"peer_address\":\"http://127.0.0.1:1\",\"peer_id\":\"ark-under-test\"}",
-        "{\"peer_address\":\"http://127.0.0.1:1\",\"verification_method\":\"certificate\"}",
     ] {
         add("trust/establish", body, 400, "invalid_federation_request");
     }
@@ -67,6 +66,8 @@ pub fn rows() -> Vec<Row> {
     }
     let nobody = "{\"peer_address\":\"http://127.0.0.1:1\",\"peer_id\":\"a\"}";
     add("trust/establish", nobody, 409, "trust_not_established");
+    let certified = "{\"peer_address\":\"https://127.0.0.1:1\",\"verification_method\":\"certificate\"}";
+    add("trust/establish", certified, 409, "trust_not_established");
     add("nodes/discover", "{\"discovery_method\":\"smell\"}", 400, "invalid_federation_request");
     add("nodes/discover", "{\"discovery_method\":\"dns\"}", 409, "discovery_off");
     add("nodes/discover", "{\"discovery_method\":\"broadcast\"}", 409, "discovery_off");

@@ -1,6 +1,6 @@
 //! What was decided of keys: durable through kill -9, refused where it was changed, and told of by the command line.
 //!
-//! `ARK_TRUST_KILLS` sets how often the service is killed (50), `ARK_TRUST_SEED` repeats a run.
+//! `ARK_TRUST_KILLS` sets how often the service is killed (20), `ARK_TRUST_SEED` repeats a run.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -11,9 +11,12 @@
     reason = "a test that cannot go on should stop where it stands"
 )]
 
-#[path = "support/service.rs"]
+#[path = "../support/certificates.rs"]
+mod certificates;
+mod establishing;
+#[path = "../support/service.rs"]
 mod service;
-#[path = "support/signing.rs"]
+#[path = "../support/signing.rs"]
 mod signing;
 
 use reqwest::Method;
@@ -28,7 +31,7 @@ use std::{
 };
 use tokio::time::sleep;
 
-const KILLS: u64 = 50;
+const KILLS: u64 = 20;
 const DECIDERS: u64 = 4;
 const PEERS_EACH: u64 = 5;
 
@@ -173,6 +176,10 @@ async fn trust_state_that_was_changed_stops_the_service() {
     }
     fs::remove_file(state.join("audit.log")).unwrap();
     refuses_to_start(&place, "lost");
+    fs::write(state.join("audit.log"), &log).unwrap();
+    fs::remove_file(state.join("heads.log")).unwrap();
+    refuses_to_start(&place, "the heads are lost");
+    fs::write(state.join("heads.log"), "").unwrap();
     // A line that was not written to its end was told to nobody.
     fs::write(state.join("audit.log"), format!("{log}{}", &lines[2][..70])).unwrap();
     let service = place.serve().await;
@@ -236,7 +243,7 @@ async fn two_operators_compare_words_and_trust_each_other() {
 
 /// The lines of docs/SECURITY.md.
 fn check_with_a_shell(log: &Path, fits: bool) {
-    let document = include_str!("../docs/SECURITY.md");
+    let document = include_str!("../../docs/SECURITY.md");
     let script = document.split_once("```sh\n").unwrap().1.split_once("```").unwrap().0;
     let output =
         std::process::Command::new("bash").args(["-c", script]).current_dir(log.parent().unwrap()).output().unwrap();

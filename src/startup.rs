@@ -2,7 +2,7 @@
 
 use crate::{
     api::{self, ApiState, BodyBudget, Cors, Edge, OperatorToken},
-    identity::{self, KeyPair},
+    identity::{KeyPair, KeyPlace},
     lattice::{
         Lattice,
         directory::{CaseSensitivity, DirectoryLattice, DirectoryOptions, ManifestHeader},
@@ -13,10 +13,11 @@ use crate::{
         embedded::{EmbeddedOptions, EmbeddedRegistry},
         redis::{RedisOptions, RedisRegistry, Servers, TimeSource},
     },
-    settings::{Settings, SettingsError},
+    settings::{Settings, SettingsError, Span},
     shutdown,
     telemetry::Metrics,
     tls::{TlsError, TlsFiles, TlsPort},
+    trust::{KeyEvents, LogKeyEvents},
     types::{PublicKey, SharedClock, SystemClock, Timestamp},
 };
 use actix_web::{
@@ -40,6 +41,7 @@ use tokio_util::sync::CancellationToken;
 
 mod discovery;
 mod engine;
+mod keys;
 
 /// How long a connection that is done stays open for what the client still sends.
 const LINGER: Duration = Duration::from_secs(5);
@@ -99,6 +101,8 @@ pub struct Application {
     server: Server,
     context: Arc<Context>,
     tls: Option<(TlsPort, Duration)>,
+    key_lifetime: Option<Duration>,
+    metrics: Arc<Metrics>,
     _state_lock: File,
 }
 
@@ -115,8 +119,8 @@ impl Application {
     /// [`StartupError`]: one line that says what is wrong.
     pub async fn build(settings: &Settings, clock: SharedClock) -> Result<Self, StartupError> {
         let state_lock = lock_state(&settings.state.path)?;
-        let key = load_key(settings)?;
-        let stated = public_key(settings, key.as_ref())?;
+        let key = keys::load(settings)?;
+        let stated = public_key(settings, key.as_ref().map(|held| &held.key))?;
         let metrics = Arc::new(Metrics::default());
         let tls = open_tls(settings, &clock, &metrics)?;
         let listener = listen(settings)?;
@@ -124,7 +128,8 @@ impl Application {
         let registry = open_registry(settings, &clock).await?;
         let lattice = open_lattice(settings, &clock)?;
         // Made only once nothing stands in the way of starting.
-        let key = engine::or_new(settings, key)?.map(Arc::new);
+        let key = keys::ring(settings, key)?.map(Arc::new);
+        let key_events: Arc<dyn KeyEvents> = Arc::new(LogKeyEvents);
         let identity = Identity {
             node_id: settings.node_id()?,
             instance_type: settings.instance.instance_type.as_str(),
@@ -135,7 +140,8 @@ impl Application {
         };
         let trust = settings.trust_policy()?;
         let rates = engine::rates(settings);
-        let engine = engine::open(settings, key.as_ref(), &lattice, &clock, &rates)?;
+        let whose = (&registry, &key_events);
+        let engine = engine::open(settings, key.as_ref(), &lattice, &clock, &rates, whose)?;
         let lan = discovery::open(settings, address, engine.as_ref(), (&identity, &registry, &clock))?;
         let context = Arc::new(Context {
             identity,
@@ -145,6 +151,7 @@ impl Application {
             limits: settings.limits(),
             clock,
             signer: key,
+            key_events,
             engine,
             lan,
             rates,
@@ -152,9 +159,11 @@ impl Application {
             closing: CancellationToken::new(),
             nonces: Mutex::default(),
         });
-        let server = serve(settings, listener, Arc::clone(&context), metrics, tls.as_ref())?;
+        let server = serve(settings, listener, Arc::clone(&context), Arc::clone(&metrics), tls.as_ref())?;
         let tls = tls.map(|port| (port, settings.server.tls_reload_interval.get()));
-        Ok(Self { port: address.port(), address, server, context, tls, _state_lock: state_lock })
+        let key_lifetime = settings.instance.key_lifetime.map(Span::get);
+        let port = address.port();
+        Ok(Self { port, address, server, context, tls, key_lifetime, metrics, _state_lock: state_lock })
     }
 
     /// What its operations work on.
@@ -184,6 +193,7 @@ impl Application {
         if let Some((tls, interval)) = self.tls {
             watches.spawn(tls.watch(interval));
         }
+        watches.spawn(keys::watch(Arc::clone(&self.context), self.key_lifetime, self.metrics));
         let discovery = self.context.lan.clone().map(|lan| tokio::spawn(lan.run(self.context.closing.clone())));
         let outcome = tokio::select! {
             outcome = &mut server => outcome,
@@ -283,16 +293,13 @@ fn lock_state(path: &Path) -> Result<File, StartupError> {
 /// # Errors
 /// [`StartupError::Key`]: there is one, but it cannot be used.
 pub fn load_key(settings: &Settings) -> Result<Option<KeyPair>, StartupError> {
-    let failed = |error: &dyn std::fmt::Display| StartupError::Key(error.to_string());
-    if let Some(text) = &settings.instance.private_key {
-        return KeyPair::from_base64(text).map(Some).map_err(|error| failed(&error));
-    }
-    let default = settings.state.path.join("identity.key");
-    match &settings.instance.key_file {
-        Some(path) => identity::read(path).map(Some).map_err(|error| failed(&error)),
-        None if default.exists() => identity::read(&default).map(Some).map_err(|error| failed(&error)),
-        None => Ok(None),
-    }
+    Ok(keys::load(settings)?.map(|held| held.key))
+}
+
+/// Where the key is kept; `None` where it came with the settings.
+#[must_use]
+pub fn key_place(settings: &Settings) -> Option<KeyPlace> {
+    keys::place(settings)
 }
 
 /// The public key: stated, or that of the private key.

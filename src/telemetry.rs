@@ -1,5 +1,6 @@
 //! Log lines and metrics. Every application has its own metrics registry, so that several can run in one process.
 
+use crate::types::Timestamp;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
     metrics::{
@@ -72,6 +73,9 @@ struct CertificateLabels {
     serial: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct NoLabels {}
+
 #[derive(Clone)]
 struct LatencyBuckets;
 
@@ -119,6 +123,8 @@ pub struct Metrics {
     runtimes: Mutex<Vec<Handle>>,
     /// A family, so that there is no line where there is no certificate.
     tls_not_after: Family<CertificateLabels, Gauge>,
+    /// A family, so that there is no line where no lifetime is set.
+    key_not_after: Family<NoLabels, Gauge>,
 }
 
 /// A client's connection, counted as long as this lives.
@@ -157,6 +163,7 @@ impl Default for Metrics {
             tasks: Gauge::default(),
             runtimes: Mutex::default(),
             tls_not_after: Family::default(),
+            key_not_after: Family::default(),
         };
         metrics.register_all();
         metrics
@@ -183,8 +190,15 @@ impl Metrics {
         let not_after = self.tls_not_after.clone();
         let help = "When our own TLS certificate ends, epoch seconds";
         registry.register_with_unit("tls_certificate_not_after", help, Unit::Seconds, not_after);
+        let help = "When the lifetime of this instance's key ends, epoch seconds";
+        registry.register_with_unit("key_not_after", help, Unit::Seconds, self.key_not_after.clone());
         registry.register("http_connections", "Clients' connections that are open", self.connections.clone());
         registry.register("tasks", "Tasks that have not ended, beside those of connections", self.tasks.clone());
+    }
+
+    /// Says when the lifetime of our own key ends.
+    pub fn key_ends(&self, at: Timestamp) {
+        self.key_not_after.get_or_create(&NoLabels {}).set(at.seconds());
     }
 
     /// Counts a connection until what this returns is dropped.

@@ -8,8 +8,8 @@ use ark_lattice::{
         NodeFilter, NodePage, Precondition, Restored, Stamp, StoredNode, Tombstone, Written, index::Snapshot,
     },
     ops::{Context, Identity, sync},
-    registry::{PeerCursor, PeerPage, Registered, Registry, RegistryError},
-    trust::{Admitted, TrustPolicy},
+    registry::{Bound, PeerCursor, PeerPage, Registered, Registry, RegistryError},
+    trust::{Admitted, KeyLine, LogKeyEvents, TrustPolicy},
     types::{ContentHash, Limits, NodeId, PeerId, SystemClock, Timestamp},
 };
 use async_trait::async_trait;
@@ -60,6 +60,7 @@ static CONTEXT: LazyLock<Context> = LazyLock::new(|| Context {
     limits: Limits::default(),
     clock: SystemClock::shared(),
     signer: None,
+    key_events: Arc::new(LogKeyEvents),
     engine: None,
     rates: Rates::default(),
     read_only: false,
@@ -226,6 +227,12 @@ impl Registry for Nobody {
         Err(silent())
     }
     async fn envelope(&self, _: &PeerId) -> Result<Option<Bytes>, RegistryError> {
+        Err(silent())
+    }
+    async fn bound(&self, _: &PeerId) -> Result<Option<Bound>, RegistryError> {
+        Err(silent())
+    }
+    async fn bind(&self, _: &PeerId, _: Option<&Bound>, _: &KeyLine) -> Result<bool, RegistryError> {
         Err(silent())
     }
     async fn list(&self, _: Option<&PeerCursor>, _: usize) -> Result<PeerPage, RegistryError> {

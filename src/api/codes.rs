@@ -64,6 +64,8 @@ codes! {
     InvalidManifest = "invalid_manifest" BAD_REQUEST "The manifest has the wrong shape",
     /// `last_updated` is too far ahead.
     ClockSkew = "clock_skew" BAD_REQUEST "The manifest is dated too far ahead",
+    /// A statement about a key cannot be read, or may not say what it says.
+    InvalidStatement = "invalid_statement" BAD_REQUEST "The statement about a key does not count",
     /// The body of `POST /sync` has the wrong shape.
     InvalidSyncRequest = "invalid_sync_request" BAD_REQUEST "The sync request has the wrong shape",
     /// The body is not a node.
@@ -96,6 +98,8 @@ codes! {
     NotListed = "not_listed" FORBIDDEN "The key is not on this instance's list",
     /// The sender may not change nodes here.
     NotTrusted = "not_trusted" FORBIDDEN "This instance takes no changes from that key",
+    /// The key was revoked by its owner.
+    PeerRevoked = "peer_revoked" FORBIDDEN "The key is revoked",
     /// This instance is a mirror.
     ReadOnly = "read_only" FORBIDDEN "This instance only takes what its peers have",
     /// There is no such route.

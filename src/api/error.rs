@@ -2,12 +2,13 @@
 
 use super::codes::Code;
 use crate::{
+    identity::StatementError,
     json::{JsonError, JsonErrorKind},
     lattice::{LatticeError, NodeError},
     manifest::{EnvelopeError, ManifestError},
     ops,
     registry::RegistryError,
-    trust::{ReplayError, TrustError, VersionError},
+    trust::{KeyLineError, ReplayError, TrustError, VersionError},
 };
 use actix_web::{
     HttpResponse, HttpResponseBuilder, ResponseError,
@@ -69,6 +70,9 @@ pub enum ApiError {
     /// From the changes feed.
     #[error(transparent)]
     Feed(#[from] ops::FeedError),
+    /// From statements about keys.
+    #[error(transparent)]
+    Follow(#[from] ops::FollowError),
     /// From the controls of the federation.
     #[error(transparent)]
     Federation(#[from] ops::FederationError),
@@ -143,6 +147,7 @@ fn envelope_code(error: &EnvelopeError) -> Code {
 fn registry_code(error: &RegistryError) -> Code {
     match error {
         RegistryError::Refused(VersionError::KeyMismatch) => Code::KeyMismatch,
+        RegistryError::Refused(VersionError::Revoked) => Code::PeerRevoked,
         RegistryError::Refused(VersionError::Rollback { .. }) => Code::Rollback,
         RegistryError::Refused(VersionError::Equivocation) => Code::Equivocation,
         RegistryError::Full { .. } => Code::RegistryFull,
@@ -166,6 +171,7 @@ fn feed_code(error: &ops::FeedError) -> Code {
     match error {
         ops::FeedError::Lattice(error) => lattice_code(error),
         ops::FeedError::NoKey => Code::NoKey,
+        ops::FeedError::Revoked => Code::PeerRevoked,
         ops::FeedError::OtherIndex { .. } => Code::OtherIndex,
         ops::FeedError::MassDelete { .. } => Code::MassDelete,
         ops::FeedError::BelowFloor { .. } => Code::PositionLost,
@@ -199,7 +205,26 @@ fn signed_code(error: &ops::RequestError) -> Code {
         ops::RequestError::Replay(ReplayError::Replayed) => Code::Replayed,
         ops::RequestError::Replay(ReplayError::Full) => Code::Busy,
         ops::RequestError::NotTrusted { .. } => Code::NotTrusted,
+        ops::RequestError::Revoked(_) => Code::PeerRevoked,
         ops::RequestError::Registry(error) => registry_code(error),
+    }
+}
+
+fn follow_code(error: &ops::FollowError) -> Code {
+    match error {
+        ops::FollowError::Unknown => Code::PeerNotFound,
+        ops::FollowError::Line(error) => match error {
+            KeyLineError::Statement(StatementError::Signature { .. }) => Code::BadSignature,
+            KeyLineError::Statement(StatementError::Shape { .. } | StatementError::List(_))
+            | KeyLineError::Empty
+            | KeyLineError::OtherId(_)
+            | KeyLineError::NotAllowed { .. } => Code::InvalidStatement,
+            KeyLineError::OtherKey => Code::KeyMismatch,
+            KeyLineError::Rollback => Code::Rollback,
+            KeyLineError::Fork => Code::Equivocation,
+            KeyLineError::ClockSkew { .. } => Code::ClockSkew,
+        },
+        ops::FollowError::Registry(error) => registry_code(error),
     }
 }
 
@@ -218,6 +243,7 @@ impl ApiError {
             Self::Sync(ops::SyncError::Lattice(error)) | Self::Lattice(error) => lattice_code(error),
             Self::Feed(error) => feed_code(error),
             Self::Federation(error) => federation_code(error),
+            Self::Follow(error) => follow_code(error),
             Self::Signed(error) => signed_code(error),
             Self::Node(NodeError::Json(error)) => json_code(error),
             Self::Node(NodeError::NotAnObject | NodeError::NoId | NodeError::BadId(_)) => Code::InvalidNode,

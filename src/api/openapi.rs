@@ -10,7 +10,7 @@ pub use order::Document;
 use super::{
     codes::Code,
     error::Problem,
-    handlers::{conflicts, control, discover, documents, health, manifest, nodes, sync},
+    handlers::{conflicts, control, discover, documents, health, keys, manifest, nodes, sync},
     routes::ROUTES,
 };
 use actix_web::http::StatusCode;
@@ -49,6 +49,7 @@ status list the codes that it may carry. Every answer has an `X-Request-Id`, whi
     paths(
         documents::index,
         manifest::publish,
+        keys::rotate,
         manifest::show,
         discover::discover,
         sync::sync,

@@ -4,7 +4,7 @@ use super::{
     codes::Code,
     error::ApiError,
     extract::peers_door,
-    handlers::{conflicts, control, discover, documents, health, lattice, manifest, nodes, sync},
+    handlers::{conflicts, control, discover, documents, health, keys, lattice, manifest, nodes, sync},
 };
 use actix_web::{
     Resource, ResponseError, guard,
@@ -53,6 +53,17 @@ const ENVELOPE: &[Code] = &[
     Code::BadSignature,
     Code::ClockSkew,
     Code::NotListed,
+    Code::PeerRevoked,
+    Code::KeyMismatch,
+    Code::Rollback,
+    Code::Equivocation,
+];
+/// Of statements about keys.
+const STATEMENT: &[Code] = &[
+    Code::InvalidStatement,
+    Code::BadSignature,
+    Code::ClockSkew,
+    Code::PeerNotFound,
     Code::KeyMismatch,
     Code::Rollback,
     Code::Equivocation,
@@ -63,7 +74,8 @@ const LATTICE: &[Code] = &[Code::LatticeLoading, Code::LatticeUnavailable];
 const LATTICE_WRITE: &[Code] = &[Code::LatticeLoading, Code::LatticeUnavailable, Code::NoSpace, Code::ReadOnly];
 const OPERATOR: &[Code] = &[Code::OperatorTokenRequired, Code::OperatorDisabled, Code::PreconditionFailed];
 /// Of requests that another instance signs.
-const SIGNED: &[Code] = &[Code::RequestSignature, Code::NotTrusted, Code::Replayed, Code::Busy, Code::ReadOnly];
+const SIGNED: &[Code] =
+    &[Code::RequestSignature, Code::NotTrusted, Code::PeerRevoked, Code::Replayed, Code::Busy, Code::ReadOnly];
 /// Of what the operator does, here or with the token.
 const OPERATES: &[Code] = &[Code::OperatorTokenRequired, Code::NotLocal];
 /// Of the federation's controls.
@@ -88,6 +100,12 @@ pub const ROUTES: &[Route] = &[
         path: "/manifest/{node_id}",
         summary: "Get a peer's envelope",
         problems: &[ALWAYS, REGISTRY, &[Code::PeerNotFound, Code::InvalidPath]],
+    },
+    Route {
+        method: "POST",
+        path: "/v1/trust/rotate",
+        summary: "Change which key speaks for an instance",
+        problems: &[ALWAYS, GATE, STATEMENT, REGISTRY, &[Code::NoSpace]],
     },
     Route {
         method: "GET",
@@ -243,7 +261,13 @@ pub const PEER_ROUTES: &[Route] = &[
         method: "GET",
         path: "/lattice/head",
         summary: "Where this lattice stands",
-        problems: &[ALWAYS, DOOR, LATTICE, &[Code::NoKey, Code::InvalidHeader]],
+        problems: &[ALWAYS, DOOR, LATTICE, &[Code::NoKey, Code::PeerRevoked, Code::InvalidHeader]],
+    },
+    Route {
+        method: "GET",
+        path: "/lattice/identity",
+        summary: "What is said of this instance's key",
+        problems: &[ALWAYS, DOOR],
     },
     Route {
         method: "GET",
@@ -295,6 +319,7 @@ pub fn configure(config: &mut ServiceConfig) {
     config
         .service(resource("/", "GET, HEAD").route(get().to(documents::index)))
         .service(resource("/manifest", "POST").route(web::post().to(manifest::publish)))
+        .service(resource("/v1/trust/rotate", "POST").route(web::post().to(keys::rotate)))
         .service(resource("/manifest/{node_id:.*}", "GET, HEAD").route(get().to(manifest::show)))
         .service(resource("/discover", "GET, HEAD").route(get().to(discover::discover)))
         .service(resource("/sync", "POST").route(web::post().to(sync::sync)))
@@ -331,6 +356,7 @@ fn configure_peers(config: &mut ServiceConfig) {
         .route(web::post().to(lattice::receive));
     config
         .service(resource("/lattice/head", "GET, HEAD").route(get().to(lattice::head)).wrap(door()))
+        .service(resource("/lattice/identity", "GET, HEAD").route(get().to(keys::identity)).wrap(door()))
         .service(changes.wrap(door()))
         .service(resource("/lattice/notify", "GET, HEAD").route(get().to(lattice::notify)).wrap(door()))
         .service(resource("/lattice/nodes", "POST").route(web::post().to(lattice::nodes)).wrap(door()))

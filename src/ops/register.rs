@@ -46,13 +46,17 @@ pub struct Registration {
 pub async fn register(context: &Context, received: Bytes) -> Result<Registration, RegisterError> {
     let limits = context.limits;
     let manifest = offload(received.len(), move || verify(received, &limits)).await?;
-    let admitted = context.trust.admit(manifest, context.clock.latest())?;
+    let (peer, key) = (manifest.get().peer().clone(), manifest.public_key());
+    // It may have come in the place of the listed one.
+    let bound = if context.trust.lists_another(&peer, key) { context.registry.bound(&peer).await? } else { None };
+    let line = bound.as_ref().and_then(|bound| bound.line.as_ref());
+    let admitted = context.trust.admit_in_line(manifest, line, context.clock.latest())?;
     let registered = context.registry.register(&admitted).await?;
     let manifest = admitted.manifest();
     Ok(Registration {
-        peer: manifest.get().peer().clone(),
+        trust_level: context.trust.level_in_line(&peer, key, line),
+        peer,
         expires_in: registered.expires_in,
-        trust_level: context.trust.level(manifest.get().peer(), manifest.public_key()),
         set_hash: manifest.get().set_hash(),
         step: registered.step,
     })

@@ -33,6 +33,9 @@ pub enum RequestError {
         /// Why not, and what to do.
         reason: &'static str,
     },
+    /// The key was revoked by its owner.
+    #[error("the key of {0} is revoked")]
+    Revoked(PeerId),
     /// The registry, which knows the keys, does not answer.
     #[error(transparent)]
     Registry(#[from] RegistryError),
@@ -118,7 +121,15 @@ pub async fn speaker(context: &Context, request: SignedRequest<'_>) -> Result<Sp
 /// id's live manifest is signed with.
 async fn trusted(context: &Context, peer: &PeerId, key: PublicKey) -> Result<(), RequestError> {
     let refuse = |reason| Err(RequestError::NotTrusted { peer: peer.clone(), reason });
-    match context.trust.level(peer, key) {
+    // Whoever stole a key that was replaced or revoked meanwhile speaks for nobody with it, in no mode.
+    let bound = context.registry.bound(peer).await?;
+    let line = bound.as_ref().and_then(|bound| bound.line.as_ref());
+    match line {
+        Some(line) if line.revoked && line.public_key == key => return Err(RequestError::Revoked(peer.clone())),
+        Some(line) if line.is_retired(key) => return refuse("another key took its place"),
+        _ => {}
+    }
+    match context.trust.level_in_line(peer, key, line) {
         TrustLevel::Verified => return Ok(()),
         TrustLevel::Revoked => return refuse("the operator's list does not have it"),
         TrustLevel::Unknown if context.trust.mode() == TrustMode::Open => return Ok(()),

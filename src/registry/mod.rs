@@ -13,12 +13,13 @@ mod redis_server;
 mod redis_shapes;
 
 use crate::{
-    trust::{Admitted, VersionError},
+    identity::KeyLog,
+    trust::{Admitted, KeyEvents, KeyLine, KeyLineError, Known, VersionError},
     types::{PeerId, PublicKey, Timestamp},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// What a registration did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +78,82 @@ pub struct PeerPage {
     pub next: Option<PeerCursor>,
 }
 
+/// Which key an id is bound to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bound {
+    /// The key of the newest accepted statement.
+    pub public_key: PublicKey,
+    /// What the key's own statements led to, where there are any.
+    pub line: Option<KeyLine>,
+}
+
+impl Bound {
+    /// May this key speak for the id, as far as the key's statements say?
+    #[must_use]
+    pub fn line_speaks(&self, key: PublicKey) -> bool {
+        self.line.as_ref().is_none_or(|line| line.speaks(key))
+    }
+}
+
+/// Why statements about a key were not followed.
+#[derive(Debug, thiserror::Error)]
+pub enum FollowError {
+    /// Nobody with that id ever registered here.
+    #[error("no instance with this id has registered here; register a manifest first")]
+    Unknown,
+    /// They do not count.
+    #[error(transparent)]
+    Line(#[from] KeyLineError),
+    /// The registry does not answer.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+}
+
+/// Follows the statements of a peer's key, durably; what holds then. `first`: the key to begin with for an id that is bound to none.
+///
+/// # Errors
+/// [`FollowError`]; nothing was changed.
+pub async fn follow_key(
+    registry: &dyn Registry,
+    events: &dyn KeyEvents,
+    peer: &PeerId,
+    first: Option<PublicKey>,
+    log: KeyLog,
+    now: Timestamp,
+) -> Result<KeyLine, FollowError> {
+    let log = Arc::new(log);
+    loop {
+        let bound = registry.bound(peer).await?;
+        if bound.is_none() && first.is_none() {
+            return Err(FollowError::Unknown);
+        }
+        let (judged, log, id) = (bound.clone(), Arc::clone(&log), peer.clone());
+        // A hundred signatures take their time.
+        let judging = tokio::task::spawn_blocking(move || match (&judged, first) {
+            (Some(Bound { line: Some(line), .. }), _) => KeyLine::follow(Known::Line(line), &log, &id, now),
+            (Some(Bound { public_key, .. }), _) => KeyLine::follow(Known::Key(*public_key), &log, &id, now),
+            (None, Some(key)) => KeyLine::follow(Known::Key(key), &log, &id, now),
+            (None, None) => Err(KeyLineError::OtherKey),
+        });
+        let line = judging.await.map_err(|_| RegistryError::Unavailable("the judging thread failed".to_owned()))??;
+        let before = bound.as_ref().and_then(|bound| bound.line.as_ref());
+        if before == Some(&line) {
+            return Ok(line);
+        }
+        // Another statement that came meanwhile is looked at again.
+        if !registry.bind(peer, bound.as_ref(), &line).await? {
+            continue;
+        }
+        let old = before.map(|line| line.public_key).or(bound.map(|bound| bound.public_key)).or(first);
+        if line.revoked {
+            events.revoked(peer, line.public_key);
+        } else if let Some(old) = old.filter(|old| *old != line.public_key) {
+            events.rotated(peer, old, line.public_key);
+        }
+        return Ok(line);
+    }
+}
+
 /// Why the registry did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
@@ -116,6 +193,19 @@ pub trait Registry: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// [`RegistryError::Unavailable`], [`RegistryError::Corrupt`].
     async fn envelope(&self, peer: &PeerId) -> Result<Option<Bytes>, RegistryError>;
+
+    /// Which key an id is bound to; `None` for an id that nobody ever spoke for.
+    ///
+    /// # Errors
+    /// [`RegistryError::Unavailable`], [`RegistryError::Corrupt`].
+    async fn bound(&self, peer: &PeerId) -> Result<Option<Bound>, RegistryError>;
+
+    /// Binds an id to what its key's statements led to, durably, where it is still bound as in `before`; `false` where it is not. With
+    /// another key, or none, what the key before had registered is no longer live.
+    ///
+    /// # Errors
+    /// [`RegistryError::Unavailable`], [`RegistryError::NoSpace`], [`RegistryError::Corrupt`].
+    async fn bind(&self, peer: &PeerId, before: Option<&Bound>, line: &KeyLine) -> Result<bool, RegistryError>;
 
     /// Up to `limit` live peers after `after`. Costs what the page costs, whatever the number of keys in the store.
     ///

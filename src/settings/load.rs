@@ -25,6 +25,9 @@ const MIN_TOKEN_CHARS: usize = 16;
 /// The longest time to live that is taken: a year as humantime counts it.
 const MAX_PEER_TTL: Duration = Duration::from_secs(31_557_600);
 
+/// The shortest lifetime of a key: peers that are away for a night must hear of the next one in time.
+const MIN_KEY_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+
 /// Why the settings cannot be used. Texts never hold a secret's value.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
@@ -223,6 +226,15 @@ impl Settings {
             }
             self.admin.token = Some(secret_file::read("admin.token_file", path)?);
         }
+        if let Some(path) = &self.instance.key_passphrase_file {
+            if self.instance.key_passphrase.is_some() {
+                return Err(bad(
+                    "instance.key_passphrase, instance.key_passphrase_file",
+                    "both are set: unset one of them",
+                ));
+            }
+            self.instance.key_passphrase = Some(secret_file::read("instance.key_passphrase_file", path)?);
+        }
         if let Some(path) = &self.registry.redis_password_file {
             if self.registry.redis_password.is_some() {
                 return Err(bad(
@@ -254,6 +266,9 @@ impl Settings {
         }
         if let Some(key) = &self.instance.public_key {
             PublicKey::parse(key).map_err(|error| bad("instance.public_key", error.to_string()))?;
+        }
+        if self.instance.key_lifetime.is_some_and(|lifetime| lifetime.get() < MIN_KEY_LIFETIME) {
+            return Err(bad("instance.key_lifetime", "must be at least 1day"));
         }
         // To the server 0 means "no bound", and it counts a stop in whole seconds.
         if self.server.header_timeout.get().is_zero() || self.server.body_timeout.get().is_zero() {

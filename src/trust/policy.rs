@@ -1,5 +1,6 @@
 //! Which verified manifests this instance lets in at all.
 
+use super::KeyLine;
 use crate::{
     manifest::{Manifest, Verified},
     types::{PeerId, PublicKey, Timestamp},
@@ -121,6 +122,25 @@ impl TrustPolicy {
     /// # Errors
     /// [`TrustError`]: too far ahead of `now`, or not listed.
     pub fn admit(&self, manifest: Verified<Manifest>, now: Timestamp) -> Result<Admitted, TrustError> {
+        self.admit_in_line(manifest, None, now)
+    }
+
+    /// Is another key listed for this id than this one?
+    #[must_use]
+    pub fn lists_another(&self, peer: &PeerId, key: PublicKey) -> bool {
+        self.listed.get(peer).is_some_and(|listed| *listed != key)
+    }
+
+    /// As [`Self::admit`], where the key may have come in the place of a listed one.
+    ///
+    /// # Errors
+    /// [`TrustError`].
+    pub fn admit_in_line(
+        &self,
+        manifest: Verified<Manifest>,
+        line: Option<&KeyLine>,
+        now: Timestamp,
+    ) -> Result<Admitted, TrustError> {
         let statement = manifest.get();
         if let Some(stated) = statement.last_updated() {
             let ahead = stated.since(now);
@@ -131,7 +151,7 @@ impl TrustPolicy {
         let listed = self.listed.get(statement.peer());
         let binding = match (self.mode, listed) {
             // A listed key is the operator's word: it stands in every mode.
-            (_, Some(key)) if *key != manifest.public_key() => {
+            (_, Some(key)) if *key != manifest.public_key() && !succeeds(line, manifest.public_key(), *key) => {
                 return Err(TrustError::NotListed { peer: statement.peer().clone() });
             }
             (TrustMode::Allowlist, None) => {
@@ -142,6 +162,16 @@ impl TrustPolicy {
             (TrustMode::Tofu, None) => Binding::FirstKey,
         };
         Ok(Admitted { manifest, binding })
+    }
+
+    /// As [`Self::level`], where statements may have changed which key speaks for `peer`.
+    #[must_use]
+    pub fn level_in_line(&self, peer: &PeerId, key: PublicKey, line: Option<&KeyLine>) -> TrustLevel {
+        match (line, self.listed.get(peer)) {
+            (Some(line), _) if line.is_retired(key) || (line.revoked && line.public_key == key) => TrustLevel::Revoked,
+            (_, Some(listed)) if succeeds(line, key, *listed) => TrustLevel::Verified,
+            _ => self.level(peer, key),
+        }
     }
 
     /// What this instance thinks of `key` speaking for `peer`.
@@ -155,4 +185,9 @@ impl TrustPolicy {
             (None, TrustMode::Allowlist) => TrustLevel::Revoked,
         }
     }
+}
+
+/// Did `key` come in the place of `listed`?
+fn succeeds(line: Option<&KeyLine>, key: PublicKey, listed: PublicKey) -> bool {
+    line.is_some_and(|line| line.succeeds(key, listed))
 }

@@ -5,6 +5,7 @@ pub(super) mod control;
 pub(super) mod discover;
 pub(super) mod documents;
 pub(super) mod health;
+pub(super) mod keys;
 pub(super) mod lattice;
 pub(super) mod manifest;
 pub(super) mod nodes;

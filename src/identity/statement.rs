@@ -162,9 +162,18 @@ impl Statement {
             issued_at: issued_at.map(Timestamp::from_seconds).ok_or("issued_at is not whole seconds")?,
             reason,
         };
-        let first = statement.kind == StatementKind::Enroll;
-        if first != statement.previous.is_none() || first != (statement.seq == 0) || (first && statement.epoch > 0) {
-            return Err("the first statement, and no other, is an enrolment");
+        let first = statement.previous.is_none();
+        if first != (statement.seq == 0) {
+            return Err("the first statement, and no other, names none before it");
+        }
+        // The recovery key may speak without knowing what was said before.
+        let may = match statement.kind {
+            StatementKind::Enroll => first && statement.epoch == 0,
+            StatementKind::Recover => true,
+            StatementKind::Rotate | StatementKind::Revoke => !first,
+        };
+        if !may {
+            return Err("an enrolment is the first statement, a rotation or a revocation is not");
         }
         if (statement.kind == StatementKind::Rotate) != statement.old_key.is_some() {
             return Err("a rotation, and nothing else, names an old_key");

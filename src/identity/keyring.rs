@@ -563,5 +563,4 @@ fn marks(place: &KeyPlace) -> Marks {
 }
 
 #[cfg(test)]
-#[path = "keyring_tests.rs"]
 mod tests;

@@ -128,5 +128,4 @@ fn derive(seed: &[u8], path: &[u32]) -> Result<Extended, KeyError> {
 }
 
 #[cfg(test)]
-#[path = "recovery_tests.rs"]
 mod tests;

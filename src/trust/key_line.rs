@@ -345,5 +345,4 @@ impl KeyEvents for LogKeyEvents {
 }
 
 #[cfg(test)]
-#[path = "key_line_tests.rs"]
 mod tests;

@@ -41,6 +41,7 @@ use tokio_util::sync::CancellationToken;
 
 mod discovery;
 mod engine;
+mod events;
 mod keys;
 
 /// How long a connection that is done stays open for what the client still sends.
@@ -103,6 +104,7 @@ pub struct Application {
     tls: Option<(TlsPort, Duration)>,
     key_lifetime: Option<Duration>,
     metrics: Arc<Metrics>,
+    deliveries: events::Deliveries,
     _state_lock: File,
 }
 
@@ -140,8 +142,9 @@ impl Application {
         };
         let trust = settings.trust_policy()?;
         let rates = engine::rates(settings);
+        let (events, deliveries) = events::open(settings, &clock, &metrics.events())?;
         let whose = (&registry, &key_events);
-        let engine = engine::open(settings, key.as_ref(), &lattice, &clock, &rates, whose)?;
+        let engine = engine::open(settings, key.as_ref(), &lattice, &clock, &rates, events, whose)?;
         let lan = discovery::open(settings, address, engine.as_ref(), (&identity, &registry, &clock))?;
         let context = Arc::new(Context {
             identity,
@@ -163,7 +166,7 @@ impl Application {
         let tls = tls.map(|port| (port, settings.server.tls_reload_interval.get()));
         let key_lifetime = settings.instance.key_lifetime.map(Span::get);
         let port = address.port();
-        Ok(Self { port, address, server, context, tls, key_lifetime, metrics, _state_lock: state_lock })
+        Ok(Self { port, address, server, context, tls, deliveries, key_lifetime, metrics, _state_lock: state_lock })
     }
 
     /// What its operations work on.
@@ -194,6 +197,7 @@ impl Application {
             watches.spawn(tls.watch(interval));
         }
         watches.spawn(keys::watch(Arc::clone(&self.context), self.key_lifetime, self.metrics));
+        self.deliveries.spawn(&mut watches, &self.context.lattice, self.context.engine.as_ref());
         let discovery = self.context.lan.clone().map(|lan| tokio::spawn(lan.run(self.context.closing.clone())));
         let outcome = tokio::select! {
             outcome = &mut server => outcome,

@@ -1,5 +1,9 @@
 //! Log lines and metrics. Every application has its own metrics registry, so that several can run in one process.
 
+mod events;
+
+pub use events::{Delivery, EventMetrics, Listener};
+
 use crate::types::Timestamp;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
@@ -125,6 +129,7 @@ pub struct Metrics {
     tls_not_after: Family<CertificateLabels, Gauge>,
     /// A family, so that there is no line where no lifetime is set.
     key_not_after: Family<NoLabels, Gauge>,
+    events: EventMetrics,
 }
 
 /// A client's connection, counted as long as this lives.
@@ -164,6 +169,7 @@ impl Default for Metrics {
             runtimes: Mutex::default(),
             tls_not_after: Family::default(),
             key_not_after: Family::default(),
+            events: EventMetrics::default(),
         };
         metrics.register_all();
         metrics
@@ -194,6 +200,13 @@ impl Metrics {
         registry.register_with_unit("key_not_after", help, Unit::Seconds, self.key_not_after.clone());
         registry.register("http_connections", "Clients' connections that are open", self.connections.clone());
         registry.register("tasks", "Tasks that have not ended, beside those of connections", self.tasks.clone());
+        self.events.register(registry);
+    }
+
+    /// The counters of events.
+    #[must_use]
+    pub fn events(&self) -> EventMetrics {
+        self.events.clone()
     }
 
     /// Says when the lifetime of our own key ends.

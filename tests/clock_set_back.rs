@@ -10,6 +10,8 @@
 )]
 #![cfg(target_os = "linux")]
 
+#[path = "support/faketime.rs"]
+mod faketime;
 #[path = "support/service.rs"]
 mod service;
 #[path = "support/signing.rs"]
@@ -18,20 +20,10 @@ mod signing;
 use serde_json::{Value, json};
 use service::{Place, Service, problem, until};
 use signing::{key, manifest, now, signed};
-use std::{fs, path::PathBuf, time::Duration};
+use std::{fs, time::Duration};
 
 const LIMIT: Duration = Duration::from_secs(30);
 const HOUR: f64 = 3600.0;
-
-fn library() -> PathBuf {
-    let roots = ["/usr/lib", "/usr/lib64"].into_iter().filter_map(|root| fs::read_dir(root).ok()).flatten();
-    let mut found = roots.map(|entry| entry.unwrap().path()).flat_map(|folder| {
-        [folder.join("faketime/libfaketimeMT.so.1"), folder.join("libfaketimeMT.so.1")]
-            .into_iter()
-            .filter(|it| it.exists())
-    });
-    found.next().expect("libfaketime (package faketime) is needed: scripts/test-deps.sh installs it")
-}
 
 /// A place whose services read the machine's clock moved by what `set` says last.
 fn place(ttl: &str) -> Place {
@@ -39,7 +31,7 @@ fn place(ttl: &str) -> Place {
     let file = place.path("clock");
     set(&place, "+0");
     place
-        .set("LD_PRELOAD", library().to_str().unwrap())
+        .set("LD_PRELOAD", faketime::library().to_str().unwrap())
         .set("FAKETIME_TIMESTAMP_FILE", file.to_str().unwrap())
         .set("FAKETIME_NO_CACHE", "1")
         .set("FAKETIME_DONT_FAKE_MONOTONIC", "1")

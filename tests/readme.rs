@@ -12,6 +12,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
+    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -82,6 +83,10 @@ impl Service {
         let text = fs::read_to_string(Path::new(REPOSITORY).join(readme)).unwrap();
         let script =
             bash_blocks(&text).replace("http://127.0.0.1:9001", &self.url).replace("http://localhost:9001", &self.url);
+        // The tour's second service: on a port that is free, and gone however the script ends.
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let script = script.replace("PORT=9002", &format!("PORT={free}"));
+        let script = format!("trap 'kill $(jobs -p) 2> /dev/null || true' EXIT\n{script}");
         assert!(script.lines().count() > 5, "{readme} has no commands to run");
         let python = std::env::var_os("ARK_TEST_PYTHON").map(PathBuf::from);
         let folders = [python.as_deref().and_then(Path::parent), Path::new(BINARY).parent()];
@@ -112,7 +117,10 @@ impl Drop for Service {
 fn the_tour_works_as_it_is_written() {
     let service = Service::start();
     let printed = service.run("README.md", "");
-    for expected in ["\"status\":\"registered\"", "Grüß Gott", "from-a-script", "If-Match: \"sha256:"] {
+    let in_step = "received, 0 conflicts";
+    for expected in
+        ["\"status\":\"registered\"", "Grüß Gott", "from-a-script", "If-Match: \"sha256:", in_step, "online"]
+    {
         assert!(printed.contains(expected), "{expected} is missing in\n{printed}");
     }
 }

@@ -136,37 +136,161 @@ async fn a_directory_is_announced_discovered_and_pulled() {
     }
 }
 
+/// What every client hashes as the binary does: `v` of a node.
+const HASHED: &[&str] = &[
+    "[0,-1,123456789012345,-999999999999999]",
+    "{\n  \"z\": {}, \"y\": [],\r\n\t\"list\" : [ ]\n}",
+    r#""Grüß \u0001 \n \u007f \ud83d\ude00 / \" \\ <&>' \/\b\f\r\t \u00E9""#,
+    r#"{"\u00e9":1,"e":2,"E":3,"":4,"_":5,"10":6,"9":7}"#,
+    r#""1.5 and 12345678901234567890 and -0""#,
+    r#""\" 1.5, \\\" 12345678901234567890 \\""#,
+    r#"{"a\\":"b\\","c:":":,{[","":"nan","d":[{},[],"true"]}"#,
+    "\"\u{7f}\"",
+    r#""\\u007f""#,
+    r#""\\\u007f""#,
+    r#""\\\\u007f \u007F\\u007f""#,
+    "{\"\u{7f}\":1,\"\\u0080\":2,\"~\":3,\"\\\\u007f\":4}",
+    r#"["\\ud800","\\\\udc00","\uD83D\uDE00","\\ud83d\\ude00"]"#,
+    r#"{"\u0000":1,"\u0000a":2,"a\u0000c":3,"a\u0000b":4,"v":"\u0000"}"#,
+    "\"\u{ffff}\u{fffe}\u{fdd0}\u{10ffff}\u{2028}\u{85}\u{fffd}e\u{301}\"",
+    "{\"\u{ff61}\":1,\"\u{e000}\":2,\"\u{d7ff}\":3}",
+];
+
+/// What jq would hash otherwise: the shell client says so.
+const BEYOND_JQ: &[&str] = &[
+    "-0",
+    "0.1",
+    "1.0",
+    "-0.0",
+    "1e2",
+    "1E5",
+    "1e21",
+    "100e-2",
+    "5e-324",
+    "1.7976931348623157e308",
+    "1000000000000000",
+    "9007199254740993",
+    "-123456789012345678901234567890",
+    r#"["a\\",1.5,"b"]"#,
+    r#"["\"",9007199254740993,"\""]"#,
+    "{\"\u{1f600}\":1}",
+    r#"{"\ud83d\ude00":1,"\uff61":2}"#,
+];
+
+/// What no client hashes, nor the binary: `v` of a node.
+const NOT_HASHED: &[&str] = &[
+    "nan",
+    "NaN",
+    "-Infinity",
+    "01",
+    "-01",
+    "00",
+    "+1",
+    ".5",
+    "1.",
+    "1e",
+    "1e999",
+    "0x10",
+    "TRUE",
+    "tru",
+    "S",
+    "'a'",
+    "[1,]",
+    "[1 2]",
+    "[\"a\" \"b\"]",
+    "{\"a\":1,}",
+    "{1:2}",
+    "1 // one",
+    "1\u{a0}",
+    "1\u{b}",
+    r#"{"a":1,"a":1}"#,
+    r#"{"a":1,"\u0061":2}"#,
+    r#"[{"a":{"b":1},"a":{"c":2}}]"#,
+    r#""\ud800""#,
+    r#""\udc00""#,
+    r#""\uDC00\uD800""#,
+    r#""\ud800\ud800\udc00""#,
+    r#""\\\ud800""#,
+    r#""\ud83dx\ude00""#,
+    r#"{"\ud800":1}"#,
+    r#""\x""#,
+    r#""\u12g4""#,
+    r#""\U0041""#,
+    "\"\t\"",
+    "\"\n\"",
+    "\"\0\"",
+];
+
 #[test]
 fn hashes_are_those_of_the_binary_or_there_is_none() {
-    let folder = tempfile::tempdir().unwrap();
-    let documents = [
-        r#"{"id":"a","n":[0,-1,123456789012345]}"#,
-        "{\n  \"z\": {}, \"id\": \"a\", \"list\": []\n}",
-        r#"{"id":"a","text":"Grüß \u0001 \n \u007f \ud83d\ude00 / \" \\ <&>"}"#,
-        r#"{"id":"a","\u00e9":1,"e":2,"E":3,"":4}"#,
-        r#"{"id":"a","big":9007199254740993,"bigger":123456789012345678901234567890}"#,
-        r#"{"id":"a","f":[1.0,-0,-0.0,1e21,1e-7,0.1,1E5,100e-2,5e-324,1.7976931348623157e308]}"#,
-        r#"{"id":"a","\ud83d\ude00":1,"\uff61":2}"#,
-        r#"{"id":"a","in a text":"1.5 and 12345678901234567890"}"#,
+    #[derive(Clone, Copy, PartialEq, Debug)]
+    enum Expected {
+        Hash,
+        NotByJq,
+        None,
+    }
+    let node = |value: &&str| format!("{{\"id\":\"a\",\"v\":{value}}}").into_bytes();
+    let nested = |depth: usize| node(&&*format!("{}{}", "[".repeat(depth - 1), "]".repeat(depth - 1)));
+    // More than a pipe holds, so that whoever reads it does not see its end before its middle.
+    let texts: Vec<String> = (0..10_000).map(|n| format!("\"text {n}\"")).collect();
+    let long = |value: &str| node(&&*format!("[{value},{}]", texts.join(",")));
+    let mut documents: Vec<(Expected, Vec<u8>)> = Vec::new();
+    documents.extend(HASHED.iter().map(|value| (Expected::Hash, node(value))));
+    documents.extend(BEYOND_JQ.iter().map(|value| (Expected::NotByJq, node(value))));
+    documents.extend(NOT_HASHED.iter().map(|value| (Expected::None, node(value))));
+    documents.extend([
+        (Expected::Hash, b"\r\n{\"id\":\"a\"}\n\t ".to_vec()),
+        (Expected::Hash, nested(64)),
+        (Expected::None, nested(65)),
+        (Expected::None, nested(5000)),
+        (Expected::Hash, long("1")),
+        (Expected::NotByJq, long("1.5")),
+        (Expected::None, long("\"\\ud800\"")),
+    ]);
+    let whole: [&[u8]; 12] = [
+        b"",
+        b" ",
+        b"\n",
+        b"{",
+        b"{\"id\":\"a\"",
+        b"{\"id\":\"a",
+        b"{\"id\":\"a\"} {}",
+        b"{\"id\":\"a\"}}",
+        b"{\"id\":\"a\"}\0",
+        b"{\"id\":\"a\",\"id\":\"a\"}",
+        b"\xef\xbb\xbf{\"id\":\"a\"}",
+        b"{\0\"\0i\0d\0\"\0:\0\"\0a\0\"\0}\0",
     ];
-    for document in documents {
+    documents.extend(whole.map(|text| (Expected::None, text.to_vec())));
+    let not_utf8: [&[u8]; 7] =
+        [b"\xff", b"\xc0\x80", b"\xe0\x80\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xe2\x82", b"\xc3("];
+    documents.extend(not_utf8.map(|raw| (Expected::None, [b"{\"id\":\"a\",\"v\":\"", raw, b"\"}"].concat())));
+
+    let check = |&(expected, ref document): &(Expected, Vec<u8>)| {
+        let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("d.json"), document).unwrap();
+        let shown = String::from_utf8_lossy(&document[..document.len().min(100)]).into_owned();
         let ours = Command::new(BINARY).args(["node", "hash", "d.json"]).current_dir(folder.path()).output().unwrap();
-        let ours = Run::of(ours).ok();
-        assert_eq!(Kind::Node.run(folder.path(), &["hash", "d.json"]).ok().trim(), ours.trim(), "{document}");
-        let shell = || Kind::Shell.run(folder.path(), &["hash", "d.json"]);
-        let exact = !document.contains("\"big\"") && !document.contains("\"f\"") && !document.contains("uff61");
-        if exact {
-            assert_eq!(shell().ok().trim(), ours.trim(), "{document}");
-        } else {
-            let said = Kind::Shell.fails(folder.path(), &["hash", "d.json"], 1);
-            assert!(said.contains("ark-lattice node hash"), "{document}: {said}");
+        let ours = Run::of(ours);
+        assert_eq!(ours.code == Some(0), expected != Expected::None, "{shown}: {ours:?}");
+        let script = Path::new(REPOSITORY).join("clients/python/ark_lattice.py");
+        let by_python = python().arg(script).args(["hash", "d.json"]).current_dir(folder.path()).output().unwrap();
+        let by_script = KINDS.map(|kind| (kind == Kind::Shell, kind.run(folder.path(), &["hash", "d.json"])));
+        for (shell, run) in by_script.into_iter().chain([(false, Run::of(by_python))]) {
+            if expected == Expected::Hash || (expected == Expected::NotByJq && !shell) {
+                assert_eq!(run.ok().trim(), ours.stdout.trim(), "{shown}");
+                continue;
+            }
+            assert_eq!((run.code, run.stdout.as_str()), (Some(1), ""), "{shown}: {run:?}");
+            assert_eq!(run.stderr.trim_end().lines().count(), 1, "{shown}: {run:?}");
+            assert!(!shell || run.stderr.contains("ark-lattice node hash"), "{shown}: {run:?}");
         }
-    }
-    for refused in ["{\"a\":1,\"a\":2}", "[1e999]", "\u{feff}{}", "{\"a\":\"\\ud800\"}", "{} {}", "[01]"] {
-        fs::write(folder.path().join("d.json"), refused).unwrap();
-        Kind::Node.fails(folder.path(), &["hash", "d.json"], 1);
-    }
+    };
+    thread::scope(|scope| {
+        for part in documents.chunks(documents.len().div_ceil(4)) {
+            scope.spawn(move || part.iter().for_each(check));
+        }
+    });
 }
 
 #[tokio::test]

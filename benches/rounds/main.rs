@@ -260,11 +260,7 @@ async fn edit() {
         let hash = json_of(a.put(&format!("node_{n:06}"), &node(n, &mut random)).await).await["hash"].clone();
         let begun = Instant::now();
         until("there", LONG, async || {
-            b.get_json(&format!("/nodes?limit=1000")).await["nodes"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .any(|it| it["hash"] == hash)
+            b.get_json("/nodes?limit=1000").await["nodes"].as_array().unwrap().iter().any(|it| it["hash"] == hash)
         })
         .await;
         took.push(begun.elapsed());

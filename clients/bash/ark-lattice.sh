@@ -14,6 +14,8 @@ export LC_ALL=C
 readonly TYPE=application/vnd.ark-lattice.manifest+json
 # PKCS#8 around an Ed25519 seed (RFC 8410).
 readonly PKCS8=302e020100300506032b657004220420
+# The service takes no node that is nested deeper.
+readonly JSON_DEPTH=64
 
 json=false timeout=30 ca_file='' key='' out='' dir='' to='' from='' seq='' dry_run=false
 node_id=${ARK_NODE_ID:-} instance_type=${ARK_INSTANCE_TYPE:-local}
@@ -75,19 +77,42 @@ keygen() {
 
 # --- nodes ----------------------------------------------------------------------------------------------------------
 
+# The marks of a JSON text, one a line: brackets, braces, colons, and what stands between them; a string is S, whatever is in it. A
+# string that is malformed keeps its quotes.
+marks() {
+    # U+007F counts as a control character for sed, but not for JSON; NUL ends a line for some.
+    tr '\177\000' 'x\001' < "$1" | sed -E 's/"([^"\\[:cntrl:]]|\\(["\\/bfnrt]|u[0-9A-Fa-f]{4}))*"/S/g; s/[][{}:]/ & /g' | tr ', \t\r' '\n'
+}
+
+# Is the file JSON as the service reads it? jq takes much that it does not: duplicate keys, halves of surrogate pairs, bytes that are
+# not UTF-8, a byte order mark, numbers such as 01 and nan, several documents.
+strict() {
+    # jq replaces what is not UTF-8.
+    jq -jRs . "$1" 2> /dev/null | cmp -s - "$1" || return 1
+    marks "$1" > "$work/marks"
+    if grep -qvE '^([][{}:]?|S|true|false|null|-?(0|[1-9][0-9]*)([.][0-9]+)?([eE][-+]?[0-9]+)?)$' "$work/marks"; then return 1; fi
+    awk '/^[[{]$/ { if (++depth > deepest) exit 1 } /^[]}]$/ { depth-- }' deepest="$JSON_DEPTH" "$work/marks" || return 1
+    # Of equal keys jq keeps one: then there are fewer than colons.
+    jq -es --argjson keys "$(grep -c '^:$' "$work/marks")" 'length == 1 and ([.. | objects | length] | add // 0) == $keys' "$1" > /dev/null 2>&1 || return 1
+    # Whole pairs first; an escaped backslash may stand before a text that looks like one.
+    sed -E 's/\\\\/x/g; s/\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}/x/g' "$1" > "$work/halves"
+    ! grep -q '\\u[dD][89a-fA-F]' "$work/halves"
+}
+
 # The content hash of a file. jq rounds integers beyond 2^53 and writes fractions in its own way: a node that holds such a number has
 # no hash here rather than a wrong one.
 content_hash() {
-    jq -es 'length == 1' "$1" > /dev/null 2>&1 || return 1
-    # Numbers outside strings: integers of up to 15 digits are the same in every form.
-    if sed -E 's/"([^"\\]|\\.)*"//g' "$1" | grep -qE '[0-9]{16}|[0-9][.eE]|-0'; then
+    strict "$1" || return 1
+    # Integers of up to 15 digits are the same in every form.
+    if grep -qvE '^(.|true|false|null|-?[1-9][0-9]{0,14})?$' "$work/marks"; then
         return 2
     fi
-    # RFC 8785 sorts keys by UTF-16, jq by code point: the same, but for keys beyond U+FFFF. jq escapes U+007F; RFC 8785 does not.
+    # RFC 8785 sorts keys by UTF-16, jq by code point: the same, but for keys beyond U+FFFF.
     if [ "$(jq '[.. | objects | keys[] | explode[] | select(. > 65535)] | length' "$1")" != 0 ]; then
         return 2
     fi
-    printf 'sha256:%s' "$(jq -cSj . "$1" | sed 's/\\u007f/\x7f/g' | openssl dgst -sha256 -r | cut -d' ' -f1)"
+    # jq escapes U+007F; RFC 8785 does not. No byte 1 is in what jq writes.
+    printf 'sha256:%s' "$(jq -cS . "$1" | tr -d '\n' | sed $'s/\\\\\\\\/\001/g; s/\\\\u007f/\177/g; s/\001/\\\\\\\\/g' | openssl dgst -sha256 -r | cut -d' ' -f1)"
 }
 
 hash_or_fail() {
@@ -95,7 +120,7 @@ hash_or_fail() {
     hash=$(content_hash "$1") || status=$?
     case $status in
     0) printf %s "$hash" ;;
-    1) fail 1 "$1 is not JSON" ;;
+    1) fail 1 "$1 is not JSON that the service takes; what is wrong with it says: ark-lattice node hash, or the Python or Node client" ;;
     *) fail 1 "$1 holds a number or a key that jq would write differently; hash it with: ark-lattice node hash, or the Python or Node client" ;;
     esac
 }
@@ -203,6 +228,13 @@ held() {
     done < <(node_files "$dir")
 }
 
+# Do two files hold the same node? Where jq cannot say, only the same bytes are.
+same() {
+    local one two
+    cmp -s "$1" "$2" && return
+    one=$(content_hash "$1") && two=$(content_hash "$2") && [ "$one" = "$two" ]
+}
+
 pull() {
     [ -n "$from" ] || usage "name the service: --from URL"
     [ -d "$dir" ] || usage "name a directory that exists: --dir DIR"
@@ -216,14 +248,15 @@ pull() {
         [ "$(wc -l < "$work/answer")" -le "$expected" ] || fail 3 "$from sends more nodes than it announced"
         [ -z "$(tail -c 1 "$work/answer")" ] || fail 4 "$from: the answer ends within a line; try again"
         while IFS= read -r line; do
-            id=$(printf %s "$line" | jq -er 'select(type == "object") | .id | select(type == "string" and length >= 1 and length <= 256 and (test("[\u0000-\u001f\u007f-\u009f]") | not))' 2> /dev/null) || {
+            printf '%s\n' "$line" > "$work/line"
+            id=$(strict "$work/line" && jq -er 'select(type == "object") | .id | select(type == "string" and length >= 1 and length <= 256 and (test("[\u0000-\u001f\u007f-\u009f]") | not))' "$work/line" 2> /dev/null) || {
                 refused=$((refused + 1))
                 printf 'refused: a line that is no node\n' >&2
                 continue
             }
             name=$(file_name "$id")
             target=$dir/$name
-            if [ -e "$target" ] && [ "$(jq -cS . "$target" 2> /dev/null)" = "$(printf %s "$line" | jq -cS .)" ]; then
+            if [ -e "$target" ] && same "$target" "$work/line"; then
                 unchanged=$((unchanged + 1))
                 continue
             fi

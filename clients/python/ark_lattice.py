@@ -60,6 +60,8 @@ CRYPTO_VARIABLE = "ARK_CRYPTO"
 MAX_ANSWER = 1 << 30
 #: An id has 1 to this many characters, none of them a control character.
 MAX_ID_CHARS = 256
+#: The service takes no node that is nested deeper; ``[]`` has depth 1.
+MAX_DEPTH = 64
 
 Json = Any
 Node = Dict[str, Json]
@@ -230,7 +232,17 @@ def _int_text(number: int) -> str:
 
 
 def content_hash(value: Json) -> str:
-    """The content hash of a node: ``sha256:`` and the lower-case hex SHA-256 of its :func:`canonical_json`."""
+    """The content hash of a node: ``sha256:`` and the lower-case hex SHA-256 of its :func:`canonical_json`.
+
+    Raises ``ValueError`` for what no service takes: what :func:`canonical_json` refuses, and what is nested too deeply.
+    """
+    level, depth = [value], 0
+    while level:
+        level = [item for item in level if isinstance(item, (dict, list, tuple))]
+        depth += bool(level)
+        if depth > MAX_DEPTH:
+            raise ValueError(f"nested more than {MAX_DEPTH} deep")
+        level = [child for item in level for child in (item.values() if isinstance(item, dict) else item)]
     return "sha256:" + hashlib.sha256(canonical_json(value)).hexdigest()
 
 

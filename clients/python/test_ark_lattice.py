@@ -135,6 +135,16 @@ class ParseJson(unittest.TestCase):
 
 
 class Hashes(unittest.TestCase):
+    def test_what_is_nested_deeper_than_the_service_takes_has_no_hash(self):
+        def nested(depth):
+            return ark.parse_json(b"[" * depth + b"]" * depth)
+
+        self.assertTrue(ark.content_hash(nested(64)).startswith("sha256:"))
+        with self.assertRaisesRegex(ValueError, "nested more than 64"):
+            ark.content_hash(nested(65))
+        with self.assertRaisesRegex(ValueError, "nested more than 64"):
+            ark.content_hash({"a": [nested(63)]})
+
     def test_content_hash_ignores_layout_but_not_content(self):
         first = ark.parse_json(b'{"id": "a", "value": 1.0}')
         second = ark.parse_json(b'{\n "value": 1, "id": "a"}')

@@ -195,6 +195,9 @@ impl Lattice for Fixed {
     fn conflicts(&self, _: u64, _: usize) -> Result<Vec<Conflict>, LatticeError> {
         Err(absent())
     }
+    fn last_conflict(&self) -> Result<u64, LatticeError> {
+        Err(absent())
+    }
     fn conflict(&self, _: u64) -> Result<Option<(Conflict, Bytes)>, LatticeError> {
         Err(absent())
     }

@@ -148,10 +148,14 @@ codes! {
     RegistryUnavailable = "registry_unavailable" SERVICE_UNAVAILABLE "The registry does not answer",
     /// The registry has no place left.
     RegistryFull = "registry_full" SERVICE_UNAVAILABLE "The registry is full",
+    /// As many clients listen to events as may.
+    TooManyListeners = "too_many_listeners" SERVICE_UNAVAILABLE "As many clients listen as may",
     /// The operator stopped the federation.
     FederationStopped = "federation_stopped" SERVICE_UNAVAILABLE "The federation is stopped",
     /// What is known of peers cannot be kept.
     StateUnavailable = "state_unavailable" SERVICE_UNAVAILABLE "The state directory cannot be written",
+    /// One search at a time.
+    DiscoveryBusy = "discovery_busy" SERVICE_UNAVAILABLE "Another search is under way",
     /// There is no key to sign with.
     NoKey = "no_key" SERVICE_UNAVAILABLE "This instance has no key",
     /// Too many signed requests came.

@@ -76,6 +76,9 @@ pub enum ApiError {
     /// From the controls of the federation.
     #[error(transparent)]
     Federation(#[from] ops::FederationError),
+    /// From `POST /federation/sync`.
+    #[error(transparent)]
+    Push(#[from] ops::PushError),
     /// A signed request that does not count.
     #[error(transparent)]
     Signed(#[from] ops::RequestError),
@@ -185,6 +188,7 @@ fn federation_code(error: &ops::FederationError) -> Code {
         FederationError::NoKey => Code::NoKey,
         FederationError::Stopped => Code::FederationStopped,
         FederationError::NoPeer(_) => Code::PeerNotFound,
+        FederationError::Listeners(_) => Code::TooManyListeners,
         FederationError::Interval => Code::InvalidFederationRequest,
         FederationError::Add(AddError::Address(_) | AddError::Filter(_)) => Code::InvalidPeer,
         FederationError::Add(AddError::Peers(PeersError::Full)) | FederationError::Peers(PeersError::Full) => {
@@ -193,7 +197,18 @@ fn federation_code(error: &ops::FederationError) -> Code {
         FederationError::Add(AddError::Peers(_)) | FederationError::Peers(_) | FederationError::Control(_) => {
             Code::StateUnavailable
         }
+        FederationError::Lan(ops::LanError::Subnet(_)) => Code::InvalidFederationRequest,
+        FederationError::Lan(ops::LanError::Busy) => Code::DiscoveryBusy,
+        FederationError::Lan(ops::LanError::Client(_)) => Code::Internal,
         FederationError::Lattice(error) => lattice_code(error),
+    }
+}
+
+fn push_code(error: &ops::PushError) -> Code {
+    match error {
+        ops::PushError::Json(error) => json_code(error),
+        ops::PushError::Shape(_) => Code::InvalidFederationRequest,
+        ops::PushError::Lattice(error) => lattice_code(error),
     }
 }
 
@@ -244,6 +259,7 @@ impl ApiError {
             Self::Feed(error) => feed_code(error),
             Self::Federation(error) => federation_code(error),
             Self::Follow(error) => follow_code(error),
+            Self::Push(error) => push_code(error),
             Self::Signed(error) => signed_code(error),
             Self::Node(NodeError::Json(error)) => json_code(error),
             Self::Node(NodeError::NotAnObject | NodeError::NoId | NodeError::BadId(_)) => Code::InvalidNode,

@@ -10,7 +10,7 @@ pub use order::Document;
 use super::{
     codes::Code,
     error::Problem,
-    handlers::{conflicts, control, discover, documents, health, keys, manifest, nodes, sync},
+    handlers::{conflicts, control, discover, documents, events, health, keys, manifest, nodes, seed_wire, sync},
     routes::ROUTES,
 };
 use actix_web::http::StatusCode;
@@ -70,7 +70,15 @@ status list the codes that it may carry. Every answer has an `X-Request-Id`, whi
         control::sync,
         control::auto_sync_start,
         control::auto_sync_stop,
+        control::confirm,
+        control::discover,
         control::history,
+        events::listen,
+        seed_wire::info,
+        seed_wire::nodes,
+        seed_wire::stand,
+        seed_wire::push,
+        seed_wire::discover,
         health::health,
         health::ready,
         health::metrics,

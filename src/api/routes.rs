@@ -4,7 +4,9 @@ use super::{
     codes::Code,
     error::ApiError,
     extract::peers_door,
-    handlers::{conflicts, control, discover, documents, health, keys, lattice, manifest, nodes, sync},
+    handlers::{
+        conflicts, control, discover, documents, events, health, keys, lattice, manifest, nodes, seed_wire, sync,
+    },
 };
 use actix_web::{
     Resource, ResponseError, guard,
@@ -222,6 +224,18 @@ pub const ROUTES: &[Route] = &[
     },
     Route {
         method: "POST",
+        path: "/api/federation/deletions/confirm",
+        summary: "Confirm what an instance deletes (operator)",
+        problems: &[ALWAYS, GATE, CONTROLS, &[Code::InvalidFederationRequest]],
+    },
+    Route {
+        method: "POST",
+        path: "/api/federation/discover",
+        summary: "Search for other instances (operator)",
+        problems: &[ALWAYS, GATE, CONTROLS, &[Code::InvalidFederationRequest, Code::DiscoveryBusy]],
+    },
+    Route {
+        method: "POST",
         path: "/api/federation/auto-sync/start",
         summary: "Exchange by itself (operator)",
         problems: &[ALWAYS, GATE, CONTROLS, CONTROLS_WRITE],
@@ -237,6 +251,45 @@ pub const ROUTES: &[Route] = &[
         path: "/federation/history",
         summary: "Rounds that were (operator)",
         problems: &[ALWAYS, CONTROLS, &[Code::InvalidQuery]],
+    },
+    Route { method: "GET", path: "/federation/info", summary: "Who this instance is", problems: &[ALWAYS, DOOR] },
+    Route {
+        method: "GET",
+        path: "/federation/nodes",
+        summary: "Get nodes",
+        problems: &[ALWAYS, DOOR, LATTICE, &[Code::InvalidQuery]],
+    },
+    Route {
+        method: "GET",
+        path: "/federation/sync",
+        summary: "Where this instance stands",
+        problems: &[ALWAYS, DOOR, LATTICE, &[Code::InvalidQuery]],
+    },
+    Route {
+        method: "POST",
+        path: "/federation/sync",
+        summary: "Send nodes",
+        problems: &[
+            ALWAYS,
+            DOOR,
+            GATE,
+            LATTICE_WRITE,
+            REGISTRY,
+            SIGNED,
+            &[Code::InvalidFederationRequest, Code::ConflictsFull],
+        ],
+    },
+    Route {
+        method: "GET",
+        path: "/federation/discover",
+        summary: "List live peers, the seed's way",
+        problems: &[ALWAYS, DOOR, REGISTRY, &[Code::InvalidQuery]],
+    },
+    Route {
+        method: "GET",
+        path: "/events",
+        summary: "Hear what happens (operator)",
+        problems: &[ALWAYS, CONTROLS, &[Code::InvalidQuery, Code::InvalidHeader, Code::TooManyListeners]],
     },
     Route {
         method: "GET",
@@ -273,6 +326,12 @@ pub const PEER_ROUTES: &[Route] = &[
         method: "GET",
         path: "/lattice/changes",
         summary: "What changed",
+        problems: &[ALWAYS, DOOR, LATTICE, &[Code::InvalidQuery, Code::OtherIndex, Code::PositionLost]],
+    },
+    Route {
+        method: "GET",
+        path: "/lattice/snapshot",
+        summary: "Everything",
         problems: &[ALWAYS, DOOR, LATTICE, &[Code::InvalidQuery, Code::OtherIndex, Code::PositionLost]],
     },
     Route { method: "GET", path: "/lattice/notify", summary: "Hear of changes", problems: &[ALWAYS, DOOR] },
@@ -358,9 +417,18 @@ fn configure_peers(config: &mut ServiceConfig) {
         .service(resource("/lattice/head", "GET, HEAD").route(get().to(lattice::head)).wrap(door()))
         .service(resource("/lattice/identity", "GET, HEAD").route(get().to(keys::identity)).wrap(door()))
         .service(changes.wrap(door()))
+        .service(resource("/lattice/snapshot", "GET, HEAD").route(get().to(lattice::snapshot)).wrap(door()))
         .service(resource("/lattice/notify", "GET, HEAD").route(get().to(lattice::notify)).wrap(door()))
         .service(resource("/lattice/nodes", "POST").route(web::post().to(lattice::nodes)).wrap(door()))
         .service(resource("/lattice/offer", "POST").route(web::post().to(lattice::offer)).wrap(door()));
+    let sync = resource("/federation/sync", "GET, HEAD, POST")
+        .route(get().to(seed_wire::stand))
+        .route(web::post().to(seed_wire::push));
+    config
+        .service(resource("/federation/info", "GET, HEAD").route(get().to(seed_wire::info)).wrap(door()))
+        .service(resource("/federation/nodes", "GET, HEAD").route(get().to(seed_wire::nodes)).wrap(door()))
+        .service(sync.wrap(door()))
+        .service(resource("/federation/discover", "GET, HEAD").route(get().to(seed_wire::discover)).wrap(door()));
 }
 
 /// The operator's.
@@ -373,7 +441,10 @@ fn configure_controls(config: &mut ServiceConfig) {
         .service(resource("/api/federation/peers/add", "POST").route(web::post().to(control::add)))
         .service(resource("/api/federation/peers/{url:.*}", "DELETE").route(web::delete().to(control::remove)))
         .service(resource("/api/federation/sync", "POST").route(web::post().to(control::sync)))
+        .service(resource("/api/federation/discover", "POST").route(web::post().to(control::discover)))
         .service(resource("/api/federation/auto-sync/start", "POST").route(web::post().to(control::auto_sync_start)))
+        .service(resource("/api/federation/deletions/confirm", "POST").route(web::post().to(control::confirm)))
         .service(resource("/api/federation/auto-sync/stop", "POST").route(web::post().to(control::auto_sync_stop)))
-        .service(resource("/federation/history", "GET, HEAD").route(get().to(control::history)));
+        .service(resource("/federation/history", "GET, HEAD").route(get().to(control::history)))
+        .service(resource("/events", "GET, HEAD").route(get().to(events::listen)));
 }

@@ -54,6 +54,11 @@ pub(crate) struct PeerCursor(String);
 )]
 pub(crate) struct Instant(String);
 
+/// A private network, or one address of it.
+#[derive(Debug, ToSchema)]
+#[schema(pattern = "^[0-9a-f:.]+(/[0-9]+)?$", format = "subnet", example = "192.168.1.0/24")]
+pub(crate) struct Subnet(String);
+
 /// `*` or a list of entity tags (RFC 9110 section 13.1.1).
 #[derive(Debug, ToSchema)]
 #[schema(

@@ -111,6 +111,11 @@ impl Failure {
         self.code.as_deref()
     }
 
+    /// What it says, on one line.
+    pub(super) fn text(&self) -> String {
+        one_line(self.message.as_deref().unwrap_or_default())
+    }
+
     /// Says it on standard error.
     pub(super) fn report(self, output: &Output) -> Exit {
         if let Some(message) = &self.message {

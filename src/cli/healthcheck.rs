@@ -54,9 +54,17 @@ fn ask(args: &Args) -> Result<(String, String), Failure> {
 
 /// This machine's service by the settings: its address, and a way to ask it.
 pub(super) fn own_service(settings: &Settings) -> Result<(String, Client), Failure> {
-    let (url, loopback) = target(&settings.server)?;
+    own_service_under(settings, "")
+}
+
+/// As [`own_service`], with what stands under this prefix.
+pub(super) fn own_service_under(settings: &Settings, prefix: &str) -> Result<(String, Client), Failure> {
+    let (mut url, loopback) = target(&settings.server)?;
+    if !prefix.is_empty() {
+        url = format!("{url}/{prefix}");
+    }
     let limits = settings.limits();
-    // Nobody but this machine answers there, and nothing secret is sent: whose certificate it is does not matter.
+    // Nobody but this machine answers there: whose certificate it is does not matter.
     let client = if loopback { Client::unverified(&url, &limits)? } else { Client::new(&url, &limits)? };
     Ok((url, client))
 }

@@ -2,11 +2,13 @@
 
 mod completions;
 mod config;
+mod conflicts;
 mod demo;
 mod discover;
 mod doctor;
 mod exit;
 mod export;
+mod federation;
 mod healthcheck;
 mod import;
 mod init;
@@ -21,6 +23,7 @@ mod output;
 mod progress;
 mod pull;
 mod serve;
+mod service;
 mod stop;
 mod version;
 
@@ -70,6 +73,12 @@ enum Command {
     Discover(discover::Args),
     /// Fetch what differs from an instance
     Pull(pull::Args),
+    /// See and change how the running service exchanges with others
+    #[command(subcommand)]
+    Federation(federation::Command),
+    /// See and settle edits made here that lost against another instance's
+    #[command(subcommand)]
+    Conflicts(conflicts::Command),
     /// Say what is wrong with this installation, and what to type next
     Doctor(doctor::Args),
     /// Watch three instances find each other and come in step, on this machine and in one minute
@@ -138,6 +147,8 @@ fn dispatch(command: Command, output: &Output) -> Result<(), Failure> {
         Command::Export(args) => export::run(&args, output),
         Command::Discover(args) => discover::run(args, output),
         Command::Pull(args) => pull::run(args, output),
+        Command::Federation(command) => federation::run(command, output),
+        Command::Conflicts(command) => conflicts::run(command, output),
         Command::Doctor(args) => doctor::run(&args, output),
         Command::Demo(args) => demo::run(&args, output),
         Command::Healthcheck(args) => healthcheck::run(&args, output),

@@ -11,6 +11,7 @@ use std::{
 
 const BOLD: Style = Style::new().bold();
 const GOOD: Style = AnsiColor::Green.on_default();
+const REMOVED: Style = AnsiColor::Red.on_default();
 const WARNING: Style = AnsiColor::Yellow.on_default().bold();
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 
@@ -72,28 +73,75 @@ impl Output {
         if self.json || self.quiet { Ok(()) } else { self.table(header, rows) }
     }
 
-    /// A table without borders. Control characters do not reach the terminal.
+    /// A table.
     pub(super) fn table(self, header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> io::Result<()> {
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING).set_header(header.iter().map(|title| title.to_uppercase()));
-        for row in rows {
-            table.add_row(row.iter().map(|cell| printable(cell)));
-        }
-        for column in table.column_iter_mut() {
-            column.set_padding((0, 2));
-        }
+        self.lines(&table_lines(header, rows))
+    }
+
+    /// Lines that were asked for.
+    pub(super) fn lines(self, lines: &[String]) -> io::Result<()> {
         let mut out = anstream::stdout().lock();
-        for (number, line) in table.lines().enumerate() {
-            let line = line.trim_end();
-            if number == 0 {
-                writeln!(out, "{BOLD}{line}{BOLD:#}")?;
-            } else {
-                writeln!(out, "{line}")?;
-            }
+        for line in lines {
+            writeln!(out, "{line}")?;
         }
         out.flush()
     }
 
+    /// Can what is drawn be drawn over?
+    pub(super) fn redraws(self) -> bool {
+        !self.json && io::stdout().is_terminal()
+    }
+
+    /// Draws the lines in the place of all that is on the terminal; what does not fit is left out.
+    pub(super) fn redraw(self, lines: &[String]) -> io::Result<()> {
+        let rows = terminal_size::terminal_size().map_or(usize::MAX, |(_, rows)| usize::from(rows.0));
+        // Movements go past what takes colours away: who wants no colours has a terminal all the same.
+        let plain = anstream::AutoStream::choice(&io::stdout()) == anstream::ColorChoice::Never;
+        let mut out = io::stdout().lock();
+        write!(out, "{HOME}")?;
+        for line in lines.iter().take(rows.saturating_sub(1)) {
+            let stripped = plain.then(|| anstream::adapter::strip_str(line).to_string());
+            writeln!(out, "{}{TO_END_OF_LINE}", stripped.as_ref().unwrap_or(line))?;
+        }
+        write!(out, "{BELOW}")?;
+        out.flush()
+    }
+}
+
+/// To the first corner, and no line goes on in the next.
+const HOME: &str = "\u{1b}[?7l\u{1b}[H";
+const TO_END_OF_LINE: &str = "\u{1b}[K";
+/// Nothing below, and lines go on as usual.
+const BELOW: &str = "\u{1b}[J\u{1b}[?7h";
+
+/// A table without borders, its header bold. Control characters do not reach the terminal.
+pub(super) fn table_lines(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Vec<String> {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(header.iter().map(|title| title.to_uppercase()));
+    for row in rows {
+        table.add_row(row.iter().map(|cell| printable(cell)));
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    let lines = table.lines().enumerate();
+    let lines = lines.map(|(number, line)| (number, line.trim_end().to_owned()));
+    lines.map(|(number, line)| if number == 0 { bold(&line) } else { line }).collect()
+}
+
+pub(super) fn bold(text: &str) -> String {
+    format!("{BOLD}{text}{BOLD:#}")
+}
+
+pub(super) fn added(text: &str) -> String {
+    format!("{GOOD}{text}{GOOD:#}")
+}
+
+pub(super) fn removed(text: &str) -> String {
+    format!("{REMOVED}{text}{REMOVED:#}")
+}
+
+impl Output {
     /// What a check found, and below it what to do.
     pub(super) fn finding(self, word: &str, check: &str, found: &str, next: Option<&str>) -> io::Result<()> {
         if self.quiet && word == "ok" {

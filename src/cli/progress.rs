@@ -6,6 +6,7 @@ use std::time::Duration;
 
 const WITH_END: &str = "{msg} {bar:40} {pos}/{len} nodes, {eta} left";
 const WITHOUT_END: &str = "{msg} {spinner} {pos} nodes, {elapsed}";
+const WAITING: &str = "{msg} {spinner} {elapsed}";
 const REDRAW: Duration = Duration::from_millis(100);
 
 /// What is drawn. Gone from the terminal when it is dropped.
@@ -22,6 +23,23 @@ impl Progress {
         // Also while nothing comes: a person sees that it goes on.
         bar.enable_steady_tick(REDRAW);
         Self(bar)
+    }
+
+    /// For what says nothing until it is over.
+    pub(super) fn waiting(what: &'static str, output: &Output) -> Self {
+        let progress = Self::new(what, output);
+        progress.0.set_style(style(WAITING));
+        progress
+    }
+
+    /// What is being done has another name now.
+    pub(super) fn say(&self, what: String) {
+        self.0.set_message(what);
+    }
+
+    /// Prints above what is drawn.
+    pub(super) fn above<T>(&self, print: impl FnOnce() -> T) -> T {
+        self.0.suspend(print)
     }
 
     /// So many are done, of `total` where that is known.

@@ -3,13 +3,14 @@
 use super::{
     lines::{Lines, Parts},
     pace::{self, LEAST_BYTES_A_SECOND},
+    unpack::unpacked,
 };
 use crate::types::{Limits, SetHash};
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
 use reqwest::{
     Certificate, Method, RequestBuilder, Response, StatusCode, Url,
-    header::{ACCEPT, CONTENT_TYPE, HeaderMap, RETRY_AFTER},
+    header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, RETRY_AFTER},
     redirect::{Attempt, Policy},
 };
 use std::{
@@ -136,29 +137,19 @@ impl Client {
         Self::build(base, limits, reqwest::Client::builder().tls_danger_accept_invalid_certs(true))
     }
 
+    /// The same for another instance: what was built for this one serves both.
+    ///
+    /// # Errors
+    /// [`ClientError::Address`].
+    pub fn at(&self, base: &str) -> Result<Self, ClientError> {
+        Ok(Self { base: address(base)?, ..self.clone() })
+    }
+
     fn build(base: &str, limits: &Limits, http: reqwest::ClientBuilder) -> Result<Self, ClientError> {
+        let url = address(base)?;
         let wrong = |problem: &str| ClientError::Address(base.to_owned(), problem.to_owned());
-        let mut url = Url::parse(base).map_err(|error| wrong(&error.to_string()))?;
-        if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
-            return Err(wrong("it begins with http:// or https://"));
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            // Not repeated: it may be a secret.
-            return Err(ClientError::Address(
-                url.host_str().unwrap_or_default().to_owned(),
-                "it names no user".to_owned(),
-            ));
-        }
-        if url.query().is_some() || url.fragment().is_some() {
-            return Err(wrong("it has no query or fragment"));
-        }
-        if !url.path().ends_with('/') {
-            url.set_path(&format!("{}/", url.path()));
-        }
         let http = http
             .connect_timeout(CONNECT_TIMEOUT)
-            // A frame may ask for a window of 128 MB of memory, which nothing here could refuse; gzip's is 32 KiB.
-            .no_zstd()
             .redirect(Policy::custom(stay))
             // Only settings read the environment.
             .no_proxy()
@@ -301,7 +292,7 @@ impl Client {
             return Err(self.protocol("its answer to /sync lacks Ark-Manifest-Hash or Ark-Delta-Count"));
         };
         let cursor = text(headers, "ark-cursor").map(str::to_owned);
-        Ok(SyncStream { set_hash, expected, cursor, seen: 0, lines: self.lines(response) })
+        Ok(SyncStream { set_hash, expected, cursor, seen: 0, lines: self.lines(response)? })
     }
 
     /// Sends a request of [`super::exchange`]; an answer that is no success is an error.
@@ -322,9 +313,15 @@ impl Client {
     }
 
     /// The lines of an answer.
-    pub(super) fn lines(&self, response: Response) -> Lines {
-        let parts = pace::paced(self.base.to_string(), self.parts(response), self.patience, LEAST_BYTES_A_SECOND);
-        Lines::new(self.base.to_string(), parts, self.max_line)
+    ///
+    /// # Errors
+    /// [`ClientError::Protocol`]: it is packed in a way that cannot be unpacked here.
+    pub(super) fn lines(&self, response: Response) -> Result<Lines, ClientError> {
+        let from = self.base.to_string();
+        let packed = text(response.headers(), CONTENT_ENCODING.as_str()).map(|it| it.eq_ignore_ascii_case("zstd"));
+        let parts = pace::paced(from.clone(), self.parts(response), self.patience, LEAST_BYTES_A_SECOND);
+        let parts = if packed == Some(true) { unpacked(from.clone(), parts)? } else { parts };
+        Ok(Lines::new(from, parts, self.max_line))
     }
 
     /// The lines of an answer that has no end and comes when something happens; none is longer than `max_line`.
@@ -447,6 +444,26 @@ impl SyncStream {
     pub fn bytes(&self) -> u64 {
         self.lines.bytes()
     }
+}
+
+/// Another instance's address.
+fn address(base: &str) -> Result<Url, ClientError> {
+    let wrong = |problem: &str| ClientError::Address(base.to_owned(), problem.to_owned());
+    let mut url = Url::parse(base).map_err(|error| wrong(&error.to_string()))?;
+    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+        return Err(wrong("it begins with http:// or https://"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        // Not repeated: it may be a secret.
+        return Err(ClientError::Address(url.host_str().unwrap_or_default().to_owned(), "it names no user".to_owned()));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(wrong("it has no query or fragment"));
+    }
+    if !url.path().ends_with('/') {
+        url.set_path(&format!("{}/", url.path()));
+    }
+    Ok(url)
 }
 
 /// Follows a redirect within the same origin only: what we send is meant for that host.

@@ -21,6 +21,8 @@ struct Lately {
     since: Duration,
     deletions: usize,
     nodes: usize,
+    /// The operator said that it is right.
+    confirmed: bool,
 }
 
 /// What each of them deleted lately.
@@ -33,6 +35,9 @@ impl Deletions {
     #[must_use]
     pub fn mass(&self, from: &str, more: usize, nodes: usize, elapsed: Duration) -> Option<(usize, usize)> {
         let lately = self.0.get(from).filter(|lately| elapsed.saturating_sub(lately.since) < WINDOW);
+        if lately.is_some_and(|lately| lately.confirmed) {
+            return None;
+        }
         let (before, nodes) = lately.map_or((0, nodes), |lately| (lately.deletions, lately.nodes.max(nodes)));
         let deletions = before.saturating_add(more);
         is_mass(deletions, nodes).then_some((deletions, nodes))
@@ -43,20 +48,25 @@ impl Deletions {
         if more == 0 {
             return;
         }
+        let lately = self.lately(from, nodes, elapsed);
+        lately.deletions = lately.deletions.saturating_add(more);
+    }
+
+    /// The operator knows of what `from` deletes: within the hour nothing of it is too much.
+    pub fn confirm(&mut self, from: &str, elapsed: Duration) {
+        self.0.remove(from);
+        self.lately(from, 0, elapsed).confirmed = true;
+    }
+
+    fn lately(&mut self, from: &str, nodes: usize, elapsed: Duration) -> &mut Lately {
         self.0.retain(|_, lately| elapsed.saturating_sub(lately.since) < WINDOW);
         if self.0.len() >= MOST_INSTANCES
             && let Some(oldest) = self.0.iter().min_by_key(|(_, lately)| lately.since).map(|(from, _)| from.clone())
         {
             self.0.remove(&oldest);
         }
-        let new = Lately { since: elapsed, deletions: 0, nodes };
-        let lately = self.0.entry(from.to_owned()).or_insert(new);
-        lately.deletions = lately.deletions.saturating_add(more);
-    }
-
-    /// The operator knows of what `from` deleted.
-    pub fn confirm(&mut self, from: &str) {
-        self.0.remove(from);
+        let new = Lately { since: elapsed, deletions: 0, nodes, confirmed: false };
+        self.0.entry(from.to_owned()).or_insert(new)
     }
 }
 
@@ -77,8 +87,11 @@ mod tests {
         assert_eq!(lately.mass("a", 5, 75, at(2)), Some((30, 100)));
         assert_eq!(lately.mass("b", 5, 75, at(2)), None, "somebody else did not");
         assert_eq!(lately.mass("a", 5, 75, at(1 + 3600)), None, "that was long ago");
-        lately.confirm("a");
-        assert_eq!(lately.mass("a", 5, 75, at(2)), None);
+        lately.confirm("a", at(2));
+        assert_eq!(lately.mass("a", 75, 75, at(3)), None);
+        lately.add("a", 70, 75, at(3));
+        assert_eq!(lately.mass("a", 5, 75, at(4)), None);
+        assert_eq!(lately.mass("a", 26, 100, at(2 + 3600)), Some((26, 100)), "not for ever");
         for n in 0..MOST_INSTANCES + 10 {
             lately.add(&n.to_string(), 1, 9, at(3));
         }

@@ -1,15 +1,17 @@
 //! Keeps in step with all peers by itself: rounds regularly, when something changed here, and when a peer says that something
 //! changed there. Each peer has a task of its own, so that one that is slow or gone delays no other.
 
+mod tasks;
+
+use self::tasks::{keep_in_step, listen};
 use super::{
     client::{Client, ClientError},
     control::{Control, ControlError},
     deletions::Deletions,
-    events::{EventKind, Events},
+    events::{EventKind, Events, Exchange},
     filter::FilterError,
     gate::Gate,
     history::{History, Past},
-    pauses::{LONGEST_PAUSE, Notices, backoff, jittered, pause_after},
     peers::{Added, Direction, PeerOptions, PeerState, Peers, PeersError},
     rate::Rates,
     round::{Outcome, Positions, Reset},
@@ -26,15 +28,15 @@ use serde_json::json;
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
 use tokio::{
     sync::{Mutex as AsyncMutex, Notify},
     task::JoinHandle,
-    time::{Instant, sleep, sleep_until},
+    time::sleep,
 };
 
 mod keys;
@@ -71,6 +73,8 @@ pub struct EngineOptions {
     pub peers: Peers,
     /// What was.
     pub history: History,
+    /// What happens.
+    pub events: Arc<Events>,
     /// What the operator switched.
     pub control: Control,
     /// Rounds at the same time.
@@ -94,6 +98,15 @@ pub struct Synced {
     pub error: Option<String>,
 }
 
+/// How many positions of a journal are still to go; a node that changed twice counts for both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Lag {
+    /// To the peer. `None`: not known, or nothing goes that way.
+    pub to_send: Option<u64>,
+    /// From the peer. `None`: not known, or nothing goes that way.
+    pub to_receive: Option<u64>,
+}
+
 /// The engine. Dropped, it stops.
 #[derive(Debug)]
 pub struct Engine {
@@ -107,10 +120,10 @@ pub struct Engine {
 #[derive(Debug)]
 struct Shared {
     options: EngineOptions,
-    events: Events,
     gate: Gate,
     deletions: Mutex<Deletions>,
     running: AtomicBool,
+    client: OnceLock<Client>,
 }
 
 /// One peer's own.
@@ -139,6 +152,8 @@ struct PeerTask {
     turn: AsyncMutex<keys::Said>,
     /// Rounds that began from the beginning, see [`MAX_RESETS`].
     resets: AtomicU32,
+    /// Where its journal stands, as it last said; 0: it did not.
+    heard: AtomicU64,
 }
 
 impl Engine {
@@ -146,9 +161,8 @@ impl Engine {
     #[must_use]
     pub fn new(options: EngineOptions) -> Arc<Self> {
         let gate = Gate::new(options.concurrent_rounds);
-        let events = Events::new(SharedClock::clone(&options.clock));
         let running = AtomicBool::new(false);
-        let shared = Arc::new(Shared { options, events, gate, deletions: Mutex::default(), running });
+        let shared = Arc::new(Shared { options, gate, deletions: Mutex::default(), running, client: OnceLock::new() });
         Arc::new(Self { shared, tasks: Mutex::default(), watcher: Mutex::default(), switching: Mutex::default() })
     }
 
@@ -172,9 +186,8 @@ impl Engine {
         let watcher = tokio::spawn(async move {
             while positions.changed().await.is_ok() {
                 sleep(GATHER).await;
-                let seq = *positions.borrow_and_update();
+                positions.mark_unchanged();
                 let Some(engine) = engine.upgrade() else { return };
-                engine.shared.events.tell(EventKind::NodeChanged, json!({ "seq": seq }));
                 engine.tasks().values().for_each(|task| task.peer.wake.notify_one());
             }
         });
@@ -242,8 +255,8 @@ impl Engine {
 
     /// What happens.
     #[must_use]
-    pub fn events(&self) -> &Events {
-        &self.shared.events
+    pub fn events(&self) -> &Arc<Events> {
+        &self.shared.options.events
     }
 
     /// What other instances deleted here lately.
@@ -269,6 +282,20 @@ impl Engine {
         self.shared.options.peers.get(url.trim_end_matches('/')).is_some()
     }
 
+    /// How far a peer is from this instance, as far as that is known.
+    #[must_use]
+    pub fn lag(&self, peer: &PeerState) -> Lag {
+        let (status, positions) = (self.shared.options.lattice.status(), &peer.positions);
+        let pushed = positions.pushed.as_ref().filter(|it| it.index_id == status.index_id);
+        let heard = self.tasks().get(&peer.url).map_or(0, |task| task.peer.heard.load(Ordering::Relaxed));
+        let pulled = positions.pulled.as_ref().map_or(0, |it| it.seq);
+        let (gives, takes) = (peer.options.direction != Direction::Pull, peer.options.direction != Direction::Push);
+        Lag {
+            to_send: pushed.filter(|_| gives).map(|it| status.seq.saturating_sub(it.seq)),
+            to_receive: (takes && heard > 0).then(|| heard.saturating_sub(pulled)),
+        }
+    }
+
     /// Adds a peer, durably, and exchanges with it from now on; or gives one that is known other options. Answers its address as it
     /// is kept, and what was done.
     ///
@@ -276,13 +303,13 @@ impl Engine {
     /// [`AddError`].
     pub fn add_peer(&self, url: &str, options: PeerOptions) -> Result<(String, Added), AddError> {
         // Checked before it is kept.
-        Client::new(url, &self.shared.options.limits)?;
+        self.shared.client(url)?;
         options.filter.check()?;
         let url = url.trim_end_matches('/').to_owned();
         let now = self.shared.options.clock.now();
         let added = self.shared.options.peers.add(PeerState::new(url.clone(), options, now))?;
         if added == Added::New {
-            self.shared.events.tell(EventKind::PeerAdded, json!({ "peer": url }));
+            self.shared.options.events.tell(EventKind::PeerAdded, json!({ "peer": url }));
         }
         if added != Added::Same && self.is_running() {
             self.spawn(&url)?;
@@ -299,7 +326,7 @@ impl Engine {
         let known = self.shared.options.peers.remove(url)?;
         if known {
             drop(self.tasks().remove(url));
-            self.shared.events.tell(EventKind::PeerRemoved, json!({ "peer": url }));
+            self.shared.options.events.tell(EventKind::PeerRemoved, json!({ "peer": url }));
         }
         Ok(known)
     }
@@ -359,66 +386,6 @@ pub enum AddError {
     Peers(#[from] PeersError),
 }
 
-/// One round after the other, each when there is a reason for it.
-async fn keep_in_step(shared: Arc<Shared>, peer: Arc<PeerTask>) {
-    let mut next = Instant::now();
-    let mut not_before = Instant::now();
-    loop {
-        tokio::select! {
-            () = sleep_until(next) => {}
-            () = peer.wake.notified() => sleep_until(not_before).await,
-        }
-        if !shared.options.control.is_auto() {
-            next = Instant::now() + shared.options.control.interval();
-            continue;
-        }
-        let end = shared.round(&peer, false).await;
-        let pause = match &end.error {
-            None => {
-                not_before = Instant::now();
-                peer.answers.notify_one();
-                jittered(shared.options.control.interval(), 10)
-            }
-            Some(error) => {
-                let pause = pause_after(shared.failed_in_a_row(&peer.url), error, shared.options.control.interval());
-                not_before = Instant::now() + pause;
-                pause
-            }
-        };
-        next = Instant::now() + pause;
-    }
-}
-
-/// Hears from a peer that something changed there. Without this, rounds come regularly all the same.
-async fn listen(shared: Arc<Shared>, peer: Arc<PeerTask>) {
-    let mut failures = 0_u32;
-    let mut notices = Notices::new(Instant::now());
-    loop {
-        shared.options.control.automatic().await;
-        let silent = shared.options.peers.get(&peer.url).is_none_or(|it| it.options.direction == Direction::Push);
-        if !silent && let Ok(mut lines) = peer.client.notices().await {
-            let begun = Instant::now();
-            while let Ok(Some(line)) = lines.next_line().await {
-                // Read no faster than they are heard: what is sent too fast waits at the sender.
-                sleep_until(notices.take(Instant::now())).await;
-                if line.starts_with(b"data:") {
-                    peer.wake.notify_one();
-                }
-            }
-            // Whoever lets us in and out again at once is not asked every second.
-            if begun.elapsed() > LONGEST_PAUSE {
-                failures = 0;
-            }
-        }
-        failures = failures.saturating_add(1);
-        tokio::select! {
-            () = sleep(backoff(failures)) => {}
-            // A round with it just came to its end.
-            () = peer.answers.notified() => failures = 0,
-        }
-    }
-}
-
 impl Shared {
     fn deletions(&self) -> MutexGuard<'_, Deletions> {
         self.deletions.lock().unwrap_or_else(PoisonError::into_inner)
@@ -432,11 +399,20 @@ impl Shared {
         Some(RoundError::MassDelete { deletions, nodes })
     }
 
+    /// All peers share what one client costs: the authorities' certificates, above all.
+    fn client(&self, url: &str) -> Result<Client, ClientError> {
+        if let Some(first) = self.client.get() {
+            return first.at(url);
+        }
+        let first = Client::new(url, &self.options.limits)?.with_patience(self.options.peer_timeout);
+        self.client.get_or_init(|| first).at(url)
+    }
+
     fn peer_task(&self, url: &str) -> Result<PeerTask, ClientError> {
-        let client = Client::new(url, &self.options.limits)?.with_patience(self.options.peer_timeout);
+        let client = self.client(url)?;
         let (wake, answers) = (Notify::new(), Notify::new());
-        let (turn, resets) = (AsyncMutex::default(), AtomicU32::new(0));
-        Ok(PeerTask { url: url.to_owned(), client, wake, answers, turn, resets })
+        let (turn, resets, heard) = (AsyncMutex::default(), AtomicU32::new(0), AtomicU64::new(0));
+        Ok(PeerTask { url: url.to_owned(), client, wake, answers, turn, resets, heard })
     }
 
     /// Says as a failure what came to its end and yet cannot go on so, that it is seen and the pauses grow.
@@ -480,7 +456,8 @@ impl Shared {
         if exchanged.direction != Direction::Pull {
             self.say_who_we_are(&peer.client, &held, &mut said).await;
         }
-        let remote = self.gate.guard(&peer.client, state.failed_in_a_row > 0);
+        let exchange = Exchange::new(&options.events, &peer.url);
+        let remote = self.gate.guard(&peer.client, state.failed_in_a_row > 0, &exchange);
         let parties = Parties {
             lattice: &options.lattice,
             client: &remote,
@@ -498,7 +475,7 @@ impl Shared {
             deletions_confirmed: confirmed,
         };
         if confirmed && let Some(from) = &state.node_id {
-            self.deletions().confirm(from);
+            self.deletions().confirm(from, options.clock.elapsed());
         }
         let nodes = options.lattice.status().nodes;
         let mut end = match self.deleted_too_much(&state) {
@@ -509,7 +486,7 @@ impl Shared {
             self.deletions().add(from.as_str(), end.report.deleted, nodes, options.clock.elapsed());
         }
         self.doubt(peer, &mut end, state.failed_in_a_row);
-        self.conclude(&state, &end, at, options.clock.elapsed().saturating_sub(begun));
+        self.conclude(&state, &end, at, options.clock.elapsed().saturating_sub(begun), &exchange);
         end
     }
 
@@ -520,7 +497,7 @@ impl Shared {
     }
 
     /// Notes how a round ended: with the peer, in the history, in events.
-    fn conclude(&self, before: &PeerState, end: &RunEnd, at: Timestamp, took: Duration) {
+    fn conclude(&self, before: &PeerState, end: &RunEnd, at: Timestamp, took: Duration, exchange: &Exchange<'_>) {
         let (report, url) = (&end.report, before.url.as_str());
         let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         let error = end.error.as_ref().map(ToString::to_string);
@@ -548,22 +525,28 @@ impl Shared {
                 }
             }
         });
+        let events = &self.options.events;
+        let node_id = end.peer.as_ref().map(|(peer, _)| peer.as_str()).or(before.node_id.as_deref());
         match (before.is_active(), error.is_none()) {
-            (false, true) => self.events.tell(EventKind::PeerOnline, json!({ "peer": url })),
-            (true, false) => self.events.tell(EventKind::PeerOffline, json!({ "peer": url, "error": error })),
+            (false, true) => events.tell(EventKind::PeerOnline, json!({ "peer": url, "nodeId": node_id })),
+            (true, false) => {
+                events.tell(EventKind::PeerOffline, json!({ "peer": url, "nodeId": node_id, "error": error }));
+            }
             _ => {}
         }
-        if conflicts > 0 {
-            self.events.tell(EventKind::ConflictResolved, json!({ "peer": url, "count": conflicts }));
+        let outcome = report.outcome.map_or("failed", Outcome::as_str);
+        let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let worth_keeping = received + sent > 0 || (error.is_some() && before.failed_in_a_row == 0);
+        if exchange.end() || worth_keeping {
+            let data = json!({
+                "peer": url, "nodeId": node_id, "outcome": outcome, "error": error, "nodesReceived": received,
+                "nodesSent": sent, "conflictsResolved": conflicts, "bytes": bytes, "durationMs": duration_ms,
+            });
+            events.tell(EventKind::SyncComplete, data);
         }
-        let first_failure = error.is_some() && before.failed_in_a_row == 0;
-        if received + sent == 0 && !first_failure {
+        if !worth_keeping {
             return;
         }
-        let outcome = report.outcome.map_or("failed", Outcome::as_str);
-        let data = json!({ "peer": url, "outcome": outcome, "received": received, "sent": sent, "bytes": bytes });
-        self.events.tell(EventKind::SyncComplete, data);
-        let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let (peer, outcome) = (url.to_owned(), outcome.to_owned());
         self.options.history.add(Past { at, peer, duration_ms, outcome, error, received, sent, conflicts, bytes });
     }

@@ -85,16 +85,21 @@ impl Remote for Client {
         pairs.extend(filter_pair(filter));
         pairs.extend(priorities.then(|| ("priorities", "true".to_owned())));
         let query = encoded(&pairs);
-        let response = self.ask(self.request(Method::GET, "lattice/changes", Some(&query))).await?;
-        Ok(self.lines(response))
+        let response = self
+            .ask(self.request(Method::GET, "lattice/changes", Some(&query)).header("accept-encoding", "zstd"))
+            .await?;
+        self.lines(response)
     }
 
     async fn nodes(&self, ids: &[NodeId]) -> Result<Lines, ClientError> {
         let ids: Vec<&str> = ids.iter().map(NodeId::as_str).collect();
         let body = serde_json::json!({ "ids": ids }).to_string();
-        let request = self.request(Method::POST, "lattice/nodes", None).header("content-type", "application/json");
+        let request = self
+            .request(Method::POST, "lattice/nodes", None)
+            .header("accept-encoding", "zstd")
+            .header("content-type", "application/json");
         let response = self.ask(request.body(body)).await?;
-        Ok(self.lines(response))
+        self.lines(response)
     }
 
     async fn offer(&self, signer: &Signer<'_>, lines: Vec<u8>) -> Result<Vec<NodeId>, ClientError> {

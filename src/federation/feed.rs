@@ -64,8 +64,8 @@ pub enum FeedError {
     NoContent(usize),
     /// So many deletions look like an accident.
     #[error(
-        "with these, {deletions} of {nodes} nodes here would be deleted within an hour; nothing was taken. If that is right, let \
-         the operator here fetch them from you and confirm it: POST /api/federation/sync with confirmDeletions"
+        "with these, {deletions} of {nodes} nodes here would be deleted within an hour; nothing was taken. If that is right, \
+         let the operator here confirm it: ark-lattice federation confirm-deletions"
     )]
     MassDelete {
         /// How many.

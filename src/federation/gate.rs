@@ -3,6 +3,7 @@
 
 use super::{
     client::ClientError,
+    events::Exchange,
     exchange::Signer,
     feed::Received,
     filter::Filter,
@@ -31,9 +32,14 @@ impl Gate {
         Self { all: Semaphore::new(at_once), doubtful: Semaphore::new((at_once / 2).max(1)) }
     }
 
-    /// The other side of a round, which takes its turn when it needs one and keeps it until it is dropped.
-    pub(super) fn guard<'a>(&'a self, remote: &'a dyn Remote, doubtful: bool) -> Guarded<'a> {
-        Guarded { gate: self, remote, doubtful, turn: OnceCell::new() }
+    /// The other side of a round, which takes its turn when it needs one and keeps it until it is dropped; then the exchange begins.
+    pub(super) fn guard<'a>(
+        &'a self,
+        remote: &'a dyn Remote,
+        doubtful: bool,
+        exchange: &'a Exchange<'a>,
+    ) -> Guarded<'a> {
+        Guarded { gate: self, remote, doubtful, exchange, turn: OnceCell::new() }
     }
 }
 
@@ -42,6 +48,7 @@ pub(super) struct Guarded<'a> {
     gate: &'a Gate,
     remote: &'a dyn Remote,
     doubtful: bool,
+    exchange: &'a Exchange<'a>,
     turn: OnceCell<(Option<SemaphorePermit<'a>>, Option<SemaphorePermit<'a>>)>,
 }
 
@@ -53,6 +60,7 @@ impl Guarded<'_> {
             (doubtful, self.gate.all.acquire().await.ok())
         };
         self.turn.get_or_init(take).await;
+        self.exchange.begin();
     }
 }
 

@@ -24,10 +24,27 @@ pub struct Position {
 pub struct Positions {
     /// In their journal: what came to us.
     pub pulled: Option<Position>,
+    /// Into which journal of ours it came: another `index_id` here has forgotten times and deletions.
+    #[serde(default)]
+    pub pulled_into: Option<String>,
     /// In our journal: what went to them.
     pub pushed: Option<Position>,
     /// Whose lattice it was that ours went to: another `index_id` there has forgotten it.
     pub pushed_to: Option<String>,
+}
+
+impl Positions {
+    /// Does our journal hold what came to us?
+    #[must_use]
+    pub fn is_pulled_into(&self, ours: &Head) -> bool {
+        self.pulled_into.as_ref() == Some(&ours.index_id)
+    }
+
+    /// Everything up to `seq` of the journal `index_id` came to us.
+    pub fn set_pulled(&mut self, index_id: &str, seq: u64, ours: &Head) {
+        self.pulled = Some(Position { index_id: index_id.to_owned(), seq });
+        self.pulled_into = Some(ours.index_id.clone());
+    }
 }
 
 /// Which ways are open.
@@ -84,7 +101,7 @@ pub enum Step {
 pub enum Reset {
     /// There is none yet.
     FirstContact,
-    /// The other side's journal is another one: it was rebuilt, or restored from nothing.
+    /// The other side's journal is another one: it was rebuilt, or restored from nothing. Or ours is.
     NewIndex,
     /// The journal stands before the position: it was restored from a backup.
     WentBack,
@@ -170,7 +187,10 @@ impl Round {
     }
 
     fn pull(&self) -> Option<Step> {
-        let (since, reset) = since(self.positions.pulled.as_ref(), &self.theirs);
+        let (since, reset) = match self.positions.pulled.as_ref() {
+            Some(_) if !self.positions.is_pulled_into(&self.ours) => (0, Some(Reset::NewIndex)),
+            position => since(position, &self.theirs),
+        };
         if reset.is_none() && since == self.theirs.seq {
             return None;
         }
@@ -199,8 +219,8 @@ impl Round {
 
     /// Everything that they had when their head was signed came.
     pub fn pulled(&mut self, ours: Head) {
-        self.positions.pulled = Some(Position { index_id: self.theirs.index_id.clone(), seq: self.theirs.seq });
         self.ours = ours;
+        self.positions.set_pulled(&self.theirs.index_id, self.theirs.seq, &self.ours);
     }
 
     /// Everything that we had when our head was made went.

@@ -7,6 +7,7 @@
 mod canonical;
 mod compact;
 mod document;
+mod elements;
 mod error;
 mod escape;
 pub mod jcs;
@@ -19,6 +20,7 @@ mod tie;
 
 pub use compact::write_compact;
 pub use document::{Array, Document, Kind, Object, Value};
+pub use elements::Elements;
 pub use error::{JsonError, JsonErrorKind};
 
 #[cfg(test)]

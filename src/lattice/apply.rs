@@ -21,8 +21,9 @@ pub(super) enum Decision {
     Done(Applied),
     /// Write this content.
     Write(Box<NodeDocument>, Accepted),
-    /// Take this node's file away.
-    Remove(Arc<Entry>, Accepted),
+    /// Take this node's file away. With the content that was deleted where it was deleted, which need not be the one that is here:
+    /// whoever takes the deletion from us must not think that ours was meant.
+    Remove(NodeId, ContentHash, Accepted),
     /// Remember that it is deleted; there is no file.
     Bury(NodeId, ContentHash, Accepted),
     /// Note the later time of what is held.
@@ -100,7 +101,7 @@ pub(super) fn decide(store: &Store, arrival: Arrival, path: &Path) -> Result<Dec
         (Arrived::Put { node, .. }, _) => Decision::Write(Box::new(node), accepted),
         (Arrived::Deleted { .. }, None) if broken => Decision::Done(Applied::Kept),
         (Arrived::Deleted { id, content_hash, .. }, None) => Decision::Bury(id, content_hash, accepted),
-        (Arrived::Deleted { .. }, Some(entry)) => Decision::Remove(entry, accepted),
+        (Arrived::Deleted { id, content_hash, .. }, Some(_)) => Decision::Remove(id, content_hash, accepted),
     })
 }
 

@@ -391,6 +391,10 @@ impl Lattice for DirectoryLattice {
         Ok(self.shared.journal.conflicts(after, limit)?)
     }
 
+    fn last_conflict(&self) -> Result<u64, LatticeError> {
+        Ok(self.shared.journal.last_conflict()?)
+    }
+
     fn conflict(&self, number: u64) -> Result<Option<(Conflict, Bytes)>, LatticeError> {
         Ok(self.shared.journal.conflict(number)?)
     }

@@ -413,6 +413,12 @@ pub trait Lattice: Send + Sync + std::fmt::Debug {
     /// [`LatticeError::Io`].
     fn conflicts(&self, after: u64, limit: usize) -> Result<Vec<Conflict>, LatticeError>;
 
+    /// The greatest number that a conflict was given so far; 0 where there was none.
+    ///
+    /// # Errors
+    /// [`LatticeError::Io`].
+    fn last_conflict(&self) -> Result<u64, LatticeError>;
+
     /// A conflict, and the content that lost: JSON text that passed the strict gate.
     ///
     /// # Errors

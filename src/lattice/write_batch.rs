@@ -275,7 +275,11 @@ fn stage(store: &mut Store, op: WriteOp) -> Result<Stage, LatticeError> {
             let current = store.live(&id);
             check(&precondition, current)?;
             Ok(match current {
-                Some(entry) => Stage::Later(name, delete_of(entry, None), precondition),
+                Some(entry) => {
+                    let (id, content_hash) = (entry.id.clone(), entry.content_hash);
+                    let kind = StagedKind::Delete { id, content_hash, accepted: None, has_file: true };
+                    Stage::Later(name, kind, precondition)
+                }
                 None => Stage::Done(Outcome::Deleted(None)),
             })
         }
@@ -302,7 +306,9 @@ fn stage(store: &mut Store, op: WriteOp) -> Result<Stage, LatticeError> {
                 Decision::Write(node, accepted) => {
                     StagedKind::Put(Box::new(stage_put(store, &node, current.as_deref(), accepted.at, Some(accepted))?))
                 }
-                Decision::Remove(entry, accepted) => delete_of(&entry, Some(accepted)),
+                Decision::Remove(id, content_hash, accepted) => {
+                    StagedKind::Delete { id, content_hash, accepted: Some(accepted), has_file: true }
+                }
                 Decision::Bury(id, content_hash, accepted) => {
                     StagedKind::Delete { id, content_hash, accepted: Some(accepted), has_file: false }
                 }
@@ -327,10 +333,6 @@ fn stage(store: &mut Store, op: WriteOp) -> Result<Stage, LatticeError> {
 /// What is judged now must still be so when it is replaced.
 fn unchanged(current: Option<&Arc<Entry>>) -> Precondition {
     current.map_or(Precondition::Absent, |entry| Precondition::OneOf(vec![entry.content_hash]))
-}
-
-fn delete_of(entry: &Arc<Entry>, accepted: Option<Accepted>) -> StagedKind {
-    StagedKind::Delete { id: entry.id.clone(), content_hash: entry.content_hash, accepted, has_file: true }
 }
 
 fn stage_put(
@@ -636,5 +638,33 @@ mod tests {
         assert!(refused(after_an_edit(&mut store, delete)));
         assert_eq!(fs::read(&path).unwrap(), br#"{"id":"a","n":"by hand"}"#);
         assert!(after_an_edit(&mut store, put(Precondition::None)).error.is_none());
+    }
+
+    #[test]
+    fn an_edit_between_the_look_and_the_rename_is_not_overwritten_by_a_restoration() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = store(folder.path());
+        let path = store.shared.directory.join("a.json");
+        write_file(&path, br#"{"id":"a","n":0}"#).unwrap();
+        store.examine(&["a.json".to_owned()]).unwrap();
+        let lost = node(r#"{"id":"a","n":1}"#);
+        let version =
+            |node: &NodeDocument| version::Version { at: Timestamp::EPOCH, content: Some(node.content_hash()) };
+        let conflict = Conflict {
+            number: 0,
+            id: lost.id().clone(),
+            noticed_at: Timestamp::EPOCH,
+            from: "peer".into(),
+            lost: version(&lost),
+            won: version(&node(r#"{"id":"a","n":0}"#)),
+            size_bytes: 0,
+        };
+        let number = store.shared.journal.keep(&[(conflict, lost.document().source().clone())]).unwrap()[0];
+        let restore = |node| WriteOp::Restore(Restore { number, node, by: "me".into() });
+        let refused = after_an_edit(&mut store, restore(lost.clone()));
+        assert!(matches!(refused.error, Some(LatticeError::PreconditionFailed { current: Some(_) })));
+        assert_eq!(fs::read(&path).unwrap(), br#"{"id":"a","n":"by hand"}"#);
+        assert!(store.shared.journal.conflict(number).unwrap().is_some(), "it can be tried again");
+        let Ok(Stage::Later(..)) = stage(&mut store, restore(lost)) else { panic!("it is a write") };
     }
 }

@@ -4,12 +4,14 @@ use super::Context;
 use crate::{
     federation::{
         control::ControlError,
-        engine::{AddError, Engine, Synced},
+        engine::{AddError, Engine, Lag, Synced},
+        events::TooManyListeners,
         history::{KEPT, Past},
+        lan::{Found, LanError, Search},
         peers::{Added, PeerOptions, PeerState, PeersError},
     },
     lattice::LatticeError,
-    types::SetHash,
+    types::{PeerId, SetHash},
 };
 use std::{sync::Arc, time::Duration};
 
@@ -42,9 +44,15 @@ pub enum FederationError {
     /// The switch cannot be kept.
     #[error(transparent)]
     Control(#[from] ControlError),
+    /// The network is not searched.
+    #[error(transparent)]
+    Lan(#[from] LanError),
     /// The lattice does not answer.
     #[error(transparent)]
     Lattice(#[from] LatticeError),
+    /// As many listen as may.
+    #[error(transparent)]
+    Listeners(#[from] TooManyListeners),
 }
 
 /// Who this instance is to others.
@@ -146,12 +154,13 @@ pub fn stand(context: &Context) -> Result<Stand, LatticeError> {
     Ok(Stand { nodes: status.nodes, seq: status.seq, set_hash, conflicts: context.lattice.conflict_count()? })
 }
 
-/// All peers, by address.
+/// All peers, by address, and how far each is.
 ///
 /// # Errors
 /// [`FederationError::NoKey`].
-pub fn peers(context: &Context) -> Result<Vec<PeerState>, FederationError> {
-    Ok(engine(context)?.peers())
+pub fn peers(context: &Context) -> Result<Vec<(PeerState, Lag)>, FederationError> {
+    let engine = engine(context)?;
+    Ok(engine.peers().into_iter().map(|peer| (peer.clone(), engine.lag(&peer))).collect())
 }
 
 /// Starts the federation, durably. Answers whether it was stopped.
@@ -207,6 +216,15 @@ pub async fn sync_peers(
     }
 }
 
+/// Lets this instance take within the hour whatever `from` deletes, by pushing or when it is pulled from.
+///
+/// # Errors
+/// [`FederationError::NoKey`].
+pub fn confirm_deletions(context: &Context, from: &PeerId) -> Result<(), FederationError> {
+    engine(context)?.deletions().confirm(from.as_str(), context.clock.elapsed());
+    Ok(())
+}
+
 /// Lets the instance exchange by itself or not, durably; and how often, where that is said. Answers how often it does.
 ///
 /// # Errors
@@ -218,6 +236,14 @@ pub fn set_auto_sync(context: &Context, auto: bool, interval: Option<Duration>) 
     let engine = engine(context)?;
     engine.set_auto(auto, interval)?;
     Ok(engine.control().interval())
+}
+
+/// Searches for other instances: on the network, as far as the settings allow it, and in the registry.
+///
+/// # Errors
+/// [`FederationError::Lan`], [`FederationError::NoKey`].
+pub async fn find_instances(context: &Context, search: Search) -> Result<Vec<Found>, FederationError> {
+    Ok(context.lan.as_ref().ok_or(FederationError::NoKey)?.discover(search).await?)
 }
 
 /// The newest rounds first, at most `limit`; of one peer, where one is named.

@@ -40,10 +40,12 @@ pub fn changes(
     since: u64,
     options: FeedOptions,
 ) -> Result<LineStream, FeedError> {
-    Ok(slowed(context, feed::feed(&context.lattice, index_id, since, options)?))
+    Ok(paced(context, feed::feed(&context.lattice, index_id, since, options)?))
 }
 
-fn slowed(context: &Context, lines: LineStream) -> LineStream {
+/// The same parts, not faster than the operator allows.
+#[must_use]
+pub fn paced(context: &Context, lines: LineStream) -> LineStream {
     let rate = context.rates.upload.clone();
     let pay = move |part: Result<Bytes, LatticeError>| {
         let rate = rate.clone();
@@ -60,7 +62,7 @@ fn slowed(context: &Context, lines: LineStream) -> LineStream {
 /// # Errors
 /// [`LatticeError::Loading`]. The stream itself may fail with [`LatticeError`].
 pub fn contents(context: &Context, ids: Vec<NodeId>) -> Result<LineStream, LatticeError> {
-    Ok(slowed(context, feed::contents(&context.lattice, ids)?))
+    Ok(paced(context, feed::contents(&context.lattice, ids)?))
 }
 
 /// Judges and stores versions of another instance; with a filter, those that it lets in. Answers what became of them, and from where to where the journal moved

@@ -1,8 +1,10 @@
 //! One operation, many doors: what the HTTP routes, the commands and later transports have in common. No HTTP, no terminal.
 
+mod compare;
 mod conflicts;
 mod context;
 mod discover;
+mod events;
 mod export;
 mod federation;
 mod feed;
@@ -18,25 +20,28 @@ mod pull;
 mod register;
 mod remote;
 mod requests;
+mod seed_wire;
 mod selection;
 mod set_sum;
 mod setup;
 mod statement;
 mod sync;
 
+pub use compare::{ConflictLines, conflict_lines};
 pub use conflicts::{
     ConflictDetail, ConflictPage, NodeState, dismiss_conflict, get_conflict, list_conflicts, restore_conflict,
 };
 pub use context::{Context, Identity};
 pub use discover::{DiscoverFilter, Discovered, Peer, discover, envelope};
+pub use events::{Event, Heard, Listening, listen};
 pub use export::{ExportError, ExportForm, ExportReport, export, export_remote};
 pub use federation::{
-    FederationError, FederationInfo, INTERVAL_BOUNDS, Stand, add_peer, federation_info, history, instance_name,
-    is_running, is_stopped, peers, remove_peer, set_auto_sync, stand, start_federation, stop_federation, stopped,
-    sync_peers,
+    FederationError, FederationInfo, INTERVAL_BOUNDS, Stand, add_peer, confirm_deletions, federation_info,
+    find_instances, history, instance_name, is_running, is_stopped, peers, remove_peer, set_auto_sync, stand,
+    start_federation, stop_federation, stopped, sync_peers,
 };
 pub use feed::{
-    FeedError, FeedOptions, Filter, LineStream, Received, changes, contents, head, read_changes, receive, wanted,
+    FeedError, FeedOptions, Filter, LineStream, Received, changes, contents, head, paced, read_changes, receive, wanted,
 };
 pub use health::{Health, PartHealth, health};
 pub use import::{ImportError, ImportOptions, ImportReport, Refusal, import};
@@ -48,7 +53,10 @@ pub use nodes::{delete_node, get_node, list_nodes, put_node};
 pub use pull::{PullError, PullOptions, PullReport, Standing, pull};
 pub use register::{RegisterError, Registration, register};
 pub use remote::{RemoteError, RemotePeer, discover_remote, publish};
-pub use requests::{RequestError, SignedRequest, Speaker, speaker};
+pub use requests::{RequestError, SignedRequest, Speaker, speaker, takes_from_anybody};
+pub use seed_wire::{
+    LivePeer, MAX_LISTED, Part, PartStream, PushError, Pushed, Skipped, live_peers, nodes_since, push, read_epoch,
+};
 pub use selection::Selection;
 pub use setup::{make_directory, write_token};
 pub use statement::{Statement, build_manifest, is_envelope, sign_manifest, verify_manifest};
@@ -59,8 +67,10 @@ pub use crate::{
     federation::{
         client::{Client, ClientError, PeerQuery, Probe},
         control::ControlError,
-        engine::{AddError, Synced},
+        engine::{AddError, Lag, Synced},
         history::{KEPT as KEPT_ROUNDS, Past},
+        lan::{DEFAULT_TIMEOUT, Found, LanError, MAX_TIMEOUT, Search, Via},
+        operator::{Ask, OperatorClient, percent_encode},
         peers::{Added, Direction, PeerOptions, PeerState, PeersError},
         round::Outcome,
         run::RoundReport,

@@ -117,6 +117,12 @@ pub async fn speaker(context: &Context, request: SignedRequest<'_>) -> Result<Sp
     Ok(Speaker { peer, key })
 }
 
+/// Does this instance take nodes from anybody, signed or not?
+#[must_use]
+pub fn takes_from_anybody(context: &Context) -> bool {
+    context.trust.mode() == TrustMode::Open
+}
+
 /// May this key change nodes here in this instance's name? Listed keys may; in `open` mode everybody; otherwise the key that the
 /// id's live manifest is signed with.
 async fn trusted(context: &Context, peer: &PeerId, key: PublicKey) -> Result<(), RequestError> {

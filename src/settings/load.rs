@@ -1,8 +1,9 @@
 //! Putting the layers together.
 
 use super::{
-    AdminSettings, DiscoverySettings, FederationSettings, InstanceSettings, LatticeSettings, LimitSettings,
-    LogSettings, RegistrySettings, ServerSettings, StateSettings, TrustSettings, environment, registry, secret_file,
+    AdminSettings, DiscoverySettings, EventSettings, FederationSettings, InstanceSettings, LatticeSettings,
+    LimitSettings, LogSettings, RegistrySettings, ServerSettings, StateSettings, TrustSettings, environment, registry,
+    secret_file,
 };
 use crate::{
     trust::TrustPolicy,
@@ -119,6 +120,8 @@ pub struct Settings {
     pub federation: FederationSettings,
     /// Finding other instances.
     pub discovery: DiscoverySettings,
+    /// What happens, and who is told.
+    pub events: EventSettings,
     /// Things worth a line in the log once there is one.
     #[serde(skip)]
     pub warnings: Vec<String>,
@@ -143,6 +146,7 @@ impl Settings {
         LogSettings::describe(&mut out);
         FederationSettings::describe(&mut out);
         DiscoverySettings::describe(&mut out);
+        EventSettings::describe(&mut out);
         out.truncate(out.trim_end().len());
         out.push('\n');
         out
@@ -163,6 +167,7 @@ impl Settings {
         self.log.show(&mut out);
         self.federation.show(&mut out);
         self.discovery.show(&mut out);
+        self.events.show(&mut out);
         out.truncate(out.trim_end().len());
         out
     }
@@ -244,6 +249,7 @@ impl Settings {
             }
             self.registry.redis_password = Some(secret_file::read("registry.redis_password_file", path)?);
         }
+        self.read_webhook_secrets()?;
         Ok(())
     }
 
@@ -318,6 +324,7 @@ impl Settings {
             return Err(bad("federation.peer_timeout", "must be more than zero"));
         }
         self.check_discovery()?;
+        self.check_events()?;
         if self.federation.network_key.is_some() {
             self.warnings.push("federation.network_key is read, but has no effect in this version".to_owned());
         }

@@ -7,16 +7,18 @@ mod section;
 mod discovery;
 mod edge;
 mod environment;
+mod events;
 mod load;
 mod registry;
 mod secret_file;
 mod sections;
 mod span;
 
+pub use events::CheckedWebhook;
 pub use load::{Overrides, Settings, SettingsError};
 pub use sections::{
-    AdminSettings, DiscoverySettings, FederationMode, FederationSettings, InstanceSettings, InstanceType,
-    LatticeSettings, LimitSettings, ListedPeer, LogFormat, LogSettings, ProxyHeaders, RegistrySettings, ServerSettings,
-    StateSettings, TrustSettings,
+    AdminSettings, DiscoverySettings, EventSettings, FederationMode, FederationSettings, InstanceSettings,
+    InstanceType, LatticeSettings, LimitSettings, ListedPeer, LogFormat, LogSettings, ProxyHeaders, RegistrySettings,
+    ServerSettings, StateSettings, TrustSettings, WebhookEntry,
 };
 pub use span::Span;

@@ -97,6 +97,32 @@ impl TomlDefault for ListedPeer {
     }
 }
 
+/// A program that is told of events.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebhookEntry {
+    /// Where it takes them.
+    pub url: String,
+    /// What they are signed with.
+    pub secret: Option<SecretString>,
+    /// A file with the secret.
+    pub secret_file: Option<PathBuf>,
+    /// Of which events; none: of all.
+    #[serde(default)]
+    pub types: Vec<String>,
+}
+
+impl TomlDefault for WebhookEntry {
+    fn toml(&self) -> Option<String> {
+        let (url, types) = (self.url.toml()?, self.types.toml()?);
+        let secret = match &self.secret_file {
+            Some(file) => format!("secret_file = {}", file.toml()?),
+            None => format!("secret = {}", self.secret.toml()?),
+        };
+        Some(format!("{{ url = {url}, {secret}, types = {types} }}"))
+    }
+}
+
 section! {
     /// Who this instance is.
     InstanceSettings "instance" {
@@ -318,5 +344,19 @@ section! {
         scan_port: u16 = 0,
         /// Make peers of all who are found and prove who they are. Only where everybody on the network may have, and change, every node.
         accept: bool = false,
+    }
+}
+
+section! {
+    /// What happens between instances: GET /events, and webhooks (Standard Webhooks).
+    EventSettings "events" {
+        /// Most clients that listen to GET /events at the same time.
+        max_listeners: usize = 100,
+        /// Programs that are told: webhooks = [{ url = "https://…", secret_file = "…", types = ["sync-complete"] }]; no types: all.
+        webhooks: Vec<WebhookEntry> = Vec::new(),
+        /// How long a webhook may take to answer.
+        webhook_timeout: Span = Span::seconds(10),
+        /// How long an event is tried again, with growing pauses, while later ones wait (1000 at most).
+        webhook_patience: Span = Span::seconds(600),
     }
 }

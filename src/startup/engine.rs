@@ -5,6 +5,7 @@ use crate::{
     federation::{
         control::Control,
         engine::{Engine, EngineOptions},
+        events::Events,
         history::History,
         peers::{PeerOptions, Peers},
         rate::{Rate, Rates},
@@ -31,6 +32,7 @@ pub(super) fn open(
     lattice: &Arc<dyn Lattice>,
     clock: &SharedClock,
     rates: &Rates,
+    events: Arc<Events>,
     (registry, key_events): (&Arc<dyn Registry>, &Arc<dyn KeyEvents>),
 ) -> Result<Option<Arc<Engine>>, StartupError> {
     let Some(key) = key else { return Ok(None) };
@@ -51,6 +53,7 @@ pub(super) fn open(
         limits: settings.limits(),
         peers,
         history: History::open(&settings.state.path.join("rounds.json")),
+        events,
         control: control.map_err(|error| failed(&error))?,
         concurrent_rounds: section.concurrent_rounds,
         rates: rates.clone(),

@@ -2,6 +2,7 @@
 
 mod base_path;
 mod clock;
+mod event_kind;
 mod glob;
 mod hash;
 mod ids;
@@ -11,9 +12,11 @@ mod public_key;
 mod scan_subnets;
 mod timestamp;
 mod web_origins;
+mod webhook_secret;
 
 pub use base_path::{BasePath, BasePathError};
 pub use clock::{Clock, SharedClock, SystemClock, TestClock};
+pub use event_kind::{EventKind, UnknownEvent};
 pub use glob::Glob;
 pub use hash::{ContentHash, HashError, SetHash, Sha256Digest};
 pub use ids::{IdError, MAX_ID_CHARS, NodeId, PeerId};
@@ -23,3 +26,4 @@ pub use public_key::{PublicKey, PublicKeyError};
 pub use scan_subnets::{MAX_SCAN_ADDRESSES, ScanSubnetError, ScanSubnets, is_private};
 pub use timestamp::Timestamp;
 pub use web_origins::WebOrigins;
+pub use webhook_secret::{WebhookSecret, WebhookSecretError};

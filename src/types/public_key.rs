@@ -1,6 +1,10 @@
 //! An instance's Ed25519 public key.
 
-use base64::{Engine, engine::general_purpose::STANDARD};
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD, STANDARD_NO_PAD},
+};
+use sha2::{Digest, Sha256};
 use std::fmt;
 
 /// Why a text is not a public key.
@@ -39,6 +43,12 @@ impl PublicKey {
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
+    }
+
+    /// What two people compare: `SHA256:` and the base64 of the key's hash, without padding, as OpenSSH writes such.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        format!("SHA256:{}", STANDARD_NO_PAD.encode(Sha256::digest(self.0)))
     }
 
     /// Standard, padded base64: what the wire carries as `pubkey`.

@@ -1,8 +1,10 @@
 //! Bad input: each row of the tables gets its status and its code, as a problem in every part, and leaves nothing behind.
 
 mod codes;
+mod conflicts;
 mod envelopes;
-mod feeds;
+mod federation;
+pub mod feeds;
 mod gate;
 mod heads;
 mod limits;
@@ -92,9 +94,11 @@ fn all_rows() -> Vec<Row> {
         manifests::rows(),
         syncs::rows(),
         nodes::rows(),
+        conflicts::rows(),
         queries::rows(),
         heads::rows(),
         feeds::rows(),
+        federation::rows(),
     ]
     .into_iter()
     .flatten()

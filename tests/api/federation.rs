@@ -316,7 +316,7 @@ async fn without_a_token_only_programs_of_this_machine_are_the_operator() {
         let answer = stop(&with("content-type", content_type)).body(body).send(app.port).await;
         assert_eq!((answer.status, answer.code().as_str()), (415, "unsupported_media_type"), "{content_type}");
     }
-    let undeclared = stop(&[host.clone()]).body(Body::Sized(b"{}".to_vec())).send(app.port).await;
+    let undeclared = stop(std::slice::from_ref(&host)).body(Body::Sized(b"{}".to_vec())).send(app.port).await;
     assert_eq!((undeclared.status, undeclared.code().as_str()), (415, "unsupported_media_type"));
     assert_eq!(ask(&app, "GET", "/api/federation/status", "").await["isRunning"], true, "nothing of this stopped it");
 

@@ -6,13 +6,16 @@
     clippy::as_conversions,
     clippy::panic,
     clippy::print_stderr,
+    clippy::disallowed_methods,
     reason = "a test that cannot go on should stop where it stands"
 )]
 
 mod app;
 mod bad_input;
 mod clock;
+mod conflicts;
 mod cors;
+mod events;
 mod federation;
 mod hostile;
 mod manifests;
@@ -21,6 +24,7 @@ mod overload;
 mod proxies;
 mod raw_http;
 mod seed;
+mod seed_wire;
 mod service;
 mod sync;
 mod tls;

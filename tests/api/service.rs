@@ -1,6 +1,6 @@
 //! `/`, `/health`, `/ready`, `/metrics`, `/docs`, `/openapi.json`, and what no route takes.
 
-use crate::app::{key, manifest, problem, signed, spawn_app, spawn_with};
+use crate::app::{TOKEN, key, manifest, problem, signed, spawn_app, spawn_with};
 use ark_lattice::api::{PEER_ROUTES, ROUTES, codes::Code};
 use reqwest::{Method, redirect::Policy};
 use serde_json::Value;
@@ -133,7 +133,8 @@ async fn the_examples_of_the_document_work_when_they_are_sent() {
             })
             .collect();
         if !query.is_empty() {
-            assert_eq!(app.get(&format!("{path}?{}", query.join("&"))).await.status(), 200, "{path}");
+            let request = app.request(Method::GET, &format!("{path}?{}", query.join("&"))).bearer_auth(TOKEN);
+            assert_eq!(request.send().await.unwrap().status(), 200, "{path}");
         }
     }
 }

@@ -92,6 +92,15 @@ impl Bed {
         }
     }
 
+    /// Waits for what other programs do.
+    pub fn wait_until(&self, what: &str, mut holds: impl FnMut() -> bool) {
+        let started = Instant::now();
+        while !holds() {
+            assert!(started.elapsed() < Duration::from_secs(30), "not in time: {what}");
+            thread::park_timeout(Duration::from_millis(50));
+        }
+    }
+
     /// Starts a service on a free port and waits until its index is built.
     pub fn serve(&self) -> Service {
         let mut process = std::process::Command::new(BINARY)

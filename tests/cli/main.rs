@@ -10,9 +10,11 @@
 )]
 
 mod bed;
+mod conflicts;
 mod demo;
 mod doctor;
 mod exports;
+mod federation;
 mod health;
 mod imports;
 mod inits;

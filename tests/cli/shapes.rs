@@ -59,6 +59,8 @@ fn documented(bed: &Bed, command: &[&str]) -> Value {
 /// Both have the same keys, and values of the same kind where both have one; of lists the first elements count.
 fn same_shape(documented: &Value, printed: &Value, place: &str) {
     match (documented, printed) {
+        // A node has its user's members.
+        (Value::Object(_), Value::Object(_)) if place.ends_with(".node") => {}
         (Value::Object(wanted), Value::Object(found)) => {
             let keys = |object: &serde_json::Map<String, Value>| object.keys().cloned().collect::<Vec<_>>();
             assert_eq!(keys(wanted), keys(found), "{place}");
@@ -69,11 +71,22 @@ fn same_shape(documented: &Value, printed: &Value, place: &str) {
                 same_shape(wanted, found, &format!("{place}[0]"));
             }
         }
-        (_, Value::Null) => {}
+        // What may be null, and is.
+        (_, Value::Null) | (Value::Null, _) => {}
         (wanted, found) => {
             assert_eq!(std::mem::discriminant(wanted), std::mem::discriminant(found), "{place}: {wanted} and {found}");
         }
     }
+}
+
+/// Runs it with `--json`; what it printed, which has the shape that its help shows.
+pub fn answers_as_its_help_shows(bed: &Bed, command: &[&str], more: &[&str]) -> Value {
+    let run = bed.run(&[command, more, &["--json"]].concat());
+    let printed: Value =
+        serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{command:?}: {error}: {run:?}"));
+    assert_eq!(run.stdout.lines().count(), 1, "{run:?}");
+    same_shape(&documented(bed, command), &printed, &command.join(" "));
+    printed
 }
 
 #[test]
@@ -83,13 +96,7 @@ fn every_answer_has_the_shape_that_its_help_shows() {
     bed.file("lattice_data/broken.json", "{");
     bed.file("b.json", r#"[{"id": "b"}, {}]"#);
     bed.file("c.json", r#"{"id": "c"}"#);
-    let check = |command: &[&str], more: &[&str]| {
-        let run = bed.run(&[command, more, &["--json"]].concat());
-        let printed: Value =
-            serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{command:?}: {error}: {run:?}"));
-        assert_eq!(run.stdout.lines().count(), 1, "{run:?}");
-        same_shape(&documented(&bed, command), &printed, &command.join(" "));
-    };
+    let check = |command: &[&str], more: &[&str]| drop(answers_as_its_help_shows(&bed, command, more));
     check(&["keygen"], &[]);
     check(&["node", "list"], &[]);
     check(&["node", "put"], &["c.json"]);
@@ -108,8 +115,41 @@ fn every_answer_has_the_shape_that_its_help_shows() {
     let service = bed.serve();
     check(&["manifest", "publish"], &["--to", &service.url]);
     check(&["discover"], &["--from", &service.url, "--instance-type", "cloud"]);
+    let here = ["--url", &service.url];
+    let there = [&["http://127.0.0.1:9"], &here[..]].concat();
+    check(&["federation", "status"], &here);
+    check(&["federation", "start"], &here);
+    check(&["federation", "stop"], &here);
+    check(&["federation", "start"], &here);
+    check(&["federation", "add-peer"], &there);
+    check(&["federation", "list-peers"], &here);
+    check(&["federation", "status"], &here);
+    check(&["federation", "auto-sync"], &[&["--stop"], &here[..]].concat());
+    check(&["federation", "sync"], &here);
+    check(&["federation", "history"], &here);
+    check(&["federation", "remove-peer"], &there);
+    check(&["conflicts", "list"], &here);
     std::fs::create_dir(bed.path("copy")).unwrap();
     check(&["pull"], &["--from", &service.url, "--lattice", "copy"]);
+}
+
+/// The words of the command that a page is of: a hyphen is between two of them where what stands before has a page of its own.
+fn words(name: &str, pages: &[&str]) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut before = "ark-lattice".to_owned();
+    for part in name.split('-').skip(2) {
+        let last = words.last_mut().unwrap();
+        let whole = last.is_empty() || pages.contains(&before.as_str());
+        if !whole {
+            last.push('-');
+        } else if !last.is_empty() {
+            words.push(String::new());
+        }
+        words.last_mut().unwrap().push_str(part);
+        before = format!("{before}-{part}");
+    }
+    words.retain(|word| !word.is_empty());
+    words
 }
 
 #[test]
@@ -117,9 +157,11 @@ fn every_help_has_an_example_and_says_what_json_gives() {
     let bed = Bed::new();
     let pages = bed.run(&["man", "--dir", "man1", "--json"]).ok_json();
     let mut seen = 0;
-    for page in pages["pages"].as_array().unwrap() {
-        let name = page.as_str().unwrap().trim_end_matches(".1");
-        let words: Vec<&str> = name.split('-').skip(2).collect();
+    let pages = pages["pages"].as_array().unwrap().iter().map(|page| page.as_str().unwrap());
+    let all: Vec<&str> = pages.map(|page| page.trim_end_matches(".1")).collect();
+    for &name in &all {
+        let words = words(name, &all);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let help = bed.run(&[&words[..], &["--help"]].concat()).ok();
         // A group of commands lists them; its commands have the examples.
         if words.is_empty() || help.contains("\nCommands:\n") {

@@ -28,6 +28,9 @@ fn bash_completes_commands_flags_and_values() {
     assert_eq!(completed(&script, &["ark-lattice", "exp"]), ["export"]);
     assert_eq!(completed(&script, &["ark-lattice", "node", "ver"]), ["verify"]);
     assert_eq!(completed(&script, &["ark-lattice", "pull", "--dr"]), ["--dry-run"]);
+    assert_eq!(completed(&script, &["ark-lattice", "federation", "auto"]), ["auto-sync"]);
+    assert_eq!(completed(&script, &["ark-lattice", "federation", "add-peer", "--direction", "pus"]), ["push"]);
+    assert_eq!(completed(&script, &["ark-lattice", "conflicts", "res"]), ["restore"]);
     assert_eq!(completed(&script, &["ark-lattice", "manifest", "sign", "--form", "j"]), ["jcs"]);
     let flags = completed(&script, &["ark-lattice", "import", "--"]);
     assert!(["--exact", "--dry-run", "--lattice", "--json"].iter().all(|flag| flags.contains(&(*flag).to_owned())));
@@ -56,7 +59,13 @@ fn the_manual_has_a_page_for_every_command() {
     let bed = Bed::new();
     let said = bed.run(&["man", "--dir", "man1", "--json"]).ok_json();
     let pages: Vec<&str> = said["pages"].as_array().unwrap().iter().map(|page| page.as_str().unwrap()).collect();
-    for name in ["ark-lattice.1", "ark-lattice-export.1", "ark-lattice-node-verify.1", "ark-lattice-man.1"] {
+    for name in [
+        "ark-lattice.1",
+        "ark-lattice-export.1",
+        "ark-lattice-node-verify.1",
+        "ark-lattice-federation-add-peer.1",
+        "ark-lattice-man.1",
+    ] {
         assert!(pages.contains(&name), "{name} is not in {pages:?}");
     }
     assert_eq!(bed.run(&["man"]).ok(), bed.read("man1/ark-lattice.1"));

@@ -38,6 +38,11 @@ impl Terminal {
         self.0.stdin.as_mut().unwrap()
     }
 
+    /// The exit code, once it has ended.
+    pub fn code(&mut self) -> i32 {
+        self.0.wait().unwrap().code().unwrap()
+    }
+
     pub fn rest(&mut self) -> String {
         let mut text = Vec::new();
         self.0.stdout.as_mut().unwrap().read_to_end(&mut text).unwrap();

@@ -1,7 +1,7 @@
 use crate::bed::{Instance, provider, until};
 use ark_lattice::federation::{
     engine::Engine,
-    events::EventKind,
+    events::{EventKind, Heard},
     peers::{Added, Direction, PeerOptions},
 };
 use std::{sync::Arc, time::Duration};
@@ -59,7 +59,7 @@ async fn without_auto_sync_rounds_are_made_on_demand_and_kept_in_the_history() {
     let (a, b) = (Instance::start("a").await, Instance::start("b").await);
     a.put("x", "from a").await;
     let engine = engine(&b);
-    let (_, mut live) = engine.events().after(None);
+    let begin = engine.events().listen(None, Vec::new()).unwrap().begins_after();
     let (url, new) = engine.add_peer(&format!("{}/", a.url), PeerOptions::default()).unwrap();
     assert_eq!((new, url == a.url), (Added::New, true));
     assert_eq!(engine.add_peer(&url, PeerOptions::default()).unwrap().1, Added::Same);
@@ -74,13 +74,20 @@ async fn without_auto_sync_rounds_are_made_on_demand_and_kept_in_the_history() {
 
     assert!(engine.remove_peer(&url).unwrap() && !engine.remove_peer(&url).unwrap());
     assert!(engine.sync(None, false).await.is_empty());
-    let mut kinds = Vec::new();
-    while let Ok(event) = live.try_recv() {
-        kinds.push(event.kind);
-    }
-    for kind in [EventKind::PeerAdded, EventKind::PeerOnline, EventKind::SyncComplete, EventKind::PeerRemoved] {
-        assert!(kinds.contains(&kind), "{kind:?} is not among {kinds:?}");
-    }
+    let peers = EventKind::ALL.into_iter().filter(|kind| *kind != EventKind::NodeChanged).collect();
+    let mut heard = engine.events().listen(Some(begin), peers).unwrap();
+    let kinds = std::iter::from_fn(|| heard.kept()).map(|heard| match heard {
+        Heard::Event(event) => event.kind,
+        Heard::Missed { .. } => panic!("nothing is missed"),
+    });
+    let expected = [
+        EventKind::PeerAdded,
+        EventKind::SyncStarted,
+        EventKind::PeerOnline,
+        EventKind::SyncComplete,
+        EventKind::PeerRemoved,
+    ];
+    assert_eq!(kinds.collect::<Vec<_>>(), expected);
     a.stop().await;
     b.stop().await;
 }

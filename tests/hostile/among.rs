@@ -5,6 +5,7 @@ use crate::{
     server::Hostile,
     service::{Place, Service, text, until},
 };
+use reqwest::Method;
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
@@ -38,13 +39,14 @@ fn status_kb(service: &Service, name: &str) -> u64 {
 }
 
 /// An edit on the one is seen on the other: how long that took.
-async fn edit(from: &Service, to: &Service, number: usize) -> Duration {
+async fn edit(from: &Service, (to, place): (&Service, &Place), number: usize) -> Duration {
     let content = format!("edit {number}");
     let begun = Instant::now();
     assert!(from.put("edited", &json!({"id": "edited", "content": content})).await.status().is_success());
     until("an honest edit is on the instance", DEADLINE, async || {
-        let response = to.get("/nodes/edited").await;
-        response.status().is_success() && response.text().await.unwrap().contains(&content)
+        let answer = to.request(Method::GET, "/nodes/edited").send().await;
+        let answer = answer.unwrap_or_else(|error| panic!("the instance is gone: {error:?}\n{}", place.log()));
+        answer.status().is_success() && answer.text().await.unwrap().contains(&content)
     })
     .await;
     begun.elapsed()
@@ -56,11 +58,11 @@ async fn an_instance_among_hostile_peers_stays_in_step_with_the_honest_one() {
     let honest = honest_place.serve().await;
     let alone_place = place("alone").set("FEDERATION_TRUSTED_PEERS", &honest.url);
     let alone = alone_place.serve().await;
-    edit(&honest, &alone, 0).await;
+    edit(&honest, (&alone, &alone_place), 0).await;
     let rss_alone = status_kb(&alone, "VmRSS");
     let mut usual = Vec::new();
     for number in 1..6 {
-        usual.push(edit(&honest, &alone, number).await);
+        usual.push(edit(&honest, (&alone, &alone_place), number).await);
     }
     alone.kill();
 
@@ -76,7 +78,7 @@ async fn an_instance_among_hostile_peers_stays_in_step_with_the_honest_one() {
     let mut among = Vec::new();
     let mut unnamed: Vec<&(&str, &str, Hostile)> = hostile.iter().collect();
     while !unnamed.is_empty() {
-        among.push(edit(&honest, &victim, 100 + among.len()).await);
+        among.push(edit(&honest, (&victim, &victim_place), 100 + among.len()).await);
         let peers = peers(&victim_place);
         let error = |peer: &Hostile| text(&peers[&peer.url]["error"]);
         // Named once is named: on a slow machine a later round may end for want of time.

@@ -263,17 +263,17 @@ fn feeds() -> Vec<Misdeed> {
             Reply::Bytes(ok(feed(request, 9, &many) + "{\"end\":9}\n"))
         }),
         deed("fat-list", "still differ", |peer, request| match request.route {
-            "head" => Some(Reply::Bytes(ok(peer.head(|head| (head.seq, head.count) = (80, 80))))),
+            "head" => Some(Reply::Bytes(ok(peer.head(|head| (head.seq, head.count) = (56, 56))))),
             "changes" if request.since == 0 => {
                 let mut line = listed(1, "fat", "x");
                 line["type"] = json!("x".repeat(2 << 20));
                 let line = format!("{line}\n");
-                let start = feed(request, 80, &[]);
+                let start = feed(request, 56, &[]);
                 let lines: String =
-                    (1..=80).map(|seq| line.replacen("\"seq\":1", &format!("\"seq\":{seq}"), 1)).collect();
-                Some(Reply::Bytes(ok(start + &lines + "{\"end\":80}\n")))
+                    (1..=56).map(|seq| line.replacen("\"seq\":1", &format!("\"seq\":{seq}"), 1)).collect();
+                Some(Reply::Bytes(ok(start + &lines + "{\"end\":56}\n")))
             }
-            "changes" => Some(Reply::Bytes(ok(feed(request, 80, &[]) + "{\"end\":80}\n"))),
+            "changes" => Some(Reply::Bytes(ok(feed(request, 56, &[]) + "{\"end\":56}\n"))),
             _ => None,
         }),
         on_feed("slow-feed", "less than 1024 bytes a second", |request| {

@@ -70,6 +70,34 @@ async fn changes(lattice: &DirectoryLattice, since: u64) -> Vec<Arrival> {
 }
 
 #[tokio::test]
+async fn a_deletion_that_is_passed_on_says_what_was_deleted_where_it_was_made() {
+    let (bed, _) = bed();
+    let lattice = bed.open().await;
+    apply(&lattice, arrival(r#"{"id":"a","n":"another's"}"#, at(10))).await;
+    let gone = r#"{"id":"a","n":"what the third one deleted"}"#;
+    assert_eq!(apply(&lattice, deletion(gone, at(20))).await, Applied::Taken(None));
+    // Otherwise whoever made the first one would think that it was deleted knowingly, and not keep it.
+    let passed_on = lattice.tombstone(&id("a")).unwrap().unwrap();
+    assert_eq!(passed_on.content_hash, document(gone).content_hash());
+    put(&lattice, numbered("a", 3)).await;
+    let ancestry = lattice.ancestry(&id("a")).unwrap();
+    assert_eq!(ancestry, Ancestry::default().after(&document(gone).content_hash()));
+}
+
+#[tokio::test]
+async fn an_edit_made_here_that_comes_back_with_a_later_time_is_kept_where_it_loses_all_the_same() {
+    let (bed, _) = bed();
+    let lattice = bed.open().await;
+    let text = r#"{"id":"a","updated_at":1763696504,"n":"mine"}"#;
+    put(&lattice, document(text)).await;
+    assert_eq!(apply(&lattice, arrival(text, at(20))).await, Applied::Same);
+    assert_eq!(lattice.entry(&id("a")).unwrap().unwrap().updated_at, at(20));
+    let other = r#"{"id":"a","n":"another's"}"#;
+    let Applied::Taken(Some(number)) = apply(&lattice, arrival(other, at(30))).await else { panic!("it is not kept") };
+    assert_eq!(&lattice.conflict(number).unwrap().unwrap().1[..], text.as_bytes());
+}
+
+#[tokio::test]
 async fn the_later_version_counts_and_a_repeated_one_changes_nothing() {
     let (bed, _) = bed();
     let lattice = bed.open().await;

@@ -8,6 +8,7 @@ import json
 import sys
 
 from aiopenapi3 import OpenAPI
+from aiopenapi3.errors import HTTPClientError
 from nacl.signing import SigningKey
 
 
@@ -70,6 +71,84 @@ class Calls:
     def listConflicts(self):
         assert self.call("listConflicts", limit=5, contents=True).total == 0
 
+    def listenToEvents(self):
+        assert b"id: " in self.call("listenToEvents", seconds=0)
+
+    def addFederationPeer(self):
+        # Nobody listens there.
+        added = self.call("addFederationPeer", {"peerUrl": "http://127.0.0.1:1", "filter": {"types": ["note"]}})
+        assert (added.status, added.totalPeers) == ("added", 1), added
+
+    def listFederationPeers(self):
+        (peer,) = self.call("listFederationPeers").peers
+        assert (peer.url, peer.filter.types, peer.lastSync) == ("http://127.0.0.1:1", ["note"], None), peer
+
+    def syncFederation(self):
+        (round,) = self.call("syncFederation", {"peerUrl": "http://127.0.0.1:1"}).result
+        assert not round.success and round.error, round
+
+    def getFederationStatus(self):
+        status = self.call("getFederationStatus")
+        assert status.isRunning and status.stats.failures == 1 and status.lattice.nodes == 0, status
+
+    def listFederationRounds(self):
+        assert self.call("listFederationRounds", peer="http://127.0.0.1:1", limit=1).rounds[0].outcome == "failed"
+
+    def confirmFederationDeletions(self):
+        assert self.call("confirmFederationDeletions", {"from": "ark-1"}).status == "confirmed"
+
+    def removeFederationPeer(self):
+        assert self.call("removeFederationPeer", url="http://127.0.0.1:1").totalPeers == 0
+
+    def discoverFederation(self):
+        assert self.call("discoverFederation", {"timeoutSeconds": 1}).status == "ok"
+
+    def startFederationAutoSync(self):
+        assert self.call("startFederationAutoSync", {"intervalMs": 5000}).syncInterval == 5000
+
+    def stopFederationAutoSync(self):
+        assert self.call("stopFederationAutoSync").autoSync is False
+
+    def stopFederation(self):
+        assert self.call("stopFederation").status == "stopped"
+
+    def startFederation(self):
+        assert self.call("startFederation").instanceId == "ark-under-test"
+
+    def getFederationInfo(self):
+        assert self.call("getFederationInfo").instanceName == "ARK-local-ark-unde"
+
+    def pushFederationNodes(self):
+        answer = self.call("pushFederationNodes", {"nodes": [{"id": "pushed", "updated_at": 1}, {"id": ""}]})
+        assert (answer.received, answer.accepted, answer.skippedTotal) == (2, 1, 1), answer
+
+    def getFederationNodes(self):
+        assert [node.id for node in self.call("getFederationNodes", since=1).nodes] == ["pushed"]
+
+    def getFederationStand(self):
+        assert self.call("getFederationStand").nodeCount == 1
+
+    def listLiveFederationPeers(self):
+        (peer,) = self.call("listLiveFederationPeers").peers
+        assert peer.instanceId == "ark-generated-client" and peer.publicKey == self.sent["pubkey"], peer
+
+    def refuses(self, operation, code, **parameters):
+        try:
+            self.call(operation, **parameters)
+        except HTTPClientError as error:
+            assert json.loads(error.data)["code"] == code, error
+        else:
+            raise AssertionError(f"{operation} was not refused")
+
+    def getConflict(self):
+        self.refuses("getConflict", "conflict_not_found", number=1)
+
+    def restoreConflict(self):
+        self.refuses("restoreConflict", "conflict_not_found", number=1)
+
+    def dismissConflict(self):
+        self.refuses("dismissConflict", "conflict_not_found", number=1)
+
     def getHealth(self):
         assert self.call("getHealth").lattice.status == "ok"
 
@@ -86,7 +165,7 @@ class Calls:
 def main():
     base, token = sys.argv[1].rstrip("/"), sys.argv[2]
     calls = Calls(OpenAPI.load_sync(f"{base}/openapi.json"), token)
-    wanted = [name for name in vars(Calls) if not name.startswith("__") and name != "call"]
+    wanted = [name for name in vars(Calls) if not name.startswith("__") and name not in ("call", "refuses")]
     # A new route needs a call here.
     assert set(calls.api._) == set(wanted), set(calls.api._) ^ set(wanted)
     for name in wanted:

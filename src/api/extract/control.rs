@@ -51,7 +51,7 @@ impl FromRequest for Controls {
     }
 }
 
-/// What the operator asks for, an object; no body is an empty one. One extractor, because actix gives no order between several:
+/// What the operator asks for, an object; no body, or null, is an empty one. One extractor, because actix gives no order between several:
 /// who asks is checked before a byte of the body is looked at.
 #[derive(Debug)]
 pub struct ControlRequest(Document);
@@ -88,11 +88,11 @@ impl FromRequest for ControlRequest {
                 return Err(error);
             }
             let (bytes, _share) = body::read_json(&request, payload, CONTROL_BYTES, body::COST_OF_A_DOCUMENT).await?;
-            let empty = bytes.iter().all(u8::is_ascii_whitespace);
-            if !empty {
+            if !bytes.trim_ascii().is_empty() {
                 declared(&request)?;
             }
-            let bytes = if empty { Bytes::from_static(b"{}") } else { bytes };
+            let nothing = matches!(bytes.trim_ascii(), b"" | b"null");
+            let bytes = if nothing { Bytes::from_static(b"{}") } else { bytes };
             Ok(Self(Document::parse(bytes, state.context.limits.json_depth)?))
         })
     }

@@ -12,10 +12,10 @@ mod signed;
 
 pub use body::{LinesBody, ManifestBody, SyncBody};
 pub use budget::{BodyBudget, BodyShare};
-pub use control::{ControlRequest, Controls};
+pub use control::{ControlRequest, Controls, declared};
 pub use door::peers_door;
 pub use operator::{Operator, OperatorNode, OperatorToken};
 pub use path::{ConflictPath, NodePath, PeerPath, PeerUrl};
 pub use precondition::{if_none_match, node_etag, precondition};
 pub use query::{StrictQuery, page_limit};
-pub use signed::{speaker, writable};
+pub use signed::{pusher, speaker, writable};

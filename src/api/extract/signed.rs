@@ -1,5 +1,6 @@
 //! Requests that another instance signed.
 
+use super::declared;
 use crate::{
     api::{
         codes::Code,
@@ -38,6 +39,25 @@ pub async fn speaker(
         signature: text("signature"),
     };
     Ok(ops::speaker(&state.context, signed).await?)
+}
+
+/// Who pushes nodes the seed's way: a speaker; in `open` mode also anybody, as the seed had it.
+///
+/// # Errors
+/// As [`speaker`], and 415 where an unsigned body is not declared as JSON.
+pub async fn pusher(
+    request: &HttpRequest,
+    state: &ApiState,
+    route: &'static str,
+    body: &[u8],
+) -> Result<Option<Speaker>, ApiError> {
+    let signed = ["signature", "signature-input"].iter().any(|name| request.headers().contains_key(*name));
+    if signed || !ops::takes_from_anybody(&state.context) {
+        return speaker(request, state, route, body).await.map(Some);
+    }
+    writable(state)?;
+    declared(request)?;
+    Ok(None)
 }
 
 /// Is anything written here but what peers have?

@@ -7,21 +7,24 @@ use crate::{
         codes::Code,
         error::{ApiError, refuse},
         extract::{ControlRequest, Controls, PeerUrl, StrictQuery, page_limit},
+        schemas::{Id, Subnet},
         state::ApiState,
     },
     json::{Object, Value},
-    ops::{self, Added, Direction, Filter, PeerOptions},
+    ops::{self, Added, Direction, Filter, PeerOptions, Search},
+    types::{PeerId, ScanSubnets},
 };
 use actix_web::{HttpResponse, http::header::CACHE_CONTROL, web::Data};
 use answers::{
-    AutoSyncAnswer, HistoryAnswer, PeerSetAnswer, PeersAnswer, StartAnswer, StatusAnswer, StopAnswer, SyncedAnswer,
-    millis,
+    AutoSyncAnswer, ConfirmedAnswer, FoundAnswer, HistoryAnswer, PeerSetAnswer, PeersAnswer, StartAnswer, StatusAnswer,
+    StopAnswer, SyncedAnswer, millis,
 };
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use utoipa::{IntoParams, ToSchema};
 
 const DEFAULT_ROUNDS: usize = 100;
+const MAX_SUBNETS: usize = 64;
 
 fn shape(detail: impl Into<String>) -> ApiError {
     refuse(Code::InvalidFederationRequest, detail)
@@ -181,6 +184,8 @@ fn read_options(object: Object<'_>) -> Result<PeerOptions, ApiError> {
     };
     let filter = match member(object, "filter") {
         None => Filter::default(),
+        // The reader behind would take a list for an object.
+        Some(value) if value.as_object().is_none() => return Err(refuse(Code::InvalidPeer, "filter is not an object")),
         Some(value) => Filter::parse(value.raw()).map_err(|error| refuse(Code::InvalidPeer, error.to_string()))?,
     };
     Ok(PeerOptions { direction, filter, priority: flag(object, "priority")? })
@@ -266,6 +271,93 @@ pub(crate) async fn sync(request: ControlRequest, state: Data<ApiState>) -> Resu
     let (url, confirmed) = (text(object, "peerUrl")?, flag(object, "confirmDeletions")?);
     let synced = ops::sync_peers(&state.context, url.as_deref(), confirmed).await?;
     Ok(answer(SyncedAnswer { status: "synced", result: synced.into_iter().map(Into::into).collect() }))
+}
+
+/// Whose deletions are right.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = FederationDeletions)]
+#[allow(dead_code, reason = "read by hand, behind the gate; this is its description")]
+pub(crate) struct ConfirmRequest {
+    /// The instance's id.
+    #[schema(value_type = Id, example = "ark-1")]
+    from: String,
+}
+
+/// Confirm what an instance deletes (operator)
+///
+/// An instance that deletes more than a quarter of the nodes here is refused (`mass_delete`). Confirmed, it is let through for an
+/// hour, whoever of the two asks the other.
+#[utoipa::path(
+    post,
+    path = "/api/federation/deletions/confirm",
+    operation_id = "confirmFederationDeletions",
+    tag = "federation",
+    security(("operator" = [])),
+    request_body(content = ConfirmRequest, content_type = "application/json", description = "Whose",
+        example = json!({"from": "ark-1"})),
+    responses((status = 200, description = "They will be carried out", body = ConfirmedAnswer))
+)]
+pub(crate) async fn confirm(request: ControlRequest, state: Data<ApiState>) -> Result<HttpResponse, ApiError> {
+    let object = request.members(&["from"])?;
+    let from = text(object, "from")?.ok_or_else(|| shape("from is missing: the id of the instance that deletes"))?;
+    let from = PeerId::parse(&from).map_err(|error| shape(format!("from is no id: {error}")))?;
+    ops::confirm_deletions(&state.context, &from)?;
+    Ok(answer(ConfirmedAnswer { status: "confirmed", from: from.to_string() }))
+}
+
+/// How to search.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = FederationSearch)]
+#[allow(dead_code, reason = "read by hand, behind the gate; this is its description")]
+pub(crate) struct SearchRequest {
+    /// Make peers of those who prove who they are.
+    #[schema(required = false)]
+    accept: Option<bool>,
+    /// Only these networks, within those of the settings (`discovery.scan_subnets`); left out: all of those.
+    #[schema(value_type = Option<Vec<Subnet>>, required = false, max_items = 64, example = json!([]))]
+    subnets: Option<Vec<String>>,
+    /// How long it may take; 30 s where it is left out.
+    #[schema(required = false, minimum = 1, maximum = 60, example = 5)]
+    timeout_seconds: Option<u64>,
+}
+
+/// Search for other instances (operator)
+///
+/// By multicast DNS and by asking addresses, as far as the settings (`discovery`) allow either; and in the registry.
+#[utoipa::path(
+    post,
+    path = "/api/federation/discover",
+    operation_id = "discoverFederation",
+    tag = "federation",
+    security(("operator" = [])),
+    request_body(content = Option<SearchRequest>, content_type = "application/json", description = "How to search; nothing: everywhere",
+        example = json!({"timeoutSeconds": 5})),
+    responses((status = 200, description = "Who was found", body = FoundAnswer))
+)]
+pub(crate) async fn discover(request: ControlRequest, state: Data<ApiState>) -> Result<HttpResponse, ApiError> {
+    let search = read_search(request.members(&["accept", "subnets", "timeoutSeconds"])?)?;
+    let found: Vec<_> = ops::find_instances(&state.context, search).await?.into_iter().map(Into::into).collect();
+    Ok(answer(FoundAnswer { status: "ok", count: found.len(), found }))
+}
+
+fn read_search(object: Object<'_>) -> Result<Search, ApiError> {
+    let longest = ops::MAX_TIMEOUT.as_secs();
+    let timeout = match whole(object, "timeoutSeconds")? {
+        None => ops::DEFAULT_TIMEOUT,
+        Some(seconds) if (1..=longest).contains(&seconds) => Duration::from_secs(seconds),
+        Some(_) => return Err(shape(format!("timeoutSeconds is a number from 1 to {longest}"))),
+    };
+    let subnets = member(object, "subnets").map(read_subnets).transpose()?;
+    Ok(Search { accept: flag(object, "accept")?, subnets, timeout })
+}
+
+fn read_subnets(value: Value<'_>) -> Result<ScanSubnets, ApiError> {
+    let wrong = || shape(format!("subnets is not a list of at most {MAX_SUBNETS} networks such as 192.168.1.0/24"));
+    let list = value.as_array().filter(|list| list.len() <= MAX_SUBNETS).ok_or_else(wrong)?;
+    let texts = list.iter().map(|text| text.as_str().ok_or_else(wrong)).collect::<Result<Vec<_>, _>>()?;
+    ScanSubnets::parse(texts.iter().map(AsRef::as_ref)).map_err(|error| shape(error.to_string()))
 }
 
 /// How often.

@@ -63,6 +63,32 @@ pub(crate) struct ChangesQuery {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub(crate) struct SnapshotQuery {
+    /// Whose positions `since` belongs to; refused (`other_index`) where the journal is another one.
+    index_id: Option<String>,
+    /// Where an answer was cut off: the last position that came.
+    #[serde(default)]
+    since: u64,
+    /// Only these nodes: a filter's JSON text.
+    filter: Option<String>,
+}
+
+/// Everything
+///
+/// Every node with its content, as lines of the changes feed; zstd for who asks for it. Cut off, it is resumed with `since`.
+pub(crate) async fn snapshot(
+    state: web::Data<ApiState>,
+    query: StrictQuery<SnapshotQuery>,
+) -> Result<HttpResponse, ApiError> {
+    let SnapshotQuery { index_id, since, filter } = query.0;
+    let matcher = read_filter(filter.as_deref())?.matcher();
+    let options = FeedOptions { contents: true, matcher, priorities: false };
+    let lines = ops::changes(&state.context, index_id.as_deref(), since, options)?;
+    Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).content_type(LINES).streaming(lines))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct SentQuery {
     /// The filter that the sender applied: a deletion counts for nodes that it lets through.
     filter: Option<String>,

@@ -22,7 +22,12 @@ fn at(index_id: &str, seq: u64) -> Option<Position> {
 
 /// A round of two that know each other up to these positions.
 fn round(pulled: u64, pushed: u64) -> Round {
-    let positions = Positions { pulled: at("t", pulled), pushed: at("o", pushed), pushed_to: Some("t".to_owned()) };
+    let positions = Positions {
+        pulled: at("t", pulled),
+        pulled_into: Some("o".to_owned()),
+        pushed: at("o", pushed),
+        pushed_to: Some("t".to_owned()),
+    };
     Round { theirs: head("t", 9, "x"), ours: head("o", 5, "y"), positions, directions: BOTH, asked: 1, stale: false }
 }
 
@@ -78,6 +83,7 @@ fn every_lost_position_starts_from_the_beginning_and_says_why() {
     let from_zero = |reason| pull(0, Mode::List, Some(reason));
     assert_eq!(reset(&|it| it.positions.pulled = None), from_zero(Reset::FirstContact));
     assert_eq!(reset(&|it| it.theirs.index_id = "t2".into()), from_zero(Reset::NewIndex));
+    assert_eq!(reset(&|it| it.ours.index_id = "o2".into()), from_zero(Reset::NewIndex));
     assert_eq!(reset(&|it| it.theirs.seq = 6), from_zero(Reset::WentBack));
     assert_eq!(reset(&|it| it.theirs.floor = 8), from_zero(Reset::BelowFloor));
     assert_eq!(
@@ -151,7 +157,9 @@ fn every_state_leads_to_an_end() {
             for to in [None, Some("t".to_owned()), Some("z".to_owned())] {
                 for bits in 0..16_u8 {
                     let mut it = round(0, 0);
-                    it.positions = Positions { pulled: pulled.clone(), pushed: pushed.clone(), pushed_to: to.clone() };
+                    let into = to.clone().map(|_| "o".to_owned());
+                    let (pulled, pushed) = (pulled.clone(), pushed.clone());
+                    it.positions = Positions { pulled, pulled_into: into, pushed, pushed_to: to.clone() };
                     it.directions = Directions {
                         pull: bits & 1 > 0,
                         push: bits & 2 > 0,

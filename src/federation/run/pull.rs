@@ -8,7 +8,7 @@ use crate::{
         lines::Lines,
         promise::Promise,
         remote::ChangesQuery,
-        round::{Mode, Position, Positions, Round},
+        round::{Mode, Positions, Round},
         wire::{Line, WireChange, WireContent, read_line},
     },
     manifest::Head,
@@ -192,15 +192,16 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         let first = pulling.deletions.first().map(|change| change.seq.saturating_sub(1));
         let seq = first.map_or(seq, |first| first.min(seq));
         let mut positions = round.positions.clone();
-        let known = positions.pulled.as_ref().filter(|it| it.index_id == round.theirs.index_id).map_or(0, |it| it.seq);
+        let known = positions.pulled.as_ref().filter(|it| it.index_id == round.theirs.index_id);
+        let known = known.filter(|_| positions.is_pulled_into(&round.ours)).map_or(0, |it| it.seq);
         if seq > known {
-            positions.pulled = Some(Position { index_id: round.theirs.index_id.clone(), seq });
+            positions.set_pulled(&round.theirs.index_id, seq, &round.ours);
             (self.note)(&positions);
         }
     }
 
     fn pulled_to(&mut self, round: &mut Round, seq: u64) {
-        round.positions.pulled = Some(Position { index_id: round.theirs.index_id.clone(), seq });
+        round.positions.set_pulled(&round.theirs.index_id, seq, &round.ours);
         (self.note)(&round.positions);
     }
 

@@ -6,7 +6,7 @@ use crate::{
     types::{ContentHash, Timestamp},
 };
 use bytes::Bytes;
-use redb::{ReadableDatabase, ReadableTable, ReadableTableMetadata, Table, TableDefinition, WriteTransaction};
+use redb::{ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
 
 /// time µs, content hash or none.
 type VersionValue<'a> = (i64, Option<&'a [u8; 32]>);
@@ -69,6 +69,18 @@ impl Journal {
                 row.map_err(JournalError::from).and_then(|(number, value)| read(number.value(), value.value()))
             })
             .collect()
+        })
+    }
+
+    /// The greatest number that was given.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub(in crate::lattice) fn last_conflict(&self) -> Result<u64, JournalError> {
+        self.with(|database| {
+            let transaction = database.begin_read()?;
+            let last = transaction.open_table(CONFLICTS)?.last()?.map_or(0, |(number, _)| number.value());
+            Ok(last.max(forgotten(&transaction.open_table(META)?)?))
         })
     }
 
@@ -137,7 +149,7 @@ pub(super) fn remove(transaction: &WriteTransaction, number: u64) -> Result<bool
     Ok(true)
 }
 
-fn forgotten(meta: &Table<'_, &'static str, &'static str>) -> Result<u64, JournalError> {
+fn forgotten(meta: &impl ReadableTable<&'static str, &'static str>) -> Result<u64, JournalError> {
     Ok(meta.get(FORGOTTEN)?.and_then(|text| text.value().parse().ok()).unwrap_or(0))
 }
 

@@ -34,8 +34,9 @@ pub(super) fn write_ops(transaction: &WriteTransaction, ops: &[Op]) -> Result<()
                 let held = files.get(id)?.map(|value| ContentHash::from_digest(*value.value().2));
                 let buried = tombstones.get(id)?.map(|value| ContentHash::from_digest(*value.value().1));
                 // A content that comes back with a later time came from where it came from.
-                if held != Some(record.entry.content_hash) || *source != Source::Edit {
-                    follow(&mut lineages, id, held.or(buried), source)?;
+                let same = held == Some(record.entry.content_hash);
+                if !same || *source != Source::Edit {
+                    follow(&mut lineages, id, held.or(buried), same, source)?;
                 }
                 if let Some(last) = last.filter(|_| was_live) {
                     by_seq.remove(last)?;
@@ -57,7 +58,7 @@ pub(super) fn write_ops(transaction: &WriteTransaction, ops: &[Op]) -> Result<()
                 }
             }
             Op::Deleted(tombstone, source) => {
-                follow(&mut lineages, id, Some(tombstone.content_hash), source)?;
+                follow(&mut lineages, id, Some(tombstone.content_hash), false, source)?;
                 if let Some(last) = last.filter(|_| was_live) {
                     by_seq.remove(last)?;
                 }
@@ -75,19 +76,25 @@ pub(super) fn write_ops(transaction: &WriteTransaction, ops: &[Op]) -> Result<()
     Ok(())
 }
 
-/// What a node's lineage becomes where it held `before`. A node that was made here from nothing has no row.
+/// What a node's lineage becomes where it held `before`. `same`: it holds that still, and only its time is another. A node that was
+/// made here from nothing has no row.
 fn follow(
     lineages: &mut Table<'_, &'static str, &'static [u8]>,
     id: &str,
     before: Option<ContentHash>,
+    same: bool,
     source: &Source,
 ) -> Result<(), JournalError> {
-    let old = lineages.get(id)?.map(|bytes| Lineage::from_bytes(bytes.value()).ancestry);
+    let old = lineages.get(id)?.map(|bytes| Lineage::from_bytes(bytes.value())).unwrap_or_default();
     let lineage = match source {
-        Source::Given(ancestry) => Lineage { made_here: false, ancestry: ancestry.clone() },
+        Source::Given(ancestry) => {
+            // What was made here stays so when it comes back with a later time: perhaps nobody else made it, and it is for the one who
+            // did to keep it where it loses.
+            let made_here = same && old.made_here;
+            Lineage { made_here, ancestry: ancestry.clone() }
+        }
         Source::Edit => {
-            let old = old.unwrap_or_default();
-            let ancestry = before.map_or_else(|| old.clone(), |before| old.after(&before));
+            let ancestry = before.map_or_else(|| old.ancestry.clone(), |before| old.ancestry.after(&before));
             Lineage { made_here: true, ancestry }
         }
     };

@@ -2,15 +2,17 @@
 
 use super::{
     all_rows, as_operator,
-    feeds::{RIGHT, signed_lines},
+    feeds::{RIGHT, signed_json, signed_lines},
     post_manifest, prepared, put_node, row, run,
 };
 use crate::{
-    app::{NOW, TOKEN, key, manifest, signed, spawn_with},
+    app::{NOW, TOKEN, key, manifest, signed, spawn_in, spawn_with},
     raw_http::{Body, Raw},
 };
-use ark_lattice::{api::codes::Code, lattice::NodeDocument, settings::Span, trust::TrustMode};
-use serde_json::{Value, json};
+use ark_lattice::{
+    api::codes::Code, federation::peers::MAX_PEERS, lattice::NodeDocument, settings::Span, trust::TrustMode,
+};
+use serde_json::{Map, Value, json};
 use std::{collections::BTreeSet, time::Duration};
 
 #[tokio::test]
@@ -32,6 +34,27 @@ async fn every_code_of_the_4xx_is_answered_with() {
         row("a deletion without a token set", as_operator("DELETE", "/nodes/n"), 403, "operator_disabled"),
     ];
     seen.extend(run(&closed, &closed_rows).await);
+
+    let far = Raw::new("POST", "/api/federation/stop").header("x-forwarded-for", "127.0.0.1");
+    seen.extend(run(&closed, &[row("a control from elsewhere", far, 403, "not_local")]).await);
+
+    let mirror = spawn_with(|settings| settings.federation.read_only = true).await;
+    let write = signed_json("/federation/sync", "{\"nodes\":[]}", &key(1), &RIGHT);
+    seen.extend(run(&mirror, &[row("a push to a mirror", write, 403, "read_only")]).await);
+
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("state")).unwrap();
+    let peer = |n: usize| {
+        let url = format!("http://192.0.2.1:{n}");
+        (url.clone(), json!({"url": url, "added_at": 0}))
+    };
+    let peers: Map<String, Value> = (1..=MAX_PEERS).map(peer).collect();
+    std::fs::write(folder.path().join("state/peers.json"), Value::from(peers).to_string()).unwrap();
+    // They need not be spoken to for this.
+    std::fs::write(folder.path().join("state/control.json"), "{\"stopped\":true}").unwrap();
+    let crowded = spawn_in(folder, |_| {}).await;
+    let more = as_operator("POST", "/api/federation/peers/add").json("{\"peerUrl\":\"http://127.0.0.1:1\"}");
+    seen.extend(run(&crowded, &[row("a peer too many", more, 409, "too_many_peers")]).await);
 
     let listed = spawn_with(|settings| settings.trust.mode = TrustMode::Allowlist).await;
     let stranger = post_manifest(signed(&key(1), &manifest("ark-1")));

@@ -26,10 +26,19 @@ pub const RIGHT: Speech<'static> = Speech { node_id: "ark-known", audience: "ark
 
 /// A signed request with these lines.
 pub fn signed_lines(route: &str, body: &str, key: &KeyPair, speech: &Speech<'_>) -> Raw {
+    signed_as(LINES, route, body, key, speech)
+}
+
+/// A signed request with this document.
+pub fn signed_json(route: &str, body: &str, key: &KeyPair, speech: &Speech<'_>) -> Raw {
+    signed_as("application/json", route, body, key, speech)
+}
+
+fn signed_as(content_type: &str, route: &str, body: &str, key: &KeyPair, speech: &Speech<'_>) -> Raw {
     let Speech { node_id, audience, at } = *speech;
     let message = Message { method: "POST", route, query: "?", body: body.as_bytes(), node_id, audience };
     let headers = message::sign(&message, key, Timestamp::from_seconds(at)).unwrap();
-    let raw = Raw::new("POST", route).header("content-type", LINES).body(Body::Sized(body.as_bytes().to_vec()));
+    let raw = Raw::new("POST", route).header("content-type", content_type).body(Body::Sized(body.as_bytes().to_vec()));
     headers.into_iter().fold(raw, |raw, (name, value)| raw.header(name, value))
 }
 

@@ -133,7 +133,7 @@ fn paths(rows: &mut Vec<Row>) {
         "/%",
         "/%FF",
         "/.well-known/x",
-        "/api/federation/status",
+        "/api/federation",
         "/favicon.ico",
         "/a;b=c",
     ] {

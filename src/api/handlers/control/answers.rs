@@ -3,9 +3,11 @@
 use crate::{
     api::{
         handlers::nodes::seconds,
-        schemas::{Hash, PublicKeyText},
+        schemas::{Hash, Id, PublicKeyText},
     },
-    ops::{self, Direction, FederationInfo, Filter, LatticeError, Outcome, Past, PeerState, Stand, Synced},
+    ops::{
+        self, Direction, FederationInfo, Filter, Found, Lag, LatticeError, Outcome, Past, PeerState, Stand, Synced, Via,
+    },
 };
 use serde::Serialize;
 use serde_json::Number;
@@ -179,7 +181,7 @@ pub(super) const fn direction(direction: Direction) -> &'static str {
 }
 
 impl PeerAnswer {
-    pub(super) fn new(peer: PeerState) -> Self {
+    pub(super) fn new((peer, lag): (PeerState, Lag)) -> Self {
         Self {
             active: peer.is_active(),
             direction: direction(peer.options.direction),
@@ -187,7 +189,7 @@ impl PeerAnswer {
             priority: peer.options.priority,
             added_at: seconds(peer.added_at),
             last_sync: peer.synced_at.map(seconds),
-            lag: LagAnswer { to_send: None, to_receive: None },
+            lag: LagAnswer { to_send: lag.to_send, to_receive: lag.to_receive },
             failures_in_a_row: peer.failed_in_a_row,
             stats: PeerStatsAnswer {
                 rounds: peer.stats.rounds,
@@ -251,9 +253,9 @@ pub(crate) struct StatusAnswer {
 }
 
 impl StatusAnswer {
-    pub(super) fn new(context: &ops::Context, peers: Vec<PeerState>) -> Result<Self, LatticeError> {
+    pub(super) fn new(context: &ops::Context, peers: Vec<(PeerState, Lag)>) -> Result<Self, LatticeError> {
         let mut stats = StatsAnswer::default();
-        for peer in &peers {
+        for (peer, _) in &peers {
             stats.total_syncs = stats.total_syncs.saturating_add(peer.stats.rounds);
             stats.nodes_sent = stats.nodes_sent.saturating_add(peer.stats.nodes_sent);
             stats.nodes_received = stats.nodes_received.saturating_add(peer.stats.nodes_received);
@@ -261,7 +263,7 @@ impl StatusAnswer {
             stats.bytes = stats.bytes.saturating_add(peer.stats.bytes);
             stats.failures = stats.failures.saturating_add(peer.stats.failures);
         }
-        let urls = peers.iter().map(|peer| peer.url.clone()).collect();
+        let urls = peers.iter().map(|(peer, _)| peer.url.clone()).collect();
         Ok(Self {
             status: "ok",
             info: InfoAnswer::new(ops::federation_info(context), urls),
@@ -274,8 +276,8 @@ impl StatusAnswer {
     }
 }
 
-fn active(peers: &[PeerState]) -> Vec<String> {
-    peers.iter().filter(|peer| peer.is_active()).map(|peer| peer.url.clone()).collect()
+fn active(peers: &[(PeerState, Lag)]) -> Vec<String> {
+    peers.iter().filter(|(peer, _)| peer.is_active()).map(|(peer, _)| peer.url.clone()).collect()
 }
 
 /// All peers.
@@ -291,8 +293,8 @@ pub(crate) struct PeersAnswer {
     active_peers: Vec<String>,
 }
 
-impl From<Vec<PeerState>> for PeersAnswer {
-    fn from(peers: Vec<PeerState>) -> Self {
+impl From<Vec<(PeerState, Lag)>> for PeersAnswer {
+    fn from(peers: Vec<(PeerState, Lag)>) -> Self {
         let (count, active_peers) = (peers.len(), active(&peers));
         Self { peers: peers.into_iter().map(PeerAnswer::new).collect(), count, active_peers }
     }
@@ -321,6 +323,18 @@ pub(crate) struct StopAnswer {
     /// Always `stopped`.
     #[schema(example = "stopped")]
     pub(super) status: &'static str,
+}
+
+/// What an instance deletes is right.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = FederationDeletionsConfirmed)]
+pub(crate) struct ConfirmedAnswer {
+    /// Always `confirmed`.
+    #[schema(example = "confirmed")]
+    pub(super) status: &'static str,
+    /// The instance's id.
+    #[schema(value_type = Id, example = "ark-1")]
+    pub(super) from: String,
 }
 
 /// A peer was added, changed or removed.
@@ -395,6 +409,55 @@ pub(crate) struct SyncedAnswer {
     pub(super) status: &'static str,
     /// One entry for each peer.
     pub(super) result: Vec<RoundAnswer>,
+}
+
+/// Another instance.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = FederationFound)]
+pub(crate) struct FoundInstance {
+    /// Where it answers, or says that it is.
+    url: String,
+    /// Its id; only where a signature proves it.
+    #[schema(required = true)]
+    node_id: Option<String>,
+    /// Its key, base64; only where a signature proves it.
+    #[schema(value_type = Option<PublicKeyText>, required = true)]
+    public_key: Option<String>,
+    /// `local`, `cloud` or `pi`, as it says.
+    #[schema(required = true)]
+    instance_type: Option<&'static str>,
+    /// How it was found: `mdns`, `scan` or `registry`.
+    via: &'static str,
+    /// Whether it is a peer already, at this address or another.
+    known: bool,
+    /// Whether this search made it one.
+    accepted: bool,
+}
+
+impl From<Found> for FoundInstance {
+    fn from(found: Found) -> Self {
+        let via = match found.via {
+            Via::Mdns => "mdns",
+            Via::Scan => "scan",
+            Via::Registry => "registry",
+        };
+        let Found { url, node_id, public_key, instance_type, known, accepted, .. } = found;
+        Self { url, node_id, public_key, instance_type, via, known, accepted }
+    }
+}
+
+/// Who was found.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = FederationFoundList)]
+pub(crate) struct FoundAnswer {
+    /// Always `ok`.
+    #[schema(example = "ok")]
+    pub(super) status: &'static str,
+    /// The other instances.
+    pub(super) found: Vec<FoundInstance>,
+    /// How many there are.
+    pub(super) count: usize,
 }
 
 /// Whether the instance exchanges by itself.

@@ -1,0 +1,292 @@
+//! `conflicts list|show|restore|dismiss`: edits made here that lost against another instance's.
+
+use super::{
+    exit::{Exit, Failure},
+    output::{Output, added, bold, count, printable, removed, size},
+    service::{Service, ServiceArg},
+};
+use crate::{
+    ops::{Ask, conflict_lines},
+    types::Timestamp,
+};
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::Number;
+use similar::{Algorithm, ChangeTag, DiffOp, capture_diff_slices_deadline};
+use std::time::{Duration, Instant};
+
+/// Lines around a change that are shown with it.
+const AROUND: usize = 3;
+/// How long the shortest difference is looked for; then any will do. Of two large nodes without a line in common it would take hours.
+const LONGEST: Duration = Duration::from_secs(1);
+/// Characters of a hash in the short table, its name aside.
+const SHORT_HASH: usize = 12;
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// List what lost
+    #[command(after_help = "\
+Examples:
+  ark-lattice conflicts list
+  ark-lattice conflicts list --json | jq -r '.conflicts[].number'
+
+With --json; next is there where there are more, for --after:
+  {\"conflicts\": [{\"number\": 3, \"id\": \"a\", \"noticed_at\": 1767225600, \"from\": \"ark-2\",
+   \"lost\": {\"at\": 1767225590, \"hash\": \"sha256:…\"}, \"won\": {\"at\": 1767225595,
+   \"hash\": \"sha256:…\"}, \"size\": 80}], \"count\": 1, \"total\": 1}")]
+    List {
+        /// Most conflicts.
+        #[arg(long, value_name = "N", default_value = "100", value_parser = clap::value_parser!(u64).range(1..=1000))]
+        limit: u64,
+        /// Only conflicts with greater numbers.
+        #[arg(long, value_name = "NUMBER", default_value = "0")]
+        after: u64,
+        #[command(flatten)]
+        service: ServiceArg,
+    },
+    /// Show what lost beside what the node holds now, line by line
+    #[command(after_help = "\
+Lines with - are only in the version that lost, lines with + only in what the
+node holds now.
+
+Examples:
+  ark-lattice conflicts show 3
+
+With --json; current.node is not there where the node is deleted:
+  {\"number\": 3, \"id\": \"a\", \"noticed_at\": 1767225600, \"from\": \"ark-2\",
+   \"lost\": {\"at\": 1767225590, \"hash\": \"sha256:…\"}, \"won\": {\"at\": 1767225595,
+   \"hash\": \"sha256:…\"}, \"size\": 80, \"node\": {\"id\": \"a\"},
+   \"current\": {\"at\": 1767225595, \"hash\": \"sha256:…\", \"node\": {\"id\": \"a\"}}}")]
+    Show {
+        /// The conflict's number.
+        number: u64,
+        #[command(flatten)]
+        service: ServiceArg,
+    },
+    /// Write what lost as an edit made now; what it replaces becomes a conflict of its own
+    #[command(after_help = "\
+It goes to all peers, and wins there. To take it back, restore the conflict
+that keeps what was replaced: its number is printed.
+
+Examples:
+  ark-lattice conflicts restore 3
+
+With --json; status is restored, or unchanged where the node says the same:
+  {\"status\": \"restored\", \"number\": 3, \"id\": \"a\", \"hash\": \"sha256:…\",
+   \"updated_at\": 1767225600, \"kept\": 4}")]
+    Restore {
+        /// The conflict's number.
+        number: u64,
+        #[command(flatten)]
+        service: ServiceArg,
+    },
+    /// Forget a conflict, and the content that lost with it
+    #[command(after_help = "\
+Examples:
+  ark-lattice conflicts dismiss 3
+
+With --json:
+  {\"status\": \"dismissed\", \"number\": 3}")]
+    Dismiss {
+        /// The conflict's number.
+        number: u64,
+        #[command(flatten)]
+        service: ServiceArg,
+    },
+}
+
+#[derive(Debug, Deserialize)]
+struct List {
+    conflicts: Vec<Conflict>,
+    total: usize,
+    next: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Conflict {
+    number: u64,
+    id: String,
+    noticed_at: Number,
+    from: String,
+    lost: Version,
+    won: Version,
+    size: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct Version {
+    at: Option<Number>,
+    hash: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Detail {
+    #[serde(flatten)]
+    conflict: Conflict,
+    current: Version,
+}
+
+#[derive(Debug, Deserialize)]
+struct Restored {
+    status: String,
+    id: String,
+    kept: Option<u64>,
+}
+
+pub(super) fn run(command: Command, output: &Output) -> Result<(), Failure> {
+    match command {
+        Command::List { limit, after, service } => list(limit, after, &service.open()?, output),
+        Command::Show { number, service } => show(number, &service.open()?, output),
+        Command::Restore { number, service } => restore(number, &service.open()?, output),
+        Command::Dismiss { number, service } => dismiss(number, &service.open()?, output),
+    }
+}
+
+fn list(limit: u64, after: u64, service: &Service, output: &Output) -> Result<(), Failure> {
+    let answer = service.ask(Ask::Get, &format!("conflicts?limit={limit}&after={after}"), None)?;
+    if output.json() {
+        return raw(&answer, output);
+    }
+    let list: List = service.read(&answer)?;
+    if list.conflicts.is_empty() {
+        output.remark(if list.total == 0 { "There are no conflicts." } else { "There are none with greater numbers." });
+        return Ok(());
+    }
+    output.table(&["number", "node", "when", "from", "lost", "won", "size"], list.conflicts.iter().map(row))?;
+    match list.next {
+        Some(next) => output.remark(format!("{} in all; more with --after {next}", count(list.total, "conflict"))),
+        None => output.remark("To see one: ark-lattice conflicts show NUMBER"),
+    }
+    Ok(())
+}
+
+fn row(conflict: &Conflict) -> Vec<String> {
+    vec![
+        conflict.number.to_string(),
+        conflict.id.clone(),
+        time(Some(&conflict.noticed_at)),
+        conflict.from.clone(),
+        short(&conflict.lost),
+        short(&conflict.won),
+        size(conflict.size),
+    ]
+}
+
+fn time(seconds: Option<&Number>) -> String {
+    let instant = seconds.and_then(|seconds| Timestamp::from_seconds_text(&seconds.to_string()));
+    instant.map_or_else(|| "-".to_owned(), |instant| Timestamp::from_seconds(instant.seconds()).to_rfc3339())
+}
+
+fn short(version: &Version) -> String {
+    let hash = version.hash.as_deref().map(|hash| hash.strip_prefix("sha256:").unwrap_or(hash));
+    hash.map_or_else(|| "deleted".to_owned(), |hash| hash.chars().take(SHORT_HASH).collect())
+}
+
+fn show(number: u64, service: &Service, output: &Output) -> Result<(), Failure> {
+    let answer = service.ask(Ask::Get, &format!("conflicts/{number}"), None)?;
+    if output.json() {
+        return raw(&answer, output);
+    }
+    let Detail { conflict, current } = service.read(&answer)?;
+    let sides = conflict_lines(&answer, &service.limits);
+    let sides = sides.ok_or_else(|| {
+        let problem = "does not answer as an ark-lattice service does: a content is missing";
+        Failure::new(Exit::Refused, format!("{} {problem}", service.address()))
+    })?;
+    let now = match (&current.hash, current.hash == conflict.won.hash) {
+        (None, _) => "deleted",
+        (Some(_), true) => "the version that won",
+        (Some(_), false) => "a later version",
+    };
+    let version = |what: &str, version: &Version, note: &str| {
+        format!("  {what:4}  {}  {:SHORT_HASH$}  {}", time(version.at.as_ref()), short(version), printable(note))
+    };
+    let mut lines = vec![
+        bold(&format!("Conflict {number}: {}", printable(&conflict.id))),
+        version("lost", &conflict.lost, "made here"),
+        version("won", &conflict.won, &format!("from {}", conflict.from)),
+        version("now", &current, now),
+        String::new(),
+    ];
+    lines.extend(difference(&sides.lost, &sides.current.unwrap_or_default()));
+    output.lines(&lines)?;
+    output.remark(format!(
+        "To have the lines with - again: ark-lattice conflicts restore {number}\n\
+         To forget them:                 ark-lattice conflicts dismiss {number}"
+    ));
+    Ok(())
+}
+
+/// Both, line by line, with what is the same far from any change left out.
+fn difference(lost: &[String], current: &[String]) -> Vec<String> {
+    let ops = capture_diff_slices_deadline(Algorithm::Myers, lost, current, Some(Instant::now() + LONGEST));
+    if ops.iter().all(|op| matches!(op, DiffOp::Equal { .. })) {
+        return vec!["  Both say the same.".to_owned()];
+    }
+    let mut out = Vec::new();
+    for (number, group) in similar::group_diff_ops(ops, AROUND).iter().enumerate() {
+        if number > 0 {
+            out.push("  …".to_owned());
+        }
+        for change in group.iter().flat_map(|op| op.iter_changes(lost, current)) {
+            let line = printable(&change.value());
+            out.push(match change.tag() {
+                ChangeTag::Equal => format!("  {line}"),
+                ChangeTag::Delete => removed(&format!("- {line}")),
+                ChangeTag::Insert => added(&format!("+ {line}")),
+            });
+        }
+    }
+    out
+}
+
+fn restore(number: u64, service: &Service, output: &Output) -> Result<(), Failure> {
+    let answer = service.ask(Ask::Post, &format!("conflicts/{number}/restore"), None);
+    let answer = answer.map_err(|failure| match failure.code() {
+        Some("precondition_failed") => failure.because("try again"),
+        _ => failure,
+    })?;
+    if output.json() {
+        return raw(&answer, output);
+    }
+    let restored: Restored = service.read(&answer)?;
+    Ok(output.answer_text(|| {
+        let kept = restored.kept.map(|kept| format!("; what it replaced is conflict {kept}")).unwrap_or_default();
+        format!("{} {}{kept}", restored.status, printable(&restored.id))
+    })?)
+}
+
+fn dismiss(number: u64, service: &Service, output: &Output) -> Result<(), Failure> {
+    let answer = service.ask(Ask::Delete, &format!("conflicts/{number}"), None)?;
+    if output.json() {
+        return raw(&answer, output);
+    }
+    Ok(output.answer_text(|| format!("dismissed conflict {number}"))?)
+}
+
+fn raw(answer: &Bytes, output: &Output) -> Result<(), Failure> {
+    Ok(output.line(String::from_utf8_lossy(answer).trim())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::difference;
+
+    fn lines(text: &str) -> Vec<String> {
+        text.split(' ').map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn only_what_is_near_a_change_is_shown() {
+        let plain = |lost: &str, current: &str| {
+            let all = difference(&lines(lost), &lines(current)).join("|");
+            anstream::adapter::strip_str(&all).to_string()
+        };
+        assert_eq!(plain("a b c", "a x c"), "  a|- b|+ x|  c");
+        assert_eq!(
+            plain("1 2 3 4 5 6 7 8 9 a b c", "0 2 3 4 5 6 7 8 9 a b d"),
+            "- 1|+ 0|  2|  3|  4|  …|  9|  a|  b|- c|+ d"
+        );
+        assert_eq!(plain("a b", "a b"), "  Both say the same.");
+    }
+}

@@ -1,0 +1,197 @@
+//! `federation …`: asks the running service about its exchange with others, and has it changed.
+
+mod discover;
+mod history;
+mod model;
+mod peers;
+mod status;
+mod sync;
+
+use super::{
+    exit::Failure,
+    output::Output,
+    service::{Service, ServiceArg},
+};
+use crate::ops::Ask;
+use bytes::Bytes;
+use serde_json::json;
+use std::time::Duration;
+
+/// What the controls are under.
+const CONTROLS: &str = "api/federation";
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Let the service exchange with its peers, also after a restart
+    #[command(after_help = "\
+Starts what `federation stop` stopped. A new service need not be started.
+
+Examples:
+  ark-lattice federation start
+
+With --json; status is started or running:
+  {\"status\": \"started\", \"port\": 9001, \"instanceId\": \"ark-1\", \"instanceName\": \"ARK-local-ark-1\"}")]
+    Start {
+        #[command(flatten)]
+        service: ServiceArg,
+    },
+    /// Exchange with nobody and answer no peer, also after a restart; everything else goes on
+    #[command(after_help = "\
+Examples:
+  ark-lattice federation stop
+
+With --json:
+  {\"status\": \"stopped\"}")]
+    Stop {
+        #[command(flatten)]
+        service: ServiceArg,
+    },
+    /// Show who this instance is, how far it is from its peers, and what was exchanged
+    Status(status::Args),
+    /// Add a peer, or change how one is exchanged with
+    AddPeer(peers::AddArgs),
+    /// Remove a peer; what was exchanged stays
+    #[command(after_help = "\
+Examples:
+  ark-lattice federation remove-peer http://192.168.1.100:9000
+
+With --json:
+  {\"status\": \"removed\", \"peerUrl\": \"http://192.168.1.100:9000\", \"totalPeers\": 0}")]
+    RemovePeer {
+        /// The peer's address, as list-peers shows it.
+        #[arg(value_name = "URL")]
+        peer: String,
+        #[command(flatten)]
+        service: ServiceArg,
+    },
+    /// List the peers
+    #[command(after_help = "\
+Examples:
+  ark-lattice federation list-peers
+  ark-lattice federation list-peers --json | jq -r '.activePeers[]'
+
+With --json:
+  {\"peers\": [{\"url\": \"http://a:9000\", \"nodeId\": \"a\", \"publicKey\": \"…\", \"active\": true,
+    \"direction\": \"both\", \"filter\": {\"types\": [], \"ids\": [], \"tags\": []}, \"priority\": false,
+    \"addedAt\": 1767225600, \"lastSync\": 1767225600, \"lag\": {\"toSend\": 0, \"toReceive\": 0},
+    \"error\": null, \"failuresInARow\": 0, \"stats\": {\"rounds\": 42, \"failures\": 0, \"nodesSent\": 15,
+     \"nodesReceived\": 23, \"conflictsResolved\": 0, \"bytes\": 5120}}],
+   \"count\": 1, \"activePeers\": [\"http://a:9000\"]}")]
+    ListPeers {
+        #[command(flatten)]
+        service: ServiceArg,
+    },
+    /// Look for instances on the local network
+    Discover(discover::Args),
+    /// Exchange now, with all peers or one
+    Sync(sync::Args),
+    /// Let through what an instance deletes here, for an hour, though it is very much
+    #[command(after_help = "\
+More than ten nodes and more than a quarter of them are not deleted without this,
+neither when the instance sends its deletions nor when they are fetched from it.
+
+Examples:
+  ark-lattice federation confirm-deletions laptop
+
+With --json:
+  {\"status\": \"confirmed\", \"from\": \"laptop\"}")]
+    ConfirmDeletions {
+        /// The instance's id, as the log and the history name it.
+        #[arg(value_name = "ID")]
+        from: String,
+        #[command(flatten)]
+        service: ServiceArg,
+    },
+    /// Let the service exchange by itself, or only when asked to; also after a restart
+    #[command(after_help = "\
+By itself: at once when something changes on either side, and every interval.
+
+Examples:
+  ark-lattice federation auto-sync --start --interval 30s
+  ark-lattice federation auto-sync --stop
+
+With --json:
+  {\"status\": \"started\", \"autoSync\": true, \"syncInterval\": 30000}")]
+    AutoSync(AutoSyncArgs),
+    /// List the last rounds
+    History(history::Args),
+}
+
+#[derive(Debug, clap::Args)]
+#[group(id = "switch", required = true, multiple = false, args = ["start", "stop"])]
+pub(super) struct AutoSyncArgs {
+    /// Exchange by itself.
+    #[arg(long)]
+    start: bool,
+    /// Exchange only when asked to.
+    #[arg(long)]
+    stop: bool,
+    /// How often at least, such as 30s or 5min; otherwise as before.
+    #[arg(long, value_name = "TIME", conflicts_with = "stop", value_parser = humantime::parse_duration)]
+    interval: Option<Duration>,
+    #[command(flatten)]
+    service: ServiceArg,
+}
+
+pub(super) fn run(command: Command, output: &Output) -> Result<(), Failure> {
+    match command {
+        Command::Start { service } => start(&service.open()?, output),
+        Command::Stop { service } => stop(&service.open()?, output),
+        Command::Status(args) => status::run(&args, output),
+        Command::AddPeer(args) => peers::add(args, output),
+        Command::RemovePeer { peer, service } => peers::remove(&peer, &service.open()?, output),
+        Command::ListPeers { service } => peers::list(&service.open()?, output),
+        Command::Discover(args) => discover::run(&args, output),
+        Command::Sync(args) => sync::run(&args, output),
+        Command::ConfirmDeletions { from, service } => confirm_deletions(&from, &service.open()?, output),
+        Command::AutoSync(args) => auto_sync(&args, output),
+        Command::History(args) => history::run(&args, output),
+    }
+}
+
+fn start(service: &Service, output: &Output) -> Result<(), Failure> {
+    let answer = service.ask(Ask::Post, &format!("{CONTROLS}/start"), None)?;
+    let started: model::Started = service.read(&answer)?;
+    print(output, &answer, || match started.status.as_str() {
+        "running" => format!("Federation server runs already, on port {}", started.port),
+        _ => format!("Federation server started on port {}", started.port),
+    })
+}
+
+fn stop(service: &Service, output: &Output) -> Result<(), Failure> {
+    let answer = service.ask(Ask::Post, &format!("{CONTROLS}/stop"), None)?;
+    print(output, &answer, || "Federation server stopped: no rounds, and peers are turned away".to_owned())
+}
+
+fn confirm_deletions(from: &str, service: &Service, output: &Output) -> Result<(), Failure> {
+    let body = json!({ "from": from }).to_string();
+    let answer = service.ask(Ask::Post, &format!("{CONTROLS}/deletions/confirm"), Some(body))?;
+    print(output, &answer, || format!("What {from} deletes is carried out from now on, for an hour"))
+}
+
+fn auto_sync(args: &AutoSyncArgs, output: &Output) -> Result<(), Failure> {
+    let service = args.service.open()?;
+    let body = args.interval.map(|interval| json!({"intervalMs": millis(interval)}).to_string());
+    let path = format!("{CONTROLS}/auto-sync/{}", if args.start { "start" } else { "stop" });
+    let answer = service.ask(Ask::Post, &path, body)?;
+    let switched: model::AutoSync = service.read(&answer)?;
+    print(output, &answer, || {
+        if switched.auto_sync {
+            format!("Auto-sync started: at every change, and every {}", model::interval(switched.sync_interval))
+        } else {
+            "Auto-sync stopped; exchange with: ark-lattice federation sync".to_owned()
+        }
+    })
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The service's own answer with `--json`, otherwise `text`.
+fn print(output: &Output, answer: &Bytes, text: impl FnOnce() -> String) -> Result<(), Failure> {
+    if output.json() {
+        return Ok(output.line(String::from_utf8_lossy(answer).trim())?);
+    }
+    Ok(output.answer_text(text)?)
+}

@@ -1,0 +1,128 @@
+//! `federation add-peer`, `remove-peer` and `list-peers`.
+
+use super::{
+    CONTROLS,
+    model::{Peer, PeerSet, Peers, ago, instant, number},
+    print,
+};
+use crate::{
+    cli::{
+        exit::Failure,
+        output::{Output, count},
+        service::{Service, ServiceArg},
+    },
+    ops::{Ask, percent_encode},
+    types::{SystemClock, Timestamp},
+};
+use clap::ValueEnum;
+use serde_json::json;
+
+/// Which ways changes go.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(in crate::cli) enum Direction {
+    /// To the peer and from it.
+    Both,
+    /// Only from the peer.
+    Pull,
+    /// Only to the peer.
+    Push,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+A peer that is there already is changed: options that are left out are the
+usual ones again. With filters, what matches one entry of each kind goes.
+
+Examples:
+  ark-lattice federation add-peer http://192.168.1.100:9000
+  ark-lattice federation add-peer https://hub.example --mirror
+  ark-lattice federation add-peer http://pi:9000 --type note --id 'work-*' --priority
+
+With --json; status is added, changed or unchanged:
+  {\"status\": \"added\", \"peerUrl\": \"http://192.168.1.100:9000\", \"totalPeers\": 1}")]
+pub(in crate::cli) struct AddArgs {
+    /// The peer's address, such as http://192.168.1.100:9000.
+    #[arg(value_name = "URL")]
+    peer: String,
+    /// Which ways changes go.
+    #[arg(long, value_enum, default_value = "both")]
+    direction: Direction,
+    /// Only take what the peer has, as --direction pull.
+    #[arg(long, conflicts_with = "direction")]
+    mirror: bool,
+    /// Only nodes of this type; may be repeated.
+    #[arg(long = "type", value_name = "TYPE")]
+    types: Vec<String>,
+    /// Only nodes whose id matches: * stands for any characters, ? for one; may be repeated.
+    #[arg(long = "id", value_name = "PATTERN")]
+    ids: Vec<String>,
+    /// Only nodes with this tag; may be repeated.
+    #[arg(long = "tag", value_name = "TAG")]
+    tags: Vec<String>,
+    /// Nodes with a greater number as their priority go first.
+    #[arg(long)]
+    priority: bool,
+    #[command(flatten)]
+    service: ServiceArg,
+}
+
+pub(super) fn add(args: AddArgs, output: &Output) -> Result<(), Failure> {
+    let service = args.service.open()?;
+    let direction = match args.direction {
+        _ if args.mirror => "pull",
+        Direction::Both => "both",
+        Direction::Pull => "pull",
+        Direction::Push => "push",
+    };
+    let body = json!({
+        "peerUrl": args.peer, "direction": direction, "priority": args.priority,
+        "filter": {"types": args.types, "ids": args.ids, "tags": args.tags},
+    });
+    let answer = service.ask(Ask::Post, &format!("{CONTROLS}/peers/add"), Some(body.to_string()))?;
+    said(&service, &answer, output)
+}
+
+pub(super) fn remove(peer: &str, service: &Service, output: &Output) -> Result<(), Failure> {
+    let answer = service.ask(Ask::Delete, &format!("{CONTROLS}/peers/{}", percent_encode(peer)), None)?;
+    said(service, &answer, output)
+}
+
+fn said(service: &Service, answer: &bytes::Bytes, output: &Output) -> Result<(), Failure> {
+    let set: PeerSet = service.read(answer)?;
+    print(output, answer, || format!("{} {}; {}", set.status, set.peer_url, count(set.total_peers, "peer")))
+}
+
+pub(super) fn list(service: &Service, output: &Output) -> Result<(), Failure> {
+    let answer = service.ask(Ask::Get, &format!("{CONTROLS}/peers"), None)?;
+    if output.json() {
+        return print(output, &answer, String::new);
+    }
+    let peers: Peers = service.read(&answer)?;
+    if peers.peers.is_empty() {
+        output.remark("There are no peers; add one with: ark-lattice federation add-peer URL");
+        return Ok(());
+    }
+    let now = SystemClock::shared().now();
+    output.table(COLUMNS, peers.peers.iter().map(|peer| row(peer, now)))?;
+    let active = peers.peers.iter().filter(|peer| peer.active).count();
+    output.remark(format!("{}, {active} online", count(peers.peers.len(), "peer")));
+    Ok(())
+}
+
+pub(super) const COLUMNS: &[&str] =
+    &["peer", "id", "state", "direction", "filter", "to send", "to receive", "last sync", "error"];
+
+pub(super) fn row(peer: &Peer, now: Timestamp) -> Vec<String> {
+    let dash = || "-".to_owned();
+    vec![
+        peer.url.clone(),
+        peer.node_id.clone().unwrap_or_else(dash),
+        peer.state().to_owned(),
+        peer.direction.clone(),
+        peer.filter.text(peer.priority),
+        number(peer.lag.to_send),
+        number(peer.lag.to_receive),
+        peer.last_sync.as_ref().and_then(instant).map_or_else(|| "never".to_owned(), |then| ago(then, now)),
+        peer.error.clone().unwrap_or_else(dash),
+    ]
+}

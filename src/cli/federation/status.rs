@@ -1,0 +1,174 @@
+//! `federation status`, once or again and again.
+
+use super::{
+    CONTROLS,
+    model::{Status, interval},
+    peers,
+};
+use crate::{
+    cli::{
+        exit::Failure,
+        job,
+        output::{Output, bold, count, printable, size, table_lines},
+        service::{Service, ServiceArg},
+    },
+    ops::Ask,
+    types::{PublicKey, SystemClock, Timestamp},
+};
+use bytes::Bytes;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// An hour and more between two looks is a job for cron.
+const LONGEST_SECONDS: u64 = 3600;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+A peer is online when the last round with it came to its end, and new before
+the first. What is to send and to receive is known since the last contact.
+Elsewhere than on a terminal --watch prints one status after the other; Ctrl-C
+ends it, with exit code 0.
+
+Examples:
+  ark-lattice federation status
+  ark-lattice federation status --watch
+  ark-lattice federation status --watch 10 --json | jq -c .stats
+
+With --json, what GET /api/federation/status answers; with --watch too, one
+line each time:
+  {\"status\": \"ok\",
+   \"info\": {\"instanceId\": \"ark-1\", \"instanceName\": \"ARK-local-ark-1\", \"instanceType\": \"local\",
+    \"federationMode\": \"p2p\", \"listenPort\": 9001, \"autoSync\": true, \"syncInterval\": 60000,
+    \"peers\": [\"http://a:9000\"], \"publicKey\": \"…\", \"address\": null},
+   \"isRunning\": true, \"activePeers\": [\"http://a:9000\"],
+   \"stats\": {\"totalSyncs\": 42, \"nodesSent\": 15, \"nodesReceived\": 23, \"conflictsResolved\": 0,
+    \"bytes\": 5120, \"failures\": 0},
+   \"peers\": [{\"url\": \"http://a:9000\", \"nodeId\": \"a\", \"publicKey\": \"…\", \"active\": true,
+    \"direction\": \"both\", \"filter\": {\"types\": [], \"ids\": [], \"tags\": []}, \"priority\": false,
+    \"addedAt\": 1767225600, \"lastSync\": 1767225600, \"lag\": {\"toSend\": 0, \"toReceive\": 0},
+    \"error\": null, \"failuresInARow\": 0, \"stats\": {\"rounds\": 42, \"failures\": 0, \"nodesSent\": 15,
+     \"nodesReceived\": 23, \"conflictsResolved\": 0, \"bytes\": 5120}}],
+   \"lattice\": {\"nodes\": 32, \"seq\": 40, \"manifestHash\": \"sha256:…\", \"conflicts\": 0}}")]
+pub(in crate::cli) struct Args {
+    /// Look again every so many seconds.
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",
+        value_parser = clap::value_parser!(u64).range(1..=LONGEST_SECONDS))]
+    watch: Option<u64>,
+    #[command(flatten)]
+    service: ServiceArg,
+}
+
+pub(super) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
+    let service = args.service.open()?;
+    match args.watch {
+        None => show(&service, &service.ask(Ask::Get, &path(), None)?, output),
+        Some(seconds) => job::wait(watch(&service, Duration::from_secs(seconds), output)),
+    }
+}
+
+fn path() -> String {
+    format!("{CONTROLS}/status")
+}
+
+fn show(service: &Service, answer: &Bytes, output: &Output) -> Result<(), Failure> {
+    if output.json() {
+        return Ok(output.line(String::from_utf8_lossy(answer).trim())?);
+    }
+    let status: Status = service.read(answer)?;
+    Ok(output.lines(&lines(&status, SystemClock::shared().now()))?)
+}
+
+/// Until Ctrl-C. The first answer must come; later the service may be away for a while, which is said.
+async fn watch(service: &Service, every: Duration, output: &Output) -> Result<(), Failure> {
+    let mut interrupted = signal(SignalKind::interrupt()).map_err(Failure::local)?;
+    let (path, mut seen) = (path(), false);
+    loop {
+        let answer = tokio::select! {
+            answer = service.answer(Ask::Get, &path, None) => answer,
+            _ = interrupted.recv() => return Ok(()),
+        };
+        match answer {
+            Ok(answer) if output.redraws() => redraw(service, &answer, every, output)?,
+            Ok(answer) => {
+                if seen && !output.json() {
+                    output.line("")?;
+                }
+                show(service, &answer, output)?;
+            }
+            Err(failure) if !seen => return Err(failure),
+            Err(failure) if output.redraws() => output.redraw(&[head(service, every), failure.text()])?,
+            Err(failure) => drop(failure.report(output)),
+        }
+        seen = true;
+        tokio::select! {
+            () = tokio::time::sleep(every) => {}
+            _ = interrupted.recv() => return Ok(()),
+        }
+    }
+}
+
+fn head(service: &Service, every: Duration) -> String {
+    let now = SystemClock::shared().now().seconds();
+    let now = Timestamp::from_seconds(now).to_rfc3339();
+    format!("{}  {now}  every {} s, Ctrl-C ends", service.address(), every.as_secs())
+}
+
+fn redraw(service: &Service, answer: &Bytes, every: Duration, output: &Output) -> Result<(), Failure> {
+    let status: Status = service.read(answer)?;
+    let mut frame = vec![head(service, every), String::new()];
+    frame.extend(lines(&status, SystemClock::shared().now()));
+    Ok(output.redraw(&frame)?)
+}
+
+/// The whole status, line by line.
+fn lines(status: &Status, now: Timestamp) -> Vec<String> {
+    let (info, stats) = (&status.info, &status.stats);
+    let key = info.public_key.as_deref().map(|key| match PublicKey::parse(key) {
+        Ok(key) => key.fingerprint(),
+        Err(_) => key.to_owned(),
+    });
+    let auto_sync = match info.auto_sync {
+        true => format!("at every change, and every {}", interval(info.sync_interval)),
+        false => "off; exchange with: ark-lattice federation sync".to_owned(),
+    };
+    let running = if status.is_running { "yes" } else { "no; start it with: ark-lattice federation start" };
+    let conflicts = match status.lattice.conflicts {
+        0 => "no conflicts".to_owned(),
+        conflicts => format!("{}; see: ark-lattice conflicts list", words(conflicts, "conflict")),
+    };
+    let fact = |name: &str, text: String| format!("  {name:10}  {}", printable(&text));
+    let mut lines = vec![
+        bold(&printable(&info.instance_name)),
+        fact("id", info.instance_id.clone()),
+        fact("type", info.instance_type.clone()),
+        fact("key", key.unwrap_or_else(|| "none; make one with: ark-lattice keygen".to_owned())),
+        fact("mode", info.federation_mode.clone()),
+        fact("address", info.address.clone().unwrap_or_else(|| format!("port {}", info.listen_port))),
+        fact("running", running.to_owned()),
+        fact("auto-sync", auto_sync),
+        fact("lattice", format!("{}, {conflicts}", words(status.lattice.nodes, "node"))),
+        fact(
+            "exchanged",
+            format!(
+                "{}, {} failed; {} sent, {} received, {}, {}",
+                words(stats.total_syncs, "round"),
+                stats.failures,
+                words(stats.nodes_sent, "node"),
+                stats.nodes_received,
+                words(stats.conflicts_resolved, "conflict"),
+                size(stats.bytes)
+            ),
+        ),
+        String::new(),
+    ];
+    if status.peers.is_empty() {
+        lines.push("No peers; add one with: ark-lattice federation add-peer URL".to_owned());
+    } else {
+        lines.extend(table_lines(peers::COLUMNS, status.peers.iter().map(|peer| peers::row(peer, now))));
+    }
+    lines
+}
+
+fn words(number: u64, word: &str) -> String {
+    count(usize::try_from(number).unwrap_or(usize::MAX), word)
+}

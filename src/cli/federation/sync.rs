@@ -1,0 +1,213 @@
+//! `federation sync`: rounds now, each told of as it ends.
+
+use super::{
+    CONTROLS,
+    model::{Peers, Status, Synced, SyncedPeer},
+};
+use crate::{
+    cli::{
+        exit::{Exit, Failure},
+        job,
+        output::{Output, count, size},
+        progress::Progress,
+        service::{Service, ServiceArg},
+    },
+    ops::Ask,
+};
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// A first round may move everything. While it goes on, the service says nothing.
+const PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
+/// Rounds that are asked for at the same time: as many as a service makes by itself.
+const TOGETHER: usize = 8;
+const LOOK: Duration = Duration::from_millis(500);
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+A round that would delete more than ten nodes and more than a quarter of them
+stops; --confirm-deletions lets it go on. Exits with 4 if a peer cannot be
+reached or fails, with 3 if it refuses, with 5 if it is not who it was, sends
+too many deletions, or leaves something out.
+
+Examples:
+  ark-lattice federation sync
+  ark-lattice federation sync --peer http://192.168.1.100:9000
+
+With --json:
+  {\"status\": \"synced\", \"result\": [{\"peer\": \"http://192.168.1.100:9000\", \"success\": true,
+   \"nodesSent\": 15, \"nodesReceived\": 23, \"conflictsResolved\": 0, \"bytes\": 5120, \"requests\": 3,
+   \"outcome\": \"in_step\", \"error\": null}]}")]
+pub(in crate::cli) struct Args {
+    /// Only with this peer.
+    #[arg(long, value_name = "URL")]
+    peer: Option<String>,
+    /// Go on also where many nodes would be deleted here.
+    #[arg(long)]
+    confirm_deletions: bool,
+    #[command(flatten)]
+    service: ServiceArg,
+}
+
+/// How a peer's round went.
+struct Told {
+    result: SyncedPeer,
+    /// As the service says it.
+    raw: Value,
+}
+
+pub(super) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
+    let service = args.service.open_for(Some(PATIENCE))?;
+    let told = job::wait(sync(args, &service, output))?;
+    if output.json() {
+        let result: Vec<&Value> = told.iter().map(|told| &told.raw).collect();
+        output.line(json!({"status": "synced", "result": result}))?;
+    } else if told.is_empty() {
+        output.remark("There are no peers; add one with: ark-lattice federation add-peer URL");
+    }
+    verdict(&told)
+}
+
+async fn sync(args: &Args, service: &Service, output: &Output) -> Result<Vec<Told>, Failure> {
+    let peers = match &args.peer {
+        Some(peer) => vec![peer.clone()],
+        None => {
+            let answer = service.answer(Ask::Get, &format!("{CONTROLS}/peers"), None).await?;
+            service.read::<Peers>(&answer)?.peers.into_iter().map(|peer| peer.url).collect()
+        }
+    };
+    let progress = Progress::waiting("exchanging", output);
+    let work = async {
+        let rounds = stream::iter(&peers).map(|peer| round(args, service, peer)).buffer_unordered(TOGETHER);
+        let mut rounds = std::pin::pin!(rounds);
+        let mut all = Vec::with_capacity(peers.len());
+        while let Some(told) = rounds.next().await {
+            let told = told?;
+            if !output.json() {
+                progress.above(|| say(&told.result, output))?;
+            }
+            all.push(told);
+        }
+        Ok(all)
+    };
+    tokio::select! {
+        all = work => all,
+        never = watch(service, &progress, output) => match never {},
+    }
+}
+
+async fn round(args: &Args, service: &Service, peer: &str) -> Result<Told, Failure> {
+    let body = json!({"peerUrl": peer, "confirmDeletions": args.confirm_deletions});
+    let answer = service.answer(Ask::Post, &format!("{CONTROLS}/sync"), Some(body.to_string())).await?;
+    let (result, raw) = first(service, &answer)?;
+    Ok(Told { result, raw })
+}
+
+fn first(service: &Service, answer: &Bytes) -> Result<(SyncedPeer, Value), Failure> {
+    let nothing = || Failure::new(Exit::Refused, format!("{} tells of no round; try again", service.address()));
+    let raw: Value = service.read(answer)?;
+    let raw = raw.get("result").and_then(|result| result.get(0)).cloned().ok_or_else(nothing)?;
+    let result = service.read::<Synced>(answer)?.result.into_iter().next().ok_or_else(nothing)?;
+    Ok((result, raw))
+}
+
+/// Shows how many changes came so far, for as long as somebody looks.
+async fn watch(service: &Service, progress: &Progress, output: &Output) -> std::convert::Infallible {
+    if !output.shows_progress() {
+        return std::future::pending().await;
+    }
+    let mut before = None;
+    loop {
+        // Whatever fails here shows where it matters.
+        if let Ok(answer) = service.answer(Ask::Get, &format!("{CONTROLS}/status"), None).await
+            && let Ok(status) = service.read::<Status>(&answer)
+        {
+            let seq = status.lattice.seq;
+            let came = usize::try_from(seq.saturating_sub(*before.get_or_insert(seq))).unwrap_or(usize::MAX);
+            progress.say(format!("exchanging, {} here so far", count(came, "change")));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+fn say(result: &SyncedPeer, output: &Output) -> std::io::Result<()> {
+    if let Some(error) = &result.error {
+        return output.finding("fail", &result.peer, error, Some(&next(result, error)));
+    }
+    let state = match result.outcome.as_deref() {
+        Some("in_step") => "; in step",
+        Some("moving") => "; goes on, there are newer changes",
+        Some("unexplained") => "; the sets differ, and nothing says why",
+        _ => "",
+    };
+    let text = format!(
+        "{} sent, {} received, {}, {}{state}",
+        result.nodes_sent,
+        result.nodes_received,
+        count(usize::try_from(result.conflicts_resolved).unwrap_or(usize::MAX), "conflict"),
+        size(result.bytes)
+    );
+    let word = if result.outcome.as_deref() == Some("unexplained") { "warn" } else { "ok" };
+    output.finding(word, &result.peer, &text, None)
+}
+
+/// What kind of failure it is. The service has only words for it.
+fn exit(error: &str) -> Exit {
+    if error.contains("would delete")
+        || error.contains("signs with another key")
+        || error.contains("the instance there is now")
+    {
+        Exit::Differs
+    } else if error.contains("refused with 4") {
+        Exit::Refused
+    } else {
+        Exit::Unavailable
+    }
+}
+
+fn next(result: &SyncedPeer, error: &str) -> String {
+    let peer = &result.peer;
+    match exit(error) {
+        Exit::Differs if error.contains("would delete") => {
+            format!("if that is right: ark-lattice federation sync --peer {peer} --confirm-deletions")
+        }
+        Exit::Differs => format!("if that is right: ark-lattice federation remove-peer {peer}, and add it again"),
+        Exit::Refused => "see what that instance asks of others: its trust.mode, and its log".to_owned(),
+        _ => format!("when it is back: ark-lattice federation sync --peer {peer}"),
+    }
+}
+
+fn verdict(told: &[Told]) -> Result<(), Failure> {
+    let failed: Vec<&SyncedPeer> = told.iter().map(|told| &told.result).filter(|result| !result.success).collect();
+    if let Some(first) = failed.first() {
+        let error = first.error.as_deref().unwrap_or("it failed");
+        let text = format!("{} of {} failed; {}: {error}", failed.len(), count(told.len(), "peer"), first.peer);
+        return Err(Failure::new(exit(error), text).because(next(first, error)));
+    }
+    let unexplained = told.iter().find(|told| told.result.outcome.as_deref() == Some("unexplained"));
+    unexplained.map_or(Ok(()), |told| {
+        let peer = &told.result.peer;
+        Err(Failure::differs(format!(
+            "everything was exchanged with {peer}, but the sets differ; one side refuses a node: see both logs"
+        )))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_service_says_has_its_exit_code() {
+        for (error, expected) in [
+            ("http://a/ cannot be reached: Connection refused", Exit::Unavailable),
+            ("refused with 403 not_trusted: no", Exit::Refused),
+            ("it would delete 30 of 40 nodes here; nothing more was taken.", Exit::Differs),
+            ("a now signs with another key, x; if that is right, remove the peer and add it again", Exit::Differs),
+        ] {
+            assert_eq!(exit(error), expected, "{error}");
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! The running service, for commands that ask it: where it is, and with whose right.
+
+use super::{
+    exit::{Exit, Failure},
+    healthcheck,
+    job::{self, CaFileArg},
+};
+use crate::{
+    ops::{Ask, Client, ClientError, OperatorClient},
+    settings::Settings,
+    types::Limits,
+};
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use std::{net::IpAddr, time::Duration};
+
+/// The service to ask, on every command that asks one for its operator.
+#[derive(Debug, clap::Args)]
+pub(super) struct ServiceArg {
+    /// The service to ask; otherwise the one of the settings, on this machine.
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    #[command(flatten)]
+    authorities: CaFileArg,
+}
+
+/// A service that can be asked.
+#[derive(Debug)]
+pub(super) struct Service {
+    client: OperatorClient,
+    address: String,
+    /// It is this machine's, by the settings.
+    own: bool,
+    /// The token is not for this address.
+    withheld: bool,
+    pub(super) limits: Limits,
+}
+
+impl ServiceArg {
+    /// The service, as quick to answer as any.
+    pub(super) fn open(&self) -> Result<Service, Failure> {
+        self.open_for(None)
+    }
+
+    /// The service, which may take this long.
+    pub(super) fn open_for(&self, patience: Option<Duration>) -> Result<Service, Failure> {
+        let settings = Settings::load(Vec::new())?;
+        let limits = settings.limits();
+        let (address, client) = match &self.url {
+            Some(url) => (url.clone(), self.authorities.client(&settings, url)?),
+            None => own(&settings)?,
+        };
+        let client = patience.map_or(client.clone(), |patience| client.with_patience(patience));
+        // Anybody on the way could read it, and be the operator from then on.
+        let safe = self.url.as_deref().is_none_or(is_private);
+        let token = settings.admin.token;
+        let withheld = token.is_some() && !safe;
+        let client = OperatorClient::new(client, token.filter(|_| safe));
+        Ok(Service { client, address, own: self.url.is_none(), withheld, limits })
+    }
+}
+
+/// This machine's service, under the prefix of the settings.
+fn own(settings: &Settings) -> Result<(String, Client), Failure> {
+    healthcheck::own_service_under(settings, settings.server.base_path.trim_matches('/'))
+}
+
+/// Does nobody else see what is sent to this address?
+fn is_private(url: &str) -> bool {
+    let lower = url.to_ascii_lowercase();
+    let Some(rest) = lower.strip_prefix("http://") else { return true };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = match authority.strip_prefix('[') {
+        Some(v6) => v6.split(']').next().unwrap_or_default(),
+        None => authority.split(':').next().unwrap_or_default(),
+    };
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+impl Service {
+    /// Where it is.
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Asks, and waits for the answer.
+    pub(super) fn ask(&self, ask: Ask, path: &str, body: Option<String>) -> Result<Bytes, Failure> {
+        job::wait(self.answer(ask, path, body))
+    }
+
+    /// The answer to a question.
+    pub(super) async fn answer(&self, ask: Ask, path: &str, body: Option<String>) -> Result<Bytes, Failure> {
+        self.client.ask(ask, path, body).await.map_err(|error| self.told(error))
+    }
+
+    /// An answer, read.
+    pub(super) fn read<T: DeserializeOwned>(&self, answer: &Bytes) -> Result<T, Failure> {
+        serde_json::from_slice(answer).map_err(|error| {
+            let what = "does not answer as an ark-lattice service of this version does";
+            Failure::new(Exit::Refused, format!("{} {what}: {error}", self.address))
+        })
+    }
+
+    /// What went wrong, and what to do about it here.
+    fn told(&self, error: ClientError) -> Failure {
+        if self.own
+            && let ClientError::Unreachable(_, why) = &error
+        {
+            let next = "start it with: ark-lattice serve; or name another with --url";
+            return Failure::new(Exit::Unavailable, format!("no service answers at {} ({why}); {next}", self.address));
+        }
+        let failure = Failure::from(error);
+        let next = match failure.code().unwrap_or_default() {
+            "operator_token_required" if self.withheld => {
+                "the token of the settings is not sent in clear text to another machine: use https://, or a tunnel \
+                 (ssh -L 9001:127.0.0.1:9001 HOST) and --url http://127.0.0.1:9001"
+            }
+            "operator_token_required" => "set ARK_ADMIN_TOKEN, or ARK_ADMIN_TOKEN_FILE, to that service's",
+            "federation_stopped" => "start it with: ark-lattice federation start",
+            "peer_not_found" => "see: ark-lattice federation list-peers",
+            "conflict_not_found" => "see: ark-lattice conflicts list",
+            "not_found" => "the service there has no such route: bring it to this version",
+            _ => return failure,
+        };
+        failure.because(next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_private;
+
+    #[test]
+    fn the_token_goes_in_clear_text_to_this_machine_only() {
+        for url in [
+            "https://ark.example",
+            "http://127.0.0.1:9001/x",
+            "http://[::1]:9001",
+            "HTTP://LocalHost",
+            "http://127.8.8.8",
+        ] {
+            assert!(is_private(url), "{url}");
+        }
+        for url in [
+            "http://ark.example",
+            "http://192.168.1.5:9000",
+            "http://127.0.0.1.example",
+            "http://localhost.example",
+            "http://[fd00::1]:9001",
+        ] {
+            assert!(!is_private(url), "{url}");
+        }
+    }
+}

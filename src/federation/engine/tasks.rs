@@ -1,0 +1,76 @@
+//! What goes on for each peer: rounds, and hearing from it.
+
+use super::{PeerTask, Shared};
+use crate::federation::{
+    pauses::{LONGEST_PAUSE, Notices, backoff, jittered, pause_after},
+    peers::Direction,
+};
+use std::sync::{Arc, atomic::Ordering};
+use tokio::time::{Instant, sleep, sleep_until};
+
+/// One round after the other, each when there is a reason for it.
+pub(super) async fn keep_in_step(shared: Arc<Shared>, peer: Arc<PeerTask>) {
+    let mut next = Instant::now();
+    let mut not_before = Instant::now();
+    loop {
+        tokio::select! {
+            () = sleep_until(next) => {}
+            () = peer.wake.notified() => sleep_until(not_before).await,
+        }
+        if !shared.options.control.is_auto() {
+            next = Instant::now() + shared.options.control.interval();
+            continue;
+        }
+        let end = shared.round(&peer, false).await;
+        let pause = match &end.error {
+            None => {
+                not_before = Instant::now();
+                peer.answers.notify_one();
+                jittered(shared.options.control.interval(), 10)
+            }
+            Some(error) => {
+                let pause = pause_after(shared.failed_in_a_row(&peer.url), error, shared.options.control.interval());
+                not_before = Instant::now() + pause;
+                pause
+            }
+        };
+        next = Instant::now() + pause;
+    }
+}
+
+/// Hears from a peer that something changed there. Without this, rounds come regularly all the same.
+pub(super) async fn listen(shared: Arc<Shared>, peer: Arc<PeerTask>) {
+    let mut failures = 0_u32;
+    let mut notices = Notices::new(Instant::now());
+    loop {
+        shared.options.control.automatic().await;
+        let silent = shared.options.peers.get(&peer.url).is_none_or(|it| it.options.direction == Direction::Push);
+        if !silent && let Ok(mut lines) = peer.client.notices().await {
+            let begun = Instant::now();
+            while let Ok(Some(line)) = lines.next_line().await {
+                // Read no faster than they are heard: what is sent too fast waits at the sender.
+                sleep_until(notices.take(Instant::now())).await;
+                if line.starts_with(b"data:") {
+                    peer.heard.store(position_in(&line).unwrap_or(0), Ordering::Relaxed);
+                    peer.wake.notify_one();
+                }
+            }
+            // Whoever lets us in and out again at once is not asked every second.
+            if begun.elapsed() > LONGEST_PAUSE {
+                failures = 0;
+            }
+        }
+        failures = failures.saturating_add(1);
+        tokio::select! {
+            () = sleep(backoff(failures)) => {}
+            // A round with it just came to its end.
+            () = peer.answers.notified() => failures = 0,
+        }
+    }
+}
+
+/// `data: {"seq":N}`
+fn position_in(line: &[u8]) -> Option<u64> {
+    let notice: serde_json::Value = serde_json::from_slice(line.strip_prefix(b"data:")?).ok()?;
+    notice.get("seq")?.as_u64()
+}

@@ -1,0 +1,332 @@
+//! The wire of the first ARK instances (Node.js): nodes as they are, without versions. A second door to the same lattice.
+
+use super::{
+    Context,
+    discover::{DiscoverFilter, Peer, discover},
+    offload::offload,
+};
+use crate::{
+    federation::feed::Received,
+    json::{Document, Elements, JsonError, Value},
+    lattice::{
+        Ancestry, Applied, Arrival, Arrived, Entry, Lattice, LatticeError, NodeDocument, NodeFilter, StoredNode,
+        version::MAX_AHEAD,
+    },
+    registry::{PeerCursor, RegistryError},
+    types::{Limits, NodeId, PeerId, PublicKey, Timestamp},
+};
+use bytes::Bytes;
+use futures_util::{StreamExt, stream, stream::BoxStream};
+use std::sync::Arc;
+
+/// Nodes that are read and sent together: what an answer costs in memory, whatever its length.
+const READ_NODES: usize = 128;
+const READ_BYTES: u64 = 64 << 10;
+/// Nodes that are judged and written together.
+const WRITE_NODES: usize = 1024;
+const WRITE_BYTES: usize = 8 << 20;
+/// Skipped nodes that are listed; the rest are counted.
+pub const MAX_LISTED: usize = 1000;
+/// Numbers from here on are milliseconds: as seconds they would lie beyond the year 5138.
+const FIRST_MILLIS: f64 = 1e11;
+
+/// Why a push is not taken at all.
+#[derive(Debug, thiserror::Error)]
+pub enum PushError {
+    /// What is around the nodes does not pass the gate.
+    #[error(transparent)]
+    Json(#[from] JsonError),
+    /// It is not a push.
+    #[error("{0}")]
+    Shape(&'static str),
+    /// The lattice does not take it; nodes before may have been written.
+    #[error(transparent)]
+    Lattice(#[from] LatticeError),
+}
+
+/// A node that was not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Skipped {
+    /// Its id, where it has one.
+    pub id: Option<String>,
+    /// Why.
+    pub reason: String,
+}
+
+/// What became of a push.
+#[derive(Debug, Default)]
+pub struct Pushed {
+    /// Nodes that came.
+    pub came: usize,
+    /// What became of those that are nodes.
+    pub received: Received,
+    /// How many were skipped.
+    pub skipped_total: usize,
+    /// The first of them.
+    pub skipped: Vec<Skipped>,
+}
+
+impl Pushed {
+    fn skip(&mut self, id: Option<String>, reason: String) {
+        self.skipped_total += 1;
+        if self.skipped.len() < MAX_LISTED {
+            self.skipped.push(Skipped { id, reason });
+        }
+    }
+}
+
+/// Epoch milliseconds or seconds, as the seed's timestamps are the one and its manifests the other. The text is a JSON number.
+#[must_use]
+pub fn read_epoch(text: &str) -> Option<Timestamp> {
+    let number: f64 = text.parse().ok()?;
+    if number.abs() < FIRST_MILLIS {
+        return Timestamp::from_seconds_text(text);
+    }
+    // Exact to the microsecond: far below 2^53.
+    Timestamp::from_seconds_text(&format!("{:.6}", number / 1000.0)).filter(|_| number.abs() < 1e15)
+}
+
+/// A part of an answer.
+#[derive(Debug)]
+pub enum Part {
+    /// Some nodes.
+    Nodes(Vec<StoredNode>),
+    /// That was all, or the limit is reached: where to go on.
+    End(Option<NodeId>),
+}
+
+/// An answer's parts. The last one is an end, or an error.
+pub type PartStream = BoxStream<'static, Result<Part, LatticeError>>;
+
+/// The nodes after `after` that were changed at `since` or later, at most `limit`, in order of id. The first part is there before
+/// this answers: a lattice that cannot be read is then an error, and not an answer that breaks off.
+///
+/// # Errors
+/// [`LatticeError::Loading`], [`LatticeError::Io`].
+pub async fn nodes_since(
+    context: &Context,
+    since: Option<Timestamp>,
+    after: Option<NodeId>,
+    limit: usize,
+) -> Result<PartStream, LatticeError> {
+    let filter = NodeFilter { node_type: None, updated_since: since };
+    let walk = Walk { lattice: Arc::clone(&context.lattice), filter, after, more: true, left: limit };
+    let mut parts = stream::unfold(Some(walk), |walk| async {
+        let mut walk = walk?;
+        match walk.step().await {
+            Ok(Part::End(next)) => Some((Ok(Part::End(next)), None)),
+            Ok(part) => Some((Ok(part), Some(walk))),
+            Err(error) => Some((Err(error), None)),
+        }
+    })
+    .boxed();
+    let first = parts.next().await.unwrap_or(Ok(Part::End(None)))?;
+    let more = !matches!(first, Part::End(_));
+    let rest = if more { parts } else { stream::empty().boxed() };
+    Ok(stream::iter([Ok(first)]).chain(rest).boxed())
+}
+
+struct Walk {
+    lattice: Arc<dyn Lattice>,
+    filter: NodeFilter,
+    after: Option<NodeId>,
+    more: bool,
+    left: usize,
+}
+
+impl Walk {
+    async fn step(&mut self) -> Result<Part, LatticeError> {
+        while self.more && self.left > 0 {
+            let mut page = self.lattice.page(self.after.as_ref(), &self.filter, self.left.min(READ_NODES))?;
+            let fitting = fitting(&page.entries);
+            if fitting < page.entries.len() {
+                page.entries.truncate(fitting);
+                self.after = page.entries.last().map(|entry| entry.id.clone());
+            } else {
+                self.more = page.next.is_some();
+                self.after = page.next.or(self.after.take());
+            }
+            self.left -= page.entries.len();
+            if !page.entries.is_empty() {
+                return Ok(Part::Nodes(self.lattice.read_many(page.entries).await?));
+            }
+            // Nothing of all that was looked at passed: others come first.
+            tokio::task::yield_now().await;
+        }
+        Ok(Part::End(self.after.take().filter(|_| self.more)))
+    }
+}
+
+/// How many of these are read together: one at least.
+fn fitting(entries: &[Arc<Entry>]) -> usize {
+    let mut bytes = 0_u64;
+    let within = entries.iter().take_while(|entry| {
+        let before = bytes;
+        bytes = bytes.saturating_add(entry.size_bytes);
+        before < READ_BYTES
+    });
+    within.count()
+}
+
+/// A live peer, as the seed would tell of it.
+#[derive(Debug)]
+pub struct LivePeer {
+    /// Its id.
+    pub instance_id: String,
+    /// Its type, as it says.
+    pub instance_type: Option<String>,
+    /// Where it says that it is.
+    pub address: Option<String>,
+    /// Its key.
+    pub public_key: PublicKey,
+    /// When it last registered.
+    pub last_seen: Timestamp,
+}
+
+/// Some live peers, and where to go on.
+///
+/// # Errors
+/// The registry does not answer.
+pub async fn live_peers(
+    context: &Context,
+    after: Option<PeerCursor>,
+    limit: usize,
+) -> Result<(Vec<LivePeer>, Option<PeerCursor>), RegistryError> {
+    let found = discover(context, &DiscoverFilter::default(), after, limit).await?;
+    let peer = |peer: Peer| LivePeer {
+        instance_id: peer.record.peer.to_string(),
+        instance_type: peer.record.instance_type.map(String::from),
+        address: address(&peer.record.summary, &context.limits),
+        public_key: peer.record.public_key,
+        last_seen: peer.record.last_seen,
+    };
+    Ok((found.peers.into_iter().map(peer).collect(), found.next))
+}
+
+fn address(summary: &Bytes, limits: &Limits) -> Option<String> {
+    let summary = Document::parse(summary.clone(), limits.json_depth).ok()?;
+    summary.root().as_object()?.get("address")?.as_str().map(|address| address.into_owned())
+}
+
+/// A push, taken apart, and what becomes of it.
+struct Push {
+    elements: Box<dyn Iterator<Item = Bytes> + Send>,
+    sender: Option<PeerId>,
+    limits: Limits,
+    done: Pushed,
+}
+
+/// Judges and stores the nodes of `{"nodes": […], "instanceId"?}`, durably. A node that is none, or is too large, or is dated ahead,
+/// is skipped; the others count. `speaker` has signed it; without one, who sends it is as the push says.
+///
+/// # Errors
+/// [`PushError`].
+pub async fn push(context: &Context, body: Bytes, speaker: Option<&PeerId>) -> Result<Pushed, PushError> {
+    let (size, limits) = (body.len(), context.limits);
+    let mut push = offload(size, move || Push::open(body, limits)).await?;
+    let from: Box<str> = speaker.or(push.sender.as_ref()).map_or("unknown", PeerId::as_str).into();
+    loop {
+        let nodes;
+        (push, nodes) = offload(size, move || push.next_nodes()).await;
+        let Some(nodes) = nodes else { return Ok(push.done) };
+        let mut arrivals = Vec::with_capacity(nodes.len());
+        for node in nodes {
+            let at = version_time(context, &node)?;
+            let ancestry = Ancestry::default();
+            arrivals.push(Arrival { change: Arrived::Put { node, at }, ancestry, from: from.clone() });
+        }
+        let ids: Vec<NodeId> = arrivals.iter().map(|arrival| arrival.id().clone()).collect();
+        for (id, applied) in ids.into_iter().zip(context.lattice.apply(arrivals).await?) {
+            push.done.received.count(applied);
+            if applied == Applied::Ahead {
+                let reason = format!("it is dated more than {} s ahead of this instance's clock", MAX_AHEAD.as_secs());
+                push.done.skip(Some(id.to_string()), reason);
+            }
+        }
+    }
+}
+
+impl Push {
+    fn open(body: Bytes, limits: Limits) -> Result<Self, PushError> {
+        let Some(elements) = Elements::of(&body, "nodes") else {
+            Document::parse(body, limits.json_depth.saturating_add(2))?;
+            return Err(PushError::Shape("nodes is missing: the list of nodes that you send"));
+        };
+        let around = Document::parse(elements.around.clone(), limits.json_depth)?;
+        let sender = around.root().as_object().and_then(|object| object.get("instanceId"));
+        let sender = match sender.filter(|sender| !sender.is_null()) {
+            None => None,
+            Some(sender) => {
+                let id = sender.as_str().and_then(|id| PeerId::parse(&id).ok());
+                Some(id.ok_or(PushError::Shape("instanceId is not the id of an instance"))?)
+            }
+        };
+        Ok(Self { elements: Box::new(elements.each()), sender, limits, done: Pushed::default() })
+    }
+
+    /// The next nodes, as many as are judged together; `None` at the end. What is no node is skipped on the way.
+    fn next_nodes(mut self) -> (Self, Option<Vec<NodeDocument>>) {
+        let (mut nodes, mut bytes, begun) = (Vec::new(), 0, self.done.came);
+        while nodes.len() < WRITE_NODES && bytes < WRITE_BYTES {
+            let Some(element) = self.elements.next() else { break };
+            let place = self.done.came;
+            self.done.came += 1;
+            bytes += element.len();
+            match self.read(&element) {
+                Ok(node) => nodes.push(node),
+                Err(reason) => self.done.skip(None, format!("nodes[{place}]: {reason}")),
+            }
+        }
+        let ended = self.done.came == begun;
+        (self, (!ended).then_some(nodes))
+    }
+
+    fn read(&self, element: &Bytes) -> Result<NodeDocument, String> {
+        let element = element.slice_ref(element.trim_ascii());
+        if element.len() > self.limits.node_bytes {
+            return Err(format!("it has {} bytes; the limit is {}", element.len(), self.limits.node_bytes));
+        }
+        NodeDocument::parse(element, self.limits.json_depth).map_err(|error| error.to_string())
+    }
+}
+
+/// When the version that a push brings was made: as its node says, by `updated_at` or by the seed's own `timestamp`.
+///
+/// One that does not say counts as made now where nothing is known of the node, as any content without a date counts from when it
+/// was first seen. Where something is known it counts as older than that: the sender may have kept an old copy for years, and sends
+/// it again with every round. Taken as made now it would undo every edit and deletion since, everywhere.
+fn version_time(context: &Context, node: &NodeDocument) -> Result<Timestamp, LatticeError> {
+    if let Some(stated) = node.updated_at().or_else(|| timestamp(node)) {
+        return Ok(stated);
+    }
+    let known = context.lattice.entry(node.id())?.is_some() || context.lattice.tombstone(node.id())?.is_some();
+    Ok(if known { Timestamp::EPOCH } else { context.clock.now() })
+}
+
+/// `timestamp` of a node: epoch milliseconds or seconds, or RFC 3339.
+fn timestamp(node: &NodeDocument) -> Option<Timestamp> {
+    let value: Value<'_> = node.document().root().as_object()?.get("timestamp")?;
+    match value.as_number() {
+        Some(text) => read_epoch(text),
+        None => Timestamp::from_rfc3339(&value.as_str()?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::read_epoch;
+    use crate::types::Timestamp;
+
+    #[test]
+    fn milliseconds_and_seconds_are_told_apart_by_their_size() {
+        let at = Some(Timestamp::from_seconds(1_699_564_800));
+        for text in ["1699564800", "1699564800.0", "1699564800000", "1.6995648e12"] {
+            assert_eq!(read_epoch(text), at, "{text}");
+        }
+        assert_eq!(read_epoch("1699564800123"), Some(Timestamp::from_millis(1_699_564_800_123)));
+        assert_eq!(read_epoch("0"), Some(Timestamp::EPOCH));
+        for text in ["1e300", "1e15", "-1e15"] {
+            assert_eq!(read_epoch(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! `conflicts …`: what lost between two real instances is looked at, taken back, and forgotten.
+
+use crate::{federation::Instance, shapes::answers_as_its_help_shows, terminals::Terminal};
+
+const EARLIER: &str = r#"{"id": "x", "updated_at": 1000, "n": 1.0, "text": "b's", "same": [1, 2]}"#;
+const LATER: &str = r#"{"same": [1, 2], "id": "x", "updated_at": 2000, "n": 1.0, "text": "a's"}"#;
+
+/// Two instances, of which `b` holds one conflict: its own edit lost.
+fn two() -> (Instance, Instance) {
+    let (a, b) = (Instance::start("ark-a", &[]), Instance::start("ark-b", &[]));
+    for (instance, text) in [(&a, LATER), (&b, EARLIER)] {
+        instance.bed.file("lattice_data/x.json", text);
+        instance.bed.wait_until("the service has seen it", || {
+            instance.federation(&["status", "--json"]).ok_json()["lattice"]["nodes"] == 1
+        });
+    }
+    b.federation(&["add-peer", a.url()]).ok();
+    let synced = b.federation(&["sync"]).ok();
+    assert!(synced.contains("1 conflict"), "{synced}");
+    (a, b)
+}
+
+#[test]
+fn what_lost_is_shown_beside_what_won_and_restored_everywhere() {
+    let (a, b) = two();
+    let conflicts = |args: &[&str]| b.bed.run(&[&["conflicts"], args].concat());
+    assert!(b.bed.read("lattice_data/x.json").contains("a's"));
+    assert!(b.federation(&["status"]).ok().contains("1 conflict; see: ark-lattice conflicts list"));
+    let listed = conflicts(&["list"]).ok();
+    let row: Vec<&str> = listed.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!((row[0], row[1], row[3], row.len()), ("1", "x", "ark-a", 8), "{listed}");
+
+    let shown = conflicts(&["show", "1"]);
+    assert!(shown.stderr.contains("ark-lattice conflicts restore 1"), "{shown:?}");
+    let shown = shown.ok();
+    let difference: Vec<&str> = shown.lines().skip_while(|line| !line.is_empty()).skip(1).collect();
+    // What is far from any change is left out; the order of members, which means nothing, is no change.
+    let expected = [
+        "      1",
+        "      2",
+        "    ]",
+        "-   \"text\": \"b's\"",
+        "-   \"updated_at\": 1000",
+        "+   \"text\": \"a's\"",
+        "+   \"updated_at\": 2000",
+        "  }",
+    ];
+    assert_eq!(difference, expected, "{shown}");
+    assert!(shown.contains("now") && shown.contains("the version that won") && !shown.contains('\u{1b}'), "{shown}");
+
+    let restored = conflicts(&["restore", "1"]).ok();
+    assert_eq!(restored, "restored x; what it replaced is conflict 2\n");
+    assert!(b.bed.read("lattice_data/x.json").contains("b's"));
+    let said = conflicts(&["restore", "1"]).fails(3);
+    assert!(said.contains("conflict_not_found") && said.contains("ark-lattice conflicts list"), "{said}");
+    // The edit that was made now goes to the other instance, and is no conflict there.
+    let synced = b.federation(&["sync"]).ok();
+    assert!(synced.contains("1 sent") && synced.contains("in step"), "{synced}");
+    assert!(a.bed.read("lattice_data/x.json").contains("b's"));
+    let none = a.bed.run(&["conflicts", "list"]);
+    assert!(none.stdout.is_empty() && none.stderr.contains("There are no conflicts."), "{none:?}");
+
+    assert!(conflicts(&["show", "2"]).ok().contains("-   \"text\": \"a's\""));
+    assert_eq!(conflicts(&["dismiss", "2"]).ok(), "dismissed conflict 2\n");
+    conflicts(&["show", "2"]).fails(3);
+    conflicts(&["dismiss", "2"]).fails(3);
+    assert!(conflicts(&["show", "0"]).fails(3).contains("invalid_path"));
+    conflicts(&["show", "two"]).fails(2);
+}
+
+#[test]
+fn answers_for_programs_have_the_shape_that_help_shows() {
+    let (_a, b) = two();
+    let ask = |command: &str, more: &[&str]| answers_as_its_help_shows(&b.bed, &["conflicts", command], more);
+    assert_eq!(ask("list", &[])["total"], 1);
+    let shown = ask("show", &["1"]);
+    assert_eq!((&shown["node"]["text"], &shown["current"]["node"]["text"]), (&"b's".into(), &"a's".into()));
+    let kept = ask("restore", &["1"])["kept"].as_u64().unwrap().to_string();
+    assert_eq!(ask("dismiss", &[&kept])["status"], "dismissed");
+    assert!(answers_as_its_help_shows(&b.bed, &["federation", "history"], &[])["count"].as_u64() > Some(0));
+    answers_as_its_help_shows(&b.bed, &["federation", "list-peers"], &[]);
+}
+
+#[test]
+fn a_conflict_with_a_deletion_is_shown_and_taken_back() {
+    let (_a, b) = two();
+    b.bed.run(&["node", "rm", "x"]).ok();
+    b.bed.wait_until("the service has seen it", || {
+        b.federation(&["status", "--json"]).ok_json()["lattice"]["nodes"] == 0
+    });
+    let shown = b.bed.run(&["conflicts", "show", "1"]).ok();
+    assert!(shown.contains("now") && shown.contains("deleted") && shown.contains("-   \"text\": \"b's\""), "{shown}");
+    assert!(!shown.lines().any(|line| line.starts_with('+')), "{shown}");
+    assert_eq!(b.bed.run(&["conflicts", "restore", "1"]).ok(), "restored x\n");
+    assert!(b.bed.read("lattice_data/x.json").contains("b's"));
+}
+
+#[test]
+fn the_difference_is_coloured_on_a_terminal() {
+    let (_a, b) = two();
+    let port = b.service.port.to_string();
+    let shown = Terminal::start(&b.bed, "ark-lattice conflicts show 1", &[("FEDERATION_PORT", &port)]).rest();
+    assert!(shown.contains("\u{1b}[31m-   \"text\"") && shown.contains("\u{1b}[32m+   \"text\""), "{shown:?}");
+    let plain = [("FEDERATION_PORT", port.as_str()), ("NO_COLOR", "1")];
+    let shown = Terminal::start(&b.bed, "ark-lattice conflicts show 1", &plain).rest();
+    assert!(shown.contains("-   \"text\"") && !shown.contains('\u{1b}'), "{shown:?}");
+}

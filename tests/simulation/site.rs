@@ -1,0 +1,195 @@
+//! One instance: a real data directory with its journal, a key, and a clock of its own.
+
+use crate::oracle::Content;
+use ark_lattice::{
+    identity::KeyPair,
+    lattice::{
+        Lattice, NodeDocument,
+        directory::{CaseSensitivity, DirectoryLattice, DirectoryOptions},
+    },
+    types::{Clock, ContentHash, Limits, NodeId, PeerId, SharedClock, TestClock, Timestamp},
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use secrecy::SecretString;
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::Write as _,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+pub(crate) const START: Timestamp = Timestamp::from_seconds(1_795_219_200);
+/// As long as the journal's own: a hard link to one file of it keeps every open from writing 4 MiB of its own.
+const RESERVE_BYTES: usize = 4 << 20;
+
+/// What is in a data directory.
+pub(crate) type Files = BTreeMap<String, Vec<u8>>;
+
+pub(crate) struct Site {
+    pub(crate) node_id: PeerId,
+    pub(crate) key: KeyPair,
+    pub(crate) clock: Arc<TestClock>,
+    folder: PathBuf,
+    reserve: PathBuf,
+    open: Mutex<Open>,
+}
+
+struct Open {
+    lattice: Option<Arc<DirectoryLattice>>,
+    /// Of the journal's file: a copy gets a name of its own.
+    number: u32,
+    copies: u32,
+}
+
+pub(crate) fn reserve(folder: &Path) -> PathBuf {
+    let path = folder.join("reserve");
+    File::create(&path).unwrap().write_all(&vec![7; RESERVE_BYTES]).unwrap();
+    path
+}
+
+impl Site {
+    pub(crate) async fn start(number: usize, folder: &Path, reserve: &Path) -> Self {
+        let folder = folder.join(format!("s{number}"));
+        fs::create_dir_all(folder.join("data")).unwrap();
+        fs::create_dir_all(folder.join("state")).unwrap();
+        let seed = [u8::try_from(number + 1).unwrap(); 32];
+        let site = Self {
+            node_id: PeerId::parse(&format!("s{number}")).unwrap(),
+            key: KeyPair::from_base64(&SecretString::from(STANDARD.encode(seed))).unwrap(),
+            clock: TestClock::at(START),
+            folder,
+            reserve: reserve.to_owned(),
+            open: Mutex::new(Open { lattice: None, number: 0, copies: 0 }),
+        };
+        site.reopen().await;
+        site
+    }
+
+    fn state(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn lattice(&self) -> Arc<dyn Lattice> {
+        self.state().lattice.clone().unwrap()
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn journal(&self) -> PathBuf {
+        self.folder.join(format!("state/j{}.redb", self.state().number))
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    /// Without a word of farewell: nothing is flushed that was not durable.
+    pub(crate) fn down(&self) {
+        let lattice = self.state().lattice.take();
+        drop(lattice);
+    }
+
+    pub(crate) async fn close(&self) {
+        let lattice = self.lattice();
+        lattice.close().await;
+        drop(lattice);
+        self.down();
+    }
+
+    /// Opens what is there, and comes back when the index is built and what is due at the start is done.
+    pub(crate) async fn reopen(&self) {
+        let (journal, clock): (_, SharedClock) = (self.journal(), self.clock.clone());
+        let _there_already = fs::hard_link(&self.reserve, journal.with_extension("reserve"));
+        let options = DirectoryOptions {
+            directory: self.data(),
+            journal,
+            limits: Limits::default(),
+            clock,
+            rescan_interval: Duration::from_secs(365 * 24 * 60 * 60),
+            case: CaseSensitivity::Sensitive,
+            manifest: None,
+        };
+        let lattice = DirectoryLattice::open(options).unwrap();
+        self.state().lattice = Some(lattice);
+        self.settle().await;
+    }
+
+    /// Everything that is in the directory is known afterwards, and the thread has done what else was due.
+    pub(crate) async fn settle(&self) {
+        let lattice = self.lattice();
+        lattice.rescan().await.unwrap();
+        lattice.rescan().await.unwrap();
+    }
+
+    /// A copy of the journal as it stands on the disk.
+    pub(crate) fn copy_journal(&self) -> PathBuf {
+        let from = self.journal();
+        let mut state = self.state();
+        state.copies += 1;
+        let copy = self.folder.join(format!("state/copy{}", state.copies));
+        drop(state);
+        fs::copy(from, &copy).unwrap();
+        copy
+    }
+
+    /// The next open finds this journal; `None`: no journal.
+    pub(crate) fn use_journal(&self, copy: Option<&Path>) {
+        let old = self.journal();
+        self.state().number += 1;
+        if let Some(copy) = copy {
+            fs::copy(copy, self.journal()).unwrap();
+        }
+        fs::remove_file(&old).unwrap();
+        fs::remove_file(old.with_extension("reserve")).unwrap();
+    }
+
+    pub(crate) fn files(&self) -> Files {
+        let entries = fs::read_dir(self.data()).unwrap().map(|entry| entry.unwrap());
+        let visible = entries.map(|entry| (entry.file_name().into_string().unwrap(), entry.path()));
+        visible.filter(|(name, _)| !name.starts_with('.')).map(|(name, path)| (name, fs::read(path).unwrap())).collect()
+    }
+
+    /// The directory's files are these now; those that are so already are not touched.
+    pub(crate) fn restore(&self, files: &Files) {
+        let there = self.files();
+        for name in there.keys().filter(|name| !files.contains_key(*name)) {
+            fs::remove_file(self.data().join(name)).unwrap();
+        }
+        for (name, bytes) in files.iter().filter(|(name, bytes)| there.get(*name) != Some(bytes)) {
+            self.write_file(name, bytes);
+        }
+    }
+
+    /// As an editor that renames: an edit that is seen whatever its length.
+    fn write_file(&self, name: &str, bytes: &[u8]) {
+        let temp = self.data().join(format!(".{name}.swp"));
+        File::create(&temp).unwrap().write_all(bytes).unwrap();
+        fs::rename(temp, self.data().join(name)).unwrap();
+    }
+
+    pub(crate) fn write(&self, id: &NodeId, text: &[u8]) {
+        self.write_file(&format!("{id}.json"), text);
+    }
+
+    pub(crate) fn remove(&self, id: &NodeId) {
+        fs::remove_file(self.data().join(format!("{id}.json"))).unwrap();
+    }
+
+    /// What the file says, found without the index. `None`: there is no such file, or it is no node.
+    pub(crate) fn held(&self, id: &NodeId) -> Content {
+        content_of(fs::read(self.data().join(format!("{id}.json"))).ok()?)
+    }
+
+    pub(crate) fn has_file(&self, id: &NodeId) -> bool {
+        self.data().join(format!("{id}.json")).exists()
+    }
+}
+
+pub(crate) fn content_of(text: Vec<u8>) -> Option<ContentHash> {
+    NodeDocument::parse(Bytes::from(text), 64).ok().map(|node| node.content_hash())
+}

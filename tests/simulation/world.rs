@@ -1,0 +1,835 @@
+//! Instances, the ways between them, and what happens to both.
+
+use crate::{
+    brittle::{Break, Brittle, Process},
+    oracle::{Ledger, OPERATOR, Write, short},
+    plan::Plan,
+    random::Random,
+    site::{Files, START, Site, content_of, reserve},
+    way::{Before, Way},
+};
+use ark_lattice::{
+    federation::{
+        feed::{self, FeedError, Received},
+        filter::Filter,
+        rate::Rates,
+        round::{Outcome, Position, Positions, Reset},
+        run::{Known, Parties, RunEnd, run},
+    },
+    lattice::{Lattice, LatticeError, NodeDocument, Precondition, Stamp, Written},
+    types::{Clock, Limits, NodeId, SharedClock, Timestamp},
+};
+use bytes::Bytes;
+use std::{
+    collections::{BTreeMap, HashSet, VecDeque},
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+const LOG_LINES: usize = 400;
+/// Rounds within rounds.
+const DEPTH: usize = 2;
+
+pub(crate) type Log = Arc<Mutex<VecDeque<String>>>;
+
+/// A push that is still on its way.
+#[derive(Debug, Clone)]
+pub(crate) struct Delayed {
+    pub(crate) from: usize,
+    pub(crate) to: usize,
+    pub(crate) filter: Filter,
+    pub(crate) lines: Vec<u8>,
+}
+
+/// What an instance knows of a peer, durably.
+#[derive(Debug, Clone, Default)]
+struct Contact {
+    node_id: Option<String>,
+    public_key: Option<String>,
+    positions: Positions,
+    failed_in_a_row: u32,
+}
+
+/// An instance's disk as it was.
+struct Backup {
+    files: Files,
+    journal: PathBuf,
+    contacts: Vec<Contact>,
+    writes: usize,
+}
+
+/// What happened in a run: a simulation in which nothing goes wrong finds nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Tally {
+    pub(crate) writes: usize,
+    pub(crate) rounds: usize,
+    pub(crate) failed_rounds: usize,
+    pub(crate) faults: usize,
+    pub(crate) conflicts: usize,
+    pub(crate) kills: usize,
+    pub(crate) torn: usize,
+    pub(crate) resets: usize,
+    pub(crate) below_floor: usize,
+    pub(crate) went_back: usize,
+    pub(crate) new_index: usize,
+    pub(crate) ahead: usize,
+    pub(crate) unexplained: usize,
+    pub(crate) nested: usize,
+    pub(crate) sweeps: usize,
+}
+
+impl Tally {
+    pub(crate) fn plus(&self, other: &Self) -> Self {
+        Self {
+            writes: self.writes + other.writes,
+            rounds: self.rounds + other.rounds,
+            failed_rounds: self.failed_rounds + other.failed_rounds,
+            faults: self.faults + other.faults,
+            conflicts: self.conflicts + other.conflicts,
+            kills: self.kills + other.kills,
+            torn: self.torn + other.torn,
+            resets: self.resets + other.resets,
+            below_floor: self.below_floor + other.below_floor,
+            went_back: self.went_back + other.went_back,
+            new_index: self.new_index + other.new_index,
+            ahead: self.ahead + other.ahead,
+            unexplained: self.unexplained + other.unexplained,
+            nested: self.nested + other.nested,
+            // The most that any of them needed.
+            sweeps: self.sweeps.max(other.sweeps),
+        }
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) sites: Vec<Site>,
+    pub(crate) before: Mutex<Before>,
+    plan: Plan,
+    ids: Vec<NodeId>,
+    random: Mutex<Random>,
+    ledger: Mutex<Ledger>,
+    contacts: Mutex<Vec<Contact>>,
+    blocked: Mutex<HashSet<(usize, usize)>>,
+    delayed: Mutex<Vec<Delayed>>,
+    backups: Mutex<BTreeMap<usize, Backup>>,
+    /// Who is in a round of its own, and with which link.
+    busy: Mutex<Vec<(usize, usize)>>,
+    calm: Mutex<bool>,
+    tally: Mutex<Tally>,
+    step: Mutex<usize>,
+    log: Log,
+}
+
+impl World {
+    pub(crate) async fn new(seed: u64, folder: &Path, log: Log) -> Self {
+        let mut random = Random::new(seed);
+        let plan = Plan::new(&mut random);
+        let reserve = reserve(folder);
+        let mut sites = Vec::new();
+        for number in 0..plan.sites {
+            sites.push(Site::start(number, folder, &reserve).await);
+        }
+        let contacts = vec![Contact::default(); plan.links.len()];
+        let ids = (0..plan.ids).map(|number| NodeId::parse(&format!("n{number}")).unwrap()).collect();
+        let world = Self {
+            sites,
+            before: Mutex::default(),
+            plan,
+            ids,
+            random: Mutex::new(random),
+            ledger: Mutex::default(),
+            contacts: Mutex::new(contacts),
+            blocked: Mutex::default(),
+            delayed: Mutex::default(),
+            backups: Mutex::default(),
+            busy: Mutex::default(),
+            calm: Mutex::new(false),
+            tally: Mutex::default(),
+            step: Mutex::new(0),
+            log,
+        };
+        world.set_clocks(world.plan.skew, START);
+        world.say(|| format!("{:?}", world.plan));
+        world
+    }
+
+    // ---- what chance says
+
+    pub(crate) fn below(&self, limit: usize) -> usize {
+        self.random.lock().unwrap().below(limit)
+    }
+
+    fn percent(&self, chance: usize) -> bool {
+        self.random.lock().unwrap().percent(chance)
+    }
+
+    pub(crate) fn pick<T: Clone>(&self, of: &[T]) -> T {
+        self.random.lock().unwrap().pick(of).clone()
+    }
+
+    fn is_calm(&self) -> bool {
+        *self.calm.lock().unwrap()
+    }
+
+    /// Does this go wrong?
+    pub(crate) fn fault(&self) -> bool {
+        let fault = !self.is_calm() && self.percent(self.plan.faults);
+        self.count(|tally| tally.faults += usize::from(fault));
+        fault
+    }
+
+    pub(crate) fn may_kill(&self, site: usize) -> bool {
+        // In two rounds at once, the other one would have to end as well.
+        let once = self.busy.lock().unwrap().iter().filter(|(from, _)| *from == site).count() == 1;
+        once && !self.is_calm() && self.percent(self.plan.kills)
+    }
+
+    pub(crate) fn is_open(&self, from: usize, to: usize) -> bool {
+        self.is_calm() || !self.blocked.lock().unwrap().contains(&(from, to))
+    }
+
+    pub(crate) fn say(&self, text: impl FnOnce() -> String) {
+        let line = format!("{:>3} {}", self.step.lock().unwrap(), text());
+        let mut log = self.log.lock().unwrap();
+        if log.len() == LOG_LINES {
+            // The first line is what the seed stands for.
+            log.remove(1);
+        }
+        log.push_back(line);
+    }
+
+    fn count(&self, count: impl FnOnce(&mut Tally)) {
+        count(&mut self.tally.lock().unwrap());
+    }
+
+    pub(crate) fn delay(&self, delayed: Delayed) {
+        self.delayed.lock().unwrap().push(delayed);
+    }
+
+    // ---- time
+
+    fn set_clocks(&self, skew: usize, now: Timestamp) {
+        for site in &self.sites {
+            self.skew(site, skew, now);
+        }
+    }
+
+    fn skew(&self, site: &Site, skew: usize, now: Timestamp) {
+        let ahead = self.below(2) == 0;
+        let by = Duration::from_secs(u64::try_from(self.below(skew)).unwrap());
+        site.clock.set_wall(if ahead { now.plus(by) } else { now.minus(by) });
+    }
+
+    /// The true time, which no instance knows.
+    fn true_now(&self) -> Timestamp {
+        START.plus(self.sites[0].clock.elapsed())
+    }
+
+    fn pass(&self, by: Duration) {
+        self.sites.iter().for_each(|site| site.clock.advance(by));
+    }
+
+    // ---- the run
+
+    pub(crate) async fn run(&self) -> Result<Tally, String> {
+        for step in 1..=self.plan.steps {
+            *self.step.lock().unwrap() = step;
+            let most = if self.percent(5) { 60_000 } else { 800 };
+            self.pass(Duration::from_millis(1 + u64::try_from(self.below(most)).unwrap()));
+            self.act().await;
+        }
+        self.heal().await;
+        let sweeps = self.quiet().await?;
+        let ledger = self.ledger.lock().unwrap();
+        ledger.check(&self.sites).map_err(|problem| format!("{problem}\n{}", ledger.story()))?;
+        self.count(|tally| {
+            tally.writes = ledger.writes.len();
+            tally.sweeps = sweeps;
+        });
+        Ok(*self.tally.lock().unwrap())
+    }
+
+    async fn act(&self) {
+        let site = self.below(self.sites.len());
+        match self.below(100) {
+            0..28 => self.edit(site).await,
+            28..34 => self.edit_by_hand(site, 0).await,
+            34..73 => drop(self.round(self.below(self.plan.links.len()), 0).await),
+            73..78 => self.change_ways(),
+            78..84 => self.deliver().await,
+            84..86 => self.skew(&self.sites[site], self.plan.skew, self.true_now()),
+            86..91 => self.restart(site).await,
+            91..93 => self.back_up(site),
+            93..96 if self.plan.state_loss => self.lose(site).await,
+            96..98 if self.plan.months => self.month().await,
+            _ if self.plan.reuse => self.restore_conflict(site).await,
+            _ => {}
+        }
+    }
+
+    /// What else happens while somebody waits for an answer.
+    pub(crate) async fn meanwhile(&self, from: usize, to: usize, depth: usize) {
+        if self.is_calm() || depth >= DEPTH || !self.percent(self.plan.meanwhile) {
+            return;
+        }
+        self.pass(Duration::from_millis(1 + u64::try_from(self.below(50)).unwrap()));
+        match self.below(10) {
+            0..4 => self.edit(if self.below(2) == 0 { from } else { to }).await,
+            4..5 => self.edit_by_hand(if self.below(2) == 0 { from } else { to }, depth + 1).await,
+            5..8 => {
+                let link = self.below(self.plan.links.len());
+                if !self.busy.lock().unwrap().iter().any(|(_, busy)| *busy == link) {
+                    self.count(|tally| tally.nested += 1);
+                    // Its future would hold itself otherwise.
+                    Box::pin(self.round(link, depth + 1)).await;
+                }
+            }
+            8..9 => self.deliver().await,
+            _ => self.restart(to).await,
+        }
+    }
+
+    // ---- writes
+
+    fn text(&self, site: usize, id: &NodeId) -> String {
+        let old = self.ledger.lock().unwrap().texts(id).to_vec();
+        if self.plan.reuse && !old.is_empty() && self.percent(15) {
+            return String::from_utf8(self.pick(&old)).unwrap();
+        }
+        let number = self.ledger.lock().unwrap().writes.len();
+        let now = self.sites[site].now();
+        let ten = |at: Timestamp| at.seconds() / 10 * 10;
+        let dated = match self.below(10) {
+            // Rounded: two edits that state the same time are what a tie is made of.
+            0..3 => format!(",\"updated_at\":{}", ten(now)),
+            3..4 => format!(",\"updated_at\":{}", ten(now) - 3600),
+            4..5 => format!(",\"updated_at\":{}", ten(now) + 60),
+            _ => String::new(),
+        };
+        let priority = if self.percent(10) { ",\"priority\":3" } else { "" };
+        format!("{{\"id\":\"{id}\",\"content\":\"{site}-{number}-{}\"{priority}{dated}}}", self.below(1_000_000))
+    }
+
+    fn note(&self, write: Write, text: Option<&[u8]>) {
+        self.ledger.lock().unwrap().wrote(write, text);
+    }
+
+    async fn edit(&self, site: usize) {
+        let id = self.pick(&self.ids);
+        if self.percent(20) { self.delete(site, &id).await } else { self.put(site, &id).await }
+    }
+
+    async fn put(&self, number: usize, id: &NodeId) {
+        let text = self.text(number, id);
+        self.put_text(number, id, text.as_bytes()).await;
+    }
+
+    async fn put_text(&self, number: usize, id: &NodeId, text: &[u8]) {
+        let site = &self.sites[number];
+        let before = site.held(id);
+        let node = NodeDocument::parse(Bytes::copy_from_slice(text), 64).unwrap();
+        let stamp = if self.percent(60) { Stamp::Edit(site.now()) } else { Stamp::Keep };
+        let (Written::Created(entry) | Written::Replaced(entry)) =
+            site.lattice().put(node, stamp, Precondition::None).await.unwrap()
+        else {
+            return;
+        };
+        let (content, at) = (Some(entry.content_hash), Some(entry.updated_at));
+        self.say(|| format!("s{number} puts {id} = {}", short(entry.content_hash)));
+        self.note(Write { id: id.clone(), content, site: number, at, before, step: self.step() }, Some(text));
+    }
+
+    async fn delete(&self, number: usize, id: &NodeId) {
+        let site = &self.sites[number];
+        let before = site.held(id);
+        let Some(tombstone) = site.lattice().delete(id, Precondition::None).await.unwrap() else { return };
+        self.say(|| format!("s{number} deletes {id}"));
+        let at = Some(tombstone.deleted_at);
+        self.note(Write { id: id.clone(), content: None, site: number, at, before, step: self.step() }, None);
+    }
+
+    fn step(&self) -> usize {
+        *self.step.lock().unwrap()
+    }
+
+    /// Another program changes a file. It is seen at once, or first by whatever comes to it.
+    async fn edit_by_hand(&self, number: usize, depth: usize) {
+        let id = self.pick(&self.ids);
+        let site = &self.sites[number];
+        let late = depth == 0 && self.percent(30);
+        let before = site.held(&id);
+        let kind = self.below(10);
+        let mut text = None;
+        match kind {
+            0..2 if site.has_file(&id) => site.remove(&id),
+            2..4 if self.plan.broken_files && site.has_file(&id) => site.write(&id, b"{\"id\":"),
+            _ => {
+                let written = self.text(number, &id);
+                site.write(&id, written.as_bytes());
+                text = Some(written.into_bytes());
+            }
+        }
+        let content = site.held(&id);
+        self.say(|| {
+            format!("s{number} has {id} = {:?} by hand, seen {}", content.map(short), if late { "late" } else { "now" })
+        });
+        if content == before {
+            return;
+        }
+        if late {
+            self.note(Write { id, content, site: number, at: None, before, step: self.step() }, text.as_deref());
+            let links = 0..self.plan.links.len();
+            let its = |link: &usize| self.plan.links[*link].from == number || self.plan.links[*link].to == number;
+            let its: Vec<usize> = links.filter(its).collect();
+            self.round(self.pick(&its), DEPTH).await;
+            site.settle().await;
+            return;
+        }
+        site.settle().await;
+        let lattice = site.lattice();
+        let entry = lattice.entry(&id).unwrap().filter(|entry| Some(entry.content_hash) == content);
+        let at = match content {
+            Some(_) => entry.map(|entry| entry.updated_at),
+            None => lattice.tombstone(&id).unwrap().map(|tombstone| tombstone.deleted_at),
+        };
+        self.note(Write { id, content, site: number, at, before, step: self.step() }, text.as_deref());
+    }
+
+    /// What lost counts again; what stood in its place is kept.
+    async fn restore_conflict(&self, number: usize) {
+        let site = &self.sites[number];
+        let conflicts = site.lattice().conflicts(0, usize::MAX).unwrap();
+        if conflicts.is_empty() {
+            return;
+        }
+        let conflict = self.pick(&conflicts);
+        let id = conflict.id;
+        let before = site.held(&id);
+        let restored = site.lattice().restore(conflict.number, OPERATOR).await.unwrap().unwrap();
+        self.say(|| format!("s{number} restores conflict {} of {id}: {:?}", conflict.number, restored.kept));
+        let entry = restored.written.entry();
+        let (content, at) = (Some(entry.content_hash), Some(entry.updated_at));
+        // Dated anew where it states a time, and nothing where that is all: another content, which came from the one that was kept.
+        let lost = conflict.lost.content.unwrap();
+        if content != Some(lost) {
+            self.ledger.lock().unwrap().give_up(&id, lost);
+        }
+        if let Written::Unchanged(_) = restored.written {
+            return;
+        }
+        self.note(Write { id, content, site: number, at, before, step: self.step() }, None);
+    }
+
+    // ---- ways
+
+    fn change_ways(&self) {
+        let sites = self.sites.len();
+        let mut blocked = HashSet::new();
+        match self.below(4) {
+            0 => self.say(|| "all ways are open".to_owned()),
+            1 => {
+                let group: Vec<bool> = (0..sites).map(|_| self.below(2) == 0).collect();
+                let pairs = (0..sites).flat_map(|one| (0..sites).map(move |other| (one, other)));
+                blocked.extend(pairs.filter(|(one, other)| group[*one] != group[*other]));
+                self.say(|| format!("two parts: {group:?}"));
+            }
+            _ => {
+                let mut pairs: Vec<_> = self.plan.links.iter().map(|link| (link.from, link.to)).collect();
+                pairs.extend(self.plan.links.iter().map(|link| (link.to, link.from)));
+                blocked.extend(pairs.into_iter().filter(|_| self.percent(30)));
+                let mut shown: Vec<_> = blocked.iter().copied().collect();
+                shown.sort_unstable();
+                self.say(|| format!("blocked: {shown:?}"));
+            }
+        }
+        *self.blocked.lock().unwrap() = blocked;
+    }
+
+    /// Something that was sent long ago arrives.
+    async fn deliver(&self) {
+        let waiting = self.delayed.lock().unwrap().len();
+        if waiting == 0 {
+            return;
+        }
+        let at = self.below(waiting);
+        let again = self.percent(30);
+        let delayed = {
+            let mut delayed = self.delayed.lock().unwrap();
+            if again { delayed[at].clone() } else { delayed.remove(at) }
+        };
+        let Delayed { from, to, .. } = delayed;
+        // Nobody tears a process away under a round of its own.
+        self.say(|| format!("late: push s{from} -> s{to}"));
+        if let Err(error) = self.receive(&delayed).await {
+            self.say(|| format!("late: {error}"));
+        }
+    }
+
+    /// What an instance does with what is pushed to it.
+    pub(crate) async fn receive(&self, pushed: &Delayed) -> Result<(Received, Range<u64>), FeedError> {
+        let site = &self.sites[pushed.to];
+        let changes = feed::read_changes(&Bytes::from(pushed.lines.clone()), &Limits::default())?;
+        let busy = self.busy.lock().unwrap().iter().any(|(from, _)| *from == pushed.to);
+        let may_die = !busy && !self.is_calm() && self.percent(self.plan.kills);
+        let torn = may_die && self.plan.torn && self.below(2) == 0;
+        let plan = match (torn, may_die) {
+            (true, _) => None,
+            (_, true) => Some(self.pick(&[Break::KilledBefore, Break::KilledAfter])),
+            _ => self.fault().then(|| self.pick(&[Break::Full, Break::Half])),
+        };
+        let (old, conflicts) =
+            if torn { (Some(site.copy_journal()), site.lattice().conflict_count().unwrap()) } else { (None, 0) };
+        let process = Arc::new(Process::default());
+        let brittle =
+            Brittle { inner: site.lattice(), process: Arc::clone(&process), plan: Mutex::new(plan.map(|it| (0, it))) };
+        let changes = feed::admitted(&brittle, &pushed.filter.matcher(), changes).await?;
+        let since = brittle.status().seq;
+        let received = feed::receive(&brittle, &format!("s{}", pushed.from), changes).await;
+        let end = brittle.status().seq;
+        // A conflict is kept before a file is replaced: the older journal would be one that there never was.
+        let old = old.filter(|_| brittle.conflict_count().unwrap() == conflicts);
+        drop(brittle);
+        if process.is_killed() {
+            self.say(|| format!("    s{} is killed while it writes", pushed.to));
+            self.count(|tally| tally.kills += 1);
+            self.reopen_as_killed(site).await;
+        } else if let Some(old) = old {
+            self.say(|| format!("    s{} is killed between its files and its journal", pushed.to));
+            self.count(|tally| tally.torn += 1);
+            self.ledger.lock().unwrap().torn = true;
+            site.down();
+            site.use_journal(Some(&old));
+            site.reopen().await;
+            return Err(FeedError::Lattice(LatticeError::Io("killed".to_owned())));
+        }
+        Ok((received?, since..end))
+    }
+
+    // ---- rounds
+
+    async fn round(&self, number: usize, depth: usize) -> Option<RunEnd> {
+        let link = &self.plan.links[number];
+        let (from, to) = (link.from, link.to);
+        let site = &self.sites[from];
+        let contact = self.contacts.lock().unwrap()[number].clone();
+        let known = Known {
+            node_id: contact.node_id.clone(),
+            public_key: contact.public_key.clone(),
+            positions: contact.positions.clone(),
+            options: link.options.clone(),
+            deletions_confirmed: true,
+        };
+        self.say(|| {
+            let seq = |position: &Option<Position>| position.as_ref().map(|it| it.seq);
+            let Positions { pulled, pushed, .. } = &contact.positions;
+            format!("round s{from} -> s{to} {:?} at {:?} {:?}", link.options.direction, seq(pulled), seq(pushed))
+        });
+        self.busy.lock().unwrap().push((from, number));
+        let process = Arc::new(Process::default());
+        let once = self.busy.lock().unwrap().iter().filter(|(busy, _)| *busy == from).count() == 1;
+        let plan = if self.is_calm() {
+            None
+        } else if once && self.percent(self.plan.kills) {
+            Some((self.below(3), self.pick(&[Break::KilledBefore, Break::KilledAfter])))
+        } else {
+            self.fault().then(|| (self.below(3), self.pick(&[Break::Full, Break::Half])))
+        };
+        let brittle =
+            Arc::new(Brittle { inner: site.lattice(), process: Arc::clone(&process), plan: Mutex::new(plan) });
+        let end = {
+            let lattice: Arc<dyn Lattice> = brittle.clone();
+            let clock: SharedClock = site.clock.clone();
+            let way = Way { world: self, from, to, depth, process: Arc::clone(&process) };
+            let parties = Parties {
+                lattice: &lattice,
+                client: &way,
+                key: &site.key,
+                node_id: &site.node_id,
+                clock: &clock,
+                limits: Limits::default(),
+                rates: Rates::default(),
+            };
+            let note = |positions: &Positions| self.contacts.lock().unwrap()[number].positions = positions.clone();
+            tokio::select! {
+                biased;
+                () = process.dead() => None,
+                end = run(&parties, known, note) => Some(end),
+            }
+        };
+        // What was being written when the round ended is carried to its end.
+        while Arc::strong_count(&brittle) > 1 {
+            tokio::task::yield_now().await;
+        }
+        drop(brittle);
+        self.busy.lock().unwrap().pop();
+        self.count(|tally| tally.rounds += 1);
+        // Killed by the last thing that it did.
+        let end = end.filter(|_| !process.is_killed());
+        match &end {
+            Some(end) => self.conclude(number, contact.failed_in_a_row, end),
+            None => {
+                self.say(|| format!("  s{from} is gone in the middle of its round with s{to}"));
+                self.count(|tally| tally.kills += 1);
+                self.reopen_as_killed(site).await;
+            }
+        }
+        end
+    }
+
+    /// As the engine concludes a round: what nothing explains begins from the beginning, ever more seldom.
+    fn conclude(&self, number: usize, failed_before: u32, end: &RunEnd) {
+        let mut contacts = self.contacts.lock().unwrap();
+        let contact = &mut contacts[number];
+        if let Some((peer, key)) = &end.peer {
+            contact.node_id.get_or_insert(peer.to_string());
+            contact.public_key.get_or_insert(key.to_base64());
+        }
+        let unexplained = end.report.outcome == Some(Outcome::Unexplained);
+        let failed = end.error.is_some() || unexplained;
+        contact.failed_in_a_row = if failed { failed_before.saturating_add(1) } else { 0 };
+        if unexplained && contact.failed_in_a_row.is_power_of_two() {
+            contact.positions = Positions::default();
+        }
+        drop(contacts);
+        let report = &end.report;
+        self.say(|| {
+            let (error, received) = (end.error.as_ref().map(ToString::to_string), &report.received);
+            format!(
+                "  {:?} {:?} took {} kept {} conflicts {} gave {}: {error:?}",
+                report.outcome, report.reset, received.taken, received.kept, received.conflicts, report.sent_taken
+            )
+        });
+        self.count(|tally| {
+            tally.failed_rounds += usize::from(failed);
+            tally.unexplained += usize::from(unexplained);
+            tally.conflicts += report.received.conflicts;
+            tally.ahead += report.received.ahead;
+            tally.resets += usize::from(report.reset.is_some());
+            tally.below_floor += usize::from(report.reset == Some(Reset::BelowFloor));
+            tally.went_back += usize::from(report.reset == Some(Reset::WentBack));
+            tally.new_index += usize::from(report.reset == Some(Reset::NewIndex));
+        });
+    }
+
+    // ---- processes and disks
+
+    fn is_busy(&self, site: usize) -> bool {
+        self.busy.lock().unwrap().iter().any(|(from, _)| *from == site)
+    }
+
+    /// On the files as they stand; the journal is one that was never closed.
+    async fn reopen_as_killed(&self, site: &Site) {
+        let copy = site.copy_journal();
+        site.down();
+        site.use_journal(Some(&copy));
+        site.reopen().await;
+    }
+
+    async fn restart(&self, number: usize) {
+        if self.is_busy(number) {
+            return;
+        }
+        let site = &self.sites[number];
+        let kind = self.below(5);
+        self.say(|| format!("s{number} restarts, kind {kind}"));
+        self.count(|tally| tally.kills += 1);
+        match kind {
+            0 => {
+                site.close().await;
+                site.reopen().await;
+            }
+            1 => {
+                site.down();
+                site.reopen().await;
+            }
+            2 if self.plan.torn => {
+                // An edit that was answered, of a process whose journal did not reach the disk.
+                let copy = site.copy_journal();
+                self.edit(number).await;
+                self.count(|tally| tally.torn += 1);
+                self.ledger.lock().unwrap().torn = true;
+                site.down();
+                site.use_journal(Some(&copy));
+                site.reopen().await;
+            }
+            3 => {
+                // A file is changed while nobody looks.
+                let id = self.pick(&self.ids);
+                let text = self.text(number, &id);
+                let before = site.held(&id);
+                site.down();
+                site.write(&id, text.as_bytes());
+                site.reopen().await;
+                let content = site.held(&id);
+                if content != before {
+                    let at = site.lattice().entry(&id).unwrap().map(|entry| entry.updated_at);
+                    self.note(
+                        Write { id, content, site: number, at, before, step: self.step() },
+                        Some(text.as_bytes()),
+                    );
+                }
+            }
+            _ => self.reopen_as_killed(site).await,
+        }
+    }
+
+    fn links_of(&self, site: usize) -> Vec<usize> {
+        let links = self.plan.links.iter().enumerate();
+        links.filter(|(_, link)| link.from == site).map(|(number, _)| number).collect()
+    }
+
+    fn back_up(&self, number: usize) {
+        let site = &self.sites[number];
+        let contacts = self.contacts.lock().unwrap();
+        let contacts = self.links_of(number).into_iter().map(|link| contacts[link].clone()).collect();
+        let writes = self.ledger.lock().unwrap().writes.len();
+        let backup = Backup { files: site.files(), journal: site.copy_journal(), contacts, writes };
+        self.backups.lock().unwrap().insert(number, backup);
+        self.say(|| format!("s{number} is backed up"));
+    }
+
+    /// An operator deletes state, or brings back what was.
+    async fn lose(&self, number: usize) {
+        let site = &self.sites[number];
+        let backup = self.backups.lock().unwrap().remove(&number);
+        let kind = self.below(if backup.is_some() { 5 } else { 2 });
+        self.say(|| format!("s{number} loses state, kind {kind}"));
+        {
+            let mut ledger = self.ledger.lock().unwrap();
+            ledger.state_lost = true;
+            for conflict in site.lattice().conflicts(0, usize::MAX).unwrap() {
+                ledger.give_up(&conflict.id, conflict.lost.content.unwrap());
+            }
+        }
+        let set_contacts = |list: Vec<Contact>| {
+            let mut contacts = self.contacts.lock().unwrap();
+            self.links_of(number).into_iter().zip(list).for_each(|(link, contact)| contacts[link] = contact);
+        };
+        if kind != 4 {
+            site.down();
+        }
+        match (kind, backup) {
+            (0, _) => site.use_journal(None),
+            (1, _) => {
+                site.use_journal(None);
+                set_contacts(vec![Contact::default(); self.plan.links.len()]);
+            }
+            (2, Some(backup)) => {
+                site.use_journal(Some(&backup.journal));
+                set_contacts(backup.contacts);
+            }
+            (3, Some(backup)) => {
+                site.restore(&backup.files);
+                site.use_journal(Some(&backup.journal));
+                set_contacts(backup.contacts);
+                let mut ledger = self.ledger.lock().unwrap();
+                let lost: Vec<Write> = ledger.writes[backup.writes..].to_vec();
+                for write in lost.into_iter().filter(|write| write.site == number) {
+                    if let Some(content) = write.content {
+                        ledger.give_up(&write.id, content);
+                    }
+                }
+            }
+            (_, Some(backup)) => {
+                // The files alone: to the running service these are edits.
+                let (now, then) = (site.files(), &backup.files);
+                let names: Vec<&String> = now.keys().chain(then.keys()).collect();
+                let mut writes = Vec::new();
+                for name in names.into_iter().collect::<std::collections::BTreeSet<_>>() {
+                    if now.get(name) == then.get(name) {
+                        continue;
+                    }
+                    let id = NodeId::parse(name.trim_end_matches(".json")).unwrap();
+                    let content = |files: &Files| content_of(files.get(name)?.clone());
+                    let (before, content) = (content(&now), content(then));
+                    if before != content {
+                        writes.push((
+                            Write { id, content, site: number, at: None, before, step: self.step() },
+                            then.get(name),
+                        ));
+                    }
+                }
+                site.restore(then);
+                for (write, text) in writes {
+                    let text = text.filter(|_| write.content.is_some());
+                    self.note(write, text.map(Vec::as_slice));
+                }
+                site.settle().await;
+            }
+            (kind, None) => unreachable!("kind {kind} is only for what has a backup"),
+        }
+        if kind != 4 {
+            site.reopen().await;
+        }
+    }
+
+    async fn month(&self) {
+        self.say(|| "a month passes".to_owned());
+        self.ledger.lock().unwrap().months = true;
+        self.delayed.lock().unwrap().clear();
+        self.pass(Duration::from_secs(31 * 24 * 60 * 60));
+        for site in &self.sites {
+            site.settle().await;
+        }
+    }
+
+    // ---- the end
+
+    /// All ways are open, clocks are right again, and what was under way has arrived.
+    async fn heal(&self) {
+        *self.step.lock().unwrap() = self.plan.steps + 1;
+        *self.calm.lock().unwrap() = true;
+        self.say(|| "all is well again".to_owned());
+        while !self.delayed.lock().unwrap().is_empty() {
+            self.deliver().await;
+        }
+        // What was dated by a clock that ran ahead is believed by then.
+        let now = self.true_now().plus(Duration::from_secs(700));
+        self.pass(Duration::from_secs(700));
+        self.sites.iter().for_each(|site| site.clock.set_wall(now));
+        for number in 0..self.sites.len() {
+            let site = &self.sites[number];
+            for id in &self.ids {
+                if site.has_file(id) && site.held(id).is_none() {
+                    let text = self.text(number, id);
+                    site.write(id, text.as_bytes());
+                    let content = site.held(id);
+                    let write =
+                        Write { id: id.clone(), content, site: number, at: None, before: None, step: self.step() };
+                    self.note(write, Some(text.as_bytes()));
+                }
+            }
+            site.settle().await;
+        }
+    }
+
+    /// Sweeps over all links until none has anything to say any more. Answers how many that took.
+    async fn quiet(&self) -> Result<usize, String> {
+        let most = 3 * self.plan.diameter + 4;
+        let mut order: Vec<usize> = (0..self.plan.links.len()).collect();
+        for sweep in 1..=most {
+            *self.step.lock().unwrap() = self.plan.steps + 1 + sweep;
+            self.random.lock().unwrap().shuffle(&mut order);
+            let mut quiet = true;
+            for link in &order {
+                self.pass(Duration::from_millis(5));
+                let end = self.round(*link, DEPTH).await.unwrap();
+                let report = &end.report;
+                if let Some(error) = end.error {
+                    return Err(format!("a round fails although all is well: {error}"));
+                }
+                quiet &= report.requests == 1 && report.bytes_in == 0 && report.bytes_out == 0;
+            }
+            if quiet {
+                return Ok(sweep);
+            }
+        }
+        let ledger = self.ledger.lock().unwrap();
+        let first = crate::oracle::versions(&self.sites[0]);
+        let differences: Vec<_> =
+            self.sites.iter().map(|site| crate::oracle::difference(&first, &crate::oracle::versions(site))).collect();
+        Err(format!("{most} sweeps were not enough: {differences:?}\n{}", ledger.story()))
+    }
+}

@@ -66,6 +66,7 @@ pub(super) enum Command {
         passphrase_file: Option<PathBuf>,
     },
     /// Take the passphrase off the key's file
+    #[command(after_help = DECRYPT)]
     Decrypt,
     /// Make the 24 recovery words, and announce the key that they stand for
     #[command(after_help = MAKE_WORDS)]
@@ -132,7 +133,18 @@ ARK_KEY_PASSPHRASE_FILE, in ARK_KEY_PASSPHRASE, or typed on its terminal.
 
 Examples:
   ark-lattice key encrypt
-  ark-lattice key encrypt --passphrase-file /run/secrets/ark-passphrase";
+  ark-lattice key encrypt --passphrase-file /run/secrets/ark-passphrase
+
+With --json:
+  {\"file\": \"ark_state/identity.key\", \"public_key\": \"…\", \"encrypted\": true}";
+const DECRYPT: &str = "\
+The file is then one line of base64 (mode 0600), as scripts read it.
+
+Examples:
+  ark-lattice key decrypt
+
+With --json:
+  {\"file\": \"ark_state/identity.key\", \"public_key\": \"…\", \"encrypted\": false}";
 const MAKE_WORDS: &str = "\
 The words are shown once. Write them on paper, and keep that where neither fire
 nor thieves find it together with the machine: whoever has them can put a key of

@@ -288,7 +288,7 @@ impl Registry for RedisRegistry {
 
     async fn bind(&self, peer: &PeerId, before: Option<&Bound>, line: &KeyLine) -> Result<bool, RegistryError> {
         let (entry, binding) = (self.keys.peer(peer), self.keys.pin(peer));
-        // On a Cluster the index is in another slot: an id there whose entry is gone is passed over, and expires.
+        // On a Cluster the index is in another slot.
         let mut call = if self.cluster {
             self.scripts.bind.call(&[&binding, &entry])
         } else {
@@ -301,6 +301,15 @@ impl Registry for RedisRegistry {
         call.arg(retired.join(" ")).arg(if line.revoked { "1" } else { "" }).arg(peer.as_str());
         let answer: String = parsed(self.link.ask(Ask::Write(&call)).await?)?;
         match answer.as_str() {
+            "ok" if self.cluster
+                && (line.revoked || before.is_none_or(|bound| bound.public_key != line.public_key)) =>
+            {
+                // Expired at the beginning of time: swept with the same call.
+                let mut call = self.scripts.index.call(&[&self.keys.share_of(peer)]);
+                call.arg(self.now_arg()).arg("0").arg(peer.as_str());
+                self.link.ask(Ask::Write(&call)).await?;
+                Ok(true)
+            }
             "ok" => Ok(true),
             "changed" => Ok(false),
             _ => Err(RegistryError::Corrupt(format!("the pin of {peer:?}"))),

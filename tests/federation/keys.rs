@@ -5,10 +5,12 @@ use ark_lattice::{
     federation::{
         client::{Client, ClientError},
         peers::Direction,
-        run::{Known, Parties, run},
+        run::{Parties, run},
     },
     identity::{Change, Held, KeyLog, KeyPair, KeyPlace, SignedStatement, Statement, StatementKind, write_new},
     manifest::{Canonicalization, sign},
+    settings::ListedPeer,
+    trust::TrustMode,
     types::{Clock, Limits, PeerId, PublicKey, SharedClock, Timestamp},
 };
 use bytes::Bytes;
@@ -297,9 +299,29 @@ async fn a_revoked_key_is_refused_on_every_door_and_its_nodes_stay() {
     takes(&a, back.key.public_key(), 3).await;
     assert_eq!((synced(&a, &b.url).await, synced(&b, &a.url).await), (None, None));
     assert_eq!(b.content("x").await.as_deref(), Some("after"));
-    let known: Known = nothing(Direction::Both);
-    drop(known);
     for instance in [a, b, c] {
         instance.stop().await;
     }
+}
+
+#[tokio::test]
+async fn a_listed_key_may_be_rotated_and_is_then_no_longer_one() {
+    provider();
+    let a = Instance::start("a").await;
+    let listed = ListedPeer { node_id: "a".to_owned(), pubkey: a.key.public_key().to_base64() };
+    let b = Instance::start_with("b", |settings| {
+        settings.trust.mode = TrustMode::Allowlist;
+        settings.trust.listed = vec![listed];
+    })
+    .await;
+    knows(&a, &b, Direction::Push);
+    a.put("x", "before").await;
+    assert_eq!(synced(&a, &b.url).await, None);
+    rotated(&a).await;
+    a.put("x", "after").await;
+    assert_eq!(synced(&a, &b.url).await, None);
+    assert_eq!(b.content("x").await.as_deref(), Some("after"));
+    every_door_is_shut(&b, "a", &a.key, ["key_mismatch", "not_trusted"]).await;
+    a.stop().await;
+    b.stop().await;
 }

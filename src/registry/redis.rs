@@ -304,9 +304,8 @@ impl Registry for RedisRegistry {
             "ok" if self.cluster
                 && (line.revoked || before.is_none_or(|bound| bound.public_key != line.public_key)) =>
             {
-                // Expired at the beginning of time: swept with the same call.
                 let mut call = self.scripts.index.call(&[&self.keys.share_of(peer)]);
-                call.arg(self.now_arg()).arg("0").arg(peer.as_str());
+                call.arg(self.now_arg()).arg("gone").arg(peer.as_str());
                 self.link.ask(Ask::Write(&call)).await?;
                 Ok(true)
             }

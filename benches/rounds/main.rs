@@ -252,7 +252,8 @@ async fn edit() {
     let a = place("a");
     fill(&a.lattice(), 300);
     let a = a.serve().await;
-    let b = place("b").set("FEDERATION_AUTO_SYNC", "true").set("FEDERATION_TRUSTED_PEERS", &a.url).serve().await;
+    let to = place("b").set("FEDERATION_AUTO_SYNC", "true").set("FEDERATION_TRUSTED_PEERS", &a.url);
+    let b = to.serve().await;
     until("in step", LONG, async || a.set_hash().await == b.set_hash().await).await;
     let mut random = Random::seeded(3);
     let mut took = Vec::new();
@@ -278,8 +279,8 @@ async fn idle(count: usize, watched: Duration) {
         peers.push((peer, service));
     }
     let urls: Vec<&str> = peers.iter().map(|(_, service)| service.url.as_str()).collect();
-    let hub = place("hub").set("FEDERATION_AUTO_SYNC", "true").set("FEDERATION_TRUSTED_PEERS", &urls.join(","));
-    let hub = hub.serve().await;
+    let place = place("hub").set("FEDERATION_AUTO_SYNC", "true").set("FEDERATION_TRUSTED_PEERS", &urls.join(","));
+    let hub = place.serve().await;
     let status = async || {
         json_of(hub.request(Method::GET, "/api/federation/status").bearer_auth(TOKEN).send().await.unwrap()).await
     };

@@ -14,7 +14,7 @@ use super::{
     history::{History, Past},
     peers::{Added, Direction, PeerOptions, PeerState, Peers, PeersError},
     rate::Rates,
-    round::{Outcome, Positions, Reset},
+    round::{Outcome, Positions, Reset, begins_anew},
     run::{Known, Parties, RoundError, RoundReport, RunEnd, run},
 };
 use crate::{
@@ -154,6 +154,8 @@ struct PeerTask {
     resets: AtomicU32,
     /// Where its journal stands, as it last said; 0: it did not.
     heard: AtomicU64,
+    /// Rounds in a row whose end nothing explained; those that came to no end do not count.
+    unexplained: AtomicU32,
 }
 
 impl Engine {
@@ -412,11 +414,12 @@ impl Shared {
         let client = self.client(url)?;
         let (wake, answers) = (Notify::new(), Notify::new());
         let (turn, resets, heard) = (AsyncMutex::default(), AtomicU32::new(0), AtomicU64::new(0));
-        Ok(PeerTask { url: url.to_owned(), client, wake, answers, turn, resets, heard })
+        let unexplained = AtomicU32::new(0);
+        Ok(PeerTask { url: url.to_owned(), client, wake, answers, turn, resets, heard, unexplained })
     }
 
     /// Says as a failure what came to its end and yet cannot go on so, that it is seen and the pauses grow.
-    fn doubt(&self, peer: &PeerTask, end: &mut RunEnd, failed_before: u32) {
+    fn doubt(&self, peer: &PeerTask, end: &mut RunEnd) {
         if end.error.is_some() {
             return;
         }
@@ -428,10 +431,11 @@ impl Shared {
             end.error = Some(RoundError::Unsteady);
         } else if end.report.outcome == Some(Outcome::Unexplained) {
             end.error = Some(RoundError::Differs { ahead: end.report.received.ahead });
-            // From the beginning, in case it was an accident; ever more seldom, in case it was none.
-            if failed_before.saturating_add(1).is_power_of_two() {
+            if begins_anew(peer.unexplained.fetch_add(1, Ordering::AcqRel).saturating_add(1)) {
                 self.update(&peer.url, |state| state.positions = Positions::default());
             }
+        } else {
+            peer.unexplained.store(0, Ordering::Release);
         }
     }
 
@@ -485,7 +489,7 @@ impl Shared {
         if !confirmed && let Some((from, _)) = &end.peer {
             self.deletions().add(from.as_str(), end.report.deleted, nodes, options.clock.elapsed());
         }
-        self.doubt(peer, &mut end, state.failed_in_a_row);
+        self.doubt(peer, &mut end);
         self.conclude(&state, &end, at, options.clock.elapsed().saturating_sub(begun), &exchange);
         end
     }

@@ -100,14 +100,10 @@ fn changes_data(since: u64, seq: u64, changes: &[Change]) -> (Value, u64) {
 fn conflict_data(conflict: &Conflict, more: u64) -> Value {
     let Conflict { number, id, from, lost, won, noticed_at, .. } = conflict;
     let version = |version: &Version| json!({ "updatedAt": seconds(version.at), "hash": version.content });
-    let mut data = json!({
+    json!({
         "nodeId": id.as_str(), "number": number, "winner": from, "won": version(won), "lost": version(lost),
-        "noticedAt": seconds(*noticed_at),
-    });
-    if more > 0 {
-        data["more"] = json!(more);
-    }
-    data
+        "noticedAt": seconds(*noticed_at), "more": more,
+    })
 }
 
 fn seconds(at: Timestamp) -> Option<Number> {

@@ -122,6 +122,13 @@ pub enum Outcome {
     Moving,
 }
 
+/// Does the next round begin from the beginning, after so many in a row whose end nothing explains? In case it was an accident; ever
+/// more seldom, in case it was none.
+#[must_use]
+pub fn begins_anew(unexplained_in_a_row: u32) -> bool {
+    unexplained_in_a_row.is_power_of_two()
+}
+
 impl Outcome {
     /// As the wire and the history write it.
     #[must_use]

@@ -39,6 +39,9 @@ const REMEMBERED: usize = 1_000_000;
 const LONGEST_ROUND: Duration = Duration::from_secs(300);
 /// How far a head's dates may be off.
 const SKEW: Duration = crate::trust::MAX_SKEW;
+/// A version that is dated too far ahead for whoever takes it comes again in the next round, if it will be believed within so long.
+/// What is dated further ahead than clocks go wrong would keep all that follows coming again and again.
+const SOON: Duration = Duration::from_secs(60 * 60);
 
 /// Why a round did not come to its end. What was exchanged before stays; the next round goes on from there.
 #[derive(Debug, thiserror::Error)]
@@ -217,6 +220,24 @@ pub struct Run<'a, N> {
     matcher: Matcher,
     /// When it ends whatever is left, by the process's own clock.
     until: Duration,
+    held: Held,
+}
+
+/// Beyond these positions stands what is not believed yet: they are the last ones that are noted.
+#[derive(Debug, Default)]
+struct Held {
+    pulled: Option<u64>,
+    pushed: Option<u64>,
+}
+
+impl Held {
+    /// A version at `seq`, dated `at`, is taken by a clock that reads `now`.
+    fn hold(held: &mut Option<u64>, seq: u64, at: Timestamp, now: Timestamp) {
+        if at > now.plus(SKEW) && at <= now.plus(SKEW.saturating_add(SOON)) {
+            let before = seq.saturating_sub(1);
+            *held = Some(held.map_or(before, |held| held.min(before)));
+        }
+    }
 }
 
 impl std::fmt::Debug for RunEnd {
@@ -258,6 +279,7 @@ pub async fn run<N: FnMut(&Positions) + Send>(parties: &Parties<'_>, known: Know
         matcher: known.options.filter.matcher(),
         options: known.options.clone(),
         until: parties.clock.elapsed().saturating_add(LONGEST_ROUND),
+        held: Held::default(),
     };
     match run.exchange(head, known).await {
         Ok(outcome) => run.report.outcome = Some(outcome),
@@ -323,7 +345,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
                         return Ok(Outcome::Moving);
                     }
                     round.pulled(self.stand()?);
-                    (self.note)(&round.positions);
+                    self.tell(&round.positions);
                 }
                 Step::Push { since, mode, reset } => {
                     self.report.reset = reset.or(self.report.reset);
@@ -331,7 +353,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
                         return Ok(Outcome::Moving);
                     }
                     round.pushed();
-                    (self.note)(&round.positions);
+                    self.tell(&round.positions);
                 }
                 Step::Ask => {
                     self.report.requests = self.report.requests.saturating_add(1);
@@ -347,6 +369,17 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
     fn stand(&self) -> Result<Head, RoundError> {
         let Parties { lattice, node_id, clock, .. } = self.parties;
         Ok(feed::stand(&***lattice, node_id, clock.now())?)
+    }
+
+    /// Says how far the two know each other, for the next round.
+    fn tell(&mut self, positions: &Positions) {
+        let mut positions = positions.clone();
+        for (position, held) in [(&mut positions.pulled, self.held.pulled), (&mut positions.pushed, self.held.pushed)] {
+            if let (Some(position), Some(held)) = (position, held) {
+                position.seq = position.seq.min(held);
+            }
+        }
+        (self.note)(&positions);
     }
 
     fn is_over(&self) -> bool {

@@ -1,8 +1,8 @@
 //! Versions of other instances: judged on the writer's thread, against what is held in that moment.
 
 use super::{
-    Applied, Arrival, Arrived, Conflict, Entry, LatticeError, NodeDocument, Version,
-    journal::{Source, TOMBSTONE_AGE},
+    Ancestry, Applied, Arrival, Arrived, Conflict, Entry, LatticeError, NodeDocument, Version,
+    journal::{Coming, Source, TOMBSTONE_AGE},
     reader,
     store::Store,
     version::{Verdict, judge},
@@ -39,6 +39,16 @@ pub(super) struct Accepted {
     pub(super) source: Source,
     /// What it is about to replace and must be kept.
     pub(super) loser: Option<Box<(Conflict, Bytes)>>,
+    /// Its file alone does not say all of it: what it came from, what it replaced, or when it was made.
+    announced: bool,
+}
+
+impl Accepted {
+    /// What is written down before a file is touched; nothing where nobody could mistake it for an edit of what was here.
+    pub(super) fn coming(&self, content_hash: ContentHash, deletion: bool) -> Option<Coming> {
+        let Source::Given(ancestry) = &self.source else { return None };
+        self.announced.then(|| Coming { at: self.at, deletion, content_hash, ancestry: ancestry.clone() })
+    }
 }
 
 impl Arrival {
@@ -95,7 +105,14 @@ pub(super) fn decide(store: &Store, arrival: Arrival, path: &Path) -> Result<Dec
         }
         _ => None,
     };
-    let accepted = Accepted { at: offered.at, source: Source::Given(arrival.ancestry), loser };
+    let plain = match &arrival.change {
+        // First contact with many costs no more for it.
+        Arrived::Put { node, at } => {
+            held.is_none() && arrival.ancestry == Ancestry::default() && node.updated_at() == Some(*at)
+        }
+        Arrived::Deleted { .. } => false,
+    };
+    let accepted = Accepted { at: offered.at, source: Source::Given(arrival.ancestry), loser, announced: !plain };
     Ok(match (arrival.change, current) {
         (Arrived::Put { .. }, Some(entry)) if verdict == Verdict::Later => Decision::Retime(entry, accepted),
         (Arrived::Put { node, .. }, _) => Decision::Write(Box::new(node), accepted),
@@ -148,7 +165,6 @@ fn loser(
 #[cfg(test)]
 mod tests {
     use super::{super::store::tests::store, *};
-    use crate::lattice::Ancestry;
     use std::time::Duration;
 
     #[test]

@@ -151,6 +151,11 @@ impl Store {
                         return self.settle_node(changes, &other, *file);
                     }
                 }
+                if let Some(coming) = self.arrived(&entry.id, None)? {
+                    let source = Source::Given(coming.ancestry);
+                    self.stage_deleted(changes, (&entry.id, coming.content_hash), coming.at, source);
+                    return Ok(());
+                }
                 let at = self.edit_time(&entry.id, None)?;
                 self.stage_deleted(changes, (&entry.id, entry.content_hash), at, Source::Edit);
                 Ok(())
@@ -174,10 +179,12 @@ impl Store {
         }
         changes.repaired.push(name.to_owned());
         let same = known.filter(|known| known.entry.content_hash == file.content_hash);
+        let arrived = if same.is_some() { None } else { self.arrived(&file.id, Some(file.content_hash))? };
         // The same content keeps its version's time: a file that was only touched, or came back, is no edit.
-        let updated_at = match same {
-            Some(known) => known.entry.updated_at,
-            None => self.edit_time(&file.id, file.declared)?,
+        let updated_at = match (same, &arrived) {
+            (Some(known), _) => known.entry.updated_at,
+            (None, Some(coming)) => coming.at,
+            (None, None) => self.edit_time(&file.id, file.declared)?,
         };
         let entry = Entry {
             id: file.id,
@@ -193,7 +200,8 @@ impl Store {
             self.stage_seen(changes, entry, at);
         } else {
             // Also a repaired file with the content that it had: who followed the journal meanwhile saw no such node.
-            self.stage_put(changes, entry, at, Source::Edit);
+            let source = arrived.map_or(Source::Edit, |coming| Source::Given(coming.ancestry));
+            self.stage_put(changes, entry, at, source);
         }
         Ok(())
     }

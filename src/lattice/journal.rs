@@ -8,14 +8,17 @@
 //! | `lineage` | id | whether the version was made here, and what it came from; none: made here, from nothing |
 //! | `conflicts` | number | a version that lost, with its content |
 //! | `conflicts_with` | who sent the versions that won | how many lost against them |
+//! | `coming` | id | a version of another instance that is about to stand in the node's file |
 //! | `meta` | name | text: schema, index_id, seq, floor, directory, conflict |
 
+mod coming;
 mod conflicts;
 mod rows;
 mod write;
 
 use super::{Change, Entry, Tombstone, reader::FileStamp, reserve::Reserve, version::Ancestry};
 use crate::types::{NodeId, Timestamp};
+pub(super) use coming::Coming;
 use redb::{
     Database, DatabaseError, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageError, TableDefinition,
 };
@@ -425,6 +428,7 @@ fn prepare(database: &Database, directory_inode: u64) -> Result<Head, JournalErr
         transaction.open_table(TOMBSTONES)?;
         transaction.open_table(LINEAGE)?;
         conflicts::prepare(&transaction)?;
+        coming::prepare(&transaction)?;
     }
     transaction.commit()?;
     match (index_id, seq) {

@@ -1,8 +1,13 @@
 //! Files on their way into their places.
 
-use super::reader::FileStamp;
-use crate::types::ContentHash;
-use std::{fs, fs::File, io, path::Path, thread};
+use super::{Entry, NodeDocument, atomic_file::TempFile, reader::FileStamp};
+use crate::types::{ContentHash, Sha256Digest, Timestamp};
+use std::{
+    fs,
+    io::{self, Write},
+    path::Path,
+    thread,
+};
 
 /// Threads that sync at the same time, so that the file system's own journal can commit them together.
 const SYNC_THREADS: usize = 8;
@@ -37,19 +42,6 @@ pub(super) fn sync_all<T: Send>(
             };
         threads.into_iter().flat_map(join).collect()
     })
-}
-
-/// Makes everything durable that was written to the file system that `opened` is on, and answers with what went wrong there since
-/// `opened` was opened (Linux 5.8 and later). `None` where the system has no such call.
-#[cfg(target_os = "linux")]
-pub(super) fn sync_file_system(opened: &File) -> Option<io::Result<()>> {
-    Some(rustix::fs::syncfs(opened).map_err(io::Error::from))
-}
-
-/// As above: here each file is synced by itself.
-#[cfg(not(target_os = "linux"))]
-pub(super) fn sync_file_system(_: &File) -> Option<io::Result<()>> {
-    None
 }
 
 /// The same answer once more.
@@ -91,4 +83,28 @@ pub(super) fn stamp_in_place(path: &Path, written: &FileStamp) -> FileStamp {
     let stamp = FileStamp::of(&metadata);
     let ours = (stamp.mtime_ns, stamp.size, stamp.inode) == (written.mtime_ns, written.size, written.inode);
     if ours { stamp } else { none }
+}
+
+/// What the index will know of this document.
+pub(super) fn entry_of(node: &NodeDocument, current: Option<&Entry>, updated_at: Timestamp) -> Entry {
+    let source = node.document().source();
+    let file_hash: Sha256Digest = *ContentHash::of(source).as_bytes();
+    Entry {
+        id: current.map_or_else(|| node.id().clone(), |entry| entry.id.clone()),
+        content_hash: node.content_hash(),
+        file_hash,
+        node_type: node.node_type(),
+        updated_at,
+        size_bytes: u64::try_from(source.len()).unwrap_or(u64::MAX),
+        seq: 0,
+    }
+}
+
+/// Not durable yet, and closed: a batch is larger than a process may have files open.
+pub(super) fn write_temp(directory: &Path, bytes: &[u8]) -> io::Result<(TempFile, FileStamp)> {
+    let mut temp = TempFile::create(directory, 0o644)?;
+    temp.file()?.write_all(bytes)?;
+    let stamp = FileStamp::of(&temp.file()?.metadata()?);
+    temp.close();
+    Ok((temp, stamp))
 }

@@ -4,7 +4,7 @@ use super::{
     BrokenFile, Entry, LatticeError, LatticeStatus, Tombstone,
     file_name::{self, CaseSensitivity},
     index::Index,
-    journal::{Journal, JournalError, Op, Record, Source, is_full},
+    journal::{Coming, Journal, JournalError, Op, Record, Source, is_full},
     reader::FileStamp,
     version::{self, Version},
 };
@@ -201,6 +201,8 @@ impl Changes {
 pub(super) struct Store {
     pub(super) shared: Arc<Shared>,
     pub(super) known: HashMap<NodeId, Known>,
+    /// Versions of other instances that may stand in their files, and not in the journal yet.
+    pub(super) coming: HashMap<NodeId, Coming>,
     /// Names from which the id cannot be told, and those that are not the plain one.
     odd: HashMap<Box<str>, NodeId>,
     /// On a file system that ignores case: lower-case name to id.
@@ -222,7 +224,16 @@ impl Store {
     pub(super) fn new(shared: Arc<Shared>, case: CaseSensitivity) -> Self {
         let seq = shared.seq.load(Ordering::Acquire);
         let folded = (case == CaseSensitivity::Insensitive).then(HashMap::new);
-        Self { shared, known: HashMap::new(), odd: HashMap::new(), folded, generation: 0, seq, version: 0 }
+        Self {
+            shared,
+            known: HashMap::new(),
+            coming: HashMap::new(),
+            odd: HashMap::new(),
+            folded,
+            generation: 0,
+            seq,
+            version: 0,
+        }
     }
 
     /// Takes over what the journal kept.
@@ -235,7 +246,28 @@ impl Store {
         shared.journal.load(|record| self.remember(&record, &mut index))?;
         *shared.index.write().unwrap_or_else(PoisonError::into_inner) = index;
         shared.report().tombstones = shared.journal.tombstones()?;
+        self.coming = shared.journal.coming()?.into_iter().collect();
         Ok(())
+    }
+
+    /// The version of another instance that stands in the node's file now, with this content or none: a write of ours, which the
+    /// journal does not know.
+    pub(super) fn arrived(&self, id: &NodeId, content: Option<ContentHash>) -> Result<Option<Coming>, LatticeError> {
+        let coming = self.coming.get(id).filter(|coming| coming.version().content == content);
+        let Some(coming) = coming else { return Ok(None) };
+        let newer = self.held(id)?.is_none_or(|held| coming.version() > held);
+        Ok(newer.then(|| coming.clone()))
+    }
+
+    /// Every file was looked at: what came is known.
+    pub(super) fn all_arrived(&mut self) {
+        if self.coming.is_empty() {
+            return;
+        }
+        match self.shared.journal.forget_coming() {
+            Ok(()) => self.coming.clear(),
+            Err(error) => tracing::warn!(%error, "what was coming cannot be forgotten yet"),
+        }
     }
 
     /// Whose file is this, as far as is known?
@@ -378,7 +410,11 @@ impl Store {
 
     fn show(&mut self, op: &Op, index: &mut Index) {
         match op {
-            Op::Put(record, _) | Op::Seen(record) => self.remember(record, index),
+            Op::Put(record, _) => {
+                self.coming.remove(&record.entry.id);
+                self.remember(record, index);
+            }
+            Op::Seen(record) => self.remember(record, index),
             Op::Broke(id) => {
                 if let Some(known) = self.known.get_mut(id) {
                     known.live = false;
@@ -387,6 +423,7 @@ impl Store {
                 index.remove(id.as_str());
             }
             Op::Deleted(tombstone, _) => {
+                self.coming.remove(&tombstone.id);
                 self.forget(&tombstone.id);
                 index.remove(tombstone.id.as_str());
             }

@@ -8,29 +8,21 @@ use super::{
     apply::{self, Accepted, Decision},
     atomic_file::{self, TempFile},
     examine::Glance,
-    journal::{Op, Source},
-    place::{keep_aside, same_result, stamp_in_place, sync_all, sync_file_system},
+    journal::{Coming, Op, Source},
+    place::{entry_of, keep_aside, same_result, stamp_in_place, sync_all, write_temp},
     reader::{self, FileStamp},
     restore::{self, Restoration, Restore},
     stamp::{self, Current, Stamped},
     store::{Changes, Store, copy_of, fingerprint, lattice_error},
     version,
 };
-use crate::types::{ContentHash, NodeId, Sha256Digest, Timestamp};
+use crate::types::{ContentHash, NodeId, Timestamp};
 use bytes::Bytes;
-use std::{
-    collections::HashSet,
-    fs::{self, File},
-    io::{self, Write},
-    path::Path,
-    sync::Arc,
-};
+use std::{collections::HashSet, fs, io, path::Path, sync::Arc};
 use tokio::sync::oneshot;
 
 /// The most writes that share one commit.
 const BATCH: usize = 1024;
-/// From so many files on, one sync of the whole file system costs less than one of each.
-const BULK: usize = 64;
 /// What must fit on the disk for writes to count as possible again.
 const PROBE_BYTES: usize = 64 << 10;
 
@@ -133,8 +125,6 @@ pub(super) fn run(store: &mut Store, requests: Vec<WriteRequest>) -> Vec<String>
         return Vec::new();
     }
     let mut suspects = Vec::new();
-    let many = requests.iter().map(|request| request.ops.len()).sum::<usize>() >= BULK;
-    let before = many.then(|| File::open(&store.shared.directory).ok()).flatten();
     let mut answers = Answers(Vec::with_capacity(requests.len()));
     let mut replies = Vec::with_capacity(requests.len());
     let mut batch: Vec<Staged> = Vec::new();
@@ -147,7 +137,7 @@ pub(super) fn run(store: &mut Store, requests: Vec<WriteRequest>) -> Vec<String>
             let key = store.batch_key(op.id());
             // A node's second write must see the first: it waits for the next batch.
             if batch.len() >= BATCH || touched.contains(&key) {
-                commit(store, std::mem::take(&mut batch), before.as_ref(), &mut answers, &mut suspects);
+                commit(store, std::mem::take(&mut batch), &mut answers, &mut suspects);
                 touched.clear();
             }
             if answers.failed(number) {
@@ -163,7 +153,7 @@ pub(super) fn run(store: &mut Store, requests: Vec<WriteRequest>) -> Vec<String>
             }
         }
     }
-    commit(store, batch, before.as_ref(), &mut answers, &mut suspects);
+    commit(store, batch, &mut answers, &mut suspects);
     for (reply, answer) in replies.into_iter().zip(answers.0) {
         // Nobody waits any more where the caller's future was dropped: the write stands all the same.
         let _ = reply.send(match answer.error {
@@ -207,6 +197,17 @@ impl StagedKind {
             Self::Put(put) => put.restoration.as_mut(),
             Self::Delete { .. } | Self::Retime(..) => None,
         }
+    }
+
+    /// What it puts in another one's place.
+    fn coming(&self) -> Option<(NodeId, Coming)> {
+        let accepted = self.accepted()?;
+        let coming = match self {
+            Self::Put(put) => accepted.coming(put.entry.content_hash, false),
+            Self::Delete { content_hash, has_file: true, .. } => accepted.coming(*content_hash, true),
+            Self::Delete { .. } | Self::Retime(..) => None,
+        };
+        Some((self.id().clone(), coming?))
     }
 
     /// What it replaces and must be kept.
@@ -396,42 +397,13 @@ fn dated(
     }
 }
 
-fn entry_of(node: &NodeDocument, current: Option<&Entry>, updated_at: Timestamp) -> Entry {
-    let source = node.document().source();
-    let file_hash: Sha256Digest = *ContentHash::of(source).as_bytes();
-    Entry {
-        id: current.map_or_else(|| node.id().clone(), |entry| entry.id.clone()),
-        content_hash: node.content_hash(),
-        file_hash,
-        node_type: node.node_type(),
-        updated_at,
-        size_bytes: u64::try_from(source.len()).unwrap_or(u64::MAX),
-        seq: 0,
-    }
-}
-
-/// Not durable yet, and closed: a batch is larger than a process may have files open.
-fn write_temp(directory: &Path, bytes: &[u8]) -> io::Result<(TempFile, FileStamp)> {
-    let mut temp = TempFile::create(directory, 0o644)?;
-    temp.file()?.write_all(bytes)?;
-    let stamp = FileStamp::of(&temp.file()?.metadata()?);
-    temp.close();
-    Ok((temp, stamp))
-}
-
 /// Puts the batch's files in place, writes it down and sets the answers.
-fn commit(
-    store: &mut Store,
-    mut batch: Vec<Staged>,
-    before: Option<&File>,
-    answers: &mut Answers,
-    suspects: &mut Vec<String>,
-) {
+fn commit(store: &mut Store, mut batch: Vec<Staged>, answers: &mut Answers, suspects: &mut Vec<String>) {
     if batch.is_empty() {
         return;
     }
     let synced = match store.shared.check_directory() {
-        Ok(()) => sync(&mut batch, before),
+        Ok(()) => sync(&mut batch),
         Err(error) => {
             batch.iter().map(|_| same_result(&Err(io::Error::new(error.kind(), error.to_string())))).collect()
         }
@@ -485,16 +457,19 @@ fn commit(
     }
 }
 
-/// Keeps the versions that this batch replaces and that somebody may miss: before they are replaced, so that a process that is
-/// killed in between has lost nothing.
-fn keep_losers(store: &Store, batch: &mut [Staged], answers: &mut Answers) -> Result<(), LatticeError> {
+/// Keeps the versions that this batch replaces and that somebody may miss, and what it puts in the place of others: before a file is
+/// touched, so that a process that is killed in between has lost nothing and takes nothing for what it is not.
+fn keep_losers(store: &mut Store, batch: &mut [Staged], answers: &mut Answers) -> Result<(), LatticeError> {
+    let coming = batch.iter().filter(|staged| !answers.failed(staged.request));
+    let coming: Vec<(NodeId, Coming)> = coming.filter_map(|staged| staged.kind.coming()).collect();
     let replacing = batch.iter_mut().filter(|staged| !answers.failed(staged.request) && staged.kind.loser().is_some());
     let replacing: Vec<&mut Staged> = replacing.collect();
-    if replacing.is_empty() {
+    if replacing.is_empty() && coming.is_empty() {
         return Ok(());
     }
     let kept: Vec<(Conflict, Bytes)> = replacing.iter().filter_map(|staged| staged.kind.loser().cloned()).collect();
-    let numbers = store.shared.journal.keep(&kept)?;
+    let numbers = store.shared.journal.keep(&kept, &coming)?;
+    store.coming.extend(coming);
     for (staged, number) in replacing.into_iter().zip(numbers) {
         match staged.kind.restoration() {
             Some(restoration) => restoration.kept = Some(number),
@@ -504,13 +479,8 @@ fn keep_losers(store: &Store, batch: &mut [Staged], answers: &mut Answers) -> Re
     Ok(())
 }
 
-/// Makes the temp files durable. `before`: the directory, opened before the first of them was written.
-fn sync(batch: &mut [Staged], before: Option<&File>) -> Vec<io::Result<()>> {
-    if let Some(before) = before.filter(|_| batch.len() >= BULK)
-        && let Some(result) = sync_file_system(before)
-    {
-        return batch.iter().map(|_| same_result(&result)).collect();
-    }
+/// Makes the temp files durable: each by itself, because a sync of the whole file system would wait for what others write on it.
+fn sync(batch: &mut [Staged]) -> Vec<io::Result<()>> {
     sync_all(batch, |staged| match &staged.kind {
         StagedKind::Delete { .. } | StagedKind::Retime(..) => Ok(()),
         StagedKind::Put(put) => put.temp.as_ref().map_or(Ok(()), TempFile::sync),
@@ -601,7 +571,7 @@ fn write_down(store: &mut Store, placed: &[Staged]) -> Result<Vec<Outcome>, Latt
 #[cfg(test)]
 mod tests {
     use super::{super::store::tests::store, *};
-    use crate::lattice::offline::write_file;
+    use crate::lattice::{Ancestry, Arrived, directory::CaseSensitivity, offline::write_file};
     use bytes::Bytes;
 
     fn node(text: &'static str) -> NodeDocument {
@@ -614,8 +584,53 @@ mod tests {
         write_file(&store.shared.directory.join(&name), br#"{"id":"a","n":"by hand"}"#).unwrap();
         let mut answers = Answers(vec![Answer { outcomes: vec![None], error: None }]);
         let batch = vec![Staged { request: 0, slot: 0, name, precondition, kind }];
-        commit(store, batch, None, &mut answers, &mut Vec::new());
+        commit(store, batch, &mut answers, &mut Vec::new());
         answers.0.remove(0)
+    }
+
+    #[test]
+    fn what_a_killed_process_put_in_place_for_another_instance_is_no_edit_made_here() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = store(folder.path());
+        let path = store.shared.directory.join("a.json");
+        write_file(&path, br#"{"id":"a","n":0}"#).unwrap();
+        write_file(&store.shared.directory.join("b.json"), br#"{"id":"b","n":0}"#).unwrap();
+        let names = ["a.json".to_owned(), "b.json".to_owned()];
+        store.examine(&names).unwrap();
+        let (a, b) = (node(r#"{"id":"a","n":1}"#), node(r#"{"id":"b","n":7}"#));
+        let at = store.shared.clock.now().plus(std::time::Duration::from_secs(9));
+        let ancestry = Ancestry::default().after(&a.content_hash());
+        let gone = Arrived::Deleted { id: b.id().clone(), at, content_hash: b.content_hash() };
+        let mut batch = Vec::new();
+        for (slot, change) in [Arrived::Put { node: a.clone(), at }, gone].into_iter().enumerate() {
+            let arrival = Arrival { change, ancestry: ancestry.clone(), from: "peer".into() };
+            let Ok(Stage::Later(name, kind, precondition)) = stage(&mut store, WriteOp::Apply(arrival)) else {
+                panic!("it is a write")
+            };
+            batch.push(Staged { request: 0, slot, name, precondition, kind });
+        }
+        let mut answers = Answers(vec![Answer { outcomes: vec![None, None], error: None }]);
+        keep_losers(&mut store, &mut batch, &mut answers).unwrap();
+        batch.iter_mut().for_each(|staged| place(&store, staged).unwrap());
+
+        // The process that comes after it.
+        let mut store = Store::new(Arc::clone(&store.shared), CaseSensitivity::Sensitive);
+        store.load().unwrap();
+        store.examine(&names).unwrap();
+        let given = |id| (store.shared.journal.lineage(id).unwrap(), store.held(id).unwrap().unwrap().at);
+        for id in [a.id(), b.id()] {
+            let (lineage, dated) = given(id);
+            assert_eq!((lineage.made_here, &lineage.ancestry, dated), (false, &ancestry, at), "{id}");
+        }
+        assert_eq!(store.shared.journal.tombstone(b.id()).unwrap().unwrap().content_hash, b.content_hash());
+        assert_eq!(store.shared.journal.coming().unwrap(), []);
+
+        // One that was announced and never came is forgotten, once every file was looked at.
+        let coming = Coming { at, deletion: false, content_hash: b.content_hash(), ancestry };
+        store.shared.journal.keep(&[], &[(b.id().clone(), coming)]).unwrap();
+        store.load().unwrap();
+        store.all_arrived();
+        assert_eq!(store.shared.journal.coming().unwrap(), []);
     }
 
     #[test]
@@ -659,7 +674,7 @@ mod tests {
             won: version(&node(r#"{"id":"a","n":0}"#)),
             size_bytes: 0,
         };
-        let number = store.shared.journal.keep(&[(conflict, lost.document().source().clone())]).unwrap()[0];
+        let number = store.shared.journal.keep(&[(conflict, lost.document().source().clone())], &[]).unwrap()[0];
         let restore = |node| WriteOp::Restore(Restore { number, node, by: "me".into() });
         let refused = after_an_edit(&mut store, restore(lost.clone()));
         assert!(matches!(refused.error, Some(LatticeError::PreconditionFailed { current: Some(_) })));

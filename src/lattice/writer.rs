@@ -347,6 +347,7 @@ impl Writer {
         }
         shared.report().scan_fault = None;
         shared.ready.store(true, Ordering::Release);
+        self.work.store.all_arrived();
     }
 
     fn prune(&mut self) {

@@ -155,7 +155,7 @@ async fn all_that_happens_between_two_instances_is_heard() {
     ask(&a, "/api/federation/sync", &peer).await;
     let offline = heard.next_of("peer-offline").await;
     assert!(offline.data["error"].as_str().unwrap().contains("cannot be reached"), "{offline:?}");
-    let path = format!("/api/federation/peers/{}", crate::app::percent_encode(&peer["peerUrl"].as_str().unwrap()));
+    let path = format!("/api/federation/peers/{}", crate::app::percent_encode(peer["peerUrl"].as_str().unwrap()));
     a.request(Method::DELETE, &path).bearer_auth(TOKEN).send().await.unwrap();
     assert_eq!(heard.next_of("peer-removed").await.data["peer"], peer["peerUrl"]);
     a.delete("both").await;

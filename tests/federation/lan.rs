@@ -127,7 +127,8 @@ async fn another_implementation_and_ours_understand_each_other() {
             daemon.register(info).unwrap();
             until("plain is found", async || {
                 let found = found_by(&ours).await;
-                is_found(&found, &plain, Via::Mdns) && found[0].instance_type == Some("pi")
+                // Of what kind it is it says itself, whatever another says of it.
+                is_found(&found, &plain, Via::Mdns) && found[0].instance_type == Some("local")
             })
             .await;
             let gone = daemon.unregister(&name).unwrap();

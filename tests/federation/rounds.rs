@@ -4,6 +4,11 @@ use ark_lattice::federation::{
     round::{Outcome, Reset},
     run::RoundError,
 };
+use ark_lattice::{
+    lattice::{NodeDocument, Precondition, Stamp},
+    types::Clock,
+};
+use bytes::Bytes;
 use std::time::Duration;
 
 async fn two() -> (Instance, Instance) {
@@ -200,6 +205,37 @@ async fn what_lost_is_listed_with_its_content_and_can_be_put_back() {
     assert_eq!(first["node"]["content"].as_str(), Some("b's 0, earlier"));
     assert!(first["won"]["at"].as_f64() > first["lost"]["at"].as_f64());
     assert_eq!(get(&format!("?after={next}")).await["count"].as_u64(), Some(2));
+    a.stop().await;
+    b.stop().await;
+}
+
+#[tokio::test]
+async fn a_version_that_is_not_believed_yet_comes_again_until_it_is() {
+    let (a, b) = two().await;
+    a.clock.advance(Duration::from_secs(200));
+    let ahead = a.clock.now().plus(Duration::from_secs(250)).to_seconds_text();
+    let text = format!("{{\"id\":\"x\",\"content\":\"early\",\"updated_at\":{ahead}}}");
+    let node = NodeDocument::parse(Bytes::from(text), 64).unwrap();
+    a.lattice().put(node, Stamp::Keep, Precondition::None).await.unwrap();
+    a.put("y", "later in the journal").await;
+    let (mut pulling, mut pushing) = (nothing(Direction::Pull), nothing(Direction::Push));
+    let end = b.round(&a.url, &mut pulling).await;
+    assert_eq!((end.report.outcome, end.report.received.ahead), (Some(Outcome::Exchanged), 1), "{:?}", end.error);
+    a.round(&b.url, &mut pushing).await;
+    assert_eq!((b.content("x").await, b.content("y").await.as_deref()), (None, Some("later in the journal")));
+    b.clock.advance(Duration::from_secs(200));
+    assert_eq!(pulling.positions.pulled.as_ref().map(|it| it.seq), Some(0));
+    assert_eq!(pushing.positions.pushed.as_ref().map(|it| it.seq), Some(0));
+    let end = b.round(&a.url, &mut pulling).await;
+    assert_eq!(end.report.received.taken, 1);
+    assert_eq!(b.content("x").await.as_deref(), Some("early"));
+    // And where only the other one speaks.
+    b.delete("x").await;
+    a.register_at(&b).await;
+    let end = a.round(&b.url, &mut pushing).await;
+    assert_eq!((end.report.outcome, end.report.sent), (Some(Outcome::Exchanged), 2), "{:?}", end.error);
+    assert_eq!(pulling.positions.pulled.map(|it| it.seq), Some(2));
+    assert_eq!(pushing.positions.pushed.map(|it| it.seq), Some(2));
     a.stop().await;
     b.stop().await;
 }

@@ -43,8 +43,6 @@ pub(crate) struct Ledger {
     uncertain: HashSet<NodeId>,
     /// An operator lost or brought back state: what was known is not all known any more.
     pub(crate) state_lost: bool,
-    /// A process was killed between a file's rename and the journal's commit: what came may count as made here.
-    pub(crate) torn: bool,
     /// Tombstones may be forgotten.
     pub(crate) months: bool,
     /// One content was written more than once.
@@ -129,7 +127,7 @@ impl Ledger {
             let kept = match kept_by {
                 None => false,
                 // Who found it again made it, as far as he knows.
-                Some(_) if self.state_lost || self.torn || self.reused => true,
+                Some(_) if self.state_lost || self.reused => true,
                 Some(kept_by) => kept_by.contains(&write.site),
             };
             if !kept {
@@ -147,7 +145,7 @@ impl Ledger {
 
     /// Where every version was known to somebody all the time, the greatest of them is what is held.
     fn greatest(&self, held: &Held) -> Result<(), String> {
-        if self.state_lost || self.torn || self.months {
+        if self.state_lost || self.months {
             return Ok(());
         }
         let mut greatest: BTreeMap<&NodeId, (Timestamp, Option<[u8; 32]>)> = BTreeMap::new();
@@ -185,7 +183,6 @@ impl Ledger {
                 }
                 // Six: the last ones that are remembered may have gone through a deletion, which takes a place as well.
                 if !self.state_lost
-                    && !self.torn
                     && !self.months
                     && !self.reused
                     // What a restoration replaces is kept whatever it came from.

@@ -137,6 +137,26 @@ impl Site {
         copy
     }
 
+    /// A copy of the journal as it stood on the disk before its last commit: that of a process that was killed when its files were
+    /// in place. The database keeps the commit before the last one, for the case that the last one is not whole on the disk; here it
+    /// is not. `None` where it cannot go back.
+    pub(crate) fn copy_journal_before_last_commit(&self) -> Option<PathBuf> {
+        // redb's file format: a byte of flags, and two slots of 128 bytes that end with their checksums.
+        const FLAGS: usize = 9;
+        const SECOND: u8 = 1;
+        const TWO_PHASES: u8 = 4;
+        let copy = self.copy_journal();
+        let mut bytes = fs::read(&copy).unwrap();
+        if bytes[FLAGS] & TWO_PHASES != 0 {
+            return None;
+        }
+        let slot = if bytes[FLAGS] & SECOND == 0 { 64 } else { 64 + 128 };
+        bytes[slot + 127] ^= 0xFF;
+        File::create(&copy).unwrap().write_all(&bytes).unwrap();
+        // After some commits the file is made shorter, and what the one before them needs is gone.
+        redb::Database::open(&copy).is_ok().then_some(copy)
+    }
+
     /// The next open finds this journal; `None`: no journal.
     pub(crate) fn use_journal(&self, copy: Option<&Path>) {
         let old = self.journal();

@@ -13,7 +13,7 @@ use ark_lattice::{
         feed::{self, FeedError, Received},
         filter::Filter,
         rate::Rates,
-        round::{Outcome, Position, Positions, Reset},
+        round::{Outcome, Position, Positions, Reset, begins_anew},
         run::{Known, Parties, RunEnd, run},
     },
     lattice::{Lattice, LatticeError, NodeDocument, Precondition, Stamp, Written},
@@ -49,7 +49,7 @@ struct Contact {
     node_id: Option<String>,
     public_key: Option<String>,
     positions: Positions,
-    failed_in_a_row: u32,
+    unexplained: u32,
 }
 
 /// An instance's disk as it was.
@@ -479,8 +479,6 @@ impl World {
             (_, true) => Some(self.pick(&[Break::KilledBefore, Break::KilledAfter])),
             _ => self.fault().then(|| self.pick(&[Break::Full, Break::Half])),
         };
-        let (old, conflicts) =
-            if torn { (Some(site.copy_journal()), site.lattice().conflict_count().unwrap()) } else { (None, 0) };
         let process = Arc::new(Process::default());
         let brittle =
             Brittle { inner: site.lattice(), process: Arc::clone(&process), plan: Mutex::new(plan.map(|it| (0, it))) };
@@ -488,8 +486,7 @@ impl World {
         let since = brittle.status().seq;
         let received = feed::receive(&brittle, &format!("s{}", pushed.from), changes).await;
         let end = brittle.status().seq;
-        // A conflict is kept before a file is replaced: the older journal would be one that there never was.
-        let old = old.filter(|_| brittle.conflict_count().unwrap() == conflicts);
+        let old = (torn && end > since).then(|| site.copy_journal_before_last_commit()).flatten();
         drop(brittle);
         if process.is_killed() {
             self.say(|| format!("    s{} is killed while it writes", pushed.to));
@@ -498,7 +495,6 @@ impl World {
         } else if let Some(old) = old {
             self.say(|| format!("    s{} is killed between its files and its journal", pushed.to));
             self.count(|tally| tally.torn += 1);
-            self.ledger.lock().unwrap().torn = true;
             site.down();
             site.use_journal(Some(&old));
             site.reopen().await;
@@ -568,7 +564,7 @@ impl World {
         // Killed by the last thing that it did.
         let end = end.filter(|_| !process.is_killed());
         match &end {
-            Some(end) => self.conclude(number, contact.failed_in_a_row, end),
+            Some(end) => self.conclude(number, end),
             None => {
                 self.say(|| format!("  s{from} is gone in the middle of its round with s{to}"));
                 self.count(|tally| tally.kills += 1);
@@ -579,7 +575,7 @@ impl World {
     }
 
     /// As the engine concludes a round: what nothing explains begins from the beginning, ever more seldom.
-    fn conclude(&self, number: usize, failed_before: u32, end: &RunEnd) {
+    fn conclude(&self, number: usize, end: &RunEnd) {
         let mut contacts = self.contacts.lock().unwrap();
         let contact = &mut contacts[number];
         if let Some((peer, key)) = &end.peer {
@@ -588,9 +584,13 @@ impl World {
         }
         let unexplained = end.report.outcome == Some(Outcome::Unexplained);
         let failed = end.error.is_some() || unexplained;
-        contact.failed_in_a_row = if failed { failed_before.saturating_add(1) } else { 0 };
-        if unexplained && contact.failed_in_a_row.is_power_of_two() {
-            contact.positions = Positions::default();
+        if unexplained {
+            contact.unexplained += 1;
+            if begins_anew(contact.unexplained) {
+                contact.positions = Positions::default();
+            }
+        } else if !failed {
+            contact.unexplained = 0;
         }
         drop(contacts);
         let report = &end.report;
@@ -646,10 +646,13 @@ impl World {
             }
             2 if self.plan.torn => {
                 // An edit that was answered, of a process whose journal did not reach the disk.
-                let copy = site.copy_journal();
+                let before = site.lattice().status().seq;
                 self.edit(number).await;
+                if site.lattice().status().seq == before {
+                    return;
+                }
+                let Some(copy) = site.copy_journal_before_last_commit() else { return };
                 self.count(|tally| tally.torn += 1);
-                self.ledger.lock().unwrap().torn = true;
                 site.down();
                 site.use_journal(Some(&copy));
                 site.reopen().await;

@@ -20,12 +20,12 @@ use actix_web::{
 };
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::{convert::Infallible, time::Duration};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 
 /// How often a listener hears something at least; one that is gone is noticed at the second time.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
@@ -54,6 +54,28 @@ pub(crate) struct EventsQuery {
     seconds: Option<u32>,
 }
 
+/// One event of the stream.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Event)]
+#[allow(dead_code, reason = "it is written by hand, as lines; this is its description")]
+pub(crate) struct EventText {
+    /// Grows by one with each event.
+    #[schema(pattern = "^[0-9]+$", example = "1767225600000001")]
+    id: String,
+    /// What happened; `missed`: so many events are not kept any more.
+    #[schema(
+        pattern = "^(peer-added|peer-removed|peer-online|peer-offline|sync-started|sync-complete|conflict-resolved|node-changed|missed)$",
+        example = "sync-complete"
+    )]
+    event: String,
+    /// More about it: a JSON object.
+    #[schema(
+        content_media_type = "application/json",
+        example = r#"{"at":1767225600,"peer":"http://192.168.1.100:9000"}"#
+    )]
+    data: String,
+}
+
 /// Hear what happens (operator)
 ///
 /// Server-sent events, each with an `id`, its name as `event`, and JSON as `data`. The last thousand are kept: whoever comes back with
@@ -69,7 +91,7 @@ pub(crate) struct EventsQuery {
         ("Last-Event-ID" = Option<u64>, Header, minimum = 0, maximum = 9_007_199_254_740_991_i64,
             description = "Go on behind the event with this id"),
     ),
-    responses((status = 200, description = "What happens", body = String, content_type = "text/event-stream"))
+    responses((status = 200, description = "What happens", body = EventText, content_type = "text/event-stream"))
 )]
 pub(crate) async fn listen(
     _operator: Controls,

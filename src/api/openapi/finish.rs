@@ -93,6 +93,14 @@ fn not_null(parameter: &mut Value) {
     if let Some(choice) = choices.clone().find(|choice| choice.get("type").is_some_and(|kind| kind != "null")) {
         *schema = choice.clone();
     }
+    if let Some(kinds) = schema.get("type").and_then(Value::as_array)
+        && let [kind] = kinds.iter().filter(|kind| *kind != "null").cloned().collect::<Vec<_>>().as_slice()
+    {
+        let kind = kind.clone();
+        if let Some(schema) = schema.as_object_mut() {
+            schema.insert("type".to_owned(), kind);
+        }
+    }
 }
 
 /// Each header that is described is always there, and so is the request's id.

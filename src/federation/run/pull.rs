@@ -1,6 +1,6 @@
 //! What they have comes.
 
-use super::{BATCH, BATCH_BYTES, LIST, REMEMBERED, RoundError, Run, SKEW, fingerprint};
+use super::{BATCH, BATCH_BYTES, Held, LIST, REMEMBERED, RoundError, Run, SKEW, fingerprint};
 use crate::{
     federation::{
         deletions::is_mass,
@@ -116,6 +116,10 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
     async fn take(&mut self, round: &Round, pulling: &mut Pulling, batch: Vec<WireChange>) -> Result<(), RoundError> {
         let batch = feed::admitted(&**self.parties.lattice, &self.matcher, batch).await?;
         self.remember(&batch);
+        let clock = self.parties.clock.now();
+        for change in &batch {
+            Held::hold(&mut self.held.pulled, change.seq, change.at, clock);
+        }
         let mut now = Vec::with_capacity(batch.len());
         for change in batch {
             if feed::deletes(&**self.parties.lattice, &change)? {
@@ -129,7 +133,6 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
             self.write(round, pulling, now).await?;
             return Ok(());
         }
-        let clock = self.parties.clock.now();
         self.report.received.ahead += now.iter().filter(|change| change.at > clock.plus(SKEW)).count();
         let wanted = feed::wanted(&**self.parties.lattice, &now, clock)?;
         let (gone, listed): (Vec<_>, Vec<_>) =
@@ -196,13 +199,13 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         let known = known.filter(|_| positions.is_pulled_into(&round.ours)).map_or(0, |it| it.seq);
         if seq > known {
             positions.set_pulled(&round.theirs.index_id, seq, &round.ours);
-            (self.note)(&positions);
+            self.tell(&positions);
         }
     }
 
     fn pulled_to(&mut self, round: &mut Round, seq: u64) {
         round.positions.set_pulled(&round.theirs.index_id, seq, &round.ours);
-        (self.note)(&round.positions);
+        self.tell(&round.positions);
     }
 
     /// Fetches contents, those of the greatest priority first.

@@ -1,13 +1,13 @@
 //! What we have goes.
 
-use super::{BATCH_BYTES, LIST, RoundError, Run};
+use super::{BATCH_BYTES, Held, LIST, RoundError, Run};
 use crate::{
     federation::{
         feed::{self, FeedOptions, Walk},
         round::{Mode, Position, Positions, Round},
     },
     lattice::Change,
-    types::NodeId,
+    types::{NodeId, Timestamp},
 };
 use std::collections::HashSet;
 
@@ -25,6 +25,10 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
                 break;
             }
             batch.retain(|change| !self.is_remembered(change));
+            for change in &batch {
+                // Their clock, as they signed it.
+                Held::hold(&mut self.held.pushed, feed::position(change), time(change), round.theirs.issued_at);
+            }
             if !batch.is_empty() {
                 match mode {
                     Mode::Inline => {
@@ -55,7 +59,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
     fn pushed_to(&mut self, round: &mut Round, seq: u64) {
         round.positions.pushed = Some(Position { index_id: round.ours.index_id.clone(), seq });
         round.positions.pushed_to = Some(round.theirs.index_id.clone());
-        (self.note)(&round.positions);
+        self.tell(&round.positions);
     }
 
     fn by_priority(&self) -> bool {
@@ -151,5 +155,12 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         self.report.requests = self.report.requests.saturating_add(1);
         self.report.bytes_out = self.report.bytes_out.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
         self.parties.rates.upload.take(bytes).await;
+    }
+}
+
+fn time(change: &Change) -> Timestamp {
+    match change {
+        Change::Put { updated_at, .. } => *updated_at,
+        Change::Deleted(tombstone, _) => tombstone.deleted_at,
     }
 }

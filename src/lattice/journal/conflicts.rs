@@ -1,9 +1,9 @@
 //! Versions that lost, with their contents: kept until somebody has looked at them.
 
-use super::{Journal, JournalError, META, rows::node_id};
+use super::{Coming, Journal, JournalError, META, coming, rows::node_id};
 use crate::{
     lattice::{Conflict, version::Version},
-    types::{ContentHash, Timestamp},
+    types::{ContentHash, NodeId, Timestamp},
 };
 use bytes::Bytes;
 use redb::{ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
@@ -28,11 +28,16 @@ pub(super) fn prepare(transaction: &WriteTransaction) -> Result<(), JournalError
 }
 
 impl Journal {
-    /// Keeps versions that are about to be replaced, durably. Their numbers are given here.
+    /// Keeps versions that are about to be replaced, and what is about to replace others, durably. The conflicts' numbers are
+    /// given here.
     ///
     /// # Errors
     /// [`JournalError`]; none of them is kept then.
-    pub(in crate::lattice) fn keep(&self, conflicts: &[(Conflict, Bytes)]) -> Result<Vec<u64>, JournalError> {
+    pub(in crate::lattice) fn keep(
+        &self,
+        conflicts: &[(Conflict, Bytes)],
+        coming: &[(NodeId, Coming)],
+    ) -> Result<Vec<u64>, JournalError> {
         self.write(|database| {
             let transaction = database.begin_write()?;
             let mut numbers = Vec::with_capacity(conflicts.len());
@@ -51,6 +56,7 @@ impl Journal {
                     numbers.push(number);
                 }
             }
+            coming::write(&transaction, coming)?;
             transaction.commit()?;
             Ok(numbers)
         })
@@ -177,7 +183,6 @@ fn read(number: u64, value: ConflictValue<'_>) -> Result<Conflict, JournalError>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::NodeId;
 
     #[test]
     fn conflicts_are_counted_with_each_who_won() {
@@ -190,7 +195,7 @@ mod tests {
             (Conflict { number: 0, id, noticed_at, from, lost: version, won: version, size_bytes: 0 }, Bytes::new())
         };
         let counts = || ["a", "b", "c"].map(|from| journal.conflicts_with(from).unwrap());
-        let numbers = journal.keep(&[lost_to("a"), lost_to("b"), lost_to("a")]).unwrap();
+        let numbers = journal.keep(&[lost_to("a"), lost_to("b"), lost_to("a")], &[]).unwrap();
         assert_eq!((numbers.as_slice(), counts()), (&[1, 2, 3][..], [2, 1, 0]));
         assert!(journal.forget_conflict(2).unwrap() && !journal.forget_conflict(2).unwrap());
         assert!(journal.forget_conflict(1).unwrap());

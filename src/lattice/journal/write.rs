@@ -1,7 +1,7 @@
 //! Writing changes down.
 
 use super::{
-    BY_SEQ, FILES, JournalError, LINEAGE, Op, Record, Source, TOMBSTONES, conflicts,
+    BY_SEQ, FILES, JournalError, LINEAGE, Op, Record, Source, TOMBSTONES, coming, conflicts,
     rows::{Lineage, file_value, record},
 };
 use crate::{lattice::version::Ancestry, types::ContentHash};
@@ -16,6 +16,7 @@ pub(super) fn write_ops(transaction: &WriteTransaction, ops: &[Op]) -> Result<()
     let mut by_seq = transaction.open_table(BY_SEQ)?;
     let mut tombstones = transaction.open_table(TOMBSTONES)?;
     let mut lineages = transaction.open_table(LINEAGE)?;
+    let mut coming = coming::open(transaction)?;
     for op in ops {
         let id = match op {
             Op::Put(record, _) | Op::Seen(record) => &record.entry.id,
@@ -44,6 +45,7 @@ pub(super) fn write_ops(transaction: &WriteTransaction, ops: &[Op]) -> Result<()
                 if let Some(old) = tombstones.remove(id)? {
                     by_seq.remove(old.value().2)?;
                 }
+                coming.remove(id)?;
                 by_seq.insert(record.entry.seq, id)?;
                 files.insert(id, file_value(record))?;
             }
@@ -68,6 +70,7 @@ pub(super) fn write_ops(transaction: &WriteTransaction, ops: &[Op]) -> Result<()
                 if let Some(old) = old {
                     by_seq.remove(old)?;
                 }
+                coming.remove(id)?;
                 by_seq.insert(tombstone.seq, id)?;
             }
             Op::Settled(_) => {}

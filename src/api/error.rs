@@ -233,6 +233,7 @@ fn follow_code(error: &ops::FollowError) -> Code {
             KeyLineError::Statement(StatementError::Shape { .. } | StatementError::List(_))
             | KeyLineError::Empty
             | KeyLineError::OtherId(_)
+            | KeyLineError::Gap
             | KeyLineError::NotAllowed { .. } => Code::InvalidStatement,
             KeyLineError::OtherKey => Code::KeyMismatch,
             KeyLineError::Rollback => Code::Rollback,

@@ -90,9 +90,13 @@ pub async fn discover(
         let page = context.registry.list(found.next.as_ref(), ask).await?;
         looked_at += page.peers.len();
         (found.total, found.next) = (page.total, page.next);
-        let mut fitting = page.peers.into_iter().filter_map(|record| admit(context, filter, record));
-        found.peers.extend(fitting.by_ref().take(missing));
-        if fitting.next().is_some() {
+        let mut fitting = Vec::new();
+        for record in page.peers {
+            fitting.extend(admit(context, filter, record).await?);
+        }
+        let more = fitting.len() > missing;
+        found.peers.extend(fitting.into_iter().take(missing));
+        if more {
             found.next = found.peers.last().map(|peer| peer.record.cursor());
         }
         let enough = found.peers.len() >= limit || looked_at >= LOOK_AT_MOST;
@@ -105,12 +109,16 @@ pub async fn discover(
     }
 }
 
-fn admit(context: &Context, filter: &DiscoverFilter, record: PeerRecord) -> Option<Peer> {
-    let trust_level = context.trust.level(&record.peer, record.public_key);
+async fn admit(context: &Context, filter: &DiscoverFilter, record: PeerRecord) -> Result<Option<Peer>, RegistryError> {
+    // Only of those few that are listed with another key: it may have come in the place of the listed one.
+    let listed = context.trust.lists_another(&record.peer, record.public_key);
+    let bound = if listed { context.registry.bound(&record.peer).await? } else { None };
+    let line = bound.as_ref().and_then(|bound| bound.line.as_ref());
+    let trust_level = context.trust.level_in_line(&record.peer, record.public_key, line);
     let type_fits =
         filter.instance_type.as_deref().is_none_or(|wanted| record.instance_type.as_deref() == Some(wanted));
     let level_fits = filter.trust_level.is_none_or(|wanted| trust_level == wanted);
-    (type_fits && level_fits).then_some(Peer { record, trust_level })
+    Ok((type_fits && level_fits).then_some(Peer { record, trust_level }))
 }
 
 /// The newest envelope of a live peer, as received.

@@ -22,6 +22,21 @@ pub async fn follow_statements(context: &Context, body: Option<Object<'_>>) -> R
     Ok((peer, line))
 }
 
+/// Binds our id here too to what is said of our own key: one of ours that was replaced or revoked is refused at our own door as at
+/// any other. Answers whether that is done.
+pub async fn follow_own_statements(context: &Context, log: &KeyLog) -> bool {
+    let Some(first) = log.statements().first().map(|first| first.statement().public_key) else { return true };
+    let (registry, events, peer) = (&*context.registry, &*context.key_events, &context.identity.node_id);
+    match follow_key(registry, events, peer, Some(first), log.clone(), context.clock.latest()).await {
+        Err(FollowError::Registry(_)) => false,
+        Err(FollowError::Line(error)) => {
+            tracing::warn!(%error, "our own id is bound here to a key that our statements do not lead from");
+            true
+        }
+        Ok(_) | Err(FollowError::Unknown) => true,
+    }
+}
+
 /// What is said of our own key: JSON text.
 #[must_use]
 pub fn own_statements(context: &Context) -> String {

@@ -46,7 +46,7 @@ pub use feed::{
 pub use health::{Health, PartHealth, health};
 pub use import::{ImportError, ImportOptions, ImportReport, Refusal, import};
 pub use interrupt::Interrupt;
-pub use key_life::{follow_statements, own_statements};
+pub use key_life::{follow_own_statements, follow_statements, own_statements};
 pub use keys::{generate_key, read_key};
 pub use local::{LocalError, hash_node, put_local};
 pub use nodes::{delete_node, get_node, list_nodes, put_node};

@@ -109,6 +109,9 @@ pub enum FollowError {
     Registry(#[from] RegistryError),
 }
 
+/// How often statements are judged anew because others came meanwhile.
+const MAX_TRIES: u32 = 32;
+
 /// Follows the statements of a peer's key, durably; what holds then. `first`: the key to begin with for an id that is bound to none.
 ///
 /// # Errors
@@ -122,7 +125,7 @@ pub async fn follow_key(
     now: Timestamp,
 ) -> Result<KeyLine, FollowError> {
     let log = Arc::new(log);
-    loop {
+    for _ in 0..MAX_TRIES {
         let bound = registry.bound(peer).await?;
         if bound.is_none() && first.is_none() {
             return Err(FollowError::Unknown);
@@ -152,6 +155,7 @@ pub async fn follow_key(
         }
         return Ok(line);
     }
+    Err(RegistryError::Unavailable("the key of this id changes too often".to_owned()).into())
 }
 
 /// Why the registry did not do what was asked.

@@ -3,7 +3,7 @@
 use super::StartupError;
 use crate::{
     identity::{Held, KeyLog, KeyPair, KeyPlace, Keyring},
-    ops::Context,
+    ops::{self, Context},
     settings::Settings,
     telemetry::Metrics,
 };
@@ -80,6 +80,7 @@ pub(super) async fn watch(context: Arc<Context>, lifetime: Option<Duration>, met
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut warned: Option<Instant> = None;
     let mut unreadable = false;
+    let mut followed = None;
     loop {
         ticks.tick().await;
         let reloading = Arc::clone(&ring);
@@ -99,6 +100,10 @@ pub(super) async fn watch(context: Arc<Context>, lifetime: Option<Duration>, met
             _ => {}
         }
         let held = ring.held();
+        let tip = held.log.last().map(|last| last.digest());
+        if followed != tip && ops::follow_own_statements(&context, &held.log).await {
+            followed = tip;
+        }
         let (Some(lifetime), Some(since)) = (lifetime, held.since) else { continue };
         let ends = since.plus(lifetime);
         metrics.key_ends(ends);

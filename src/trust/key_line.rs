@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::MAX_SKEW;
 
-/// Keys that are remembered as replaced, of one id.
-const MAX_RETIRED: usize = 128;
+/// Keys that are remembered as replaced, of one id: many more than an instance ever has, few enough for one row.
+const MAX_RETIRED: usize = 1024;
 
 /// What is remembered for ever of an id whose key has statements.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +57,9 @@ pub enum KeyLineError {
     /// They end before what is known (rollback).
     #[error("these statements are older than those that were accepted")]
     Rollback,
+    /// They begin after what is known: what lies between is missing.
+    #[error("these statements begin after those that are known; send the ones in between too")]
+    Gap,
     /// They say something else than what is known (equivocation: somebody else has or had the key).
     #[error("these statements contradict those that were accepted; only the recovery key can decide between them")]
     Fork,
@@ -170,12 +173,20 @@ impl KeyLine {
         if let Some(at) = statements.iter().position(|signed| signed.digest() == self.tip) {
             return Ok(after(at.saturating_add(1)));
         }
+        let first = statements.first().map(SignedStatement::statement).ok_or(KeyLineError::Empty)?;
+        let next = self.seq.checked_add(1);
+        if first.previous == Some(self.tip) && Some(first.seq) == next {
+            return Ok(statements);
+        }
         // The recovery key stands above whatever was said in an earlier epoch, also where that is unknown here.
         if let Some(at) = statements.iter().position(|signed| signed.statement().epoch > self.epoch) {
             return Ok(after(at));
         }
         let tip = statements.last().map(|signed| (signed.statement().epoch, signed.statement().seq));
-        Err(if tip < Some((self.epoch, self.seq)) { KeyLineError::Rollback } else { KeyLineError::Fork })
+        if tip < Some((self.epoch, self.seq)) {
+            return Err(KeyLineError::Rollback);
+        }
+        Err(if Some(first.seq) > next { KeyLineError::Gap } else { KeyLineError::Fork })
     }
 
     /// What holds after one more statement, if that may say what it says.
@@ -226,9 +237,15 @@ impl KeyLine {
         }
         let mut retired = self.retired.clone();
         if statement.public_key != self.public_key {
+            if retired.len() >= MAX_RETIRED {
+                // A key that is forgotten would be believed again where the operator lists it.
+                if !speaks_for_recovery {
+                    return refuse("too many keys were replaced to remember one more; only the recovery key can go on");
+                }
+                // A thief who fills the list must not keep the owner out: what he named last is forgotten.
+                retired.truncate(MAX_RETIRED.saturating_sub(1));
+            }
             retired.push(self.public_key);
-            let extra = retired.len().saturating_sub(MAX_RETIRED);
-            retired.drain(..extra);
         }
         Ok(Self {
             public_key: statement.public_key,

@@ -9,8 +9,9 @@ use ark_lattice::{
     },
     identity::{Change, Held, KeyLog, KeyPair, KeyPlace, SignedStatement, Statement, StatementKind, write_new},
     manifest::{Canonicalization, sign},
+    ops::{DiscoverFilter, discover},
     settings::ListedPeer,
-    trust::TrustMode,
+    trust::{TrustLevel, TrustMode},
     types::{Clock, Limits, PeerId, PublicKey, SharedClock, Timestamp},
 };
 use bytes::Bytes;
@@ -321,7 +322,41 @@ async fn a_listed_key_may_be_rotated_and_is_then_no_longer_one() {
     a.put("x", "after").await;
     assert_eq!(synced(&a, &b.url).await, None);
     assert_eq!(b.content("x").await.as_deref(), Some("after"));
+    let found = discover(&b.context, &DiscoverFilter::default(), None, 10).await.unwrap();
+    let levels: Vec<_> = found.peers.iter().map(|peer| (peer.record.peer.as_str(), peer.trust_level)).collect();
+    assert_eq!(levels, [("a", TrustLevel::Verified)]);
     every_door_is_shut(&b, "a", &a.key, ["key_mismatch", "not_trusted"]).await;
     a.stop().await;
     b.stop().await;
+}
+
+#[tokio::test]
+async fn a_replaced_key_is_refused_at_its_owners_own_door() {
+    provider();
+    let a = Instance::start("a").await;
+    a.register_at(&a).await;
+    let new = rotated(&a).await.key;
+    binds_itself_to(&a, &new).await;
+    a.clock.advance(std::time::Duration::from_secs(1));
+    assert_eq!(code(client(&a).publish(envelope("a", &a.key, a.clock.now())).await), "key_mismatch");
+    client(&a).publish(envelope("a", &new, a.clock.now())).await.unwrap();
+
+    // Stopped between the change of the files and that of the registry.
+    let newest = a.place().rotate(&change(&a), None, None, None).unwrap().key;
+    let a = a.restart().await;
+    binds_itself_to(&a, &newest).await;
+    a.clock.advance(std::time::Duration::from_secs(1));
+    for old in [&a.key, &new] {
+        assert_eq!(code(client(&a).publish(envelope("a", old, a.clock.now())).await), "key_mismatch");
+    }
+    a.stop().await;
+}
+
+async fn binds_itself_to(instance: &Instance, key: &KeyPair) {
+    let id = PeerId::parse(instance.name).unwrap();
+    until("its own registry follows", async || {
+        let bound = instance.context.registry.bound(&id).await.unwrap();
+        bound.is_some_and(|bound| bound.public_key == key.public_key())
+    })
+    .await;
 }

@@ -64,7 +64,8 @@ fn a_rotation_that_was_killed_leaves_a_key_that_works() {
     assert_eq!(std::fs::read(place.path()).unwrap(), new_text);
 
     // A draft that was not finished is nobody's.
-    std::fs::write(folder.path().join("identity.key.next.tmp"), "half a k").unwrap();
+    let mut draft = File::create(folder.path().join("identity.key.next.tmp")).unwrap();
+    io::Write::write_all(&mut draft, b"half a k").unwrap();
     place.rotate(&change(101), None, None, None).unwrap();
 }
 

@@ -223,3 +223,54 @@ fn who_was_away_for_longer_than_statements_are_kept_follows_from_the_first_that_
     assert_eq!(newest(&known[129]), Ok(last.public_key()));
     assert_eq!(newest(&known[1]), Err(KeyLineError::OtherKey));
 }
+
+#[test]
+fn what_lies_between_must_be_there_and_nothing_else() {
+    let [a, b, c, d, words] = keys();
+    let first = Pen::new().enroll(&a, &words);
+    let known = first.read(Known::Key(a.public_key())).unwrap();
+    let all = first.rotate(&a, &b).rotate(&b, &c).rotate(&c, &d);
+    let from = |at: usize| {
+        let mut log = KeyLog::default();
+        all.log.statements()[at..].iter().for_each(|signed| log.append(signed.clone()).unwrap());
+        KeyLine::follow(Known::Line(&known), &log, &all.peer, NOW).map(|line| line.public_key)
+    };
+    assert_eq!(from(1), Ok(d.public_key()), "what is known already may be left out");
+    assert_eq!((from(2), from(3)), (Err(KeyLineError::Gap), Err(KeyLineError::Gap)), "a rotation is skipped");
+}
+
+#[test]
+fn no_replaced_key_is_forgotten_and_a_thief_who_fills_the_list_keeps_nobody_out() {
+    let [thief, more, own, words] = keys();
+    let pen = Pen::new().enroll(&thief, &words);
+    let filler = |number: usize| {
+        let mut bytes = [7; 32];
+        bytes[..8].copy_from_slice(&number.to_be_bytes());
+        PublicKey::from_bytes(bytes)
+    };
+    let retired: Vec<PublicKey> = (0..MAX_RETIRED).map(filler).collect();
+    let line = KeyLine { retired, ..pen.read(Known::Key(thief.public_key())).unwrap() };
+    assert!(refused("too many keys")(&pen.copy().rotate(&thief, &more).read(Known::Line(&line))));
+    let line = pen.recover(&words, &own).read(Known::Line(&line)).unwrap();
+    assert!(line.speaks(own.public_key()) && line.is_retired(thief.public_key()) && line.is_retired(filler(0)));
+    assert_eq!(line.retired.len(), MAX_RETIRED);
+}
+
+#[test]
+fn the_words_alone_revoke_also_what_a_thief_put_in_the_keys_place() {
+    let [a, thief, more, own, words] = keys();
+    let first = Pen::new().enroll(&a, &words);
+    let stolen = first.copy().rotate(&a, &thief);
+    let known = stolen.read(Known::Key(a.public_key())).unwrap();
+    let revocation = Statement { epoch: 1, ..first.next(StatementKind::Revoke, &a) };
+    let forged = first.copy().say(revocation.clone(), &[&a]);
+    assert!(refused("an epoch ends")(&forged.read(Known::Key(a.public_key()))), "the key begins no epoch");
+    let revoked = first.say(revocation, &[&words]);
+    let line = revoked.read(Known::Line(&known)).unwrap();
+    assert!(line.revoked && [&a, &thief].iter().all(|key| !line.speaks(key.public_key())));
+    assert!(line.is_retired(thief.public_key()));
+    let outcome = stolen.rotate(&thief, &more).read(Known::Line(&line));
+    assert_eq!(outcome, Err(KeyLineError::Rollback));
+    let line = revoked.recover(&words, &own).read(Known::Line(&line)).unwrap();
+    assert!(line.speaks(own.public_key()) && line.is_retired(a.public_key()) && line.is_retired(thief.public_key()));
+}

@@ -8,8 +8,8 @@ use ark_lattice::{
         NodeFilter, NodePage, Precondition, Restored, Stamp, StoredNode, Tombstone, Written, index::Snapshot,
     },
     ops::{Context, Identity, sync},
-    registry::{PeerCursor, PeerPage, Registered, Registry, RegistryError},
-    trust::{Admitted, Audit, Rules, TrustPolicy, TrustStore, chain::Ledger, freshness::Freshness},
+    registry::{Bound, PeerCursor, PeerPage, Registered, Registry, RegistryError},
+    trust::{Admitted, Audit, KeyLine, Rules, TrustPolicy, TrustStore, chain::Ledger, freshness::Freshness},
     types::{ContentHash, Limits, NodeId, PeerId, SystemClock, Timestamp},
 };
 use async_trait::async_trait;
@@ -251,6 +251,12 @@ impl Registry for Nobody {
         Err(silent())
     }
     async fn envelope(&self, _: &PeerId) -> Result<Option<Bytes>, RegistryError> {
+        Err(silent())
+    }
+    async fn bound(&self, _: &PeerId) -> Result<Option<Bound>, RegistryError> {
+        Err(silent())
+    }
+    async fn bind(&self, _: &PeerId, _: Option<&Bound>, _: &KeyLine) -> Result<bool, RegistryError> {
         Err(silent())
     }
     async fn list(&self, _: Option<&PeerCursor>, _: usize) -> Result<PeerPage, RegistryError> {

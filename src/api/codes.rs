@@ -64,6 +64,8 @@ codes! {
     InvalidManifest = "invalid_manifest" BAD_REQUEST "The manifest has the wrong shape",
     /// `last_updated` is too far ahead.
     ClockSkew = "clock_skew" BAD_REQUEST "The manifest is dated too far ahead",
+    /// A statement about a key cannot be read, or may not say what it says.
+    InvalidStatement = "invalid_statement" BAD_REQUEST "The statement about a key does not count",
     /// The body of `POST /sync` has the wrong shape.
     InvalidSyncRequest = "invalid_sync_request" BAD_REQUEST "The sync request has the wrong shape",
     /// The body is not a node.
@@ -96,7 +98,7 @@ codes! {
     NotListed = "not_listed" FORBIDDEN "The key is not on this instance's list",
     /// The sender may not change nodes here.
     NotTrusted = "not_trusted" FORBIDDEN "This instance takes no changes from that key",
-    /// The key was revoked.
+    /// The key was revoked, by the operator or by its owner.
     PeerRevoked = "peer_revoked" FORBIDDEN "The key is revoked here",
     /// The sender contradicted itself.
     Quarantined = "quarantined" FORBIDDEN "The sender contradicted itself and is in quarantine",

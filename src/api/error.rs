@@ -2,12 +2,13 @@
 
 use super::codes::Code;
 use crate::{
+    identity::StatementError,
     json::{JsonError, JsonErrorKind},
     lattice::{LatticeError, NodeError},
     manifest::{EnvelopeError, ManifestError},
     ops,
     registry::RegistryError,
-    trust::{DecisionError, Distrust, FreshnessError, ReplayError, TrustError, VersionError},
+    trust::{DecisionError, Distrust, FreshnessError, KeyLineError, ReplayError, TrustError, VersionError},
 };
 use actix_web::{
     HttpResponse, HttpResponseBuilder, ResponseError,
@@ -69,6 +70,9 @@ pub enum ApiError {
     /// From the changes feed.
     #[error(transparent)]
     Feed(#[from] ops::FeedError),
+    /// From statements about keys.
+    #[error(transparent)]
+    Follow(#[from] ops::FollowError),
     /// From the controls of the federation.
     #[error(transparent)]
     Federation(#[from] ops::FederationError),
@@ -152,6 +156,7 @@ fn envelope_code(error: &EnvelopeError) -> Code {
 fn registry_code(error: &RegistryError) -> Code {
     match error {
         RegistryError::Refused(VersionError::KeyMismatch) => Code::KeyMismatch,
+        RegistryError::Refused(VersionError::Revoked) => Code::PeerRevoked,
         RegistryError::Refused(VersionError::Rollback { .. }) => Code::Rollback,
         RegistryError::Refused(VersionError::Equivocation) => Code::Equivocation,
         RegistryError::Refused(VersionError::FastForward) => Code::FastForward,
@@ -176,6 +181,7 @@ fn feed_code(error: &ops::FeedError) -> Code {
     match error {
         ops::FeedError::Lattice(error) => lattice_code(error),
         ops::FeedError::NoKey => Code::NoKey,
+        ops::FeedError::Revoked => Code::PeerRevoked,
         ops::FeedError::OtherIndex { .. } => Code::OtherIndex,
         ops::FeedError::MassDelete { .. } => Code::MassDelete,
         ops::FeedError::BelowFloor { .. } => Code::PositionLost,
@@ -257,13 +263,33 @@ fn trust_code(error: &ops::TrustOpError) -> Code {
             | DecisionError::NotItsKey(_)
             | DecisionError::Listed(_),
         ) => Code::KeyMismatch,
-        TrustOpError::Decision(DecisionError::Withdrawn) => Code::PeerRevoked,
+        TrustOpError::OwnKeyRevoked | TrustOpError::Decision(DecisionError::Withdrawn) => Code::PeerRevoked,
         TrustOpError::Decision(DecisionError::Full) => Code::TooManyPeers,
         TrustOpError::Decision(DecisionError::Unkept(_)) => Code::StateUnavailable,
         TrustOpError::Registry(error) => registry_code(error),
         TrustOpError::Request(error) => signed_code(error),
         TrustOpError::Json(error) => json_code(error),
         TrustOpError::Worker(_) => Code::Internal,
+    }
+}
+
+fn follow_code(error: &ops::FollowError) -> Code {
+    match error {
+        ops::FollowError::Unknown => Code::PeerNotFound,
+        ops::FollowError::Line(error) => match error {
+            KeyLineError::Statement(StatementError::Signature { .. }) => Code::BadSignature,
+            KeyLineError::Statement(StatementError::Shape { .. } | StatementError::List(_))
+            | KeyLineError::Empty
+            | KeyLineError::OtherId(_)
+            | KeyLineError::Gap
+            | KeyLineError::NotAllowed { .. } => Code::InvalidStatement,
+            KeyLineError::OtherKey => Code::KeyMismatch,
+            KeyLineError::Rollback => Code::Rollback,
+            KeyLineError::Fork => Code::Equivocation,
+            KeyLineError::ClockSkew { .. } => Code::ClockSkew,
+        },
+        ops::FollowError::Distrust(error) => distrust_code(error),
+        ops::FollowError::Registry(error) => registry_code(error),
     }
 }
 
@@ -284,6 +310,7 @@ impl ApiError {
             Self::Sync(ops::SyncError::Lattice(error)) | Self::Lattice(error) => lattice_code(error),
             Self::Feed(error) => feed_code(error),
             Self::Federation(error) => federation_code(error),
+            Self::Follow(error) => follow_code(error),
             Self::Push(error) => push_code(error),
             Self::Signed(error) => signed_code(error),
             Self::Trust(error) => trust_code(error),

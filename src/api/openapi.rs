@@ -10,7 +10,9 @@ pub use order::Document;
 use super::{
     codes::Code,
     error::Problem,
-    handlers::{conflicts, control, discover, documents, events, health, manifest, nodes, seed_wire, sync, trust},
+    handlers::{
+        conflicts, control, discover, documents, events, health, keys, manifest, nodes, seed_wire, sync, trust,
+    },
     routes::ROUTES,
 };
 use actix_web::http::StatusCode;
@@ -49,6 +51,7 @@ status list the codes that it may carry. Every answer has an `X-Request-Id`, whi
     paths(
         documents::index,
         manifest::publish,
+        keys::rotate,
         manifest::show,
         discover::discover,
         sync::sync,

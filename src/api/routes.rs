@@ -5,8 +5,8 @@ use super::{
     error::ApiError,
     extract::peers_door,
     handlers::{
-        conflicts, control, discover, documents, events, health, introductions, lattice, manifest, nodes, seed_wire,
-        sync, trust,
+        conflicts, control, discover, documents, events, health, introductions, keys, lattice, manifest, nodes,
+        seed_wire, sync, trust,
     },
 };
 use actix_web::{
@@ -56,6 +56,17 @@ const ENVELOPE: &[Code] = &[
     Code::BadSignature,
     Code::ClockSkew,
     Code::NotListed,
+    Code::PeerRevoked,
+    Code::KeyMismatch,
+    Code::Rollback,
+    Code::Equivocation,
+];
+/// Of statements about keys.
+const STATEMENT: &[Code] = &[
+    Code::InvalidStatement,
+    Code::BadSignature,
+    Code::ClockSkew,
+    Code::PeerNotFound,
     Code::KeyMismatch,
     Code::Rollback,
     Code::Equivocation,
@@ -107,6 +118,12 @@ pub const ROUTES: &[Route] = &[
         path: "/manifest/{node_id}",
         summary: "Get a peer's envelope",
         problems: &[ALWAYS, REGISTRY, &[Code::PeerNotFound, Code::InvalidPath]],
+    },
+    Route {
+        method: "POST",
+        path: "/v1/trust/rotate",
+        summary: "Change which key speaks for an instance",
+        problems: &[ALWAYS, GATE, STATEMENT, REGISTRY, &[Code::NoSpace]],
     },
     Route {
         method: "GET",
@@ -367,7 +384,13 @@ pub const PEER_ROUTES: &[Route] = &[
         method: "GET",
         path: "/lattice/head",
         summary: "Where this lattice stands",
-        problems: &[ALWAYS, DOOR, LATTICE, &[Code::NoKey, Code::InvalidHeader]],
+        problems: &[ALWAYS, DOOR, LATTICE, &[Code::NoKey, Code::PeerRevoked, Code::InvalidHeader]],
+    },
+    Route {
+        method: "GET",
+        path: "/lattice/identity",
+        summary: "What is said of this instance's key",
+        problems: &[ALWAYS, DOOR],
     },
     Route {
         method: "GET",
@@ -443,6 +466,7 @@ pub fn configure(config: &mut ServiceConfig) {
     config
         .service(resource("/", "GET, HEAD").route(get().to(documents::index)))
         .service(resource("/manifest", "POST").route(web::post().to(manifest::publish)))
+        .service(resource("/v1/trust/rotate", "POST").route(web::post().to(keys::rotate)))
         .service(resource("/manifest/{node_id:.*}", "GET, HEAD").route(get().to(manifest::show)))
         .service(resource("/discover", "GET, HEAD").route(get().to(discover::discover)))
         .service(resource("/sync", "POST").route(web::post().to(sync::sync)))
@@ -480,6 +504,7 @@ fn configure_peers(config: &mut ServiceConfig) {
         .route(web::post().to(lattice::receive));
     config
         .service(resource("/lattice/head", "GET, HEAD").route(get().to(lattice::head)).wrap(door()))
+        .service(resource("/lattice/identity", "GET, HEAD").route(get().to(keys::identity)).wrap(door()))
         .service(changes.wrap(door()))
         .service(resource("/lattice/snapshot", "GET, HEAD").route(get().to(lattice::snapshot)).wrap(door()))
         .service(resource("/lattice/notify", "GET, HEAD").route(get().to(lattice::notify)).wrap(door()))

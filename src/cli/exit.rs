@@ -2,7 +2,10 @@
 
 use super::{output::Output, version};
 use crate::{
-    ops::{ClientError, EnvelopeError, ImportError, KeyFileError, LocalError, OfflineError, PullError, RemoteError},
+    ops::{
+        ClientError, EnvelopeError, ImportError, KeyChangeError, KeyError, KeyFileError, LocalError, OfflineError,
+        PullError, RemoteError, WordsError,
+    },
     settings::SettingsError,
     startup::StartupError,
 };
@@ -169,7 +172,7 @@ macro_rules! local {
         }
     })* };
 }
-local!(StartupError, OfflineError, KeyFileError, LocalError, ImportError);
+local!(StartupError, OfflineError, KeyChangeError, KeyError, KeyFileError, WordsError, LocalError, ImportError);
 
 impl From<SettingsError> for Failure {
     fn from(error: SettingsError) -> Self {

@@ -15,6 +15,7 @@ mod import;
 mod init;
 mod input;
 mod job;
+mod key;
 mod keygen;
 mod man;
 mod manifest;
@@ -56,6 +57,9 @@ enum Command {
     Serve(serve::Args),
     /// Make this instance's key
     Keygen(keygen::Args),
+    /// Show, rotate, revoke, recover and encrypt this instance's key
+    #[command(subcommand)]
+    Key(key::Command),
     /// Build, sign, check and publish manifests
     #[command(subcommand)]
     Manifest(manifest::Command),
@@ -140,6 +144,7 @@ fn dispatch(command: Command, output: &Output) -> Result<(), Failure> {
         Command::Init(args) => init::run(args, output),
         Command::Serve(args) => serve::run(args, output),
         Command::Keygen(args) => keygen::run(args, output),
+        Command::Key(command) => key::run(command, output),
         Command::Manifest(command) => manifest::run(command, output),
         Command::Node(command) => node::run(command, output),
         Command::Import(args) => import::run(args, output),

@@ -206,6 +206,15 @@ impl Client {
         self.whole(response, MAX_PROBLEM_BYTES).await
     }
 
+    /// `POST /v1/trust/rotate`: statements about a key, as JSON; the answer's JSON.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn rotate(&self, statements: String) -> Result<Bytes, ClientError> {
+        let response = self.send(self.post("v1/trust/rotate", statements)).await?;
+        self.whole(response, MAX_PROBLEM_BYTES).await
+    }
+
     /// `GET path`, whatever the answer is.
     ///
     /// # Errors

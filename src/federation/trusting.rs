@@ -57,10 +57,15 @@ impl<'a> Trusting<'a> {
     fn counts(&self, head: &Head, key: PublicKey) -> bool {
         let (id, pinned) = &self.pinned;
         let is_other = id.as_ref().is_some_and(|id| id != head.node_id.as_str())
-            || pinned.as_ref().is_some_and(|pinned| *pinned != key.to_base64());
+            || pinned.as_ref().is_some_and(|pinned| *pinned != key.to_base64() && !self.succeeds(key, pinned));
         let now = self.clock.now();
         let is_timely = !is_expired(head.expires, now) && head.issued_at.since(now) <= MAX_SKEW;
         !is_other && is_timely && impossible(head).is_none()
+    }
+
+    /// Did the key take the place of the one that was met first?
+    fn succeeds(&self, key: PublicKey, pinned: &str) -> bool {
+        PublicKey::parse(pinned).is_ok_and(|pinned| self.trust.succeeds(key, pinned))
     }
 
     fn refuse(&self, peer: &PeerId, key: PublicKey, distrust: Distrust) -> ClientError {

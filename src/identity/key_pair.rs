@@ -34,6 +34,16 @@ impl KeyPair {
         Ok(Self { signing: SigningKey::from_bytes(&seed) })
     }
 
+    /// From the 32 bytes of RFC 8032's private key.
+    pub(super) fn from_seed(seed: &[u8; 32]) -> Self {
+        Self { signing: SigningKey::from_bytes(seed) }
+    }
+
+    /// Those bytes.
+    pub(super) fn seed(&self) -> &[u8; 32] {
+        self.signing.as_bytes()
+    }
+
     /// Reads what the seeds' snippets print as the private key: base64 of the 32-byte seed (RFC 8032 section 5.1.5).
     ///
     /// # Errors

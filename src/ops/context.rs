@@ -2,7 +2,7 @@
 
 use crate::{
     federation::{engine::Engine, lan::Lan, rate::Rates},
-    identity::KeyPair,
+    identity::Keyring,
     lattice::Lattice,
     registry::Registry,
     trust::{Nonces, TrustStore},
@@ -28,6 +28,14 @@ pub struct Identity {
     pub address: Option<String>,
 }
 
+impl Context {
+    /// Our public key, as it is now.
+    #[must_use]
+    pub fn public_key(&self) -> Option<PublicKey> {
+        self.signer.as_ref().map(|signer| signer.public_key()).or(self.identity.public_key)
+    }
+}
+
 /// The rooms behind the operations. Shared by all requests of one application.
 #[derive(Debug)]
 pub struct Context {
@@ -44,7 +52,7 @@ pub struct Context {
     /// The time.
     pub clock: SharedClock,
     /// What this instance signs with, where it has a key.
-    pub signer: Option<Arc<KeyPair>>,
+    pub signer: Option<Arc<Keyring>>,
     /// What exchanges with peers; `None` without a key.
     pub engine: Option<Arc<Engine>>,
     /// What finds other instances; `None` without a key.

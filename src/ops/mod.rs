@@ -12,6 +12,7 @@ mod feed;
 mod health;
 mod import;
 mod interrupt;
+mod key_life;
 mod keys;
 mod local;
 mod neighbours;
@@ -49,6 +50,7 @@ pub use feed::{
 pub use health::{Health, PartHealth, health};
 pub use import::{ImportError, ImportOptions, ImportReport, Refusal, import};
 pub use interrupt::Interrupt;
+pub use key_life::{follow_own_statements, follow_statements, own_statements};
 pub use keys::{generate_key, read_key};
 pub use local::{LocalError, hash_node, put_local};
 pub use neighbours::{Look, LookError, MAX_NEIGHBOURS, Neighbour, connections, look, neighbours};
@@ -82,14 +84,17 @@ pub use crate::{
         round::Outcome,
         run::RoundReport,
     },
-    identity::{KeyError, KeyFileError, KeyPair},
+    identity::{
+        Change, Held, KeyChangeError, KeyError, KeyFileError, KeyLog, KeyPair, KeyPlace, MAX_REASON_CHARS,
+        MIN_PASSPHRASE_CHARS, RecoveryWords, StatementKind, WORDS, WordsError,
+    },
     lattice::offline::{Listing, OfflineDirectory, OfflineError, OfflineNode, WholeFile, write_file, write_new_file},
     lattice::{
         Conflict, Entry, LatticeError, LatticeStatus, NodeDocument, NodeError, NodeFilter, NodePage, Precondition,
         StoredNode, Tombstone, Version, Written,
     },
     manifest::{Canonicalization, EnvelopeError, MAX_SEQ},
-    registry::{PeerCursor, RegistryError},
-    trust::{Entry as AuditEntry, Step, TrustLevel, file::FileError},
+    registry::{FollowError, PeerCursor, RegistryError},
+    trust::{Entry as AuditEntry, KeyLine, Step, TrustLevel, file::FileError},
     types::Glob,
 };

@@ -1,6 +1,10 @@
 //! Taking a signed manifest: verify, then trust, then act.
 
-use super::{Context, audit::quarantine, offload::offload};
+use super::{
+    Context,
+    audit::{catch_up, quarantine},
+    offload::offload,
+};
 use crate::{
     manifest::{EnvelopeError, verify},
     registry::RegistryError,
@@ -58,6 +62,11 @@ pub async fn register(context: &Context, received: Bytes) -> Result<Registration
     let manifest = manifest.map_err(|error| RefusedManifest { error: error.into(), speaker: None })?;
     let (peer, key) = (manifest.get().peer().clone(), manifest.public_key());
     let refused = |error| RefusedManifest { error, speaker: Some((peer.clone(), key)) };
+    // It may have come in the place of the one that the operator knows.
+    if context.trust.knows_another(&peer, key) {
+        let bound = context.registry.bound(&peer).await.map_err(|error| refused(error.into()))?;
+        catch_up(context, &peer, bound.as_ref()).await;
+    }
     let admitted = context.trust.admit(manifest, context.clock.latest()).map_err(|error| refused(error.into()))?;
     let registered = match context.registry.register(&admitted).await {
         Ok(registered) => registered,
@@ -70,9 +79,9 @@ pub async fn register(context: &Context, received: Bytes) -> Result<Registration
     };
     let manifest = admitted.manifest();
     Ok(Registration {
-        peer: manifest.get().peer().clone(),
+        trust_level: context.trust.level(&peer, key),
+        peer,
         expires_in: registered.expires_in,
-        trust_level: context.trust.level(manifest.get().peer(), manifest.public_key()),
         set_hash: manifest.get().set_hash(),
         step: registered.step,
     })

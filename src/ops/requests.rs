@@ -1,6 +1,6 @@
 //! Signed requests of other instances: verified, fresh, seen for the first time, and of somebody who may.
 
-use super::Context;
+use super::{Context, audit::catch_up};
 use crate::{
     identity::message::{self, Message, MessageError, Sender, WINDOW},
     manifest::verify,
@@ -163,6 +163,14 @@ pub fn takes_from_anybody(context: &Context) -> bool {
 /// id's live manifest is signed with.
 async fn trusted(context: &Context, peer: &PeerId, key: PublicKey) -> Result<(), RequestError> {
     let refuse = |reason| Err(RequestError::NotTrusted { peer: peer.clone(), reason });
+    // Whoever stole a key that was replaced or revoked meanwhile speaks for nobody with it, in no mode.
+    let bound = context.registry.bound(peer).await?;
+    match bound.as_ref().and_then(|bound| bound.line.as_ref()) {
+        Some(line) if line.revoked && line.public_key == key => return Err(Distrust::Revoked(peer.clone()).into()),
+        Some(line) if line.is_retired(key) => return refuse("another key took its place"),
+        _ => {}
+    }
+    catch_up(context, peer, bound.as_ref()).await;
     context.trust.may_push(peer, key)?;
     match context.trust.level(peer, key) {
         TrustLevel::Verified => return Ok(()),

@@ -8,7 +8,7 @@ use crate::{
         introduce::{self, Introduced, read_nonce, read_signature},
         remote::Remote,
     },
-    identity::{message::MessageError, verify_signature},
+    identity::{Held, message::MessageError, verify_signature},
     json::{Document, JsonError},
     manifest::verify,
     registry::RegistryError,
@@ -33,6 +33,9 @@ pub enum TrustOpError {
     /// There is nothing to sign with.
     #[error("this instance has no key to prove; make one with: ark-lattice keygen")]
     NoKey,
+    /// What there is to sign with counts nowhere.
+    #[error("the key of this instance is revoked; replace it: ark-lattice key recover")]
+    OwnKeyRevoked,
     /// No authority is set.
     #[error("no authority is set for certificates: name a PEM file in trust.ca_file")]
     NoAuthority,
@@ -130,6 +133,11 @@ async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) ->
     spawn_blocking(work).await.map_err(|error| TrustOpError::Worker(error.to_string()))
 }
 
+fn own_key(context: &Context) -> Result<Arc<Held>, TrustOpError> {
+    let held = context.signer.as_ref().ok_or(TrustOpError::NoKey)?.held();
+    if held.is_revoked() { Err(TrustOpError::OwnKeyRevoked) } else { Ok(held) }
+}
+
 async fn decide(context: &Context, decision: Decision) -> Result<Record, TrustOpError> {
     let trust = Arc::clone(&context.trust);
     Ok(beside(move || trust.set(decision)).await??)
@@ -137,7 +145,7 @@ async fn decide(context: &Context, decision: Decision) -> Result<Record, TrustOp
 
 async fn relationship(context: &Context, record: Record) -> Result<Relationship, TrustOpError> {
     let key = record.public_key;
-    let words = match context.identity.public_key {
+    let words = match context.public_key() {
         Some(ours) => Some(beside(move || words(ours, key)).await?),
         None => None,
     };
@@ -157,7 +165,7 @@ fn plain(context: &Context, record: Record) -> Relationship {
 /// # Errors
 /// [`TrustOpError`].
 pub async fn establish(context: &Context, wish: Establish) -> Result<Relationship, TrustOpError> {
-    let key = context.signer.as_ref().ok_or(TrustOpError::NoKey)?;
+    let held = own_key(context)?;
     let client = match (&context.authorities, wish.method) {
         (None, Method::Certificate) => return Err(TrustOpError::NoAuthority),
         (Some(authorities), _) => Client::trusting(authorities, &wish.address, &context.limits)?,
@@ -173,7 +181,8 @@ pub async fn establish(context: &Context, wish: Establish) -> Result<Relationshi
     if peer == context.identity.node_id {
         return Err(TrustOpError::Itself);
     }
-    let signer = Signer { key, node_id: &context.identity.node_id, audience: &peer, now: context.clock.now() };
+    let signer =
+        Signer { key: &held.key, node_id: &context.identity.node_id, audience: &peer, now: context.clock.now() };
     let Introduced { key: found, proof, certificate } = introduce::introduce(&client, &signer).await?;
     if let Some(expected) = wish.public_key.filter(|expected| *expected != found) {
         return Err(TrustOpError::Key { found, expected });
@@ -233,7 +242,7 @@ pub async fn verify_peer(
     let key = match compared {
         Compared::Key(key) => key,
         Compared::Words(said) => {
-            let ours = context.identity.public_key.ok_or(TrustOpError::NoKey)?;
+            let ours = context.public_key().ok_or(TrustOpError::NoKey)?;
             let known = known_keys(context, &peer).await?;
             if known.is_empty() {
                 return Err(TrustOpError::Unknown(peer));
@@ -291,7 +300,8 @@ async fn known_keys(context: &Context, peer: &PeerId) -> Result<BTreeSet<PublicK
 /// # Errors
 /// [`TrustOpError`]. A peer that cannot be told is no error here.
 pub async fn vouch_for(context: &Context, peer: &PeerId) -> Result<usize, TrustOpError> {
-    let signing = context.signer.as_ref().ok_or(TrustOpError::NoKey)?;
+    let held = own_key(context)?;
+    let signing = &held.key;
     let verified =
         context.trust.records().into_iter().find(|it| it.node_id == *peer && it.level == TrustLevel::Verified);
     let key = verified.ok_or_else(|| TrustOpError::Unknown(peer.clone()))?.public_key;
@@ -336,7 +346,8 @@ pub struct Proof {
 /// # Errors
 /// [`TrustOpError`].
 pub fn answer_challenge(context: &Context, request: SignedRequest<'_>) -> Result<Proof, TrustOpError> {
-    let signer = context.signer.as_ref().ok_or(TrustOpError::NoKey)?;
+    let held = own_key(context)?;
+    let signer = &held.key;
     let (speaker, _) = requests::sender(context, request)?;
     let asking = (speaker.peer().clone(), speaker.public_key());
     not_revoked(context, &asking)?;

@@ -28,6 +28,8 @@ const MAX_PEER_TTL: Duration = Duration::from_secs(31_557_600);
 
 /// More vouchers than any key will have.
 const MAX_VOUCHERS: usize = 100;
+/// The shortest lifetime of a key: peers that are away for a night must hear of the next one in time.
+const MIN_KEY_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
 /// Why the settings cannot be used. Texts never hold a secret's value.
 #[derive(Debug, thiserror::Error)]
@@ -231,6 +233,15 @@ impl Settings {
             }
             self.admin.token = Some(secret_file::read("admin.token_file", path)?);
         }
+        if let Some(path) = &self.instance.key_passphrase_file {
+            if self.instance.key_passphrase.is_some() {
+                return Err(bad(
+                    "instance.key_passphrase, instance.key_passphrase_file",
+                    "both are set: unset one of them",
+                ));
+            }
+            self.instance.key_passphrase = Some(secret_file::read("instance.key_passphrase_file", path)?);
+        }
         if let Some(path) = &self.registry.redis_password_file {
             if self.registry.redis_password.is_some() {
                 return Err(bad(
@@ -263,6 +274,9 @@ impl Settings {
         }
         if let Some(key) = &self.instance.public_key {
             PublicKey::parse(key).map_err(|error| bad("instance.public_key", error.to_string()))?;
+        }
+        if self.instance.key_lifetime.is_some_and(|lifetime| lifetime.get() < MIN_KEY_LIFETIME) {
+            return Err(bad("instance.key_lifetime", "must be at least 1day"));
         }
         // To the server 0 means "no bound", and it counts a stop in whole seconds.
         if self.server.header_timeout.get().is_zero() || self.server.body_timeout.get().is_zero() {

@@ -136,6 +136,12 @@ section! {
         private_key: Option<SecretString> = None,
         /// File with the private key (mode 0600); unset: identity.key in the state directory, where that exists.
         key_file: Option<PathBuf> = None,
+        /// Passphrase of an encrypted key file. Better in key_passphrase_file. ARK_KEY_PASSPHRASE.
+        key_passphrase: Option<SecretString> = None,
+        /// File with that passphrase, as Docker, Kubernetes and systemd hand over secrets. ARK_KEY_PASSPHRASE_FILE.
+        key_passphrase_file: Option<PathBuf> = None,
+        /// How long a key is meant to be used, such as "365days"; past half of it the log and a metric say so. Unset: for ever.
+        key_lifetime: Option<Span> = None,
     }
 }
 

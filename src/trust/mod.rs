@@ -7,6 +7,7 @@ pub mod chain;
 pub mod challenge;
 pub mod file;
 pub mod freshness;
+mod key_line;
 pub mod levels;
 mod nonces;
 mod policy;
@@ -17,6 +18,7 @@ pub mod words;
 
 pub use audit::{Audit, Entry, Refusal};
 pub use freshness::{Accepted, FreshnessError};
+pub use key_line::{KeyChange, KeyEvents, KeyLine, KeyLineError, Known};
 pub use levels::{Right, Rules};
 pub use nonces::{Nonces, ReplayError};
 pub use policy::{Admitted, Binding, MAX_SKEW, TrustError, TrustLevel, TrustMode, TrustPolicy};

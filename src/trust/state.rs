@@ -32,6 +32,8 @@ pub struct Record {
     pub proof: Option<String>,
     /// Its own owner withdrew it: nobody gives it back.
     pub is_final: bool,
+    /// What it was when its owner withdrew it: the key that takes its place is no less.
+    pub(super) before_withdrawal: TrustLevel,
 }
 
 /// The state that the entries leave.
@@ -47,6 +49,10 @@ pub(super) struct State {
 
 /// Who decided, of those who came by themselves.
 pub(super) const UNASKED: &str = "challenge (unasked)";
+/// The key's own owner.
+pub(super) const STATEMENT: &str = "statement";
+/// As above, of a key that nobody here decided of.
+pub(super) const UNASKED_STATEMENT: &str = "statement (unasked)";
 
 impl State {
     /// Applies one entry; every other kind tells a story and changes nothing.
@@ -67,6 +73,7 @@ impl State {
                 successor: None,
                 proof: text("proof").map(str::to_owned),
                 is_final: entry.detail.get("final").and_then(Value::as_bool).ok_or("final")?,
+                before_withdrawal: text("before").and_then(TrustLevel::parse).unwrap_or(TrustLevel::Pending),
             }),
             ROTATION => {
                 let (old, new, node_id, level) = (key("old_key")?, key("public_key")?, peer("node_id")?, level()?);
@@ -80,6 +87,7 @@ impl State {
                     successor,
                     proof: None,
                     is_final,
+                    before_withdrawal: TrustLevel::Pending,
                 };
                 self.decide(record(old, TrustLevel::Revoked, Some(new), true));
                 self.decide(record(new, level, None, false));
@@ -104,7 +112,7 @@ impl State {
             TrustLevel::Revoked if is_owner => drop(self.owners.remove(&peer)),
             _ => {}
         }
-        let unasked = |record: &Record| usize::from(record.by == UNASKED);
+        let unasked = |record: &Record| usize::from(record.by == UNASKED || record.by == UNASKED_STATEMENT);
         self.unasked = self.unasked.saturating_add(unasked(&record));
         if let Some(before) = self.records.insert(key, record) {
             self.unasked = self.unasked.saturating_sub(unasked(&before));

@@ -8,7 +8,7 @@ use super::{
     challenge::Challenges,
     freshness::{Accepted, Freshness},
     levels::may,
-    state::{LEVEL, QUARANTINE, RELEASE, ROTATION, Record, State, UNASKED, VOUCH},
+    state::{LEVEL, QUARANTINE, RELEASE, Record, State, UNASKED, VOUCH},
 };
 use crate::{
     manifest::{Head, Manifest, Verified},
@@ -20,6 +20,8 @@ use std::{
     io,
     sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard},
 };
+
+mod keys;
 
 /// The most keys that something was decided of.
 pub const MAX_RECORDS: usize = 100_000;
@@ -441,43 +443,6 @@ impl TrustStore {
             Err(DecisionError::Unkept(error)) => Err(error),
             _ => Ok(()),
         }
-    }
-
-    /// Another key takes the place of one, by a statement that both signed (checked by the caller): its level goes over, and the old
-    /// one speaks no more. Blocks on the disk.
-    ///
-    /// # Errors
-    /// [`DecisionError`]; nothing has changed.
-    pub fn rotate(&self, peer: &PeerId, old: PublicKey, new: PublicKey, statement: &str) -> Result<(), DecisionError> {
-        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = self.level(peer, old);
-        // Only a key that has the id can give it on.
-        if before == TrustLevel::Revoked || self.state().owners.get(peer).is_some_and(|owner| *owner != old) {
-            return Err(DecisionError::NotItsKey(peer.clone()));
-        }
-        self.check(peer, old, TrustLevel::Revoked)?;
-        self.check(peer, new, TrustLevel::Pending)?;
-        let level = if before == TrustLevel::Verified { before } else { TrustLevel::Pending };
-        let detail = json!({
-            "node_id": peer.as_str(), "old_key": old.to_base64(), "public_key": new.to_base64(), "level": level.as_str(),
-            "by": "statement", "statement": statement,
-        });
-        self.write(ROTATION, peer.as_str(), detail)?;
-        Ok(self.heads.forget(peer)?)
-    }
-
-    /// Withdraws a key for good, by its owner's statement (checked by the caller). Blocks on the disk.
-    ///
-    /// # Errors
-    /// [`DecisionError`]; nothing has changed.
-    pub fn revoke(&self, peer: &PeerId, key: PublicKey, statement: &str) -> Result<(), DecisionError> {
-        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        self.check(peer, key, TrustLevel::Revoked)?;
-        let detail = json!({
-            "node_id": peer.as_str(), "public_key": key.to_base64(), "level": "revoked", "by": "statement",
-            "reason": "withdrawn by its owner", "final": true, "statement": statement,
-        });
-        Ok(self.write(LEVEL, peer.as_str(), detail)?)
     }
 
     /// Takes nothing more from a key whose holder contradicted himself, until the operator verifies it again. It holds at once, and

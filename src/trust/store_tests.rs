@@ -2,7 +2,7 @@ use super::*;
 use crate::{
     identity::KeyPair,
     manifest::{Canonicalization, sign, verify},
-    trust::{Binding, chain::Ledger},
+    trust::{Binding, KeyChange, KeyEvents, KeyLine, chain::Ledger},
     types::{Limits, SetHash, TestClock},
 };
 use bytes::Bytes;
@@ -114,15 +114,23 @@ fn what_cannot_be_written_down_is_not_decided() {
     assert!(store.is_quarantined(key(1)), "what protects holds all the same");
 }
 
+fn change(old: u8, new: u8) -> KeyChange {
+    KeyChange { old: key(old), new: key(new), by_recovery: false }
+}
+
+fn recovery(old: u8, new: u8) -> KeyChange {
+    KeyChange { by_recovery: true, ..change(old, new) }
+}
+
 #[test]
 fn a_rotated_key_keeps_its_level_and_the_old_one_speaks_no_more() {
     let bed = Bed { listed: HashMap::from([(peer("listed"), key(7))]), ..Bed::new() };
     let store = bed.open();
     decide(&store, "a", 1, TrustLevel::Verified).unwrap();
-    store.rotate(&peer("a"), key(1), key(2), "signed by both").unwrap();
-    store.rotate(&peer("pending"), key(3), key(4), "signed by both").unwrap();
-    store.rotate(&peer("listed"), key(7), key(8), "signed by both").unwrap();
-    store.revoke(&peer("gone"), key(5), "signed by it").unwrap();
+    store.rotated(&peer("a"), change(1, 2));
+    store.rotated(&peer("pending"), change(3, 4));
+    store.rotated(&peer("listed"), change(7, 8));
+    store.revoked(&peer("gone"), key(5));
     for store in [store, bed.open()] {
         assert_eq!(store.level(&peer("a"), key(2)), TrustLevel::Verified);
         assert_eq!(store.level(&peer("a"), key(1)), TrustLevel::Revoked);
@@ -134,6 +142,66 @@ fn a_rotated_key_keeps_its_level_and_the_old_one_speaks_no_more() {
             assert!(matches!(decide(&store, name, number, TrustLevel::Verified), Err(DecisionError::Withdrawn)));
         }
     }
+}
+
+#[test]
+fn the_recovery_key_gives_back_what_a_withdrawn_key_had_and_not_what_a_revoked_one_had() {
+    let bed = Bed { listed: HashMap::from([(peer("listed"), key(7))]), ..Bed::new() };
+    let store = bed.open();
+    for (name, number) in [("withdrawn", 1), ("revoked", 2), ("quarantined", 3), ("stolen", 4)] {
+        decide(&store, name, number, TrustLevel::Verified).unwrap();
+    }
+    for (name, number) in [("revoked", 2), ("listed", 7)] {
+        decide(&store, name, number, TrustLevel::Revoked).unwrap();
+    }
+    store.revoked(&peer("withdrawn"), key(1));
+    store.quarantine(&peer("quarantined"), key(3), "it contradicted itself");
+    store.quarantine(&peer("stolen"), key(4), "it contradicted itself");
+    assert_eq!([1, 2, 7].map(|number| store.may_speak(key(number))), [true, false, false]);
+    store.rotated(&peer("withdrawn"), recovery(1, 11));
+    store.rotated(&peer("revoked"), change(2, 12));
+    assert_eq!(store.record(key(12)), None, "whom the operator revoked gives nothing on");
+    for (name, made) in [("revoked", recovery(2, 12)), ("listed", recovery(7, 17)), ("stolen", recovery(4, 14))] {
+        store.rotated(&peer(name), made);
+    }
+    store.rotated(&peer("quarantined"), change(3, 13));
+    for store in [store, bed.open()] {
+        let level = |name: &str, number| store.level(&peer(name), key(number));
+        assert_eq!(level("withdrawn", 11), TrustLevel::Verified);
+        assert_eq!((level("revoked", 12), level("revoked", 2)), (TrustLevel::Pending, TrustLevel::Revoked));
+        assert_eq!(level("listed", 17), TrustLevel::Revoked, "the operator corrects his list");
+        assert_eq!([13, 14].map(|number| store.is_quarantined(key(number))), [true, false]);
+    }
+}
+
+#[test]
+fn what_was_missed_of_statements_is_caught_up() {
+    let bed = Bed { listed: HashMap::from([(peer("listed"), key(7))]), ..Bed::new() };
+    let store = bed.open();
+    decide(&store, "a", 1, TrustLevel::Verified).unwrap();
+    decide(&store, "gone", 5, TrustLevel::Verified).unwrap();
+    let line = |now: u8, before: &[u8], revoked| KeyLine {
+        public_key: key(now),
+        recovery_key: None,
+        epoch: 0,
+        seq: 1,
+        tip: [0; 32],
+        revoked,
+        retired: before.iter().copied().map(key).collect(),
+    };
+    let cases = [("a", line(3, &[1, 2], false)), ("listed", line(8, &[7], false)), ("gone", line(5, &[], true))];
+    for (name, line) in &cases {
+        assert!(store.is_behind(&peer(name), line) && store.knows_another(&peer(name), key(99)), "{name}");
+        store.catch_up(&peer(name), line);
+        assert!(!store.is_behind(&peer(name), line), "{name}");
+    }
+    assert!(!store.is_behind(&peer("stranger"), &line(30, &[31], false)));
+    assert_eq!(
+        (store.level(&peer("a"), key(3)), store.level(&peer("a"), key(1))),
+        (TrustLevel::Verified, TrustLevel::Revoked)
+    );
+    assert_eq!(store.level(&peer("listed"), key(8)), TrustLevel::Verified);
+    assert_eq!(store.level(&peer("gone"), key(5)), TrustLevel::Revoked);
 }
 
 #[test]
@@ -166,6 +234,9 @@ fn strangers_that_prove_themselves_leave_place_for_the_operator() {
         store.note_unasked(&peer(&format!("s{number}")), PublicKey::from_bytes(bytes), "proof".to_owned()).unwrap();
     }
     assert_eq!(store.records().len(), MAX_UNASKED);
+    store.rotated(&peer("stranger"), change(250, 251));
+    store.revoked(&peer("stranger"), key(252));
+    assert_eq!(store.records().len(), MAX_UNASKED, "nor do they fill it with statements");
     decide(&store, "a", 255, TrustLevel::Verified).unwrap();
     store.note_unasked(&peer("a"), key(254), "proof".to_owned()).unwrap();
     assert_eq!(store.record(key(254)), None, "nobody gets in beside the verified key");
@@ -198,12 +269,12 @@ fn nobody_gives_on_an_id_that_is_not_his() {
     decide(&store, "a", 1, TrustLevel::Verified).unwrap();
     decide(&store, "b", 2, TrustLevel::Revoked).unwrap();
     for (name, old) in [("a", 3), ("listed", 3), ("b", 2)] {
-        let rotated = store.rotate(&peer(name), key(old), key(9), "signed by both");
+        let rotated = store.rotate(&peer(name), change(old, 9));
         assert!(matches!(rotated, Err(DecisionError::NotItsKey(_))), "{name}: {rotated:?}");
     }
-    assert!(matches!(store.rotate(&peer("c"), key(1), key(9), ""), Err(DecisionError::OtherPeer { .. })));
+    assert!(matches!(store.rotate(&peer("c"), change(1, 9)), Err(DecisionError::OtherPeer { .. })));
     assert_eq!(store.level(&peer("a"), key(1)), TrustLevel::Verified);
-    store.rotate(&peer("new"), key(4), key(5), "signed by both").unwrap();
+    store.rotate(&peer("new"), change(4, 5)).unwrap();
     assert_eq!(store.level(&peer("new"), key(6)), TrustLevel::Pending, "that binds nobody: the registry does");
 }
 

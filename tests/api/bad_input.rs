@@ -7,6 +7,7 @@ mod federation;
 pub mod feeds;
 mod gate;
 mod heads;
+mod keys;
 mod limits;
 mod manifests;
 mod nodes;
@@ -101,6 +102,7 @@ fn all_rows() -> Vec<Row> {
         queries::rows(),
         heads::rows(),
         feeds::rows(),
+        keys::rows(),
         federation::rows(),
         trust::rows(),
     ]

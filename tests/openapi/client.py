@@ -12,13 +12,24 @@ from aiopenapi3.errors import HTTPClientError
 from nacl.signing import SigningKey
 
 
-def envelope():
+def envelope(key):
     """Signed here, so that it is not only the document's own example that is taken."""
-    key = SigningKey.generate()
     manifest = {"node_id": "ark-generated-client", "nodes": [{"id": "a", "hash": "b"}]}
     signature = key.sign(json.dumps(manifest, sort_keys=True).encode()).signature
     signature, public = (base64.b64encode(data).decode() for data in (signature, bytes(key.verify_key)))
     return {"manifest": manifest, "signature": signature, "pubkey": public}
+
+
+def enrolment(key, node_id):
+    """The first statement about a key, as the README describes it."""
+    payload_type = "application/vnd.ark-lattice.key+json"
+    public = base64.b64encode(bytes(key.verify_key)).decode()
+    statement = {"epoch": 0, "issued_at": 1_763_696_494, "kind": "enroll", "node_id": node_id, "public_key": public, "seq": 0}
+    payload = json.dumps(statement, sort_keys=True, separators=(",", ":")).encode()
+    signed = b"DSSEv1 %d %s %d %s" % (len(payload_type), payload_type.encode(), len(payload), payload)
+    signature = base64.b64encode(key.sign(signed).signature).decode()
+    envelope = {"payload": base64.b64encode(payload).decode(), "payloadType": payload_type}
+    return {"statements": [{**envelope, "signatures": [{"keyid": public, "sig": signature}]}]}
 
 
 class Calls:
@@ -27,7 +38,8 @@ class Calls:
     def __init__(self, api, token):
         api.authenticate(operator=token)
         self.api = api
-        self.sent = envelope()
+        self.key = SigningKey.generate()
+        self.sent = envelope(self.key)
 
     def call(self, operation, data=None, **parameters):
         request = getattr(self.api._, operation)
@@ -40,6 +52,10 @@ class Calls:
 
     def publishManifest(self):
         assert self.call("publishManifest", self.sent).node_id == "ark-generated-client"
+
+    def rotateKey(self):
+        stand = self.call("rotateKey", enrolment(self.key, "ark-generated-client"))
+        assert (stand.status, stand.public_key) == ("current", self.sent["pubkey"]), stand
 
     def getManifest(self):
         found = self.call("getManifest", node_id="ark-generated-client")

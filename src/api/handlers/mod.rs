@@ -7,6 +7,7 @@ pub(super) mod documents;
 pub(super) mod events;
 pub(super) mod health;
 pub(super) mod introductions;
+pub(super) mod keys;
 pub(super) mod lattice;
 pub(super) mod manifest;
 pub(super) mod nodes;

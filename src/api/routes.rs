@@ -60,6 +60,7 @@ const ENVELOPE: &[Code] = &[
     Code::KeyMismatch,
     Code::Rollback,
     Code::Equivocation,
+    Code::FastForward,
 ];
 /// Of statements about keys.
 const STATEMENT: &[Code] = &[
@@ -70,7 +71,6 @@ const STATEMENT: &[Code] = &[
     Code::KeyMismatch,
     Code::Rollback,
     Code::Equivocation,
-    Code::FastForward,
     Code::PeerRevoked,
 ];
 const REGISTRY: &[Code] = &[Code::RegistryUnavailable];

@@ -274,8 +274,11 @@ impl TrustStore {
         let (peer, key) = (manifest.get().peer().clone(), manifest.public_key());
         let (listed, owner) = {
             let state = self.state();
-            if state.records.get(&key).is_some_and(|record| record.level == TrustLevel::Revoked) {
-                return Err(TrustError::Revoked { peer });
+            if let Some(record) = state.records.get(&key).filter(|record| record.level == TrustLevel::Revoked) {
+                return Err(match record.successor {
+                    Some(_) => TrustError::OtherKey { peer },
+                    None => TrustError::Revoked { peer },
+                });
             }
             let vouched = self.is_vouched_for(&state, &peer, key).then_some(key);
             (self.listed(&state, &peer), state.owners.get(&peer).copied().or(vouched))
@@ -335,8 +338,11 @@ impl TrustStore {
     }
 
     fn may_exchange(&self, peer: &PeerId, key: PublicKey, right: Right) -> Result<(), Distrust> {
-        if self.is_revoked(key) {
-            return Err(Distrust::Revoked(peer.clone()));
+        if let Some(record) = self.record(key).filter(|record| record.level == TrustLevel::Revoked) {
+            return Err(match record.successor {
+                Some(_) => Distrust::OtherKey(peer.clone()),
+                None => Distrust::Revoked(peer.clone()),
+            });
         }
         if self.is_quarantined(key) {
             return Err(Distrust::Quarantined(peer.clone()));

@@ -17,6 +17,7 @@ mod revoked_push;
 mod rollback_head;
 mod rollback_manifest;
 mod squatting;
+mod stolen_key;
 
 use std::{collections::BTreeSet, fs};
 

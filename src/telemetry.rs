@@ -4,6 +4,7 @@ mod events;
 
 pub use events::{Delivery, EventMetrics, Listener};
 
+use crate::types::Timestamp;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
     metrics::{
@@ -102,6 +103,9 @@ struct CertificateLabels {
     serial: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct NoLabels {}
+
 #[derive(Clone)]
 struct LatencyBuckets;
 
@@ -150,6 +154,8 @@ pub struct Metrics {
     runtimes: Mutex<Vec<Handle>>,
     /// A family, so that there is no line where there is no certificate.
     tls_not_after: Family<CertificateLabels, Gauge>,
+    /// A family, so that there is no line where no lifetime is set.
+    key_not_after: Family<NoLabels, Gauge>,
     events: EventMetrics,
 }
 
@@ -190,6 +196,7 @@ impl Default for Metrics {
             tasks: Gauge::default(),
             runtimes: Mutex::default(),
             tls_not_after: Family::default(),
+            key_not_after: Family::default(),
             events: EventMetrics::default(),
         };
         metrics.register_all();
@@ -218,6 +225,8 @@ impl Metrics {
         let not_after = self.tls_not_after.clone();
         let help = "When our own TLS certificate ends, epoch seconds";
         registry.register_with_unit("tls_certificate_not_after", help, Unit::Seconds, not_after);
+        let help = "When the lifetime of this instance's key ends, epoch seconds";
+        registry.register_with_unit("key_not_after", help, Unit::Seconds, self.key_not_after.clone());
         registry.register("http_connections", "Clients' connections that are open", self.connections.clone());
         registry.register("tasks", "Tasks that have not ended, beside those of connections", self.tasks.clone());
         self.events.register(registry);
@@ -232,6 +241,11 @@ impl Metrics {
     /// Counts a request that its sender had no allowance for.
     pub fn limited(&self, class: &'static str) {
         self.limited.get_or_create(&ReasonLabels { reason: class }).inc();
+    }
+
+    /// Says when the lifetime of our own key ends.
+    pub fn key_ends(&self, at: Timestamp) {
+        self.key_not_after.get_or_create(&NoLabels {}).set(at.seconds());
     }
 
     /// Counts a connection until what this returns is dropped.

@@ -1,5 +1,6 @@
 //! One operation, many doors: what the HTTP routes, the commands and later transports have in common. No HTTP, no terminal.
 
+mod audit;
 mod compare;
 mod conflicts;
 mod context;
@@ -11,9 +12,11 @@ mod feed;
 mod health;
 mod import;
 mod interrupt;
+mod key_life;
 mod keys;
 mod limits;
 mod local;
+mod neighbours;
 mod network;
 mod nodes;
 mod offload;
@@ -27,7 +30,9 @@ mod set_sum;
 mod setup;
 mod statement;
 mod sync;
+mod trust;
 
+pub use audit::{note_refusal, read_audit};
 pub use compare::{ConflictLines, conflict_lines};
 pub use conflicts::{
     ConflictDetail, ConflictPage, NodeState, dismiss_conflict, get_conflict, list_conflicts, restore_conflict,
@@ -47,13 +52,15 @@ pub use feed::{
 pub use health::{Health, PartHealth, health};
 pub use import::{ImportError, ImportOptions, ImportReport, Refusal, import};
 pub use interrupt::Interrupt;
+pub use key_life::{follow_own_statements, follow_statements, own_statements};
 pub use keys::{generate_key, read_key};
 pub use limits::{KnownIds, NewIdError, spend};
 pub use local::{LocalError, hash_node, put_local};
+pub use neighbours::{Look, LookError, MAX_NEIGHBOURS, Neighbour, connections, look, neighbours};
 pub use network::member;
 pub use nodes::{delete_node, get_node, list_nodes, put_node};
 pub use pull::{PullError, PullOptions, PullReport, Standing, pull};
-pub use register::{RegisterError, Registration, register};
+pub use register::{RefusedManifest, RegisterError, Registration, register};
 pub use remote::{RemoteError, RemotePeer, discover_remote, publish};
 pub use requests::{RequestError, SignedRequest, Speaker, speaker, takes_from_anybody};
 pub use seed_wire::{
@@ -63,6 +70,10 @@ pub use selection::Selection;
 pub use setup::{make_directory, write_token};
 pub use statement::{Statement, build_manifest, is_envelope, sign_manifest, verify_manifest};
 pub use sync::{Delta, NodeStream, SyncError, SyncRequest, sync};
+pub use trust::{
+    Compared, Establish, Method as TrustMethod, Proof, Relationship, TrustOpError, answer_challenge, establish,
+    relationships, revoke_peer, take_proof, take_voucher, trust_in, verify_peer, vouch_for,
+};
 
 /// What operations take and give, for the doors: they need not know the rooms behind.
 pub use crate::{
@@ -79,14 +90,17 @@ pub use crate::{
         run::RoundReport,
     },
     guard::{Allowance, Caller, Class, Limited, NetworkKey, Payer, Reach},
-    identity::{KeyError, KeyFileError, KeyPair},
+    identity::{
+        Change, Held, KeyChangeError, KeyError, KeyFileError, KeyLog, KeyPair, KeyPlace, MAX_REASON_CHARS,
+        MIN_PASSPHRASE_CHARS, RecoveryWords, StatementKind, WORDS, WordsError,
+    },
     lattice::offline::{Listing, OfflineDirectory, OfflineError, OfflineNode, WholeFile, write_file, write_new_file},
     lattice::{
         Conflict, Entry, LatticeError, LatticeStatus, NodeDocument, NodeError, NodeFilter, NodePage, Precondition,
         StoredNode, Tombstone, Version, Written,
     },
     manifest::{Canonicalization, EnvelopeError, MAX_SEQ},
-    registry::{PeerCursor, RegistryError},
-    trust::{Step, TrustLevel},
+    registry::{FollowError, PeerCursor, RegistryError},
+    trust::{Entry as AuditEntry, KeyLine, Step, TrustLevel, file::FileError},
     types::Glob,
 };

@@ -8,6 +8,7 @@ use crate::{
     },
     ops::{self, Health},
     telemetry::{Gauges, METRICS_MEDIA_TYPE},
+    types::Timestamp,
 };
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
@@ -73,6 +74,11 @@ pub(crate) struct HealthAnswer {
     status: &'static str,
     /// This instance's id.
     node_id: String,
+    /// Peers that answer.
+    peers_connected: usize,
+    /// When a round last came to its end.
+    #[schema(required = true, example = "2025-10-03T22:00:00Z")]
+    last_sync: Option<String>,
     /// This program's version.
     version: &'static str,
     /// The registry.
@@ -120,9 +126,12 @@ fn lattice_answer(health: Health) -> LatticeAnswer {
 )]
 pub(crate) async fn health(state: web::Data<ApiState>) -> Result<HttpResponse, ApiError> {
     let health = ops::health(&state.context).await;
+    let (peers_connected, last_sync) = ops::connections(&state.context);
     Ok(HttpResponse::Ok().json(HealthAnswer {
         status: if health.flawless() { "healthy" } else { "degraded" },
         node_id: state.context.identity.node_id.to_string(),
+        peers_connected,
+        last_sync: last_sync.map(|at| Timestamp::from_seconds(at.seconds()).to_rfc3339()),
         version: env!("CARGO_PKG_VERSION"),
         registry: RegistryAnswer {
             status: if health.registry.detail.is_none() { "ok" } else { "failing" },

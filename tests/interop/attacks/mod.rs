@@ -1,18 +1,33 @@
 //! One attack a folder: a real exchange with the running service, refused with the code that names the reason, and an entry in the
 //! audit log.
 
-#[allow(dead_code, reason = "it serves attacks on trust as well")]
 mod bed;
 mod endless_data;
+mod equivocation_head;
+mod equivocation_manifest;
+mod fast_forward_head;
+mod fast_forward_manifest;
 mod flood_bad_signatures;
 mod flood_new_ids;
 mod foreign_network;
+mod freeze;
+mod future_date;
+mod key_substitution;
 mod log_lines;
+mod malleated;
 mod no_certificate;
+mod replay;
+mod revoked_manifest;
+mod revoked_pull;
+mod revoked_push;
+mod rollback_head;
+mod rollback_manifest;
 mod slow_loris;
+mod squatting;
 mod ssrf_address;
 mod ssrf_name;
 mod ssrf_redirect;
+mod stolen_key;
 
 use std::{collections::BTreeSet, fs};
 

@@ -15,7 +15,7 @@ use crate::{
     },
     settings::{Settings, SettingsError},
     shutdown,
-    telemetry::Metrics,
+    telemetry::{Metrics, Tracer},
     tls::{TlsError, TlsFiles, TlsPort},
     types::{PublicKey, SharedClock, SystemClock, Timestamp},
 };
@@ -41,6 +41,7 @@ use tokio_util::sync::CancellationToken;
 mod discovery;
 mod engine;
 mod events;
+mod traces;
 
 /// How long a connection that is done stays open for what the client still sends.
 const LINGER: Duration = Duration::from_secs(5);
@@ -83,6 +84,9 @@ pub enum StartupError {
         /// What the machine says.
         error: io::Error,
     },
+    /// Traces cannot be exported.
+    #[error("traces: {0}")]
+    Traces(String),
     /// The certificate of our own port cannot be used.
     #[error("TLS: {0}")]
     Tls(#[from] TlsError),
@@ -101,6 +105,7 @@ pub struct Application {
     context: Arc<Context>,
     tls: Option<(TlsPort, Duration)>,
     deliveries: events::Deliveries,
+    traces: traces::Traces,
     _state_lock: File,
 }
 
@@ -120,6 +125,7 @@ impl Application {
         let key = load_key(settings)?;
         let stated = public_key(settings, key.as_ref())?;
         let metrics = Arc::new(Metrics::default());
+        let (tracer, traces) = traces::open(settings, &clock, &metrics)?;
         let tls = open_tls(settings, &clock, &metrics)?;
         let listener = listen(settings)?;
         let address = listener.local_addr()?;
@@ -138,7 +144,7 @@ impl Application {
         let trust = settings.trust_policy()?;
         let rates = engine::rates(settings);
         let (events, deliveries) = events::open(settings, &clock, &metrics.events())?;
-        let engine = engine::open(settings, key.as_ref(), &lattice, &clock, &rates, events)?;
+        let engine = engine::open(settings, key.as_ref(), &lattice, &clock, &rates, (events, &metrics, &tracer))?;
         let lan = discovery::open(settings, address, engine.as_ref(), (&identity, &registry, &clock))?;
         let context = Arc::new(Context {
             identity,
@@ -155,9 +161,9 @@ impl Application {
             closing: CancellationToken::new(),
             nonces: Mutex::default(),
         });
-        let server = serve(settings, listener, Arc::clone(&context), metrics, tls.as_ref())?;
+        let server = serve(settings, listener, Arc::clone(&context), (metrics, tracer), tls.as_ref())?;
         let tls = tls.map(|port| (port, settings.server.tls_reload_interval.get()));
-        Ok(Self { port: address.port(), address, server, context, tls, deliveries, _state_lock: state_lock })
+        Ok(Self { port: address.port(), address, server, context, tls, deliveries, traces, _state_lock: state_lock })
     }
 
     /// What its operations work on.
@@ -179,6 +185,7 @@ impl Application {
     pub async fn run_until_stopped(self, stop: impl Future<Output = ()>) -> Result<(), StartupError> {
         let handle = self.server.handle();
         let mut server = tokio::spawn(self.server);
+        let traces = self.traces.start();
         if let Some(engine) = &self.context.engine {
             engine.start();
         }
@@ -208,6 +215,7 @@ impl Application {
         }
         self.context.registry.close().await;
         self.context.lattice.close().await;
+        traces.finish().await;
         outcome.map_err(|error| io::Error::other(error.to_string()))??;
         Ok(())
     }
@@ -423,7 +431,7 @@ fn serve(
     settings: &Settings,
     listener: TcpListener,
     context: Arc<Context>,
-    metrics: Arc<Metrics>,
+    (metrics, tracer): (Arc<Metrics>, Tracer),
     tls: Option<&TlsPort>,
 ) -> Result<Server, StartupError> {
     let section = &settings.server;
@@ -443,6 +451,7 @@ fn serve(
         edge,
         cors: Cors { origins: settings.web_origins()?, max_age: section.cors_max_age.get() },
         metrics,
+        tracer,
         operator_token: OperatorToken::new(settings.admin.token.as_ref()),
         body_timeout: section.body_timeout.get(),
         body_budget: BodyBudget::new(settings.limits.inflight_bytes),

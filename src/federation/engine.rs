@@ -2,8 +2,12 @@
 //! changed there. Each peer has a task of its own, so that one that is slow or gone delays no other.
 
 mod tasks;
+mod traced;
 
-use self::tasks::{keep_in_step, listen};
+use self::{
+    tasks::{keep_in_step, listen},
+    traced::{milliseconds, outcome, tell_span},
+};
 use super::{
     client::{Client, ClientError},
     control::{Control, ControlError},
@@ -16,11 +20,13 @@ use super::{
     rate::Rates,
     round::{Outcome, Positions, Reset, begins_anew},
     run::{Known, Parties, RoundError, RoundReport, RunEnd, run},
+    watch::Watch,
 };
 use crate::{
     identity::KeyPair,
     lattice::Lattice,
     manifest::{Canonicalization, sign},
+    telemetry::{FederationMetrics, Tracer},
     types::{Limits, PeerId, SharedClock, Timestamp},
 };
 use bytes::Bytes;
@@ -79,6 +85,10 @@ pub struct EngineOptions {
     pub read_only: bool,
     /// How long a peer may be silent.
     pub peer_timeout: Duration,
+    /// What is counted of other instances.
+    pub metrics: FederationMetrics,
+    /// Makes the spans of rounds.
+    pub tracer: Tracer,
 }
 
 /// How a round that was asked for ended.
@@ -396,6 +406,7 @@ impl Shared {
             return first.at(url);
         }
         let first = Client::new(url, &self.options.limits)?.with_patience(self.options.peer_timeout);
+        let first = first.watched(Watch::new(self.options.metrics.clone()));
         self.client.get_or_init(|| first).at(url)
     }
 
@@ -445,15 +456,17 @@ impl Shared {
         if options.read_only {
             exchanged.direction = Direction::Pull;
         }
+        let span = options.tracer.root("round");
+        let (client, watch) = self.traced(peer, &state, &span);
         if exchanged.direction != Direction::Pull && announced.is_none_or(|at| at.elapsed() > ANNOUNCE_EVERY) {
-            match self.announce(&peer.client).await {
+            match self.announce(&client).await {
                 Ok(()) => *announced = Some(Instant::now()),
                 // The round says what is wrong, if it is a fault.
                 Err(error) => tracing::debug!(peer = peer.url, %error, "the peer was not told who we are"),
             }
         }
         let exchange = Exchange::new(&options.events, &peer.url);
-        let remote = self.gate.guard(&peer.client, state.failed_in_a_row > 0, &exchange);
+        let remote = self.gate.guard(&client, state.failed_in_a_row > 0, &exchange);
         let parties = Parties {
             lattice: &options.lattice,
             client: &remote,
@@ -485,7 +498,10 @@ impl Shared {
             self.deletions().add(from.as_str(), end.report.deleted, nodes, options.clock.elapsed());
         }
         self.doubt(peer, &mut end);
-        self.conclude(&state, &end, at, options.clock.elapsed().saturating_sub(begun), &exchange);
+        let took = options.clock.elapsed().saturating_sub(begun);
+        tell_span(span, &state, &end);
+        options.metrics.round(outcome(&end), took);
+        self.conclude(&state, &end, (at, took, watch.latency()), &exchange);
         end
     }
 
@@ -512,7 +528,13 @@ impl Shared {
     }
 
     /// Notes how a round ended: with the peer, in the history, in events.
-    fn conclude(&self, before: &PeerState, end: &RunEnd, at: Timestamp, took: Duration, exchange: &Exchange<'_>) {
+    fn conclude(
+        &self,
+        before: &PeerState,
+        end: &RunEnd,
+        (at, took, latency): (Timestamp, Duration, Option<Duration>),
+        exchange: &Exchange<'_>,
+    ) {
         let (report, url) = (&end.report, before.url.as_str());
         let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         let error = end.error.as_ref().map(ToString::to_string);
@@ -543,14 +565,17 @@ impl Shared {
         let events = &self.options.events;
         let node_id = end.peer.as_ref().map(|(peer, _)| peer.as_str()).or(before.node_id.as_deref());
         match (before.is_active(), error.is_none()) {
-            (false, true) => events.tell(EventKind::PeerOnline, json!({ "peer": url, "nodeId": node_id })),
+            (false, true) => {
+                let latency_ms = latency.map(milliseconds);
+                let data = json!({ "peer": url, "nodeId": node_id, "latencyMs": latency_ms });
+                events.tell(EventKind::PeerOnline, data);
+            }
             (true, false) => {
                 events.tell(EventKind::PeerOffline, json!({ "peer": url, "nodeId": node_id, "error": error }));
             }
             _ => {}
         }
-        let outcome = report.outcome.map_or("failed", Outcome::as_str);
-        let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let (outcome, duration_ms) = (outcome(end), milliseconds(took));
         let worth_keeping = received + sent > 0 || (error.is_some() && before.failed_in_a_row == 0);
         if exchange.end() || worth_keeping {
             let data = json!({

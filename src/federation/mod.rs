@@ -26,5 +26,6 @@ pub mod remote;
 pub mod round;
 pub mod run;
 mod unpack;
+mod watch;
 pub mod webhooks;
 pub mod wire;

@@ -3,6 +3,7 @@
 mod key_file;
 mod key_pair;
 pub mod message;
+pub mod trace_proof;
 
 pub use key_file::{KeyFileError, read, write_new};
 pub use key_pair::{KeyError, KeyPair};

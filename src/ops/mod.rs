@@ -25,6 +25,7 @@ mod set_sum;
 mod setup;
 mod statement;
 mod sync;
+mod traced;
 
 pub use compare::{ConflictLines, conflict_lines};
 pub use conflicts::{
@@ -59,6 +60,7 @@ pub use selection::Selection;
 pub use setup::{make_directory, write_token};
 pub use statement::{Statement, build_manifest, is_envelope, sign_manifest, verify_manifest};
 pub use sync::{Delta, NodeStream, SyncError, SyncRequest, sync};
+pub use traced::trace_owner;
 
 /// What operations take and give, for the doors: they need not know the rooms behind.
 pub use crate::{

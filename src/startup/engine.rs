@@ -13,6 +13,7 @@ use crate::{
     identity::{self, KeyPair},
     lattice::Lattice,
     settings::{FederationMode, Settings},
+    telemetry::{Metrics, Tracer},
     types::SharedClock,
 };
 use std::sync::Arc;
@@ -44,7 +45,7 @@ pub(super) fn open(
     lattice: &Arc<dyn Lattice>,
     clock: &SharedClock,
     rates: &Rates,
-    events: Arc<Events>,
+    (events, metrics, tracer): (Arc<Events>, &Metrics, &Tracer),
 ) -> Result<Option<Arc<Engine>>, StartupError> {
     let Some(key) = key else { return Ok(None) };
     let section = &settings.federation;
@@ -68,6 +69,8 @@ pub(super) fn open(
         rates: rates.clone(),
         read_only: section.read_only,
         peer_timeout: section.peer_timeout.get(),
+        metrics: metrics.federation(),
+        tracer: tracer.clone(),
     });
     for url in configured(settings) {
         // What the operator said of it since stays.

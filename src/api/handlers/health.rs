@@ -183,6 +183,8 @@ pub(crate) async fn metrics(state: web::Data<ApiState>) -> Result<HttpResponse, 
         broken_files: health.lattice.broken_total,
         index_build: health.lattice.index_build,
         ready: health.ready(),
+        peers_connected: health.peers_connected,
+        trust: None,
     };
     let text = state.metrics.encode(gauges).map_err(|error| ApiError::Internal(error.to_string()))?;
     Ok(HttpResponse::Ok().content_type(METRICS_MEDIA_TYPE).body(text))

@@ -2,7 +2,7 @@
 
 use crate::{
     api::{self, ApiState, BodyBudget, Cors, Edge, OperatorToken},
-    identity::{self, KeyPair},
+    identity::{KeyPair, KeyPlace},
     lattice::{
         Lattice,
         directory::{CaseSensitivity, DirectoryLattice, DirectoryOptions, ManifestHeader},
@@ -13,10 +13,11 @@ use crate::{
         embedded::{EmbeddedOptions, EmbeddedRegistry},
         redis::{RedisOptions, RedisRegistry, Servers, TimeSource},
     },
-    settings::{Settings, SettingsError},
+    settings::{Settings, SettingsError, Span},
     shutdown,
     telemetry::{Metrics, Tracer},
     tls::{TlsError, TlsFiles, TlsPort},
+    trust::file::FileError,
     types::{PublicKey, SharedClock, SystemClock, Timestamp},
 };
 use actix_web::{
@@ -41,7 +42,11 @@ use tokio_util::sync::CancellationToken;
 mod discovery;
 mod engine;
 mod events;
+mod keys;
 mod traces;
+mod trust;
+
+pub use trust::AUDIT_FILE;
 
 /// How long a connection that is done stays open for what the client still sends.
 const LINGER: Duration = Duration::from_secs(5);
@@ -74,6 +79,17 @@ pub enum StartupError {
     /// What is known of peers cannot be read, or a peer's address is not one.
     #[error("federation: {0}")]
     Federation(String),
+    /// What was decided of keys cannot be read. Nothing is trusted then, and nothing distrusted, so nothing is done.
+    #[error("trust: {0}")]
+    Trust(#[from] FileError),
+    /// The authorities cannot be used.
+    #[error("settings: trust.ca_file: {}: {problem}", path.display())]
+    Authorities {
+        /// Their file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The port is taken, or the address is not this machine's.
     #[error(
         "cannot listen on {address}: {error}; choose another address with --host and --port, or stop what uses this one"
@@ -104,6 +120,8 @@ pub struct Application {
     server: Server,
     context: Arc<Context>,
     tls: Option<(TlsPort, Duration)>,
+    key_lifetime: Option<Duration>,
+    metrics: Arc<Metrics>,
     deliveries: events::Deliveries,
     traces: traces::Traces,
     _state_lock: File,
@@ -122,17 +140,19 @@ impl Application {
     /// [`StartupError`]: one line that says what is wrong.
     pub async fn build(settings: &Settings, clock: SharedClock) -> Result<Self, StartupError> {
         let state_lock = lock_state(&settings.state.path)?;
-        let key = load_key(settings)?;
-        let stated = public_key(settings, key.as_ref())?;
+        let key = keys::load(settings)?;
+        let stated = public_key(settings, key.as_ref().map(|held| &held.key))?;
         let metrics = Arc::new(Metrics::default());
         let (tracer, traces) = traces::open(settings, &clock, &metrics)?;
         let tls = open_tls(settings, &clock, &metrics)?;
         let listener = listen(settings)?;
         let address = listener.local_addr()?;
+        // First: nothing is let in before it is known who may.
+        let trusted = trust::open(settings, &clock)?;
         let registry = open_registry(settings, &clock).await?;
         let lattice = open_lattice(settings, &clock)?;
         // Made only once nothing stands in the way of starting.
-        let key = engine::or_new(settings, key)?.map(Arc::new);
+        let key = keys::ring(settings, key)?.map(Arc::new);
         let identity = Identity {
             node_id: settings.node_id()?,
             instance_type: settings.instance.instance_type.as_str(),
@@ -141,16 +161,22 @@ impl Application {
             port: address.port(),
             address: settings.federation.address.clone(),
         };
-        let trust = settings.trust_policy()?;
         let rates = engine::rates(settings);
         let (events, deliveries) = events::open(settings, &clock, &metrics.events())?;
-        let engine = engine::open(settings, key.as_ref(), &lattice, &clock, &rates, (events, &metrics, &tracer))?;
+        let engine = engine::open(
+            settings,
+            key.as_ref(),
+            (&lattice, &trusted, &registry),
+            &clock,
+            &rates,
+            (events, &metrics, &tracer),
+        )?;
         let lan = discovery::open(settings, address, engine.as_ref(), (&identity, &registry, &clock))?;
         let context = Arc::new(Context {
             identity,
             registry,
             lattice,
-            trust,
+            trust: trusted,
             limits: settings.limits(),
             clock,
             signer: key,
@@ -159,11 +185,25 @@ impl Application {
             rates,
             read_only: settings.federation.read_only,
             closing: CancellationToken::new(),
+            authorities: trust::authorities(settings)?,
             nonces: Mutex::default(),
         });
-        let server = serve(settings, listener, Arc::clone(&context), (metrics, tracer), tls.as_ref())?;
+        let server = serve(settings, listener, Arc::clone(&context), (Arc::clone(&metrics), tracer), tls.as_ref())?;
         let tls = tls.map(|port| (port, settings.server.tls_reload_interval.get()));
-        Ok(Self { port: address.port(), address, server, context, tls, deliveries, traces, _state_lock: state_lock })
+        let key_lifetime = settings.instance.key_lifetime.map(Span::get);
+        let port = address.port();
+        Ok(Self {
+            port,
+            address,
+            server,
+            context,
+            tls,
+            deliveries,
+            key_lifetime,
+            metrics,
+            traces,
+            _state_lock: state_lock,
+        })
     }
 
     /// What its operations work on.
@@ -194,6 +234,7 @@ impl Application {
         if let Some((tls, interval)) = self.tls {
             watches.spawn(tls.watch(interval));
         }
+        watches.spawn(keys::watch(Arc::clone(&self.context), self.key_lifetime, self.metrics));
         self.deliveries.spawn(&mut watches, &self.context.lattice, self.context.engine.as_ref());
         let discovery = self.context.lan.clone().map(|lan| tokio::spawn(lan.run(self.context.closing.clone())));
         let outcome = tokio::select! {
@@ -295,16 +336,13 @@ fn lock_state(path: &Path) -> Result<File, StartupError> {
 /// # Errors
 /// [`StartupError::Key`]: there is one, but it cannot be used.
 pub fn load_key(settings: &Settings) -> Result<Option<KeyPair>, StartupError> {
-    let failed = |error: &dyn std::fmt::Display| StartupError::Key(error.to_string());
-    if let Some(text) = &settings.instance.private_key {
-        return KeyPair::from_base64(text).map(Some).map_err(|error| failed(&error));
-    }
-    let default = settings.state.path.join("identity.key");
-    match &settings.instance.key_file {
-        Some(path) => identity::read(path).map(Some).map_err(|error| failed(&error)),
-        None if default.exists() => identity::read(&default).map(Some).map_err(|error| failed(&error)),
-        None => Ok(None),
-    }
+    Ok(keys::load(settings)?.map(|held| held.key))
+}
+
+/// Where the key is kept; `None` where it came with the settings.
+#[must_use]
+pub fn key_place(settings: &Settings) -> Option<KeyPlace> {
+    keys::place(settings)
 }
 
 /// The public key: stated, or that of the private key.

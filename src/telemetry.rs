@@ -13,6 +13,7 @@ pub use federation::{FederationMetrics, TrustCounts};
 pub use lines::start_logging;
 pub use trace::{Caller, Kind, Moment, Span, SpanMetrics, SpanValue, Spans, TraceContext, Tracer, tracer};
 
+use crate::types::Timestamp;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
     metrics::{
@@ -59,6 +60,9 @@ struct ReasonLabels {
 struct CertificateLabels {
     serial: String,
 }
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct NoLabels {}
 
 #[derive(Clone)]
 struct LatencyBuckets;
@@ -111,6 +115,8 @@ pub struct Metrics {
     runtimes: Mutex<Vec<Handle>>,
     /// A family, so that there is no line where there is no certificate.
     tls_not_after: Family<CertificateLabels, Gauge>,
+    /// A family, so that there is no line where no lifetime is set.
+    key_not_after: Family<NoLabels, Gauge>,
     events: EventMetrics,
     federation: FederationMetrics,
     spans: SpanMetrics,
@@ -152,6 +158,7 @@ impl Default for Metrics {
             tasks: Gauge::default(),
             runtimes: Mutex::default(),
             tls_not_after: Family::default(),
+            key_not_after: Family::default(),
             events: EventMetrics::default(),
             federation: FederationMetrics::default(),
             spans: SpanMetrics::default(),
@@ -182,6 +189,8 @@ impl Metrics {
         let not_after = self.tls_not_after.clone();
         let help = "When our own TLS certificate ends, epoch seconds";
         registry.register_with_unit("tls_certificate_not_after", help, Unit::Seconds, not_after);
+        let help = "When the lifetime of this instance's key ends, epoch seconds";
+        registry.register_with_unit("key_not_after", help, Unit::Seconds, self.key_not_after.clone());
         registry.register("http_connections", "Clients' connections that are open", self.connections.clone());
         registry.register("tasks", "Tasks that have not ended, beside those of connections", self.tasks.clone());
         self.events.register(registry);
@@ -204,6 +213,11 @@ impl Metrics {
     #[must_use]
     pub fn events(&self) -> EventMetrics {
         self.events.clone()
+    }
+
+    /// Says when the lifetime of our own key ends.
+    pub fn key_ends(&self, at: Timestamp) {
+        self.key_not_after.get_or_create(&NoLabels {}).set(at.seconds());
     }
 
     /// Counts a connection until what this returns is dropped.

@@ -2,12 +2,13 @@
 
 use super::codes::Code;
 use crate::{
+    identity::StatementError,
     json::{JsonError, JsonErrorKind},
     lattice::{LatticeError, NodeError},
     manifest::{EnvelopeError, ManifestError},
     ops,
     registry::RegistryError,
-    trust::{ReplayError, TrustError, VersionError},
+    trust::{DecisionError, Distrust, FreshnessError, KeyLineError, ReplayError, TrustError, VersionError},
 };
 use actix_web::{
     HttpResponse, HttpResponseBuilder, ResponseError,
@@ -69,9 +70,18 @@ pub enum ApiError {
     /// From the changes feed.
     #[error(transparent)]
     Feed(#[from] ops::FeedError),
+    /// From statements about keys.
+    #[error(transparent)]
+    Follow(#[from] ops::FollowError),
     /// From the controls of the federation.
     #[error(transparent)]
     Federation(#[from] ops::FederationError),
+    /// Trust that is not established or taken away.
+    #[error(transparent)]
+    Trust(#[from] ops::TrustOpError),
+    /// Others that are not looked for.
+    #[error(transparent)]
+    Look(#[from] ops::LookError),
     /// From `POST /federation/sync`.
     #[error(transparent)]
     Push(#[from] ops::PushError),
@@ -146,8 +156,10 @@ fn envelope_code(error: &EnvelopeError) -> Code {
 fn registry_code(error: &RegistryError) -> Code {
     match error {
         RegistryError::Refused(VersionError::KeyMismatch) => Code::KeyMismatch,
+        RegistryError::Refused(VersionError::Revoked) => Code::PeerRevoked,
         RegistryError::Refused(VersionError::Rollback { .. }) => Code::Rollback,
         RegistryError::Refused(VersionError::Equivocation) => Code::Equivocation,
+        RegistryError::Refused(VersionError::FastForward) => Code::FastForward,
         RegistryError::Full { .. } => Code::RegistryFull,
         RegistryError::Unavailable(_) => Code::RegistryUnavailable,
         RegistryError::NoSpace => Code::NoSpace,
@@ -169,6 +181,7 @@ fn feed_code(error: &ops::FeedError) -> Code {
     match error {
         ops::FeedError::Lattice(error) => lattice_code(error),
         ops::FeedError::NoKey => Code::NoKey,
+        ops::FeedError::Revoked => Code::PeerRevoked,
         ops::FeedError::OtherIndex { .. } => Code::OtherIndex,
         ops::FeedError::MassDelete { .. } => Code::MassDelete,
         ops::FeedError::BelowFloor { .. } => Code::PositionLost,
@@ -198,6 +211,18 @@ fn federation_code(error: &ops::FederationError) -> Code {
     }
 }
 
+fn distrust_code(distrust: &Distrust) -> Code {
+    match distrust {
+        Distrust::Revoked(_) => Code::PeerRevoked,
+        Distrust::Quarantined(_) => Code::Quarantined,
+        Distrust::OtherKey(_) | Distrust::NotVerified(_) => Code::NotTrusted,
+        Distrust::Freshness(FreshnessError::Rollback { .. }) => Code::Rollback,
+        Distrust::Freshness(FreshnessError::Equivocation) => Code::Equivocation,
+        Distrust::Freshness(FreshnessError::FastForward(_)) => Code::FastForward,
+        Distrust::Freshness(FreshnessError::Unkept(_)) => Code::StateUnavailable,
+    }
+}
+
 fn push_code(error: &ops::PushError) -> Code {
     match error {
         ops::PushError::Json(error) => json_code(error),
@@ -214,7 +239,57 @@ fn signed_code(error: &ops::RequestError) -> Code {
         ops::RequestError::Replay(ReplayError::Replayed) => Code::Replayed,
         ops::RequestError::Replay(ReplayError::Full) => Code::Busy,
         ops::RequestError::NotTrusted { .. } => Code::NotTrusted,
+        ops::RequestError::Of { error, .. } => signed_code(error),
+        ops::RequestError::Distrust(distrust) => distrust_code(distrust),
         ops::RequestError::Registry(error) => registry_code(error),
+    }
+}
+
+fn trust_code(error: &ops::TrustOpError) -> Code {
+    use ops::TrustOpError;
+    match error {
+        TrustOpError::NoKey => Code::NoKey,
+        TrustOpError::Shape(_) | TrustOpError::Itself => Code::InvalidFederationRequest,
+        TrustOpError::Peer(ops::ClientError::Address(..)) => Code::InvalidPeer,
+        TrustOpError::NoAuthority
+        | TrustOpError::Peer(_)
+        | TrustOpError::Certificate(_)
+        | TrustOpError::Key { .. }
+        | TrustOpError::Words => Code::TrustNotEstablished,
+        TrustOpError::Unknown(_) => Code::KeyUnknown,
+        TrustOpError::Decision(
+            DecisionError::OtherKey { .. }
+            | DecisionError::OtherPeer { .. }
+            | DecisionError::NotItsKey(_)
+            | DecisionError::Listed(_),
+        ) => Code::KeyMismatch,
+        TrustOpError::OwnKeyRevoked | TrustOpError::Decision(DecisionError::Withdrawn) => Code::PeerRevoked,
+        TrustOpError::Decision(DecisionError::Full) => Code::TooManyPeers,
+        TrustOpError::Decision(DecisionError::Unkept(_)) => Code::StateUnavailable,
+        TrustOpError::Registry(error) => registry_code(error),
+        TrustOpError::Request(error) => signed_code(error),
+        TrustOpError::Json(error) => json_code(error),
+        TrustOpError::Worker(_) => Code::Internal,
+    }
+}
+
+fn follow_code(error: &ops::FollowError) -> Code {
+    match error {
+        ops::FollowError::Unknown => Code::PeerNotFound,
+        ops::FollowError::Line(error) => match error {
+            KeyLineError::Statement(StatementError::Signature { .. }) => Code::BadSignature,
+            KeyLineError::Statement(StatementError::Shape { .. } | StatementError::List(_))
+            | KeyLineError::Empty
+            | KeyLineError::OtherId(_)
+            | KeyLineError::Gap
+            | KeyLineError::NotAllowed { .. } => Code::InvalidStatement,
+            KeyLineError::OtherKey => Code::KeyMismatch,
+            KeyLineError::Rollback => Code::Rollback,
+            KeyLineError::Fork => Code::Equivocation,
+            KeyLineError::ClockSkew { .. } => Code::ClockSkew,
+        },
+        ops::FollowError::Distrust(error) => distrust_code(error),
+        ops::FollowError::Registry(error) => registry_code(error),
     }
 }
 
@@ -227,14 +302,21 @@ impl ApiError {
             Self::Register(ops::RegisterError::Envelope(error)) => envelope_code(error),
             Self::Register(ops::RegisterError::Trust(TrustError::ClockSkew { .. })) => Code::ClockSkew,
             Self::Register(ops::RegisterError::Trust(TrustError::NotListed { .. })) => Code::NotListed,
+            Self::Register(ops::RegisterError::Trust(TrustError::OtherKey { .. })) => Code::KeyMismatch,
+            Self::Register(ops::RegisterError::Trust(TrustError::Revoked { .. })) => Code::PeerRevoked,
             Self::Register(ops::RegisterError::Registry(error)) | Self::Registry(error) => registry_code(error),
             Self::Sync(ops::SyncError::Json(error)) => json_code(error),
             Self::Sync(ops::SyncError::Shape { .. }) => Code::InvalidSyncRequest,
             Self::Sync(ops::SyncError::Lattice(error)) | Self::Lattice(error) => lattice_code(error),
             Self::Feed(error) => feed_code(error),
             Self::Federation(error) => federation_code(error),
+            Self::Follow(error) => follow_code(error),
             Self::Push(error) => push_code(error),
             Self::Signed(error) => signed_code(error),
+            Self::Trust(error) => trust_code(error),
+            Self::Look(ops::LookError::Off(_)) => Code::DiscoveryOff,
+            Self::Look(ops::LookError::Lan(_)) => Code::Busy,
+            Self::Look(ops::LookError::Registry(error)) => registry_code(error),
             Self::Node(NodeError::Json(error)) => json_code(error),
             Self::Node(NodeError::NotAnObject | NodeError::NoId | NodeError::BadId(_)) => Code::InvalidNode,
             Self::Request(code, _) => *code,

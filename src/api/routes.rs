@@ -4,7 +4,10 @@ use super::{
     codes::Code,
     error::ApiError,
     extract::peers_door,
-    handlers::{conflicts, control, discover, documents, events, health, lattice, manifest, nodes, seed_wire, sync},
+    handlers::{
+        conflicts, control, discover, documents, events, health, introductions, keys, lattice, manifest, nodes,
+        seed_wire, sync, trust,
+    },
 };
 use actix_web::{
     Resource, ResponseError, guard,
@@ -53,9 +56,22 @@ const ENVELOPE: &[Code] = &[
     Code::BadSignature,
     Code::ClockSkew,
     Code::NotListed,
+    Code::PeerRevoked,
     Code::KeyMismatch,
     Code::Rollback,
     Code::Equivocation,
+    Code::FastForward,
+];
+/// Of statements about keys.
+const STATEMENT: &[Code] = &[
+    Code::InvalidStatement,
+    Code::BadSignature,
+    Code::ClockSkew,
+    Code::PeerNotFound,
+    Code::KeyMismatch,
+    Code::Rollback,
+    Code::Equivocation,
+    Code::PeerRevoked,
 ];
 const REGISTRY: &[Code] = &[Code::RegistryUnavailable];
 const REGISTRY_WRITE: &[Code] = &[Code::RegistryUnavailable, Code::RegistryFull, Code::NoSpace];
@@ -63,12 +79,26 @@ const LATTICE: &[Code] = &[Code::LatticeLoading, Code::LatticeUnavailable];
 const LATTICE_WRITE: &[Code] = &[Code::LatticeLoading, Code::LatticeUnavailable, Code::NoSpace, Code::ReadOnly];
 const OPERATOR: &[Code] = &[Code::OperatorTokenRequired, Code::OperatorDisabled, Code::PreconditionFailed];
 /// Of requests that another instance signs.
-const SIGNED: &[Code] = &[Code::RequestSignature, Code::NotTrusted, Code::Replayed, Code::Busy, Code::ReadOnly];
+const SIGNED: &[Code] = &[
+    Code::RequestSignature,
+    Code::NotTrusted,
+    Code::PeerRevoked,
+    Code::Quarantined,
+    Code::Replayed,
+    Code::Busy,
+    Code::ReadOnly,
+];
 /// Of what the operator does, here or with the token.
 const OPERATES: &[Code] = &[Code::OperatorTokenRequired, Code::NotLocal];
 /// Of the federation's controls.
 const CONTROLS: &[Code] = &[Code::OperatorTokenRequired, Code::NotLocal, Code::NoKey];
 const CONTROLS_WRITE: &[Code] = &[Code::InvalidFederationRequest, Code::StateUnavailable];
+/// Of decisions on keys.
+const DECISION: &[Code] =
+    &[Code::InvalidFederationRequest, Code::KeyMismatch, Code::PeerRevoked, Code::TooManyPeers, Code::StateUnavailable];
+/// Of requests in which keys are proved.
+const PROVES: &[Code] =
+    &[Code::RequestSignature, Code::PeerRevoked, Code::InvalidFederationRequest, Code::NoKey, Code::StateUnavailable];
 /// Of what is for peers.
 const DOOR: &[Code] = &[Code::FederationStopped];
 /// Of every route.
@@ -88,6 +118,12 @@ pub const ROUTES: &[Route] = &[
         path: "/manifest/{node_id}",
         summary: "Get a peer's envelope",
         problems: &[ALWAYS, REGISTRY, &[Code::PeerNotFound, Code::InvalidPath]],
+    },
+    Route {
+        method: "POST",
+        path: "/v1/trust/rotate",
+        summary: "Change which key speaks for an instance",
+        problems: &[ALWAYS, GATE, STATEMENT, REGISTRY, &[Code::NoSpace]],
     },
     Route {
         method: "GET",
@@ -273,6 +309,60 @@ pub const ROUTES: &[Route] = &[
     },
     Route {
         method: "GET",
+        path: "/v1/nodes",
+        summary: "List known instances (operator)",
+        problems: &[ALWAYS, OPERATES, REGISTRY, &[Code::InvalidQuery]],
+    },
+    Route {
+        method: "POST",
+        path: "/v1/nodes/discover",
+        summary: "Look for instances (operator)",
+        problems: &[
+            ALWAYS,
+            GATE,
+            OPERATES,
+            REGISTRY,
+            &[Code::InvalidFederationRequest, Code::DiscoveryOff, Code::Busy],
+        ],
+    },
+    Route {
+        method: "POST",
+        path: "/v1/trust/establish",
+        summary: "Establish trust in a peer (operator)",
+        problems: &[ALWAYS, GATE, CONTROLS, DECISION, &[Code::InvalidPeer, Code::TrustNotEstablished]],
+    },
+    Route {
+        method: "GET",
+        path: "/v1/trust/relationships",
+        summary: "List trust relationships (operator)",
+        problems: &[ALWAYS, OPERATES],
+    },
+    Route {
+        method: "GET",
+        path: "/v1/trust/relationships/{peer_id}",
+        summary: "Get the trust in one peer (operator)",
+        problems: &[ALWAYS, OPERATES, &[Code::KeyUnknown, Code::InvalidPath]],
+    },
+    Route {
+        method: "POST",
+        path: "/v1/trust/verify",
+        summary: "Verify a peer's key (operator)",
+        problems: &[ALWAYS, GATE, CONTROLS, REGISTRY, DECISION, &[Code::KeyUnknown, Code::TrustNotEstablished]],
+    },
+    Route {
+        method: "POST",
+        path: "/v1/trust/revoke",
+        summary: "Revoke a peer's key (operator)",
+        problems: &[ALWAYS, GATE, CONTROLS, REGISTRY, DECISION, &[Code::KeyUnknown]],
+    },
+    Route {
+        method: "POST",
+        path: "/v1/trust/vouch",
+        summary: "Vouch for a peer (operator)",
+        problems: &[ALWAYS, GATE, CONTROLS, &[Code::InvalidFederationRequest, Code::KeyUnknown]],
+    },
+    Route {
+        method: "GET",
         path: "/health",
         summary: "Is the process alive, and how are its parts?",
         problems: &[ALWAYS],
@@ -294,7 +384,13 @@ pub const PEER_ROUTES: &[Route] = &[
         method: "GET",
         path: "/lattice/head",
         summary: "Where this lattice stands",
-        problems: &[ALWAYS, DOOR, LATTICE, &[Code::NoKey, Code::InvalidHeader]],
+        problems: &[ALWAYS, DOOR, LATTICE, &[Code::NoKey, Code::PeerRevoked, Code::InvalidHeader]],
+    },
+    Route {
+        method: "GET",
+        path: "/lattice/identity",
+        summary: "What is said of this instance's key",
+        problems: &[ALWAYS, DOOR],
     },
     Route {
         method: "GET",
@@ -314,6 +410,24 @@ pub const PEER_ROUTES: &[Route] = &[
         path: "/lattice/nodes",
         summary: "Fetch nodes",
         problems: &[ALWAYS, DOOR, GATE, LATTICE, &[Code::InvalidChange]],
+    },
+    Route {
+        method: "POST",
+        path: "/lattice/trust/challenge",
+        summary: "Ask for a proof of this instance's key (another instance)",
+        problems: &[ALWAYS, DOOR, GATE, PROVES],
+    },
+    Route {
+        method: "POST",
+        path: "/lattice/trust/proof",
+        summary: "Prove a key (another instance)",
+        problems: &[ALWAYS, DOOR, GATE, PROVES],
+    },
+    Route {
+        method: "POST",
+        path: "/lattice/trust/vouch",
+        summary: "Vouch for a key (another instance)",
+        problems: &[ALWAYS, DOOR, GATE, PROVES, &[Code::NotTrusted, Code::Replayed, Code::Busy]],
     },
     Route {
         method: "POST",
@@ -352,6 +466,7 @@ pub fn configure(config: &mut ServiceConfig) {
     config
         .service(resource("/", "GET, HEAD").route(get().to(documents::index)))
         .service(resource("/manifest", "POST").route(web::post().to(manifest::publish)))
+        .service(resource("/v1/trust/rotate", "POST").route(web::post().to(keys::rotate)))
         .service(resource("/manifest/{node_id:.*}", "GET, HEAD").route(get().to(manifest::show)))
         .service(resource("/discover", "GET, HEAD").route(get().to(discover::discover)))
         .service(resource("/sync", "POST").route(web::post().to(sync::sync)))
@@ -371,6 +486,7 @@ pub fn configure(config: &mut ServiceConfig) {
                 .route(web::delete().to(conflicts::dismiss)),
         )
         .service(resource("/conflicts/{number}/restore", "POST").route(web::post().to(conflicts::restore)))
+        .configure(configure_trust)
         .service(resource("/health", "GET, HEAD").route(get().to(health::health)))
         .service(resource("/ready", "GET, HEAD").route(get().to(health::ready)))
         .service(resource("/metrics", "GET, HEAD").route(get().to(health::metrics)))
@@ -388,6 +504,7 @@ fn configure_peers(config: &mut ServiceConfig) {
         .route(web::post().to(lattice::receive));
     config
         .service(resource("/lattice/head", "GET, HEAD").route(get().to(lattice::head)).wrap(door()))
+        .service(resource("/lattice/identity", "GET, HEAD").route(get().to(keys::identity)).wrap(door()))
         .service(changes.wrap(door()))
         .service(resource("/lattice/snapshot", "GET, HEAD").route(get().to(lattice::snapshot)).wrap(door()))
         .service(resource("/lattice/notify", "GET, HEAD").route(get().to(lattice::notify)).wrap(door()))
@@ -401,6 +518,25 @@ fn configure_peers(config: &mut ServiceConfig) {
         .service(resource("/federation/nodes", "GET, HEAD").route(get().to(seed_wire::nodes)).wrap(door()))
         .service(sync.wrap(door()))
         .service(resource("/federation/discover", "GET, HEAD").route(get().to(seed_wire::discover)).wrap(door()));
+    config
+        .service(
+            resource("/lattice/trust/challenge", "POST").route(web::post().to(introductions::challenge)).wrap(door()),
+        )
+        .service(resource("/lattice/trust/proof", "POST").route(web::post().to(introductions::proof)).wrap(door()))
+        .service(resource("/lattice/trust/vouch", "POST").route(web::post().to(introductions::vouch)).wrap(door()));
+}
+
+/// The operator's: who is trusted.
+fn configure_trust(config: &mut ServiceConfig) {
+    config
+        .service(resource("/v1/nodes", "GET, HEAD").route(get().to(trust::nodes)))
+        .service(resource("/v1/nodes/discover", "POST").route(web::post().to(trust::discover)))
+        .service(resource("/v1/trust/establish", "POST").route(web::post().to(trust::establish)))
+        .service(resource("/v1/trust/relationships", "GET, HEAD").route(get().to(trust::relationships)))
+        .service(resource("/v1/trust/relationships/{peer_id:.*}", "GET, HEAD").route(get().to(trust::show)))
+        .service(resource("/v1/trust/verify", "POST").route(web::post().to(trust::verify)))
+        .service(resource("/v1/trust/revoke", "POST").route(web::post().to(trust::revoke)))
+        .service(resource("/v1/trust/vouch", "POST").route(web::post().to(trust::vouch)));
 }
 
 /// The operator's.

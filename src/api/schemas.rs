@@ -228,3 +228,31 @@ pub(crate) enum Envelope {
     /// The manifest in a DSSE envelope.
     Dsse(DsseEnvelope),
 }
+
+/// Statements about a key, oldest first: each follows the one before it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct KeyStatements {
+    /// The newest ones, in DSSE envelopes.
+    #[schema(min_items = 1, max_items = 128)]
+    statements: Vec<KeyStatement>,
+}
+
+/// A statement about a key in [DSSE](https://github.com/secure-systems-lab/dsse), signed by every key that has a say in it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct KeyStatement {
+    /// The statement's bytes.
+    #[schema(value_type = Base64Text)]
+    payload: String,
+    /// What the payload is.
+    #[serde(rename = "payloadType")]
+    payload_type: KeyStatementType,
+    /// One for each key.
+    #[schema(min_items = 1, max_items = 3)]
+    signatures: Vec<DsseSignature>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) enum KeyStatementType {
+    #[serde(rename = "application/vnd.ark-lattice.key+json")]
+    Key,
+}

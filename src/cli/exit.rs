@@ -2,7 +2,10 @@
 
 use super::{output::Output, version};
 use crate::{
-    ops::{ClientError, EnvelopeError, ImportError, KeyFileError, LocalError, OfflineError, PullError, RemoteError},
+    ops::{
+        ClientError, EnvelopeError, ImportError, KeyChangeError, KeyError, KeyFileError, LocalError, OfflineError,
+        PullError, RemoteError, WordsError,
+    },
     settings::SettingsError,
     startup::StartupError,
 };
@@ -169,7 +172,7 @@ macro_rules! local {
         }
     })* };
 }
-local!(StartupError, OfflineError, KeyFileError, LocalError, ImportError);
+local!(StartupError, OfflineError, KeyChangeError, KeyError, KeyFileError, WordsError, LocalError, ImportError);
 
 impl From<SettingsError> for Failure {
     fn from(error: SettingsError) -> Self {
@@ -199,6 +202,9 @@ impl From<ClientError> for Failure {
             ClientError::Refused { code, .. } => Self { code: Some(code), ..Self::new(Exit::Refused, text) },
             ClientError::Server { code, retry_after, .. } => {
                 Self { code: Some(code), ..Self::new(Exit::Unavailable, again(retry_after)) }
+            }
+            ClientError::Distrusted { code, .. } => {
+                Self { code: Some(code.to_owned()), ..Self::new(Exit::Refused, text) }
             }
             ClientError::Protocol(..) => {
                 Self::new(Exit::Refused, format!("{text}; check that the address is that of an ark-lattice service"))

@@ -6,6 +6,7 @@ mod wishes;
 
 use super::{
     exit::{Exit, Failure},
+    key::new_passphrase,
     output::Output,
 };
 use place::Place;
@@ -29,6 +30,7 @@ Examples:
   ark-lattice init
   ark-lattice init --dir /srv/ark --node-id ark-1 --instance-type cloud
   ark-lattice init --yes --admin-token --json
+  ark-lattice init --yes --encrypt --passphrase-file passphrase.txt
 
 With --json:
   {\"dir\": \".\", \"environment\": \"local\", \"config\": \"./config/local.toml\",
@@ -41,6 +43,12 @@ pub(super) struct Args {
     /// The name of the settings file: config/ENV.toml, which a service with ARK_ENV=ENV reads.
     #[arg(long, value_name = "ENV", default_value = "local", value_parser = environment)]
     env: String,
+    /// Put the key's file under a passphrase: asked for on a terminal, otherwise from --passphrase-file.
+    #[arg(long)]
+    encrypt: bool,
+    /// File with the passphrase.
+    #[arg(long, value_name = "FILE", requires = "encrypt")]
+    passphrase_file: Option<PathBuf>,
     #[command(flatten)]
     wishes: Wishes,
     /// Ask nothing: what no option says is as it is by default.
@@ -74,7 +82,11 @@ pub(super) fn run(mut args: Args, output: &Output) -> Result<(), Failure> {
             ));
         }
     }
-    let made = place.set_up(&args.wishes, &defaults)?;
+    let passphrase = match args.encrypt {
+        true => Some(new_passphrase(&defaults, args.passphrase_file.as_deref())?),
+        false => None,
+    };
+    let made = place.set_up(&args.wishes, &defaults, passphrase.as_ref())?;
     let next = place.next();
     let answer = || {
         json!({

@@ -1,6 +1,6 @@
 //! What most commands need before they start.
 
-use super::{exit::Failure, input};
+use super::{exit::Failure, input, key::unlock};
 use crate::{
     ops::{self, Client, ClientError, KeyPair, OfflineDirectory},
     settings::{Overrides, Settings},
@@ -44,9 +44,11 @@ pub(super) fn set_path(overrides: &mut Overrides, key: &'static str, path: Optio
 /// The key to sign with: the file that is named, or the settings' own.
 pub(super) fn signing_key(settings: &Settings, file: Option<&Path>) -> Result<KeyPair, Failure> {
     if let Some(file) = file {
-        return Ok(ops::read_key(file)?);
+        return Ok(ops::read_key(file, settings.instance.key_passphrase.as_ref())?);
     }
-    let key = startup::load_key(settings)?;
+    let mut unlocked = settings.clone();
+    unlock(&mut unlocked)?;
+    let key = startup::load_key(&unlocked)?;
     let key = key.ok_or_else(|| Failure::local("there is no key to sign with; make one with: ark-lattice keygen"))?;
     let stated = settings.instance.public_key.as_deref().map(PublicKey::parse).and_then(Result::ok);
     if stated.is_some_and(|stated| stated != key.public_key()) {

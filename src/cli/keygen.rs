@@ -1,6 +1,6 @@
 //! `keygen`
 
-use super::{exit::Failure, output::Output};
+use super::{exit::Failure, key::new_passphrase, output::Output};
 use crate::{
     ops,
     settings::{Overrides, Settings},
@@ -13,6 +13,7 @@ use std::path::PathBuf;
 Examples:
   ark-lattice keygen
   ark-lattice keygen --out other.key
+  ark-lattice keygen --encrypt
 
 With --json:
   {\"file\": \"other.key\", \"public_key\": \"…\"}")]
@@ -20,14 +21,23 @@ pub(super) struct Args {
     /// The key file; otherwise identity.key in the state directory. An existing file is never overwritten.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Put the file under a passphrase: asked for on a terminal, otherwise from --passphrase-file or ARK_KEY_PASSPHRASE.
+    #[arg(long)]
+    encrypt: bool,
+    /// File with the passphrase.
+    #[arg(long, value_name = "FILE", requires = "encrypt")]
+    passphrase_file: Option<PathBuf>,
 }
 
 pub(super) fn run(args: Args, output: &Output) -> Result<(), Failure> {
-    let path = match args.out {
-        Some(path) => path,
-        None => Settings::load(Overrides::new())?.state.path.join("identity.key"),
+    let settings = if args.out.is_none() || args.encrypt { Some(Settings::load(Overrides::new())?) } else { None };
+    let default = || settings.as_ref().map(|settings| settings.state.path.join("identity.key")).unwrap_or_default();
+    let path = args.out.unwrap_or_else(default);
+    let passphrase = match settings.as_ref().filter(|_| args.encrypt) {
+        Some(settings) => Some(new_passphrase(settings, args.passphrase_file.as_deref())?),
+        None => None,
     };
-    let public_key = ops::generate_key(&path)?.public_key();
+    let public_key = ops::generate_key(&path, passphrase.as_ref())?.public_key();
     if output.json() {
         return Ok(output.line(json!({"file": path, "public_key": public_key}))?);
     }

@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand. Arguments become a checked job before any work starts.
 
+mod audit;
 mod completions;
 mod config;
 mod conflicts;
@@ -14,6 +15,7 @@ mod import;
 mod init;
 mod input;
 mod job;
+mod key;
 mod keygen;
 mod man;
 mod manifest;
@@ -55,6 +57,9 @@ enum Command {
     Serve(serve::Args),
     /// Make this instance's key
     Keygen(keygen::Args),
+    /// Show, rotate, revoke, recover and encrypt this instance's key
+    #[command(subcommand)]
+    Key(key::Command),
     /// Build, sign, check and publish manifests
     #[command(subcommand)]
     Manifest(manifest::Command),
@@ -81,6 +86,9 @@ enum Command {
     Demo(demo::Args),
     /// Ask the running service whether it is ready: for container engines and scripts
     Healthcheck(healthcheck::Args),
+    /// Look at and check the log of trust and refusals
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Show and check the settings
     #[command(subcommand)]
     Config(config::Command),
@@ -136,6 +144,7 @@ fn dispatch(command: Command, output: &Output) -> Result<(), Failure> {
         Command::Init(args) => init::run(args, output),
         Command::Serve(args) => serve::run(args, output),
         Command::Keygen(args) => keygen::run(args, output),
+        Command::Key(command) => key::run(command, output),
         Command::Manifest(command) => manifest::run(command, output),
         Command::Node(command) => node::run(command, output),
         Command::Import(args) => import::run(args, output),
@@ -147,6 +156,7 @@ fn dispatch(command: Command, output: &Output) -> Result<(), Failure> {
         Command::Doctor(args) => doctor::run(&args, output),
         Command::Demo(args) => demo::run(&args, output),
         Command::Healthcheck(args) => healthcheck::run(&args, output),
+        Command::Audit(command) => audit::run(command, output),
         Command::Config(command) => config::run(&command, output),
         Command::Completions(args) => completions::run(&args, output),
         Command::Man(args) => man::run(&args, output),

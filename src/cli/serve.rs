@@ -1,6 +1,6 @@
 //! `serve`
 
-use super::{exit::Failure, job::set_path, output::Output};
+use super::{exit::Failure, job::set_path, key::unlock, output::Output};
 use crate::{
     settings::{LogFormat, Overrides, Settings},
     startup, telemetry,
@@ -49,7 +49,8 @@ impl Args {
 }
 
 pub(super) fn run(args: Args, output: &Output) -> Result<(), Failure> {
-    let settings = args.settings()?;
+    let mut settings = args.settings()?;
+    unlock(&mut settings)?;
     let json = settings.log.format == LogFormat::Json;
     telemetry::start_logging(&settings.log.level, json)
         .map_err(|error| Failure::local(error).about("settings: log.level"))?;

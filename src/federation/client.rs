@@ -67,6 +67,14 @@ pub enum ClientError {
         /// When it may be tried again.
         retry_after: Option<Duration>,
     },
+    /// What it says is right by its form, and not believed.
+    #[error("nothing is taken from it: {detail}")]
+    Distrusted {
+        /// The problem's code.
+        code: &'static str,
+        /// Why.
+        detail: String,
+    },
     /// The answer is not what the protocol says.
     #[error("{0} does not answer as an ark-lattice service does: {1}")]
     Protocol(String, String),
@@ -127,7 +135,7 @@ impl Client {
         // By themselves first: in the client an unusable one could not be told from an unusable address.
         let checked = roots.clone().into_iter().map(|root| reqwest::Client::builder().tls_certs_only([root]).build());
         checked.collect::<Result<Vec<_>, _>>().map_err(wrong)?;
-        Self::build(base, limits, reqwest::Client::builder().tls_certs_only(roots))
+        Self::build(base, limits, reqwest::Client::builder().tls_certs_only(roots).tls_info(true))
     }
 
     /// As [`Client::new`], whoever the instance's certificate names: only for an address at which nobody but this machine answers, and
@@ -213,6 +221,15 @@ impl Client {
     /// [`ClientError`].
     pub async fn publish(&self, envelope: String) -> Result<Bytes, ClientError> {
         let response = self.send(self.post("manifest", envelope)).await?;
+        self.whole(response, MAX_PROBLEM_BYTES).await
+    }
+
+    /// `POST /v1/trust/rotate`: statements about a key, as JSON; the answer's JSON.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn rotate(&self, statements: String) -> Result<Bytes, ClientError> {
+        let response = self.send(self.post("v1/trust/rotate", statements)).await?;
         self.whole(response, MAX_PROBLEM_BYTES).await
     }
 

@@ -20,16 +20,17 @@ use super::{
     rate::Rates,
     round::{Outcome, Positions, Reset, begins_anew},
     run::{Known, Parties, RoundError, RoundReport, RunEnd, run},
+    trusting::Trusting,
     watch::Watch,
 };
 use crate::{
-    identity::KeyPair,
+    identity::Keyring,
     lattice::Lattice,
-    manifest::{Canonicalization, sign},
+    registry::Registry,
     telemetry::{FederationMetrics, Tracer},
+    trust::TrustStore,
     types::{Limits, PeerId, SharedClock, Timestamp},
 };
-use bytes::Bytes;
 use serde_json::json;
 use std::{
     collections::HashMap,
@@ -42,8 +43,10 @@ use std::{
 use tokio::{
     sync::{Mutex as AsyncMutex, Notify},
     task::JoinHandle,
-    time::{Instant, sleep},
+    time::sleep,
 };
+
+mod keys;
 
 /// Changes that come one after the other go in one round.
 const GATHER: Duration = Duration::from_millis(50);
@@ -62,9 +65,13 @@ pub struct EngineOptions {
     /// Where others reach us, if they can.
     pub address: Option<String>,
     /// Our key.
-    pub key: Arc<KeyPair>,
+    pub key: Arc<Keyring>,
+    /// Which keys are bound to which ids.
+    pub registry: Arc<dyn Registry>,
     /// Our nodes.
     pub lattice: Arc<dyn Lattice>,
+    /// What is thought of each key.
+    pub trust: Arc<TrustStore>,
     /// The time.
     pub clock: SharedClock,
     /// Bounds on what is read.
@@ -152,8 +159,8 @@ struct PeerTask {
     wake: Notify,
     /// It answered.
     answers: Notify,
-    /// One round at a time; when we last said who we are.
-    turn: AsyncMutex<Option<Instant>>,
+    /// One round at a time; what was said of keys.
+    turn: AsyncMutex<keys::Said>,
     /// Rounds that began from the beginning, see [`MAX_RESETS`].
     resets: AtomicU32,
     /// Where its journal stands, as it last said; 0: it did not.
@@ -252,6 +259,11 @@ impl Engine {
         self.control().set_auto(auto, interval)?;
         self.tasks().values().for_each(|task| task.peer.wake.notify_one());
         Ok(())
+    }
+
+    /// Our own key became another one, or something was said of it: the peers are told at once.
+    pub fn key_changed(&self) {
+        self.tasks().values().for_each(|task| task.peer.wake.notify_one());
     }
 
     /// What happens.
@@ -445,7 +457,7 @@ impl Shared {
 
     /// One round, and everything that is noted of it.
     async fn round(&self, peer: &PeerTask, confirmed: bool) -> RunEnd {
-        let mut announced = peer.turn.lock().await;
+        let mut said = peer.turn.lock().await;
         let options = &self.options;
         let (at, begun) = (options.clock.now(), options.clock.elapsed());
         let state = options
@@ -457,20 +469,19 @@ impl Shared {
             exchanged.direction = Direction::Pull;
         }
         let span = options.tracer.root("round");
-        let (client, watch) = self.traced(peer, &state, &span);
-        if exchanged.direction != Direction::Pull && announced.is_none_or(|at| at.elapsed() > ANNOUNCE_EVERY) {
-            match self.announce(&client).await {
-                Ok(()) => *announced = Some(Instant::now()),
-                // The round says what is wrong, if it is a fault.
-                Err(error) => tracing::debug!(peer = peer.url, %error, "the peer was not told who we are"),
-            }
+        let held = options.key.held();
+        let (client, watch) = self.traced(peer, &state, &held, &span);
+        if exchanged.direction != Direction::Pull {
+            self.say_who_we_are(&client, &held, &mut said).await;
         }
         let exchange = Exchange::new(&options.events, &peer.url);
         let remote = self.gate.guard(&client, state.failed_in_a_row > 0, &exchange);
+        let pinned = (state.node_id.clone(), state.public_key.clone());
+        let remote = Trusting::new(&remote, &options.trust, &options.clock, pinned);
         let parties = Parties {
             lattice: &options.lattice,
             client: &remote,
-            key: &options.key,
+            key: &held.key,
             node_id: &options.node_id,
             clock: &options.clock,
             limits: options.limits,
@@ -483,16 +494,13 @@ impl Shared {
             options: exchanged,
             deletions_confirmed: confirmed,
         };
-        let note = |positions: &Positions| {
-            self.update(&peer.url, |state| state.positions = positions.clone());
-        };
         if confirmed && let Some(from) = &state.node_id {
             self.deletions().confirm(from, options.clock.elapsed());
         }
         let nodes = options.lattice.status().nodes;
         let mut end = match self.deleted_too_much(&state) {
             Some(error) => RunEnd { report: RoundReport::default(), peer: None, error: Some(error) },
-            None => run(&parties, known, note).await,
+            None => self.run_with_keys(peer, &parties, known, &held, &mut said).await,
         };
         if !confirmed && let Some((from, _)) = &end.peer {
             self.deletions().add(from.as_str(), end.report.deleted, nodes, options.clock.elapsed());
@@ -509,22 +517,6 @@ impl Shared {
         if let Err(error) = self.options.peers.update(url, change) {
             tracing::warn!(peer = url, %error, "what is known of a peer cannot be kept");
         }
-    }
-
-    /// Tells a peer who we are, so that it takes what we sign.
-    async fn announce(&self, client: &Client) -> Result<(), ClientError> {
-        let EngineOptions { node_id, instance_type, address, key, clock, limits, .. } = &self.options;
-        let mut manifest = json!({
-            "node_id": node_id.as_str(), "instance_type": instance_type, "version": env!("CARGO_PKG_VERSION"),
-            "last_updated": clock.now().seconds(),
-        });
-        if let (Some(address), Some(fields)) = (address, manifest.as_object_mut()) {
-            fields.insert("address".to_owned(), json!(address));
-        }
-        let text = Bytes::from(manifest.to_string());
-        let signed = sign(text, Canonicalization::Dsse, limits, key.public_key(), |bytes| key.sign(bytes));
-        let envelope = signed.map_err(|error| client.wrong(&error.to_string()))?;
-        client.publish(envelope).await.map(drop)
     }
 
     /// Notes how a round ended: with the peer, in the history, in events.

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     identity::{
-        KeyPair,
+        KeyLog, KeyPair,
         message::{self, Message},
     },
     manifest::{Head, Verified, verify_head},
@@ -26,6 +26,8 @@ const MAX_HEAD_BYTES: usize = 16 << 10;
 const MAX_ANSWER_BYTES: usize = 2 << 20;
 /// Longest line that tells of a change.
 const MAX_NOTICE_BYTES: usize = 4 << 10;
+/// Largest list of statements about a key.
+const MAX_STATEMENTS_BYTES: usize = 1 << 20;
 const LINES: &str = "application/x-ndjson";
 
 /// Who sends, and to whom.
@@ -124,6 +126,16 @@ impl Remote for Client {
 }
 
 impl Client {
+    /// What the instance there says of its key. Nothing of it is checked yet.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn identity(&self) -> Result<KeyLog, ClientError> {
+        let response = self.ask(self.request(Method::GET, "lattice/identity", None)).await?;
+        let body = self.body(response, MAX_STATEMENTS_BYTES).await?;
+        KeyLog::parse(body).map_err(|error| self.wrong(&format!("its statements: {error}")))
+    }
+
     /// `GET /lattice/notify`: lines for as long as the connection lasts; one that begins with `data:` says that something changed.
     ///
     /// # Errors

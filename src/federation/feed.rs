@@ -32,6 +32,9 @@ pub enum FeedError {
     /// This instance has no key to sign with.
     #[error("this instance has no key; make one with: ark-lattice keygen")]
     NoKey,
+    /// The key of this instance is revoked.
+    #[error("the key of this instance is revoked; replace it: ark-lattice key recover")]
+    Revoked,
     /// The position belongs to another journal.
     #[error("the positions of {asked} are not those of this journal, {ours}; begin again at 0")]
     OtherIndex {

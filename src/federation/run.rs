@@ -60,6 +60,15 @@ pub enum RoundError {
         /// Its key.
         found: PublicKey,
     },
+    /// The other side's key was revoked by its owner.
+    #[error("its key is revoked; it must be replaced there: ark-lattice key recover")]
+    Revoked,
+    /// Our own key is revoked.
+    #[error("the key of this instance is revoked; replace it: ark-lattice key recover")]
+    OwnKeyRevoked,
+    /// The registry, which knows the keys, does not answer.
+    #[error("which key it has cannot be looked up: {0}")]
+    Keys(String),
     /// The other side is another instance than before.
     #[error("the instance there is now {found}, and was {known}; if that is right, remove the peer and add it again")]
     OtherInstance {
@@ -128,7 +137,7 @@ impl From<FeedError> for RoundError {
             FeedError::Line { error, .. } => Self::Wire(error),
             FeedError::MassDelete { deletions, nodes } => Self::MassDelete { deletions, nodes },
             FeedError::NoContent(_) => Self::Wire(WireError::Member("node")),
-            FeedError::NoKey | FeedError::OtherIndex { .. } | FeedError::BelowFloor { .. } => {
+            FeedError::NoKey | FeedError::Revoked | FeedError::OtherIndex { .. } | FeedError::BelowFloor { .. } => {
                 Self::OtherFeed("it is not there any more")
             }
         }

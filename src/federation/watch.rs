@@ -1,7 +1,7 @@
 //! What is seen of the requests to a peer: how long it takes to answer them, and which trace they belong to.
 
 use crate::{
-    identity::{KeyPair, trace_proof},
+    identity::{Held, trace_proof},
     telemetry::{FederationMetrics, Kind, Span, TraceContext, Tracer},
     types::{PeerId, SharedClock},
 };
@@ -34,7 +34,7 @@ pub struct Watch {
 struct Round {
     tracer: Tracer,
     context: Option<TraceContext>,
-    key: Arc<KeyPair>,
+    key: Arc<Held>,
     node_id: PeerId,
     clock: SharedClock,
     /// The other side, as soon as it is known.
@@ -47,7 +47,7 @@ struct Round {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tracing<'a> {
     pub(super) tracer: &'a Tracer,
-    pub(super) key: &'a Arc<KeyPair>,
+    pub(super) key: &'a Arc<Held>,
     pub(super) node_id: &'a PeerId,
     pub(super) clock: &'a SharedClock,
 }
@@ -131,7 +131,7 @@ impl Round {
         }
         let Some(audience) = self.audience.get() else { return };
         let ids = (self.node_id.as_str(), audience.as_str());
-        let proof = trace_proof::prove(&context.trace_id(), ids, &self.key, self.clock.now());
+        let proof = trace_proof::prove(&context.trace_id(), ids, &self.key.key, self.clock.now());
         if let Some(value) = proof.ok().and_then(|proof| HeaderValue::from_str(&proof).ok()) {
             headers.insert("ark-trace", value);
         }

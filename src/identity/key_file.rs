@@ -1,6 +1,11 @@
-//! The key file: one line of base64, readable by its owner only (X41's finding on python-tuf: world-readable keys).
+//! The key file: one line of base64, or a key under a passphrase; readable by its owner only (X41's finding on python-tuf:
+//! world-readable keys).
 
-use super::{KeyError, KeyPair};
+use super::{
+    KeyError, KeyPair,
+    sealed::{SealError, SealedKey},
+};
+use crate::types::PublicKey;
 use secrecy::{ExposeSecret, SecretString};
 use std::{
     fs::{File, OpenOptions},
@@ -29,6 +34,28 @@ pub enum KeyFileError {
         /// What is wrong.
         error: KeyError,
     },
+    /// The file is encrypted, and no passphrase was given.
+    #[error(
+        "{} is encrypted: give its passphrase in ARK_KEY_PASSPHRASE_FILE or ARK_KEY_PASSPHRASE, or start on a terminal, which asks for it",
+        .0.display()
+    )]
+    Locked(PathBuf),
+    /// The encrypted file cannot be opened or made.
+    #[error("{}: {error}", path.display())]
+    Sealed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        error: SealError,
+    },
+    /// What stands beside the key does not fit it.
+    #[error("{}: {problem}", path.display())]
+    Place {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
     /// The file cannot be read or written.
     #[error("{}: {error}", path.display())]
     Io {
@@ -39,46 +66,145 @@ pub enum KeyFileError {
     },
 }
 
+/// What a key file holds.
+#[derive(Debug)]
+pub(super) enum Stored {
+    Plain(KeyPair),
+    Sealed(SealedKey),
+}
+
+impl Stored {
+    pub(super) fn public_key(&self) -> Option<PublicKey> {
+        match self {
+            Self::Plain(key) => Some(key.public_key()),
+            Self::Sealed(sealed) => sealed.public_key(),
+        }
+    }
+
+    /// The key; `path` is named in errors.
+    pub(super) fn open(self, path: &Path, passphrase: Option<&SecretString>) -> Result<KeyPair, KeyFileError> {
+        match (self, passphrase) {
+            (Self::Plain(key), _) => Ok(key),
+            (Self::Sealed(_), None) => Err(KeyFileError::Locked(path.to_owned())),
+            (Self::Sealed(sealed), Some(passphrase)) => {
+                sealed.open(passphrase).map_err(|error| KeyFileError::Sealed { path: path.to_owned(), error })
+            }
+        }
+    }
+}
+
+fn io_error(path: &Path, error: io::Error) -> KeyFileError {
+    KeyFileError::Io { path: path.to_owned(), error }
+}
+
+/// What the file of this key holds: plain without a passphrase.
+fn text_of(path: &Path, key: &KeyPair, passphrase: Option<&SecretString>) -> Result<Zeroizing<String>, KeyFileError> {
+    let failed = |error| KeyFileError::Sealed { path: path.to_owned(), error };
+    Ok(Zeroizing::new(match passphrase {
+        None => format!("{}\n", key.to_base64().expose_secret()),
+        Some(passphrase) => SealedKey::seal(key, passphrase).and_then(|sealed| sealed.to_text()).map_err(failed)?,
+    }))
+}
+
+pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder).and_then(|folder| folder.sync_all())
+}
+
 /// Writes a new key file, mode 0600, durably.
 ///
 /// # Errors
 /// [`KeyFileError::Exists`] where there is a file already, [`KeyFileError::Io`].
 pub fn write_new(path: &Path, key: &KeyPair) -> Result<(), KeyFileError> {
-    let io_error = |error: io::Error| match error.kind() {
-        io::ErrorKind::AlreadyExists => KeyFileError::Exists(path.to_owned()),
-        _ => KeyFileError::Io { path: path.to_owned(), error },
-    };
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path).map_err(io_error)?;
-    file.write_all(key.to_base64().expose_secret().as_bytes()).map_err(io_error)?;
-    file.write_all(b"\n").map_err(io_error)?;
-    file.sync_all().map_err(io_error)?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(io_error)
+    write_new_under(path, key, None)
 }
 
-/// Reads a key file.
+/// As [`write_new`], encrypted where there is a passphrase.
 ///
 /// # Errors
-/// [`KeyFileError::Permissions`] where group or others may read it, [`KeyFileError::Key`], [`KeyFileError::Io`].
+/// As [`write_new`], and [`KeyFileError::Sealed`].
+pub fn write_new_under(path: &Path, key: &KeyPair, passphrase: Option<&SecretString>) -> Result<(), KeyFileError> {
+    // Looked at first: to encrypt takes its time.
+    if path.symlink_metadata().is_ok() {
+        return Err(KeyFileError::Exists(path.to_owned()));
+    }
+    let text = text_of(path, key, passphrase)?;
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    write(path, &options, text.as_bytes()).and_then(|()| sync_folder(path)).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => KeyFileError::Exists(path.to_owned()),
+        _ => io_error(path, error),
+    })
+}
+
+fn write(path: &Path, options: &OpenOptions, bytes: &[u8]) -> io::Result<()> {
+    let mut options = options.clone();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Puts a file of this text, mode 0600, in the place of whatever is there: whole or not at all, whenever the process ends.
+pub(super) fn replace(path: &Path, text: &[u8]) -> Result<(), KeyFileError> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".tmp");
+    let draft = path.with_file_name(name);
+    // Of a process that was killed: perhaps with another mode.
+    if let Err(error) = std::fs::remove_file(&draft)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(io_error(&draft, error));
+    }
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    write(&draft, &options, text).map_err(|error| io_error(&draft, error))?;
+    std::fs::rename(&draft, path).and_then(|()| sync_folder(path)).map_err(|error| io_error(path, error))
+}
+
+/// Puts this key in the place of whatever is there.
+pub(super) fn replace_key(path: &Path, key: &KeyPair, passphrase: Option<&SecretString>) -> Result<(), KeyFileError> {
+    replace(path, text_of(path, key, passphrase)?.as_bytes())
+}
+
+/// Reads a plain key file.
+///
+/// # Errors
+/// As [`read_under`].
 pub fn read(path: &Path) -> Result<KeyPair, KeyFileError> {
-    let io_error = |error: io::Error| KeyFileError::Io { path: path.to_owned(), error };
-    let file = File::open(path).map_err(io_error)?;
+    read_under(path, None)
+}
+
+/// Reads a key file, under its passphrase where it is encrypted.
+///
+/// # Errors
+/// [`KeyFileError::Permissions`] where group or others may read it, [`KeyFileError::Locked`], [`KeyFileError::Sealed`],
+/// [`KeyFileError::Key`], [`KeyFileError::Io`].
+pub fn read_under(path: &Path, passphrase: Option<&SecretString>) -> Result<KeyPair, KeyFileError> {
+    read_stored(path)?.open(path, passphrase)
+}
+
+/// What the file holds, whatever it takes to open it.
+pub(super) fn read_stored(path: &Path) -> Result<Stored, KeyFileError> {
+    let failed = |error: io::Error| io_error(path, error);
+    let file = File::open(path).map_err(failed)?;
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
-        let metadata = file.metadata().map_err(io_error)?;
+        let metadata = file.metadata().map_err(failed)?;
         if too_open(metadata.uid(), metadata.mode()) {
             return Err(KeyFileError::Permissions(path.to_owned()));
         }
     }
     let mut text = Zeroizing::new(String::new());
-    file.take(MAX_BYTES).read_to_string(&mut text).map_err(io_error)?;
-    KeyPair::from_base64(&SecretString::from(text.as_str()))
-        .map_err(|error| KeyFileError::Key { path: path.to_owned(), error })
+    file.take(MAX_BYTES).read_to_string(&mut text).map_err(failed)?;
+    if text.trim_start().starts_with('{') {
+        let sealed = SealedKey::parse(&text);
+        return sealed.map(Stored::Sealed).map_err(|error| KeyFileError::Sealed { path: path.to_owned(), error });
+    }
+    let key = KeyPair::from_base64(&SecretString::from(text.as_str()));
+    key.map(Stored::Plain).map_err(|error| KeyFileError::Key { path: path.to_owned(), error })
 }
 
 /// May others read the file whom its owner did not mean? Kubernetes and systemd hand a secret over as a file of root's that the

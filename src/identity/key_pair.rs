@@ -2,7 +2,7 @@
 
 use crate::types::PublicKey;
 use base64::{Engine, engine::general_purpose::STANDARD};
-use ed25519_dalek::{Signer, SigningKey};
+use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use secrecy::{ExposeSecret, SecretString};
 use std::fmt;
 use zeroize::Zeroizing;
@@ -34,6 +34,16 @@ impl KeyPair {
         Ok(Self { signing: SigningKey::from_bytes(&seed) })
     }
 
+    /// From the 32 bytes of RFC 8032's private key.
+    pub(super) fn from_seed(seed: &[u8; 32]) -> Self {
+        Self { signing: SigningKey::from_bytes(seed) }
+    }
+
+    /// Those bytes.
+    pub(super) fn seed(&self) -> &[u8; 32] {
+        self.signing.as_bytes()
+    }
+
     /// Reads what the seeds' snippets print as the private key: base64 of the 32-byte seed (RFC 8032 section 5.1.5).
     ///
     /// # Errors
@@ -61,6 +71,13 @@ impl KeyPair {
     pub fn sign(&self, message: &[u8]) -> [u8; 64] {
         self.signing.sign(message).to_bytes()
     }
+}
+
+/// Did the holder of `key` sign these bytes? Strictly: keys of small order and signatures in another form are refused.
+#[must_use]
+pub fn verify_signature(key: PublicKey, message: &[u8], signature: &[u8; 64]) -> bool {
+    VerifyingKey::from_bytes(key.as_bytes())
+        .is_ok_and(|key| key.verify_strict(message, &Signature::from_bytes(signature)).is_ok())
 }
 
 impl fmt::Debug for KeyPair {

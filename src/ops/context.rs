@@ -2,10 +2,10 @@
 
 use crate::{
     federation::{engine::Engine, lan::Lan, rate::Rates},
-    identity::KeyPair,
+    identity::Keyring,
     lattice::Lattice,
     registry::Registry,
-    trust::{Nonces, TrustPolicy},
+    trust::{Nonces, TrustStore},
     types::{Limits, PeerId, PublicKey, SharedClock},
 };
 use std::sync::{Arc, Mutex};
@@ -28,6 +28,14 @@ pub struct Identity {
     pub address: Option<String>,
 }
 
+impl Context {
+    /// Our public key, as it is now.
+    #[must_use]
+    pub fn public_key(&self) -> Option<PublicKey> {
+        self.signer.as_ref().map(|signer| signer.public_key()).or(self.identity.public_key)
+    }
+}
+
 /// The rooms behind the operations. Shared by all requests of one application.
 #[derive(Debug)]
 pub struct Context {
@@ -37,14 +45,14 @@ pub struct Context {
     pub registry: Arc<dyn Registry>,
     /// The nodes.
     pub lattice: Arc<dyn Lattice>,
-    /// The operator's rules on keys.
-    pub trust: TrustPolicy,
+    /// What is thought of each key.
+    pub trust: Arc<TrustStore>,
     /// Bounds on input.
     pub limits: Limits,
     /// The time.
     pub clock: SharedClock,
     /// What this instance signs with, where it has a key.
-    pub signer: Option<Arc<KeyPair>>,
+    pub signer: Option<Arc<Keyring>>,
     /// What exchanges with peers; `None` without a key.
     pub engine: Option<Arc<Engine>>,
     /// What finds other instances; `None` without a key.
@@ -55,6 +63,8 @@ pub struct Context {
     pub rates: Rates,
     /// Nothing is written here but what peers have.
     pub read_only: bool,
+    /// PEM with the authorities whose certificates prove who a peer is.
+    pub authorities: Option<Vec<u8>>,
     /// The signed requests that were seen.
     pub nonces: Mutex<Nonces>,
 }

@@ -1,6 +1,6 @@
 //! Who is alive.
 
-use super::Context;
+use super::{Context, audit::catch_up};
 use crate::{
     registry::{PeerCursor, PeerRecord, RegistryError},
     trust::TrustLevel,
@@ -90,9 +90,13 @@ pub async fn discover(
         let page = context.registry.list(found.next.as_ref(), ask).await?;
         looked_at += page.peers.len();
         (found.total, found.next) = (page.total, page.next);
-        let mut fitting = page.peers.into_iter().filter_map(|record| admit(context, filter, record));
-        found.peers.extend(fitting.by_ref().take(missing));
-        if fitting.next().is_some() {
+        let mut fitting = Vec::new();
+        for record in page.peers {
+            fitting.extend(admit(context, filter, record).await?);
+        }
+        let more = fitting.len() > missing;
+        found.peers.extend(fitting.into_iter().take(missing));
+        if more {
             found.next = found.peers.last().map(|peer| peer.record.cursor());
         }
         let enough = found.peers.len() >= limit || looked_at >= LOOK_AT_MOST;
@@ -105,12 +109,17 @@ pub async fn discover(
     }
 }
 
-fn admit(context: &Context, filter: &DiscoverFilter, record: PeerRecord) -> Option<Peer> {
+async fn admit(context: &Context, filter: &DiscoverFilter, record: PeerRecord) -> Result<Option<Peer>, RegistryError> {
+    // Only of those few that the operator knows with another key: it may have come in the place of that one.
+    if context.trust.knows_another(&record.peer, record.public_key) {
+        let bound = context.registry.bound(&record.peer).await?;
+        catch_up(context, &record.peer, bound.as_ref()).await;
+    }
     let trust_level = context.trust.level(&record.peer, record.public_key);
     let type_fits =
         filter.instance_type.as_deref().is_none_or(|wanted| record.instance_type.as_deref() == Some(wanted));
     let level_fits = filter.trust_level.is_none_or(|wanted| trust_level == wanted);
-    (type_fits && level_fits).then_some(Peer { record, trust_level })
+    Ok((type_fits && level_fits).then_some(Peer { record, trust_level }))
 }
 
 /// The newest envelope of a live peer, as received.

@@ -136,7 +136,7 @@ pub fn federation_info(context: &Context) -> FederationInfo {
         address: identity.address.clone(),
         auto_sync: control.is_some_and(|control| control.is_auto()),
         sync_interval: control.map_or(Duration::ZERO, |control| control.interval()),
-        public_key: identity.public_key.map(|key| key.to_base64()),
+        public_key: context.public_key().map(|key| key.to_base64()),
     }
 }
 

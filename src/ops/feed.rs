@@ -19,11 +19,14 @@ pub use crate::federation::{
 /// Where this lattice stands, and that signed.
 ///
 /// # Errors
-/// [`FeedError::NoKey`], [`FeedError::Lattice`].
+/// [`FeedError::NoKey`], [`FeedError::Revoked`], [`FeedError::Lattice`].
 pub fn head(context: &Context) -> Result<(Head, String), FeedError> {
-    let signer = context.signer.as_ref().ok_or(FeedError::NoKey)?;
+    let held = context.signer.as_ref().ok_or(FeedError::NoKey)?.held();
+    if held.is_revoked() {
+        return Err(FeedError::Revoked);
+    }
     let head = feed::stand(&*context.lattice, &context.identity.node_id, context.clock.now())?;
-    let signed = sign_head(&head, signer.public_key(), |bytes| signer.sign(bytes));
+    let signed = sign_head(&head, held.key.public_key(), |bytes| held.key.sign(bytes));
     Ok((head, signed))
 }
 

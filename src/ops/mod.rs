@@ -1,5 +1,6 @@
 //! One operation, many doors: what the HTTP routes, the commands and later transports have in common. No HTTP, no terminal.
 
+mod audit;
 mod compare;
 mod conflicts;
 mod context;
@@ -11,8 +12,10 @@ mod feed;
 mod health;
 mod import;
 mod interrupt;
+mod key_life;
 mod keys;
 mod local;
+mod neighbours;
 mod nodes;
 mod offload;
 mod pull;
@@ -26,7 +29,9 @@ mod setup;
 mod statement;
 mod sync;
 mod traced;
+mod trust;
 
+pub use audit::{note_refusal, read_audit};
 pub use compare::{ConflictLines, conflict_lines};
 pub use conflicts::{
     ConflictDetail, ConflictPage, NodeState, dismiss_conflict, get_conflict, list_conflicts, restore_conflict,
@@ -46,11 +51,13 @@ pub use feed::{
 pub use health::{Health, PartHealth, health};
 pub use import::{ImportError, ImportOptions, ImportReport, Refusal, import};
 pub use interrupt::Interrupt;
+pub use key_life::{follow_own_statements, follow_statements, own_statements};
 pub use keys::{generate_key, read_key};
 pub use local::{LocalError, hash_node, put_local};
+pub use neighbours::{Look, LookError, MAX_NEIGHBOURS, Neighbour, connections, look, neighbours};
 pub use nodes::{delete_node, get_node, list_nodes, put_node};
 pub use pull::{PullError, PullOptions, PullReport, Standing, pull};
-pub use register::{RegisterError, Registration, register};
+pub use register::{RefusedManifest, RegisterError, Registration, register};
 pub use remote::{RemoteError, RemotePeer, discover_remote, publish};
 pub use requests::{RequestError, SignedRequest, Speaker, speaker, takes_from_anybody};
 pub use seed_wire::{
@@ -61,6 +68,10 @@ pub use setup::{make_directory, write_token};
 pub use statement::{Statement, build_manifest, is_envelope, sign_manifest, verify_manifest};
 pub use sync::{Delta, NodeStream, SyncError, SyncRequest, sync};
 pub use traced::trace_owner;
+pub use trust::{
+    Compared, Establish, Method as TrustMethod, Proof, Relationship, TrustOpError, answer_challenge, establish,
+    relationships, revoke_peer, take_proof, take_voucher, trust_in, trust_levels, verify_peer, vouch_for,
+};
 
 /// What operations take and give, for the doors: they need not know the rooms behind.
 pub use crate::{
@@ -75,14 +86,17 @@ pub use crate::{
         round::Outcome,
         run::RoundReport,
     },
-    identity::{KeyError, KeyFileError, KeyPair},
+    identity::{
+        Change, Held, KeyChangeError, KeyError, KeyFileError, KeyLog, KeyPair, KeyPlace, MAX_REASON_CHARS,
+        MIN_PASSPHRASE_CHARS, RecoveryWords, StatementKind, WORDS, WordsError,
+    },
     lattice::offline::{Listing, OfflineDirectory, OfflineError, OfflineNode, WholeFile, write_file, write_new_file},
     lattice::{
         Conflict, Entry, LatticeError, LatticeStatus, NodeDocument, NodeError, NodeFilter, NodePage, Precondition,
         StoredNode, Tombstone, Version, Written,
     },
     manifest::{Canonicalization, EnvelopeError, MAX_SEQ},
-    registry::{PeerCursor, RegistryError},
-    trust::{Step, TrustLevel},
+    registry::{FollowError, PeerCursor, RegistryError},
+    trust::{Entry as AuditEntry, KeyLine, Step, TrustLevel, file::FileError},
     types::Glob,
 };

@@ -1,6 +1,7 @@
 //! One suite for every adapter: what the port promises, case by case.
 
 pub(super) mod bounds;
+pub(super) mod keys;
 pub(super) mod pages;
 mod statement;
 pub(super) mod versions;
@@ -45,7 +46,7 @@ macro_rules! conformance_tests {
         $crate::registry::conformance::conformance_tests! { @$how $harness,
             versions: first_registration_is_seen_everywhere, heartbeat_renews_and_changes_nothing_else,
                 newer_statement_replaces_the_older, rollback_by_last_updated_is_refused, rollback_by_seq_is_refused,
-                leaving_a_version_out_is_a_rollback, equal_seq_with_other_content_is_equivocation,
+                leaving_a_version_out_is_a_rollback, a_seq_that_jumps_too_far_is_refused, equal_seq_with_other_content_is_equivocation,
                 equal_last_updated_alone_is_newer, seq_is_judged_before_last_updated, another_key_is_refused,
                 bindings_outlive_expiry, any_key_takes_over_and_starts_a_new_history,
                 an_expired_statement_comes_back_as_a_heartbeat, one_winner_of_concurrent_first_keys,
@@ -54,6 +55,8 @@ macro_rules! conformance_tests {
             pages: expiry_hides_an_entry_everywhere, pages_come_in_order_of_expiry_then_id,
                 three_hundred_peers_in_pages_of_seven, a_heartbeat_between_pages_hides_nobody,
                 a_cursor_whose_peer_is_gone_goes_on, a_page_of_nothing_still_counts, odd_ids_are_kept_apart;
+            keys: statements_bind_an_id_to_another_key, a_binding_that_changed_meanwhile_is_left,
+                a_revoked_or_replaced_key_speaks_in_no_mode, a_binding_can_begin_with_statements;
             bounds: envelopes_come_back_byte_for_byte, manifest_fields_cannot_stand_in_for_ours,
                 instance_type_is_shown_where_it_is_text, many_fields_are_taken, a_full_registry_refuses_new_ids_only,
                 room_comes_back_with_expiry, a_closed_registry_answers_unavailable

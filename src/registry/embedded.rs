@@ -20,9 +20,9 @@ mod writer;
 
 pub use store::OpenError;
 
-use super::{PeerCursor, PeerPage, Registered, Registry, RegistryError};
+use super::{Bound, PeerCursor, PeerPage, Registered, Registry, RegistryError};
 use crate::{
-    trust::{Admitted, Step},
+    trust::{Admitted, KeyLine, Step},
     types::{PeerId, SharedClock},
 };
 use async_trait::async_trait;
@@ -37,7 +37,7 @@ use std::{
 use store::Store;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
-use writer::{Job, Registration, Shared};
+use writer::{Binding, Job, Registration, Shared};
 
 /// Registrations that may wait for the writer.
 const QUEUE: usize = 1024;
@@ -98,6 +98,40 @@ impl EmbeddedRegistry {
         if self.stop.is_cancelled() { Err(closed()) } else { Ok(()) }
     }
 
+    /// Hands a job to the writer and waits for its answer.
+    async fn write<T>(
+        &self,
+        answered: oneshot::Receiver<Result<T, RegistryError>>,
+        job: Job,
+    ) -> Result<T, RegistryError> {
+        let place = match tokio::time::timeout(QUEUE_WAIT, self.queue.reserve()).await {
+            Ok(Ok(place)) => place,
+            Ok(Err(_)) => return Err(closed()),
+            Err(_) => return Err(RegistryError::Unavailable("too many registrations wait for the disk".to_owned())),
+        };
+        // From here on the writer owns the job: dropping this future changes nothing.
+        place.send(job);
+        match tokio::time::timeout(ANSWER_WAIT, answered).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(closed()),
+            Err(_) => Err(RegistryError::Unavailable("the disk does not answer in time".to_owned())),
+        }
+    }
+
+    /// Reads from the file, on a thread that may wait for it.
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Store) -> Result<T, store::StoreError> + Send + 'static,
+    ) -> Result<T, RegistryError> {
+        let shared = Arc::clone(&self.shared);
+        let read = tokio::task::spawn_blocking(move || work(&shared.store));
+        match tokio::time::timeout(ANSWER_WAIT, read).await {
+            Ok(Ok(outcome)) => Ok(outcome?),
+            Ok(Err(_)) => Err(RegistryError::Unavailable("the reading thread failed".to_owned())),
+            Err(_) => Err(RegistryError::Unavailable("the disk does not answer in time".to_owned())),
+        }
+    }
+
     fn take_writer(&self) -> Option<JoinHandle<()>> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -146,18 +180,7 @@ impl Registry for EmbeddedRegistry {
             return Ok(Registered { step: Step::Heartbeat, expires_in: self.shared.ttl });
         }
         let (answer, answered) = oneshot::channel();
-        let place = match tokio::time::timeout(QUEUE_WAIT, self.queue.reserve()).await {
-            Ok(Ok(place)) => place,
-            Ok(Err(_)) => return Err(closed()),
-            Err(_) => return Err(RegistryError::Unavailable("too many registrations wait for the disk".to_owned())),
-        };
-        // From here on the writer owns the registration: dropping this future changes nothing.
-        place.send(Job { registration: Registration::of(admitted), answer });
-        match tokio::time::timeout(ANSWER_WAIT, answered).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(closed()),
-            Err(_) => Err(RegistryError::Unavailable("the disk does not answer in time".to_owned())),
-        }
+        self.write(answered, Job::Register(Registration::of(admitted), answer)).await
     }
 
     async fn envelope(&self, peer: &PeerId) -> Result<Option<Bytes>, RegistryError> {
@@ -165,13 +188,21 @@ impl Registry for EmbeddedRegistry {
         if !self.shared.mirror().is_live(peer, self.shared.clock.now_ms()) {
             return Ok(None);
         }
-        let (shared, peer) = (Arc::clone(&self.shared), peer.clone());
-        let read = tokio::task::spawn_blocking(move || shared.store.envelope(&peer));
-        match tokio::time::timeout(ANSWER_WAIT, read).await {
-            Ok(Ok(envelope)) => Ok(envelope?),
-            Ok(Err(_)) => Err(RegistryError::Unavailable("the reading thread failed".to_owned())),
-            Err(_) => Err(RegistryError::Unavailable("the disk does not answer in time".to_owned())),
-        }
+        let peer = peer.clone();
+        self.read(move |store| store.envelope(&peer)).await
+    }
+
+    async fn bound(&self, peer: &PeerId) -> Result<Option<Bound>, RegistryError> {
+        self.refuse_when_closed()?;
+        let peer = peer.clone();
+        self.read(move |store| store.bound(&peer)).await
+    }
+
+    async fn bind(&self, peer: &PeerId, before: Option<&Bound>, line: &KeyLine) -> Result<bool, RegistryError> {
+        self.refuse_when_closed()?;
+        let (answer, answered) = oneshot::channel();
+        let binding = Binding { peer: peer.clone(), before: before.cloned(), line: line.clone() };
+        self.write(answered, Job::Bind(Box::new(binding), answer)).await
     }
 
     async fn list(&self, after: Option<&PeerCursor>, limit: usize) -> Result<PeerPage, RegistryError> {

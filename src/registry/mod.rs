@@ -13,12 +13,13 @@ mod redis_server;
 mod redis_shapes;
 
 use crate::{
-    trust::{Admitted, VersionError},
+    identity::{KeyLog, SignedStatement, Statement, StatementKind},
+    trust::{Admitted, Distrust, KeyChange, KeyEvents, KeyLine, KeyLineError, Known, VersionError},
     types::{PeerId, PublicKey, Timestamp},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// What a registration did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +78,110 @@ pub struct PeerPage {
     pub next: Option<PeerCursor>,
 }
 
+/// Which key an id is bound to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bound {
+    /// The key of the newest accepted statement.
+    pub public_key: PublicKey,
+    /// What the key's own statements led to, where there are any.
+    pub line: Option<KeyLine>,
+}
+
+impl Bound {
+    /// May this key speak for the id, as far as the key's statements say?
+    #[must_use]
+    pub fn line_speaks(&self, key: PublicKey) -> bool {
+        self.line.as_ref().is_none_or(|line| line.speaks(key))
+    }
+}
+
+/// Why statements about a key were not followed.
+#[derive(Debug, thiserror::Error)]
+pub enum FollowError {
+    /// Nobody with that id ever registered here.
+    #[error("no instance with this id has registered here; register a manifest first")]
+    Unknown,
+    /// They do not count.
+    #[error(transparent)]
+    Line(#[from] KeyLineError),
+    /// Nothing that the key says counts here.
+    #[error(transparent)]
+    Distrust(#[from] Distrust),
+    /// The registry does not answer.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+}
+
+/// How often statements are judged anew because others came meanwhile.
+const MAX_TRIES: u32 = 32;
+
+/// Follows the statements of a peer's key, durably; what holds then. `first`: the key to begin with for an id that is bound to none.
+///
+/// # Errors
+/// [`FollowError`]; nothing was changed.
+pub async fn follow_key(
+    registry: &dyn Registry,
+    events: Arc<dyn KeyEvents>,
+    peer: &PeerId,
+    first: Option<PublicKey>,
+    log: KeyLog,
+    now: Timestamp,
+) -> Result<KeyLine, FollowError> {
+    let log = Arc::new(log);
+    for _ in 0..MAX_TRIES {
+        let bound = registry.bound(peer).await?;
+        if bound.is_none() && first.is_none() {
+            return Err(FollowError::Unknown);
+        }
+        let (judged, judged_log, id) = (bound.clone(), Arc::clone(&log), peer.clone());
+        // A hundred signatures take their time.
+        let judging = tokio::task::spawn_blocking(move || match (&judged, first) {
+            (Some(Bound { line: Some(line), .. }), _) => KeyLine::follow(Known::Line(line), &judged_log, &id, now),
+            (Some(Bound { public_key, .. }), _) => KeyLine::follow(Known::Key(*public_key), &judged_log, &id, now),
+            (None, Some(key)) => KeyLine::follow(Known::Key(key), &judged_log, &id, now),
+            (None, None) => Err(KeyLineError::OtherKey),
+        });
+        let line = judging.await.map_err(|_| RegistryError::Unavailable("the judging thread failed".to_owned()))??;
+        let before = bound.as_ref().and_then(|bound| bound.line.as_ref());
+        if before == Some(&line) {
+            return Ok(line);
+        }
+        let old = before.map(|line| line.public_key).or(bound.as_ref().map(|bound| bound.public_key)).or(first);
+        let old = old.filter(|old| *old != line.public_key);
+        let by_recovery = line.epoch > before.map_or_else(|| epoch_of(&log, old), |line| line.epoch);
+        // Whom the operator revoked does not come back under another key of his own choice.
+        if old.is_some_and(|old| !by_recovery && !events.may_speak(old)) {
+            return Err(Distrust::Revoked(peer.clone()).into());
+        }
+        // Another statement that came meanwhile is looked at again.
+        if !registry.bind(peer, bound.as_ref(), &line).await? {
+            continue;
+        }
+        let (subject, next) = (peer.clone(), line.clone());
+        let told = tokio::task::spawn_blocking(move || {
+            if next.revoked {
+                events.revoked(&subject, next.public_key);
+            } else if let Some(old) = old {
+                events.rotated(&subject, KeyChange { old, new: next.public_key, by_recovery });
+            }
+        });
+        told.await.map_err(|_| RegistryError::Unavailable("the thread that is told was lost".to_owned()))?;
+        return Ok(line);
+    }
+    Err(RegistryError::Unavailable("the key of this id changes too often".to_owned()).into())
+}
+
+/// How often the recovery key had spoken when `key` spoke, as these statements tell.
+fn epoch_of(log: &KeyLog, key: Option<PublicKey>) -> u64 {
+    let statements = log.statements().iter().map(SignedStatement::statement);
+    let mut making =
+        statements.clone().rev().filter(|it| Some(it.public_key) == key && it.kind != StatementKind::Revoke);
+    let first = statements.clone().next();
+    // The one that made it is too old to be sent: the first one that is ends it.
+    let before = |it: &Statement| it.epoch.saturating_sub(u64::from(it.kind == StatementKind::Recover));
+    making.next().map_or_else(|| first.map_or(0, before), |it| it.epoch)
+}
+
 /// Why the registry did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
@@ -116,6 +221,19 @@ pub trait Registry: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// [`RegistryError::Unavailable`], [`RegistryError::Corrupt`].
     async fn envelope(&self, peer: &PeerId) -> Result<Option<Bytes>, RegistryError>;
+
+    /// Which key an id is bound to; `None` for an id that nobody ever spoke for.
+    ///
+    /// # Errors
+    /// [`RegistryError::Unavailable`], [`RegistryError::Corrupt`].
+    async fn bound(&self, peer: &PeerId) -> Result<Option<Bound>, RegistryError>;
+
+    /// Binds an id to what its key's statements led to, durably, where it is still bound as in `before`; `false` where it is not. With
+    /// another key, or none, what the key before had registered is no longer live.
+    ///
+    /// # Errors
+    /// [`RegistryError::Unavailable`], [`RegistryError::NoSpace`], [`RegistryError::Corrupt`].
+    async fn bind(&self, peer: &PeerId, before: Option<&Bound>, line: &KeyLine) -> Result<bool, RegistryError>;
 
     /// Up to `limit` live peers after `after`. Costs what the page costs, whatever the number of keys in the store.
     ///

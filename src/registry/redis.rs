@@ -30,10 +30,10 @@ mod tests;
 mod tls;
 mod topology;
 
-use super::{PeerCursor, PeerPage, Registered, Registry, RegistryError};
+use super::{Bound, PeerCursor, PeerPage, Registered, Registry, RegistryError};
 use crate::{
-    trust::{Admitted, Binding, Pin, Step, VersionError},
-    types::{PeerId, SharedClock},
+    trust::{Admitted, Binding, KeyLine, Pin, Step, VersionError},
+    types::{PeerId, PublicKey, SharedClock},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -114,6 +114,8 @@ struct Scripts {
     index: Script,
     list: Script,
     read: Script,
+    bound: Script,
+    bind: Script,
 }
 
 impl fmt::Debug for RedisRegistry {
@@ -146,6 +148,8 @@ impl RedisRegistry {
             index: Script::new(include_str!("redis/index.lua")),
             list: Script::new(include_str!("redis/list.lua")),
             read: Script::new(include_str!("redis/read.lua")),
+            bound: Script::new(include_str!("redis/bound.lua")),
+            bind: Script::new(include_str!("redis/bind.lua")),
         };
         let RedisOptions { ttl, max_peers, time, .. } = options;
         Ok(Self { link, keys, cluster, ttl, max_peers, time, scripts, skipped: Seldom::default() })
@@ -234,10 +238,12 @@ impl Registry for RedisRegistry {
             ["ok", "first", _] => Step::First,
             ["ok", "newer", _] => Step::Newer,
             ["ok", "heartbeat", _] => Step::Heartbeat,
+            ["revoked"] => return Err(VersionError::Revoked.into()),
             ["key_mismatch"] => return Err(VersionError::KeyMismatch.into()),
             ["rollback", "seq"] => return Err(VersionError::Rollback { field: "seq" }.into()),
             ["rollback", _] => return Err(VersionError::Rollback { field: "last_updated" }.into()),
             ["equivocation"] => return Err(VersionError::Equivocation.into()),
+            ["fast_forward"] => return Err(VersionError::FastForward.into()),
             ["full"] => return Err(RegistryError::Full { limit: self.max_peers }),
             ["corrupt", what] => {
                 let peer = admitted.manifest().get().peer();
@@ -261,6 +267,52 @@ impl Registry for RedisRegistry {
             (Some(now), Some(expires_at), Some(envelope)) if expires_at > now => Ok(Some(envelope.into())),
             // Without our fields the hash is another program's, or none: not a peer that registered here.
             _ => Ok(None),
+        }
+    }
+
+    async fn bound(&self, peer: &PeerId) -> Result<Option<Bound>, RegistryError> {
+        let corrupt = || RegistryError::Corrupt(format!("the pin of {peer:?}"));
+        let call = self.scripts.bound.call(&[&self.keys.pin(peer)]);
+        let fields: Vec<String> = parsed(self.link.ask(Ask::Read(&call)).await?)?;
+        match fields.as_slice() {
+            [] => Ok(None),
+            [key, line] => {
+                let line = match line.as_str() {
+                    "" => None,
+                    text => Some(KeyLine::from_row(text).ok_or_else(corrupt)?),
+                };
+                Ok(Some(Bound { public_key: PublicKey::parse(key).map_err(|_| corrupt())?, line }))
+            }
+            _ => Err(corrupt()),
+        }
+    }
+
+    async fn bind(&self, peer: &PeerId, before: Option<&Bound>, line: &KeyLine) -> Result<bool, RegistryError> {
+        let (entry, binding) = (self.keys.peer(peer), self.keys.pin(peer));
+        // On a Cluster the index is in another slot.
+        let mut call = if self.cluster {
+            self.scripts.bind.call(&[&binding, &entry])
+        } else {
+            self.scripts.bind.call(&[&binding, &entry, self.keys.by_expiry()])
+        };
+        call.arg(before.map_or_else(String::new, |bound| bound.public_key.to_base64()));
+        call.arg(before.and_then(|bound| bound.line.as_ref()).map_or_else(String::new, KeyLine::to_row));
+        call.arg(line.public_key.to_base64()).arg(line.to_row());
+        let retired: Vec<String> = line.retired.iter().map(|key| key.to_base64()).collect();
+        call.arg(retired.join(" ")).arg(if line.revoked { "1" } else { "" }).arg(peer.as_str());
+        let answer: String = parsed(self.link.ask(Ask::Write(&call)).await?)?;
+        match answer.as_str() {
+            "ok" if self.cluster
+                && (line.revoked || before.is_none_or(|bound| bound.public_key != line.public_key)) =>
+            {
+                let mut call = self.scripts.index.call(&[&self.keys.share_of(peer)]);
+                call.arg(self.now_arg()).arg("gone").arg(peer.as_str());
+                self.link.ask(Ask::Write(&call)).await?;
+                Ok(true)
+            }
+            "ok" => Ok(true),
+            "changed" => Ok(false),
+            _ => Err(RegistryError::Corrupt(format!("the pin of {peer:?}"))),
         }
     }
 

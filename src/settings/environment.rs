@@ -26,6 +26,8 @@ const NAMES: &[(&str, &str, Form)] = &[
     ("ARK_FED_PRIVKEY", "instance.private_key", Form::Plain),
     ("FEDERATION_PORT", "server.port", Form::Plain),
     ("FEDERATION_BIND_PORT", "server.port", Form::Plain),
+    ("ARK_KEY_PASSPHRASE", "instance.key_passphrase", Form::Plain),
+    ("ARK_KEY_PASSPHRASE_FILE", "instance.key_passphrase_file", Form::Plain),
     ("ARK_ADMIN_TOKEN", "admin.token", Form::Plain),
     ("ARK_ADMIN_TOKEN_FILE", "admin.token_file", Form::Plain),
     ("REDIS_URL", "registry.redis_url", Form::Plain),

@@ -6,7 +6,7 @@ use super::{
     environment, registry, secret_file,
 };
 use crate::{
-    trust::TrustPolicy,
+    trust::{Rules, TrustPolicy},
     types::{Limits, PeerId, PublicKey},
 };
 use config::{Config, File, FileFormat};
@@ -25,6 +25,11 @@ const MIN_TOKEN_CHARS: usize = 16;
 
 /// The longest time to live that is taken: a year as humantime counts it.
 const MAX_PEER_TTL: Duration = Duration::from_secs(31_557_600);
+
+/// More vouchers than any key will have.
+const MAX_VOUCHERS: usize = 100;
+/// The shortest lifetime of a key: peers that are away for a night must hear of the next one in time.
+const MIN_KEY_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
 /// Why the settings cannot be used. Texts never hold a secret's value.
 #[derive(Debug, thiserror::Error)]
@@ -232,6 +237,15 @@ impl Settings {
             }
             self.admin.token = Some(secret_file::read("admin.token_file", path)?);
         }
+        if let Some(path) = &self.instance.key_passphrase_file {
+            if self.instance.key_passphrase.is_some() {
+                return Err(bad(
+                    "instance.key_passphrase, instance.key_passphrase_file",
+                    "both are set: unset one of them",
+                ));
+            }
+            self.instance.key_passphrase = Some(secret_file::read("instance.key_passphrase_file", path)?);
+        }
         if let Some(path) = &self.registry.redis_password_file {
             if self.registry.redis_password.is_some() {
                 return Err(bad(
@@ -264,6 +278,9 @@ impl Settings {
         }
         if let Some(key) = &self.instance.public_key {
             PublicKey::parse(key).map_err(|error| bad("instance.public_key", error.to_string()))?;
+        }
+        if self.instance.key_lifetime.is_some_and(|lifetime| lifetime.get() < MIN_KEY_LIFETIME) {
+            return Err(bad("instance.key_lifetime", "must be at least 1day"));
         }
         // To the server 0 means "no bound", and it counts a stop in whole seconds.
         if self.server.header_timeout.get().is_zero() || self.server.body_timeout.get().is_zero() {
@@ -318,6 +335,9 @@ impl Settings {
         if self.federation.network_key.is_some() {
             self.warnings.push("federation.network_key is read, but has no effect in this version".to_owned());
         }
+        if self.trust.vouchers > MAX_VOUCHERS {
+            return Err(bad("trust.vouchers", format!("must be at most {MAX_VOUCHERS}")));
+        }
         if self.trust.mode == crate::trust::TrustMode::Open {
             self.warnings
                 .push("trust.mode is open: any key may speak for any id; only for a closed network".to_owned());
@@ -351,6 +371,12 @@ impl Settings {
             }
         }
         Ok(TrustPolicy::new(self.trust.mode, listed))
+    }
+
+    /// What the table of rights depends on.
+    #[must_use]
+    pub fn trust_rules(&self) -> Rules {
+        Rules { mode: self.trust.mode, require_verified: self.trust.require_verified }
     }
 
     /// The bounds on input.

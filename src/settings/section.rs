@@ -40,6 +40,12 @@ impl TomlDefault for Span {
     }
 }
 
+impl TomlDefault for Option<Span> {
+    fn toml(&self) -> Option<String> {
+        self.as_ref().and_then(TomlDefault::toml)
+    }
+}
+
 impl TomlDefault for Option<SecretString> {
     /// A secret has no default and is never repeated.
     fn toml(&self) -> Option<String> {

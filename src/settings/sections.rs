@@ -136,6 +136,12 @@ section! {
         private_key: Option<SecretString> = None,
         /// File with the private key (mode 0600); unset: identity.key in the state directory, where that exists.
         key_file: Option<PathBuf> = None,
+        /// Passphrase of an encrypted key file. Better in key_passphrase_file. ARK_KEY_PASSPHRASE.
+        key_passphrase: Option<SecretString> = None,
+        /// File with that passphrase, as Docker, Kubernetes and systemd hand over secrets. ARK_KEY_PASSPHRASE_FILE.
+        key_passphrase_file: Option<PathBuf> = None,
+        /// How long a key is meant to be used, such as "365days"; past half of it the log and a metric say so. Unset: for ever.
+        key_lifetime: Option<Span> = None,
     }
 }
 
@@ -256,6 +262,12 @@ section! {
         mode: TrustMode = TrustMode::Tofu,
         /// Keys that the operator knows: listed = [{ node_id = "ark-1", pubkey = "…" }].
         listed: Vec<ListedPeer> = Vec::new(),
+        /// Exchange nodes with verified keys only; otherwise also with the first key that spoke for an id.
+        require_verified: bool = false,
+        /// How many verified keys must vouch for another one to make it verified; 0: they cannot.
+        vouchers: usize = 0,
+        /// PEM file with the authorities whose certificates prove who a peer is (POST /v1/trust/establish, method certificate).
+        ca_file: Option<PathBuf> = None,
     }
 }
 

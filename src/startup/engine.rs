@@ -10,27 +10,15 @@ use crate::{
         peers::{PeerOptions, Peers},
         rate::{Rate, Rates},
     },
-    identity::{self, KeyPair},
+    identity::Keyring,
     lattice::Lattice,
+    registry::Registry,
     settings::{FederationMode, Settings},
     telemetry::{Metrics, Tracer},
+    trust::TrustStore,
     types::SharedClock,
 };
 use std::sync::Arc;
-
-/// The key that this instance signs with. Where there is none it is made: an instance without a key can neither announce itself nor
-/// send what it has. Not where a public key is stated: then the private one is somewhere else.
-pub(super) fn or_new(settings: &Settings, key: Option<KeyPair>) -> Result<Option<KeyPair>, StartupError> {
-    if key.is_some() || settings.instance.public_key.is_some() {
-        return Ok(key);
-    }
-    let failed = |error: &dyn std::fmt::Display| StartupError::Key(error.to_string());
-    let path = settings.state.path.join("identity.key");
-    let key = KeyPair::generate().map_err(|error| failed(&error))?;
-    identity::write_new(&path, &key).map_err(|error| failed(&error))?;
-    tracing::info!(path = %path.display(), public_key = %key.public_key(), "a key was made for this instance");
-    Ok(Some(key))
-}
 
 /// How many bytes a second may go.
 pub(super) fn rates(settings: &Settings) -> Rates {
@@ -41,8 +29,8 @@ pub(super) fn rates(settings: &Settings) -> Rates {
 /// The engine, with the peers of before and those of the settings. `None` without a key.
 pub(super) fn open(
     settings: &Settings,
-    key: Option<&Arc<KeyPair>>,
-    lattice: &Arc<dyn Lattice>,
+    key: Option<&Arc<Keyring>>,
+    (lattice, trust, registry): (&Arc<dyn Lattice>, &Arc<TrustStore>, &Arc<dyn Registry>),
     clock: &SharedClock,
     rates: &Rates,
     (events, metrics, tracer): (Arc<Events>, &Metrics, &Tracer),
@@ -58,7 +46,9 @@ pub(super) fn open(
         instance_type: settings.instance.instance_type.as_str(),
         address: section.address.clone(),
         key: Arc::clone(key),
+        registry: Arc::clone(registry),
         lattice: Arc::clone(lattice),
+        trust: Arc::clone(trust),
         clock: Arc::clone(clock),
         limits: settings.limits(),
         peers,

@@ -47,6 +47,12 @@ impl TrustLevel {
             Self::Revoked => "revoked",
         }
     }
+
+    /// Reads what [`Self::as_str`] writes.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Unknown, Self::Pending, Self::Verified, Self::Revoked].into_iter().find(|level| level.as_str() == text)
+    }
 }
 
 /// Whether the registry must hold the id to one key.
@@ -66,6 +72,18 @@ pub enum TrustError {
     ClockSkew {
         /// How far ahead, seconds.
         ahead_seconds: u64,
+    },
+    /// The operator withdrew the key, or its owner did.
+    #[error("the key that speaks for {peer} is revoked here")]
+    Revoked {
+        /// The id that the manifest speaks for.
+        peer: PeerId,
+    },
+    /// Another key has the id by decision (impersonation).
+    #[error("another key is trusted to speak for {peer}")]
+    OtherKey {
+        /// The id that the manifest speaks for.
+        peer: PeerId,
     },
     /// The mode is `allowlist` and this key is not listed for this id.
     #[error("this instance only takes manifests from listed keys, and this key is not listed for {peer}")]
@@ -116,11 +134,33 @@ impl TrustPolicy {
         self.mode
     }
 
+    /// The key that the operator listed for this id.
+    pub(super) fn listed(&self, peer: &PeerId) -> Option<PublicKey> {
+        self.listed.get(peer).copied()
+    }
+
+    /// Did the operator list this key, for whichever id?
+    pub(super) fn lists(&self, key: PublicKey) -> bool {
+        self.listed.values().any(|listed| *listed == key)
+    }
+
     /// Lets a verified manifest in, or says why not. Version and first-key rules are the registry's, in one step with its write.
     ///
     /// # Errors
     /// [`TrustError`]: too far ahead of `now`, or not listed.
     pub fn admit(&self, manifest: Verified<Manifest>, now: Timestamp) -> Result<Admitted, TrustError> {
+        let listed = self.listed(manifest.get().peer());
+        self.admit_for(manifest, now, listed, None)
+    }
+
+    /// As [`Self::admit`], with the key that is listed for the id now, and the one that has it by decision.
+    pub(super) fn admit_for(
+        &self,
+        manifest: Verified<Manifest>,
+        now: Timestamp,
+        listed: Option<PublicKey>,
+        owner: Option<PublicKey>,
+    ) -> Result<Admitted, TrustError> {
         let statement = manifest.get();
         if let Some(stated) = statement.last_updated() {
             let ahead = stated.since(now);
@@ -128,18 +168,16 @@ impl TrustPolicy {
                 return Err(TrustError::ClockSkew { ahead_seconds: ahead.as_secs() });
             }
         }
-        let listed = self.listed.get(statement.peer());
-        let binding = match (self.mode, listed) {
+        let (peer, key) = (statement.peer(), manifest.public_key());
+        let binding = match (self.mode, listed, owner) {
             // A listed key is the operator's word: it stands in every mode.
-            (_, Some(key)) if *key != manifest.public_key() => {
-                return Err(TrustError::NotListed { peer: statement.peer().clone() });
-            }
-            (TrustMode::Allowlist, None) => {
-                return Err(TrustError::NotListed { peer: statement.peer().clone() });
-            }
-            // The operator's word also replaces a key that was pinned before it was listed.
-            (_, Some(_)) | (TrustMode::Open, None) => Binding::AnyKey,
-            (TrustMode::Tofu, None) => Binding::FirstKey,
+            (_, Some(listed), _) if listed != key => return Err(TrustError::NotListed { peer: peer.clone() }),
+            // So is one that was decided on (id squatting, key substitution).
+            (_, None, Some(owner)) if owner != key => return Err(TrustError::OtherKey { peer: peer.clone() }),
+            (TrustMode::Allowlist, None, None) => return Err(TrustError::NotListed { peer: peer.clone() }),
+            // The operator's word also replaces a key that was pinned before.
+            (_, Some(_), _) | (_, _, Some(_)) | (TrustMode::Open, None, None) => Binding::AnyKey,
+            (TrustMode::Tofu, None, None) => Binding::FirstKey,
         };
         Ok(Admitted { manifest, binding })
     }

@@ -1,7 +1,7 @@
 //! Whether a statement may follow the newest accepted one of the same id. The Redis adapter's script repeats these rules in
 //! Lua, inside one atomic step; the conformance suite holds both to the same answers.
 
-use super::Binding;
+use super::{Binding, KeyLine, freshness::MAX_SEQ_JUMP};
 use crate::{
     manifest::{Manifest, Verified},
     types::{PublicKey, Sha256Digest, Timestamp},
@@ -37,6 +37,9 @@ pub enum VersionError {
     /// Another key already speaks for this id (impersonation).
     #[error("another key already speaks for this id")]
     KeyMismatch,
+    /// The key was revoked by its owner.
+    #[error("the key that speaks for this id is revoked")]
+    Revoked,
     /// `last_updated` or `seq` is below the newest accepted, or left out where that one stated it (rollback).
     #[error("{field} is below that of the newest accepted manifest, or missing where that one states it")]
     Rollback {
@@ -46,6 +49,11 @@ pub enum VersionError {
     /// The same `seq` with other content (equivocation).
     #[error("seq is that of the newest accepted manifest, but the content differs")]
     Equivocation,
+    /// `seq` jumps so far that it would spoil those that are left (fast-forward).
+    #[error(
+        "seq is more than {MAX_SEQ_JUMP} above that of the newest accepted manifest; only another key may begin anew"
+    )]
+    FastForward,
 }
 
 impl Pin {
@@ -57,6 +65,29 @@ impl Pin {
             last_updated: manifest.get().last_updated(),
             seq: manifest.get().seq(),
             digest: *manifest.digest(),
+        }
+    }
+
+    /// What is remembered once another key took the place of the one before: nothing of what that one said counts any more.
+    #[must_use]
+    pub const fn fresh(public_key: PublicKey) -> Self {
+        Self { public_key, last_updated: None, seq: None, digest: [0; 32] }
+    }
+
+    /// As [`Self::step`], for an id whose key has statements: a key that was replaced or revoked speaks in no mode.
+    ///
+    /// # Errors
+    /// [`VersionError`].
+    pub fn step_in_line(
+        newest: Option<&Self>,
+        line: Option<&KeyLine>,
+        next: &Self,
+        binding: Binding,
+    ) -> Result<Step, VersionError> {
+        match line {
+            Some(line) if line.revoked && line.public_key == next.public_key => Err(VersionError::Revoked),
+            Some(line) if line.is_retired(next.public_key) => Err(VersionError::KeyMismatch),
+            _ => Self::step(newest, next, binding),
         }
     }
 
@@ -84,6 +115,11 @@ impl Pin {
         }
         if newest.seq.is_some() && next.seq == newest.seq {
             return Err(VersionError::Equivocation);
+        }
+        if let (Some(newest), Some(next)) = (newest.seq, next.seq)
+            && next.saturating_sub(newest) > MAX_SEQ_JUMP
+        {
+            return Err(VersionError::FastForward);
         }
         Ok(Step::Newer)
     }

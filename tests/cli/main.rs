@@ -18,6 +18,7 @@ mod federation;
 mod health;
 mod imports;
 mod inits;
+mod keys;
 mod nodes;
 mod pulls;
 mod serving;

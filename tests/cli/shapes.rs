@@ -98,6 +98,9 @@ fn every_answer_has_the_shape_that_its_help_shows() {
     bed.file("c.json", r#"{"id": "c"}"#);
     let check = |command: &[&str], more: &[&str]| drop(answers_as_its_help_shows(&bed, command, more));
     check(&["keygen"], &[]);
+    check(&["key", "show"], &[]);
+    check(&["key", "words"], &[]);
+    check(&["key", "rotate"], &[]);
     check(&["node", "list"], &[]);
     check(&["node", "put"], &["c.json"]);
     check(&["node", "hash"], &["c"]);

@@ -27,6 +27,7 @@ fn bash_completes_commands_flags_and_values() {
     let script = bed.file("completion.bash", &bed.run(&["completions", "bash"]).ok());
     assert_eq!(completed(&script, &["ark-lattice", "exp"]), ["export"]);
     assert_eq!(completed(&script, &["ark-lattice", "node", "ver"]), ["verify"]);
+    assert_eq!(completed(&script, &["ark-lattice", "key", "rec"]), ["recover"]);
     assert_eq!(completed(&script, &["ark-lattice", "pull", "--dr"]), ["--dry-run"]);
     assert_eq!(completed(&script, &["ark-lattice", "federation", "auto"]), ["auto-sync"]);
     assert_eq!(completed(&script, &["ark-lattice", "federation", "add-peer", "--direction", "pus"]), ["push"]);
@@ -63,6 +64,7 @@ fn the_manual_has_a_page_for_every_command() {
         "ark-lattice.1",
         "ark-lattice-export.1",
         "ark-lattice-node-verify.1",
+        "ark-lattice-key-rotate.1",
         "ark-lattice-federation-add-peer.1",
         "ark-lattice-man.1",
     ] {

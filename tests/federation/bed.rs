@@ -8,7 +8,7 @@ use ark_lattice::{
         round::Positions,
         run::{Known, Parties, RunEnd, run},
     },
-    identity::{self, KeyPair},
+    identity::{self, KeyPair, KeyPlace},
     lattice::{Lattice, NodeDocument, Precondition, Stamp},
     manifest::{Canonicalization, sign},
     ops::Context,
@@ -35,7 +35,7 @@ pub struct Instance {
     pub context: Arc<Context>,
     stop: Option<oneshot::Sender<()>>,
     served: Option<JoinHandle<()>>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Instance {
@@ -46,6 +46,29 @@ impl Instance {
     /// With the settings changed by `change`.
     pub async fn start_with(name: &'static str, change: impl FnOnce(&mut Settings)) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("lattice")).unwrap();
+        std::fs::create_dir(folder.path().join("state")).unwrap();
+        let key = KeyPair::generate().unwrap();
+        identity::write_new(&folder.path().join("state/identity.key"), &key).unwrap();
+        Self::open(name, folder, key, Timestamp::from_seconds(NOW), change).await
+    }
+
+    /// Stops it and starts it again, on another port.
+    pub async fn restart(mut self) -> Self {
+        drop(self.stop.take());
+        self.served.take().unwrap().await.unwrap();
+        let now = self.clock.now();
+        Self::open(self.name, self.folder, self.key, now, |_| {}).await
+    }
+
+    /// In this folder, with whatever is there.
+    pub async fn open(
+        name: &'static str,
+        folder: TempDir,
+        key: KeyPair,
+        now: Timestamp,
+        change: impl FnOnce(&mut Settings),
+    ) -> Self {
         let mut settings = Settings::default();
         settings.instance.node_id = Some(name.to_owned());
         settings.server.port = 0;
@@ -53,12 +76,8 @@ impl Instance {
         settings.lattice.path = folder.path().join("lattice");
         settings.lattice.write_manifest = false;
         settings.state.path = folder.path().join("state");
-        std::fs::create_dir(&settings.lattice.path).unwrap();
-        std::fs::create_dir(&settings.state.path).unwrap();
         change(&mut settings);
-        let key = KeyPair::generate().unwrap();
-        identity::write_new(&settings.state.path.join("identity.key"), &key).unwrap();
-        let clock = TestClock::at(Timestamp::from_seconds(NOW));
+        let clock = TestClock::at(now);
         let shared: SharedClock = clock.clone();
         let application = Application::build(&settings, shared).await.unwrap();
         let url = format!("http://{}", application.address);
@@ -73,12 +92,17 @@ impl Instance {
             assert!(started.elapsed() < DEADLINE, "the index is not built");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        Self { name, url, key, clock, context, stop: Some(stop), served: Some(served), _folder: folder }
+        Self { name, url, key, clock, context, stop: Some(stop), served: Some(served), folder }
     }
 
     pub async fn stop(mut self) {
         drop(self.stop.take());
         self.served.take().unwrap().await.unwrap();
+    }
+
+    /// Where its key is.
+    pub fn place(&self) -> KeyPlace {
+        KeyPlace::new(self.folder.path().join("state/identity.key"))
     }
 
     pub fn lattice(&self) -> &Arc<dyn Lattice> {

@@ -11,6 +11,7 @@
 
 mod bed;
 mod engine;
+mod keys;
 mod lan;
 mod machine;
 mod odd_neighbours;

@@ -12,13 +12,24 @@ from aiopenapi3.errors import HTTPClientError
 from nacl.signing import SigningKey
 
 
-def envelope():
+def envelope(key):
     """Signed here, so that it is not only the document's own example that is taken."""
-    key = SigningKey.generate()
     manifest = {"node_id": "ark-generated-client", "nodes": [{"id": "a", "hash": "b"}]}
     signature = key.sign(json.dumps(manifest, sort_keys=True).encode()).signature
     signature, public = (base64.b64encode(data).decode() for data in (signature, bytes(key.verify_key)))
     return {"manifest": manifest, "signature": signature, "pubkey": public}
+
+
+def enrolment(key, node_id):
+    """The first statement about a key, as the README describes it."""
+    payload_type = "application/vnd.ark-lattice.key+json"
+    public = base64.b64encode(bytes(key.verify_key)).decode()
+    statement = {"epoch": 0, "issued_at": 1_763_696_494, "kind": "enroll", "node_id": node_id, "public_key": public, "seq": 0}
+    payload = json.dumps(statement, sort_keys=True, separators=(",", ":")).encode()
+    signed = b"DSSEv1 %d %s %d %s" % (len(payload_type), payload_type.encode(), len(payload), payload)
+    signature = base64.b64encode(key.sign(signed).signature).decode()
+    envelope = {"payload": base64.b64encode(payload).decode(), "payloadType": payload_type}
+    return {"statements": [{**envelope, "signatures": [{"keyid": public, "sig": signature}]}]}
 
 
 class Calls:
@@ -27,7 +38,8 @@ class Calls:
     def __init__(self, api, token):
         api.authenticate(operator=token)
         self.api = api
-        self.sent = envelope()
+        self.key = SigningKey.generate()
+        self.sent = envelope(self.key)
 
     def call(self, operation, data=None, **parameters):
         request = getattr(self.api._, operation)
@@ -40,6 +52,10 @@ class Calls:
 
     def publishManifest(self):
         assert self.call("publishManifest", self.sent).node_id == "ark-generated-client"
+
+    def rotateKey(self):
+        stand = self.call("rotateKey", enrolment(self.key, "ark-generated-client"))
+        assert (stand.status, stand.public_key) == ("current", self.sent["pubkey"]), stand
 
     def getManifest(self):
         found = self.call("getManifest", node_id="ark-generated-client")
@@ -148,6 +164,34 @@ class Calls:
 
     def dismissConflict(self):
         self.refuses("dismissConflict", "conflict_not_found", number=1)
+
+    def establishTrust(self):
+        # Nobody listens there.
+        self.refuses("establishTrust", "trust_not_established", data={"peer_address": "http://127.0.0.1:1", "peer_id": "a"})
+
+    def verifyTrust(self):
+        verified = self.call("verifyTrust", {"peer_id": "ark-verified", "public_key": self.sent["pubkey"], "reason": "seen"})
+        assert (verified.trust_level, verified.by) == ("verified", "operator"), verified
+
+    def listTrustRelationships(self):
+        assert [it.peer_id for it in self.call("listTrustRelationships").relationships] == ["ark-verified"]
+
+    def getTrustRelationship(self):
+        (shown,) = self.call("getTrustRelationship", peer_id="ark-verified").relationships
+        assert len(shown.words.split()) == 8, shown
+
+    def vouchForPeer(self):
+        assert self.call("vouchForPeer", {"peer_id": "ark-verified"}).told == 0
+
+    def revokeTrust(self):
+        (revoked,) = self.call("revokeTrust", {"peer_id": "ark-verified"}).relationships
+        assert revoked.trust_level == "revoked", revoked
+
+    def listInstances(self):
+        assert [node.id for node in self.call("listInstances", limit=5).nodes] == ["ark-generated-client"]
+
+    def discoverInstances(self):
+        assert self.call("discoverInstances", {"discovery_method": "manual"}).count == 0
 
     def getHealth(self):
         assert self.call("getHealth").lattice.status == "ok"

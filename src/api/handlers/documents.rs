@@ -64,7 +64,7 @@ pub(crate) async fn index(request: HttpRequest, state: web::Data<ApiState>) -> H
         version: env!("CARGO_PKG_VERSION"),
         node_id: identity.node_id.to_string(),
         instance_type: identity.instance_type,
-        pubkey: identity.public_key.map(|key| key.to_base64()),
+        pubkey: state.context.public_key().map(|key| key.to_base64()),
         docs: format!("{prefix}/docs/"),
         routes: ROUTES
             .iter()

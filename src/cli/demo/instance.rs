@@ -40,7 +40,7 @@ impl Instance {
         settings.state.path = folder.join(name).join("ark_state");
         fs::create_dir_all(&settings.lattice.path)
             .map_err(|error| Failure::local(error).about(settings.lattice.path.display()))?;
-        let key = ops::generate_key(&settings.state.path.join("identity.key"))?;
+        let key = ops::generate_key(&settings.state.path.join("identity.key"), None)?;
         let directory = OfflineDirectory::open(&settings.lattice.path, settings.limits())?;
         Ok(Self { name, settings, directory, key, clock })
     }

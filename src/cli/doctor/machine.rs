@@ -59,9 +59,17 @@ pub(super) fn identity(settings: &Settings, findings: &mut Findings) {
             findings.fail("identity", error, "set ARK_NODE_ID to 1 to 256 characters without control characters");
         }
     }
+    let locked = settings.instance.key_passphrase.is_none();
     match startup::load_key(settings) {
+        Err(_) if locked && startup::key_place(settings).is_some_and(|place| place.is_encrypted().unwrap_or(false)) => {
+            let next = "export ARK_KEY_PASSPHRASE_FILE=…, or start the service on a terminal, which asks";
+            findings.warn("key", "it is encrypted, and its passphrase is not set here", next);
+        }
         Ok(None) => findings.warn("key", "there is none: this instance cannot sign what it has", "ark-lattice keygen"),
         Ok(Some(key)) => match startup::public_key(settings, Some(&key)) {
+            Ok(_) if is_revoked(settings) => {
+                findings.fail("key", "it is revoked: no peer takes anything from it", "ark-lattice key recover");
+            }
             Ok(_) => findings.ok("key", format!("its public key is {}", key.public_key())),
             Err(error) => findings.fail("key", error, "unset ARK_FED_PUBKEY, or correct it"),
         },
@@ -239,4 +247,9 @@ fn in_use(path: &Path) -> bool {
 
 fn unwritable(variable: &str) -> String {
     format!("give this user the right to write there, or set {variable} to another directory")
+}
+
+/// Did the key's owner revoke it?
+fn is_revoked(settings: &Settings) -> bool {
+    startup::key_place(settings).is_some_and(|place| matches!(place.shown(), Ok(Some(shown)) if shown.revoked))
 }

@@ -8,6 +8,7 @@ use crate::{
     startup,
     types::PublicKey,
 };
+use secrecy::SecretString;
 use std::path::{Path, PathBuf};
 
 const OPEN: u32 = 0o644;
@@ -83,9 +84,14 @@ impl Place {
     }
 
     /// Makes what is missing. What the settings would refuse is refused before anything is made.
-    pub(super) fn set_up(&self, wishes: &Wishes, defaults: &Settings) -> Result<Done, Failure> {
+    pub(super) fn set_up(
+        &self,
+        wishes: &Wishes,
+        defaults: &Settings,
+        passphrase: Option<&SecretString>,
+    ) -> Result<Done, Failure> {
         if self.is_configured() {
-            return self.complete(wishes);
+            return self.complete(wishes, passphrase);
         }
         let state = wishes.state.clone().unwrap_or_else(|| defaults.state.path.to_string_lossy().into_owned());
         let token_file = format!("{}/{TOKEN_FILE}", state.trim_end_matches('/'));
@@ -109,11 +115,11 @@ impl Place {
         made.push(self.config());
         let written = self.load()?;
         self.agrees(&written, &differing)?;
-        self.key(&written, made, found)
+        self.key(&written, passphrase, made, found)
     }
 
     /// There are settings already: they hold.
-    fn complete(&self, wishes: &Wishes) -> Result<Done, Failure> {
+    fn complete(&self, wishes: &Wishes, passphrase: Option<&SecretString>) -> Result<Done, Failure> {
         let settings = self.load()?;
         let wished = wishes.list("");
         self.agrees(&settings, &wished.iter().filter(|wish| wish.key != "admin.token_file").collect::<Vec<_>>())?;
@@ -123,7 +129,7 @@ impl Place {
         let (mut made, mut found) = (Vec::new(), vec![self.config()]);
         self.directories(&settings, &mut made, &mut found)?;
         found.extend(settings.admin.token_file.clone());
-        self.key(&settings, made, found)
+        self.key(&settings, passphrase, made, found)
     }
 
     fn directories(
@@ -140,21 +146,32 @@ impl Place {
         Ok(())
     }
 
-    fn key(&self, settings: &Settings, mut made: Vec<PathBuf>, mut found: Vec<PathBuf>) -> Result<Done, Failure> {
+    fn key(
+        &self,
+        settings: &Settings,
+        passphrase: Option<&SecretString>,
+        mut made: Vec<PathBuf>,
+        mut found: Vec<PathBuf>,
+    ) -> Result<Done, Failure> {
         // As the service will find them from there.
         let mut here = settings.clone();
         here.state.path = self.dir.join(settings.state.path.strip_prefix("./").unwrap_or(&settings.state.path));
         here.instance.key_file = settings.instance.key_file.as_ref().map(|path| self.dir.join(path));
         let path = here.instance.key_file.clone().unwrap_or_else(|| here.state.path.join("identity.key"));
-        let public_key = match startup::load_key(&here)? {
-            Some(key) => {
+        let shown = match startup::key_place(&here) {
+            Some(place) if place.exists() => place.shown()?.map(|shown| shown.public_key),
+            Some(_) => None,
+            None => startup::load_key(&here)?.map(|key| key.public_key()),
+        };
+        let public_key = match shown {
+            Some(public_key) => {
                 if path.exists() {
                     found.push(path);
                 }
-                key.public_key()
+                public_key
             }
             None => {
-                let key = ops::generate_key(&path)?;
+                let key = ops::generate_key(&path, passphrase)?;
                 made.push(path);
                 key.public_key()
             }

@@ -9,17 +9,18 @@ use crate::{
         run::RunEnd,
         watch::{Tracing, Watch},
     },
+    identity::Held,
     telemetry::Span,
     types::PeerId,
 };
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 impl Shared {
     /// The client for one round, whose requests belong to its trace, and what is seen of them.
-    pub(super) fn traced(&self, peer: &PeerTask, state: &PeerState, span: &Span) -> (Client, Watch) {
+    pub(super) fn traced(&self, peer: &PeerTask, state: &PeerState, key: &Arc<Held>, span: &Span) -> (Client, Watch) {
         let options = &self.options;
         let audience = state.node_id.as_deref().and_then(|id| PeerId::parse(id).ok());
-        let (tracer, key, node_id, clock) = (&options.tracer, &options.key, &options.node_id, &options.clock);
+        let (tracer, node_id, clock) = (&options.tracer, &options.node_id, &options.clock);
         let tracing = Tracing { tracer, key, node_id, clock };
         let watch = Watch::new(options.metrics.clone()).of_round(tracing, span.context(), audience);
         (peer.client.clone().watched(watch.clone()), watch)

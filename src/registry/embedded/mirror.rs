@@ -118,6 +118,14 @@ impl Mirror {
         }
     }
 
+    /// Forgets an entry whose row is gone from the file.
+    pub(super) fn remove(&mut self, peer: &PeerId) {
+        if let Some(old) = self.live.remove(peer) {
+            self.order.remove(&(old.expires_at_ms, peer.clone()));
+        }
+        self.renewed.remove(peer);
+    }
+
     pub(super) fn is_live(&self, peer: &PeerId, now_ms: i64) -> bool {
         self.live.get(peer).is_some_and(|entry| entry.expires_at_ms > now_ms)
     }

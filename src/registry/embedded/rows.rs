@@ -3,7 +3,7 @@
 //! changed must not pass for one.
 
 use crate::{
-    trust::Pin,
+    trust::{KeyLine, Pin},
     types::{PublicKey, Timestamp},
 };
 use bytes::Bytes;
@@ -75,6 +75,23 @@ pub(super) fn decode_pin(id: &str, row: &[u8]) -> Option<Pin> {
         seq: (flags & HAS_SEQ != 0).then_some(seq),
         digest,
     })
+}
+
+/// The line's text and its checksum.
+pub(super) fn encode_line(id: &str, line: &KeyLine) -> Vec<u8> {
+    let mut out = line.to_row().into_bytes();
+    let sum = checksum(&out, id);
+    out.extend_from_slice(&sum);
+    out
+}
+
+/// `None` for every row that [`encode_line`] does not write for this id.
+pub(super) fn decode_line(id: &str, row: &[u8]) -> Option<KeyLine> {
+    let (row, sum) = row.split_last_chunk::<8>()?;
+    if checksum(row, id) != *sum {
+        return None;
+    }
+    KeyLine::from_row(std::str::from_utf8(row).ok()?)
 }
 
 /// Version, flags, length of `instance_type` (u32, big-endian), `instance_type`, summary to the end.

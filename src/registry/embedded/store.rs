@@ -1,9 +1,9 @@
 //! The redb file: pins, entries, their times and envelopes.
 
-use super::rows::{EntryRow, decode_entry, decode_pin, encode_entry, encode_pin};
+use super::rows::{EntryRow, decode_entry, decode_line, decode_pin, encode_entry, encode_line, encode_pin};
 use crate::{
-    registry::RegistryError,
-    trust::Pin,
+    registry::{Bound, RegistryError},
+    trust::{KeyLine, Pin},
     types::{PeerId, Timestamp},
 };
 use bytes::Bytes;
@@ -24,6 +24,8 @@ const ENTRIES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("entries"
 const SEEN: TableDefinition<'_, &str, (i64, i64)> = TableDefinition::new("seen");
 /// Envelopes as received. Apart, so that reading the entries at start does not read them.
 const ENVELOPES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("envelopes");
+/// What the statements of ids' keys led to; rows are never removed.
+const LINES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("lines");
 /// `format` says which version of this layout the file has.
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const FORMAT_KEY: &str = "format";
@@ -168,6 +170,12 @@ impl Store {
                         return Err(StoreError::Corrupt(format!("the pin of {:?}", id.value())));
                     }
                 }
+                if let Some(lines) = lines(&transaction)? {
+                    for row in lines.iter().map_err(failed)? {
+                        let (id, line) = row.map_err(failed)?;
+                        read_line(id.value(), line.value())?;
+                    }
+                }
                 let mut loaded = Vec::new();
                 for row in entries.iter().map_err(failed)? {
                     let (id, entry) = row.map_err(failed)?;
@@ -197,6 +205,20 @@ impl Store {
             let envelopes = transaction.open_table(ENVELOPES).map_err(failed)?;
             let row = envelopes.get(peer.as_str()).map_err(failed)?;
             Ok(row.map(|bytes| Bytes::copy_from_slice(bytes.value())))
+        })
+    }
+
+    /// Which key an id is bound to.
+    pub(super) fn bound(&self, peer: &PeerId) -> Result<Option<Bound>, StoreError> {
+        self.read(|database| {
+            let transaction = database.begin_read().map_err(failed)?;
+            let pins = transaction.open_table(PINS).map_err(failed)?;
+            let Some(row) = pins.get(peer.as_str()).map_err(failed)? else { return Ok(None) };
+            let public_key = read_pin(peer, row.value())?.public_key;
+            let Some(lines) = lines(&transaction)? else { return Ok(Some(Bound { public_key, line: None })) };
+            let line = lines.get(peer.as_str()).map_err(failed)?;
+            let line = line.map(|row| read_line(peer.as_str(), row.value())).transpose()?;
+            Ok(Some(Bound { public_key, line }))
         })
     }
 
@@ -279,6 +301,7 @@ pub(super) struct Tables<'txn> {
     entries: Table<'txn, &'static str, &'static [u8]>,
     seen: Table<'txn, &'static str, (i64, i64)>,
     envelopes: Table<'txn, &'static str, &'static [u8]>,
+    lines: Table<'txn, &'static str, &'static [u8]>,
 }
 
 impl<'txn> Tables<'txn> {
@@ -288,14 +311,36 @@ impl<'txn> Tables<'txn> {
             entries: transaction.open_table(ENTRIES).map_err(failed)?,
             seen: transaction.open_table(SEEN).map_err(failed)?,
             envelopes: transaction.open_table(ENVELOPES).map_err(failed)?,
+            lines: transaction.open_table(LINES).map_err(failed)?,
         })
     }
 
     /// What is pinned for an id.
     pub(super) fn pin(&self, peer: &PeerId) -> Result<Option<Pin>, StoreError> {
         let Some(row) = self.pins.get(peer.as_str()).map_err(failed)? else { return Ok(None) };
-        let pin = decode_pin(peer.as_str(), row.value());
-        pin.map(Some).ok_or_else(|| StoreError::Corrupt(format!("the pin of {peer:?}")))
+        read_pin(peer, row.value()).map(Some)
+    }
+
+    /// What the statements of an id's key led to.
+    pub(super) fn line(&self, peer: &PeerId) -> Result<Option<KeyLine>, StoreError> {
+        let Some(row) = self.lines.get(peer.as_str()).map_err(failed)? else { return Ok(None) };
+        read_line(peer.as_str(), row.value()).map(Some)
+    }
+
+    pub(super) fn put_line(&mut self, peer: &PeerId, line: &KeyLine) -> Result<(), StoreError> {
+        self.lines.insert(peer.as_str(), encode_line(peer.as_str(), line).as_slice()).map_err(failed)?;
+        Ok(())
+    }
+
+    /// Another key, without statements, took the id over.
+    pub(super) fn drop_line(&mut self, peer: &PeerId) -> Result<(), StoreError> {
+        self.lines.remove(peer.as_str()).map_err(failed)?;
+        Ok(())
+    }
+
+    pub(super) fn put_pin(&mut self, peer: &PeerId, pin: &Pin) -> Result<(), StoreError> {
+        self.pins.insert(peer.as_str(), encode_pin(peer.as_str(), pin).as_slice()).map_err(failed)?;
+        Ok(())
     }
 
     pub(super) fn put(&mut self, peer: &PeerId, pin: &Pin, row: &EntryRow, envelope: &[u8]) -> Result<(), StoreError> {
@@ -324,6 +369,25 @@ impl<'txn> Tables<'txn> {
         self.envelopes.remove(id).map_err(failed)?;
         Ok(())
     }
+}
+
+/// The table of lines; a file of an earlier version has none until its first write.
+fn lines(
+    transaction: &redb::ReadTransaction,
+) -> Result<Option<redb::ReadOnlyTable<&'static str, &'static [u8]>>, StoreError> {
+    match transaction.open_table(LINES) {
+        Ok(table) => Ok(Some(table)),
+        Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+fn read_pin(peer: &PeerId, row: &[u8]) -> Result<Pin, StoreError> {
+    decode_pin(peer.as_str(), row).ok_or_else(|| StoreError::Corrupt(format!("the pin of {peer:?}")))
+}
+
+fn read_line(id: &str, row: &[u8]) -> Result<KeyLine, StoreError> {
+    decode_line(id, row).ok_or_else(|| StoreError::Corrupt(format!("the key statements of {id:?}")))
 }
 
 /// Makes an empty registry under another name and renames it, so that an existing file is always a whole one: a process killed

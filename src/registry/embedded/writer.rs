@@ -7,8 +7,8 @@ use super::{
     store::{Store, StoreError, Tables},
 };
 use crate::{
-    registry::{Registered, RegistryError},
-    trust::{Admitted, Binding, Pin, Step},
+    registry::{Bound, Registered, RegistryError},
+    trust::{self, Admitted, KeyLine, Pin, Step},
     types::PeerId,
 };
 use bytes::Bytes;
@@ -62,7 +62,7 @@ impl Shared {
 pub(super) struct Registration {
     pub(super) peer: PeerId,
     pub(super) pin: Pin,
-    binding: Binding,
+    binding: trust::Binding,
     row: EntryRow,
     envelope: Bytes,
 }
@@ -84,11 +84,31 @@ impl Registration {
     }
 }
 
-/// A registration and who waits for its answer.
+/// A key's statements that were followed.
 #[derive(Debug)]
-pub(super) struct Job {
-    pub(super) registration: Registration,
-    pub(super) answer: oneshot::Sender<Result<Registered, RegistryError>>,
+pub(super) struct Binding {
+    pub(super) peer: PeerId,
+    /// What they were judged against.
+    pub(super) before: Option<Bound>,
+    pub(super) line: KeyLine,
+}
+
+type Answer<T> = oneshot::Sender<Result<T, RegistryError>>;
+
+/// What is to be written, and who waits for its answer.
+#[derive(Debug)]
+pub(super) enum Job {
+    Register(Registration, Answer<Registered>),
+    Bind(Box<Binding>, Answer<bool>),
+}
+
+impl Job {
+    fn peer(&self) -> &PeerId {
+        match self {
+            Self::Register(registration, _) => &registration.peer,
+            Self::Bind(binding, _) => &binding.peer,
+        }
+    }
 }
 
 /// Writes until `stop`, then what is still queued, then closes the file.
@@ -167,12 +187,7 @@ struct Seats {
 
 impl Seats {
     fn before(mirror: &mut Mirror, jobs: &[Job], now_ms: i64, limit: u64) -> Self {
-        let seated = jobs
-            .iter()
-            .map(|job| &job.registration.peer)
-            .filter(|peer| mirror.is_live(peer, now_ms))
-            .cloned()
-            .collect();
+        let seated = jobs.iter().map(Job::peer).filter(|peer| mirror.is_live(peer, now_ms)).cloned().collect();
         Self { live: mirror.count(now_ms), limit, seated }
     }
 
@@ -189,7 +204,17 @@ impl Seats {
     }
 }
 
-type Outcome = Result<Step, RegistryError>;
+/// What became of a job.
+enum Done {
+    Registered(Step),
+    /// Whether the id was still bound as it was judged; and whether its entry went.
+    Bound {
+        taken: bool,
+        gone: bool,
+    },
+}
+
+type Outcome = Result<Done, RegistryError>;
 
 fn write_rows(
     tables: &mut Tables<'_>,
@@ -207,32 +232,73 @@ fn write_rows(
     }
     let now = shared.clock.wall();
     let mut outcomes = Vec::with_capacity(jobs.len());
-    for Job { registration, .. } in jobs {
-        let newest = match tables.pin(&registration.peer) {
-            Ok(newest) => newest,
+    for job in jobs {
+        let outcome = match job {
+            Job::Register(registration, _) => {
+                register(tables, registration, &mut seats, now, shared.ttl).map(|done| done.map(Done::Registered))
+            }
+            Job::Bind(binding, _) => bind(tables, binding).map(Ok),
+        };
+        match outcome {
+            Ok(outcome) => outcomes.push(outcome),
             // One broken binding is its owner's trouble, not that of the others in the batch.
-            Err(StoreError::Corrupt(reason)) => {
-                outcomes.push(Err(RegistryError::Corrupt(reason)));
-                continue;
-            }
+            Err(StoreError::Corrupt(reason)) => outcomes.push(Err(RegistryError::Corrupt(reason))),
             Err(error) => return Err(error),
-        };
-        let step = match Pin::step(newest.as_ref(), &registration.pin, registration.binding) {
-            Ok(step) => step,
-            Err(refusal) => {
-                outcomes.push(Err(refusal.into()));
-                continue;
-            }
-        };
-        if !seats.take(&registration.peer) {
-            outcomes.push(Err(RegistryError::Full { limit: seats.limit }));
-            continue;
         }
-        tables.put(&registration.peer, &registration.pin, &registration.row, &registration.envelope)?;
-        tables.put_seen(&registration.peer, now, now.plus(shared.ttl))?;
-        outcomes.push(Ok(step));
     }
     Ok(outcomes)
+}
+
+/// The outer error ends the batch, the inner one answers the job.
+fn register(
+    tables: &mut Tables<'_>,
+    registration: &Registration,
+    seats: &mut Seats,
+    now: crate::types::Timestamp,
+    ttl: Duration,
+) -> Result<Result<Step, RegistryError>, StoreError> {
+    let (newest, line) = (tables.pin(&registration.peer)?, tables.line(&registration.peer)?);
+    let step = match Pin::step_in_line(newest.as_ref(), line.as_ref(), &registration.pin, registration.binding) {
+        Ok(step) => step,
+        Err(refusal) => return Ok(Err(refusal.into())),
+    };
+    if !seats.take(&registration.peer) {
+        return Ok(Err(RegistryError::Full { limit: seats.limit }));
+    }
+    if line.is_some_and(|line| line.public_key != registration.pin.public_key) {
+        tables.drop_line(&registration.peer)?;
+    }
+    tables.put(&registration.peer, &registration.pin, &registration.row, &registration.envelope)?;
+    tables.put_seen(&registration.peer, now, now.plus(ttl))?;
+    Ok(Ok(step))
+}
+
+fn bind(tables: &mut Tables<'_>, binding: &Binding) -> Result<Done, StoreError> {
+    let Binding { peer, before, line } = binding;
+    let pin = tables.pin(peer)?;
+    let bound = match &pin {
+        Some(pin) => Some(Bound { public_key: pin.public_key, line: tables.line(peer)? }),
+        None => None,
+    };
+    if bound != *before {
+        return Ok(Done::Bound { taken: false, gone: false });
+    }
+    tables.put_line(peer, line)?;
+    let same_key = bound.is_some_and(|bound| bound.public_key == line.public_key);
+    if !same_key {
+        tables.put_pin(peer, &Pin::fresh(line.public_key))?;
+    }
+    let gone = !same_key || line.revoked;
+    if gone {
+        tables.remove(peer)?;
+    }
+    Ok(Done::Bound { taken: true, gone })
+}
+
+/// Who has his answer still to get.
+enum Waiting {
+    Register(Answer<Registered>, Result<Registered, RegistryError>),
+    Bind(Answer<bool>, Result<bool, RegistryError>),
 }
 
 /// Shows what is durable now, then answers: who has an answer also sees its effect.
@@ -242,33 +308,50 @@ fn acknowledge(shared: &Shared, jobs: Vec<Job>, outcomes: Vec<Outcome>) {
     let mut answers = Vec::with_capacity(jobs.len());
     {
         let mut mirror = shared.mirror();
-        for (Job { registration, answer }, outcome) in jobs.into_iter().zip(outcomes) {
-            let outcome = outcome.map(|step| {
-                let Registration { peer, pin, row, .. } = registration;
-                mirror.put(
-                    &peer,
-                    Live {
-                        public_key: pin.public_key,
-                        digest: pin.digest,
-                        instance_type: row.instance_type,
-                        summary: row.summary,
-                        last_seen,
-                        expires_at_ms,
-                    },
-                );
-                Registered { step, expires_in: shared.ttl }
+        for (job, outcome) in jobs.into_iter().zip(outcomes) {
+            answers.push(match (job, outcome) {
+                (Job::Register(registration, answer), Ok(Done::Registered(step))) => {
+                    let Registration { peer, pin, row, .. } = registration;
+                    mirror.put(
+                        &peer,
+                        Live {
+                            public_key: pin.public_key,
+                            digest: pin.digest,
+                            instance_type: row.instance_type,
+                            summary: row.summary,
+                            last_seen,
+                            expires_at_ms,
+                        },
+                    );
+                    Waiting::Register(answer, Ok(Registered { step, expires_in: shared.ttl }))
+                }
+                (Job::Bind(binding, answer), Ok(Done::Bound { taken, gone })) => {
+                    if gone {
+                        mirror.remove(&binding.peer);
+                    }
+                    Waiting::Bind(answer, Ok(taken))
+                }
+                (Job::Register(_, answer), Err(error)) => Waiting::Register(answer, Err(error)),
+                (Job::Bind(_, answer), Err(error)) => Waiting::Bind(answer, Err(error)),
+                // Each job has the outcome of its own kind.
+                (Job::Register(..) | Job::Bind(..), Ok(_)) => continue,
             });
-            answers.push((answer, outcome));
         }
     }
-    for (answer, outcome) in answers {
+    for waiting in answers {
         // A caller that went away needs no answer.
-        let _ = answer.send(outcome);
+        match waiting {
+            Waiting::Register(answer, outcome) => drop(answer.send(outcome)),
+            Waiting::Bind(answer, outcome) => drop(answer.send(outcome)),
+        }
     }
 }
 
 fn answer_all(jobs: Vec<Job>, error: impl Fn() -> RegistryError) {
     for job in jobs {
-        let _ = job.answer.send(Err(error()));
+        match job {
+            Job::Register(_, answer) => drop(answer.send(Err(error()))),
+            Job::Bind(_, answer) => drop(answer.send(Err(error()))),
+        }
     }
 }

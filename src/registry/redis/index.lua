@@ -1,6 +1,10 @@
--- On a Cluster: enters one registration into its share of the index, and sweeps as register.lua does.
+-- On a Cluster: enters one registration into its share of the index, and sweeps as register.lua does; or takes one out.
 -- KEYS: 1 share of the index
--- ARGV: 1 now in ms ('' = this server's clock), 2 expiry in ms, 3 id
+-- ARGV: 1 now in ms ('' = this server's clock), 2 expiry in ms or 'gone', 3 id
+if ARGV[2] == 'gone' then
+  redis.call('ZREM', KEYS[1], ARGV[3])
+  return {'ok'}
+end
 local now = tonumber(ARGV[1])
 if not now then
   local time = redis.call('TIME')

@@ -28,13 +28,18 @@ local function holds(key)
 end
 
 local step = 'first'
+local takes_over = false
 if holds(KEYS[2]) ~= 'none' then
-  local pin = redis.call('HMGET', KEYS[2], 'pubkey', 'last_updated', 'seq', 'digest')
+  local pin = redis.call('HMGET', KEYS[2], 'pubkey', 'last_updated', 'seq', 'digest', 'line', 'retired', 'revoked')
   if not (pin[1] and pin[4] and readable(pin[2]) and readable(pin[3])) then
     return {'corrupt', 'the pin'}
   end
+  -- A key that was revoked or replaced by its own statements speaks in no mode.
+  if pin[7] == '1' and pin[1] == pubkey then return {'revoked'} end
+  if pin[6] and string.find(' ' .. pin[6] .. ' ', ' ' .. pubkey .. ' ', 1, true) then return {'key_mismatch'} end
   if pin[1] ~= pubkey then
     if ARGV[4] ~= 'any_key' then return {'key_mismatch'} end
+    takes_over = (pin[5] or '') ~= ''
   elseif pin[4] == digest then
     step = 'heartbeat'
   elseif below(seq, pin[3]) then
@@ -43,6 +48,8 @@ if holds(KEYS[2]) ~= 'none' then
     return {'rollback', 'last_updated'}
   elseif pin[3] ~= '' and tonumber(seq) == tonumber(pin[3]) then
     return {'equivocation'}
+  elseif pin[3] ~= '' and tonumber(seq) - tonumber(pin[3]) > 4294967296 then
+    return {'fast_forward'}
   else
     step = 'newer'
   end
@@ -63,6 +70,7 @@ end
 local expires_at = string.format('%.0f', now + ttl)
 local last_seen = string.format('%.0f', math.floor(now / 1000))
 -- The first write is one that Redis refuses when its memory is full: then nothing at all is written.
+if takes_over then redis.call('HSET', KEYS[2], 'line', '', 'retired', '', 'revoked', '') end
 if step ~= 'heartbeat' then
   redis.call('HSET', KEYS[2], 'pubkey', pubkey, 'last_updated', last_updated, 'seq', seq, 'digest', digest)
 end

@@ -3,14 +3,20 @@
 use super::{
     all_rows, as_operator,
     feeds::{RIGHT, signed_json, signed_lines},
-    post_manifest, prepared, put_node, row, run,
+    keys, post_manifest, prepared, put_node, row, run,
+    trust::operate,
 };
 use crate::{
     app::{NOW, TOKEN, key, manifest, signed, spawn_in, spawn_with},
     raw_http::{Body, Raw},
 };
 use ark_lattice::{
-    api::codes::Code, federation::peers::MAX_PEERS, lattice::NodeDocument, settings::Span, trust::TrustMode,
+    api::codes::Code,
+    federation::peers::MAX_PEERS,
+    identity::{KeyLog, SignedStatement, Statement, StatementKind},
+    lattice::NodeDocument,
+    settings::Span,
+    trust::TrustMode,
 };
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeSet, time::Duration};
@@ -56,9 +62,44 @@ async fn every_code_of_the_4xx_is_answered_with() {
     let more = as_operator("POST", "/api/federation/peers/add").json("{\"peerUrl\":\"http://127.0.0.1:1\"}");
     seen.extend(run(&crowded, &[row("a peer too many", more, 409, "too_many_peers")]).await);
 
+    let decided = prepared().await;
+    let own = format!("{{\"peer_id\":\"ark-known\",\"public_key\":\"{}\"}}", key(1).public_key());
+    let two = |content: &str| {
+        let mut said = manifest("ark-known");
+        (said["seq"], said["note"]) = (json!(5), json!(content));
+        post_manifest(signed(&key(1), &said))
+    };
+    let lines = || signed_lines("/lattice/changes", "", &key(1), &RIGHT);
+    let decided_rows = [
+        row("two things under one seq", two("other"), 409, "equivocation"),
+        row("changes of who said them", lines(), 403, "quarantined"),
+    ];
+    seen.extend(run(&decided, &decided_rows[..1]).await);
+    seen.extend(run(&decided, &decided_rows[1..]).await);
+    assert_eq!(operate("trust/revoke", own).send(decided.port).await.status, 200);
+    seen.extend(run(&decided, &[row("changes of a revoked key", lines(), 403, "peer_revoked")]).await);
+
     let listed = spawn_with(|settings| settings.trust.mode = TrustMode::Allowlist).await;
     let stranger = post_manifest(signed(&key(1), &manifest("ark-1")));
     seen.extend(run(&listed, &[row("a key that is not listed", stranger, 403, "not_listed")]).await);
+
+    let revoking = prepared().await;
+    let mut log = KeyLog::default();
+    let first = SignedStatement::sign(keys::enrolment("ark-known", &key(1)), &[&key(1)]);
+    let last = Statement {
+        kind: StatementKind::Revoke,
+        seq: 1,
+        previous: Some(first.digest()),
+        ..keys::enrolment("ark-known", &key(1))
+    };
+    log.append(first).unwrap();
+    log.append(SignedStatement::sign(last, &[&key(1)])).unwrap();
+    assert_eq!(keys::post(log.to_json()).send(revoking.port).await.status, 200);
+    let revoked = [
+        row("a revoked key", post_manifest(signed(&key(1), &manifest("ark-known"))), 403, "peer_revoked"),
+        row("lines of a revoked key", signed_lines("/lattice/changes", "", &key(1), &RIGHT), 403, "peer_revoked"),
+    ];
+    seen.extend(run(&revoking, &revoked).await);
 
     let app = prepared().await;
     let once = signed_lines("/lattice/changes", "", &key(1), &RIGHT);

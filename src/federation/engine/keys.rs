@@ -1,0 +1,209 @@
+//! Whose key is whose: what we say of ours, and what we believe of a peer's.
+
+use super::{
+    ANNOUNCE_EVERY, EngineOptions, Known, Parties, PeerTask, Positions, RoundError, RoundReport, RunEnd, Shared, run,
+};
+use crate::{
+    federation::{
+        client::{Client, ClientError},
+        remote::Remote,
+    },
+    identity::{Held, KeyLog},
+    manifest::{Canonicalization, sign},
+    registry::{FollowError, follow_key},
+    trust::{KeyEvents, KeyLine, TrustStore},
+    types::{PeerId, PublicKey, Sha256Digest},
+};
+use bytes::Bytes;
+use serde_json::json;
+use std::{sync::Arc, time::Duration};
+use tokio::time::Instant;
+
+/// How often a peer is asked what it says of its key; where that shows in its head, at once.
+const LEARN_EVERY: Duration = Duration::from_secs(3600);
+
+/// What was said between the two.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    /// When we last said who we are.
+    announced: Option<Instant>,
+    /// The newest of our statements that it has.
+    told: Option<Sha256Digest>,
+    /// When we last heard what it says of its key.
+    learned: Option<Instant>,
+}
+
+impl Shared {
+    /// Tells a peer what is said of our key, and who we are, so that it takes what we sign.
+    pub(super) async fn say_who_we_are(&self, client: &Client, held: &Held, said: &mut Said) {
+        let tip = held.log.last().map(|last| last.digest());
+        let due = said.announced.is_none_or(|at| at.elapsed() > ANNOUNCE_EVERY);
+        if !due && said.told == tip {
+            return;
+        }
+        // The statements first: under a new key we are somebody else until they are known. To whom we are unknown, they come second.
+        let mut told = said.told == tip;
+        if !told {
+            told = self.tell(client, &held.log).await;
+        }
+        if !held.is_revoked() {
+            match self.announce(client, held).await {
+                Ok(()) => said.announced = Some(Instant::now()),
+                // The round says what is wrong, if it is a fault.
+                Err(error) => {
+                    told = false;
+                    tracing::debug!(%error, "the peer was not told who we are");
+                }
+            }
+        }
+        if !told && said.announced.is_some() {
+            told = self.tell(client, &held.log).await;
+        }
+        said.told = if told { tip } else { None };
+    }
+
+    /// Did it take what is said of our key?
+    async fn tell(&self, client: &Client, log: &KeyLog) -> bool {
+        if log.is_empty() {
+            return true;
+        }
+        match client.rotate(log.to_json()).await {
+            Ok(_) => true,
+            // Another version of this program, which knows no statements.
+            Err(ClientError::Refused { status: 404, code, .. }) if code != "peer_not_found" => true,
+            Err(error) => {
+                tracing::debug!(%error, "the peer did not take what is said of our key");
+                false
+            }
+        }
+    }
+
+    async fn announce(&self, client: &Client, held: &Held) -> Result<(), ClientError> {
+        let EngineOptions { node_id, instance_type, address, clock, limits, .. } = &self.options;
+        let mut manifest = json!({
+            "node_id": node_id.as_str(), "instance_type": instance_type, "version": env!("CARGO_PKG_VERSION"),
+            "last_updated": clock.now().seconds(),
+        });
+        if let (Some(address), Some(fields)) = (address, manifest.as_object_mut()) {
+            fields.insert("address".to_owned(), json!(address));
+        }
+        let text = Bytes::from(manifest.to_string());
+        let signed = sign(text, Canonicalization::Dsse, limits, held.key.public_key(), |bytes| held.key.sign(bytes));
+        let envelope = signed.map_err(|error| client.wrong(&error.to_string()))?;
+        client.publish(envelope).await.map(drop)
+    }
+
+    /// One round, with the key that the peer's own statements say it has.
+    pub(super) async fn run_with_keys(
+        &self,
+        peer: &PeerTask,
+        parties: &Parties<'_>,
+        known: Known,
+        held: &Held,
+        said: &mut Said,
+    ) -> RunEnd {
+        let failed = |error| RunEnd { report: RoundReport::default(), peer: None, error: Some(error) };
+        if held.is_revoked() {
+            return failed(RoundError::OwnKeyRevoked);
+        }
+        let note = |positions: &Positions| self.update(&peer.url, |state| state.positions = positions.clone());
+        // The recovery key is pinned with the first key, before anybody can have stolen that.
+        let due = known.public_key.is_none() || said.learned.is_none_or(|at| at.elapsed() > LEARN_EVERY);
+        let checked = if due { self.ask_for_key(peer, known, said).await } else { self.look_up_key(peer, known).await };
+        let known = match checked {
+            Ok(known) => known,
+            Err(error) => return failed(error),
+        };
+        let end = run(parties, known.clone(), note).await;
+        let another = match &end.error {
+            Some(RoundError::OtherKey { .. }) => true,
+            Some(RoundError::Client(ClientError::Refused { code, .. })) => code == "peer_revoked",
+            _ => false,
+        };
+        if !another || due {
+            return end;
+        }
+        match self.ask_for_key(peer, known, said).await {
+            Ok(known) => run(parties, known, note).await,
+            Err(error) => RunEnd { error: Some(error), ..end },
+        }
+    }
+
+    /// With the key that is known here by now: its statements may have come to us.
+    async fn look_up_key(&self, peer: &PeerTask, known: Known) -> Result<Known, RoundError> {
+        let pinned = known.public_key.as_deref().and_then(|key| PublicKey::parse(key).ok());
+        let id = known.node_id.as_deref().and_then(|id| PeerId::parse(id).ok());
+        let Some((pinned, id)) = pinned.zip(id) else { return Ok(known) };
+        match self.options.registry.bound(&id).await.map_err(unknown)?.and_then(|bound| bound.line) {
+            Some(line) if line.revoked => Err(RoundError::Revoked),
+            Some(line) if line.is_retired(pinned) => Ok(self.with_key(peer, known, line.public_key)),
+            _ => Ok(known),
+        }
+    }
+
+    /// Remembers, durably, that the peer has this key now.
+    fn with_key(&self, peer: &PeerTask, known: Known, key: PublicKey) -> Known {
+        self.update(&peer.url, |state| state.public_key = Some(key.to_base64()));
+        Known { public_key: Some(key.to_base64()), ..known }
+    }
+
+    /// What is known of a peer, with the key that it and its own statements say it has now.
+    async fn ask_for_key(&self, peer: &PeerTask, known: Known, said: &mut Said) -> Result<Known, RoundError> {
+        let head = match peer.client.head(&self.options.limits).await {
+            Ok(head) => Some((head.get().node_id.clone(), head.public_key())),
+            // It has no key that it could sign with; its statements say why.
+            Err(ClientError::Refused { code, .. }) if code == "peer_revoked" => None,
+            Err(error) => return Err(error.into()),
+        };
+        let pinned = known.public_key.as_deref().and_then(|key| PublicKey::parse(key).ok());
+        let id = known.node_id.as_deref().and_then(|id| PeerId::parse(id).ok());
+        let Some(id) = id.or_else(|| head.as_ref().map(|(id, _)| id.clone())) else {
+            return Err(RoundError::Revoked);
+        };
+        let same_id = head.as_ref().is_none_or(|(found, _)| *found == id);
+        let Some(before) = pinned.or(head.as_ref().map(|(_, key)| *key)).filter(|_| same_id) else {
+            // Another instance than before: the round says so.
+            return Ok(known);
+        };
+        let found = head.map(|(_, key)| key);
+        let line = match self.learn(&peer.client, &id, before).await? {
+            Some(line) => Some(line),
+            None => self.options.registry.bound(&id).await.map_err(unknown)?.and_then(|bound| bound.line),
+        };
+        said.learned = Some(Instant::now());
+        match (line, found) {
+            (Some(line), _) if line.revoked => Err(RoundError::Revoked),
+            // A stolen key that was replaced, also at an address where nobody was met before.
+            (Some(line), Some(key)) if !line.succeeds(key, before) => {
+                Err(RoundError::OtherKey { peer: id, found: key })
+            }
+            (Some(_), Some(key)) if pinned.is_some_and(|pinned| pinned != key) => Ok(self.with_key(peer, known, key)),
+            // The round says what it thinks of what it meets.
+            _ => Ok(known),
+        }
+    }
+
+    /// Follows what a peer says of its key, from the one that is known. `None`: it says nothing that counts.
+    async fn learn(&self, client: &Client, id: &PeerId, known: PublicKey) -> Result<Option<KeyLine>, RoundError> {
+        let log = match client.identity().await {
+            Ok(log) if log.is_empty() => return Ok(None),
+            Ok(log) => log,
+            Err(ClientError::Refused { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let EngineOptions { registry, trust, clock, .. } = &self.options;
+        let events: Arc<dyn KeyEvents> = Arc::<TrustStore>::clone(trust);
+        match follow_key(&**registry, events, id, Some(known), log, clock.now()).await {
+            Ok(line) => Ok(Some(line)),
+            Err(FollowError::Registry(error)) => Err(unknown(error)),
+            Err(error) => {
+                tracing::warn!(peer.id = id.as_str(), %error, "what a peer says of its key does not count");
+                Ok(None)
+            }
+        }
+    }
+}
+
+fn unknown(error: crate::registry::RegistryError) -> RoundError {
+    RoundError::Keys(error.to_string())
+}

@@ -16,7 +16,7 @@ use crate::{
     },
     settings::{Settings, SettingsError, Span},
     shutdown,
-    telemetry::Metrics,
+    telemetry::{Metrics, Tracer},
     tls::{self, ClientAuthority, TlsError, TlsFiles, TlsPort},
     trust::file::FileError,
     types::{PublicKey, SharedClock, SystemClock, Timestamp},
@@ -45,6 +45,7 @@ mod discovery;
 mod engine;
 mod events;
 mod keys;
+mod traces;
 mod trust;
 
 pub use trust::AUDIT_FILE;
@@ -101,6 +102,9 @@ pub enum StartupError {
         /// What the machine says.
         error: io::Error,
     },
+    /// Traces cannot be exported.
+    #[error("traces: {0}")]
+    Traces(String),
     /// The certificate of our own port cannot be used.
     #[error("TLS: {0}")]
     Tls(#[from] TlsError),
@@ -121,6 +125,7 @@ pub struct Application {
     key_lifetime: Option<Duration>,
     metrics: Arc<Metrics>,
     deliveries: events::Deliveries,
+    traces: traces::Traces,
     _state_lock: File,
 }
 
@@ -140,6 +145,7 @@ impl Application {
         let key = keys::load(settings)?;
         let stated = public_key(settings, key.as_ref().map(|held| &held.key))?;
         let metrics = Arc::new(Metrics::default());
+        let (tracer, traces) = traces::open(settings, &clock, &metrics)?;
         let tls = open_tls(settings, &clock, &metrics)?;
         let listener = listen(settings)?;
         let address = listener.local_addr()?;
@@ -159,7 +165,14 @@ impl Application {
         };
         let rates = engine::rates(settings);
         let (events, deliveries) = events::open(settings, &clock, &metrics.events())?;
-        let engine = engine::open(settings, key.as_ref(), (&lattice, &trusted, &registry), &clock, &rates, events)?;
+        let engine = engine::open(
+            settings,
+            key.as_ref(),
+            (&lattice, &trusted, &registry),
+            &clock,
+            &rates,
+            (events, &metrics, &tracer),
+        )?;
         let lan = discovery::open(settings, address, engine.as_ref(), (&identity, &registry, &clock))?;
         let guard_clock = SharedClock::clone(&clock);
         let context = Arc::new(Context {
@@ -182,11 +195,22 @@ impl Application {
             ids_per_key: settings.limits.ids_per_key,
             known_ids: KnownIds::default(),
         });
-        let server = serve(settings, listener, Arc::clone(&context), Arc::clone(&metrics), tls.as_ref())?;
+        let server = serve(settings, listener, Arc::clone(&context), (Arc::clone(&metrics), tracer), tls.as_ref())?;
         let tls = tls.map(|port| (port, settings.server.tls_reload_interval.get()));
         let key_lifetime = settings.instance.key_lifetime.map(Span::get);
         let port = address.port();
-        Ok(Self { port, address, server, context, tls, deliveries, key_lifetime, metrics, _state_lock: state_lock })
+        Ok(Self {
+            port,
+            address,
+            server,
+            context,
+            tls,
+            deliveries,
+            key_lifetime,
+            metrics,
+            traces,
+            _state_lock: state_lock,
+        })
     }
 
     /// What its operations work on.
@@ -208,6 +232,7 @@ impl Application {
     pub async fn run_until_stopped(self, stop: impl Future<Output = ()>) -> Result<(), StartupError> {
         let handle = self.server.handle();
         let mut server = tokio::spawn(self.server);
+        let traces = self.traces.start();
         if let Some(engine) = &self.context.engine {
             engine.start();
         }
@@ -238,6 +263,7 @@ impl Application {
         }
         self.context.registry.close().await;
         self.context.lattice.close().await;
+        traces.finish().await;
         outcome.map_err(|error| io::Error::other(error.to_string()))??;
         Ok(())
     }
@@ -459,12 +485,16 @@ fn client_authority(settings: &Settings) -> Option<ClientAuthority> {
 /// [`StartupError::Tls`]: a file cannot be used.
 pub fn outgoing_tls(settings: &Settings) -> Result<Option<rustls::ClientConfig>, StartupError> {
     let roots = settings.federation.tls_ca.as_deref();
-    let pair = settings.client_tls_files()?;
+    let pair = shown_certificate(settings)?;
     if roots.is_none() && pair.is_none() {
         return Ok(None);
     }
-    let pair = pair.map(|(certificate, key)| TlsFiles { certificate: certificate.to_owned(), key: key.to_owned() });
     Ok(Some(tls::client_config(roots, pair)?))
+}
+
+fn shown_certificate(settings: &Settings) -> Result<Option<TlsFiles>, StartupError> {
+    let files = settings.client_tls_files()?;
+    Ok(files.map(|(certificate, key)| TlsFiles { certificate: certificate.to_owned(), key: key.to_owned() }))
 }
 
 /// The certificate of our own port, where it speaks TLS.
@@ -477,7 +507,7 @@ fn serve(
     settings: &Settings,
     listener: TcpListener,
     context: Arc<Context>,
-    metrics: Arc<Metrics>,
+    (metrics, tracer): (Arc<Metrics>, Tracer),
     tls: Option<&TlsPort>,
 ) -> Result<Server, StartupError> {
     let section = &settings.server;
@@ -500,6 +530,7 @@ fn serve(
         metrics,
         count_loopback: settings.limits.count_loopback,
         client_certificates: section.tls_client_ca.is_some(),
+        tracer,
         operator_token: OperatorToken::new(settings.admin.token.as_ref()),
         body_timeout: section.body_timeout.get(),
         body_budget: BodyBudget::new(settings.limits.inflight_bytes),

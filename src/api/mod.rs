@@ -16,6 +16,7 @@ mod prefix;
 mod routes;
 mod schemas;
 mod state;
+mod trace;
 
 pub use certified::certified;
 pub use cors::share;

@@ -8,6 +8,7 @@ use super::{
     pace::{self, LEAST_BYTES_A_SECOND},
     resolver::Resolver,
     unpack::unpacked,
+    watch::Watch,
 };
 use crate::{
     guard::{Reach, is_open_path},
@@ -95,6 +96,7 @@ pub struct Client {
     limits: Limits,
     patience: Duration,
     membership: Option<Membership>,
+    watch: Option<Watch>,
 }
 
 /// An answer as it came, for those who look at the way rather than at the content.
@@ -207,13 +209,23 @@ impl Client {
             .user_agent(concat!("ark-lattice/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| wrong(&cause(&error)))?;
-        Ok(Self { http, resolver, base: url, limits: *limits, patience: PATIENCE, membership: None })
+        Ok(Self { http, resolver, base: url, limits: *limits, patience: PATIENCE, membership: None, watch: None })
     }
 
     /// As a member of a network, to another one.
     #[must_use]
     pub fn with_membership(self, membership: Option<Membership>) -> Self {
         Self { membership, ..self }
+    }
+
+    /// With its requests watched.
+    pub(super) fn watched(self, watch: Watch) -> Self {
+        Self { watch: Some(watch), ..self }
+    }
+
+    /// Who watches its requests.
+    pub(super) fn watch(&self) -> Option<&Watch> {
+        self.watch.as_ref()
     }
 
     /// With so much patience for a silent or slow other side.
@@ -423,10 +435,16 @@ impl Client {
         self.as_member(membership, request, &path).await
     }
 
-    async fn execute(&self, request: Request) -> Result<Response, ClientError> {
+    async fn execute(&self, mut request: Request) -> Result<Response, ClientError> {
         let length = request.body().and_then(reqwest::Body::as_bytes).map_or(0, <[u8]>::len);
+        let asked = self.watch.as_ref().map(|watch| watch.begin(&mut request));
         let answer = timeout(pace::until_answer(self.patience, length), self.http.execute(request)).await;
-        answer.map_err(|_| pace::silent(self.base.as_str()))?.map_err(|error| self.unreachable(&error))
+        let answer = answer.map_err(|_| pace::silent(self.base.as_str()));
+        let answer = answer.and_then(|answer| answer.map_err(|error| self.unreachable(&error)));
+        if let Some(asked) = asked {
+            asked.end(answer.as_ref().map_err(|error| -> &dyn std::fmt::Display { error }));
+        }
+        answer
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {

@@ -2,8 +2,12 @@
 //! changed there. Each peer has a task of its own, so that one that is slow or gone delays no other.
 
 mod tasks;
+mod traced;
 
-use self::tasks::{keep_in_step, listen};
+use self::{
+    tasks::{keep_in_step, listen},
+    traced::{milliseconds, outcome, tell_span},
+};
 use super::{
     client::{Client, ClientError},
     control::{Control, ControlError},
@@ -18,12 +22,14 @@ use super::{
     round::{Outcome, Positions, Reset, begins_anew},
     run::{Known, Parties, RoundError, RoundReport, RunEnd, run},
     trusting::Trusting,
+    watch::Watch,
 };
 use crate::{
     guard::{NetworkKey, Reach},
     identity::Keyring,
     lattice::Lattice,
     registry::Registry,
+    telemetry::{FederationMetrics, Tracer},
     trust::TrustStore,
     types::{Limits, PeerId, SharedClock, Timestamp},
 };
@@ -94,6 +100,10 @@ pub struct EngineOptions {
     pub tls: Option<rustls::ClientConfig>,
     /// Addresses within this machine's network that the operator wrote down; `None`: any may be asked.
     pub inner_peers: Option<Vec<String>>,
+    /// What is counted of other instances.
+    pub metrics: FederationMetrics,
+    /// Makes the spans of rounds.
+    pub tracer: Tracer,
 }
 
 /// How a round that was asked for ended.
@@ -309,6 +319,22 @@ impl Engine {
         }
     }
 
+    /// A client for somebody who is no peer yet, with these authorities instead of those of all peers.
+    ///
+    /// # Errors
+    /// [`ClientError::Address`].
+    pub fn client_with(&self, tls: Option<rustls::ClientConfig>, url: &str) -> Result<Client, ClientError> {
+        let client = match tls {
+            None => self.shared.client(url)?,
+            Some(tls) => {
+                let may = self.shared.may_be_inner(url);
+                let reach = if may { Reach::of_operator() } else { Reach::of_others() };
+                Client::connecting(url, &self.shared.options.limits, Some(tls), reach)?
+            }
+        };
+        Ok(client.with_membership(self.shared.membership()))
+    }
+
     /// Adds a peer, durably, and exchanges with it from now on; or gives one that is known other options. Answers its address as it
     /// is kept, and what was done.
     ///
@@ -412,14 +438,22 @@ impl Shared {
         Some(RoundError::MassDelete { deletions, nodes })
     }
 
+    /// May an address be within this machine's network?
+    fn may_be_inner(&self, url: &str) -> bool {
+        let named = self.options.inner_peers.as_ref();
+        named.is_none_or(|named| named.iter().any(|named| named.trim_end_matches('/') == url.trim_end_matches('/')))
+    }
+
+    fn membership(&self) -> Option<Membership> {
+        let EngineOptions { clock, network, .. } = &self.options;
+        network.clone().map(|key| Membership::new(key, SharedClock::clone(clock)))
+    }
+
     /// All peers share what one client costs: the authorities' certificates, above all. Those who may be within share one, those who
     /// may not another.
     fn client(&self, url: &str) -> Result<Client, ClientError> {
-        let EngineOptions { limits, tls, inner_peers, peer_timeout, .. } = &self.options;
-        let is_inner = inner_peers
-            .as_ref()
-            .is_none_or(|named| named.iter().any(|named| named.trim_end_matches('/') == url.trim_end_matches('/')));
-        let (place, reach) = match is_inner {
+        let EngineOptions { limits, tls, peer_timeout, .. } = &self.options;
+        let (place, reach) = match self.may_be_inner(url) {
             true => (&self.client, Reach::of_operator()),
             false => (&self.outer_client, Reach::of_others()),
         };
@@ -427,13 +461,12 @@ impl Shared {
             return first.at(url);
         }
         let first = Client::connecting(url, limits, tls.clone(), reach)?.with_patience(*peer_timeout);
+        let first = first.watched(Watch::new(self.options.metrics.clone()));
         place.get_or_init(|| first).at(url)
     }
 
     fn peer_task(&self, url: &str) -> Result<PeerTask, ClientError> {
-        let EngineOptions { clock, network, .. } = &self.options;
-        let membership = network.clone().map(|key| Membership::new(key, SharedClock::clone(clock)));
-        let client = self.client(url)?.with_membership(membership);
+        let client = self.client(url)?.with_membership(self.membership());
         let (wake, answers) = (Notify::new(), Notify::new());
         let (turn, resets, heard) = (AsyncMutex::default(), AtomicU32::new(0), AtomicU64::new(0));
         let unexplained = AtomicU32::new(0);
@@ -478,12 +511,14 @@ impl Shared {
         if options.read_only {
             exchanged.direction = Direction::Pull;
         }
+        let span = options.tracer.root("round");
         let held = options.key.held();
+        let (client, watch) = self.traced(peer, &state, &held, &span);
         if exchanged.direction != Direction::Pull {
-            self.say_who_we_are(&peer.client, &held, &mut said).await;
+            self.say_who_we_are(&client, &held, &mut said).await;
         }
         let exchange = Exchange::new(&options.events, &peer.url);
-        let remote = self.gate.guard(&peer.client, state.failed_in_a_row > 0, &exchange);
+        let remote = self.gate.guard(&client, state.failed_in_a_row > 0, &exchange);
         let pinned = (state.node_id.clone(), state.public_key.clone());
         let remote = Trusting::new(&remote, &options.trust, &options.clock, pinned);
         let parties = Parties {
@@ -514,7 +549,10 @@ impl Shared {
             self.deletions().add(from.as_str(), end.report.deleted, nodes, options.clock.elapsed());
         }
         self.doubt(peer, &mut end);
-        self.conclude(&state, &end, at, options.clock.elapsed().saturating_sub(begun), &exchange);
+        let took = options.clock.elapsed().saturating_sub(begun);
+        tell_span(span, &state, &end);
+        options.metrics.round(outcome(&end), took);
+        self.conclude(&state, &end, (at, took, watch.latency()), &exchange);
         end
     }
 
@@ -525,7 +563,13 @@ impl Shared {
     }
 
     /// Notes how a round ended: with the peer, in the history, in events.
-    fn conclude(&self, before: &PeerState, end: &RunEnd, at: Timestamp, took: Duration, exchange: &Exchange<'_>) {
+    fn conclude(
+        &self,
+        before: &PeerState,
+        end: &RunEnd,
+        (at, took, latency): (Timestamp, Duration, Option<Duration>),
+        exchange: &Exchange<'_>,
+    ) {
         let (report, url) = (&end.report, before.url.as_str());
         let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         let error = end.error.as_ref().map(ToString::to_string);
@@ -556,14 +600,17 @@ impl Shared {
         let events = &self.options.events;
         let node_id = end.peer.as_ref().map(|(peer, _)| peer.as_str()).or(before.node_id.as_deref());
         match (before.is_active(), error.is_none()) {
-            (false, true) => events.tell(EventKind::PeerOnline, json!({ "peer": url, "nodeId": node_id })),
+            (false, true) => {
+                let latency_ms = latency.map(milliseconds);
+                let data = json!({ "peer": url, "nodeId": node_id, "latencyMs": latency_ms });
+                events.tell(EventKind::PeerOnline, data);
+            }
             (true, false) => {
                 events.tell(EventKind::PeerOffline, json!({ "peer": url, "nodeId": node_id, "error": error }));
             }
             _ => {}
         }
-        let outcome = report.outcome.map_or("failed", Outcome::as_str);
-        let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let (outcome, duration_ms) = (outcome(end), milliseconds(took));
         let worth_keeping = received + sent > 0 || (error.is_some() && before.failed_in_a_row == 0);
         if exchange.end() || worth_keeping {
             let data = json!({

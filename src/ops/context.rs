@@ -65,8 +65,8 @@ pub struct Context {
     pub rates: Rates,
     /// Nothing is written here but what peers have.
     pub read_only: bool,
-    /// PEM with the authorities whose certificates prove who a peer is.
-    pub authorities: Option<Vec<u8>>,
+    /// What connections are made with where a certificate is to prove who a peer is.
+    pub authorities: Option<rustls::ClientConfig>,
     /// The signed requests that were seen.
     pub nonces: Mutex<Nonces>,
     /// What everybody may ask for.

@@ -24,12 +24,14 @@ use std::time::Duration;
 const DRAIN: Duration = Duration::from_secs(2);
 
 /// Routes on which signatures are checked.
-const SIGNED: &[&str] = &["/manifest", "/lattice/offer", "/lattice/changes", "/federation/sync"];
+const SIGNED: &[&str] = &["/manifest", "/lattice/offer", "/lattice/changes", "/federation/sync", "/v1/trust/rotate"];
+/// What such routes of conversations begin with.
+const PROVED: &str = "/lattice/trust/";
 
 fn class_of(method: &Method, path: &str) -> Class {
     match *method {
         Method::GET | Method::HEAD | Method::OPTIONS => Class::Read,
-        Method::POST if SIGNED.contains(&path) => Class::Signed,
+        Method::POST if SIGNED.contains(&path) || path.starts_with(PROVED) => Class::Signed,
         _ => Class::Body,
     }
 }

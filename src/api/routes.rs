@@ -109,7 +109,8 @@ const ALWAYS: &[Code] = &[Code::MethodNotAllowed, Code::RateLimited, Code::Inter
 /// Whether a path is what instances ask each other for. Reading as scripts do is not.
 pub(super) fn is_for_peers(method: &Method, path: &str) -> bool {
     let seed_wire = path.starts_with("/federation/") && path != "/federation/history";
-    path.starts_with("/lattice/") || seed_wire || (path == "/manifest" && *method == Method::POST)
+    let states = matches!(path, "/manifest" | "/v1/trust/rotate") && *method == Method::POST;
+    path.starts_with("/lattice/") || seed_wire || states
 }
 
 /// Every route.

@@ -16,16 +16,14 @@ use super::{
     filter::FilterError,
     gate::Gate,
     history::{History, Past},
-    membership::Membership,
     peers::{Added, Direction, PeerOptions, PeerState, Peers, PeersError},
     rate::Rates,
     round::{Outcome, Positions, Reset, begins_anew},
     run::{Known, Parties, RoundError, RoundReport, RunEnd, run},
     trusting::Trusting,
-    watch::Watch,
 };
 use crate::{
-    guard::{NetworkKey, Reach},
+    guard::NetworkKey,
     identity::Keyring,
     lattice::Lattice,
     registry::Registry,
@@ -48,6 +46,7 @@ use tokio::{
     time::sleep,
 };
 
+mod clients;
 mod keys;
 
 /// Changes that come one after the other go in one round.
@@ -319,22 +318,6 @@ impl Engine {
         }
     }
 
-    /// A client for somebody who is no peer yet, with these authorities instead of those of all peers.
-    ///
-    /// # Errors
-    /// [`ClientError::Address`].
-    pub fn client_with(&self, tls: Option<rustls::ClientConfig>, url: &str) -> Result<Client, ClientError> {
-        let client = match tls {
-            None => self.shared.client(url)?,
-            Some(tls) => {
-                let may = self.shared.may_be_inner(url);
-                let reach = if may { Reach::of_operator() } else { Reach::of_others() };
-                Client::connecting(url, &self.shared.options.limits, Some(tls), reach)?
-            }
-        };
-        Ok(client.with_membership(self.shared.membership()))
-    }
-
     /// Adds a peer, durably, and exchanges with it from now on; or gives one that is known other options. Answers its address as it
     /// is kept, and what was done.
     ///
@@ -436,33 +419,6 @@ impl Shared {
         let from = state.node_id.as_deref()?;
         let (deletions, nodes) = self.deletions().mass(from, 0, nodes, self.options.clock.elapsed())?;
         Some(RoundError::MassDelete { deletions, nodes })
-    }
-
-    /// May an address be within this machine's network?
-    fn may_be_inner(&self, url: &str) -> bool {
-        let named = self.options.inner_peers.as_ref();
-        named.is_none_or(|named| named.iter().any(|named| named.trim_end_matches('/') == url.trim_end_matches('/')))
-    }
-
-    fn membership(&self) -> Option<Membership> {
-        let EngineOptions { clock, network, .. } = &self.options;
-        network.clone().map(|key| Membership::new(key, SharedClock::clone(clock)))
-    }
-
-    /// All peers share what one client costs: the authorities' certificates, above all. Those who may be within share one, those who
-    /// may not another.
-    fn client(&self, url: &str) -> Result<Client, ClientError> {
-        let EngineOptions { limits, tls, peer_timeout, .. } = &self.options;
-        let (place, reach) = match self.may_be_inner(url) {
-            true => (&self.client, Reach::of_operator()),
-            false => (&self.outer_client, Reach::of_others()),
-        };
-        if let Some(first) = place.get() {
-            return first.at(url);
-        }
-        let first = Client::connecting(url, limits, tls.clone(), reach)?.with_patience(*peer_timeout);
-        let first = first.watched(Watch::new(self.options.metrics.clone()));
-        place.get_or_init(|| first).at(url)
     }
 
     fn peer_task(&self, url: &str) -> Result<PeerTask, ClientError> {

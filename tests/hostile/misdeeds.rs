@@ -227,7 +227,7 @@ fn heads() -> Vec<Misdeed> {
             Some(Reply::Bytes(ok(signed.unwrap())))
         }),
         deed("other-name", "the instance there is now somebody-else", |peer, request| {
-            let later = request.route == "head" && request.before > 0;
+            let later = request.route == "head" && request.before > 1;
             later.then(|| Reply::Bytes(ok(peer.head(|head| head.node_id = PeerId::parse("somebody-else").unwrap()))))
         }),
     ]

@@ -15,7 +15,7 @@ use crate::{
     },
     settings::{Settings, SettingsError, Span},
     shutdown,
-    telemetry::Metrics,
+    telemetry::{Metrics, Tracer},
     tls::{TlsError, TlsFiles, TlsPort},
     trust::file::FileError,
     types::{PublicKey, SharedClock, SystemClock, Timestamp},
@@ -43,6 +43,7 @@ mod discovery;
 mod engine;
 mod events;
 mod keys;
+mod traces;
 mod trust;
 
 pub use trust::AUDIT_FILE;
@@ -99,6 +100,9 @@ pub enum StartupError {
         /// What the machine says.
         error: io::Error,
     },
+    /// Traces cannot be exported.
+    #[error("traces: {0}")]
+    Traces(String),
     /// The certificate of our own port cannot be used.
     #[error("TLS: {0}")]
     Tls(#[from] TlsError),
@@ -119,6 +123,7 @@ pub struct Application {
     key_lifetime: Option<Duration>,
     metrics: Arc<Metrics>,
     deliveries: events::Deliveries,
+    traces: traces::Traces,
     _state_lock: File,
 }
 
@@ -138,6 +143,7 @@ impl Application {
         let key = keys::load(settings)?;
         let stated = public_key(settings, key.as_ref().map(|held| &held.key))?;
         let metrics = Arc::new(Metrics::default());
+        let (tracer, traces) = traces::open(settings, &clock, &metrics)?;
         let tls = open_tls(settings, &clock, &metrics)?;
         let listener = listen(settings)?;
         let address = listener.local_addr()?;
@@ -157,7 +163,14 @@ impl Application {
         };
         let rates = engine::rates(settings);
         let (events, deliveries) = events::open(settings, &clock, &metrics.events())?;
-        let engine = engine::open(settings, key.as_ref(), (&lattice, &trusted, &registry), &clock, &rates, events)?;
+        let engine = engine::open(
+            settings,
+            key.as_ref(),
+            (&lattice, &trusted, &registry),
+            &clock,
+            &rates,
+            (events, &metrics, &tracer),
+        )?;
         let lan = discovery::open(settings, address, engine.as_ref(), (&identity, &registry, &clock))?;
         let context = Arc::new(Context {
             identity,
@@ -175,11 +188,22 @@ impl Application {
             authorities: trust::authorities(settings)?,
             nonces: Mutex::default(),
         });
-        let server = serve(settings, listener, Arc::clone(&context), Arc::clone(&metrics), tls.as_ref())?;
+        let server = serve(settings, listener, Arc::clone(&context), (Arc::clone(&metrics), tracer), tls.as_ref())?;
         let tls = tls.map(|port| (port, settings.server.tls_reload_interval.get()));
         let key_lifetime = settings.instance.key_lifetime.map(Span::get);
         let port = address.port();
-        Ok(Self { port, address, server, context, tls, deliveries, key_lifetime, metrics, _state_lock: state_lock })
+        Ok(Self {
+            port,
+            address,
+            server,
+            context,
+            tls,
+            deliveries,
+            key_lifetime,
+            metrics,
+            traces,
+            _state_lock: state_lock,
+        })
     }
 
     /// What its operations work on.
@@ -201,6 +225,7 @@ impl Application {
     pub async fn run_until_stopped(self, stop: impl Future<Output = ()>) -> Result<(), StartupError> {
         let handle = self.server.handle();
         let mut server = tokio::spawn(self.server);
+        let traces = self.traces.start();
         if let Some(engine) = &self.context.engine {
             engine.start();
         }
@@ -231,6 +256,7 @@ impl Application {
         }
         self.context.registry.close().await;
         self.context.lattice.close().await;
+        traces.finish().await;
         outcome.map_err(|error| io::Error::other(error.to_string()))??;
         Ok(())
     }
@@ -443,7 +469,7 @@ fn serve(
     settings: &Settings,
     listener: TcpListener,
     context: Arc<Context>,
-    metrics: Arc<Metrics>,
+    (metrics, tracer): (Arc<Metrics>, Tracer),
     tls: Option<&TlsPort>,
 ) -> Result<Server, StartupError> {
     let section = &settings.server;
@@ -463,6 +489,7 @@ fn serve(
         edge,
         cors: Cors { origins: settings.web_origins()?, max_age: section.cors_max_age.get() },
         metrics,
+        tracer,
         operator_token: OperatorToken::new(settings.admin.token.as_ref()),
         body_timeout: section.body_timeout.get(),
         body_budget: BodyBudget::new(settings.limits.inflight_bytes),

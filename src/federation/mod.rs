@@ -28,5 +28,6 @@ pub mod round;
 pub mod run;
 mod trusting;
 mod unpack;
+mod watch;
 pub mod webhooks;
 pub mod wire;

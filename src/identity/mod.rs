@@ -7,6 +7,7 @@ pub mod message;
 mod recovery;
 mod sealed;
 mod statement;
+pub mod trace_proof;
 
 pub use key_file::{KeyFileError, read, read_under, write_new, write_new_under};
 pub use key_pair::{KeyError, KeyPair, verify_signature};

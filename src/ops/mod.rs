@@ -28,6 +28,7 @@ mod set_sum;
 mod setup;
 mod statement;
 mod sync;
+mod traced;
 mod trust;
 
 pub use audit::{note_refusal, read_audit};
@@ -66,9 +67,10 @@ pub use selection::Selection;
 pub use setup::{make_directory, write_token};
 pub use statement::{Statement, build_manifest, is_envelope, sign_manifest, verify_manifest};
 pub use sync::{Delta, NodeStream, SyncError, SyncRequest, sync};
+pub use traced::trace_owner;
 pub use trust::{
     Compared, Establish, Method as TrustMethod, Proof, Relationship, TrustOpError, answer_challenge, establish,
-    relationships, revoke_peer, take_proof, take_voucher, trust_in, verify_peer, vouch_for,
+    relationships, revoke_peer, take_proof, take_voucher, trust_in, trust_levels, verify_peer, vouch_for,
 };
 
 /// What operations take and give, for the doors: they need not know the rooms behind.

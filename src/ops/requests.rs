@@ -161,7 +161,7 @@ pub fn takes_from_anybody(context: &Context) -> bool {
 
 /// May this key change nodes here in this instance's name? Listed keys may; in `open` mode everybody; otherwise the key that the
 /// id's live manifest is signed with.
-async fn trusted(context: &Context, peer: &PeerId, key: PublicKey) -> Result<(), RequestError> {
+pub(super) async fn trusted(context: &Context, peer: &PeerId, key: PublicKey) -> Result<(), RequestError> {
     let refuse = |reason| Err(RequestError::NotTrusted { peer: peer.clone(), reason });
     // Whoever stole a key that was replaced or revoked meanwhile speaks for nobody with it, in no mode.
     let bound = context.registry.bound(peer).await?;

@@ -2,8 +2,8 @@
 
 use super::{
     AdminSettings, DiscoverySettings, EventSettings, FederationSettings, InstanceSettings, LatticeSettings,
-    LimitSettings, LogSettings, RegistrySettings, ServerSettings, StateSettings, TrustSettings, environment, registry,
-    secret_file,
+    LimitSettings, LogSettings, RegistrySettings, ServerSettings, StateSettings, TracingSettings, TrustSettings,
+    environment, registry, secret_file,
 };
 use crate::{
     trust::{Rules, TrustPolicy},
@@ -118,6 +118,8 @@ pub struct Settings {
     pub limits: LimitSettings,
     /// Log lines.
     pub log: LogSettings,
+    /// Traces.
+    pub tracing: TracingSettings,
     /// Rounds between instances.
     pub federation: FederationSettings,
     /// Finding other instances.
@@ -146,6 +148,7 @@ impl Settings {
         TrustSettings::describe(&mut out);
         LimitSettings::describe(&mut out);
         LogSettings::describe(&mut out);
+        TracingSettings::describe(&mut out);
         FederationSettings::describe(&mut out);
         DiscoverySettings::describe(&mut out);
         EventSettings::describe(&mut out);
@@ -167,6 +170,7 @@ impl Settings {
         self.trust.show(&mut out);
         self.limits.show(&mut out);
         self.log.show(&mut out);
+        self.tracing.show(&mut out);
         self.federation.show(&mut out);
         self.discovery.show(&mut out);
         self.events.show(&mut out);
@@ -327,6 +331,7 @@ impl Settings {
         }
         self.check_discovery()?;
         self.check_events()?;
+        self.check_tracing()?;
         if self.federation.network_key.is_some() {
             self.warnings.push("federation.network_key is read, but has no effect in this version".to_owned());
         }

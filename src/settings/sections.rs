@@ -306,6 +306,20 @@ section! {
 }
 
 section! {
+    /// Traces of rounds between instances, by OpenTelemetry's protocol (OTLP over HTTP, protobuf). Off without an endpoint.
+    TracingSettings "tracing" {
+        /// The collector, such as `http://127.0.0.1:4318`; /v1/traces is put behind it. OTEL_EXPORTER_OTLP_ENDPOINT.
+        endpoint: Option<String> = None,
+        /// What is sent along, such as authorization=Bearer%20…; separated by commas. OTEL_EXPORTER_OTLP_HEADERS.
+        headers: Option<SecretString> = None,
+        /// This service's name in traces. OTEL_SERVICE_NAME.
+        service_name: String = "ark-lattice".to_owned(),
+        /// Of a hundred rounds that this instance begins, so many are traced.
+        sample_percent: u16 = 100,
+    }
+}
+
+section! {
     /// Rounds between instances.
     FederationSettings "federation" {
         /// p2p, hub or hybrid. FEDERATION_MODE.

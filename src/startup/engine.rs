@@ -14,6 +14,7 @@ use crate::{
     lattice::Lattice,
     registry::Registry,
     settings::{FederationMode, Settings},
+    telemetry::{Metrics, Tracer},
     trust::TrustStore,
     types::SharedClock,
 };
@@ -32,7 +33,7 @@ pub(super) fn open(
     (lattice, trust, registry): (&Arc<dyn Lattice>, &Arc<TrustStore>, &Arc<dyn Registry>),
     clock: &SharedClock,
     rates: &Rates,
-    events: Arc<Events>,
+    (events, metrics, tracer): (Arc<Events>, &Metrics, &Tracer),
 ) -> Result<Option<Arc<Engine>>, StartupError> {
     let Some(key) = key else { return Ok(None) };
     let section = &settings.federation;
@@ -58,6 +59,8 @@ pub(super) fn open(
         rates: rates.clone(),
         read_only: section.read_only,
         peer_timeout: section.peer_timeout.get(),
+        metrics: metrics.federation(),
+        tracer: tracer.clone(),
     });
     for url in configured(settings) {
         // What the operator said of it since stays.

@@ -6,8 +6,8 @@ use crate::{
         error::{ApiError, refuse},
         state::ApiState,
     },
-    ops::{self, Health},
-    telemetry::{Gauges, METRICS_MEDIA_TYPE},
+    ops::{self, Health, TrustLevel},
+    telemetry::{Gauges, METRICS_MEDIA_TYPE, TrustCounts},
     types::Timestamp,
 };
 use actix_web::{HttpResponse, web};
@@ -173,6 +173,16 @@ pub(crate) async fn ready(state: web::Data<ApiState>) -> Result<HttpResponse, Ap
     Ok(HttpResponse::Ok().json(ReadyAnswer { status: "ready" }))
 }
 
+fn trust_counts(levels: &[TrustLevel]) -> TrustCounts {
+    let of = |level| u64::try_from(levels.iter().filter(|it| **it == level).count()).unwrap_or(u64::MAX);
+    TrustCounts {
+        unknown: of(TrustLevel::Unknown),
+        pending: of(TrustLevel::Pending),
+        verified: of(TrustLevel::Verified),
+        revoked: of(TrustLevel::Revoked),
+    }
+}
+
 /// Metrics for Prometheus
 ///
 /// OpenMetrics text.
@@ -192,6 +202,8 @@ pub(crate) async fn metrics(state: web::Data<ApiState>) -> Result<HttpResponse, 
         broken_files: health.lattice.broken_total,
         index_build: health.lattice.index_build,
         ready: health.ready(),
+        peers_connected: health.peers_connected,
+        trust: Some(trust_counts(&ops::trust_levels(&state.context))),
     };
     let text = state.metrics.encode(gauges).map_err(|error| ApiError::Internal(error.to_string()))?;
     Ok(HttpResponse::Ok().content_type(METRICS_MEDIA_TYPE).body(text))

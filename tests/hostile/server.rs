@@ -58,13 +58,14 @@ pub(crate) struct Peer {
     pub(crate) sent: AtomicUsize,
 }
 
-const ROUTES: [(&str, &str); 7] = [
+const ROUTES: [(&str, &str); 8] = [
     ("/lattice/head", "head"),
     ("/lattice/changes", "changes"),
     ("/lattice/nodes", "nodes"),
     ("/lattice/offer", "offer"),
     ("/lattice/push", "push"),
     ("/lattice/notify", "notify"),
+    ("/lattice/identity", "identity"),
     ("/manifest", "manifest"),
 ];
 
@@ -189,6 +190,7 @@ impl Peer {
             "offer" => ok(r#"{"wanted":[]}"#),
             "push" => ok(r#"{"taken":0,"same":0,"kept":0,"ahead":0,"conflicts":0,"since":9,"seq":9}"#),
             "manifest" => ok("{}"),
+            "identity" => ok(r#"{"statements":[]}"#),
             _ => return None,
         }))
     }

@@ -1,6 +1,6 @@
 # Everything that is done to this project by hand or by CI. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-deps verify fmt-check clippy doc deny lint-deploy fix schemathesis bench bench-rounds bench-quick soak fuzz
+.PHONY: help run build test test-deps verify fmt-check clippy doc deny lint-deploy fix schemathesis bench bench-rounds bench-quick simulation soak fuzz
 
 # The venv that scripts/test-deps.sh makes. Tests that need CPython or PyNaCl find it by this variable.
 PYTHON := $(CURDIR)/target/test-venv/bin/python
@@ -56,6 +56,11 @@ bench-rounds: ## Measure rounds between instances, beside rsync where that is in
 
 bench-quick: ## Measure the whole service in short; about two minutes
 	cargo bench --locked --bench load -- --quick
+
+SEEDS ?= 10000
+FROM ?= 1
+simulation: ## Simulate SEEDS federations, each from its own number; about half an hour
+	ARK_SIMULATION_SEEDS=$(SEEDS) ARK_SIMULATION_FROM=$(FROM) cargo test --locked --test simulation -- --nocapture
 
 SOAK_SECONDS ?= 300
 SOAK_CLIENTS ?= 1000

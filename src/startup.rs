@@ -15,9 +15,9 @@ use crate::{
     },
     settings::{Settings, SettingsError, Span},
     shutdown,
-    telemetry::Metrics,
+    telemetry::{Metrics, Tracer},
     tls::{TlsError, TlsFiles, TlsPort},
-    trust::{KeyEvents, LogKeyEvents},
+    trust::file::FileError,
     types::{PublicKey, SharedClock, SystemClock, Timestamp},
 };
 use actix_web::{
@@ -43,6 +43,10 @@ mod discovery;
 mod engine;
 mod events;
 mod keys;
+mod traces;
+mod trust;
+
+pub use trust::AUDIT_FILE;
 
 /// How long a connection that is done stays open for what the client still sends.
 const LINGER: Duration = Duration::from_secs(5);
@@ -75,6 +79,17 @@ pub enum StartupError {
     /// What is known of peers cannot be read, or a peer's address is not one.
     #[error("federation: {0}")]
     Federation(String),
+    /// What was decided of keys cannot be read. Nothing is trusted then, and nothing distrusted, so nothing is done.
+    #[error("trust: {0}")]
+    Trust(#[from] FileError),
+    /// The authorities cannot be used.
+    #[error("settings: trust.ca_file: {}: {problem}", path.display())]
+    Authorities {
+        /// Their file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The port is taken, or the address is not this machine's.
     #[error(
         "cannot listen on {address}: {error}; choose another address with --host and --port, or stop what uses this one"
@@ -85,6 +100,9 @@ pub enum StartupError {
         /// What the machine says.
         error: io::Error,
     },
+    /// Traces cannot be exported.
+    #[error("traces: {0}")]
+    Traces(String),
     /// The certificate of our own port cannot be used.
     #[error("TLS: {0}")]
     Tls(#[from] TlsError),
@@ -105,6 +123,7 @@ pub struct Application {
     key_lifetime: Option<Duration>,
     metrics: Arc<Metrics>,
     deliveries: events::Deliveries,
+    traces: traces::Traces,
     _state_lock: File,
 }
 
@@ -124,14 +143,16 @@ impl Application {
         let key = keys::load(settings)?;
         let stated = public_key(settings, key.as_ref().map(|held| &held.key))?;
         let metrics = Arc::new(Metrics::default());
+        let (tracer, traces) = traces::open(settings, &clock, &metrics)?;
         let tls = open_tls(settings, &clock, &metrics)?;
         let listener = listen(settings)?;
         let address = listener.local_addr()?;
+        // First: nothing is let in before it is known who may.
+        let trusted = trust::open(settings, &clock)?;
         let registry = open_registry(settings, &clock).await?;
         let lattice = open_lattice(settings, &clock)?;
         // Made only once nothing stands in the way of starting.
         let key = keys::ring(settings, key)?.map(Arc::new);
-        let key_events: Arc<dyn KeyEvents> = Arc::new(LogKeyEvents);
         let identity = Identity {
             node_id: settings.node_id()?,
             instance_type: settings.instance.instance_type.as_str(),
@@ -140,33 +161,49 @@ impl Application {
             port: address.port(),
             address: settings.federation.address.clone(),
         };
-        let trust = settings.trust_policy()?;
         let rates = engine::rates(settings);
         let (events, deliveries) = events::open(settings, &clock, &metrics.events())?;
-        let whose = (&registry, &key_events);
-        let engine = engine::open(settings, key.as_ref(), &lattice, &clock, &rates, events, whose)?;
+        let engine = engine::open(
+            settings,
+            key.as_ref(),
+            (&lattice, &trusted, &registry),
+            &clock,
+            &rates,
+            (events, &metrics, &tracer),
+        )?;
         let lan = discovery::open(settings, address, engine.as_ref(), (&identity, &registry, &clock))?;
         let context = Arc::new(Context {
             identity,
             registry,
             lattice,
-            trust,
+            trust: trusted,
             limits: settings.limits(),
             clock,
             signer: key,
-            key_events,
             engine,
             lan,
             rates,
             read_only: settings.federation.read_only,
             closing: CancellationToken::new(),
+            authorities: trust::authorities(settings)?,
             nonces: Mutex::default(),
         });
-        let server = serve(settings, listener, Arc::clone(&context), Arc::clone(&metrics), tls.as_ref())?;
+        let server = serve(settings, listener, Arc::clone(&context), (Arc::clone(&metrics), tracer), tls.as_ref())?;
         let tls = tls.map(|port| (port, settings.server.tls_reload_interval.get()));
         let key_lifetime = settings.instance.key_lifetime.map(Span::get);
         let port = address.port();
-        Ok(Self { port, address, server, context, tls, deliveries, key_lifetime, metrics, _state_lock: state_lock })
+        Ok(Self {
+            port,
+            address,
+            server,
+            context,
+            tls,
+            deliveries,
+            key_lifetime,
+            metrics,
+            traces,
+            _state_lock: state_lock,
+        })
     }
 
     /// What its operations work on.
@@ -188,6 +225,7 @@ impl Application {
     pub async fn run_until_stopped(self, stop: impl Future<Output = ()>) -> Result<(), StartupError> {
         let handle = self.server.handle();
         let mut server = tokio::spawn(self.server);
+        let traces = self.traces.start();
         if let Some(engine) = &self.context.engine {
             engine.start();
         }
@@ -218,6 +256,7 @@ impl Application {
         }
         self.context.registry.close().await;
         self.context.lattice.close().await;
+        traces.finish().await;
         outcome.map_err(|error| io::Error::other(error.to_string()))??;
         Ok(())
     }
@@ -430,7 +469,7 @@ fn serve(
     settings: &Settings,
     listener: TcpListener,
     context: Arc<Context>,
-    metrics: Arc<Metrics>,
+    (metrics, tracer): (Arc<Metrics>, Tracer),
     tls: Option<&TlsPort>,
 ) -> Result<Server, StartupError> {
     let section = &settings.server;
@@ -450,6 +489,7 @@ fn serve(
         edge,
         cors: Cors { origins: settings.web_origins()?, max_age: section.cors_max_age.get() },
         metrics,
+        tracer,
         operator_token: OperatorToken::new(settings.admin.token.as_ref()),
         body_timeout: section.body_timeout.get(),
         body_budget: BodyBudget::new(settings.limits.inflight_bytes),

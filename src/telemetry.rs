@@ -1,8 +1,17 @@
-//! Log lines and metrics. Every application has its own metrics registry, so that several can run in one process.
+//! Log lines, metrics and traces. Every application has its own metrics registry, so that several can run in one process.
 
 mod events;
+mod export;
+mod federation;
+mod lines;
+mod otlp;
+mod trace;
 
 pub use events::{Delivery, EventMetrics, Listener};
+pub use export::{ExportError, ExportOptions, Exporter};
+pub use federation::{FederationMetrics, TrustCounts};
+pub use lines::start_logging;
+pub use trace::{Caller, Kind, Moment, Span, SpanMetrics, SpanValue, Spans, TraceContext, Tracer, tracer};
 
 use crate::types::Timestamp;
 use prometheus_client::{
@@ -21,34 +30,9 @@ use std::{
     time::Duration,
 };
 use tokio::runtime::Handle;
-use tracing_subscriber::{EnvFilter, util::SubscriberInitExt};
 
 /// The media type of [`Metrics::encode`]'s text.
 pub const METRICS_MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-/// Starts writing log lines to standard error. Does nothing where a subscriber is set already (tests).
-///
-/// # Errors
-/// `level` is not a filter such as `info` or `info,ark_lattice=debug`.
-pub fn start_logging(level: &str, json: bool) -> Result<(), tracing_subscriber::filter::ParseError> {
-    // The server's own lines repeat what `serve` says, and call each client's rubbish an error, so that anybody could fill the
-    // log; a filter that names them brings them back.
-    let filter = EnvFilter::builder().parse(format!("actix_server=warn,actix_http::h1::dispatcher=off,{level}"))?;
-    // Told that a line was not written, the subscriber would complain with `eprintln!`, which panics where standard error is
-    // what failed (its reader is gone, its disk full): in the thread that wrote the line, the registry's writer included.
-    let lines =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
-    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let already_set = if json {
-        lines.json().flatten_event(true).finish().try_init().is_err()
-    } else {
-        lines.with_ansi(colours).with_target(false).finish().try_init().is_err()
-    };
-    if already_set {
-        tracing::debug!("another subscriber takes the log lines");
-    }
-    Ok(())
-}
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
@@ -105,6 +89,10 @@ pub struct Gauges {
     pub index_build: Option<Duration>,
     /// The index is built and the registry answers.
     pub ready: bool,
+    /// Peers whose last round went well.
+    pub peers_connected: usize,
+    /// What is thought of other instances' keys, where that is known.
+    pub trust: Option<TrustCounts>,
 }
 
 /// The metrics of one application.
@@ -130,6 +118,8 @@ pub struct Metrics {
     /// A family, so that there is no line where no lifetime is set.
     key_not_after: Family<NoLabels, Gauge>,
     events: EventMetrics,
+    federation: FederationMetrics,
+    spans: SpanMetrics,
 }
 
 /// A client's connection, counted as long as this lives.
@@ -151,7 +141,7 @@ impl fmt::Debug for Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         let mut metrics = Self {
-            registry: Registry::with_prefix("ark"),
+            registry: Registry::default(),
             requests: Family::default(),
             latency: Family::new_with_constructor(LatencyBuckets),
             accepted: Family::default(),
@@ -170,6 +160,8 @@ impl Default for Metrics {
             tls_not_after: Family::default(),
             key_not_after: Family::default(),
             events: EventMetrics::default(),
+            federation: FederationMetrics::default(),
+            spans: SpanMetrics::default(),
         };
         metrics.register_all();
         metrics
@@ -178,7 +170,8 @@ impl Default for Metrics {
 
 impl Metrics {
     fn register_all(&mut self) {
-        let registry = &mut self.registry;
+        self.federation.register(&mut self.registry);
+        let registry = self.registry.sub_registry_with_prefix("ark");
         registry.register("http_requests", "Requests by route, method and status", self.requests.clone());
         let latency = self.latency.clone();
         registry.register_with_unit("http_request_duration", "Time to the head of the answer", Unit::Seconds, latency);
@@ -201,6 +194,19 @@ impl Metrics {
         registry.register("http_connections", "Clients' connections that are open", self.connections.clone());
         registry.register("tasks", "Tasks that have not ended, beside those of connections", self.tasks.clone());
         self.events.register(registry);
+        self.spans.register(registry);
+    }
+
+    /// What is counted of other instances.
+    #[must_use]
+    pub fn federation(&self) -> FederationMetrics {
+        self.federation.clone()
+    }
+
+    /// What becomes of the spans of traces.
+    #[must_use]
+    pub fn spans(&self) -> SpanMetrics {
+        self.spans.clone()
     }
 
     /// The counters of events.
@@ -278,6 +284,7 @@ impl Metrics {
         self.broken_files.set(i64::try_from(gauges.broken_files).unwrap_or(i64::MAX));
         self.ready.set(i64::from(gauges.ready));
         self.index_build.set(gauges.index_build.unwrap_or_default().as_secs_f64());
+        self.federation.set(gauges.peers_connected, gauges.trust);
         self.tasks.set(i64::try_from(self.alive_tasks()).unwrap_or(i64::MAX));
         let mut out = String::new();
         text::encode(&mut out, &self.registry)?;
@@ -294,12 +301,23 @@ mod tests {
         let metrics = Metrics::default();
         metrics.request("GET", "/nodes/{id}", 200, Duration::from_millis(3));
         metrics.manifest_refused("bad_signature");
-        let text = metrics.encode(Gauges { live_peers: Some(4), nodes: 7, ..Gauges::default() }).unwrap();
+        metrics.federation().round("in_step", Duration::from_millis(3));
+        metrics.federation().answered("head", Duration::from_millis(3));
+        let trust = Some(TrustCounts { verified: 2, ..TrustCounts::default() });
+        let text = metrics.encode(Gauges { live_peers: Some(4), nodes: 7, peers_connected: 3, ..Gauges::default() });
+        assert!(!text.unwrap().contains("federation_trust_relationships_total"));
+        let gauges = Gauges { live_peers: Some(4), nodes: 7, peers_connected: 3, trust, ..Gauges::default() };
+        let text = metrics.encode(gauges).unwrap();
         for line in [
             "ark_http_requests_total{method=\"GET\",route=\"/nodes/{id}\",status=\"200\"} 1",
             "ark_manifests_refused_total{reason=\"bad_signature\"} 1",
             "ark_peers_live 4",
             "ark_nodes 7",
+            "federation_peers_connected 3",
+            "federation_sync_duration_seconds_count{outcome=\"in_step\"} 1",
+            "federation_network_latency_seconds_bucket{le=\"0.004\",request=\"head\"} 1",
+            "federation_trust_relationships_total{level=\"verified\"} 2",
+            "federation_trust_relationships_total{level=\"revoked\"} 0",
             "# EOF",
         ] {
             assert!(text.contains(line), "{line} is missing in\n{text}");

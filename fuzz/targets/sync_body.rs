@@ -9,7 +9,7 @@ use ark_lattice::{
     },
     ops::{Context, Identity, sync},
     registry::{Bound, PeerCursor, PeerPage, Registered, Registry, RegistryError},
-    trust::{Admitted, KeyLine, LogKeyEvents, TrustPolicy},
+    trust::{Admitted, Audit, KeyLine, Rules, TrustPolicy, TrustStore, chain::Ledger, freshness::Freshness},
     types::{ContentHash, Limits, NodeId, PeerId, SystemClock, Timestamp},
 };
 use async_trait::async_trait;
@@ -18,6 +18,7 @@ use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 use std::{
     collections::HashSet,
+    io,
     sync::{Arc, LazyLock, Mutex},
 };
 use tokio::sync::watch;
@@ -56,18 +57,38 @@ static CONTEXT: LazyLock<Context> = LazyLock::new(|| Context {
     },
     registry: Arc::new(Nobody),
     lattice: Arc::new(Fixed(Snapshot::of(nodes()))),
-    trust: TrustPolicy::default(),
+    trust: Arc::new(trust()),
     limits: Limits::default(),
     clock: SystemClock::shared(),
     signer: None,
-    key_events: Arc::new(LogKeyEvents),
     engine: None,
     rates: Rates::default(),
     read_only: false,
     lan: None,
     closing: CancellationToken::new(),
+    authorities: None,
     nonces: Mutex::default(),
 });
+
+/// Keeps nothing.
+#[derive(Debug)]
+struct Nowhere;
+
+impl Ledger for Nowhere {
+    fn append(&self, _: &str) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn replace(&self, _: &[String]) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn trust() -> TrustStore {
+    let audit = Audit::new(Arc::new(Nowhere), SystemClock::shared(), 0);
+    let heads = Freshness::new(Arc::new(Nowhere), &[]).expect("nothing to read");
+    TrustStore::new(TrustPolicy::default(), Rules::default(), 0, (audit, &[]), heads).expect("nothing to read")
+}
 
 pub fn run(data: &[u8]) {
     let decode = |text: &str| {

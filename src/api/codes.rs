@@ -98,14 +98,18 @@ codes! {
     NotListed = "not_listed" FORBIDDEN "The key is not on this instance's list",
     /// The sender may not change nodes here.
     NotTrusted = "not_trusted" FORBIDDEN "This instance takes no changes from that key",
-    /// The key was revoked by its owner.
-    PeerRevoked = "peer_revoked" FORBIDDEN "The key is revoked",
+    /// The key was revoked, by the operator or by its owner.
+    PeerRevoked = "peer_revoked" FORBIDDEN "The key is revoked here",
+    /// The sender contradicted itself.
+    Quarantined = "quarantined" FORBIDDEN "The sender contradicted itself and is in quarantine",
     /// This instance is a mirror.
     ReadOnly = "read_only" FORBIDDEN "This instance only takes what its peers have",
     /// There is no such route.
     NotFound = "not_found" NOT_FOUND "There is nothing here",
     /// There is no such peer, or it is not alive.
     PeerNotFound = "peer_not_found" NOT_FOUND "There is no such peer",
+    /// Nothing is known of an instance's keys.
+    KeyUnknown = "key_unknown" NOT_FOUND "No key of that instance is known",
     /// There is no such node.
     NodeNotFound = "node_not_found" NOT_FOUND "There is no such node",
     /// There is no such conflict.
@@ -120,8 +124,14 @@ codes! {
     Rollback = "rollback" CONFLICT "The manifest is older than the newest accepted",
     /// Two contents under one `seq`.
     Equivocation = "equivocation" CONFLICT "Two different manifests have the same seq",
+    /// So far ahead that nothing could follow.
+    FastForward = "fast_forward" CONFLICT "The position jumps too far",
     /// The request was seen before.
     Replayed = "replayed" CONFLICT "The request was seen before",
+    /// The peer did not prove who it is.
+    TrustNotEstablished = "trust_not_established" CONFLICT "The peer did not prove who it is",
+    /// The settings do not let this instance look for others so.
+    DiscoveryOff = "discovery_off" CONFLICT "Looking for others so is off",
     /// There are as many peers as there may be.
     TooManyPeers = "too_many_peers" CONFLICT "There are as many peers as there may be",
     /// So many deletions look like an accident.

@@ -8,7 +8,7 @@ use crate::{
     manifest::{EnvelopeError, ManifestError},
     ops,
     registry::RegistryError,
-    trust::{KeyLineError, ReplayError, TrustError, VersionError},
+    trust::{DecisionError, Distrust, FreshnessError, KeyLineError, ReplayError, TrustError, VersionError},
 };
 use actix_web::{
     HttpResponse, HttpResponseBuilder, ResponseError,
@@ -76,6 +76,12 @@ pub enum ApiError {
     /// From the controls of the federation.
     #[error(transparent)]
     Federation(#[from] ops::FederationError),
+    /// Trust that is not established or taken away.
+    #[error(transparent)]
+    Trust(#[from] ops::TrustOpError),
+    /// Others that are not looked for.
+    #[error(transparent)]
+    Look(#[from] ops::LookError),
     /// From `POST /federation/sync`.
     #[error(transparent)]
     Push(#[from] ops::PushError),
@@ -153,6 +159,7 @@ fn registry_code(error: &RegistryError) -> Code {
         RegistryError::Refused(VersionError::Revoked) => Code::PeerRevoked,
         RegistryError::Refused(VersionError::Rollback { .. }) => Code::Rollback,
         RegistryError::Refused(VersionError::Equivocation) => Code::Equivocation,
+        RegistryError::Refused(VersionError::FastForward) => Code::FastForward,
         RegistryError::Full { .. } => Code::RegistryFull,
         RegistryError::Unavailable(_) => Code::RegistryUnavailable,
         RegistryError::NoSpace => Code::NoSpace,
@@ -204,6 +211,18 @@ fn federation_code(error: &ops::FederationError) -> Code {
     }
 }
 
+fn distrust_code(distrust: &Distrust) -> Code {
+    match distrust {
+        Distrust::Revoked(_) => Code::PeerRevoked,
+        Distrust::Quarantined(_) => Code::Quarantined,
+        Distrust::OtherKey(_) | Distrust::NotVerified(_) => Code::NotTrusted,
+        Distrust::Freshness(FreshnessError::Rollback { .. }) => Code::Rollback,
+        Distrust::Freshness(FreshnessError::Equivocation) => Code::Equivocation,
+        Distrust::Freshness(FreshnessError::FastForward(_)) => Code::FastForward,
+        Distrust::Freshness(FreshnessError::Unkept(_)) => Code::StateUnavailable,
+    }
+}
+
 fn push_code(error: &ops::PushError) -> Code {
     match error {
         ops::PushError::Json(error) => json_code(error),
@@ -220,8 +239,37 @@ fn signed_code(error: &ops::RequestError) -> Code {
         ops::RequestError::Replay(ReplayError::Replayed) => Code::Replayed,
         ops::RequestError::Replay(ReplayError::Full) => Code::Busy,
         ops::RequestError::NotTrusted { .. } => Code::NotTrusted,
-        ops::RequestError::Revoked(_) => Code::PeerRevoked,
+        ops::RequestError::Of { error, .. } => signed_code(error),
+        ops::RequestError::Distrust(distrust) => distrust_code(distrust),
         ops::RequestError::Registry(error) => registry_code(error),
+    }
+}
+
+fn trust_code(error: &ops::TrustOpError) -> Code {
+    use ops::TrustOpError;
+    match error {
+        TrustOpError::NoKey => Code::NoKey,
+        TrustOpError::Shape(_) | TrustOpError::Itself => Code::InvalidFederationRequest,
+        TrustOpError::Peer(ops::ClientError::Address(..)) => Code::InvalidPeer,
+        TrustOpError::NoAuthority
+        | TrustOpError::Peer(_)
+        | TrustOpError::Certificate(_)
+        | TrustOpError::Key { .. }
+        | TrustOpError::Words => Code::TrustNotEstablished,
+        TrustOpError::Unknown(_) => Code::KeyUnknown,
+        TrustOpError::Decision(
+            DecisionError::OtherKey { .. }
+            | DecisionError::OtherPeer { .. }
+            | DecisionError::NotItsKey(_)
+            | DecisionError::Listed(_),
+        ) => Code::KeyMismatch,
+        TrustOpError::OwnKeyRevoked | TrustOpError::Decision(DecisionError::Withdrawn) => Code::PeerRevoked,
+        TrustOpError::Decision(DecisionError::Full) => Code::TooManyPeers,
+        TrustOpError::Decision(DecisionError::Unkept(_)) => Code::StateUnavailable,
+        TrustOpError::Registry(error) => registry_code(error),
+        TrustOpError::Request(error) => signed_code(error),
+        TrustOpError::Json(error) => json_code(error),
+        TrustOpError::Worker(_) => Code::Internal,
     }
 }
 
@@ -240,6 +288,7 @@ fn follow_code(error: &ops::FollowError) -> Code {
             KeyLineError::Fork => Code::Equivocation,
             KeyLineError::ClockSkew { .. } => Code::ClockSkew,
         },
+        ops::FollowError::Distrust(error) => distrust_code(error),
         ops::FollowError::Registry(error) => registry_code(error),
     }
 }
@@ -253,6 +302,8 @@ impl ApiError {
             Self::Register(ops::RegisterError::Envelope(error)) => envelope_code(error),
             Self::Register(ops::RegisterError::Trust(TrustError::ClockSkew { .. })) => Code::ClockSkew,
             Self::Register(ops::RegisterError::Trust(TrustError::NotListed { .. })) => Code::NotListed,
+            Self::Register(ops::RegisterError::Trust(TrustError::OtherKey { .. })) => Code::KeyMismatch,
+            Self::Register(ops::RegisterError::Trust(TrustError::Revoked { .. })) => Code::PeerRevoked,
             Self::Register(ops::RegisterError::Registry(error)) | Self::Registry(error) => registry_code(error),
             Self::Sync(ops::SyncError::Json(error)) => json_code(error),
             Self::Sync(ops::SyncError::Shape { .. }) => Code::InvalidSyncRequest,
@@ -262,6 +313,10 @@ impl ApiError {
             Self::Follow(error) => follow_code(error),
             Self::Push(error) => push_code(error),
             Self::Signed(error) => signed_code(error),
+            Self::Trust(error) => trust_code(error),
+            Self::Look(ops::LookError::Off(_)) => Code::DiscoveryOff,
+            Self::Look(ops::LookError::Lan(_)) => Code::Busy,
+            Self::Look(ops::LookError::Registry(error)) => registry_code(error),
             Self::Node(NodeError::Json(error)) => json_code(error),
             Self::Node(NodeError::NotAnObject | NodeError::NoId | NodeError::BadId(_)) => Code::InvalidNode,
             Self::Request(code, _) => *code,

@@ -4,6 +4,7 @@ use super::{
     error::{ApiError, REQUEST_ID},
     origin::RequestOrigin,
     state::ApiState,
+    trace::{Answered, Traced},
 };
 use actix_web::{
     Error, HttpMessage, ResponseError,
@@ -60,6 +61,7 @@ pub async fn observe(
     if let Some(origin) = &origin {
         request.extensions_mut().insert(origin.clone());
     }
+    let traced = state.as_ref().and_then(|state| Traced::of(&request, state));
     let mut response = match REQUEST_ID.scope(id.clone(), next.call(request)).await {
         Ok(response) => response,
         Err(error) => {
@@ -76,8 +78,12 @@ pub async fn observe(
     let route = response.request().match_pattern().unwrap_or_else(|| "none".to_owned());
     let status = response.status().as_u16();
     let took = started.elapsed();
-    if let Some(state) = state {
+    if let Some(state) = &state {
         state.metrics.request(method, &route, status, took);
+        if let Some(traced) = traced {
+            let (id, route, origin) = (id.clone(), route.clone(), origin.clone());
+            traced.end(state, Answered { id, method, route, status, origin });
+        }
     }
     tracing::debug!(
         request.id = id,

@@ -13,6 +13,7 @@ mod prefix;
 mod routes;
 mod schemas;
 mod state;
+mod trace;
 
 pub use cors::share;
 pub use extract::{BodyBudget, OperatorToken};

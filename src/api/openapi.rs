@@ -10,7 +10,9 @@ pub use order::Document;
 use super::{
     codes::Code,
     error::Problem,
-    handlers::{conflicts, control, discover, documents, events, health, keys, manifest, nodes, seed_wire, sync},
+    handlers::{
+        conflicts, control, discover, documents, events, health, keys, manifest, nodes, seed_wire, sync, trust,
+    },
     routes::ROUTES,
 };
 use actix_web::http::StatusCode;
@@ -79,6 +81,14 @@ status list the codes that it may carry. Every answer has an `X-Request-Id`, whi
         seed_wire::stand,
         seed_wire::push,
         seed_wire::discover,
+        trust::nodes,
+        trust::discover,
+        trust::establish,
+        trust::relationships,
+        trust::show,
+        trust::verify,
+        trust::revoke,
+        trust::vouch,
         health::health,
         health::ready,
         health::metrics,
@@ -89,6 +99,7 @@ status list the codes that it may carry. Every answer has an `X-Request-Id`, whi
         (name = "registry", description = "Who is alive, and what each instance says it holds"),
         (name = "nodes", description = "The documents, and what differs between two instances"),
         (name = "federation", description = "Exchanging with other instances: the operator's controls, and the wire of the first ARK instances"),
+        (name = "trust", description = "Whose key may do what, and by whose word: the operator's"),
         (name = "service", description = "This instance itself")
     )
 )]

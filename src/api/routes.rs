@@ -5,7 +5,8 @@ use super::{
     error::ApiError,
     extract::peers_door,
     handlers::{
-        conflicts, control, discover, documents, events, health, keys, lattice, manifest, nodes, seed_wire, sync,
+        conflicts, control, discover, documents, events, health, introductions, keys, lattice, manifest, nodes,
+        seed_wire, sync, trust,
     },
 };
 use actix_web::{
@@ -59,6 +60,7 @@ const ENVELOPE: &[Code] = &[
     Code::KeyMismatch,
     Code::Rollback,
     Code::Equivocation,
+    Code::FastForward,
 ];
 /// Of statements about keys.
 const STATEMENT: &[Code] = &[
@@ -69,6 +71,7 @@ const STATEMENT: &[Code] = &[
     Code::KeyMismatch,
     Code::Rollback,
     Code::Equivocation,
+    Code::PeerRevoked,
 ];
 const REGISTRY: &[Code] = &[Code::RegistryUnavailable];
 const REGISTRY_WRITE: &[Code] = &[Code::RegistryUnavailable, Code::RegistryFull, Code::NoSpace];
@@ -76,13 +79,26 @@ const LATTICE: &[Code] = &[Code::LatticeLoading, Code::LatticeUnavailable];
 const LATTICE_WRITE: &[Code] = &[Code::LatticeLoading, Code::LatticeUnavailable, Code::NoSpace, Code::ReadOnly];
 const OPERATOR: &[Code] = &[Code::OperatorTokenRequired, Code::OperatorDisabled, Code::PreconditionFailed];
 /// Of requests that another instance signs.
-const SIGNED: &[Code] =
-    &[Code::RequestSignature, Code::NotTrusted, Code::PeerRevoked, Code::Replayed, Code::Busy, Code::ReadOnly];
+const SIGNED: &[Code] = &[
+    Code::RequestSignature,
+    Code::NotTrusted,
+    Code::PeerRevoked,
+    Code::Quarantined,
+    Code::Replayed,
+    Code::Busy,
+    Code::ReadOnly,
+];
 /// Of what the operator does, here or with the token.
 const OPERATES: &[Code] = &[Code::OperatorTokenRequired, Code::NotLocal];
 /// Of the federation's controls.
 const CONTROLS: &[Code] = &[Code::OperatorTokenRequired, Code::NotLocal, Code::NoKey];
 const CONTROLS_WRITE: &[Code] = &[Code::InvalidFederationRequest, Code::StateUnavailable];
+/// Of decisions on keys.
+const DECISION: &[Code] =
+    &[Code::InvalidFederationRequest, Code::KeyMismatch, Code::PeerRevoked, Code::TooManyPeers, Code::StateUnavailable];
+/// Of requests in which keys are proved.
+const PROVES: &[Code] =
+    &[Code::RequestSignature, Code::PeerRevoked, Code::InvalidFederationRequest, Code::NoKey, Code::StateUnavailable];
 /// Of what is for peers.
 const DOOR: &[Code] = &[Code::FederationStopped];
 /// Of every route.
@@ -293,6 +309,60 @@ pub const ROUTES: &[Route] = &[
     },
     Route {
         method: "GET",
+        path: "/v1/nodes",
+        summary: "List known instances (operator)",
+        problems: &[ALWAYS, OPERATES, REGISTRY, &[Code::InvalidQuery]],
+    },
+    Route {
+        method: "POST",
+        path: "/v1/nodes/discover",
+        summary: "Look for instances (operator)",
+        problems: &[
+            ALWAYS,
+            GATE,
+            OPERATES,
+            REGISTRY,
+            &[Code::InvalidFederationRequest, Code::DiscoveryOff, Code::Busy],
+        ],
+    },
+    Route {
+        method: "POST",
+        path: "/v1/trust/establish",
+        summary: "Establish trust in a peer (operator)",
+        problems: &[ALWAYS, GATE, CONTROLS, DECISION, &[Code::InvalidPeer, Code::TrustNotEstablished]],
+    },
+    Route {
+        method: "GET",
+        path: "/v1/trust/relationships",
+        summary: "List trust relationships (operator)",
+        problems: &[ALWAYS, OPERATES],
+    },
+    Route {
+        method: "GET",
+        path: "/v1/trust/relationships/{peer_id}",
+        summary: "Get the trust in one peer (operator)",
+        problems: &[ALWAYS, OPERATES, &[Code::KeyUnknown, Code::InvalidPath]],
+    },
+    Route {
+        method: "POST",
+        path: "/v1/trust/verify",
+        summary: "Verify a peer's key (operator)",
+        problems: &[ALWAYS, GATE, CONTROLS, REGISTRY, DECISION, &[Code::KeyUnknown, Code::TrustNotEstablished]],
+    },
+    Route {
+        method: "POST",
+        path: "/v1/trust/revoke",
+        summary: "Revoke a peer's key (operator)",
+        problems: &[ALWAYS, GATE, CONTROLS, REGISTRY, DECISION, &[Code::KeyUnknown]],
+    },
+    Route {
+        method: "POST",
+        path: "/v1/trust/vouch",
+        summary: "Vouch for a peer (operator)",
+        problems: &[ALWAYS, GATE, CONTROLS, &[Code::InvalidFederationRequest, Code::KeyUnknown]],
+    },
+    Route {
+        method: "GET",
         path: "/health",
         summary: "Is the process alive, and how are its parts?",
         problems: &[ALWAYS],
@@ -340,6 +410,24 @@ pub const PEER_ROUTES: &[Route] = &[
         path: "/lattice/nodes",
         summary: "Fetch nodes",
         problems: &[ALWAYS, DOOR, GATE, LATTICE, &[Code::InvalidChange]],
+    },
+    Route {
+        method: "POST",
+        path: "/lattice/trust/challenge",
+        summary: "Ask for a proof of this instance's key (another instance)",
+        problems: &[ALWAYS, DOOR, GATE, PROVES],
+    },
+    Route {
+        method: "POST",
+        path: "/lattice/trust/proof",
+        summary: "Prove a key (another instance)",
+        problems: &[ALWAYS, DOOR, GATE, PROVES],
+    },
+    Route {
+        method: "POST",
+        path: "/lattice/trust/vouch",
+        summary: "Vouch for a key (another instance)",
+        problems: &[ALWAYS, DOOR, GATE, PROVES, &[Code::NotTrusted, Code::Replayed, Code::Busy]],
     },
     Route {
         method: "POST",
@@ -398,6 +486,7 @@ pub fn configure(config: &mut ServiceConfig) {
                 .route(web::delete().to(conflicts::dismiss)),
         )
         .service(resource("/conflicts/{number}/restore", "POST").route(web::post().to(conflicts::restore)))
+        .configure(configure_trust)
         .service(resource("/health", "GET, HEAD").route(get().to(health::health)))
         .service(resource("/ready", "GET, HEAD").route(get().to(health::ready)))
         .service(resource("/metrics", "GET, HEAD").route(get().to(health::metrics)))
@@ -429,6 +518,25 @@ fn configure_peers(config: &mut ServiceConfig) {
         .service(resource("/federation/nodes", "GET, HEAD").route(get().to(seed_wire::nodes)).wrap(door()))
         .service(sync.wrap(door()))
         .service(resource("/federation/discover", "GET, HEAD").route(get().to(seed_wire::discover)).wrap(door()));
+    config
+        .service(
+            resource("/lattice/trust/challenge", "POST").route(web::post().to(introductions::challenge)).wrap(door()),
+        )
+        .service(resource("/lattice/trust/proof", "POST").route(web::post().to(introductions::proof)).wrap(door()))
+        .service(resource("/lattice/trust/vouch", "POST").route(web::post().to(introductions::vouch)).wrap(door()));
+}
+
+/// The operator's: who is trusted.
+fn configure_trust(config: &mut ServiceConfig) {
+    config
+        .service(resource("/v1/nodes", "GET, HEAD").route(get().to(trust::nodes)))
+        .service(resource("/v1/nodes/discover", "POST").route(web::post().to(trust::discover)))
+        .service(resource("/v1/trust/establish", "POST").route(web::post().to(trust::establish)))
+        .service(resource("/v1/trust/relationships", "GET, HEAD").route(get().to(trust::relationships)))
+        .service(resource("/v1/trust/relationships/{peer_id:.*}", "GET, HEAD").route(get().to(trust::show)))
+        .service(resource("/v1/trust/verify", "POST").route(web::post().to(trust::verify)))
+        .service(resource("/v1/trust/revoke", "POST").route(web::post().to(trust::revoke)))
+        .service(resource("/v1/trust/vouch", "POST").route(web::post().to(trust::vouch)));
 }
 
 /// The operator's.

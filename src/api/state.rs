@@ -4,7 +4,11 @@ use super::{
     extract::{BodyBudget, OperatorToken},
     origin::Edge,
 };
-use crate::{ops::Context, telemetry::Metrics, types::WebOrigins};
+use crate::{
+    ops::Context,
+    telemetry::{Metrics, Tracer},
+    types::WebOrigins,
+};
 use std::{sync::Arc, time::Duration};
 
 /// Whose web pages may read from us.
@@ -23,6 +27,8 @@ pub struct ApiState {
     pub context: Arc<Context>,
     /// This application's metrics.
     pub metrics: Arc<Metrics>,
+    /// Makes the spans of requests that belong to a trace.
+    pub tracer: Tracer,
     /// What the operator has to show.
     pub operator_token: OperatorToken,
     /// How long a client may take to send a body.

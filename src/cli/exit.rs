@@ -203,6 +203,9 @@ impl From<ClientError> for Failure {
             ClientError::Server { code, retry_after, .. } => {
                 Self { code: Some(code), ..Self::new(Exit::Unavailable, again(retry_after)) }
             }
+            ClientError::Distrusted { code, .. } => {
+                Self { code: Some(code.to_owned()), ..Self::new(Exit::Refused, text) }
+            }
             ClientError::Protocol(..) => {
                 Self::new(Exit::Refused, format!("{text}; check that the address is that of an ark-lattice service"))
             }

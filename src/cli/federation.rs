@@ -6,6 +6,7 @@ mod model;
 mod peers;
 mod status;
 mod sync;
+mod trust;
 
 use super::{
     exit::Failure,
@@ -115,6 +116,9 @@ With --json:
     AutoSync(AutoSyncArgs),
     /// List the last rounds
     History(history::Args),
+    /// Say whose key may do what
+    #[command(subcommand)]
+    Trust(trust::Command),
 }
 
 #[derive(Debug, clap::Args)]
@@ -146,6 +150,7 @@ pub(super) fn run(command: Command, output: &Output) -> Result<(), Failure> {
         Command::ConfirmDeletions { from, service } => confirm_deletions(&from, &service.open()?, output),
         Command::AutoSync(args) => auto_sync(&args, output),
         Command::History(args) => history::run(&args, output),
+        Command::Trust(command) => trust::run(command, output),
     }
 }
 

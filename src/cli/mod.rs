@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand. Arguments become a checked job before any work starts.
 
+mod audit;
 mod completions;
 mod config;
 mod conflicts;
@@ -85,6 +86,9 @@ enum Command {
     Demo(demo::Args),
     /// Ask the running service whether it is ready: for container engines and scripts
     Healthcheck(healthcheck::Args),
+    /// Look at and check the log of trust and refusals
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Show and check the settings
     #[command(subcommand)]
     Config(config::Command),
@@ -152,6 +156,7 @@ fn dispatch(command: Command, output: &Output) -> Result<(), Failure> {
         Command::Doctor(args) => doctor::run(&args, output),
         Command::Demo(args) => demo::run(&args, output),
         Command::Healthcheck(args) => healthcheck::run(&args, output),
+        Command::Audit(command) => audit::run(command, output),
         Command::Config(command) => config::run(&command, output),
         Command::Completions(args) => completions::run(&args, output),
         Command::Man(args) => man::run(&args, output),

@@ -4,6 +4,7 @@ use super::{
     lines::{Lines, Parts},
     pace::{self, LEAST_BYTES_A_SECOND},
     unpack::unpacked,
+    watch::Watch,
 };
 use crate::types::{Limits, SetHash};
 use bytes::{Bytes, BytesMut};
@@ -66,6 +67,14 @@ pub enum ClientError {
         /// When it may be tried again.
         retry_after: Option<Duration>,
     },
+    /// What it says is right by its form, and not believed.
+    #[error("nothing is taken from it: {detail}")]
+    Distrusted {
+        /// The problem's code.
+        code: &'static str,
+        /// Why.
+        detail: String,
+    },
     /// The answer is not what the protocol says.
     #[error("{0} does not answer as an ark-lattice service does: {1}")]
     Protocol(String, String),
@@ -78,6 +87,7 @@ pub struct Client {
     base: Url,
     max_line: usize,
     patience: Duration,
+    watch: Option<Watch>,
 }
 
 /// An answer as it came, for those who look at the way rather than at the content.
@@ -125,7 +135,7 @@ impl Client {
         // By themselves first: in the client an unusable one could not be told from an unusable address.
         let checked = roots.clone().into_iter().map(|root| reqwest::Client::builder().tls_certs_only([root]).build());
         checked.collect::<Result<Vec<_>, _>>().map_err(wrong)?;
-        Self::build(base, limits, reqwest::Client::builder().tls_certs_only(roots))
+        Self::build(base, limits, reqwest::Client::builder().tls_certs_only(roots).tls_info(true))
     }
 
     /// As [`Client::new`], whoever the instance's certificate names: only for an address at which nobody but this machine answers, and
@@ -157,7 +167,23 @@ impl Client {
             .build()
             .map_err(|error| wrong(&cause(&error)))?;
         // As JSON on one line no node is longer than its file; some room for other writers.
-        Ok(Self { http, base: url, max_line: limits.node_bytes.saturating_add(64 << 10), patience: PATIENCE })
+        Ok(Self {
+            http,
+            base: url,
+            max_line: limits.node_bytes.saturating_add(64 << 10),
+            patience: PATIENCE,
+            watch: None,
+        })
+    }
+
+    /// With its requests watched.
+    pub(super) fn watched(self, watch: Watch) -> Self {
+        Self { watch: Some(watch), ..self }
+    }
+
+    /// Who watches its requests.
+    pub(super) fn watch(&self) -> Option<&Watch> {
+        self.watch.as_ref()
     }
 
     /// With so much patience for a silent or slow other side.
@@ -355,10 +381,16 @@ impl Client {
 
     /// Sends a request and waits until its answer begins.
     async fn begin(&self, request: RequestBuilder) -> Result<Response, ClientError> {
-        let request = request.build().map_err(|error| self.unreachable(&error))?;
+        let mut request = request.build().map_err(|error| self.unreachable(&error))?;
         let length = request.body().and_then(reqwest::Body::as_bytes).map_or(0, <[u8]>::len);
+        let asked = self.watch.as_ref().map(|watch| watch.begin(&mut request));
         let answer = timeout(pace::until_answer(self.patience, length), self.http.execute(request)).await;
-        answer.map_err(|_| pace::silent(self.base.as_str()))?.map_err(|error| self.unreachable(&error))
+        let answer = answer.map_err(|_| pace::silent(self.base.as_str()));
+        let answer = answer.and_then(|answer| answer.map_err(|error| self.unreachable(&error)));
+        if let Some(asked) = asked {
+            asked.end(answer.as_ref().map_err(|error| -> &dyn std::fmt::Display { error }));
+        }
+        answer
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {

@@ -2,8 +2,12 @@
 //! changed there. Each peer has a task of its own, so that one that is slow or gone delays no other.
 
 mod tasks;
+mod traced;
 
-use self::tasks::{keep_in_step, listen};
+use self::{
+    tasks::{keep_in_step, listen},
+    traced::{milliseconds, outcome, tell_span},
+};
 use super::{
     client::{Client, ClientError},
     control::{Control, ControlError},
@@ -16,12 +20,15 @@ use super::{
     rate::Rates,
     round::{Outcome, Positions, Reset, begins_anew},
     run::{Known, Parties, RoundError, RoundReport, RunEnd, run},
+    trusting::Trusting,
+    watch::Watch,
 };
 use crate::{
     identity::Keyring,
     lattice::Lattice,
     registry::Registry,
-    trust::KeyEvents,
+    telemetry::{FederationMetrics, Tracer},
+    trust::TrustStore,
     types::{Limits, PeerId, SharedClock, Timestamp},
 };
 use serde_json::json;
@@ -61,10 +68,10 @@ pub struct EngineOptions {
     pub key: Arc<Keyring>,
     /// Which keys are bound to which ids.
     pub registry: Arc<dyn Registry>,
-    /// Told of keys that changed.
-    pub key_events: Arc<dyn KeyEvents>,
     /// Our nodes.
     pub lattice: Arc<dyn Lattice>,
+    /// What is thought of each key.
+    pub trust: Arc<TrustStore>,
     /// The time.
     pub clock: SharedClock,
     /// Bounds on what is read.
@@ -85,6 +92,10 @@ pub struct EngineOptions {
     pub read_only: bool,
     /// How long a peer may be silent.
     pub peer_timeout: Duration,
+    /// What is counted of other instances.
+    pub metrics: FederationMetrics,
+    /// Makes the spans of rounds.
+    pub tracer: Tracer,
 }
 
 /// How a round that was asked for ended.
@@ -407,6 +418,7 @@ impl Shared {
             return first.at(url);
         }
         let first = Client::new(url, &self.options.limits)?.with_patience(self.options.peer_timeout);
+        let first = first.watched(Watch::new(self.options.metrics.clone()));
         self.client.get_or_init(|| first).at(url)
     }
 
@@ -456,12 +468,16 @@ impl Shared {
         if options.read_only {
             exchanged.direction = Direction::Pull;
         }
+        let span = options.tracer.root("round");
         let held = options.key.held();
+        let (client, watch) = self.traced(peer, &state, &held, &span);
         if exchanged.direction != Direction::Pull {
-            self.say_who_we_are(&peer.client, &held, &mut said).await;
+            self.say_who_we_are(&client, &held, &mut said).await;
         }
         let exchange = Exchange::new(&options.events, &peer.url);
-        let remote = self.gate.guard(&peer.client, state.failed_in_a_row > 0, &exchange);
+        let remote = self.gate.guard(&client, state.failed_in_a_row > 0, &exchange);
+        let pinned = (state.node_id.clone(), state.public_key.clone());
+        let remote = Trusting::new(&remote, &options.trust, &options.clock, pinned);
         let parties = Parties {
             lattice: &options.lattice,
             client: &remote,
@@ -490,7 +506,10 @@ impl Shared {
             self.deletions().add(from.as_str(), end.report.deleted, nodes, options.clock.elapsed());
         }
         self.doubt(peer, &mut end);
-        self.conclude(&state, &end, at, options.clock.elapsed().saturating_sub(begun), &exchange);
+        let took = options.clock.elapsed().saturating_sub(begun);
+        tell_span(span, &state, &end);
+        options.metrics.round(outcome(&end), took);
+        self.conclude(&state, &end, (at, took, watch.latency()), &exchange);
         end
     }
 
@@ -501,7 +520,13 @@ impl Shared {
     }
 
     /// Notes how a round ended: with the peer, in the history, in events.
-    fn conclude(&self, before: &PeerState, end: &RunEnd, at: Timestamp, took: Duration, exchange: &Exchange<'_>) {
+    fn conclude(
+        &self,
+        before: &PeerState,
+        end: &RunEnd,
+        (at, took, latency): (Timestamp, Duration, Option<Duration>),
+        exchange: &Exchange<'_>,
+    ) {
         let (report, url) = (&end.report, before.url.as_str());
         let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         let error = end.error.as_ref().map(ToString::to_string);
@@ -532,14 +557,17 @@ impl Shared {
         let events = &self.options.events;
         let node_id = end.peer.as_ref().map(|(peer, _)| peer.as_str()).or(before.node_id.as_deref());
         match (before.is_active(), error.is_none()) {
-            (false, true) => events.tell(EventKind::PeerOnline, json!({ "peer": url, "nodeId": node_id })),
+            (false, true) => {
+                let latency_ms = latency.map(milliseconds);
+                let data = json!({ "peer": url, "nodeId": node_id, "latencyMs": latency_ms });
+                events.tell(EventKind::PeerOnline, data);
+            }
             (true, false) => {
                 events.tell(EventKind::PeerOffline, json!({ "peer": url, "nodeId": node_id, "error": error }));
             }
             _ => {}
         }
-        let outcome = report.outcome.map_or("failed", Outcome::as_str);
-        let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let (outcome, duration_ms) = (outcome(end), milliseconds(took));
         let worth_keeping = received + sent > 0 || (error.is_some() && before.failed_in_a_row == 0);
         if exchange.end() || worth_keeping {
             let data = json!({

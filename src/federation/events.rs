@@ -111,13 +111,7 @@ impl Events {
 
     /// Tells of an event; `data` is an object. Waits for nobody.
     pub fn tell(&self, kind: EventKind, data: Value) {
-        match kind {
-            // One for each edit and one for each round: whoever wants them in the log asks for them.
-            EventKind::NodeChanged | EventKind::SyncStarted => {
-                tracing::debug!(event = kind.as_str(), %data, "federation");
-            }
-            _ => tracing::info!(event = kind.as_str(), %data, "federation"),
-        }
+        log(kind, &data);
         self.options.metrics.told(kind.as_str(), 1);
         let at = self.options.clock.now();
         let data = with_time(data, at);
@@ -162,6 +156,44 @@ impl Events {
         drop(kept);
         let counted = metrics.listener();
         Ok(Listening { begins_after, backlog, live, kinds, at, metrics, _counted: counted, _place: place })
+    }
+}
+
+/// The line of the log: one field for each thing that is known, in words of the seed's where it has one.
+fn log(kind: EventKind, data: &Value) {
+    let name = match kind {
+        EventKind::PeerOnline => "peer_connected".to_owned(),
+        EventKind::PeerOffline => "peer_disconnected".to_owned(),
+        other => other.as_str().replace('-', "_"),
+    };
+    let text = |key: &str| data.get(key).and_then(Value::as_str);
+    let number = |key: &str| data.get(key).and_then(Value::as_u64);
+    let about_a_node = matches!(kind, EventKind::ConflictResolved | EventKind::NodeChanged);
+    let (peer_id, node) = if about_a_node { (text("winner"), text("nodeId")) } else { (text("nodeId"), None) };
+    macro_rules! line {
+        ($level:ident) => {
+            tracing::$level!(
+                event = name,
+                peer_id,
+                peer = text("peer"),
+                node,
+                latency_ms = number("latencyMs"),
+                outcome = text("outcome"),
+                error = text("error"),
+                nodes_received = number("nodesReceived"),
+                nodes_sent = number("nodesSent"),
+                conflicts = number("conflictsResolved"),
+                bytes = number("bytes"),
+                duration_ms = number("durationMs"),
+                data = about_a_node.then(|| tracing::field::display(data)),
+                "federation"
+            )
+        };
+    }
+    match kind {
+        // One for each edit and one for each round: whoever wants them in the log asks for them.
+        EventKind::NodeChanged | EventKind::SyncStarted => line!(debug),
+        _ => line!(info),
     }
 }
 

@@ -72,7 +72,11 @@ impl Remote for Client {
     async fn head(&self, limits: &Limits) -> Result<Verified<Head>, ClientError> {
         let response = self.ask(self.request(Method::GET, "lattice/head", None)).await?;
         let body = self.body(response, MAX_HEAD_BYTES).await?;
-        verify_head(body, limits).map_err(|error| self.wrong(&format!("its head: {error}")))
+        let head = verify_head(body, limits).map_err(|error| self.wrong(&format!("its head: {error}")))?;
+        if let Some(watch) = self.watch() {
+            watch.met(&head.get().node_id);
+        }
+        Ok(head)
     }
 
     async fn changes(&self, query: &ChangesQuery<'_>) -> Result<Lines, ClientError> {

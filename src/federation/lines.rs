@@ -23,6 +23,15 @@ impl std::fmt::Debug for Lines {
 }
 
 impl Lines {
+    /// As long as `check` has nothing against it.
+    #[must_use]
+    pub fn while_trusted(mut self, check: impl FnMut() -> Result<(), ClientError> + Send + 'static) -> Self {
+        let mut check = check;
+        let parts = self.parts.map(move |part| check().and(part));
+        self.parts = parts.boxed();
+        self
+    }
+
     /// The lines of what comes from `from`, each of at most `max_line` bytes.
     #[must_use]
     pub fn new(from: String, parts: Parts, max_line: usize) -> Self {

@@ -16,9 +16,10 @@ pub fn is_temporary(name: &str) -> bool {
     name.starts_with(PREFIX) && name.ends_with(SUFFIX)
 }
 
-/// A file under a temporary name. Removed on drop unless it was renamed.
+/// A file under a temporary name, or without one. Removed on drop unless it was renamed.
 #[derive(Debug)]
 pub struct TempFile {
+    /// Empty while it has none.
     path: PathBuf,
     file: Option<File>,
 }
@@ -44,6 +45,34 @@ impl TempFile {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// As [`TempFile::create`], without a name: cheaper to make and to put in its place, it has to stay open until then, and only takes a
+    /// place that is free.
+    ///
+    /// # Errors
+    /// Those of the file system, which may know no such files.
+    #[cfg(target_os = "linux")]
+    pub fn unnamed(directory: &Path, mode: u32) -> io::Result<Self> {
+        use rustix::fs::{CWD, Mode, OFlags, openat};
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        let file = openat(CWD, directory, flags, Mode::from_raw_mode(mode))?;
+        Ok(Self { path: PathBuf::new(), file: Some(file.into()) })
+    }
+
+    /// Other systems have no files without a name.
+    ///
+    /// # Errors
+    /// Always.
+    #[cfg(not(target_os = "linux"))]
+    pub fn unnamed(_directory: &Path, _mode: u32) -> io::Result<Self> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Has it no name?
+    #[must_use]
+    pub fn is_unnamed(&self) -> bool {
+        self.path.as_os_str().is_empty()
     }
 
     /// The open file.
@@ -79,8 +108,11 @@ impl TempFile {
     /// Takes the place of `target`, which is replaced where it exists. The directory still has to be synced.
     ///
     /// # Errors
-    /// Those of the file system; the temporary file is removed then.
+    /// Those of the file system; the temporary file is removed then. [`io::ErrorKind::AlreadyExists`] for a file without a name.
     pub fn rename(mut self, target: &Path) -> io::Result<()> {
+        if self.is_unnamed() {
+            return link(self.file()?, target);
+        }
         fs::rename(&self.path, target)?;
         self.path = PathBuf::new();
         Ok(())
@@ -102,9 +134,23 @@ impl TempFile {
     }
 }
 
+/// Gives a file its first name. The way over `/proc` needs no privilege, unlike a link to the descriptor itself.
+#[cfg(target_os = "linux")]
+fn link(file: &File, target: &Path) -> io::Result<()> {
+    use rustix::fs::{AtFlags, CWD, linkat};
+    use std::os::fd::AsRawFd as _;
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    Ok(linkat(CWD, path, CWD, target, AtFlags::SYMLINK_FOLLOW)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn link(_file: &File, _target: &Path) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 impl Drop for TempFile {
     fn drop(&mut self) {
-        if !self.path.as_os_str().is_empty() {
+        if !self.is_unnamed() {
             // A name that cannot be removed now is removed at the next start.
             let _ = fs::remove_file(&self.path);
         }
@@ -218,6 +264,26 @@ mod tests {
         assert_eq!(names(directory.path()), ["key"]);
         #[cfg(unix)]
         assert_eq!(std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions()) & 0o777, 0o600);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_file_without_a_name_takes_a_free_place_only_and_leaves_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let unnamed = |text: &[u8]| {
+            // What has no such files is served by the others; a test machine's temporary folder has them.
+            let temp = TempFile::unnamed(directory.path(), 0o640).unwrap();
+            temp.file().unwrap().write_all(text).unwrap();
+            temp.sync().unwrap();
+            temp
+        };
+        drop(unnamed(b"dropped"));
+        assert!(names(directory.path()).is_empty());
+        unnamed(b"one").rename(&directory.path().join("a")).unwrap();
+        let taken = unnamed(b"two").rename(&directory.path().join("a"));
+        assert_eq!(taken.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(directory.path().join("a")).unwrap(), b"one");
+        assert_eq!(names(directory.path()), ["a"]);
     }
 
     #[test]

@@ -9,27 +9,31 @@ use std::{
     thread,
 };
 
-/// Threads that sync at the same time, so that the file system's own journal can commit them together.
-const SYNC_THREADS: usize = 8;
+/// Threads that write and sync at the same time. They mostly wait: the more of them do, the more files the file system's own journal
+/// commits together.
+const THREADS: usize = 16;
 
-/// Runs `sync_one` over the batch, on several threads. One answer each, in their order.
-pub(super) fn sync_all<T: Send>(
+/// What no file looks like.
+pub(super) const NO_FILE: FileStamp = FileStamp { mtime_ns: 0, ctime_ns: 0, size: 0, inode: 0 };
+
+/// Runs `one` over the batch, on several threads. One answer each, in their order.
+pub(super) fn on_threads<T: Send>(
     batch: &mut [T],
-    sync_one: impl Fn(&mut T) -> io::Result<()> + Sync,
+    one: impl Fn(&mut T) -> io::Result<()> + Sync,
 ) -> Vec<io::Result<()>> {
-    let sync_one = &sync_one;
+    let one = &one;
     if batch.len() == 1 {
-        return batch.iter_mut().map(sync_one).collect();
+        return batch.iter_mut().map(one).collect();
     }
-    let share = batch.len().div_ceil(SYNC_THREADS);
+    let share = batch.len().div_ceil(THREADS);
     thread::scope(|scope| {
         let threads: Vec<_> = batch
             .chunks_mut(share)
             .map(|share| {
                 let writes = share.len();
                 // `Scope::spawn` panics where the machine gives no more threads; these writes fail then.
-                let sync_share = move || share.iter_mut().map(sync_one).collect::<Vec<_>>();
-                (writes, thread::Builder::new().spawn_scoped(scope, sync_share))
+                let do_share = move || share.iter_mut().map(one).collect::<Vec<_>>();
+                (writes, thread::Builder::new().spawn_scoped(scope, do_share))
             })
             .collect();
         let join =
@@ -42,16 +46,6 @@ pub(super) fn sync_all<T: Send>(
             };
         threads.into_iter().flat_map(join).collect()
     })
-}
-
-/// The same answer once more.
-pub(super) fn same_result(result: &io::Result<()>) -> io::Result<()> {
-    match result {
-        Ok(()) => Ok(()),
-        Err(error) => Err(error
-            .raw_os_error()
-            .map_or_else(|| io::Error::new(error.kind(), error.to_string()), io::Error::from_raw_os_error)),
-    }
 }
 
 /// Keeps a broken file's bytes under a hidden name: they may be the user's half-finished edit.
@@ -78,11 +72,10 @@ pub(super) fn keep_aside(directory: &Path, name: &str) -> io::Result<()> {
 /// The stamp of our file under its own name: the rename moved its ctime. Where another file took the place meanwhile, a stamp
 /// that no file has, so that the next look reads it.
 pub(super) fn stamp_in_place(path: &Path, written: &FileStamp) -> FileStamp {
-    let none = FileStamp { mtime_ns: 0, ctime_ns: 0, size: 0, inode: 0 };
-    let Ok(metadata) = path.symlink_metadata() else { return none };
+    let Ok(metadata) = path.symlink_metadata() else { return NO_FILE };
     let stamp = FileStamp::of(&metadata);
     let ours = (stamp.mtime_ns, stamp.size, stamp.inode) == (written.mtime_ns, written.size, written.inode);
-    if ours { stamp } else { none }
+    if ours { stamp } else { NO_FILE }
 }
 
 /// What the index will know of this document.
@@ -100,11 +93,24 @@ pub(super) fn entry_of(node: &NodeDocument, current: Option<&Entry>, updated_at:
     }
 }
 
-/// Not durable yet, and closed: a batch is larger than a process may have files open.
+/// A durable file beside its place, closed.
 pub(super) fn write_temp(directory: &Path, bytes: &[u8]) -> io::Result<(TempFile, FileStamp)> {
     let mut temp = TempFile::create(directory, 0o644)?;
-    temp.file()?.write_all(bytes)?;
-    let stamp = FileStamp::of(&temp.file()?.metadata()?);
+    let stamp = fill(&temp, bytes)?;
     temp.close();
     Ok((temp, stamp))
+}
+
+/// A durable file on its way to a place that seems free: open and without a name, where the file system has such files.
+pub(super) fn write_first(directory: &Path, bytes: &[u8]) -> io::Result<(TempFile, FileStamp)> {
+    let Ok(temp) = TempFile::unnamed(directory, 0o644) else { return write_temp(directory, bytes) };
+    let stamp = fill(&temp, bytes)?;
+    Ok((temp, stamp))
+}
+
+fn fill(temp: &TempFile, bytes: &[u8]) -> io::Result<FileStamp> {
+    let mut file = temp.file()?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    Ok(FileStamp::of(&file.metadata()?))
 }

@@ -9,7 +9,7 @@ use super::{
     atomic_file::{self, TempFile},
     examine::Glance,
     journal::{Coming, Op, Source},
-    place::{entry_of, keep_aside, same_result, stamp_in_place, sync_all, write_temp},
+    place::{NO_FILE, entry_of, keep_aside, on_threads, stamp_in_place, write_first, write_temp},
     reader::{self, FileStamp},
     restore::{self, Restoration, Restore},
     stamp::{self, Current, Stamped},
@@ -23,6 +23,8 @@ use tokio::sync::oneshot;
 
 /// The most writes that share one commit.
 const BATCH: usize = 1024;
+/// The most files that a commit has open at a time: far below what a process may have.
+const FILES: usize = 128;
 /// What must fit on the disk for writes to count as possible again.
 const PROBE_BYTES: usize = 64 << 10;
 
@@ -70,6 +72,8 @@ enum StagedKind {
 
 #[derive(Debug)]
 struct StagedPut {
+    bytes: Bytes,
+    /// Durable, and not in its place yet.
     temp: Option<TempFile>,
     entry: Entry,
     existed: bool,
@@ -246,7 +250,7 @@ fn note_fault(store: &Store, error: &LatticeError) {
 pub(super) fn probe(store: &Store) -> Result<(), LatticeError> {
     let trial = || -> io::Result<()> {
         store.shared.check_directory()?;
-        write_temp(&store.shared.directory, &[b' '; PROBE_BYTES])?.0.sync()
+        write_temp(&store.shared.directory, &[b' '; PROBE_BYTES]).map(drop)
     };
     trial().map_err(|error| lattice_error(&error))?;
     Ok(store.shared.journal.ready()?)
@@ -347,14 +351,14 @@ fn stage_put(
     if node.document().source().len() > limit.saturating_add(stamp::STAMP_ROOM_BYTES) {
         return Err(LatticeError::Io(format!("the node {} is larger than {limit} bytes", node.id())));
     }
-    let (temp, stamp) = write_temp(&store.shared.directory, node.document().source()).map_err(|e| lattice_error(&e))?;
     Ok(StagedPut {
-        temp: Some(temp),
+        bytes: node.document().source().clone(),
+        temp: None,
         entry: entry_of(node, current, at),
         existed: current.is_some(),
         accepted,
         restoration: None,
-        stamp,
+        stamp: NO_FILE,
     })
 }
 
@@ -402,33 +406,40 @@ fn commit(store: &mut Store, mut batch: Vec<Staged>, answers: &mut Answers, susp
     if batch.is_empty() {
         return;
     }
-    let synced = match store.shared.check_directory() {
-        Ok(()) => sync(&mut batch),
-        Err(error) => {
-            batch.iter().map(|_| same_result(&Err(io::Error::new(error.kind(), error.to_string())))).collect()
-        }
-    };
-    if let Err(error) = keep_losers(store, &mut batch, answers) {
+    if let Err(error) = store
+        .shared
+        .check_directory()
+        .map_err(|error| lattice_error(&error))
+        .and_then(|()| keep_losers(store, &mut batch, answers))
+    {
         for staged in &batch {
             fail(store, answers, staged.request, copy_of(&error));
         }
         return;
     }
     let mut placed = Vec::with_capacity(batch.len());
-    for (mut staged, synced) in batch.into_iter().zip(synced) {
-        // A request ends with its first failure: its later writes must not happen.
-        if answers.failed(staged.request) {
-            continue;
+    let mut batch = batch.into_iter();
+    loop {
+        let mut some: Vec<Staged> = batch.by_ref().take(FILES).collect();
+        if some.is_empty() {
+            break;
         }
-        if let Err(error) = still_holds(store, &staged) {
-            fail(store, answers, staged.request, error);
-            continue;
-        }
-        match synced.and_then(|()| place(store, &mut staged)) {
-            Ok(()) => placed.push(staged),
-            Err(error) => {
-                fail(store, answers, staged.request, lattice_error(&error));
-                suspects.push(staged.name);
+        let written = write_temps(&store.shared.directory, &mut some);
+        for (mut staged, written) in some.into_iter().zip(written) {
+            // A request ends with its first failure: its later writes must not happen.
+            if answers.failed(staged.request) {
+                continue;
+            }
+            if let Err(error) = still_holds(store, &staged) {
+                fail(store, answers, staged.request, error);
+                continue;
+            }
+            match written.and_then(|()| place(store, &mut staged)) {
+                Ok(()) => placed.push(staged),
+                Err(error) => {
+                    fail(store, answers, staged.request, lattice_error(&error));
+                    suspects.push(staged.name);
+                }
             }
         }
     }
@@ -479,15 +490,19 @@ fn keep_losers(store: &mut Store, batch: &mut [Staged], answers: &mut Answers) -
     Ok(())
 }
 
-/// Makes the temp files durable: each by itself, because a sync of the whole file system would wait for what others write on it.
-fn sync(batch: &mut [Staged]) -> Vec<io::Result<()>> {
-    sync_all(batch, |staged| match &staged.kind {
-        StagedKind::Delete { .. } | StagedKind::Retime(..) => Ok(()),
-        StagedKind::Put(put) => put.temp.as_ref().map_or(Ok(()), TempFile::sync),
+/// Writes the batch's files beside their places and makes them durable: each by itself, because a sync of the whole file system would
+/// wait for what others write on it.
+fn write_temps(directory: &Path, batch: &mut [Staged]) -> Vec<io::Result<()>> {
+    on_threads(batch, |staged| {
+        let StagedKind::Put(put) = &mut staged.kind else { return Ok(()) };
+        let write = if put.existed { write_temp } else { write_first };
+        let (temp, stamp) = write(directory, &put.bytes)?;
+        (put.temp, put.stamp) = (Some(temp), stamp);
+        Ok(())
     })
 }
 
-/// The sync of a batch may take seconds: what another program did meanwhile is not overwritten by a write that was to happen
+/// To make a batch durable may take seconds: what another program did meanwhile is not overwritten by a write that was to happen
 /// only if nobody did.
 fn still_holds(store: &mut Store, staged: &Staged) -> Result<(), LatticeError> {
     let path = store.shared.directory.join(&staged.name);
@@ -512,7 +527,16 @@ fn place(store: &Store, staged: &mut Staged) -> io::Result<()> {
             if store.shared.report().broken.contains_key(&staged.name) {
                 keep_aside(&store.shared.directory, &staged.name)?;
             }
-            temp.rename(&path)
+            let unnamed = temp.is_unnamed();
+            match temp.rename(&path) {
+                // Its place was taken meanwhile, or there is no `/proc`.
+                Err(_) if unnamed => {
+                    let (temp, stamp) = write_temp(&store.shared.directory, &put.bytes)?;
+                    put.stamp = stamp;
+                    temp.rename(&path)
+                }
+                result => result,
+            }
         }
     }
 }
@@ -611,6 +635,7 @@ mod tests {
         }
         let mut answers = Answers(vec![Answer { outcomes: vec![None, None], error: None }]);
         keep_losers(&mut store, &mut batch, &mut answers).unwrap();
+        assert!(write_temps(&store.shared.directory, &mut batch).iter().all(io::Result::is_ok));
         batch.iter_mut().for_each(|staged| place(&store, staged).unwrap());
 
         // The process that comes after it.
@@ -653,6 +678,20 @@ mod tests {
         assert!(refused(after_an_edit(&mut store, delete)));
         assert_eq!(fs::read(&path).unwrap(), br#"{"id":"a","n":"by hand"}"#);
         assert!(after_an_edit(&mut store, put(Precondition::None)).error.is_none());
+    }
+
+    #[test]
+    fn a_write_that_asks_for_nothing_replaces_what_took_its_place_meanwhile() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = store(folder.path());
+        let new = node(r#"{"id":"a","n":1}"#);
+        let put = WriteOp::Put { node: new.clone(), stamp: Stamp::Keep, precondition: Precondition::None };
+        assert!(after_an_edit(&mut store, put).error.is_none());
+        assert_eq!(fs::read(store.shared.directory.join("a.json")).unwrap(), new.document().source().as_ref());
+        assert_eq!(fs::read_dir(&store.shared.directory).unwrap().count(), 1);
+        assert_eq!(store.live(new.id()).unwrap().content_hash, new.content_hash());
+        store.examine(&["a.json".to_owned()]).unwrap();
+        assert_eq!(store.shared.journal.changes(0, 9).unwrap().len(), 1, "what was written is not taken for an edit");
     }
 
     #[test]

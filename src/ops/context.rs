@@ -5,7 +5,7 @@ use crate::{
     identity::Keyring,
     lattice::Lattice,
     registry::Registry,
-    trust::{KeyEvents, Nonces, TrustPolicy},
+    trust::{Nonces, TrustStore},
     types::{Limits, PeerId, PublicKey, SharedClock},
 };
 use std::sync::{Arc, Mutex};
@@ -45,16 +45,14 @@ pub struct Context {
     pub registry: Arc<dyn Registry>,
     /// The nodes.
     pub lattice: Arc<dyn Lattice>,
-    /// The operator's rules on keys.
-    pub trust: TrustPolicy,
+    /// What is thought of each key.
+    pub trust: Arc<TrustStore>,
     /// Bounds on input.
     pub limits: Limits,
     /// The time.
     pub clock: SharedClock,
     /// What this instance signs with, where it has a key.
     pub signer: Option<Arc<Keyring>>,
-    /// Told of keys that changed.
-    pub key_events: Arc<dyn KeyEvents>,
     /// What exchanges with peers; `None` without a key.
     pub engine: Option<Arc<Engine>>,
     /// What finds other instances; `None` without a key.
@@ -65,6 +63,8 @@ pub struct Context {
     pub rates: Rates,
     /// Nothing is written here but what peers have.
     pub read_only: bool,
+    /// PEM with the authorities whose certificates prove who a peer is.
+    pub authorities: Option<Vec<u8>>,
     /// The signed requests that were seen.
     pub nonces: Mutex<Nonces>,
 }

@@ -1,6 +1,6 @@
 //! Who is alive.
 
-use super::Context;
+use super::{Context, audit::catch_up};
 use crate::{
     registry::{PeerCursor, PeerRecord, RegistryError},
     trust::TrustLevel,
@@ -110,11 +110,12 @@ pub async fn discover(
 }
 
 async fn admit(context: &Context, filter: &DiscoverFilter, record: PeerRecord) -> Result<Option<Peer>, RegistryError> {
-    // Only of those few that are listed with another key: it may have come in the place of the listed one.
-    let listed = context.trust.lists_another(&record.peer, record.public_key);
-    let bound = if listed { context.registry.bound(&record.peer).await? } else { None };
-    let line = bound.as_ref().and_then(|bound| bound.line.as_ref());
-    let trust_level = context.trust.level_in_line(&record.peer, record.public_key, line);
+    // Only of those few that the operator knows with another key: it may have come in the place of that one.
+    if context.trust.knows_another(&record.peer, record.public_key) {
+        let bound = context.registry.bound(&record.peer).await?;
+        catch_up(context, &record.peer, bound.as_ref()).await;
+    }
+    let trust_level = context.trust.level(&record.peer, record.public_key);
     let type_fits =
         filter.instance_type.as_deref().is_none_or(|wanted| record.instance_type.as_deref() == Some(wanted));
     let level_fits = filter.trust_level.is_none_or(|wanted| trust_level == wanted);

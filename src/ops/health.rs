@@ -23,6 +23,8 @@ pub struct Health {
     pub live_peers: Option<u64>,
     /// The lattice.
     pub lattice: LatticeStatus,
+    /// Peers whose last round went well.
+    pub peers_connected: usize,
 }
 
 impl Health {
@@ -50,7 +52,9 @@ pub async fn health(context: &Context) -> Health {
         Err(RegistryError::Corrupt(_)) => Some("holds what this version cannot read"),
         Err(_) => Some("does not answer"),
     };
+    let peers = context.engine.as_ref().map(|engine| engine.peers()).unwrap_or_default();
     Health {
+        peers_connected: peers.iter().filter(|peer| peer.is_active()).count(),
         registry: PartHealth { ok: live.is_ok(), detail },
         registry_kind: context.registry.kind(),
         live_peers: live.ok(),

@@ -5,9 +5,14 @@ use crate::{
     identity::{KeyLog, StatementError},
     json::Object,
     registry::{FollowError, follow_key},
-    trust::{KeyLine, KeyLineError},
+    trust::{KeyEvents, KeyLine, KeyLineError, TrustStore},
     types::PeerId,
 };
+use std::sync::Arc;
+
+fn events(context: &Context) -> Arc<dyn KeyEvents> {
+    Arc::<TrustStore>::clone(&context.trust)
+}
 
 /// Takes statements about a peer's key; what holds then.
 ///
@@ -18,7 +23,7 @@ pub async fn follow_statements(context: &Context, body: Option<Object<'_>>) -> R
     let log = KeyLog::read(body).map_err(KeyLineError::from)?;
     let peer = log.tip().map(|tip| tip.node_id.clone()).ok_or(KeyLineError::Empty)?;
     let now = context.clock.latest();
-    let line = follow_key(&*context.registry, &*context.key_events, &peer, None, log, now).await?;
+    let line = follow_key(&*context.registry, events(context), &peer, None, log, now).await?;
     Ok((peer, line))
 }
 
@@ -26,14 +31,14 @@ pub async fn follow_statements(context: &Context, body: Option<Object<'_>>) -> R
 /// any other. Answers whether that is done.
 pub async fn follow_own_statements(context: &Context, log: &KeyLog) -> bool {
     let Some(first) = log.statements().first().map(|first| first.statement().public_key) else { return true };
-    let (registry, events, peer) = (&*context.registry, &*context.key_events, &context.identity.node_id);
+    let (registry, events, peer) = (&*context.registry, events(context), &context.identity.node_id);
     match follow_key(registry, events, peer, Some(first), log.clone(), context.clock.latest()).await {
         Err(FollowError::Registry(_)) => false,
         Err(FollowError::Line(error)) => {
             tracing::warn!(%error, "our own id is bound here to a key that our statements do not lead from");
             true
         }
-        Ok(_) | Err(FollowError::Unknown) => true,
+        Ok(_) | Err(FollowError::Unknown | FollowError::Distrust(_)) => true,
     }
 }
 

@@ -1,5 +1,6 @@
 //! One operation, many doors: what the HTTP routes, the commands and later transports have in common. No HTTP, no terminal.
 
+mod audit;
 mod compare;
 mod conflicts;
 mod context;
@@ -14,6 +15,7 @@ mod interrupt;
 mod key_life;
 mod keys;
 mod local;
+mod neighbours;
 mod nodes;
 mod offload;
 mod pull;
@@ -26,7 +28,10 @@ mod set_sum;
 mod setup;
 mod statement;
 mod sync;
+mod traced;
+mod trust;
 
+pub use audit::{note_refusal, read_audit};
 pub use compare::{ConflictLines, conflict_lines};
 pub use conflicts::{
     ConflictDetail, ConflictPage, NodeState, dismiss_conflict, get_conflict, list_conflicts, restore_conflict,
@@ -49,9 +54,10 @@ pub use interrupt::Interrupt;
 pub use key_life::{follow_own_statements, follow_statements, own_statements};
 pub use keys::{generate_key, read_key};
 pub use local::{LocalError, hash_node, put_local};
+pub use neighbours::{Look, LookError, MAX_NEIGHBOURS, Neighbour, connections, look, neighbours};
 pub use nodes::{delete_node, get_node, list_nodes, put_node};
 pub use pull::{PullError, PullOptions, PullReport, Standing, pull};
-pub use register::{RegisterError, Registration, register};
+pub use register::{RefusedManifest, RegisterError, Registration, register};
 pub use remote::{RemoteError, RemotePeer, discover_remote, publish};
 pub use requests::{RequestError, SignedRequest, Speaker, speaker, takes_from_anybody};
 pub use seed_wire::{
@@ -61,6 +67,11 @@ pub use selection::Selection;
 pub use setup::{make_directory, write_token};
 pub use statement::{Statement, build_manifest, is_envelope, sign_manifest, verify_manifest};
 pub use sync::{Delta, NodeStream, SyncError, SyncRequest, sync};
+pub use traced::trace_owner;
+pub use trust::{
+    Compared, Establish, Method as TrustMethod, Proof, Relationship, TrustOpError, answer_challenge, establish,
+    relationships, revoke_peer, take_proof, take_voucher, trust_in, trust_levels, verify_peer, vouch_for,
+};
 
 /// What operations take and give, for the doors: they need not know the rooms behind.
 pub use crate::{
@@ -86,6 +97,6 @@ pub use crate::{
     },
     manifest::{Canonicalization, EnvelopeError, MAX_SEQ},
     registry::{FollowError, PeerCursor, RegistryError},
-    trust::{KeyLine, Step, TrustLevel},
+    trust::{Entry as AuditEntry, KeyLine, Step, TrustLevel, file::FileError},
     types::Glob,
 };

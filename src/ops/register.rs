@@ -1,11 +1,15 @@
 //! Taking a signed manifest: verify, then trust, then act.
 
-use super::{Context, offload::offload};
+use super::{
+    Context,
+    audit::{catch_up, quarantine},
+    offload::offload,
+};
 use crate::{
     manifest::{EnvelopeError, verify},
     registry::RegistryError,
-    trust::{Step, TrustError, TrustLevel},
-    types::{PeerId, SetHash},
+    trust::{Step, TrustError, TrustLevel, VersionError},
+    types::{PeerId, PublicKey, SetHash},
 };
 use bytes::Bytes;
 use std::time::Duration;
@@ -22,6 +26,15 @@ pub enum RegisterError {
     /// The registry refused or did not answer.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+}
+
+/// A refused manifest: why, and who signed it, where the signature is right.
+#[derive(Debug)]
+pub struct RefusedManifest {
+    /// Why.
+    pub error: RegisterError,
+    /// Whose it is.
+    pub speaker: Option<(PeerId, PublicKey)>,
 }
 
 /// A manifest that was taken.
@@ -42,19 +55,31 @@ pub struct Registration {
 /// Registers the envelope in `received`.
 ///
 /// # Errors
-/// [`RegisterError`]; nothing was registered.
-pub async fn register(context: &Context, received: Bytes) -> Result<Registration, RegisterError> {
+/// [`RefusedManifest`]; nothing was registered. Who contradicted himself is in quarantine then.
+pub async fn register(context: &Context, received: Bytes) -> Result<Registration, RefusedManifest> {
     let limits = context.limits;
-    let manifest = offload(received.len(), move || verify(received, &limits)).await?;
+    let manifest = offload(received.len(), move || verify(received, &limits)).await;
+    let manifest = manifest.map_err(|error| RefusedManifest { error: error.into(), speaker: None })?;
     let (peer, key) = (manifest.get().peer().clone(), manifest.public_key());
-    // It may have come in the place of the listed one.
-    let bound = if context.trust.lists_another(&peer, key) { context.registry.bound(&peer).await? } else { None };
-    let line = bound.as_ref().and_then(|bound| bound.line.as_ref());
-    let admitted = context.trust.admit_in_line(manifest, line, context.clock.latest())?;
-    let registered = context.registry.register(&admitted).await?;
+    let refused = |error| RefusedManifest { error, speaker: Some((peer.clone(), key)) };
+    // It may have come in the place of the one that the operator knows.
+    if context.trust.knows_another(&peer, key) {
+        let bound = context.registry.bound(&peer).await.map_err(|error| refused(error.into()))?;
+        catch_up(context, &peer, bound.as_ref()).await;
+    }
+    let admitted = context.trust.admit(manifest, context.clock.latest()).map_err(|error| refused(error.into()))?;
+    let registered = match context.registry.register(&admitted).await {
+        Ok(registered) => registered,
+        Err(error) => {
+            if matches!(error, RegistryError::Refused(VersionError::Equivocation)) {
+                quarantine(context, peer.clone(), key, "two manifests with one seq").await;
+            }
+            return Err(refused(error.into()));
+        }
+    };
     let manifest = admitted.manifest();
     Ok(Registration {
-        trust_level: context.trust.level_in_line(&peer, key, line),
+        trust_level: context.trust.level(&peer, key),
         peer,
         expires_in: registered.expires_in,
         set_hash: manifest.get().set_hash(),

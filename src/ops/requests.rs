@@ -1,11 +1,11 @@
 //! Signed requests of other instances: verified, fresh, seen for the first time, and of somebody who may.
 
-use super::Context;
+use super::{Context, audit::catch_up};
 use crate::{
-    identity::message::{self, Message, MessageError, WINDOW},
+    identity::message::{self, Message, MessageError, Sender, WINDOW},
     manifest::verify,
     registry::RegistryError,
-    trust::{ReplayError, TrustLevel, TrustMode},
+    trust::{Distrust, ReplayError, TrustLevel, TrustMode},
     types::{PeerId, PublicKey},
 };
 use std::sync::PoisonError;
@@ -22,6 +22,9 @@ pub enum RequestError {
     /// It is meant for another instance.
     #[error("the request is meant for {0:?}, which is not this instance")]
     Audience(String),
+    /// The key was revoked, or its holder is in quarantine.
+    #[error(transparent)]
+    Distrust(#[from] Distrust),
     /// It was seen before.
     #[error(transparent)]
     Replay(#[from] ReplayError),
@@ -33,12 +36,28 @@ pub enum RequestError {
         /// Why not, and what to do.
         reason: &'static str,
     },
-    /// The key was revoked by its owner.
-    #[error("the key of {0} is revoked")]
-    Revoked(PeerId),
     /// The registry, which knows the keys, does not answer.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// As another one of these, and the signature is right: who it is.
+    #[error("{error}")]
+    Of {
+        /// Who signed.
+        speaker: (PeerId, PublicKey),
+        /// Why it is refused all the same.
+        error: Box<Self>,
+    },
+}
+
+impl RequestError {
+    /// Who signed, where that is sure.
+    #[must_use]
+    pub fn speaker(&self) -> Option<(PeerId, PublicKey)> {
+        match self {
+            Self::Of { speaker, .. } => Some(speaker.clone()),
+            _ => None,
+        }
+    }
 }
 
 /// A request as it came.
@@ -89,6 +108,19 @@ impl Speaker {
 /// # Errors
 /// [`RequestError`], the first rule that it breaks.
 pub async fn speaker(context: &Context, request: SignedRequest<'_>) -> Result<Speaker, RequestError> {
+    let (speaker, sender) = sender(context, request)?;
+    let Speaker { peer, key } = &speaker;
+    let of = |error| RequestError::Of { speaker: (peer.clone(), *key), error: Box::new(error) };
+    trusted(context, peer, *key).await.map_err(of)?;
+    first_sight(context, &sender).map_err(|error| of(error.into()))?;
+    Ok(speaker)
+}
+
+/// Checks signature, time and audience: who speaks, whatever he may.
+///
+/// # Errors
+/// [`RequestError`].
+pub(super) fn sender(context: &Context, request: SignedRequest<'_>) -> Result<(Speaker, Sender), RequestError> {
     if request.signature_input.is_none() || request.signature.is_none() {
         return Err(MessageError::Unsigned.into());
     }
@@ -103,43 +135,47 @@ pub async fn speaker(context: &Context, request: SignedRequest<'_>) -> Result<Sp
         node_id: &node_id,
         audience: &audience,
     };
-    let now = context.clock.now();
-    let sender = message::verify(&message, request.signature_input, request.signature, now)?;
-    if audience != context.identity.node_id.as_str() {
-        return Err(RequestError::Audience(audience.chars().take(256).collect()));
-    }
+    let sender = message::verify(&message, request.signature_input, request.signature, context.clock.now())?;
     let peer = PeerId::parse(&node_id).map_err(|_| RequestError::Header("Ark-Node-Id"))?;
-    trusted(context, &peer, sender.public_key()).await?;
+    let key = sender.public_key();
+    if audience != context.identity.node_id.as_str() {
+        let error = RequestError::Audience(audience.chars().take(256).collect());
+        return Err(RequestError::Of { speaker: (peer, key), error: Box::new(error) });
+    }
+    Ok((Speaker { peer, key }, sender))
+}
+
+/// Notes that a request was seen.
+pub(super) fn first_sight(context: &Context, sender: &Sender) -> Result<(), ReplayError> {
     // Dated ahead by a window, it is valid for two of them.
     let (elapsed, keep) = (context.clock.elapsed(), WINDOW.saturating_mul(2));
-    let key = sender.public_key();
-    context.nonces.lock().unwrap_or_else(PoisonError::into_inner).take(key, sender.nonce(), elapsed, keep)?;
-    Ok(Speaker { peer, key })
+    let mut nonces = context.nonces.lock().unwrap_or_else(PoisonError::into_inner);
+    nonces.take(sender.public_key(), sender.nonce(), elapsed, keep)
 }
 
 /// Does this instance take nodes from anybody, signed or not?
 #[must_use]
 pub fn takes_from_anybody(context: &Context) -> bool {
-    context.trust.mode() == TrustMode::Open
+    context.trust.mode() == TrustMode::Open && !context.trust.requires_verified()
 }
 
 /// May this key change nodes here in this instance's name? Listed keys may; in `open` mode everybody; otherwise the key that the
 /// id's live manifest is signed with.
-async fn trusted(context: &Context, peer: &PeerId, key: PublicKey) -> Result<(), RequestError> {
+pub(super) async fn trusted(context: &Context, peer: &PeerId, key: PublicKey) -> Result<(), RequestError> {
     let refuse = |reason| Err(RequestError::NotTrusted { peer: peer.clone(), reason });
     // Whoever stole a key that was replaced or revoked meanwhile speaks for nobody with it, in no mode.
     let bound = context.registry.bound(peer).await?;
-    let line = bound.as_ref().and_then(|bound| bound.line.as_ref());
-    match line {
-        Some(line) if line.revoked && line.public_key == key => return Err(RequestError::Revoked(peer.clone())),
+    match bound.as_ref().and_then(|bound| bound.line.as_ref()) {
+        Some(line) if line.revoked && line.public_key == key => return Err(Distrust::Revoked(peer.clone()).into()),
         Some(line) if line.is_retired(key) => return refuse("another key took its place"),
         _ => {}
     }
-    match context.trust.level_in_line(peer, key, line) {
+    catch_up(context, peer, bound.as_ref()).await;
+    context.trust.may_push(peer, key)?;
+    match context.trust.level(peer, key) {
         TrustLevel::Verified => return Ok(()),
-        TrustLevel::Revoked => return refuse("the operator's list does not have it"),
         TrustLevel::Unknown if context.trust.mode() == TrustMode::Open => return Ok(()),
-        TrustLevel::Unknown | TrustLevel::Pending => {}
+        TrustLevel::Unknown | TrustLevel::Pending | TrustLevel::Revoked => {}
     }
     let Some(envelope) = context.registry.envelope(peer).await? else {
         return refuse("it has no live manifest here; register one first");

@@ -13,8 +13,8 @@ mod redis_server;
 mod redis_shapes;
 
 use crate::{
-    identity::KeyLog,
-    trust::{Admitted, KeyEvents, KeyLine, KeyLineError, Known, VersionError},
+    identity::{KeyLog, SignedStatement, Statement, StatementKind},
+    trust::{Admitted, Distrust, KeyChange, KeyEvents, KeyLine, KeyLineError, Known, VersionError},
     types::{PeerId, PublicKey, Timestamp},
 };
 use async_trait::async_trait;
@@ -104,6 +104,9 @@ pub enum FollowError {
     /// They do not count.
     #[error(transparent)]
     Line(#[from] KeyLineError),
+    /// Nothing that the key says counts here.
+    #[error(transparent)]
+    Distrust(#[from] Distrust),
     /// The registry does not answer.
     #[error(transparent)]
     Registry(#[from] RegistryError),
@@ -118,7 +121,7 @@ const MAX_TRIES: u32 = 32;
 /// [`FollowError`]; nothing was changed.
 pub async fn follow_key(
     registry: &dyn Registry,
-    events: &dyn KeyEvents,
+    events: Arc<dyn KeyEvents>,
     peer: &PeerId,
     first: Option<PublicKey>,
     log: KeyLog,
@@ -130,12 +133,12 @@ pub async fn follow_key(
         if bound.is_none() && first.is_none() {
             return Err(FollowError::Unknown);
         }
-        let (judged, log, id) = (bound.clone(), Arc::clone(&log), peer.clone());
+        let (judged, judged_log, id) = (bound.clone(), Arc::clone(&log), peer.clone());
         // A hundred signatures take their time.
         let judging = tokio::task::spawn_blocking(move || match (&judged, first) {
-            (Some(Bound { line: Some(line), .. }), _) => KeyLine::follow(Known::Line(line), &log, &id, now),
-            (Some(Bound { public_key, .. }), _) => KeyLine::follow(Known::Key(*public_key), &log, &id, now),
-            (None, Some(key)) => KeyLine::follow(Known::Key(key), &log, &id, now),
+            (Some(Bound { line: Some(line), .. }), _) => KeyLine::follow(Known::Line(line), &judged_log, &id, now),
+            (Some(Bound { public_key, .. }), _) => KeyLine::follow(Known::Key(*public_key), &judged_log, &id, now),
+            (None, Some(key)) => KeyLine::follow(Known::Key(key), &judged_log, &id, now),
             (None, None) => Err(KeyLineError::OtherKey),
         });
         let line = judging.await.map_err(|_| RegistryError::Unavailable("the judging thread failed".to_owned()))??;
@@ -143,19 +146,40 @@ pub async fn follow_key(
         if before == Some(&line) {
             return Ok(line);
         }
+        let old = before.map(|line| line.public_key).or(bound.as_ref().map(|bound| bound.public_key)).or(first);
+        let old = old.filter(|old| *old != line.public_key);
+        let by_recovery = line.epoch > before.map_or_else(|| epoch_of(&log, old), |line| line.epoch);
+        // Whom the operator revoked does not come back under another key of his own choice.
+        if old.is_some_and(|old| !by_recovery && !events.may_speak(old)) {
+            return Err(Distrust::Revoked(peer.clone()).into());
+        }
         // Another statement that came meanwhile is looked at again.
         if !registry.bind(peer, bound.as_ref(), &line).await? {
             continue;
         }
-        let old = before.map(|line| line.public_key).or(bound.map(|bound| bound.public_key)).or(first);
-        if line.revoked {
-            events.revoked(peer, line.public_key);
-        } else if let Some(old) = old.filter(|old| *old != line.public_key) {
-            events.rotated(peer, old, line.public_key);
-        }
+        let (subject, next) = (peer.clone(), line.clone());
+        let told = tokio::task::spawn_blocking(move || {
+            if next.revoked {
+                events.revoked(&subject, next.public_key);
+            } else if let Some(old) = old {
+                events.rotated(&subject, KeyChange { old, new: next.public_key, by_recovery });
+            }
+        });
+        told.await.map_err(|_| RegistryError::Unavailable("the thread that is told was lost".to_owned()))?;
         return Ok(line);
     }
     Err(RegistryError::Unavailable("the key of this id changes too often".to_owned()).into())
+}
+
+/// How often the recovery key had spoken when `key` spoke, as these statements tell.
+fn epoch_of(log: &KeyLog, key: Option<PublicKey>) -> u64 {
+    let statements = log.statements().iter().map(SignedStatement::statement);
+    let mut making =
+        statements.clone().rev().filter(|it| Some(it.public_key) == key && it.kind != StatementKind::Revoke);
+    let first = statements.clone().next();
+    // The one that made it is too old to be sent: the first one that is ends it.
+    let before = |it: &Statement| it.epoch.saturating_sub(u64::from(it.kind == StatementKind::Recover));
+    making.next().map_or_else(|| first.map_or(0, before), |it| it.epoch)
 }
 
 /// Why the registry did not do what was asked.

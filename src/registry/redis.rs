@@ -243,6 +243,7 @@ impl Registry for RedisRegistry {
             ["rollback", "seq"] => return Err(VersionError::Rollback { field: "seq" }.into()),
             ["rollback", _] => return Err(VersionError::Rollback { field: "last_updated" }.into()),
             ["equivocation"] => return Err(VersionError::Equivocation.into()),
+            ["fast_forward"] => return Err(VersionError::FastForward.into()),
             ["full"] => return Err(RegistryError::Full { limit: self.max_peers }),
             ["corrupt", what] => {
                 let peer = admitted.manifest().get().peer();

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, ffi::OsString};
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Form {
     Plain,
-    /// Empty means unset: seed 004's own default is the empty text.
+    /// Empty means unset: seed 004's own default is the empty text, and OpenTelemetry asks for it.
     EmptyIsUnset,
     /// As above, and separated by commas.
     List,
@@ -42,6 +42,9 @@ const NAMES: &[(&str, &str, Form)] = &[
     ("FEDERATION_NETWORK_KEY", "federation.network_key", Form::EmptyIsUnset),
     ("FEDERATION_TRUSTED_PEERS", "federation.trusted_peers", Form::List),
     ("FEDERATION_DISCOVERY_INTERVAL", "federation.discovery_interval", Form::Seconds),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "tracing.endpoint", Form::EmptyIsUnset),
+    ("OTEL_EXPORTER_OTLP_HEADERS", "tracing.headers", Form::EmptyIsUnset),
+    ("OTEL_SERVICE_NAME", "tracing.service_name", Form::EmptyIsUnset),
 ];
 
 /// Read elsewhere than through a key.

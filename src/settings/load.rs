@@ -2,11 +2,11 @@
 
 use super::{
     AdminSettings, DiscoverySettings, EventSettings, FederationSettings, InstanceSettings, LatticeSettings,
-    LimitSettings, LogSettings, RegistrySettings, ServerSettings, StateSettings, TrustSettings, environment, registry,
-    secret_file,
+    LimitSettings, LogSettings, RegistrySettings, ServerSettings, StateSettings, TracingSettings, TrustSettings,
+    environment, registry, secret_file,
 };
 use crate::{
-    trust::TrustPolicy,
+    trust::{Rules, TrustPolicy},
     types::{Limits, PeerId, PublicKey},
 };
 use config::{Config, File, FileFormat};
@@ -26,6 +26,8 @@ const MIN_TOKEN_CHARS: usize = 16;
 /// The longest time to live that is taken: a year as humantime counts it.
 const MAX_PEER_TTL: Duration = Duration::from_secs(31_557_600);
 
+/// More vouchers than any key will have.
+const MAX_VOUCHERS: usize = 100;
 /// The shortest lifetime of a key: peers that are away for a night must hear of the next one in time.
 const MIN_KEY_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
@@ -116,6 +118,8 @@ pub struct Settings {
     pub limits: LimitSettings,
     /// Log lines.
     pub log: LogSettings,
+    /// Traces.
+    pub tracing: TracingSettings,
     /// Rounds between instances.
     pub federation: FederationSettings,
     /// Finding other instances.
@@ -144,6 +148,7 @@ impl Settings {
         TrustSettings::describe(&mut out);
         LimitSettings::describe(&mut out);
         LogSettings::describe(&mut out);
+        TracingSettings::describe(&mut out);
         FederationSettings::describe(&mut out);
         DiscoverySettings::describe(&mut out);
         EventSettings::describe(&mut out);
@@ -165,6 +170,7 @@ impl Settings {
         self.trust.show(&mut out);
         self.limits.show(&mut out);
         self.log.show(&mut out);
+        self.tracing.show(&mut out);
         self.federation.show(&mut out);
         self.discovery.show(&mut out);
         self.events.show(&mut out);
@@ -325,8 +331,12 @@ impl Settings {
         }
         self.check_discovery()?;
         self.check_events()?;
+        self.check_tracing()?;
         if self.federation.network_key.is_some() {
             self.warnings.push("federation.network_key is read, but has no effect in this version".to_owned());
+        }
+        if self.trust.vouchers > MAX_VOUCHERS {
+            return Err(bad("trust.vouchers", format!("must be at most {MAX_VOUCHERS}")));
         }
         if self.trust.mode == crate::trust::TrustMode::Open {
             self.warnings
@@ -361,6 +371,12 @@ impl Settings {
             }
         }
         Ok(TrustPolicy::new(self.trust.mode, listed))
+    }
+
+    /// What the table of rights depends on.
+    #[must_use]
+    pub fn trust_rules(&self) -> Rules {
+        Rules { mode: self.trust.mode, require_verified: self.trust.require_verified }
     }
 
     /// The bounds on input.

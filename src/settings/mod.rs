@@ -13,12 +13,14 @@ mod registry;
 mod secret_file;
 mod sections;
 mod span;
+mod tracing;
 
 pub use events::CheckedWebhook;
 pub use load::{Overrides, Settings, SettingsError};
 pub use sections::{
     AdminSettings, DiscoverySettings, EventSettings, FederationMode, FederationSettings, InstanceSettings,
     InstanceType, LatticeSettings, LimitSettings, ListedPeer, LogFormat, LogSettings, ProxyHeaders, RegistrySettings,
-    ServerSettings, StateSettings, TrustSettings, WebhookEntry,
+    ServerSettings, StateSettings, TracingSettings, TrustSettings, WebhookEntry,
 };
 pub use span::Span;
+pub use tracing::Collector;

@@ -262,6 +262,12 @@ section! {
         mode: TrustMode = TrustMode::Tofu,
         /// Keys that the operator knows: listed = [{ node_id = "ark-1", pubkey = "…" }].
         listed: Vec<ListedPeer> = Vec::new(),
+        /// Exchange nodes with verified keys only; otherwise also with the first key that spoke for an id.
+        require_verified: bool = false,
+        /// How many verified keys must vouch for another one to make it verified; 0: they cannot.
+        vouchers: usize = 0,
+        /// PEM file with the authorities whose certificates prove who a peer is (POST /v1/trust/establish, method certificate).
+        ca_file: Option<PathBuf> = None,
     }
 }
 
@@ -296,6 +302,20 @@ section! {
         level: String = "info".to_owned(),
         /// text or json.
         format: LogFormat = LogFormat::Text,
+    }
+}
+
+section! {
+    /// Traces of rounds between instances, by OpenTelemetry's protocol (OTLP over HTTP, protobuf). Off without an endpoint.
+    TracingSettings "tracing" {
+        /// The collector, such as `http://127.0.0.1:4318`; /v1/traces is put behind it. OTEL_EXPORTER_OTLP_ENDPOINT.
+        endpoint: Option<String> = None,
+        /// What is sent along, such as authorization=Bearer%20…; separated by commas. OTEL_EXPORTER_OTLP_HEADERS.
+        headers: Option<SecretString> = None,
+        /// This service's name in traces. OTEL_SERVICE_NAME.
+        service_name: String = "ark-lattice".to_owned(),
+        /// Of a hundred rounds that this instance begins, so many are traced.
+        sample_percent: u16 = 100,
     }
 }
 

@@ -14,7 +14,8 @@ use crate::{
     lattice::Lattice,
     registry::Registry,
     settings::{FederationMode, Settings},
-    trust::KeyEvents,
+    telemetry::{Metrics, Tracer},
+    trust::TrustStore,
     types::SharedClock,
 };
 use std::sync::Arc;
@@ -29,11 +30,10 @@ pub(super) fn rates(settings: &Settings) -> Rates {
 pub(super) fn open(
     settings: &Settings,
     key: Option<&Arc<Keyring>>,
-    lattice: &Arc<dyn Lattice>,
+    (lattice, trust, registry): (&Arc<dyn Lattice>, &Arc<TrustStore>, &Arc<dyn Registry>),
     clock: &SharedClock,
     rates: &Rates,
-    events: Arc<Events>,
-    (registry, key_events): (&Arc<dyn Registry>, &Arc<dyn KeyEvents>),
+    (events, metrics, tracer): (Arc<Events>, &Metrics, &Tracer),
 ) -> Result<Option<Arc<Engine>>, StartupError> {
     let Some(key) = key else { return Ok(None) };
     let section = &settings.federation;
@@ -47,8 +47,8 @@ pub(super) fn open(
         address: section.address.clone(),
         key: Arc::clone(key),
         registry: Arc::clone(registry),
-        key_events: Arc::clone(key_events),
         lattice: Arc::clone(lattice),
+        trust: Arc::clone(trust),
         clock: Arc::clone(clock),
         limits: settings.limits(),
         peers,
@@ -59,6 +59,8 @@ pub(super) fn open(
         rates: rates.clone(),
         read_only: section.read_only,
         peer_timeout: section.peer_timeout.get(),
+        metrics: metrics.federation(),
+        tracer: tracer.clone(),
     });
     for url in configured(settings) {
         // What the operator said of it since stays.

@@ -339,26 +339,25 @@ impl KeyLine {
     }
 }
 
-/// Told of every key that takes another's place, or speaks no more, once that is durable.
-pub trait KeyEvents: Send + Sync + std::fmt::Debug {
-    /// A key took the place of another.
-    fn rotated(&self, peer: &PeerId, old: PublicKey, new: PublicKey);
-    /// A key speaks no more.
-    fn revoked(&self, peer: &PeerId, key: PublicKey);
+/// A key that took the place of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyChange {
+    /// The key that spoke.
+    pub old: PublicKey,
+    /// The one that speaks now.
+    pub new: PublicKey,
+    /// By the word of the recovery key, not by that of the old one: whatever the old one did may have been a thief's doing.
+    pub by_recovery: bool,
 }
 
-/// Says it in the log.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct LogKeyEvents;
-
-impl KeyEvents for LogKeyEvents {
-    fn rotated(&self, peer: &PeerId, old: PublicKey, new: PublicKey) {
-        tracing::info!(peer.id = peer.as_str(), key.old = %old, key.new = %new, "a peer has another key now, by its own statement");
-    }
-
-    fn revoked(&self, peer: &PeerId, key: PublicKey) {
-        tracing::warn!(peer.id = peer.as_str(), key = %key, "a peer's key was revoked; it speaks no more");
-    }
+/// Told of every key that takes another's place, or speaks no more, once that is durable. May wait for the disk.
+pub trait KeyEvents: Send + Sync + std::fmt::Debug {
+    /// Does this key's own word still count, for whom it wants to give its place to?
+    fn may_speak(&self, key: PublicKey) -> bool;
+    /// A key took the place of another.
+    fn rotated(&self, peer: &PeerId, change: KeyChange);
+    /// A key speaks no more.
+    fn revoked(&self, peer: &PeerId, key: PublicKey);
 }
 
 #[cfg(test)]

@@ -1,13 +1,29 @@
-//! What a valid signature is allowed to do: bindings of keys to ids, freshness, levels. Pure: no clock, no IO.
+//! What a valid signature is allowed to do: bindings of keys to ids, freshness, levels, and the log of what was decided. Pure but for
+//! `file.rs`, which keeps the log: no clock of its own, no IO.
 
+pub mod audit;
+pub mod certificate;
+pub mod chain;
+pub mod challenge;
+pub mod file;
+pub mod freshness;
 mod key_line;
+pub mod levels;
 mod nonces;
 mod policy;
+mod state;
+mod store;
 mod version;
+pub mod words;
 
-pub use key_line::{KeyEvents, KeyLine, KeyLineError, Known, LogKeyEvents};
+pub use audit::{Audit, Entry, Refusal};
+pub use freshness::{Accepted, FreshnessError};
+pub use key_line::{KeyChange, KeyEvents, KeyLine, KeyLineError, Known};
+pub use levels::{Right, Rules};
 pub use nonces::{Nonces, ReplayError};
 pub use policy::{Admitted, Binding, MAX_SKEW, TrustError, TrustLevel, TrustMode, TrustPolicy};
+pub use state::Record;
+pub use store::{Decision, DecisionError, Distrust, TrustStore};
 pub use version::{Pin, Step, VersionError};
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! Which verified manifests this instance lets in at all.
 
-use super::KeyLine;
 use crate::{
     manifest::{Manifest, Verified},
     types::{PeerId, PublicKey, Timestamp},
@@ -48,6 +47,12 @@ impl TrustLevel {
             Self::Revoked => "revoked",
         }
     }
+
+    /// Reads what [`Self::as_str`] writes.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Unknown, Self::Pending, Self::Verified, Self::Revoked].into_iter().find(|level| level.as_str() == text)
+    }
 }
 
 /// Whether the registry must hold the id to one key.
@@ -67,6 +72,18 @@ pub enum TrustError {
     ClockSkew {
         /// How far ahead, seconds.
         ahead_seconds: u64,
+    },
+    /// The operator withdrew the key, or its owner did.
+    #[error("the key that speaks for {peer} is revoked here")]
+    Revoked {
+        /// The id that the manifest speaks for.
+        peer: PeerId,
+    },
+    /// Another key has the id by decision (impersonation).
+    #[error("another key is trusted to speak for {peer}")]
+    OtherKey {
+        /// The id that the manifest speaks for.
+        peer: PeerId,
     },
     /// The mode is `allowlist` and this key is not listed for this id.
     #[error("this instance only takes manifests from listed keys, and this key is not listed for {peer}")]
@@ -117,29 +134,32 @@ impl TrustPolicy {
         self.mode
     }
 
+    /// The key that the operator listed for this id.
+    pub(super) fn listed(&self, peer: &PeerId) -> Option<PublicKey> {
+        self.listed.get(peer).copied()
+    }
+
+    /// Did the operator list this key, for whichever id?
+    pub(super) fn lists(&self, key: PublicKey) -> bool {
+        self.listed.values().any(|listed| *listed == key)
+    }
+
     /// Lets a verified manifest in, or says why not. Version and first-key rules are the registry's, in one step with its write.
     ///
     /// # Errors
     /// [`TrustError`]: too far ahead of `now`, or not listed.
     pub fn admit(&self, manifest: Verified<Manifest>, now: Timestamp) -> Result<Admitted, TrustError> {
-        self.admit_in_line(manifest, None, now)
+        let listed = self.listed(manifest.get().peer());
+        self.admit_for(manifest, now, listed, None)
     }
 
-    /// Is another key listed for this id than this one?
-    #[must_use]
-    pub fn lists_another(&self, peer: &PeerId, key: PublicKey) -> bool {
-        self.listed.get(peer).is_some_and(|listed| *listed != key)
-    }
-
-    /// As [`Self::admit`], where the key may have come in the place of a listed one.
-    ///
-    /// # Errors
-    /// [`TrustError`].
-    pub fn admit_in_line(
+    /// As [`Self::admit`], with the key that is listed for the id now, and the one that has it by decision.
+    pub(super) fn admit_for(
         &self,
         manifest: Verified<Manifest>,
-        line: Option<&KeyLine>,
         now: Timestamp,
+        listed: Option<PublicKey>,
+        owner: Option<PublicKey>,
     ) -> Result<Admitted, TrustError> {
         let statement = manifest.get();
         if let Some(stated) = statement.last_updated() {
@@ -148,30 +168,18 @@ impl TrustPolicy {
                 return Err(TrustError::ClockSkew { ahead_seconds: ahead.as_secs() });
             }
         }
-        let listed = self.listed.get(statement.peer());
-        let binding = match (self.mode, listed) {
+        let (peer, key) = (statement.peer(), manifest.public_key());
+        let binding = match (self.mode, listed, owner) {
             // A listed key is the operator's word: it stands in every mode.
-            (_, Some(key)) if *key != manifest.public_key() && !succeeds(line, manifest.public_key(), *key) => {
-                return Err(TrustError::NotListed { peer: statement.peer().clone() });
-            }
-            (TrustMode::Allowlist, None) => {
-                return Err(TrustError::NotListed { peer: statement.peer().clone() });
-            }
-            // The operator's word also replaces a key that was pinned before it was listed.
-            (_, Some(_)) | (TrustMode::Open, None) => Binding::AnyKey,
-            (TrustMode::Tofu, None) => Binding::FirstKey,
+            (_, Some(listed), _) if listed != key => return Err(TrustError::NotListed { peer: peer.clone() }),
+            // So is one that was decided on (id squatting, key substitution).
+            (_, None, Some(owner)) if owner != key => return Err(TrustError::OtherKey { peer: peer.clone() }),
+            (TrustMode::Allowlist, None, None) => return Err(TrustError::NotListed { peer: peer.clone() }),
+            // The operator's word also replaces a key that was pinned before.
+            (_, Some(_), _) | (_, _, Some(_)) | (TrustMode::Open, None, None) => Binding::AnyKey,
+            (TrustMode::Tofu, None, None) => Binding::FirstKey,
         };
         Ok(Admitted { manifest, binding })
-    }
-
-    /// As [`Self::level`], where statements may have changed which key speaks for `peer`.
-    #[must_use]
-    pub fn level_in_line(&self, peer: &PeerId, key: PublicKey, line: Option<&KeyLine>) -> TrustLevel {
-        match (line, self.listed.get(peer)) {
-            (Some(line), _) if line.is_retired(key) || (line.revoked && line.public_key == key) => TrustLevel::Revoked,
-            (_, Some(listed)) if succeeds(line, key, *listed) => TrustLevel::Verified,
-            _ => self.level(peer, key),
-        }
     }
 
     /// What this instance thinks of `key` speaking for `peer`.
@@ -185,9 +193,4 @@ impl TrustPolicy {
             (None, TrustMode::Allowlist) => TrustLevel::Revoked,
         }
     }
-}
-
-/// Did `key` come in the place of `listed`?
-fn succeeds(line: Option<&KeyLine>, key: PublicKey, listed: PublicKey) -> bool {
-    line.is_some_and(|line| line.succeeds(key, listed))
 }

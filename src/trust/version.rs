@@ -1,7 +1,7 @@
 //! Whether a statement may follow the newest accepted one of the same id. The Redis adapter's script repeats these rules in
 //! Lua, inside one atomic step; the conformance suite holds both to the same answers.
 
-use super::{Binding, KeyLine};
+use super::{Binding, KeyLine, freshness::MAX_SEQ_JUMP};
 use crate::{
     manifest::{Manifest, Verified},
     types::{PublicKey, Sha256Digest, Timestamp},
@@ -49,6 +49,11 @@ pub enum VersionError {
     /// The same `seq` with other content (equivocation).
     #[error("seq is that of the newest accepted manifest, but the content differs")]
     Equivocation,
+    /// `seq` jumps so far that it would spoil those that are left (fast-forward).
+    #[error(
+        "seq is more than {MAX_SEQ_JUMP} above that of the newest accepted manifest; only another key may begin anew"
+    )]
+    FastForward,
 }
 
 impl Pin {
@@ -110,6 +115,11 @@ impl Pin {
         }
         if newest.seq.is_some() && next.seq == newest.seq {
             return Err(VersionError::Equivocation);
+        }
+        if let (Some(newest), Some(next)) = (newest.seq, next.seq)
+            && next.saturating_sub(newest) > MAX_SEQ_JUMP
+        {
+            return Err(VersionError::FastForward);
         }
         Ok(Step::Newer)
     }

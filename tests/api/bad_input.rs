@@ -14,6 +14,7 @@ mod nodes;
 mod queries;
 mod raw;
 mod syncs;
+mod trust;
 
 use crate::{
     app::{NOW, TOKEN, TestApp, key, manifest, signed, spawn_with},
@@ -81,9 +82,11 @@ fn small_limits(settings: &mut Settings) {
 /// An application with small limits that knows one peer, `ark-known` (seq 5), and one node, `known`.
 async fn prepared() -> TestApp {
     let app = spawn_with(small_limits).await;
-    let mut known = manifest("ark-known");
-    known["seq"] = json!(5);
-    assert_eq!(app.post("/manifest", signed(&key(1), &known)).await.status(), 200);
+    for (name, signer) in [("ark-known", 1), ("ark-double", 10)] {
+        let mut known = manifest(name);
+        known["seq"] = json!(5);
+        assert_eq!(app.post("/manifest", signed(&key(signer), &known)).await.status(), 200);
+    }
     assert_eq!(app.put("known", &json!({"id": "known", "updated_at": NOW})).await.status(), 201);
     app
 }
@@ -101,6 +104,7 @@ fn all_rows() -> Vec<Row> {
         feeds::rows(),
         keys::rows(),
         federation::rows(),
+        trust::rows(),
     ]
     .into_iter()
     .flatten()
@@ -193,6 +197,6 @@ async fn every_bad_input_gets_its_problem_and_leaves_nothing_behind() {
     assert_eq!(state(&app).await, before);
     assert_eq!(app.post("/manifest", signed(&key(2), &manifest("ark-new"))).await.status(), 200);
     assert_eq!(app.put("new", &json!({"id": "new"})).await.status(), 201);
-    assert_eq!(app.get_json("/discover").await["total"], 2);
+    assert_eq!(app.get_json("/discover").await["total"], 3);
     assert_eq!(app.get_json("/ready").await["status"], "ready");
 }

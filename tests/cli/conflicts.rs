@@ -10,9 +10,7 @@ fn two() -> (Instance, Instance) {
     let (a, b) = (Instance::start("ark-a", &[]), Instance::start("ark-b", &[]));
     for (instance, text) in [(&a, LATER), (&b, EARLIER)] {
         instance.bed.file("lattice_data/x.json", text);
-        instance.bed.wait_until("the service has seen it", || {
-            instance.federation(&["status", "--json"]).ok_json()["lattice"]["nodes"] == 1
-        });
+        instance.sees(1);
     }
     b.federation(&["add-peer", a.url()]).ok();
     let synced = b.federation(&["sync"]).ok();

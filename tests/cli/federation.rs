@@ -32,6 +32,13 @@ impl Instance {
         self.bed.run(&[&["federation"], args].concat())
     }
 
+    /// Waits until the service has seen what was written beside it.
+    pub fn sees(&self, nodes: u64) {
+        self.bed.wait_until("the service has seen it", || {
+            self.federation(&["status", "--json"]).ok_json()["lattice"]["nodes"] == nodes
+        });
+    }
+
     pub fn url(&self) -> &str {
         &self.service.url
     }
@@ -47,6 +54,7 @@ fn nobody() -> String {
 fn a_peer_is_added_exchanged_with_watched_and_removed() {
     let (a, b) = (Instance::start("ark-a", &[]), Instance::start("ark-b", &[]));
     a.bed.run_with(&["node", "put", "-"], r#"{"id":"of-a","type":"note"}"#).ok();
+    a.sees(1);
     let empty = b.federation(&["list-peers"]);
     assert!(empty.stderr.contains("federation add-peer URL") && empty.code == 0, "{empty:?}");
     let synced = b.federation(&["sync"]);

@@ -463,16 +463,18 @@ fn pushes() -> Vec<Misdeed> {
 /// From one round to the next.
 fn over_time() -> Vec<Misdeed> {
     vec![
-        deed("new-journal-each-time", "still differ|begins anew again and again", |peer, request| {
-            match request.route {
+        deed(
+            "new-journal-each-time",
+            "still differ|begins anew again and again|older than the newest accepted",
+            |peer, request| match request.route {
                 "head" => {
                     let before = request.before;
                     Some(Reply::Bytes(ok(peer.head(|head| head.index_id = format!("{before:032x}")))))
                 }
                 "notify" => Some(Reply::Slowly(open(), raw("data: {\"seq\":9}\n\n"), Duration::from_millis(100))),
                 _ => None,
-            }
-        }),
+            },
+        ),
         deed("left-out-once", "still differ", |_, request| match request.route {
             "changes" if request.since == 0 => {
                 let late = if request.before == 0 { vec![] } else { vec![listed(9, LATE_ID, "late")] };
@@ -481,18 +483,22 @@ fn over_time() -> Vec<Misdeed> {
             "nodes" => Some(Reply::Bytes(ok(format!("{}\n{{\"end\":9}}\n", whole(9, LATE_ID, "late"))))),
             _ => None,
         }),
-        deed("goes-up-and-down", "still differ|begins anew again and again", |peer, request| match request.route {
-            "head" => {
-                let seq = if request.before % 2 == 0 { 9 } else { 5 };
-                Some(Reply::Bytes(ok(peer.head(|head| head.seq = seq))))
-            }
-            "changes" => {
-                let seq = if request.before % 2 == 0 { 9 } else { 5 }.max(request.since);
-                Some(Reply::Bytes(ok(feed(request, seq, &[]) + &format!("{{\"end\":{seq}}}\n"))))
-            }
-            "notify" => Some(Reply::Slowly(open(), raw("data: {\"seq\":9}\n\n"), Duration::from_millis(100))),
-            _ => None,
-        }),
+        deed(
+            "goes-up-and-down",
+            "still differ|begins anew again and again|older than the newest accepted",
+            |peer, request| match request.route {
+                "head" => {
+                    let seq = if request.before % 2 == 0 { 9 } else { 5 };
+                    Some(Reply::Bytes(ok(peer.head(|head| head.seq = seq))))
+                }
+                "changes" => {
+                    let seq = if request.before % 2 == 0 { 9 } else { 5 }.max(request.since);
+                    Some(Reply::Bytes(ok(feed(request, seq, &[]) + &format!("{{\"end\":{seq}}}\n"))))
+                }
+                "notify" => Some(Reply::Slowly(open(), raw("data: {\"seq\":9}\n\n"), Duration::from_millis(100))),
+                _ => None,
+            },
+        ),
         deed("flood-of-notices", "still differ", |_, request| {
             (request.route == "notify").then(|| Reply::Endless(open(), raw("data: {\"seq\":9}\n\n").repeat(100)))
         }),

@@ -165,6 +165,34 @@ class Calls:
     def dismissConflict(self):
         self.refuses("dismissConflict", "conflict_not_found", number=1)
 
+    def establishTrust(self):
+        # Nobody listens there.
+        self.refuses("establishTrust", "trust_not_established", data={"peer_address": "http://127.0.0.1:1", "peer_id": "a"})
+
+    def verifyTrust(self):
+        verified = self.call("verifyTrust", {"peer_id": "ark-verified", "public_key": self.sent["pubkey"], "reason": "seen"})
+        assert (verified.trust_level, verified.by) == ("verified", "operator"), verified
+
+    def listTrustRelationships(self):
+        assert [it.peer_id for it in self.call("listTrustRelationships").relationships] == ["ark-verified"]
+
+    def getTrustRelationship(self):
+        (shown,) = self.call("getTrustRelationship", peer_id="ark-verified").relationships
+        assert len(shown.words.split()) == 8, shown
+
+    def vouchForPeer(self):
+        assert self.call("vouchForPeer", {"peer_id": "ark-verified"}).told == 0
+
+    def revokeTrust(self):
+        (revoked,) = self.call("revokeTrust", {"peer_id": "ark-verified"}).relationships
+        assert revoked.trust_level == "revoked", revoked
+
+    def listInstances(self):
+        assert [node.id for node in self.call("listInstances", limit=5).nodes] == ["ark-generated-client"]
+
+    def discoverInstances(self):
+        assert self.call("discoverInstances", {"discovery_method": "manual"}).count == 0
+
     def getHealth(self):
         assert self.call("getHealth").lattice.status == "ok"
 

@@ -43,6 +43,8 @@ pub(crate) struct Ledger {
     uncertain: HashSet<NodeId>,
     /// An operator lost or brought back state: what was known is not all known any more.
     pub(crate) state_lost: bool,
+    /// An old answer passed for a fresh one: what it leaves out is noticed by the sets alone.
+    pub(crate) replayed: bool,
     /// Tombstones may be forgotten.
     pub(crate) months: bool,
     /// One content was written more than once.
@@ -68,6 +70,11 @@ impl Ledger {
             self.texts.entry(id.clone()).or_default().push(text.to_owned());
         }
         self.writes.push(write);
+    }
+
+    /// May two sets differ after everything was exchanged?
+    pub(crate) fn may_be_unexplained(&self) -> bool {
+        self.state_lost || self.replayed
     }
 
     pub(crate) fn give_up(&mut self, id: &NodeId, content: ContentHash) {

@@ -102,6 +102,7 @@ impl Way<'_> {
         before.note(self.to, kind, &fresh);
         if old.is_some() {
             self.world.say(|| format!("    {kind}: an old answer comes again"));
+            self.world.replayed();
         }
         old.unwrap_or(fresh)
     }

@@ -35,8 +35,14 @@ impl Authority {
 
     /// Valid until the first day of `last_year`.
     pub(crate) fn issue(&self, serial: u64, last_year: i32) -> Issued {
+        self.issue_to(&["localhost", "127.0.0.1"], serial, last_year)
+    }
+
+    /// For these names and addresses.
+    pub(crate) fn issue_to(&self, names: &[&str], serial: u64, last_year: i32) -> Issued {
         let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let mut params = CertificateParams::new(names).unwrap();
         params.serial_number = Some(SerialNumber::from(serial));
         params.not_before = date_time_ymd(2020, 1, 1);
         params.not_after = date_time_ymd(last_year, 1, 1);

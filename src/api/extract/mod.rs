@@ -1,5 +1,6 @@
 //! What handlers take: bounded bodies, ids from paths, the operator's proof, preconditions.
 
+mod audited;
 mod body;
 mod budget;
 mod control;
@@ -10,12 +11,13 @@ mod precondition;
 mod query;
 mod signed;
 
+pub use audited::audit;
 pub use body::{LinesBody, ManifestBody, SyncBody};
 pub use budget::{BodyBudget, BodyShare};
 pub use control::{ControlRequest, Controls, declared};
 pub use door::peers_door;
 pub use operator::{Operator, OperatorNode, OperatorToken};
-pub use path::{ConflictPath, NodePath, PeerPath, PeerUrl};
+pub use path::{ConflictPath, NodePath, PeerPath, PeerUrl, TrustPath};
 pub use precondition::{if_none_match, node_etag, precondition};
 pub use query::{StrictQuery, page_limit};
-pub use signed::{pusher, speaker, writable};
+pub use signed::{SignedBody, audit_trust, pusher, speaker, writable};

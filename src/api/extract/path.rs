@@ -77,6 +77,20 @@ impl FromRequest for PeerUrl {
     }
 }
 
+/// The id in `/v1/trust/relationships/{peer_id}`.
+#[derive(Debug)]
+pub struct TrustPath(pub PeerId);
+
+impl FromRequest for TrustPath {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let wrong = |error| refuse(Code::InvalidPath, format!("the id in the path: {error}"));
+        ready(decoded_tail(request, 3).and_then(|text| PeerId::parse(&text).map(Self).map_err(wrong)))
+    }
+}
+
 /// The number in `/conflicts/{number}`.
 #[derive(Debug)]
 pub struct ConflictPath(pub u64);

@@ -1,15 +1,20 @@
 //! Requests that another instance signed.
 
-use super::declared;
+use super::{audit, body, declared};
 use crate::{
     api::{
         codes::Code,
         error::{ApiError, refuse},
         state::ApiState,
     },
-    ops::{self, SignedRequest, Speaker},
+    ops::{self, SignedRequest, Speaker, TrustOpError},
 };
-use actix_web::HttpRequest;
+use actix_web::{FromRequest, HttpRequest, dev::Payload};
+use bytes::Bytes;
+use futures_util::future::LocalBoxFuture;
+
+/// The longest body of a proof: two ids in escapes, keys and nonces.
+const SIGNED_BYTES: usize = 16 << 10;
 
 /// Checks who sent this request, and that it may change nodes here. `route` is the one that was matched.
 ///
@@ -22,13 +27,27 @@ pub async fn speaker(
     body: &[u8],
 ) -> Result<Speaker, ApiError> {
     writable(state)?;
+    let signed = signed_request(request, route, body);
+    match ops::speaker(&state.context, signed).await {
+        Ok(speaker) => Ok(speaker),
+        Err(error) => {
+            let claimed = error.speaker();
+            let error = ApiError::from(error);
+            audit(state, &error, route, claimed, request).await;
+            Err(error)
+        }
+    }
+}
+
+/// The headers of a signed request, beside its body.
+fn signed_request<'a>(request: &'a HttpRequest, route: &'a str, body: &'a [u8]) -> SignedRequest<'a> {
     // A header that is there twice is none: which of the two counts would be open.
     let text = |name: &str| {
         let mut values = request.headers().get_all(name);
         let first = values.next().and_then(|value| value.to_str().ok());
         if values.next().is_some() { None } else { first }
     };
-    let signed = SignedRequest {
+    SignedRequest {
         method: request.method().as_str(),
         route,
         query: request.query_string(),
@@ -37,8 +56,43 @@ pub async fn speaker(
         audience: text("ark-audience"),
         signature_input: text("signature-input"),
         signature: text("signature"),
+    }
+}
+
+/// A short JSON body that another instance signed.
+#[derive(Debug)]
+pub struct SignedBody(Bytes);
+
+impl SignedBody {
+    /// As it was signed.
+    #[must_use]
+    pub fn signed<'a>(&'a self, request: &'a HttpRequest, route: &'a str) -> SignedRequest<'a> {
+        signed_request(request, route, &self.0)
+    }
+}
+
+impl FromRequest for SignedBody {
+    type Error = ApiError;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let (request, payload) = (request.clone(), payload.take());
+        Box::pin(async move {
+            let read = body::read_json(&request, payload, SIGNED_BYTES, body::COST_OF_A_DOCUMENT);
+            read.await.map(|(bytes, _share)| Self(bytes))
+        })
+    }
+}
+
+/// Writes the refusal of a proof into the audit log.
+pub async fn audit_trust(state: &ApiState, error: TrustOpError, door: &'static str, request: &HttpRequest) -> ApiError {
+    let claimed = match &error {
+        TrustOpError::Request(error) => error.speaker(),
+        _ => None,
     };
-    Ok(ops::speaker(&state.context, signed).await?)
+    let error = ApiError::from(error);
+    audit(state, &error, door, claimed, request).await;
+    error
 }
 
 /// Who pushes nodes the seed's way: a speaker; in `open` mode also anybody, as the seed had it.

@@ -6,8 +6,9 @@ use crate::{
         error::{ApiError, refuse},
         state::ApiState,
     },
-    ops::{self, Health},
-    telemetry::{Gauges, METRICS_MEDIA_TYPE},
+    ops::{self, Health, TrustLevel},
+    telemetry::{Gauges, METRICS_MEDIA_TYPE, TrustCounts},
+    types::Timestamp,
 };
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
@@ -73,6 +74,11 @@ pub(crate) struct HealthAnswer {
     status: &'static str,
     /// This instance's id.
     node_id: String,
+    /// Peers that answer.
+    peers_connected: usize,
+    /// When a round last came to its end.
+    #[schema(required = true, example = "2025-10-03T22:00:00Z")]
+    last_sync: Option<String>,
     /// This program's version.
     version: &'static str,
     /// The registry.
@@ -120,9 +126,12 @@ fn lattice_answer(health: Health) -> LatticeAnswer {
 )]
 pub(crate) async fn health(state: web::Data<ApiState>) -> Result<HttpResponse, ApiError> {
     let health = ops::health(&state.context).await;
+    let (peers_connected, last_sync) = ops::connections(&state.context);
     Ok(HttpResponse::Ok().json(HealthAnswer {
         status: if health.flawless() { "healthy" } else { "degraded" },
         node_id: state.context.identity.node_id.to_string(),
+        peers_connected,
+        last_sync: last_sync.map(|at| Timestamp::from_seconds(at.seconds()).to_rfc3339()),
         version: env!("CARGO_PKG_VERSION"),
         registry: RegistryAnswer {
             status: if health.registry.detail.is_none() { "ok" } else { "failing" },
@@ -164,6 +173,16 @@ pub(crate) async fn ready(state: web::Data<ApiState>) -> Result<HttpResponse, Ap
     Ok(HttpResponse::Ok().json(ReadyAnswer { status: "ready" }))
 }
 
+fn trust_counts(levels: &[TrustLevel]) -> TrustCounts {
+    let of = |level| u64::try_from(levels.iter().filter(|it| **it == level).count()).unwrap_or(u64::MAX);
+    TrustCounts {
+        unknown: of(TrustLevel::Unknown),
+        pending: of(TrustLevel::Pending),
+        verified: of(TrustLevel::Verified),
+        revoked: of(TrustLevel::Revoked),
+    }
+}
+
 /// Metrics for Prometheus
 ///
 /// OpenMetrics text.
@@ -183,6 +202,8 @@ pub(crate) async fn metrics(state: web::Data<ApiState>) -> Result<HttpResponse, 
         broken_files: health.lattice.broken_total,
         index_build: health.lattice.index_build,
         ready: health.ready(),
+        peers_connected: health.peers_connected,
+        trust: Some(trust_counts(&ops::trust_levels(&state.context))),
     };
     let text = state.metrics.encode(gauges).map_err(|error| ApiError::Internal(error.to_string()))?;
     Ok(HttpResponse::Ok().content_type(METRICS_MEDIA_TYPE).body(text))

@@ -3,14 +3,14 @@
 use crate::{
     api::{
         error::ApiError,
-        extract::ManifestBody,
+        extract::{ManifestBody, audit},
         schemas::{Id, KeyStatements, PublicKeyText},
         state::ApiState,
     },
     json::Document,
     ops,
 };
-use actix_web::{HttpResponse, http::header::CACHE_CONTROL, web};
+use actix_web::{HttpRequest, HttpResponse, http::header::CACHE_CONTROL, web};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -50,11 +50,23 @@ pub(crate) struct StandAnswer {
     request_body(content = KeyStatements, content_type = "application/json", description = "The statements"),
     responses((status = 200, description = "What holds now", body = StandAnswer))
 )]
-pub(crate) async fn rotate(state: web::Data<ApiState>, body: ManifestBody) -> Result<HttpResponse, ApiError> {
+pub(crate) async fn rotate(
+    state: web::Data<ApiState>,
+    body: ManifestBody,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
     let ManifestBody(body, _held_until_answered) = body;
     let document = Document::parse(body, state.context.limits.json_depth)?;
     let object = document.root().as_object();
-    let (peer, line) = ops::follow_statements(&state.context, object).await?;
+    let (peer, line) = match ops::follow_statements(&state.context, object).await {
+        Ok(followed) => followed,
+        Err(error) => {
+            let error = ApiError::from(error);
+            // Whom they are about is not who sends them.
+            audit(&state, &error, "/v1/trust/rotate", None, &request).await;
+            return Err(error);
+        }
+    };
     Ok(HttpResponse::Ok().json(StandAnswer {
         node_id: peer.to_string(),
         status: if line.revoked { "revoked" } else { "current" },

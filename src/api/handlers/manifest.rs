@@ -4,13 +4,13 @@ use crate::{
     api::{
         codes::Code,
         error::{ApiError, refuse},
-        extract::{ManifestBody, PeerPath},
+        extract::{ManifestBody, PeerPath, audit},
         schemas::{Envelope, Hash, Id, TrustLevel},
         state::ApiState,
     },
-    ops::{self, Step},
+    ops::{self, RefusedManifest, Step},
 };
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -47,13 +47,16 @@ pub(crate) struct RegisteredAnswer {
     request_body(content = Envelope, content_type = "application/json", description = "The envelope"),
     responses((status = 200, description = "Registered or renewed", body = RegisteredAnswer))
 )]
-pub(crate) async fn publish(state: web::Data<ApiState>, body: ManifestBody) -> Result<HttpResponse, ApiError> {
+pub(crate) async fn publish(
+    state: web::Data<ApiState>,
+    body: ManifestBody,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
     let ManifestBody(body, _held_until_answered) = body;
-    let registration = ops::register(&state.context, body).await.map_err(|error| {
-        let error = ApiError::from(error);
-        count_refusal(&state, &error);
-        error
-    })?;
+    let registration = match ops::register(&state.context, body).await {
+        Ok(registration) => registration,
+        Err(refused) => return Err(refuse_manifest(&state, refused, &request).await),
+    };
     state.metrics.manifest_accepted(match registration.step {
         Step::First => "first",
         Step::Newer => "newer",
@@ -68,11 +71,14 @@ pub(crate) async fn publish(state: web::Data<ApiState>, body: ManifestBody) -> R
     }))
 }
 
-fn count_refusal(state: &ApiState, error: &ApiError) {
+async fn refuse_manifest(state: &ApiState, refused: RefusedManifest, request: &HttpRequest) -> ApiError {
+    let error = ApiError::from(refused.error);
     state.metrics.manifest_refused(error.code().text());
     if error.code() == Code::RegistryUnavailable {
         state.metrics.registry_error();
     }
+    audit(state, &error, "/manifest", refused.speaker, request).await;
+    error
 }
 
 /// Get a peer's envelope

@@ -41,6 +41,9 @@ pub(super) fn finish(mut document: Value) -> Value {
             schema.insert("not".to_owned(), json!({"anyOf": present}));
         }
     }
+    if let Some(Value::Object(schema)) = document.pointer_mut("/components/schemas/TrustVerify") {
+        schema.insert("oneOf".to_owned(), json!([{"required": ["words"]}, {"required": ["public_key"]}]));
+    }
     for (_, item) in members(&mut document, "/paths") {
         for (_, operation) in item.as_object_mut().into_iter().flatten() {
             operation.pointer_mut("/parameters").and_then(Value::as_array_mut).into_iter().flatten().for_each(not_null);

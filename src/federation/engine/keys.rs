@@ -11,12 +11,12 @@ use crate::{
     identity::{Held, KeyLog},
     manifest::{Canonicalization, sign},
     registry::{FollowError, follow_key},
-    trust::KeyLine,
+    trust::{KeyEvents, KeyLine, TrustStore},
     types::{PeerId, PublicKey, Sha256Digest},
 };
 use bytes::Bytes;
 use serde_json::json;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 /// How often a peer is asked what it says of its key; where that shows in its head, at once.
@@ -200,8 +200,9 @@ impl Shared {
             Err(ClientError::Refused { .. }) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let EngineOptions { registry, key_events, clock, .. } = &self.options;
-        match follow_key(&**registry, &**key_events, id, Some(known), log, clock.now()).await {
+        let EngineOptions { registry, trust, clock, .. } = &self.options;
+        let events: Arc<dyn KeyEvents> = Arc::<TrustStore>::clone(trust);
+        match follow_key(&**registry, events, id, Some(known), log, clock.now()).await {
             Ok(line) => Ok(Some(line)),
             Err(FollowError::Registry(error)) => Err(unknown(error)),
             Err(error) => {

@@ -3,7 +3,7 @@
 use super::{Harness, START, Statement, TTL, is_key_mismatch};
 use crate::{
     registry::{PeerRecord, RegistryError},
-    trust::{Pin, Step, VersionError},
+    trust::{Pin, Step, VersionError, freshness::MAX_SEQ_JUMP},
     types::PeerId,
 };
 use futures_util::future::join_all;
@@ -102,6 +102,17 @@ pub(in crate::registry) async fn equal_seq_with_other_content_is_equivocation(ha
     Statement::of("a").content("other").seq(3).updated(10).expect_refused(harness.registry(), refusal).await;
     Statement::of("a").content("other").seq(3).updated(11).expect_refused(harness.registry(), refusal).await;
     envelope_is(harness, &newest).await;
+}
+
+pub(in crate::registry) async fn a_seq_that_jumps_too_far_is_refused(harness: &impl Harness) {
+    let (registry, refusal) = (harness.registry(), VersionError::FastForward);
+    Statement::of("a").seq(3).expect(registry, Step::First).await;
+    Statement::of("a").seq((1 << 53) - 1).expect_refused(registry, refusal).await;
+    Statement::of("a").seq(4 + MAX_SEQ_JUMP).expect_refused(registry, refusal).await;
+    Statement::of("a").seq(3 + MAX_SEQ_JUMP).expect(registry, Step::Newer).await;
+    // Without a number before there is nothing to jump from.
+    Statement::of("b").expect(registry, Step::First).await;
+    Statement::of("b").seq((1 << 53) - 1).expect(registry, Step::Newer).await;
 }
 
 pub(in crate::registry) async fn equal_last_updated_alone_is_newer(harness: &impl Harness) {

@@ -48,6 +48,8 @@ if holds(KEYS[2]) ~= 'none' then
     return {'rollback', 'last_updated'}
   elseif pin[3] ~= '' and tonumber(seq) == tonumber(pin[3]) then
     return {'equivocation'}
+  elseif pin[3] ~= '' and tonumber(seq) - tonumber(pin[3]) > 4294967296 then
+    return {'fast_forward'}
   else
     step = 'newer'
   end

@@ -4,6 +4,7 @@ use super::{
     all_rows, as_operator,
     feeds::{RIGHT, signed_json, signed_lines},
     keys, post_manifest, prepared, put_node, row, run,
+    trust::operate,
 };
 use crate::{
     app::{NOW, TOKEN, key, manifest, signed, spawn_in, spawn_with},
@@ -60,6 +61,23 @@ async fn every_code_of_the_4xx_is_answered_with() {
     let crowded = spawn_in(folder, |_| {}).await;
     let more = as_operator("POST", "/api/federation/peers/add").json("{\"peerUrl\":\"http://127.0.0.1:1\"}");
     seen.extend(run(&crowded, &[row("a peer too many", more, 409, "too_many_peers")]).await);
+
+    let decided = prepared().await;
+    let own = format!("{{\"peer_id\":\"ark-known\",\"public_key\":\"{}\"}}", key(1).public_key());
+    let two = |content: &str| {
+        let mut said = manifest("ark-known");
+        (said["seq"], said["note"]) = (json!(5), json!(content));
+        post_manifest(signed(&key(1), &said))
+    };
+    let lines = || signed_lines("/lattice/changes", "", &key(1), &RIGHT);
+    let decided_rows = [
+        row("two things under one seq", two("other"), 409, "equivocation"),
+        row("changes of who said them", lines(), 403, "quarantined"),
+    ];
+    seen.extend(run(&decided, &decided_rows[..1]).await);
+    seen.extend(run(&decided, &decided_rows[1..]).await);
+    assert_eq!(operate("trust/revoke", own).send(decided.port).await.status, 200);
+    seen.extend(run(&decided, &[row("changes of a revoked key", lines(), 403, "peer_revoked")]).await);
 
     let listed = spawn_with(|settings| settings.trust.mode = TrustMode::Allowlist).await;
     let stranger = post_manifest(signed(&key(1), &manifest("ark-1")));

@@ -109,7 +109,9 @@ pub fn rows() -> Vec<Row> {
         refused("an older seq", 1, &known(",\"seq\":4", NOW), 409, "rollback");
         refused("an older last_updated", 1, &known(",\"seq\":6", NOW - 1), 409, "rollback");
         refused("no seq any more", 1, &known("", NOW), 409, "rollback");
-        refused("the same seq for another content", 1, &known(",\"seq\":5", NOW), 409, "equivocation");
+        // Of another one: who contradicts himself is in quarantine from then on.
+        let double = format!("{{\"node_id\":\"ark-double\",\"last_updated\":{NOW},\"seq\":5}}");
+        refused("the same seq for another content", 10, &double, 409, "equivocation");
         if form != Canonicalization::Jcs {
             refused("seq of 2^53", 9, r#"{"node_id":"ark-9","seq":9007199254740992}"#, 400, "invalid_manifest");
             let far = r#"{"node_id":"ark-9","last_updated":99999999999999999999}"#;

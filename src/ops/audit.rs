@@ -1,0 +1,47 @@
+//! The audit log, beside requests: written where waiting for the disk holds up nobody else.
+
+use super::Context;
+use crate::{
+    registry::Bound,
+    trust::{
+        Entry, Refusal,
+        file::{self, FileError},
+    },
+    types::{PeerId, PublicKey},
+};
+use std::{path::Path, sync::Arc};
+use tokio::task::spawn_blocking;
+
+/// Writes down that somebody was refused, if it is to be, before he is told.
+pub async fn note_refusal(context: &Context, refusal: Refusal) {
+    let Some(unwritten) = context.trust.audit().admit_refusal(&refusal) else { return };
+    let trust = Arc::clone(&context.trust);
+    // What cannot be written is said in the service's log.
+    drop(spawn_blocking(move || trust.audit().write_refusal(refusal, unwritten)).await);
+}
+
+/// Takes nothing more from a key whose holder contradicted himself.
+pub(super) async fn quarantine(context: &Context, peer: PeerId, key: PublicKey, reason: &'static str) {
+    let trust = Arc::clone(&context.trust);
+    drop(spawn_blocking(move || trust.quarantine(&peer, key, reason)).await);
+}
+
+/// What statements say of a peer's key, that was not heard of here: another replica took them, or this one was killed in between.
+pub(super) async fn catch_up(context: &Context, peer: &PeerId, bound: Option<&Bound>) {
+    let Some(line) = bound.and_then(|bound| bound.line.as_ref()) else { return };
+    if context.trust.is_behind(peer, line) {
+        let (trust, peer, line) = (Arc::clone(&context.trust), peer.clone(), line.clone());
+        drop(spawn_blocking(move || trust.catch_up(&peer, &line)).await);
+    }
+}
+
+/// The entries of an audit log, checked from the first to the last; and whether a line is being written.
+///
+/// # Errors
+/// [`FileError`].
+pub fn read_audit(path: &Path) -> Result<(Vec<Entry>, String, bool), FileError> {
+    let contents = file::read(path, true)?;
+    let damaged = |error| FileError::Damaged { path: path.to_owned(), error };
+    let entries = Entry::parse_all(&contents.texts).map_err(damaged)?;
+    Ok((entries, contents.chain.hash().to_owned(), contents.torn_bytes > 0))
+}

@@ -1,0 +1,127 @@
+//! Two instances prove to each other that each holds its key: a nonce of each side, and both ids and keys, under both signatures. What
+//! is signed here fits nowhere else, and to no other conversation.
+
+use crate::types::{PeerId, PublicKey};
+use std::{collections::VecDeque, time::Duration};
+
+/// Bytes of a nonce.
+pub const NONCE_BYTES: usize = 32;
+/// A nonce of one side.
+pub type Nonce = [u8; NONCE_BYTES];
+
+/// Conversations that are open at a time; the oldest makes room.
+const MAX_OPEN: usize = 1024;
+/// How long the second half of one may take.
+const LIFE: Duration = Duration::from_secs(60);
+const CONTEXT: &[u8] = b"ark-lattice trust challenge v1\0";
+
+/// Who signs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Who asked first.
+    Asking,
+    /// Who was asked.
+    Asked,
+}
+
+/// What both sides sign.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transcript {
+    /// Who asked first: id and key.
+    pub asking: (PeerId, PublicKey),
+    /// Who was asked.
+    pub asked: (PeerId, PublicKey),
+    /// The nonce of who asked.
+    pub nonce: Nonce,
+    /// The nonce of who was asked.
+    pub answer_nonce: Nonce,
+}
+
+impl Transcript {
+    /// The bytes that a side signs. Its own name is in them: a signature of one side is none of the other.
+    #[must_use]
+    pub fn bytes(&self, side: Side) -> Vec<u8> {
+        let mut out = CONTEXT.to_vec();
+        out.push(match side {
+            Side::Asking => 1,
+            Side::Asked => 2,
+        });
+        for (id, key) in [&self.asking, &self.asked] {
+            // With its length, so that no two ids can share their border.
+            out.extend_from_slice(&u64::try_from(id.as_str().len()).unwrap_or(u64::MAX).to_be_bytes());
+            out.extend_from_slice(id.as_str().as_bytes());
+            out.extend_from_slice(key.as_bytes());
+        }
+        out.extend_from_slice(&self.nonce);
+        out.extend_from_slice(&self.answer_nonce);
+        out
+    }
+}
+
+/// Conversations of which the second half is still to come.
+#[derive(Debug, Default)]
+pub struct Challenges {
+    open: VecDeque<(Duration, Transcript)>,
+}
+
+impl Challenges {
+    /// Opens one, at `elapsed` of the process's own clock. One key has one at a time.
+    pub fn open(&mut self, transcript: Transcript, elapsed: Duration) {
+        self.open.retain(|(at, open)| open.asking.1 != transcript.asking.1 && elapsed.saturating_sub(*at) <= LIFE);
+        if self.open.len() >= MAX_OPEN {
+            self.open.pop_front();
+        }
+        self.open.push_back((elapsed, transcript));
+    }
+
+    /// Takes the one of this key; it is gone then, so nobody answers twice.
+    pub fn take(&mut self, asking: &(PeerId, PublicKey), elapsed: Duration) -> Option<Transcript> {
+        let at = self.open.iter().position(|(_, open)| open.asking == *asking)?;
+        let (begun, transcript) = self.open.remove(at)?;
+        (elapsed.saturating_sub(begun) <= LIFE).then_some(transcript)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn transcript(name: &str, key: u8) -> Transcript {
+        let side = |name: &str, key| (PeerId::parse(name).unwrap(), PublicKey::from_bytes([key; 32]));
+        Transcript { asking: side(name, key), asked: side("b", 2), nonce: [3; 32], answer_nonce: [4; 32] }
+    }
+
+    #[test]
+    fn whatever_differs_is_in_what_is_signed() {
+        let whole = transcript("a", 1);
+        let mut all = vec![whole.bytes(Side::Asking), whole.bytes(Side::Asked)];
+        all.push(transcript("A", 1).bytes(Side::Asking));
+        all.push(transcript("a", 9).bytes(Side::Asking));
+        all.push(Transcript { nonce: [9; 32], ..whole.clone() }.bytes(Side::Asking));
+        all.push(Transcript { answer_nonce: [9; 32], ..whole.clone() }.bytes(Side::Asking));
+        all.push(Transcript { asking: whole.asked.clone(), asked: whole.asking.clone(), ..whole }.bytes(Side::Asking));
+        let count = all.len();
+        all.sort();
+        all.dedup();
+        assert_eq!(all.len(), count);
+    }
+
+    #[test]
+    fn each_conversation_is_answered_once_and_in_time() {
+        let (mut challenges, at) = (Challenges::default(), Duration::from_secs);
+        let (one, two) = (transcript("a", 1), transcript("c", 5));
+        challenges.open(one.clone(), at(0));
+        challenges.open(two.clone(), at(1));
+        assert_eq!(challenges.take(&one.asking, at(60)), Some(one.clone()));
+        assert_eq!(challenges.take(&one.asking, at(60)), None);
+        assert_eq!(challenges.take(&two.asking, at(62)), None, "too late");
+        for number in 0..3000_u32 {
+            let mut flood = transcript("flood", 1);
+            let mut key = [0; 32];
+            key[..4].copy_from_slice(&number.to_be_bytes());
+            flood.asking.1 = PublicKey::from_bytes(key);
+            challenges.open(flood, at(100));
+        }
+        assert_eq!(challenges.open.len(), MAX_OPEN);
+    }
+}

@@ -1,0 +1,115 @@
+//! What each level may do: one table, which `docs/SECURITY.md` repeats for people; a test compares the two.
+
+use super::{TrustLevel, TrustMode};
+
+/// Something that one key may do here and another may not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Right {
+    /// Have its manifest registered.
+    Register,
+    /// Be shown to others, with its level.
+    Listed,
+    /// Read nodes. Reading asks for no signature, so this says who is turned away where he says who he is.
+    Read,
+    /// Have its nodes taken by this instance's own rounds.
+    PulledFrom,
+    /// Change nodes here.
+    Push,
+    /// Help another key to become verified.
+    Vouch,
+}
+
+impl Right {
+    /// All of them, in the order of the table.
+    pub const ALL: [Self; 6] = [Self::Register, Self::Listed, Self::Read, Self::PulledFrom, Self::Push, Self::Vouch];
+
+    /// What the documents call it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Register => "register",
+            Self::Listed => "be listed",
+            Self::Read => "read",
+            Self::PulledFrom => "be pulled from",
+            Self::Push => "push",
+            Self::Vouch => "vouch",
+        }
+    }
+}
+
+/// The settings that the table depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Rules {
+    /// Who may speak for an id.
+    pub mode: TrustMode,
+    /// Nodes are exchanged with verified keys only.
+    pub require_verified: bool,
+}
+
+impl From<TrustMode> for Rules {
+    fn from(mode: TrustMode) -> Self {
+        Self { mode, require_verified: false }
+    }
+}
+
+/// The table: may a key of this level do this?
+#[must_use]
+pub fn may(level: TrustLevel, rules: impl Into<Rules>, right: Right) -> bool {
+    let Rules { mode, require_verified } = rules.into();
+    match (level, right) {
+        (TrustLevel::Verified, _)
+        // What was published before stays in sight, marked, until it expires: silence would hide the warning.
+        | (_, Right::Listed) => true,
+        (TrustLevel::Revoked, _) | (_, Right::Vouch) => false,
+        (_, Right::Read) => true,
+        (_, Right::Register) => mode != TrustMode::Allowlist,
+        // Nobody claims an id by being unknown: in tofu a key is pending as soon as it speaks for one.
+        (TrustLevel::Unknown, Right::Push) => mode == TrustMode::Open && !require_verified,
+        (TrustLevel::Unknown | TrustLevel::Pending, Right::PulledFrom | Right::Push) => {
+            mode != TrustMode::Allowlist && !require_verified
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_of_the_documents_is_the_table_of_the_code() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/SECURITY.md");
+        let document = std::fs::read_to_string(path).expect("the document");
+        let table = document.split_once("| level | ").expect("the table").1;
+        let mut rows = table.lines();
+        let header: Vec<&str> = rows.next().expect("a header").trim_matches('|').split('|').map(str::trim).collect();
+        assert_eq!(header, Right::ALL.map(Right::as_str));
+        let rows: Vec<Vec<&str>> = rows
+            .skip(1)
+            .map_while(|row| row.strip_prefix('|'))
+            .map(|row| row.trim_end_matches('|').split('|').map(str::trim).collect())
+            .collect();
+        let levels = [TrustLevel::Unknown, TrustLevel::Pending, TrustLevel::Verified, TrustLevel::Revoked];
+        assert_eq!(rows.len(), levels.len());
+        for (row, level) in rows.iter().zip(levels) {
+            assert_eq!(row[0], format!("`{}`", level.as_str()));
+            for (cell, right) in row[1..].iter().zip(Right::ALL) {
+                assert_eq!(*cell, cell_of(level, right), "{level:?} {right:?}");
+            }
+        }
+    }
+
+    /// A cell as the document writes it: in which modes, and what `require_verified` changes.
+    fn cell_of(level: TrustLevel, right: Right) -> &'static str {
+        let modes = [TrustMode::Open, TrustMode::Tofu, TrustMode::Allowlist];
+        let plain = modes.map(|mode| may(level, mode, right));
+        let strict = modes.map(|mode| may(level, Rules { mode, require_verified: true }, right));
+        match (plain, strict) {
+            ([true, true, true], [true, true, true]) => "yes",
+            ([false, false, false], [false, false, false]) => "no",
+            ([true, true, false], [true, true, false]) => "open, tofu",
+            ([true, true, false], [false, false, false]) => "open, tofu ¹",
+            ([true, false, false], [false, false, false]) => "open ¹",
+            other => panic!("no word for {other:?}"),
+        }
+    }
+}

@@ -1,0 +1,511 @@
+//! What is thought of each key, and why: the operator's rules, what was decided since, and the newest heads. The audit log is its
+//! memory: read from the beginning it gives the same state again.
+
+use super::{
+    Admitted, Audit, Entry, FreshnessError, Right, Rules, TrustError, TrustLevel, TrustMode, TrustPolicy,
+    audit::Refusal,
+    chain::ChainError,
+    challenge::Challenges,
+    freshness::{Accepted, Freshness},
+    levels::may,
+    state::{LEVEL, QUARANTINE, RELEASE, Record, State, UNASKED, VOUCH},
+};
+use crate::{
+    manifest::{Head, Manifest, Verified},
+    types::{PeerId, PublicKey, Timestamp},
+};
+use serde_json::{Map, Value, json};
+use std::{
+    collections::HashSet,
+    io,
+    sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard},
+};
+
+mod keys;
+
+/// The most keys that something was decided of.
+pub const MAX_RECORDS: usize = 100_000;
+/// The most of them that are pending because they came by themselves: strangers leave place for the operator.
+pub const MAX_UNASKED: usize = 1000;
+/// The most of those for one id: whoever asks in another's name must not hide him among many.
+const MAX_UNASKED_OF_ONE: usize = 8;
+/// The most keys in quarantine that nobody verified. Whoever contradicts himself with one key after the other must not fill the disk;
+/// what he contradicts himself with is refused all the same.
+const MAX_QUARANTINED: usize = 1000;
+/// The most keys that one key vouches for.
+const MAX_VOUCHES_OF_ONE: usize = 1000;
+/// The longest reason, in characters.
+pub const MAX_REASON_CHARS: usize = 300;
+
+/// A decision to be made.
+#[derive(Debug, Clone)]
+pub struct Decision {
+    /// The instance.
+    pub peer: PeerId,
+    /// Its key.
+    pub key: PublicKey,
+    /// What the key may do from now on.
+    pub level: TrustLevel,
+    /// Who decides.
+    pub by: &'static str,
+    /// Why.
+    pub reason: String,
+    /// The signature that proves that the peer holds the key, base64.
+    pub proof: Option<String>,
+}
+
+/// Why a decision is not made.
+#[derive(Debug, thiserror::Error)]
+pub enum DecisionError {
+    /// Another key has this id.
+    #[error("{known} is the verified key of {peer}; revoke that one first, or have it rotated")]
+    OtherKey {
+        /// The instance.
+        peer: PeerId,
+        /// Its key.
+        known: PublicKey,
+    },
+    /// The key has another id.
+    #[error("that key is known as {known}'s; one key speaks for one id")]
+    OtherPeer {
+        /// The instance.
+        known: PeerId,
+    },
+    /// Its owner withdrew it.
+    #[error("the key was withdrawn by its own owner, for good; it takes another one")]
+    Withdrawn,
+    /// Somebody else has the id.
+    #[error("that key does not speak for {0}, so it cannot give the id on")]
+    NotItsKey(PeerId),
+    /// The operator's settings say otherwise.
+    #[error("trust.listed names another key for {0}; correct the settings")]
+    Listed(PeerId),
+    /// There are as many as there may be.
+    #[error("there are as many decisions as there may be")]
+    Full,
+    /// It cannot be written down.
+    #[error("the audit log cannot be written: {0}")]
+    Unkept(#[from] io::Error),
+}
+
+/// Why nothing is taken from a peer. The text is for people; the code for programs.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Distrust {
+    /// Its key was revoked.
+    #[error("the key of {0} is revoked here")]
+    Revoked(PeerId),
+    /// It contradicted itself.
+    #[error("{0} contradicted itself and is in quarantine until the operator verifies it again")]
+    Quarantined(PeerId),
+    /// Somebody else has the id.
+    #[error("another key is trusted to speak for {0}, or only listed ones are")]
+    OtherKey(PeerId),
+    /// Its level does not allow it.
+    #[error("this instance exchanges with verified keys only, and that of {0} is none")]
+    NotVerified(PeerId),
+    /// What it says is old, or contradicts what it said.
+    #[error(transparent)]
+    Freshness(#[from] FreshnessError),
+}
+
+impl Distrust {
+    /// The problem's code.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Revoked(_) => "peer_revoked",
+            Self::Quarantined(_) => "quarantined",
+            Self::OtherKey(_) | Self::NotVerified(_) => "not_trusted",
+            Self::Freshness(FreshnessError::Rollback { .. }) => "rollback",
+            Self::Freshness(FreshnessError::Equivocation) => "equivocation",
+            Self::Freshness(FreshnessError::FastForward(_)) => "fast_forward",
+            Self::Freshness(FreshnessError::Unkept(_)) => "state_unavailable",
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct TrustStore {
+    policy: TrustPolicy,
+    rules: Rules,
+    vouchers: usize,
+    audit: Audit,
+    heads: Freshness,
+    state: RwLock<State>,
+    challenges: Mutex<Challenges>,
+    /// Peers of which an expired head is shown.
+    frozen: Mutex<HashSet<(PeerId, PublicKey)>>,
+    /// One change at a time: what is decided and what is written go together.
+    changing: Mutex<()>,
+}
+
+impl TrustStore {
+    /// From the log's entries. `vouchers`: how many verified keys make another one verified; 0: none do.
+    ///
+    /// # Errors
+    /// [`ChainError::Text`]: an entry says what this version cannot understand. Nothing is left out silently.
+    pub fn new(
+        policy: TrustPolicy,
+        rules: Rules,
+        vouchers: usize,
+        (audit, entries): (Audit, &[Entry]),
+        heads: Freshness,
+    ) -> Result<Self, ChainError> {
+        let mut state = State::default();
+        for entry in entries {
+            let wrong =
+                |field: &str| ChainError::Text { number: entry.number, problem: format!("{field} of {}", entry.kind) };
+            state.apply(entry).map_err(wrong)?;
+        }
+        let state = RwLock::new(state);
+        let (challenges, frozen, changing) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Ok(Self { policy, rules, vouchers, audit, heads, state, challenges, frozen, changing })
+    }
+
+    fn state(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The mode.
+    #[must_use]
+    pub fn mode(&self) -> TrustMode {
+        self.rules.mode
+    }
+
+    /// Are nodes exchanged with verified keys only?
+    #[must_use]
+    pub fn requires_verified(&self) -> bool {
+        self.rules.require_verified
+    }
+
+    /// Do other instances' vouchers count here?
+    #[must_use]
+    pub fn goes_by_vouchers(&self) -> bool {
+        self.vouchers > 0
+    }
+
+    /// Conversations in which keys are proved.
+    pub fn challenges(&self) -> MutexGuard<'_, Challenges> {
+        self.challenges.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The log.
+    #[must_use]
+    pub fn audit(&self) -> &Audit {
+        &self.audit
+    }
+
+    /// What this instance thinks of `key` speaking for `peer`.
+    #[must_use]
+    pub fn level(&self, peer: &PeerId, key: PublicKey) -> TrustLevel {
+        let state = self.state();
+        let record = state.records.get(&key);
+        if record.is_some_and(|record| record.level == TrustLevel::Revoked) {
+            return TrustLevel::Revoked;
+        }
+        if let Some(listed) = self.listed(&state, peer) {
+            return if listed == key { TrustLevel::Verified } else { TrustLevel::Revoked };
+        }
+        if let Some(owner) = state.owners.get(peer).filter(|owner| **owner != key) {
+            let verified = state.records.get(owner).is_some_and(|record| record.level == TrustLevel::Verified);
+            // As with the operator's list: whoever else speaks for the id is an impostor.
+            return if verified { TrustLevel::Revoked } else { TrustLevel::Unknown };
+        }
+        match record.filter(|record| record.node_id == *peer).map(|record| record.level) {
+            Some(TrustLevel::Verified) => TrustLevel::Verified,
+            _ if self.is_vouched_for(&state, peer, key) => TrustLevel::Verified,
+            Some(level) => level,
+            None => self.policy.level(peer, key),
+        }
+    }
+
+    /// May this key do that for this instance?
+    #[must_use]
+    pub fn may(&self, peer: &PeerId, key: PublicKey, right: Right) -> bool {
+        may(self.level(peer, key), self.rules, right)
+    }
+
+    /// Was this key revoked, whoever it speaks for?
+    #[must_use]
+    pub fn is_revoked(&self, key: PublicKey) -> bool {
+        self.state().records.get(&key).is_some_and(|record| record.level == TrustLevel::Revoked)
+    }
+
+    /// Did whoever holds this key contradict himself?
+    #[must_use]
+    pub fn is_quarantined(&self, key: PublicKey) -> bool {
+        self.state().quarantined.contains(&key)
+    }
+
+    /// The key that the settings list for an id, or what took its place since by statements of both.
+    fn listed(&self, state: &State, peer: &PeerId) -> Option<PublicKey> {
+        let mut key = self.policy.listed(peer)?;
+        // A key never comes back once it was replaced, so this ends; the bound is for a log that somebody made up.
+        for _ in 0..state.records.len() {
+            match state.records.get(&key).and_then(|record| record.successor) {
+                Some(successor) => key = successor,
+                None => break,
+            }
+        }
+        Some(key)
+    }
+
+    /// k vouchers. Only who is verified by the operator counts: a chain of vouchers would be as weak as its first link.
+    fn is_vouched_for(&self, state: &State, peer: &PeerId, key: PublicKey) -> bool {
+        if self.vouchers == 0 {
+            return false;
+        }
+        let counts = |voucher: &&PublicKey| {
+            let record = state.records.get(voucher);
+            let decided = record.is_some_and(|record| record.level == TrustLevel::Verified);
+            let withdrawn = record.is_some_and(|record| record.level == TrustLevel::Revoked);
+            !state.quarantined.contains(voucher) && !withdrawn && (decided || self.policy.lists(**voucher))
+        };
+        let vouchers = state.vouches.get(&(peer.clone(), key));
+        vouchers.is_some_and(|vouchers| vouchers.iter().filter(counts).count() >= self.vouchers)
+    }
+
+    /// Lets a verified manifest in, or says why not. Version and first-key rules are the registry's, in one step with its write.
+    ///
+    /// # Errors
+    /// [`TrustError`].
+    pub fn admit(&self, manifest: Verified<Manifest>, now: Timestamp) -> Result<Admitted, TrustError> {
+        let (peer, key) = (manifest.get().peer().clone(), manifest.public_key());
+        let (listed, owner) = {
+            let state = self.state();
+            if let Some(record) = state.records.get(&key).filter(|record| record.level == TrustLevel::Revoked) {
+                return Err(match record.successor {
+                    Some(_) => TrustError::OtherKey { peer },
+                    None => TrustError::Revoked { peer },
+                });
+            }
+            let vouched = self.is_vouched_for(&state, &peer, key).then_some(key);
+            (self.listed(&state, &peer), state.owners.get(&peer).copied().or(vouched))
+        };
+        self.policy.admit_for(manifest, now, listed, owner)
+    }
+
+    /// May nodes be exchanged with the signer of this head, and does the head follow what he said before? It is written down as
+    /// his newest before this returns. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`Distrust`].
+    pub fn take_head(&self, head: &Head, key: PublicKey) -> Result<(), Distrust> {
+        let peer = &head.node_id;
+        self.may_pull(peer, key)?;
+        match self.heads.accept(head, key) {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                if error == FreshnessError::Equivocation {
+                    self.quarantine(peer, key, "two heads for one position and one instant");
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Notes whether the head that is shown for a peer has expired (freeze).
+    pub fn note_frozen(&self, peer: &PeerId, key: PublicKey, is_frozen: bool) {
+        let mut frozen = self.frozen.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_frozen {
+            frozen.insert((peer.clone(), key))
+        } else {
+            frozen.remove(&(peer.clone(), key))
+        };
+    }
+
+    /// Has what was last shown of this peer expired?
+    #[must_use]
+    pub fn is_frozen(&self, peer: &PeerId, key: PublicKey) -> bool {
+        self.frozen.lock().unwrap_or_else(PoisonError::into_inner).contains(&(peer.clone(), key))
+    }
+
+    /// May nodes be taken from this key?
+    ///
+    /// # Errors
+    /// [`Distrust`], other than of freshness.
+    pub fn may_pull(&self, peer: &PeerId, key: PublicKey) -> Result<(), Distrust> {
+        self.may_exchange(peer, key, Right::PulledFrom)
+    }
+
+    /// May this key change nodes here?
+    ///
+    /// # Errors
+    /// [`Distrust`], other than of freshness.
+    pub fn may_push(&self, peer: &PeerId, key: PublicKey) -> Result<(), Distrust> {
+        self.may_exchange(peer, key, Right::Push)
+    }
+
+    fn may_exchange(&self, peer: &PeerId, key: PublicKey, right: Right) -> Result<(), Distrust> {
+        if let Some(record) = self.record(key).filter(|record| record.level == TrustLevel::Revoked) {
+            return Err(match record.successor {
+                Some(_) => Distrust::OtherKey(peer.clone()),
+                None => Distrust::Revoked(peer.clone()),
+            });
+        }
+        if self.is_quarantined(key) {
+            return Err(Distrust::Quarantined(peer.clone()));
+        }
+        match self.level(peer, key) {
+            level if may(level, self.rules, right) => Ok(()),
+            TrustLevel::Revoked => Err(Distrust::OtherKey(peer.clone())),
+            TrustLevel::Unknown | TrustLevel::Pending | TrustLevel::Verified => {
+                Err(Distrust::NotVerified(peer.clone()))
+            }
+        }
+    }
+
+    /// The newest accepted head of a peer.
+    #[must_use]
+    pub fn newest_head(&self, peer: &PeerId, key: PublicKey) -> Option<Accepted> {
+        self.heads.newest(peer, key)
+    }
+
+    /// What was decided of a key.
+    #[must_use]
+    pub fn record(&self, key: PublicKey) -> Option<Record> {
+        self.state().records.get(&key).cloned()
+    }
+
+    /// Everything that was decided, the newest first.
+    #[must_use]
+    pub fn records(&self) -> Vec<Record> {
+        let mut records: Vec<Record> = self.state().records.values().cloned().collect();
+        records.sort_by(|a, b| (b.changed_at, &a.node_id, a.public_key).cmp(&(a.changed_at, &b.node_id, b.public_key)));
+        records
+    }
+
+    /// Decides what a key may do, durably. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`DecisionError`]; nothing has changed.
+    pub fn set(&self, decision: Decision) -> Result<Record, DecisionError> {
+        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let Decision { peer, key, level, by, reason, proof } = decision;
+        let known = self.check(&peer, key, level)?;
+        // What proved itself is not less than it was.
+        if let Some(known) = known.filter(|it| it.level == TrustLevel::Verified && level == TrustLevel::Pending) {
+            return Ok(known);
+        }
+        let reason: String = reason.chars().take(MAX_REASON_CHARS).collect();
+        let detail = json!({
+            "node_id": peer.as_str(), "public_key": key.to_base64(), "level": level.as_str(), "by": by, "reason": reason,
+            "proof": proof, "final": false,
+        });
+        self.write(LEVEL, peer.as_str(), detail)?;
+        if level == TrustLevel::Verified {
+            self.heads.forget(&peer)?;
+            if self.is_quarantined(key) {
+                self.write(RELEASE, peer.as_str(), json!({"public_key": key.to_base64(), "by": by}))?;
+            }
+        }
+        self.record(key).ok_or_else(|| io::Error::other("the decision is not there").into())
+    }
+
+    fn check(&self, peer: &PeerId, key: PublicKey, level: TrustLevel) -> Result<Option<Record>, DecisionError> {
+        let state = self.state();
+        let record = state.records.get(&key);
+        if let Some(record) = record {
+            if record.node_id != *peer {
+                return Err(DecisionError::OtherPeer { known: record.node_id.clone() });
+            }
+            if record.is_final && level != TrustLevel::Revoked {
+                return Err(DecisionError::Withdrawn);
+            }
+        } else if state.records.len() >= MAX_RECORDS {
+            return Err(DecisionError::Full);
+        }
+        if level == TrustLevel::Verified {
+            if self.listed(&state, peer).is_some_and(|listed| listed != key) {
+                return Err(DecisionError::Listed(peer.clone()));
+            }
+            if let Some(owner) = state.owners.get(peer).filter(|owner| **owner != key) {
+                return Err(DecisionError::OtherKey { peer: peer.clone(), known: *owner });
+            }
+        }
+        Ok(record.cloned())
+    }
+
+    /// Notes as pending whoever proved by himself that he holds a key: the operator sees him, and decides. Nothing where something is
+    /// known of the key already, or where many came so.
+    ///
+    /// # Errors
+    /// It cannot be written down.
+    pub fn note_unasked(&self, peer: &PeerId, key: PublicKey, proof: String) -> io::Result<()> {
+        {
+            let state = self.state();
+            if state.records.contains_key(&key) || state.unasked >= MAX_UNASKED || state.owners.contains_key(peer) {
+                return Ok(());
+            }
+            let of_one = state.records.values().filter(|it| it.by == UNASKED && it.node_id == *peer);
+            if of_one.count() >= MAX_UNASKED_OF_ONE {
+                return Ok(());
+            }
+        }
+        let (level, by) = (TrustLevel::Pending, UNASKED);
+        let reason = "it asked for trust".to_owned();
+        match self.set(Decision { peer: peer.clone(), key, level, by, reason, proof: Some(proof) }) {
+            Err(DecisionError::Unkept(error)) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes nothing more from a key whose holder contradicted himself, until the operator verifies it again. It holds at once, and
+    /// durably where it can be written down.
+    pub fn quarantine(&self, peer: &PeerId, key: PublicKey, reason: &str) {
+        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_full = self.state().quarantined.len() >= MAX_QUARANTINED;
+        if self.is_quarantined(key) || (is_full && self.level(peer, key) != TrustLevel::Verified) {
+            return;
+        }
+        tracing::error!(peer = peer.as_str().escape_debug().to_string(), %key, reason, "a peer contradicted itself and is in quarantine");
+        let detail = json!({"public_key": key.to_base64(), "reason": reason, "by": "service"});
+        if let Err(error) = self.write(QUARANTINE, peer.as_str(), detail) {
+            tracing::error!(%error, "the quarantine holds only until the next start");
+            self.state.write().unwrap_or_else(PoisonError::into_inner).quarantined.insert(key);
+        }
+    }
+
+    /// A verified key says that another one is right. Blocks on the disk. Answers whether that is new.
+    ///
+    /// # Errors
+    /// It cannot be written down.
+    pub fn vouch(&self, voucher: (&PeerId, PublicKey), peer: &PeerId, key: PublicKey) -> io::Result<bool> {
+        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        {
+            let state = self.state();
+            let known = state.vouches.get(&(peer.clone(), key));
+            let of_one = state.vouches.values().filter(|vouchers| vouchers.contains(&voucher.1)).count();
+            if known.is_some_and(|known| known.contains(&voucher.1)) || of_one >= MAX_VOUCHES_OF_ONE {
+                return Ok(false);
+            }
+        }
+        let detail = json!({
+            "public_key": key.to_base64(), "voucher": voucher.1.to_base64(), "by": voucher.0.as_str(),
+        });
+        self.write(VOUCH, peer.as_str(), detail)?;
+        Ok(true)
+    }
+
+    /// Writes down who was refused, if it is to be. Blocks on the disk then.
+    pub fn refused(&self, refusal: Refusal) {
+        if let Some(unwritten) = self.audit.admit_refusal(&refusal) {
+            self.audit.write_refusal(refusal, unwritten);
+        }
+    }
+
+    fn write(&self, kind: &str, subject: &str, detail: Value) -> io::Result<()> {
+        let detail = match detail {
+            Value::Object(detail) => detail,
+            _ => Map::new(),
+        };
+        let entry = self.audit.append(kind, subject, detail)?;
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        state.apply(&entry).map_err(|field| io::Error::other(format!("{field} of {kind}")))
+    }
+}
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;

@@ -1,0 +1,376 @@
+use super::*;
+use crate::{
+    identity::KeyPair,
+    manifest::{Canonicalization, sign, verify},
+    trust::{Binding, KeyChange, KeyEvents, KeyLine, chain::Ledger},
+    types::{Limits, SetHash, TestClock},
+};
+use bytes::Bytes;
+use std::{collections::HashMap, sync::Arc};
+
+#[derive(Debug, Default)]
+struct Memory(Mutex<(Vec<String>, bool)>);
+
+impl Ledger for Memory {
+    fn append(&self, text: &str) -> io::Result<()> {
+        let mut lines = self.0.lock().unwrap();
+        if lines.1 {
+            return Err(io::Error::other("the disk is full"));
+        }
+        lines.0.push(text.to_owned());
+        Ok(())
+    }
+
+    fn replace(&self, texts: &[String]) -> io::Result<()> {
+        self.0.lock().unwrap().0 = texts.to_vec();
+        Ok(())
+    }
+}
+
+/// What outlives a store.
+struct Bed {
+    clock: Arc<TestClock>,
+    audit: Arc<Memory>,
+    heads: Arc<Memory>,
+    rules: Rules,
+    vouchers: usize,
+    listed: HashMap<PeerId, PublicKey>,
+}
+
+impl Bed {
+    fn new() -> Self {
+        let clock = TestClock::at(Timestamp::from_seconds(1_767_225_600));
+        let (audit, heads) = (Arc::default(), Arc::default());
+        Self { clock, audit, heads, rules: Rules::default(), vouchers: 0, listed: HashMap::new() }
+    }
+
+    fn open(&self) -> TrustStore {
+        let texts = self.audit.0.lock().unwrap().0.clone();
+        let entries = Entry::parse_all(&texts).unwrap();
+        let audit = Audit::new(self.audit.clone(), self.clock.clone(), entries.len());
+        let texts = self.heads.0.lock().unwrap().0.clone();
+        let heads = Freshness::new(self.heads.clone(), &texts).unwrap();
+        let policy = TrustPolicy::new(self.rules.mode, self.listed.clone());
+        TrustStore::new(policy, self.rules, self.vouchers, (audit, &entries), heads).unwrap()
+    }
+}
+
+fn peer(name: &str) -> PeerId {
+    PeerId::parse(name).unwrap()
+}
+
+fn key(number: u8) -> PublicKey {
+    PublicKey::from_bytes([number; 32])
+}
+
+fn decide(store: &TrustStore, name: &str, number: u8, level: TrustLevel) -> Result<Record, DecisionError> {
+    let reason = "because".to_owned();
+    store.set(Decision { peer: peer(name), key: key(number), level, by: "operator", reason, proof: None })
+}
+
+#[test]
+fn decisions_hold_and_come_back_after_a_restart() {
+    let bed = Bed::new();
+    let store = bed.open();
+    assert_eq!(store.level(&peer("a"), key(1)), TrustLevel::Pending, "tofu");
+    let record = decide(&store, "a", 1, TrustLevel::Verified).unwrap();
+    assert_eq!((record.by.as_str(), record.reason.as_str()), ("operator", "because"));
+    decide(&store, "b", 2, TrustLevel::Revoked).unwrap();
+    for store in [store, bed.open()] {
+        assert_eq!(store.level(&peer("a"), key(1)), TrustLevel::Verified);
+        assert_eq!(store.level(&peer("a"), key(9)), TrustLevel::Revoked, "an impostor");
+        for name in ["b", "somebody else"] {
+            assert_eq!(store.level(&peer(name), key(2)), TrustLevel::Revoked, "a revoked key speaks for nobody");
+        }
+        assert_eq!(store.level(&peer("b"), key(3)), TrustLevel::Pending, "the id is free for another key");
+        assert_eq!(store.may_push(&peer("b"), key(2)), Err(Distrust::Revoked(peer("b"))));
+        assert_eq!(store.records().len(), 2);
+    }
+}
+
+#[test]
+fn one_key_has_one_id_and_one_id_one_verified_key() {
+    let bed = Bed { listed: HashMap::from([(peer("listed"), key(7))]), ..Bed::new() };
+    let store = bed.open();
+    decide(&store, "a", 1, TrustLevel::Verified).unwrap();
+    assert!(matches!(decide(&store, "a", 2, TrustLevel::Verified), Err(DecisionError::OtherKey { .. })));
+    assert!(matches!(decide(&store, "b", 1, TrustLevel::Verified), Err(DecisionError::OtherPeer { .. })));
+    assert!(matches!(decide(&store, "listed", 8, TrustLevel::Verified), Err(DecisionError::Listed(_))));
+    let kept = decide(&store, "a", 1, TrustLevel::Pending).unwrap();
+    assert_eq!(kept.level, TrustLevel::Verified, "who proves himself again is not less than he was");
+    decide(&store, "a", 1, TrustLevel::Revoked).unwrap();
+    decide(&store, "a", 2, TrustLevel::Verified).unwrap();
+    assert_eq!(store.level(&peer("a"), key(2)), TrustLevel::Verified);
+}
+
+#[test]
+fn what_cannot_be_written_down_is_not_decided() {
+    let bed = Bed::new();
+    let store = bed.open();
+    bed.audit.0.lock().unwrap().1 = true;
+    assert!(matches!(decide(&store, "a", 1, TrustLevel::Revoked), Err(DecisionError::Unkept(_))));
+    assert_eq!(store.level(&peer("a"), key(1)), TrustLevel::Pending);
+    store.quarantine(&peer("a"), key(1), "it contradicted itself");
+    assert!(store.is_quarantined(key(1)), "what protects holds all the same");
+}
+
+fn change(old: u8, new: u8) -> KeyChange {
+    KeyChange { old: key(old), new: key(new), by_recovery: false }
+}
+
+fn recovery(old: u8, new: u8) -> KeyChange {
+    KeyChange { by_recovery: true, ..change(old, new) }
+}
+
+#[test]
+fn a_rotated_key_keeps_its_level_and_the_old_one_speaks_no_more() {
+    let bed = Bed { listed: HashMap::from([(peer("listed"), key(7))]), ..Bed::new() };
+    let store = bed.open();
+    decide(&store, "a", 1, TrustLevel::Verified).unwrap();
+    store.rotated(&peer("a"), change(1, 2));
+    store.rotated(&peer("pending"), change(3, 4));
+    store.rotated(&peer("listed"), change(7, 8));
+    store.revoked(&peer("gone"), key(5));
+    for store in [store, bed.open()] {
+        assert_eq!(store.level(&peer("a"), key(2)), TrustLevel::Verified);
+        assert_eq!(store.level(&peer("a"), key(1)), TrustLevel::Revoked);
+        assert_eq!(store.level(&peer("pending"), key(4)), TrustLevel::Pending);
+        assert_eq!(store.level(&peer("pending"), key(3)), TrustLevel::Revoked);
+        assert_eq!(store.level(&peer("listed"), key(8)), TrustLevel::Verified, "the list follows");
+        assert_eq!(store.record(key(1)).unwrap().successor, Some(key(2)));
+        for (name, number) in [("a", 1), ("gone", 5)] {
+            assert!(matches!(decide(&store, name, number, TrustLevel::Verified), Err(DecisionError::Withdrawn)));
+        }
+    }
+}
+
+#[test]
+fn the_recovery_key_gives_back_what_a_withdrawn_key_had_and_not_what_a_revoked_one_had() {
+    let bed = Bed { listed: HashMap::from([(peer("listed"), key(7))]), ..Bed::new() };
+    let store = bed.open();
+    for (name, number) in [("withdrawn", 1), ("revoked", 2), ("quarantined", 3), ("stolen", 4)] {
+        decide(&store, name, number, TrustLevel::Verified).unwrap();
+    }
+    for (name, number) in [("revoked", 2), ("listed", 7)] {
+        decide(&store, name, number, TrustLevel::Revoked).unwrap();
+    }
+    store.revoked(&peer("withdrawn"), key(1));
+    store.quarantine(&peer("quarantined"), key(3), "it contradicted itself");
+    store.quarantine(&peer("stolen"), key(4), "it contradicted itself");
+    assert_eq!([1, 2, 7].map(|number| store.may_speak(key(number))), [true, false, false]);
+    store.rotated(&peer("withdrawn"), recovery(1, 11));
+    store.rotated(&peer("revoked"), change(2, 12));
+    assert_eq!(store.record(key(12)), None, "whom the operator revoked gives nothing on");
+    for (name, made) in [("revoked", recovery(2, 12)), ("listed", recovery(7, 17)), ("stolen", recovery(4, 14))] {
+        store.rotated(&peer(name), made);
+    }
+    store.rotated(&peer("quarantined"), change(3, 13));
+    for store in [store, bed.open()] {
+        let level = |name: &str, number| store.level(&peer(name), key(number));
+        assert_eq!(level("withdrawn", 11), TrustLevel::Verified);
+        assert_eq!((level("revoked", 12), level("revoked", 2)), (TrustLevel::Pending, TrustLevel::Revoked));
+        assert_eq!(level("listed", 17), TrustLevel::Revoked, "the operator corrects his list");
+        assert_eq!([13, 14].map(|number| store.is_quarantined(key(number))), [true, false]);
+    }
+}
+
+#[test]
+fn what_was_missed_of_statements_is_caught_up() {
+    let bed = Bed { listed: HashMap::from([(peer("listed"), key(7))]), ..Bed::new() };
+    let store = bed.open();
+    decide(&store, "a", 1, TrustLevel::Verified).unwrap();
+    decide(&store, "gone", 5, TrustLevel::Verified).unwrap();
+    let line = |now: u8, before: &[u8], revoked| KeyLine {
+        public_key: key(now),
+        recovery_key: None,
+        epoch: 0,
+        seq: 1,
+        tip: [0; 32],
+        revoked,
+        retired: before.iter().copied().map(key).collect(),
+    };
+    let cases = [("a", line(3, &[1, 2], false)), ("listed", line(8, &[7], false)), ("gone", line(5, &[], true))];
+    for (name, line) in &cases {
+        assert!(store.is_behind(&peer(name), line) && store.knows_another(&peer(name), key(99)), "{name}");
+        store.catch_up(&peer(name), line);
+        assert!(!store.is_behind(&peer(name), line), "{name}");
+    }
+    assert!(!store.is_behind(&peer("stranger"), &line(30, &[31], false)));
+    assert_eq!(
+        (store.level(&peer("a"), key(3)), store.level(&peer("a"), key(1))),
+        (TrustLevel::Verified, TrustLevel::Revoked)
+    );
+    assert_eq!(store.level(&peer("listed"), key(8)), TrustLevel::Verified);
+    assert_eq!(store.level(&peer("gone"), key(5)), TrustLevel::Revoked);
+}
+
+#[test]
+fn vouchers_count_while_they_are_verified_and_make_no_chains() {
+    let bed = Bed { vouchers: 2, listed: HashMap::from([(peer("listed"), key(7))]), ..Bed::new() };
+    let store = bed.open();
+    decide(&store, "a", 1, TrustLevel::Verified).unwrap();
+    let vouch = |store: &TrustStore, by: (&str, u8), for_whom: (&str, u8)| {
+        store.vouch((&peer(by.0), key(by.1)), &peer(for_whom.0), key(for_whom.1)).unwrap()
+    };
+    let level = |store: &TrustStore| store.level(&peer("new"), key(20));
+    assert!(vouch(&store, ("a", 1), ("new", 20)) && store.goes_by_vouchers());
+    assert!(!vouch(&store, ("a", 1), ("new", 20)), "the same again");
+    assert_eq!(level(&store), TrustLevel::Pending);
+    assert!(vouch(&store, ("listed", 7), ("new", 20)));
+    assert_eq!((level(&store), level(&bed.open())), (TrustLevel::Verified, TrustLevel::Verified));
+    vouch(&store, ("new", 20), ("newer", 21));
+    vouch(&store, ("a", 1), ("newer", 21));
+    assert_eq!(store.level(&peer("newer"), key(21)), TrustLevel::Pending, "who was vouched for does not vouch");
+    decide(&store, "a", 1, TrustLevel::Revoked).unwrap();
+    assert_eq!(level(&store), TrustLevel::Pending);
+}
+
+#[test]
+fn strangers_that_prove_themselves_leave_place_for_the_operator() {
+    let store = Bed::new().open();
+    for number in 0..MAX_UNASKED + 5 {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&number.to_be_bytes());
+        store.note_unasked(&peer(&format!("s{number}")), PublicKey::from_bytes(bytes), "proof".to_owned()).unwrap();
+    }
+    assert_eq!(store.records().len(), MAX_UNASKED);
+    store.rotated(&peer("stranger"), change(250, 251));
+    store.revoked(&peer("stranger"), key(252));
+    assert_eq!(store.records().len(), MAX_UNASKED, "nor do they fill it with statements");
+    decide(&store, "a", 255, TrustLevel::Verified).unwrap();
+    store.note_unasked(&peer("a"), key(254), "proof".to_owned()).unwrap();
+    assert_eq!(store.record(key(254)), None, "nobody gets in beside the verified key");
+    let store = Bed::new().open();
+    for number in 0..20 {
+        store.note_unasked(&peer("bank"), key(number), "proof".to_owned()).unwrap();
+    }
+    assert_eq!(store.records().len(), MAX_UNASKED_OF_ONE, "nobody is hidden among impostors");
+}
+
+#[test]
+fn whoever_contradicts_himself_with_many_keys_fills_no_disk() {
+    let bed = Bed::new();
+    let store = bed.open();
+    decide(&store, "a", 1, TrustLevel::Verified).unwrap();
+    for number in 0..MAX_QUARANTINED + 5 {
+        let mut bytes = [7; 32];
+        bytes[..8].copy_from_slice(&number.to_be_bytes());
+        store.quarantine(&peer("stranger"), PublicKey::from_bytes(bytes), "it contradicted itself");
+    }
+    assert_eq!(bed.audit.0.lock().unwrap().0.len(), MAX_QUARANTINED + 1);
+    store.quarantine(&peer("a"), key(1), "it contradicted itself");
+    assert!(store.is_quarantined(key(1)), "there is always place for a verified key");
+}
+
+#[test]
+fn nobody_gives_on_an_id_that_is_not_his() {
+    let bed = Bed { listed: HashMap::from([(peer("listed"), key(7))]), ..Bed::new() };
+    let store = bed.open();
+    decide(&store, "a", 1, TrustLevel::Verified).unwrap();
+    decide(&store, "b", 2, TrustLevel::Revoked).unwrap();
+    for (name, old) in [("a", 3), ("listed", 3), ("b", 2)] {
+        let rotated = store.rotate(&peer(name), change(old, 9));
+        assert!(matches!(rotated, Err(DecisionError::NotItsKey(_))), "{name}: {rotated:?}");
+    }
+    assert!(matches!(store.rotate(&peer("c"), change(1, 9)), Err(DecisionError::OtherPeer { .. })));
+    assert_eq!(store.level(&peer("a"), key(1)), TrustLevel::Verified);
+    store.rotate(&peer("new"), change(4, 5)).unwrap();
+    assert_eq!(store.level(&peer("new"), key(6)), TrustLevel::Pending, "that binds nobody: the registry does");
+}
+
+#[test]
+fn manifests_are_let_in_as_was_decided() {
+    let bed = Bed::new();
+    let store = bed.open();
+    let (owner, other) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+    let admit = |pair: &KeyPair| {
+        let limits = Limits::default();
+        let text = Bytes::from_static(br#"{"node_id":"a"}"#);
+        let envelope =
+            sign(text, Canonicalization::Dsse, &limits, pair.public_key(), |bytes| pair.sign(bytes)).unwrap();
+        store
+            .admit(verify(Bytes::from(envelope), &limits).unwrap(), Timestamp::EPOCH)
+            .map(|admitted| admitted.binding())
+    };
+    assert_eq!(admit(&other), Ok(Binding::FirstKey), "tofu");
+    let decision = |pair: &KeyPair, level| {
+        let (peer, key, by, reason) = (peer("a"), pair.public_key(), "operator", String::new());
+        store.set(Decision { peer, key, level, by, reason, proof: None }).unwrap()
+    };
+    decision(&owner, TrustLevel::Verified);
+    assert_eq!(admit(&owner), Ok(Binding::AnyKey), "it takes the id back from a squatter");
+    assert_eq!(admit(&other), Err(TrustError::OtherKey { peer: peer("a") }));
+    decision(&owner, TrustLevel::Revoked);
+    assert_eq!(admit(&owner), Err(TrustError::Revoked { peer: peer("a") }));
+}
+
+fn head(seq: u64, issued_at: i64) -> Head {
+    Head {
+        node_id: peer("a"),
+        index_id: "0123456789abcdef0123456789abcdef".to_owned(),
+        seq,
+        floor: 0,
+        manifest_hash: SetHash::of(&seq.to_be_bytes()),
+        count: 1,
+        issued_at: Timestamp::from_seconds(issued_at),
+        expires: Timestamp::from_seconds(issued_at + 300),
+    }
+}
+
+#[test]
+fn heads_follow_each_other_and_old_ones_do_not_come_back() {
+    use FreshnessError::{Equivocation, FastForward, Rollback};
+    let bed = Bed::new();
+    let store = bed.open();
+    store.take_head(&head(10, 1000), key(1)).unwrap();
+    let other_journal = |seq, at| Head { index_id: "f".repeat(32), ..head(seq, at) };
+    let jump = crate::trust::freshness::MAX_SEQ_JUMP;
+    for store in [store, bed.open()] {
+        let cases = [
+            (head(10, 1000), Ok(())),
+            (head(10, 800), Ok(())),
+            (head(9, 1001), Err(Rollback { field: "seq" })),
+            (head(11, 699), Err(Rollback { field: "issued_at" })),
+            (other_journal(3, 999), Err(Rollback { field: "issued_at" })),
+            (head(11 + jump, 1001), Err(FastForward(jump + 1))),
+            (Head { manifest_hash: SetHash::of(b"other"), ..head(10, 1001) }, Ok(())),
+        ];
+        for (next, expected) in cases {
+            let taken = crate::trust::freshness::judge(&store.newest_head(&peer("a"), key(1)).unwrap(), &next);
+            assert_eq!(taken, expected, "{next:?}");
+        }
+        assert_eq!(store.take_head(&head(5, 2000), key(1)), Err(Distrust::Freshness(Rollback { field: "seq" })));
+        store.take_head(&head(5, 2000), key(2)).unwrap();
+    }
+    let store = bed.open();
+    let contradiction = Head { manifest_hash: SetHash::of(b"other"), ..head(10, 1000) };
+    assert_eq!(store.take_head(&contradiction, key(1)), Err(Distrust::Freshness(Equivocation)));
+    for store in [store, bed.open()] {
+        assert_eq!(store.take_head(&head(11, 1001), key(1)), Err(Distrust::Quarantined(peer("a"))));
+        assert_eq!(store.may_push(&peer("a"), key(1)), Err(Distrust::Quarantined(peer("a"))));
+    }
+    let store = bed.open();
+    decide(&store, "a", 1, TrustLevel::Verified).unwrap();
+    bed.open().take_head(&head(2, 1), key(1)).unwrap();
+}
+
+#[test]
+fn the_file_of_heads_does_not_grow_without_end() {
+    let bed = Bed::new();
+    let store = bed.open();
+    for seq in 0..5000 {
+        store.take_head(&head(seq, 1000), key(1)).unwrap();
+    }
+    assert!(bed.heads.0.lock().unwrap().0.len() <= 1025);
+    assert_eq!(bed.open().newest_head(&peer("a"), key(1)).unwrap().seq, 4999);
+}
+
+#[test]
+fn only_verified_keys_exchange_where_that_is_asked_for() {
+    let bed = Bed { rules: Rules { mode: TrustMode::Tofu, require_verified: true }, ..Bed::new() };
+    let store = bed.open();
+    assert_eq!(store.may_push(&peer("a"), key(1)), Err(Distrust::NotVerified(peer("a"))));
+    assert_eq!(store.take_head(&head(1, 1), key(1)), Err(Distrust::NotVerified(peer("a"))));
+    decide(&store, "a", 1, TrustLevel::Verified).unwrap();
+    assert_eq!((store.may_push(&peer("a"), key(1)), store.take_head(&head(1, 1), key(1))), (Ok(()), Ok(())));
+}

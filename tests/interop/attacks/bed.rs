@@ -1,0 +1,159 @@
+//! The service that is attacked, and what its audit log says; attackers with keys of their own.
+
+use crate::{
+    server::{Hostile, now},
+    service::{Place, Service, TOKEN, json_of, problem, text},
+    signing::{manifest, signed},
+};
+use ark_lattice::identity::{
+    KeyPair,
+    message::{self, Message},
+};
+use reqwest::{RequestBuilder, Response};
+use serde_json::{Value, json};
+use std::fs;
+
+pub(crate) const VICTIM: &str = "victim";
+
+pub(crate) struct Victim {
+    pub(crate) place: Place,
+    pub(crate) service: Service,
+}
+
+impl Victim {
+    pub(crate) async fn start() -> Self {
+        Self::start_in(Place::new()).await
+    }
+
+    pub(crate) async fn start_in(place: Place) -> Self {
+        let place = place.set("ARK_NODE_ID", VICTIM);
+        let service = place.serve().await;
+        Self { place, service }
+    }
+
+    /// With this peer, and no rounds but those that are asked for.
+    pub(crate) async fn with_peer(hostile: &Hostile) -> Self {
+        let place = Place::new().set("FEDERATION_TRUSTED_PEERS", &hostile.url);
+        Self::start_in(place.set("ARK__FEDERATION__PEER_TIMEOUT", "5s")).await
+    }
+
+    /// Stops and starts again on the same state.
+    pub(crate) async fn restarted(self) -> Self {
+        let Self { place, service } = self;
+        service.kill();
+        let service = place.serve().await;
+        Self { place, service }
+    }
+
+    /// Asks as the operator.
+    pub(crate) async fn operate(&self, path: &str, body: &Value) -> Value {
+        let request = self.service.request(reqwest::Method::POST, path).bearer_auth(TOKEN);
+        json_of(request.json(body).send().await.unwrap()).await
+    }
+
+    pub(crate) async fn operator_sees(&self, path: &str) -> Value {
+        json_of(self.service.request(reqwest::Method::GET, path).bearer_auth(TOKEN).send().await.unwrap()).await
+    }
+
+    /// One round with its only peer: why it failed, or nothing.
+    pub(crate) async fn round(&self) -> String {
+        let synced = self.operate("/api/federation/sync", &json!({})).await;
+        synced["result"][0]["error"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Entries of the audit log: kind, subject, detail.
+    pub(crate) fn audit(&self) -> Vec<Value> {
+        let log = fs::read_to_string(self.place.path("state").join("audit.log")).unwrap();
+        log.lines().map(|line| serde_json::from_str(line.split_once(' ').unwrap().1).unwrap()).collect()
+    }
+
+    /// There is a refusal with this code, at this door, of this subject.
+    pub(crate) fn has_audited(&self, code: &str, door: &str, subject: &str) {
+        let fits = |entry: &Value| {
+            entry["kind"] == "refused"
+                && entry["subject"] == subject
+                && entry["detail"]["code"] == code
+                && entry["detail"]["door"] == door
+        };
+        let entries = self.audit();
+        assert!(entries.iter().any(fits), "no entry for {code} at {door} of {subject}: {entries:#?}");
+    }
+
+    /// Refused with this code at `/manifest`, and audited.
+    pub(crate) async fn refuses_manifest(&self, envelope: String, expected: (u16, &str), subject: &str) {
+        let answer = problem(self.service.post("/manifest", envelope).await).await;
+        assert_eq!(answer, (expected.0, expected.1.to_owned()));
+        self.has_audited(expected.1, "/manifest", subject);
+    }
+
+    /// The newest manifest of an instance that others are shown.
+    pub(crate) async fn shows(&self, peer: &str) -> Value {
+        self.service.get_json(&format!("/manifest/{peer}")).await["manifest"].clone()
+    }
+}
+
+pub(crate) struct Attacker {
+    pub(crate) name: &'static str,
+    pub(crate) key: KeyPair,
+}
+
+impl Attacker {
+    pub(crate) fn new(name: &'static str) -> Self {
+        Self { name, key: KeyPair::generate().unwrap() }
+    }
+
+    /// A plain manifest of this one, signed as scripts do.
+    pub(crate) fn manifest(&self, seq: u64) -> String {
+        signed(&self.key, &manifest(self.name, seq))
+    }
+
+    pub(crate) fn manifest_with(&self, seq: u64, change: impl FnOnce(&mut Value)) -> String {
+        let mut manifest = manifest(self.name, seq);
+        change(&mut manifest);
+        signed(&self.key, &manifest)
+    }
+
+    pub(crate) async fn registered(self, victim: &Victim, seq: u64) -> Self {
+        assert_eq!(victim.service.post("/manifest", self.manifest(seq)).await.status(), 200);
+        self
+    }
+
+    /// A signed request, not sent yet.
+    pub(crate) fn request(&self, victim: &Victim, route: &str, body: &str) -> RequestBuilder {
+        self.request_made(victim, (route, VICTIM, 0), body)
+    }
+
+    /// As [`Self::request`], for another audience and so many seconds ago.
+    pub(crate) fn request_made(
+        &self,
+        victim: &Victim,
+        (route, audience, seconds_ago): (&str, &str, u64),
+        body: &str,
+    ) -> RequestBuilder {
+        let message =
+            Message { method: "POST", route, query: "?", body: body.as_bytes(), node_id: self.name, audience };
+        let created = now().minus(std::time::Duration::from_secs(seconds_ago));
+        let headers = message::sign(&message, &self.key, created).unwrap().into_iter();
+        let lines = route == "/lattice/changes" || route == "/lattice/offer";
+        let declared = if lines { "application/x-ndjson" } else { "application/json" };
+        let request = victim.service.request(reqwest::Method::POST, route).header("content-type", declared);
+        headers.fold(request, |request, (name, value)| request.header(name, value)).body(body.to_owned())
+    }
+
+    pub(crate) async fn push(&self, victim: &Victim, line: &Value) -> Response {
+        self.request(victim, "/lattice/changes", &format!("{line}\n")).send().await.unwrap()
+    }
+
+    pub(crate) fn public_key(&self) -> String {
+        self.key.public_key().to_base64()
+    }
+}
+
+/// A node's text on the service.
+pub(crate) async fn content(victim: &Victim, id: &str) -> Option<String> {
+    let response = victim.service.get(&format!("/nodes/{id}")).await;
+    if !response.status().is_success() {
+        return None;
+    }
+    Some(text(&json_of(response).await["content"]))
+}

@@ -1,0 +1,37 @@
+//! One attack a folder: a real exchange with the running service, refused with the code that names the reason, and an entry in the
+//! audit log.
+
+mod bed;
+mod equivocation_head;
+mod equivocation_manifest;
+mod fast_forward_head;
+mod fast_forward_manifest;
+mod freeze;
+mod future_date;
+mod key_substitution;
+mod malleated;
+mod replay;
+mod revoked_manifest;
+mod revoked_pull;
+mod revoked_push;
+mod rollback_head;
+mod rollback_manifest;
+mod squatting;
+mod stolen_key;
+
+use std::{collections::BTreeSet, fs};
+
+#[test]
+fn every_folder_is_a_case_and_is_in_the_table_of_the_documents() {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let folders = fs::read_dir(format!("{root}/tests/interop/attacks")).unwrap().map(|entry| entry.unwrap());
+    let folders = folders.filter(|entry| entry.file_type().unwrap().is_dir());
+    let folders: BTreeSet<String> = folders.map(|entry| entry.file_name().into_string().unwrap()).collect();
+    let declared = include_str!("mod.rs").lines().filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';'));
+    let declared: BTreeSet<String> = declared.filter(|name| *name != "bed").map(str::to_owned).collect();
+    assert_eq!(folders, declared);
+    let document = fs::read_to_string(format!("{root}/docs/SECURITY.md")).unwrap();
+    for folder in folders {
+        assert!(document.contains(&format!("`{folder}`")), "docs/SECURITY.md does not name {folder}");
+    }
+}

@@ -100,7 +100,7 @@ impl Instance {
     /// Waits until the own service has read its directory.
     pub(super) async fn ready(&self, own: &Client) -> Result<(), Failure> {
         for _ in 0..ASK_TIMES {
-            if own.probe("/ready").await?.status == 200 {
+            if own.probe("ready").await?.status == 200 {
                 return Ok(());
             }
             tokio::time::sleep(ASK_EVERY).await;

@@ -275,6 +275,25 @@ async fn the_metrics_of_the_federation_are_those_of_its_rounds() {
     assert!(counted(&one, "federation_sync_duration_seconds_count{outcome=\"failed\"} ").await >= Some(1));
 }
 
+#[tokio::test]
+async fn the_metrics_count_keys_by_their_level_of_trust() {
+    let place = Place::new();
+    let service = place.serve().await;
+    let decide = async |what: &str, number: u64| {
+        let named = json!({ "peer_id": format!("ark-{number}"), "public_key": key(number).public_key().to_base64() });
+        let request = service.request(Method::POST, &format!("/v1/trust/{what}")).bearer_auth(TOKEN);
+        json_of(request.json(&named).send().await.unwrap()).await
+    };
+    for number in [1, 2, 3] {
+        decide("verify", number).await;
+    }
+    decide("revoke", 2).await;
+    for (level, count) in [("unknown", 0), ("pending", 0), ("verified", 2), ("revoked", 1)] {
+        let line = format!("federation_trust_relationships_total{{level=\"{level}\"}} ");
+        assert_eq!(counted(&service, &line).await, Some(count), "{level}");
+    }
+}
+
 /// What ends a line, speaks to a terminal, or turns the direction of what follows.
 fn is_harmful(c: char) -> bool {
     c.is_control() || "\u{202e}\u{2028}\u{2066}".contains(c)

@@ -41,6 +41,9 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     let settings: Vec<Settings> = cast.iter().map(|instance| instance.settings.clone()).collect();
     let work = async |addresses: Vec<SocketAddr>| {
         let stage = Stage::new(&cast, &addresses, clock, *output)?;
+        for actor in stage.all() {
+            actor.instance.ready(&actor.client).await?;
+        }
         story::tell(&stage, &folder.path().display().to_string()).await?;
         if args.stay {
             stage.stay()?;

@@ -39,6 +39,17 @@ pub(super) fn load(settings: &Settings) -> Result<Option<Held>, StartupError> {
         return Err(failed(&format_args!("{}: no such file", place.path().display())));
     }
     let held = place.load(settings.instance.key_passphrase.as_ref()).map_err(|error| failed(&error))?;
+    // Nothing else is opened for an instance that would come up as somebody else.
+    if held.is_none()
+        && settings.instance.public_key.is_none()
+        && !place.log().map_err(|error| failed(&error))?.is_empty()
+    {
+        return Err(failed(&format_args!(
+            "{} is gone, but {} speaks of it: restore it, or replace it with the recovery words: ark-lattice key recover",
+            place.path().display(),
+            place.statements().display()
+        )));
+    }
     Ok(held)
 }
 
@@ -58,13 +69,6 @@ pub(super) fn ring(settings: &Settings, held: Option<Held>) -> Result<Option<Key
     }
     if settings.instance.public_key.is_some() {
         return Ok(None);
-    }
-    if !place.log().map_err(|error| failed(&error))?.is_empty() {
-        return Err(failed(&format_args!(
-            "{} is gone, but {} speaks of it: restore it, or replace it with the recovery words: ark-lattice key recover",
-            place.path().display(),
-            place.statements().display()
-        )));
     }
     let key = KeyPair::generate().map_err(|error| failed(&error))?;
     crate::identity::write_new_under(place.path(), &key, passphrase.as_ref()).map_err(|error| failed(&error))?;

@@ -203,12 +203,28 @@ fn a_terminal_asks_for_the_passphrase_and_does_not_show_it() {
     bed.run(&["keygen"]).ok();
     let line = "ark-lattice key encrypt && ark-lattice key rotate";
     let mut terminal = Terminal::start(&bed, line, &[("ARK_NODE_ID", "ark-bed")]);
+    let mut shown_so_far = String::new();
     for question in ["New passphrase: ", "Again: ", "identity.key: "] {
-        terminal.until(question);
-        writeln!(terminal.input(), "{PASSPHRASE}").unwrap();
+        shown_so_far += &terminal.until(question);
+        // Two slips, which are taken back.
+        writeln!(terminal.input(), "ü\u{7f}slip\u{15}{PASSPHRASE}").unwrap();
     }
-    let rest = terminal.until("The key is now ");
-    assert!(!rest.contains(PASSPHRASE), "{rest}");
+    shown_so_far += &terminal.until("The key is now ");
+    assert!(!shown_so_far.contains(PASSPHRASE) && !shown_so_far.contains("slip"), "{shown_so_far}");
     drop(terminal);
     assert_eq!(shown(&bed)["statements"].as_u64(), Some(2));
+}
+
+#[test]
+fn who_thinks_better_of_it_gets_his_terminal_back() {
+    let bed = Bed::new();
+    bed.run(&["keygen"]).ok();
+    let mut terminal = Terminal::start(&bed, "ark-lattice key encrypt; stty --all", &[]);
+    terminal.until("New passphrase: ");
+    terminal.input().write_all(b"corr\x03").unwrap();
+    let rest = terminal.rest();
+    assert!(rest.contains("interrupted"), "{rest}");
+    let words: Vec<&str> = rest.split_whitespace().collect();
+    assert!(["echo", "icanon", "isig"].iter().all(|mode| words.contains(mode)), "{rest}");
+    assert_eq!(shown(&bed)["encrypted"].as_bool(), Some(false));
 }

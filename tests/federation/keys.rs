@@ -360,3 +360,19 @@ async fn binds_itself_to(instance: &Instance, key: &KeyPair) {
     })
     .await;
 }
+
+#[tokio::test]
+async fn who_says_that_he_is_us_does_not_bind_our_id() {
+    provider();
+    let (a, key) = (Instance::start("a").await, KeyPair::generate().unwrap());
+    let thief = thief("a", &key).await;
+    let words = KeyPair::generate().unwrap();
+    thief.place().enroll(&change(&thief), &words, None).unwrap();
+    takes(&thief, key.public_key(), 1).await;
+    knows(&a, &thief, Direction::Pull);
+    let error = synced(&a, &thief.url).await.unwrap();
+    assert!(error.contains("leads back to this instance"), "{error}");
+    assert_eq!(a.context.registry.bound(&PeerId::parse("a").unwrap()).await.unwrap(), None);
+    a.stop().await;
+    thief.stop().await;
+}

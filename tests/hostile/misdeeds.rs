@@ -123,11 +123,27 @@ fn raw(text: &str) -> Vec<u8> {
 /// All of them.
 pub(crate) fn all() -> Vec<Misdeed> {
     let mut all = heads();
+    all.extend(identities());
     all.extend(feeds());
     all.extend(fetches());
     all.extend(pushes());
     all.extend(over_time());
     all
+}
+
+/// In `GET /lattice/identity`.
+fn identities() -> Vec<Misdeed> {
+    let on_identity = |name, said, reply: fn() -> Reply| {
+        deed(name, said, move |_, request| (request.route == "identity").then(reply))
+    };
+    let nested = format!("{{\"statements\":{}{}}}", "[".repeat(5000), "]".repeat(5000));
+    vec![
+        at("html-of-its-key", "identity", "its statements: it is not strict JSON", ok("<html>Please log in</html>")),
+        at("nested-statements", "identity", "its statements: it is not strict JSON", ok(nested)),
+        at("no-statement", "identity", "its statements: statement 1", ok(r#"{"statements":[{"payload":"AAAA"}]}"#)),
+        on_identity("endless-statements", "larger than 1048576 bytes", || Reply::Endless(open(), vec![b' '; 4096])),
+        on_identity("silent-of-its-key", "no answer in time", || Reply::Silence(Vec::new())),
+    ]
 }
 
 /// In `GET /lattice/head`.
@@ -218,7 +234,8 @@ fn heads() -> Vec<Misdeed> {
         head("a-billion-nodes", "limits.lattice_nodes", |head| (head.count, head.seq) = (1 << 30, 1 << 30)),
         head("the-victim", "leads back to this instance", |head| head.node_id = PeerId::parse("victim").unwrap()),
         deed("other-key", "signs with another key", |peer, request| {
-            if request.route != "head" || request.before == 0 {
+            // At first contact it is asked twice.
+            if request.route != "head" || request.before < 2 {
                 return None;
             }
             let other = KeyPair::generate().unwrap();
@@ -227,8 +244,12 @@ fn heads() -> Vec<Misdeed> {
             Some(Reply::Bytes(ok(signed.unwrap())))
         }),
         deed("other-name", "the instance there is now somebody-else", |peer, request| {
-            let later = request.route == "head" && request.before > 0;
+            let later = request.route == "head" && request.before > 1;
             later.then(|| Reply::Bytes(ok(peer.head(|head| head.node_id = PeerId::parse("somebody-else").unwrap()))))
+        }),
+        deed("two-faced", "the instance there is now another-face", |peer, request| {
+            let second = request.route == "head" && request.before % 2 == 1;
+            second.then(|| Reply::Bytes(ok(peer.head(|head| head.node_id = PeerId::parse("another-face").unwrap()))))
         }),
     ]
 }

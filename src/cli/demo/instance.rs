@@ -97,6 +97,17 @@ impl Instance {
         Ok(report)
     }
 
+    /// Waits until the own service has read its directory.
+    pub(super) async fn ready(&self, own: &Client) -> Result<(), Failure> {
+        for _ in 0..ASK_TIMES {
+            if own.probe("ready").await?.status == 200 {
+                return Ok(());
+            }
+            tokio::time::sleep(ASK_EVERY).await;
+        }
+        Err(Failure::local(format!("the service of {} does not get ready", self.name)))
+    }
+
     /// Waits until the own service knows what the directory holds; its set hash.
     pub(super) async fn seen(&self, own: &Client) -> Result<SetHash, Failure> {
         let hash = self.listing()?.set_hash();

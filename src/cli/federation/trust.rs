@@ -30,11 +30,11 @@ pub(in crate::cli) enum Method {
 pub(in crate::cli) enum Command {
     /// Have a peer prove its key, and trust it
     #[command(after_help = "\
-Verified at once over https:// or with --public-key; otherwise pending, with
-words that both operators compare (see show and verify).
+Verified at once over https:// with --id, or with --public-key; otherwise
+pending, with words that both operators compare (see show and verify).
 
 Examples:
-  ark-lattice federation trust add --peer https://peer.example
+  ark-lattice federation trust add --peer https://peer.example --id ark-2
   ark-lattice federation trust add --peer http://192.168.1.100:9000 --id ark-2
   ark-lattice federation trust add --peer https://peer.example --method certificate
 
@@ -255,7 +255,7 @@ fn said(service: &Service, answer: &Bytes, output: &Output) -> Result<(), Failur
     let it: Relationship = service.read(answer)?;
     print(output, answer, || match (it.trust_level.as_str(), &it.words) {
         ("pending", Some(words)) => format!(
-            "{} is pending: its key came over a way that others may write on. Compare these words with its operator:\n  \
+            "{} is pending: nobody knows yet whether that key is its own. Compare these words with its operator:\n  \
              {words}\nThen: ark-lattice federation trust verify {} --words '…'",
             it.peer_id, it.peer_id
         ),

@@ -11,7 +11,8 @@ use std::{
     io::{self, IsTerminal},
     path::Path,
 };
-use zeroize::Zeroizing;
+
+mod hidden;
 
 /// More than any of them.
 const MAX_BYTES: usize = 4096;
@@ -22,8 +23,7 @@ fn is_terminal() -> bool {
 
 /// Asks on the terminal, which does not show what is typed.
 fn ask(question: &str) -> Result<SecretString, Failure> {
-    let typed = Zeroizing::new(rpassword::prompt_password(question).map_err(Failure::local)?);
-    Ok(SecretString::from(typed.trim()))
+    hidden::ask(question, MAX_BYTES).map_err(Failure::local)
 }
 
 fn read(path: &Path) -> Result<SecretString, Failure> {

@@ -160,6 +160,10 @@ impl Shared {
         let Some(id) = id.or_else(|| head.as_ref().map(|(id, _)| id.clone())) else {
             return Err(RoundError::Revoked);
         };
+        if id == self.options.node_id {
+            // Whoever says that he is us; the round says so. Nothing of what he says binds our id.
+            return Ok(known);
+        }
         let same_id = head.as_ref().is_none_or(|(found, _)| *found == id);
         let Some(before) = pinned.or(head.as_ref().map(|(_, key)| *key)).filter(|_| same_id) else {
             // Another instance than before: the round says so.
@@ -178,7 +182,12 @@ impl Shared {
                 Err(RoundError::OtherKey { peer: id, found: key })
             }
             (Some(_), Some(key)) if pinned.is_some_and(|pinned| pinned != key) => Ok(self.with_key(peer, known, key)),
-            // The round says what it thinks of what it meets.
+            // The round says what it thinks of what it meets, which must be whom we judged here: at first contact nothing else holds
+            // the other side to one face.
+            (_, Some(key)) => {
+                let (id, key) = (id.to_string(), key.to_base64());
+                Ok(Known { node_id: Some(id), public_key: Some(known.public_key.unwrap_or(key)), ..known })
+            }
             _ => Ok(known),
         }
     }

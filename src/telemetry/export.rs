@@ -89,7 +89,7 @@ impl Exporter {
         Ok(Self { spans: spans.0, http, url, headers, resource, metrics, is_away: false })
     }
 
-    /// Exports until `stop`, and then what is left, for [`FLUSH`] at most.
+    /// Exports until `stop`, and then what is left, for two seconds at most.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut batch = Vec::with_capacity(BATCH);
         while !stop.is_cancelled() {

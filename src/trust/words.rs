@@ -5,7 +5,7 @@ use bip39::Language;
 use sha2::{Digest, Sha256};
 
 /// How many words. Whoever stands between shows each side a key of his own choice, and needs two of which the words are the same:
-/// by the birthday bound half of their 88 bits, each try at the price of [`ROUNDS`] hashes.
+/// by the birthday bound half of their 88 bits, each try at the price of `ROUNDS` hashes.
 pub const WORDS: usize = 8;
 /// Hashes over hashes that make one guess expensive.
 const ROUNDS: u32 = 1 << 16;

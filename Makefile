@@ -1,6 +1,6 @@
 # Everything that is done to this project by hand or by CI. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-deps verify fmt-check clippy doc deny lint-deploy fix schemathesis bench bench-rounds bench-quick simulation soak fuzz
+.PHONY: help run build test test-deps verify fmt-check clippy doc deny lint-deploy fix schemathesis bench bench-rounds bench-quick simulation soak attack-load fuzz
 
 # The venv that scripts/test-deps.sh makes. Tests that need CPython or PyNaCl find it by this variable.
 PYTHON := $(CURDIR)/target/test-venv/bin/python
@@ -69,6 +69,12 @@ soak: ## Five minutes of a thousand clients while Redis fails in every way; SOAK
 	ulimit -n "$$(ulimit -Hn)"; \
 	SOAK_SECONDS=$(SOAK_SECONDS) SOAK_CLIENTS=$(SOAK_CLIENTS) SOAK_JSON=benches/results/soak.json \
 	cargo test --release --locked --test soak -- --nocapture
+
+ATTACK_SECONDS ?= 10
+ATTACK_RATE ?= 5000
+
+attack-load: ## What honest peers notice of 5,000 hostile requests a second; ATTACK_SECONDS (10), ATTACK_RATE
+	cargo bench --locked --bench attack -- --seconds $(ATTACK_SECONDS) --rate $(ATTACK_RATE)
 
 # Nightly Rust and cargo-fuzz: see fuzz/README.md. CI runs the corpora only, with the other tests.
 FUZZ_SECONDS ?= 600

@@ -10,6 +10,7 @@
 pub mod api;
 pub mod cli;
 pub mod federation;
+pub mod guard;
 pub mod identity;
 pub mod json;
 pub mod lattice;

@@ -2,12 +2,13 @@
 
 use crate::{
     api::{self, ApiState, BodyBudget, Cors, Edge, OperatorToken},
+    guard::Limiter,
     identity::{KeyPair, KeyPlace},
     lattice::{
         Lattice,
         directory::{CaseSensitivity, DirectoryLattice, DirectoryOptions, ManifestHeader},
     },
-    ops::{Context, Identity},
+    ops::{Context, Identity, KnownIds},
     registry::{
         Registry,
         embedded::{EmbeddedOptions, EmbeddedRegistry},
@@ -16,14 +17,14 @@ use crate::{
     settings::{Settings, SettingsError, Span},
     shutdown,
     telemetry::{Metrics, Tracer},
-    tls::{TlsError, TlsFiles, TlsPort},
+    tls::{self, ClientAuthority, TlsError, TlsFiles, TlsPort},
     trust::file::FileError,
     types::{PublicKey, SharedClock, SystemClock, Timestamp},
 };
 use actix_web::{
     App, HttpServer,
     dev::{Server, ServerHandle},
-    http::header::X_CONTENT_TYPE_OPTIONS,
+    http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS},
     middleware::{Compress, DefaultHeaders, from_fn},
     web,
 };
@@ -39,6 +40,7 @@ use std::{
 use tokio::{net::TcpSocket, runtime::Handle, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
+mod arrivals;
 mod discovery;
 mod engine;
 mod events;
@@ -172,6 +174,7 @@ impl Application {
             (events, &metrics, &tracer),
         )?;
         let lan = discovery::open(settings, address, engine.as_ref(), (&identity, &registry, &clock))?;
+        let guard_clock = SharedClock::clone(&clock);
         let context = Arc::new(Context {
             identity,
             registry,
@@ -187,6 +190,10 @@ impl Application {
             closing: CancellationToken::new(),
             authorities: trust::authorities(settings)?,
             nonces: Mutex::default(),
+            limiter: Limiter::new(settings.quotas(), &guard_clock),
+            network: settings.network_key(),
+            ids_per_key: settings.limits.ids_per_key,
+            known_ids: KnownIds::default(),
         });
         let server = serve(settings, listener, Arc::clone(&context), (Arc::clone(&metrics), tracer), tls.as_ref())?;
         let tls = tls.map(|port| (port, settings.server.tls_reload_interval.get()));
@@ -418,7 +425,11 @@ pub async fn open_registry(settings: &Settings, clock: &SharedClock) -> Result<A
     };
     let options = RedisOptions {
         servers,
-        prefix: section.prefix.clone(),
+        // Networks that share a Redis do not see each other there either.
+        prefix: match settings.network_key() {
+            Some(network) => format!("{}net-{}:", section.prefix, network.name()),
+            None => section.prefix.clone(),
+        },
         ttl: section.peer_ttl.get(),
         max_peers: section.max_peers,
         pool_size: section.pool_size,
@@ -456,13 +467,40 @@ fn tls_files(settings: &Settings) -> Result<Option<TlsFiles>, StartupError> {
 /// # Errors
 /// [`StartupError::Tls`]: it cannot be used with its key.
 pub fn check_tls(settings: &Settings) -> Result<Option<Timestamp>, StartupError> {
+    if let Some(authority) = client_authority(settings) {
+        tls::check_clients(&authority)?;
+    }
+    outgoing_tls(settings)?;
     Ok(tls_files(settings)?.map(|files| files.check()).transpose()?)
+}
+
+fn client_authority(settings: &Settings) -> Option<ClientAuthority> {
+    let required = settings.server.tls_client_required;
+    settings.server.tls_client_ca.clone().map(|path| ClientAuthority { path, required })
+}
+
+/// What we show other instances, and whose word counts on who they are; `None`: the settings say nothing of it.
+///
+/// # Errors
+/// [`StartupError::Tls`]: a file cannot be used.
+pub fn outgoing_tls(settings: &Settings) -> Result<Option<rustls::ClientConfig>, StartupError> {
+    let roots = settings.federation.tls_ca.as_deref();
+    let pair = shown_certificate(settings)?;
+    if roots.is_none() && pair.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(tls::client_config(roots, pair)?))
+}
+
+fn shown_certificate(settings: &Settings) -> Result<Option<TlsFiles>, StartupError> {
+    let files = settings.client_tls_files()?;
+    Ok(files.map(|(certificate, key)| TlsFiles { certificate: certificate.to_owned(), key: key.to_owned() }))
 }
 
 /// The certificate of our own port, where it speaks TLS.
 fn open_tls(settings: &Settings, clock: &SharedClock, metrics: &Arc<Metrics>) -> Result<Option<TlsPort>, StartupError> {
     let Some(files) = tls_files(settings)? else { return Ok(None) };
-    Ok(Some(TlsPort::open(files, Arc::clone(clock), Arc::clone(metrics))?))
+    Ok(Some(TlsPort::open(files, client_authority(settings), Arc::clone(clock), Arc::clone(metrics))?))
 }
 
 fn serve(
@@ -477,18 +515,21 @@ fn serve(
         serde_json::to_string(&api::openapi_document()).map_err(|error| io::Error::other(error.to_string()))?;
     // This one's own, and each worker's below.
     metrics.watch_runtime(Handle::current());
-    let connections = Arc::clone(&metrics);
+    let arrivals = arrivals::Arrivals::new(settings, &metrics)?;
     let edge = Edge {
         proxies: settings.proxy_networks()?,
         headers: section.proxy_headers,
         base_path: settings.base_path()?,
         tls: tls.is_some(),
+        hsts: Some(section.hsts_max_age.get()).filter(|age| !age.is_zero()),
     };
     let state = web::Data::new(ApiState {
         context,
         edge,
         cors: Cors { origins: settings.web_origins()?, max_age: section.cors_max_age.get() },
         metrics,
+        count_loopback: settings.limits.count_loopback,
+        client_certificates: section.tls_client_ca.is_some(),
         tracer,
         operator_token: OperatorToken::new(settings.admin.token.as_ref()),
         body_timeout: section.body_timeout.get(),
@@ -500,9 +541,17 @@ fn serve(
         App::new()
             .app_data(state.clone())
             .wrap(Compress::default())
+            .wrap(from_fn(api::network))
+            .wrap(from_fn(api::certified))
+            .wrap(from_fn(api::limit))
             .wrap(from_fn(api::strip_prefix))
             // Documents are whatever users put there: a browser must not take one for a page.
-            .wrap(DefaultHeaders::new().add((X_CONTENT_TYPE_OPTIONS, "nosniff")))
+            .wrap(
+                DefaultHeaders::new()
+                    .add((X_CONTENT_TYPE_OPTIONS, "nosniff"))
+                    .add((CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"))
+                    .add((REFERRER_POLICY, "no-referrer")),
+            )
             .wrap(from_fn(api::suit_client))
             .wrap(from_fn(api::answer_panics))
             .wrap(from_fn(api::share))
@@ -511,7 +560,7 @@ fn serve(
     })
     // A streamed answer goes out in several writes: with Nagle each would wait for the client's delayed acknowledgement.
     .tcp_nodelay(true)
-    .on_connect(move |_, data| drop(data.insert(connections.connection_opened())))
+    .on_connect(move |io, data| arrivals.arrive(io, data))
     .max_connections(section.max_connections)
     .client_request_timeout(section.header_timeout.get())
     // A refused upload is answered while the client still sends: it needs time to come to reading.

@@ -102,6 +102,7 @@ pub struct Metrics {
     latency: Family<RouteLabels, Histogram, LatencyBuckets>,
     accepted: Family<OutcomeLabels, Counter>,
     refused: Family<ReasonLabels, Counter>,
+    limited: Family<ReasonLabels, Counter>,
     registry_errors: Counter,
     delta_nodes: Counter,
     live_peers: Gauge,
@@ -146,6 +147,7 @@ impl Default for Metrics {
             latency: Family::new_with_constructor(LatencyBuckets),
             accepted: Family::default(),
             refused: Family::default(),
+            limited: Family::default(),
             registry_errors: Counter::default(),
             delta_nodes: Counter::default(),
             live_peers: Gauge::default(),
@@ -177,6 +179,7 @@ impl Metrics {
         registry.register_with_unit("http_request_duration", "Time to the head of the answer", Unit::Seconds, latency);
         registry.register("manifests_accepted", "Manifests by what accepting them meant", self.accepted.clone());
         registry.register("manifests_refused", "Manifests refused, by problem code", self.refused.clone());
+        registry.register("requests_limited", "Requests answered 429, by what was used up", self.limited.clone());
         registry.register("registry_errors", "Calls that the registry did not answer", self.registry_errors.clone());
         registry.register("sync_delta_nodes", "Nodes sent in answers of /sync", self.delta_nodes.clone());
         registry.register("peers_live", "Peers whose entry has not expired", self.live_peers.clone());
@@ -213,6 +216,11 @@ impl Metrics {
     #[must_use]
     pub fn events(&self) -> EventMetrics {
         self.events.clone()
+    }
+
+    /// Counts a request that its sender had no allowance for.
+    pub fn limited(&self, class: &'static str) {
+        self.limited.get_or_create(&ReasonLabels { reason: class }).inc();
     }
 
     /// Says when the lifetime of our own key ends.

@@ -1,18 +1,23 @@
 //! TLS on our own port: the certificate and its key, and a new pair without a restart.
 
+mod clients;
 mod files;
+mod outgoing;
 
+pub use clients::{ClientAuthority, check_clients};
 pub use files::{TlsError, TlsFiles};
+pub use outgoing::client_config;
 
 use crate::{
     telemetry::Metrics,
     types::{SharedClock, Timestamp},
 };
-use files::{Pair, Stamps};
+use clients::Clients;
+use files::{Pair, Stamp, Stamps};
 use rustls::{
     ServerConfig,
     crypto::aws_lc_rs,
-    server::{ClientHello, ResolvesServerCert},
+    server::{ClientHello, NoServerSessionStorage, ResolvesServerCert},
     sign::CertifiedKey,
 };
 use std::{
@@ -39,7 +44,7 @@ impl ResolvesServerCert for Shown {
 /// What the last look at the files found.
 #[derive(Debug)]
 struct Seen {
-    stamps: Stamps,
+    stamps: (Stamps, Stamp),
     not_after: Timestamp,
     /// When the log was last told that the end is near.
     reminded: Option<Duration>,
@@ -49,6 +54,7 @@ struct Seen {
 pub struct TlsPort {
     files: TlsFiles,
     shown: Arc<Shown>,
+    clients: Option<Arc<Clients>>,
     seen: Seen,
     hangups: Signal,
     clock: SharedClock,
@@ -62,19 +68,25 @@ impl std::fmt::Debug for TlsPort {
 }
 
 impl TlsPort {
-    /// Reads the pair. From now on SIGHUP does not end the process.
+    /// Reads the pair, and who issues clients' certificates. From now on SIGHUP does not end the process.
     ///
     /// # Errors
     /// [`TlsError`]: the pair cannot be used.
-    pub fn open(files: TlsFiles, clock: SharedClock, metrics: Arc<Metrics>) -> Result<Self, TlsError> {
+    pub fn open(
+        files: TlsFiles,
+        authority: Option<ClientAuthority>,
+        clock: SharedClock,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, TlsError> {
         let hangups = signal(SignalKind::hangup()).map_err(TlsError::Signal)?;
-        let stamps = files.stamps();
+        let clients = authority.map(Clients::open).transpose()?;
+        let stamps = stamps(&files, clients.as_deref());
         let pair = files.read()?;
         let seen = Seen { stamps, not_after: pair.not_after, reminded: None };
         metrics.tls_certificate(&pair.serial, pair.not_after.seconds());
         tell("TLS certificate", &pair);
         let shown = Arc::new(Shown(RwLock::new(pair.key)));
-        let mut port = Self { files, shown, seen, hangups, clock, metrics };
+        let mut port = Self { files, shown, clients, seen, hangups, clock, metrics };
         port.remind();
         Ok(port)
     }
@@ -87,7 +99,18 @@ impl TlsPort {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let shown: Arc<dyn ResolvesServerCert> = Arc::<Shown>::clone(&self.shown);
-        Ok(builder.map_err(TlsError::Provider)?.with_no_client_auth().with_cert_resolver(shown))
+        let builder = builder.map_err(TlsError::Provider)?;
+        let builder = match &self.clients {
+            Some(clients) => builder.with_client_cert_verifier(Arc::<Clients>::clone(clients)),
+            None => builder.with_no_client_auth(),
+        };
+        let mut config = builder.with_cert_resolver(shown);
+        if self.clients.is_some() {
+            // Who was let in once must not come back by it after his authority is gone.
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            config.send_tls13_tickets = 0;
+        }
+        Ok(config)
     }
 
     /// Looks at the files every `interval`, and at once on SIGHUP. Ends never.
@@ -108,7 +131,7 @@ impl TlsPort {
     /// Takes a new pair where the files have changed since the last look; what cannot be used is told once, and the old pair stays.
     fn look(&mut self, always: bool) {
         // Before the files are read: what changes meanwhile is seen the next time.
-        let stamps = self.files.stamps();
+        let stamps = stamps(&self.files, self.clients.as_deref());
         let changed = self.seen.stamps != stamps;
         self.seen.stamps = stamps;
         if changed || always {
@@ -117,6 +140,9 @@ impl TlsPort {
                 Err(error) => {
                     tracing::warn!(%error, "the new TLS certificate cannot be used; the one before stays");
                 }
+            }
+            if let Some(Err(error)) = self.clients.as_ref().map(|clients| clients.renew()) {
+                tracing::warn!(%error, "the new authorities of clients cannot be used; those before stay");
             }
         }
         self.remind();
@@ -154,6 +180,10 @@ impl TlsPort {
             tracing::warn!(not_after, days_left, "the TLS certificate expires soon");
         }
     }
+}
+
+fn stamps(files: &TlsFiles, clients: Option<&Clients>) -> (Stamps, Stamp) {
+    (files.stamps(), clients.and_then(Clients::stamp))
 }
 
 fn tell(what: &str, pair: &Pair) {

@@ -32,6 +32,34 @@ fn client(folder: &Path, args: &[&str]) -> Run {
     Run::of(python().arg(script).args(args).current_dir(folder).output().unwrap())
 }
 
+#[tokio::test]
+async fn a_member_of_a_network_is_let_in_and_nobody_else() {
+    let place = sample_place().set("FEDERATION_NETWORK_KEY", "the key of a network, long enough");
+    let service = place.serve().await;
+    let (folder, url) = (tempfile::tempdir().unwrap(), service.url.as_str());
+    let script = Path::new(REPOSITORY).join("clients/python/ark_lattice.py");
+    let run = |key: &str, args: &[&str]| {
+        let mut command = python();
+        command.arg(&script).args(args).current_dir(folder.path()).env("FEDERATION_NETWORK_KEY", key);
+        Run::of(command.output().unwrap())
+    };
+    client(folder.path(), &["keygen", "--out", "ark.key"]).ok();
+    let lattice = place.lattice();
+    let publish =
+        ["publish", "--to", url, "--key", "ark.key", "--dir", lattice.to_str().unwrap(), "--node-id", "ark-python"];
+    for wrong in ["", "the key of another network"] {
+        let said = run(wrong, &publish).fails(2);
+        assert!(said.contains("404 not_found"), "{said}");
+    }
+    let ours = "the key of a network, long enough";
+    run(ours, &publish).ok();
+    assert!(run(ours, &["discover", "--from", url]).ok().contains("ark-python"));
+    run(ours, &["pull", "--from", url, "--dir", "copy"]).fails(1);
+    fs::create_dir(folder.path().join("copy")).unwrap();
+    run(ours, &["pull", "--from", url, "--dir", "copy"]).ok();
+    assert_eq!(json_files(&folder.path().join("copy")), json_files(&lattice));
+}
+
 /// A place whose lattice holds the repository's samples.
 fn sample_place() -> Place {
     let place = Place::new();

@@ -74,7 +74,10 @@ async fn a_manifest_is_discovered_and_lies_in_redis_as_documented() {
     let mut inside = look_inside(&redis).await;
     let mut keys = inside.keys("*").await.unwrap();
     keys.sort();
-    assert_eq!(keys, ["peer:ark-grüße", "peers:by_expiry", "pin:ark-grüße"]);
+    let ids = format!("ids:{}", key(1).public_key());
+    assert_eq!(keys, [ids.as_str(), "peer:ark-grüße", "peers:by_expiry", "pin:ark-grüße"]);
+    let count: HashMap<String, String> = inside.hgetall(&ids).await.unwrap();
+    assert_eq!(count["count"], "1");
     let fields: HashMap<String, String> = inside.hgetall("peer:ark-grüße").await.unwrap();
     // Texts as they are, everything else as JSON text.
     assert_eq!((&*fields["node_id"], &*fields["instance_type"], &*fields["version"]), ("ark-grüße", "pi", "1.0.0"));
@@ -140,7 +143,8 @@ async fn keys_lie_under_the_prefix() {
     register(&prefixed, "a", 1).await;
     let mut keys = look_inside(&redis).await.keys("*").await.unwrap();
     keys.sort();
-    assert_eq!(keys, ["team-a:peer:a", "team-a:peers:by_expiry", "team-a:pin:a"]);
+    let ids = format!("team-a:ids:{}", key(1).public_key());
+    assert_eq!(keys, [ids.as_str(), "team-a:peer:a", "team-a:peers:by_expiry", "team-a:pin:a"]);
     assert_eq!(discovered(&prefixed).await, ["a"]);
     assert_eq!(discovered(&plain).await, Vec::<String>::new());
 }

@@ -33,6 +33,7 @@ import base64
 import binascii
 import contextlib
 import hashlib
+import hmac
 import http.client
 import json
 import math
@@ -54,6 +55,8 @@ __version__ = "0.1.0"
 DEFAULT_TIMEOUT = 30.0
 #: The environment variable that holds the private key (base64 of the 32-byte seed) where no ``--key`` is given.
 KEY_VARIABLE = "ARK_FED_PRIVKEY"
+#: The environment variable that holds the key of the service's network, where it has one.
+NETWORK_VARIABLE = "FEDERATION_NETWORK_KEY"
 #: The environment variable that chooses the library for signatures: ``pynacl`` or ``cryptography``.
 CRYPTO_VARIABLE = "ARK_CRYPTO"
 #: The largest single answer that is read, bytes.
@@ -545,11 +548,55 @@ class Pulled:
     dry_run: bool = False
 
 
+class _Network:
+    """What members of a network with a key show each other; see "Networks" in the service's README."""
+
+    #: Where an instance says who it is: the one route that is asked before its id is known.
+    FIRST_ROUTE = "/lattice/head"
+
+    def __init__(self, secret: str) -> None:
+        self._key = hmac.digest(secret.encode("utf-8"), b"ark-lattice network 1", "sha256")
+        self.audience: Optional[str] = None
+
+    def _tag(self, purpose: str, *parts: str) -> str:
+        return hmac.new(self._key, "\n".join((purpose, *parts)).encode("utf-8"), "sha256").hexdigest()
+
+    def meet(self, head: Json) -> None:
+        """Notes whom ``head`` is of. That it came from a member is checked already."""
+        try:
+            self.audience = parse_json(base64.b64decode(head["payload"], validate=True))["node_id"]
+        except (ValueError, KeyError, TypeError):
+            raise Unreachable("the service's head cannot be read") from None
+
+    def headers(self, method: str, path: str, query: str, body: Optional[bytes]) -> Dict[str, str]:
+        digest = ""
+        if method not in ("GET", "HEAD"):
+            digest = f"sha-256=:{base64.b64encode(hashlib.sha256(body or b'').digest()).decode('ascii')}:"
+        stamp = f"{int(time.time())}.{os.urandom(16).hex()}"
+        asked = "GET" if method == "HEAD" else method
+        tag = self._tag("ark-network request", asked, path, query, digest, self.audience or "*", stamp)
+        headers = {"Ark-Network": f"{stamp}.{tag}"}
+        if digest:
+            headers["Content-Digest"] = digest
+        return headers
+
+    def is_ours(self, request: urllib.request.Request, answer: Mapping[str, str]) -> bool:
+        expected = self._tag("ark-network answer", request.get_header("Ark-network", ""))
+        return hmac.compare_digest(expected, answer.get("Ark-Network") or "")
+
+
 class Client:
     """One ark-lattice service. Keeps no connection and no state: safe to share between threads."""
 
-    def __init__(self, base_url: str, timeout: float = DEFAULT_TIMEOUT, ca_file: Optional[str] = None) -> None:
-        """``ca_file``: a PEM file of authorities that are trusted beside the system's (or those of ``SSL_CERT_FILE``)."""
+    def __init__(
+        self,
+        base_url: str,
+        timeout: float = DEFAULT_TIMEOUT,
+        ca_file: Optional[str] = None,
+        network_key: Optional[str] = None,
+    ) -> None:
+        """``ca_file``: a PEM file of authorities that are trusted beside the system's (or those of ``SSL_CERT_FILE``).
+        ``network_key``: the key of the service's network, where it has one (``FEDERATION_NETWORK_KEY``)."""
         try:
             parts = urllib.parse.urlsplit(base_url)
             usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 80) > 0
@@ -559,6 +606,7 @@ class Client:
             raise ArkError(f"{base_url!r} is not an address such as http://localhost:9001")
         self._base = base_url.rstrip("/")
         self._timeout = timeout
+        self._network = _Network(network_key.strip()) if network_key and network_key.strip() else None
         self._open = urllib.request.urlopen
         if ca_file is not None:
             try:
@@ -579,9 +627,15 @@ class Client:
             # ASCII, so that any reader decodes it alike; the numbers' texts are those that were signed.
             data = json.dumps(body, allow_nan=False).encode("ascii")
             headers["Content-Type"] = "application/json"
+        if self._network is not None:
+            if self._network.audience is None and path != _Network.FIRST_ROUTE:
+                self._network.meet(self.request("GET", _Network.FIRST_ROUTE))
+            headers.update(self._network.headers(method, path, url.partition("?")[2], data))
         request = urllib.request.Request(url, data=data, headers=headers, method=method)
         try:
             with self._open(request, timeout=self._timeout) as answer:
+                if self._network is not None and not self._network.is_ours(request, answer.headers):
+                    raise Unreachable(f"{self._base} shows no sign of our network: is the key the same on both sides?")
                 text = answer.read(MAX_ANSWER + 1)
         except urllib.error.HTTPError as error:
             with error:
@@ -793,8 +847,12 @@ def _sign(args: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def _client(url: str, args: argparse.Namespace) -> Client:
+    return Client(url, args.timeout, args.ca_file, os.environ.get(NETWORK_VARIABLE))
+
+
 def _publish(args: argparse.Namespace) -> int:
-    client = Client(args.to, args.timeout, args.ca_file)
+    client = _client(args.to, args)
     seed = load_key(args.key)
     manifest = _build_from(args.dir, args) if args.dir else _read_manifest(args.manifest)
     answer = client.publish(sign_manifest(manifest, seed))
@@ -808,7 +866,7 @@ def _publish(args: argparse.Namespace) -> int:
 
 
 def _discover(args: argparse.Namespace) -> int:
-    peers = list(Client(args.source, args.timeout, args.ca_file).discover(args.instance_type))
+    peers = list(_client(args.source, args).discover(args.instance_type))
     if args.json:
         _print_json({"peers": peers, "count": len(peers)})
         return EXIT_OK
@@ -821,7 +879,7 @@ def _discover(args: argparse.Namespace) -> int:
 
 
 def _pull(args: argparse.Namespace) -> int:
-    result = Client(args.source, args.timeout, args.ca_file).pull(args.dir, dry_run=args.dry_run)
+    result = _client(args.source, args).pull(args.dir, dry_run=args.dry_run)
     if args.json:
         shown = dict(vars(result))
         for key in ("refused", "broken"):

@@ -2,15 +2,16 @@
 
 use ark_lattice::{
     federation::rate::Rates,
+    guard::{Limiter, Quotas},
     json::Document,
     lattice::{
         Ancestry, Applied, Arrival, Change, Conflict, Entry, Lattice, LatticeError, LatticeStatus, NodeDocument,
         NodeFilter, NodePage, Precondition, Restored, Stamp, StoredNode, Tombstone, Written, index::Snapshot,
     },
-    ops::{Context, Identity, sync},
-    registry::{Bound, PeerCursor, PeerPage, Registered, Registry, RegistryError},
+    ops::{Context, Identity, KnownIds, sync},
+    registry::{Bindings, Bound, PeerCursor, PeerPage, Registered, Registry, RegistryError},
     trust::{Admitted, Audit, KeyLine, Rules, TrustPolicy, TrustStore, chain::Ledger, freshness::Freshness},
-    types::{ContentHash, Limits, NodeId, PeerId, SystemClock, Timestamp},
+    types::{ContentHash, Limits, NodeId, PeerId, PublicKey, SystemClock, Timestamp},
 };
 use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -68,6 +69,10 @@ static CONTEXT: LazyLock<Context> = LazyLock::new(|| Context {
     closing: CancellationToken::new(),
     authorities: None,
     nonces: Mutex::default(),
+    limiter: Limiter::new(Quotas::default(), &SystemClock::shared()),
+    network: None,
+    ids_per_key: 0,
+    known_ids: KnownIds::default(),
 });
 
 /// Keeps nothing.
@@ -248,6 +253,9 @@ fn silent() -> RegistryError {
 #[async_trait]
 impl Registry for Nobody {
     async fn register(&self, _: &Admitted) -> Result<Registered, RegistryError> {
+        Err(silent())
+    }
+    async fn bindings(&self, _: &PeerId, _: PublicKey) -> Result<Bindings, RegistryError> {
         Err(silent())
     }
     async fn envelope(&self, _: &PeerId) -> Result<Option<Bytes>, RegistryError> {

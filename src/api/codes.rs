@@ -152,6 +152,12 @@ codes! {
     UnsupportedMediaType = "unsupported_media_type" UNSUPPORTED_MEDIA_TYPE "The body must be JSON",
     /// The body is compressed.
     UnsupportedContentEncoding = "unsupported_content_encoding" UNSUPPORTED_MEDIA_TYPE "The body must not be compressed",
+    /// The client has used up its allowance.
+    RateLimited = "rate_limited" TOO_MANY_REQUESTS "Too many requests",
+    /// One key has as many ids as it may.
+    IdQuota = "id_quota" FORBIDDEN "The key has as many ids as it may",
+    /// No certificate that counts was shown, on a route that asks for one.
+    ClientCertificate = "client_certificate" FORBIDDEN "A client certificate is needed",
     /// A fault of this service.
     Internal = "internal" INTERNAL_SERVER_ERROR "The service failed",
     /// The registry does not answer.

@@ -1,5 +1,7 @@
 //! The one place where an error becomes an answer: an exhaustive map to a [`Code`], and problem+json (RFC 9457).
 
+pub(super) mod limited;
+
 use super::codes::Code;
 use crate::{
     identity::StatementError,
@@ -58,6 +60,9 @@ pub enum ApiError {
     /// From an operation on manifests.
     #[error(transparent)]
     Register(#[from] ops::RegisterError),
+    /// The client has used up its allowance.
+    #[error(transparent)]
+    Limited(#[from] ops::Limited),
     /// From the registry.
     #[error(transparent)]
     Registry(#[from] RegistryError),
@@ -239,6 +244,7 @@ fn signed_code(error: &ops::RequestError) -> Code {
         ops::RequestError::Replay(ReplayError::Replayed) => Code::Replayed,
         ops::RequestError::Replay(ReplayError::Full) => Code::Busy,
         ops::RequestError::NotTrusted { .. } => Code::NotTrusted,
+        ops::RequestError::Limited(_) => Code::RateLimited,
         ops::RequestError::Of { error, .. } => signed_code(error),
         ops::RequestError::Distrust(distrust) => distrust_code(distrust),
         ops::RequestError::Registry(error) => registry_code(error),
@@ -302,6 +308,12 @@ impl ApiError {
             Self::Register(ops::RegisterError::Envelope(error)) => envelope_code(error),
             Self::Register(ops::RegisterError::Trust(TrustError::ClockSkew { .. })) => Code::ClockSkew,
             Self::Register(ops::RegisterError::Trust(TrustError::NotListed { .. })) => Code::NotListed,
+            Self::Limited(_)
+            | Self::Register(ops::RegisterError::Limited(_) | ops::RegisterError::NewId(ops::NewIdError::Limited(_))) => {
+                Code::RateLimited
+            }
+            Self::Register(ops::RegisterError::NewId(ops::NewIdError::Quota(_))) => Code::IdQuota,
+            Self::Register(ops::RegisterError::NewId(ops::NewIdError::Registry(error))) => registry_code(error),
             Self::Register(ops::RegisterError::Trust(TrustError::OtherKey { .. })) => Code::KeyMismatch,
             Self::Register(ops::RegisterError::Trust(TrustError::Revoked { .. })) => Code::PeerRevoked,
             Self::Register(ops::RegisterError::Registry(error)) | Self::Registry(error) => registry_code(error),
@@ -322,6 +334,17 @@ impl ApiError {
             Self::Request(code, _) => *code,
             Self::Method { .. } => Code::MethodNotAllowed,
             Self::Internal(_) => Code::Internal,
+        }
+    }
+
+    fn limited(&self) -> Option<&ops::Limited> {
+        match self {
+            Self::Limited(limited)
+            | Self::Register(
+                ops::RegisterError::Limited(limited) | ops::RegisterError::NewId(ops::NewIdError::Limited(limited)),
+            )
+            | Self::Signed(ops::RequestError::Limited(limited)) => Some(limited),
+            _ => None,
         }
     }
 
@@ -387,6 +410,9 @@ impl ResponseError for ApiError {
                 if code == Code::FederationStopped { STOPPED_RETRY_AFTER_SECONDS } else { RETRY_AFTER_SECONDS };
             response.insert_header((header::RETRY_AFTER, seconds.to_string()));
         }
+        if let Some(limited) = self.limited() {
+            limited::tell(&mut response, limited);
+        }
         match self {
             Self::Method { allow } => response.insert_header((header::ALLOW, *allow)),
             _ if code == Code::OperatorTokenRequired => {
@@ -412,6 +438,11 @@ fn clip(mut text: String) -> String {
 /// A request's own fault.
 pub(crate) fn refuse(code: Code, detail: impl Into<String>) -> ApiError {
     ApiError::Request(code, detail.into())
+}
+
+/// Nothing is at this path. `prefix`: what the client sees before it.
+pub(crate) fn nothing_here(prefix: &str, path: &str) -> ApiError {
+    refuse(Code::NotFound, format!("there is no {prefix}{path}; GET {prefix}/ lists what there is"))
 }
 
 /// The text for a body that comes too slowly.

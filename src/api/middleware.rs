@@ -13,7 +13,9 @@ use actix_web::{
     error::InternalError,
     http::{
         ConnectionType, Method, Version,
-        header::{ACCEPT_ENCODING, AcceptEncoding, Encoding, Header, HeaderName, HeaderValue},
+        header::{
+            ACCEPT_ENCODING, AcceptEncoding, Encoding, Header, HeaderName, HeaderValue, STRICT_TRANSPORT_SECURITY,
+        },
     },
     middleware::Next,
     web,
@@ -74,6 +76,10 @@ pub async fn observe(
     };
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID_HEADER.clone(), value);
+    }
+    let hsts = state.as_ref().zip(origin.as_ref()).and_then(|(state, origin)| origin.strict_transport(&state.edge));
+    if let Some(value) = hsts.and_then(|text| HeaderValue::try_from(text).ok()) {
+        response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, value);
     }
     let route = response.request().match_pattern().unwrap_or_else(|| "none".to_owned());
     let status = response.status().as_u16();

@@ -1,12 +1,15 @@
 //! The HTTP room: routes, extractors, handlers, problems, OpenAPI. Handlers extract, call one operation, and answer.
 
+mod certified;
 pub mod codes;
 mod cors;
 mod cursor;
 pub mod error;
 mod extract;
 mod handlers;
+mod limit;
 mod middleware;
+mod network;
 mod openapi;
 mod origin;
 mod prefix;
@@ -15,9 +18,12 @@ mod schemas;
 mod state;
 mod trace;
 
+pub use certified::certified;
 pub use cors::share;
 pub use extract::{BodyBudget, OperatorToken};
+pub use limit::limit;
 pub use middleware::{answer_panics, observe, suit_client};
+pub use network::network;
 pub use openapi::document as openapi_document;
 pub use origin::{Edge, RequestOrigin, Scheme};
 pub use prefix::strip_prefix;

@@ -161,7 +161,7 @@ fn problem_response(codes: &[Code]) -> Response {
     let response =
         ResponseBuilder::new().description(names.join("; ")).content("application/problem+json", content.build());
     let told = codes.first().and_then(|code| match code.status() {
-        StatusCode::SERVICE_UNAVAILABLE => Some(("Retry-After", "Seconds to wait")),
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => Some(("Retry-After", "Seconds to wait")),
         StatusCode::METHOD_NOT_ALLOWED => Some(("Allow", "The methods that this path takes")),
         _ => None,
     });

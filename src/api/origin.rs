@@ -5,19 +5,21 @@ mod direct;
 mod forwarded;
 
 use crate::{
+    guard::Caller,
     settings::ProxyHeaders,
     types::{BasePath, ProxyNetworks},
 };
 use actix_web::{
+    HttpMessage,
     dev::RequestHead,
     http::{
         header::{HOST, HeaderMap, HeaderName, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO},
         uri::Authority,
     },
 };
-pub use direct::indirect;
+pub use direct::{indirect, is_forwarded};
 use forwarded::Hop;
-use std::{net::IpAddr, str::FromStr};
+use std::{net::IpAddr, str::FromStr, time::Duration};
 
 static X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 
@@ -32,6 +34,8 @@ pub struct Edge {
     pub base_path: BasePath,
     /// Whether our own port speaks TLS.
     pub tls: bool,
+    /// How long browsers shall ask over HTTPS only.
+    pub hsts: Option<Duration>,
 }
 
 /// How the client speaks to whoever is the first on our side.
@@ -89,6 +93,15 @@ impl RequestOrigin {
         origin
     }
 
+    /// The value of `Strict-Transport-Security` for a client that came over HTTPS (RFC 6797). Not for this machine's own name, under which
+    /// browsers find every program of a developer.
+    #[must_use]
+    pub fn strict_transport(&self, edge: &Edge) -> Option<String> {
+        let age = edge.hsts.filter(|_| self.scheme == Scheme::Https)?;
+        let name = self.host.as_deref().and_then(|host| host.split(':').next()).unwrap_or_default();
+        (!name.eq_ignore_ascii_case("localhost")).then(|| format!("max-age={}", age.as_secs()))
+    }
+
     /// Takes the word of `peer`, which is a proxy of ours.
     fn believe(&mut self, peer: IpAddr, headers: &HeaderMap, edge: &Edge) {
         let said = match edge.headers {
@@ -104,6 +117,21 @@ impl RequestOrigin {
         self.prefix = outer.unwrap_or_else(|| edge.base_path.clone());
     }
 }
+
+/// On whose account a request goes, as `api/limit.rs` noted it.
+#[must_use]
+pub fn caller(request: &impl HttpMessage) -> Caller {
+    request.extensions().get::<Caller>().copied().unwrap_or_else(Caller::local)
+}
+
+/// What the client sees before our paths.
+pub(super) fn prefix_seen_by(request: &impl HttpMessage) -> String {
+    request.extensions().get::<RequestOrigin>().map(|origin| origin.prefix.as_str().to_owned()).unwrap_or_default()
+}
+
+/// What the body of a request of our network must hash to, as its tag says; in the extensions of such requests.
+#[derive(Debug, Clone)]
+pub struct NetworkDigest(pub String);
 
 /// What proxies of ours say.
 struct Said {

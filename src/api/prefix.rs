@@ -1,9 +1,10 @@
 //! Serving under a prefix: it is taken off before a route is looked for, so routes, metrics and handlers do not know of it.
 
-use super::{codes::Code, error::refuse, origin::RequestOrigin, state::ApiState};
+pub(super) use super::origin::prefix_seen_by as seen_by;
+use super::{codes::Code, error::refuse, state::ApiState};
 use crate::types::BasePath;
 use actix_web::{
-    Error, HttpMessage, ResponseError,
+    Error, ResponseError,
     body::{EitherBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     http::{Uri, uri::PathAndQuery},
@@ -51,9 +52,4 @@ fn without(uri: &Uri, base_path: &BasePath) -> Option<Uri> {
     let mut parts = uri.clone().into_parts();
     parts.path_and_query = Some(PathAndQuery::try_from(whole).ok()?);
     Uri::from_parts(parts).ok()
-}
-
-/// What the client sees before our paths.
-pub(super) fn seen_by(request: &impl HttpMessage) -> String {
-    request.extensions().get::<RequestOrigin>().map(|origin| origin.prefix.as_str().to_owned()).unwrap_or_default()
 }

@@ -11,6 +11,7 @@ use super::{
 };
 use actix_web::{
     Resource, ResponseError, guard,
+    http::Method,
     middleware::from_fn,
     web::{self, ServiceConfig},
 };
@@ -56,6 +57,7 @@ const ENVELOPE: &[Code] = &[
     Code::BadSignature,
     Code::ClockSkew,
     Code::NotListed,
+    Code::IdQuota,
     Code::PeerRevoked,
     Code::KeyMismatch,
     Code::Rollback,
@@ -100,9 +102,16 @@ const DECISION: &[Code] =
 const PROVES: &[Code] =
     &[Code::RequestSignature, Code::PeerRevoked, Code::InvalidFederationRequest, Code::NoKey, Code::StateUnavailable];
 /// Of what is for peers.
-const DOOR: &[Code] = &[Code::FederationStopped];
+const DOOR: &[Code] = &[Code::FederationStopped, Code::ClientCertificate];
 /// Of every route.
-const ALWAYS: &[Code] = &[Code::MethodNotAllowed, Code::Internal];
+const ALWAYS: &[Code] = &[Code::MethodNotAllowed, Code::RateLimited, Code::Internal];
+
+/// Whether a path is what instances ask each other for. Reading as scripts do is not.
+pub(super) fn is_for_peers(method: &Method, path: &str) -> bool {
+    let seed_wire = path.starts_with("/federation/") && path != "/federation/history";
+    let states = matches!(path, "/manifest" | "/v1/trust/rotate") && *method == Method::POST;
+    path.starts_with("/lattice/") || seed_wire || states
+}
 
 /// Every route.
 pub const ROUTES: &[Route] = &[

@@ -37,6 +37,10 @@ pub struct ApiState {
     pub body_budget: BodyBudget,
     /// What stands between the service and its clients.
     pub edge: Edge,
+    /// Whether requests of this machine's programs are counted.
+    pub count_loopback: bool,
+    /// Whether the routes for instances ask for a client's certificate.
+    pub client_certificates: bool,
     /// Whose web pages may read from us.
     pub cors: Cors,
     /// `/openapi.json`, made once.

@@ -65,8 +65,11 @@ pub(super) fn own_service_under(settings: &Settings, prefix: &str) -> Result<(St
     }
     let limits = settings.limits();
     // Nobody but this machine answers there: whose certificate it is does not matter.
-    let client = if loopback { Client::unverified(&url, &limits)? } else { Client::new(&url, &limits)? };
-    Ok((url, client))
+    let client = match loopback {
+        true => Client::unverified(job::shown_certificate(settings)?.as_deref(), &url, &limits)?,
+        false => Client::new(&url, &limits)?,
+    };
+    Ok((url, client.with_membership(job::membership(settings))))
 }
 
 /// What a service that is well says of itself.

@@ -2,10 +2,10 @@
 
 use super::{exit::Failure, input, key::unlock};
 use crate::{
-    ops::{self, Client, ClientError, KeyPair, OfflineDirectory},
+    ops::{self, Client, ClientError, KeyPair, Membership, OfflineDirectory, Reach},
     settings::{Overrides, Settings},
     startup,
-    types::{NodeId, PublicKey},
+    types::{NodeId, PublicKey, SystemClock},
 };
 use std::path::{Path, PathBuf};
 
@@ -59,7 +59,23 @@ pub(super) fn signing_key(settings: &Settings, file: Option<&Path>) -> Result<Ke
 
 /// Another instance.
 pub(super) fn client(settings: &Settings, url: &str) -> Result<Client, Failure> {
-    Ok(Client::new(url, &settings.limits())?)
+    let client = match startup::outgoing_tls(settings)? {
+        Some(tls) => Client::connecting(url, &settings.limits(), Some(tls), Reach::of_operator()),
+        None => Client::new(url, &settings.limits()),
+    };
+    Ok(client?.with_membership(membership(settings)))
+}
+
+/// What we show of our network, where it has a key.
+pub(super) fn membership(settings: &Settings) -> Option<Membership> {
+    settings.network_key().map(|key| Membership::new(key, SystemClock::shared()))
+}
+
+/// Our certificate with its key, as other instances are shown it.
+pub(super) fn shown_certificate(settings: &Settings) -> Result<Option<Vec<u8>>, Failure> {
+    let Some((certificate, key)) = settings.client_tls_files()? else { return Ok(None) };
+    let [certificate, key] = [input::read(certificate, MAX_BUNDLE_BYTES)?, input::read(key, MAX_BUNDLE_BYTES)?];
+    Ok(Some([certificate, "\n".into(), key].concat()))
 }
 
 /// More than any bundle of authorities holds.
@@ -78,7 +94,8 @@ impl CaFileArg {
     pub(super) fn client(&self, settings: &Settings, url: &str) -> Result<Client, Failure> {
         let Some(path) = &self.ca_file else { return client(settings, url) };
         let authorities = input::read(path, MAX_BUNDLE_BYTES)?;
-        Client::trusting(&authorities, url, &settings.limits()).map_err(|error| match error {
+        let client = Client::trusting(&authorities, shown_certificate(settings)?.as_deref(), url, &settings.limits());
+        client.map(|client| client.with_membership(membership(settings))).map_err(|error| match error {
             ClientError::Authorities(_) => Failure::from(error).about(input::name(path)),
             error => error.into(),
         })

@@ -1,16 +1,24 @@
 //! Asking another instance over HTTP: bounded in time and size, never led to another host.
 
+mod member;
+mod tls;
+
 use super::{
     lines::{Lines, Parts},
+    membership::Membership,
     pace::{self, LEAST_BYTES_A_SECOND},
+    resolver::Resolver,
     unpack::unpacked,
     watch::Watch,
 };
-use crate::types::{Limits, SetHash};
+use crate::{
+    guard::{Reach, is_open_path},
+    types::{Limits, SetHash},
+};
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
 use reqwest::{
-    Certificate, Method, RequestBuilder, Response, StatusCode, Url,
+    Method, Request, RequestBuilder, Response, StatusCode, Url,
     header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, RETRY_AFTER},
     redirect::{Attempt, Policy},
 };
@@ -84,9 +92,11 @@ pub enum ClientError {
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
+    resolver: Resolver,
     base: Url,
-    max_line: usize,
+    limits: Limits,
     patience: Duration,
+    membership: Option<Membership>,
     watch: Option<Watch>,
 }
 
@@ -121,59 +131,43 @@ impl Client {
         Self::build(base, limits, reqwest::Client::builder())
     }
 
-    /// As [`Client::new`], for an instance whose certificate one of these authorities issued, and no other: a PEM text with their
-    /// certificates.
-    ///
-    /// # Errors
-    /// [`ClientError::Authorities`], [`ClientError::Address`].
-    pub fn trusting(authorities: &[u8], base: &str, limits: &Limits) -> Result<Self, ClientError> {
-        let wrong = |error: reqwest::Error| ClientError::Authorities(cause(&error));
-        let roots = Certificate::from_pem_bundle(authorities).map_err(wrong)?;
-        if roots.is_empty() {
-            return Err(ClientError::Authorities("there is no PEM certificate in it".to_owned()));
-        }
-        // By themselves first: in the client an unusable one could not be told from an unusable address.
-        let checked = roots.clone().into_iter().map(|root| reqwest::Client::builder().tls_certs_only([root]).build());
-        checked.collect::<Result<Vec<_>, _>>().map_err(wrong)?;
-        Self::build(base, limits, reqwest::Client::builder().tls_certs_only(roots).tls_info(true))
-    }
-
-    /// As [`Client::new`], whoever the instance's certificate names: only for an address at which nobody but this machine answers, and
-    /// for what is no secret.
-    ///
-    /// # Errors
-    /// [`ClientError::Address`].
-    pub fn unverified(base: &str, limits: &Limits) -> Result<Self, ClientError> {
-        Self::build(base, limits, reqwest::Client::builder().tls_danger_accept_invalid_certs(true))
-    }
-
     /// The same for another instance: what was built for this one serves both.
     ///
     /// # Errors
     /// [`ClientError::Address`].
     pub fn at(&self, base: &str) -> Result<Self, ClientError> {
-        Ok(Self { base: address(base)?, ..self.clone() })
+        Ok(Self { base: address(base, &self.resolver)?, ..self.clone() })
     }
 
     fn build(base: &str, limits: &Limits, http: reqwest::ClientBuilder) -> Result<Self, ClientError> {
-        let url = address(base)?;
+        Self::build_within(base, limits, http, Reach::of_operator())
+    }
+
+    fn build_within(
+        base: &str,
+        limits: &Limits,
+        http: reqwest::ClientBuilder,
+        reach: Reach,
+    ) -> Result<Self, ClientError> {
+        let resolver = Resolver::new(reach);
+        let url = address(base, &resolver)?;
         let wrong = |problem: &str| ClientError::Address(base.to_owned(), problem.to_owned());
         let http = http
             .connect_timeout(CONNECT_TIMEOUT)
             .redirect(Policy::custom(stay))
+            .dns_resolver(resolver.clone())
             // Only settings read the environment.
             .no_proxy()
             .user_agent(concat!("ark-lattice/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| wrong(&cause(&error)))?;
-        // As JSON on one line no node is longer than its file; some room for other writers.
-        Ok(Self {
-            http,
-            base: url,
-            max_line: limits.node_bytes.saturating_add(64 << 10),
-            patience: PATIENCE,
-            watch: None,
-        })
+        Ok(Self { http, resolver, base: url, limits: *limits, patience: PATIENCE, membership: None, watch: None })
+    }
+
+    /// As a member of a network, to another one.
+    #[must_use]
+    pub fn with_membership(self, membership: Option<Membership>) -> Self {
+        Self { membership, ..self }
     }
 
     /// With its requests watched.
@@ -347,7 +341,8 @@ impl Client {
         let packed = text(response.headers(), CONTENT_ENCODING.as_str()).map(|it| it.eq_ignore_ascii_case("zstd"));
         let parts = pace::paced(from.clone(), self.parts(response), self.patience, LEAST_BYTES_A_SECOND);
         let parts = if packed == Some(true) { unpacked(from.clone(), parts)? } else { parts };
-        Ok(Lines::new(from, parts, self.max_line))
+        // As JSON on one line no node is longer than its file; some room for other writers.
+        Ok(Lines::new(from, parts, self.limits.node_bytes.saturating_add(64 << 10)))
     }
 
     /// The lines of an answer that has no end and comes when something happens; none is longer than `max_line`.
@@ -381,7 +376,18 @@ impl Client {
 
     /// Sends a request and waits until its answer begins.
     async fn begin(&self, request: RequestBuilder) -> Result<Response, ClientError> {
-        let mut request = request.build().map_err(|error| self.unreachable(&error))?;
+        let request = request.build().map_err(|error| self.unreachable(&error))?;
+        let path = self.path_of(&request);
+        let Some(membership) = self.membership.as_ref().filter(|_| !is_open_path(&path)) else {
+            return self.execute(request).await;
+        };
+        if membership.is_stranger(&path) {
+            self.get_to_know(membership).await?;
+        }
+        self.as_member(membership, request, &path).await
+    }
+
+    async fn execute(&self, mut request: Request) -> Result<Response, ClientError> {
         let length = request.body().and_then(reqwest::Body::as_bytes).map_or(0, <[u8]>::len);
         let asked = self.watch.as_ref().map(|watch| watch.begin(&mut request));
         let answer = timeout(pace::until_answer(self.patience, length), self.http.execute(request)).await;
@@ -479,7 +485,7 @@ impl SyncStream {
 }
 
 /// Another instance's address.
-fn address(base: &str) -> Result<Url, ClientError> {
+fn address(base: &str, resolver: &Resolver) -> Result<Url, ClientError> {
     let wrong = |problem: &str| ClientError::Address(base.to_owned(), problem.to_owned());
     let mut url = Url::parse(base).map_err(|error| wrong(&error.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
@@ -492,6 +498,7 @@ fn address(base: &str) -> Result<Url, ClientError> {
     if url.query().is_some() || url.fragment().is_some() {
         return Err(wrong("it has no query or fragment"));
     }
+    resolver.check(&url).map_err(|error| wrong(&error.to_string()))?;
     if !url.path().ends_with('/') {
         url.set_path(&format!("{}/", url.path()));
     }

@@ -21,9 +21,9 @@ use super::{
     round::{Outcome, Positions, Reset, begins_anew},
     run::{Known, Parties, RoundError, RoundReport, RunEnd, run},
     trusting::Trusting,
-    watch::Watch,
 };
 use crate::{
+    guard::NetworkKey,
     identity::Keyring,
     lattice::Lattice,
     registry::Registry,
@@ -46,6 +46,7 @@ use tokio::{
     time::sleep,
 };
 
+mod clients;
 mod keys;
 
 /// Changes that come one after the other go in one round.
@@ -92,6 +93,12 @@ pub struct EngineOptions {
     pub read_only: bool,
     /// How long a peer may be silent.
     pub peer_timeout: Duration,
+    /// The network that we belong to, where it has a key.
+    pub network: Option<NetworkKey>,
+    /// What connections to others are made with.
+    pub tls: Option<rustls::ClientConfig>,
+    /// Addresses within this machine's network that the operator wrote down; `None`: any may be asked.
+    pub inner_peers: Option<Vec<String>>,
     /// What is counted of other instances.
     pub metrics: FederationMetrics,
     /// Makes the spans of rounds.
@@ -135,6 +142,7 @@ struct Shared {
     deletions: Mutex<Deletions>,
     running: AtomicBool,
     client: OnceLock<Client>,
+    outer_client: OnceLock<Client>,
 }
 
 /// One peer's own.
@@ -175,7 +183,8 @@ impl Engine {
     pub fn new(options: EngineOptions) -> Arc<Self> {
         let gate = Gate::new(options.concurrent_rounds);
         let running = AtomicBool::new(false);
-        let shared = Arc::new(Shared { options, gate, deletions: Mutex::default(), running, client: OnceLock::new() });
+        let (deletions, client, outer_client) = (Mutex::default(), OnceLock::new(), OnceLock::new());
+        let shared = Arc::new(Shared { options, gate, deletions, running, client, outer_client });
         Arc::new(Self { shared, tasks: Mutex::default(), watcher: Mutex::default(), switching: Mutex::default() })
     }
 
@@ -412,18 +421,8 @@ impl Shared {
         Some(RoundError::MassDelete { deletions, nodes })
     }
 
-    /// All peers share what one client costs: the authorities' certificates, above all.
-    fn client(&self, url: &str) -> Result<Client, ClientError> {
-        if let Some(first) = self.client.get() {
-            return first.at(url);
-        }
-        let first = Client::new(url, &self.options.limits)?.with_patience(self.options.peer_timeout);
-        let first = first.watched(Watch::new(self.options.metrics.clone()));
-        self.client.get_or_init(|| first).at(url)
-    }
-
     fn peer_task(&self, url: &str) -> Result<PeerTask, ClientError> {
-        let client = self.client(url)?;
+        let client = self.client(url)?.with_membership(self.membership());
         let (wake, answers) = (Notify::new(), Notify::new());
         let (turn, resets, heard) = (AsyncMutex::default(), AtomicU32::new(0), AtomicU64::new(0));
         let unexplained = AtomicU32::new(0);

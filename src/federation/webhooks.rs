@@ -3,8 +3,10 @@
 use super::{
     events::{Event, EventKind},
     pauses::jittered,
+    resolver::Resolver,
 };
 use crate::{
+    guard::Reach,
     telemetry::{Delivery, EventMetrics},
     types::{SharedClock, WebhookSecret},
 };
@@ -96,7 +98,10 @@ enum TryError {
 /// # Errors
 /// The HTTP client cannot be made; one line.
 pub fn webhook(options: WebhookOptions) -> Result<(Webhook, Deliverer), String> {
+    let resolver = Resolver::new(Reach::of_operator());
+    resolver.check(&options.url).map_err(|error| error.to_string())?;
     let http = Client::builder()
+        .dns_resolver(resolver)
         .timeout(options.timeout)
         // Who is told was chosen by the operator, not by who is told.
         .redirect(Policy::none())

@@ -1,7 +1,9 @@
 //! What operations work on.
 
+use super::limits::KnownIds;
 use crate::{
     federation::{engine::Engine, lan::Lan, rate::Rates},
+    guard::{Limiter, NetworkKey},
     identity::Keyring,
     lattice::Lattice,
     registry::Registry,
@@ -63,8 +65,16 @@ pub struct Context {
     pub rates: Rates,
     /// Nothing is written here but what peers have.
     pub read_only: bool,
-    /// PEM with the authorities whose certificates prove who a peer is.
-    pub authorities: Option<Vec<u8>>,
+    /// What connections are made with where a certificate is to prove who a peer is.
+    pub authorities: Option<rustls::ClientConfig>,
     /// The signed requests that were seen.
     pub nonces: Mutex<Nonces>,
+    /// What everybody may ask for.
+    pub limiter: Limiter,
+    /// Most ids of one key; 0: no bound.
+    pub ids_per_key: u64,
+    /// What members of our network show; `None`: there is no such key, and everybody may come.
+    pub network: Option<NetworkKey>,
+    /// Ids that are bound.
+    pub known_ids: KnownIds,
 }

@@ -14,8 +14,10 @@ mod import;
 mod interrupt;
 mod key_life;
 mod keys;
+mod limits;
 mod local;
 mod neighbours;
+mod network;
 mod nodes;
 mod offload;
 mod pull;
@@ -53,8 +55,10 @@ pub use import::{ImportError, ImportOptions, ImportReport, Refusal, import};
 pub use interrupt::Interrupt;
 pub use key_life::{follow_own_statements, follow_statements, own_statements};
 pub use keys::{generate_key, read_key};
+pub use limits::{KnownIds, NewIdError, spend};
 pub use local::{LocalError, hash_node, put_local};
 pub use neighbours::{Look, LookError, MAX_NEIGHBOURS, Neighbour, connections, look, neighbours};
+pub use network::member;
 pub use nodes::{delete_node, get_node, list_nodes, put_node};
 pub use pull::{PullError, PullOptions, PullReport, Standing, pull};
 pub use register::{RefusedManifest, RegisterError, Registration, register};
@@ -81,11 +85,13 @@ pub use crate::{
         engine::{AddError, Lag, Synced},
         history::{KEPT as KEPT_ROUNDS, Past},
         lan::{DEFAULT_TIMEOUT, Found, LanError, MAX_TIMEOUT, Search, Via},
+        membership::Membership,
         operator::{Ask, OperatorClient, percent_encode},
         peers::{Added, Direction, PeerOptions, PeerState, PeersError},
         round::Outcome,
         run::RoundReport,
     },
+    guard::{Allowance, Caller, Class, Limited, NetworkKey, Payer, Reach},
     identity::{
         Change, Held, KeyChangeError, KeyError, KeyFileError, KeyLog, KeyPair, KeyPlace, MAX_REASON_CHARS,
         MIN_PASSPHRASE_CHARS, RecoveryWords, StatementKind, WORDS, WordsError,

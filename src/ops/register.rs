@@ -3,9 +3,12 @@
 use super::{
     Context,
     audit::{catch_up, quarantine},
+    limits,
+    limits::NewIdError,
     offload::offload,
 };
 use crate::{
+    guard::{Caller, Limited},
     manifest::{EnvelopeError, verify},
     registry::RegistryError,
     trust::{Step, TrustError, TrustLevel, VersionError},
@@ -23,6 +26,12 @@ pub enum RegisterError {
     /// The signature is right, but the operator's rules do not let it in.
     #[error(transparent)]
     Trust(#[from] TrustError),
+    /// Its sender or its key asks too often.
+    #[error(transparent)]
+    Limited(#[from] Limited),
+    /// One more id is not taken.
+    #[error(transparent)]
+    NewId(#[from] NewIdError),
     /// The registry refused or did not answer.
     #[error(transparent)]
     Registry(#[from] RegistryError),
@@ -52,22 +61,24 @@ pub struct Registration {
     pub step: Step,
 }
 
-/// Registers the envelope in `received`.
+/// Registers the envelope in `received`, which `caller` sent.
 ///
 /// # Errors
 /// [`RefusedManifest`]; nothing was registered. Who contradicted himself is in quarantine then.
-pub async fn register(context: &Context, received: Bytes) -> Result<Registration, RefusedManifest> {
+pub async fn register(context: &Context, caller: Caller, received: Bytes) -> Result<Registration, RefusedManifest> {
     let limits = context.limits;
     let manifest = offload(received.len(), move || verify(received, &limits)).await;
     let manifest = manifest.map_err(|error| RefusedManifest { error: error.into(), speaker: None })?;
     let (peer, key) = (manifest.get().peer().clone(), manifest.public_key());
     let refused = |error| RefusedManifest { error, speaker: Some((peer.clone(), key)) };
+    limits::spend_of_key(context, caller, key).await.map_err(|error| refused(error.into()))?;
     // It may have come in the place of the one that the operator knows.
     if context.trust.knows_another(&peer, key) {
         let bound = context.registry.bound(&peer).await.map_err(|error| refused(error.into()))?;
         catch_up(context, &peer, bound.as_ref()).await;
     }
     let admitted = context.trust.admit(manifest, context.clock.latest()).map_err(|error| refused(error.into()))?;
+    limits::admit_id(context, caller, &peer, key).await.map_err(|error| refused(error.into()))?;
     let registered = match context.registry.register(&admitted).await {
         Ok(registered) => registered,
         Err(error) => {
@@ -77,6 +88,7 @@ pub async fn register(context: &Context, received: Bytes) -> Result<Registration
             return Err(refused(error.into()));
         }
     };
+    context.known_ids.note(&peer);
     let manifest = admitted.manifest();
     Ok(Registration {
         trust_level: context.trust.level(&peer, key),

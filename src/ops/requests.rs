@@ -1,7 +1,8 @@
 //! Signed requests of other instances: verified, fresh, seen for the first time, and of somebody who may.
 
-use super::{Context, audit::catch_up};
+use super::{Context, audit::catch_up, limits};
 use crate::{
+    guard::{Caller, Limited},
     identity::message::{self, Message, MessageError, Sender, WINDOW},
     manifest::verify,
     registry::RegistryError,
@@ -36,6 +37,9 @@ pub enum RequestError {
         /// Why not, and what to do.
         reason: &'static str,
     },
+    /// Its key asks too often.
+    #[error(transparent)]
+    Limited(#[from] Limited),
     /// The registry, which knows the keys, does not answer.
     #[error(transparent)]
     Registry(#[from] RegistryError),
@@ -63,6 +67,8 @@ impl RequestError {
 /// A request as it came.
 #[derive(Debug, Clone, Copy)]
 pub struct SignedRequest<'a> {
+    /// Who sent it.
+    pub caller: Caller,
     /// `POST`, …
     pub method: &'a str,
     /// The route that was matched, without any prefix.
@@ -108,7 +114,9 @@ impl Speaker {
 /// # Errors
 /// [`RequestError`], the first rule that it breaks.
 pub async fn speaker(context: &Context, request: SignedRequest<'_>) -> Result<Speaker, RequestError> {
+    let caller = request.caller;
     let (speaker, sender) = sender(context, request)?;
+    limits::spend_of_key(context, caller, speaker.key).await?;
     let Speaker { peer, key } = &speaker;
     let of = |error| RequestError::Of { speaker: (peer.clone(), *key), error: Box::new(error) };
     trusted(context, peer, *key).await.map_err(of)?;

@@ -172,10 +172,12 @@ fn plain(context: &Context, record: Record) -> Relationship {
 /// [`TrustOpError`].
 pub async fn establish(context: &Context, wish: Establish) -> Result<Relationship, TrustOpError> {
     let held = own_key(context)?;
+    // Who has a key has an engine.
+    let engine = context.engine.as_ref().ok_or(TrustOpError::NoKey)?;
     let client = match (&context.authorities, wish.method) {
         (None, Method::Certificate) => return Err(TrustOpError::NoAuthority),
-        (Some(authorities), _) => Client::trusting(authorities, &wish.address, &context.limits)?,
-        (None, Method::Signature) => Client::new(&wish.address, &context.limits)?,
+        (Some(authorities), _) => engine.client_with(Some(authorities.clone()), &wish.address)?,
+        (None, Method::Signature) => engine.client_with(None, &wish.address)?,
     };
     let client = client.with_patience(PATIENCE);
     // Who may answer at an address may not therefore have any id that it likes: the operator says which one he means.

@@ -48,7 +48,7 @@ macro_rules! conformance_tests {
                 newer_statement_replaces_the_older, rollback_by_last_updated_is_refused, rollback_by_seq_is_refused,
                 leaving_a_version_out_is_a_rollback, a_seq_that_jumps_too_far_is_refused, equal_seq_with_other_content_is_equivocation,
                 equal_last_updated_alone_is_newer, seq_is_judged_before_last_updated, another_key_is_refused,
-                bindings_outlive_expiry, any_key_takes_over_and_starts_a_new_history,
+                bindings_outlive_expiry, any_key_takes_over_and_starts_a_new_history, bindings_are_known_and_counted,
                 an_expired_statement_comes_back_as_a_heartbeat, one_winner_of_concurrent_first_keys,
                 concurrent_versions_leave_the_newest, versions_to_the_last_digit_are_told_apart,
                 random_histories_are_judged_as_by_the_rules;

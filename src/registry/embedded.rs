@@ -20,15 +20,16 @@ mod writer;
 
 pub use store::OpenError;
 
-use super::{Bound, PeerCursor, PeerPage, Registered, Registry, RegistryError};
+use super::{Bindings, Bound, PeerCursor, PeerPage, Registered, Registry, RegistryError};
 use crate::{
     trust::{Admitted, KeyLine, Step},
-    types::{PeerId, SharedClock},
+    types::{PeerId, PublicKey, SharedClock},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
 use mirror::{Live, Mirror, OwnClock, millis};
 use std::{
+    collections::HashMap,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
@@ -77,8 +78,8 @@ impl EmbeddedRegistry {
         let EmbeddedOptions { path, ttl, max_peers, clock } = options;
         let store = Store::open(&path)?;
         let clock = OwnClock::start(clock);
-        let mirror = mirror_of(&store, &clock, ttl)?;
-        let shared = Arc::new(Shared::new(store, clock, ttl, max_peers, mirror));
+        let (mirror, ids_of) = mirror_of(&store, &clock, ttl)?;
+        let shared = Arc::new(Shared::new(store, clock, ttl, max_peers, (mirror, ids_of)));
         let (queue, jobs) = mpsc::channel(QUEUE);
         let stop = CancellationToken::new();
         let no_thread = |error: std::io::Error| OpenError::Io { path: path.clone(), reason: error.to_string() };
@@ -142,10 +143,11 @@ fn closed() -> RegistryError {
 }
 
 /// The entries of the file that still live. The rows of the others go with the writer's first batch.
-fn mirror_of(store: &Store, clock: &OwnClock, ttl: Duration) -> Result<Mirror, OpenError> {
+fn mirror_of(store: &Store, clock: &OwnClock, ttl: Duration) -> Result<(Mirror, HashMap<PublicKey, u64>), OpenError> {
     let (wall_ms, now_ms) = (clock.wall().millis(), clock.now_ms());
     let mut mirror = Mirror::default();
-    for entry in store.load()? {
+    let (entries, ids_of) = store.load()?;
+    for entry in entries {
         let left_ms = entry.expires_at_ms.saturating_sub(wall_ms).clamp(0, millis(ttl));
         if left_ms == 0 {
             mirror.note_gone(entry.peer);
@@ -163,7 +165,7 @@ fn mirror_of(store: &Store, clock: &OwnClock, ttl: Duration) -> Result<Mirror, O
             },
         );
     }
-    Ok(mirror)
+    Ok((mirror, ids_of))
 }
 
 #[async_trait]
@@ -203,6 +205,16 @@ impl Registry for EmbeddedRegistry {
         let (answer, answered) = oneshot::channel();
         let binding = Binding { peer: peer.clone(), before: before.cloned(), line: line.clone() };
         self.write(answered, Job::Bind(Box::new(binding), answer)).await
+    }
+
+    async fn bindings(&self, peer: &PeerId, key: PublicKey) -> Result<Bindings, RegistryError> {
+        self.refuse_when_closed()?;
+        let of_key = self.shared.ids_of(key);
+        if self.shared.mirror().is_live(peer, self.shared.clock.now_ms()) {
+            return Ok(Bindings { known: true, of_key });
+        }
+        let peer = peer.clone();
+        Ok(Bindings { known: self.read(move |store| store.is_bound(&peer)).await?, of_key })
     }
 
     async fn list(&self, after: Option<&PeerCursor>, limit: usize) -> Result<PeerPage, RegistryError> {

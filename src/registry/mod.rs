@@ -13,6 +13,7 @@ mod redis_server;
 mod redis_shapes;
 
 use crate::{
+    guard::{Class, Payer},
     identity::{KeyLog, SignedStatement, Statement, StatementKind},
     trust::{Admitted, Distrust, KeyChange, KeyEvents, KeyLine, KeyLineError, Known, VersionError},
     types::{PeerId, PublicKey, Timestamp},
@@ -76,6 +77,24 @@ pub struct PeerPage {
     pub total: u64,
     /// Where to go on; `None` at the end.
     pub next: Option<PeerCursor>,
+}
+
+/// What is known of an id and of a key before they meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bindings {
+    /// The id is bound to some key.
+    pub known: bool,
+    /// So many ids were bound to the key first.
+    pub of_key: u64,
+}
+
+/// What a payer has of an allowance that all replicas of this service count together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spent {
+    /// It was taken; so many are left.
+    Left(u32),
+    /// There was none; when there is one again.
+    Wait(Duration),
 }
 
 /// Which key an id is bound to.
@@ -240,6 +259,18 @@ pub trait Registry: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// [`RegistryError::Unavailable`], [`RegistryError::Corrupt`].
     async fn list(&self, after: Option<&PeerCursor>, limit: usize) -> Result<PeerPage, RegistryError>;
+
+    /// What is bound to what. Asked for before an id is taken that this process has not seen yet.
+    ///
+    /// # Errors
+    /// [`RegistryError::Unavailable`], [`RegistryError::Corrupt`].
+    async fn bindings(&self, peer: &PeerId, key: PublicKey) -> Result<Bindings, RegistryError>;
+
+    /// Takes one of an allowance of `most` in `window` that all replicas share. `None`: this store is nobody else's, or it does not
+    /// answer at once; then each replica counts by itself.
+    async fn spend(&self, _class: Class, _payer: Payer, _most: u32, _window: Duration) -> Option<Spent> {
+        None
+    }
 
     /// How many peers are live.
     ///

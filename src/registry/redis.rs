@@ -30,8 +30,9 @@ mod tests;
 mod tls;
 mod topology;
 
-use super::{Bound, PeerCursor, PeerPage, Registered, Registry, RegistryError};
+use super::{Bindings, Bound, PeerCursor, PeerPage, Registered, Registry, RegistryError, Spent};
 use crate::{
+    guard::{Class, Payer},
     trust::{Admitted, Binding, KeyLine, Pin, Step, VersionError},
     types::{PeerId, PublicKey, SharedClock},
 };
@@ -41,7 +42,7 @@ use call::{Call, Script};
 use keys::Keys;
 use link::{Ask, Link};
 use redis::{FromRedisValue, Value};
-use seldom::Seldom;
+use seldom::{Mute, Seldom};
 pub use servers::Servers;
 use std::{fmt, time::Duration};
 
@@ -49,6 +50,9 @@ use std::{fmt, time::Duration};
 const CHUNK: usize = 500;
 /// A page that takes longer than this ends early, with a cursor.
 const PAGE_TIME: Duration = Duration::from_millis(400);
+
+/// How long a request waits for what replicas count together.
+const SPEND: Duration = Duration::from_millis(100);
 
 /// Whose clock judges expiry.
 #[derive(Debug, Clone, Default)]
@@ -107,6 +111,7 @@ pub struct RedisRegistry {
     time: TimeSource,
     scripts: Scripts,
     skipped: Seldom,
+    slow: Mute,
 }
 
 struct Scripts {
@@ -114,6 +119,8 @@ struct Scripts {
     index: Script,
     list: Script,
     read: Script,
+    count: Script,
+    spend: Script,
     bound: Script,
     bind: Script,
 }
@@ -148,11 +155,23 @@ impl RedisRegistry {
             index: Script::new(include_str!("redis/index.lua")),
             list: Script::new(include_str!("redis/list.lua")),
             read: Script::new(include_str!("redis/read.lua")),
+            count: Script::new(include_str!("redis/count.lua")),
+            spend: Script::new(include_str!("redis/spend.lua")),
             bound: Script::new(include_str!("redis/bound.lua")),
             bind: Script::new(include_str!("redis/bind.lua")),
         };
         let RedisOptions { ttl, max_peers, time, .. } = options;
-        Ok(Self { link, keys, cluster, ttl, max_peers, time, scripts, skipped: Seldom::default() })
+        Ok(Self {
+            link,
+            keys,
+            cluster,
+            ttl,
+            max_peers,
+            time,
+            scripts,
+            skipped: Seldom::default(),
+            slow: Mute::default(),
+        })
     }
 
     /// The time for a script: empty where Redis shall look at its own clock.
@@ -251,7 +270,40 @@ impl Registry for RedisRegistry {
             }
             _ => return Err(RegistryError::Corrupt("the script's answer".to_owned())),
         };
+        if step == Step::First {
+            // Lost where Redis goes away right now: the bound on a key's ids then lets one more through.
+            let mut count = self.scripts.count.call(&[&self.keys.ids_of(admitted.manifest().public_key())]);
+            count.arg(1);
+            let _counted = self.link.ask(Ask::Write(&count)).await;
+        }
         Ok(Registered { step, expires_in: self.ttl })
+    }
+
+    async fn bindings(&self, peer: &PeerId, key: PublicKey) -> Result<Bindings, RegistryError> {
+        let mut pin = self.scripts.read.call(&[&self.keys.pin(peer)]);
+        pin.arg(self.now_arg()).arg(keys::PUBKEY);
+        let mut count = self.scripts.count.call(&[&self.keys.ids_of(key)]);
+        count.arg(0);
+        let (pin, of_key): (Vec<Option<Vec<u8>>>, u64) = parsed(self.link.ask(Ask::ReadAll(&[pin, count])).await?)?;
+        Ok(Bindings { known: pin.into_iter().nth(1).flatten().is_some(), of_key })
+    }
+
+    async fn spend(&self, class: Class, payer: Payer, most: u32, window: Duration) -> Option<Spent> {
+        if most == 0 || self.slow.is_muted() {
+            return None;
+        }
+        let mut call = self.scripts.spend.call(&[&self.keys.spent(class, payer)]);
+        call.arg(most).arg(u64::try_from(window.as_micros()).unwrap_or(u64::MAX));
+        let answer = tokio::time::timeout(SPEND, self.link.ask(Ask::Write(&call))).await;
+        let Ok(Ok(answer)) = answer else {
+            self.slow.mute();
+            return None;
+        };
+        match parsed(answer).ok()? {
+            (1, left) => Some(Spent::Left(u32::try_from(left).unwrap_or(u32::MAX))),
+            (0_u8, wait) => Some(Spent::Wait(Duration::from_micros(wait))),
+            _ => None,
+        }
     }
 
     async fn envelope(&self, peer: &PeerId) -> Result<Option<Bytes>, RegistryError> {

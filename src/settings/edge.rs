@@ -1,9 +1,15 @@
 //! What stands between the service and its clients: proxies, prefixes, TLS, web pages of others.
 
 use super::{Settings, SettingsError, load::bad};
-use crate::types::{BasePath, ProxyNetworks, WebOrigins};
+use crate::{
+    guard::{NetworkKey, Quotas},
+    types::{BasePath, ProxyNetworks, WebOrigins},
+};
+use secrecy::ExposeSecret;
 use std::{path::Path, time::Duration};
 
+/// A shorter key of a network can be guessed.
+const MIN_NETWORK_KEY_CHARS: usize = 24;
 const MAX_WRITE_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
 impl Settings {
@@ -41,6 +47,40 @@ impl Settings {
         }
     }
 
+    /// Certificate and key that we show other instances.
+    ///
+    /// # Errors
+    /// One of them is not set.
+    pub fn client_tls_files(&self) -> Result<Option<(&Path, &Path)>, SettingsError> {
+        let section = &self.federation;
+        let alone = |other: &str| format!("is set, but federation.{other} is not: set both or neither");
+        match (section.tls_client_certificate.as_deref(), section.tls_client_key.as_deref()) {
+            (Some(certificate), Some(key)) => Ok(Some((certificate, key))),
+            (None, None) => Ok(None),
+            (Some(_), None) => Err(bad("federation.tls_client_certificate", alone("tls_client_key"))),
+            (None, Some(_)) => Err(bad("federation.tls_client_key", alone("tls_client_certificate"))),
+        }
+    }
+
+    /// What members of our network show, where it has a key.
+    #[must_use]
+    pub fn network_key(&self) -> Option<NetworkKey> {
+        self.federation.network_key.as_ref().map(|secret| NetworkKey::derive(secret.expose_secret().trim()))
+    }
+
+    /// How much every address and key may ask for.
+    #[must_use]
+    pub fn quotas(&self) -> Quotas {
+        let limits = &self.limits;
+        Quotas {
+            reads: limits.reads_per_minute,
+            bodies: limits.bodies_per_minute,
+            signed: limits.signed_per_minute,
+            new_ids: limits.new_ids_per_minute,
+            of_key: limits.signed_per_key_per_minute,
+        }
+    }
+
     /// Whose web pages may read from us.
     ///
     /// # Errors
@@ -53,8 +93,25 @@ impl Settings {
     }
 
     pub(super) fn check_edge(&mut self) -> Result<(), SettingsError> {
+        let network_key = self.federation.network_key.as_ref().map(|secret| secret.expose_secret().trim());
+        if network_key.is_some_and(|secret| secret.chars().count() < MIN_NETWORK_KEY_CHARS) {
+            self.warnings.push(format!(
+                "federation.network_key has fewer than {MIN_NETWORK_KEY_CHARS} characters: who hears one message can try keys until \
+                 one fits; make one with: openssl rand -base64 32"
+            ));
+        }
         self.base_path()?;
-        self.tls_files()?;
+        let tls = self.tls_files()?.is_some();
+        self.client_tls_files()?;
+        if self.server.tls_client_ca.is_some() && !tls {
+            return Err(bad(
+                "server.tls_client_ca",
+                "is set, but the port speaks plain HTTP: set server.tls_certificate too",
+            ));
+        }
+        if self.server.tls_client_required && self.server.tls_client_ca.is_none() {
+            return Err(bad("server.tls_client_required", "is set, but server.tls_client_ca is not"));
+        }
         self.web_origins()?;
         let write_timeout = self.server.write_timeout.get();
         // The kernel counts it in milliseconds, 0 as no bound.

@@ -332,9 +332,6 @@ impl Settings {
         self.check_discovery()?;
         self.check_events()?;
         self.check_tracing()?;
-        if self.federation.network_key.is_some() {
-            self.warnings.push("federation.network_key is read, but has no effect in this version".to_owned());
-        }
         if self.trust.vouchers > MAX_VOUCHERS {
             return Err(bad("trust.vouchers", format!("must be at most {MAX_VOUCHERS}")));
         }

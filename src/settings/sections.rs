@@ -176,8 +176,14 @@ section! {
         tls_certificate: Option<PathBuf> = None,
         /// PEM file of its private key, which others than owner and group must not be able to read.
         tls_key: Option<PathBuf> = None,
-        /// How often both files are looked at for a new certificate; SIGHUP does it at once.
+        /// PEM file with the authorities that issue other instances' certificates: the routes for instances ask for one then.
+        tls_client_ca: Option<PathBuf> = None,
+        /// Nobody connects without one, whatever he asks for.
+        tls_client_required: bool = false,
+        /// How often these files are looked at for new certificates; SIGHUP does it at once.
         tls_reload_interval: Span = Span::seconds(10),
+        /// How long browsers shall ask over HTTPS only, told over HTTPS (Strict-Transport-Security); 0s: not told.
+        hsts_max_age: Span = Span::seconds(30 * 24 * 3600),
         /// Web pages of these origins (`https://app.example`) may read from us in a browser; "*": of any. None: CORS is off.
         cors_origins: Vec<String> = Vec::new(),
         /// How long a browser may remember what they are allowed.
@@ -292,6 +298,22 @@ section! {
         peer_conflicts: u64 = crate::types::Limits::default().peer_conflicts,
         /// Most nodes or peers in one answer.
         page_items: usize = crate::types::Limits::default().page_items,
+        /// Most look-ups in a minute from one address (IPv6: one /64); 0: no bound. As all of these, it may be used up at once.
+        reads_per_minute: u32 = 60_000,
+        /// Most requests with a body in a minute from one address; 0: no bound.
+        bodies_per_minute: u32 = 12_000,
+        /// Most manifests and signed requests in a minute from one address; 0: no bound.
+        signed_per_minute: u32 = 12_000,
+        /// Most manifests and signed requests in a minute of one key, wherever from; 0: no bound.
+        signed_per_key_per_minute: u32 = 6_000,
+        /// Most ids in a minute from one address that were never registered before; 0: no bound.
+        new_ids_per_minute: u32 = 600,
+        /// Most ids that one key may be bound to in tofu mode; 0: no bound.
+        ids_per_key: u64 = 10_000,
+        /// Most connections that one address holds open; 0: no bound.
+        connections_per_address: u32 = 1_024,
+        /// Count requests and connections of this machine's own programs too.
+        count_loopback: bool = false,
     }
 }
 
@@ -340,9 +362,17 @@ section! {
         download_bytes_per_second: u64 = 0,
         /// A mirror: takes what its peers have and gives nothing; refuses every other write over HTTP.
         read_only: bool = false,
+        /// PEM file of the certificate, with its chain, that this instance shows to others that ask for one; with tls_client_key.
+        tls_client_certificate: Option<PathBuf> = None,
+        /// PEM file of its private key. Both are looked at for each connection.
+        tls_client_key: Option<PathBuf> = None,
+        /// PEM file with the authorities that issue other instances' certificates, and no others; unset: the public ones.
+        tls_ca: Option<PathBuf> = None,
+        /// Peers added over HTTP or found by discovery may be at private addresses. Those of this file always may.
+        private_peers: bool = true,
         /// How long a peer may be silent; over this time it must send 1024 bytes a second at least.
         peer_timeout: Span = Span::seconds(30),
-        /// Only instances with the same key find each other. FEDERATION_NETWORK_KEY.
+        /// Only instances with the same key see and accept each other; 24 characters or more. FEDERATION_NETWORK_KEY.
         network_key: Option<SecretString> = None,
         /// Addresses of peers. FEDERATION_TRUSTED_PEERS (separated by commas).
         trusted_peers: Vec<String> = Vec::new(),

@@ -36,6 +36,7 @@ pub(super) fn open(
         accept: section.accept,
         interval: settings.federation.discovery_interval.get(),
         limits: settings.limits(),
+        network: settings.network_key(),
         clock: Arc::clone(clock),
         engine: Arc::clone(engine),
         registry: Arc::clone(registry),

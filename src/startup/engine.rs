@@ -59,6 +59,9 @@ pub(super) fn open(
         rates: rates.clone(),
         read_only: section.read_only,
         peer_timeout: section.peer_timeout.get(),
+        network: settings.network_key(),
+        tls: super::outgoing_tls(settings)?,
+        inner_peers: (!section.private_peers).then(|| configured(settings).cloned().collect()),
         metrics: metrics.federation(),
         tracer: tracer.clone(),
     });

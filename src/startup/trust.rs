@@ -2,8 +2,8 @@
 
 use super::StartupError;
 use crate::{
-    federation::client::Client,
     settings::Settings,
+    tls,
     trust::{
         Audit, Entry, TrustStore,
         chain::ChainError,
@@ -49,13 +49,8 @@ fn damaged(path: &Path, error: ChainError) -> FileError {
     FileError::Damaged { path: path.to_owned(), error }
 }
 
-/// The authorities whose certificates prove who a peer is, PEM.
-pub(super) fn authorities(settings: &Settings) -> Result<Option<Vec<u8>>, StartupError> {
+/// What connections are made with where a certificate is to prove who a peer is.
+pub(super) fn authorities(settings: &Settings) -> Result<Option<rustls::ClientConfig>, StartupError> {
     let Some(path) = &settings.trust.ca_file else { return Ok(None) };
-    let unusable =
-        |error: &dyn std::fmt::Display| StartupError::Authorities { path: path.clone(), problem: error.to_string() };
-    let pem = std::fs::read(path).map_err(|error| unusable(&error))?;
-    // Tried on an address that is never asked.
-    Client::trusting(&pem, "https://127.0.0.1", &settings.limits()).map_err(|error| unusable(&error))?;
-    Ok(Some(pem))
+    Ok(Some(tls::client_config(Some(path), super::shown_certificate(settings)?)?))
 }

@@ -77,7 +77,7 @@ pub(super) struct Pair {
 }
 
 /// What tells one state of a file from another without reading it; links are followed. `None`: it cannot be looked at.
-type Stamp = Option<(u64, u64, u64, (i64, i64), (i64, i64))>;
+pub(super) type Stamp = Option<(u64, u64, u64, (i64, i64), (i64, i64))>;
 
 /// The stamps of both files.
 #[derive(Debug, PartialEq, Eq)]
@@ -117,12 +117,12 @@ impl TlsFiles {
     }
 }
 
-fn stamp(path: &Path) -> Stamp {
+pub(super) fn stamp(path: &Path) -> Stamp {
     let file = std::fs::metadata(path).ok()?;
     Some((file.dev(), file.ino(), file.size(), (file.mtime(), file.mtime_nsec()), (file.ctime(), file.ctime_nsec())))
 }
 
-fn read(path: &Path, secret: bool) -> Result<Zeroizing<Vec<u8>>, TlsError> {
+pub(super) fn read(path: &Path, secret: bool) -> Result<Zeroizing<Vec<u8>>, TlsError> {
     let io_error = |error: io::Error| TlsError::Io { path: path.to_owned(), error };
     let file = File::open(path).map_err(io_error)?;
     let facts = file.metadata().map_err(io_error)?;

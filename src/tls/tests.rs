@@ -34,7 +34,7 @@ impl Bed {
     fn open(&self) -> Result<TlsPort, TlsError> {
         let files = TlsFiles { certificate: self.files.certificate.clone(), key: self.files.key.clone() };
         let clock: SharedClock = self.clock.clone();
-        TlsPort::open(files, clock, Arc::clone(&self.metrics))
+        TlsPort::open(files, None, clock, Arc::clone(&self.metrics))
     }
 
     fn refusal(&self) -> String {

@@ -18,6 +18,7 @@ mod cors;
 mod events;
 mod federation;
 mod hostile;
+mod limits;
 mod manifests;
 mod nodes;
 mod overload;

@@ -4,8 +4,45 @@ use crate::{
     app::{TOKEN, percent_encode, problem, spawn_with},
     raw_http::Connection,
 };
+use ark_lattice::settings::Span;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
+
+#[tokio::test]
+async fn browsers_are_told_to_stay_on_https_by_whoever_they_came_over_it_to() {
+    let app = spawn_with(|settings| settings.server.trusted_proxies = vec!["127.0.0.1".to_owned()]).await;
+    let told = async |path: &str, scheme: &str, host: &str| {
+        let request = app.request(Method::GET, path).header("x-forwarded-proto", scheme);
+        let answer =
+            request.header("x-forwarded-host", host).header("x-forwarded-for", "198.51.100.1").send().await.unwrap();
+        answer.headers().get("strict-transport-security").map(|value| value.to_str().unwrap().to_owned())
+    };
+    for path in ["/docs/", "/nodes", "/nowhere"] {
+        assert_eq!(told(path, "https", "ark.example").await.as_deref(), Some("max-age=2592000"), "{path}");
+        assert_eq!(told(path, "http", "ark.example").await, None, "{path}");
+        assert_eq!(told(path, "https", "localhost:9001").await, None, "{path}");
+    }
+    let off = spawn_with(|settings| {
+        settings.server.trusted_proxies = vec!["127.0.0.1".to_owned()];
+        settings.server.hsts_max_age = Span::seconds(0);
+    });
+    let asked = off.await;
+    let answer = asked.request(Method::GET, "/docs/").header("x-forwarded-proto", "https").send().await.unwrap();
+    assert!(!answer.headers().contains_key("strict-transport-security"));
+}
+
+#[tokio::test]
+async fn nothing_loads_or_frames_anything_but_the_page_that_is_meant_to() {
+    let app = spawn_with(|_| {}).await;
+    for path in ["/", "/nodes", "/nowhere", "/openapi.json", "/lattice/head"] {
+        let policy = app.get(path).await.headers()["content-security-policy"].to_str().unwrap().to_owned();
+        assert_eq!(policy, "default-src 'none'; frame-ancestors 'none'", "{path}");
+    }
+    let docs = app.get("/docs/").await;
+    let policy = docs.headers()["content-security-policy"].to_str().unwrap();
+    assert!(policy.contains("script-src 'self'") && !policy.contains("unsafe-eval"), "{policy}");
+    assert!(policy.contains("frame-ancestors 'none'"), "{policy}");
+}
 
 #[tokio::test]
 async fn under_a_prefix_every_route_is_there_and_nowhere_else() {

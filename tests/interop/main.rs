@@ -11,6 +11,8 @@
 )]
 
 mod attacks;
+#[path = "../support/certificates.rs"]
+mod certificates;
 #[allow(dead_code, reason = "each test binary uses its own part of it")]
 #[path = "../hostile/server.rs"]
 mod server;

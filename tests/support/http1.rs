@@ -4,7 +4,10 @@
 #![allow(clippy::indexing_slicing, reason = "the bounds are those that were just looked for")]
 
 use bytes::BytesMut;
-use std::{io, net::SocketAddr};
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
@@ -77,12 +80,23 @@ impl Connection {
         Self::open_with(port, None).await
     }
 
+    /// From another address of this machine.
+    pub(crate) async fn open_from(from: Ipv4Addr, port: u16) -> io::Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::from((from, 0)))?;
+        Self::over(socket, port).await
+    }
+
     /// With a bound on what the machine takes for a client that does not read.
     pub(crate) async fn open_with(port: u16, receive_buffer: Option<u32>) -> io::Result<Self> {
         let socket = TcpSocket::new_v4()?;
         if let Some(bytes) = receive_buffer {
             socket.set_recv_buffer_size(bytes)?;
         }
+        Self::over(socket, port).await
+    }
+
+    async fn over(socket: TcpSocket, port: u16) -> io::Result<Self> {
         let stream = socket.connect(SocketAddr::from(([127, 0, 0, 1], port))).await?;
         stream.set_nodelay(true)?;
         let read = BytesMut::with_capacity(16 << 10);

@@ -1,13 +1,17 @@
 //! Bodies: declared as JSON, not compressed, within their limit and in time. What is inside is the strict gate's matter.
 
 use super::budget::{BodyBudget, BodyShare, FREE_BYTES};
-use crate::api::{
-    codes::Code,
-    error::{ApiError, refuse, too_slow},
-    state::ApiState,
+use crate::{
+    api::{
+        codes::Code,
+        error::{ApiError, nothing_here, refuse, too_slow},
+        origin::{NetworkDigest, prefix_seen_by},
+        state::ApiState,
+    },
+    guard::content_digest,
 };
 use actix_web::{
-    FromRequest, HttpRequest,
+    FromRequest, HttpMessage, HttpRequest,
     dev::Payload,
     http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName},
     web,
@@ -77,7 +81,7 @@ fn declared_length(headers: &HeaderMap) -> Option<usize> {
 }
 
 /// Reads what is left of a refused body and throws it away, for as long as the client goes on sending within `timeout`.
-pub(super) async fn drain(request: &HttpRequest, payload: &mut Payload, timeout: Duration) {
+pub(crate) async fn drain(request: &HttpRequest, payload: &mut Payload, timeout: Duration) {
     if declared_length(request.headers()).is_some_and(|length| length > DRAIN_BYTES) {
         return;
     }
@@ -159,7 +163,11 @@ async fn read(
     let collected = collect(request.headers(), &mut payload, limit, (&state.body_budget, factor), declared_as);
     let read = tokio::time::timeout(timeout, collected).await;
     match read.unwrap_or_else(|_| Err(Unread::BrokenOff(too_slow(timeout)))) {
-        Ok(body) => Ok(body),
+        Ok((body, share)) => {
+            let told = request.extensions().get::<NetworkDigest>().is_none_or(|told| told.0 == content_digest(&body));
+            // As without a tag: it is none for this.
+            if told { Ok((body, share)) } else { Err(nothing_here(&prefix_seen_by(request), request.path())) }
+        }
         Err(Unread::BrokenOff(error)) => Err(error),
         Err(Unread::Refused(error)) => {
             drain(request, &mut payload, timeout).await;

@@ -12,6 +12,7 @@ mod query;
 mod signed;
 
 pub use audited::audit;
+pub(super) use body::drain;
 pub use body::{LinesBody, ManifestBody, SyncBody};
 pub use budget::{BodyBudget, BodyShare};
 pub use control::{ControlRequest, Controls, declared};

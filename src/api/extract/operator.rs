@@ -9,7 +9,11 @@ use crate::{
     ops::{NodeDocument, Precondition},
     types::NodeId,
 };
-use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header::AUTHORIZATION};
+use actix_web::{
+    FromRequest, HttpRequest,
+    dev::Payload,
+    http::header::{AUTHORIZATION, HeaderMap},
+};
 use futures_util::future::LocalBoxFuture;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
@@ -39,6 +43,14 @@ impl OperatorToken {
         self.0.is_some()
     }
 
+    /// Does a request show it?
+    #[must_use]
+    pub fn is_shown(&self, headers: &HeaderMap) -> bool {
+        let sent = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let token = sent.and_then(|text| text.split_once(' ')).filter(|(kind, _)| kind.eq_ignore_ascii_case("bearer"));
+        self.0.zip(token).is_some_and(|(expected, (_, token))| is_digest_of(&expected, token))
+    }
+
     pub(super) fn check(&self, request: &HttpRequest) -> Result<Operator, ApiError> {
         let Some(expected) = self.0 else {
             return Err(refuse(
@@ -56,13 +68,17 @@ impl OperatorToken {
                 "Send the operator's token as Authorization: Bearer TOKEN.",
             ));
         };
-        let given: [u8; 32] = Sha256::digest(token.trim().as_bytes()).into();
-        if bool::from(given.ct_eq(&expected)) {
+        if is_digest_of(&expected, token) {
             Ok(Operator(()))
         } else {
             Err(refuse(Code::OperatorTokenRequired, "The operator's token is another one."))
         }
     }
+}
+
+fn is_digest_of(expected: &[u8; 32], token: &str) -> bool {
+    let given: [u8; 32] = Sha256::digest(token.trim().as_bytes()).into();
+    bool::from(given.ct_eq(expected))
 }
 
 /// Proof that the request carried the operator's token: only this file makes one.

@@ -5,6 +5,7 @@ use crate::{
     api::{
         codes::Code,
         error::{ApiError, refuse},
+        origin::caller,
         state::ApiState,
     },
     ops::{self, SignedRequest, Speaker, TrustOpError},
@@ -48,6 +49,7 @@ fn signed_request<'a>(request: &'a HttpRequest, route: &'a str, body: &'a [u8]) 
         if values.next().is_some() { None } else { first }
     };
     SignedRequest {
+        caller: caller(request),
         method: request.method().as_str(),
         route,
         query: request.query_string(),

@@ -1,6 +1,11 @@
 //! `/`, `/openapi.json`, `/docs/`, and what no route takes.
 
-use crate::api::{codes::Code, error::ApiError, error::refuse, prefix, routes::ROUTES, state::ApiState};
+use crate::api::{
+    error::{ApiError, nothing_here},
+    prefix,
+    routes::ROUTES,
+    state::ApiState,
+};
 use actix_web::{
     HttpRequest, HttpResponse,
     http::header::{CONTENT_ENCODING, CONTENT_SECURITY_POLICY},
@@ -144,6 +149,5 @@ pub(crate) async fn docs_file(request: HttpRequest) -> Result<HttpResponse, ApiE
 
 /// What no route takes.
 pub(crate) async fn not_found(request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    let prefix = prefix::seen_by(&request);
-    Err(refuse(Code::NotFound, format!("there is no {prefix}{}; GET {prefix}/ lists what there is", request.path())))
+    Err(nothing_here(&prefix::seen_by(&request), request.path()))
 }

@@ -5,6 +5,7 @@ use crate::{
         codes::Code,
         error::{ApiError, refuse},
         extract::{ManifestBody, PeerPath, audit},
+        origin::caller,
         schemas::{Envelope, Hash, Id, TrustLevel},
         state::ApiState,
     },
@@ -53,7 +54,7 @@ pub(crate) async fn publish(
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let ManifestBody(body, _held_until_answered) = body;
-    let registration = match ops::register(&state.context, body).await {
+    let registration = match ops::register(&state.context, caller(&request), body).await {
         Ok(registration) => registration,
         Err(refused) => return Err(refuse_manifest(&state, refused, &request).await),
     };

@@ -30,7 +30,7 @@ static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 pub fn indirect(head: &RequestHead, edge: &Edge) -> Option<&'static str> {
     let peer = head.peer_addr.map(|peer| peer.ip().to_canonical());
     let Some(peer) = peer.filter(IpAddr::is_loopback) else { return Some("it comes from another machine") };
-    if edge.proxies.contains(peer) || forwarded(&head.headers) {
+    if edge.proxies.contains(peer) || is_forwarded(&head.headers) {
         return Some("it comes through a proxy");
     }
     // nginx forwards with HTTP/1.0 and no header unless it is told otherwise; programs of today speak 1.1.
@@ -59,7 +59,9 @@ pub fn indirect(head: &RequestHead, edge: &Edge) -> Option<&'static str> {
     None
 }
 
-fn forwarded(headers: &HeaderMap) -> bool {
+/// Does somebody say that he forwards it?
+#[must_use]
+pub fn is_forwarded(headers: &HeaderMap) -> bool {
     headers.keys().any(|name| name.as_str().starts_with("x-forwarded") || FORWARDED.contains(&name.as_str()))
 }
 
@@ -87,6 +89,7 @@ mod tests {
             headers: ProxyHeaders::XForwarded,
             base_path: BasePath::default(),
             tls: false,
+            hsts: None,
         }
     }
 

@@ -11,6 +11,7 @@ fn edge(headers: ProxyHeaders) -> Edge {
         headers,
         base_path: BasePath::default(),
         tls: false,
+        hsts: None,
     }
 }
 

@@ -183,6 +183,7 @@ mod tests {
             instance_type: None,
             base_path: BasePath::parse("/ark").unwrap(),
             tls: nth == 2,
+            network: None,
         };
         Announcement::of(&description, &key, 9000 + u16::from(nth)).unwrap()
     }

@@ -6,10 +6,14 @@ use super::{
     heard::{Candidate, Heard, Link},
     service::{Announcement, Asked},
 };
-use crate::types::{SharedClock, is_private};
+use crate::{
+    guard::NetworkKey,
+    types::{SharedClock, is_private},
+};
 use ipnet::IpNet;
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, Socket, Type};
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4},
@@ -45,6 +49,7 @@ pub(super) struct Mdns {
     /// Where we listen: only such addresses are told.
     listen: IpAddr,
     clock: SharedClock,
+    network: Option<NetworkKey>,
     heard: Mutex<Heard>,
     asking: watch::Sender<()>,
 }
@@ -71,10 +76,10 @@ impl Mdns {
         interfaces: Vec<String>,
         announcement: Option<Announcement>,
         listen: IpAddr,
-        clock: SharedClock,
+        (clock, network): (SharedClock, Option<NetworkKey>),
     ) -> Self {
         let asking = watch::Sender::new(());
-        Self { interfaces, announcement, listen, clock, heard: Mutex::default(), asking }
+        Self { interfaces, announcement, listen, clock, network, heard: Mutex::default(), asking }
     }
 
     fn heard(&self) -> MutexGuard<'_, Heard> {
@@ -86,9 +91,11 @@ impl Mdns {
         self.asking.send_replace(());
     }
 
-    /// Who was heard.
+    /// Who was heard, of our network.
     pub(super) fn candidates(&self) -> Vec<Candidate> {
-        self.heard().candidates(self.clock.elapsed())
+        let mut heard = self.heard().candidates(self.clock.elapsed());
+        heard.retain(|candidate| candidate.description.is_of(self.network.as_ref(), self.clock.now()));
+        heard
     }
 
     /// Speaks and listens until `closing`, then says that we are gone.
@@ -181,8 +188,10 @@ impl Mdns {
         let addresses: Vec<IpAddr> = told.copied().collect();
         // Where nobody can reach us we listen only.
         let announcement = self.announcement.as_ref().filter(|_| !addresses.is_empty());
+        let member = self.network.as_ref().map(|network| (network, &self.clock));
         let mut asking = self.asking.subscribe();
-        let mut speaker = Speaker { socket, announcement, addresses: &addresses, said: None, due: None, singles: 0 };
+        let (said, due) = (None, None);
+        let mut speaker = Speaker { socket, announcement, member, addresses: &addresses, said, due, singles: 0 };
         // Said twice: once may be lost (RFC 6762 section 8.3).
         speaker.announce().await;
         speaker.due = Some((Instant::now() + SAY_EVERY, Asked::Us));
@@ -242,6 +251,7 @@ impl Mdns {
 struct Speaker<'a> {
     socket: UdpSocket,
     announcement: Option<&'a Announcement>,
+    member: Option<(&'a NetworkKey, &'a SharedClock)>,
     addresses: &'a [IpAddr],
     said: Option<Instant>,
     due: Option<(Instant, Asked)>,
@@ -255,9 +265,17 @@ impl Speaker<'_> {
         let _lost = self.socket.send_to(&message.write(), SocketAddrV4::new(GROUP, PORT)).await;
     }
 
+    /// With what our network shows now.
+    fn current<'b>(&self, announcement: &'b Announcement) -> Cow<'b, Announcement> {
+        match self.member {
+            Some((network, clock)) => Cow::Owned(announcement.of_network(network, clock.now())),
+            None => Cow::Borrowed(announcement),
+        }
+    }
+
     async fn announce(&mut self) {
         if let Some(announcement) = self.announcement {
-            self.say(&announcement.told(self.addresses)).await;
+            self.say(&self.current(announcement).told(self.addresses)).await;
             self.said = Some(Instant::now());
         }
     }
@@ -294,7 +312,7 @@ impl Speaker<'_> {
             return;
         }
         self.singles = self.singles.saturating_add(1);
-        let told = announcement.told_to_one(message, asked, self.addresses);
+        let told = self.current(announcement).told_to_one(message, asked, self.addresses);
         let _lost = self.socket.send_to(&told.write(), to).await;
     }
 }

@@ -24,6 +24,7 @@ use super::{
     peers::{PeerOptions, PeerState},
 };
 use crate::{
+    guard::NetworkKey,
     registry::Registry,
     trust::MAX_SKEW,
     types::{BasePath, Limits, PeerId, PublicKey, ScanSubnetError, ScanSubnets, SharedClock, Timestamp},
@@ -79,6 +80,8 @@ pub struct LanOptions {
     pub interval: Duration,
     /// Bounds on what is read.
     pub limits: Limits,
+    /// The network that we belong to, where it has a key.
+    pub network: Option<NetworkKey>,
     /// The time.
     pub clock: SharedClock,
     /// Where peers are.
@@ -171,10 +174,12 @@ impl Lan {
                 instance_type: Some(options.instance_type),
                 base_path: options.base_path.clone(),
                 tls: options.tls,
+                network: None,
             };
             let announcement = Announcement::of(&description, &options.public_key, options.listen.port());
-            let (interfaces, clock) = (options.interfaces.clone(), SharedClock::clone(&options.clock));
-            Arc::new(Mdns::new(interfaces, announcement, options.listen.ip(), clock))
+            let clock = SharedClock::clone(&options.clock);
+            let network = options.network.clone();
+            Arc::new(Mdns::new(options.interfaces.clone(), announcement, options.listen.ip(), (clock, network)))
         });
         Arc::new(Self { options, mdns, turn: AsyncMutex::default(), suggestions: Mutex::default() })
     }
@@ -231,7 +236,8 @@ impl Lan {
         };
         let deadline = Instant::now() + search.timeout.min(MAX_TIMEOUT);
         let _turn = timeout_at(deadline, self.turn.lock()).await.map_err(|_| LanError::Busy)?;
-        let prober = Prober::new(self.options.limits)?;
+        let LanOptions { limits, network, clock, .. } = &self.options;
+        let prober = Prober::new(*limits, network.clone().map(|key| (key, SharedClock::clone(clock))))?;
         let sightings = Sightings::default();
         let looking = async {
             // Boxed: a search is rare, and its state is large.
@@ -262,13 +268,16 @@ impl Lan {
         }
         let candidates = mdns.candidates();
         candidates.iter().for_each(|candidate| sightings.claim(candidate));
-        let urls = candidates.into_iter().flat_map(|it| it.urls).take(MAX_FOUND);
-        scan::ask_all(prober, urls, |url, present| self.see(sightings, Via::Mdns, url, present)).await;
+        let urls = candidates.into_iter().flat_map(|it| {
+            let id = it.description.node_id;
+            it.urls.into_iter().map(move |url| (url, id.clone()))
+        });
+        scan::ask_all(prober, urls.take(MAX_FOUND), |url, present| self.see(sightings, Via::Mdns, url, present)).await;
     }
 
     async fn scan(&self, prober: &Prober, sightings: &Sightings, subnets: &ScanSubnets) {
         let LanOptions { tls, scan_port, base_path, .. } = &self.options;
-        let urls = subnets.addresses().map(|address| url(*tls, address, *scan_port, base_path));
+        let urls = subnets.addresses().map(|address| (url(*tls, address, *scan_port, base_path), None));
         scan::ask_all(prober, urls, |url, present| self.see(sightings, Via::Scan, url, present)).await;
     }
 

@@ -2,9 +2,10 @@
 //! only with a signature.
 
 use crate::{
-    federation::client::ClientError,
+    federation::{client::ClientError, membership::Membership, resolver::Resolver},
+    guard::{NetworkKey, Reach},
     manifest::{Head, Verified, verify_head},
-    types::Limits,
+    types::{Limits, PeerId, SharedClock},
 };
 use bytes::{Bytes, BytesMut};
 use reqwest::{StatusCode, redirect::Policy};
@@ -19,7 +20,9 @@ const MAX_ANSWER_BYTES: usize = 16 << 10;
 #[derive(Debug)]
 pub(super) struct Prober {
     http: reqwest::Client,
+    resolver: Resolver,
     limits: Limits,
+    network: Option<(NetworkKey, SharedClock)>,
 }
 
 /// Who is there.
@@ -30,8 +33,11 @@ pub(super) struct Present {
 }
 
 impl Prober {
-    pub(super) fn new(limits: Limits) -> Result<Self, ClientError> {
+    pub(super) fn new(limits: Limits, network: Option<(NetworkKey, SharedClock)>) -> Result<Self, ClientError> {
+        // Neighbours, who are within; only their addresses come here, no names.
+        let resolver = Resolver::new(Reach::of_operator());
         let http = reqwest::Client::builder()
+            .dns_resolver(resolver.clone())
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(TIMEOUT)
             // An address that was allowed leads to no other.
@@ -42,28 +48,38 @@ impl Prober {
             .user_agent(concat!("ark-lattice/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| ClientError::Address(String::new(), error.to_string()))?;
-        Ok(Self { http, limits })
+        Ok(Self { http, resolver, limits, network })
     }
 
-    /// Who is at `base`; `None`: nobody, or nobody who proves it.
-    pub(super) async fn ask(&self, base: &str) -> Option<Present> {
-        let head = verify_head(self.get(&format!("{base}/lattice/head")).await?, &self.limits).ok()?;
-        Some(Present { head, instance_type: self.instance_type(base).await })
+    /// Who is at `base`, where `expected` is said to be; `None`: nobody, or nobody who proves it.
+    pub(super) async fn ask(&self, base: &str, expected: Option<&PeerId>) -> Option<Present> {
+        let head = self.get(base, "/lattice/head", expected.map(PeerId::as_str)).await?;
+        let head = verify_head(head, &self.limits).ok()?;
+        let instance_type = self.instance_type(base, head.get().node_id.as_str()).await;
+        Some(Present { head, instance_type })
     }
 
-    async fn instance_type(&self, base: &str) -> Option<&'static str> {
+    async fn instance_type(&self, base: &str, id: &str) -> Option<&'static str> {
         #[derive(serde::Deserialize)]
         struct Info {
             #[serde(rename = "instanceType")]
             instance_type: String,
         }
-        let body = self.get(&format!("{base}/federation/info")).await?;
+        let body = self.get(base, "/federation/info", Some(id)).await?;
         super::service::known_type(&serde_json::from_slice::<Info>(&body).ok()?.instance_type)
     }
 
-    async fn get(&self, url: &str) -> Option<Bytes> {
-        let mut response = self.http.get(url).send().await.ok()?;
-        if response.status() != StatusCode::OK {
+    async fn get(&self, base: &str, path: &str, id: Option<&str>) -> Option<Bytes> {
+        let mut request = self.http.get(format!("{base}{path}")).build().ok()?;
+        self.resolver.check(request.url()).ok()?;
+        let membership = self.network.clone().map(|(key, clock)| Membership::of(key, clock, id));
+        let shown = match &membership {
+            Some(membership) => Some((membership, membership.show(&mut request, path).ok()?)),
+            None => None,
+        };
+        let mut response = self.http.execute(request).await.ok()?;
+        let of_us = shown.is_none_or(|(membership, shown)| membership.is_of_us(&shown, response.headers()));
+        if response.status() != StatusCode::OK || !of_us {
             return None;
         }
         let mut body = BytesMut::new();

@@ -1,6 +1,7 @@
 //! Asks many addresses, so many at a time and so many in a second.
 
 use super::probe::{Present, Prober};
+use crate::types::PeerId;
 use futures_util::{StreamExt, stream};
 use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
@@ -10,18 +11,22 @@ pub(super) const MAX_UNDER_WAY: usize = 64;
 /// One more is asked each so often: 250 in a second, which no switch takes for an attack and no small router's table is full of.
 const PAUSE: Duration = Duration::from_millis(4);
 
-/// Asks all of them; `seen` gets who is there as soon as he answers.
-pub(super) async fn ask_all(prober: &Prober, urls: impl IntoIterator<Item = String>, seen: impl Fn(String, Present)) {
+/// Asks all of them, with the id of whoever is expected there; `seen` gets who is there as soon as he answers.
+pub(super) async fn ask_all(
+    prober: &Prober,
+    urls: impl IntoIterator<Item = (String, Option<PeerId>)>,
+    seen: impl Fn(String, Present),
+) {
     let seen = &seen;
-    let ask = |url: String| async move {
-        if let Some(present) = prober.ask(&url).await {
+    let ask = |(url, id): (String, Option<PeerId>)| async move {
+        if let Some(present) = prober.ask(&url, id.as_ref()).await {
             seen(url, present);
         }
     };
     each(urls, ask).await;
 }
 
-async fn each<F: Future<Output = ()>>(urls: impl IntoIterator<Item = String>, ask: impl Fn(String) -> F) {
+async fn each<T, F: Future<Output = ()>>(urls: impl IntoIterator<Item = T>, ask: impl Fn(T) -> F) {
     let mut pace = interval(PAUSE);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let paced = stream::unfold((pace, urls.into_iter()), |(mut pace, mut urls)| async move {

@@ -1,7 +1,10 @@
 //! What an instance says of itself on the link, and what it answers (RFC 6763).
 
 use super::dns::{A, AAAA, ANY, Data, Message, Name, PTR, Question, Record, SRV, TXT};
-use crate::types::{BasePath, PeerId, PublicKey};
+use crate::{
+    guard::NetworkKey,
+    types::{BasePath, PeerId, PublicKey, Timestamp},
+};
 use sha2::{Digest, Sha256};
 use std::{fmt::Write, net::IpAddr};
 
@@ -22,6 +25,8 @@ pub(super) struct Description {
     pub(super) instance_type: Option<&'static str>,
     pub(super) base_path: BasePath,
     pub(super) tls: bool,
+    /// What it shows of its network.
+    pub(super) network: Option<String>,
 }
 
 /// `local`, `cloud` or `pi`; of anything else nothing.
@@ -47,7 +52,16 @@ impl Description {
             instance_type: value("type").and_then(known_type),
             base_path: BasePath::parse(value("path").unwrap_or_default()).ok()?,
             tls: value("tls") == Some("1"),
+            network: value("net").map(str::to_owned),
         })
+    }
+
+    /// Whether it is of this network; without one, of none.
+    pub(super) fn is_of(&self, network: Option<&NetworkKey>, now: Timestamp) -> bool {
+        match (network, &self.network) {
+            (Some(network), Some(shown)) => network.is_on_link(shown, self.node_id.as_ref(), self.public_key, now),
+            (network, shown) => network.is_none() && shown.is_none(),
+        }
     }
 
     fn strings(&self) -> Vec<Vec<u8>> {
@@ -61,6 +75,7 @@ impl Description {
         if self.tls {
             strings.push("tls=1".to_owned());
         }
+        strings.extend(self.network.as_ref().map(|shown| format!("net={shown}")));
         // A longer id is told by the head.
         strings.retain(|string| string.len() <= MAX_STRING_BYTES);
         strings.into_iter().map(String::into_bytes).collect()
@@ -112,6 +127,17 @@ impl Announcement {
             port,
             strings: description.strings(),
         })
+    }
+
+    /// The same with what a network shows at this time.
+    pub(super) fn of_network(&self, network: &NetworkKey, now: Timestamp) -> Self {
+        let mut tagged = self.clone();
+        // What is told, which leaves out an id that is too long.
+        if let Some(told) = Description::read(&self.strings) {
+            let shown = network.link_tag(told.node_id.as_ref(), told.public_key, now);
+            tagged.strings = Description { network: Some(shown), ..told }.strings();
+        }
+        tagged
     }
 
     /// All records, for whoever listens; with these addresses.
@@ -200,6 +226,7 @@ mod tests {
             instance_type: Some("pi"),
             base_path: BasePath::parse("/ark").unwrap(),
             tls: true,
+            network: None,
         }
     }
 
@@ -221,6 +248,7 @@ mod tests {
             instance_type: None,
             base_path: BasePath::default(),
             tls: false,
+            network: None,
         };
         assert_eq!(Description::read(&[b"V=1".to_vec()]), Some(least));
     }
@@ -234,6 +262,17 @@ mod tests {
         assert_eq!(Description::read(&[]), None);
         let odd = Description::read(&[b"v=1".to_vec(), b"type=\x1b[31m".to_vec(), vec![0xFF; 9]]).unwrap();
         assert_eq!(odd.instance_type, None, "a type that is none is left out");
+    }
+
+    #[test]
+    fn networks_with_keys_see_only_themselves() {
+        let (one, other) = (NetworkKey::derive("one key of a network"), NetworkKey::derive("the key of another"));
+        let now = Timestamp::from_seconds(1_767_225_600);
+        let told = Description::read(&announcement().of_network(&one, now).strings).unwrap();
+        assert!(told.is_of(Some(&one), now) && !told.is_of(Some(&other), now) && !told.is_of(None, now));
+        let copied = Description { node_id: Some(PeerId::parse("ark-2").unwrap()), ..told };
+        assert!(!copied.is_of(Some(&one), now), "of somebody else");
+        assert!(description().is_of(None, now) && !description().is_of(Some(&one), now));
     }
 
     #[test]

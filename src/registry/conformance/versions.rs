@@ -4,7 +4,7 @@ use super::{Harness, START, Statement, TTL, is_key_mismatch};
 use crate::{
     registry::{PeerRecord, RegistryError},
     trust::{Pin, Step, VersionError, freshness::MAX_SEQ_JUMP},
-    types::PeerId,
+    types::{PeerId, PublicKey},
 };
 use futures_util::future::join_all;
 use std::{collections::HashMap, time::Duration};
@@ -245,4 +245,24 @@ pub(in crate::registry) async fn random_histories_are_judged_as_by_the_rules(har
             assert_eq!(shown(harness, &next).await.unwrap().summary, next.summary());
         }
     }
+}
+
+pub(in crate::registry) async fn bindings_are_known_and_counted(harness: &impl Harness) {
+    let registry = harness.registry();
+    let bindings = async |id: &str, key: u8| {
+        let bindings = registry.bindings(&PeerId::parse(id).unwrap(), PublicKey::from_bytes([key; 32])).await.unwrap();
+        (bindings.known, bindings.of_key)
+    };
+    assert_eq!(bindings("a", 1).await, (false, 0));
+    Statement::of("a").seq(1).expect(registry, Step::First).await;
+    Statement::of("b{1}").seq(1).expect(registry, Step::First).await;
+    Statement::of("a").seq(2).expect(registry, Step::Newer).await;
+    Statement::of("a").seq(2).expect(registry, Step::Heartbeat).await;
+    assert!(is_key_mismatch(&Statement::of("a").key(2).register(registry).await));
+    assert_eq!(
+        (bindings("a", 1).await, bindings("c", 1).await, bindings("b{1}", 2).await),
+        ((true, 2), (false, 2), (true, 0))
+    );
+    harness.advance(TTL + Duration::from_secs(1));
+    assert_eq!(bindings("a", 1).await, (true, 2), "also when it is not live any more");
 }

@@ -4,11 +4,12 @@ use super::rows::{EntryRow, decode_entry, decode_line, decode_pin, encode_entry,
 use crate::{
     registry::{Bound, RegistryError},
     trust::{KeyLine, Pin},
-    types::{PeerId, Timestamp},
+    types::{PeerId, PublicKey, Timestamp},
 };
 use bytes::Bytes;
 use redb::{Builder, Database, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction};
 use std::{
+    collections::HashMap,
     fs::{File, OpenOptions},
     io::{self, Write},
     path::{Path, PathBuf},
@@ -156,7 +157,7 @@ impl Store {
     }
 
     /// Every entry. Reads every pin as well: one that cannot be understood must be known at start, not when its owner comes.
-    pub(super) fn load(&self) -> Result<Vec<Loaded>, OpenError> {
+    pub(super) fn load(&self) -> Result<(Vec<Loaded>, HashMap<PublicKey, u64>), OpenError> {
         let corrupt = |reason: String| OpenError::Corrupt { path: self.path.clone(), reason };
         let load = || {
             self.read(|database| {
@@ -164,11 +165,13 @@ impl Store {
                 let pins = transaction.open_table(PINS).map_err(failed)?;
                 let entries = transaction.open_table(ENTRIES).map_err(failed)?;
                 let seen = transaction.open_table(SEEN).map_err(failed)?;
+                let mut ids_of = HashMap::new();
                 for row in pins.iter().map_err(failed)? {
                     let (id, pin) = row.map_err(failed)?;
-                    if decode_pin(id.value(), pin.value()).is_none() {
-                        return Err(StoreError::Corrupt(format!("the pin of {:?}", id.value())));
-                    }
+                    let pin = decode_pin(id.value(), pin.value())
+                        .ok_or_else(|| StoreError::Corrupt(format!("the pin of {:?}", id.value())))?;
+                    let count: &mut u64 = ids_of.entry(pin.public_key).or_default();
+                    *count = count.saturating_add(1);
                 }
                 if let Some(lines) = lines(&transaction)? {
                     for row in lines.iter().map_err(failed)? {
@@ -192,10 +195,19 @@ impl Store {
                         expires_at_ms,
                     });
                 }
-                Ok(loaded)
+                Ok((loaded, ids_of))
             })
         };
         guarded(&self.path, load)?.map_err(|error| corrupt(error.reason()))
+    }
+
+    /// Is an id bound to a key?
+    pub(super) fn is_bound(&self, peer: &PeerId) -> Result<bool, StoreError> {
+        self.read(|database| {
+            let transaction = database.begin_read().map_err(failed)?;
+            let pins = transaction.open_table(PINS).map_err(failed)?;
+            Ok(pins.get(peer.as_str()).map_err(failed)?.is_some())
+        })
     }
 
     /// An envelope's bytes.

@@ -340,7 +340,7 @@ async fn a_damaged_file_is_refused_or_keeps_its_bindings() {
         match Store::open(&damaged).and_then(|store| store.load().map(|loaded| (store, loaded))) {
             Err(OpenError::Corrupt { .. }) => {}
             Err(other) => panic!("round {round}: {other}"),
-            Ok((_, loaded)) => {
+            Ok((_, (loaded, _))) => {
                 for entry in loaded {
                     assert_eq!(entry.pin.public_key, Statement::of("a").public_key(), "round {round}");
                 }

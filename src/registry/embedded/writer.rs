@@ -9,11 +9,11 @@ use super::{
 use crate::{
     registry::{Bound, Registered, RegistryError},
     trust::{self, Admitted, KeyLine, Pin, Step},
-    types::PeerId,
+    types::{PeerId, PublicKey},
 };
 use bytes::Bytes;
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -34,12 +34,32 @@ pub(super) struct Shared {
     pub(super) ttl: Duration,
     pub(super) max_peers: u64,
     mirror: Mutex<Mirror>,
+    /// How many ids each key has.
+    ids_of: Mutex<HashMap<PublicKey, u64>>,
     fault: Mutex<Option<&'static str>>,
 }
 
 impl Shared {
-    pub(super) fn new(store: Store, clock: OwnClock, ttl: Duration, max_peers: u64, mirror: Mirror) -> Self {
-        Self { store, clock, ttl, max_peers, mirror: Mutex::new(mirror), fault: Mutex::default() }
+    pub(super) fn new(
+        store: Store,
+        clock: OwnClock,
+        ttl: Duration,
+        max_peers: u64,
+        (mirror, ids_of): (Mirror, HashMap<PublicKey, u64>),
+    ) -> Self {
+        let (mirror, ids_of) = (Mutex::new(mirror), Mutex::new(ids_of));
+        Self { store, clock, ttl, max_peers, mirror, ids_of, fault: Mutex::default() }
+    }
+
+    /// How many ids were bound to a key first.
+    pub(super) fn ids_of(&self, key: PublicKey) -> u64 {
+        self.ids_of.lock().unwrap_or_else(PoisonError::into_inner).get(&key).copied().unwrap_or_default()
+    }
+
+    fn note_id_of(&self, key: PublicKey) {
+        let mut ids_of = self.ids_of.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = ids_of.entry(key).or_default();
+        *count = count.saturating_add(1);
     }
 
     /// Why the last write failed, for people.
@@ -312,6 +332,9 @@ fn acknowledge(shared: &Shared, jobs: Vec<Job>, outcomes: Vec<Outcome>) {
             answers.push(match (job, outcome) {
                 (Job::Register(registration, answer), Ok(Done::Registered(step))) => {
                     let Registration { peer, pin, row, .. } = registration;
+                    if step == Step::First {
+                        shared.note_id_of(pin.public_key);
+                    }
                     mirror.put(
                         &peer,
                         Live {

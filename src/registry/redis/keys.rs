@@ -1,6 +1,9 @@
 //! The names of keys and fields (DESIGN 4.3), with the hash tags that a Redis Cluster needs.
 
-use crate::types::PeerId;
+use crate::{
+    guard::{Class, Payer},
+    types::{PeerId, PublicKey},
+};
 use sha2::{Digest, Sha256};
 
 /// Names of our own fields in a peer's hash. A manifest field with such a name is left out: ours win.
@@ -28,6 +31,8 @@ const HEX: &[u8; SHARES] = b"0123456789abcdef";
 pub(super) struct Keys {
     peer_prefix: String,
     pin_prefix: String,
+    ids_prefix: String,
+    spent_prefix: String,
     by_expiry: String,
     cluster: bool,
 }
@@ -37,6 +42,8 @@ impl Keys {
         Self {
             peer_prefix: format!("{prefix}peer:"),
             pin_prefix: format!("{prefix}pin:"),
+            ids_prefix: format!("{prefix}ids:"),
+            spent_prefix: format!("{prefix}spent:"),
             by_expiry: format!("{prefix}peers:by_expiry"),
             cluster,
         }
@@ -55,6 +62,16 @@ impl Keys {
     /// The hash of a key binding; it has no time to live.
     pub(super) fn pin(&self, peer: &PeerId) -> String {
         self.with_id(&self.pin_prefix, peer)
+    }
+
+    /// How many ids a key has.
+    pub(super) fn ids_of(&self, key: PublicKey) -> String {
+        format!("{}{key}", self.ids_prefix)
+    }
+
+    /// What a payer has used up of an allowance.
+    pub(super) fn spent(&self, class: Class, payer: Payer) -> String {
+        format!("{}{}:{payer}", self.spent_prefix, class.name())
     }
 
     /// The sorted set of ids by expiry, ms since the epoch. Not on a Cluster.

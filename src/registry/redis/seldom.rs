@@ -1,4 +1,4 @@
-//! A line in the log that many calls may cause.
+//! What many calls may cause, and few should: a line in the log, a question that was in vain.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -23,5 +23,22 @@ impl Seldom {
         }
         *state = (Some(Instant::now()), 0);
         Some(unsaid)
+    }
+}
+
+/// How long nobody asks after it was in vain.
+const MUTED: Duration = Duration::from_secs(1);
+
+/// Says whether a question that costs every request a little is worth asking.
+#[derive(Debug, Default)]
+pub(super) struct Mute(Mutex<Option<Instant>>);
+
+impl Mute {
+    pub(super) fn is_muted(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|since| since.elapsed() < MUTED)
+    }
+
+    pub(super) fn mute(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 }

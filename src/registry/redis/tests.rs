@@ -122,7 +122,9 @@ async fn keys_and_fields_are_those_of_the_design() {
     let mut keys: Vec<_> =
         raw(&server, "KEYS *").await.lines().filter(|line| line.starts_with("t:")).map(str::to_owned).collect();
     keys.sort();
-    assert_eq!(keys, ["t:peer:pi", "t:peers:by_expiry", "t:pin:pi"]);
+    let ids = format!("t:ids:{}", statement.public_key());
+    assert_eq!(keys, [ids.as_str(), "t:peer:pi", "t:peers:by_expiry", "t:pin:pi"]);
+    assert_eq!(raw(&server, &format!("HGET {ids} count")).await, "$1\r\n1\r\n");
     let hash = raw(&server, "HGETALL t:peer:pi").await;
     for expected in
         ["instance_type\r\n$6\r\nlaptop", "nodes\r\n$13\r\n[{\"id\": \"n\"}]", "node_id\r\n$2\r\npi", "last_seen"]
@@ -427,4 +429,31 @@ async fn a_long_list_comes_in_several_runs() {
     }
     assert_eq!(seen.len(), 1200);
     registry.close().await;
+}
+
+#[tokio::test]
+async fn replicas_share_what_a_payer_has_and_count_alone_while_redis_is_away() {
+    let server = RedisServer::start().await;
+    let one = RedisRegistry::connect(options(&server)).unwrap();
+    let other = RedisRegistry::connect(options(&server)).unwrap();
+    let payer = Payer::of("192.0.2.1".parse().unwrap());
+    let hour = Duration::from_secs(3600);
+    // An hour's allowance of four: one comes back in a quarter of an hour, which no test takes.
+    for (replica, left) in [(&one, 3), (&other, 2), (&one, 1), (&other, 0)] {
+        assert_eq!(replica.spend(Class::Signed, payer, 4, hour).await, Some(Spent::Left(left)));
+    }
+    for replica in [&one, &other] {
+        let Some(Spent::Wait(wait)) = replica.spend(Class::Signed, payer, 4, hour).await else {
+            panic!("nothing is left")
+        };
+        assert!(wait <= hour / 4 && wait > hour / 5, "{wait:?}");
+    }
+    assert_eq!(one.spend(Class::NewId, payer, 4, hour).await, Some(Spent::Left(3)), "another class");
+    let other_payer = Payer::of("192.0.2.2".parse().unwrap());
+    assert_eq!(one.spend(Class::Signed, other_payer, 4, hour).await, Some(Spent::Left(3)));
+    assert_eq!(one.spend(Class::Signed, payer, 0, hour).await, None);
+    drop(server);
+    assert_eq!(one.spend(Class::Signed, other_payer, 4, hour).await, None);
+    one.close().await;
+    other.close().await;
 }

@@ -44,6 +44,22 @@ async fn every_code_of_the_4xx_is_answered_with() {
     let far = Raw::new("POST", "/api/federation/stop").header("x-forwarded-for", "127.0.0.1");
     seen.extend(run(&closed, &[row("a control from elsewhere", far, 403, "not_local")]).await);
 
+    let few = spawn_with(|settings| {
+        settings.limits.count_loopback = true;
+        settings.limits.ids_per_key = 1;
+        settings.limits.signed_per_minute = 2;
+    });
+    let few = few.await;
+    let of = |id: &str| post_manifest(signed(&key(1), &manifest(id)));
+    assert_eq!(of("a").send(few.port).await.status, 200);
+    seen.extend(run(&few, &[row("an id too many of one key", of("b"), 403, "id_quota")]).await);
+    seen.extend(run(&few, &[row("a request too many", of("a"), 429, "rate_limited")]).await);
+
+    // A connection without TLS shows no certificate.
+    let certified = spawn_with(|settings| settings.server.tls_client_ca = Some("authorities.pem".into())).await;
+    let peers_row = row("a peer without a certificate", Raw::new("GET", "/lattice/head"), 403, "client_certificate");
+    seen.extend(run(&certified, &[peers_row]).await);
+
     let mirror = spawn_with(|settings| settings.federation.read_only = true).await;
     let write = signed_json("/federation/sync", "{\"nodes\":[]}", &key(1), &RIGHT);
     seen.extend(run(&mirror, &[row("a push to a mirror", write, 403, "read_only")]).await);

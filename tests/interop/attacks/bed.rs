@@ -45,6 +45,15 @@ impl Victim {
         Self { place, service }
     }
 
+    /// As [`Self::restarted`], under another id.
+    pub(crate) async fn restarted_as(self, id: &str) -> Self {
+        let Self { place, service } = self;
+        service.kill();
+        let place = place.set("ARK_NODE_ID", id);
+        let service = place.serve().await;
+        Self { place, service }
+    }
+
     /// Asks as the operator.
     pub(crate) async fn operate(&self, path: &str, body: &Value) -> Value {
         let request = self.service.request(reqwest::Method::POST, path).bearer_auth(TOKEN);

@@ -2,21 +2,31 @@
 //! audit log.
 
 mod bed;
+mod endless_data;
 mod equivocation_head;
 mod equivocation_manifest;
 mod fast_forward_head;
 mod fast_forward_manifest;
+mod flood_bad_signatures;
+mod flood_new_ids;
+mod foreign_network;
 mod freeze;
 mod future_date;
 mod key_substitution;
+mod log_lines;
 mod malleated;
+mod no_certificate;
 mod replay;
 mod revoked_manifest;
 mod revoked_pull;
 mod revoked_push;
 mod rollback_head;
 mod rollback_manifest;
+mod slow_loris;
 mod squatting;
+mod ssrf_address;
+mod ssrf_name;
+mod ssrf_redirect;
 mod stolen_key;
 
 use std::{collections::BTreeSet, fs};

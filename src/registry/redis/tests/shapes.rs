@@ -208,6 +208,7 @@ async fn the_suite_on_a_cluster() {
     assert_eq!(
         keys,
         [
+            &format!("layout:ids:{}", Statement::of("x").public_key()),
             "layout:peer:{%7Dodd%7B}",
             "layout:peer:{ark-1}",
             "layout:peer:{x}",
@@ -321,7 +322,7 @@ fn acl_line(start: &str) -> String {
 }
 
 /// The keys of the suite's registries start with a prefix of their own, as an operator's may.
-const PREFIXED: &str = "ACL SETUSER ark resetkeys ~t*:peer:* ~t*:pin:* ~t*:peers:by_expiry*";
+const PREFIXED: &str = "ACL SETUSER ark resetkeys ~t*:peer:* ~t*:pin:* ~t*:peers:by_expiry* ~t*:ids:* ~t*:spent:*";
 
 /// Makes the README's user, with what it says that these shapes need besides.
 async fn make_user(server: &RedisServer, shapes: &[&str]) {

@@ -1,0 +1,263 @@
+//! What honest peers notice of a flood: the release binary in a process of its own, over the loopback address.
+//!
+//! Honest clients from addresses of their own read and renew their manifests at a steady rate, first alone and then while others send
+//! thousands of hostile requests a second from sixteen addresses: signatures that do not fit, junk, and ids that nobody saw before, truly
+//! signed. Printed are the honest ones' latencies in both phases, what was answered, and the memory of the service's process.
+//!
+//! Requests of this machine's own programs are not counted by default; here they are (`limits.count_loopback`), with all other limits as
+//! they are by default. An address of 127.0.0.0/8 stands for one of the internet.
+//!
+//! `make attack-load`; `cargo bench --bench attack -- --help` lists the options.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::as_conversions,
+    clippy::cast_precision_loss,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a benchmark that cannot run must stop, and it prints what it found"
+)]
+
+#[path = "../../tests/support/http1.rs"]
+mod http1;
+#[path = "../load/process.rs"]
+mod process;
+#[path = "../../tests/support/service.rs"]
+mod service;
+#[path = "../../tests/support/signing.rs"]
+mod signing;
+
+use clap::Parser;
+use hdrhistogram::Histogram;
+use http1::{Connection, request};
+use serde_json::json;
+use service::{Place, Random};
+use signing::{key, manifest, signed};
+use std::{
+    collections::BTreeMap,
+    net::Ipv4Addr,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+#[derive(Debug, Parser)]
+#[command(about = "Measures what honest peers notice of a flood")]
+struct Options {
+    /// How long the flood lasts; the quiet phase before it takes as long, a minute at most
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// Hostile requests a second
+    #[arg(long, default_value_t = 5_000)]
+    rate: u64,
+    /// Connections of the hostile ones
+    #[arg(long, default_value_t = 64)]
+    connections: u64,
+    /// Requests a second of all honest ones together
+    #[arg(long, default_value_t = 100)]
+    honest_rate: u64,
+    /// Ends with an error where the 99th percentile of the honest ones is not under twice its quiet value
+    #[arg(long)]
+    check: bool,
+    /// Where the figures go as JSON
+    #[arg(long, value_name = "FILE", default_value = "benches/results/attack.json")]
+    json: PathBuf,
+    /// `cargo bench` adds it
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+const HONEST: u8 = 8;
+const HOSTILE_ADDRESSES: u64 = 16;
+
+fn main() {
+    let options = Options::parse();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(measure(&options));
+}
+
+/// Microseconds, up to a minute.
+fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 60_000_000, 3).expect("usable bounds")
+}
+
+/// The manifest of each honest peer, which it sends again and again.
+fn own_manifests() -> Vec<String> {
+    (0..HONEST).map(|nth| signed(&key(u64::from(nth)), &manifest(&format!("honest-{nth}"), 1))).collect()
+}
+
+/// What honest clients saw.
+struct Phase {
+    latencies_us: Histogram<u64>,
+    refused: u64,
+}
+
+async fn measure(options: &Options) {
+    let place = Place::new().set("ARK__LIMITS__COUNT_LOOPBACK", "true");
+    for number in 0..200 {
+        place.write_node(&format!("n{number}"), &json!({"id": format!("n{number}"), "content": "x".repeat(300)}));
+    }
+    let service = place.serve().await;
+    let (port, pid) = (service.port, service.process.id());
+    let own = own_manifests();
+    let quiet_for = Duration::from_secs(options.seconds.min(60));
+    // Once through, so that nothing is measured that happens once.
+    honest(port, &own, options.honest_rate, Duration::from_secs(2)).await;
+    let quiet_rss = process::status(pid, "VmRSS");
+    let quiet = honest(port, &own, options.honest_rate, quiet_for).await;
+
+    let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let answered = Arc::new(Mutex::new(BTreeMap::new()));
+    let (began, cpu_before) = (Instant::now(), process::cpu_time(pid));
+    let flood = {
+        let (stop, sent, answered) = (Arc::clone(&stop), Arc::clone(&sent), Arc::clone(&answered));
+        let (rate, connections) = (options.rate, options.connections.max(1));
+        thread::spawn(move || flood(port, rate, connections, &stop, &sent, &answered))
+    };
+    let hostile = honest(port, &own, options.honest_rate, Duration::from_secs(options.seconds)).await;
+    stop.store(true, Ordering::Release);
+    let (took, cpu) = (began.elapsed(), process::cpu_time(pid) - cpu_before);
+    flood.join().expect("the flood ends");
+    let (rss, peak) = (process::status(pid, "VmRSS"), process::status(pid, "VmHWM"));
+    let (sent, answered) = (sent.load(Ordering::Acquire), answered.lock().unwrap().clone());
+
+    let at = |phase: &Phase, q: f64| phase.latencies_us.value_at_quantile(q) as f64 / 1000.0;
+    println!(
+        "\n| honest requests | answered | refused | median, ms | p99, ms | longest, ms |\n|---|---|---|---|---|---|"
+    );
+    for (name, phase) in [("quiet", &quiet), ("in the flood", &hostile)] {
+        let (answered, longest) = (phase.latencies_us.len(), phase.latencies_us.max() as f64 / 1000.0);
+        println!(
+            "| {name} | {answered} | {} | {:.2} | {:.2} | {longest:.2} |",
+            phase.refused,
+            at(phase, 0.5),
+            at(phase, 0.99)
+        );
+    }
+    let rate = sent as f64 / took.as_secs_f64();
+    println!("\nHostile requests: {sent}, {rate:.0} a second; answered with {answered:?}");
+    println!("CPU time of the service: {:.2} of one processor", cpu.as_secs_f64() / took.as_secs_f64());
+    println!("Memory of the service: {quiet_rss} kB before, {rss} kB after, {peak} kB at most");
+    let ratio = at(&hostile, 0.99) / at(&quiet, 0.99);
+    println!("p99 in the flood: {ratio:.2} times the quiet one");
+    let figures = json!({"seconds": options.seconds, "hostile_per_second": rate, "answered": answered,
+        "cpu": cpu.as_secs_f64() / took.as_secs_f64(), "p99_quiet_ms": at(&quiet, 0.99), "p99_flood_ms": at(&hostile, 0.99), "ratio": ratio,
+        "honest_refused": hostile.refused, "rss_before_kb": quiet_rss, "rss_after_kb": rss, "rss_peak_kb": peak});
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(&options.json);
+    std::fs::create_dir_all(path.parent().expect("a directory")).expect("a directory for the figures");
+    std::fs::write(&path, format!("{figures:#}\n")).expect("room for the figures");
+    assert_eq!(hostile.refused + quiet.refused, 0, "honest requests were refused");
+    assert!(!options.check || ratio < 2.0, "p99 in the flood is {ratio:.2} times the quiet one");
+}
+
+/// Eight honest peers, each from its own address: look-ups, and now and then their manifest again.
+async fn honest(port: u16, own: &[String], rate: u64, duration: Duration) -> Phase {
+    let ends = Instant::now() + duration;
+    let clients = (0..HONEST).map(|nth| {
+        let every = Duration::from_secs_f64(f64::from(HONEST) / rate.max(1) as f64);
+        async move {
+            let from = Ipv4Addr::new(127, 0, 1, nth + 1);
+            let requests = [
+                request("GET", "/nodes?limit=10", "", None),
+                request("GET", "/nodes/n7", "", None),
+                request("GET", "/discover?limit=10", "", None),
+                request("POST", "/manifest", "", Some(own[usize::from(nth)].as_bytes())),
+            ];
+            let mut phase = Phase { latencies_us: histogram(), refused: 0 };
+            let mut connection = Connection::open_from(from, port).await.expect("an honest connection");
+            let mut due = Instant::now() + every.mul_f64(f64::from(nth) / f64::from(HONEST));
+            let mut turn = usize::from(nth);
+            while due < ends {
+                // From when it was to be sent, where the answer before was late.
+                let late = Instant::now() > due;
+                tokio::time::sleep_until(due.into()).await;
+                let started = if late { due } else { Instant::now() };
+                let answer = connection.exchange(&requests[turn % requests.len()]).await.expect("an honest answer");
+                let is_right = answer.status == 200;
+                phase.latencies_us.saturating_record(u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX));
+                phase.refused += u64::from(!is_right);
+                if connection.closes() {
+                    connection = Connection::open_from(from, port).await.expect("an honest connection");
+                }
+                due += every;
+                turn += 1;
+            }
+            phase
+        }
+    });
+    let phases = futures_util::future::join_all(clients).await;
+    let mut all = Phase { latencies_us: histogram(), refused: 0 };
+    for phase in phases {
+        all.latencies_us.add(&phase.latencies_us).expect("the same bounds");
+        all.refused += phase.refused;
+    }
+    all
+}
+
+fn flood(
+    port: u16,
+    rate: u64,
+    connections: u64,
+    stop: &AtomicBool,
+    sent: &AtomicU64,
+    answered: &Mutex<BTreeMap<u16, u64>>,
+) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let forged = signed(&key(1_000), &manifest("forged", 1)).replace("\"local\"", "\"cloud\"");
+    let hostile = |nth: u64| {
+        let forged = &forged;
+        async move {
+            let from = Ipv4Addr::new(127, 0, 2, u8::try_from(nth % HOSTILE_ADDRESSES).unwrap() + 1);
+            let every = Duration::from_secs_f64(connections as f64 / rate.max(1) as f64);
+            let mut random = Random::seeded(nth + 1);
+            let mut connection = None;
+            let mut due = Instant::now() + every.mul_f64(nth as f64 / connections as f64);
+            let mut counts = BTreeMap::new();
+            while !stop.load(Ordering::Acquire) {
+                tokio::time::sleep_until(due.into()).await;
+                due += every;
+                let bytes = misdeed(&mut random, forged, nth);
+                let open = match connection.take() {
+                    Some(open) => Ok(open),
+                    None => Connection::open_from(from, port).await,
+                };
+                sent.fetch_add(1, Ordering::AcqRel);
+                let Ok(mut open) = open else { continue };
+                let status = open.exchange(&bytes).await.map_or(0, |answer| answer.status);
+                *counts.entry(status).or_insert(0_u64) += 1;
+                if status != 0 && !open.closes() {
+                    connection = Some(open);
+                }
+            }
+            let mut all = answered.lock().unwrap();
+            for (status, count) in counts {
+                *all.entry(status).or_insert(0) += count;
+            }
+        }
+    };
+    runtime.block_on(futures_util::future::join_all((0..connections).map(hostile)));
+}
+
+/// One hostile request: a third each of bad signatures, junk, and new ids.
+fn misdeed(random: &mut Random, forged: &str, nth: u64) -> Vec<u8> {
+    match random.below(6) {
+        0 | 1 => request("POST", "/manifest", "", Some(forged.as_bytes())),
+        2 => {
+            let junk: Vec<u8> = (0..600).map(|_| u8::try_from(random.below(256)).unwrap()).collect();
+            request("POST", "/manifest", "", Some(&junk))
+        }
+        3 => request("GET", &format!("/{:x}", random.below(1 << 40)), "", None),
+        _ => {
+            let id = format!("new-{nth}-{:x}", random.below(1 << 40));
+            request("POST", "/manifest", "", Some(signed(&key(2_000 + nth), &manifest(&id, 1)).as_bytes()))
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! What strangers may cost us and where they may lead us: allowances of requests, of connections and of new ids; the addresses that
+//! may be asked; and who belongs to our network. Decides, and touches nothing.
+
+mod buckets;
+mod connections;
+mod network;
+mod payer;
+mod reach;
+
+pub use buckets::{Allowance, Class, Limited, Limiter, Quotas};
+pub use connections::{Certified, Connections, OpenOfAddress, TooMany};
+pub use network::{
+    ANYBODY, Asked, FIRST_ROUTE, Member, NETWORK_HEADER, NETWORK_WINDOW, NetworkKey, NoRandomness, content_digest,
+    is_open_path,
+};
+pub use payer::{Caller, Payer};
+pub use reach::{Kind, OutOfReach, Reach, kind};

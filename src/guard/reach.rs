@@ -1,0 +1,240 @@
+//! Where an address may lead us that we are told to ask (server-side request forgery). Looked at for each connection, with what the
+//! name means in that moment: a name that means something else the next time leads no further (DNS rebinding).
+
+use crate::types::is_private;
+use std::{
+    collections::HashSet,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::{Mutex, PoisonError},
+};
+
+/// Names that are remembered as public; they are the operator's, so there are few.
+const MAX_NAMES: usize = 10_000;
+
+/// Where clouds tell a machine its own secrets, to whoever asks from there. No instance is at such an address.
+const SECRETS: [IpAddr; 11] = [
+    v4(169, 254, 169, 254),
+    v4(169, 254, 170, 2),
+    v4(169, 254, 170, 23),
+    v4(169, 254, 169, 253),
+    v4(100, 100, 100, 200),
+    v4(192, 0, 0, 192),
+    v4(168, 63, 129, 16),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x253)),
+    IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
+];
+
+const fn v4(a: u8, b: u8, c: u8, d: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+}
+
+/// Whose an address is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Anybody's on the internet.
+    Public,
+    /// This machine's, its network's, or one that means something within it only.
+    Inner,
+    /// Nobody's who is to be asked.
+    Never,
+}
+
+/// Whose an address is, also where IPv6 carries one of IPv4.
+#[must_use]
+pub fn kind(address: IpAddr) -> Kind {
+    let address = inner(address);
+    if SECRETS.contains(&address) {
+        return Kind::Never;
+    }
+    let (never, within) = match address {
+        IpAddr::V4(it) => {
+            let [a, b, c, _] = it.octets();
+            let never = it.is_multicast() || a >= 240;
+            // Beside the private ones: "this network", IETF assignments, documentation, benchmarks.
+            (never, a == 0 || (a == 192 && b == 0 && (c == 0 || c == 2)) || (a == 198 && matches!(b, 18 | 19)))
+        }
+        IpAddr::V6(it) => {
+            let [first, ..] = it.segments();
+            // Link-local, the site-local of old, and discard-only.
+            (it.is_multicast(), it.is_unspecified() || first & 0xff80 == 0xfe80 || first == 0x100)
+        }
+    };
+    match (never, within || is_private(address)) {
+        (true, _) => Kind::Never,
+        (false, true) => Kind::Inner,
+        (false, false) => Kind::Public,
+    }
+}
+
+/// The IPv4 address within one of IPv6: mapped, NAT64 (RFC 6052), 6to4 (RFC 3056).
+fn inner(address: IpAddr) -> IpAddr {
+    let IpAddr::V6(v6) = address.to_canonical() else { return address.to_canonical() };
+    let [a, b, c, d, e, f, g, h] = v6.segments();
+    let of = |high: u16, low: u16| IpAddr::V4(Ipv4Addr::from((u32::from(high) << 16) | u32::from(low)));
+    match (a, b) {
+        (0x64, 0xff9b) if (c, d, e, f) == (0, 0, 0, 0) => of(g, h),
+        (0x2002, _) => of(b, c),
+        (0, 0) if (c, d, e, f) == (0, 0, 0, 0) && (g, h) != (0, 0) && (g, h) != (0, 1) => of(g, h),
+        _ => IpAddr::V6(v6),
+    }
+}
+
+/// Why nobody is asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OutOfReach {
+    /// A secret's, or no machine's.
+    #[error("{0} is an address that is never asked: a cloud's metadata service, or no machine's")]
+    Never(IpAddr),
+    /// Within, and named by somebody outside.
+    #[error(
+        "{0} is within this machine's network, where only the peers of the settings may be (federation.private_peers)"
+    )]
+    Inner(IpAddr),
+    /// The name led to the internet before.
+    #[error(
+        "{0} led to the internet before and leads into this machine's network now; restart the service if that is right"
+    )]
+    Rebound(String),
+    /// The name has no address.
+    #[error("{0} has no address")]
+    Nowhere(String),
+}
+
+/// Where somebody who names an address may lead us.
+#[derive(Debug)]
+pub struct Reach {
+    inner: bool,
+    /// Names that led to the internet.
+    public: Mutex<HashSet<String>>,
+}
+
+impl Reach {
+    /// The operator: everywhere but to secrets. A name of his may be somebody else's to change, so it stays on the side of the first
+    /// answer, the internet or here.
+    #[must_use]
+    pub fn of_operator() -> Self {
+        Self { inner: true, public: Mutex::default() }
+    }
+
+    /// Anybody else: to the internet.
+    #[must_use]
+    pub fn of_others() -> Self {
+        Self { inner: false, public: Mutex::default() }
+    }
+
+    /// May this address be asked, written as it is?
+    ///
+    /// # Errors
+    /// [`OutOfReach`].
+    pub fn check(&self, address: IpAddr) -> Result<(), OutOfReach> {
+        match kind(address) {
+            Kind::Never => Err(OutOfReach::Never(address)),
+            Kind::Inner if !self.inner => Err(OutOfReach::Inner(address)),
+            Kind::Inner | Kind::Public => Ok(()),
+        }
+    }
+
+    /// Those of a name's addresses that may be asked. One that leads both out and in leads out.
+    ///
+    /// # Errors
+    /// [`OutOfReach`], where there is none.
+    pub fn of_name(&self, name: &str, found: Vec<IpAddr>) -> Result<Vec<IpAddr>, OutOfReach> {
+        let first = found.first().copied().ok_or_else(|| OutOfReach::Nowhere(name.to_owned()))?;
+        let is = |wanted: Kind| found.iter().copied().filter(move |it| kind(*it) == wanted);
+        let mut public = self.public.lock().unwrap_or_else(PoisonError::into_inner);
+        let outside: Vec<IpAddr> = is(Kind::Public).collect();
+        if !outside.is_empty() {
+            if public.len() < MAX_NAMES {
+                public.insert(name.to_owned());
+            }
+            return Ok(outside);
+        }
+        let within: Vec<IpAddr> = is(Kind::Inner).collect();
+        match within.first() {
+            None => Err(OutOfReach::Never(first)),
+            Some(address) if !self.inner => Err(OutOfReach::Inner(*address)),
+            Some(_) if public.contains(name) => Err(OutOfReach::Rebound(name.to_owned())),
+            Some(_) => Ok(within),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn addresses_are_told_apart_however_they_are_written() {
+        for text in [
+            "169.254.169.254",
+            "::ffff:169.254.169.254",
+            "64:ff9b::a9fe:a9fe",
+            "2002:a9fe:a9fe::1",
+            "::169.254.169.254",
+            "fd00:ec2::254",
+            "100.100.100.200",
+            "224.0.0.251",
+            "ff02::fb",
+            "255.255.255.255",
+            "240.0.0.1",
+        ] {
+            assert_eq!(kind(ip(text)), Kind::Never, "{text}");
+        }
+        for text in [
+            "127.0.0.1",
+            "::1",
+            "10.0.0.1",
+            "172.31.0.1",
+            "192.168.1.1",
+            "169.254.1.1",
+            "100.64.0.1",
+            "0.0.0.0",
+            "::",
+            "fe80::1",
+            "fec0::1",
+            "fd12::1",
+            "::ffff:127.0.0.1",
+            "64:ff9b::7f00:1",
+            "2002:a00:1::",
+            "::127.0.0.1",
+            "198.18.0.1",
+        ] {
+            assert_eq!(kind(ip(text)), Kind::Inner, "{text}");
+        }
+        for text in ["8.8.8.8", "2606:4700::1111", "64:ff9b::808:808", "::ffff:8.8.8.8", "172.32.0.1", "100.128.0.1"] {
+            assert_eq!(kind(ip(text)), Kind::Public, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_operator_leads_inside_and_others_do_not() {
+        let (operator, others) = (Reach::of_operator(), Reach::of_others());
+        assert_eq!(operator.check(ip("127.0.0.1")), Ok(()));
+        assert_eq!(others.check(ip("127.0.0.1")), Err(OutOfReach::Inner(ip("127.0.0.1"))));
+        assert_eq!(others.check(ip("8.8.8.8")), Ok(()));
+        for reach in [&operator, &others] {
+            assert!(matches!(reach.check(ip("169.254.169.254")), Err(OutOfReach::Never(_))));
+            assert!(matches!(reach.of_name("metadata", vec![ip("169.254.169.254")]), Err(OutOfReach::Never(_))));
+            assert!(matches!(reach.of_name("nobody", Vec::new()), Err(OutOfReach::Nowhere(_))));
+        }
+        assert_eq!(operator.of_name("ark.lan", vec![ip("192.168.1.7")]), Ok(vec![ip("192.168.1.7")]));
+        assert!(matches!(others.of_name("ark.lan", vec![ip("192.168.1.7")]), Err(OutOfReach::Inner(_))));
+    }
+
+    #[test]
+    fn a_name_that_means_something_else_the_next_time_leads_no_further() {
+        let operator = Reach::of_operator();
+        let (outside, inside) = (ip("8.8.8.8"), ip("127.0.0.1"));
+        assert_eq!(operator.of_name("peer.example", vec![inside, outside]), Ok(vec![outside]), "both at once");
+        let rebound = OutOfReach::Rebound("peer.example".to_owned());
+        assert_eq!(operator.of_name("peer.example", vec![inside]), Err(rebound));
+        assert_eq!(operator.of_name("peer.example", vec![ip("9.9.9.9")]), Ok(vec![ip("9.9.9.9")]));
+        assert_eq!(operator.of_name("localhost", vec![inside]), Ok(vec![inside]), "another name");
+    }
+}

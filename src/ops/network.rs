@@ -1,0 +1,26 @@
+//! Whether a request comes from our network.
+
+use super::Context;
+use crate::{
+    guard::{Asked, Member},
+    identity::message::WINDOW,
+    types::PublicKey,
+};
+use std::sync::PoisonError;
+
+/// Whose first questions are noted as seen: they are of no key that could be known.
+const NOBODY: PublicKey = PublicKey::from_bytes([0; 32]);
+
+/// Who asks with this header, where he belongs to our network. First questions name no instance, so each counts once: who hears one
+/// must not ask with it again.
+#[must_use]
+pub fn member(context: &Context, header: &str, asked: Asked<'_>) -> Option<Member> {
+    let network = context.network.as_ref()?;
+    let member = network.check(header, asked, &context.identity.node_id, context.clock.now())?;
+    if member.first {
+        let (elapsed, keep) = (context.clock.elapsed(), WINDOW.saturating_mul(2));
+        let mut nonces = context.nonces.lock().unwrap_or_else(PoisonError::into_inner);
+        nonces.take(NOBODY, member.nonce, elapsed, keep).ok()?;
+    }
+    Some(member)
+}

@@ -1,0 +1,55 @@
+//! Connections as they arrive: counted, and closed at once where their address has as many as it may.
+
+use crate::{
+    guard::{Certified, Connections, TooMany},
+    settings::{Settings, SettingsError},
+    telemetry::Metrics,
+    types::ProxyNetworks,
+};
+use actix_tls::accept::rustls_0_23::TlsStream;
+use actix_web::{dev::Extensions, rt::net::TcpStream};
+use std::{any::Any, net::Shutdown, sync::Arc};
+
+/// What every connection passes.
+pub(super) struct Arrivals {
+    connections: Arc<Connections>,
+    proxies: ProxyNetworks,
+    count_loopback: bool,
+    metrics: Arc<Metrics>,
+}
+
+impl Arrivals {
+    pub(super) fn new(settings: &Settings, metrics: &Arc<Metrics>) -> Result<Self, SettingsError> {
+        Ok(Self {
+            connections: Connections::new(settings.limits.connections_per_address),
+            proxies: settings.proxy_networks()?,
+            count_loopback: settings.limits.count_loopback,
+            metrics: Arc::clone(metrics),
+        })
+    }
+
+    /// Called once for each connection; what is put into `data` lives as long as the connection.
+    pub(super) fn arrive(&self, io: &dyn Any, data: &mut Extensions) {
+        data.insert(self.metrics.connection_opened());
+        let tls = io.downcast_ref::<TlsStream<TcpStream>>().map(|tls| tls.get_ref());
+        if tls.is_some_and(|(_, session)| session.peer_certificates().is_some()) {
+            data.insert(Certified);
+        }
+        let tls = tls.map(|(stream, _)| stream);
+        let Some(stream) = io.downcast_ref::<TcpStream>().or(tls) else { return };
+        let Ok(peer) = stream.peer_addr() else { return };
+        let address = peer.ip().to_canonical();
+        // A proxy of ours brings everybody's.
+        if self.proxies.contains(address) || (address.is_loopback() && !self.count_loopback) {
+            return;
+        }
+        match self.connections.open(address) {
+            Ok(counted) => drop(counted.map(|counted| data.insert(counted))),
+            Err(TooMany) => {
+                self.metrics.limited("connections");
+                // Before a byte of it is read: the server then finds it closed.
+                let _it_may_be_gone = socket2::SockRef::from(stream).shutdown(Shutdown::Both);
+            }
+        }
+    }
+}

@@ -162,12 +162,20 @@ impl ChainFile {
         let guard = guarded.then(|| guard_of(path));
         let open = Open { file, bytes, chain: contents.chain, spoiled: false, unguarded: false };
         let opened = Self { path: path.to_owned(), guard, open: Mutex::new(open) };
-        opened.keep_guard(&opened.lock().chain).map_err(failed)?;
+        opened.guard_again();
         Ok((opened, contents.texts))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes the end of what was found. On a full disk that has to wait, as after a line: what was decided can be read all the same.
+    fn guard_again(&self) {
+        let mut open = self.lock();
+        let end = open.chain.to_string();
+        let noted = self.guard.as_ref().is_none_or(|guard| std::fs::read(guard).is_ok_and(|it| it == end.as_bytes()));
+        open.unguarded = !noted && self.keep_guard(&open.chain).is_err();
     }
 
     fn keep_guard(&self, chain: &Chain) -> io::Result<()> {
@@ -244,6 +252,34 @@ mod tests {
             log.append(text).unwrap();
         }
         path
+    }
+
+    #[test]
+    fn an_end_that_cannot_be_noted_at_the_start_keeps_nobody_from_reading_and_is_noted_before_the_next_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = three(folder.path());
+        let guard = guard_of(&path);
+        fs::remove_file(&guard).unwrap();
+        let whole = fs::read(&path).unwrap();
+        let first = whole.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+        put(&path, &whole[..first]);
+        // As on a full disk: a directory in its place cannot be replaced by a file.
+        let (log, texts) = {
+            let contents = read(&path, true).unwrap();
+            let file = OpenOptions::new().append(true).open(&path).unwrap();
+            let bytes = u64::try_from(first).unwrap();
+            let open = Open { file, bytes, chain: contents.chain, spoiled: false, unguarded: false };
+            let guard = Some(guard.clone());
+            (ChainFile { path: path.clone(), guard, open: Mutex::new(open) }, contents.texts)
+        };
+        fs::create_dir(&guard).unwrap();
+        log.guard_again();
+        assert_eq!((texts.len(), log.lock().unguarded), (1, true));
+        assert!(log.append("refused").is_err());
+        assert_eq!(fs::read(&path).unwrap(), &whole[..first]);
+        fs::remove_dir(&guard).unwrap();
+        log.append("two").unwrap();
+        assert_eq!(ChainFile::open(&path, true).unwrap().1, ["one", "two"]);
     }
 
     #[test]

@@ -459,7 +459,7 @@ impl TrustStore {
         if self.is_quarantined(key) || (is_full && self.level(peer, key) != TrustLevel::Verified) {
             return;
         }
-        tracing::error!(peer = peer.as_str().escape_debug().to_string(), %key, reason, "a peer contradicted itself and is in quarantine");
+        tracing::warn!(peer = peer.as_str().escape_debug().to_string(), %key, reason, "a peer contradicted itself and is in quarantine");
         let detail = json!({"public_key": key.to_base64(), "reason": reason, "by": "service"});
         if let Err(error) = self.write(QUARANTINE, peer.as_str(), detail) {
             tracing::error!(%error, "the quarantine holds only until the next start");

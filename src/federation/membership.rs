@@ -1,8 +1,8 @@
 //! What we show of our network to an instance that we ask, and what we want to see in its answers.
 
 use crate::{
-    guard::{ANYBODY, Asked, FIRST_ROUTE, NETWORK_HEADER, NetworkKey, NoRandomness, content_digest},
-    types::SharedClock,
+    guard::{ANYBODY, Asked, FIRST_ROUTE, NETWORK_HEADER, NetworkKey, NoRandomness},
+    types::{SharedClock, content_digest},
 };
 use reqwest::{
     Request,

@@ -1,10 +1,10 @@
 //! Asking a service what its operator may ask: over HTTP, with the token where there is one.
 
 use super::client::{Client, ClientError};
+use crate::types;
 use bytes::Bytes;
 use reqwest::{Method, header::CONTENT_TYPE};
 use secrecy::{ExposeSecret, SecretString};
-use std::fmt::Write;
 
 /// Largest answer: a conflict with two nodes of the default limit, or a page of a thousand conflicts.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
@@ -61,15 +61,7 @@ impl OperatorClient {
 /// Text as a part of a path or query: everything but letters, digits and `-._~` is encoded.
 #[must_use]
 pub fn percent_encode(text: &str) -> String {
-    text.bytes().fold(String::new(), |mut out, byte| {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            // Writing to a string does not fail.
-            let _ = write!(out, "%{byte:02X}");
-        }
-        out
-    })
+    types::percent_encode(text, b"-._~")
 }
 
 #[cfg(test)]

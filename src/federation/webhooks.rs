@@ -8,7 +8,7 @@ use super::{
 use crate::{
     guard::Reach,
     telemetry::{Delivery, EventMetrics},
-    types::{SharedClock, WebhookSecret},
+    types::{SharedClock, WebhookSecret, encode_hex},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -115,7 +115,7 @@ pub fn webhook(options: WebhookOptions) -> Result<(Webhook, Deliverer), String> 
     let (sender, receiver) = mpsc::channel(QUEUE);
     let (kinds, metrics) = (options.kinds.clone(), options.metrics.clone());
     let webhook = Webhook { name: name.clone(), kinds, sender, overflows: AtomicBool::new(false), metrics };
-    let from = Sha256::digest(&options.instance).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let from = encode_hex(Sha256::digest(&options.instance).get(..4).unwrap_or_default());
     Ok((webhook, Deliverer { options, name, receiver, http, from, first_pause: FIRST_PAUSE }))
 }
 

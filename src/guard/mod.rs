@@ -10,8 +10,7 @@ mod reach;
 pub use buckets::{Allowance, Class, Limited, Limiter, Quotas};
 pub use connections::{Certified, Connections, OpenOfAddress, TooMany};
 pub use network::{
-    ANYBODY, Asked, FIRST_ROUTE, Member, NETWORK_HEADER, NETWORK_WINDOW, NetworkKey, NoRandomness, content_digest,
-    is_open_path,
+    ANYBODY, Asked, FIRST_ROUTE, Member, NETWORK_HEADER, NETWORK_WINDOW, NetworkKey, NoRandomness, is_open_path,
 };
 pub use payer::{Caller, Payer};
 pub use reach::{Kind, OutOfReach, Reach, kind};

@@ -1,7 +1,7 @@
 //! Who belongs to our network: whoever knows its key. A request says so with a tag over everything that matters of it, for one
 //! instance and a few minutes; the answer says so with a tag over that. Who does not know the key learns nothing from either.
 
-use crate::types::{PeerId, PublicKey, Timestamp};
+use crate::types::{PeerId, PublicKey, Timestamp, decode_hex, encode_hex};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use std::{fmt, time::Duration};
@@ -18,6 +18,8 @@ pub const NETWORK_WINDOW: Duration = Duration::from_secs(300);
 /// The tag that an instance shows on its link changes so often; the one before and the next one count too.
 const LINK_PERIOD_SECONDS: i64 = 3_600;
 const NONCE_BYTES: usize = 16;
+/// HMAC with SHA-256.
+const TAG_BYTES: usize = 32;
 /// The longest header that is read: a time, a nonce and a tag, in hex.
 const MAX_TAG_CHARS: usize = 128;
 const LINK_TAG_DIGITS: usize = 32;
@@ -89,8 +91,8 @@ impl NetworkKey {
     pub fn ask(&self, asked: Asked<'_>, audience: &str, now: Timestamp) -> Result<String, NoRandomness> {
         let mut nonce = [0; NONCE_BYTES];
         getrandom::fill(&mut nonce).map_err(|_| NoRandomness)?;
-        let stamp = format!("{}.{}", now.seconds(), hex(&nonce));
-        let tag = hex(&self.asked(asked, audience, &stamp).finalize().into_bytes());
+        let stamp = format!("{}.{}", now.seconds(), encode_hex(&nonce));
+        let tag = encode_hex(&self.asked(asked, audience, &stamp).finalize().into_bytes());
         Ok(format!("{stamp}.{tag}"))
     }
 
@@ -106,7 +108,7 @@ impl NetworkKey {
         if now.since(at) > NETWORK_WINDOW || at.since(now) > NETWORK_WINDOW {
             return None;
         }
-        let (tag, nonce) = (unhex(tag)?, <[u8; NONCE_BYTES]>::try_from(unhex(nonce)?).ok()?);
+        let (tag, nonce) = (decode_hex::<TAG_BYTES>(tag)?, decode_hex(nonce)?);
         let fits = |audience: &str| self.asked(asked, audience, stamp).verify_slice(&tag).is_ok();
         // Always both: how long it takes says nothing.
         let (named, anybody) = (fits(own.as_str()), fits(ANYBODY));
@@ -117,13 +119,14 @@ impl NetworkKey {
     /// What an answer to a request with this header shows.
     #[must_use]
     pub fn answer(&self, header: &str) -> String {
-        hex(&self.tag("ark-network answer", &[header]).finalize().into_bytes())
+        encode_hex(&self.tag("ark-network answer", &[header]).finalize().into_bytes())
     }
 
     /// Whether an answer to a request with this header came from our network.
     #[must_use]
     pub fn answers(&self, shown: &str, header: &str) -> bool {
-        unhex(shown).is_some_and(|shown| self.tag("ark-network answer", &[header]).verify_slice(&shown).is_ok())
+        decode_hex::<TAG_BYTES>(shown)
+            .is_some_and(|shown| self.tag("ark-network answer", &[header]).verify_slice(&shown).is_ok())
     }
 
     /// What an instance shows on its link.
@@ -135,7 +138,7 @@ impl NetworkKey {
     fn link_tag_of(&self, id: Option<&PeerId>, key: Option<PublicKey>, period: i64) -> String {
         let (id, key) = (id.map_or("", PeerId::as_str), key.map(|key| key.to_base64()).unwrap_or_default());
         let tag = self.tag("ark-network link", &[id, &key, &period.to_string()]).finalize().into_bytes();
-        hex(&tag).chars().take(LINK_TAG_DIGITS).collect()
+        encode_hex(&tag).chars().take(LINK_TAG_DIGITS).collect()
     }
 
     /// Whether what somebody shows on the link is of our network.
@@ -149,15 +152,8 @@ impl NetworkKey {
     /// A name that tells networks apart in a store that they share, and nothing of the key.
     #[must_use]
     pub fn name(&self) -> String {
-        hex(&self.tag("ark-network name", &[]).finalize().into_bytes()).chars().take(16).collect()
+        encode_hex(&self.tag("ark-network name", &[]).finalize().into_bytes()).chars().take(16).collect()
     }
-}
-
-/// The value of `Content-Digest` for a body (RFC 9530), as tags are over it.
-#[must_use]
-pub fn content_digest(body: &[u8]) -> String {
-    use base64::{Engine, engine::general_purpose::STANDARD};
-    format!("sha-256=:{}:", STANDARD.encode(Sha256::digest(body)))
 }
 
 /// Whether everybody may ask this path: it is for probes, or the operator's, who shows his token, or the same on all instances.
@@ -179,16 +175,6 @@ fn mac(key: &[u8], purpose: &[u8]) -> Hmac<Sha256> {
     let mut mac = Hmac::<Sha256>::new(&block.into());
     mac.update(purpose);
     mac
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
-    pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect()
 }
 
 #[cfg(test)]
@@ -279,8 +265,8 @@ mod tests {
     fn tags_are_as_the_documentation_says() {
         let key = NetworkKey::derive("a secret of some length");
         let stamp = "1767225600.000102030405060708090a0b0c0d0e0f";
-        let tag = hex(&key.asked(ASKED, "ark-1", stamp).finalize().into_bytes());
-        assert_eq!(hex(key.0.as_slice()), "c8995f12ec374ed76a56986baffbc3ba542fe05a8ae390e79b62877e14b6f9c0");
+        let tag = encode_hex(&key.asked(ASKED, "ark-1", stamp).finalize().into_bytes());
+        assert_eq!(encode_hex(key.0.as_slice()), "c8995f12ec374ed76a56986baffbc3ba542fe05a8ae390e79b62877e14b6f9c0");
         assert_eq!(tag, "39f7becb15f2a2d0e9e4c9bd1ba043efdd0e684730f2e872f09beddb21cecb59");
         assert!(key.check(&format!("{stamp}.{tag}"), ASKED, &own(), NOW).is_some());
     }

@@ -5,10 +5,9 @@
 //! another algorithm is not read at all: nothing that matters can be left out.
 
 use super::KeyPair;
-use crate::types::{PublicKey, Timestamp};
+use crate::types::{PublicKey, Timestamp, content_digest, percent_decode, percent_encode};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use ed25519_dalek::{Signature, VerifyingKey};
-use sha2::{Digest, Sha256};
 use std::{collections::HashMap, time::Duration};
 
 /// How far the two clocks may be apart, and how long a nonce is remembered.
@@ -161,38 +160,15 @@ fn base(message: &Message<'_>, digest: &str, parameters: &str) -> String {
     )
 }
 
-/// RFC 9530 section 2.
-fn content_digest(body: &[u8]) -> String {
-    format!("sha-256=:{}:", STANDARD.encode(Sha256::digest(body)))
-}
-
 /// Ids may hold any character; headers may not.
 fn percent(id: &str) -> String {
-    let mut out = String::with_capacity(id.len());
-    for byte in id.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b':') {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
+    percent_encode(id, b"-._~:")
 }
 
 /// Reads an id as `ark-node-id` and `ark-audience` write it; `None` where it is not written so.
 #[must_use]
 pub fn read_id(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let digits = [rest.next()?, rest.next()?];
-        bytes.push(u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?);
-    }
-    let id = String::from_utf8(bytes).ok()?;
+    let id = String::from_utf8(percent_decode(text)?).ok()?;
     (percent(&id) == text).then_some(id)
 }
 

@@ -74,7 +74,7 @@ pub use sync::{Delta, NodeStream, SyncError, SyncRequest, sync};
 pub use traced::trace_owner;
 pub use trust::{
     Compared, Establish, Method as TrustMethod, Proof, Relationship, TrustOpError, answer_challenge, establish,
-    relationships, revoke_peer, take_proof, take_voucher, trust_in, trust_levels, verify_peer, vouch_for,
+    relationships, revoke_peer, take_proof, take_voucher, trust_in, verify_peer, vouch_for,
 };
 
 /// What operations take and give, for the doors: they need not know the rooms behind.

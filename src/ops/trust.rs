@@ -152,12 +152,6 @@ async fn relationship(context: &Context, record: Record) -> Result<Relationship,
     Ok(Relationship { words, ..plain(context, record) })
 }
 
-/// The level of each key that something was decided of.
-#[must_use]
-pub fn trust_levels(context: &Context) -> Vec<TrustLevel> {
-    context.trust.records().iter().map(|record| context.trust.level(&record.node_id, record.public_key)).collect()
-}
-
 fn plain(context: &Context, record: Record) -> Relationship {
     let level = context.trust.level(&record.node_id, record.public_key);
     let quarantined = context.trust.is_quarantined(record.public_key);

@@ -231,29 +231,27 @@ impl Settings {
 
     /// Puts the secrets of files where those of variables are.
     fn read_secret_files(&mut self) -> Result<(), SettingsError> {
-        if let Some(path) = &self.admin.token_file {
-            if self.admin.token.is_some() {
-                return Err(bad("admin.token, admin.token_file", "both are set: unset one of them"));
+        let Self { admin, instance, registry, .. } = self;
+        for (secret, file, file_key, both) in [
+            (&mut admin.token, &admin.token_file, "admin.token_file", "admin.token, admin.token_file"),
+            (
+                &mut instance.key_passphrase,
+                &instance.key_passphrase_file,
+                "instance.key_passphrase_file",
+                "instance.key_passphrase, instance.key_passphrase_file",
+            ),
+            (
+                &mut registry.redis_password,
+                &registry.redis_password_file,
+                "registry.redis_password_file",
+                "registry.redis_password, registry.redis_password_file",
+            ),
+        ] {
+            let Some(path) = file else { continue };
+            if secret.is_some() {
+                return Err(bad(both, "both are set: unset one of them"));
             }
-            self.admin.token = Some(secret_file::read("admin.token_file", path)?);
-        }
-        if let Some(path) = &self.instance.key_passphrase_file {
-            if self.instance.key_passphrase.is_some() {
-                return Err(bad(
-                    "instance.key_passphrase, instance.key_passphrase_file",
-                    "both are set: unset one of them",
-                ));
-            }
-            self.instance.key_passphrase = Some(secret_file::read("instance.key_passphrase_file", path)?);
-        }
-        if let Some(path) = &self.registry.redis_password_file {
-            if self.registry.redis_password.is_some() {
-                return Err(bad(
-                    "registry.redis_password, registry.redis_password_file",
-                    "both are set: unset one of them",
-                ));
-            }
-            self.registry.redis_password = Some(secret_file::read("registry.redis_password_file", path)?);
+            *secret = Some(secret_file::read(file_key, path)?);
         }
         self.read_webhook_secrets()?;
         Ok(())

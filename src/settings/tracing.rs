@@ -1,6 +1,7 @@
 //! Where traces go.
 
 use super::{Settings, SettingsError, load::bad};
+use crate::types::percent_decode;
 use reqwest::{
     Url,
     header::{HeaderMap, HeaderName, HeaderValue},
@@ -63,27 +64,12 @@ fn headers(text: &str) -> Result<HeaderMap, &'static str> {
         let form = "is name=value, separated by commas";
         let (name, value) = pair.split_once('=').ok_or(form)?;
         let name = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| form)?;
-        let value = unescape(value.trim()).ok_or("holds a % that no two hexadecimal digits follow")?;
+        let value = percent_decode(value.trim()).ok_or("holds a % that no two hexadecimal digits follow")?;
         let mut value = HeaderValue::from_bytes(&value).map_err(|_| "holds characters that no header carries")?;
         value.set_sensitive(true);
         headers.append(name, value);
     }
     Ok(headers)
-}
-
-fn unescape(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let digit = |digit: u8| char::from(digit).to_digit(16);
-        let value = digit(rest.next()?)?.checked_mul(16)?.checked_add(digit(rest.next()?)?)?;
-        bytes.push(u8::try_from(value).ok()?);
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]

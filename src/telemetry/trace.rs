@@ -1,7 +1,7 @@
 //! Spans of traces: what one round did here, and what a peer's round asked of us. Nothing waits for them: a span that finds no room is
 //! counted and left out.
 
-use crate::types::{SharedClock, Timestamp};
+use crate::types::{SharedClock, Timestamp, decode_hex, encode_hex};
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family},
@@ -32,20 +32,9 @@ pub struct TraceContext {
     sampled: bool,
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// Lower case only, as the recommendation has it.
 fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    if text.len() != N.saturating_mul(2) || !text.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f')) {
-        return None;
-    }
-    let mut bytes = [0; N];
-    for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
-    }
-    Some(bytes)
+    decode_hex(text).filter(|_| !text.bytes().any(|digit| digit.is_ascii_uppercase()))
 }
 
 impl TraceContext {
@@ -65,7 +54,7 @@ impl TraceContext {
     /// The header's text.
     #[must_use]
     pub fn header(&self) -> String {
-        format!("00-{}-{}-{:02x}", hex(&self.trace), hex(&self.span), u8::from(self.sampled))
+        format!("00-{}-{}-{:02x}", encode_hex(&self.trace), encode_hex(&self.span), u8::from(self.sampled))
     }
 
     /// Which trace.

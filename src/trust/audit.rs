@@ -171,7 +171,7 @@ impl Audit {
     pub fn write_refusal(&self, refusal: Refusal, unwritten: u64) {
         let Refusal { code, door, subject, mut detail } = refusal;
         let subject = subject.unwrap_or_else(|| "-".to_owned());
-        tracing::warn!(code, door, subject = subject.escape_debug().to_string(), "refused");
+        tracing::warn!(code, door, subject, "refused");
         detail.insert("code".to_owned(), code.into());
         detail.insert("door".to_owned(), door.into());
         if unwritten > 0 {

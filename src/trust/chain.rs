@@ -1,6 +1,7 @@
 //! A chain of lines, each of which holds the hash of all before it: `HASH TEXT`, where HASH is the hex SHA-256 of the hash before, a
 //! space and the text. The first one follows 64 zeros. Two lines of shell check it.
 
+use crate::types::encode_hex;
 use sha2::{Digest, Sha256};
 use std::{fmt, io};
 
@@ -69,7 +70,7 @@ impl Chain {
     #[must_use]
     pub fn sealed(&self, text: &str) -> (String, Self) {
         let digest: [u8; 32] = Sha256::digest(format!("{} {text}", self.hash)).into();
-        let hash = hex(&digest);
+        let hash = encode_hex(&digest);
         (format!("{hash} {text}\n"), Self { length: self.length.saturating_add(1), hash })
     }
 
@@ -147,11 +148,6 @@ pub trait Ledger: Send + Sync + fmt::Debug {
     fn replace(&self, texts: &[String]) -> io::Result<()>;
 }
 
-/// Bytes as lower-case hex.
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,7 +174,7 @@ mod tests {
         // printf '%s %s' "$(printf '0%.0s' $(seq 64))" '{"a":1}' | sha256sum
         let zeros = "0".repeat(64);
         let first = Sha256::digest(format!("{zeros} {{\"a\":1}}"));
-        assert!(file.starts_with(&format!("{} {{\"a\":1}}\n", hex(&first))));
+        assert!(file.starts_with(&format!("{} {{\"a\":1}}\n", encode_hex(&first))));
         assert_eq!(chain.to_string().parse(), Ok(chain));
     }
 

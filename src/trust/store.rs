@@ -199,12 +199,22 @@ impl TrustStore {
     /// What this instance thinks of `key` speaking for `peer`.
     #[must_use]
     pub fn level(&self, peer: &PeerId, key: PublicKey) -> TrustLevel {
+        self.level_in(&self.state(), peer, key)
+    }
+
+    /// The level of each key that something was decided of.
+    #[must_use]
+    pub fn levels(&self) -> Vec<TrustLevel> {
         let state = self.state();
+        state.records.values().map(|record| self.level_in(&state, &record.node_id, record.public_key)).collect()
+    }
+
+    fn level_in(&self, state: &State, peer: &PeerId, key: PublicKey) -> TrustLevel {
         let record = state.records.get(&key);
         if record.is_some_and(|record| record.level == TrustLevel::Revoked) {
             return TrustLevel::Revoked;
         }
-        if let Some(listed) = self.listed(&state, peer) {
+        if let Some(listed) = self.listed(state, peer) {
             return if listed == key { TrustLevel::Verified } else { TrustLevel::Revoked };
         }
         if let Some(owner) = state.owners.get(peer).filter(|owner| **owner != key) {
@@ -214,7 +224,7 @@ impl TrustStore {
         }
         match record.filter(|record| record.node_id == *peer).map(|record| record.level) {
             Some(TrustLevel::Verified) => TrustLevel::Verified,
-            _ if self.is_vouched_for(&state, peer, key) => TrustLevel::Verified,
+            _ if self.is_vouched_for(state, peer, key) => TrustLevel::Verified,
             Some(level) => level,
             None => self.policy.level(peer, key),
         }
@@ -459,7 +469,7 @@ impl TrustStore {
         if self.is_quarantined(key) || (is_full && self.level(peer, key) != TrustLevel::Verified) {
             return;
         }
-        tracing::warn!(peer = peer.as_str().escape_debug().to_string(), %key, reason, "a peer contradicted itself and is in quarantine");
+        tracing::warn!(peer = peer.as_str(), %key, reason, "a peer contradicted itself and is in quarantine");
         let detail = json!({"public_key": key.to_base64(), "reason": reason, "by": "service"});
         if let Err(error) = self.write(QUARANTINE, peer.as_str(), detail) {
             tracing::error!(%error, "the quarantine holds only until the next start");

@@ -1,5 +1,6 @@
 //! SHA-256 values: of one node ([`ContentHash`]) and of a whole set of nodes ([`SetHash`]).
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use sha2::{Digest, Sha256};
 use std::fmt;
 
@@ -13,6 +14,12 @@ const HEX: &[u8; 16] = b"0123456789abcdef";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a hash is 64 lower-case hex digits, with or without the prefix sha256:")]
 pub struct HashError;
+
+/// The value of `Content-Digest` for a body (RFC 9530 section 2).
+#[must_use]
+pub fn content_digest(body: &[u8]) -> String {
+    format!("sha-256=:{}:", STANDARD.encode(Sha256::digest(body)))
+}
 
 fn hex_value(byte: u8) -> Option<u8> {
     match byte {

@@ -8,7 +8,7 @@ use crate::{
         origin::{NetworkDigest, prefix_seen_by},
         state::ApiState,
     },
-    guard::content_digest,
+    types::content_digest,
 };
 use actix_web::{
     FromRequest, HttpMessage, HttpRequest,

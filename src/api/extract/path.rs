@@ -6,29 +6,20 @@ use crate::{
         error::{ApiError, refuse},
     },
     ops::MAX_SEQ,
-    types::{NodeId, PeerId},
+    types::{NodeId, PeerId, percent_decode},
 };
 use actix_web::{FromRequest, HttpRequest, dev::Payload};
 use std::future::{Ready, ready};
 
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
-}
-
-pub(super) fn percent_decode(raw: &str) -> Option<String> {
-    let mut out = Vec::with_capacity(raw.len());
-    let mut bytes = raw.bytes();
-    while let Some(byte) = bytes.next() {
-        out.push(if byte == b'%' { hex(bytes.next()?)? << 4 | hex(bytes.next()?)? } else { byte });
-    }
-    String::from_utf8(out).ok()
+pub(super) fn decoded_text(raw: &str) -> Option<String> {
+    String::from_utf8(percent_decode(raw)?).ok()
 }
 
 /// What follows the route's fixed parts, such as `nodes` or `manifest`: the router has compared that part, decoded, so it may be written
 /// otherwise here (`/%6Eodes/x`).
 fn decoded_tail(request: &HttpRequest, fixed: usize) -> Result<String, ApiError> {
     let tail = request.uri().path().splitn(fixed + 2, '/').nth(fixed + 1).unwrap_or_default();
-    percent_decode(tail).ok_or_else(|| refuse(Code::InvalidPath, "the id in the path is not percent-encoded UTF-8"))
+    decoded_text(tail).ok_or_else(|| refuse(Code::InvalidPath, "the id in the path is not percent-encoded UTF-8"))
 }
 
 macro_rules! path_id {
@@ -110,16 +101,16 @@ impl FromRequest for ConflictPath {
 
 #[cfg(test)]
 mod tests {
-    use super::percent_decode;
+    use super::decoded_text;
 
     #[test]
     fn escapes_are_decoded_exactly_once() {
-        assert_eq!(percent_decode("a%2Fb").as_deref(), Some("a/b"));
-        assert_eq!(percent_decode("a%252Fb").as_deref(), Some("a%2Fb"));
-        assert_eq!(percent_decode("%E2%98%83").as_deref(), Some("☃"));
-        assert_eq!(percent_decode("a+b").as_deref(), Some("a+b"));
-        assert_eq!(percent_decode("%F"), None);
-        assert_eq!(percent_decode("%zz"), None);
-        assert_eq!(percent_decode("%FF"), None);
+        assert_eq!(decoded_text("a%2Fb").as_deref(), Some("a/b"));
+        assert_eq!(decoded_text("a%252Fb").as_deref(), Some("a%2Fb"));
+        assert_eq!(decoded_text("%E2%98%83").as_deref(), Some("☃"));
+        assert_eq!(decoded_text("a+b").as_deref(), Some("a+b"));
+        assert_eq!(decoded_text("%F"), None);
+        assert_eq!(decoded_text("%zz"), None);
+        assert_eq!(decoded_text("%FF"), None);
     }
 }

@@ -1,6 +1,6 @@
 //! Query parameters: known names only, each with a usable value.
 
-use super::path::percent_decode;
+use super::path::decoded_text;
 use crate::api::{
     codes::Code,
     error::{ApiError, refuse},
@@ -24,7 +24,7 @@ impl<T: DeserializeOwned> FromRequest for StrictQuery<T> {
 
 /// The decoder below replaces what it cannot read, so bad escapes would look for something that nobody asked for.
 fn read<T: DeserializeOwned>(text: &str) -> Result<T, ApiError> {
-    percent_decode(text).ok_or_else(|| refuse(Code::InvalidQuery, "the query is not percent-encoded UTF-8"))?;
+    decoded_text(text).ok_or_else(|| refuse(Code::InvalidQuery, "the query is not percent-encoded UTF-8"))?;
     let query = web::Query::<T>::from_query(text);
     query.map(web::Query::into_inner).map_err(|error| refuse(Code::InvalidQuery, error.to_string()))
 }

@@ -203,7 +203,7 @@ pub(crate) async fn metrics(state: web::Data<ApiState>) -> Result<HttpResponse, 
         index_build: health.lattice.index_build,
         ready: health.ready(),
         peers_connected: health.peers_connected,
-        trust: Some(trust_counts(&ops::trust_levels(&state.context))),
+        trust: Some(trust_counts(&state.context.trust.levels())),
     };
     let text = state.metrics.encode(gauges).map_err(|error| ApiError::Internal(error.to_string()))?;
     Ok(HttpResponse::Ok().content_type(METRICS_MEDIA_TYPE).body(text))

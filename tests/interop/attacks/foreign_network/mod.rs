@@ -6,8 +6,8 @@ use crate::{
 };
 use ark_lattice::{
     api::{PEER_ROUTES, ROUTES},
-    guard::{Asked, NETWORK_HEADER, NetworkKey, content_digest, is_open_path},
-    types::SystemClock,
+    guard::{Asked, NETWORK_HEADER, NetworkKey, is_open_path},
+    types::{SystemClock, content_digest},
 };
 use reqwest::{Method, RequestBuilder, header::HeaderMap};
 use serde_json::{Value, json};

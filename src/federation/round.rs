@@ -157,6 +157,8 @@ pub struct Round {
     pub asked: u32,
     /// Something was pushed since their head was asked for.
     pub stale: bool,
+    /// Why both ways begin from the beginning, where a position was lost.
+    lost: Option<Reset>,
 }
 
 /// From so many changes on, a list goes first.
@@ -165,6 +167,25 @@ const FAR: u64 = 10_000;
 pub const MAX_ASKED: u32 = 4;
 
 impl Round {
+    /// At its begin, of two that know each other up to `positions`.
+    #[must_use]
+    pub fn new(theirs: Head, ours: Head, positions: Positions, directions: Directions) -> Self {
+        let mut round = Self { theirs, ours, positions, directions, asked: 1, stale: false, lost: None };
+        round.forget_together();
+        round
+    }
+
+    /// A position that was lost means that one side forgot: what it knows now may be older than what the other one knows, with the
+    /// same content, so that no hash tells. Both begin again then; what is alike on both sides is listed once.
+    fn forget_together(&mut self) {
+        let pulled = self.positions.pulled.as_ref().and_then(|_| self.pulled_since().1);
+        let pushed = self.positions.pushed.as_ref().and_then(|_| self.pushed_since().1);
+        if let Some(lost) = pulled.filter(|_| self.directions.pull).or(pushed.filter(|_| self.directions.push)) {
+            self.lost = Some(lost);
+            self.positions = Positions::default();
+        }
+    }
+
     /// What to do next.
     #[must_use]
     pub fn next(&self) -> Step {
@@ -194,10 +215,7 @@ impl Round {
     }
 
     fn pull(&self) -> Option<Step> {
-        let (since, reset) = match self.positions.pulled.as_ref() {
-            Some(_) if !self.positions.is_pulled_into(&self.ours) => (0, Some(Reset::NewIndex)),
-            position => since(position, &self.theirs),
-        };
+        let (since, reset) = self.pulled_since();
         if reset.is_none() && since == self.theirs.seq {
             return None;
         }
@@ -205,16 +223,34 @@ impl Round {
     }
 
     fn push(&self) -> Option<Step> {
-        let known = self.positions.pushed_to.as_ref() == Some(&self.theirs.index_id);
-        let position = self.positions.pushed.as_ref();
-        let (since, reset) = match position {
-            Some(_) if !known => (0, Some(Reset::NewIndex)),
-            position => since(position, &self.ours),
-        };
+        let (since, reset) = self.pushed_since();
         if reset.is_none() && since == self.ours.seq {
             return None;
         }
         Some(Step::Push { since, mode: self.mode(since, &self.ours, reset, self.theirs.count), reset })
+    }
+
+    fn pulled_since(&self) -> (u64, Option<Reset>) {
+        let into = self.positions.is_pulled_into(&self.ours);
+        self.since(self.positions.pulled.as_ref(), into, &self.theirs)
+    }
+
+    fn pushed_since(&self) -> (u64, Option<Reset>) {
+        let to = self.positions.pushed_to.as_ref() == Some(&self.theirs.index_id);
+        self.since(self.positions.pushed.as_ref(), to, &self.ours)
+    }
+
+    /// Where to go on in a journal, and why from the beginning where it is so. `receiver_is_known`: its journal is the one that the
+    /// changes up to the position went into.
+    fn since(&self, position: Option<&Position>, receiver_is_known: bool, head: &Head) -> (u64, Option<Reset>) {
+        let reset = match position {
+            None => self.lost.unwrap_or(Reset::FirstContact),
+            Some(position) if !receiver_is_known || position.index_id != head.index_id => Reset::NewIndex,
+            Some(position) if position.seq > head.seq => Reset::WentBack,
+            Some(position) if position.seq < head.floor => Reset::BelowFloor,
+            Some(position) => return (position.seq, None),
+        };
+        (0, Some(reset))
     }
 
     /// `receiver`: how many nodes the side has that takes.
@@ -242,17 +278,7 @@ impl Round {
         self.theirs = theirs;
         self.asked = self.asked.saturating_add(1);
         self.stale = false;
-    }
-}
-
-/// Where to go on in a journal, and why from the beginning where it is so.
-fn since(position: Option<&Position>, head: &Head) -> (u64, Option<Reset>) {
-    match position {
-        None => (0, Some(Reset::FirstContact)),
-        Some(position) if position.index_id != head.index_id => (0, Some(Reset::NewIndex)),
-        Some(position) if position.seq > head.seq => (0, Some(Reset::WentBack)),
-        Some(position) if position.seq < head.floor => (0, Some(Reset::BelowFloor)),
-        Some(position) => (position.seq, None),
+        self.forget_together();
     }
 }
 

@@ -333,14 +333,14 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         // Whoever answers later in this round is the one who answered first.
         let mut known = Known { node_id: Some(self.peer.to_string()), public_key: Some(key.to_base64()), ..known };
         let positions = std::mem::take(&mut known.positions);
-        let mut round = Round { theirs, ours, positions, directions, asked: 1, stale: false };
+        let mut round = Round::new(theirs, ours, positions, directions);
         loop {
             if self.is_over() {
                 return Ok(Outcome::Moving);
             }
             match round.next() {
                 Step::Pull { since, mode, reset } => {
-                    self.report.reset = reset.or(self.report.reset);
+                    self.report.reset = self.report.reset.or(reset);
                     if !self.pull(&mut round, since, mode).await? {
                         return Ok(Outcome::Moving);
                     }
@@ -348,7 +348,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
                     self.tell(&round.positions);
                 }
                 Step::Push { since, mode, reset } => {
-                    self.report.reset = reset.or(self.report.reset);
+                    self.report.reset = self.report.reset.or(reset);
                     if !self.push(&mut round, since, mode).await? {
                         return Ok(Outcome::Moving);
                     }

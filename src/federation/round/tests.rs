@@ -28,7 +28,7 @@ fn round(pulled: u64, pushed: u64) -> Round {
         pushed: at("o", pushed),
         pushed_to: Some("t".to_owned()),
     };
-    Round { theirs: head("t", 9, "x"), ours: head("o", 5, "y"), positions, directions: BOTH, asked: 1, stale: false }
+    Round::new(head("t", 9, "x"), head("o", 5, "y"), positions, BOTH)
 }
 
 fn pull(since: u64, mode: Mode, reset: Option<Reset>) -> Step {
@@ -78,6 +78,7 @@ fn every_lost_position_starts_from_the_beginning_and_says_why() {
     let reset = |change: &dyn Fn(&mut Round)| {
         let mut it = round(7, 4);
         change(&mut it);
+        it = Round::new(it.theirs, it.ours, it.positions, it.directions);
         it.next()
     };
     let from_zero = |reason| pull(0, Mode::List, Some(reason));
@@ -91,17 +92,38 @@ fn every_lost_position_starts_from_the_beginning_and_says_why() {
         pull(0, Mode::Inline, Some(Reset::FirstContact))
     );
 
+    // What went to them was lost: what they have comes once more as well.
     let reset = |change: &dyn Fn(&mut Round)| {
         let mut it = round(9, 4);
         change(&mut it);
-        it.next()
+        it = Round::new(it.theirs, it.ours, it.positions, it.directions);
+        let first = it.next();
+        it.pulled(it.ours.clone());
+        (first, it.next())
     };
-    let from_zero = |reason| push(0, Mode::List, Some(reason));
-    assert_eq!(reset(&|it| it.positions.pushed = None), from_zero(Reset::FirstContact));
+    let from_zero = |reason| (pull(0, Mode::List, Some(reason)), push(0, Mode::List, Some(reason)));
     assert_eq!(reset(&|it| it.positions.pushed_to = Some("t2".into())), from_zero(Reset::NewIndex));
     assert_eq!(reset(&|it| it.positions.pushed = at("o2", 4)), from_zero(Reset::NewIndex));
     assert_eq!(reset(&|it| it.positions.pushed = at("o", 6)), from_zero(Reset::WentBack));
     assert_eq!(reset(&|it| it.ours.floor = 5), from_zero(Reset::BelowFloor));
+}
+
+#[test]
+fn a_way_that_was_never_gone_begins_alone() {
+    // The first exchange was cut between its two halves: what came need not come again.
+    let mut it = round(9, 4);
+    it.positions.pushed = None;
+    let it = Round::new(it.theirs, it.ours, it.positions, it.directions);
+    assert_eq!(it.next(), push(0, Mode::List, Some(Reset::FirstContact)));
+}
+
+#[test]
+fn a_way_that_is_closed_loses_nothing() {
+    let mut it = round(7, 4);
+    it.directions.push = false;
+    it.positions.pushed_to = Some("t2".to_owned());
+    let it = Round::new(it.theirs, it.ours, it.positions, it.directions);
+    assert_eq!(it.next(), pull(7, Mode::Inline, None));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use crate::{
     settings::{LogFormat, Overrides, Settings},
     startup, telemetry,
 };
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -57,11 +58,23 @@ pub(super) fn run(args: Args, output: &Output) -> Result<(), Failure> {
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
+    allow_descriptors();
     startup::run(&settings, |address| {
         // A service without a reader of its greeting serves all the same.
         let _ = announce(&settings, address, output);
     })?;
     Ok(())
+}
+
+/// Takes all the descriptors that the system lets it have: the usual 1024 are for programs that cannot do with more.
+fn allow_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        let raised = Rlimit { current: limit.maximum, ..limit };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            tracing::debug!(%error, "the limit of open files stays as it is");
+        }
+    }
 }
 
 fn announce(settings: &Settings, address: SocketAddr, output: &Output) -> std::io::Result<()> {

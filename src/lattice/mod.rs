@@ -23,6 +23,7 @@ mod stamp;
 mod store;
 pub mod version;
 mod watch;
+mod whole_sync;
 mod write_batch;
 mod writer;
 

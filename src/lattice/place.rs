@@ -95,15 +95,22 @@ pub(super) fn entry_of(node: &NodeDocument, current: Option<&Entry>, updated_at:
 
 /// A durable file beside its place, closed.
 pub(super) fn write_temp(directory: &Path, bytes: &[u8]) -> io::Result<(TempFile, FileStamp)> {
+    let written = write_unsynced(directory, bytes)?;
+    written.0.sync()?;
+    Ok(written)
+}
+
+/// A file beside its place, closed, that is not durable yet.
+pub(super) fn write_unsynced(directory: &Path, bytes: &[u8]) -> io::Result<(TempFile, FileStamp)> {
     let mut temp = TempFile::create(directory, 0o644)?;
     let stamp = fill(&temp, bytes)?;
     temp.close();
     Ok((temp, stamp))
 }
 
-/// A durable file on its way to a place that seems free: open and without a name, where the file system has such files.
+/// A file on its way to a place that seems free, not durable yet: open and without a name, where the file system has such files.
 pub(super) fn write_first(directory: &Path, bytes: &[u8]) -> io::Result<(TempFile, FileStamp)> {
-    let Ok(temp) = TempFile::unnamed(directory, 0o644) else { return write_temp(directory, bytes) };
+    let Ok(temp) = TempFile::unnamed(directory, 0o644) else { return write_unsynced(directory, bytes) };
     let stamp = fill(&temp, bytes)?;
     Ok((temp, stamp))
 }
@@ -111,6 +118,5 @@ pub(super) fn write_first(directory: &Path, bytes: &[u8]) -> io::Result<(TempFil
 fn fill(temp: &TempFile, bytes: &[u8]) -> io::Result<FileStamp> {
     let mut file = temp.file()?;
     file.write_all(bytes)?;
-    file.sync_all()?;
     Ok(FileStamp::of(&file.metadata()?))
 }

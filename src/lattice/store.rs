@@ -7,6 +7,7 @@ use super::{
     journal::{Coming, Journal, JournalError, Op, Record, Source, is_full},
     reader::FileStamp,
     version::{self, Version},
+    whole_sync::WholeSync,
 };
 use crate::types::{ContentHash, Limits, NodeId, SharedClock, Timestamp};
 use std::{
@@ -211,6 +212,7 @@ pub(super) struct Store {
     seq: u64,
     /// Counts the commits that changed the set.
     pub(super) version: u64,
+    pub(super) whole_sync: WholeSync,
 }
 
 /// One number for a stamp: what a million of them cost in memory matters, and a chance of 2^-64 does not.
@@ -233,6 +235,7 @@ impl Store {
             generation: 0,
             seq,
             version: 0,
+            whole_sync: WholeSync::default(),
         }
     }
 

@@ -9,7 +9,7 @@ use super::{
     atomic_file::{self, TempFile},
     examine::Glance,
     journal::{Coming, Op, Source},
-    place::{NO_FILE, entry_of, keep_aside, on_threads, stamp_in_place, write_first, write_temp},
+    place::{NO_FILE, entry_of, keep_aside, on_threads, stamp_in_place, write_first, write_temp, write_unsynced},
     reader::{self, FileStamp},
     restore::{self, Restoration, Restore},
     stamp::{self, Current, Stamped},
@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 /// The most writes that share one commit.
 const BATCH: usize = 1024;
 /// The most files that a commit has open at a time: far below what a process may have.
-const FILES: usize = 128;
+const FILES: usize = 256;
 /// What must fit on the disk for writes to count as possible again.
 const PROBE_BYTES: usize = 64 << 10;
 
@@ -424,7 +424,7 @@ fn commit(store: &mut Store, mut batch: Vec<Staged>, answers: &mut Answers, susp
         if some.is_empty() {
             break;
         }
-        let written = write_temps(&store.shared.directory, &mut some);
+        let written = write_temps(store, &mut some);
         for (mut staged, written) in some.into_iter().zip(written) {
             // A request ends with its first failure: its later writes must not happen.
             if answers.failed(staged.request) {
@@ -490,16 +490,31 @@ fn keep_losers(store: &mut Store, batch: &mut [Staged], answers: &mut Answers) -
     Ok(())
 }
 
-/// Writes the batch's files beside their places and makes them durable: each by itself, because a sync of the whole file system would
-/// wait for what others write on it.
-fn write_temps(directory: &Path, batch: &mut [Staged]) -> Vec<io::Result<()>> {
-    on_threads(batch, |staged| {
+/// Writes the batch's files beside their places and makes them durable: many with one sync of the whole file system, where that can be
+/// relied on, few each by itself, because the whole would wait for what others write.
+fn write_temps(store: &mut Store, batch: &mut [Staged]) -> Vec<io::Result<()>> {
+    let directory = &store.shared.directory;
+    let together = store.whole_sync.begin(directory, batch.len());
+    let write = |staged: &mut Staged| {
         let StagedKind::Put(put) = &mut staged.kind else { return Ok(()) };
-        let write = if put.existed { write_temp } else { write_first };
+        let write = if put.existed { write_unsynced } else { write_first };
         let (temp, stamp) = write(directory, &put.bytes)?;
         (put.temp, put.stamp) = (Some(temp), stamp);
         Ok(())
-    })
+    };
+    let sync = |staged: &mut Staged| match &staged.kind {
+        StagedKind::Put(put) => put.temp.as_ref().map_or(Ok(()), TempFile::sync),
+        _ => Ok(()),
+    };
+    let Some(together) = together else {
+        return on_threads(batch, |staged| write(staged).and_then(|()| sync(staged)));
+    };
+    let written: Vec<io::Result<()>> = batch.iter_mut().map(write).collect();
+    if store.whole_sync.end(&together).is_ok() {
+        return written;
+    }
+    let synced = on_threads(batch, sync);
+    written.into_iter().zip(synced).map(|(written, synced)| written.and(synced)).collect()
 }
 
 /// To make a batch durable may take seconds: what another program did meanwhile is not overwritten by a write that was to happen
@@ -635,7 +650,7 @@ mod tests {
         }
         let mut answers = Answers(vec![Answer { outcomes: vec![None, None], error: None }]);
         keep_losers(&mut store, &mut batch, &mut answers).unwrap();
-        assert!(write_temps(&store.shared.directory, &mut batch).iter().all(io::Result::is_ok));
+        assert!(write_temps(&mut store, &mut batch).iter().all(io::Result::is_ok));
         batch.iter_mut().for_each(|staged| place(&store, staged).unwrap());
 
         // The process that comes after it.

@@ -185,7 +185,8 @@ pub(super) fn clock(now: Timestamp, findings: &mut Findings) {
 
 /// How many descriptors a service may have, against the connections that it would take.
 pub(super) fn descriptors(settings: &Settings, findings: &mut Findings) {
-    let Some(allowed) = getrlimit(Resource::Nofile).current else { return };
+    // The service raises its own limit as far as it may.
+    let Some(allowed) = getrlimit(Resource::Nofile).maximum else { return };
     let workers = match settings.server.workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         workers => workers,
@@ -198,7 +199,7 @@ pub(super) fn descriptors(settings: &Settings, findings: &mut Findings) {
         findings.warn(
             "descriptors",
             format!("{allowed} open files are allowed, {connections} connections are ({workers} workers)"),
-            format!("ulimit -n {wanted} (systemd: LimitNOFILE={wanted}), or lower server.max_connections"),
+            format!("ulimit -Hn {wanted} (systemd: LimitNOFILE={wanted}), or lower server.max_connections"),
         );
     }
 }

@@ -1,7 +1,7 @@
 //! Files that are there whole or not at all: written beside their place, made durable, then renamed.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, Metadata, OpenOptions},
     io::{self, Write},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
@@ -53,10 +53,10 @@ impl TempFile {
     /// # Errors
     /// Those of the file system, which may know no such files.
     #[cfg(target_os = "linux")]
-    pub fn unnamed(directory: &Path, mode: u32) -> io::Result<Self> {
-        use rustix::fs::{CWD, Mode, OFlags, openat};
+    pub fn unnamed(directory: &File, mode: u32) -> io::Result<Self> {
+        use rustix::fs::{Mode, OFlags, openat};
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-        let file = openat(CWD, directory, flags, Mode::from_raw_mode(mode))?;
+        let file = openat(directory, c".", flags, Mode::from_raw_mode(mode))?;
         Ok(Self { path: PathBuf::new(), file: Some(file.into()) })
     }
 
@@ -65,7 +65,7 @@ impl TempFile {
     /// # Errors
     /// Always.
     #[cfg(not(target_os = "linux"))]
-    pub fn unnamed(_directory: &Path, _mode: u32) -> io::Result<Self> {
+    pub fn unnamed(_directory: &File, _mode: u32) -> io::Result<Self> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
@@ -108,14 +108,21 @@ impl TempFile {
     /// Takes the place of `target`, which is replaced where it exists. The directory still has to be synced.
     ///
     /// # Errors
-    /// Those of the file system; the temporary file is removed then. [`io::ErrorKind::AlreadyExists`] for a file without a name.
+    /// Those of the file system; the temporary file is removed then.
     pub fn rename(mut self, target: &Path) -> io::Result<()> {
-        if self.is_unnamed() {
-            return link(self.file()?, target);
-        }
         fs::rename(&self.path, target)?;
         self.path = PathBuf::new();
         Ok(())
+    }
+
+    /// Gives a file without a name its first one, in `directory`, which still has to be synced. Answers how it stands there.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::AlreadyExists`], and those of the file system.
+    pub fn link(&self, directory: &File, name: &str) -> io::Result<Metadata> {
+        let file = self.file()?;
+        link(file, directory, name)?;
+        file.metadata()
     }
 
     /// Takes the place of `target`, which must not exist.
@@ -134,17 +141,22 @@ impl TempFile {
     }
 }
 
-/// Gives a file its first name. The way over `/proc` needs no privilege, unlike a link to the descriptor itself.
+/// A link to the descriptor itself needs a privilege before Linux 6.10; the way over `/proc` needs none (man linkat, `AT_EMPTY_PATH`).
 #[cfg(target_os = "linux")]
-fn link(file: &File, target: &Path) -> io::Result<()> {
+fn link(file: &File, directory: &File, name: &str) -> io::Result<()> {
     use rustix::fs::{AtFlags, CWD, linkat};
     use std::os::fd::AsRawFd as _;
-    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    Ok(linkat(CWD, path, CWD, target, AtFlags::SYMLINK_FOLLOW)?)
+    match linkat(file, c"", directory, name, AtFlags::EMPTY_PATH) {
+        Err(rustix::io::Errno::NOENT) => {
+            let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+            Ok(linkat(CWD, path, directory, name, AtFlags::SYMLINK_FOLLOW)?)
+        }
+        linked => Ok(linked?),
+    }
 }
 
 #[cfg(not(target_os = "linux"))]
-fn link(_file: &File, _target: &Path) -> io::Result<()> {
+fn link(_file: &File, _directory: &File, _name: &str) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
@@ -270,17 +282,18 @@ mod tests {
     #[test]
     fn a_file_without_a_name_takes_a_free_place_only_and_leaves_nothing() {
         let directory = tempfile::tempdir().unwrap();
+        let root = File::open(directory.path()).unwrap();
         let unnamed = |text: &[u8]| {
             // What has no such files is served by the others; a test machine's temporary folder has them.
-            let temp = TempFile::unnamed(directory.path(), 0o640).unwrap();
+            let temp = TempFile::unnamed(&root, 0o640).unwrap();
             temp.file().unwrap().write_all(text).unwrap();
             temp.sync().unwrap();
             temp
         };
         drop(unnamed(b"dropped"));
         assert!(names(directory.path()).is_empty());
-        unnamed(b"one").rename(&directory.path().join("a")).unwrap();
-        let taken = unnamed(b"two").rename(&directory.path().join("a"));
+        assert_eq!(unnamed(b"one").link(&root, "a").unwrap().len(), 3);
+        let taken = unnamed(b"two").link(&root, "a");
         assert_eq!(taken.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(fs::read(directory.path().join("a")).unwrap(), b"one");
         assert_eq!(names(directory.path()), ["a"]);

@@ -3,7 +3,7 @@
 use super::{Entry, NodeDocument, atomic_file::TempFile, reader::FileStamp};
 use crate::types::{ContentHash, Sha256Digest, Timestamp};
 use std::{
-    fs,
+    fs::{self, File},
     io::{self, Write},
     path::Path,
     thread,
@@ -22,7 +22,7 @@ pub(super) fn on_threads<T: Send>(
     one: impl Fn(&mut T) -> io::Result<()> + Sync,
 ) -> Vec<io::Result<()>> {
     let one = &one;
-    if batch.len() == 1 {
+    if batch.len() <= 1 {
         return batch.iter_mut().map(one).collect();
     }
     let share = batch.len().div_ceil(THREADS);
@@ -109,8 +109,8 @@ pub(super) fn write_unsynced(directory: &Path, bytes: &[u8]) -> io::Result<(Temp
 }
 
 /// A file on its way to a place that seems free, not durable yet: open and without a name, where the file system has such files.
-pub(super) fn write_first(directory: &Path, bytes: &[u8]) -> io::Result<(TempFile, FileStamp)> {
-    let Ok(temp) = TempFile::unnamed(directory, 0o644) else { return write_unsynced(directory, bytes) };
+pub(super) fn write_first(root: &File, directory: &Path, bytes: &[u8]) -> io::Result<(TempFile, FileStamp)> {
+    let Ok(temp) = TempFile::unnamed(root, 0o644) else { return write_unsynced(directory, bytes) };
     let stamp = fill(&temp, bytes)?;
     Ok((temp, stamp))
 }

@@ -9,7 +9,7 @@ use super::{
     atomic_file::{self, TempFile},
     examine::Glance,
     journal::{Coming, Op, Source},
-    place::{NO_FILE, entry_of, keep_aside, on_threads, stamp_in_place, write_first, write_temp, write_unsynced},
+    place::{NO_FILE, entry_of, write_temp},
     reader::{self, FileStamp},
     restore::{self, Restoration, Restore},
     stamp::{self, Current, Stamped},
@@ -18,13 +18,13 @@ use super::{
 };
 use crate::types::{ContentHash, NodeId, Timestamp};
 use bytes::Bytes;
-use std::{collections::HashSet, fs, io, path::Path, sync::Arc};
+use std::{collections::HashSet, io, path::Path, sync::Arc};
 use tokio::sync::oneshot;
 
+mod files;
+
 /// The most writes that share one commit.
-const BATCH: usize = 1024;
-/// The most files that a commit has open at a time: far below what a process may have.
-const FILES: usize = 256;
+const BATCH: usize = 4096;
 /// What must fit on the disk for writes to count as possible again.
 const PROBE_BYTES: usize = 64 << 10;
 
@@ -81,7 +81,7 @@ struct StagedPut {
     accepted: Option<Accepted>,
     /// It lost before, and counts again.
     restoration: Option<Restoration>,
-    /// Of the temp file, after the last byte.
+    /// Of the file in its place.
     stamp: FileStamp,
 }
 
@@ -417,38 +417,14 @@ fn commit(store: &mut Store, mut batch: Vec<Staged>, answers: &mut Answers, susp
         }
         return;
     }
-    let mut placed = Vec::with_capacity(batch.len());
-    let mut batch = batch.into_iter();
-    loop {
-        let mut some: Vec<Staged> = batch.by_ref().take(FILES).collect();
-        if some.is_empty() {
-            break;
-        }
-        let written = write_temps(store, &mut some);
-        for (mut staged, written) in some.into_iter().zip(written) {
-            // A request ends with its first failure: its later writes must not happen.
-            if answers.failed(staged.request) {
-                continue;
-            }
-            if let Err(error) = still_holds(store, &staged) {
-                fail(store, answers, staged.request, error);
-                continue;
-            }
-            match written.and_then(|()| place(store, &mut staged)) {
-                Ok(()) => placed.push(staged),
-                Err(error) => {
-                    fail(store, answers, staged.request, lattice_error(&error));
-                    suspects.push(staged.name);
-                }
-            }
-        }
-    }
+    let seen_at_ns = reader::machine_nanos();
+    let placed = files::place_all(store, batch, answers, suspects);
     if placed.is_empty() {
         return;
     }
     let result = atomic_file::sync_directory(&store.shared.directory)
         .map_err(|error| lattice_error(&error))
-        .and_then(|()| write_down(store, &placed));
+        .and_then(|()| write_down(store, &placed, seen_at_ns));
     match result {
         Ok(outcomes) => {
             for (staged, outcome) in placed.into_iter().zip(outcomes) {
@@ -490,79 +466,12 @@ fn keep_losers(store: &mut Store, batch: &mut [Staged], answers: &mut Answers) -
     Ok(())
 }
 
-/// Writes the batch's files beside their places and makes them durable: many with one sync of the whole file system, where that can be
-/// relied on, few each by itself, because the whole would wait for what others write.
-fn write_temps(store: &mut Store, batch: &mut [Staged]) -> Vec<io::Result<()>> {
-    let directory = &store.shared.directory;
-    let together = store.whole_sync.begin(directory, batch.len());
-    let write = |staged: &mut Staged| {
-        let StagedKind::Put(put) = &mut staged.kind else { return Ok(()) };
-        let write = if put.existed { write_unsynced } else { write_first };
-        let (temp, stamp) = write(directory, &put.bytes)?;
-        (put.temp, put.stamp) = (Some(temp), stamp);
-        Ok(())
-    };
-    let sync = |staged: &mut Staged| match &staged.kind {
-        StagedKind::Put(put) => put.temp.as_ref().map_or(Ok(()), TempFile::sync),
-        _ => Ok(()),
-    };
-    let Some(together) = together else {
-        return on_threads(batch, |staged| write(staged).and_then(|()| sync(staged)));
-    };
-    let written: Vec<io::Result<()>> = batch.iter_mut().map(write).collect();
-    if store.whole_sync.end(&together).is_ok() {
-        return written;
-    }
-    let synced = on_threads(batch, sync);
-    written.into_iter().zip(synced).map(|(written, synced)| written.and(synced)).collect()
-}
-
-/// To make a batch durable may take seconds: what another program did meanwhile is not overwritten by a write that was to happen
-/// only if nobody did.
-fn still_holds(store: &mut Store, staged: &Staged) -> Result<(), LatticeError> {
-    let path = store.shared.directory.join(&staged.name);
-    if staged.precondition == Precondition::None || !differs(store, &staged.name, &path)? {
-        return Ok(());
-    }
-    store.examine(std::slice::from_ref(&staged.name))?;
-    check(&staged.precondition, store.live(staged.kind.id()))
-}
-
-fn place(store: &Store, staged: &mut Staged) -> io::Result<()> {
-    let path = store.shared.directory.join(&staged.name);
-    match &mut staged.kind {
-        StagedKind::Retime(..) | StagedKind::Delete { has_file: false, .. } => Ok(()),
-        StagedKind::Delete { .. } => match fs::remove_file(&path) {
-            // Another program was faster: deleted is deleted.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            result => result,
-        },
-        StagedKind::Put(put) => {
-            let Some(temp) = put.temp.take() else { return Ok(()) };
-            if store.shared.report().broken.contains_key(&staged.name) {
-                keep_aside(&store.shared.directory, &staged.name)?;
-            }
-            let unnamed = temp.is_unnamed();
-            match temp.rename(&path) {
-                // Its place was taken meanwhile, or there is no `/proc`.
-                Err(_) if unnamed => {
-                    let (temp, stamp) = write_temp(&store.shared.directory, &put.bytes)?;
-                    put.stamp = stamp;
-                    temp.rename(&path)
-                }
-                result => result,
-            }
-        }
-    }
-}
-
-fn write_down(store: &mut Store, placed: &[Staged]) -> Result<Vec<Outcome>, LatticeError> {
+/// `seen_at_ns`: before the first stamp was taken, by the machine's clock.
+fn write_down(store: &mut Store, placed: &[Staged], seen_at_ns: i64) -> Result<Vec<Outcome>, LatticeError> {
     let mut changes = Changes::default();
-    let read_at_ns = reader::machine_nanos();
     let mut outcomes = Vec::with_capacity(placed.len());
     for staged in placed {
         let source = staged.kind.accepted().map_or(Source::Edit, |accepted| accepted.source.clone());
-        let path = store.shared.directory.join(&staged.name);
         outcomes.push(match &staged.kind {
             StagedKind::Delete { id, content_hash, accepted, .. } => {
                 let at = match accepted {
@@ -577,8 +486,7 @@ fn write_down(store: &mut Store, placed: &[Staged]) -> Result<Vec<Outcome>, Latt
             }
             StagedKind::Put(put) => {
                 changes.repaired.push(staged.name.clone());
-                let stamp = stamp_in_place(&path, &put.stamp);
-                let file = (staged.name.as_str(), stamp, read_at_ns);
+                let file = (staged.name.as_str(), put.stamp, seen_at_ns);
                 let entry = store.stage_put(&mut changes, put.entry.clone(), file, source);
                 let written = if put.existed { Written::Replaced(entry) } else { Written::Created(entry) };
                 match (&put.accepted, &put.restoration) {
@@ -592,6 +500,7 @@ fn write_down(store: &mut Store, placed: &[Staged]) -> Result<Vec<Outcome>, Latt
             }
             StagedKind::Retime(entry, accepted) => {
                 let known = store.known.get(&entry.id).map(|known| known.fingerprint);
+                let path = store.shared.directory.join(&staged.name);
                 let stamp = path.symlink_metadata().ok().map(|metadata| FileStamp::of(&metadata));
                 // A file that changed meanwhile is an edit of its own, which the next look finds.
                 if let Some(stamp) = stamp.filter(|stamp| Some(fingerprint(stamp)) == known) {
@@ -612,6 +521,7 @@ mod tests {
     use super::{super::store::tests::store, *};
     use crate::lattice::{Ancestry, Arrived, directory::CaseSensitivity, offline::write_file};
     use bytes::Bytes;
+    use std::fs;
 
     fn node(text: &'static str) -> NodeDocument {
         NodeDocument::parse(Bytes::from_static(text.as_bytes()), 64).unwrap()
@@ -650,8 +560,7 @@ mod tests {
         }
         let mut answers = Answers(vec![Answer { outcomes: vec![None, None], error: None }]);
         keep_losers(&mut store, &mut batch, &mut answers).unwrap();
-        assert!(write_temps(&mut store, &mut batch).iter().all(io::Result::is_ok));
-        batch.iter_mut().for_each(|staged| place(&store, staged).unwrap());
+        assert_eq!(files::place_all(&mut store, batch, &mut answers, &mut Vec::new()).len(), 2);
 
         // The process that comes after it.
         let mut store = Store::new(Arc::clone(&store.shared), CaseSensitivity::Sensitive);

@@ -19,7 +19,7 @@ use tokio::{
 };
 
 /// Writes that are taken from the queue for one run; what they hold in memory, callers hold already.
-const RUN: usize = 1024;
+const RUN: usize = 4096;
 /// How often the timers are looked at when nothing else happens.
 const TICK: Duration = Duration::from_secs(1);
 /// The least time between two writes of the manifest.

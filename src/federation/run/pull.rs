@@ -20,20 +20,28 @@ use std::{
 };
 use tokio::task::JoinHandle;
 
-/// Batches that are being written while the next one is read.
-const WRITING: usize = 2;
+/// Batches that are being written while the next one is read, of small nodes and of large ones: what waits is committed together.
+const WRITING: usize = 6;
+const WRITING_BYTES: usize = 3 * BATCH_BYTES;
 
 /// A pull under way.
 struct Pulling {
     mode: Mode,
     /// Everything up to here was read.
     last: u64,
-    /// Being written, and the position that is reached when it is.
-    writing: VecDeque<(JoinHandle<Result<Received, RoundError>>, u64)>,
+    writing: VecDeque<Writing>,
     /// Deletions of what is here: carried out at the end, if there are not too many.
     deletions: Vec<WireChange>,
     /// Wanted contents, each with its node's priority; fetched at the end, where priority counts.
     wanted: Vec<(f64, NodeId)>,
+}
+
+/// A batch that is being written.
+struct Writing {
+    task: JoinHandle<Result<Received, RoundError>>,
+    /// The position that is reached when it is.
+    seq: u64,
+    bytes: usize,
 }
 
 impl<N: FnMut(&Positions) + Send> Run<'_, N> {
@@ -92,12 +100,12 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
             };
             let over = self.is_over();
             if end.is_some() || batch.len() >= most || batch_bytes >= BATCH_BYTES || over {
-                batch_bytes = 0;
+                let bytes = std::mem::take(&mut batch_bytes);
                 let came = lines.bytes().saturating_sub(counted);
                 counted = lines.bytes();
                 self.report.bytes_in = self.report.bytes_in.saturating_add(came);
                 self.parties.rates.download.take(usize::try_from(came).unwrap_or(usize::MAX)).await;
-                self.take(round, pulling, std::mem::take(&mut batch)).await?;
+                self.take(round, pulling, std::mem::take(&mut batch), bytes).await?;
             }
             if end.is_some() || over {
                 return Ok(end);
@@ -113,7 +121,13 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
     }
 
     /// Takes changes that came; of a list fetches the contents that are needed.
-    async fn take(&mut self, round: &Round, pulling: &mut Pulling, batch: Vec<WireChange>) -> Result<(), RoundError> {
+    async fn take(
+        &mut self,
+        round: &Round,
+        pulling: &mut Pulling,
+        batch: Vec<WireChange>,
+        bytes: usize,
+    ) -> Result<(), RoundError> {
         let batch = feed::admitted(&**self.parties.lattice, &self.matcher, batch).await?;
         self.remember(&batch);
         let clock = self.parties.clock.now();
@@ -130,7 +144,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         }
         self.guard(pulling.deletions.len())?;
         if pulling.mode == Mode::Inline {
-            self.write(round, pulling, now).await?;
+            self.write(round, pulling, now, bytes).await?;
             return Ok(());
         }
         self.report.received.ahead += now.iter().filter(|change| change.at > clock.plus(SKEW)).count();
@@ -160,11 +174,19 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
     }
 
     /// Writes a batch while the next one is read.
-    async fn write(&mut self, round: &Round, pulling: &mut Pulling, batch: Vec<WireChange>) -> Result<(), RoundError> {
+    async fn write(
+        &mut self,
+        round: &Round,
+        pulling: &mut Pulling,
+        batch: Vec<WireChange>,
+        bytes: usize,
+    ) -> Result<(), RoundError> {
         let (lattice, peer) = (Arc::clone(self.parties.lattice), self.peer.clone());
         let task = tokio::spawn(async move { Ok(feed::receive(&*lattice, peer.as_str(), batch).await?) });
-        pulling.writing.push_back((task, pulling.last));
-        while pulling.writing.len() > WRITING {
+        pulling.writing.push_back(Writing { task, seq: pulling.last, bytes });
+        while pulling.writing.len() > WRITING
+            || pulling.writing.iter().map(|writing| writing.bytes).sum::<usize>() > WRITING_BYTES
+        {
             let Some(written) = pulling.writing.pop_front() else { break };
             self.written(round, pulling, written).await?;
         }
@@ -175,7 +197,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         &mut self,
         round: &Round,
         pulling: &Pulling,
-        (task, seq): (JoinHandle<Result<Received, RoundError>>, u64),
+        Writing { task, seq, .. }: Writing,
     ) -> Result<(), RoundError> {
         let received = match task.await {
             Ok(received) => received?,

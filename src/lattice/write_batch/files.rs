@@ -1,0 +1,165 @@
+//! The files of a batch: written beside their places, made durable, put in place. One part is written while the one before it is placed.
+
+use super::{Answers, Staged, StagedKind, check, differs, fail};
+use crate::lattice::{
+    LatticeError, Precondition,
+    atomic_file::TempFile,
+    place::{self, keep_aside, on_threads, stamp_in_place, write_first, write_unsynced},
+    reader::FileStamp,
+    store::{Store, lattice_error},
+    whole_sync::WholeSync,
+};
+use std::{fs, fs::File, io, path::Path, thread};
+
+/// The files of one part. Two parts are open at a time: far below what a process may have.
+const FILES: usize = 256;
+
+/// Answers those that are in place.
+pub(super) fn place_all(
+    store: &mut Store,
+    batch: Vec<Staged>,
+    answers: &mut Answers,
+    suspects: &mut Vec<String>,
+) -> Vec<Staged> {
+    let root = match File::open(&store.shared.directory) {
+        Ok(root) => root,
+        Err(error) => {
+            batch.iter().for_each(|staged| fail(store, answers, staged.request, lattice_error(&error)));
+            return Vec::new();
+        }
+    };
+    let directory = store.shared.directory.clone();
+    let mut whole_sync = std::mem::take(&mut store.whole_sync);
+    let mut write = |part: &mut Vec<Staged>| write_part(&root, &directory, &mut whole_sync, part);
+    let mut placed = Vec::with_capacity(batch.len());
+    let mut batch = batch.into_iter();
+    let mut part: Vec<Staged> = batch.by_ref().take(FILES).collect();
+    let mut written = write(&mut part);
+    while !part.is_empty() {
+        let mut next: Vec<Staged> = batch.by_ref().take(FILES).collect();
+        let ahead = thread::scope(|scope| {
+            let ahead = (!next.is_empty()).then(|| thread::Builder::new().spawn_scoped(scope, || write(&mut next)));
+            for (mut staged, written) in part.drain(..).zip(written) {
+                // A request ends with its first failure: its later writes must not happen.
+                if answers.failed(staged.request) {
+                    continue;
+                }
+                match place(store, &root, &mut staged, written) {
+                    Ok(()) => placed.push(staged),
+                    Err(NotPlaced::Changed(error)) => fail(store, answers, staged.request, error),
+                    Err(NotPlaced::Failed(error)) => {
+                        fail(store, answers, staged.request, lattice_error(&error));
+                        suspects.push(staged.name);
+                    }
+                }
+            }
+            ahead.and_then(Result::ok).map(thread::ScopedJoinHandle::join)
+        });
+        written = match ahead {
+            Some(Ok(written)) => written,
+            Some(Err(panic)) => std::panic::resume_unwind(panic),
+            // There is none, or the machine gives no more threads.
+            None => write(&mut next),
+        };
+        part = next;
+    }
+    store.whole_sync = whole_sync;
+    placed
+}
+
+/// Writes the files beside their places and makes them durable: many with one sync of the whole file system, where that can be relied
+/// on, few each by itself, because the whole would wait for what others write.
+fn write_part(root: &File, directory: &Path, whole_sync: &mut WholeSync, part: &mut [Staged]) -> Vec<io::Result<()>> {
+    let write = |staged: &mut Staged| {
+        let StagedKind::Put(put) = &mut staged.kind else { return Ok(()) };
+        let (temp, stamp) = match put.existed {
+            true => write_unsynced(directory, &put.bytes)?,
+            false => write_first(root, directory, &put.bytes)?,
+        };
+        (put.temp, put.stamp) = (Some(temp), stamp);
+        Ok(())
+    };
+    let sync = |staged: &mut Staged| match &staged.kind {
+        StagedKind::Put(put) => put.temp.as_ref().map_or(Ok(()), TempFile::sync),
+        _ => Ok(()),
+    };
+    let Some(together) = whole_sync.begin(directory, part.len()) else {
+        return on_threads(part, |staged| write(staged).and_then(|()| sync(staged)));
+    };
+    let written: Vec<io::Result<()>> = part.iter_mut().map(write).collect();
+    if whole_sync.end(&together).is_ok() {
+        return written;
+    }
+    let synced = on_threads(part, sync);
+    written.into_iter().zip(synced).map(|(written, synced)| written.and(synced)).collect()
+}
+
+/// Why a file is not in its place.
+enum NotPlaced {
+    /// What stands there is not what the write was to replace.
+    Changed(LatticeError),
+    /// The file system does not do it; what stands there now is not known.
+    Failed(io::Error),
+}
+
+impl From<io::Error> for NotPlaced {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<LatticeError> for NotPlaced {
+    fn from(error: LatticeError) -> Self {
+        Self::Changed(error)
+    }
+}
+
+fn place(store: &mut Store, root: &File, staged: &mut Staged, written: io::Result<()>) -> Result<(), NotPlaced> {
+    // Nothing is there: the file system itself sees to it that nothing is replaced.
+    if staged.precondition == Precondition::Absent
+        && written.is_ok()
+        && let StagedKind::Put(put) = &mut staged.kind
+        && let Some(temp) = put.temp.take_if(|temp| temp.is_unnamed())
+        && let Ok(metadata) = temp.link(root, &staged.name)
+    {
+        put.stamp = FileStamp::of(&metadata);
+        return Ok(());
+    }
+    still_holds(store, staged)?;
+    written?;
+    let directory = &store.shared.directory;
+    let path = directory.join(&staged.name);
+    match &mut staged.kind {
+        StagedKind::Retime(..) | StagedKind::Delete { has_file: false, .. } => {}
+        StagedKind::Delete { .. } => match fs::remove_file(&path) {
+            // Another program was faster: deleted is deleted.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            result => result?,
+        },
+        StagedKind::Put(put) => {
+            if store.shared.report().broken.contains_key(&staged.name) {
+                keep_aside(directory, &staged.name)?;
+            }
+            let named = put.temp.take().filter(|temp| !temp.is_unnamed());
+            let (temp, stamp) = match named {
+                Some(temp) => (temp, put.stamp),
+                // Its place was taken meanwhile, or there is no `/proc`.
+                None => place::write_temp(directory, &put.bytes)?,
+            };
+            temp.rename(&path)?;
+            put.stamp = stamp_in_place(&path, &stamp);
+        }
+    }
+    Ok(())
+}
+
+/// To make a batch durable may take seconds: what another program did meanwhile is not overwritten by a write that was to happen
+/// only if nobody did.
+fn still_holds(store: &mut Store, staged: &Staged) -> Result<(), LatticeError> {
+    let path = store.shared.directory.join(&staged.name);
+    if staged.precondition == Precondition::None || !differs(store, &staged.name, &path)? {
+        return Ok(());
+    }
+    store.examine(std::slice::from_ref(&staged.name))?;
+    check(&staged.precondition, store.live(staged.kind.id()))
+}

@@ -2,6 +2,7 @@
 
 mod pull;
 mod push;
+mod stage;
 
 use super::{
     client::ClientError,
@@ -125,9 +126,23 @@ pub enum RoundError {
         /// Of how many.
         nodes: usize,
     },
+    /// What came is not what was signed.
+    #[error(
+        "what it sends does not lead to the set that it signed: something between mixes old and new, or it left something out; \
+         nothing of it was taken"
+    )]
+    Mixed,
     /// This process ends.
     #[error("this instance stops")]
     Stopped,
+}
+
+impl RoundError {
+    /// Did an answer begin and not come to its end?
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        matches!(self, Self::TooLong | Self::Client(ClientError::Unreachable(..)))
+    }
 }
 
 impl From<FeedError> for RoundError {
@@ -163,7 +178,7 @@ pub struct RoundReport {
     pub requests: u32,
     /// Nodes that were deleted here.
     pub deleted: usize,
-    /// The last reason to begin from the beginning.
+    /// Why it began from the beginning, where it did.
     pub reset: Option<Reset>,
 }
 
@@ -204,6 +219,8 @@ pub struct Known {
     pub options: PeerOptions,
     /// The operator confirmed that many nodes may be deleted.
     pub deletions_confirmed: bool,
+    /// What comes is taken as it comes, and the sets are compared at the end alone: what waits to be compared was cut off before.
+    pub unstaged: bool,
 }
 
 /// A round under way.
@@ -216,6 +233,7 @@ pub struct Run<'a, N> {
     /// Live nodes when the round began.
     nodes: usize,
     confirmed: bool,
+    unstaged: bool,
     options: PeerOptions,
     matcher: Matcher,
     /// When it ends whatever is left, by the process's own clock.
@@ -276,6 +294,7 @@ pub async fn run<N: FnMut(&Positions) + Send>(parties: &Parties<'_>, known: Know
         remembered: HashSet::new(),
         nodes: parties.lattice.status().nodes,
         confirmed: known.deletions_confirmed,
+        unstaged: known.unstaged,
         matcher: known.options.filter.matcher(),
         options: known.options.clone(),
         until: parties.clock.elapsed().saturating_add(LONGEST_ROUND),
@@ -341,7 +360,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
             match round.next() {
                 Step::Pull { since, mode, reset } => {
                     self.report.reset = self.report.reset.or(reset);
-                    if !self.pull(&mut round, since, mode).await? {
+                    if !self.pull(&mut round, &known, (since, mode, reset)).await? {
                         return Ok(Outcome::Moving);
                     }
                     round.pulled(self.stand()?);
@@ -361,7 +380,12 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
                     round.asked(head.get().clone());
                     round.ours = self.stand()?;
                 }
-                Step::Done(outcome) => return Ok(outcome),
+                Step::Done(outcome) => {
+                    if round.end(outcome) {
+                        self.tell(&round.positions);
+                    }
+                    return Ok(outcome);
+                }
             }
         }
     }

@@ -212,6 +212,9 @@ impl Lattice for Fixed {
     fn ancestry(&self, _: &NodeId) -> Result<Ancestry, LatticeError> {
         Err(absent())
     }
+    fn givers(&self, _: &[&NodeId]) -> Result<Vec<Option<Box<str>>>, LatticeError> {
+        Err(absent())
+    }
     fn floor(&self) -> Result<u64, LatticeError> {
         Err(absent())
     }

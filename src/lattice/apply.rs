@@ -46,8 +46,9 @@ pub(super) struct Accepted {
 impl Accepted {
     /// What is written down before a file is touched; nothing where nobody could mistake it for an edit of what was here.
     pub(super) fn coming(&self, content_hash: ContentHash, deletion: bool) -> Option<Coming> {
-        let Source::Given(ancestry) = &self.source else { return None };
-        self.announced.then(|| Coming { at: self.at, deletion, content_hash, ancestry: ancestry.clone() })
+        let Source::Given { ancestry, from } = &self.source else { return None };
+        let (ancestry, from) = (ancestry.clone(), from.clone());
+        self.announced.then_some(Coming { at: self.at, deletion, content_hash, ancestry, from })
     }
 }
 
@@ -112,7 +113,8 @@ pub(super) fn decide(store: &Store, arrival: Arrival, path: &Path) -> Result<Dec
         }
         Arrived::Deleted { .. } => false,
     };
-    let accepted = Accepted { at: offered.at, source: Source::Given(arrival.ancestry), loser, announced: !plain };
+    let source = Source::Given { ancestry: arrival.ancestry, from: arrival.from };
+    let accepted = Accepted { at: offered.at, source, loser, announced: !plain };
     Ok(match (arrival.change, current) {
         (Arrived::Put { .. }, Some(entry)) if verdict == Verdict::Later => Decision::Retime(entry, accepted),
         (Arrived::Put { node, .. }, _) => Decision::Write(Box::new(node), accepted),

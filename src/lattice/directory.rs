@@ -374,6 +374,10 @@ impl Lattice for DirectoryLattice {
         Ok(self.shared.journal.lineage(id)?.ancestry)
     }
 
+    fn givers(&self, ids: &[&NodeId]) -> Result<Vec<Option<Box<str>>>, LatticeError> {
+        Ok(self.shared.journal.givers(ids)?)
+    }
+
     fn floor(&self) -> Result<u64, LatticeError> {
         Ok(self.shared.journal.floor()?)
     }

@@ -152,7 +152,7 @@ impl Store {
                     }
                 }
                 if let Some(coming) = self.arrived(&entry.id, None)? {
-                    let source = Source::Given(coming.ancestry);
+                    let source = Source::Given { ancestry: coming.ancestry, from: coming.from };
                     self.stage_deleted(changes, (&entry.id, coming.content_hash), coming.at, source);
                     return Ok(());
                 }
@@ -200,7 +200,7 @@ impl Store {
             self.stage_seen(changes, entry, at);
         } else {
             // Also a repaired file with the content that it had: who followed the journal meanwhile saw no such node.
-            let source = arrived.map_or(Source::Edit, |coming| Source::Given(coming.ancestry));
+            let source = arrived.map_or(Source::Edit, |it| Source::Given { ancestry: it.ancestry, from: it.from });
             self.stage_put(changes, entry, at, source);
         }
         Ok(())

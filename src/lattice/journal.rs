@@ -5,7 +5,7 @@
 //! | `files` | id | name, stamps, hashes, type, time, position, live |
 //! | `by_seq` | position | id; each id once, at its last change |
 //! | `tombstones` | id | when (µs), content hash, position |
-//! | `lineage` | id | whether the version was made here, and what it came from; none: made here, from nothing |
+//! | `lineage` | id | whether the version was made here or who gave it, and what it came from; none: made here, from nothing |
 //! | `conflicts` | number | a version that lost, with its content |
 //! | `conflicts_with` | who sent the versions that won | how many lost against them |
 //! | `coming` | id | a version of another instance that is about to stand in the node's file |
@@ -114,8 +114,13 @@ pub(super) struct Record {
 pub(super) enum Source {
     /// It was made here, from what the node was before.
     Edit,
-    /// Another instance made it, from these.
-    Given(Ancestry),
+    /// Another instance gave it.
+    Given {
+        /// What it came from.
+        ancestry: Ancestry,
+        /// Who gave it.
+        from: Box<str>,
+    },
 }
 
 /// One thing to write down.
@@ -342,6 +347,21 @@ impl Journal {
         })
     }
 
+    /// Who gave the versions of these nodes, in their order.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub(super) fn givers(&self, ids: &[&NodeId]) -> Result<Vec<Option<Box<str>>>, JournalError> {
+        self.with(|database| {
+            let table = database.begin_read()?.open_table(LINEAGE)?;
+            let giver = |id: &&NodeId| {
+                let row = table.get(id.as_str())?;
+                Ok(row.and_then(|row| Lineage::from_bytes(row.value()).from))
+            };
+            ids.iter().map(giver).collect()
+        })
+    }
+
     /// Where the node's version, or its deletion, came from.
     ///
     /// # Errors
@@ -537,10 +557,11 @@ mod tests {
 
         let given = Ancestry::default().after(&of("7"));
         let Op::Put(record, _) = put("a", "8", 4) else { panic!() };
-        journal.commit(&[Op::Put(record, Source::Given(given.clone()))], 4).unwrap();
-        assert_eq!(journal.lineage(&id).unwrap(), Lineage { made_here: false, ancestry: given.clone() });
+        journal.commit(&[Op::Put(record, Source::Given { ancestry: given.clone(), from: "p".into() })], 4).unwrap();
+        let from_elsewhere = Lineage { from: Some("p".into()), ancestry: given.clone(), ..Lineage::default() };
+        assert_eq!(journal.lineage(&id).unwrap(), Lineage { made_here: false, ..from_elsewhere });
         journal.commit(&[deleted("a", 100, 5)], 5).unwrap();
-        assert_eq!(journal.lineage(&id).unwrap(), Lineage { made_here: true, ancestry: given.after(&of("1")) });
+        assert_eq!(journal.lineage(&id).unwrap(), Lineage { ancestry: given.after(&of("1")), ..Lineage::default() });
         journal.commit(&[put("a", "9", 6)], 6).unwrap();
         assert!(journal.lineage(&id).unwrap().ancestry.names(&of("7")), "also over a deletion");
     }

@@ -393,6 +393,12 @@ pub trait Lattice: Send + Sync + std::fmt::Debug {
     /// [`LatticeError::Io`].
     fn ancestry(&self, id: &NodeId) -> Result<Ancestry, LatticeError>;
 
+    /// Who gave the versions of these nodes that are here, in their order; `None` for what was made here.
+    ///
+    /// # Errors
+    /// [`LatticeError::Io`].
+    fn givers(&self, ids: &[&NodeId]) -> Result<Vec<Option<Box<str>>>, LatticeError>;
+
     /// The position up to which deletions may be missing in [`Self::changes`]: their tombstones are forgotten. Who asks for what
     /// came after an older position must look at the whole set.
     ///

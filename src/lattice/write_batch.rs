@@ -569,13 +569,15 @@ mod tests {
         let given = |id| (store.shared.journal.lineage(id).unwrap(), store.held(id).unwrap().unwrap().at);
         for id in [a.id(), b.id()] {
             let (lineage, dated) = given(id);
-            assert_eq!((lineage.made_here, &lineage.ancestry, dated), (false, &ancestry, at), "{id}");
+            let from = lineage.from.as_deref();
+            assert_eq!((from, &lineage.ancestry, dated), (Some("peer"), &ancestry, at), "{id}");
+            assert!(!lineage.made_here);
         }
         assert_eq!(store.shared.journal.tombstone(b.id()).unwrap().unwrap().content_hash, b.content_hash());
         assert_eq!(store.shared.journal.coming().unwrap(), []);
 
         // One that was announced and never came is forgotten, once every file was looked at.
-        let coming = Coming { at, deletion: false, content_hash: b.content_hash(), ancestry };
+        let coming = Coming { at, deletion: false, content_hash: b.content_hash(), ancestry, from: "p".into() };
         store.shared.journal.keep(&[], &[(b.id().clone(), coming)]).unwrap();
         store.load().unwrap();
         store.all_arrived();

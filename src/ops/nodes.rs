@@ -3,8 +3,10 @@
 use super::Context;
 use crate::{
     lattice::{LatticeError, NodeDocument, NodeFilter, NodePage, Precondition, Stamp, StoredNode, Tombstone, Written},
+    trust::TrustLevel,
     types::NodeId,
 };
+use std::collections::HashMap;
 
 /// Up to `limit` nodes after `after` that pass `filter`. Stops early rather than look at the whole lattice at one go.
 ///
@@ -17,6 +19,35 @@ pub fn list_nodes(
     limit: usize,
 ) -> Result<NodePage, LatticeError> {
     context.lattice.page(after, filter, limit)
+}
+
+/// Who gave a version, and what is decided of that instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Giver {
+    /// Its id.
+    pub peer: Box<str>,
+    /// The level of its key.
+    pub level: TrustLevel,
+}
+
+/// Who gave the versions of these nodes that are here, in their order; `None` for what was made here.
+///
+/// # Errors
+/// The journal cannot be read.
+pub fn givers<'a>(
+    context: &Context,
+    ids: impl IntoIterator<Item = &'a NodeId>,
+) -> Result<Vec<Option<Giver>>, LatticeError> {
+    let ids: Vec<&NodeId> = ids.into_iter().collect();
+    let givers = context.lattice.givers(&ids)?;
+    let mut levels: HashMap<Box<str>, TrustLevel> = HashMap::new();
+    let known = givers.into_iter().map(|peer| {
+        let peer = peer?;
+        let level = levels.get(&peer).copied().unwrap_or_else(|| context.trust.level_of(&peer));
+        levels.insert(peer.clone(), level);
+        Some(Giver { peer, level })
+    });
+    Ok(known.collect())
 }
 
 /// One node with its content.

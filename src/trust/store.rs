@@ -202,6 +202,20 @@ impl TrustStore {
         self.level_in(&self.state(), peer, key)
     }
 
+    /// What is decided of the instance with this id, whatever its key: once one of its keys is revoked, that.
+    #[must_use]
+    pub fn level_of(&self, peer: &str) -> TrustLevel {
+        let state = self.state();
+        let of_peer = state.records.values().filter(|record| record.node_id.as_str() == peer);
+        let levels = of_peer.map(|record| self.level_in(&state, &record.node_id, record.public_key));
+        levels.fold(TrustLevel::Unknown, |most, level| match (most, level) {
+            (TrustLevel::Revoked, _) | (_, TrustLevel::Revoked) => TrustLevel::Revoked,
+            (TrustLevel::Verified, _) | (_, TrustLevel::Verified) => TrustLevel::Verified,
+            (TrustLevel::Pending, _) | (_, TrustLevel::Pending) => TrustLevel::Pending,
+            (TrustLevel::Unknown, TrustLevel::Unknown) => TrustLevel::Unknown,
+        })
+    }
+
     /// The level of each key that something was decided of.
     #[must_use]
     pub fn levels(&self) -> Vec<TrustLevel> {

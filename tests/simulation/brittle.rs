@@ -154,6 +154,10 @@ impl Lattice for Brittle {
         self.inner.ancestry(id)
     }
 
+    fn givers(&self, ids: &[&NodeId]) -> Result<Vec<Option<Box<str>>>, LatticeError> {
+        self.inner.givers(ids)
+    }
+
     fn floor(&self) -> Result<u64, LatticeError> {
         self.inner.floor()
     }

@@ -11,7 +11,7 @@ use crate::{
         schemas::{EntityTags, Hash, Id, Instant, Node, NodeCursor, NodeTag, Star},
         state::ApiState,
     },
-    ops::{self, Entry, NodeFilter, Written},
+    ops::{self, Entry, Giver, NodeFilter, TrustLevel, Written},
     types::Timestamp,
 };
 use actix_web::{
@@ -64,6 +64,14 @@ pub(crate) struct NodeSummary {
     updated_at: serde_json::Number,
     /// Length of its JSON text, bytes.
     size: u64,
+    /// The instance that gave this version; not there where it was made here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, value_type = Id, example = "cloud-api-01")]
+    given_by: Option<Box<str>>,
+    /// What is decided of that instance: `revoked` marks what came from a revoked key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, value_type = crate::api::schemas::TrustLevel)]
+    giver_trust: Option<&'static str>,
 }
 
 /// Some nodes.
@@ -119,13 +127,16 @@ pub(super) fn seconds(instant: Timestamp) -> serde_json::Number {
     serde_json::from_str(&instant.to_seconds_text()).unwrap_or_else(|_| instant.seconds().into())
 }
 
-fn summary(entry: &Entry) -> NodeSummary {
+fn summary(entry: &Entry, giver: Option<Giver>) -> NodeSummary {
+    let (given_by, trust) = giver.map(|giver| (giver.peer, giver.level)).unzip();
     NodeSummary {
         id: entry.id.to_string(),
         node_type: entry.node_type.as_deref().map(str::to_owned),
         hash: entry.content_hash.to_string(),
         updated_at: seconds(entry.updated_at),
         size: entry.size_bytes,
+        given_by,
+        giver_trust: trust.map(TrustLevel::as_str),
     }
 }
 
@@ -159,7 +170,8 @@ pub(crate) async fn list(
     let updated_since = query.updated_since.as_deref().map(instant).transpose()?;
     let filter = NodeFilter { node_type: query.node_type, updated_since };
     let page = ops::list_nodes(&state.context, after.as_ref(), &filter, limit)?;
-    let nodes: Vec<NodeSummary> = page.entries.iter().map(|entry| summary(entry)).collect();
+    let givers = ops::givers(&state.context, page.entries.iter().map(|entry| &entry.id))?;
+    let nodes: Vec<NodeSummary> = page.entries.iter().zip(givers).map(|(entry, giver)| summary(entry, giver)).collect();
     let cursor = page.next.as_ref().map(cursor::after_node);
     Ok(HttpResponse::Ok().json(NodesAnswer { count: nodes.len(), nodes, total: page.total, cursor }))
 }

@@ -2,14 +2,17 @@
 //! killed between its files and its journal finds such a file at the next start, and must not take it for an edit made here, of the
 //! version that it replaced. Whoever made that one would think that somebody had known it, and would not keep it.
 
-use super::{Journal, JournalError, rows::node_id};
+use super::{
+    Journal, JournalError,
+    rows::{Lineage, node_id},
+};
 use crate::{
     lattice::version::{Ancestry, Version},
     types::{ContentHash, NodeId, Timestamp},
 };
 use redb::{ReadableDatabase, ReadableTable, ReadableTableMetadata, Table, TableDefinition, WriteTransaction};
 
-/// at µs, deleted, content hash, ancestry.
+/// at µs, deleted, content hash, lineage.
 type ComingValue<'a> = (i64, bool, &'a [u8; 32], &'a [u8]);
 
 const COMING: TableDefinition<'_, &str, ComingValue<'static>> = TableDefinition::new("coming");
@@ -22,6 +25,8 @@ pub(in crate::lattice) struct Coming {
     pub(in crate::lattice) deletion: bool,
     pub(in crate::lattice) content_hash: ContentHash,
     pub(in crate::lattice) ancestry: Ancestry,
+    /// Who gives it.
+    pub(in crate::lattice) from: Box<str>,
 }
 
 impl Coming {
@@ -44,9 +49,9 @@ pub(super) fn open(
 pub(super) fn write(transaction: &WriteTransaction, coming: &[(NodeId, Coming)]) -> Result<(), JournalError> {
     let mut table = open(transaction)?;
     for (id, coming) in coming {
-        let Coming { at, deletion, content_hash, ancestry } = coming;
-        let ancestry = ancestry.to_bytes();
-        table.insert(id.as_str(), (at.micros(), *deletion, content_hash.as_bytes(), ancestry.as_slice()))?;
+        let Coming { at, deletion, content_hash, ancestry, from } = coming;
+        let lineage = Lineage { made_here: false, from: Some(from.clone()), ancestry: ancestry.clone() }.to_bytes();
+        table.insert(id.as_str(), (at.micros(), *deletion, content_hash.as_bytes(), lineage.as_slice()))?;
     }
     Ok(())
 }
@@ -61,10 +66,11 @@ impl Journal {
             let mut coming = Vec::new();
             for row in database.begin_read()?.open_table(COMING)?.iter()? {
                 let (id, value) = row?;
-                let (at, deletion, content_hash, ancestry) = value.value();
+                let (at, deletion, content_hash, lineage) = value.value();
                 let content_hash = ContentHash::from_digest(*content_hash);
-                let ancestry = Ancestry::from_bytes(ancestry);
-                let version = Coming { at: Timestamp::from_micros(at), deletion, content_hash, ancestry };
+                let Lineage { from, ancestry, .. } = Lineage::from_bytes(lineage);
+                let from = from.unwrap_or_default();
+                let version = Coming { at: Timestamp::from_micros(at), deletion, content_hash, ancestry, from };
                 coming.push((node_id(id.value())?, version));
             }
             Ok(coming)

@@ -12,24 +12,46 @@ use std::sync::Arc;
 pub(in crate::lattice) struct Lineage {
     /// It was made here.
     pub(in crate::lattice) made_here: bool,
+    /// Who gave it; `None`: it was made here, or nobody noted it.
+    pub(in crate::lattice) from: Option<Box<str>>,
     /// What it was before.
     pub(in crate::lattice) ancestry: Ancestry,
 }
 
+/// How a row begins: given by somebody, made here, given by whoever is named next.
+const GIVEN: u8 = 0;
+const MADE_HERE: u8 = 1;
+const GIVEN_BY: u8 = 2;
+
 impl Default for Lineage {
     fn default() -> Self {
-        Self { made_here: true, ancestry: Ancestry::default() }
+        Self { made_here: true, from: None, ancestry: Ancestry::default() }
     }
 }
 
 impl Lineage {
     pub(super) fn from_bytes(bytes: &[u8]) -> Self {
-        let (made_here, ancestry) = bytes.split_first().unwrap_or((&1, &[]));
-        Self { made_here: *made_here != 0, ancestry: Ancestry::from_bytes(ancestry) }
+        let (kind, rest) = bytes.split_first().unwrap_or((&MADE_HERE, &[]));
+        let (from, ancestry) = match rest.split_first() {
+            Some((length, rest)) if *kind == GIVEN_BY => {
+                rest.split_at_checked(usize::from(*length)).unwrap_or_default()
+            }
+            _ => (Default::default(), rest),
+        };
+        let from = std::str::from_utf8(from).ok().filter(|from| !from.is_empty()).map(Into::into);
+        Self { made_here: *kind == MADE_HERE, from, ancestry: Ancestry::from_bytes(ancestry) }
     }
 
     pub(super) fn to_bytes(&self) -> Vec<u8> {
-        [&[u8::from(self.made_here)], self.ancestry.to_bytes().as_slice()].concat()
+        let ancestry = self.ancestry.to_bytes();
+        // Whose name is longer than any id is not noted.
+        let from = self.from.as_deref().and_then(|from| Some((u8::try_from(from.len()).ok()?, from)));
+        match from {
+            Some((length, from)) if !self.made_here => {
+                [&[GIVEN_BY, length], from.as_bytes(), ancestry.as_slice()].concat()
+            }
+            _ => [&[if self.made_here { MADE_HERE } else { GIVEN }], ancestry.as_slice()].concat(),
+        }
     }
 }
 

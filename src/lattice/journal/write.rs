@@ -4,7 +4,7 @@ use super::{
     BY_SEQ, FILES, JournalError, LINEAGE, Op, Record, Source, TOMBSTONES, coming, conflicts,
     rows::{Lineage, file_value, record},
 };
-use crate::{lattice::version::Ancestry, types::ContentHash};
+use crate::types::ContentHash;
 use redb::{ReadableTable, Table, WriteTransaction};
 
 /// Writes each change into the tables of one transaction.
@@ -90,18 +90,19 @@ fn follow(
 ) -> Result<(), JournalError> {
     let old = lineages.get(id)?.map(|bytes| Lineage::from_bytes(bytes.value())).unwrap_or_default();
     let lineage = match source {
-        Source::Given(ancestry) => {
+        Source::Given { ancestry, from } => {
             // What was made here stays so when it comes back with a later time: perhaps nobody else made it, and it is for the one who
             // did to keep it where it loses.
             let made_here = same && old.made_here;
-            Lineage { made_here, ancestry: ancestry.clone() }
+            let from = if same { old.from } else { Some(from.clone()) };
+            Lineage { made_here, from: from.filter(|_| !made_here), ancestry: ancestry.clone() }
         }
         Source::Edit => {
             let ancestry = before.map_or_else(|| old.ancestry.clone(), |before| old.ancestry.after(&before));
-            Lineage { made_here: true, ancestry }
+            Lineage { ancestry, ..Lineage::default() }
         }
     };
-    if lineage == (Lineage { made_here: true, ancestry: Ancestry::default() }) {
+    if lineage == Lineage::default() {
         lineages.remove(id)?;
     } else {
         lineages.insert(id, lineage.to_bytes().as_slice())?;

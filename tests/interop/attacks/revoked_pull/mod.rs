@@ -33,6 +33,12 @@ async fn nothing_more_is_pulled_from_a_revoked_key() {
     let said = ended["result"][0]["error"].as_str().unwrap_or_default();
     assert!(said.contains("the key of peer is revoked here"), "{ended}");
     assert_eq!(content(&victim, "early-1").await.as_deref(), Some("e"), "what came from it stays");
+    let marked = victim.service.get_json("/nodes?limit=1").await["nodes"][0].clone();
+    assert_eq!(
+        (marked["given_by"].as_str(), marked["giver_trust"].as_str()),
+        (Some("peer"), Some("revoked")),
+        "{marked}"
+    );
     let asked = hostile.peer.asked("changes");
     let said = victim.round().await;
     assert!(said.contains("the key of peer is revoked here"), "{said}");

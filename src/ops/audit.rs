@@ -40,7 +40,7 @@ pub(super) async fn catch_up(context: &Context, peer: &PeerId, bound: Option<&Bo
 /// # Errors
 /// [`FileError`].
 pub fn read_audit(path: &Path) -> Result<(Vec<Entry>, String, bool), FileError> {
-    let contents = file::read(path, true)?;
+    let contents = file::read(path)?;
     let damaged = |error| FileError::Damaged { path: path.to_owned(), error };
     let entries = Entry::parse_all(&contents.texts).map_err(damaged)?;
     Ok((entries, contents.chain.hash().to_owned(), contents.torn_bytes > 0))

@@ -27,12 +27,12 @@ pub(super) fn open(settings: &Settings, clock: &SharedClock) -> Result<Arc<Trust
     if audit_path.exists() && !heads_path.exists() {
         return Err(lost(&heads_path));
     }
-    let (ledger, texts) = ChainFile::open(&heads_path, false)?;
+    let (ledger, texts) = ChainFile::open(&heads_path)?;
     if !texts.is_empty() && !audit_path.exists() {
         return Err(lost(&audit_path));
     }
     let heads = Freshness::new(Arc::new(ledger), &texts).map_err(|error| damaged(&heads_path, error))?;
-    let (ledger, texts) = ChainFile::open(&audit_path, true)?;
+    let (ledger, texts) = ChainFile::open(&audit_path)?;
     let entries = Entry::parse_all(&texts).map_err(|error| damaged(&audit_path, error))?;
     let audit = Audit::new(Arc::new(ledger), SharedClock::clone(clock), entries.len());
     let (policy, rules) = (settings.trust_policy()?, settings.trust_rules());

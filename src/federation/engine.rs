@@ -48,6 +48,7 @@ use tokio::{
 
 mod clients;
 mod keys;
+mod refused;
 
 /// Changes that come one after the other go in one round.
 const GATHER: Duration = Duration::from_millis(50);
@@ -505,6 +506,7 @@ impl Shared {
             self.deletions().add(from.as_str(), end.report.deleted, nodes, options.clock.elapsed());
         }
         self.doubt(peer, &mut end);
+        self.audit(&state, &end);
         let took = options.clock.elapsed().saturating_sub(begun);
         tell_span(span, &state, &end);
         options.metrics.round(outcome(&end), took);

@@ -32,6 +32,7 @@ async fn a_clouds_secrets_are_never_asked_for_however_they_are_written() {
         assert_eq!(problem(add(&victim, url).await).await, (400, "invalid_peer".to_owned()), "{url}");
     }
     assert_eq!(victim.operator_sees("/api/federation/peers").await["peers"], json!([]));
+    victim.has_audited("invalid_peer", "/api/federation/peers/add", "-");
 }
 
 #[tokio::test]

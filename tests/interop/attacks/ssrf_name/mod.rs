@@ -13,6 +13,7 @@ async fn what_a_name_means_is_looked_at_when_it_is_connected_to() {
     let error = victim.round().await;
     assert!(error.contains("is within this machine's network"), "{error}");
     assert_eq!(hidden.peer.asked("head"), 0, "nobody came");
+    assert_eq!(victim.has_audited("out_of_reach", "round", "-")["detail"]["peer"], url);
 
     let open = Victim::start().await;
     assert_eq!(open.operate("/api/federation/peers/add", &json!({"peerUrl": url})).await["status"], "added");

@@ -2,7 +2,7 @@
 //! their share. Nobody waits for the log.
 
 use crate::{
-    api::{codes::Code, error::ApiError, origin::RequestOrigin, routes, state::ApiState},
+    api::{codes::Code, error::ApiError, origin::RequestOrigin, state::ApiState},
     guard::Payer,
     trust::Refusal,
     types::{PeerId, PublicKey},
@@ -56,11 +56,15 @@ pub fn audit(
 }
 
 /// As [`audit`], where an answer goes out.
-pub fn audit_answer(state: &ApiState, error: Option<&actix_web::Error>, request: &HttpRequest) {
+pub fn audit_answer(
+    state: &ApiState,
+    error: Option<&actix_web::Error>,
+    door: impl FnOnce() -> &'static str,
+    request: &HttpRequest,
+) {
     let code = error.and_then(|error| error.as_error::<ApiError>()).map(ApiError::code);
     if let Some(code) = code.filter(|code| is_audited_of_anybody(*code)) {
-        let pattern = request.match_pattern().unwrap_or_default();
-        refused(state, code, routes::known(&pattern), None, request);
+        refused(state, code, door(), None, request);
     }
 }
 

@@ -16,6 +16,21 @@ fn error(variables: &[(&str, &str)]) -> String {
 }
 
 #[test]
+fn private_peers_are_a_word_or_a_flag() {
+    let read = |value: &str| toml::from_str::<FederationSettings>(&format!("private_peers = {value}"));
+    for (value, meant) in [
+        ("\"auto\"", PrivatePeers::Auto),
+        ("true", PrivatePeers::All),
+        ("false", PrivatePeers::Listed),
+        ("\"false\"", PrivatePeers::Listed),
+    ] {
+        assert_eq!(read(value).unwrap().private_peers, meant, "{value}");
+    }
+    let error = read("\"lan\"").unwrap_err().to_string();
+    assert!(error.contains("\"auto\", true or false"), "{error}");
+}
+
+#[test]
 fn the_default_file_is_the_one_that_the_types_make() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/default.toml");
     let made = Settings::default_toml();

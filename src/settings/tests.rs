@@ -1,4 +1,5 @@
 use super::*;
+use crate::settings::{FederationSettings, PrivatePeers};
 use secrecy::ExposeSecret;
 
 fn load(variables: &[(&str, &str)]) -> Result<Settings, SettingsError> {

@@ -1,5 +1,4 @@
-//! A name whose address is within the service's own network. That a name which led to the internet before leads inside the next time (DNS
-//! rebinding) is in the tests of `guard::reach`: there is no name server in a test that everybody can run.
+//! A name whose address is within the service's own network. What comes of one that leads inside later: `dns_rebinding`.
 
 use crate::{attacks::bed::Victim, server::Hostile, service::Place};
 use serde_json::json;

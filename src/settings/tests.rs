@@ -1,6 +1,7 @@
 use super::*;
-use crate::settings::{FederationSettings, PrivatePeers};
+use crate::settings::PrivatePeers;
 use secrecy::ExposeSecret;
+use serde::Deserialize;
 
 fn load(variables: &[(&str, &str)]) -> Result<Settings, SettingsError> {
     let folder = tempfile::tempdir().unwrap();
@@ -18,17 +19,21 @@ fn error(variables: &[(&str, &str)]) -> String {
 
 #[test]
 fn private_peers_are_a_word_or_a_flag() {
-    let read = |value: &str| toml::from_str::<FederationSettings>(&format!("private_peers = {value}"));
+    let read = |value: toml::Value| PrivatePeers::deserialize(value);
     for (value, meant) in [
-        ("\"auto\"", PrivatePeers::Auto),
-        ("true", PrivatePeers::All),
-        ("false", PrivatePeers::Listed),
-        ("\"false\"", PrivatePeers::Listed),
+        ("auto".into(), PrivatePeers::Auto),
+        (true.into(), PrivatePeers::All),
+        (false.into(), PrivatePeers::Listed),
+        ("false".into(), PrivatePeers::Listed),
     ] {
-        assert_eq!(read(value).unwrap().private_peers, meant, "{value}");
+        assert_eq!(read(value).unwrap(), meant);
     }
-    let error = read("\"lan\"").unwrap_err().to_string();
+    let error = read("lan".into()).unwrap_err().to_string();
     assert!(error.contains("\"auto\", true or false"), "{error}");
+    assert_eq!(load(&[]).unwrap().federation.private_peers, PrivatePeers::Auto);
+    let set = load(&[("ARK__FEDERATION__PRIVATE_PEERS", "true")]).unwrap();
+    assert_eq!(set.federation.private_peers, PrivatePeers::All);
+    assert!(Settings::default_toml().contains("\nprivate_peers = \"auto\"\n"));
 }
 
 #[test]

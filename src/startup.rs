@@ -151,6 +151,9 @@ impl Application {
         let address = listener.local_addr()?;
         // First: nothing is let in before it is known who may.
         let trusted = trust::open(settings, &clock)?;
+        if let Some(port) = &tls {
+            trust::watch_certificates(port, &trusted);
+        }
         let registry = open_registry(settings, &clock).await?;
         let lattice = open_lattice(settings, &clock)?;
         // Made only once nothing stands in the way of starting.
@@ -233,6 +236,7 @@ impl Application {
         let handle = self.server.handle();
         let mut server = tokio::spawn(self.server);
         let traces = self.traces.start();
+        let refusals = trust::RefusalWriter::start(&self.context.trust);
         if let Some(engine) = &self.context.engine {
             engine.start();
         }
@@ -263,6 +267,7 @@ impl Application {
         }
         self.context.registry.close().await;
         self.context.lattice.close().await;
+        refusals.finish().await;
         traces.finish().await;
         outcome.map_err(|error| io::Error::other(error.to_string()))??;
         Ok(())
@@ -515,7 +520,7 @@ fn serve(
         serde_json::to_string(&api::openapi_document()).map_err(|error| io::Error::other(error.to_string()))?;
     // This one's own, and each worker's below.
     metrics.watch_runtime(Handle::current());
-    let arrivals = arrivals::Arrivals::new(settings, &metrics)?;
+    let arrivals = arrivals::Arrivals::new(settings, &metrics, &context.trust)?;
     let edge = Edge {
         proxies: settings.proxy_networks()?,
         headers: section.proxy_headers,

@@ -91,6 +91,13 @@ impl TlsPort {
         Ok(port)
     }
 
+    /// Calls this with the reason whenever a client shows a certificate that is not taken. The first call counts.
+    pub fn on_refused_certificate(&self, tell: impl Fn(String) + Send + Sync + 'static) {
+        if let Some(clients) = &self.clients {
+            clients.on_refused(Box::new(tell));
+        }
+    }
+
     /// For the server. Its ALPN names nothing yet: the server adds what it speaks.
     ///
     /// # Errors

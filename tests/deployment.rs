@@ -29,7 +29,7 @@ use std::{
     collections::BTreeMap,
     fs,
     net::TcpListener,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::Duration,
@@ -423,6 +423,62 @@ async fn the_units_environment_and_credentials_start_the_service() {
     assert_eq!(ours.permissions().mode() & 0o777, 0o700);
 }
 
+/// What a folder of a secret holds, as the kubelet shows it: links to a folder of that moment, exchanged in one step.
+fn mount(mounted: &Path, source: &Path, version: u32) {
+    let (data, next) = (format!("..{version}"), mounted.join("..data_tmp"));
+    fs::create_dir_all(mounted.join(&data)).unwrap();
+    let names = fs::read_dir(source).unwrap().map(|entry| entry.unwrap().file_name());
+    for name in names {
+        let copy = mounted.join(&data).join(&name);
+        fs::copy(source.join(&name), &copy).unwrap();
+        fs::set_permissions(&copy, fs::Permissions::from_mode(0o440)).unwrap();
+    }
+    symlink(&data, &next).unwrap();
+    fs::rename(next, mounted.join("..data")).unwrap();
+    for name in fs::read_dir(mounted.join(&data)).unwrap().map(|entry| entry.unwrap().file_name()) {
+        let _it_is_there = symlink(Path::new("..data").join(&name), mounted.join(&name));
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_mounted_read_only_is_rotated_where_it_comes_from() {
+    let mut place = Place::new();
+    place.without_power();
+    let (source, mounted) = (place.path("source"), place.path("mounted"));
+    for folder in [&source, &mounted] {
+        fs::create_dir(folder).unwrap();
+    }
+    let key_file = |place: Place, folder: &Path| {
+        place.set("ARK__INSTANCE__KEY_FILE", folder.join("identity.key").to_str().unwrap())
+    };
+    let run = |place: &Place, args: &[&str]| {
+        let output = place.command(args).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(run(&place, &["keygen", "--out", source.join("identity.key").to_str().unwrap()]).0, Some(0));
+    mount(&mounted, &source, 1);
+    fs::set_permissions(&mounted, fs::Permissions::from_mode(0o555)).unwrap();
+    let place = key_file(place, &mounted);
+    let service = place.serve().await;
+    let key = async || service.get_json("/").await["pubkey"].clone();
+    let old = key().await;
+    let (code, said) = run(&place, &["key", "rotate"]);
+    assert!(code == Some(1) && said.contains("Permission denied"), "{said}");
+    assert_eq!(key().await, old);
+
+    let place = key_file(place, &source);
+    assert_eq!(run(&place, &["key", "rotate"]).0, Some(0));
+    fs::set_permissions(&mounted, fs::Permissions::from_mode(0o755)).unwrap();
+    mount(&mounted, &source, 2);
+    until("the new key is taken", Duration::from_secs(20), async || key().await != old).await;
+    until("what says so is shown", Duration::from_secs(20), async || {
+        let stated = service.get_json("/lattice/identity").await;
+        stated["statements"].as_array().is_some_and(|statements| statements.len() == 2)
+    })
+    .await;
+    assert!(fs::read_to_string(place.path("log")).unwrap().lines().all(|line| !line.contains("panicked")));
+}
+
 // --- Kubernetes -------------------------------------------------------------------------------------------------------------
 
 fn manifests() -> BTreeMap<String, Value> {
@@ -488,6 +544,16 @@ fn the_pod_may_do_little_and_keeps_its_data() {
             let path = container[probe]["httpGet"]["path"].as_str().unwrap();
             assert_eq!(path, if probe == "readinessProbe" { "/ready" } else { "/health" });
         }
+        // The key comes with what is said of it, as soon as there is something.
+        let sources = &pod["volumes"][0]["projected"]["sources"];
+        let file = container["env"].as_array().unwrap().iter().find(|it| it["name"] == "ARK__INSTANCE__KEY_FILE");
+        let file = Path::new(file.unwrap()["value"].as_str().unwrap()).file_name().unwrap().to_str().unwrap();
+        assert_eq!(sources[0]["secret"]["items"][0]["path"], file);
+        assert_eq!(sources[1]["secret"]["items"][0]["path"], format!("{file}.statements.json"));
+        assert_eq!(
+            (&sources[0]["secret"]["optional"], &sources[1]["secret"]["optional"]),
+            (&Value::Null, &true.into())
+        );
         // What must outlive the pod is on the volume, and nothing else can be written.
         let mounts = container["volumeMounts"].as_array().unwrap();
         let writable: Vec<&Value> = mounts.iter().filter(|mount| mount["readOnly"] != true).collect();

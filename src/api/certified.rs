@@ -1,6 +1,12 @@
 //! The routes for instances, where they ask for a client's certificate (mutual TLS). The handshake has checked what was shown.
 
-use super::{codes::Code, error::refuse, extract::drain, routes::is_for_peers, state::ApiState};
+use super::{
+    codes::Code,
+    error::refuse,
+    extract::{drain, refused},
+    routes::is_for_peers,
+    state::ApiState,
+};
 use crate::guard::Certified;
 use actix_web::{
     Error, HttpMessage, ResponseError,
@@ -21,17 +27,18 @@ pub async fn certified<B: MessageBody>(
     mut request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<EitherBody<B>>, Error> {
-    let asks = request.app_data::<web::Data<ApiState>>().is_some_and(|state| state.client_certificates);
+    let state = request.app_data::<web::Data<ApiState>>().filter(|state| state.client_certificates).cloned();
     let is_shown = request.conn_data::<Certified>().is_some();
     // As it is routed: a letter of it may have come percent-encoded.
     let path = request.match_info().as_str();
-    if !asks || is_shown || !is_for_peers(request.method(), path) {
+    let Some(state) = state.filter(|_| !is_shown && is_for_peers(request.method(), path)) else {
         return Ok(next.call(request).await?.map_into_left_body());
-    }
+    };
+    refused(&state, Code::ClientCertificate, "certificate", None, request.request());
     let mut payload = request.take_payload();
     let detail = "this route is for instances with a certificate of an authority that the operator named";
     let response = refuse(Code::ClientCertificate, detail).error_response();
-    let refused = request.into_response(response).map_into_right_body();
-    drain(refused.request(), &mut payload, DRAIN).await;
-    Ok(refused)
+    let answer = request.into_response(response).map_into_right_body();
+    drain(answer.request(), &mut payload, DRAIN).await;
+    Ok(answer)
 }

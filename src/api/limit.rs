@@ -1,11 +1,12 @@
 //! Counts every request on its sender's account, and says what is left (draft-ietf-httpapi-ratelimit-headers).
 
 use super::{
+    codes::Code,
     error::{
         ApiError,
         limited::{RATE_LIMIT, RATE_LIMIT_POLICY, policy, whole_seconds},
     },
-    extract::drain,
+    extract::{drain, refused},
     origin::{RequestOrigin, is_forwarded},
     state::ApiState,
 };
@@ -76,11 +77,12 @@ pub async fn limit<B: MessageBody>(
         }
         Err(limited) => {
             state.metrics.limited(limited.class.name());
+            refused(&state, Code::RateLimited, limited.class.name(), None, request.request());
             let mut payload = request.take_payload();
             let response = ApiError::from(limited).error_response();
-            let refused = request.into_response(response).map_into_right_body();
-            drain(refused.request(), &mut payload, DRAIN).await;
-            Ok(refused)
+            let answer = request.into_response(response).map_into_right_body();
+            drain(answer.request(), &mut payload, DRAIN).await;
+            Ok(answer)
         }
     }
 }

@@ -2,7 +2,9 @@
 
 use super::{
     error::{ApiError, REQUEST_ID},
+    extract::audit_answer,
     origin::RequestOrigin,
+    routes,
     state::ApiState,
     trace::{Answered, Traced},
 };
@@ -86,6 +88,7 @@ pub async fn observe(
     let took = started.elapsed();
     if let Some(state) = &state {
         state.metrics.request(method, &route, status, took);
+        audit_answer(state, response.response().error(), || routes::known(&route), response.request());
         if let Some(traced) = traced {
             let (id, route, origin) = (id.clone(), route.clone(), origin.clone());
             traced.end(state, Answered { id, method, route, status, origin });

@@ -1,8 +1,9 @@
 //! The door of a network with a key: who does not show that he belongs to it finds nothing here, as on any path that does not exist.
 
 use super::{
+    codes::Code,
     error::{ApiError, nothing_here},
-    extract::drain,
+    extract::{drain, refused},
     origin::NetworkDigest,
     prefix,
     state::ApiState,
@@ -74,10 +75,10 @@ pub async fn network<B: MessageBody>(
     if state.operator_token.is_shown(request.headers()) {
         return Ok(next.call(request).await?.map_into_left_body());
     }
-    tracing::debug!("a request without a tag of this network");
+    refused(&state, Code::NotFound, "network", None, request.request());
     let mut payload = request.take_payload();
     let response = nothing_here(&prefix::seen_by(&request), request.path()).error_response();
-    let refused = request.into_response(response).map_into_right_body();
-    drain(refused.request(), &mut payload, DRAIN).await;
-    Ok(refused)
+    let answer = request.into_response(response).map_into_right_body();
+    drain(answer.request(), &mut payload, DRAIN).await;
+    Ok(answer)
 }

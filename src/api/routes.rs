@@ -113,6 +113,11 @@ pub(super) fn is_for_peers(method: &Method, path: &str) -> bool {
     path.starts_with("/lattice/") || seed_wire || states
 }
 
+/// The route that a pattern is of, as a word of ours.
+pub(super) fn known(pattern: &str) -> &'static str {
+    ROUTES.iter().chain(PEER_ROUTES).map(|route| route.path).find(|path| *path == pattern).unwrap_or("none")
+}
+
 /// Every route.
 pub const ROUTES: &[Route] = &[
     Route { method: "GET", path: "/", summary: "What is here", problems: &[ALWAYS] },

@@ -196,7 +196,7 @@ impl From<ClientError> for Failure {
         match error {
             ClientError::Address(..) => Self::new(Exit::Usage, text),
             ClientError::Authorities(_) => Self::local(text),
-            ClientError::Unreachable(..) => {
+            ClientError::Unreachable(..) | ClientError::OutOfReach(..) => {
                 Self::new(Exit::Unavailable, format!("{text}; check the address and that the service runs"))
             }
             ClientError::Refused { code, .. } => Self { code: Some(code), ..Self::new(Exit::Refused, text) },

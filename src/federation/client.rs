@@ -12,7 +12,7 @@ use super::{
     watch::Watch,
 };
 use crate::{
-    guard::{Reach, is_open_path},
+    guard::{OutOfReach, Reach, is_open_path},
     types::{Limits, SetHash},
 };
 use bytes::{Bytes, BytesMut};
@@ -51,6 +51,9 @@ pub enum ClientError {
     /// No answer, or the connection broke.
     #[error("{0} cannot be reached: {1}")]
     Unreachable(String, String),
+    /// Nobody may be asked there.
+    #[error("{0} cannot be reached: {1}")]
+    OutOfReach(String, OutOfReach),
     /// The other side understood and refused (4xx).
     #[error("refused with {status} {code}: {detail}")]
     Refused {
@@ -441,6 +444,13 @@ impl Client {
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> ClientError {
+        let mut source: Option<&(dyn Error + 'static)> = Some(error);
+        while let Some(error) = source {
+            if let Some(out) = error.downcast_ref::<OutOfReach>() {
+                return ClientError::OutOfReach(self.base.to_string(), out.clone());
+            }
+            source = error.source();
+        }
         ClientError::Unreachable(self.base.to_string(), cause(error))
     }
 

@@ -5,6 +5,7 @@ mod tasks;
 mod traced;
 
 use self::{
+    clients::By,
     tasks::{keep_in_step, listen},
     traced::{milliseconds, outcome, tell_span},
 };
@@ -22,7 +23,7 @@ use super::{
     trusting::Trusting,
 };
 use crate::{
-    guard::NetworkKey,
+    guard::{InnerPeers, NetworkKey},
     identity::Keyring,
     lattice::Lattice,
     registry::Registry,
@@ -48,6 +49,7 @@ use tokio::{
 mod clients;
 mod doubt;
 mod keys;
+mod refused;
 
 /// Changes that come one after the other go in one round.
 const GATHER: Duration = Duration::from_millis(50);
@@ -95,8 +97,8 @@ pub struct EngineOptions {
     pub network: Option<NetworkKey>,
     /// What connections to others are made with.
     pub tls: Option<rustls::ClientConfig>,
-    /// Addresses within this machine's network that the operator wrote down; `None`: any may be asked.
-    pub inner_peers: Option<Vec<String>>,
+    /// Which addresses within this machine's network may be asked.
+    pub inner_peers: InnerPeers,
     /// What is counted of other instances.
     pub metrics: FederationMetrics,
     /// Makes the spans of rounds.
@@ -325,7 +327,7 @@ impl Engine {
     /// [`AddError`].
     pub fn add_peer(&self, url: &str, options: PeerOptions) -> Result<(String, Added), AddError> {
         // Checked before it is kept.
-        self.shared.client(url)?;
+        self.shared.client(url, By::Operator)?;
         options.filter.check()?;
         let url = url.trim_end_matches('/').to_owned();
         let now = self.shared.options.clock.now();
@@ -422,7 +424,7 @@ impl Shared {
     }
 
     fn peer_task(&self, url: &str) -> Result<PeerTask, ClientError> {
-        let client = self.client(url)?.with_membership(self.membership());
+        let client = self.client(url, By::Anybody)?.with_membership(self.membership());
         let (wake, answers) = (Notify::new(), Notify::new());
         let (turn, resets, heard) = (AsyncMutex::default(), AtomicU32::new(0), AtomicU64::new(0));
         let (unexplained, cuts) = (AtomicU32::new(0), AtomicU32::new(0));
@@ -485,6 +487,7 @@ impl Shared {
             self.deletions().add(from.as_str(), end.report.deleted, nodes, options.clock.elapsed());
         }
         self.doubt(peer, &mut end);
+        self.audit(&state, &end);
         let took = options.clock.elapsed().saturating_sub(begun);
         tell_span(span, &state, &end);
         options.metrics.round(outcome(&end), took);

@@ -23,7 +23,7 @@ use std::{
 };
 
 /// What refusals of a round say as their door.
-const ROUND: &str = "round";
+pub(super) const ROUND: &str = "round";
 /// Of a head that has expired; the round itself says so.
 const STALE: &str = "stale";
 
@@ -76,7 +76,7 @@ impl<'a> Trusting<'a> {
     fn tell(&self, peer: &PeerId, key: PublicKey, code: &'static str) {
         let detail = Map::from_iter([("public_key".to_owned(), key.to_base64().into())]);
         let subject = Some(peer.to_string());
-        self.trust.refused(Refusal { code, door: ROUND, subject, detail });
+        self.trust.refused(Refusal { code, door: ROUND, subject, account: None, detail });
     }
 
     fn still(&self) -> Result<(), ClientError> {

@@ -89,7 +89,7 @@ pub enum OutOfReach {
     Never(IpAddr),
     /// Within, and named by somebody outside.
     #[error(
-        "{0} is within this machine's network, where only the peers of the settings may be (federation.private_peers)"
+        "{0} is within this machine's network, where only peers may be that the operator named (federation.private_peers)"
     )]
     Inner(IpAddr),
     /// The name led to the internet before.
@@ -100,6 +100,31 @@ pub enum OutOfReach {
     /// The name has no address.
     #[error("{0} has no address")]
     Nowhere(String),
+}
+
+/// Which peers may be within this machine's network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InnerPeers {
+    /// All.
+    Any,
+    /// Those that the operator named, one by one: these of the settings, those that are peers, and whom he asks us to ask.
+    Named(Vec<String>),
+    /// These of the settings only.
+    Listed(Vec<String>),
+}
+
+impl InnerPeers {
+    /// May this one be? `is_named`: the operator names it in this moment, or did so when it became a peer.
+    #[must_use]
+    pub fn allow(&self, url: &str, is_named: impl FnOnce() -> bool) -> bool {
+        let is_listed =
+            |listed: &[String]| listed.iter().any(|listed| listed.trim_end_matches('/') == url.trim_end_matches('/'));
+        match self {
+            Self::Any => true,
+            Self::Named(listed) => is_listed(listed) || is_named(),
+            Self::Listed(listed) => is_listed(listed),
+        }
+    }
 }
 
 /// Where somebody who names an address may lead us.
@@ -209,6 +234,19 @@ mod tests {
         }
         for text in ["8.8.8.8", "2606:4700::1111", "64:ff9b::808:808", "::ffff:8.8.8.8", "172.32.0.1", "100.128.0.1"] {
             assert_eq!(kind(ip(text)), Kind::Public, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_peer_within_is_one_that_the_operator_named() {
+        let listed = vec!["http://10.0.0.1:9001/".to_owned()];
+        let (any, named, only) = (InnerPeers::Any, InnerPeers::Named(listed.clone()), InnerPeers::Listed(listed));
+        for (url, is_named, allowed) in [
+            ("http://10.0.0.1:9001", false, [true, true, true]),
+            ("http://10.0.0.1:9002", true, [true, true, false]),
+            ("http://10.0.0.1:9002", false, [true, false, false]),
+        ] {
+            assert_eq!([&any, &named, &only].map(|peers| peers.allow(url, || is_named)), allowed, "{url} {is_named}");
         }
     }
 

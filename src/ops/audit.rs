@@ -4,21 +4,13 @@ use super::Context;
 use crate::{
     registry::Bound,
     trust::{
-        Entry, Refusal,
+        Entry,
         file::{self, FileError},
     },
     types::{PeerId, PublicKey},
 };
 use std::{path::Path, sync::Arc};
 use tokio::task::spawn_blocking;
-
-/// Writes down that somebody was refused, if it is to be, before he is told.
-pub async fn note_refusal(context: &Context, refusal: Refusal) {
-    let Some(unwritten) = context.trust.audit().admit_refusal(&refusal) else { return };
-    let trust = Arc::clone(&context.trust);
-    // What cannot be written is said in the service's log.
-    drop(spawn_blocking(move || trust.audit().write_refusal(refusal, unwritten)).await);
-}
 
 /// Takes nothing more from a key whose holder contradicted himself.
 pub(super) async fn quarantine(context: &Context, peer: PeerId, key: PublicKey, reason: &'static str) {
@@ -40,7 +32,7 @@ pub(super) async fn catch_up(context: &Context, peer: &PeerId, bound: Option<&Bo
 /// # Errors
 /// [`FileError`].
 pub fn read_audit(path: &Path) -> Result<(Vec<Entry>, String, bool), FileError> {
-    let contents = file::read(path, true)?;
+    let contents = file::read(path)?;
     let damaged = |error| FileError::Damaged { path: path.to_owned(), error };
     let entries = Entry::parse_all(&contents.texts).map_err(damaged)?;
     Ok((entries, contents.chain.hash().to_owned(), contents.torn_bytes > 0))

@@ -33,7 +33,7 @@ mod sync;
 mod traced;
 mod trust;
 
-pub use audit::{note_refusal, read_audit};
+pub use audit::read_audit;
 pub use compare::{ConflictLines, conflict_lines};
 pub use conflicts::{
     ConflictDetail, ConflictPage, NodeState, dismiss_conflict, get_conflict, list_conflicts, restore_conflict,

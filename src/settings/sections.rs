@@ -80,6 +80,52 @@ impl TomlDefault for TrustMode {
     }
 }
 
+/// Which peers may be at private addresses, beside those of the settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "WordOrFlag")]
+pub enum PrivatePeers {
+    /// Those that the operator named or accepted.
+    Auto,
+    /// All.
+    All,
+    /// None.
+    Listed,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum WordOrFlag {
+    Flag(bool),
+    Word(String),
+}
+
+impl TryFrom<WordOrFlag> for PrivatePeers {
+    type Error = &'static str;
+
+    fn try_from(value: WordOrFlag) -> Result<Self, Self::Error> {
+        match value {
+            WordOrFlag::Flag(true) => Ok(Self::All),
+            WordOrFlag::Flag(false) => Ok(Self::Listed),
+            WordOrFlag::Word(word) => match word.as_str() {
+                "auto" => Ok(Self::Auto),
+                "true" => Ok(Self::All),
+                "false" => Ok(Self::Listed),
+                _ => Err("it is \"auto\", true or false"),
+            },
+        }
+    }
+}
+
+impl TomlDefault for PrivatePeers {
+    fn toml(&self) -> Option<String> {
+        Some(match self {
+            Self::Auto => "\"auto\"".to_owned(),
+            Self::All => true.to_string(),
+            Self::Listed => false.to_string(),
+        })
+    }
+}
+
 /// An instance whose key the operator knows.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -368,8 +414,8 @@ section! {
         tls_client_key: Option<PathBuf> = None,
         /// PEM file with the authorities that issue other instances' certificates, and no others; unset: the public ones.
         tls_ca: Option<PathBuf> = None,
-        /// Peers added over HTTP or found by discovery may be at private addresses. Those of this file always may.
-        private_peers: bool = true,
+        /// Peers at private addresses, beside those of this file: "auto" those that the operator named or accepted, true all, false none.
+        private_peers: PrivatePeers = PrivatePeers::Auto,
         /// How long a peer may be silent; over this time it must send 1024 bytes a second at least.
         peer_timeout: Span = Span::seconds(30),
         /// Only instances with the same key see and accept each other; 24 characters or more. FEDERATION_NETWORK_KEY.

@@ -1,5 +1,7 @@
 use super::*;
+use crate::settings::PrivatePeers;
 use secrecy::ExposeSecret;
+use serde::Deserialize;
 
 fn load(variables: &[(&str, &str)]) -> Result<Settings, SettingsError> {
     let folder = tempfile::tempdir().unwrap();
@@ -13,6 +15,25 @@ fn load_in(folder: &Path, variables: &[(&str, &str)]) -> Result<Settings, Settin
 
 fn error(variables: &[(&str, &str)]) -> String {
     load(variables).unwrap_err().to_string()
+}
+
+#[test]
+fn private_peers_are_a_word_or_a_flag() {
+    let read = |value: toml::Value| PrivatePeers::deserialize(value);
+    for (value, meant) in [
+        ("auto".into(), PrivatePeers::Auto),
+        (true.into(), PrivatePeers::All),
+        (false.into(), PrivatePeers::Listed),
+        ("false".into(), PrivatePeers::Listed),
+    ] {
+        assert_eq!(read(value).unwrap(), meant);
+    }
+    let error = read("lan".into()).unwrap_err().to_string();
+    assert!(error.contains("\"auto\", true or false"), "{error}");
+    assert_eq!(load(&[]).unwrap().federation.private_peers, PrivatePeers::Auto);
+    let set = load(&[("ARK__FEDERATION__PRIVATE_PEERS", "true")]).unwrap();
+    assert_eq!(set.federation.private_peers, PrivatePeers::All);
+    assert!(Settings::default_toml().contains("\nprivate_peers = \"auto\"\n"));
 }
 
 #[test]

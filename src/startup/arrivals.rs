@@ -1,14 +1,20 @@
 //! Connections as they arrive: counted, and closed at once where their address has as many as it may.
 
 use crate::{
-    guard::{Certified, Connections, TooMany},
+    guard::{Certified, Connections, Payer, TooMany},
     settings::{Settings, SettingsError},
     telemetry::Metrics,
+    trust::{Refusal, TrustStore},
     types::ProxyNetworks,
 };
 use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::{dev::Extensions, rt::net::TcpStream};
-use std::{any::Any, net::Shutdown, sync::Arc};
+use serde_json::Map;
+use std::{
+    any::Any,
+    net::{IpAddr, Shutdown},
+    sync::Arc,
+};
 
 /// What every connection passes.
 pub(super) struct Arrivals {
@@ -16,15 +22,21 @@ pub(super) struct Arrivals {
     proxies: ProxyNetworks,
     count_loopback: bool,
     metrics: Arc<Metrics>,
+    trust: Arc<TrustStore>,
 }
 
 impl Arrivals {
-    pub(super) fn new(settings: &Settings, metrics: &Arc<Metrics>) -> Result<Self, SettingsError> {
+    pub(super) fn new(
+        settings: &Settings,
+        metrics: &Arc<Metrics>,
+        trust: &Arc<TrustStore>,
+    ) -> Result<Self, SettingsError> {
         Ok(Self {
             connections: Connections::new(settings.limits.connections_per_address),
             proxies: settings.proxy_networks()?,
             count_loopback: settings.limits.count_loopback,
             metrics: Arc::clone(metrics),
+            trust: Arc::clone(trust),
         })
     }
 
@@ -47,9 +59,16 @@ impl Arrivals {
             Ok(counted) => drop(counted.map(|counted| data.insert(counted))),
             Err(TooMany) => {
                 self.metrics.limited("connections");
+                self.refused(address);
                 // Before a byte of it is read: the server then finds it closed.
                 let _it_may_be_gone = socket2::SockRef::from(stream).shutdown(Shutdown::Both);
             }
         }
+    }
+
+    fn refused(&self, address: IpAddr) {
+        let detail = Map::from_iter([("address".to_owned(), address.to_string().into())]);
+        let account = Some(Payer::of(address).to_string());
+        self.trust.refused(Refusal { code: "rate_limited", door: "connections", subject: None, account, detail });
     }
 }

@@ -20,11 +20,10 @@ pub(super) fn open(
     engine: Option<&Arc<Engine>>,
     (identity, registry, clock): (&Identity, &Arc<dyn Registry>, &SharedClock),
 ) -> Result<Option<Arc<Lan>>, StartupError> {
-    let (Some(engine), Some(public_key)) = (engine, identity.public_key) else { return Ok(None) };
+    let Some(engine) = engine else { return Ok(None) };
     let section = &settings.discovery;
     Ok(Some(Lan::new(LanOptions {
         node_id: identity.node_id.clone(),
-        public_key,
         instance_type: identity.instance_type,
         base_path: settings.base_path()?,
         tls: settings.tls_files()?.is_some(),

@@ -10,10 +10,11 @@ use crate::{
         peers::{PeerOptions, Peers},
         rate::{Rate, Rates},
     },
+    guard::InnerPeers,
     identity::Keyring,
     lattice::Lattice,
     registry::Registry,
-    settings::{FederationMode, Settings},
+    settings::{FederationMode, PrivatePeers, Settings},
     telemetry::{Metrics, Tracer},
     trust::TrustStore,
     types::SharedClock,
@@ -61,7 +62,7 @@ pub(super) fn open(
         peer_timeout: section.peer_timeout.get(),
         network: settings.network_key(),
         tls: super::outgoing_tls(settings)?,
-        inner_peers: (!section.private_peers).then(|| configured(settings).cloned().collect()),
+        inner_peers: inner_peers(settings),
         metrics: metrics.federation(),
         tracer: tracer.clone(),
     });
@@ -72,6 +73,15 @@ pub(super) fn open(
         }
     }
     Ok(Some(engine))
+}
+
+fn inner_peers(settings: &Settings) -> InnerPeers {
+    let listed = configured(settings).cloned().collect();
+    match settings.federation.private_peers {
+        PrivatePeers::Auto => InnerPeers::Named(listed),
+        PrivatePeers::All => InnerPeers::Any,
+        PrivatePeers::Listed => InnerPeers::Listed(listed),
+    }
 }
 
 /// Seed 002: in `hub` mode an instance with a hub's address is a spoke and talks to the hub only; one without is the hub itself. In

@@ -3,16 +3,16 @@
 use super::StartupError;
 use crate::{
     settings::Settings,
-    tls,
+    tls::{self, TlsPort},
     trust::{
-        Audit, Entry, TrustStore,
+        Audit, Entry, Refusal, TrustStore,
         chain::ChainError,
         file::{ChainFile, FileError},
         freshness::Freshness,
     },
     types::SharedClock,
 };
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, thread};
 
 /// The audit log of a state directory.
 pub const AUDIT_FILE: &str = "audit.log";
@@ -27,12 +27,12 @@ pub(super) fn open(settings: &Settings, clock: &SharedClock) -> Result<Arc<Trust
     if audit_path.exists() && !heads_path.exists() {
         return Err(lost(&heads_path));
     }
-    let (ledger, texts) = ChainFile::open(&heads_path, false)?;
+    let (ledger, texts) = ChainFile::open(&heads_path)?;
     if !texts.is_empty() && !audit_path.exists() {
         return Err(lost(&audit_path));
     }
     let heads = Freshness::new(Arc::new(ledger), &texts).map_err(|error| damaged(&heads_path, error))?;
-    let (ledger, texts) = ChainFile::open(&audit_path, true)?;
+    let (ledger, texts) = ChainFile::open(&audit_path)?;
     let entries = Entry::parse_all(&texts).map_err(|error| damaged(&audit_path, error))?;
     let audit = Audit::new(Arc::new(ledger), SharedClock::clone(clock), entries.len());
     let (policy, rules) = (settings.trust_policy()?, settings.trust_rules());
@@ -53,4 +53,46 @@ fn damaged(path: &Path, error: ChainError) -> FileError {
 pub(super) fn authorities(settings: &Settings) -> Result<Option<rustls::ClientConfig>, StartupError> {
     let Some(path) = &settings.trust.ca_file else { return Ok(None) };
     Ok(Some(tls::client_config(Some(path), super::shown_certificate(settings)?)?))
+}
+
+/// The thread that writes down who was refused.
+pub(super) struct RefusalWriter {
+    trust: Arc<TrustStore>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl RefusalWriter {
+    pub(super) fn start(trust: &Arc<TrustStore>) -> Self {
+        let writing = Arc::clone(trust);
+        let thread = thread::Builder::new().name("audit".to_owned()).spawn(move || writing.audit().write_refusals());
+        if let Err(error) = &thread {
+            tracing::error!(%error, "nobody writes down who is refused; it is counted");
+        }
+        Self { trust: Arc::clone(trust), thread: thread.ok() }
+    }
+
+    /// Waits until everything is written down.
+    pub(super) async fn finish(mut self) {
+        self.trust.audit().close();
+        let Some(thread) = self.thread.take() else { return };
+        if tokio::task::spawn_blocking(move || thread.join()).await.is_ok_and(|ended| ended.is_err()) {
+            tracing::error!("the thread that writes down who is refused panicked");
+        }
+    }
+}
+
+impl Drop for RefusalWriter {
+    fn drop(&mut self) {
+        self.trust.audit().close();
+    }
+}
+
+/// Notes certificates that our port does not take. Who shows them is known to the handshake only.
+pub(super) fn watch_certificates(port: &TlsPort, trust: &Arc<TrustStore>) {
+    let trust = Arc::clone(trust);
+    port.on_refused_certificate(move |problem| {
+        let detail = serde_json::Map::from_iter([("problem".to_owned(), problem.into())]);
+        let (code, door) = ("client_certificate", "handshake");
+        trust.refused(Refusal { code, door, subject: None, account: None, detail });
+    });
 }

@@ -15,9 +15,13 @@ use rustls::{
     },
 };
 use std::{
+    fmt,
     path::PathBuf,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, OnceLock, PoisonError, RwLock},
 };
+
+/// The most that is said of a certificate: it may have much in it.
+const MAX_PROBLEM_CHARS: usize = 200;
 
 /// Who issues our clients' certificates.
 #[derive(Debug, Clone)]
@@ -28,17 +32,30 @@ pub struct ClientAuthority {
     pub required: bool,
 }
 
+type Tell = Box<dyn Fn(String) + Send + Sync>;
+
 /// Checks what clients show by the authorities that hold now.
-#[derive(Debug)]
 pub(super) struct Clients {
     authority: ClientAuthority,
     current: RwLock<Arc<dyn ClientCertVerifier>>,
+    /// Who is told of certificates that are not taken.
+    tell: OnceLock<Tell>,
+}
+
+impl fmt::Debug for Clients {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Clients").field("authority", &self.authority).finish_non_exhaustive()
+    }
 }
 
 impl Clients {
     pub(super) fn open(authority: ClientAuthority) -> Result<Arc<Self>, TlsError> {
         let current = RwLock::new(verifier(&authority)?);
-        Ok(Arc::new(Self { authority, current }))
+        Ok(Arc::new(Self { authority, current, tell: OnceLock::new() }))
+    }
+
+    pub(super) fn on_refused(&self, tell: Tell) {
+        let _the_first_counts = self.tell.set(tell);
     }
 
     pub(super) fn stamp(&self) -> Stamp {
@@ -90,7 +107,11 @@ impl ClientCertVerifier for Clients {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        self.current().verify_client_cert(end_entity, intermediates, now)
+        let verified = self.current().verify_client_cert(end_entity, intermediates, now);
+        if let (Err(error), Some(tell)) = (&verified, self.tell.get()) {
+            tell(error.to_string().chars().take(MAX_PROBLEM_CHARS).collect());
+        }
+        verified
     }
 
     fn verify_tls12_signature(

@@ -1,23 +1,16 @@
 //! What happened to trust, and who was refused: a chain of lines that only grows.
 
-use super::chain::{ChainError, Ledger, MAX_TEXT_BYTES};
+use super::{
+    chain::{ChainError, Ledger, MAX_TEXT_BYTES},
+    refusals::{Line, Refusal, Refusals},
+};
 use crate::types::{SharedClock, Timestamp};
 use serde_json::{Map, Value, json};
 use std::{
-    collections::HashMap,
     io,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
-/// Refusals of one kind that are written down at once, and after how long one more is: whoever is refused a thousand times a second
-/// must not fill the disk.
-const AT_ONCE: u32 = 50;
-const ONE_MORE_AFTER: Duration = Duration::from_secs(60);
-/// The same refusal of the same subject is written down once in this time.
-const SAME_AFTER: Duration = Duration::from_secs(600);
-/// Refusals that are remembered for that.
-const MAX_REMEMBERED: usize = 4096;
 /// The most characters of a subject.
 const MAX_SUBJECT_CHARS: usize = 300;
 
@@ -74,63 +67,13 @@ impl Entry {
     }
 }
 
-/// A request that was not let through, as the log tells of it.
-#[derive(Debug, Clone)]
-pub struct Refusal {
-    /// The problem's code.
-    pub code: &'static str,
-    /// Where it came in, or what was asked: `/manifest`, `round`, …
-    pub door: &'static str,
-    /// Who it says it is; `None`: nobody.
-    pub subject: Option<String>,
-    /// What else is known.
-    pub detail: Map<String, Value>,
-}
-
 /// The log.
 #[derive(Debug)]
 pub struct Audit {
     ledger: Arc<dyn Ledger>,
     clock: SharedClock,
     next: Mutex<u64>,
-    refusals: Mutex<Refusals>,
-}
-
-#[derive(Debug, Default)]
-struct Refusals {
-    by_code: HashMap<&'static str, Budget>,
-    seen: HashMap<(&'static str, String), Duration>,
-}
-
-#[derive(Debug, Default)]
-struct Budget {
-    /// When as many as may be written at once may be written again, by the process's own clock.
-    full_at: Duration,
-    /// Refusals that were not written since the last one that was.
-    unwritten: u64,
-}
-
-impl Refusals {
-    /// May this one be written? Then how many were not since the last one.
-    fn admit(&mut self, refusal: &Refusal, now: Duration) -> Option<u64> {
-        if self.seen.len() >= MAX_REMEMBERED {
-            self.seen.retain(|_, at| now.saturating_sub(*at) < SAME_AFTER);
-        }
-        if self.seen.len() >= MAX_REMEMBERED {
-            self.seen.clear();
-        }
-        let subject = (refusal.code, format!("{} {}", refusal.door, refusal.subject.as_deref().unwrap_or_default()));
-        let is_same = self.seen.get(&subject).is_some_and(|at| now.saturating_sub(*at) < SAME_AFTER);
-        let budget = self.by_code.entry(refusal.code).or_default();
-        let full_at = budget.full_at.max(now).saturating_add(ONE_MORE_AFTER);
-        if is_same || full_at.saturating_sub(now) > ONE_MORE_AFTER.saturating_mul(AT_ONCE) {
-            budget.unwritten = budget.unwritten.saturating_add(1);
-            return None;
-        }
-        budget.full_at = full_at;
-        self.seen.insert(subject, now);
-        Some(std::mem::take(&mut budget.unwritten))
-    }
+    refusals: Refusals,
 }
 
 impl Audit {
@@ -138,7 +81,7 @@ impl Audit {
     #[must_use]
     pub fn new(ledger: Arc<dyn Ledger>, clock: SharedClock, length: usize) -> Self {
         let next = u64::try_from(length).unwrap_or(u64::MAX).saturating_add(1);
-        Self { ledger, clock, next: Mutex::new(next), refusals: Mutex::default() }
+        Self { ledger, clock, next: Mutex::new(next), refusals: Refusals::default() }
     }
 
     /// Adds a line; it is durable when this returns. Blocks on the disk.
@@ -158,25 +101,29 @@ impl Audit {
         Ok(entry)
     }
 
-    /// Whether a refusal is to be written down: the first of its kind and subject within a while, and few enough in all.
-    /// Then [`Self::write_refusal`] does it, which blocks.
-    #[must_use]
-    pub fn admit_refusal(&self, refusal: &Refusal) -> Option<u64> {
-        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
-        refusals.admit(refusal, self.clock.elapsed())
+    /// Notes who was refused. Waits for nobody: the line is written by [`Self::write_refusals`].
+    pub fn refused(&self, refusal: Refusal) {
+        self.refusals.note(refusal, self.clock.elapsed());
     }
 
-    /// Writes down a refusal that [`Self::admit_refusal`] let through. One that cannot be kept is in the log of the service only:
-    /// who is refused stays refused.
-    pub fn write_refusal(&self, refusal: Refusal, unwritten: u64) {
-        let Refusal { code, door, subject, mut detail } = refusal;
-        let subject = subject.unwrap_or_else(|| "-".to_owned());
-        tracing::warn!(code, door, subject, "refused");
-        detail.insert("code".to_owned(), code.into());
-        detail.insert("door".to_owned(), door.into());
-        if unwritten > 0 {
-            detail.insert("unwritten_before".to_owned(), unwritten.into());
+    /// Writes down who was refused, until [`Self::close`]. Blocks: it is for a thread of its own.
+    pub fn write_refusals(&self) {
+        while let Some(lines) = self.refusals.next(|| self.clock.elapsed()) {
+            lines.into_iter().for_each(|line| self.write_refusal(line));
         }
+    }
+
+    /// Lets [`Self::write_refusals`] come to its end, with what was counted until now.
+    pub fn close(&self) {
+        self.refusals.close();
+    }
+
+    /// One that cannot be kept is in the log of the service only: who is refused stays refused.
+    fn write_refusal(&self, Line { subject, detail }: Line) {
+        let subject = subject.unwrap_or_else(|| "-".to_owned());
+        let text = |name: &str| detail.get(name).and_then(Value::as_str).unwrap_or_default();
+        let more = detail.get("more").and_then(Value::as_u64);
+        tracing::warn!(code = text("code"), door = text("door"), subject, more, "refused");
         if let Err(error) = self.append("refused", &subject, detail) {
             tracing::warn!(%error, "the audit log cannot be written");
         }
@@ -203,10 +150,6 @@ mod tests {
         }
     }
 
-    fn refusal(code: &'static str, subject: &str) -> Refusal {
-        Refusal { code, door: "/manifest", subject: Some(subject.to_owned()), detail: Map::new() }
-    }
-
     #[test]
     fn entries_come_back_and_count_on_after_a_restart() {
         let clock = TestClock::at(Timestamp::from_seconds(1_767_225_600));
@@ -221,18 +164,26 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_refusals_leaves_few_lines_and_hides_no_other_kind() {
-        let clock = TestClock::at(Timestamp::EPOCH);
-        let audit = Audit::new(Arc::new(Memory::default()), clock.clone(), 0);
-        let admitted = |code, from: u32, to: u32| {
-            (from..to).filter_map(|n| audit.admit_refusal(&refusal(code, &n.to_string()))).collect::<Vec<_>>()
+    fn refusals_are_written_beside_and_all_of_them_by_the_end() {
+        let ledger = Arc::new(Memory::default());
+        let audit = Audit::new(ledger.clone(), TestClock::at(Timestamp::EPOCH), 0);
+        let refusal = |subject: &str| Refusal {
+            code: "rollback",
+            door: "/manifest",
+            subject: Some(subject.to_owned()),
+            account: None,
+            detail: Map::new(),
         };
-        assert_eq!(admitted("rollback", 0, 1000).len(), 50);
-        assert_eq!(admitted("equivocation", 0, 1).len(), 1, "another kind has its own place");
-        assert!(admitted("equivocation", 0, 1).is_empty(), "the same again");
-        clock.advance(ONE_MORE_AFTER);
-        assert_eq!(admitted("rollback", 1000, 1010), [950], "one more, and it says how many were not written");
-        clock.advance(SAME_AFTER);
-        assert_eq!(admitted("equivocation", 0, 1), [1]);
+        std::thread::scope(|threads| {
+            threads.spawn(|| audit.write_refusals());
+            for _ in 0..10 {
+                audit.refused(refusal("ark-1"));
+            }
+            audit.close();
+        });
+        let entries = Entry::parse_all(&ledger.0.lock().unwrap()).unwrap();
+        let told: Vec<_> = entries.iter().map(|it| (it.subject.as_str(), it.detail.get("more"))).collect();
+        assert_eq!(told, [("ark-1", None), ("-", Some(&json!(9)))]);
+        assert_eq!((entries[0].kind.as_str(), &entries[0].detail["code"]), ("refused", &json!("rollback")));
     }
 }

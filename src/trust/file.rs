@@ -1,4 +1,4 @@
-//! A chain in a file: appended and synced. Beside a guarded one stands where it ends, so that a file that was cut is noticed too.
+//! A chain in a file: appended and synced. Beside it stands where it ends, so that a file that was cut is noticed too.
 
 use super::chain::{Chain, ChainError, Ledger};
 use crate::lattice::offline::write_file;
@@ -43,7 +43,7 @@ pub enum FileError {
 #[derive(Debug)]
 pub struct ChainFile {
     path: PathBuf,
-    guard: Option<PathBuf>,
+    guard: PathBuf,
     open: Mutex<Open>,
 }
 
@@ -78,7 +78,7 @@ fn guard_of(path: &Path) -> PathBuf {
 ///
 /// # Errors
 /// [`FileError`].
-pub fn read(path: &Path, guarded: bool) -> Result<Contents, FileError> {
+pub fn read(path: &Path) -> Result<Contents, FileError> {
     let failed = |path: &Path, error| FileError::Io { path: path.to_owned(), error };
     let read = |path: &Path| match std::fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
@@ -87,16 +87,14 @@ pub fn read(path: &Path, guarded: bool) -> Result<Contents, FileError> {
     };
     // The end first: a service may be adding lines meanwhile.
     let guard = guard_of(path);
-    let known = if guarded { read(&guard)? } else { None };
+    let known = read(&guard)?;
     let bytes = read(path)?.unwrap_or_default();
     let damaged = |error| FileError::Damaged { path: path.to_owned(), error };
     let (texts, chain, whole) = Chain::read(&bytes).map_err(damaged)?;
-    if guarded {
-        check_guard(known.as_deref(), &bytes, &chain).map_err(|error| match error {
-            Guarding::Damaged(error) => damaged(error),
-            Guarding::Problem(problem) => FileError::Guard { path: guard.clone(), problem },
-        })?;
-    }
+    check_guard(known.as_deref(), &bytes, &chain).map_err(|error| match error {
+        Guarding::Damaged(error) => damaged(error),
+        Guarding::Problem(problem) => FileError::Guard { path: guard, problem },
+    })?;
     Ok(Contents { texts, chain, torn_bytes: bytes.len().saturating_sub(whole) })
 }
 
@@ -112,8 +110,19 @@ fn check_guard(known: Option<&[u8]>, bytes: &[u8], chain: &Chain) -> Result<(), 
         let none = chain.length() <= 1;
         return if none { Ok(()) } else { Err(Guarding::Problem("is gone: nobody can say where the log ended")) };
     };
-    let text = std::str::from_utf8(known).ok();
-    let known: Chain = text.and_then(|text| text.parse().ok()).ok_or(Guarding::Problem("is damaged"))?;
+    let ends = std::str::from_utf8(known).ok().and_then(read_ends).ok_or(Guarding::Problem("is damaged"))?;
+    // Where there are two, the process ended while it wrote the log anew: the file is the one before or the one after.
+    let mut checked = ends.iter().map(|known| check_end(known, bytes, chain));
+    let first = checked.next().unwrap_or(Err(Guarding::Problem("is damaged")));
+    if checked.any(|another| another.is_ok()) { Ok(()) } else { first }
+}
+
+fn read_ends(text: &str) -> Option<Vec<Chain>> {
+    let ends: Vec<Chain> = text.split_inclusive('\n').map(|line| line.parse().ok()).collect::<Option<_>>()?;
+    (1..=2).contains(&ends.len()).then_some(ends)
+}
+
+fn check_end(known: &Chain, bytes: &[u8], chain: &Chain) -> Result<(), Guarding> {
     if known.length() > chain.length() {
         return Err(Guarding::Damaged(ChainError::Cut { found: chain.length(), known: known.length() }));
     }
@@ -145,8 +154,8 @@ impl ChainFile {
     ///
     /// # Errors
     /// [`FileError`].
-    pub fn open(path: &Path, guarded: bool) -> Result<(Self, Vec<String>), FileError> {
-        let contents = read(path, guarded)?;
+    pub fn open(path: &Path) -> Result<(Self, Vec<String>), FileError> {
+        let contents = read(path)?;
         let failed = |error| FileError::Io { path: path.to_owned(), error };
         let is_new = !path.exists();
         let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path).map_err(failed)?;
@@ -159,9 +168,8 @@ impl ChainFile {
         if is_new {
             sync_folder(path).map_err(failed)?;
         }
-        let guard = guarded.then(|| guard_of(path));
         let open = Open { file, bytes, chain: contents.chain, spoiled: false, unguarded: false };
-        let opened = Self { path: path.to_owned(), guard, open: Mutex::new(open) };
+        let opened = Self { path: path.to_owned(), guard: guard_of(path), open: Mutex::new(open) };
         opened.guard_again();
         Ok((opened, contents.texts))
     }
@@ -174,13 +182,26 @@ impl ChainFile {
     fn guard_again(&self) {
         let mut open = self.lock();
         let end = open.chain.to_string();
-        let noted = self.guard.as_ref().is_none_or(|guard| std::fs::read(guard).is_ok_and(|it| it == end.as_bytes()));
-        open.unguarded = !noted && self.keep_guard(&open.chain).is_err();
+        let noted = std::fs::read(&self.guard).is_ok_and(|it| it == end.as_bytes());
+        open.unguarded = !noted && self.keep_guard(&end).is_err();
     }
 
-    fn keep_guard(&self, chain: &Chain) -> io::Result<()> {
-        let Some(guard) = &self.guard else { return Ok(()) };
-        write_file(guard, chain.to_string().as_bytes()).map_err(|error| io::Error::other(error.to_string()))
+    fn keep_guard(&self, ends: &str) -> io::Result<()> {
+        write_file(&self.guard, ends.as_bytes()).map_err(|error| io::Error::other(error.to_string()))
+    }
+
+    /// The file with these lines, in the place of the one that was there.
+    fn put(&self, whole: &str) -> io::Result<File> {
+        let written = write_file(&self.path, whole.as_bytes()).map_err(|error| io::Error::other(error.to_string()));
+        let mut file = OpenOptions::new().append(true).read(true).open(&self.path)?;
+        let mut read = Vec::new();
+        file.read_to_end(&mut read)?;
+        // Also where the last step of the write failed, what stands under the name is what has to be gone on with.
+        match written {
+            _ if read == whole.as_bytes() => Ok(file),
+            Err(error) => Err(error),
+            Ok(()) => Err(io::Error::other(format!("{} does not hold what was written", self.path.display()))),
+        }
     }
 }
 
@@ -198,7 +219,7 @@ impl Ledger for ChainFile {
             open.take_away()?;
         }
         if open.unguarded {
-            self.keep_guard(&open.chain)?;
+            self.keep_guard(&open.chain.to_string())?;
             open.unguarded = false;
         }
         let (line, next) = open.chain.sealed(text);
@@ -210,7 +231,7 @@ impl Ledger for ChainFile {
         open.bytes = open.bytes.saturating_add(u64::try_from(line.len()).unwrap_or(u64::MAX));
         open.chain = next;
         // The line is kept whether or not this works: a file that ends one line later than is known is a whole one.
-        open.unguarded = self.keep_guard(&open.chain).is_err();
+        open.unguarded = self.keep_guard(&open.chain.to_string()).is_err();
         Ok(())
     }
 
@@ -222,16 +243,14 @@ impl Ledger for ChainFile {
             whole.push_str(&line);
             chain = next;
         }
-        write_file(&self.path, whole.as_bytes()).map_err(|error| io::Error::other(error.to_string()))?;
-        let mut file = OpenOptions::new().append(true).read(true).open(&self.path)?;
-        let mut read = Vec::new();
-        file.read_to_end(&mut read)?;
+        // Both ends first: whenever the process is killed, the file fits one of them.
+        self.keep_guard(&format!("{}{chain}", open.chain))?;
+        open.unguarded = true;
+        let file = self.put(&whole)?;
         let bytes = u64::try_from(whole.len()).unwrap_or(u64::MAX);
-        if read != whole.as_bytes() {
-            return Err(io::Error::other(format!("{} does not hold what was written", self.path.display())));
-        }
-        *open = Open { file, bytes, chain, spoiled: false, unguarded: false };
-        self.keep_guard(&open.chain)
+        let unguarded = self.keep_guard(&chain.to_string()).is_err();
+        *open = Open { file, bytes, chain, spoiled: false, unguarded };
+        Ok(())
     }
 }
 
@@ -246,7 +265,7 @@ mod tests {
 
     fn three(folder: &Path) -> PathBuf {
         let path = folder.join("audit.log");
-        let (log, texts) = ChainFile::open(&path, true).unwrap();
+        let (log, texts) = ChainFile::open(&path).unwrap();
         assert!(texts.is_empty());
         for text in ["one", "two", "three"] {
             log.append(text).unwrap();
@@ -265,11 +284,11 @@ mod tests {
         put(&path, &whole[..first]);
         // As on a full disk: a directory in its place cannot be replaced by a file.
         let (log, texts) = {
-            let contents = read(&path, true).unwrap();
+            let contents = read(&path).unwrap();
             let file = OpenOptions::new().append(true).open(&path).unwrap();
             let bytes = u64::try_from(first).unwrap();
             let open = Open { file, bytes, chain: contents.chain, spoiled: false, unguarded: false };
-            let guard = Some(guard.clone());
+            let guard = guard.clone();
             (ChainFile { path: path.clone(), guard, open: Mutex::new(open) }, contents.texts)
         };
         fs::create_dir(&guard).unwrap();
@@ -279,7 +298,7 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), &whole[..first]);
         fs::remove_dir(&guard).unwrap();
         log.append("two").unwrap();
-        assert_eq!(ChainFile::open(&path, true).unwrap().1, ["one", "two"]);
+        assert_eq!(ChainFile::open(&path).unwrap().1, ["one", "two"]);
     }
 
     #[test]
@@ -288,14 +307,14 @@ mod tests {
         let path = three(folder.path());
         let whole = fs::read(&path).unwrap();
         put(&path, [&whole[..], b"0123 tor"].concat());
-        assert_eq!(read(&path, true).unwrap().torn_bytes, 8);
-        let (log, texts) = ChainFile::open(&path, true).unwrap();
+        assert_eq!(read(&path).unwrap().torn_bytes, 8);
+        let (log, texts) = ChainFile::open(&path).unwrap();
         assert_eq!(texts, ["one", "two", "three"]);
         log.append("four").unwrap();
-        assert_eq!(ChainFile::open(&path, true).unwrap().1.len(), 4);
+        assert_eq!(ChainFile::open(&path).unwrap().1.len(), 4);
         log.replace(&["only".to_owned()]).unwrap();
         log.append("more").unwrap();
-        assert_eq!(ChainFile::open(&path, true).unwrap().1, ["only", "more"]);
+        assert_eq!(ChainFile::open(&path).unwrap().1, ["only", "more"]);
     }
 
     #[test]
@@ -309,7 +328,7 @@ mod tests {
                 let mut changed = bytes.clone();
                 changed[at] ^= 1 << (at % 8);
                 put(file, &changed);
-                assert!(ChainFile::open(&path, true).is_err(), "{} byte {at}", file.display());
+                assert!(ChainFile::open(&path).is_err(), "{} byte {at}", file.display());
                 assert_eq!(fs::read(file).unwrap(), changed, "nothing is repaired by a guess");
             }
             put(file, bytes);
@@ -317,14 +336,36 @@ mod tests {
         // Cut between two lines: each line that is left is right.
         let two = log.iter().rposition(|byte| *byte == b' ').unwrap() - 64;
         put(&path, &log[..two]);
-        assert!(matches!(ChainFile::open(&path, true), Err(FileError::Damaged { error: ChainError::Cut { .. }, .. })));
+        assert!(matches!(ChainFile::open(&path), Err(FileError::Damaged { error: ChainError::Cut { .. }, .. })));
         fs::remove_file(&path).unwrap();
-        assert!(matches!(ChainFile::open(&path, true), Err(FileError::Damaged { error: ChainError::Cut { .. }, .. })));
+        assert!(matches!(ChainFile::open(&path), Err(FileError::Damaged { error: ChainError::Cut { .. }, .. })));
         put(&path, &log);
         fs::remove_file(&guard).unwrap();
-        assert!(matches!(ChainFile::open(&path, true), Err(FileError::Guard { .. })));
+        assert!(matches!(ChainFile::open(&path), Err(FileError::Guard { .. })));
         put(&guard, &known);
-        assert_eq!(ChainFile::open(&path, true).unwrap().1.len(), 3);
+        assert_eq!(ChainFile::open(&path).unwrap().1.len(), 3);
+    }
+
+    #[test]
+    fn a_process_that_ended_while_it_wrote_the_log_anew_has_one_of_both() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = three(folder.path());
+        let guard = guard_of(&path);
+        let (before, old_end) = (fs::read(&path).unwrap(), fs::read(&guard).unwrap());
+        ChainFile::open(&path).unwrap().0.replace(&["one".to_owned(), "only".to_owned()]).unwrap();
+        let (after, new_end) = (fs::read(&path).unwrap(), fs::read(&guard).unwrap());
+        for (file, texts) in [(&before, 3), (&after, 2)] {
+            put(&path, file);
+            put(&guard, [&old_end[..], &new_end[..]].concat());
+            assert_eq!(ChainFile::open(&path).unwrap().1.len(), texts);
+            // From then on it is that one, and no other.
+            let cut = file.iter().rposition(|byte| *byte == b' ').unwrap() - 64;
+            put(&path, &file[..cut]);
+            assert!(ChainFile::open(&path).is_err());
+        }
+        put(&path, &before);
+        put(&guard, &new_end);
+        assert!(ChainFile::open(&path).is_err(), "put back afterwards");
     }
 
     #[test]
@@ -332,8 +373,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = three(folder.path());
         let known = fs::read(guard_of(&path)).unwrap();
-        ChainFile::open(&path, true).unwrap().0.append("four").unwrap();
+        ChainFile::open(&path).unwrap().0.append("four").unwrap();
         put(&guard_of(&path), &known);
-        assert_eq!(ChainFile::open(&path, true).unwrap().1.len(), 4);
+        assert_eq!(ChainFile::open(&path).unwrap().1.len(), 4);
     }
 }

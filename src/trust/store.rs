@@ -3,11 +3,11 @@
 
 use super::{
     Admitted, Audit, Entry, FreshnessError, Right, Rules, TrustError, TrustLevel, TrustMode, TrustPolicy,
-    audit::Refusal,
     chain::ChainError,
     challenge::Challenges,
     freshness::{Accepted, Freshness},
     levels::may,
+    refusals::Refusal,
     state::{LEVEL, QUARANTINE, RELEASE, Record, State, UNASKED, VOUCH},
 };
 use crate::{
@@ -512,11 +512,9 @@ impl TrustStore {
         Ok(true)
     }
 
-    /// Writes down who was refused, if it is to be. Blocks on the disk then.
+    /// Notes who was refused, for the audit log. Waits for nobody.
     pub fn refused(&self, refusal: Refusal) {
-        if let Some(unwritten) = self.audit.admit_refusal(&refusal) {
-            self.audit.write_refusal(refusal, unwritten);
-        }
+        self.audit.refused(refusal);
     }
 
     fn write(&self, kind: &str, subject: &str, detail: Value) -> io::Result<()> {

@@ -40,7 +40,7 @@ async fn enrolled(instance: &Instance) -> KeyPair {
     words
 }
 
-async fn rotated(instance: &Instance) -> Held {
+pub async fn rotated(instance: &Instance) -> Held {
     let held = instance.place().rotate(&change(instance), None, None, None).unwrap();
     takes(instance, held.key.public_key(), held.log.statements().len()).await;
     held

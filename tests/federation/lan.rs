@@ -2,6 +2,7 @@
 
 use crate::{
     bed::{Instance, provider, until},
+    keys::rotated,
     machine::{Machine, ip, packets_sent, udp_sockets},
     odd_neighbours::{another_way, answering, endless, silent},
 };
@@ -145,6 +146,41 @@ async fn another_implementation_and_ours_understand_each_other() {
             })
             .await;
             plain.stop().await;
+            let stopped = daemon.shutdown().unwrap();
+            until("the daemon stops", async || stopped.try_recv().is_ok()).await;
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_key_that_takes_the_place_of_another_is_told_of_without_a_restart() {
+    provider();
+    let machine = Machine::start().await;
+    machine
+        .run(async || {
+            let ours = Instance::start_with("ours", mdns_on("lo", "127.0.0.1")).await;
+            let daemon = ServiceDaemon::new().unwrap();
+            daemon.disable_interface(IfKind::IPv6).unwrap();
+            let events = daemon.browse("_ark-lattice._tcp.local.").unwrap();
+            let old = ours.key.public_key().to_base64();
+            let (mut told, mut taken_back) = (Vec::new(), false);
+            let mut listen = || {
+                while let Ok(event) = events.try_recv() {
+                    match event {
+                        ServiceEvent::ServiceResolved(service) => {
+                            told.push(service.txt_properties.get_property_val_str("key").unwrap().to_owned());
+                        }
+                        ServiceEvent::ServiceRemoved(..) => taken_back = true,
+                        _ => {}
+                    }
+                }
+                (told.last().cloned(), taken_back)
+            };
+            until("ours is resolved", async || listen() == (Some(old.clone()), false)).await;
+            let new = rotated(&ours).await.key.public_key().to_base64();
+            until("the new key is told and the old one is taken back", async || listen() == (Some(new.clone()), true))
+                .await;
+            ours.stop().await;
             let stopped = daemon.shutdown().unwrap();
             until("the daemon stops", async || stopped.try_recv().is_ok()).await;
         })

@@ -88,7 +88,16 @@ impl Hostile {
         name: &str,
         script: impl Fn(&Peer, &Request) -> Option<Reply> + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_on("127.0.0.1:0", name, script).await
+    }
+
+    /// As [`Self::start`], at this address.
+    pub(crate) async fn start_on(
+        address: &str,
+        name: &str,
+        script: impl Fn(&Peer, &Request) -> Option<Reply> + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (key, sent) = (KeyPair::generate().unwrap(), AtomicUsize::new(0));
         let peer = Peer { name: name.to_owned(), key, script: Box::new(script), asked: Default::default(), sent };

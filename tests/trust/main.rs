@@ -14,11 +14,16 @@
 #[path = "../support/certificates.rs"]
 mod certificates;
 mod establishing;
+mod heads;
+#[allow(dead_code, reason = "each test binary uses its own part of it")]
+#[path = "../hostile/server.rs"]
+mod server;
 #[path = "../support/service.rs"]
 mod service;
 #[path = "../support/signing.rs"]
 mod signing;
 
+use heads::Teller;
 use reqwest::Method;
 use serde_json::{Value, json};
 use service::{Place, Random, Service, TOKEN, problem};
@@ -77,13 +82,14 @@ async fn decide(client: reqwest::Client, url: String, who: u64, start: u64, know
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn decisions_that_were_acknowledged_survive_kill_9() {
+async fn decisions_that_were_acknowledged_and_heads_that_were_acted_on_survive_kill_9() {
     let kills = variable("ARK_TRUST_KILLS").unwrap_or(KILLS);
     let seed =
         variable("ARK_TRUST_SEED").unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs());
     eprintln!("ARK_TRUST_SEED={seed}");
     let mut random = Random::seeded(seed);
-    let place = Place::new();
+    let teller = Teller::start().await;
+    let place = Place::new().set("FEDERATION_TRUSTED_PEERS", &teller.hostile.url);
     let mut known: BTreeMap<String, Expected> = BTreeMap::new();
     let (mut decided, mut entries) = (0, 0);
     for kill in 0..=kills {
@@ -99,6 +105,7 @@ async fn decisions_that_were_acknowledged_survive_kill_9() {
         let log = fs::read_to_string(place.path("state").join("audit.log")).unwrap();
         assert!(log.lines().count() >= entries, "seed {seed}, kill {kill}: lines were lost");
         entries = log.lines().count();
+        teller.is_remembered(&place, &service, &format!("seed {seed}, kill {kill}")).await;
         if kill == kills {
             break;
         }
@@ -116,34 +123,40 @@ async fn decisions_that_were_acknowledged_survive_kill_9() {
             })
         });
         let deciders: Vec<_> = deciders.collect();
+        let rounds = tokio::spawn(heads::rounds(service.client.clone(), service.url.clone()));
         sleep(Duration::from_millis(random.below(120))).await;
         service.kill();
+        rounds.await.unwrap();
         for decider in deciders {
             let mine = decider.await.unwrap();
             decided += mine.values().filter(|it| it.acknowledged.is_some()).count();
             known.extend(mine);
         }
     }
-    eprintln!("{entries} entries after {kills} kills");
-    assert!(decided > 0 && entries > 10, "nothing was decided");
+    let acted_on = teller.acted_on();
+    eprintln!("{entries} entries and {acted_on} heads after {kills} kills");
+    assert!(decided > 0 && entries > 10 && acted_on > 10, "nothing happened");
 }
+
+const FILES: [&str; 4] = ["audit.log", "audit.head", "heads.log", "heads.head"];
 
 /// The service does not start, says so in one line and changes nothing.
 fn refuses_to_start(place: &Place, what: &str) {
     let state = place.path("state");
     let read = |name: &str| fs::read(state.join(name)).ok();
-    let before = ["audit.log", "audit.head", "heads.log"].map(read);
+    let before = FILES.map(read);
     let output = place.command(&["serve", "--port", "0"]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{what}: {said}");
     let line = said.lines().last().unwrap_or_default();
     assert!(line.contains("trust: ") && line.contains("restore a copy"), "{what}: {said}");
-    assert_eq!(before, ["audit.log", "audit.head", "heads.log"].map(read), "{what}: something was changed");
+    assert_eq!(before, FILES.map(read), "{what}: something was changed");
 }
 
 #[tokio::test]
 async fn trust_state_that_was_changed_stops_the_service() {
-    let place = Place::new();
+    let teller = Teller::start().await;
+    let place = Place::new().set("FEDERATION_TRUSTED_PEERS", &teller.hostile.url);
     let service = place.serve().await;
     for number in 0..3 {
         let public_key = key(number).public_key().to_base64();
@@ -151,10 +164,13 @@ async fn trust_state_that_was_changed_stops_the_service() {
         let answer = service.request(Method::POST, "/v1/trust/verify").bearer_auth(TOKEN).json(&body).send().await;
         assert_eq!(answer.unwrap().status(), 200);
     }
+    for _ in 0..3 {
+        heads::round(&service.client, &service.url).await.unwrap();
+    }
     service.kill();
     let state = place.path("state");
     let mut random = Random::seeded(7);
-    for name in ["audit.log", "audit.head"] {
+    for name in FILES {
         let path = state.join(name);
         let whole = fs::read(&path).unwrap();
         for _ in 0..12 {
@@ -166,24 +182,34 @@ async fn trust_state_that_was_changed_stops_the_service() {
         }
         fs::write(&path, &whole).unwrap();
     }
-    let log = fs::read_to_string(state.join("audit.log")).unwrap();
-    let lines: Vec<&str> = log.split_inclusive('\n').collect();
-    for (what, other) in
-        [("cut", lines[..2].concat()), ("emptied", String::new()), ("a line left out", [lines[0], lines[2]].concat())]
-    {
-        fs::write(state.join("audit.log"), other).unwrap();
-        refuses_to_start(&place, what);
+    let read = |name: &str| fs::read_to_string(state.join(name)).unwrap();
+    for (name, end) in [("audit.log", "audit.head"), ("heads.log", "heads.head")] {
+        let (log, known) = (read(name), read(end));
+        let lines: Vec<&str> = log.split_inclusive('\n').collect();
+        let (last, before) = lines.split_last().unwrap();
+        assert!(before.len() >= 2, "{name}: {log}");
+        let torn = [&before.concat(), &last[..70]].concat();
+        for (what, other) in [
+            ("cut", before.concat()),
+            ("torn where it was whole", torn),
+            ("emptied", String::new()),
+            ("a line left out", [lines[0], &lines[2..].concat()].concat()),
+        ] {
+            fs::write(state.join(name), other).unwrap();
+            refuses_to_start(&place, &format!("{name}: {what}"));
+        }
+        fs::remove_file(state.join(name)).unwrap();
+        refuses_to_start(&place, &format!("{name} is lost"));
+        fs::write(state.join(name), &log).unwrap();
+        fs::remove_file(state.join(end)).unwrap();
+        refuses_to_start(&place, &format!("{end} is lost"));
+        // A line that was not written to its end was told to nobody.
+        fs::write(state.join(name), format!("{log}{}", &last[..70])).unwrap();
+        fs::write(state.join(end), known).unwrap();
     }
-    fs::remove_file(state.join("audit.log")).unwrap();
-    refuses_to_start(&place, "lost");
-    fs::write(state.join("audit.log"), &log).unwrap();
-    fs::remove_file(state.join("heads.log")).unwrap();
-    refuses_to_start(&place, "the heads are lost");
-    fs::write(state.join("heads.log"), "").unwrap();
-    // A line that was not written to its end was told to nobody.
-    fs::write(state.join("audit.log"), format!("{log}{}", &lines[2][..70])).unwrap();
     let service = place.serve().await;
     assert_eq!(relationships(&service).await.len(), 3);
+    teller.is_remembered(&place, &service, "after the repair").await;
 }
 
 /// Runs a command of the place; its code, what it printed and what it said.

@@ -1,8 +1,9 @@
-//! Refusals that the audit log tells of: of those who do not speak for whom they say they do, or say what they may not.
+//! Refusals that the audit log tells of: of those who do not speak for whom they say they do, say what they may not, or take more than
+//! their share. Nobody waits for the log.
 
 use crate::{
     api::{codes::Code, error::ApiError, origin::RequestOrigin, state::ApiState},
-    ops,
+    guard::Payer,
     trust::Refusal,
     types::{PeerId, PublicKey},
 };
@@ -25,11 +26,21 @@ fn is_audited(code: Code) -> bool {
             | Code::FastForward
             | Code::ClockSkew
             | Code::Replayed
+            | Code::RateLimited
+            | Code::IdQuota
     )
 }
 
-/// Writes the refusal into the audit log, if it is one for it.
-pub async fn audit(
+/// As above, of whoever it was: routes that ask nobody who he is.
+fn is_audited_of_anybody(code: Code) -> bool {
+    matches!(
+        code,
+        Code::BodyTooLarge | Code::RequestTimeout | Code::InvalidPeer | Code::OperatorTokenRequired | Code::NotLocal
+    )
+}
+
+/// Notes the refusal for the audit log, if it is one for it.
+pub fn audit(
     state: &ApiState,
     error: &ApiError,
     door: &'static str,
@@ -37,9 +48,34 @@ pub async fn audit(
     request: &HttpRequest,
 ) {
     let code = error.code();
-    if !is_audited(code) {
-        return;
+    if is_audited(code) {
+        // Whoever asks for too much may name himself differently each time.
+        let speaker = speaker.filter(|_| code != Code::RateLimited);
+        refused(state, code, door, speaker, request);
     }
+}
+
+/// As [`audit`], where an answer goes out.
+pub fn audit_answer(
+    state: &ApiState,
+    error: Option<&actix_web::Error>,
+    door: impl FnOnce() -> &'static str,
+    request: &HttpRequest,
+) {
+    let code = error.and_then(|error| error.as_error::<ApiError>()).map(ApiError::code);
+    if let Some(code) = code.filter(|code| is_audited_of_anybody(*code)) {
+        refused(state, code, door(), None, request);
+    }
+}
+
+/// Notes a refusal for the audit log.
+pub fn refused(
+    state: &ApiState,
+    code: Code,
+    door: &'static str,
+    speaker: Option<(PeerId, PublicKey)>,
+    request: &HttpRequest,
+) {
     let mut detail = Map::new();
     if let Some((_, key)) = &speaker {
         detail.insert("public_key".to_owned(), key.to_base64().into());
@@ -49,5 +85,6 @@ pub async fn audit(
         detail.insert("address".to_owned(), address.to_string().into());
     }
     let subject = speaker.map(|(peer, _)| peer.to_string());
-    ops::note_refusal(&state.context, Refusal { code: code.text(), door, subject, detail }).await;
+    let account = address.map(|address| Payer::of(address).to_string());
+    state.context.trust.refused(Refusal { code: code.text(), door, subject, account, detail });
 }

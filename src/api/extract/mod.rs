@@ -11,7 +11,7 @@ mod precondition;
 mod query;
 mod signed;
 
-pub use audited::audit;
+pub use audited::{audit, audit_answer, refused};
 pub(super) use body::drain;
 pub use body::{LinesBody, ManifestBody, SyncBody};
 pub use budget::{BodyBudget, BodyShare};

@@ -34,7 +34,7 @@ pub async fn speaker(
         Err(error) => {
             let claimed = error.speaker();
             let error = ApiError::from(error);
-            audit(state, &error, route, claimed, request).await;
+            audit(state, &error, route, claimed, request);
             Err(error)
         }
     }
@@ -87,13 +87,13 @@ impl FromRequest for SignedBody {
 }
 
 /// Writes the refusal of a proof into the audit log.
-pub async fn audit_trust(state: &ApiState, error: TrustOpError, door: &'static str, request: &HttpRequest) -> ApiError {
+pub fn audit_trust(state: &ApiState, error: TrustOpError, door: &'static str, request: &HttpRequest) -> ApiError {
     let claimed = match &error {
         TrustOpError::Request(error) => error.speaker(),
         _ => None,
     };
     let error = ApiError::from(error);
-    audit(state, &error, door, claimed, request).await;
+    audit(state, &error, door, claimed, request);
     error
 }
 

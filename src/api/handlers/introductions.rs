@@ -21,7 +21,7 @@ pub(crate) async fn challenge(
         Ok(proof) => Ok(HttpResponse::Ok().json(json!({
             "node_id": proof.node_id, "public_key": proof.public_key, "nonce": proof.nonce, "signature": proof.signature,
         }))),
-        Err(error) => Err(audit_trust(&state, error, "/lattice/trust/challenge", &request).await),
+        Err(error) => Err(audit_trust(&state, error, "/lattice/trust/challenge", &request)),
     }
 }
 
@@ -33,7 +33,7 @@ pub(crate) async fn proof(
 ) -> Result<HttpResponse, ApiError> {
     match ops::take_proof(&state.context, body.signed(&request, "/lattice/trust/proof")).await {
         Ok(level) => Ok(HttpResponse::Ok().json(json!({"status": "proved", "trust_level": level.as_str()}))),
-        Err(error) => Err(audit_trust(&state, error, "/lattice/trust/proof", &request).await),
+        Err(error) => Err(audit_trust(&state, error, "/lattice/trust/proof", &request)),
     }
 }
 
@@ -45,6 +45,6 @@ pub(crate) async fn vouch(
 ) -> Result<HttpResponse, ApiError> {
     match ops::take_voucher(&state.context, body.signed(&request, "/lattice/trust/vouch")).await {
         Ok(level) => Ok(HttpResponse::Ok().json(json!({"status": "noted", "trust_level": level.as_str()}))),
-        Err(error) => Err(audit_trust(&state, error, "/lattice/trust/vouch", &request).await),
+        Err(error) => Err(audit_trust(&state, error, "/lattice/trust/vouch", &request)),
     }
 }

@@ -63,7 +63,7 @@ pub(crate) async fn rotate(
         Err(error) => {
             let error = ApiError::from(error);
             // Whom they are about is not who sends them.
-            audit(&state, &error, "/v1/trust/rotate", None, &request).await;
+            audit(&state, &error, "/v1/trust/rotate", None, &request);
             return Err(error);
         }
     };

@@ -56,7 +56,7 @@ pub(crate) async fn publish(
     let ManifestBody(body, _held_until_answered) = body;
     let registration = match ops::register(&state.context, caller(&request), body).await {
         Ok(registration) => registration,
-        Err(refused) => return Err(refuse_manifest(&state, refused, &request).await),
+        Err(refused) => return Err(refuse_manifest(&state, refused, &request)),
     };
     state.metrics.manifest_accepted(match registration.step {
         Step::First => "first",
@@ -72,13 +72,13 @@ pub(crate) async fn publish(
     }))
 }
 
-async fn refuse_manifest(state: &ApiState, refused: RefusedManifest, request: &HttpRequest) -> ApiError {
+fn refuse_manifest(state: &ApiState, refused: RefusedManifest, request: &HttpRequest) -> ApiError {
     let error = ApiError::from(refused.error);
     state.metrics.manifest_refused(error.code().text());
     if error.code() == Code::RegistryUnavailable {
         state.metrics.registry_error();
     }
-    audit(state, &error, "/manifest", refused.speaker, request).await;
+    audit(state, &error, "/manifest", refused.speaker, request);
     error
 }
 

@@ -8,19 +8,34 @@ use crate::{
         watch::Watch,
     },
     guard::Reach,
-    types::SharedClock,
+    types::{PublicKey, SharedClock},
 };
 
+/// Who names an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum By {
+    /// The operator, or his settings.
+    Operator,
+    /// Whoever it was.
+    Anybody,
+}
+
 impl Engine {
-    /// A client for somebody who is no peer yet, with these authorities instead of those of all peers.
+    /// The key that we sign with now.
+    #[must_use]
+    pub fn public_key(&self) -> PublicKey {
+        self.shared.options.key.public_key()
+    }
+
+    /// A client for somebody who is no peer yet and whom the operator names, with these authorities instead of those of all peers.
     ///
     /// # Errors
     /// [`ClientError::Address`].
     pub fn client_with(&self, tls: Option<rustls::ClientConfig>, url: &str) -> Result<Client, ClientError> {
         let client = match tls {
-            None => self.shared.client(url)?,
+            None => self.shared.client(url, By::Operator)?,
             Some(tls) => {
-                let may = self.shared.may_be_inner(url);
+                let may = self.shared.may_be_inner(url, By::Operator);
                 let reach = if may { Reach::of_operator() } else { Reach::of_others() };
                 Client::connecting(url, &self.shared.options.limits, Some(tls), reach)?
             }
@@ -30,10 +45,10 @@ impl Engine {
 }
 
 impl Shared {
-    /// May an address be within this machine's network?
-    fn may_be_inner(&self, url: &str) -> bool {
-        let named = self.options.inner_peers.as_ref();
-        named.is_none_or(|named| named.iter().any(|named| named.trim_end_matches('/') == url.trim_end_matches('/')))
+    /// May an address be within this machine's network? What is a peer was named by the operator.
+    fn may_be_inner(&self, url: &str, by: By) -> bool {
+        let is_peer = || self.options.peers.get(url.trim_end_matches('/')).is_some();
+        self.options.inner_peers.allow(url, || by == By::Operator || is_peer())
     }
 
     pub(super) fn membership(&self) -> Option<Membership> {
@@ -43,9 +58,9 @@ impl Shared {
 
     /// All peers share what one client costs: the authorities' certificates, above all. Those who may be within share one, those who
     /// may not another.
-    pub(super) fn client(&self, url: &str) -> Result<Client, ClientError> {
+    pub(super) fn client(&self, url: &str, by: By) -> Result<Client, ClientError> {
         let EngineOptions { limits, tls, peer_timeout, .. } = &self.options;
-        let (place, reach) = match self.may_be_inner(url) {
+        let (place, reach) = match self.may_be_inner(url, by) {
             true => (&self.client, Reach::of_operator()),
             false => (&self.outer_client, Reach::of_others()),
         };

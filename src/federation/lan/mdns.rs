@@ -45,7 +45,8 @@ const MOST_TO_SINGLE: u32 = 16;
 pub(super) struct Mdns {
     /// Which interfaces; none: all that have a private address and are not loopback.
     interfaces: Vec<String>,
-    announcement: Option<Announcement>,
+    /// What we say of ourselves now.
+    announcement: watch::Sender<Option<Arc<Announcement>>>,
     /// Where we listen: only such addresses are told.
     listen: IpAddr,
     clock: SharedClock,
@@ -79,11 +80,17 @@ impl Mdns {
         (clock, network): (SharedClock, Option<NetworkKey>),
     ) -> Self {
         let asking = watch::Sender::new(());
+        let announcement = watch::Sender::new(announcement.map(Arc::new));
         Self { interfaces, announcement, listen, clock, network, heard: Mutex::default(), asking }
     }
 
     fn heard(&self) -> MutexGuard<'_, Heard> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says something else of us from now on, and takes back what was said before.
+    pub(super) fn announce(&self, announcement: Option<Announcement>) {
+        self.announcement.send_replace(announcement.map(Arc::new));
     }
 
     /// Asks on every link who is there.
@@ -187,7 +194,9 @@ impl Mdns {
         let told = interface.addresses.iter().filter(|it| self.listen.is_unspecified() || self.listen == **it);
         let addresses: Vec<IpAddr> = told.copied().collect();
         // Where nobody can reach us we listen only.
-        let announcement = self.announcement.as_ref().filter(|_| !addresses.is_empty());
+        let can_be_reached = !addresses.is_empty();
+        let mut announcements = self.announcement.subscribe();
+        let announcement = announcements.borrow_and_update().clone().filter(|_| can_be_reached);
         let member = self.network.as_ref().map(|network| (network, &self.clock));
         let mut asking = self.asking.subscribe();
         let (said, due) = (None, None);
@@ -204,6 +213,12 @@ impl Mdns {
                 () = stop.cancelled() => break,
                 () = async { sleep_until(due.unwrap_or_else(Instant::now)).await }, if due.is_some() => {
                     speaker.answer().await;
+                }
+                Ok(()) = announcements.changed() => {
+                    speaker.withdraw().await;
+                    speaker.announcement = announcements.borrow_and_update().clone().filter(|_| can_be_reached);
+                    speaker.announce().await;
+                    speaker.due = Some((Instant::now() + SAY_EVERY, Asked::Us));
                 }
                 Ok(()) = asking.changed() => {
                     let questions = self.heard().questions(&name);
@@ -222,22 +237,20 @@ impl Mdns {
                 },
             }
         }
-        if let Some(announcement) = announcement {
-            speaker.say(&announcement.withdrawn(&addresses)).await;
-        }
+        speaker.withdraw().await;
         name
     }
 
     async fn take(&self, message: &Message, link: &Link, from: SocketAddr, speaker: &mut Speaker<'_>) {
         if message.response {
-            let own = self.announcement.as_ref().map(|it| &it.instance);
+            let own = speaker.announcement.as_ref().map(|it| &it.instance);
             // From another port it is no answer (RFC 6762 section 6).
             if from.port() == PORT {
                 self.heard().take(message, link, from.ip(), own, self.clock.elapsed());
             }
             return;
         }
-        let asked = speaker.announcement.and_then(|announcement| announcement.asked(message));
+        let asked = speaker.announcement.as_ref().and_then(|announcement| announcement.asked(message));
         let Some(asked) = asked.filter(|_| link.holds(from.ip())) else { return };
         if from.port() == PORT {
             speaker.schedule(asked);
@@ -250,7 +263,7 @@ impl Mdns {
 /// Says what is to be said on one link, and not too often.
 struct Speaker<'a> {
     socket: UdpSocket,
-    announcement: Option<&'a Announcement>,
+    announcement: Option<Arc<Announcement>>,
     member: Option<(&'a NetworkKey, &'a SharedClock)>,
     addresses: &'a [IpAddr],
     said: Option<Instant>,
@@ -274,9 +287,15 @@ impl Speaker<'_> {
     }
 
     async fn announce(&mut self) {
-        if let Some(announcement) = self.announcement {
+        if let Some(announcement) = &self.announcement {
             self.say(&self.current(announcement).told(self.addresses)).await;
             self.said = Some(Instant::now());
+        }
+    }
+
+    async fn withdraw(&self) {
+        if let Some(announcement) = &self.announcement {
+            self.say(&announcement.withdrawn(self.addresses)).await;
         }
     }
 
@@ -292,7 +311,7 @@ impl Speaker<'_> {
 
     async fn answer(&mut self) {
         let Some((_, asked)) = self.due.take() else { return };
-        match (asked, self.announcement) {
+        match (asked, &self.announcement) {
             (Asked::Us, _) => self.announce().await,
             (Asked::Kinds, Some(announcement)) => {
                 self.say(&announcement.kinds_told()).await;
@@ -304,7 +323,7 @@ impl Speaker<'_> {
 
     /// Answers somebody who asks as one asks a DNS server.
     async fn answer_one(&mut self, message: &Message, asked: Asked, to: SocketAddr) {
-        let Some(announcement) = self.announcement else { return };
+        let Some(announcement) = self.announcement.clone() else { return };
         if self.said.is_none_or(|said| said.elapsed() > SAY_EVERY) {
             (self.said, self.singles) = (Some(Instant::now()), 0);
         }
@@ -312,7 +331,7 @@ impl Speaker<'_> {
             return;
         }
         self.singles = self.singles.saturating_add(1);
-        let told = self.current(announcement).told_to_one(message, asked, self.addresses);
+        let told = self.current(&announcement).told_to_one(message, asked, self.addresses);
         let _lost = self.socket.send_to(&told.write(), to).await;
     }
 }

@@ -27,7 +27,7 @@ use crate::{
     guard::NetworkKey,
     registry::Registry,
     trust::MAX_SKEW,
-    types::{BasePath, Limits, PeerId, PublicKey, ScanSubnetError, ScanSubnets, SharedClock, Timestamp},
+    types::{BasePath, Limits, PeerId, ScanSubnetError, ScanSubnets, SharedClock, Timestamp},
 };
 use serde::Serialize;
 use std::{
@@ -50,14 +50,14 @@ pub const MAX_TIMEOUT: Duration = Duration::from_secs(60);
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long is waited for answers to a multicast question; asked again after half of it.
 const LISTEN: Duration = Duration::from_secs(2);
+/// How often it is looked whether our key is another one.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What discovery is given.
 #[derive(Debug)]
 pub struct LanOptions {
     /// Our id.
     pub node_id: PeerId,
-    /// Our key.
-    pub public_key: PublicKey,
     /// `local`, `cloud` or `pi`.
     pub instance_type: &'static str,
     /// The prefix under which we serve.
@@ -168,15 +168,7 @@ impl Lan {
     #[must_use]
     pub fn new(options: LanOptions) -> Arc<Self> {
         let mdns = options.mdns.then(|| {
-            let description = Description {
-                node_id: Some(options.node_id.clone()),
-                public_key: Some(options.public_key),
-                instance_type: Some(options.instance_type),
-                base_path: options.base_path.clone(),
-                tls: options.tls,
-                network: None,
-            };
-            let announcement = Announcement::of(&description, &options.public_key, options.listen.port());
+            let announcement = announcement(&options);
             let clock = SharedClock::clone(&options.clock);
             let network = options.network.clone();
             Arc::new(Mdns::new(options.interfaces.clone(), announcement, options.listen.ip(), (clock, network)))
@@ -198,6 +190,18 @@ impl Lan {
                 None => closing.cancelled().await,
             }
         };
+        let following = async {
+            let Some(mdns) = &self.mdns else { return pending().await };
+            let mut key = self.options.engine.public_key();
+            let mut looks = interval(LOOK_EVERY);
+            loop {
+                looks.tick().await;
+                if key != self.options.engine.public_key() {
+                    key = self.options.engine.public_key();
+                    mdns.announce(announcement(&self.options));
+                }
+            }
+        };
         let searching = async {
             if !self.is_on() {
                 return pending().await;
@@ -216,6 +220,7 @@ impl Lan {
         tokio::select! {
             () = speaking => {}
             () = searching => {}
+            () = following => {}
         }
     }
 
@@ -320,6 +325,20 @@ impl Lan {
             }
         }
     }
+}
+
+/// What is said of us on the link, with the key of now.
+fn announcement(options: &LanOptions) -> Option<Announcement> {
+    let public_key = options.engine.public_key();
+    let description = Description {
+        node_id: Some(options.node_id.clone()),
+        public_key: Some(public_key),
+        instance_type: Some(options.instance_type),
+        base_path: options.base_path.clone(),
+        tls: options.tls,
+        network: None,
+    };
+    Announcement::of(&description, &public_key, options.listen.port())
 }
 
 fn tell(found: &Found) {

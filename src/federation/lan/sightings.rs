@@ -67,7 +67,7 @@ impl Sightings {
         let mut by_identity: BTreeMap<(String, String), Found> = BTreeMap::new();
         for Seen { via, url, node_id, public_key, instance_type } in seen {
             answered.push(url.clone());
-            if node_id == options.node_id || public_key == options.public_key {
+            if node_id == options.node_id || public_key == options.engine.public_key() {
                 continue;
             }
             let (id, key) = (node_id.as_str().to_owned(), public_key.to_base64());

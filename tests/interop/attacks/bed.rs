@@ -11,7 +11,10 @@ use ark_lattice::identity::{
 };
 use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};
-use std::fs;
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 pub(crate) const VICTIM: &str = "victim";
 
@@ -72,20 +75,19 @@ impl Victim {
 
     /// Entries of the audit log: kind, subject, detail.
     pub(crate) fn audit(&self) -> Vec<Value> {
-        let log = fs::read_to_string(self.place.path("state").join("audit.log")).unwrap();
-        log.lines().map(|line| serde_json::from_str(line.split_once(' ').unwrap().1).unwrap()).collect()
+        audit(&self.place)
     }
 
-    /// There is a refusal with this code, at this door, of this subject.
-    pub(crate) fn has_audited(&self, code: &str, door: &str, subject: &str) {
-        let fits = |entry: &Value| {
-            entry["kind"] == "refused"
-                && entry["subject"] == subject
-                && entry["detail"]["code"] == code
-                && entry["detail"]["door"] == door
-        };
-        let entries = self.audit();
-        assert!(entries.iter().any(fits), "no entry for {code} at {door} of {subject}: {entries:#?}");
+    /// There is a refusal with this code, at this door, of this subject, or soon: nobody who is refused waits for the disk.
+    pub(crate) fn has_audited(&self, code: &str, door: &str, subject: &str) -> Value {
+        has_audited(&self.place, code, door, subject)
+    }
+
+    /// Ends it in order: everything that was counted is in the log.
+    pub(crate) async fn stopped(self) -> Place {
+        let Self { place, service } = self;
+        assert!(service.terminate().await.success());
+        place
     }
 
     /// Refused with this code at `/manifest`, and audited.
@@ -156,6 +158,39 @@ impl Attacker {
     pub(crate) fn public_key(&self) -> String {
         self.key.public_key().to_base64()
     }
+}
+
+/// Entries of the audit log of a place, as far as they are whole: another is being written.
+pub(crate) fn audit(place: &Place) -> Vec<Value> {
+    let log = fs::read_to_string(place.path("state").join("audit.log")).unwrap();
+    let whole = log.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
+    whole.map(|line| serde_json::from_str(line.split_once(' ').unwrap().1).unwrap()).collect()
+}
+
+/// See [`Victim::has_audited`].
+pub(crate) fn has_audited(place: &Place, code: &str, door: &str, subject: &str) -> Value {
+    let fits = |entry: &Value| {
+        entry["kind"] == "refused"
+            && entry["subject"] == subject
+            && entry["detail"]["code"] == code
+            && entry["detail"]["door"] == door
+    };
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let entries = audit(place);
+        if let Some(entry) = entries.iter().find(|entry| fits(entry)) {
+            return entry.clone();
+        }
+        assert!(Instant::now() < deadline, "no entry for {code} at {door} of {subject}: {entries:#?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// How often such a refusal is told of, the first ones and the counted ones together.
+pub(crate) fn refusals(place: &Place, code: &str) -> u64 {
+    let of_code =
+        audit(place).into_iter().filter(|entry| entry["kind"] == "refused" && entry["detail"]["code"] == code);
+    of_code.map(|entry| entry["detail"]["more"].as_u64().unwrap_or(1)).sum()
 }
 
 /// A node's text on the service.

@@ -2,6 +2,7 @@
 //! audit log.
 
 mod bed;
+mod dns_rebinding;
 mod endless_data;
 mod equivocation_head;
 mod equivocation_manifest;

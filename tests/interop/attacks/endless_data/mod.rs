@@ -26,6 +26,8 @@ async fn an_answer_without_an_end_ends_the_round() {
         assert!(endless.peer.asked(route) > 0, "{error}");
         let sent = endless.peer.sent.load(std::sync::atomic::Ordering::Acquire);
         assert!(sent < BOUND, "{sent} bytes of {route} were read");
+        let entry = victim.has_audited("protocol", "round", if route == "head" { "-" } else { "endless" });
+        assert_eq!(entry["detail"]["peer"], endless.url);
     }
 }
 
@@ -56,5 +58,6 @@ async fn a_body_without_an_end_is_refused() {
         let status = status.unwrap();
         assert!(["413", "401", "400", "415"].contains(&status.as_str()), "{path}: {status}");
     }
+    victim.has_audited("body_too_large", "/manifest", "-");
     assert_eq!(victim.service.get("/ready").await.status(), 200);
 }

@@ -1,7 +1,7 @@
 //! Somebody sends signatures that do not fit: after his share of them they are not looked at any more.
 
 use crate::{
-    attacks::bed::{Attacker, Victim},
+    attacks::bed::{Attacker, Victim, audit, refusals},
     service::{Place, problem},
 };
 use reqwest::Client;
@@ -26,4 +26,13 @@ async fn signatures_are_checked_as_often_as_an_address_may_ask_for_it() {
     let request = other.post(format!("{}/manifest", victim.service.url)).header("content-type", "application/json");
     assert_eq!(request.body(honest.manifest(1)).send().await.unwrap().status(), 200);
     assert_eq!(victim.service.get("/ready").await.status(), 200, "reading is counted by itself");
+    victim.has_audited("bad_signature", "/manifest", "-");
+    let entry = victim.has_audited("rate_limited", "signed", "-");
+    assert_eq!(entry["detail"]["address"], "127.0.0.1");
+    // A hundred requests, and a few lines that account for each of them.
+    let place = victim.stopped().await;
+    assert_eq!((refusals(&place, "bad_signature"), refusals(&place, "rate_limited")), (checked, 100 - checked));
+    assert!(audit(&place).len() < 10, "{:#?}", audit(&place));
+    let verified = place.command(&["audit", "verify"]).output().unwrap();
+    assert!(verified.status.success(), "{verified:?}");
 }

@@ -46,6 +46,8 @@ async fn a_flood_of_ids_takes_its_share_and_others_have_theirs() {
         assert_eq!(publish(&honest, &victim, id, 100).await.status(), 200);
     }
     assert_eq!(problem(publish(&honest, &victim, "honest-4", 100).await).await, (403, "id_quota".to_owned()));
+    victim.has_audited("rate_limited", "/manifest", "-");
+    victim.has_audited("id_quota", "/manifest", "honest-4");
     let victim = victim.restarted().await;
     assert_eq!(problem(publish(&honest, &victim, "honest-4", 100).await).await, (403, "id_quota".to_owned()));
     let listed = victim.service.get_json("/discover").await;

@@ -72,6 +72,8 @@ async fn whoever_does_not_belong_here_finds_nothing_behind_any_door() {
         assert!(ours.headers().contains_key(NETWORK_HEADER), "{door}");
     }
     assert!(closed >= 20, "{closed} doors");
+    let entry = victim.has_audited("not_found", "network", "-");
+    assert_eq!(entry["detail"]["address"], "127.0.0.1");
     // Letters of a door's name that come encoded open nothing.
     assert_eq!(seen(plain("GET", "/%6cattice/head"), "/%6cattice/head").await, nothing);
 }
@@ -96,6 +98,7 @@ async fn what_a_member_sent_is_of_no_use_to_who_heard_it() {
     assert_eq!(forged(Method::POST, "/manifest", &second).send().await.unwrap().status(), 404);
     assert_eq!(forged(Method::POST, "/sync", &first).send().await.unwrap().status(), 404);
     assert_eq!(forged(Method::GET, "/discover", "").send().await.unwrap().status(), 404);
+    victim.has_audited("not_found", "network", "-");
     let other = victim.restarted_as("another").await;
     let request = other.service.request(Method::POST, "/manifest").header(NETWORK_HEADER, tag.clone());
     let request = request.header("content-digest", digest.clone()).header("content-type", "application/json");

@@ -1,7 +1,7 @@
 //! Somebody without a certificate of our authority, or with one of another, at the doors for instances.
 
 use crate::{
-    attacks::bed::VICTIM,
+    attacks::bed::{VICTIM, has_audited},
     certificates::{Authority, Issued, PairFiles, replace},
     service::{Place, Service, TOKEN, json_of, problem, until},
 };
@@ -62,6 +62,9 @@ async fn the_doors_for_instances_open_for_those_with_a_certificate() {
     assert!(client(&authority, Some(&strange)).get(&head).send().await.is_err(), "of another authority");
     let expired = clients.issue(2, 2021);
     assert!(client(&authority, Some(&expired)).get(&head).send().await.is_err(), "expired");
+    has_audited(&place, "client_certificate", "certificate", "-");
+    let entry = has_audited(&place, "client_certificate", "handshake", "-");
+    assert!(entry["detail"]["problem"].as_str().unwrap().contains("certificate"), "{entry}");
 
     // Another authority takes the place of the first, without a restart.
     replace(&place.path("clients.pem"), &strangers.pem, 0o644);

@@ -47,6 +47,8 @@ async fn one_address_holds_only_so_many_connections_and_none_of_them_for_ever() 
         }
     }
     assert_eq!((told, closed), (20, 60));
+    let entry = victim.has_audited("rate_limited", "connections", "-");
+    assert_eq!(entry["detail"]["address"], "127.0.0.3");
     let again = Client::builder().no_proxy().local_address(Some(from.into())).build().unwrap();
     assert_eq!(again.get(&ready).send().await.unwrap().status(), 200, "its places are free again");
 }

@@ -3,7 +3,7 @@
 
 use crate::{
     attacks::bed::{Attacker, Victim},
-    service::{Place, problem, until},
+    service::{Place, until},
 };
 use serde_json::json;
 use std::time::Duration;
@@ -20,8 +20,7 @@ async fn an_id_stays_its_owners_while_he_is_away() {
     .await;
     victim.refuses_manifest(squatter.manifest(7), (409, "key_mismatch"), "owner").await;
     let victim = victim.restarted().await;
-    let refused = problem(victim.service.post("/manifest", squatter.manifest(8)).await).await;
-    assert_eq!(refused, (409, "key_mismatch".to_owned()));
+    victim.refuses_manifest(squatter.manifest(8), (409, "key_mismatch"), "owner").await;
     assert_eq!(victim.service.post("/manifest", owner.manifest(6)).await.status(), 200);
 }
 
@@ -34,6 +33,5 @@ async fn a_squatter_that_came_first_goes_when_the_operator_knows_the_owner() {
     victim.operate("/v1/trust/verify", &json!({"peer_id": "owner", "public_key": owner.public_key()})).await;
     assert_eq!(victim.service.post("/manifest", owner.manifest(1)).await.status(), 200);
     assert_eq!(victim.service.get_json("/discover").await["peers"][0]["pubkey"], owner.public_key());
-    let refused = problem(victim.service.post("/manifest", squatter.manifest(9)).await).await;
-    assert_eq!(refused, (409, "key_mismatch".to_owned()));
+    victim.refuses_manifest(squatter.manifest(9), (409, "key_mismatch"), "owner").await;
 }

@@ -1,7 +1,7 @@
 //! Addresses that lead the service to where only it can go: a cloud's metadata, and, where the settings say so, its own network.
 
 use crate::{
-    attacks::bed::Victim,
+    attacks::bed::{Attacker, Victim},
     server::Hostile,
     service::{Place, TOKEN, problem},
 };
@@ -32,6 +32,7 @@ async fn a_clouds_secrets_are_never_asked_for_however_they_are_written() {
         assert_eq!(problem(add(&victim, url).await).await, (400, "invalid_peer".to_owned()), "{url}");
     }
     assert_eq!(victim.operator_sees("/api/federation/peers").await["peers"], json!([]));
+    victim.has_audited("invalid_peer", "/api/federation/peers/add", "-");
 }
 
 #[tokio::test]
@@ -50,6 +51,25 @@ async fn its_own_network_is_out_of_reach_where_the_settings_say_so_but_for_the_p
     let synced = victim.operate("/api/federation/sync", &json!({"peerUrl": named.url})).await;
     assert!(named.peer.asked("head") > 0, "{synced}");
     assert_eq!(hidden.peer.asked("head"), 0);
+}
+
+#[tokio::test]
+async fn what_somebody_says_of_his_address_leads_nowhere_inside() {
+    let (hidden, named) = (Hostile::start("hidden", |_, _| None).await, Hostile::start("named", |_, _| None).await);
+    // As it is where the settings say nothing.
+    let victim = Victim::start_in(Place::new().set("FEDERATION_AUTO_SYNC", "true")).await;
+    let liar = Attacker::new("liar");
+    let manifest = liar.manifest_with(1, |manifest| manifest["address"] = json!(hidden.url));
+    assert_eq!(victim.service.post("/manifest", manifest).await.status(), 200);
+    let found = victim.operate("/api/federation/discover", &json!({"accept": true})).await;
+    assert!(found.to_string().contains(&hidden.url), "the operator may see it: {found}");
+    assert_eq!(victim.operator_sees("/api/federation/peers").await["peers"], json!([]), "and it is no peer");
+    victim.round().await;
+    // Whom the operator names may be there.
+    assert_eq!(add(&victim, &named.url).await.status(), 200);
+    victim.round().await;
+    assert!(named.peer.asked("head") > 0);
+    assert_eq!(["head", "manifest", "identity", "notify"].map(|route| hidden.peer.asked(route)), [0; 4], "nobody came");
 }
 
 #[test]

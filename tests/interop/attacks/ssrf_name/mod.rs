@@ -1,5 +1,4 @@
-//! A name whose address is within the service's own network. That a name which led to the internet before leads inside the next time (DNS
-//! rebinding) is in the tests of `guard::reach`: there is no name server in a test that everybody can run.
+//! A name whose address is within the service's own network. What comes of one that leads inside later: `dns_rebinding`.
 
 use crate::{attacks::bed::Victim, server::Hostile, service::Place};
 use serde_json::json;
@@ -13,6 +12,7 @@ async fn what_a_name_means_is_looked_at_when_it_is_connected_to() {
     let error = victim.round().await;
     assert!(error.contains("is within this machine's network"), "{error}");
     assert_eq!(hidden.peer.asked("head"), 0, "nobody came");
+    assert_eq!(victim.has_audited("out_of_reach", "round", "-")["detail"]["peer"], url);
 
     let open = Victim::start().await;
     assert_eq!(open.operate("/api/federation/peers/add", &json!({"peerUrl": url})).await["status"], "added");

@@ -22,6 +22,7 @@ async fn a_peer_leads_the_service_to_no_other_place() {
             let error = victim.round().await;
             assert!(!error.is_empty(), "{status} to {to}");
             assert!(guide.peer.asked("head") > 0);
+            victim.has_audited("protocol", "round", "-");
         }
     }
     assert_eq!(hidden.peer.asked("head"), 0);

@@ -1,14 +1,10 @@
 //! Rounds that came to their end and yet cannot go on so.
 
 use super::{PeerTask, Shared};
-use crate::{
-    federation::{
-        round::{Outcome, Positions, Reset, begins_anew},
-        run::{RoundError, RunEnd},
-    },
-    trust::Refusal,
+use crate::federation::{
+    round::{Outcome, Positions, Reset, begins_anew},
+    run::{RoundError, RunEnd},
 };
-use serde_json::Map;
 use std::sync::atomic::Ordering;
 
 /// After so many rounds in a row that were cut off, what comes is taken as it comes: a line that never lasts as long as the changes
@@ -24,7 +20,6 @@ impl Shared {
             // All of it is compared the next time: what was thought to be theirs may be wrong.
             Some(RoundError::Mixed) => {
                 self.update(&peer.url, |state| state.positions = Positions::default());
-                self.audit_mixed(end);
                 0
             }
             Some(error) if error.is_cut() => peer.cuts.load(Ordering::Acquire).saturating_add(1),
@@ -48,11 +43,5 @@ impl Shared {
         } else {
             peer.unexplained.store(0, Ordering::Release);
         }
-    }
-
-    fn audit_mixed(&self, end: &RunEnd) {
-        let Some((peer, key)) = &end.peer else { return };
-        let detail = Map::from_iter([("public_key".to_owned(), key.to_base64().into())]);
-        self.options.trust.refused(Refusal { code: "mixed", door: "round", subject: Some(peer.to_string()), detail });
     }
 }

@@ -23,6 +23,7 @@ fn code(error: &RoundError) -> Option<&'static str> {
         RoundError::Revoked => Some("peer_revoked"),
         RoundError::TooManyNodes { .. } => Some("too_many_nodes"),
         RoundError::Differs { .. } => Some("differs"),
+        RoundError::Mixed => Some("mixed"),
         RoundError::MassDelete { .. } => Some("mass_delete"),
         // Whoever distrusts and whoever is stale was told of where that was found.
         RoundError::Client(

@@ -25,8 +25,8 @@ const WRITING: usize = 6;
 const WRITING_BYTES: usize = 3 * BATCH_BYTES;
 
 /// A pull under way.
-struct Pulling {
-    mode: Mode,
+pub(super) struct Pulling {
+    pub(super) mode: Mode,
     /// Everything up to here was read.
     last: u64,
     writing: VecDeque<Writing>,
@@ -34,6 +34,13 @@ struct Pulling {
     deletions: Vec<WireChange>,
     /// Wanted contents, each with its node's priority; fetched at the end, where priority counts.
     wanted: Vec<(f64, NodeId)>,
+}
+
+impl Pulling {
+    /// Nothing was read after `last`.
+    pub(super) fn new(mode: Mode, last: u64) -> Self {
+        Self { mode, last, writing: VecDeque::new(), deletions: Vec::new(), wanted: Vec::new() }
+    }
 }
 
 /// A batch that is being written.
@@ -47,23 +54,31 @@ struct Writing {
 impl<N: FnMut(&Positions) + Send> Run<'_, N> {
     /// Answers whether it came to the end; otherwise the round's time is over.
     pub(super) async fn pull(&mut self, round: &mut Round, since: u64, mode: Mode) -> Result<bool, RoundError> {
-        let (writing, deletions, wanted) = (VecDeque::new(), Vec::new(), Vec::new());
-        let mut pulling = Pulling { mode, last: since, writing, deletions, wanted };
+        let mut pulling = Pulling::new(mode, since);
         let read = self.read(round, &mut pulling).await;
-        // Also after a cut: what came counts, and the next round goes on from there.
-        while let Some(written) = pulling.writing.pop_front() {
-            self.written(round, &pulling, written).await?;
-        }
+        self.settle(round, &mut pulling).await?;
         let Some(end) = read? else { return Ok(false) };
-        self.fetch_in_order(std::mem::take(&mut pulling.wanted)).await?;
-        let deletions = std::mem::take(&mut pulling.deletions);
-        self.report.deleted = self.report.deleted.saturating_add(deletions.len());
-        self.store(deletions).await?;
+        self.finish(pulling).await?;
         // What was added there since its head was signed came as well: its hash is that of an older set.
         round.stale |= end > round.theirs.seq;
         round.theirs.seq = end;
         self.pulled_to(round, end);
         Ok(true)
+    }
+
+    /// Waits for what is being written. Also after a cut: what came counts, and the next round goes on from there.
+    pub(super) async fn settle(&mut self, round: &Round, pulling: &mut Pulling) -> Result<(), RoundError> {
+        while let Some(written) = pulling.writing.pop_front() {
+            self.written(round, pulling, written).await?;
+        }
+        Ok(())
+    }
+
+    /// Does what was left for the end.
+    pub(super) async fn finish(&mut self, pulling: Pulling) -> Result<(), RoundError> {
+        self.fetch_in_order(pulling.wanted).await?;
+        self.report.deleted = self.report.deleted.saturating_add(pulling.deletions.len());
+        self.store(pulling.deletions).await
     }
 
     /// Reads to the end, which it answers, or until the round's time is over.
@@ -101,10 +116,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
             let over = self.is_over();
             if end.is_some() || batch.len() >= most || batch_bytes >= BATCH_BYTES || over {
                 let bytes = std::mem::take(&mut batch_bytes);
-                let came = lines.bytes().saturating_sub(counted);
-                counted = lines.bytes();
-                self.report.bytes_in = self.report.bytes_in.saturating_add(came);
-                self.parties.rates.download.take(usize::try_from(came).unwrap_or(usize::MAX)).await;
+                self.count_in(lines.bytes(), &mut counted).await;
                 self.take(round, pulling, std::mem::take(&mut batch), bytes).await?;
             }
             if end.is_some() || over {
@@ -121,7 +133,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
     }
 
     /// Takes changes that came; of a list fetches the contents that are needed.
-    async fn take(
+    pub(super) async fn take(
         &mut self,
         round: &Round,
         pulling: &mut Pulling,
@@ -265,10 +277,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
             let over = self.is_over();
             if last || over || batch.len() >= BATCH || bytes >= BATCH_BYTES {
                 bytes = 0;
-                let came = lines.bytes().saturating_sub(counted);
-                counted = lines.bytes();
-                self.report.bytes_in = self.report.bytes_in.saturating_add(came);
-                self.parties.rates.download.take(usize::try_from(came).unwrap_or(usize::MAX)).await;
+                self.count_in(lines.bytes(), &mut counted).await;
                 let lattice = &**self.parties.lattice;
                 let admitted = feed::admitted(lattice, &self.matcher, std::mem::take(&mut batch)).await?;
                 let deletions = feed::deletions(lattice, &admitted)?;
@@ -284,6 +293,13 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
                 return Err(RoundError::TooLong);
             }
         }
+    }
+
+    /// Counts what came of an answer, of which `counted` were counted before.
+    pub(super) async fn count_in(&mut self, bytes: u64, counted: &mut u64) {
+        let came = bytes.saturating_sub(std::mem::replace(counted, bytes));
+        self.report.bytes_in = self.report.bytes_in.saturating_add(came);
+        self.parties.rates.download.take(usize::try_from(came).unwrap_or(usize::MAX)).await;
     }
 
     async fn store(&mut self, batch: Vec<WireChange>) -> Result<(), RoundError> {

@@ -19,7 +19,6 @@ use super::{
     peers::{Added, Direction, PeerOptions, PeerState, Peers, PeersError},
     rate::Rates,
     reconcile::Sets,
-    round::{Outcome, Positions, Reset, begins_anew},
     run::{Known, Parties, RoundError, RoundReport, RunEnd, run},
     trusting::Trusting,
 };
@@ -48,12 +47,11 @@ use tokio::{
 };
 
 mod clients;
+mod doubt;
 mod keys;
 
 /// Changes that come one after the other go in one round.
 const GATHER: Duration = Duration::from_millis(50);
-/// A round that begins from the beginning counts two, one that does not takes one away; so many are the peer's fault.
-const MAX_RESETS: u32 = 6;
 /// How often a peer is told who we are.
 const ANNOUNCE_EVERY: Duration = Duration::from_secs(45);
 
@@ -172,12 +170,14 @@ struct PeerTask {
     answers: Notify,
     /// One round at a time; what was said of keys.
     turn: AsyncMutex<keys::Said>,
-    /// Rounds that began from the beginning, see [`MAX_RESETS`].
+    /// Rounds that began from the beginning, weighed.
     resets: AtomicU32,
     /// Where its journal stands, as it last said; 0: it did not.
     heard: AtomicU64,
     /// Rounds in a row whose end nothing explained; those that came to no end do not count.
     unexplained: AtomicU32,
+    /// Rounds in a row that were cut off.
+    cuts: AtomicU32,
 }
 
 impl Engine {
@@ -428,29 +428,8 @@ impl Shared {
         let client = self.client(url)?.with_membership(self.membership());
         let (wake, answers) = (Notify::new(), Notify::new());
         let (turn, resets, heard) = (AsyncMutex::default(), AtomicU32::new(0), AtomicU64::new(0));
-        let unexplained = AtomicU32::new(0);
-        Ok(PeerTask { url: url.to_owned(), client, wake, answers, turn, resets, heard, unexplained })
-    }
-
-    /// Says as a failure what came to its end and yet cannot go on so, that it is seen and the pauses grow.
-    fn doubt(&self, peer: &PeerTask, end: &mut RunEnd) {
-        if end.error.is_some() {
-            return;
-        }
-        let again = matches!(end.report.reset, Some(Reset::NewIndex | Reset::WentBack | Reset::BelowFloor));
-        let before = peer.resets.load(Ordering::Acquire);
-        let resets = if again { before.saturating_add(2).min(MAX_RESETS + 1) } else { before.saturating_sub(1) };
-        peer.resets.store(resets, Ordering::Release);
-        if again && resets >= MAX_RESETS {
-            end.error = Some(RoundError::Unsteady);
-        } else if end.report.outcome == Some(Outcome::Unexplained) {
-            end.error = Some(RoundError::Differs { ahead: end.report.received.ahead });
-            if begins_anew(peer.unexplained.fetch_add(1, Ordering::AcqRel).saturating_add(1)) {
-                self.update(&peer.url, |state| state.positions = Positions::default());
-            }
-        } else {
-            peer.unexplained.store(0, Ordering::Release);
-        }
+        let (unexplained, cuts) = (AtomicU32::new(0), AtomicU32::new(0));
+        Ok(PeerTask { url: url.to_owned(), client, wake, answers, turn, resets, heard, unexplained, cuts })
     }
 
     fn failed_in_a_row(&self, url: &str) -> u32 {
@@ -496,6 +475,7 @@ impl Shared {
             positions: state.positions.clone(),
             options: exchanged,
             deletions_confirmed: confirmed,
+            unstaged: peer.cuts.load(Ordering::Acquire) >= doubt::CUTS,
         };
         if confirmed && let Some(from) = &state.node_id {
             self.deletions().confirm(from, options.clock.elapsed());

@@ -31,6 +31,9 @@ pub struct Positions {
     pub pushed: Option<Position>,
     /// Whose lattice it was that ours went to: another `index_id` there has forgotten it.
     pub pushed_to: Option<String>,
+    /// Where their journal and ours stood when both sets were equal.
+    #[serde(default)]
+    pub in_step: Option<(u64, u64)>,
 }
 
 impl Positions {
@@ -302,6 +305,13 @@ impl Round {
     pub fn pushed(&mut self) {
         self.sent(self.ours.index_id.clone(), self.ours.seq);
         self.stale = true;
+    }
+
+    /// The round is over. Answers whether there is something new to note.
+    pub fn end(&mut self, outcome: Outcome) -> bool {
+        let pulled = self.positions.pulled.as_ref().filter(|_| self.positions.is_pulled_into(&self.ours));
+        let in_step = pulled.filter(|_| outcome == Outcome::InStep).map(|pulled| (pulled.seq, self.ours.seq));
+        std::mem::replace(&mut self.positions.in_step, in_step) != in_step
     }
 
     /// Their head came again.

@@ -3,6 +3,7 @@
 mod pull;
 mod push;
 mod reconcile;
+mod stage;
 
 use super::{
     client::ClientError,
@@ -130,9 +131,23 @@ pub enum RoundError {
         /// Of how many.
         nodes: usize,
     },
+    /// What came is not what was signed.
+    #[error(
+        "what it sends does not lead to the set that it signed: something between mixes old and new, or it left something out; \
+         nothing of it was taken"
+    )]
+    Mixed,
     /// This process ends.
     #[error("this instance stops")]
     Stopped,
+}
+
+impl RoundError {
+    /// Did an answer begin and not come to its end?
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        matches!(self, Self::TooLong | Self::Client(ClientError::Unreachable(..)))
+    }
 }
 
 impl From<FeedError> for RoundError {
@@ -171,7 +186,7 @@ pub struct RoundReport {
     pub deleted: usize,
     /// Messages in which the sets were reconciled, both ways.
     pub messages: u32,
-    /// The last reason to begin from the beginning.
+    /// Why it began from the beginning, where it did.
     pub reset: Option<Reset>,
 }
 
@@ -214,6 +229,8 @@ pub struct Known {
     pub options: PeerOptions,
     /// The operator confirmed that many nodes may be deleted.
     pub deletions_confirmed: bool,
+    /// What comes is taken as it comes, and the sets are compared at the end alone: what waits to be compared was cut off before.
+    pub unstaged: bool,
 }
 
 /// A round under way.
@@ -226,6 +243,7 @@ pub struct Run<'a, N> {
     /// Live nodes when the round began.
     nodes: usize,
     confirmed: bool,
+    unstaged: bool,
     options: PeerOptions,
     matcher: Matcher,
     /// When it ends whatever is left, by the process's own clock.
@@ -286,6 +304,7 @@ pub async fn run<N: FnMut(&Positions) + Send>(parties: &Parties<'_>, known: Know
         remembered: HashSet::new(),
         nodes: parties.lattice.status().nodes,
         confirmed: known.deletions_confirmed,
+        unstaged: known.unstaged,
         matcher: known.options.filter.matcher(),
         options: known.options.clone(),
         until: parties.clock.elapsed().saturating_add(LONGEST_ROUND),
@@ -352,7 +371,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
             match round.next() {
                 Step::Pull { since, mode, reset } => {
                     self.report.reset = self.report.reset.or(reset);
-                    if !self.pull(&mut round, since, mode).await? {
+                    if !self.pull(&mut round, &known, (since, mode, reset)).await? {
                         return Ok(Outcome::Moving);
                     }
                     round.pulled(self.stand()?);
@@ -377,7 +396,12 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
                     round.asked(head.get().clone());
                     round.ours = self.stand()?;
                 }
-                Step::Done(outcome) => return Ok(outcome),
+                Step::Done(outcome) => {
+                    if round.end(outcome) {
+                        self.tell(&round.positions);
+                    }
+                    return Ok(outcome);
+                }
             }
         }
     }

@@ -3,7 +3,7 @@
 use super::{Entry, NodeFilter, NodePage};
 use crate::{
     manifest::{BUCKETS, SetHasher, bucket_hash, bucket_of},
-    types::{ContentHash, NodeId, SetHash, Sha256Digest},
+    types::{ContentHash, NodeId, SetHash, Sha256Digest, Timestamp},
 };
 use std::{
     borrow::Borrow,
@@ -50,10 +50,30 @@ impl Bucket {
         place.is_err()
     }
 
+    fn remove(&mut self, id: &str) {
+        if let Ok(at) = self.find(id) {
+            self.entries.remove(at);
+            self.hash = OnceLock::new();
+        }
+    }
+
     fn hash(&self) -> Sha256Digest {
         *self.hash.get_or_init(|| {
             bucket_hash(self.entries.iter().map(|entry| (entry.id.as_str(), wire_text(entry.content_hash))))
         })
+    }
+}
+
+/// An entry of which only the hash is known.
+fn stand_in(id: &NodeId, content_hash: ContentHash) -> Entry {
+    Entry {
+        id: id.clone(),
+        content_hash,
+        file_hash: *content_hash.as_bytes(),
+        node_type: None,
+        updated_at: Timestamp::EPOCH,
+        size_bytes: 0,
+        seq: 0,
     }
 }
 
@@ -92,6 +112,23 @@ impl Snapshot {
         let bucket = buckets.get_mut(usize::from(bucket_of(entry.id.as_str())));
         let is_new = bucket.is_some_and(|bucket| Arc::make_mut(bucket).put(entry));
         Arc::new(Self { buckets, len: self.len.saturating_add(usize::from(is_new)), hash: OnceLock::new() })
+    }
+
+    /// The set hash that this set would have with these nodes put (`None`: deleted), one after the other.
+    #[must_use]
+    pub fn hash_with<'a>(&self, changes: impl IntoIterator<Item = (&'a NodeId, Option<ContentHash>)>) -> SetHash {
+        let mut buckets = self.buckets.clone();
+        for (id, content_hash) in changes {
+            let Some(bucket) = buckets.get_mut(usize::from(bucket_of(id.as_str()))) else { continue };
+            let bucket = Arc::make_mut(bucket);
+            match content_hash {
+                Some(content_hash) => {
+                    bucket.put(Arc::new(stand_in(id, content_hash)));
+                }
+                None => bucket.remove(id.as_str()),
+            }
+        }
+        Self { buckets, len: 0, hash: OnceLock::new() }.set_hash()
     }
 
     /// How many nodes.
@@ -225,11 +262,7 @@ impl Index {
         self.snapshot = OnceLock::new();
         self.names.remove(id);
         if let Some(bucket) = self.buckets.get_mut(usize::from(bucket_of(id))) {
-            let bucket = Arc::make_mut(bucket);
-            bucket.hash = OnceLock::new();
-            if let Ok(at) = bucket.find(id) {
-                bucket.entries.remove(at);
-            }
+            Arc::make_mut(bucket).remove(id);
         }
     }
 
@@ -267,7 +300,6 @@ impl Index {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::types::Timestamp;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 

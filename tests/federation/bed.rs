@@ -221,7 +221,7 @@ pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) -> Duration
 /// Nothing is known yet.
 pub fn nothing(options: impl Into<PeerOptions>) -> Known {
     let (positions, options) = (Positions::default(), options.into());
-    Known { node_id: None, public_key: None, positions, options, deletions_confirmed: false }
+    Known { node_id: None, public_key: None, positions, options, deletions_confirmed: false, unstaged: false }
 }
 
 /// The clients need a TLS provider, also for plain HTTP.

@@ -2,7 +2,7 @@
 
 use crate::{
     bed::{Instance, provider},
-    server::{Hostile, Reply, feed, ok},
+    server::{Hostile, Reply, feed, ok, set_of},
 };
 use ark_lattice::{
     federation::peers::{Direction, PeerOptions},
@@ -20,6 +20,7 @@ async fn a_journal_that_begins_anew_each_time_is_the_peers_fault() {
             let head = peer.head(|head| {
                 (head.issued_at, head.expires) = (now, now);
                 head.index_id = format!("{before:032x}");
+                head.manifest_hash = set_of(&[]);
             });
             Some(Reply::Bytes(ok(head)))
         }

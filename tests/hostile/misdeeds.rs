@@ -1,6 +1,6 @@
 //! What peers do that mean harm, and what must be said of them.
 
-use crate::server::{Peer, Reply, Request, deleted, feed, head_of_answer, listed, node, now, ok, open, whole};
+use crate::server::{Peer, Reply, Request, deleted, feed, head_of_answer, listed, node, now, ok, open, set_of, whole};
 use ark_lattice::{
     identity::KeyPair,
     manifest::{Head, sign_head},
@@ -49,9 +49,10 @@ fn head(name: &'static str, said: &'static str, change: fn(&mut Head)) -> Misdee
 
 /// Answers `changes` with a feed of these lines, ended at 9.
 fn lines(name: &'static str, said: &'static str, lines: Vec<Value>) -> Misdeed {
-    deed(name, said, move |_, request| {
-        let end = "{\"end\":9}\n";
-        (request.route == "changes").then(|| Reply::Bytes(ok(feed(request, 9, &lines) + end)))
+    deed(name, said, move |peer, request| match request.route {
+        "head" => Some(Reply::Bytes(ok(peer.head(|head| head.manifest_hash = set_of(&lines))))),
+        "changes" => Some(Reply::Bytes(ok(feed(request, 9, &lines) + "{\"end\":9}\n"))),
+        _ => None,
     })
 }
 
@@ -62,11 +63,10 @@ fn fetched(
     ids: &'static [&'static str],
     reply: impl Fn() -> Reply + Send + Sync + 'static,
 ) -> Misdeed {
-    deed(name, said, move |_, request| match request.route {
-        "changes" => {
-            let lines: Vec<Value> = (1..).zip(ids).map(|(seq, id)| listed(seq, id, "announced")).collect();
-            Some(Reply::Bytes(ok(feed(request, 9, &lines) + "{\"end\":9}\n")))
-        }
+    let lines = move || -> Vec<Value> { (1..).zip(ids).map(|(seq, id)| listed(seq, id, "announced")).collect() };
+    deed(name, said, move |peer, request| match request.route {
+        "head" => Some(Reply::Bytes(ok(peer.head(|head| head.manifest_hash = set_of(&lines()))))),
+        "changes" => Some(Reply::Bytes(ok(feed(request, 9, &lines()) + "{\"end\":9}\n"))),
         "nodes" => Some(reply()),
         _ => None,
     })
@@ -355,13 +355,18 @@ fn feeds() -> Vec<Misdeed> {
             let all: Vec<Value> =
                 (1..).zip(0..BASE).map(|(seq, n)| deleted(seq, &base_id(n), now().seconds())).collect();
             match request.route {
-                "head" => Some(Reply::Bytes(ok(peer.head(|head| (head.seq, head.count) = (60, 0))))),
+                "head" => Some(Reply::Bytes(ok(
+                    peer.head(|head| (head.seq, head.count, head.manifest_hash) = (60, 0, set_of(&[])))
+                ))),
                 "changes" => Some(Reply::Bytes(ok(feed(request, 60, &all) + "{\"end\":60}\n"))),
                 _ => None,
             }
         }),
         lines("far-ahead", "still differ", lie(|line| line["at"] = json!(now().seconds() + 3600))),
-        lines("left-out", "still differ", vec![listed(9, &base_id(0), "base")]),
+        deed("left-out", "does not lead to the set that it signed", |_, request| {
+            let lines = [listed(9, &base_id(0), "base")];
+            (request.route == "changes").then(|| Reply::Bytes(ok(feed(request, 9, &lines) + "{\"end\":9}\n")))
+        }),
     ]
 }
 
@@ -416,7 +421,9 @@ fn fetches() -> Vec<Misdeed> {
             let odd: Vec<Value> = (1..).zip(ODD_IDS).map(|(seq, id)| listed(seq, id, "odd")).collect();
             let count = u64::try_from(ODD_IDS.len()).unwrap();
             match request.route {
-                "head" => Some(Reply::Bytes(ok(peer.head(|head| (head.seq, head.count) = (count, count))))),
+                "head" => Some(Reply::Bytes(ok(peer.head(|head| {
+                    (head.seq, head.count, head.manifest_hash) = (count, count, set_of(&odd));
+                })))),
                 "changes" if request.since == 0 => {
                     Some(Reply::Bytes(ok(feed(request, count, &odd) + &format!("{{\"end\":{count}}}\n"))))
                 }
@@ -475,7 +482,11 @@ fn over_time() -> Vec<Misdeed> {
                 _ => None,
             },
         ),
-        deed("left-out-once", "still differ", |_, request| match request.route {
+        deed("left-out-once", "still differ", |peer, request| match request.route {
+            "head" => {
+                let late = [listed(9, LATE_ID, "late")];
+                Some(Reply::Bytes(ok(peer.head(|head| head.manifest_hash = set_of(&late)))))
+            }
             "changes" if request.since == 0 => {
                 let late = if request.before == 0 { vec![] } else { vec![listed(9, LATE_ID, "late")] };
                 Some(Reply::Bytes(ok(feed(request, 9, &late) + "{\"end\":9}\n")))
@@ -507,7 +518,7 @@ fn over_time() -> Vec<Misdeed> {
         }),
         deed("bomb-of-notices", "still differ", |_, request| (request.route == "notify").then(endless_gzip)),
         at("shuts-the-door", "notify", "still differ", open()),
-        deed("more-of-what-it-has", "still differ", |_, request| {
+        deed("more-of-what-it-has", "does not lead to the set that it signed", |_, request| {
             // Every round another content of the same node: each is one node, and none is a conflict of ours.
             let text = request.before.to_string();
             match request.route {

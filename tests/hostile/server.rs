@@ -4,8 +4,9 @@
 use ark_lattice::{
     identity::KeyPair,
     lattice::NodeDocument,
+    lattice::index::Snapshot,
     manifest::{Head, sign_head},
-    types::{ContentHash, PeerId, SetHash, Timestamp},
+    types::{ContentHash, NodeId, PeerId, SetHash, Timestamp},
 };
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -203,7 +204,7 @@ impl Peer {
             index_id: INDEX.to_owned(),
             seq: 9,
             floor: 0,
-            manifest_hash: SetHash::of(b"what nobody has"),
+            manifest_hash: set_of(&[]),
             count: 3,
             issued_at: now,
             expires: now.plus(Duration::from_secs(60)),
@@ -257,6 +258,18 @@ pub(crate) fn whole(seq: u64, id: &str, content: &str) -> Value {
 pub(crate) fn deleted(seq: u64, id: &str, at: i64) -> Value {
     let hash = ContentHash::of(id.as_bytes()).to_string();
     json!({"seq": seq, "id": id, "at": at, "deleted": hash, "after": []})
+}
+
+/// The hash of the set that these changes lead to from nothing; what is no change counts for nothing.
+pub(crate) fn set_of(lines: &[Value]) -> SetHash {
+    let changes: Vec<(NodeId, Option<ContentHash>)> = lines
+        .iter()
+        .filter_map(|line| {
+            let id = NodeId::parse(line["id"].as_str()?).ok()?;
+            Some((id, line["hash"].as_str().and_then(|hash| ContentHash::parse(hash).ok())))
+        })
+        .collect();
+    Snapshot::of([]).hash_with(changes.iter().map(|(id, hash)| (id, *hash)))
 }
 
 /// The lines of a feed after `since`, with its first line.

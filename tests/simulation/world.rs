@@ -14,7 +14,7 @@ use ark_lattice::{
         filter::Filter,
         rate::Rates,
         round::{Outcome, Position, Positions, Reset, begins_anew},
-        run::{Known, Parties, RunEnd, run},
+        run::{Known, Parties, RoundError, RunEnd, run},
     },
     lattice::{Lattice, LatticeError, NodeDocument, Precondition, Stamp, Written},
     types::{Clock, Limits, NodeId, SharedClock, Timestamp},
@@ -50,6 +50,7 @@ struct Contact {
     public_key: Option<String>,
     positions: Positions,
     unexplained: u32,
+    cuts: u32,
 }
 
 /// An instance's disk as it was.
@@ -78,6 +79,7 @@ pub(crate) struct Tally {
     pub(crate) new_index: usize,
     pub(crate) ahead: usize,
     pub(crate) unexplained: usize,
+    pub(crate) mixed: usize,
     pub(crate) nested: usize,
     pub(crate) sweeps: usize,
 }
@@ -99,6 +101,7 @@ impl Tally {
             new_index: self.new_index + other.new_index,
             ahead: self.ahead + other.ahead,
             unexplained: self.unexplained + other.unexplained,
+            mixed: self.mixed + other.mixed,
             nested: self.nested + other.nested,
             // The most that any of them needed.
             sweeps: self.sweeps.max(other.sweeps),
@@ -523,6 +526,7 @@ impl World {
             positions: contact.positions.clone(),
             options: link.options.clone(),
             deletions_confirmed: true,
+            unstaged: contact.cuts >= 2,
         };
         self.say(|| {
             let seq = |position: &Option<Position>| position.as_ref().map(|it| it.seq);
@@ -591,6 +595,14 @@ impl World {
             contact.node_id.get_or_insert(peer.to_string());
             contact.public_key.get_or_insert(key.to_base64());
         }
+        contact.cuts = match &end.error {
+            Some(error) if error.is_cut() => contact.cuts + 1,
+            _ => 0,
+        };
+        let mixed = matches!(end.error, Some(RoundError::Mixed));
+        if mixed {
+            contact.positions = Positions::default();
+        }
         let unexplained = end.report.outcome == Some(Outcome::Unexplained);
         let failed = end.error.is_some() || unexplained;
         if unexplained {
@@ -613,6 +625,7 @@ impl World {
         self.count(|tally| {
             tally.failed_rounds += usize::from(failed);
             tally.unexplained += usize::from(unexplained);
+            tally.mixed += usize::from(mixed);
             tally.conflicts += report.received.conflicts;
             tally.ahead += report.received.ahead;
             tally.resets += usize::from(report.reset.is_some());

@@ -1,12 +1,11 @@
 //! Whose key is whose: what we say of ours, and what we believe of a peer's.
 
-use super::{
-    ANNOUNCE_EVERY, EngineOptions, Known, Parties, PeerTask, Positions, RoundError, RoundReport, RunEnd, Shared, run,
-};
+use super::{ANNOUNCE_EVERY, EngineOptions, Known, Parties, PeerTask, RoundError, RoundReport, RunEnd, Shared, run};
 use crate::{
     federation::{
         client::{Client, ClientError},
         remote::Remote,
+        round::Positions,
     },
     identity::{Held, KeyLog},
     manifest::{Canonicalization, sign},

@@ -27,6 +27,7 @@ fn round(pulled: u64, pushed: u64) -> Round {
         pulled_into: Some("o".to_owned()),
         pushed: at("o", pushed),
         pushed_to: Some("t".to_owned()),
+        in_step: None,
     };
     Round::new(head("t", 9, "x"), head("o", 5, "y"), positions, BOTH)
 }
@@ -183,7 +184,8 @@ fn every_state_leads_to_an_end() {
                     it.reconciles = (bits & 16 > 0).then_some(3);
                     let into = to.clone().map(|_| "o".to_owned());
                     let (pulled, pushed) = (pulled.clone(), pushed.clone());
-                    it.positions = Positions { pulled, pulled_into: into, pushed, pushed_to: to.clone() };
+                    it.positions =
+                        Positions { pulled, pulled_into: into, pushed, pushed_to: to.clone(), in_step: None };
                     it.directions = Directions {
                         pull: bits & 1 > 0,
                         push: bits & 2 > 0,

@@ -1,6 +1,6 @@
 //! What they have comes.
 
-use super::{BATCH, BATCH_BYTES, Held, LIST, REMEMBERED, RoundError, Run, SKEW, fingerprint};
+use super::{BATCH, BATCH_BYTES, Held, Known, LIST, REMEMBERED, RoundError, Run, SKEW, fingerprint, stage::Stage};
 use crate::{
     federation::{
         deletions::is_mass,
@@ -8,14 +8,14 @@ use crate::{
         lines::Lines,
         promise::Promise,
         remote::ChangesQuery,
-        round::{Mode, Positions, Round},
+        round::{Mode, Positions, Reset, Round},
         wire::{Line, WireChange, WireContent, read_line},
     },
     manifest::Head,
     types::{ContentHash, NodeId},
 };
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
 };
 use tokio::task::JoinHandle;
@@ -28,20 +28,25 @@ const WRITING_BYTES: usize = 3 * BATCH_BYTES;
 pub(super) struct Pulling {
     pub(super) mode: Mode,
     /// Everything up to here was read.
-    last: u64,
+    pub(super) last: u64,
+    /// Read, and to be compared with what was signed before it is taken.
+    pub(super) stage: Option<Stage>,
     writing: VecDeque<Writing>,
     /// Deletions of what is here: carried out at the end, if there are not too many.
     deletions: Vec<WireChange>,
     /// Wanted contents, each with its node's priority; fetched at the end, where priority counts.
-    wanted: Vec<(f64, NodeId)>,
+    wanted: Vec<(f64, Wanted)>,
 }
 
 impl Pulling {
     /// Nothing was read after `last`.
     pub(super) fn new(mode: Mode, last: u64) -> Self {
-        Self { mode, last, writing: VecDeque::new(), deletions: Vec::new(), wanted: Vec::new() }
+        Self { mode, last, stage: None, writing: VecDeque::new(), deletions: Vec::new(), wanted: Vec::new() }
     }
 }
+
+/// A content that the list told of.
+type Wanted = (NodeId, ContentHash);
 
 /// A batch that is being written.
 struct Writing {
@@ -53,10 +58,19 @@ struct Writing {
 
 impl<N: FnMut(&Positions) + Send> Run<'_, N> {
     /// Answers whether it came to the end; otherwise the round's time is over.
-    pub(super) async fn pull(&mut self, round: &mut Round, since: u64, mode: Mode) -> Result<bool, RoundError> {
+    pub(super) async fn pull(
+        &mut self,
+        round: &mut Round,
+        known: &Known,
+        (since, mode, reset): (u64, Mode, Option<Reset>),
+    ) -> Result<bool, RoundError> {
         let mut pulling = Pulling::new(mode, since);
-        let read = self.read(round, &mut pulling).await;
-        self.settle(round, &mut pulling).await?;
+        pulling.stage = self.stage(round, since, reset)?;
+        let read = match self.read(round, &mut pulling).await {
+            Ok(Some(end)) => self.settle(round, &mut pulling, known, end).await,
+            read => read,
+        };
+        self.drain(round, &mut pulling).await?;
         let Some(end) = read? else { return Ok(false) };
         self.finish(pulling).await?;
         // What was added there since its head was signed came as well: its hash is that of an older set.
@@ -67,7 +81,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
     }
 
     /// Waits for what is being written. Also after a cut: what came counts, and the next round goes on from there.
-    pub(super) async fn settle(&mut self, round: &Round, pulling: &mut Pulling) -> Result<(), RoundError> {
+    pub(super) async fn drain(&mut self, round: &Round, pulling: &mut Pulling) -> Result<(), RoundError> {
         while let Some(written) = pulling.writing.pop_front() {
             self.written(round, pulling, written).await?;
         }
@@ -82,7 +96,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
     }
 
     /// Reads to the end, which it answers, or until the round's time is over.
-    async fn read(&mut self, round: &Round, pulling: &mut Pulling) -> Result<Option<u64>, RoundError> {
+    pub(super) async fn read(&mut self, round: &Round, pulling: &mut Pulling) -> Result<Option<u64>, RoundError> {
         let inline = pulling.mode == Mode::Inline;
         self.report.requests = self.report.requests.saturating_add(1);
         let query = ChangesQuery {
@@ -117,7 +131,18 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
             if end.is_some() || batch.len() >= most || batch_bytes >= BATCH_BYTES || over {
                 let bytes = std::mem::take(&mut batch_bytes);
                 self.count_in(lines.bytes(), &mut counted).await;
-                self.take(round, pulling, std::mem::take(&mut batch), bytes).await?;
+                match pulling.stage.as_mut().map(|stage| stage.add(&mut batch, bytes)) {
+                    None => self.take(round, pulling, std::mem::take(&mut batch), bytes).await?,
+                    Some(None) => {}
+                    Some(Some(changes)) => {
+                        pulling.stage = None;
+                        self.take_staged(round, pulling, changes).await?;
+                    }
+                }
+            }
+            // Nothing of it was taken: it did not come to its end.
+            if over && end.is_none() && pulling.stage.is_some() {
+                return Err(RoundError::TooLong);
             }
             if end.is_some() || over {
                 return Ok(end);
@@ -166,7 +191,8 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         self.store(gone).await?;
         let wanted: HashSet<NodeId> = wanted.into_iter().collect();
         let wanted = listed.into_iter().filter(|change| wanted.contains(&change.id));
-        let mut wanted: Vec<(f64, NodeId)> = wanted.map(|change| (change.priority, change.id)).collect();
+        let wanted = wanted.filter_map(|it| Some((it.priority, (it.id.clone(), *it.content_hash()?))));
+        let mut wanted: Vec<(f64, Wanted)> = wanted.collect();
         pulling.wanted.append(&mut wanted);
         if self.options.priority && pulling.wanted.len() < REMEMBERED {
             return Ok(());
@@ -243,36 +269,42 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
     }
 
     /// Fetches contents, those of the greatest priority first.
-    async fn fetch_in_order(&mut self, mut wanted: Vec<(f64, NodeId)>) -> Result<(), RoundError> {
+    async fn fetch_in_order(&mut self, mut wanted: Vec<(f64, Wanted)>) -> Result<(), RoundError> {
         if self.options.priority {
             wanted.sort_by(|(one, _), (other, _)| other.total_cmp(one));
         }
-        let mut wanted: VecDeque<NodeId> = wanted.into_iter().map(|(_, id)| id).collect();
+        let mut wanted: VecDeque<Wanted> = wanted.into_iter().map(|(_, wanted)| wanted).collect();
         while !wanted.is_empty() {
-            let part: Vec<NodeId> = wanted.drain(..wanted.len().min(LIST)).collect();
+            let part: Vec<Wanted> = wanted.drain(..wanted.len().min(LIST)).collect();
             self.fetch(part).await?;
         }
         Ok(())
     }
 
-    async fn fetch(&mut self, ids: Vec<NodeId>) -> Result<(), RoundError> {
+    async fn fetch(&mut self, wanted: Vec<Wanted>) -> Result<(), RoundError> {
         self.report.requests = self.report.requests.saturating_add(1);
+        let ids: Vec<NodeId> = wanted.iter().map(|(id, _)| id.clone()).collect();
         let mut lines = self.parties.client.nodes(&ids).await?;
-        let mut asked: HashSet<NodeId> = ids.into_iter().collect();
+        let mut asked: HashMap<NodeId, ContentHash> = wanted.into_iter().collect();
         let (mut batch, mut bytes, mut counted) = (Vec::new(), 0_usize, 0);
         loop {
             // An answer that is cut off between two lines must not pass for one in which the other nodes are gone.
             let Some(line) = lines.next_line().await? else { return Err(self.cut_off()) };
             bytes = bytes.saturating_add(line.len());
             let change = match read_line(line, &self.parties.limits)? {
-                // Each once: the answer is no longer than what was asked for.
-                Line::Change(change) if asked.remove(&change.id) => Some(*change),
+                Line::Change(change) => Some(*change),
                 Line::End(_) => None,
-                Line::Change(_) => return Err(RoundError::OtherFeed("it has nodes that were not asked for")),
                 Line::Start(_) => return Err(RoundError::OtherFeed("it begins twice")),
             };
             let last = change.is_none();
-            batch.extend(change);
+            if let Some(change) = change {
+                // Each once: the answer is no longer than what was asked for.
+                let Some(listed) = asked.remove(&change.id) else {
+                    return Err(RoundError::OtherFeed("it has nodes that were not asked for"));
+                };
+                // What changed since the list comes after the list's end.
+                batch.extend(Some(change).filter(|change| change.content_hash() == Some(&listed)));
+            }
             // What came counts; but a turn is not held by thousands of nodes that trickle in.
             let over = self.is_over();
             if last || over || batch.len() >= BATCH || bytes >= BATCH_BYTES {

@@ -60,7 +60,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         self.report.reset = self.report.reset.or(Some(reset));
         let mut pulling = Pulling::new(Mode::Inline, 0);
         let fetched = self.fetch_versions(round, &mut pulling, &new, &other).await;
-        self.settle(round, &mut pulling).await?;
+        self.drain(round, &mut pulling).await?;
         if !fetched? {
             return Ok(false);
         }

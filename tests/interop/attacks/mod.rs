@@ -15,6 +15,7 @@ mod future_date;
 mod key_substitution;
 mod log_lines;
 mod malleated;
+mod mix_and_match;
 mod no_certificate;
 mod replay;
 mod revoked_manifest;

@@ -3,7 +3,7 @@
 
 use crate::{
     attacks::bed::{Victim, content},
-    server::{Hostile, Reply, feed, now, ok, whole},
+    server::{Hostile, Reply, feed, now, ok, set_of, whole},
 };
 use std::{
     sync::{
@@ -20,7 +20,7 @@ async fn an_expired_head_changes_nothing_and_is_told_of() {
     let hour = Duration::from_secs(3600);
     let hostile = Hostile::start("peer", move |peer, request| match request.route {
         "head" => Some(Reply::Bytes(ok(peer.head(|head| {
-            (head.seq, head.count) = (1, 1);
+            (head.seq, head.count, head.manifest_hash) = (1, 1, set_of(&[whole(1, "kept", "good")]));
             // What is accepted at first stops counting as soon as it is out of every tolerance.
             head.issued_at = now().minus(Duration::from_secs(if is_frozen.load(Ordering::Acquire) { 3700 } else { 0 }));
             head.expires = if is_frozen.load(Ordering::Acquire) { now().minus(hour) } else { now() };

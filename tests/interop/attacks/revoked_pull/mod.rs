@@ -10,11 +10,11 @@ use std::time::Duration;
 
 #[tokio::test]
 async fn nothing_more_is_pulled_from_a_revoked_key() {
-    // Some changes, and then a line that has no end, for as long as anybody reads.
+    // More changes than wait to be compared, and then a line that has no end, for as long as anybody reads.
     let hostile = Hostile::start("peer", move |peer, request| match request.route {
         "head" => Some(Reply::Bytes(ok(peer.head(|head| (head.seq, head.count) = (1 << 20, 1 << 19))))),
         "changes" => {
-            let first: Vec<Value> = (1..=1500).map(|seq| whole(seq, &format!("early-{seq}"), "e")).collect();
+            let first: Vec<Value> = (1..=12_000).map(|seq| whole(seq, &format!("early-{seq}"), "e")).collect();
             let begun = head_of_answer("Content-Type: application/x-ndjson");
             let begun = [begun.as_slice(), feed(request, 1 << 20, &first).as_bytes()].concat();
             Some(Reply::Slowly([begun, b"{".to_vec()].concat(), vec![b' '; 300], Duration::from_millis(20)))

@@ -1,0 +1,58 @@
+//! Rounds that came to their end and yet cannot go on so.
+
+use super::{PeerTask, Shared};
+use crate::{
+    federation::{
+        round::{Outcome, Positions, Reset, begins_anew},
+        run::{RoundError, RunEnd},
+    },
+    trust::Refusal,
+};
+use serde_json::Map;
+use std::sync::atomic::Ordering;
+
+/// After so many rounds in a row that were cut off, what comes is taken as it comes: a line that never lasts as long as the changes
+/// that wait to be compared must get on all the same.
+pub(super) const CUTS: u32 = 2;
+/// A round that begins from the beginning counts two, one that does not takes one away; so many are the peer's fault.
+const MAX_RESETS: u32 = 6;
+
+impl Shared {
+    /// Says as a failure what came to its end and yet cannot go on so, that it is seen and the pauses grow.
+    pub(super) fn doubt(&self, peer: &PeerTask, end: &mut RunEnd) {
+        let cuts = match &end.error {
+            // All of it is compared the next time: what was thought to be theirs may be wrong.
+            Some(RoundError::Mixed) => {
+                self.update(&peer.url, |state| state.positions = Positions::default());
+                self.audit_mixed(end);
+                0
+            }
+            Some(error) if error.is_cut() => peer.cuts.load(Ordering::Acquire).saturating_add(1),
+            _ => 0,
+        };
+        peer.cuts.store(cuts, Ordering::Release);
+        if end.error.is_some() {
+            return;
+        }
+        let again = matches!(end.report.reset, Some(Reset::NewIndex | Reset::WentBack | Reset::BelowFloor));
+        let before = peer.resets.load(Ordering::Acquire);
+        let resets = if again { before.saturating_add(2).min(MAX_RESETS + 1) } else { before.saturating_sub(1) };
+        peer.resets.store(resets, Ordering::Release);
+        if again && resets >= MAX_RESETS {
+            end.error = Some(RoundError::Unsteady);
+        } else if end.report.outcome == Some(Outcome::Unexplained) {
+            end.error = Some(RoundError::Differs { ahead: end.report.received.ahead });
+            if begins_anew(peer.unexplained.fetch_add(1, Ordering::AcqRel).saturating_add(1)) {
+                self.update(&peer.url, |state| state.positions = Positions::default());
+            }
+        } else {
+            peer.unexplained.store(0, Ordering::Release);
+        }
+    }
+
+    fn audit_mixed(&self, end: &RunEnd) {
+        let Some((peer, key)) = &end.peer else { return };
+        let detail = Map::from_iter([("public_key".to_owned(), key.to_base64().into())]);
+        self.options.trust.refused(Refusal { code: "mixed", door: "round", subject: Some(peer.to_string()), detail });
+    }
+}

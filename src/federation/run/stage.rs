@@ -1,0 +1,127 @@
+//! Changes that wait until they are known to lead to the set that was signed: nothing of an answer that mixes what the peer held at one
+//! time with what it held at another one is taken (mix-and-match, TUF 1.0.34, section 1.5.2).
+//!
+//! Their set is known where the list is whole, and where both sets were equal and nothing changed here since. What is more than fits, or
+//! comes while ours changes, is taken as it comes; then the end of the round compares the sets.
+
+use super::{LIST, RoundError, Run, meet};
+use crate::{
+    federation::{
+        round::{Mode, Positions, Reset, Round},
+        run::Known,
+        wire::{WireChange, WireContent},
+    },
+    lattice::index::Snapshot,
+    manifest::Head,
+};
+use std::sync::Arc;
+
+/// The most changes that wait, and their bytes.
+const STAGED: usize = 10_000;
+const STAGED_BYTES: usize = 16 << 20;
+/// How often the rest of a feed is fetched that grows while it is read.
+const MAX_PARTS: u32 = 3;
+
+/// Changes that wait.
+#[derive(Debug)]
+pub(super) struct Stage {
+    /// What they held before these; with where our journal stood, where it is ours.
+    base: Option<(Arc<Snapshot>, u64)>,
+    changes: Vec<WireChange>,
+    bytes: usize,
+}
+
+impl Stage {
+    /// Takes a batch; gives all of it back once it is too much.
+    pub(super) fn add(&mut self, batch: &mut Vec<WireChange>, bytes: usize) -> Option<Vec<WireChange>> {
+        self.changes.append(batch);
+        self.bytes = self.bytes.saturating_add(bytes);
+        let is_full = self.changes.len() > STAGED || self.bytes > STAGED_BYTES;
+        is_full.then(|| std::mem::take(&mut self.changes))
+    }
+
+    /// Is this the set that they signed?
+    fn leads_to(&self, head: &Head) -> bool {
+        let nothing = Snapshot::of([]);
+        let base = self.base.as_ref().map_or(&nothing, |(base, _)| base);
+        let changes = self.changes.iter().map(|change| {
+            let content = match &change.content {
+                WireContent::Put { content_hash, .. } => Some(*content_hash),
+                WireContent::Deleted(_) => None,
+            };
+            (&change.id, content)
+        });
+        base.hash_with(changes) == head.manifest_hash
+    }
+}
+
+impl<N: FnMut(&Positions) + Send> Run<'_, N> {
+    /// Where what comes can be compared with what was signed before any of it is taken.
+    pub(super) fn stage(&self, round: &Round, since: u64, reset: Option<Reset>) -> Result<Option<Stage>, RoundError> {
+        let staged = |base| Ok(Some(Stage { base, changes: Vec::new(), bytes: 0 }));
+        if round.directions.filtered || self.unstaged {
+            return Ok(None);
+        }
+        if since == 0 {
+            return staged(None);
+        }
+        let seq = self.parties.lattice.status().seq;
+        if reset.is_some() || round.positions.in_step != Some((since, seq)) {
+            return Ok(None);
+        }
+        staged(Some((self.parties.lattice.snapshot()?, seq)))
+    }
+
+    /// Takes what waits, if it leads to what was signed. `end`: up to where it was read. Answers up to where it was read in the end;
+    /// `None`: the round's time is over.
+    pub(super) async fn settle(
+        &mut self,
+        round: &mut Round,
+        pulling: &mut super::pull::Pulling,
+        known: &Known,
+        mut end: u64,
+    ) -> Result<Option<u64>, RoundError> {
+        for _ in 0..MAX_PARTS {
+            let Some(stage) = &pulling.stage else { return Ok(Some(end)) };
+            // Our own set moved: what was theirs is not known any more.
+            let moved = stage.base.as_ref().is_some_and(|(_, seq)| self.parties.lattice.status().seq != *seq);
+            if moved || (end == round.theirs.seq && stage.leads_to(&round.theirs)) {
+                break;
+            }
+            let before = (round.theirs.seq, round.theirs.manifest_hash);
+            self.report.requests = self.report.requests.saturating_add(1);
+            round.theirs = meet(self.parties, known).await?.get().clone();
+            if round.theirs.seq < end {
+                return Err(RoundError::OtherFeed("it goes beyond the signed position"));
+            }
+            if before == (round.theirs.seq, round.theirs.manifest_hash) && end == round.theirs.seq {
+                return Err(RoundError::Mixed);
+            }
+            if end < round.theirs.seq {
+                let Some(last) = self.read(round, pulling).await? else { return Ok(None) };
+                end = last;
+            }
+        }
+        let Some(stage) = pulling.stage.take() else { return Ok(Some(end)) };
+        self.take_staged(round, pulling, stage.changes).await?;
+        Ok(Some(end))
+    }
+
+    /// Takes what waited, in batches as they would have come.
+    pub(super) async fn take_staged(
+        &mut self,
+        round: &Round,
+        pulling: &mut super::pull::Pulling,
+        mut changes: Vec<WireChange>,
+    ) -> Result<(), RoundError> {
+        let (end, most) = (pulling.last, if pulling.mode == Mode::Inline { super::BATCH } else { LIST });
+        while !changes.is_empty() {
+            let later = changes.split_off(changes.len().min(most));
+            let batch = std::mem::replace(&mut changes, later);
+            pulling.last = batch.last().map_or(end, |change| change.seq);
+            self.take(round, pulling, batch, 0).await?;
+        }
+        pulling.last = end;
+        Ok(())
+    }
+}

@@ -378,7 +378,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
                     self.tell(&round.positions);
                 }
                 Step::Reconcile { reset } => {
-                    if !self.reconcile(&mut round, reset).await? {
+                    if !self.reconcile(&mut round, &known, reset).await? {
                         return Ok(Outcome::Moving);
                     }
                 }

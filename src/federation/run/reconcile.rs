@@ -1,6 +1,6 @@
 //! What only one side has is found, fetched and sent.
 
-use super::{BATCH, BATCH_BYTES, Held, LIST, RoundError, Run, pull::Pulling, push::time};
+use super::{BATCH, BATCH_BYTES, Held, Known, LIST, RoundError, Run, pull::Pulling, push::time, stage::Stage};
 use crate::{
     federation::{
         feed,
@@ -11,6 +11,7 @@ use crate::{
         round::{Mode, Positions, Reset, Round},
         wire::{Line, read_line},
     },
+    lattice::Change,
     manifest::MAX_SEQ,
     types::NodeId,
 };
@@ -33,6 +34,8 @@ struct Differences {
     new: Vec<ItemId>,
     /// Other versions than ours.
     other: Vec<ItemId>,
+    /// They changed since their head was signed.
+    moved: bool,
 }
 
 /// How the search for differences ended.
@@ -47,9 +50,16 @@ enum Search {
 impl<N: FnMut(&Positions) + Send> Run<'_, N> {
     /// Answers whether the round goes on; otherwise its time is over. Nothing is noted before both ways are done: a round that is cut
     /// off begins this again, and finds less.
-    pub(super) async fn reconcile(&mut self, round: &mut Round, reset: Reset) -> Result<bool, RoundError> {
+    pub(super) async fn reconcile(
+        &mut self,
+        round: &mut Round,
+        known: &Known,
+        reset: Reset,
+    ) -> Result<bool, RoundError> {
         let (index_id, seq) = (round.ours.index_id.clone(), round.ours.seq);
-        let Differences { have, new, other } = match self.search(round).await? {
+        let begin = self.parties.lattice.status().seq;
+        let ours = self.parties.lattice.snapshot()?;
+        let Differences { have, new, other, moved } = match self.search(round).await? {
             Search::Found(differences) => differences,
             Search::InVain => {
                 round.reconciles = None;
@@ -59,7 +69,20 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         };
         self.report.reset = self.report.reset.or(Some(reset));
         let mut pulling = Pulling::new(Mode::Inline, 0);
-        let fetched = self.fetch_versions(round, &mut pulling, &new, &other).await;
+        let mut lacking = Vec::new();
+        // Where they changed meanwhile, which set it is cannot be told.
+        if !self.unstaged && !moved {
+            pulling.stage = Some(Stage::beside(ours, begin));
+            for change in changes_at(&**self.parties.lattice, &have)? {
+                if let Change::Put { id, .. } = change {
+                    lacking.push(id);
+                }
+            }
+        }
+        let mut fetched = self.fetch_versions(round, &mut pulling, &new, &other).await;
+        if let Ok(true) = fetched {
+            fetched = self.settle_versions(round, &mut pulling, known, &lacking).await.map(|()| true);
+        }
         self.drain(round, &mut pulling).await?;
         if !fetched? {
             return Ok(false);
@@ -97,6 +120,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
             self.report.bytes_in = self.report.bytes_in.saturating_add(cost(came));
             self.parties.rates.download.take(came).await;
             let seq = answer.seq;
+            found.moved |= seq != round.theirs.seq;
             let mut more = sets.go_on(lattice, answer.message).await?;
             found.have.append(&mut more.have);
             found.new.append(&mut more.new);
@@ -115,7 +139,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         }
     }
 
-    /// Fetches what they have and we lack. Of nodes that we have as well only those contents that would count here.
+    /// Fetches what they have and we lack. Of nodes that we have as well, and of all where they wait to be compared, as a list first.
     async fn fetch_versions(
         &mut self,
         round: &Round,
@@ -124,7 +148,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         other: &[ItemId],
     ) -> Result<bool, RoundError> {
         for (mode, items) in [(Mode::Inline, new), (Mode::List, other)] {
-            pulling.mode = mode;
+            pulling.mode = if pulling.stage.is_some() { Mode::List } else { mode };
             for part in items.chunks(LIST) {
                 if !self.read_versions(round, pulling, part).await? {
                     return Ok(false);
@@ -161,7 +185,19 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
             let over = self.is_over();
             if last || over || batch.len() >= BATCH || bytes >= BATCH_BYTES {
                 self.count_in(lines.bytes(), &mut counted).await;
-                self.take(round, pulling, std::mem::take(&mut batch), std::mem::take(&mut bytes)).await?;
+                let bytes = std::mem::take(&mut bytes);
+                match pulling.stage.as_mut().map(|stage| stage.add(&mut batch, bytes)) {
+                    None => self.take(round, pulling, std::mem::take(&mut batch), bytes).await?,
+                    Some(None) => {}
+                    Some(Some(changes)) => {
+                        pulling.stage = None;
+                        self.take_versions(round, pulling, changes).await?;
+                    }
+                }
+            }
+            // Nothing of it was taken: it did not come to its end.
+            if over && !last && pulling.stage.is_some() {
+                return Err(RoundError::TooLong);
             }
             if last || over {
                 return Ok(last);

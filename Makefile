@@ -52,6 +52,7 @@ bench: ## Measure: the parts, then the whole service; about ten minutes, figures
 	cargo bench --locked --bench load
 
 bench-rounds: ## Measure rounds between instances, beside rsync where that is installed; about ten minutes
+	cargo bench --locked --bench reconcile
 	cargo bench --locked --bench rounds
 
 bench-quick: ## Measure the whole service in short; about two minutes

@@ -2,6 +2,7 @@
 
 use crate::{
     api::{self, ApiState, BodyBudget, Cors, Edge, OperatorToken},
+    federation::reconcile::{LEAST_NODES, Sets},
     guard::Limiter,
     identity::{KeyPair, KeyPlace},
     lattice::{
@@ -167,11 +168,13 @@ impl Application {
             address: settings.federation.address.clone(),
         };
         let rates = engine::rates(settings);
+        let sets = Arc::new(Sets::new(SharedClock::clone(&clock), LEAST_NODES));
         let (events, deliveries) = events::open(settings, &clock, &metrics.events())?;
         let engine = engine::open(
             settings,
             key.as_ref(),
-            (&lattice, &trusted, &registry),
+            (&lattice, &sets),
+            (&trusted, &registry),
             &clock,
             &rates,
             (events, &metrics, &tracer),
@@ -182,6 +185,7 @@ impl Application {
             identity,
             registry,
             lattice,
+            sets,
             trust: trusted,
             limits: settings.limits(),
             clock,

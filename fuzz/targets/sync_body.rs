@@ -1,7 +1,10 @@
 //! `POST /sync`: the whole operation over a lattice of 40 nodes in memory.
 
 use ark_lattice::{
-    federation::rate::Rates,
+    federation::{
+        rate::Rates,
+        reconcile::{LEAST_NODES, Sets},
+    },
     guard::{Limiter, Quotas},
     json::Document,
     lattice::{
@@ -58,6 +61,7 @@ static CONTEXT: LazyLock<Context> = LazyLock::new(|| Context {
     },
     registry: Arc::new(Nobody),
     lattice: Arc::new(Fixed(Snapshot::of(nodes()))),
+    sets: Arc::new(Sets::new(SystemClock::shared(), LEAST_NODES)),
     trust: Arc::new(trust()),
     limits: Limits::default(),
     clock: SystemClock::shared(),
@@ -207,6 +211,9 @@ impl Lattice for Fixed {
         Ok((id.as_str() == "deleted").then(|| Tombstone { id: id.clone(), deleted_at, content_hash, seq: 1 }))
     }
     fn changes(&self, _: u64, _: usize) -> Result<Vec<Change>, LatticeError> {
+        Err(absent())
+    }
+    fn change_count(&self) -> Result<u64, LatticeError> {
         Err(absent())
     }
     fn ancestry(&self, _: &NodeId) -> Result<Ancestry, LatticeError> {

@@ -78,6 +78,8 @@ codes! {
     InvalidPath = "invalid_path" BAD_REQUEST "The path cannot be used",
     /// A line of a feed is not a change.
     InvalidChange = "invalid_change" BAD_REQUEST "A line is not a change",
+    /// A message of a set reconciliation cannot be read.
+    InvalidReconciliation = "invalid_reconciliation" BAD_REQUEST "The message of the reconciliation cannot be read",
     /// A request about the federation has the wrong shape.
     InvalidFederationRequest = "invalid_federation_request" BAD_REQUEST "The request has the wrong shape",
     /// A peer's address or filter cannot be used.

@@ -190,6 +190,7 @@ fn feed_code(error: &ops::FeedError) -> Code {
         ops::FeedError::OtherIndex { .. } => Code::OtherIndex,
         ops::FeedError::MassDelete { .. } => Code::MassDelete,
         ops::FeedError::BelowFloor { .. } => Code::PositionLost,
+        ops::FeedError::Message(_) => Code::InvalidReconciliation,
         ops::FeedError::Line { .. } | ops::FeedError::NoContent(_) => Code::InvalidChange,
     }
 }

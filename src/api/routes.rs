@@ -47,6 +47,15 @@ const GATE: &[Code] = &[
     Code::UnsupportedContentEncoding,
     Code::Overloaded,
 ];
+/// The refusals of a body that is no text.
+const MESSAGE: &[Code] = &[
+    Code::InvalidHeader,
+    Code::RequestTimeout,
+    Code::BodyTooLarge,
+    Code::UnsupportedMediaType,
+    Code::UnsupportedContentEncoding,
+    Code::Overloaded,
+];
 const ENVELOPE: &[Code] = &[
     Code::InvalidEnvelope,
     Code::UnknownCanonicalization,
@@ -427,6 +436,12 @@ pub const PEER_ROUTES: &[Route] = &[
     },
     Route {
         method: "POST",
+        path: "/lattice/reconcile",
+        summary: "Find what differs",
+        problems: &[ALWAYS, DOOR, MESSAGE, LATTICE, &[Code::InvalidReconciliation]],
+    },
+    Route {
+        method: "POST",
         path: "/lattice/trust/challenge",
         summary: "Ask for a proof of this instance's key (another instance)",
         problems: &[ALWAYS, DOOR, GATE, PROVES],
@@ -523,6 +538,7 @@ fn configure_peers(config: &mut ServiceConfig) {
         .service(resource("/lattice/snapshot", "GET, HEAD").route(get().to(lattice::snapshot)).wrap(door()))
         .service(resource("/lattice/notify", "GET, HEAD").route(get().to(lattice::notify)).wrap(door()))
         .service(resource("/lattice/nodes", "POST").route(web::post().to(lattice::nodes)).wrap(door()))
+        .service(resource("/lattice/reconcile", "POST").route(web::post().to(lattice::reconcile)).wrap(door()))
         .service(resource("/lattice/offer", "POST").route(web::post().to(lattice::offer)).wrap(door()));
     let sync = resource("/federation/sync", "GET, HEAD, POST")
         .route(get().to(seed_wire::stand))

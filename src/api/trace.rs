@@ -8,7 +8,14 @@ use crate::{
 use actix_web::{dev::ServiceRequest, http::header::HeaderMap, web};
 
 /// What one round asks of us. `/lattice/notify` has no end, and the others are for everybody.
-const TRACED: &[&str] = &["/lattice/head", "/lattice/changes", "/lattice/nodes", "/lattice/offer", "/lattice/snapshot"];
+const TRACED: &[&str] = &[
+    "/lattice/head",
+    "/lattice/changes",
+    "/lattice/nodes",
+    "/lattice/reconcile",
+    "/lattice/offer",
+    "/lattice/snapshot",
+];
 
 /// What a request said of its trace.
 pub(super) struct Traced {

@@ -19,6 +19,7 @@ use super::{
     history::{History, Past},
     peers::{Added, Direction, PeerOptions, PeerState, Peers, PeersError},
     rate::Rates,
+    reconcile::Sets,
     run::{Known, Parties, RoundError, RoundReport, RunEnd, run},
     trusting::Trusting,
 };
@@ -71,6 +72,8 @@ pub struct EngineOptions {
     pub registry: Arc<dyn Registry>,
     /// Our nodes.
     pub lattice: Arc<dyn Lattice>,
+    /// Their versions, to be reconciled with those of others.
+    pub sets: Arc<Sets>,
     /// What is thought of each key.
     pub trust: Arc<TrustStore>,
     /// The time.
@@ -461,6 +464,7 @@ impl Shared {
         let parties = Parties {
             lattice: &options.lattice,
             client: &remote,
+            sets: &options.sets,
             key: &held.key,
             node_id: &options.node_id,
             clock: &options.clock,

@@ -5,6 +5,7 @@ use super::{
     feed::Received,
     filter::Filter,
     lines::Lines,
+    reconcile::{Answer, item::ItemId, message::FRAME_BYTES},
     remote::{ChangesQuery, Remote},
 };
 use crate::{
@@ -13,7 +14,7 @@ use crate::{
         message::{self, Message},
     },
     manifest::{Head, Verified, verify_head},
-    types::{Limits, NodeId, PeerId, Timestamp},
+    types::{Limits, NodeId, PeerId, Timestamp, decode_hex},
 };
 use async_trait::async_trait;
 use reqwest::Method;
@@ -29,6 +30,14 @@ const MAX_NOTICE_BYTES: usize = 4 << 10;
 /// Largest list of statements about a key.
 const MAX_STATEMENTS_BYTES: usize = 1 << 20;
 const LINES: &str = "application/x-ndjson";
+/// A message of a set reconciliation.
+const MESSAGE: &str = "application/octet-stream";
+/// Of an answer to such a message: whose versions it speaks of,
+pub const INDEX_HEADER: &str = "ark-index-id";
+/// up to which position they are complete,
+pub const POSITION_HEADER: &str = "ark-position";
+/// and which message it answers, SHA-256 in hex digits.
+pub const ANSWERS_HEADER: &str = "ark-answers";
 
 /// Who sends, and to whom.
 #[derive(Debug, Clone, Copy)]
@@ -97,13 +106,31 @@ impl Remote for Client {
 
     async fn nodes(&self, ids: &[NodeId]) -> Result<Lines, ClientError> {
         let ids: Vec<&str> = ids.iter().map(NodeId::as_str).collect();
-        let body = serde_json::json!({ "ids": ids }).to_string();
-        let request = self
-            .request(Method::POST, "lattice/nodes", None)
-            .header("accept-encoding", "zstd")
-            .header("content-type", "application/json");
-        let response = self.ask(request.body(body)).await?;
-        self.lines(response)
+        self.fetch(&serde_json::json!({ "ids": ids })).await
+    }
+
+    async fn reconcile(&self, message: &[u8]) -> Result<Option<Answer>, ClientError> {
+        let request = self.request(Method::POST, "lattice/reconcile", None).header("content-type", MESSAGE);
+        let response = match self.ask(request.body(message.to_vec())).await {
+            // An instance of before, or another implementation.
+            Err(ClientError::Refused { status: 404 | 405, .. } | ClientError::Server { status: 501, .. }) => {
+                return Ok(None);
+            }
+            response => response?,
+        };
+        let text = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let seq = text(POSITION_HEADER).and_then(|text| text.parse().ok());
+        let answers = text(ANSWERS_HEADER).and_then(|text| decode_hex(&text));
+        let (Some(index_id), Some(seq), Some(answers)) = (text(INDEX_HEADER), seq, answers) else {
+            return Err(self.wrong("its answer to /lattice/reconcile does not say what it answers"));
+        };
+        let message = self.body(response, FRAME_BYTES).await?;
+        Ok(Some(Answer { index_id, seq, answers, message }))
+    }
+
+    async fn versions(&self, items: &[ItemId], contents: bool) -> Result<Lines, ClientError> {
+        let items: Vec<String> = items.iter().map(ItemId::to_hex).collect();
+        self.fetch(&serde_json::json!({ "versions": items, "contents": contents })).await
     }
 
     async fn offer(&self, signer: &Signer<'_>, lines: Vec<u8>) -> Result<Vec<NodeId>, ClientError> {
@@ -143,6 +170,15 @@ impl Client {
     pub async fn notices(&self) -> Result<Lines, ClientError> {
         let response = self.ask(self.request(Method::GET, "lattice/notify", None)).await?;
         Ok(self.notices_of(response, MAX_NOTICE_BYTES))
+    }
+
+    async fn fetch(&self, wanted: &serde_json::Value) -> Result<Lines, ClientError> {
+        let request = self
+            .request(Method::POST, "lattice/nodes", None)
+            .header("accept-encoding", "zstd")
+            .header("content-type", "application/json");
+        let response = self.ask(request.body(wanted.to_string())).await?;
+        self.lines(response)
     }
 
     async fn send_signed<T: serde::de::DeserializeOwned>(

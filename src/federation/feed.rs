@@ -2,6 +2,7 @@
 
 use super::{
     filter::{Labels, Matcher},
+    reconcile::message::MessageError,
     wire::{Line, Start, WireChange, WireContent, WireError, end_line, read_line, start_line, write_line},
 };
 use crate::{
@@ -59,6 +60,9 @@ pub enum FeedError {
         /// Why.
         error: WireError,
     },
+    /// A message of a set reconciliation cannot be read.
+    #[error(transparent)]
+    Message(#[from] MessageError),
     /// A change brings no content where one is needed.
     #[error("line {0}: it has no node")]
     NoContent(usize),
@@ -405,11 +409,17 @@ pub fn contents(lattice: &Arc<dyn Lattice>, ids: Vec<NodeId>) -> Result<LineStre
             id,
         });
     }
+    Ok(lines_of(lattice, page, end, true))
+}
+
+/// These changes, as lines of a feed. Ends with the last line of a feed, which names `end`.
+#[must_use]
+pub fn lines_of(lattice: &Arc<dyn Lattice>, changes: Vec<Change>, end: u64, contents: bool) -> LineStream {
+    let mut page = changes;
     page.reverse();
+    let options = FeedOptions { contents, ..FeedOptions::default() };
     // From the end of the journal on, nothing else comes.
-    let options = FeedOptions { contents: true, ..FeedOptions::default() };
-    let walk = Walk { page, ..Walk::new(lattice, u64::MAX, end, options) };
-    Ok(walk_lines(walk))
+    walk_lines(Walk { page, ..Walk::new(lattice, u64::MAX, end, options) })
 }
 
 /// Reads the lines of a body; blank lines do not count.

@@ -8,6 +8,7 @@ use super::{
     feed::Received,
     filter::Filter,
     lines::Lines,
+    reconcile::{Answer, item::ItemId},
     remote::{ChangesQuery, Remote},
 };
 use crate::{
@@ -78,6 +79,16 @@ impl Remote for Guarded<'_> {
     async fn nodes(&self, ids: &[NodeId]) -> Result<Lines, ClientError> {
         self.turn().await;
         self.remote.nodes(ids).await
+    }
+
+    async fn reconcile(&self, message: &[u8]) -> Result<Option<Answer>, ClientError> {
+        self.turn().await;
+        self.remote.reconcile(message).await
+    }
+
+    async fn versions(&self, items: &[ItemId], contents: bool) -> Result<Lines, ClientError> {
+        self.turn().await;
+        self.remote.versions(items, contents).await
     }
 
     async fn offer(&self, signer: &Signer<'_>, lines: Vec<u8>) -> Result<Vec<NodeId>, ClientError> {

@@ -24,6 +24,7 @@ mod pauses;
 pub mod peers;
 pub mod promise;
 pub mod rate;
+pub mod reconcile;
 pub mod remote;
 pub mod resolver;
 pub mod round;

@@ -1,6 +1,13 @@
 //! What a round needs of the other side. [`super::client::Client`] asks over HTTP; tests ask over ways that lose, repeat and reorder.
 
-use super::{client::ClientError, exchange::Signer, feed::Received, filter::Filter, lines::Lines};
+use super::{
+    client::ClientError,
+    exchange::Signer,
+    feed::Received,
+    filter::Filter,
+    lines::Lines,
+    reconcile::{Answer, item::ItemId},
+};
 use crate::{
     manifest::{Head, Verified},
     types::{Limits, NodeId},
@@ -43,6 +50,19 @@ pub trait Remote: Send + Sync {
     /// # Errors
     /// [`ClientError`].
     async fn nodes(&self, ids: &[NodeId]) -> Result<Lines, ClientError>;
+
+    /// The answer to a message of a set reconciliation; `None` where the other side does not know of it.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    async fn reconcile(&self, message: &[u8]) -> Result<Option<Answer>, ClientError>;
+
+    /// These versions, or what their nodes became since, as lines of a feed; each node once. `contents`: whether each node comes
+    /// along.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    async fn versions(&self, items: &[ItemId], contents: bool) -> Result<Lines, ClientError>;
 
     /// Of which of these changes the content is wanted.
     ///

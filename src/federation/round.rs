@@ -3,7 +3,7 @@
 //!
 //! 0. Compare heads: in step, nothing else is said.
 //! 1. The changes since the position that is known, with their contents.
-//! 2. Set reconciliation would stand here: first contact with much in common.
+//! 2. Set reconciliation, where a position is missing and both hold much: at a cost that grows with what differs.
 //! 3. Everything from the beginning: with contents where one side is empty, otherwise as a list, of which what is needed is fetched.
 //!
 //! The same in both directions: what they have comes first, then what we have goes.
@@ -84,6 +84,11 @@ pub enum Step {
         /// Why from the beginning, where it is so.
         reset: Option<Reset>,
     },
+    /// Find what only one side has, fetch it and send it, and note both positions.
+    Reconcile {
+        /// Why.
+        reset: Reset,
+    },
     /// Send our changes after `since`, and note the position.
     Push {
         /// The position, in our journal.
@@ -160,12 +165,16 @@ pub struct Round {
     pub asked: u32,
     /// Something was pushed since their head was asked for.
     pub stale: bool,
+    /// From how many nodes on each side on sets are reconciled; `None`: never, the other side cannot.
+    pub reconciles: Option<u64>,
     /// Why both ways begin from the beginning, where a position was lost.
     lost: Option<Reset>,
 }
 
 /// From so many changes on, a list goes first.
 const FAR: u64 = 10_000;
+/// Of two sides of which one holds more than so many times what the other does, most is not in common.
+const MUCH_MORE: u64 = 4;
 /// How often a head is asked for in one round.
 pub const MAX_ASKED: u32 = 4;
 
@@ -173,7 +182,8 @@ impl Round {
     /// At its begin, of two that know each other up to `positions`.
     #[must_use]
     pub fn new(theirs: Head, ours: Head, positions: Positions, directions: Directions) -> Self {
-        let mut round = Self { theirs, ours, positions, directions, asked: 1, stale: false, lost: None };
+        let mut round =
+            Self { theirs, ours, positions, directions, asked: 1, stale: false, reconciles: None, lost: None };
         round.forget_together();
         round
     }
@@ -192,6 +202,9 @@ impl Round {
     /// What to do next.
     #[must_use]
     pub fn next(&self) -> Step {
+        if let Some(step) = self.reconcile() {
+            return step;
+        }
         if self.directions.pull
             && let Some(step) = self.pull()
         {
@@ -215,6 +228,19 @@ impl Round {
             (false, _) if self.asked < 2 => Step::Ask,
             (false, _) => Step::Done(Outcome::Unexplained),
         }
+    }
+
+    /// Where a way begins from the beginning and both sides hold much. Who only sends does not know what the other side has.
+    fn reconcile(&self) -> Option<Step> {
+        let Directions { pull, push, filtered, by_priority } = self.directions;
+        let (less, more) = (self.theirs.count.min(self.ours.count), self.theirs.count.max(self.ours.count));
+        let is_much =
+            self.reconciles.is_some_and(|least| less >= least.max(1)) && more <= less.saturating_mul(MUCH_MORE);
+        if !pull || filtered || by_priority || !is_much {
+            return None;
+        }
+        let pushed = || if push { self.pushed_since().1 } else { None };
+        self.pulled_since().1.or_else(pushed).map(|reset| Step::Reconcile { reset })
     }
 
     fn pull(&self) -> Option<Step> {
@@ -269,10 +295,15 @@ impl Round {
         self.positions.set_pulled(&self.theirs.index_id, self.theirs.seq, &self.ours);
     }
 
+    /// Everything that we had at the position `seq` is there.
+    pub fn sent(&mut self, index_id: String, seq: u64) {
+        self.positions.pushed = Some(Position { index_id, seq });
+        self.positions.pushed_to = Some(self.theirs.index_id.clone());
+    }
+
     /// Everything that we had when our head was made went.
     pub fn pushed(&mut self) {
-        self.positions.pushed = Some(Position { index_id: self.ours.index_id.clone(), seq: self.ours.seq });
-        self.positions.pushed_to = Some(self.theirs.index_id.clone());
+        self.sent(self.ours.index_id.clone(), self.ours.seq);
         self.stale = true;
     }
 

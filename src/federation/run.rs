@@ -2,6 +2,7 @@
 
 mod pull;
 mod push;
+mod reconcile;
 mod stage;
 
 use super::{
@@ -12,6 +13,7 @@ use super::{
     peers::{Direction, PeerOptions},
     promise::impossible,
     rate::Rates,
+    reconcile::{Sets, message::MessageError},
     remote::Remote,
     round::{Directions, Outcome, Positions, Reset, Round, Step},
     wire::WireError,
@@ -90,6 +92,9 @@ pub enum RoundError {
     /// It sends positions that do not ascend, more than it signed for, or a feed of another journal.
     #[error("what it sends is not the feed that was asked for: {0}")]
     OtherFeed(&'static str),
+    /// A message of the set reconciliation is none.
+    #[error("what it sends: {0}")]
+    Message(#[from] MessageError),
     /// Its head says what no lattice can be.
     #[error("its head cannot be true: {0}")]
     Impossible(&'static str),
@@ -150,6 +155,7 @@ impl From<FeedError> for RoundError {
         match error {
             FeedError::Lattice(error) => Self::Lattice(error),
             FeedError::Line { error, .. } => Self::Wire(error),
+            FeedError::Message(error) => Self::Message(error),
             FeedError::MassDelete { deletions, nodes } => Self::MassDelete { deletions, nodes },
             FeedError::NoContent(_) => Self::Wire(WireError::Member("node")),
             FeedError::NoKey | FeedError::Revoked | FeedError::OtherIndex { .. } | FeedError::BelowFloor { .. } => {
@@ -178,6 +184,8 @@ pub struct RoundReport {
     pub requests: u32,
     /// Nodes that were deleted here.
     pub deleted: usize,
+    /// Messages in which the sets were reconciled, both ways.
+    pub messages: u32,
     /// Why it began from the beginning, where it did.
     pub reset: Option<Reset>,
 }
@@ -188,6 +196,8 @@ pub struct Parties<'a> {
     pub lattice: &'a Arc<dyn Lattice>,
     /// The other side.
     pub client: &'a dyn Remote,
+    /// Our versions, to be reconciled with theirs.
+    pub sets: &'a Arc<Sets>,
     /// Our key.
     pub key: &'a KeyPair,
     /// Our id.
@@ -353,6 +363,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         let mut known = Known { node_id: Some(self.peer.to_string()), public_key: Some(key.to_base64()), ..known };
         let positions = std::mem::take(&mut known.positions);
         let mut round = Round::new(theirs, ours, positions, directions);
+        round.reconciles = Some(self.parties.sets.least_nodes());
         loop {
             if self.is_over() {
                 return Ok(Outcome::Moving);
@@ -365,6 +376,11 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
                     }
                     round.pulled(self.stand()?);
                     self.tell(&round.positions);
+                }
+                Step::Reconcile { reset } => {
+                    if !self.reconcile(&mut round, &known, reset).await? {
+                        return Ok(Outcome::Moving);
+                    }
                 }
                 Step::Push { since, mode, reset } => {
                     self.report.reset = self.report.reset.or(reset);

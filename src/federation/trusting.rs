@@ -8,6 +8,7 @@ use super::{
     filter::Filter,
     lines::Lines,
     promise::impossible,
+    reconcile::{Answer, item::ItemId},
     remote::{ChangesQuery, Remote},
 };
 use crate::{
@@ -119,6 +120,16 @@ impl Remote for Trusting<'_> {
     async fn nodes(&self, ids: &[NodeId]) -> Result<Lines, ClientError> {
         self.still()?;
         Ok(self.guarded(self.remote.nodes(ids).await?))
+    }
+
+    async fn reconcile(&self, message: &[u8]) -> Result<Option<Answer>, ClientError> {
+        self.still()?;
+        self.remote.reconcile(message).await
+    }
+
+    async fn versions(&self, items: &[ItemId], contents: bool) -> Result<Lines, ClientError> {
+        self.still()?;
+        Ok(self.guarded(self.remote.versions(items, contents).await?))
     }
 
     async fn offer(&self, signer: &Signer<'_>, lines: Vec<u8>) -> Result<Vec<NodeId>, ClientError> {

@@ -370,6 +370,11 @@ impl Lattice for DirectoryLattice {
         Ok(self.shared.journal.changes(since, limit)?)
     }
 
+    fn change_count(&self) -> Result<u64, LatticeError> {
+        self.index(|_| ())?;
+        Ok(self.shared.journal.change_count()?)
+    }
+
     fn ancestry(&self, id: &NodeId) -> Result<Ancestry, LatticeError> {
         Ok(self.shared.journal.lineage(id)?.ancestry)
     }

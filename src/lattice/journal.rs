@@ -362,6 +362,14 @@ impl Journal {
         })
     }
 
+    /// How many positions name a node.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub(super) fn change_count(&self) -> Result<u64, JournalError> {
+        self.with(|database| Ok(database.begin_read()?.open_table(BY_SEQ)?.len()?))
+    }
+
     /// Where the node's version, or its deletion, came from.
     ///
     /// # Errors

@@ -387,6 +387,13 @@ pub trait Lattice: Send + Sync + std::fmt::Debug {
     /// [`LatticeError::Loading`], [`LatticeError::Io`].
     fn changes(&self, since: u64, limit: usize) -> Result<Vec<Change>, LatticeError>;
 
+    /// How many changes there are in all: one for each node and each tombstone. A node whose file breaks, and a tombstone that is
+    /// forgotten, leaves without a new position.
+    ///
+    /// # Errors
+    /// [`LatticeError::Loading`], [`LatticeError::Io`].
+    fn change_count(&self) -> Result<u64, LatticeError>;
+
     /// What the node's version, or its deletion, came from.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use super::limits::KnownIds;
 use crate::{
-    federation::{engine::Engine, lan::Lan, rate::Rates},
+    federation::{engine::Engine, lan::Lan, rate::Rates, reconcile::Sets},
     guard::{Limiter, NetworkKey},
     identity::Keyring,
     lattice::Lattice,
@@ -47,6 +47,8 @@ pub struct Context {
     pub registry: Arc<dyn Registry>,
     /// The nodes.
     pub lattice: Arc<dyn Lattice>,
+    /// Their versions, to be reconciled with those of other instances.
+    pub sets: Arc<Sets>,
     /// What is thought of each key.
     pub trust: Arc<TrustStore>,
     /// Bounds on input.

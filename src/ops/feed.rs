@@ -12,8 +12,10 @@ use futures_util::StreamExt;
 use std::ops::Range;
 
 pub use crate::federation::{
+    exchange::{ANSWERS_HEADER, INDEX_HEADER, POSITION_HEADER},
     feed::{FeedError, FeedOptions, LineStream, Received, read_changes},
     filter::Filter,
+    reconcile::{Answer, item::ItemId, message::FRAME_BYTES},
 };
 
 /// Where this lattice stands, and that signed.
@@ -63,6 +65,24 @@ pub fn paced(context: &Context, lines: LineStream) -> LineStream {
 /// [`LatticeError::Loading`]. The stream itself may fail with [`LatticeError`].
 pub fn contents(context: &Context, ids: Vec<NodeId>) -> Result<LineStream, LatticeError> {
     Ok(paced(context, feed::contents(&context.lattice, ids)?))
+}
+
+/// The answer to a message of a set reconciliation.
+///
+/// # Errors
+/// [`FeedError::Message`], [`FeedError::Lattice`].
+pub async fn reconcile(context: &Context, message: Bytes) -> Result<Answer, FeedError> {
+    context.sets.respond(&context.lattice, message).await
+}
+
+/// These versions, or what their nodes became since, as lines of a feed. `contents`: whether each node comes along.
+///
+/// # Errors
+/// [`LatticeError`]. The stream itself may fail with it.
+pub async fn versions(context: &Context, items: Vec<ItemId>, contents: bool) -> Result<LineStream, LatticeError> {
+    let end = context.lattice.status().seq;
+    let changes = context.sets.changes_of(&context.lattice, items).await?;
+    Ok(paced(context, feed::lines_of(&context.lattice, changes, end, contents)))
 }
 
 /// Judges and stores versions of another instance; with a filter, those that it lets in. Answers what became of them, and from where to where the journal moved

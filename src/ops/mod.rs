@@ -48,7 +48,8 @@ pub use federation::{
     start_federation, stop_federation, stopped, sync_peers,
 };
 pub use feed::{
-    FeedError, FeedOptions, Filter, LineStream, Received, changes, contents, head, paced, read_changes, receive, wanted,
+    ANSWERS_HEADER, Answer, FRAME_BYTES, FeedError, FeedOptions, Filter, INDEX_HEADER, ItemId, LineStream,
+    POSITION_HEADER, Received, changes, contents, head, paced, read_changes, receive, reconcile, versions, wanted,
 };
 pub use health::{Health, PartHealth, health};
 pub use import::{ImportError, ImportOptions, ImportReport, Refusal, import};

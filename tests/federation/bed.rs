@@ -5,6 +5,7 @@ use ark_lattice::{
         client::Client,
         peers::PeerOptions,
         rate::Rates,
+        remote::Remote,
         round::Positions,
         run::{Known, Parties, RunEnd, run},
     },
@@ -18,6 +19,7 @@ use ark_lattice::{
 };
 use bytes::Bytes;
 use std::{
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -59,6 +61,25 @@ impl Instance {
         self.served.take().unwrap().await.unwrap();
         let now = self.clock.now();
         Self::open(self.name, self.folder, self.key, now, |_| {}).await
+    }
+
+    /// Stops it, loses everything in its state directory but its key, and starts it again.
+    pub async fn lose_state(mut self) -> Self {
+        drop(self.stop.take());
+        self.served.take().unwrap().await.unwrap();
+        for entry in std::fs::read_dir(self.folder.path().join("state")).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() && path.file_name().unwrap() != "identity.key" {
+                std::fs::remove_file(path).unwrap();
+            }
+        }
+        let now = self.clock.now();
+        Self::open(self.name, self.folder, self.key, now, |_| {}).await
+    }
+
+    /// Where its nodes are.
+    pub fn directory(&self) -> PathBuf {
+        self.folder.path().join("lattice")
     }
 
     /// In this folder, with whatever is there.
@@ -158,12 +179,18 @@ impl Instance {
 
     /// One round; the positions that it reached are kept in `known`.
     pub async fn round(&self, url: &str, known: &mut Known) -> RunEnd {
+        let client = Client::new(url, &self.context.limits).unwrap();
+        self.round_with(&client, known).await
+    }
+
+    /// The same, with whoever `client` is.
+    pub async fn round_with(&self, client: &dyn Remote, known: &mut Known) -> RunEnd {
         let limits = self.context.limits;
-        let client = Client::new(url, &limits).unwrap();
         let clock: SharedClock = self.clock.clone();
         let parties = Parties {
             lattice: self.lattice(),
-            client: &client,
+            client,
+            sets: &self.context.sets,
             key: &self.key,
             node_id: &self.context.identity.node_id,
             clock: &clock,

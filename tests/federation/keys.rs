@@ -101,6 +101,7 @@ async fn every_door_is_shut(instance: &Instance, name: &'static str, key: &KeyPa
     let parties = Parties {
         lattice: thief.lattice(),
         client: &client,
+        sets: &thief.context.sets,
         key,
         node_id: &thief.context.identity.node_id,
         clock: &clock,

@@ -15,5 +15,6 @@ mod keys;
 mod lan;
 mod machine;
 mod odd_neighbours;
+mod reconcile;
 mod rounds;
 mod selective;

@@ -150,6 +150,10 @@ impl Lattice for Brittle {
         self.inner.changes(since, limit)
     }
 
+    fn change_count(&self) -> Result<u64, LatticeError> {
+        self.inner.change_count()
+    }
+
     fn ancestry(&self, id: &NodeId) -> Result<Ancestry, LatticeError> {
         self.inner.ancestry(id)
     }

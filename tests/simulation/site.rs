@@ -2,6 +2,7 @@
 
 use crate::oracle::Content;
 use ark_lattice::{
+    federation::reconcile::Sets,
     identity::KeyPair,
     lattice::{
         Lattice, NodeDocument,
@@ -32,16 +33,28 @@ pub(crate) struct Site {
     pub(crate) node_id: PeerId,
     pub(crate) key: KeyPair,
     pub(crate) clock: Arc<TestClock>,
+    /// It cannot reconcile.
+    pub(crate) is_old: bool,
     folder: PathBuf,
     reserve: PathBuf,
     open: Mutex<Open>,
 }
 
+/// So few nodes are enough to reconcile: there are no more.
+const LEAST_NODES: u64 = 2;
+
 struct Open {
     lattice: Option<Arc<DirectoryLattice>>,
+    /// Of one process: gone with it.
+    sets: Arc<Sets>,
     /// Of the journal's file: a copy gets a name of its own.
     number: u32,
     copies: u32,
+}
+
+fn sets(clock: &Arc<TestClock>) -> Arc<Sets> {
+    let clock: SharedClock = clock.clone();
+    Arc::new(Sets::new(clock, LEAST_NODES))
 }
 
 pub(crate) fn reserve(folder: &Path) -> PathBuf {
@@ -56,13 +69,15 @@ impl Site {
         fs::create_dir_all(folder.join("data")).unwrap();
         fs::create_dir_all(folder.join("state")).unwrap();
         let seed = [u8::try_from(number + 1).unwrap(); 32];
+        let clock = TestClock::at(START);
         let site = Self {
             node_id: PeerId::parse(&format!("s{number}")).unwrap(),
             key: KeyPair::from_base64(&SecretString::from(STANDARD.encode(seed))).unwrap(),
-            clock: TestClock::at(START),
+            is_old: number % 5 == 4,
             folder,
             reserve: reserve.to_owned(),
-            open: Mutex::new(Open { lattice: None, number: 0, copies: 0 }),
+            open: Mutex::new(Open { lattice: None, sets: sets(&clock), number: 0, copies: 0 }),
+            clock,
         };
         site.reopen().await;
         site
@@ -74,6 +89,10 @@ impl Site {
 
     pub(crate) fn lattice(&self) -> Arc<dyn Lattice> {
         self.state().lattice.clone().unwrap()
+    }
+
+    pub(crate) fn sets(&self) -> Arc<Sets> {
+        Arc::clone(&self.state().sets)
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -90,7 +109,11 @@ impl Site {
 
     /// Without a word of farewell: nothing is flushed that was not durable.
     pub(crate) fn down(&self) {
-        let lattice = self.state().lattice.take();
+        let lattice = {
+            let mut state = self.state();
+            state.sets = sets(&self.clock);
+            state.lattice.take()
+        };
         drop(lattice);
     }
 

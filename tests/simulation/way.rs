@@ -11,10 +11,11 @@ use ark_lattice::{
         feed::{self, FeedError, FeedOptions, LineStream, Received},
         filter::Filter,
         lines::Lines,
+        reconcile::{Answer, item::ItemId},
         remote::{ChangesQuery, Remote},
     },
     manifest::{Head, Verified, sign_head, verify_head},
-    types::{Limits, NodeId},
+    types::{Limits, NodeId, decode_hex, encode_hex},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -163,6 +164,41 @@ impl Remote for Way<'_> {
             feed::contents(&lattice, ids.to_vec()).map_err(|error| Self::refused(&FeedError::Lattice(error)))?;
         let lines = self.lines("nodes", stream).await?;
         self.back("nodes").await?;
+        Ok(lines)
+    }
+
+    async fn reconcile(&self, message: &[u8]) -> Result<Option<Answer>, ClientError> {
+        self.go("reconcile").await?;
+        let site = &self.world.sites[self.to];
+        // An instance of before, which does not know of it.
+        if site.is_old {
+            return Ok(None);
+        }
+        let (sets, message) = (site.sets(), Bytes::copy_from_slice(message));
+        let answer = sets.respond(&site.lattice(), message).await.map_err(|error| Self::refused(&error))?;
+        let head = format!("{} {} {}\n", answer.index_id, answer.seq, encode_hex(&answer.answers));
+        let whole = self.answer("reconcile", [head.as_bytes(), &answer.message].concat());
+        self.back("reconcile").await?;
+        let end = whole.iter().position(|byte| *byte == b'\n').unwrap();
+        let head = String::from_utf8(whole[..end].to_vec()).unwrap();
+        let [index_id, seq, answers] = head.split(' ').collect::<Vec<_>>().try_into().unwrap();
+        Ok(Some(Answer {
+            index_id: index_id.to_owned(),
+            seq: seq.parse().unwrap(),
+            answers: decode_hex(answers).unwrap(),
+            message: Bytes::from(whole).slice(end + 1..),
+        }))
+    }
+
+    async fn versions(&self, items: &[ItemId], contents: bool) -> Result<Lines, ClientError> {
+        self.go("versions").await?;
+        let site = &self.world.sites[self.to];
+        let (lattice, sets) = (site.lattice(), site.sets());
+        let changes = sets.changes_of(&lattice, items.to_vec()).await;
+        let changes = changes.map_err(|error| Self::refused(&FeedError::Lattice(error)))?;
+        let stream = feed::lines_of(&lattice, changes, lattice.status().seq, contents);
+        let lines = self.lines("versions", stream).await?;
+        self.back("versions").await?;
         Ok(lines)
     }
 

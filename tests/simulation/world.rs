@@ -72,6 +72,8 @@ pub(crate) struct Tally {
     pub(crate) kills: usize,
     pub(crate) torn: usize,
     pub(crate) resets: usize,
+    /// Rounds that reconciled.
+    pub(crate) reconciled: usize,
     pub(crate) below_floor: usize,
     pub(crate) went_back: usize,
     pub(crate) new_index: usize,
@@ -93,6 +95,7 @@ impl Tally {
             kills: self.kills + other.kills,
             torn: self.torn + other.torn,
             resets: self.resets + other.resets,
+            reconciled: self.reconciled + other.reconciled,
             below_floor: self.below_floor + other.below_floor,
             went_back: self.went_back + other.went_back,
             new_index: self.new_index + other.new_index,
@@ -546,9 +549,11 @@ impl World {
             let lattice: Arc<dyn Lattice> = brittle.clone();
             let clock: SharedClock = site.clock.clone();
             let way = Way { world: self, from, to, depth, process: Arc::clone(&process) };
+            let sets = site.sets();
             let parties = Parties {
                 lattice: &lattice,
                 client: &way,
+                sets: &sets,
                 key: &site.key,
                 node_id: &site.node_id,
                 clock: &clock,
@@ -624,6 +629,7 @@ impl World {
             tally.conflicts += report.received.conflicts;
             tally.ahead += report.received.ahead;
             tally.resets += usize::from(report.reset.is_some());
+            tally.reconciled += usize::from(report.messages > 0);
             tally.below_floor += usize::from(report.reset == Some(Reset::BelowFloor));
             tally.went_back += usize::from(report.reset == Some(Reset::WentBack));
             tally.new_index += usize::from(report.reset == Some(Reset::NewIndex));

@@ -8,6 +8,7 @@ use crate::{
         origin::{NetworkDigest, prefix_seen_by},
         state::ApiState,
     },
+    ops::FRAME_BYTES,
     types::content_digest,
 };
 use actix_web::{
@@ -30,6 +31,9 @@ pub(super) const COST_OF_A_DOCUMENT: usize = 7;
 /// Of a sync request: itself, the tape, and a place in a map for each id, of which there are many where ids are short.
 const COST_OF_A_SYNC_REQUEST: usize = 8;
 
+/// Of a message of a set reconciliation: itself, its ids, an answer as long as it may be.
+const COST_OF_A_MESSAGE: usize = 3;
+
 /// A client that pauses for so long does not send on before it has its answer.
 const DRAIN_PAUSE: Duration = Duration::from_secs(2);
 
@@ -50,6 +54,8 @@ enum Declared {
     Json,
     /// `application/x-ndjson`.
     Lines,
+    /// `application/octet-stream`.
+    Bytes,
 }
 
 fn check_headers(headers: &HeaderMap, wanted: Declared) -> Result<(), ApiError> {
@@ -66,6 +72,7 @@ fn check_headers(headers: &HeaderMap, wanted: Declared) -> Result<(), ApiError> 
     let (fits, name) = match wanted {
         Declared::Json => (json, "application/json in UTF-8"),
         Declared::Lines => (essence == "application/x-ndjson", "application/x-ndjson"),
+        Declared::Bytes => (essence == "application/octet-stream", "application/octet-stream"),
     };
     let utf8 = parts.filter_map(|part| part.split_once('=')).all(|(name, value)| {
         !name.trim().eq_ignore_ascii_case("charset") || value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
@@ -216,4 +223,21 @@ body! {
 body! {
     /// A body of one change a line.
     LinesBody sync_bytes COST_OF_A_SYNC_REQUEST Lines
+}
+
+/// A message of a set reconciliation.
+#[derive(Debug)]
+pub struct MessageBody(pub Bytes, pub BodyShare);
+
+impl FromRequest for MessageBody {
+    type Error = ApiError;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let (request, payload) = (request.clone(), payload.take());
+        Box::pin(async move {
+            let read = read(&request, payload, FRAME_BYTES, COST_OF_A_MESSAGE, Declared::Bytes);
+            read.await.map(|(body, share)| Self(body, share))
+        })
+    }
 }

@@ -13,7 +13,7 @@ mod signed;
 
 pub use audited::{audit, audit_answer, refused};
 pub(super) use body::drain;
-pub use body::{LinesBody, ManifestBody, SyncBody};
+pub use body::{LinesBody, ManifestBody, MessageBody, SyncBody};
 pub use budget::{BodyBudget, BodyShare};
 pub use control::{ControlRequest, Controls, declared};
 pub use door::peers_door;

@@ -4,12 +4,12 @@ use crate::{
     api::{
         codes::Code,
         error::{ApiError, refuse},
-        extract::{LinesBody, StrictQuery, SyncBody, if_none_match, speaker},
+        extract::{LinesBody, MessageBody, StrictQuery, SyncBody, if_none_match, speaker},
         state::ApiState,
     },
     json::{Document, Value},
-    ops::{self, FeedOptions, Filter, Received},
-    types::{Limits, NodeId},
+    ops::{self, ANSWERS_HEADER, FeedOptions, Filter, INDEX_HEADER, ItemId, POSITION_HEADER, Received},
+    types::{Limits, NodeId, encode_hex},
 };
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -147,21 +147,64 @@ pub(crate) async fn notify(request: HttpRequest, state: web::Data<ApiState>) -> 
 
 /// Fetch nodes
 ///
-/// The nodes with these ids, as lines of the changes feed; those that are not here are left out.
+/// The nodes with these ids, or these versions and deletions, as lines of the changes feed; those that are not here are left out.
+/// Of a version that is not here any more comes what the node became.
 pub(crate) async fn nodes(state: web::Data<ApiState>, body: SyncBody) -> Result<HttpResponse, ApiError> {
-    let ids = read_ids(body.0, &state.context.limits)?;
-    let lines = ops::contents(&state.context, ids)?;
+    let lines = match read_wanted(body.0, &state.context.limits)? {
+        Wanted::Nodes(ids) => ops::contents(&state.context, ids)?,
+        Wanted::Versions(items, contents) => ops::versions(&state.context, items, contents).await?,
+    };
     Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).content_type(LINES).streaming(lines))
 }
 
-fn read_ids(body: Bytes, limits: &Limits) -> Result<Vec<NodeId>, ApiError> {
-    let wrong =
-        || refuse(Code::InvalidChange, format!("send {{\"ids\": […]}} with at most {MAX_FETCHED} ids of nodes"));
+enum Wanted {
+    Nodes(Vec<NodeId>),
+    /// And whether each node comes along.
+    Versions(Vec<ItemId>, bool),
+}
+
+fn read_wanted(body: Bytes, limits: &Limits) -> Result<Wanted, ApiError> {
+    let wrong = || {
+        let detail = format!(
+            "send {{\"ids\": […]}} with at most {MAX_FETCHED} ids of nodes, or {{\"versions\": […], \"contents\": true}} with as many \
+             versions in 64 hex digits"
+        );
+        refuse(Code::InvalidChange, detail)
+    };
     let document = Document::parse(body, limits.json_depth)?;
-    let list = document.root().as_object().and_then(|object| object.get("ids")).and_then(Value::as_array);
-    let list = list.filter(|list| list.len() <= MAX_FETCHED).ok_or_else(wrong)?;
-    let id = |value: Value<'_>| value.as_str().and_then(|text| NodeId::parse(&text).ok());
-    list.iter().map(|value| id(value).ok_or_else(wrong)).collect()
+    let object = document.root().as_object().ok_or_else(wrong)?;
+    let list = |key: &str| object.get(key).map(|value| value.as_array().filter(|list| list.len() <= MAX_FETCHED));
+    match (list("ids"), list("versions"), object.get("contents").map(Value::as_bool)) {
+        (Some(ids), None, None) => {
+            let id = |value: Value<'_>| value.as_str().and_then(|text| NodeId::parse(&text).ok());
+            ids.and_then(|ids| ids.iter().map(id).collect()).map(Wanted::Nodes).ok_or_else(wrong)
+        }
+        (None, Some(versions), None | Some(Some(_))) => {
+            let item = |value: Value<'_>| value.as_str().and_then(|text| ItemId::parse(&text));
+            let contents = object.get("contents").and_then(Value::as_bool).unwrap_or(false);
+            let items: Option<Vec<ItemId>> = versions.and_then(|versions| versions.iter().map(item).collect());
+            items.map(|items| Wanted::Versions(items, contents)).ok_or_else(wrong)
+        }
+        _ => Err(wrong()),
+    }
+}
+
+/// Find what differs
+///
+/// A message of range-based set reconciliation (negentropy, version 1) over the versions that are here, and the next message as the
+/// answer. Nothing is kept of it: each message says all that is needed. The answer's headers name the journal, the position up to
+/// which it is complete, and the message that it answers.
+pub(crate) async fn reconcile(
+    state: web::Data<ApiState>,
+    MessageBody(message, _held): MessageBody,
+) -> Result<HttpResponse, ApiError> {
+    let answer = ops::reconcile(&state.context, message).await?;
+    let mut response = HttpResponse::Ok();
+    response.insert_header((CACHE_CONTROL, "no-store")).insert_header((INDEX_HEADER, answer.index_id));
+    response.insert_header((POSITION_HEADER, answer.seq)).insert_header((ANSWERS_HEADER, encode_hex(&answer.answers)));
+    // Hashes do not shrink.
+    response.insert_header((CONTENT_ENCODING, "identity"));
+    Ok(response.content_type("application/octet-stream").body(answer.message))
 }
 
 /// Which contents are wanted.

@@ -15,6 +15,7 @@ fn code(error: &RoundError) -> Option<&'static str> {
         RoundError::Client(ClientError::Protocol(..))
         | RoundError::Wire(_)
         | RoundError::OtherFeed(_)
+        | RoundError::Message(_)
         | RoundError::Impossible(_)
         | RoundError::TooLong
         | RoundError::Unsteady => Some("protocol"),

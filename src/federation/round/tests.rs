@@ -161,6 +161,7 @@ fn two_that_never_stop_changing_end_their_round() {
         match it.next() {
             Step::Pull { .. } => it.pulled(head("o", 10 + step, "a")),
             Step::Push { .. } => it.pushed(),
+            Step::Reconcile { .. } => panic!("it is not asked for"),
             Step::Ask => it.asked(head("t", 20 + step, "b")),
             Step::Done(outcome) => {
                 assert_eq!((outcome, it.asked), (Outcome::Moving, MAX_ASKED));
@@ -178,8 +179,9 @@ fn every_state_leads_to_an_end() {
     for pulled in &some {
         for pushed in &some {
             for to in [None, Some("t".to_owned()), Some("z".to_owned())] {
-                for bits in 0..16_u8 {
+                for bits in 0..32_u8 {
                     let mut it = round(0, 0);
+                    it.reconciles = (bits & 16 > 0).then_some(3);
                     let into = to.clone().map(|_| "o".to_owned());
                     let (pulled, pushed) = (pulled.clone(), pushed.clone());
                     it.positions =
@@ -195,6 +197,13 @@ fn every_state_leads_to_an_end() {
                         match it.next() {
                             Step::Pull { .. } => it.pulled(it.ours.clone()),
                             Step::Push { .. } => it.pushed(),
+                            Step::Reconcile { .. } => {
+                                let (index_id, seq) = (it.ours.index_id.clone(), it.ours.seq);
+                                it.pulled(head("o", 7, "after the pull"));
+                                if it.directions.push {
+                                    it.sent(index_id, seq);
+                                }
+                            }
                             Step::Ask => it.asked(it.theirs.clone()),
                             Step::Done(_) => {}
                         }
@@ -217,4 +226,74 @@ fn who_is_far_behind_or_minds_the_order_gets_a_list_first() {
     let mut it = round(7, 4);
     it.directions.by_priority = true;
     assert_eq!(it.next(), pull(7, Mode::List, None));
+}
+
+/// Two that both hold this many nodes and begin from the beginning.
+fn both_hold(theirs: u64, ours: u64) -> Round {
+    let mut it = round(7, 4);
+    (it.theirs.count, it.ours.count, it.reconciles) = (theirs, ours, Some(256));
+    it.positions = Positions::default();
+    it
+}
+
+#[test]
+fn two_that_hold_much_and_know_no_position_reconcile_their_sets() {
+    let reconcile = |reason| Step::Reconcile { reset: reason };
+    for counts in [(256, 256), (256, 1024), (4000, 1000)] {
+        assert_eq!(both_hold(counts.0, counts.1).next(), reconcile(Reset::FirstContact), "{counts:?}");
+    }
+    for counts in [(255, 256), (256, 1025), (0, 0), (0, 1000), (4001, 1000)] {
+        assert!(matches!(both_hold(counts.0, counts.1).next(), Step::Pull { since: 0, .. }), "{counts:?}");
+    }
+    // Every way in which a position is lost.
+    let lost = |change: &dyn Fn(&mut Round)| {
+        let mut it = round(7, 4);
+        (it.theirs.count, it.ours.count) = (300, 300);
+        change(&mut it);
+        it = Round::new(it.theirs, it.ours, it.positions, it.directions);
+        it.reconciles = Some(256);
+        it.next()
+    };
+    assert_eq!(lost(&|_| ()), pull(7, Mode::Inline, None), "nothing is lost");
+    assert_eq!(lost(&|it| it.theirs.index_id = "t2".into()), reconcile(Reset::NewIndex));
+    assert_eq!(lost(&|it| it.ours.index_id = "o2".into()), reconcile(Reset::NewIndex));
+    assert_eq!(lost(&|it| it.theirs.seq = 6), reconcile(Reset::WentBack));
+    assert_eq!(lost(&|it| it.theirs.floor = 8), reconcile(Reset::BelowFloor));
+    assert_eq!(lost(&|it| it.positions.pushed = at("o", 6)), reconcile(Reset::WentBack));
+    assert_eq!(lost(&|it| it.ours.floor = 5), reconcile(Reset::BelowFloor));
+    assert_eq!(lost(&|it| it.positions.pushed = None), reconcile(Reset::FirstContact), "cut between its two halves");
+}
+
+#[test]
+fn sets_are_not_reconciled_where_only_a_part_or_only_ours_goes() {
+    let changes: [fn(&mut Round); 4] = [
+        |it| it.directions.filtered = true,
+        |it| it.directions.by_priority = true,
+        |it| it.directions.pull = false,
+        |it| it.reconciles = None,
+    ];
+    for change in changes {
+        let mut it = both_hold(1000, 1000);
+        change(&mut it);
+        assert!(!matches!(it.next(), Step::Reconcile { .. }), "{:?}", it.directions);
+    }
+    // Who only takes does not mind that nothing went.
+    let mut it = both_hold(1000, 1000);
+    it.directions.push = false;
+    assert!(matches!(it.next(), Step::Reconcile { .. }));
+    it.pulled(it.ours.clone());
+    assert_eq!(it.next(), Step::Done(Outcome::Exchanged));
+}
+
+#[test]
+fn after_sets_were_reconciled_only_what_came_since_goes() {
+    let mut it = both_hold(1000, 1000);
+    let (index_id, seq) = (it.ours.index_id.clone(), it.ours.seq);
+    it.pulled(Head { count: 1000, ..head("o", 8, "both") });
+    it.sent(index_id, seq);
+    assert_eq!((it.positions.pulled.clone(), it.positions.pushed.clone()), (at("t", 9), at("o", 5)));
+    assert_eq!(it.next(), push(5, Mode::Inline, None), "of which what came from there is left out");
+    it.pushed();
+    it.asked(Head { count: 1000, ..head("t", 9, "both") });
+    assert_eq!(it.next(), Step::Done(Outcome::InStep));
 }

@@ -38,6 +38,13 @@ pub(super) struct Pulling {
     wanted: Vec<(f64, Wanted)>,
 }
 
+impl Pulling {
+    /// Nothing was read after `last`.
+    pub(super) fn new(mode: Mode, last: u64) -> Self {
+        Self { mode, last, stage: None, writing: VecDeque::new(), deletions: Vec::new(), wanted: Vec::new() }
+    }
+}
+
 /// A content that the list told of.
 type Wanted = (NodeId, ContentHash);
 
@@ -57,27 +64,35 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         known: &Known,
         (since, mode, reset): (u64, Mode, Option<Reset>),
     ) -> Result<bool, RoundError> {
-        let (writing, deletions, wanted) = (VecDeque::new(), Vec::new(), Vec::new());
-        let stage = self.stage(round, since, reset)?;
-        let mut pulling = Pulling { mode, last: since, stage, writing, deletions, wanted };
+        let mut pulling = Pulling::new(mode, since);
+        pulling.stage = self.stage(round, since, reset)?;
         let read = match self.read(round, &mut pulling).await {
             Ok(Some(end)) => self.settle(round, &mut pulling, known, end).await,
             read => read,
         };
-        // Also after a cut: what came counts, and the next round goes on from there.
-        while let Some(written) = pulling.writing.pop_front() {
-            self.written(round, &pulling, written).await?;
-        }
+        self.drain(round, &mut pulling).await?;
         let Some(end) = read? else { return Ok(false) };
-        self.fetch_in_order(std::mem::take(&mut pulling.wanted)).await?;
-        let deletions = std::mem::take(&mut pulling.deletions);
-        self.report.deleted = self.report.deleted.saturating_add(deletions.len());
-        self.store(deletions).await?;
+        self.finish(pulling).await?;
         // What was added there since its head was signed came as well: its hash is that of an older set.
         round.stale |= end > round.theirs.seq;
         round.theirs.seq = end;
         self.pulled_to(round, end);
         Ok(true)
+    }
+
+    /// Waits for what is being written. Also after a cut: what came counts, and the next round goes on from there.
+    pub(super) async fn drain(&mut self, round: &Round, pulling: &mut Pulling) -> Result<(), RoundError> {
+        while let Some(written) = pulling.writing.pop_front() {
+            self.written(round, pulling, written).await?;
+        }
+        Ok(())
+    }
+
+    /// Does what was left for the end.
+    pub(super) async fn finish(&mut self, pulling: Pulling) -> Result<(), RoundError> {
+        self.fetch_in_order(pulling.wanted).await?;
+        self.report.deleted = self.report.deleted.saturating_add(pulling.deletions.len());
+        self.store(pulling.deletions).await
     }
 
     /// Reads to the end, which it answers, or until the round's time is over.
@@ -115,10 +130,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
             let over = self.is_over();
             if end.is_some() || batch.len() >= most || batch_bytes >= BATCH_BYTES || over {
                 let bytes = std::mem::take(&mut batch_bytes);
-                let came = lines.bytes().saturating_sub(counted);
-                counted = lines.bytes();
-                self.report.bytes_in = self.report.bytes_in.saturating_add(came);
-                self.parties.rates.download.take(usize::try_from(came).unwrap_or(usize::MAX)).await;
+                self.count_in(lines.bytes(), &mut counted).await;
                 match pulling.stage.as_mut().map(|stage| stage.add(&mut batch, bytes)) {
                     None => self.take(round, pulling, std::mem::take(&mut batch), bytes).await?,
                     Some(None) => {}
@@ -297,10 +309,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
             let over = self.is_over();
             if last || over || batch.len() >= BATCH || bytes >= BATCH_BYTES {
                 bytes = 0;
-                let came = lines.bytes().saturating_sub(counted);
-                counted = lines.bytes();
-                self.report.bytes_in = self.report.bytes_in.saturating_add(came);
-                self.parties.rates.download.take(usize::try_from(came).unwrap_or(usize::MAX)).await;
+                self.count_in(lines.bytes(), &mut counted).await;
                 let lattice = &**self.parties.lattice;
                 let admitted = feed::admitted(lattice, &self.matcher, std::mem::take(&mut batch)).await?;
                 let deletions = feed::deletions(lattice, &admitted)?;
@@ -316,6 +325,13 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
                 return Err(RoundError::TooLong);
             }
         }
+    }
+
+    /// Counts what came of an answer, of which `counted` were counted before.
+    pub(super) async fn count_in(&mut self, bytes: u64, counted: &mut u64) {
+        let came = bytes.saturating_sub(std::mem::replace(counted, bytes));
+        self.report.bytes_in = self.report.bytes_in.saturating_add(came);
+        self.parties.rates.download.take(usize::try_from(came).unwrap_or(usize::MAX)).await;
     }
 
     async fn store(&mut self, batch: Vec<WireChange>) -> Result<(), RoundError> {

@@ -4,7 +4,7 @@ use super::{BATCH_BYTES, Held, LIST, RoundError, Run};
 use crate::{
     federation::{
         feed::{self, FeedOptions, Walk},
-        round::{Mode, Position, Positions, Round},
+        round::{Mode, Positions, Round},
     },
     lattice::Change,
     types::{NodeId, Timestamp},
@@ -57,8 +57,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
     }
 
     fn pushed_to(&mut self, round: &mut Round, seq: u64) {
-        round.positions.pushed = Some(Position { index_id: round.ours.index_id.clone(), seq });
-        round.positions.pushed_to = Some(round.theirs.index_id.clone());
+        round.sent(round.ours.index_id.clone(), seq);
         self.tell(&round.positions);
     }
 
@@ -105,7 +104,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         Ok(goes)
     }
 
-    async fn send_contents(&mut self, round: &mut Round, changes: Vec<Change>) -> Result<(), RoundError> {
+    pub(super) async fn send_contents(&mut self, round: &mut Round, changes: Vec<Change>) -> Result<(), RoundError> {
         let (mut part, mut bytes) = (Vec::new(), 0_u64);
         for change in changes {
             if let Change::Put { size_bytes, .. } = &change {
@@ -151,14 +150,14 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         Ok(())
     }
 
-    async fn count_out(&mut self, bytes: usize) {
+    pub(super) async fn count_out(&mut self, bytes: usize) {
         self.report.requests = self.report.requests.saturating_add(1);
         self.report.bytes_out = self.report.bytes_out.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
         self.parties.rates.upload.take(bytes).await;
     }
 }
 
-fn time(change: &Change) -> Timestamp {
+pub(super) fn time(change: &Change) -> Timestamp {
     match change {
         Change::Put { updated_at, .. } => *updated_at,
         Change::Deleted(tombstone, _) => tombstone.deleted_at,

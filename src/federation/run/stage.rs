@@ -13,6 +13,7 @@ use crate::{
     },
     lattice::index::Snapshot,
     manifest::Head,
+    types::NodeId,
 };
 use std::sync::Arc;
 
@@ -40,8 +41,13 @@ impl Stage {
         is_full.then(|| std::mem::take(&mut self.changes))
     }
 
-    /// Is this the set that they signed?
-    fn leads_to(&self, head: &Head) -> bool {
+    /// Of what was found to differ from our set.
+    pub(super) fn beside(ours: Arc<Snapshot>, seq: u64) -> Self {
+        Self { base: Some((ours, seq)), changes: Vec::new(), bytes: 0 }
+    }
+
+    /// Is this the set that they signed? `lacking`: what they lack of the base.
+    fn leads_to(&self, lacking: &[NodeId], head: &Head) -> bool {
         let nothing = Snapshot::of([]);
         let base = self.base.as_ref().map_or(&nothing, |(base, _)| base);
         let changes = self.changes.iter().map(|change| {
@@ -51,7 +57,7 @@ impl Stage {
             };
             (&change.id, content)
         });
-        base.hash_with(changes) == head.manifest_hash
+        base.hash_with(lacking.iter().map(|id| (id, None)).chain(changes)) == head.manifest_hash
     }
 }
 
@@ -85,7 +91,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
             let Some(stage) = &pulling.stage else { return Ok(Some(end)) };
             // Our own set moved: what was theirs is not known any more.
             let moved = stage.base.as_ref().is_some_and(|(_, seq)| self.parties.lattice.status().seq != *seq);
-            if moved || (end == round.theirs.seq && stage.leads_to(&round.theirs)) {
+            if moved || (end == round.theirs.seq && stage.leads_to(&[], &round.theirs)) {
                 break;
             }
             let before = (round.theirs.seq, round.theirs.manifest_hash);
@@ -105,6 +111,41 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         let Some(stage) = pulling.stage.take() else { return Ok(Some(end)) };
         self.take_staged(round, pulling, stage.changes).await?;
         Ok(Some(end))
+    }
+
+    /// Takes versions that wait, if they lead from our set to what was signed. `lacking`: what they lack of ours.
+    pub(super) async fn settle_versions(
+        &mut self,
+        round: &Round,
+        pulling: &mut super::pull::Pulling,
+        known: &Known,
+        lacking: &[NodeId],
+    ) -> Result<(), RoundError> {
+        let Some(stage) = pulling.stage.take() else { return Ok(()) };
+        let seq = self.parties.lattice.status().seq;
+        let moved = stage.base.as_ref().is_none_or(|(_, before)| *before != seq);
+        if !moved && !stage.leads_to(lacking, &round.theirs) {
+            self.report.requests = self.report.requests.saturating_add(1);
+            let head = meet(self.parties, known).await?;
+            let (before, now) = (&round.theirs, head.get());
+            if (before.seq, before.manifest_hash) == (now.seq, now.manifest_hash) {
+                return Err(RoundError::Mixed);
+            }
+        }
+        self.take_versions(round, pulling, stage.changes).await
+    }
+
+    /// Takes versions that waited; no position is reached by them.
+    pub(super) async fn take_versions(
+        &mut self,
+        round: &Round,
+        pulling: &mut super::pull::Pulling,
+        changes: Vec<WireChange>,
+    ) -> Result<(), RoundError> {
+        for batch in changes.chunks(LIST) {
+            self.take(round, pulling, batch.to_vec(), 0).await?;
+        }
+        Ok(())
     }
 
     /// Takes what waited, in batches as they would have come.

@@ -42,6 +42,12 @@ fn signed_as(content_type: &str, route: &str, body: &str, key: &KeyPair, speech:
     headers.into_iter().fold(raw, |raw, (name, value)| raw.header(name, value))
 }
 
+/// A message of a set reconciliation.
+fn message(body: &[u8]) -> Raw {
+    let raw = Raw::new("POST", "/lattice/reconcile").header("content-type", "application/octet-stream");
+    raw.body(Body::Sized(body.to_vec()))
+}
+
 fn put_line(id: &str, hash: &str, node: &str) -> String {
     format!("{{\"seq\":1,\"id\":\"{id}\",\"at\":{NOW},\"hash\":\"{hash}\",\"size\":9,\"after\":[]{node}}}")
 }
@@ -62,6 +68,37 @@ pub fn rows() -> Vec<Row> {
         row("nodes without ids", Raw::new("POST", "/lattice/nodes").json("{}"), 400, "invalid_change"),
         row("nodes by number", Raw::new("POST", "/lattice/nodes").json("{\"ids\":[1]}"), 400, "invalid_change"),
         row("nodes with a bad id", Raw::new("POST", "/lattice/nodes").json("{\"ids\":[\"\"]}"), 400, "invalid_change"),
+        row(
+            "versions and nodes at once",
+            Raw::new("POST", "/lattice/nodes").json("{\"ids\":[],\"versions\":[]}"),
+            400,
+            "invalid_change",
+        ),
+        row(
+            "versions by name",
+            Raw::new("POST", "/lattice/nodes").json("{\"versions\":[\"a\"]}"),
+            400,
+            "invalid_change",
+        ),
+        row(
+            "versions with half a wish",
+            Raw::new("POST", "/lattice/nodes").json("{\"versions\":[],\"contents\":1}"),
+            400,
+            "invalid_change",
+        ),
+        row("no message", message(b""), 400, "invalid_reconciliation"),
+        row("a message of no version", message(b"{}"), 400, "invalid_reconciliation"),
+        row("a message that is cut off", message(&[0x61, 0, 0, 1, 7]), 400, "invalid_reconciliation"),
+        row(
+            "a message that announces a terabyte",
+            message(&[0x61, 0, 0, 2, 0xC0, 0x80, 0x80, 0x80, 0]),
+            400,
+            "invalid_reconciliation",
+        ),
+        row("a message with a number without end", message(&[0xFF; 2000]), 400, "invalid_reconciliation"),
+        row("a message that is too long", message(&vec![0x61; (256 << 10) + 1]), 413, "body_too_large"),
+        row("a message as JSON", Raw::new("POST", "/lattice/reconcile").json("{}"), 415, "unsupported_media_type"),
+        row("a packed message", message(b"x").header("content-encoding", "gzip"), 415, "unsupported_content_encoding"),
         row("nodes that are no JSON", Raw::new("POST", "/lattice/nodes").json("{"), 400, "json_syntax"),
         row(
             "changes without a signature",

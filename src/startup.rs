@@ -8,7 +8,7 @@ use crate::{
         Lattice,
         directory::{CaseSensitivity, DirectoryLattice, DirectoryOptions, ManifestHeader},
     },
-    ops::{Context, Identity, KnownIds},
+    ops::{Context, Heartbeats, Identity, KnownIds},
     registry::{
         Registry,
         embedded::{EmbeddedOptions, EmbeddedRegistry},
@@ -194,6 +194,7 @@ impl Application {
             network: settings.network_key(),
             ids_per_key: settings.limits.ids_per_key,
             known_ids: KnownIds::default(),
+            heartbeats: Heartbeats::default(),
         });
         let server = serve(settings, listener, Arc::clone(&context), (Arc::clone(&metrics), tracer), tls.as_ref())?;
         let tls = tls.map(|port| (port, settings.server.tls_reload_interval.get()));
@@ -534,6 +535,7 @@ fn serve(
         operator_token: OperatorToken::new(settings.admin.token.as_ref()),
         body_timeout: section.body_timeout.get(),
         body_budget: BodyBudget::new(settings.limits.inflight_bytes),
+        discovered: api::DiscoveredBodies::default(),
         openapi,
     });
     let mut server = HttpServer::new(move || {

@@ -37,6 +37,7 @@ pub(crate) struct Bench {
     pub(crate) only: Vec<String>,
     /// Nodes of the largest lattice.
     pub(crate) largest: usize,
+    pub(crate) preload: Option<String>,
     pub(crate) repeat_starts: usize,
     pub(crate) run: Duration,
     pub(crate) connections: usize,
@@ -60,9 +61,9 @@ struct Bed {
 }
 
 impl Bed {
-    async fn new(kind: &'static str) -> Self {
+    async fn new(kind: &'static str, preload: Option<&str>) -> Self {
         let redis = if kind == "redis" { Some(RedisServer::start().await) } else { None };
-        let mut place = place();
+        let mut place = place(preload);
         if let Some(redis) = &redis {
             place = place.set("REDIS_URL", &redis.url());
         }
@@ -75,8 +76,13 @@ impl Bed {
     }
 }
 
-fn place() -> Place {
-    Place::new().set("ARK__SERVER__WORKERS", WORKERS).set("ARK_PEER_TTL", "1h")
+/// Where `preload` is a library, the service is started with it in front of the system's: another allocator, as a rule.
+fn place(preload: Option<&str>) -> Place {
+    let place = Place::new().set("ARK__SERVER__WORKERS", WORKERS).set("ARK_PEER_TTL", "1h");
+    match preload {
+        Some(library) => place.set("LD_PRELOAD", library),
+        None => place,
+    }
 }
 
 /// Sends each of `requests` once; each must be taken.
@@ -201,7 +207,7 @@ impl Bench {
         if !self.wants(&id) {
             return;
         }
-        let bed = Bed::new("embedded").await;
+        let bed = Bed::new("embedded", self.preload.as_deref()).await;
         let plan = Plan::again(request("GET", "/health", "", None), "\"status\":\"healthy\"");
         self.row(id, (&bed.service, None), self.connections, Limit::Hello, plan).await;
     }
@@ -213,7 +219,7 @@ impl Bench {
             if !self.wants_any([fresh.clone(), beat.clone()]) {
                 continue;
             }
-            let bed = Bed::new(kind).await;
+            let bed = Bed::new(kind, self.preload.as_deref()).await;
             if self.wants(&fresh) {
                 let size = inputs::publish(0, 1, nodes, now()).len();
                 // Enough for runs at 15,000 a second, where they fit into the memory.
@@ -223,7 +229,7 @@ impl Bench {
             }
             if self.wants(&beat) {
                 // Newer than whatever came before.
-                let requests: Vec<_> = (0..PEERS).map(|peer| inputs::publish(peer, 1 << 40, nodes, now())).collect();
+                let requests: Vec<_> = (0..PEERS).map(|peer| inputs::publish(peer, 1 << 30, nodes, now())).collect();
                 send_all(bed.service.port, requests.clone()).await;
                 let plan = Plan::cycling(requests, "\"status\":\"registered\"");
                 self.row(beat, bed.both(), self.connections, Limit::Echo, plan).await;
@@ -237,7 +243,7 @@ impl Bench {
         if !self.wants_any(sizes.map(id)) {
             return;
         }
-        let bed = Bed::new(kind).await;
+        let bed = Bed::new(kind, self.preload.as_deref()).await;
         let mut known = 0;
         for peers in sizes {
             let new: Vec<_> = (known..peers).map(|peer| inputs::publish(peer, 1, 10, now())).collect();
@@ -257,7 +263,7 @@ impl Bench {
         if !self.wants(&id) {
             return;
         }
-        let bed = Bed::new(kind).await;
+        let bed = Bed::new(kind, self.preload.as_deref()).await;
         let pid = bed.service.process.id();
         let rss_kb_before = status(pid, "VmRSS");
         let requests: Vec<_> = (0..PEERS).map(|peer| inputs::publish(peer, 1, 100, now())).collect();
@@ -293,7 +299,7 @@ impl Bench {
         if !self.wants_any(ids) {
             return;
         }
-        let place = place();
+        let place = place(self.preload.as_deref());
         inputs::write_nodes(&place.lattice(), nodes);
         // The figures say 100, 10,000 and 100,000; a start with 1,000 is one that nobody asks for.
         for state in ["cold", "warm"] {

@@ -63,6 +63,9 @@ struct Options {
     /// Rate of the open loop, as a share of what the closed one reached
     #[arg(long, default_value_t = 0.5)]
     load: f64,
+    /// Start the service with this library in front of the system's, such as an allocator
+    #[arg(long, value_name = "LIBRARY")]
+    preload: Option<String>,
     /// Where the figures go as JSON
     #[arg(long, value_name = "FILE", default_value = "benches/results/load.json")]
     json: PathBuf,
@@ -97,10 +100,11 @@ fn main() {
     let seconds = options.seconds.unwrap_or(if options.quick { 0.6 } else { 3.0 });
     let circumstances = report::circumstances(&std::env::temp_dir());
     let settings = json!({"quick": options.quick, "only": options.only, "seconds": seconds,
-        "connections": options.connections, "load": options.load, "workers": cases::WORKERS});
+        "connections": options.connections, "load": options.load, "workers": cases::WORKERS, "preload": options.preload});
     let mut bench = Bench {
         only: options.only,
         largest: options.largest.unwrap_or(if options.quick { 10_000 } else { 100_000 }),
+        preload: options.preload.clone(),
         repeat_starts: if options.quick { 1 } else { 3 },
         run: Duration::from_secs_f64(seconds),
         connections: options.connections.max(1),

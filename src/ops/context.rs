@@ -1,6 +1,6 @@
 //! What operations work on.
 
-use super::limits::KnownIds;
+use super::{heartbeats::Heartbeats, limits::KnownIds};
 use crate::{
     federation::{engine::Engine, lan::Lan, rate::Rates},
     guard::{Limiter, NetworkKey},
@@ -77,4 +77,6 @@ pub struct Context {
     pub network: Option<NetworkKey>,
     /// Ids that are bound.
     pub known_ids: KnownIds,
+    /// Envelopes that were accepted last.
+    pub heartbeats: Heartbeats,
 }

@@ -10,6 +10,7 @@ mod export;
 mod federation;
 mod feed;
 mod health;
+mod heartbeats;
 mod import;
 mod interrupt;
 mod key_life;
@@ -39,7 +40,7 @@ pub use conflicts::{
     ConflictDetail, ConflictPage, NodeState, dismiss_conflict, get_conflict, list_conflicts, restore_conflict,
 };
 pub use context::{Context, Identity};
-pub use discover::{DiscoverFilter, Discovered, Peer, discover, envelope};
+pub use discover::{DiscoverFilter, DiscoverState, Discovered, Peer, discover, envelope};
 pub use events::{Event, Heard, Listening, listen};
 pub use export::{ExportError, ExportForm, ExportReport, export, export_remote};
 pub use federation::{
@@ -51,6 +52,7 @@ pub use feed::{
     FeedError, FeedOptions, Filter, LineStream, Received, changes, contents, head, paced, read_changes, receive, wanted,
 };
 pub use health::{Health, PartHealth, health};
+pub use heartbeats::Heartbeats;
 pub use import::{ImportError, ImportOptions, ImportReport, Refusal, import};
 pub use interrupt::Interrupt;
 pub use key_life::{follow_own_statements, follow_statements, own_statements};

@@ -8,7 +8,7 @@ use ark_lattice::{
         Ancestry, Applied, Arrival, Change, Conflict, Entry, Lattice, LatticeError, LatticeStatus, NodeDocument,
         NodeFilter, NodePage, Precondition, Restored, Stamp, StoredNode, Tombstone, Written, index::Snapshot,
     },
-    ops::{Context, Heartbeats, Identity, KnownIds, sync},
+    ops::{Context, Heartbeats, Identity, KnownIds, KnownLists, sync},
     registry::{Bindings, Bound, PeerCursor, PeerPage, Registered, Registry, RegistryError},
     trust::{Admitted, Audit, KeyLine, Rules, TrustPolicy, TrustStore, chain::Ledger, freshness::Freshness},
     types::{ContentHash, Limits, NodeId, PeerId, PublicKey, SystemClock, Timestamp},
@@ -74,6 +74,7 @@ static CONTEXT: LazyLock<Context> = LazyLock::new(|| Context {
     ids_per_key: 0,
     known_ids: KnownIds::default(),
     heartbeats: Heartbeats::default(),
+    known_lists: KnownLists::default(),
 });
 
 /// Keeps nothing.

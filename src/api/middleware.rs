@@ -129,7 +129,9 @@ pub async fn suit_client(
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     let ours = [Encoding::identity(), Encoding::brotli(), Encoding::gzip(), Encoding::zstd()];
-    if AcceptEncoding::parse(&request).is_ok_and(|asked| asked.negotiate(ours.iter()).is_none()) {
+    if request.headers().contains_key(ACCEPT_ENCODING)
+        && AcceptEncoding::parse(&request).is_ok_and(|asked| asked.negotiate(ours.iter()).is_none())
+    {
         request.headers_mut().remove(ACCEPT_ENCODING);
     }
     let old = request.version() < Version::HTTP_11;

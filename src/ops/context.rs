@@ -1,6 +1,6 @@
 //! What operations work on.
 
-use super::{heartbeats::Heartbeats, limits::KnownIds};
+use super::{heartbeats::Heartbeats, known_lists::KnownLists, limits::KnownIds};
 use crate::{
     federation::{engine::Engine, lan::Lan, rate::Rates},
     guard::{Limiter, NetworkKey},
@@ -79,4 +79,6 @@ pub struct Context {
     pub known_ids: KnownIds,
     /// Envelopes that were accepted last.
     pub heartbeats: Heartbeats,
+    /// What callers in step ask with.
+    pub known_lists: KnownLists,
 }

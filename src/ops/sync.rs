@@ -188,6 +188,13 @@ pub struct Delta {
     pub next: Option<NodeId>,
 }
 
+impl Delta {
+    /// Nothing differs.
+    fn none(set_hash: SetHash) -> Self {
+        Self { set_hash, wanted: Vec::new(), expected: 0, next: None }
+    }
+}
+
 /// The nodes of a page, in batches.
 pub type NodeStream = BoxStream<'static, Result<Vec<StoredNode>, LatticeError>>;
 
@@ -201,7 +208,13 @@ pub async fn sync(
     body: Bytes,
     decode_cursor: impl Fn(&str) -> Option<NodeId> + Send + 'static,
 ) -> Result<(Delta, NodeStream), SyncError> {
+    if let Some(stated) = context.known_lists.stated(&body)
+        && context.lattice.snapshot()?.set_hash() == stated
+    {
+        return Ok((Delta::none(stated), stream::empty().boxed()));
+    }
     let (bytes, lattice, limits) = (body.len(), Arc::clone(&context.lattice), context.limits);
+    let asked_with = body.clone();
     let compare = move || {
         let snapshot = lattice.snapshot();
         let ours = snapshot.as_ref().ok().map(|snapshot| snapshot.set_hash());
@@ -209,7 +222,11 @@ pub async fn sync(
         compare(lattice, snapshot?, request)
     };
     let (delta, position) = offload(bytes, compare).await?;
-    let Some(position) = position else { return Ok((delta, stream::empty().boxed())) };
+    let Some(position) = position else {
+        context.known_lists.note(asked_with, delta.set_hash);
+        return Ok((delta, stream::empty().boxed()));
+    };
+    drop(asked_with);
     let mut nodes = stream_nodes(position);
     let first = nodes.next().await.transpose()?;
     // A stream that has ended must not be asked again.
@@ -228,7 +245,7 @@ fn compare(
 ) -> Result<(Delta, Option<Position>), SyncError> {
     let set_hash = snapshot.set_hash();
     if request.is_equal {
-        return Ok((Delta { set_hash, wanted: Vec::new(), expected: 0, next: None }, None));
+        return Ok((Delta::none(set_hash), None));
     }
     let after = request.after;
     let comparison = Comparison::new(snapshot, request.held);

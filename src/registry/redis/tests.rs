@@ -335,11 +335,11 @@ async fn twenty_outages_leak_no_connection() {
 }
 
 #[tokio::test]
-async fn a_thousand_calls_at_once_are_all_answered_over_few_connections() {
+async fn a_crowd_of_calls_is_answered_over_few_connections() {
     let server = RedisServer::start().await;
     let registry = connect(&server);
     Statement::of("a").expect(&registry, Step::First).await;
-    let answers = futures_util::future::join_all((0..1000).map(|_| registry.live())).await;
+    let answers = futures_util::future::join_all((0..200).map(|_| registry.live())).await;
     assert!(answers.into_iter().all(|answer| answer.unwrap() == 1));
     expect_connections(&server, 5).await;
     registry.close().await;

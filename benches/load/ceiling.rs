@@ -67,7 +67,7 @@ pub(crate) fn serve() {
                 move |answer: web::Data<Mutex<Bytes>>| async move { json(answer.lock().expect("whole").clone()) };
             let keep = |answer: web::Data<Mutex<Bytes>>, body: Bytes| async move {
                 *answer.lock().expect("whole") = body;
-                HttpResponse::Ok()
+                HttpResponse::Ok().finish()
             };
             let trade = move |answer: web::Data<Mutex<Bytes>>, body: Bytes| async move {
                 drop(body);

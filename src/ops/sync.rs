@@ -110,7 +110,9 @@ fn parse_limit(value: Value<'_>, limits: &Limits) -> Result<usize, SyncError> {
 }
 
 /// Id and hash of one node that the caller holds.
-fn parse_node(index: usize, node: Value<'_>) -> Result<(Cow<'_, str>, Cow<'_, str>), SyncError> {
+type HeldNode<'a> = (Cow<'a, str>, Cow<'a, str>);
+
+fn parse_node(index: usize, node: Value<'_>) -> Result<HeldNode<'_>, SyncError> {
     let object = node.as_object().ok_or_else(|| shape(format!("nodes[{index}] is not an object with id and hash")))?;
     let (mut id, mut hash) = (None, None);
     for (key, value) in object.iter() {
@@ -128,9 +130,7 @@ fn parse_node(index: usize, node: Value<'_>) -> Result<(Cow<'_, str>, Cow<'_, st
     Ok((id, hash))
 }
 
-fn parse_nodes(
-    value: Value<'_>,
-) -> Result<impl Iterator<Item = Result<(Cow<'_, str>, Cow<'_, str>), SyncError>>, SyncError> {
+fn parse_nodes(value: Value<'_>) -> Result<impl Iterator<Item = Result<HeldNode<'_>, SyncError>>, SyncError> {
     let array = value.as_array().ok_or_else(|| shape("nodes is not a list"))?;
     Ok(array.iter().enumerate().map(|(index, node)| parse_node(index, node)))
 }

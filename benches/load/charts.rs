@@ -8,10 +8,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const WIDTH: f64 = 760.0;
+const WIDTH: f64 = 860.0;
 const HEIGHT: f64 = 440.0;
 const LEFT: f64 = 76.0;
-const RIGHT: f64 = 190.0;
+const RIGHT: f64 = 290.0;
 const TOP: f64 = 48.0;
 const BOTTOM: f64 = 56.0;
 /// Told apart also by who does not see all colours (Okabe and Ito).

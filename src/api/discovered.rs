@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-/// What other replicas change shows after this at the latest; what this one changes, at once.
+/// For no longer, so that seconds that are left are counted down; what changes meanwhile shows at once.
 const LASTS: Duration = Duration::from_millis(200);
 /// Lists of so many different lengths; others are made each time.
 const MAX_KEPT: usize = 16;

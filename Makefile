@@ -1,6 +1,6 @@
 # Everything that is done to this project by hand or by CI. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-deps verify fmt-check clippy doc deny lint-deploy fix schemathesis bench bench-rounds bench-quick simulation soak attack-load fuzz
+.PHONY: help run build test test-deps verify fmt-check clippy doc deny lint-deploy fix schemathesis bench bench-rounds bench-quick bench-compare charts simulation soak attack-load fuzz
 
 # The venv that scripts/test-deps.sh makes. Tests that need CPython or PyNaCl find it by this variable.
 PYTHON := $(CURDIR)/target/test-venv/bin/python
@@ -57,6 +57,15 @@ bench-rounds: ## Measure rounds between instances, beside rsync where that is in
 
 bench-quick: ## Measure the whole service in short; about two minutes
 	cargo bench --locked --bench load -- --quick
+
+BEFORE ?= benches/results/baseline.json
+AFTER ?= benches/results/load.json
+bench-compare: ## Show two results of the load benchmark side by side; BEFORE, AFTER
+	cargo bench --locked --bench load -- --compare $(BEFORE) $(AFTER)
+
+RESULTS ?= benches/results/baseline.json
+charts: ## Draw a result of the load benchmark into docs/charts; RESULTS
+	cargo bench --locked --bench load -- --charts $(RESULTS)
 
 SEEDS ?= 10000
 FROM ?= 1

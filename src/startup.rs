@@ -9,7 +9,7 @@ use crate::{
         Lattice,
         directory::{CaseSensitivity, DirectoryLattice, DirectoryOptions, ManifestHeader},
     },
-    ops::{Context, Identity, KnownIds},
+    ops::{Context, Heartbeats, Identity, KnownIds, KnownLists},
     registry::{
         Registry,
         embedded::{EmbeddedOptions, EmbeddedRegistry},
@@ -26,7 +26,7 @@ use actix_web::{
     App, HttpServer,
     dev::{Server, ServerHandle},
     http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS},
-    middleware::{Compress, DefaultHeaders, from_fn},
+    middleware::{Compress, Condition, DefaultHeaders, from_fn},
     web,
 };
 use std::{
@@ -201,6 +201,8 @@ impl Application {
             network: settings.network_key(),
             ids_per_key: settings.limits.ids_per_key,
             known_ids: KnownIds::default(),
+            heartbeats: Heartbeats::default(),
+            known_lists: KnownLists::default(),
         });
         let server = serve(settings, listener, Arc::clone(&context), (Arc::clone(&metrics), tracer), tls.as_ref())?;
         let tls = tls.map(|port| (port, settings.server.tls_reload_interval.get()));
@@ -543,6 +545,7 @@ fn serve(
         operator_token: OperatorToken::new(settings.admin.token.as_ref()),
         body_timeout: section.body_timeout.get(),
         body_budget: BodyBudget::new(settings.limits.inflight_bytes),
+        discovered: api::DiscoveredBodies::default(),
         openapi,
     });
     let mut server = HttpServer::new(move || {
@@ -550,10 +553,11 @@ fn serve(
         App::new()
             .app_data(state.clone())
             .wrap(Compress::default())
-            .wrap(from_fn(api::network))
-            .wrap(from_fn(api::certified))
+            // What the settings leave out costs a request nothing.
+            .wrap(Condition::new(state.context.network.is_some(), from_fn(api::network)))
+            .wrap(Condition::new(state.client_certificates, from_fn(api::certified)))
             .wrap(from_fn(api::limit))
-            .wrap(from_fn(api::strip_prefix))
+            .wrap(Condition::new(!state.edge.base_path.as_str().is_empty(), from_fn(api::strip_prefix)))
             // Documents are whatever users put there: a browser must not take one for a page.
             .wrap(
                 DefaultHeaders::new()
@@ -563,7 +567,7 @@ fn serve(
             )
             .wrap(from_fn(api::suit_client))
             .wrap(from_fn(api::answer_panics))
-            .wrap(from_fn(api::share))
+            .wrap(Condition::new(!state.cors.origins.is_nobody(), from_fn(api::share)))
             .wrap(from_fn(api::observe))
             .configure(api::configure)
     })

@@ -1,12 +1,13 @@
 //! The rows: which service with what in it, and what it is asked.
 
 use crate::{
+    ceiling::{Ceiling, Cost, Limit, verified_per_cpu_second},
     engine::{Pace, Plan, run},
     http1::{Connection, request},
     inputs,
     process::{cpu_time, status},
     redis_server::RedisServer,
-    report::{Row, Start},
+    report::{Crowd, Measured, Row, Start, Sweep},
     service::{Place, Service},
     signing::now,
 };
@@ -23,6 +24,12 @@ const PEERS: usize = 1000;
 const CONNECTIONS_OF_LONG_LISTS: usize = 16;
 /// A caller with a long list is rarely one of many.
 const CONNECTIONS_OF_LARGE: usize = 4;
+/// Rows whose latency is measured at several loads.
+const SWEPT: [&str; 3] = ["manifest/embedded/heartbeat/10", "manifest/redis/heartbeat/10", "discover/embedded/100"];
+/// Those loads, as shares of the most requests a second.
+const LOADS: [f64; 7] = [0.05, 0.2, 0.4, 0.6, 0.7, 0.8, 0.9];
+/// As many clients as the service is made for.
+const CROWD: usize = 1000;
 /// Memory that statements made beforehand may take.
 const INPUT_BYTES: usize = 400 << 20;
 
@@ -30,12 +37,18 @@ pub(crate) struct Bench {
     pub(crate) only: Vec<String>,
     /// Nodes of the largest lattice.
     pub(crate) largest: usize,
+    pub(crate) preload: Option<String>,
     pub(crate) repeat_starts: usize,
     pub(crate) run: Duration,
     pub(crate) connections: usize,
     pub(crate) load: f64,
     pub(crate) rows: Vec<Row>,
     pub(crate) starts: Vec<Start>,
+    pub(crate) crowds: Vec<Crowd>,
+    /// Whether latencies are measured at several loads.
+    pub(crate) sweeping: bool,
+    pub(crate) sweeps: Vec<Sweep>,
+    pub(crate) ceiling: Ceiling,
     /// Rows that could not be measured, and why.
     pub(crate) failed: Vec<(String, String)>,
 }
@@ -48,19 +61,28 @@ struct Bed {
 }
 
 impl Bed {
-    async fn new(kind: &'static str) -> Self {
+    async fn new(kind: &'static str, preload: Option<&str>) -> Self {
         let redis = if kind == "redis" { Some(RedisServer::start().await) } else { None };
-        let mut place = place();
+        let mut place = place(preload);
         if let Some(redis) = &redis {
             place = place.set("REDIS_URL", &redis.url());
         }
         let service = place.serve().await;
         Self { service, redis, _place: place }
     }
+
+    fn both(&self) -> (&Service, Option<&RedisServer>) {
+        (&self.service, self.redis.as_ref())
+    }
 }
 
-fn place() -> Place {
-    Place::new().set("ARK__SERVER__WORKERS", WORKERS).set("ARK_PEER_TTL", "1h")
+/// Where `preload` is a library, the service is started with it in front of the system's: another allocator, as a rule.
+fn place(preload: Option<&str>) -> Place {
+    let place = Place::new().set("ARK__SERVER__WORKERS", WORKERS).set("ARK_PEER_TTL", "1h");
+    match preload {
+        Some(library) => place.set("LD_PRELOAD", library),
+        None => place,
+    }
 }
 
 /// Sends each of `requests` once; each must be taken.
@@ -72,10 +94,11 @@ async fn send_all(port: u16, requests: Vec<Vec<u8>>) {
 
 impl Bench {
     pub(crate) async fn all(&mut self) {
-        self.ceiling().await;
+        self.least().await;
         for kind in ["embedded", "redis"] {
             self.manifests(kind).await;
             self.discovery(kind).await;
+            self.crowd(kind).await;
         }
         let mut nodes = 100;
         while nodes <= self.largest {
@@ -92,17 +115,24 @@ impl Bench {
         ids.into_iter().any(|id| self.wants(&id))
     }
 
-    async fn row(&mut self, id: String, bed: &Service, redis: Option<&RedisServer>, connections: usize, plan: Plan) {
-        self.row_beside(id, bed, redis, connections, plan, None).await;
+    async fn row(
+        &mut self,
+        id: String,
+        (bed, redis): (&Service, Option<&RedisServer>),
+        connections: usize,
+        limit: Limit,
+        plan: Plan,
+    ) {
+        self.row_beside(id, (bed, redis), connections, limit, plan, None).await;
     }
 
     /// A row while one more connection sends `beside` all the time.
     async fn row_beside(
         &mut self,
         id: String,
-        bed: &Service,
-        redis: Option<&RedisServer>,
+        (bed, redis): (&Service, Option<&RedisServer>),
         connections: usize,
+        limit: Limit,
         plan: Plan,
         beside: Option<&Rc<Plan>>,
     ) {
@@ -124,16 +154,43 @@ impl Bench {
                 run
             }
         };
+        let sample = plan.requests.first().cloned().unwrap_or_default();
+        let answer_bytes = warm.answer_bytes;
+        // Half of it before and half after: the machine is then as busy for the limit as for the service.
+        let mut least = Cost::default();
+        if limit != Limit::None {
+            least = self.ceiling.measure(limit, &sample, answer_bytes, connections, lasts / 2).await;
+        }
         let before = (cpu_time(pid), redis_cpu());
         let closed = run_beside(Pace::Closed).await;
         let after = (cpu_time(pid), redis_cpu());
+        let measured = (limit != Limit::None).then_some(limit.name());
+        if measured.is_some() {
+            least.add(&self.ceiling.measure(limit, &sample, answer_bytes, connections, lasts / 2).await);
+        }
+        let mut best = least.per_cpu_second();
+        if limit == Limit::VerifiedEcho {
+            best = 1.0 / (1.0 / verified_per_cpu_second(&sample) + 1.0 / best);
+        }
         let open_rate = closed.rate() * self.load;
         let open = run_beside(Pace::Open { rate: open_rate }).await;
         eprintln!("{id}: {:.0} requests/s", closed.rate());
+        if self.sweeping && SWEPT.contains(&id.as_str()) {
+            let mut points = Vec::new();
+            for load in LOADS {
+                points.push((
+                    load,
+                    run(port, &plan, Pace::Open { rate: closed.rate() * load }, connections, lasts).await,
+                ));
+            }
+            self.sweeps.push(Sweep { id: format!("latency/{id}"), points });
+        }
         self.rows.push(Row {
             id,
             connections,
             request_bytes,
+            answer_bytes,
+            limit: measured.map(|name| Measured { name, per_cpu_second: best }),
             closed,
             // What the neighbour costs is no cost of these requests.
             service_cpu: beside.is_none().then(|| after.0.saturating_sub(before.0)),
@@ -145,11 +202,14 @@ impl Bench {
     }
 
     /// What the server does with requests that ask next to nothing of the service: what HTTP itself costs.
-    async fn ceiling(&mut self) {
-        let bed = Bed::new("embedded").await;
+    async fn least(&mut self) {
         let id = "ceiling/embedded/health".to_owned();
+        if !self.wants(&id) {
+            return;
+        }
+        let bed = Bed::new("embedded", self.preload.as_deref()).await;
         let plan = Plan::again(request("GET", "/health", "", None), "\"status\":\"healthy\"");
-        self.row(id, &bed.service, None, self.connections, plan).await;
+        self.row(id, (&bed.service, None), self.connections, Limit::Hello, plan).await;
     }
 
     async fn manifests(&mut self, kind: &'static str) {
@@ -159,20 +219,20 @@ impl Bench {
             if !self.wants_any([fresh.clone(), beat.clone()]) {
                 continue;
             }
-            let bed = Bed::new(kind).await;
+            let bed = Bed::new(kind, self.preload.as_deref()).await;
             if self.wants(&fresh) {
                 let size = inputs::publish(0, 1, nodes, now()).len();
                 // Enough for runs at 15,000 a second, where they fit into the memory.
                 let count = ((self.run.as_secs_f64() * 1.7 * 15_000.0) as usize).min(INPUT_BYTES / size);
                 let plan = Plan::once(inputs::fresh(count, PEERS, nodes, now()), "\"status\":\"registered\"");
-                self.row(fresh, &bed.service, bed.redis.as_ref(), self.connections, plan).await;
+                self.row(fresh, bed.both(), self.connections, Limit::VerifiedEcho, plan).await;
             }
             if self.wants(&beat) {
                 // Newer than whatever came before.
-                let requests: Vec<_> = (0..PEERS).map(|peer| inputs::publish(peer, 1 << 40, nodes, now())).collect();
+                let requests: Vec<_> = (0..PEERS).map(|peer| inputs::publish(peer, 1 << 30, nodes, now())).collect();
                 send_all(bed.service.port, requests.clone()).await;
                 let plan = Plan::cycling(requests, "\"status\":\"registered\"");
-                self.row(beat, &bed.service, bed.redis.as_ref(), self.connections, plan).await;
+                self.row(beat, bed.both(), self.connections, Limit::Echo, plan).await;
             }
         }
     }
@@ -183,7 +243,7 @@ impl Bench {
         if !self.wants_any(sizes.map(id)) {
             return;
         }
-        let bed = Bed::new(kind).await;
+        let bed = Bed::new(kind, self.preload.as_deref()).await;
         let mut known = 0;
         for peers in sizes {
             let new: Vec<_> = (known..peers).map(|peer| inputs::publish(peer, 1, 10, now())).collect();
@@ -192,9 +252,39 @@ impl Bench {
             if self.wants(&id(peers)) {
                 let plan = Plan::again(request("GET", "/discover", "", None), &format!("\"count\":{peers},"));
                 let connections = if peers < 1000 { self.connections } else { CONNECTIONS_OF_LONG_LISTS };
-                self.row(id(peers), &bed.service, bed.redis.as_ref(), connections, plan).await;
+                self.row(id(peers), bed.both(), connections, Limit::Static, plan).await;
             }
         }
+    }
+
+    /// Many clients at once: does each get its answer, and what is left in memory when they are gone?
+    async fn crowd(&mut self, kind: &'static str) {
+        let id = format!("crowd/{kind}/{CROWD}");
+        if !self.wants(&id) {
+            return;
+        }
+        let bed = Bed::new(kind, self.preload.as_deref()).await;
+        let pid = bed.service.process.id();
+        let rss_kb_before = status(pid, "VmRSS");
+        let requests: Vec<_> = (0..PEERS).map(|peer| inputs::publish(peer, 1, 100, now())).collect();
+        send_all(bed.service.port, requests.clone()).await;
+        let beats = Rc::new(Plan::cycling(requests, "\"status\":\"registered\""));
+        let list = Rc::new(Plan::again(request("GET", "/discover?limit=100", "", None), "\"count\":100,"));
+        let before = cpu_time(pid);
+        let run = run(bed.service.port, &beats, Pace::Closed, CROWD, self.run).await;
+        let cost = Cost::of(&run, cpu_time(pid).saturating_sub(before));
+        let lists = crate::engine::run(bed.service.port, &list, Pace::Closed, CROWD, self.run).await;
+        let rss_kb_with = status(pid, "VmHWM");
+        // The service has heard that they are gone when it answers the next one.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let rss_kb_after = status(pid, "VmRSS");
+        if let Some(what) = run.wrong.into_iter().chain(lists.wrong).next() {
+            self.failed.push((id, what));
+            return;
+        }
+        eprintln!("{id}: {:.0} requests/CPU s, {} MB after", cost.per_cpu_second(), rss_kb_after >> 10);
+        let per_cpu_second = cost.per_cpu_second();
+        self.crowds.push(Crowd { id, connections: CROWD, per_cpu_second, rss_kb_before, rss_kb_with, rss_kb_after });
     }
 
     /// Starts and exchanges over a lattice of `nodes` nodes.
@@ -209,7 +299,7 @@ impl Bench {
         if !self.wants_any(ids) {
             return;
         }
-        let place = place();
+        let place = place(self.preload.as_deref());
         inputs::write_nodes(&place.lattice(), nodes);
         // The figures say 100, 10,000 and 100,000; a start with 1,000 is one that nobody asks for.
         for state in ["cold", "warm"] {
@@ -224,20 +314,20 @@ impl Bench {
         if self.wants(&sync("equal")) {
             let request = inputs::sync_equal(&held, &service.set_hash().await);
             let plan = Plan::again(request, "\"delta_count\":0");
-            self.row(sync("equal"), &service, None, connections, plan).await;
+            self.row(sync("equal"), (&service, None), connections, Limit::Echo, plan).await;
         }
         for (name, count) in differing {
             // One in a hundred of a hundred is one.
             if self.wants(&sync(name)) && (name != "1%" || count > 1) {
                 let plan = Plan::again(inputs::sync(&held, count), &format!("\"delta_count\":{count},"));
-                self.row(sync(name), &service, None, connections, plan).await;
+                self.row(sync(name), (&service, None), connections, Limit::Trade, plan).await;
             }
         }
         // Does a caller with a long list keep the others waiting?
         if self.wants(&beside) && nodes >= 10_000 {
             let neighbour = Rc::new(Plan::again(inputs::sync(&held, 0), "\"delta_count\":0,"));
             let plan = Plan::again(request("GET", "/health", "", None), "\"status\":\"healthy\"");
-            self.row_beside(beside, &service, None, self.connections, plan, Some(&neighbour)).await;
+            self.row_beside(beside, (&service, None), self.connections, Limit::None, plan, Some(&neighbour)).await;
         }
     }
 

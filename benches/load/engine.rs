@@ -71,6 +71,8 @@ pub(crate) struct Run {
     pub(crate) took: Duration,
     pub(crate) latencies_ns: Histogram<u64>,
     pub(crate) wrong: Vec<String>,
+    /// Of the last answer's body.
+    pub(crate) answer_bytes: usize,
 }
 
 impl Run {
@@ -87,6 +89,7 @@ struct Shared {
     slot: Cell<u64>,
     latencies_ns: RefCell<Histogram<u64>>,
     wrong: RefCell<Vec<String>>,
+    answer_bytes: Cell<usize>,
 }
 
 /// Runs `plan` over `connections` for `duration`.
@@ -104,6 +107,7 @@ pub(crate) async fn run(port: u16, plan: &Rc<Plan>, pace: Pace, connections: usi
         slot: Cell::new(0),
         latencies_ns: RefCell::new(Histogram::new_with_bounds(1, LONGEST_NS, 3).expect("usable bounds")),
         wrong: RefCell::new(Vec::new()),
+        answer_bytes: Cell::new(0),
     });
     let local = LocalSet::new();
     local
@@ -121,7 +125,8 @@ pub(crate) async fn run(port: u16, plan: &Rc<Plan>, pace: Pace, connections: usi
     drop(local);
     let Ok(shared) = Rc::try_unwrap(shared) else { panic!("a connection is still in use") };
     let latencies_ns = shared.latencies_ns.into_inner();
-    Run { answered: latencies_ns.len(), took, latencies_ns, wrong: shared.wrong.into_inner() }
+    let answer_bytes = shared.answer_bytes.get();
+    Run { answered: latencies_ns.len(), took, latencies_ns, wrong: shared.wrong.into_inner(), answer_bytes }
 }
 
 impl Shared {
@@ -155,6 +160,7 @@ async fn drive(shared: Rc<Shared>, mut connection: Connection) {
         let latency = u64::try_from(due.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let problem = match outcome {
             Ok(answer) if shared.plan.is_right(number, answer.status, answer.body) => {
+                shared.answer_bytes.set(answer.body.len());
                 shared.latencies_ns.borrow_mut().saturating_record(latency);
                 continue;
             }

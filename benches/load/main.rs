@@ -20,6 +20,9 @@
 )]
 
 mod cases;
+mod ceiling;
+mod charts;
+mod compare;
 mod engine;
 #[path = "../../tests/support/http1.rs"]
 mod http1;
@@ -34,6 +37,7 @@ mod service;
 mod signing;
 
 use cases::Bench;
+use ceiling::Ceiling;
 use clap::Parser;
 use serde_json::json;
 use std::{path::PathBuf, time::Duration};
@@ -47,6 +51,9 @@ struct Options {
     /// Short runs, and no lattice beyond 10,000 nodes
     #[arg(long)]
     quick: bool,
+    /// Nodes of the largest lattice; 100000, with --quick 10000
+    #[arg(long, value_name = "NODES")]
+    largest: Option<usize>,
     /// How long each of a row's two runs takes; 3 s, with --quick 0.6 s
     #[arg(long, value_name = "SECONDS")]
     seconds: Option<f64>,
@@ -56,29 +63,58 @@ struct Options {
     /// Rate of the open loop, as a share of what the closed one reached
     #[arg(long, default_value_t = 0.5)]
     load: f64,
+    /// Start the service with this library in front of the system's, such as an allocator
+    #[arg(long, value_name = "LIBRARY")]
+    preload: Option<String>,
     /// Where the figures go as JSON
     #[arg(long, value_name = "FILE", default_value = "benches/results/load.json")]
     json: PathBuf,
+    /// Measure nothing: show two results side by side
+    #[arg(long, num_args = 2, value_names = ["BEFORE", "AFTER"])]
+    compare: Vec<PathBuf>,
+    /// Measure nothing: draw a result's figures into docs/charts
+    #[arg(long, value_name = "FILE")]
+    charts: Option<PathBuf>,
     /// `cargo bench` adds it
     #[arg(long, hide = true)]
     bench: bool,
 }
 
 fn main() {
+    if std::env::args().nth(1).is_some_and(|argument| argument == ceiling::ARGUMENT) {
+        ceiling::serve();
+        return;
+    }
     let options = Options::parse();
+    let from_root = |path: &PathBuf| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path);
+    if let [before, after] = options.compare.as_slice() {
+        println!("{}", compare::side_by_side(&from_root(before), &from_root(after)));
+        return;
+    }
+    if let Some(results) = &options.charts {
+        for path in charts::draw(&from_root(results), &from_root(&PathBuf::from("docs/charts"))) {
+            println!("{}", path.display());
+        }
+        return;
+    }
     let seconds = options.seconds.unwrap_or(if options.quick { 0.6 } else { 3.0 });
     let circumstances = report::circumstances(&std::env::temp_dir());
     let settings = json!({"quick": options.quick, "only": options.only, "seconds": seconds,
-        "connections": options.connections, "load": options.load, "workers": cases::WORKERS});
+        "connections": options.connections, "load": options.load, "workers": cases::WORKERS, "preload": options.preload});
     let mut bench = Bench {
         only: options.only,
-        largest: if options.quick { 10_000 } else { 100_000 },
+        largest: options.largest.unwrap_or(if options.quick { 10_000 } else { 100_000 }),
+        preload: options.preload.clone(),
         repeat_starts: if options.quick { 1 } else { 3 },
         run: Duration::from_secs_f64(seconds),
         connections: options.connections.max(1),
         load: options.load,
         rows: Vec::new(),
         starts: Vec::new(),
+        crowds: Vec::new(),
+        sweeping: !options.quick,
+        sweeps: Vec::new(),
+        ceiling: Ceiling::start(),
         failed: Vec::new(),
     };
     // One thread: the client leaves the other processor to the service.
@@ -87,11 +123,13 @@ fn main() {
 
     println!("\n{}", report::rows_table(&bench.rows));
     println!("{}", report::starts_table(&bench.starts));
+    println!("{}", report::crowds_table(&bench.crowds));
     println!(
         "requests/s and per CPU s (of the service's process; CPU: how much of one processor it took): closed loop.\n\
+         limit: what the same HTTP server makes of such requests and answers at best, in the same run.\n\
          Latencies: open loop at the rate beside them, from the instant at which a request was to be sent."
     );
-    let json = report::to_json(&circumstances, &settings, &bench.rows, &bench.starts);
+    let json = report::to_json(&circumstances, &settings, &bench);
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(&options.json);
     std::fs::create_dir_all(path.parent().expect("a directory")).expect("a directory for the figures");
     std::fs::write(&path, format!("{json:#}\n")).expect("room for the figures");

@@ -11,7 +11,7 @@ use ark_lattice::{
         Ancestry, Applied, Arrival, Change, Conflict, Entry, Lattice, LatticeError, LatticeStatus, NodeDocument,
         NodeFilter, NodePage, Precondition, Restored, Stamp, StoredNode, Tombstone, Written, index::Snapshot,
     },
-    ops::{Context, Identity, KnownIds, sync},
+    ops::{Context, Heartbeats, Identity, KnownIds, KnownLists, sync},
     registry::{Bindings, Bound, PeerCursor, PeerPage, Registered, Registry, RegistryError},
     trust::{Admitted, Audit, KeyLine, Rules, TrustPolicy, TrustStore, chain::Ledger, freshness::Freshness},
     types::{ContentHash, Limits, NodeId, PeerId, PublicKey, SystemClock, Timestamp},
@@ -77,6 +77,8 @@ static CONTEXT: LazyLock<Context> = LazyLock::new(|| Context {
     network: None,
     ids_per_key: 0,
     known_ids: KnownIds::default(),
+    heartbeats: Heartbeats::default(),
+    known_lists: KnownLists::default(),
 });
 
 /// Keeps nothing.
@@ -280,6 +282,10 @@ impl Registry for Nobody {
     async fn list(&self, _: Option<&PeerCursor>, _: usize) -> Result<PeerPage, RegistryError> {
         Err(silent())
     }
+    fn changes(&self) -> u64 {
+        0
+    }
+
     async fn live(&self) -> Result<u64, RegistryError> {
         Err(silent())
     }

@@ -8,6 +8,7 @@ use super::{
     state::ApiState,
     trace::{Answered, Traced},
 };
+use crate::types::encode_hex;
 use actix_web::{
     Error, HttpMessage, ResponseError,
     body::{BodySize, MessageBody},
@@ -23,17 +24,29 @@ use actix_web::{
     web,
 };
 use futures_util::FutureExt;
-use std::{panic::AssertUnwindSafe, time::Instant};
+use std::{cell::RefCell, panic::AssertUnwindSafe, time::Instant};
 
 static REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
+const ID_BYTES: usize = 12;
+/// So many ids are drawn at once: asking the system for each would cost more than all the rest of making one.
+const IDS_DRAWN: usize = 256;
+
+thread_local! {
+    static DRAWN: RefCell<Vec<[u8; ID_BYTES]>> = const { RefCell::new(Vec::new()) };
+}
+
 fn new_request_id() -> String {
-    let mut bytes = [0_u8; 12];
+    let id = DRAWN.with_borrow_mut(|drawn| {
+        drawn.pop().or_else(|| {
+            let mut bytes = [0_u8; ID_BYTES * IDS_DRAWN];
+            getrandom::fill(&mut bytes).ok()?;
+            drawn.extend(bytes.as_chunks().0);
+            drawn.pop()
+        })
+    });
     // An id that repeats is a nuisance in the log and nothing more, so the request goes on.
-    if getrandom::fill(&mut bytes).is_err() {
-        return "no-randomness".to_owned();
-    }
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    id.map_or_else(|| "no-randomness".to_owned(), |id| encode_hex(&id))
 }
 
 /// Label values must stay few, so methods that no route takes share one.
@@ -119,7 +132,9 @@ pub async fn suit_client(
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     let ours = [Encoding::identity(), Encoding::brotli(), Encoding::gzip(), Encoding::zstd()];
-    if AcceptEncoding::parse(&request).is_ok_and(|asked| asked.negotiate(ours.iter()).is_none()) {
+    if request.headers().contains_key(ACCEPT_ENCODING)
+        && AcceptEncoding::parse(&request).is_ok_and(|asked| asked.negotiate(ours.iter()).is_none())
+    {
         request.headers_mut().remove(ACCEPT_ENCODING);
     }
     let old = request.version() < Version::HTTP_11;

@@ -4,6 +4,7 @@ mod certified;
 pub mod codes;
 mod cors;
 mod cursor;
+mod discovered;
 pub mod error;
 mod extract;
 mod handlers;
@@ -20,6 +21,7 @@ mod trace;
 
 pub use certified::certified;
 pub use cors::share;
+pub use discovered::DiscoveredBodies;
 pub use extract::{BodyBudget, OperatorToken};
 pub use limit::limit;
 pub use middleware::{answer_panics, observe, suit_client};

@@ -1,6 +1,7 @@
 //! What every handler can reach.
 
 use super::{
+    discovered::DiscoveredBodies,
     extract::{BodyBudget, OperatorToken},
     origin::Edge,
 };
@@ -43,6 +44,8 @@ pub struct ApiState {
     pub client_certificates: bool,
     /// Whose web pages may read from us.
     pub cors: Cors,
+    /// Bodies of `GET /discover`.
+    pub discovered: DiscoveredBodies,
     /// `/openapi.json`, made once.
     pub openapi: String,
 }

@@ -14,7 +14,7 @@ use crate::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use ed25519_dalek::{Signature, VerifyingKey};
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 /// The media type of a manifest inside a DSSE envelope.
 pub const PAYLOAD_TYPE: &str = "application/vnd.ark-lattice.manifest+json";
@@ -84,13 +84,20 @@ pub enum EnvelopeError {
     Manifest(#[from] ManifestError),
 }
 
-/// Proof that a signature was checked: only [`verify`] makes one.
-#[derive(Debug, Clone)]
+/// Proof that a signature was checked: only [`verify`] makes one. Cloning it copies nothing of what was signed.
+#[derive(Debug)]
 pub struct Verified<T> {
-    value: T,
+    value: Arc<T>,
     public_key: PublicKey,
     digest: Sha256Digest,
     received: Bytes,
+}
+
+impl<T> Clone for Verified<T> {
+    fn clone(&self) -> Self {
+        let Self { value, public_key, digest, received } = self;
+        Self { value: Arc::clone(value), public_key: *public_key, digest: *digest, received: received.clone() }
+    }
 }
 
 impl<T> Verified<T> {
@@ -215,7 +222,7 @@ pub fn verify_head(received: Bytes, limits: &Limits) -> Result<Verified<Head>, E
     let (key, inner) = open_dsse(object, HEAD_PAYLOAD_TYPE, limits)?;
     let head = Head::parse(inner.root())?;
     let digest = *jcs::content_hash(inner.root()).as_bytes();
-    Ok(Verified { value: head, public_key: key, digest, received: document.source().clone() })
+    Ok(Verified { value: Arc::new(head), public_key: key, digest, received: document.source().clone() })
 }
 
 /// The key that signed a DSSE envelope, and what it signed.
@@ -285,7 +292,7 @@ fn pre_authentication_encoding(payload_type: &str, payload: &[u8]) -> Vec<u8> {
 
 fn seal(manifest: Manifest, public_key: PublicKey, signed: Value<'_>, envelope: &Document) -> Verified<Manifest> {
     let digest = *jcs::content_hash(signed).as_bytes();
-    Verified { value: manifest, public_key, digest, received: envelope.source().clone() }
+    Verified { value: Arc::new(manifest), public_key, digest, received: envelope.source().clone() }
 }
 
 /// Makes an envelope. `manifest` is the manifest's JSON text (UTF-8), `sign` the key's signing function.
@@ -321,5 +328,5 @@ pub(crate) fn verified_for_test(
     digest: Sha256Digest,
     received: Bytes,
 ) -> Verified<Manifest> {
-    Verified { value, public_key, digest, received }
+    Verified { value: Arc::new(value), public_key, digest, received }
 }

@@ -1,6 +1,6 @@
 //! What operations work on.
 
-use super::limits::KnownIds;
+use super::{heartbeats::Heartbeats, known_lists::KnownLists, limits::KnownIds};
 use crate::{
     federation::{engine::Engine, lan::Lan, rate::Rates, reconcile::Sets},
     guard::{Limiter, NetworkKey},
@@ -79,4 +79,8 @@ pub struct Context {
     pub network: Option<NetworkKey>,
     /// Ids that are bound.
     pub known_ids: KnownIds,
+    /// Envelopes that were accepted last.
+    pub heartbeats: Heartbeats,
+    /// What callers in step ask with.
+    pub known_lists: KnownLists,
 }

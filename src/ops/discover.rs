@@ -4,7 +4,7 @@ use super::{Context, audit::catch_up};
 use crate::{
     registry::{PeerCursor, PeerRecord, RegistryError},
     trust::TrustLevel,
-    types::PeerId,
+    types::{PeerId, encode_hex},
 };
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -27,7 +27,9 @@ pub struct DiscoverFilter {
 }
 
 impl DiscoverFilter {
-    fn lets_all_through(&self) -> bool {
+    /// Is there no filter?
+    #[must_use]
+    pub fn lets_all_through(&self) -> bool {
         self.instance_type.is_none() && self.trust_level.is_none()
     }
 }
@@ -66,7 +68,27 @@ impl Discovered {
         }
         hasher.update(self.total.to_be_bytes());
         let digest: [u8; 32] = hasher.finalize().into();
-        digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+        encode_hex(digest.get(..16).unwrap_or_default())
+    }
+}
+
+/// Equal while nothing that this process knows of has changed what [`discover`] answers; what other replicas change does not show in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DiscoverState {
+    registry: u64,
+    trust: u64,
+}
+
+impl DiscoverState {
+    /// As it is now. What is listed after this was asked for is at least as new.
+    #[must_use]
+    pub fn of(context: &Context) -> Self {
+        Self { registry: context.registry.changes(), trust: context.trust.changes() }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn for_test(registry: u64, trust: u64) -> Self {
+        Self { registry, trust }
     }
 }
 

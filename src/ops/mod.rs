@@ -10,10 +10,12 @@ mod export;
 mod federation;
 mod feed;
 mod health;
+mod heartbeats;
 mod import;
 mod interrupt;
 mod key_life;
 mod keys;
+mod known_lists;
 mod limits;
 mod local;
 mod neighbours;
@@ -39,7 +41,7 @@ pub use conflicts::{
     ConflictDetail, ConflictPage, NodeState, dismiss_conflict, get_conflict, list_conflicts, restore_conflict,
 };
 pub use context::{Context, Identity};
-pub use discover::{DiscoverFilter, Discovered, Peer, discover, envelope};
+pub use discover::{DiscoverFilter, DiscoverState, Discovered, Peer, discover, envelope};
 pub use events::{Event, Heard, Listening, listen};
 pub use export::{ExportError, ExportForm, ExportReport, export, export_remote};
 pub use federation::{
@@ -52,10 +54,12 @@ pub use feed::{
     POSITION_HEADER, Received, changes, contents, head, paced, read_changes, receive, reconcile, versions, wanted,
 };
 pub use health::{Health, PartHealth, health};
+pub use heartbeats::Heartbeats;
 pub use import::{ImportError, ImportOptions, ImportReport, Refusal, import};
 pub use interrupt::Interrupt;
 pub use key_life::{follow_own_statements, follow_statements, own_statements};
 pub use keys::{generate_key, read_key};
+pub use known_lists::KnownLists;
 pub use limits::{KnownIds, NewIdError, spend};
 pub use local::{LocalError, hash_node, put_local};
 pub use neighbours::{Look, LookError, MAX_NEIGHBOURS, Neighbour, connections, look, neighbours};

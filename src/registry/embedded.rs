@@ -222,6 +222,10 @@ impl Registry for EmbeddedRegistry {
         Ok(self.shared.mirror().page(after, limit, self.shared.clock.now_ms()))
     }
 
+    fn changes(&self) -> u64 {
+        self.shared.mirror().changes(self.shared.clock.now_ms())
+    }
+
     async fn live(&self) -> Result<u64, RegistryError> {
         self.refuse_when_closed()?;
         Ok(self.shared.mirror().count(self.shared.clock.now_ms()))

@@ -18,6 +18,7 @@ use serde_json::{Map, Value, json};
 use std::{
     collections::HashSet,
     io,
+    sync::atomic::{AtomicU64, Ordering},
     sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard},
 };
 
@@ -138,6 +139,8 @@ pub struct TrustStore {
     frozen: Mutex<HashSet<(PeerId, PublicKey)>>,
     /// One change at a time: what is decided and what is written go together.
     changing: Mutex<()>,
+    /// How often the state was changed.
+    changes: AtomicU64,
 }
 
 impl TrustStore {
@@ -160,11 +163,18 @@ impl TrustStore {
         }
         let state = RwLock::new(state);
         let (challenges, frozen, changing) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Ok(Self { policy, rules, vouchers, audit, heads, state, challenges, frozen, changing })
+        let changes = AtomicU64::new(0);
+        Ok(Self { policy, rules, vouchers, audit, heads, state, challenges, frozen, changing, changes })
     }
 
     fn state(&self) -> RwLockReadGuard<'_, State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Another number after each change of what is thought of a key: what was made of levels before it may be wrong since.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 
     /// The mode.
@@ -488,6 +498,7 @@ impl TrustStore {
         if let Err(error) = self.write(QUARANTINE, peer.as_str(), detail) {
             tracing::error!(%error, "the quarantine holds only until the next start");
             self.state.write().unwrap_or_else(PoisonError::into_inner).quarantined.insert(key);
+            self.changes.fetch_add(1, Ordering::AcqRel);
         }
     }
 
@@ -524,7 +535,9 @@ impl TrustStore {
         };
         let entry = self.audit.append(kind, subject, detail)?;
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        state.apply(&entry).map_err(|field| io::Error::other(format!("{field} of {kind}")))
+        let applied = state.apply(&entry).map_err(|field| io::Error::other(format!("{field} of {kind}")));
+        self.changes.fetch_add(1, Ordering::AcqRel);
+        applied
     }
 }
 

@@ -4,24 +4,29 @@ use crate::{
     api::{
         codes::Code,
         cursor,
+        discovered::Listed,
         error::{ApiError, refuse},
         extract::{StrictQuery, if_none_match, page_limit},
         schemas::{EntityTags, Hash, Id, PeerCursor, PublicKeyText, TrustLevel as TrustLevelText, WeakTag},
         state::ApiState,
     },
-    ops::{self, DiscoverFilter, Discovered, Peer, RegistryError, TrustLevel},
+    ops::{self, DiscoverFilter, DiscoverState, Discovered, Peer, RegistryError, TrustLevel},
 };
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::header::{CACHE_CONTROL, ETAG},
+    http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue},
     web,
 };
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 /// Most peers in one answer, and how many where the client does not say: more than any of the seeds' networks has. With the
 /// bound on a manifest's own fields it also bounds the answer, which is made in memory, at 16 MiB.
 const MAX_LIMIT: usize = 1_000;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -143,17 +148,41 @@ pub(crate) async fn discover(
     let after = query.cursor.as_deref().map(cursor::peer).transpose()?;
     let trust_level = query.trust_level.as_deref().map(trust_level).transpose()?;
     let filter = DiscoverFilter { instance_type: query.instance_type, trust_level };
-    let found = ops::discover(&state.context, &filter, after, limit).await.inspect_err(|error| {
+    let Listed { etag, body } = listed(&state, &filter, after, limit).await?;
+    let unchanged = if_none_match(&request, etag.to_str().unwrap_or_default())?;
+    let mut response = if unchanged { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+    response.insert_header((ETAG, etag)).insert_header((CACHE_CONTROL, NO_CACHE));
+    if unchanged {
+        return Ok(response.finish());
+    }
+    Ok(response.insert_header((CONTENT_TYPE, JSON)).body(body))
+}
+
+/// The page as it is sent: what was made before, where it still holds.
+async fn listed(
+    state: &ApiState,
+    filter: &DiscoverFilter,
+    after: Option<ops::PeerCursor>,
+    limit: usize,
+) -> Result<Listed, ApiError> {
+    // What others do to a store that they share is not told to us: there, each list is asked for.
+    let sees_all = state.context.registry.kind() == "embedded";
+    let is_common = sees_all && filter.lets_all_through() && after.is_none();
+    // Before the list is asked for: what changes meanwhile makes it one of before.
+    let (now, stands) = (state.context.clock.elapsed(), DiscoverState::of(&state.context));
+    if is_common && let Some(listed) = state.discovered.get(limit, stands, now) {
+        return Ok(listed);
+    }
+    let found = ops::discover(&state.context, filter, after, limit).await.inspect_err(|error| {
         if matches!(error, RegistryError::Unavailable(_)) {
             state.metrics.registry_error();
         }
     })?;
-    let etag = format!("W/\"{}\"", found.fingerprint());
-    let unchanged = if_none_match(&request, &etag)?;
-    let mut response = if unchanged { HttpResponse::NotModified() } else { HttpResponse::Ok() };
-    response.insert_header((ETAG, etag)).insert_header((CACHE_CONTROL, "no-cache"));
-    if unchanged {
-        return Ok(response.finish());
+    let etag = HeaderValue::try_from(format!("W/\"{}\"", found.fingerprint()));
+    let etag = etag.map_err(|error| ApiError::Internal(error.to_string()))?;
+    let listed = Listed { etag, body: Bytes::from(write_answer(&found)) };
+    if is_common {
+        state.discovered.keep(limit, stands, now, &found, &listed);
     }
-    Ok(response.content_type("application/json").body(write_answer(&found)))
+    Ok(listed)
 }

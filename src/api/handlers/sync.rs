@@ -124,7 +124,12 @@ pub(crate) async fn sync(
     let mut response = HttpResponse::Ok();
     response.insert_header((CACHE_CONTROL, "no-store"));
     if !wants_lines(request.headers()) {
-        return Ok(response.content_type("application/json").streaming(document(delta, nodes.boxed())));
+        response.content_type("application/json");
+        if delta.expected == 0 {
+            // Known as a whole: one write, and its length with it.
+            return Ok(response.body([head(&delta), tail(&delta, 0)].concat()));
+        }
+        return Ok(response.streaming(document(delta, nodes.boxed())));
     }
     response.insert_header(("Ark-Manifest-Hash", delta.set_hash.to_string()));
     response.insert_header(("Ark-Delta-Count", delta.expected.to_string()));
@@ -151,8 +156,8 @@ fn lines(batch: &[StoredNode]) -> Bytes {
 /// The answer as one document: what is known before the nodes, the nodes, and then their number, which is right also when a node
 /// vanished meanwhile.
 fn document(delta: Delta, nodes: NodeStream) -> impl Stream<Item = Result<Bytes, LatticeError>> {
-    let head = format!("{{\"manifest_hash\":\"{}\",\"nodes\":[", delta.set_hash);
-    let head = stream::once(async move { Ok(Bytes::from(head)) });
+    let head = head(&delta);
+    let head = stream::once(async move { Ok(head) });
     let parts = nodes.map(Some).chain(stream::once(async { None }));
     let mut sent = 0_usize;
     head.chain(parts.map(move |part| match part {
@@ -168,6 +173,10 @@ fn document(delta: Delta, nodes: NodeStream) -> impl Stream<Item = Result<Bytes,
             Ok(out.into())
         }
     }))
+}
+
+fn head(delta: &Delta) -> Bytes {
+    Bytes::from(format!("{{\"manifest_hash\":\"{}\",\"nodes\":[", delta.set_hash))
 }
 
 fn tail(delta: &Delta, sent: usize) -> Bytes {

@@ -78,11 +78,20 @@ pub(super) struct Mirror {
     order: BTreeSet<(i64, PeerId)>,
     gone: HashSet<PeerId>,
     renewed: HashSet<PeerId>,
+    /// How often anything of it was changed.
+    changes: u64,
 }
 
 impl Mirror {
+    /// Another number after each change, expiry among them.
+    pub(super) fn changes(&mut self, now_ms: i64) -> u64 {
+        self.drop_expired(now_ms);
+        self.changes
+    }
+
     /// Puts an entry in the place of the one with the same id, if there is one.
     pub(super) fn put(&mut self, peer: &PeerId, entry: Live) {
+        self.changes = self.changes.wrapping_add(1);
         let expires_at_ms = entry.expires_at_ms;
         if let Some(old) = self.live.insert(peer.clone(), entry) {
             self.order.remove(&(old.expires_at_ms, peer.clone()));
@@ -99,6 +108,7 @@ impl Mirror {
         if entry.digest != pin.digest || entry.public_key != pin.public_key {
             return false;
         }
+        self.changes = self.changes.wrapping_add(1);
         self.order.remove(&(entry.expires_at_ms, peer.clone()));
         self.order.insert((expires_at_ms, peer.clone()));
         entry.expires_at_ms = expires_at_ms;
@@ -110,6 +120,7 @@ impl Mirror {
     /// Forgets what expired; each entry costs its own removal once.
     pub(super) fn drop_expired(&mut self, now_ms: i64) {
         while self.order.first().is_some_and(|(expires_at_ms, _)| *expires_at_ms <= now_ms) {
+            self.changes = self.changes.wrapping_add(1);
             if let Some((_, peer)) = self.order.pop_first() {
                 self.live.remove(&peer);
                 self.renewed.remove(&peer);
@@ -120,6 +131,7 @@ impl Mirror {
 
     /// Forgets an entry whose row is gone from the file.
     pub(super) fn remove(&mut self, peer: &PeerId) {
+        self.changes = self.changes.wrapping_add(1);
         if let Some(old) = self.live.remove(peer) {
             self.order.remove(&(old.expires_at_ms, peer.clone()));
         }

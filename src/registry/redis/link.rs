@@ -1,9 +1,10 @@
-//! Connections: a bounded pool, a deadline on every call, and a breaker that answers at once while Redis is gone.
+//! Connections: some that all calls share, a bounded pool of others, a deadline on every call, and a breaker that answers at once while Redis is gone.
 
 use super::{
     RedisConfigError, RedisOptions,
     call::Call,
     faults::{Fault, fault, means_gone, pool_error, registry_error, unavailable},
+    lines::{Borrowed, Lines, NoLine},
     seldom::Seldom,
     tls,
     topology::{Connection, Topology},
@@ -11,9 +12,9 @@ use super::{
 use crate::registry::RegistryError;
 use deadpool::{
     Runtime,
-    managed::{Object, Pool, Timeouts},
+    managed::{Object, Pool, PoolError, Timeouts},
 };
-use redis::{Cmd, RedisResult, Value};
+use redis::{Cmd, ErrorKind, RedisError, RedisResult, Value};
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
@@ -51,12 +52,29 @@ pub(super) enum Ask<'a> {
 
 /// What calls and the probe share.
 struct Shared {
+    lines: Lines,
+    /// For calls that need a connection of their own: those that wait for replicas, which keeps whoever is behind them waiting too.
     pool: Pool<Topology>,
     open: AtomicBool,
     opened: Notify,
     stop: CancellationToken,
     /// What shows that Redis works: answered by every server that we depend on.
     proof: Vec<Cmd>,
+}
+
+/// A connection for one call.
+enum Held {
+    Line(Borrowed),
+    Own(Object<Topology>),
+}
+
+impl Held {
+    fn connection(&mut self) -> &mut Connection {
+        match self {
+            Self::Line(line) => &mut line.connection,
+            Self::Own(own) => own,
+        }
+    }
 }
 
 /// A way to Redis.
@@ -80,7 +98,8 @@ impl Link {
             .build()
             .map_err(|_| RedisConfigError::NoRuntime)?;
         let (stop, opened) = (CancellationToken::new(), Notify::new());
-        let shared = Arc::new(Shared { pool, open: AtomicBool::new(false), opened, stop, proof });
+        let lines = Lines::new(options.pool_size);
+        let shared = Arc::new(Shared { lines, pool, open: AtomicBool::new(false), opened, stop, proof });
         let probe = Mutex::new(Some(runtime.spawn(probe(Arc::clone(&shared)))));
         Ok(Self { shared, min_replicas: options.min_replicas, refusals: Seldom::default(), probe })
     }
@@ -116,20 +135,26 @@ impl Link {
     async fn try_ask(&self, ask: Ask<'_>) -> Result<Value, RegistryError> {
         let mut again = true;
         loop {
-            let mut connection = self.shared.connection().await?;
-            let error = match self.exchange(&mut connection, ask).await {
+            let alone = self.min_replicas > 0 && matches!(ask, Ask::Write(_));
+            let mut held = self.shared.connection(alone).await?;
+            let error = match self.exchange(held.connection(), ask).await {
                 Ok(answer) => return answer,
                 Err(error) => error,
             };
             let failure = registry_error(&error);
             match fault(&error) {
+                // Every call may be made again, and this one perhaps never left.
+                Fault::Gone if has_died_unnoticed(&held, &error) && std::mem::take(&mut again) => {
+                    self.shared.lose(held);
+                    continue;
+                }
                 Fault::Gone => {
-                    drop(Object::take(connection));
+                    self.shared.lose(held);
                     self.shared.open_breaker(&failure);
                 }
                 Fault::Elsewhere => {
-                    drop(Object::take(connection));
-                    let _ = self.shared.pool.retain(|_, _| false);
+                    self.shared.lose(held);
+                    self.shared.lose_all();
                     if std::mem::take(&mut again) {
                         continue;
                     }
@@ -178,6 +203,7 @@ impl Link {
         if let Some(probe) = probe {
             let _ = probe.await;
         }
+        self.shared.lose_all();
         self.shared.pool.close();
     }
 }
@@ -189,19 +215,43 @@ impl Drop for Link {
     }
 }
 
+/// Did the server close a connection between two calls? Nothing tells of that before the next one.
+fn has_died_unnoticed(held: &Held, error: &RedisError) -> bool {
+    let is_used = matches!(held, Held::Line(line) if line.is_used);
+    is_used && error.kind() == ErrorKind::Io && !error.is_timeout()
+}
+
 impl Shared {
-    async fn connection(&self) -> Result<Object<Topology>, RegistryError> {
-        match self.pool.get().await {
-            Ok(connection) => Ok(connection),
-            Err(error) => {
-                let gone = means_gone(&error);
-                let error = pool_error(error);
-                if gone {
-                    self.open_breaker(&error);
-                }
-                Err(error)
-            }
+    async fn connection(&self, alone: bool) -> Result<Held, RegistryError> {
+        if alone || !self.pool.manager().shares() {
+            return self.pool.get().await.map(Held::Own).map_err(|error| self.no_connection(error));
         }
+        self.lines.borrow(self.pool.manager()).await.map(Held::Line).map_err(|none| match none {
+            NoLine::Refused(error) => self.no_connection(error),
+            NoLine::AsBefore(error) => error,
+        })
+    }
+
+    fn no_connection(&self, error: PoolError<RedisError>) -> RegistryError {
+        let gone = means_gone(&error);
+        let error = pool_error(error);
+        if gone {
+            self.open_breaker(&error);
+        }
+        error
+    }
+
+    /// Uses this connection no more.
+    fn lose(&self, held: Held) {
+        match held {
+            Held::Line(line) => self.lines.lose(&line),
+            Held::Own(own) => drop(Object::take(own)),
+        }
+    }
+
+    fn lose_all(&self) {
+        self.lines.lose_all();
+        let _ = self.pool.retain(|_, _| false);
     }
 
     fn open_breaker(&self, error: &RegistryError) {
@@ -209,16 +259,26 @@ impl Shared {
             // A wrong password also comes this way: whoever reads the line must not look for a network that is broken.
             tracing::warn!(registry.kind = "redis", %error, "Redis cannot be used; calls fail at once until it answers");
         }
-        // Idle connections of before the outage are of no use after it.
-        let _ = self.pool.retain(|_, _| false);
+        // Connections of before the outage are of no use after it.
+        self.lose_all();
         self.opened.notify_one();
     }
 
     async fn prove(&self) -> Result<(), RegistryError> {
-        let mut connection = self.connection().await?;
+        let mut held = self.connection(false).await?;
+        let mut again = true;
         for command in &self.proof {
-            if let Err(error) = connection.send(command).await {
-                drop(Object::take(connection));
+            let mut outcome = held.connection().send(command).await;
+            if let Err(error) = &outcome
+                && has_died_unnoticed(&held, error)
+                && std::mem::take(&mut again)
+            {
+                self.lose(held);
+                held = self.connection(false).await?;
+                outcome = held.connection().send(command).await;
+            }
+            if let Err(error) = outcome {
+                self.lose(held);
                 // Whatever comes instead of the answer, Redis cannot be used.
                 let failure = match registry_error(&error) {
                     RegistryError::Corrupt(text) => RegistryError::Unavailable(text),

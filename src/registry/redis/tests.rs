@@ -335,6 +335,32 @@ async fn twenty_outages_leak_no_connection() {
 }
 
 #[tokio::test]
+async fn a_crowd_of_calls_is_answered_over_few_connections() {
+    let server = RedisServer::start().await;
+    let registry = connect(&server);
+    Statement::of("a").expect(&registry, Step::First).await;
+    let answers = futures_util::future::join_all((0..200).map(|_| registry.live())).await;
+    assert!(answers.into_iter().all(|answer| answer.unwrap() == 1));
+    expect_connections(&server, 5).await;
+    registry.close().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_the_server_closed_meanwhile_costs_no_call() {
+    let server = RedisServer::start().await;
+    let registry = connect(&server);
+    for _ in 0..5 {
+        // More calls than connections: each of them has been used.
+        futures_util::future::join_all((0..8).map(|_| async { registry.live().await.unwrap() })).await;
+        raw(&server, "CLIENT KILL TYPE normal SKIPME yes").await;
+        futures_util::future::join_all((0..8).map(|_| async { registry.live().await.unwrap() })).await;
+        raw(&server, "CLIENT KILL TYPE normal SKIPME yes").await;
+        registry.ping().await.unwrap();
+    }
+    registry.close().await;
+}
+
+#[tokio::test]
 async fn a_password_never_shows() {
     let secret = "hunter2secret";
     let with = |url: String| {

@@ -97,7 +97,23 @@ impl Manager for Topology {
     }
 }
 
+impl Topology {
+    /// May many calls share a connection? Where Sentinels may name another master at any time, each call asks its server first
+    /// whether it still is one.
+    pub(super) fn shares(&self) -> bool {
+        !matches!(self, Self::Sentinel(_))
+    }
+}
+
 impl Connection {
+    /// The same connection, for one more call at the same time.
+    pub(super) fn share(&self) -> Self {
+        match self {
+            Self::Node(connection) => Self::Node(connection.clone()),
+            Self::Cluster(connection) => Self::Cluster(connection.clone()),
+        }
+    }
+
     /// Sends a command, in a Cluster to the node that its key belongs to.
     pub(super) async fn send(&mut self, command: &Cmd) -> RedisResult<Value> {
         match self {

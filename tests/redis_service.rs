@@ -24,6 +24,7 @@ use service::{Place, Service, json_of, problem, until};
 use signing::{key, manifest, signed};
 use std::{
     collections::HashMap,
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
@@ -251,9 +252,12 @@ async fn check_outage(service: &Service, round: u64) -> Duration {
 
 /// How long after Redis is back everything works again.
 async fn check_recovery(service: &Service, round: u64) -> Duration {
+    let attempts = AtomicU64::new(0);
     until("the service recovers", RECOVERS_WITHIN, async || {
+        // What was answered with 503 may have been taken all the same: a number counts for one statement only.
+        let seq = round * 1000 + attempts.fetch_add(1, Ordering::Relaxed);
         let ready = service.get("/ready").await.status();
-        let envelope = signed(&key(1), &manifest("ark-outage", round));
+        let envelope = signed(&key(1), &manifest("ark-outage", seq));
         let published = service.post("/manifest", envelope).await.status();
         let listed = service.get("/discover").await.status();
         [ready, published, listed].iter().all(|status| *status == StatusCode::OK)

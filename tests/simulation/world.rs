@@ -128,6 +128,12 @@ pub(crate) struct World {
     log: Log,
 }
 
+/// What somebody sees who is about to replace it, and what must still be so then.
+fn seen(site: &Site, id: &NodeId) -> (crate::oracle::Content, Precondition) {
+    let before = site.held(id);
+    (before, before.map_or(Precondition::Absent, |before| Precondition::OneOf(vec![before])))
+}
+
 impl World {
     pub(crate) async fn new(seed: u64, folder: &Path, log: Log) -> Self {
         let mut random = Random::new(seed);
@@ -338,14 +344,17 @@ impl World {
 
     async fn put_text(&self, number: usize, id: &NodeId, text: &[u8]) {
         let site = &self.sites[number];
-        let before = site.held(id);
-        let node = NodeDocument::parse(Bytes::copy_from_slice(text), 64).unwrap();
         let stamp = if self.percent(60) { Stamp::Edit(site.now()) } else { Stamp::Keep };
-        let (Written::Created(entry) | Written::Replaced(entry)) =
-            site.lattice().put(node, stamp, Precondition::None).await.unwrap()
-        else {
-            return;
+        // Who replaces what he has not seen has replaced it all the same: here he looks first, and again where a round was faster.
+        let (before, written) = loop {
+            let (before, precondition) = seen(site, id);
+            let node = NodeDocument::parse(Bytes::copy_from_slice(text), 64).unwrap();
+            match site.lattice().put(node, stamp, precondition).await {
+                Err(LatticeError::PreconditionFailed { .. }) => {}
+                written => break (before, written.unwrap()),
+            }
         };
+        let (Written::Created(entry) | Written::Replaced(entry)) = written else { return };
         let (content, at) = (Some(entry.content_hash), Some(entry.updated_at));
         self.say(|| format!("s{number} puts {id} = {}", short(entry.content_hash)));
         self.note(Write { id: id.clone(), content, site: number, at, before, step: self.step() }, Some(text));
@@ -353,8 +362,14 @@ impl World {
 
     async fn delete(&self, number: usize, id: &NodeId) {
         let site = &self.sites[number];
-        let before = site.held(id);
-        let Some(tombstone) = site.lattice().delete(id, Precondition::None).await.unwrap() else { return };
+        let (before, deleted) = loop {
+            let (before, precondition) = seen(site, id);
+            match site.lattice().delete(id, precondition).await {
+                Err(LatticeError::PreconditionFailed { .. }) => {}
+                deleted => break (before, deleted.unwrap()),
+            }
+        };
+        let Some(tombstone) = deleted else { return };
         self.say(|| format!("s{number} deletes {id}"));
         let at = Some(tombstone.deleted_at);
         self.note(Write { id: id.clone(), content: None, site: number, at, before, step: self.step() }, None);

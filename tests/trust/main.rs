@@ -164,7 +164,7 @@ async fn trust_state_that_was_changed_stops_the_service() {
         let answer = service.request(Method::POST, "/v1/trust/verify").bearer_auth(TOKEN).json(&body).send().await;
         assert_eq!(answer.unwrap().status(), 200);
     }
-    for _ in 0..3 {
+    for _ in 0..6 {
         heads::round(&service.client, &service.url).await.unwrap();
     }
     service.kill();

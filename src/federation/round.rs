@@ -27,6 +27,9 @@ pub struct Positions {
     /// Into which journal of ours it came: another `index_id` here has forgotten times and deletions.
     #[serde(default)]
     pub pulled_into: Option<String>,
+    /// Up to where that journal had forgotten deletions when it came.
+    #[serde(default)]
+    pub pulled_floor: u64,
     /// In our journal: what went to them.
     pub pushed: Option<Position>,
     /// Whose lattice it was that ours went to: another `index_id` there has forgotten it.
@@ -47,6 +50,7 @@ impl Positions {
     pub fn set_pulled(&mut self, index_id: &str, seq: u64, ours: &Head) {
         self.pulled = Some(Position { index_id: index_id.to_owned(), seq });
         self.pulled_into = Some(ours.index_id.clone());
+        self.pulled_floor = ours.floor;
     }
 }
 
@@ -192,7 +196,12 @@ impl Round {
     /// same content, so that no hash tells. Both begin again then; what is alike on both sides is listed once.
     fn forget_together(&mut self) {
         let pulled = self.positions.pulled.as_ref().and_then(|_| self.pulled_since().1);
-        let pushed = self.positions.pushed.as_ref().and_then(|_| self.pushed_since().1);
+        // A deletion of ours that outweighed what came, went to nobody yet and is forgotten: the node must come again.
+        let outweighed = self.positions.pulled.is_some() && self.ours.floor > self.positions.pulled_floor;
+        let pushed = match self.positions.pushed {
+            Some(_) => self.pushed_since().1,
+            None => outweighed.then_some(Reset::BelowFloor),
+        };
         if let Some(lost) = pulled.filter(|_| self.directions.pull).or(pushed.filter(|_| self.directions.push)) {
             self.lost = Some(lost);
             self.positions = Positions::default();

@@ -25,6 +25,7 @@ fn round(pulled: u64, pushed: u64) -> Round {
     let positions = Positions {
         pulled: at("t", pulled),
         pulled_into: Some("o".to_owned()),
+        pulled_floor: 0,
         pushed: at("o", pushed),
         pushed_to: Some("t".to_owned()),
         in_step: None,
@@ -119,6 +120,14 @@ fn a_way_that_was_never_gone_begins_alone() {
 }
 
 #[test]
+fn what_a_forgotten_deletion_outweighed_comes_again() {
+    let mut it = round(9, 4);
+    (it.positions.pushed, it.ours.seq, it.ours.floor) = (None, 7, 6);
+    let it = Round::new(it.theirs, it.ours, it.positions, it.directions);
+    assert_eq!(it.next(), pull(0, Mode::List, Some(Reset::BelowFloor)));
+}
+
+#[test]
 fn a_way_that_is_closed_loses_nothing() {
     let mut it = round(7, 4);
     it.directions.push = false;
@@ -184,8 +193,14 @@ fn every_state_leads_to_an_end() {
                     it.reconciles = (bits & 16 > 0).then_some(3);
                     let into = to.clone().map(|_| "o".to_owned());
                     let (pulled, pushed) = (pulled.clone(), pushed.clone());
-                    it.positions =
-                        Positions { pulled, pulled_into: into, pushed, pushed_to: to.clone(), in_step: None };
+                    it.positions = Positions {
+                        pulled,
+                        pulled_into: into,
+                        pulled_floor: 0,
+                        pushed,
+                        pushed_to: to.clone(),
+                        in_step: None,
+                    };
                     it.directions = Directions {
                         pull: bits & 1 > 0,
                         push: bits & 2 > 0,

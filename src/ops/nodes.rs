@@ -43,8 +43,7 @@ pub fn givers<'a>(
     let mut levels: HashMap<Box<str>, TrustLevel> = HashMap::new();
     let known = givers.into_iter().map(|peer| {
         let peer = peer?;
-        let level = levels.get(&peer).copied().unwrap_or_else(|| context.trust.level_of(&peer));
-        levels.insert(peer.clone(), level);
+        let level = *levels.entry(peer.clone()).or_insert_with(|| context.trust.level_of(&peer));
         Some(Giver { peer, level })
     });
     Ok(known.collect())

@@ -28,7 +28,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::{Mutex as AsyncMutex, OwnedMutexGuard},
+    sync::Mutex as AsyncMutex,
     task::{JoinHandle, spawn_blocking},
     time::sleep,
 };
@@ -199,9 +199,7 @@ impl Sets {
         let lattice = Arc::clone(lattice);
         let done = spawn_blocking(move || {
             let (current, seq) = up_to_date(&mut kept, &*lattice)?;
-            let done = work(current, seq);
-            kept_until_here(kept);
-            Ok(done)
+            Ok(work(current, seq))
         });
         match done.await {
             Ok(done) => done,
@@ -249,11 +247,6 @@ async fn release(kept: &AsyncMutex<Kept>, clock: &SharedClock) -> bool {
         kept.current = None;
     }
     kept.current.is_none()
-}
-
-/// Whoever waits for the index has it from here on.
-fn kept_until_here(kept: OwnedMutexGuard<Kept>) {
-    drop(kept);
 }
 
 /// Brings the index to what the journal holds; answers it, and the position up to which it is complete.

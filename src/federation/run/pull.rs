@@ -43,6 +43,11 @@ impl Pulling {
     pub(super) fn new(mode: Mode, last: u64) -> Self {
         Self { mode, last, stage: None, writing: VecDeque::new(), deletions: Vec::new(), wanted: Vec::new() }
     }
+
+    /// The round's time is over before the end of an answer: an error where nothing of it was taken.
+    pub(super) fn ended_early(&self) -> Result<(), RoundError> {
+        if self.stage.is_some() { Err(RoundError::TooLong) } else { Ok(()) }
+    }
 }
 
 /// A content that the list told of.
@@ -131,21 +136,13 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
             if end.is_some() || batch.len() >= most || batch_bytes >= BATCH_BYTES || over {
                 let bytes = std::mem::take(&mut batch_bytes);
                 self.count_in(lines.bytes(), &mut counted).await;
-                match pulling.stage.as_mut().map(|stage| stage.add(&mut batch, bytes)) {
-                    None => self.take(round, pulling, std::mem::take(&mut batch), bytes).await?,
-                    Some(None) => {}
-                    Some(Some(changes)) => {
-                        pulling.stage = None;
-                        self.take_staged(round, pulling, changes).await?;
-                    }
-                }
+                self.stage_or_take(round, pulling, std::mem::take(&mut batch), bytes).await?;
             }
-            // Nothing of it was taken: it did not come to its end.
-            if over && end.is_none() && pulling.stage.is_some() {
-                return Err(RoundError::TooLong);
-            }
-            if end.is_some() || over {
+            if end.is_some() {
                 return Ok(end);
+            }
+            if over {
+                return pulling.ended_early().map(|()| None);
             }
         }
     }

@@ -72,7 +72,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         let mut lacking = Vec::new();
         // Where they changed meanwhile, which set it is cannot be told.
         if !self.unstaged && !moved {
-            pulling.stage = Some(Stage::beside(ours, begin));
+            pulling.stage = Some(Stage::new(Some((ours, begin))));
             for change in changes_at(&**self.parties.lattice, &have)? {
                 if let Change::Put { id, .. } = change {
                     lacking.push(id);
@@ -185,22 +185,14 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
             let over = self.is_over();
             if last || over || batch.len() >= BATCH || bytes >= BATCH_BYTES {
                 self.count_in(lines.bytes(), &mut counted).await;
-                let bytes = std::mem::take(&mut bytes);
-                match pulling.stage.as_mut().map(|stage| stage.add(&mut batch, bytes)) {
-                    None => self.take(round, pulling, std::mem::take(&mut batch), bytes).await?,
-                    Some(None) => {}
-                    Some(Some(changes)) => {
-                        pulling.stage = None;
-                        self.take_versions(round, pulling, changes).await?;
-                    }
-                }
+                let (batch, bytes) = (std::mem::take(&mut batch), std::mem::take(&mut bytes));
+                self.stage_or_take(round, pulling, batch, bytes).await?;
             }
-            // Nothing of it was taken: it did not come to its end.
-            if over && !last && pulling.stage.is_some() {
-                return Err(RoundError::TooLong);
+            if last {
+                return Ok(true);
             }
-            if last || over {
-                return Ok(last);
+            if over {
+                return pulling.ended_early().map(|()| false);
             }
         }
     }

@@ -4,11 +4,10 @@
 //! Their set is known where the list is whole, and where both sets were equal and nothing changed here since. What is more than fits, or
 //! comes while ours changes, is taken as it comes; then the end of the round compares the sets.
 
-use super::{LIST, RoundError, Run, meet};
+use super::{BATCH, Known, LIST, RoundError, Run, meet, pull::Pulling};
 use crate::{
     federation::{
         round::{Mode, Positions, Reset, Round},
-        run::Known,
         wire::{WireChange, WireContent},
     },
     lattice::index::Snapshot,
@@ -33,17 +32,20 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// Takes a batch; gives all of it back once it is too much.
-    pub(super) fn add(&mut self, batch: &mut Vec<WireChange>, bytes: usize) -> Option<Vec<WireChange>> {
-        self.changes.append(batch);
-        self.bytes = self.bytes.saturating_add(bytes);
-        let is_full = self.changes.len() > STAGED || self.bytes > STAGED_BYTES;
-        is_full.then(|| std::mem::take(&mut self.changes))
+    pub(super) fn new(base: Option<(Arc<Snapshot>, u64)>) -> Self {
+        Self { base, changes: Vec::new(), bytes: 0 }
     }
 
-    /// Of what was found to differ from our set.
-    pub(super) fn beside(ours: Arc<Snapshot>, seq: u64) -> Self {
-        Self { base: Some((ours, seq)), changes: Vec::new(), bytes: 0 }
+    /// Takes a batch; answers whether it is too much now.
+    fn add(&mut self, batch: Vec<WireChange>, bytes: usize) -> bool {
+        self.changes.extend(batch);
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.changes.len() > STAGED || self.bytes > STAGED_BYTES
+    }
+
+    /// Did our own set change, now that our journal stands at `seq`? What was theirs is not known any more then.
+    fn has_moved(&self, seq: u64) -> bool {
+        self.base.as_ref().is_some_and(|(_, before)| *before != seq)
     }
 
     /// Is this the set that they signed? `lacking`: what they lack of the base.
@@ -64,18 +66,34 @@ impl Stage {
 impl<N: FnMut(&Positions) + Send> Run<'_, N> {
     /// Where what comes can be compared with what was signed before any of it is taken.
     pub(super) fn stage(&self, round: &Round, since: u64, reset: Option<Reset>) -> Result<Option<Stage>, RoundError> {
-        let staged = |base| Ok(Some(Stage { base, changes: Vec::new(), bytes: 0 }));
         if round.directions.filtered || self.unstaged {
             return Ok(None);
         }
         if since == 0 {
-            return staged(None);
+            return Ok(Some(Stage::new(None)));
         }
         let seq = self.parties.lattice.status().seq;
         if reset.is_some() || round.positions.in_step != Some((since, seq)) {
             return Ok(None);
         }
-        staged(Some((self.parties.lattice.snapshot()?, seq)))
+        Ok(Some(Stage::new(Some((self.parties.lattice.snapshot()?, seq)))))
+    }
+
+    /// Takes what came, or lets it wait with what came before; all of it is taken once that is too much.
+    pub(super) async fn stage_or_take(
+        &mut self,
+        round: &Round,
+        pulling: &mut Pulling,
+        batch: Vec<WireChange>,
+        bytes: usize,
+    ) -> Result<(), RoundError> {
+        let Some(stage) = &mut pulling.stage else { return self.take(round, pulling, batch, bytes).await };
+        if stage.add(batch, bytes)
+            && let Some(stage) = pulling.stage.take()
+        {
+            self.take_staged(round, pulling, stage.changes).await?;
+        }
+        Ok(())
     }
 
     /// Takes what waits, if it leads to what was signed. `end`: up to where it was read. Answers up to where it was read in the end;
@@ -83,14 +101,13 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
     pub(super) async fn settle(
         &mut self,
         round: &mut Round,
-        pulling: &mut super::pull::Pulling,
+        pulling: &mut Pulling,
         known: &Known,
         mut end: u64,
     ) -> Result<Option<u64>, RoundError> {
         for _ in 0..MAX_PARTS {
             let Some(stage) = &pulling.stage else { return Ok(Some(end)) };
-            // Our own set moved: what was theirs is not known any more.
-            let moved = stage.base.as_ref().is_some_and(|(_, seq)| self.parties.lattice.status().seq != *seq);
+            let moved = stage.has_moved(self.parties.lattice.status().seq);
             if moved || (end == round.theirs.seq && stage.leads_to(&[], &round.theirs)) {
                 break;
             }
@@ -117,14 +134,12 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
     pub(super) async fn settle_versions(
         &mut self,
         round: &Round,
-        pulling: &mut super::pull::Pulling,
+        pulling: &mut Pulling,
         known: &Known,
         lacking: &[NodeId],
     ) -> Result<(), RoundError> {
         let Some(stage) = pulling.stage.take() else { return Ok(()) };
-        let seq = self.parties.lattice.status().seq;
-        let moved = stage.base.as_ref().is_none_or(|(_, before)| *before != seq);
-        if !moved && !stage.leads_to(lacking, &round.theirs) {
+        if !stage.has_moved(self.parties.lattice.status().seq) && !stage.leads_to(lacking, &round.theirs) {
             self.report.requests = self.report.requests.saturating_add(1);
             let head = meet(self.parties, known).await?;
             let (before, now) = (&round.theirs, head.get());
@@ -132,34 +147,22 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
                 return Err(RoundError::Mixed);
             }
         }
-        self.take_versions(round, pulling, stage.changes).await
-    }
-
-    /// Takes versions that waited; no position is reached by them.
-    pub(super) async fn take_versions(
-        &mut self,
-        round: &Round,
-        pulling: &mut super::pull::Pulling,
-        changes: Vec<WireChange>,
-    ) -> Result<(), RoundError> {
-        for batch in changes.chunks(LIST) {
-            self.take(round, pulling, batch.to_vec(), 0).await?;
-        }
-        Ok(())
+        self.take_staged(round, pulling, stage.changes).await
     }
 
     /// Takes what waited, in batches as they would have come.
-    pub(super) async fn take_staged(
+    async fn take_staged(
         &mut self,
         round: &Round,
-        pulling: &mut super::pull::Pulling,
+        pulling: &mut Pulling,
         mut changes: Vec<WireChange>,
     ) -> Result<(), RoundError> {
-        let (end, most) = (pulling.last, if pulling.mode == Mode::Inline { super::BATCH } else { LIST });
+        let (end, most) = (pulling.last, if pulling.mode == Mode::Inline { BATCH } else { LIST });
         while !changes.is_empty() {
             let later = changes.split_off(changes.len().min(most));
             let batch = std::mem::replace(&mut changes, later);
-            pulling.last = batch.last().map_or(end, |change| change.seq);
+            // Versions that were asked for one by one, not read up to a position, reach none.
+            pulling.last = batch.last().map_or(end, |change| change.seq.min(end));
             self.take(round, pulling, batch, 0).await?;
         }
         pulling.last = end;

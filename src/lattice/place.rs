@@ -95,20 +95,20 @@ pub(super) fn entry_of(node: &NodeDocument, current: Option<&Entry>, updated_at:
 
 /// A durable file beside its place, closed.
 pub(super) fn write_temp(directory: &Path, bytes: &[u8]) -> io::Result<(TempFile, FileStamp)> {
-    let written = write_unsynced(directory, bytes)?;
-    written.0.sync()?;
-    Ok(written)
-}
-
-/// A file beside its place, closed, that is not durable yet.
-pub(super) fn write_unsynced(directory: &Path, bytes: &[u8]) -> io::Result<(TempFile, FileStamp)> {
-    let mut temp = TempFile::create(directory, 0o644)?;
-    let stamp = fill(&temp, bytes)?;
+    let (mut temp, stamp) = write_unsynced(directory, bytes)?;
+    temp.sync()?;
     temp.close();
     Ok((temp, stamp))
 }
 
-/// A file on its way to a place that seems free, not durable yet: open and without a name, where the file system has such files.
+/// An open file beside its place that is not durable yet.
+pub(super) fn write_unsynced(directory: &Path, bytes: &[u8]) -> io::Result<(TempFile, FileStamp)> {
+    let temp = TempFile::create(directory, 0o644)?;
+    let stamp = fill(&temp, bytes)?;
+    Ok((temp, stamp))
+}
+
+/// An open file on its way to a place that seems free, not durable yet: without a name, where the file system has such files.
 pub(super) fn write_first(root: &File, directory: &Path, bytes: &[u8]) -> io::Result<(TempFile, FileStamp)> {
     let Ok(temp) = TempFile::unnamed(root, 0o644) else { return write_unsynced(directory, bytes) };
     let stamp = fill(&temp, bytes)?;

@@ -11,7 +11,6 @@
 use std::{
     fs::File,
     io,
-    path::Path,
     time::{Duration, Instant},
 };
 
@@ -28,28 +27,21 @@ pub(super) struct WholeSync {
     not_before: Option<Instant>,
 }
 
-/// What is written from here on until the end becomes durable together.
-#[derive(Debug)]
-pub(super) struct Together(File);
-
 impl WholeSync {
-    /// Before the first of `files` is written: a failure of the disk is told from the moment on in which this was opened. `None` where
-    /// each of them has to be synced by itself.
-    pub(super) fn begin(&self, directory: &Path, files: usize) -> Option<Together> {
-        if files < MANY || self.not_before.is_some_and(|moment| Instant::now() < moment) {
-            return None;
-        }
-        let root = File::open(directory).ok()?;
-        tells_the_truth(&root).then_some(Together(root))
+    /// May so many files be synced together?
+    pub(super) fn may(&self, root: &File, files: usize) -> bool {
+        let rests = self.not_before.is_some_and(|moment| Instant::now() < moment);
+        files >= MANY && !rests && tells_the_truth(root)
     }
 
-    /// After the last one was written.
+    /// Makes everything durable that was written. `root`, on the same file system, was opened before that: of failures from then on it
+    /// tells.
     ///
     /// # Errors
     /// Something on the file system could not be written, this program's or another one's: each file has to be asked for itself.
-    pub(super) fn end(&mut self, together: &Together) -> io::Result<()> {
+    pub(super) fn run(&mut self, root: &File) -> io::Result<()> {
         let begun = Instant::now();
-        let synced = sync(&together.0);
+        let synced = sync(root);
         let took = begun.elapsed();
         if synced.is_err() || took > LONG {
             self.not_before = Some(Instant::now() + PAUSE);
@@ -114,14 +106,14 @@ mod tests {
     #[test]
     fn few_files_are_synced_by_themselves_and_a_failure_lets_it_rest() {
         let folder = tempfile::tempdir().unwrap();
+        let root = File::open(folder.path()).unwrap();
         let mut sync = WholeSync::default();
-        assert!(sync.begin(folder.path(), MANY - 1).is_none());
-        assert!(sync.begin(&folder.path().join("none"), MANY).is_none());
+        assert!(!sync.may(&root, MANY - 1));
         sync.not_before = Some(Instant::now() + PAUSE);
-        assert!(sync.begin(folder.path(), MANY).is_none());
+        assert!(!sync.may(&root, MANY));
         sync.not_before = Some(Instant::now());
-        if let Some(together) = sync.begin(folder.path(), MANY) {
-            sync.end(&together).unwrap();
+        if sync.may(&root, MANY) {
+            sync.run(&root).unwrap();
         }
     }
 }

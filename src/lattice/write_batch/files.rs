@@ -70,27 +70,33 @@ pub(super) fn place_all(
 /// Writes the files beside their places and makes them durable: many with one sync of the whole file system, where that can be relied
 /// on, few each by itself, because the whole would wait for what others write.
 fn write_part(root: &File, directory: &Path, whole_sync: &mut WholeSync, part: &mut [Staged]) -> Vec<io::Result<()>> {
+    let together = whole_sync.may(root, part.len());
     let write = |staged: &mut Staged| {
         let StagedKind::Put(put) = &mut staged.kind else { return Ok(()) };
-        let (temp, stamp) = match put.existed {
+        let (mut temp, stamp) = match put.existed {
             true => write_unsynced(directory, &put.bytes)?,
             false => write_first(root, directory, &put.bytes)?,
         };
+        if !together {
+            temp.sync()?;
+        }
+        if !temp.is_unnamed() {
+            temp.close();
+        }
         (put.temp, put.stamp) = (Some(temp), stamp);
         Ok(())
     };
-    let sync = |staged: &mut Staged| match &staged.kind {
-        StagedKind::Put(put) => put.temp.as_ref().map_or(Ok(()), TempFile::sync),
-        _ => Ok(()),
-    };
-    let Some(together) = whole_sync.begin(directory, part.len()) else {
-        return on_threads(part, |staged| write(staged).and_then(|()| sync(staged)));
-    };
+    if !together {
+        return on_threads(part, write);
+    }
     let written: Vec<io::Result<()>> = part.iter_mut().map(write).collect();
-    if whole_sync.end(&together).is_ok() {
+    if whole_sync.run(root).is_ok() {
         return written;
     }
-    let synced = on_threads(part, sync);
+    let synced = on_threads(part, |staged| match &staged.kind {
+        StagedKind::Put(put) => put.temp.as_ref().map_or(Ok(()), TempFile::sync),
+        _ => Ok(()),
+    });
     written.into_iter().zip(synced).map(|(written, synced)| written.and(synced)).collect()
 }
 

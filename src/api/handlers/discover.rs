@@ -165,12 +165,11 @@ async fn listed(
     after: Option<ops::PeerCursor>,
     limit: usize,
 ) -> Result<Listed, ApiError> {
-    // What others do to a store that they share is not told to us: there, each list is asked for.
-    let sees_all = state.context.registry.kind() == "embedded";
-    let is_common = sees_all && filter.lets_all_through() && after.is_none();
+    let is_common = filter.lets_all_through() && after.is_none();
     // Before the list is asked for: what changes meanwhile makes it one of before.
-    let (now, stands) = (state.context.clock.elapsed(), DiscoverState::of(&state.context));
-    if is_common && let Some(listed) = state.discovered.get(limit, stands, now) {
+    let now = state.context.clock.elapsed();
+    let stands = if is_common { DiscoverState::of(&state.context) } else { None };
+    if let Some(listed) = stands.and_then(|stands| state.discovered.get(limit, stands, now)) {
         return Ok(listed);
     }
     let found = ops::discover(&state.context, filter, after, limit).await.inspect_err(|error| {
@@ -181,7 +180,7 @@ async fn listed(
     let etag = HeaderValue::try_from(format!("W/\"{}\"", found.fingerprint()));
     let etag = etag.map_err(|error| ApiError::Internal(error.to_string()))?;
     let listed = Listed { etag, body: Bytes::from(write_answer(&found)) };
-    if is_common {
+    if let Some(stands) = stands {
         state.discovered.keep(limit, stands, now, &found, &listed);
     }
     Ok(listed)

@@ -8,7 +8,7 @@ use crate::{
         delta::{CallerHash, Delta as Comparison},
         index::Snapshot,
     },
-    types::{Limits, NodeId, SetHash},
+    types::{IdError, Limits, NodeId, SetHash},
 };
 use bytes::Bytes;
 use futures_util::{StreamExt, stream, stream::BoxStream};
@@ -109,9 +109,10 @@ fn parse_limit(value: Value<'_>, limits: &Limits) -> Result<usize, SyncError> {
     limit.ok_or_else(|| shape(format!("limit is not an integer from 1 to {}", limits.page_items)))
 }
 
-/// Id and hash of one node that the caller holds.
-type HeldNode<'a> = (Cow<'a, str>, Cow<'a, str>);
+/// Place, id and hash of one node that the caller holds.
+type HeldNode<'a> = (usize, Cow<'a, str>, Cow<'a, str>);
 
+/// The id is still to be looked at.
 fn parse_node(index: usize, node: Value<'_>) -> Result<HeldNode<'_>, SyncError> {
     let object = node.as_object().ok_or_else(|| shape(format!("nodes[{index}] is not an object with id and hash")))?;
     let (mut id, mut hash) = (None, None);
@@ -126,8 +127,11 @@ fn parse_node(index: usize, node: Value<'_>) -> Result<HeldNode<'_>, SyncError> 
     }
     let id = id.ok_or_else(|| shape(format!("nodes[{index}].id is missing")))?;
     let hash = hash.ok_or_else(|| shape(format!("nodes[{index}].hash is missing")))?;
-    NodeId::check(&id).map_err(|error| shape(format!("nodes[{index}].id: {error}")))?;
-    Ok((id, hash))
+    Ok((index, id, hash))
+}
+
+fn bad_id(index: usize) -> impl FnOnce(IdError) -> SyncError {
+    move |error| shape(format!("nodes[{index}].id: {error}"))
 }
 
 fn parse_nodes(value: Value<'_>) -> Result<impl Iterator<Item = Result<HeldNode<'_>, SyncError>>, SyncError> {
@@ -142,8 +146,8 @@ fn twice(id: &str) -> SyncError {
 fn parse_held(value: Value<'_>) -> Result<HashMap<NodeId, CallerHash>, SyncError> {
     let mut held = HashMap::with_capacity(value.as_array().map_or(0, Array::len));
     for node in parse_nodes(value)? {
-        let (id, hash) = node?;
-        let id = NodeId::parse(&id).map_err(|error| shape(error.to_string()))?;
+        let (index, id, hash) = node?;
+        let id = NodeId::parse(&id).map_err(bad_id(index))?;
         if held.insert(id.clone(), CallerHash::parse(&hash)).is_some() {
             return Err(twice(id.as_str()));
         }
@@ -155,7 +159,8 @@ fn parse_held(value: Value<'_>) -> Result<HashMap<NodeId, CallerHash>, SyncError
 fn check_held(value: Value<'_>) -> Result<(), SyncError> {
     let mut last = Cow::Borrowed("");
     for node in parse_nodes(value)? {
-        let (id, _) = node?;
+        let (index, id, _) = node?;
+        NodeId::check(&id).map_err(bad_id(index))?;
         if id <= last {
             return check_out_of_order(value);
         }
@@ -167,7 +172,8 @@ fn check_held(value: Value<'_>) -> Result<(), SyncError> {
 fn check_out_of_order(value: Value<'_>) -> Result<(), SyncError> {
     let mut seen = HashSet::with_capacity(value.as_array().map_or(0, Array::len));
     for node in parse_nodes(value)? {
-        let (id, _) = node?;
+        let (index, id, _) = node?;
+        NodeId::check(&id).map_err(bad_id(index))?;
         if let Some(id) = seen.replace(id) {
             return Err(twice(&id));
         }

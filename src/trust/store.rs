@@ -217,13 +217,9 @@ impl TrustStore {
     pub fn level_of(&self, peer: &str) -> TrustLevel {
         let state = self.state();
         let of_peer = state.records.values().filter(|record| record.node_id.as_str() == peer);
-        let levels = of_peer.map(|record| self.level_in(&state, &record.node_id, record.public_key));
-        levels.fold(TrustLevel::Unknown, |most, level| match (most, level) {
-            (TrustLevel::Revoked, _) | (_, TrustLevel::Revoked) => TrustLevel::Revoked,
-            (TrustLevel::Verified, _) | (_, TrustLevel::Verified) => TrustLevel::Verified,
-            (TrustLevel::Pending, _) | (_, TrustLevel::Pending) => TrustLevel::Pending,
-            (TrustLevel::Unknown, TrustLevel::Unknown) => TrustLevel::Unknown,
-        })
+        let levels: Vec<_> = of_peer.map(|record| self.level_in(&state, &record.node_id, record.public_key)).collect();
+        let telling = [TrustLevel::Revoked, TrustLevel::Verified, TrustLevel::Pending];
+        telling.into_iter().find(|level| levels.contains(level)).unwrap_or(TrustLevel::Unknown)
     }
 
     /// The level of each key that something was decided of.

@@ -2,88 +2,63 @@
 //! Only that: what the operator thinks of the key, how fresh the statement is, and whether a newer one came meanwhile, is judged
 //! for each of them as for every other.
 
+use super::known_bytes::{Bounds, KnownBytes, Mark};
 use crate::{
     manifest::{Manifest, Verified},
     types::PeerId,
 };
 use std::{
-    collections::{HashMap, hash_map::RandomState},
-    hash::BuildHasher,
+    collections::HashMap,
     sync::{Mutex, PoisonError},
 };
 
-/// Larger ones are checked each time.
-const MAX_ENVELOPE_BYTES: usize = 64 << 10;
-/// What all of them may take; one more begins anew.
-const MAX_BYTES: usize = 32 << 20;
-/// What is kept of each beside its bytes, about.
-const OVERHEAD_BYTES: usize = 2 << 10;
-/// From both ends of an envelope, which tell almost all of them apart: its signature is at one of them in every form that is in use.
-/// Two that they do not tell apart take each other's place, no more: the whole is compared.
-const HEAD_BYTES: usize = 64;
-const TAIL_BYTES: usize = 320;
+/// The signature is at one of the ends in every form of envelope that is in use.
+const BOUNDS: Bounds = Bounds {
+    longest_bytes: 64 << 10,
+    all_bytes: 32 << 20,
+    overhead_bytes: 2 << 10,
+    head_bytes: 64,
+    tail_bytes: 320,
+};
 
 /// The newest accepted envelope of each peer, of those that came last.
-#[derive(Debug, Default)]
-pub struct Heartbeats {
-    marks: RandomState,
-    kept: Mutex<Kept>,
+#[derive(Debug)]
+pub struct Heartbeats(Mutex<Newest>);
+
+#[derive(Debug)]
+struct Newest {
+    envelopes: KnownBytes<Verified<Manifest>>,
+    of_peer: HashMap<PeerId, Mark>,
 }
 
-#[derive(Debug, Default)]
-struct Kept {
-    by_mark: HashMap<u64, Verified<Manifest>>,
-    of_peer: HashMap<PeerId, u64>,
-    bytes: usize,
-}
-
-impl Kept {
-    fn remove(&mut self, mark: u64) {
-        if let Some(old) = self.by_mark.remove(&mark) {
-            self.bytes = self.bytes.saturating_sub(cost(&old));
-        }
+impl Default for Heartbeats {
+    fn default() -> Self {
+        Self(Mutex::new(Newest { envelopes: KnownBytes::new(BOUNDS), of_peer: HashMap::new() }))
     }
-}
-
-fn cost(manifest: &Verified<Manifest>) -> usize {
-    manifest.received().len().saturating_add(OVERHEAD_BYTES)
 }
 
 impl Heartbeats {
-    fn mark(&self, received: &[u8]) -> u64 {
-        let head = received.get(..HEAD_BYTES).unwrap_or(received);
-        let tail = received.get(received.len().saturating_sub(TAIL_BYTES)..).unwrap_or_default();
-        self.marks.hash_one((received.len(), head, tail))
-    }
-
     /// What was verified of exactly these bytes, where they are the newest that were accepted of somebody.
     pub(super) fn find(&self, received: &[u8]) -> Option<Verified<Manifest>> {
-        if received.len() > MAX_ENVELOPE_BYTES {
-            return None;
-        }
-        let mark = self.mark(received);
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.by_mark.get(&mark).filter(|manifest| manifest.received() == received).cloned()
+        let newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (known, manifest) = newest.envelopes.with_mark_of(received)?;
+        (known == received).then(|| manifest.clone())
     }
 
     /// Keeps what was accepted in the place of what its peer said before.
     pub(super) fn note(&self, manifest: &Verified<Manifest>) {
-        let mark = self.mark(manifest.received());
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Newest { envelopes, of_peer } = &mut *newest;
         let peer = manifest.get().peer();
-        if let Some(before) = kept.of_peer.remove(peer) {
-            kept.remove(before);
+        if let Some(before) = of_peer.remove(peer) {
+            envelopes.remove(before);
         }
-        if manifest.received().len() > MAX_ENVELOPE_BYTES {
-            return;
+        if let Some(kept) = envelopes.insert(manifest.received().clone(), manifest.clone()) {
+            if kept.begun_anew {
+                of_peer.clear();
+            }
+            of_peer.insert(peer.clone(), kept.mark);
         }
-        if kept.bytes.saturating_add(cost(manifest)) > MAX_BYTES {
-            *kept = Kept::default();
-        }
-        kept.remove(mark);
-        kept.bytes = kept.bytes.saturating_add(cost(manifest));
-        kept.of_peer.insert(peer.clone(), mark);
-        kept.by_mark.insert(mark, manifest.clone());
     }
 }
 
@@ -136,21 +111,24 @@ mod tests {
         heartbeats.note(&verified(&long));
         let mut changed = long.to_vec();
         changed[2048] ^= 1;
-        assert_eq!(heartbeats.mark(&long), heartbeats.mark(&changed));
+        {
+            let newest = heartbeats.0.lock().unwrap();
+            assert_eq!(newest.envelopes.mark(&long), newest.envelopes.mark(&changed));
+        }
         assert!(heartbeats.find(&long).is_some() && heartbeats.find(&changed).is_none());
     }
 
     #[test]
     fn what_is_kept_is_bounded() {
         let (heartbeats, key) = (Heartbeats::default(), KeyPair::generate().unwrap());
-        let large = envelope(&key, "large", 1, MAX_ENVELOPE_BYTES);
+        let large = envelope(&key, "large", 1, BOUNDS.longest_bytes);
         heartbeats.note(&verified(&large));
         assert!(heartbeats.find(&large).is_none());
         let many: Vec<_> = (0..560).map(|peer| envelope(&key, &format!("{peer}"), 1, 60 << 10)).collect();
         for envelope in &many {
             heartbeats.note(&verified(envelope));
-            let kept = heartbeats.kept.lock().unwrap();
-            assert!(kept.bytes <= MAX_BYTES && kept.of_peer.len() == kept.by_mark.len());
+            let newest = heartbeats.0.lock().unwrap();
+            assert_eq!(newest.envelopes.size().0, newest.of_peer.len());
         }
         assert!(heartbeats.find(&many[559]).is_some());
         assert!(heartbeats.find(&many[0]).is_none());

@@ -15,6 +15,7 @@ mod import;
 mod interrupt;
 mod key_life;
 mod keys;
+mod known_bytes;
 mod known_lists;
 mod limits;
 mod local;

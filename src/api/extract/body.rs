@@ -138,6 +138,8 @@ async fn collect(
         if !share.is_held() && body.len() + chunk.len() > FREE_BYTES {
             let length = if declared > 0 { declared } else { limit };
             share = budget.take(length, factor).await.map_err(Unread::Refused)?;
+            // Paid for, so the rest of it is copied once.
+            body.reserve(declared.saturating_sub(body.len()));
         }
         body.extend_from_slice(&chunk);
     }

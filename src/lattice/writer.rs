@@ -8,7 +8,6 @@ use super::{
     watch::{self, Pending},
     write_batch::{self, WriteRequest},
 };
-use notify::RecommendedWatcher;
 use std::{
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
@@ -59,7 +58,7 @@ pub(super) struct Writer {
     /// Callers for whom a scan must begin.
     waiting: Vec<Waiter>,
     scan: Option<(Scan, Vec<Waiter>)>,
-    watcher: Option<RecommendedWatcher>,
+    watcher: Option<watch::Watcher>,
     started: Duration,
     rescan_at: Duration,
     rescan_again: bool,

@@ -155,10 +155,10 @@ impl SmallFiles {
         if self.bytes.capacity() - start <= size || size > Self::LARGEST_BYTES {
             return None;
         }
-        // See `read_bytes`. What is no regular file has not these bytes either.
+        // See `read_bytes`. What is no regular file has not these bytes either, and from a pipe nothing is taken: it has no places.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&self.directory, name, flags, Mode::empty()).ok()?;
-        let read = rustix::io::read(&file, spare_capacity(&mut self.bytes));
+        let read = rustix::io::pread(&file, spare_capacity(&mut self.bytes), 0);
         let end = start.saturating_add(size);
         if read == Ok(size) && self.bytes.get(start..end).is_some_and(|bytes| ContentHash::of(bytes).as_bytes() == hash)
         {

@@ -12,14 +12,16 @@
 use ark_lattice::{
     lattice::{
         Entry, Lattice,
-        delta::{CallerHash, Delta},
+        delta::Delta,
         directory::{CaseSensitivity, DirectoryLattice, DirectoryOptions},
         index::Snapshot,
     },
+    ops::SyncRequest,
     types::{ContentHash, Limits, NodeId, SystemClock, Timestamp},
 };
-use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
-use std::{collections::HashMap, hint::black_box, io::Write as _, path::Path, sync::Arc, time::Duration};
+use bytes::Bytes;
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use std::{hint::black_box, io::Write as _, path::Path, sync::Arc, time::Duration};
 
 const SIZES: [usize; 2] = [10_000, 100_000];
 
@@ -68,11 +70,26 @@ fn delta(c: &mut Criterion) {
         let snapshot = Snapshot::of((0..size).map(|number| entry(number, 0)));
         for (name, every) in [("in sync", usize::MAX), ("1 % differs", 100)] {
             let held = |number: usize| entry(number, usize::from(number % every == every - 1)).content_hash.to_hex();
-            let caller: HashMap<_, _> =
-                (0..size).map(|number| (entry(number, 0).id.clone(), CallerHash::parse(&held(number)))).collect();
-            let delta = Delta::new(Arc::clone(&snapshot), caller);
-            group.bench_function(BenchmarkId::new(name, size), |b| {
-                b.iter(|| black_box((delta.entries(None).count(), delta.wanted().len())));
+            let nodes: Vec<_> =
+                (0..size).map(|number| format!(r#"{{"id":"node-{number:08}","hash":"{}"}}"#, held(number))).collect();
+            let body = Bytes::from(format!(r#"{{"nodes":[{}]}}"#, nodes.join(",")));
+            let read = |body: &Bytes| SyncRequest::parse(body.clone(), &Limits::default(), None, |_| None).unwrap();
+            group.throughput(Throughput::Bytes(u64::try_from(body.len()).unwrap()));
+            group
+                .bench_function(BenchmarkId::new(format!("{name}, read"), size), |b| b.iter(|| black_box(read(&body))));
+            group.bench_function(BenchmarkId::new(format!("{name}, read through the gate"), size), |b| {
+                b.iter(|| {
+                    black_box(
+                        SyncRequest::parse_through_the_gate(body.clone(), &Limits::default(), None, |_| None).unwrap(),
+                    )
+                });
+            });
+            let request = read(&body);
+            group.bench_function(BenchmarkId::new(format!("{name}, compare"), size), |b| {
+                b.iter(|| {
+                    let delta = Delta::new(Arc::clone(&snapshot), request.held());
+                    black_box((delta.entries(None).count(), delta.wanted().len()))
+                });
             });
         }
     }

@@ -11,7 +11,7 @@ use ark_lattice::{
         Ancestry, Applied, Arrival, Change, Conflict, Entry, Lattice, LatticeError, LatticeStatus, NodeDocument,
         NodeFilter, NodePage, Precondition, Restored, Stamp, StoredNode, Tombstone, Written, index::Snapshot,
     },
-    ops::{Context, Heartbeats, Identity, KnownIds, KnownLists, sync},
+    ops::{Context, Heartbeats, Identity, KnownIds, KnownLists, SyncRequest, sync},
     registry::{Bindings, Bound, PeerCursor, PeerPage, Registered, Registry, RegistryError},
     trust::{Admitted, Audit, KeyLine, Rules, TrustPolicy, TrustStore, chain::Ledger, freshness::Freshness},
     types::{ContentHash, Limits, NodeId, PeerId, PublicKey, SystemClock, Timestamp},
@@ -106,7 +106,14 @@ pub fn run(data: &[u8]) {
         let id = URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok())?;
         NodeId::parse(&id).ok()
     };
-    let answer = sync(&CONTEXT, Bytes::copy_from_slice(data), decode).now_or_never().expect("nothing waits");
+    let body = Bytes::copy_from_slice(data);
+    let ours = CONTEXT.lattice.snapshot().expect("a snapshot").set_hash();
+    for ours in [None, Some(ours)] {
+        let read = SyncRequest::parse(body.clone(), &CONTEXT.limits, ours, decode);
+        let through_the_gate = SyncRequest::parse_through_the_gate(body.clone(), &CONTEXT.limits, ours, decode);
+        assert_eq!(read.map_err(|error| error.to_string()), through_the_gate.map_err(|error| error.to_string()));
+    }
+    let answer = sync(&CONTEXT, body, decode).now_or_never().expect("nothing waits");
     let Ok((delta, stream)) = answer else { return };
     let batches = stream.collect::<Vec<_>>().now_or_never().expect("nothing waits");
     let sent: Vec<StoredNode> = batches.into_iter().flat_map(|batch| batch.expect("nothing fails")).collect();

@@ -12,6 +12,7 @@ mod error;
 mod escape;
 pub mod jcs;
 mod number;
+mod plain;
 pub mod python;
 mod scan;
 mod strict;
@@ -22,6 +23,7 @@ pub use compact::write_compact;
 pub use document::{Array, Document, Kind, Object, Value};
 pub use elements::Elements;
 pub use error::{JsonError, JsonErrorKind};
+pub use plain::Plain;
 
 #[cfg(test)]
 mod tests;

@@ -1,61 +1,136 @@
-//! Which nodes a caller lacks, and which we do (DESIGN 4.5). Pure: a snapshot and a list in, nodes out, one pass.
+//! Which nodes a caller lacks, and which we do (DESIGN 4.5). Pure: a snapshot and a list in, nodes out, one pass over both.
 
 use super::{Entry, index::Snapshot};
-use crate::types::{ContentHash, NodeId, Sha256Digest};
-use std::{collections::HashMap, sync::Arc};
+use crate::types::{ContentHash, NodeId};
+use bytes::Bytes;
+use std::{ops::Range, sync::Arc};
 
-/// A hash as a caller states it for one node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CallerHash(Option<Sha256Digest>);
+/// Where one node of a caller's list has its id and its hash, in the list's text.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    id: (u32, u32),
+    hash: (u32, u32),
+}
 
-impl CallerHash {
-    /// Reads 64 lower-case hex digits with or without `sha256:`. Every other text is a hash that equals none of ours.
+fn narrow(range: &Range<usize>) -> Option<(u32, u32)> {
+    Some((u32::try_from(range.start).ok()?, u32::try_from(range.end).ok()?))
+}
+
+fn part(text: &[u8], (start, end): (u32, u32)) -> &[u8] {
+    let wide = |at: u32| usize::try_from(at).unwrap_or(usize::MAX);
+    text.get(wide(start)..wide(end)).unwrap_or_default()
+}
+
+impl Place {
+    /// `None` where the text is longer than 4 GiB.
     #[must_use]
-    pub fn parse(text: &str) -> Self {
-        Self(ContentHash::parse(text).ok().map(|hash| *hash.as_bytes()))
+    pub fn new(id: &Range<usize>, hash: &Range<usize>) -> Option<Self> {
+        Some(Self { id: narrow(id)?, hash: narrow(hash)? })
     }
 
-    /// Does the caller hold what we hold: by content, or by the bytes of our file (the seed's `compute_hash`)?
-    #[must_use]
-    pub fn equals(self, entry: &Entry) -> bool {
-        self.0.is_some_and(|digest| digest == *entry.content_hash.as_bytes() || digest == entry.file_hash)
+    fn id(self, text: &[u8]) -> &[u8] {
+        part(text, self.id)
     }
 }
 
-/// What differs between a snapshot and a caller's list.
+/// What a caller holds: nodes in the order of their ids, each once. Nothing of its text is copied.
+#[derive(Debug, Default)]
+pub struct Held {
+    text: Bytes,
+    places: Vec<Place>,
+}
+
+impl Held {
+    /// `places` are ids and hashes in `text`, in any order. `None` where an id is there twice.
+    #[must_use]
+    pub fn new(text: Bytes, mut places: Vec<Place>) -> Option<Self> {
+        let ascend = |one: &Place, next: &Place| one.id(&text) < next.id(&text);
+        // Callers list their nodes in order, as a rule.
+        if !places.is_sorted_by(ascend) {
+            places.sort_unstable_by(|one, other| one.id(&text).cmp(other.id(&text)));
+            if !places.is_sorted_by(ascend) {
+                return None;
+            }
+        }
+        Some(Self { text, places })
+    }
+
+    /// How many.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// None at all?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// Ids and hashes as the caller states them, in the order of the ids.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> + '_ {
+        self.places.iter().map(|place| (place.id(&self.text), part(&self.text, place.hash)))
+    }
+}
+
+/// Is `stated`, which a caller says of one node, our hash of it: by content, or by the bytes of our file (the seed's `compute_hash`)?
+/// That is 64 lower-case hex digits with or without `sha256:`. Every other text equals none of ours.
+#[must_use]
+pub fn is_hash_of(stated: &[u8], entry: &Entry) -> bool {
+    let Ok(digits) = <&[u8; 64]>::try_from(stated.strip_prefix(b"sha256:").unwrap_or(stated)) else { return false };
+    *digits == entry.content_hash.hex_bytes() || *digits == ContentHash::from_digest(entry.file_hash).hex_bytes()
+}
+
+impl PartialEq for Held {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+impl Eq for Held {}
+
+/// What differs between a snapshot and a caller's list, of which nothing else is kept.
 #[derive(Debug)]
 pub struct Delta {
     snapshot: Arc<Snapshot>,
-    caller: HashMap<NodeId, CallerHash>,
+    /// The ranks of the nodes that the caller holds as we do, ascending. All others differ; there may be many more of them.
+    equal: Vec<u32>,
+    wanted: Vec<NodeId>,
 }
 
 impl Delta {
-    /// Compares nothing yet.
+    /// Compares the two.
     #[must_use]
-    pub fn new(snapshot: Arc<Snapshot>, caller: HashMap<NodeId, CallerHash>) -> Self {
-        Self { snapshot, caller }
+    pub fn new(snapshot: Arc<Snapshot>, held: &Held) -> Self {
+        let mut equal = Vec::with_capacity(held.len().min(snapshot.len()));
+        let mut wanted = Vec::new();
+        let mut ours = snapshot.walk();
+        for (id, hash) in held.iter() {
+            match ours.seek(id) {
+                // A node whose rank were too large for the list would be sent, which is never wrong.
+                Some((rank, entry)) if is_hash_of(hash, entry) => equal.extend(u32::try_from(rank)),
+                Some(_) => {}
+                None => wanted.extend(std::str::from_utf8(id).ok().and_then(|id| NodeId::parse(id).ok())),
+            }
+        }
+        Self { snapshot, equal, wanted }
     }
 
-    /// The nodes that the caller lacks or holds with another hash, after the node `after`, in the snapshot's order. Lazy: a page
+    /// The nodes that the caller lacks or holds with another hash, after the node `after`, in the order of their ids. Lazy: a page
     /// costs what it looks at. An id that is gone still serves as `after`.
     pub fn entries(&self, after: Option<&NodeId>) -> impl Iterator<Item = &Arc<Entry>> + '_ {
-        self.snapshot
-            .iter_after(after)
-            .filter(|entry| !self.caller.get(&entry.id).is_some_and(|hash| hash.equals(entry)))
+        let mut ours = self.snapshot.ranked_after(after).peekable();
+        let first = ours.peek().map_or(0, |(rank, _)| *rank);
+        let passed = self.equal.partition_point(|rank| usize::try_from(*rank).is_ok_and(|rank| rank < first));
+        let mut equal = self.equal.get(passed..).unwrap_or_default().iter().peekable();
+        ours.filter(move |(rank, _)| equal.next_if(|equal| u32::try_from(*rank).as_ref() == Ok(*equal)).is_none())
+            .map(|(_, entry)| entry)
     }
 
     /// The ids that the caller has and we lack, sorted.
     #[must_use]
-    pub fn wanted(&self) -> Vec<&NodeId> {
-        wanted(&self.snapshot, self.caller.keys())
+    pub fn wanted(&self) -> &[NodeId] {
+        &self.wanted
     }
-}
-
-/// Those of `ids` that the snapshot lacks, sorted.
-pub fn wanted<'a>(snapshot: &Snapshot, ids: impl IntoIterator<Item = &'a NodeId>) -> Vec<&'a NodeId> {
-    let mut wanted: Vec<_> = ids.into_iter().filter(|id| snapshot.get(id.as_str()).is_none()).collect();
-    wanted.sort_unstable();
-    wanted
 }
 
 #[cfg(test)]
@@ -64,8 +139,27 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
-    fn id(text: &str) -> NodeId {
-        NodeId::parse(text).unwrap()
+    fn held(list: impl Iterator<Item = (String, String)>) -> Option<Held> {
+        let (mut text, mut places) = (Vec::new(), Vec::new());
+        for (id, hash) in list {
+            let start = text.len();
+            text.extend([id.as_bytes(), hash.as_bytes()].concat());
+            let middle = start + id.len();
+            places.push(Place::new(&(start..middle), &(middle..text.len())).unwrap());
+        }
+        Held::new(text.into(), places)
+    }
+
+    #[test]
+    fn a_list_is_put_in_order_and_has_each_id_once() {
+        let of = |ids: &[&str]| held(ids.iter().map(|id| ((*id).to_owned(), "h".to_owned())));
+        for ids in [["a", "b", "c"], ["c", "a", "b"], ["c", "b", "a"]] {
+            let held = of(&ids).unwrap();
+            assert_eq!(held.iter().map(|(id, _)| id).collect::<Vec<_>>(), [b"a", b"b", b"c"]);
+        }
+        assert!(of(&["a", "a"]).is_none() && of(&["b", "a", "b"]).is_none());
+        assert!(of(&[]).is_some_and(|held| held.is_empty()));
+        assert!(Place::new(&(0..1), &(1..1 << 33)).is_none());
     }
 
     #[test]
@@ -73,13 +167,12 @@ mod tests {
         let node = entry("a", "content");
         let content = node.content_hash.to_hex();
         let file = ContentHash::from_digest(node.file_hash).to_hex();
+        let is = |text: &str| is_hash_of(text.as_bytes(), &node);
         for text in [&content, &file] {
-            assert!(CallerHash::parse(text).equals(&node));
-            assert!(CallerHash::parse(&format!("sha256:{text}")).equals(&node));
-            assert!(!CallerHash::parse(&format!("sha512:{text}")).equals(&node));
-            assert!(!CallerHash::parse(&text.to_uppercase()).equals(&node));
+            assert!(is(text) && is(&format!("sha256:{text}")));
+            assert!(!is(&format!("sha512:{text}")) && !is(&text.to_uppercase()) && !is(&format!("{text} ")));
         }
-        assert!(!CallerHash::parse("").equals(&node));
+        assert!(!is("") && !is("sha256:") && !is(&"0".repeat(64)));
     }
 
     proptest! {
@@ -90,9 +183,8 @@ mod tests {
             page in 1_usize..7,
         ) {
             let snapshot = Snapshot::of(ours.iter().map(|(id, content)| entry(id, content)));
-            let hash = |content: &String| CallerHash::parse(&ContentHash::of(content.as_bytes()).to_hex());
-            let caller = theirs.iter().map(|(text, content)| (id(text), hash(content))).collect();
-            let delta = Delta::new(Arc::clone(&snapshot), caller);
+            let list = theirs.iter().map(|(id, content)| (id.clone(), ContentHash::of(content.as_bytes()).to_hex()));
+            let delta = Delta::new(Arc::clone(&snapshot), &held(list.rev()).unwrap());
 
             let mut applied: BTreeMap<_, _> =
                 theirs.iter().map(|(id, content)| (id.clone(), ContentHash::of(content.as_bytes()))).collect();

@@ -9,7 +9,7 @@ use super::{
     file_name,
     index::{Index, Snapshot},
     journal::{Journal, JournalError},
-    reader::{self, ReadError},
+    reader::{self, ReadError, SmallFiles},
     restore::Restore,
     stamp,
     store::{Report, Shared, Store, lattice_error},
@@ -201,14 +201,15 @@ impl DirectoryLattice {
         }
     }
 
-    async fn read_files(&self, ids: Vec<NodeId>) -> Result<Vec<StoredNode>, LatticeError> {
+    /// Reads files where that keeps no client waiting.
+    async fn read_files<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Shared, &Pending) -> Result<T, LatticeError> + Send + 'static,
+    ) -> Result<T, LatticeError> {
         self.index(|_| ())?;
         let (shared, pending) = (Arc::clone(&self.shared), Arc::clone(&self.pending));
-        let read = move || -> Result<Vec<_>, LatticeError> {
-            let nodes = ids.iter().map(|id| read_node(&shared, &pending, id));
-            nodes.filter_map(Result::transpose).collect()
-        };
-        tokio::task::spawn_blocking(read).await.map_err(|error| LatticeError::Io(error.to_string()))?
+        let read = tokio::task::spawn_blocking(move || read(&shared, &pending));
+        read.await.map_err(|error| LatticeError::Io(error.to_string()))?
     }
 }
 
@@ -250,13 +251,42 @@ fn probe(directory: &Path, case: CaseSensitivity) -> io::Result<CaseSensitivity>
     })
 }
 
+/// What the index has of a node, and its file.
+fn locate(index: &Index, id: &NodeId) -> Option<(Arc<Entry>, String)> {
+    let entry = Arc::clone(index.get(id.as_str())?);
+    Some((entry, index.name(id).map_or_else(|| file_name::plain(id), str::to_owned)))
+}
+
+/// Reads nodes such that entries and bytes belong together.
+fn read_nodes(shared: &Shared, pending: &Pending, wanted: &[Arc<Entry>]) -> Result<Vec<StoredNode>, LatticeError> {
+    let located: Vec<_> = {
+        let index = shared.index();
+        wanted.iter().map(|entry| locate(&index, &entry.id)).collect()
+    };
+    let size = |entry: &Entry| usize::try_from(entry.size_bytes).unwrap_or(usize::MAX);
+    let sizes = located.iter().flatten().map(|(entry, _)| size(entry));
+    let room = sizes.filter(|size| *size <= SmallFiles::LARGEST_BYTES).sum();
+    let mut files = SmallFiles::new(&shared.directory, room).ok();
+    let mut read = |(entry, name): (Arc<Entry>, String)| {
+        let range = files.as_mut()?.read(&name, size(&entry), &entry.file_hash)?;
+        Some((entry, range))
+    };
+    let read: Vec<_> = located.into_iter().map(|located| located.and_then(&mut read)).collect();
+    let bytes = files.map(SmallFiles::into_bytes).unwrap_or_default();
+    let mut nodes = Vec::with_capacity(wanted.len());
+    for (wanted, read) in wanted.iter().zip(read) {
+        nodes.extend(match read {
+            Some((entry, range)) => Some(StoredNode { entry, bytes: bytes.slice(range) }),
+            // Large, gone, or changed meanwhile.
+            None => read_node(shared, pending, &wanted.id)?,
+        });
+    }
+    Ok(nodes)
+}
+
 /// Reads a node such that entry and bytes belong together.
 fn read_node(shared: &Shared, pending: &Pending, id: &NodeId) -> Result<Option<StoredNode>, LatticeError> {
-    let locate = || {
-        let index = shared.index();
-        let entry = Arc::clone(index.get(id.as_str())?);
-        Some((entry, index.name(id).map_or_else(|| file_name::plain(id), str::to_owned)))
-    };
+    let locate = || locate(&shared.index(), id);
     for attempt in 1..=READ_ATTEMPTS {
         let Some((entry, name)) = locate() else { return Ok(None) };
         let read = reader::read_bytes(&shared.directory.join(&name), &shared.limits);
@@ -324,11 +354,12 @@ impl Lattice for DirectoryLattice {
     }
 
     async fn read(&self, id: &NodeId) -> Result<Option<StoredNode>, LatticeError> {
-        Ok(self.read_files(vec![id.clone()]).await?.pop())
+        let id = id.clone();
+        self.read_files(move |shared, pending| read_node(shared, pending, &id)).await
     }
 
     async fn read_many(&self, entries: Vec<Arc<Entry>>) -> Result<Vec<StoredNode>, LatticeError> {
-        self.read_files(entries.iter().map(|entry| entry.id.clone()).collect()).await
+        self.read_files(move |shared, pending| read_nodes(shared, pending, &entries)).await
     }
 
     async fn put(&self, node: NodeDocument, stamp: Stamp, precondition: Precondition) -> Result<Written, LatticeError> {

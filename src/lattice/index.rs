@@ -1,15 +1,15 @@
 //! The index in memory: which nodes there are, in two orders, with the hashes of the set kept as far as they still hold.
 
-use super::{Entry, NodeFilter, NodePage};
+use super::{
+    Entry, NodeFilter, NodePage,
+    sorted::{Sorted, Walk},
+};
 use crate::{
     manifest::{BUCKETS, SetHasher, bucket_hash, bucket_of},
     types::{ContentHash, NodeId, SetHash, Sha256Digest, Timestamp},
 };
 use std::{
-    borrow::Borrow,
-    cmp::Ordering,
-    collections::{BTreeSet, HashMap},
-    ops::Bound,
+    collections::HashMap,
     sync::{Arc, OnceLock},
 };
 
@@ -35,11 +35,9 @@ impl Bucket {
         self.entries.binary_search_by(|entry| entry.id.as_str().cmp(id))
     }
 
-    /// Answers whether the node is new.
-    fn put(&mut self, entry: Arc<Entry>) -> bool {
+    fn put(&mut self, entry: Arc<Entry>) {
         self.hash = OnceLock::new();
-        let place = self.find(entry.id.as_str());
-        match place {
+        match self.find(entry.id.as_str()) {
             Ok(at) => {
                 if let Some(slot) = self.entries.get_mut(at) {
                     *slot = entry;
@@ -47,7 +45,6 @@ impl Bucket {
             }
             Err(at) => self.entries.insert(at, entry),
         }
-        place.is_err()
     }
 
     fn remove(&mut self, id: &str) {
@@ -86,11 +83,11 @@ fn wire_text(hash: ContentHash) -> [u8; 71] {
     text
 }
 
-/// The set at one moment. Order: by bucket (`manifest::bucket_of`), then id.
+/// The set at one moment.
 #[derive(Debug)]
 pub struct Snapshot {
     buckets: Vec<Arc<Bucket>>,
-    len: usize,
+    sorted: Sorted,
     hash: OnceLock<SetHash>,
 }
 
@@ -110,8 +107,12 @@ impl Snapshot {
     pub fn with(&self, entry: Arc<Entry>) -> Arc<Self> {
         let mut buckets = self.buckets.clone();
         let bucket = buckets.get_mut(usize::from(bucket_of(entry.id.as_str())));
-        let is_new = bucket.is_some_and(|bucket| Arc::make_mut(bucket).put(entry));
-        Arc::new(Self { buckets, len: self.len.saturating_add(usize::from(is_new)), hash: OnceLock::new() })
+        if let Some(bucket) = bucket {
+            Arc::make_mut(bucket).put(Arc::clone(&entry));
+        }
+        let mut sorted = self.sorted.clone();
+        sorted.put(entry);
+        Arc::new(Self { buckets, sorted, hash: OnceLock::new() })
     }
 
     /// The set hash that this set would have with these nodes put (`None`: deleted), one after the other.
@@ -128,13 +129,13 @@ impl Snapshot {
                 None => bucket.remove(id.as_str()),
             }
         }
-        Self { buckets, len: 0, hash: OnceLock::new() }.set_hash()
+        Self { buckets, sorted: Sorted::default(), hash: OnceLock::new() }.set_hash()
     }
 
     /// How many nodes.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.len
+        self.sorted.len()
     }
 
     /// No node at all?
@@ -164,57 +165,30 @@ impl Snapshot {
         bucket.entries.get(bucket.find(id).ok()?)
     }
 
-    /// Every node after `after` (from the start where that is `None`), in the snapshot's order. `after` itself need not exist.
+    /// Every node after `after` (from the start where that is `None`), in the order of their ids. `after` itself need not exist.
     pub fn iter_after<'a>(&'a self, after: Option<&NodeId>) -> impl Iterator<Item = &'a Arc<Entry>> + 'a {
-        let (first, skip) = match after {
-            None => (0, 0),
-            Some(id) => {
-                let first = usize::from(bucket_of(id.as_str()));
-                let skip = self.buckets.get(first).map_or(0, |bucket| match bucket.find(id.as_str()) {
-                    Ok(at) => at.saturating_add(1),
-                    Err(at) => at,
-                });
-                (first, skip)
-            }
-        };
-        let in_order = |bucket: &'a Arc<Bucket>, skip: usize| bucket.entries.get(skip..).unwrap_or_default().iter();
-        let head = self.buckets.get(first).into_iter().flat_map(move |bucket| in_order(bucket, skip));
-        let tail = self.buckets.iter().skip(first.saturating_add(1)).flat_map(move |bucket| in_order(bucket, 0));
-        head.chain(tail)
+        self.ranked_after(after).map(|(_, entry)| entry)
+    }
+
+    /// The same, each with the number of nodes before it.
+    pub(super) fn ranked_after<'a>(
+        &'a self,
+        after: Option<&NodeId>,
+    ) -> impl Iterator<Item = (usize, &'a Arc<Entry>)> + 'a {
+        self.sorted.ranked_after(after.map(NodeId::as_str))
+    }
+
+    /// Finds one id after another, in ascending order.
+    pub(super) fn walk(&self) -> Walk<'_> {
+        self.sorted.walk()
     }
 }
 
-/// An entry that is ordered by its id alone.
-#[derive(Debug)]
-struct ById(Arc<Entry>);
-
-impl PartialEq for ById {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.id == other.0.id
-    }
-}
-impl Eq for ById {}
-impl PartialOrd for ById {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for ById {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.0.id.as_str().cmp(other.0.id.as_str())
-    }
-}
-impl Borrow<str> for ById {
-    fn borrow(&self) -> &str {
-        self.0.id.as_str()
-    }
-}
-
-/// The live nodes. Snapshots share its buckets until they change.
+/// The live nodes. Snapshots share what they consist of until it changes.
 #[derive(Debug)]
 pub(super) struct Index {
     buckets: Vec<Arc<Bucket>>,
-    by_id: BTreeSet<ById>,
+    sorted: Sorted,
     /// File names other than the plain one; there are few.
     names: HashMap<NodeId, Box<str>>,
     snapshot: OnceLock<Arc<Snapshot>>,
@@ -223,17 +197,22 @@ pub(super) struct Index {
 impl Default for Index {
     fn default() -> Self {
         let empty = Arc::new(Bucket::default());
-        Self { buckets: vec![empty; BUCKETS], by_id: BTreeSet::new(), names: HashMap::new(), snapshot: OnceLock::new() }
+        Self {
+            buckets: vec![empty; BUCKETS],
+            sorted: Sorted::default(),
+            names: HashMap::new(),
+            snapshot: OnceLock::new(),
+        }
     }
 }
 
 impl Index {
     pub(super) fn len(&self) -> usize {
-        self.by_id.len()
+        self.sorted.len()
     }
 
     pub(super) fn get(&self, id: &str) -> Option<&Arc<Entry>> {
-        self.by_id.get(id).map(|found| &found.0)
+        self.sorted.get(id)
     }
 
     /// The file name of a node that is not in its plain file.
@@ -251,12 +230,12 @@ impl Index {
         if let Some(bucket) = self.buckets.get_mut(usize::from(bucket_of(entry.id.as_str()))) {
             Arc::make_mut(bucket).put(Arc::clone(&entry));
         }
-        self.by_id.replace(ById(entry));
+        self.sorted.put(entry);
     }
 
     /// Takes a node out.
     pub(super) fn remove(&mut self, id: &str) {
-        if self.by_id.take(id).is_none() {
+        if !self.sorted.remove(id) {
             return;
         }
         self.snapshot = OnceLock::new();
@@ -269,19 +248,18 @@ impl Index {
     /// The set as it is now; the same one until the next change.
     pub(super) fn snapshot(&self) -> Arc<Snapshot> {
         let make =
-            || Arc::new(Snapshot { buckets: self.buckets.clone(), len: self.by_id.len(), hash: OnceLock::new() });
+            || Arc::new(Snapshot { buckets: self.buckets.clone(), sorted: self.sorted.clone(), hash: OnceLock::new() });
         Arc::clone(self.snapshot.get_or_init(make))
     }
 
     /// See [`Lattice::page`](super::Lattice::page).
     pub(super) fn page(&self, after: Option<&NodeId>, filter: &NodeFilter, limit: usize) -> NodePage {
-        let lower = after.map_or(Bound::Unbounded, |id| Bound::Excluded(id.as_str()));
-        let mut rest = self.by_id.range::<str, _>((lower, Bound::Unbounded));
+        let mut rest = self.sorted.ranked_after(after.map(NodeId::as_str)).map(|(_, entry)| entry);
         let mut entries = Vec::new();
         let mut last = None;
         let mut looks = 0_usize;
         while entries.len() < limit && looks < PAGE_LOOKS {
-            let Some(ById(entry)) = rest.next() else {
+            let Some(entry) = rest.next() else {
                 last = None;
                 break;
             };

@@ -19,6 +19,7 @@ mod reader;
 mod reserve;
 mod restore;
 mod scan;
+mod sorted;
 mod stamp;
 mod store;
 pub mod version;

@@ -3,10 +3,18 @@
 use super::{file_name, node::NodeDocument, stamp::STAMP_ROOM_BYTES};
 use crate::types::{ContentHash, Limits, NodeId, Sha256Digest, Timestamp};
 use bytes::Bytes;
+use rustix::{
+    buffer::spare_capacity,
+    fs::{Mode, OFlags},
+};
 use std::{
     fs::{File, Metadata, OpenOptions},
     io::{self, Read},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    ops::Range,
+    os::{
+        fd::OwnedFd,
+        unix::fs::{MetadataExt, OpenOptionsExt},
+    },
     path::Path,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -122,6 +130,49 @@ fn read_at_most(file: &File, limit: u64, bytes: &mut Vec<u8>) -> io::Result<()> 
     file.take(limit.saturating_add(1)).read_to_end(bytes).map(drop)
 }
 
+/// Many small files of one directory, one behind the other in one piece of memory, each in three system calls.
+#[derive(Debug)]
+pub(super) struct SmallFiles {
+    directory: OwnedFd,
+    bytes: Vec<u8>,
+}
+
+impl SmallFiles {
+    /// A file that is larger is not read here: nobody who keeps one node is to keep much of its neighbours.
+    pub(super) const LARGEST_BYTES: usize = 16 << 10;
+
+    /// Room for `bytes` bytes.
+    pub(super) fn new(directory: &Path, bytes: usize) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(directory, flags, Mode::empty())?;
+        // One byte more shows that a file is longer than it should be.
+        Ok(Self { directory, bytes: Vec::with_capacity(bytes.saturating_add(1)) })
+    }
+
+    /// Reads a file that should be these bytes. Answers where they are; `None`: it is not as it should be, or there is no room for it.
+    pub(super) fn read(&mut self, name: &str, size: usize, hash: &Sha256Digest) -> Option<Range<usize>> {
+        let start = self.bytes.len();
+        if self.bytes.capacity() - start <= size || size > Self::LARGEST_BYTES {
+            return None;
+        }
+        // See `read_bytes`. What is no regular file has not these bytes either.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.directory, name, flags, Mode::empty()).ok()?;
+        let read = rustix::io::read(&file, spare_capacity(&mut self.bytes));
+        let end = start.saturating_add(size);
+        if read == Ok(size) && self.bytes.get(start..end).is_some_and(|bytes| ContentHash::of(bytes).as_bytes() == hash)
+        {
+            return Some(start..end);
+        }
+        self.bytes.truncate(start);
+        None
+    }
+
+    pub(super) fn into_bytes(self) -> Bytes {
+        self.bytes.into()
+    }
+}
+
 /// Reads what the name stands for.
 pub(super) fn examine(directory: &Path, name: &str, limits: &Limits) -> Found {
     match examine_whole(directory, name, limits) {
@@ -183,4 +234,45 @@ pub(super) fn examine_whole(directory: &Path, name: &str, limits: &Limits) -> Wh
         read_at_ns,
     };
     Whole::Node(Box::new(file), document)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::offline::write_file, *};
+
+    #[test]
+    fn small_files_are_what_they_should_be_or_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = |name: &str| format!("{{\"id\":\"{name}\"}}");
+        for name in ["a", "b", "longer", "shorter", "other", "target", "c"] {
+            write_file(&folder.path().join(name), text(name).as_bytes()).unwrap();
+        }
+        write_file(&folder.path().join("longer"), (text("longer") + "\n").as_bytes()).unwrap();
+        write_file(&folder.path().join("shorter"), b"{}").unwrap();
+        write_file(&folder.path().join("other"), text("OTHER").as_bytes()).unwrap();
+        write_file(&folder.path().join("large"), &[b' '; SmallFiles::LARGEST_BYTES + 1]).unwrap();
+        std::os::unix::fs::symlink("target", folder.path().join("link")).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, folder.path().join("pipe"), Mode::RUSR).unwrap();
+        let mut files = SmallFiles::new(folder.path(), 64 << 10).unwrap();
+        let mut read = |name: &str, as_if: &str| {
+            let text = text(as_if);
+            files.read(name, text.len(), ContentHash::of(text.as_bytes()).as_bytes())
+        };
+        let mut found = vec![("a", read("a", "a"))];
+        for (name, as_if) in [("longer", "longer"), ("shorter", "shorter"), ("other", "other"), ("link", "target")] {
+            assert_eq!(read(name, as_if), None, "{name}");
+        }
+        for name in ["pipe", "missing", "."] {
+            assert_eq!(read(name, "a"), None, "{name}");
+        }
+        found.extend([("b", read("b", "b")), ("c", read("c", "c"))]);
+        let spaces = [b' '; SmallFiles::LARGEST_BYTES + 1];
+        assert_eq!(files.read("large", spaces.len(), ContentHash::of(&spaces).as_bytes()), None);
+        let bytes = files.into_bytes();
+        for (name, range) in found {
+            assert_eq!(bytes.slice(range.unwrap()), text(name));
+        }
+        let mut no_room = SmallFiles::new(folder.path(), text("a").len() - 1).unwrap();
+        assert_eq!(no_room.read("a", text("a").len(), ContentHash::of(text("a").as_bytes()).as_bytes()), None);
+    }
 }

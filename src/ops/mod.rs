@@ -33,6 +33,7 @@ mod set_sum;
 mod setup;
 mod statement;
 mod sync;
+mod sync_request;
 mod traced;
 mod trust;
 
@@ -76,7 +77,8 @@ pub use seed_wire::{
 pub use selection::Selection;
 pub use setup::{make_directory, write_token};
 pub use statement::{Statement, build_manifest, is_envelope, sign_manifest, verify_manifest};
-pub use sync::{Delta, NodeStream, SyncError, SyncRequest, sync};
+pub use sync::{Delta, NodeStream, sync};
+pub use sync_request::{SyncError, SyncRequest};
 pub use traced::trace_owner;
 pub use trust::{
     Compared, Establish, Method as TrustMethod, Proof, Relationship, TrustOpError, answer_challenge, establish,

@@ -28,7 +28,8 @@ const DRAIN_BYTES: usize = 64 << 20;
 /// Bytes of memory that a byte of a document comes to at most: itself, four of the gate's tape (`[0,0,…]`), a canonical form.
 pub(super) const COST_OF_A_DOCUMENT: usize = 7;
 
-/// Of a sync request: itself, the tape, and a place in a map for each id, of which there are many where ids are short.
+/// Of a sync request: itself, and either the tape and a set of the ids, where one pass does not do, or each id on its own, where all
+/// of them are wanted back. There are many where ids are short.
 const COST_OF_A_SYNC_REQUEST: usize = 8;
 
 /// Of a message of a set reconciliation: itself, its ids, an answer as long as it may be.
@@ -138,6 +139,8 @@ async fn collect(
         if !share.is_held() && body.len() + chunk.len() > FREE_BYTES {
             let length = if declared > 0 { declared } else { limit };
             share = budget.take(length, factor).await.map_err(Unread::Refused)?;
+            // Paid for, so the rest of it is copied once.
+            body.reserve(declared.saturating_sub(body.len()));
         }
         body.extend_from_slice(&chunk);
     }

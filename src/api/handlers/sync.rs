@@ -180,7 +180,7 @@ fn head(delta: &Delta) -> Bytes {
 }
 
 fn tail(delta: &Delta, sent: usize) -> Bytes {
-    let wanted = serde_json::Value::from(delta.wanted.clone());
+    let wanted = serde_json::to_string(&delta.wanted).unwrap_or_default();
     let mut out = format!("],\"delta_count\":{sent},\"wanted\":{wanted}");
     if let Some(next) = &delta.next {
         out.push_str(&format!(",\"cursor\":\"{}\"", cursor::after_node(next)));

@@ -100,7 +100,7 @@ async fn a_manifest_is_discovered_and_lies_in_redis_as_documented() {
 
     // The binding is what outlives the entry.
     inside.del(&["peer:ark-grüße", "peers:by_expiry"]).await.unwrap();
-    assert_eq!(discovered(&service).await, Vec::<String>::new());
+    until("the list is asked for again", Duration::from_secs(5), async || discovered(&service).await.is_empty()).await;
     let foreign = service.post("/manifest", signed(&key(2), &statement)).await;
     assert_eq!(problem(foreign).await, (409, "key_mismatch".to_owned()));
 }
@@ -117,6 +117,24 @@ async fn an_entry_expires() {
 }
 
 #[tokio::test]
+async fn many_who_ask_for_the_same_list_at_once_cost_few_questions_to_redis() {
+    const ASKING: u64 = 200;
+    let redis = RedisServer::start().await;
+    let place = place(&redis);
+    let service = place.serve().await;
+    register(&service, "a", 1).await;
+    let mut inside = look_inside(&redis).await;
+    let before = scripts_run(&mut inside).await;
+    let asked = (0..ASKING).map(|_| service.get_json("/discover"));
+    for answer in futures_util::future::join_all(asked).await {
+        assert_eq!(answer["count"], 1);
+    }
+    let cost = scripts_run(&mut inside).await - before;
+    // One, and one more for each 200 ms that a slow machine needs for all of them.
+    assert!(cost > 0 && cost < ASKING / 4, "{cost} questions");
+}
+
+#[tokio::test]
 async fn replicas_on_one_redis_see_each_others_registrations() {
     let redis = RedisServer::start().await;
     let (one, two) = (place(&redis), place(&redis));
@@ -128,6 +146,11 @@ async fn replicas_on_one_redis_see_each_others_registrations() {
         peers.sort();
         assert_eq!(peers, ["a", "b"]);
     }
+    // Both keep that list for a moment: what is changed here shows at once, what the other changed soon.
+    register(&two, "c", 3).await;
+    assert_eq!(discovered(&two).await.len(), 3);
+    until("the other's list is asked for again", Duration::from_secs(5), async || discovered(&one).await.len() == 3)
+        .await;
     // Bindings and versions are shared too.
     let foreign = two.post("/manifest", signed(&key(2), &manifest("a", 2))).await;
     assert_eq!(problem(foreign).await, (409, "key_mismatch".to_owned()));
@@ -223,8 +246,9 @@ async fn check_outage(service: &Service, round: u64) -> Duration {
         let envelope = signed(&key(1), &manifest("ark-outage", round));
         service.request(Method::POST, "/manifest").header("content-type", "application/json").body(envelope)
     };
-    // First the calls that find out, more of them than there are connections; then those that come later.
-    let mut finders: Vec<_> = (0..30).map(|_| service.request(Method::GET, "/discover")).collect();
+    // First the calls that find out, more of them than there are connections; then those that come later. With a filter: the list of
+    // all that was made a moment ago may still be shown.
+    let mut finders: Vec<_> = (0..30).map(|_| service.request(Method::GET, "/discover?instance_type=pi")).collect();
     finders.extend((0..10).map(|_| publish()));
     let mut longest = slowest(finders).await;
     let later = vec![

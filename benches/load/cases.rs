@@ -24,6 +24,8 @@ const PEERS: usize = 1000;
 const CONNECTIONS_OF_LONG_LISTS: usize = 16;
 /// A caller with a long list is rarely one of many.
 const CONNECTIONS_OF_LARGE: usize = 4;
+/// Beyond, a list of all nodes is longer than the service takes.
+const MOST_LISTED: usize = 100_000;
 /// Rows whose latency is measured at several loads.
 const SWEPT: [&str; 3] = ["manifest/embedded/heartbeat/10", "manifest/redis/heartbeat/10", "discover/embedded/100"];
 /// Those loads, as shares of the most requests a second.
@@ -239,7 +241,7 @@ impl Bench {
 
     async fn discovery(&mut self, kind: &'static str) {
         let id = |peers: usize| format!("discover/{kind}/{peers}");
-        let sizes = [1, 10, 100, 1000];
+        let sizes = [1, 10, 100, 1000, 10_000];
         if !self.wants_any(sizes.map(id)) {
             return;
         }
@@ -250,7 +252,9 @@ impl Bench {
             send_all(bed.service.port, new).await;
             known = peers;
             if self.wants(&id(peers)) {
-                let plan = Plan::again(request("GET", "/discover", "", None), &format!("\"count\":{peers},"));
+                // One answer holds a thousand.
+                let listed = format!("\"count\":{},\"total\":{peers}", peers.min(1000));
+                let plan = Plan::again(request("GET", "/discover", "", None), &listed);
                 let connections = if peers < 1000 { self.connections } else { CONNECTIONS_OF_LONG_LISTS };
                 self.row(id(peers), bed.both(), connections, Limit::Static, plan).await;
             }
@@ -294,8 +298,8 @@ impl Bench {
         let differing = [("0", 0), ("1", 1), ("1%", nodes / 100), ("100%", nodes)];
         let mut ids = vec![start("cold"), start("warm"), sync("equal")];
         ids.extend(differing.iter().map(|(name, _)| sync(name)));
-        let beside = format!("beside/sync/{nodes}/health");
-        ids.push(beside.clone());
+        let (beside, edit) = (format!("beside/sync/{nodes}/health"), format!("edit/{nodes}"));
+        ids.extend([beside.clone(), edit.clone()]);
         if !self.wants_any(ids) {
             return;
         }
@@ -308,6 +312,13 @@ impl Bench {
             }
         }
         let service = place.serve().await;
+        if self.wants(&edit) {
+            let plan = Plan::cycling(inputs::edits(nodes), "");
+            self.row(edit, (&service, None), CONNECTIONS_OF_LARGE, Limit::None, plan).await;
+        }
+        if nodes > MOST_LISTED {
+            return;
+        }
         let held = service.nodes().await;
         assert_eq!(held.len(), nodes);
         let connections = if nodes < 10_000 { self.connections } else { CONNECTIONS_OF_LARGE };

@@ -42,13 +42,29 @@ pub(crate) fn fresh(count: usize, peers: usize, nodes: usize, now: u64) -> Vec<V
     })
 }
 
+fn node(number: usize, title: &str) -> (String, String) {
+    let id = format!("node-{number:06}");
+    let node = json!({"id": id, "type": "framework_node", "updated_at": 1_699_564_800 + number, "title": title,
+        "tags": ["python", "web", "sample"], "text": format!("{number:08} of a text as notes have it. ").repeat(5)});
+    (id, node.to_string())
+}
+
+/// Edits of some of `nodes` nodes, spread evenly, each asked for in the signed head afterwards; all again with another content, so that
+/// none of them says what is there already.
+pub(crate) fn edits(nodes: usize) -> Vec<Vec<u8>> {
+    let edited = nodes.min(1000);
+    let put = move |number: usize, title: &str| -> [Vec<u8>; 2] {
+        let (id, text) = node(number * (nodes / edited), title);
+        [request("PUT", &format!("/nodes/{id}"), "", Some(text.as_bytes())), request("GET", "/lattice/head", "", None)]
+    };
+    ["one", "another"].into_iter().flat_map(|title| (0..edited).flat_map(move |number| put(number, title))).collect()
+}
+
 /// Writes `count` nodes of some 300 bytes, as any program would.
 pub(crate) fn write_nodes(directory: &Path, count: usize) {
     for number in 0..count {
-        let id = format!("node-{number:06}");
-        let node = json!({"id": id, "type": "framework_node", "updated_at": 1_699_564_800 + number, "title": format!("Node {number}"),
-            "tags": ["python", "web", "sample"], "text": format!("{number:08} of a text as notes have it. ").repeat(5)});
-        std::fs::write(directory.join(format!("{id}.json")), node.to_string()).expect("room for the nodes");
+        let (id, text) = node(number, &format!("Node {number}"));
+        std::fs::write(directory.join(format!("{id}.json")), text).expect("room for the nodes");
     }
 }
 

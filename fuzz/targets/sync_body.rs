@@ -289,6 +289,9 @@ impl Registry for Nobody {
     async fn list(&self, _: Option<&PeerCursor>, _: usize) -> Result<PeerPage, RegistryError> {
         Err(silent())
     }
+    fn changes(&self) -> u64 {
+        0
+    }
 
     async fn live(&self) -> Result<u64, RegistryError> {
         Err(silent())

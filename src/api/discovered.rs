@@ -8,9 +8,13 @@ use std::{
     sync::{Mutex, PoisonError},
     time::Duration,
 };
+use tokio::sync::MutexGuard;
 
-/// For no longer, so that seconds that are left are counted down; what changes meanwhile shows at once.
+/// For no longer, so that seconds that are left are counted down, and what others changed in a registry that they share shows; what
+/// is changed here shows at once.
 const LASTS: Duration = Duration::from_millis(200);
+/// How long somebody waits for another who makes the list. A registry that does not answer keeps nobody waiting for more than one.
+const TURN_WAIT: Duration = Duration::from_millis(50);
 /// Lists of so many different lengths; others are made each time.
 const MAX_KEPT: usize = 16;
 const MAX_BODY_BYTES: usize = 1 << 20;
@@ -26,20 +30,36 @@ pub(super) struct Listed {
 struct Kept {
     listed: Listed,
     state: DiscoverState,
-    /// On the context's monotonic clock.
+    /// When it was begun, on the context's monotonic clock.
+    begun: Duration,
     until: Duration,
 }
 
 /// The first pages of all peers, by how many were asked for.
 #[derive(Debug, Default)]
-pub struct DiscoveredBodies(Mutex<HashMap<usize, Kept>>);
+pub struct DiscoveredBodies {
+    kept: Mutex<HashMap<usize, Kept>>,
+    making: tokio::sync::Mutex<()>,
+}
 
 impl DiscoveredBodies {
+    /// Who holds it makes the list; the others wait, and then find it. `None`: it takes too long, make it yourself.
+    pub(super) async fn turn(&self) -> Option<MutexGuard<'_, ()>> {
+        tokio::time::timeout(TURN_WAIT, self.making.lock()).await.ok()
+    }
+
     /// The list of at most `limit` peers, where it is still as it would be made at `now`.
     pub(super) fn get(&self, limit: usize, state: DiscoverState, now: Duration) -> Option<Listed> {
-        let bodies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let bodies = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = bodies.get(&limit)?;
         (kept.state == state && now < kept.until).then(|| kept.listed.clone())
+    }
+
+    /// The list that was begun after `arrived`, when somebody asked for it: as new as one that he would have made then, whatever
+    /// changed meanwhile.
+    pub(super) fn begun_after(&self, limit: usize, arrived: Duration) -> Option<Listed> {
+        let bodies = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        bodies.get(&limit).filter(|kept| kept.begun > arrived).map(|kept| kept.listed.clone())
     }
 
     /// Keeps what was made of `found`. `state` was asked for before `found` was, and `now` with it.
@@ -49,10 +69,10 @@ impl DiscoveredBodies {
         }
         // Nobody is listed whose entry has expired.
         let lasts = found.peers.iter().map(|peer| peer.record.expires_in).min().unwrap_or(LASTS).min(LASTS);
-        let mut bodies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bodies = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         bodies.retain(|_, kept| now < kept.until);
         if bodies.len() < MAX_KEPT || bodies.contains_key(&limit) {
-            bodies.insert(limit, Kept { listed: listed.clone(), state, until: now.saturating_add(lasts) });
+            bodies.insert(limit, Kept { listed: listed.clone(), state, begun: now, until: now.saturating_add(lasts) });
         }
     }
 }
@@ -85,12 +105,32 @@ mod tests {
     }
 
     #[test]
+    fn who_waited_takes_what_was_begun_after_he_came() {
+        let (bodies, arrived) = (DiscoveredBodies::default(), Duration::from_secs(7));
+        bodies.keep(10, DiscoverState::for_test(1, 1), arrived, &found(), &listed("begun before"));
+        assert!(bodies.begun_after(10, arrived).is_none());
+        bodies.keep(10, DiscoverState::for_test(1, 1), arrived + Duration::from_nanos(1), &found(), &listed("after"));
+        assert_eq!(bodies.begun_after(10, arrived).unwrap().body, "after");
+        assert!(bodies.begun_after(11, arrived).is_none());
+    }
+
+    #[tokio::test]
+    async fn one_makes_a_list_and_nobody_waits_long_for_him() {
+        let bodies = DiscoveredBodies::default();
+        let turn = bodies.turn().await;
+        assert!(turn.is_some());
+        assert!(bodies.turn().await.is_none());
+        drop(turn);
+        assert!(bodies.turn().await.is_some());
+    }
+
+    #[test]
     fn what_is_kept_is_bounded() {
         let (bodies, state) = (DiscoveredBodies::default(), DiscoverState::for_test(0, 0));
         for limit in 0..MAX_KEPT + 5 {
             bodies.keep(limit, state, Duration::ZERO, &found(), &listed("many"));
         }
-        assert_eq!(bodies.0.lock().unwrap().len(), MAX_KEPT);
+        assert_eq!(bodies.kept.lock().unwrap().len(), MAX_KEPT);
         // What is old makes place.
         bodies.keep(99, state, LASTS, &found(), &listed("new"));
         assert!(bodies.get(99, state, LASTS).is_some());

@@ -4,7 +4,7 @@ use super::{
     Entry, LatticeError, file_name,
     journal::Source,
     reader::{self, FileStamp, Found, NodeFile},
-    store::{Changes, Known, Store, fingerprint},
+    store::{Changes, Store, fingerprint},
     watch::{Pending, Work},
 };
 use crate::types::{Limits, NodeId};
@@ -16,6 +16,8 @@ use std::{
 
 /// A file that breaks may be one that another program is writing: it gets this long, ns.
 const HALF_WRITTEN_NANOS: u64 = 500_000_000;
+/// Files that a thread takes at a time.
+const TURN: usize = 16;
 
 /// What the stamp alone says of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,13 +39,13 @@ impl Store {
         {
             broken.generation = generation;
             let id = self.owner(name).map(|known| known.entry.id.clone());
-            if let Some(known) = id.and_then(|id| self.known.get_mut(&id)) {
+            if let Some(known) = id.and_then(|id| self.known.get_mut(id.as_str())) {
                 known.generation = generation;
             }
             return Glance::Same;
         }
         let Some(id) = self.owner(name).map(|known| known.entry.id.clone()) else { return Glance::Differs };
-        match self.known.get_mut(&id) {
+        match self.known.get_mut(id.as_str()) {
             Some(known) if known.live && known.fingerprint == seen => {
                 known.generation = generation;
                 known.missed = false;
@@ -95,7 +97,7 @@ impl Store {
     /// Notes that a live node's file is not there. Answers whether that was not noted before.
     fn is_first_miss(&mut self, name: &str) -> bool {
         let id = self.owner(name).map(|known| known.entry.id.clone());
-        id.and_then(|id| self.known.get_mut(&id))
+        id.and_then(|id| self.known.get_mut(id.as_str()))
             .is_some_and(|known| known.live && !std::mem::replace(&mut known.missed, true))
     }
 
@@ -132,7 +134,7 @@ impl Store {
                     self.make_room(changes, &id)?;
                     if live {
                         self.stage_broke(changes, id);
-                    } else if let Some(known) = self.known.get_mut(&id) {
+                    } else if let Some(known) = self.known.get_mut(id.as_str()) {
                         known.generation = self.generation;
                     }
                 }
@@ -165,8 +167,8 @@ impl Store {
 
     fn settle_node(&mut self, changes: &mut Changes, name: &str, file: NodeFile) -> Result<(), LatticeError> {
         self.make_room(changes, &file.id)?;
-        let known = self.known.get(&file.id);
-        let other = known.map(Known::name).filter(|other| other != name);
+        let known = self.known.get(file.id.as_str());
+        let other = known.map(|known| self.known.name(known)).filter(|other| other != name);
         if let Some(other) = other
             && self.shared.directory.join(&other).symlink_metadata().is_ok()
         {
@@ -214,35 +216,41 @@ impl Store {
 
 /// Reads the names with as many threads as the machine has cores; each holds one file at a time.
 pub(super) fn read_all(directory: &Path, names: &[String], limits: &Limits) -> Vec<Found> {
-    let threads = thread::available_parallelism().map_or(1, usize::from).min(names.len() / 16);
+    share_out(names.len(), |at| names.get(at).map_or(Found::Nothing, |name| reader::examine(directory, name, limits)))
+}
+
+/// Does `work` for each number below `count`, with as many threads as the machine has cores. The answers in order.
+pub(super) fn share_out<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    let threads = thread::available_parallelism().map_or(1, usize::from).min(count / TURN);
     if threads < 2 {
-        return names.iter().map(|name| reader::examine(directory, name, limits)).collect();
+        return (0..count).map(work).collect();
     }
     let next = AtomicUsize::new(0);
-    let work = || {
-        let mut found = Vec::new();
+    let turns = || {
+        let mut done = Vec::new();
         loop {
-            let at = next.fetch_add(1, Ordering::Relaxed);
-            let Some(name) = names.get(at) else { break };
-            found.push((at, reader::examine(directory, name, limits)));
+            let from = next.fetch_add(TURN, Ordering::Relaxed);
+            if from >= count {
+                return done;
+            }
+            done.push((from, (from..count.min(from.saturating_add(TURN))).map(&work).collect::<Vec<_>>()));
         }
-        found
     };
-    let mut found: Vec<(usize, Found)> = thread::scope(|scope| {
+    let mut done = thread::scope(|scope| {
         // `Scope::spawn` panics where the machine gives no more threads; this one does the work alone then.
-        let help = |_| thread::Builder::new().spawn_scoped(scope, work).ok();
+        let help = |_| thread::Builder::new().spawn_scoped(scope, turns).ok();
         let helpers: Vec<_> = (1..threads).filter_map(help).collect();
-        let mut found = work();
+        let mut done = turns();
         for helper in helpers {
             match helper.join() {
-                Ok(more) => found.extend(more),
+                Ok(more) => done.extend(more),
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         }
-        found
+        done
     });
-    found.sort_unstable_by_key(|(at, _)| *at);
-    found.into_iter().map(|(_, found)| found).collect()
+    done.sort_unstable_by_key(|(from, _)| *from);
+    done.into_iter().flat_map(|(_, answers)| answers).collect()
 }
 
 #[cfg(test)]
@@ -289,7 +297,7 @@ mod tests {
         let (mut store, path) = with_a_node(folder.path());
         super::super::offline::write_file(&path, br#"{"id":"a","n":2}"#).unwrap();
         let stamp = FileStamp::of(&path.symlink_metadata().unwrap());
-        store.known.values_mut().for_each(|known| known.fingerprint = fingerprint(&stamp));
+        store.known.iter_mut().for_each(|known| known.fingerprint = fingerprint(&stamp));
         events(&mut store, &Pending::default());
         assert_eq!(store.shared.status().seq, 1);
         let work = Work { doubted: BTreeSet::from(["a.json".to_owned()]), ..Work::default() };

@@ -60,6 +60,17 @@ pub(super) fn plain_id(name: &str) -> Option<NodeId> {
     NodeId::parse(&decoded).ok().filter(|id| plain(id) == name)
 }
 
+/// The text of [`plain_id`]; without an allocation where nothing is encoded in the name.
+pub(super) fn plain_stem(name: &str) -> Option<Cow<'_, str>> {
+    let stem = name.strip_suffix(EXTENSION)?;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b':' | b'-');
+    let is_plain = stem.bytes().all(plain) && !stem.starts_with('.') && name.len() <= MAX_NAME_BYTES;
+    if is_plain && stem != "manifest" && !stem.is_empty() {
+        return Some(Cow::Borrowed(stem));
+    }
+    plain_id(name).map(|id| Cow::Owned(id.as_str().to_owned()))
+}
+
 fn encode(id: &str) -> String {
     let mut out = String::with_capacity(id.len());
     for (at, byte) in id.bytes().enumerate() {

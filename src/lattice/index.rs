@@ -37,6 +37,11 @@ impl Bucket {
 
     fn put(&mut self, entry: Arc<Entry>) {
         self.hash = OnceLock::new();
+        // At the start they come in order.
+        if self.entries.last().is_none_or(|last| last.id < entry.id) {
+            self.entries.push(entry);
+            return;
+        }
         match self.find(entry.id.as_str()) {
             Ok(at) => {
                 if let Some(slot) = self.entries.get_mut(at) {

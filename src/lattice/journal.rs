@@ -264,6 +264,14 @@ impl Journal {
         drop(self.database.write().unwrap_or_else(PoisonError::into_inner).take());
     }
 
+    /// How many files there are records of.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub(super) fn file_count(&self) -> Result<u64, JournalError> {
+        self.with(|database| Ok(database.begin_read()?.open_table(FILES)?.len()?))
+    }
+
     /// Hands every file's record to `each`.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ mod examine;
 mod file_name;
 pub mod index;
 mod journal;
+mod known;
 mod manifest_file;
 mod node;
 pub mod offline;
@@ -46,7 +47,7 @@ pub struct Entry {
     /// SHA-256 of the file's bytes: what the seed's `compute_hash` yields.
     pub file_hash: Sha256Digest,
     /// The node's `type`, where that is a string.
-    pub node_type: Option<Box<str>>,
+    pub node_type: Option<Arc<str>>,
     /// The node's `updated_at`; where it has none, when this instance first saw this content.
     pub updated_at: Timestamp,
     /// The file's length, bytes.
@@ -126,7 +127,7 @@ pub enum Change {
         /// Its version's time.
         updated_at: Timestamp,
         /// Its `type`, where that is a string.
-        node_type: Option<Box<str>>,
+        node_type: Option<Arc<str>>,
         /// Its file's length, bytes.
         size_bytes: u64,
         /// What it was before.

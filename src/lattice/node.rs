@@ -5,6 +5,7 @@ use crate::{
     types::{ContentHash, IdError, NodeId, Timestamp},
 };
 use bytes::Bytes;
+use std::sync::Arc;
 
 /// The most bytes that stamping adds to a document. Readers allow as much over the limit, so that what was taken can be read.
 pub const STAMP_ROOM_BYTES: usize = 128;
@@ -82,7 +83,7 @@ impl NodeDocument {
 
     /// `type`, where it is a string.
     #[must_use]
-    pub fn node_type(&self) -> Option<Box<str>> {
+    pub fn node_type(&self) -> Option<Arc<str>> {
         self.member("type").and_then(Value::as_str).map(|text| text.into())
     }
 

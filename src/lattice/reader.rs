@@ -16,6 +16,7 @@ use std::{
         unix::fs::{MetadataExt, OpenOptionsExt},
     },
     path::Path,
+    sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -46,6 +47,21 @@ impl FileStamp {
         }
     }
 
+    /// As [`Self::of`].
+    pub(super) fn of_stat(stat: &rustix::fs::Stat) -> Self {
+        // The fields' types differ between machines.
+        fn nanos(seconds: impl TryInto<i64>, nanos: impl TryInto<i64>) -> i64 {
+            let (seconds, nanos) = (seconds.try_into().unwrap_or(i64::MAX), nanos.try_into().unwrap_or(0));
+            seconds.saturating_mul(1_000_000_000).saturating_add(nanos)
+        }
+        Self {
+            mtime_ns: nanos(stat.st_mtime, stat.st_mtime_nsec),
+            ctime_ns: nanos(stat.st_ctime, stat.st_ctime_nsec),
+            size: u64::try_from(stat.st_size).unwrap_or(u64::MAX),
+            inode: stat.st_ino,
+        }
+    }
+
     /// How long ago the content changed, by the machine's clock, ns.
     pub(super) fn age_nanos(&self) -> u64 {
         self.mtime_ns.abs_diff(machine_nanos())
@@ -69,7 +85,7 @@ pub(super) struct NodeFile {
     pub(super) id: NodeId,
     pub(super) content_hash: ContentHash,
     pub(super) file_hash: Sha256Digest,
-    pub(super) node_type: Option<Box<str>>,
+    pub(super) node_type: Option<Arc<str>>,
     /// The document's own `updated_at`.
     pub(super) declared: Option<Timestamp>,
     pub(super) stamp: FileStamp,

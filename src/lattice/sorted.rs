@@ -46,6 +46,13 @@ impl Sorted {
     /// Adds a node or puts it into the place of the one with its id. Answers whether it is new.
     pub(super) fn put(&mut self, entry: Arc<Entry>) -> bool {
         let id = entry.id.as_str().as_bytes();
+        // At the start they come in order: the parts are then full, and not half full.
+        let is_last = self.parts.last().is_none_or(|part| ends_before(part, id));
+        if is_last && self.parts.last().is_none_or(|part| part.len() >= PART_NODES) {
+            self.parts.push(Arc::new(vec![entry]));
+            self.len = self.len.saturating_add(1);
+            return true;
+        }
         let number = self.part_of(id).min(self.parts.len().saturating_sub(1));
         let Some(part) = self.parts.get_mut(number).map(Arc::make_mut) else {
             self.parts.push(Arc::new(vec![entry]));
@@ -64,6 +71,7 @@ impl Sorted {
         self.len = self.len.saturating_add(1);
         if part.len() > PART_NODES {
             let upper = part.split_off(PART_NODES / 2);
+            part.shrink_to_fit();
             self.parts.insert(number.saturating_add(1), Arc::new(upper));
         }
         true

@@ -5,12 +5,14 @@ use super::{
     file_name::{self, CaseSensitivity},
     index::Index,
     journal::{Coming, Journal, JournalError, Op, Record, Source, is_full},
+    known::{Known, KnownFiles},
     reader::FileStamp,
     version::{self, Version},
     whole_sync::WholeSync,
 };
 use crate::types::{ContentHash, Limits, NodeId, SharedClock, Timestamp};
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, HashMap, HashSet},
     hash::{DefaultHasher, Hash, Hasher},
     io,
@@ -148,30 +150,6 @@ impl From<JournalError> for LatticeError {
     }
 }
 
-/// What the writer thread knows of one node's file.
-#[derive(Debug)]
-pub(super) struct Known {
-    pub(super) entry: Arc<Entry>,
-    /// The file's name where that is not the plain one.
-    pub(super) odd_name: Option<Box<str>>,
-    /// Of the file's stamp.
-    pub(super) fingerprint: u64,
-    /// The scan that saw it last.
-    pub(super) generation: u32,
-    /// The stamp alone does not prove that the content is the same.
-    pub(super) racy: bool,
-    /// `false`: the file broke.
-    pub(super) live: bool,
-    /// An event told of the file, and it was not there: perhaps an editor is about to put it back.
-    pub(super) missed: bool,
-}
-
-impl Known {
-    pub(super) fn name(&self) -> String {
-        self.odd_name.as_deref().map_or_else(|| file_name::plain(&self.entry.id), str::to_owned)
-    }
-}
-
 /// Changes that are written down together. Each node at most once.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
@@ -197,11 +175,30 @@ impl Changes {
     }
 }
 
+/// Texts of `type` that occur, each kept once: a lattice has few of them, and a million nodes. Beyond so many each node has its own.
+#[derive(Debug, Default)]
+struct TypeNames(RefCell<HashSet<Arc<str>>>);
+
+const TYPE_NAMES: usize = 1024;
+
+impl TypeNames {
+    /// Puts the text that is kept into the place of an equal one.
+    fn share(&self, node_type: &mut Option<Arc<str>>) {
+        let Some(own) = node_type else { return };
+        let mut names = self.0.borrow_mut();
+        match names.get(own) {
+            Some(shared) => *own = Arc::clone(shared),
+            None if names.len() < TYPE_NAMES => drop(names.insert(Arc::clone(own))),
+            None => {}
+        }
+    }
+}
+
 /// The writer thread's own.
 #[derive(Debug)]
 pub(super) struct Store {
     pub(super) shared: Arc<Shared>,
-    pub(super) known: HashMap<NodeId, Known>,
+    pub(super) known: KnownFiles,
     /// Versions of other instances that may stand in their files, and not in the journal yet.
     pub(super) coming: HashMap<NodeId, Coming>,
     /// Names from which the id cannot be told, and those that are not the plain one.
@@ -209,6 +206,7 @@ pub(super) struct Store {
     /// On a file system that ignores case: lower-case name to id.
     folded: Option<HashMap<String, NodeId>>,
     pub(super) generation: u32,
+    types: TypeNames,
     seq: u64,
     /// Counts the commits that changed the set.
     pub(super) version: u64,
@@ -228,11 +226,12 @@ impl Store {
         let folded = (case == CaseSensitivity::Insensitive).then(HashMap::new);
         Self {
             shared,
-            known: HashMap::new(),
+            known: KnownFiles::default(),
             coming: HashMap::new(),
             odd: HashMap::new(),
             folded,
             generation: 0,
+            types: TypeNames::default(),
             seq,
             version: 0,
             whole_sync: WholeSync::default(),
@@ -246,7 +245,13 @@ impl Store {
     pub(super) fn load(&mut self) -> Result<(), LatticeError> {
         let shared = Arc::clone(&self.shared);
         let mut index = Index::default();
-        shared.journal.load(|record| self.remember(&record, &mut index))?;
+        self.known.reserve(usize::try_from(shared.journal.file_count()?).unwrap_or(0));
+        shared.journal.load(|mut record| {
+            if let Some(entry) = Arc::get_mut(&mut record.entry) {
+                self.types.share(&mut entry.node_type);
+            }
+            self.remember(&record, &mut index);
+        })?;
         *shared.index.write().unwrap_or_else(PoisonError::into_inner) = index;
         shared.report().tombstones = shared.journal.tombstones()?;
         self.coming = shared.journal.coming()?.into_iter().collect();
@@ -275,22 +280,22 @@ impl Store {
 
     /// Whose file is this, as far as is known?
     pub(super) fn owner(&self, name: &str) -> Option<&Known> {
-        let id = self.odd.get(name).cloned().or_else(|| file_name::plain_id(name))?;
-        self.known.get(&id).filter(|known| match &known.odd_name {
-            Some(odd) => **odd == *name,
-            None => true,
-        })
+        let known = match self.odd.get(name) {
+            Some(id) => self.known.get(id.as_str()),
+            None => self.known.get(&file_name::plain_stem(name)?),
+        }?;
+        self.known.odd_name(known).is_none_or(|odd| odd == name).then_some(known)
     }
 
     /// The node's entry, where it is live.
     pub(super) fn live(&self, id: &NodeId) -> Option<&Arc<Entry>> {
-        self.known.get(id).filter(|known| known.live).map(|known| &known.entry)
+        self.known.get(id.as_str()).filter(|known| known.live).map(|known| &known.entry)
     }
 
     /// The file that the node is in, or would be put in.
     pub(super) fn name_for(&self, id: &NodeId) -> String {
-        if let Some(known) = self.known.get(id) {
-            return known.name();
+        if let Some(known) = self.known.get(id.as_str()) {
+            return self.known.name(known);
         }
         let plain = file_name::plain(id);
         let holder = self.folded.as_ref().and_then(|folded| folded.get(&plain.to_ascii_lowercase()));
@@ -316,7 +321,9 @@ impl Store {
         file: (&str, FileStamp, i64),
         source: Source,
     ) -> Arc<Entry> {
-        let entry = Arc::new(Entry { seq: self.next_seq(changes), ..entry });
+        let mut entry = Entry { seq: self.next_seq(changes), ..entry };
+        self.types.share(&mut entry.node_type);
+        let entry = Arc::new(entry);
         let (name, stamp, read_at_ns) = file;
         changes.touched.insert(entry.id.clone());
         let record = Record { entry: Arc::clone(&entry), name: name.into(), stamp, read_at_ns, live: true };
@@ -325,8 +332,9 @@ impl Store {
     }
 
     /// The node has the content that it had, in a file that looks different or was looked at again.
-    pub(super) fn stage_seen(&self, changes: &mut Changes, entry: Entry, file: (&str, FileStamp, i64)) {
+    pub(super) fn stage_seen(&self, changes: &mut Changes, mut entry: Entry, file: (&str, FileStamp, i64)) {
         let (name, stamp, read_at_ns) = file;
+        self.types.share(&mut entry.node_type);
         changes.touched.insert(entry.id.clone());
         changes.ops.push(Op::Seen(Record { entry: Arc::new(entry), name: name.into(), stamp, read_at_ns, live: true }));
     }
@@ -359,7 +367,7 @@ impl Store {
 
     /// The version of the node that counts here, be it a content or a deletion.
     pub(super) fn held(&self, id: &NodeId) -> Result<Option<Version>, LatticeError> {
-        if let Some(known) = self.known.get(id) {
+        if let Some(known) = self.known.get(id.as_str()) {
             return Ok(Some(Version { at: known.entry.updated_at, content: Some(known.entry.content_hash) }));
         }
         // Most new nodes are met while there is no tombstone at all.
@@ -419,7 +427,7 @@ impl Store {
             }
             Op::Seen(record) => self.remember(record, index),
             Op::Broke(id) => {
-                if let Some(known) = self.known.get_mut(id) {
+                if let Some(known) = self.known.get_mut(id.as_str()) {
                     known.live = false;
                     known.generation = self.generation;
                 }
@@ -437,31 +445,30 @@ impl Store {
     fn remember(&mut self, record: &Record, index: &mut Index) {
         let id = record.entry.id.clone();
         self.forget(&id);
-        let odd_name = (*record.name != *file_name::plain(&id)).then(|| record.name.clone());
-        if odd_name.is_some() || record.name.contains('~') {
+        let is_odd = *record.name != *file_name::plain(&id);
+        if is_odd || record.name.contains('~') {
             self.odd.insert(record.name.clone(), id.clone());
         }
         if let Some(folded) = &mut self.folded {
             folded.insert(record.name.to_ascii_lowercase(), id.clone());
         }
         if record.live {
-            index.insert(Arc::clone(&record.entry), odd_name.as_deref());
+            index.insert(Arc::clone(&record.entry), is_odd.then_some(&*record.name));
         }
         let known = Known {
             entry: Arc::clone(&record.entry),
-            odd_name,
             fingerprint: fingerprint(&record.stamp),
             generation: self.generation,
             racy: record.stamp.is_racy(record.read_at_ns),
             live: record.live,
             missed: false,
+            is_odd,
         };
-        self.known.insert(id, known);
+        self.known.insert(known, &record.name);
     }
 
     fn forget(&mut self, id: &NodeId) {
-        let Some(known) = self.known.remove(id) else { return };
-        let name = known.name();
+        let Some(name) = self.known.remove(id) else { return };
         self.odd.remove(name.as_str());
         if let Some(folded) = &mut self.folded {
             folded.remove(&name.to_ascii_lowercase());

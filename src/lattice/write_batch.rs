@@ -499,7 +499,7 @@ fn write_down(store: &mut Store, placed: &[Staged], seen_at_ns: i64) -> Result<V
                 }
             }
             StagedKind::Retime(entry, accepted) => {
-                let known = store.known.get(&entry.id).map(|known| known.fingerprint);
+                let known = store.known.get(entry.id.as_str()).map(|known| known.fingerprint);
                 let path = store.shared.directory.join(&staged.name);
                 let stamp = path.symlink_metadata().ok().map(|metadata| FileStamp::of(&metadata));
                 // A file that changed meanwhile is an edit of its own, which the next look finds.

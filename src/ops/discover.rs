@@ -72,7 +72,7 @@ impl Discovered {
     }
 }
 
-/// Equal while nothing has changed what [`discover`] answers.
+/// Equal while nothing that this process knows of has changed what [`discover`] answers; what other replicas change does not show in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DiscoverState {
     registry: u64,
@@ -80,12 +80,10 @@ pub struct DiscoverState {
 }
 
 impl DiscoverState {
-    /// As it is now. What is listed after this was asked for is at least as new. `None`: others share the registry, and what they
-    /// change is not told to us.
+    /// As it is now. What is listed after this was asked for is at least as new.
     #[must_use]
-    pub fn of(context: &Context) -> Option<Self> {
-        let registry = context.registry.changes()?;
-        Some(Self { registry, trust: context.trust.changes() })
+    pub fn of(context: &Context) -> Self {
+        Self { registry: context.registry.changes(), trust: context.trust.changes() }
     }
 
     #[cfg(test)]

@@ -13,13 +13,8 @@ use std::{
 };
 
 /// The signature is at one of the ends in every form of envelope that is in use.
-const BOUNDS: Bounds = Bounds {
-    longest_bytes: 64 << 10,
-    all_bytes: 32 << 20,
-    overhead_bytes: 2 << 10,
-    head_bytes: 64,
-    tail_bytes: 320,
-};
+const BOUNDS: Bounds =
+    Bounds { longest_bytes: 64 << 10, all_bytes: 32 << 20, overhead_bytes: 2 << 10, head_bytes: 64, tail_bytes: 320 };
 
 /// The newest accepted envelope of each peer, of those that came last.
 #[derive(Debug)]

@@ -222,8 +222,8 @@ impl Registry for EmbeddedRegistry {
         Ok(self.shared.mirror().page(after, limit, self.shared.clock.now_ms()))
     }
 
-    fn changes(&self) -> Option<u64> {
-        Some(self.shared.mirror().changes(self.shared.clock.now_ms()))
+    fn changes(&self) -> u64 {
+        self.shared.mirror().changes(self.shared.clock.now_ms())
     }
 
     async fn live(&self) -> Result<u64, RegistryError> {

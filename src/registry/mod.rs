@@ -272,11 +272,9 @@ pub trait Registry: Send + Sync + std::fmt::Debug {
         None
     }
 
-    /// Another number after each change, before that change is answered: what was listed before it may be wrong since. `None`: others
-    /// share this store, and what they change shows in [`Self::list`] alone.
-    fn changes(&self) -> Option<u64> {
-        None
-    }
+    /// Another number after each change that this process made, or may have made, before that change is answered: what was listed
+    /// before it may be wrong since. What others change in a store that they share shows in [`Self::list`] alone.
+    fn changes(&self) -> u64;
 
     /// How many peers are live.
     ///

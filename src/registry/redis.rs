@@ -45,7 +45,11 @@ use link::{Ask, Link};
 use redis::{FromRedisValue, Value};
 use seldom::{Mute, Seldom};
 pub use servers::Servers;
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 /// Most peers in one run of the list script: Redis serves nobody else meanwhile.
 const CHUNK: usize = 500;
@@ -113,6 +117,16 @@ pub struct RedisRegistry {
     scripts: Scripts,
     skipped: Seldom,
     slow: Mute,
+    changes: AtomicU64,
+}
+
+/// Counts a change when it ends, also where whoever waited for it went away: it may have been made.
+struct Changing<'a>(&'a AtomicU64);
+
+impl Drop for Changing<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::AcqRel);
+    }
 }
 
 struct Scripts {
@@ -172,6 +186,7 @@ impl RedisRegistry {
             scripts,
             skipped: Seldom::default(),
             slow: Mute::default(),
+            changes: AtomicU64::new(0),
         })
     }
 
@@ -248,6 +263,7 @@ fn parsed<T: FromRedisValue>(value: Value) -> Result<T, RegistryError> {
 #[async_trait]
 impl Registry for RedisRegistry {
     async fn register(&self, admitted: &Admitted) -> Result<Registered, RegistryError> {
+        let _counted_at_the_end = Changing(&self.changes);
         let answer = if self.cluster {
             self.register_on_cluster(admitted).await?
         } else {
@@ -341,6 +357,7 @@ impl Registry for RedisRegistry {
     }
 
     async fn bind(&self, peer: &PeerId, before: Option<&Bound>, line: &KeyLine) -> Result<bool, RegistryError> {
+        let _counted_at_the_end = Changing(&self.changes);
         let (entry, binding) = (self.keys.peer(peer), self.keys.pin(peer));
         // On a Cluster the index is in another slot.
         let mut call = if self.cluster {
@@ -371,6 +388,10 @@ impl Registry for RedisRegistry {
 
     async fn list(&self, after: Option<&PeerCursor>, limit: usize) -> Result<PeerPage, RegistryError> {
         self.page(after, limit).await
+    }
+
+    fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 
     async fn live(&self) -> Result<u64, RegistryError> {

@@ -165,13 +165,32 @@ async fn listed(
     after: Option<ops::PeerCursor>,
     limit: usize,
 ) -> Result<Listed, ApiError> {
-    let is_common = filter.lets_all_through() && after.is_none();
-    // Before the list is asked for: what changes meanwhile makes it one of before.
-    let now = state.context.clock.elapsed();
-    let stands = if is_common { DiscoverState::of(&state.context) } else { None };
-    if let Some(listed) = stands.and_then(|stands| state.discovered.get(limit, stands, now)) {
+    if !filter.lets_all_through() || after.is_some() {
+        return Ok(made(state, filter, after, limit).await?.1);
+    }
+    let arrived = state.context.clock.elapsed();
+    let standing = |now| state.discovered.get(limit, DiscoverState::of(&state.context), now);
+    if let Some(listed) = standing(arrived) {
         return Ok(listed);
     }
+    // One makes it for all who ask meanwhile.
+    let _turn = state.discovered.turn().await;
+    // Before the list is asked for: what changes meanwhile makes it one of before.
+    let (now, stands) = (state.context.clock.elapsed(), DiscoverState::of(&state.context));
+    if let Some(listed) = standing(now).or_else(|| state.discovered.begun_after(limit, arrived)) {
+        return Ok(listed);
+    }
+    let (found, listed) = made(state, filter, after, limit).await?;
+    state.discovered.keep(limit, stands, now, &found, &listed);
+    Ok(listed)
+}
+
+async fn made(
+    state: &ApiState,
+    filter: &DiscoverFilter,
+    after: Option<ops::PeerCursor>,
+    limit: usize,
+) -> Result<(Discovered, Listed), ApiError> {
     let found = ops::discover(&state.context, filter, after, limit).await.inspect_err(|error| {
         if matches!(error, RegistryError::Unavailable(_)) {
             state.metrics.registry_error();
@@ -180,8 +199,5 @@ async fn listed(
     let etag = HeaderValue::try_from(format!("W/\"{}\"", found.fingerprint()));
     let etag = etag.map_err(|error| ApiError::Internal(error.to_string()))?;
     let listed = Listed { etag, body: Bytes::from(write_answer(&found)) };
-    if let Some(stands) = stands {
-        state.discovered.keep(limit, stands, now, &found, &listed);
-    }
-    Ok(listed)
+    Ok((found, listed))
 }

@@ -1,0 +1,155 @@
+//! What the writer thread knows of each node's file. Small: a million of them are to fit beside the index.
+
+use super::{Entry, file_name};
+use crate::types::NodeId;
+use hashbrown::{HashTable, hash_table};
+use std::{
+    collections::{HashMap, hash_map::RandomState},
+    hash::BuildHasher,
+    sync::Arc,
+};
+
+/// What the writer thread knows of one node's file.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) entry: Arc<Entry>,
+    /// Of the file's stamp.
+    pub(super) fingerprint: u64,
+    /// The scan that saw it last.
+    pub(super) generation: u32,
+    /// The stamp alone does not prove that the content is the same.
+    pub(super) racy: bool,
+    /// `false`: the file broke.
+    pub(super) live: bool,
+    /// An event told of the file, and it was not there: perhaps an editor is about to put it back.
+    pub(super) missed: bool,
+    /// The file's name is not the plain one.
+    pub(super) is_odd: bool,
+}
+
+/// All of them, by id. The id stands in the entry alone.
+#[derive(Debug, Default)]
+pub(super) struct KnownFiles {
+    table: HashTable<Known>,
+    hashes: RandomState,
+    /// Those names that are not the plain ones; there are few.
+    odd_names: HashMap<NodeId, Box<str>>,
+}
+
+impl KnownFiles {
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    fn hash(&self, id: &str) -> u64 {
+        self.hashes.hash_one(id)
+    }
+
+    /// Makes room for so many more at once: growing by and by takes twice the memory for a moment.
+    pub(super) fn reserve(&mut self, more: usize) {
+        let hashes = &self.hashes;
+        self.table.reserve(more, |known| hashes.hash_one(known.entry.id.as_str()));
+    }
+
+    pub(super) fn get(&self, id: &str) -> Option<&Known> {
+        self.table.find(self.hash(id), |known| known.entry.id.as_str() == id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: &str) -> Option<&mut Known> {
+        let hash = self.hash(id);
+        self.table.find_mut(hash, |known| known.entry.id.as_str() == id)
+    }
+
+    /// Keeps `known`, whose file has this name, in the place of what was known of its node.
+    pub(super) fn insert(&mut self, known: Known, name: &str) {
+        let id = known.entry.id.clone();
+        if known.is_odd {
+            self.odd_names.insert(id.clone(), name.into());
+        } else {
+            self.odd_names.remove(&id);
+        }
+        let hash = self.hash(id.as_str());
+        let hashes = &self.hashes;
+        let entry = self.table.entry(
+            hash,
+            |it| it.entry.id == id,
+            |it| hashes.hash_one(it.entry.id.as_str()),
+        );
+        match entry {
+            hash_table::Entry::Occupied(mut before) => *before.get_mut() = known,
+            hash_table::Entry::Vacant(place) => drop(place.insert(known)),
+        }
+    }
+
+    /// Forgets the node; answers the name of its file.
+    pub(super) fn remove(&mut self, id: &NodeId) -> Option<String> {
+        let hash = self.hash(id.as_str());
+        let found = self.table.find_entry(hash, |known| known.entry.id == *id).ok()?;
+        let (known, _) = found.remove();
+        let odd = self.odd_names.remove(id).filter(|_| known.is_odd);
+        Some(odd.map_or_else(|| file_name::plain(id), String::from))
+    }
+
+    /// The name of the file.
+    pub(super) fn name(&self, known: &Known) -> String {
+        let odd = self.odd_name(known).map(str::to_owned);
+        odd.unwrap_or_else(|| file_name::plain(&known.entry.id))
+    }
+
+    /// The name of the file, where it is not the plain one.
+    pub(super) fn odd_name(&self, known: &Known) -> Option<&str> {
+        self.odd_names.get(&known.entry.id).map(|name| &**name).filter(|_| known.is_odd)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Known> {
+        self.table.iter()
+    }
+
+    #[cfg(test)]
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Known> {
+        self.table.iter_mut()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::index::tests::entry, *};
+    use std::collections::BTreeMap;
+
+    fn known(id: &str, fingerprint: u64, is_odd: bool) -> Known {
+        let entry = entry(id, "1");
+        Known { entry, fingerprint, generation: 1, racy: false, live: true, missed: false, is_odd }
+    }
+
+    #[test]
+    fn a_million_of_them_are_small() {
+        assert!(size_of::<Known>() <= 24);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn it_is_a_map_by_id(changes in proptest::collection::vec(("[a-c]{1,2}", proptest::bool::ANY, proptest::bool::ANY), 0..60)) {
+            let mut files = KnownFiles::default();
+            let mut model: BTreeMap<String, (u64, String)> = BTreeMap::new();
+            for (number, (id, keep, is_odd)) in (0..).zip(changes) {
+                let name = if is_odd { format!("{id}~{number}.json") } else { format!("{id}.json") };
+                if keep {
+                    files.reserve(1);
+                    files.insert(known(&id, number, is_odd), &name);
+                    model.insert(id, (number, name));
+                } else {
+                    let gone = files.remove(&NodeId::parse(&id).unwrap());
+                    proptest::prop_assert_eq!(gone, model.remove(&id).map(|(_, name)| name));
+                }
+                proptest::prop_assert_eq!(files.len(), model.len());
+                let all: BTreeMap<_, _> =
+                    files.iter().map(|it| (it.entry.id.to_string(), (it.fingerprint, files.name(it)))).collect();
+                proptest::prop_assert_eq!(&all, &model);
+                for id in model.keys() {
+                    proptest::prop_assert_eq!(files.get(id).map(|it| it.fingerprint), files.get_mut(id).map(|it| it.fingerprint));
+                    proptest::prop_assert_eq!(files.get(id).map(|it| it.fingerprint), Some(model[id].0));
+                }
+            }
+        }
+    }
+}

@@ -73,12 +73,22 @@ impl Held {
     }
 }
 
-/// Is `stated`, which a caller says of one node, our hash of it: by content, or by the bytes of our file (the seed's `compute_hash`)?
-/// That is 64 lower-case hex digits with or without `sha256:`. Every other text equals none of ours.
-#[must_use]
-pub fn is_hash_of(stated: &[u8], entry: &Entry) -> bool {
-    let Ok(digits) = <&[u8; 64]>::try_from(stated.strip_prefix(b"sha256:").unwrap_or(stated)) else { return false };
-    *digits == entry.content_hash.hex_bytes() || *digits == ContentHash::from_digest(entry.file_hash).hex_bytes()
+/// In what a caller's node is ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Same {
+    Content,
+    /// The bytes of the file: what the seed's `compute_hash` yields.
+    File,
+}
+
+/// Is `stated`, which a caller says of one node, our hash of it? That is 64 lower-case hex digits with or without `sha256:`. Every
+/// other text equals none of ours.
+fn same(stated: &[u8], entry: &Entry) -> Option<Same> {
+    let digits = <&[u8; 64]>::try_from(stated.strip_prefix(b"sha256:").unwrap_or(stated)).ok()?;
+    if *digits == entry.content_hash.hex_bytes() {
+        return Some(Same::Content);
+    }
+    (*digits == ContentHash::from_digest(entry.file_hash).hex_bytes()).then_some(Same::File)
 }
 
 impl PartialEq for Held {
@@ -94,6 +104,8 @@ pub struct Delta {
     snapshot: Arc<Snapshot>,
     /// The ranks of the nodes that the caller holds as we do, ascending. All others differ; there may be many more of them.
     equal: Vec<u32>,
+    /// Each of them by its content.
+    by_content: bool,
     wanted: Vec<NodeId>,
 }
 
@@ -102,17 +114,21 @@ impl Delta {
     #[must_use]
     pub fn new(snapshot: Arc<Snapshot>, held: &Held) -> Self {
         let mut equal = Vec::with_capacity(held.len().min(snapshot.len()));
+        let mut by_content = true;
         let mut wanted = Vec::new();
         let mut ours = snapshot.walk();
         for (id, hash) in held.iter() {
             match ours.seek(id) {
-                // A node whose rank were too large for the list would be sent, which is never wrong.
-                Some((rank, entry)) if is_hash_of(hash, entry) => equal.extend(u32::try_from(rank)),
-                Some(_) => {}
+                Some((rank, entry)) => {
+                    let Some(same) = same(hash, entry) else { continue };
+                    by_content &= same == Same::Content;
+                    // A node whose rank were too large for the list would be sent, which is never wrong.
+                    equal.extend(u32::try_from(rank));
+                }
                 None => wanted.extend(std::str::from_utf8(id).ok().and_then(|id| NodeId::parse(id).ok())),
             }
         }
-        Self { snapshot, equal, wanted }
+        Self { snapshot, equal, by_content, wanted }
     }
 
     /// The nodes that the caller lacks or holds with another hash, after the node `after`, in the order of their ids. Lazy: a page
@@ -124,6 +140,12 @@ impl Delta {
         let mut equal = self.equal.get(passed..).unwrap_or_default().iter().peekable();
         ours.filter(move |(rank, _)| equal.next_if(|equal| u32::try_from(*rank).as_ref() == Ok(*equal)).is_none())
             .map(|(_, entry)| entry)
+    }
+
+    /// Does the caller hold what the set hash stands for, and nothing else?
+    #[must_use]
+    pub fn is_our_set(&self) -> bool {
+        self.by_content && self.wanted.is_empty() && self.equal.len() == self.snapshot.len()
     }
 
     /// The ids that the caller has and we lack, sorted.
@@ -167,12 +189,36 @@ mod tests {
         let node = entry("a", "content");
         let content = node.content_hash.to_hex();
         let file = ContentHash::from_digest(node.file_hash).to_hex();
-        let is = |text: &str| is_hash_of(text.as_bytes(), &node);
-        for text in [&content, &file] {
-            assert!(is(text) && is(&format!("sha256:{text}")));
-            assert!(!is(&format!("sha512:{text}")) && !is(&text.to_uppercase()) && !is(&format!("{text} ")));
+        let of = |text: &str| same(text.as_bytes(), &node);
+        for (text, expected) in [(&content, Same::Content), (&file, Same::File)] {
+            assert_eq!((of(text), of(&format!("sha256:{text}"))), (Some(expected), Some(expected)));
+            for other in [format!("sha512:{text}"), text.to_uppercase(), format!("{text} ")] {
+                assert_eq!(of(&other), None, "{other}");
+            }
         }
-        assert!(!is("") && !is("sha256:") && !is(&"0".repeat(64)));
+        for other in [String::new(), "sha256:".to_owned(), "0".repeat(64)] {
+            assert_eq!(of(&other), None, "{other}");
+        }
+    }
+
+    /// Whoever states our file's bytes will not hold them when the file is written anew with the same content: the set hash stays.
+    #[test]
+    fn a_set_is_ours_by_its_contents_alone() {
+        let nodes = [entry("a", "1"), entry("b", "2")];
+        let snapshot = Snapshot::of(nodes.iter().cloned());
+        let content = |node: &Entry| node.content_hash.to_hex();
+        let file = |node: &Entry| ContentHash::from_digest(node.file_hash).to_hex();
+        let [a, b] = &nodes;
+        let listed = |list: &[(&str, String)]| {
+            let held = held(list.iter().map(|(id, hash)| ((*id).to_owned(), hash.clone()))).unwrap();
+            let delta = Delta::new(Arc::clone(&snapshot), &held);
+            (delta.entries(None).count() + delta.wanted().len(), delta.is_our_set())
+        };
+        assert_eq!(listed(&[("a", content(a)), ("b", content(b))]), (0, true));
+        assert_eq!(listed(&[("a", content(a)), ("b", file(b))]), (0, false));
+        assert_eq!(listed(&[("a", content(a))]), (1, false));
+        assert_eq!(listed(&[("a", content(a)), ("b", content(b)), ("c", content(b))]), (1, false));
+        assert_eq!(listed(&[("a", content(a)), ("b", content(a))]), (1, false));
     }
 
     proptest! {

@@ -1,14 +1,20 @@
 //! Which names others may have changed: events of the kernel, gathered for a moment.
 
+#[cfg(not(target_os = "linux"))]
+mod any;
+#[cfg(target_os = "linux")]
+mod inotify;
+
+#[cfg(not(target_os = "linux"))]
+pub(super) use any::{Watcher, watch};
+#[cfg(target_os = "linux")]
+pub(super) use inotify::{Watcher, watch};
+
 use super::file_name;
-use notify::{
-    Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher,
-    event::{AccessKind, AccessMode},
-};
 use std::{
     collections::BTreeSet,
-    path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    ffi::OsStr,
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 use tokio::sync::Notify;
@@ -76,6 +82,17 @@ impl Pending {
         self.change(|work| work.everything = true);
     }
 
+    /// Something happened to what has this name, or (`None`) to the directory itself: it was moved, removed or given other permissions.
+    fn note(&self, name: Option<&OsStr>) {
+        match name.map(|name| (name.to_str(), name)) {
+            Some((Some(name), _)) if file_name::is_candidate(name) => self.add(name),
+            Some((Some(_), _)) => {}
+            Some((None, name)) if file_name::is_candidate(&name.to_string_lossy()) => self.add_everything(),
+            Some((None, _)) => {}
+            None => self.add_everything(),
+        }
+    }
+
     /// How long until there is work; `None` while nothing waits.
     pub(super) fn due_in(&self) -> Option<Duration> {
         self.state().1.map(|since| GATHER.saturating_sub(since.elapsed()))
@@ -95,74 +112,28 @@ impl Pending {
     }
 }
 
-/// Watches the directory's own files. Ends when the answer is dropped.
-///
-/// # Errors
-/// When the kernel has no watch left, or the directory is gone.
-pub(super) fn watch(directory: &Path, pending: Arc<Pending>) -> notify::Result<RecommendedWatcher> {
-    let root = directory.to_owned();
-    let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| match event {
-        Ok(event) => note(&root, &event, &pending),
-        Err(error) => {
-            tracing::warn!(%error, "events of the data directory were lost; looking at every file");
-            pending.add_everything();
-        }
-    })?;
-    watcher.watch(directory, RecursiveMode::NonRecursive)?;
-    Ok(watcher)
-}
-
-fn note(root: &Path, event: &Event, pending: &Pending) {
-    if event.need_rescan() {
-        pending.add_everything();
-        return;
-    }
-    if let EventKind::Access(access) = event.kind
-        && access != AccessKind::Close(AccessMode::Write)
-    {
-        return;
-    }
-    for path in &event.paths {
-        if path == root {
-            // The directory itself was moved, removed or given other permissions.
-            pending.add_everything();
-        } else if let Some(name) = path.file_name() {
-            match name.to_str() {
-                Some(name) if file_name::is_candidate(name) => pending.add(name),
-                Some(_) => {}
-                None if file_name::is_candidate(&name.to_string_lossy()) => pending.add_everything(),
-                None => {}
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use notify::event::{CreateKind, Flag, ModifyKind, RenameMode};
+    use std::os::unix::ffi::OsStrExt;
 
-    fn noted(event: &Event) -> Work {
+    fn noted(name: Option<&[u8]>) -> Work {
         let pending = Pending::default();
-        note(Path::new("/d"), event, &pending);
+        pending.note(name.map(OsStr::from_bytes));
         std::mem::take(&mut pending.state().0)
     }
 
     #[test]
     fn only_changes_of_candidates_are_noted() {
-        let renamed = EventKind::Modify(ModifyKind::Name(RenameMode::To));
-        let work = noted(&Event::new(renamed).add_path("/d/a.json".into()).add_path("/d/.ark-1-2.tmp".into()));
-        assert_eq!(work.names.into_iter().collect::<Vec<_>>(), ["a.json"]);
-        let opened = EventKind::Access(AccessKind::Open(AccessMode::Any));
-        assert_eq!(noted(&Event::new(opened).add_path("/d/a.json".into())), Work::default());
-        let manifest = EventKind::Create(CreateKind::File);
-        assert_eq!(noted(&Event::new(manifest).add_path("/d/manifest.json".into())), Work::default());
+        assert_eq!(noted(Some(b"a.json")).names.into_iter().collect::<Vec<_>>(), ["a.json"]);
+        for other in [&b".ark-1-2.tmp"[..], b"manifest.json", b"a.txt", b"\xff.txt"] {
+            assert_eq!(noted(Some(other)), Work::default(), "{other:?}");
+        }
     }
 
     #[test]
-    fn lost_events_and_too_many_names_ask_for_everything() {
-        assert!(noted(&Event::new(EventKind::Other).set_flag(Flag::Rescan)).everything);
-        assert!(noted(&Event::new(EventKind::Any).add_path("/d".into())).everything);
+    fn the_directory_itself_nameless_files_and_too_many_names_ask_for_everything() {
+        assert!(noted(None).everything && noted(Some(b"\xff.json")).everything);
         let pending = Pending::default();
         for number in 0..=MAX_NAMES {
             pending.add(&number.to_string());

@@ -94,15 +94,15 @@ fn compare(
     let comparison = Comparison::new(snapshot, &held);
     // With the caller's text: from here on only what was found is kept.
     drop(held);
+    // It might as well have stated our set hash.
+    if comparison.is_our_set() {
+        return Ok((Delta::none(set_hash), None));
+    }
     let wanted = match after {
         None => wanted(&*lattice, &comparison)?,
         Some(_) => Vec::new(),
     };
     let (expected, next) = measure(&comparison, after.as_ref(), limit);
-    // As who states our set hash. What was deleted here is not it: its record may go before the set changes.
-    if after.is_none() && expected == 0 && comparison.wanted().is_empty() {
-        return Ok((Delta::none(set_hash), None));
-    }
     Ok((Delta { set_hash, wanted, expected, next }, Some(Position { lattice, comparison, after, left: expected })))
 }
 

@@ -5,7 +5,7 @@ pub use super::{file_name::CaseSensitivity, manifest_file::ManifestHeader};
 use super::{
     Ancestry, Applied, Arrival, Change, Conflict, Entry, Lattice, LatticeError, LatticeStatus, NodeDocument,
     NodeFilter, NodePage, Precondition, Restored, Stamp, StoredNode, Tombstone, Written,
-    atomic_file::{self, TempFile},
+    atomic_file::TempFile,
     file_name,
     index::{Index, Snapshot},
     journal::{Journal, JournalError},
@@ -123,7 +123,8 @@ impl DirectoryLattice {
         let journal_error = |error| open_error(options.journal.clone(), error);
         let (journal, head) = Journal::open(&options.journal, metadata.ino()).map_err(journal_error)?;
         // With the journal's lock held: no living process of ours owns what lies around here.
-        atomic_file::remove_stale(&directory).map_err(|error| OpenError::NotReadable(directory.clone(), error))?;
+        // What was left over in it goes while the journal is read; whether it can be listed is said at once.
+        std::fs::read_dir(&directory).map_err(|error| OpenError::NotReadable(directory.clone(), error))?;
         let case = probe(&directory, options.case).map_err(|error| OpenError::NotWritable(directory.clone(), error))?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(OpenError::Thread)?;
 

@@ -34,18 +34,20 @@ impl Store {
     /// Compares a stamp with what is known of the file, and notes that the file is there.
     pub(super) fn glance(&mut self, name: &str, stamp: &FileStamp) -> Glance {
         let (seen, generation) = (fingerprint(stamp), self.generation);
-        if let Some(broken) = self.shared.report().broken.get_mut(name)
-            && broken.fingerprint == Some(seen)
-        {
-            broken.generation = generation;
-            let id = self.owner(name).map(|known| known.entry.id.clone());
-            if let Some(known) = id.and_then(|id| self.known.get_mut(id.as_str())) {
+        let is_as_broken = self.shared.report().broken.get_mut(name).is_some_and(|broken| {
+            let is_same = broken.fingerprint == Some(seen);
+            if is_same {
+                broken.generation = generation;
+            }
+            is_same
+        });
+        if is_as_broken {
+            if let Some(known) = self.owner_mut(name) {
                 known.generation = generation;
             }
             return Glance::Same;
         }
-        let Some(id) = self.owner(name).map(|known| known.entry.id.clone()) else { return Glance::Differs };
-        match self.known.get_mut(id.as_str()) {
+        match self.owner_mut(name) {
             Some(known) if known.live && known.fingerprint == seen => {
                 known.generation = generation;
                 known.missed = false;
@@ -96,9 +98,7 @@ impl Store {
 
     /// Notes that a live node's file is not there. Answers whether that was not noted before.
     fn is_first_miss(&mut self, name: &str) -> bool {
-        let id = self.owner(name).map(|known| known.entry.id.clone());
-        id.and_then(|id| self.known.get_mut(id.as_str()))
-            .is_some_and(|known| known.live && !std::mem::replace(&mut known.missed, true))
+        self.owner_mut(name).is_some_and(|known| known.live && !std::mem::replace(&mut known.missed, true))
     }
 
     /// Commits what was found out about files.

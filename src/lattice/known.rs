@@ -70,11 +70,7 @@ impl KnownFiles {
         }
         let hash = self.hash(id.as_str());
         let hashes = &self.hashes;
-        let entry = self.table.entry(
-            hash,
-            |it| it.entry.id == id,
-            |it| hashes.hash_one(it.entry.id.as_str()),
-        );
+        let entry = self.table.entry(hash, |it| it.entry.id == id, |it| hashes.hash_one(it.entry.id.as_str()));
         match entry {
             hash_table::Entry::Occupied(mut before) => *before.get_mut() = known,
             hash_table::Entry::Vacant(place) => drop(place.insert(known)),

@@ -1,7 +1,7 @@
 //! One look at every file of the directory, in steps, so that writes get their turn in between.
 
 use super::{
-    LatticeError,
+    LatticeError, atomic_file,
     examine::{Glance, read_all, share_out},
     file_name,
     reader::{FileStamp, Found},
@@ -14,6 +14,8 @@ use rustix::{
 use std::{
     fs::{File, ReadDir},
     io,
+    path::PathBuf,
+    thread::{self, JoinHandle},
 };
 
 /// Files that one step looks at.
@@ -32,7 +34,8 @@ pub(super) struct Scan {
 /// What comes next.
 #[derive(Debug)]
 enum Phase {
-    List(ReadDir, Names),
+    Await(Ahead),
+    List(ReadDir, Listed),
     /// In the order of their names: it is nearly that of the ids, so that the index and the journal grow at their ends when the files are
     /// many and new, and not everywhere at once.
     Look {
@@ -80,6 +83,58 @@ impl Names {
     }
 }
 
+/// What a directory holds.
+#[derive(Debug, Default)]
+struct Listed {
+    /// Names that may be nodes' files.
+    names: Names,
+    /// Those that would be, were they UTF-8.
+    not_text: Vec<String>,
+}
+
+impl Listed {
+    /// Goes on listing, up to so many names. Answers whether these were the last.
+    fn list(&mut self, listing: &mut ReadDir, most: usize) -> io::Result<bool> {
+        for _ in 0..most {
+            let Some(entry) = listing.next() else { return Ok(true) };
+            match entry?.file_name().into_string() {
+                Ok(name) if file_name::is_candidate(&name) => {
+                    if !self.names.push(&name) {
+                        return Err(io::Error::other("its file names take more than 4 GiB"));
+                    }
+                }
+                Ok(_) => {}
+                Err(name) => {
+                    let name = name.to_string_lossy();
+                    if file_name::is_candidate(&name) {
+                        self.not_text.push(name.into_owned());
+                    }
+                }
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// A listing that a thread makes while the journal is read; what killed processes left in the directory goes with it.
+#[derive(Debug)]
+pub(super) struct Ahead(JoinHandle<io::Result<Listed>>);
+
+impl Ahead {
+    /// Begins. The directory is to be watched already: no change may fall between the two.
+    pub(super) fn begin(directory: PathBuf) -> Option<Self> {
+        let list = move || {
+            atomic_file::remove_stale(&directory)?;
+            let mut listed = Listed::default();
+            listed.list(&mut std::fs::read_dir(&directory)?, usize::MAX)?;
+            listed.names.sort();
+            Ok(listed)
+        };
+        // Without the thread the scan lists by itself, and what is left over stays until the next start.
+        thread::Builder::new().name("lattice-listing".to_owned()).spawn(list).ok().map(Self)
+    }
+}
+
 /// What there is of a name.
 enum Look {
     /// Nothing, or a directory.
@@ -89,16 +144,21 @@ enum Look {
 }
 
 impl Scan {
-    /// Begins to look.
+    /// Begins to look; at what was listed ahead, where that was done.
     ///
     /// # Errors
     /// [`LatticeError`] where the directory is gone or cannot be listed.
-    pub(super) fn begin(store: &mut Store) -> Result<Self, LatticeError> {
-        let gone = |error: io::Error| LatticeError::Io(format!("it cannot be listed: {error}"));
-        store.shared.check_directory().map_err(gone)?;
-        let listing = std::fs::read_dir(&store.shared.directory).map_err(gone)?;
+    pub(super) fn begin(store: &mut Store, ahead: Option<Ahead>) -> Result<Self, LatticeError> {
+        store.shared.check_directory().map_err(not_listed)?;
+        let phase = match ahead {
+            Some(ahead) => Phase::Await(ahead),
+            None => {
+                let listing = std::fs::read_dir(&store.shared.directory).map_err(not_listed)?;
+                Phase::List(listing, Listed::default())
+            }
+        };
         store.generation = store.generation.wrapping_add(1);
-        Ok(Self { phase: Phase::List(listing, Names::default()), hashed: 0 })
+        Ok(Self { phase, hashed: 0 })
     }
 
     /// Goes on a little. Answers whether that was all.
@@ -106,25 +166,30 @@ impl Scan {
     /// # Errors
     /// [`LatticeError`]; the scan is over then, and nothing counts as deleted.
     pub(super) fn step(&mut self, store: &mut Store) -> Result<bool, LatticeError> {
-        match &mut self.phase {
-            Phase::List(listing, names) => {
-                if list(store, listing, names)? {
-                    let directory = File::open(&store.shared.directory).map_err(|error| lattice_error(&error))?;
-                    let mut names = std::mem::take(names);
-                    names.sort();
-                    self.phase = Phase::Look { directory, names, at: 0 };
-                }
+        match std::mem::replace(&mut self.phase, Phase::Vanished) {
+            Phase::Await(Ahead(thread)) => {
+                let listed = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                self.phase = look_through(store, listed.map_err(not_listed)?)?;
+                Ok(false)
+            }
+            Phase::List(mut listing, mut listed) => {
+                self.phase = if listed.list(&mut listing, LIST_STEP).map_err(not_listed)? {
+                    listed.names.sort();
+                    look_through(store, listed)?
+                } else {
+                    Phase::List(listing, listed)
+                };
                 Ok(false)
             }
             Phase::Look { directory, names, at } => {
-                let some = names.from(*at, STEP);
+                let some = names.from(at, STEP);
                 if some.is_empty() {
-                    self.phase = Phase::Vanished;
                     return Ok(false);
                 }
-                *at = at.saturating_add(some.len());
-                let hashed = look_at(store, directory, &some)?;
+                let hashed = look_at(store, &directory, &some)?;
                 self.hashed = self.hashed.saturating_add(u64::try_from(hashed).unwrap_or(u64::MAX));
+                let at = at.saturating_add(some.len());
+                self.phase = Phase::Look { directory, names, at };
                 Ok(false)
             }
             Phase::Vanished => {
@@ -135,26 +200,17 @@ impl Scan {
     }
 }
 
-/// Lists some more names that may be nodes' files. Answers whether these were the last.
-fn list(store: &Store, listing: &mut ReadDir, names: &mut Names) -> Result<bool, LatticeError> {
-    for _ in 0..LIST_STEP {
-        let Some(entry) = listing.next() else { return Ok(true) };
-        match entry.map_err(|error| lattice_error(&error))?.file_name().into_string() {
-            Ok(name) if file_name::is_candidate(&name) => {
-                if !names.push(&name) {
-                    return Err(LatticeError::Io("its file names take more than 4 GiB".to_owned()));
-                }
-            }
-            Ok(_) => {}
-            Err(name) => {
-                let name = name.to_string_lossy();
-                if file_name::is_candidate(&name) {
-                    store.mark_broken(&name, "the file's name is not UTF-8", None);
-                }
-            }
-        }
+fn not_listed(error: io::Error) -> LatticeError {
+    LatticeError::Io(format!("it cannot be listed: {error}"))
+}
+
+/// All names are known: what comes next.
+fn look_through(store: &Store, listed: Listed) -> Result<Phase, LatticeError> {
+    for name in &listed.not_text {
+        store.mark_broken(name, "the file's name is not UTF-8", None);
     }
-    Ok(false)
+    let directory = File::open(&store.shared.directory).map_err(|error| lattice_error(&error))?;
+    Ok(Phase::Look { directory, names: listed.names, at: 0 })
 }
 
 /// Looks at these names, reads what may have changed and writes it down. Answers how many files had to be read.

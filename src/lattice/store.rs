@@ -250,7 +250,7 @@ impl Store {
             if let Some(entry) = Arc::get_mut(&mut record.entry) {
                 self.types.share(&mut entry.node_type);
             }
-            self.remember(&record, &mut index);
+            self.learn(&record, &mut index);
         })?;
         *shared.index.write().unwrap_or_else(PoisonError::into_inner) = index;
         shared.report().tombstones = shared.journal.tombstones()?;
@@ -285,6 +285,17 @@ impl Store {
             None => self.known.get(&file_name::plain_stem(name)?),
         }?;
         self.known.odd_name(known).is_none_or(|odd| odd == name).then_some(known)
+    }
+
+    /// The same, to be changed.
+    pub(super) fn owner_mut(&mut self, name: &str) -> Option<&mut Known> {
+        let Some(id) = self.odd.get(name).cloned() else {
+            let stem = file_name::plain_stem(name)?;
+            // One with another name is the owner of that one.
+            return self.known.get_mut(&stem).filter(|known| !known.is_odd);
+        };
+        self.owner(name)?;
+        self.known.get_mut(id.as_str())
     }
 
     /// The node's entry, where it is live.
@@ -443,9 +454,14 @@ impl Store {
     }
 
     fn remember(&mut self, record: &Record, index: &mut Index) {
-        let id = record.entry.id.clone();
-        self.forget(&id);
-        let is_odd = *record.name != *file_name::plain(&id);
+        self.forget(&record.entry.id);
+        self.learn(record, index);
+    }
+
+    /// Of a node of which nothing is known.
+    fn learn(&mut self, record: &Record, index: &mut Index) {
+        let id = &record.entry.id;
+        let is_odd = *record.name != *file_name::plain(id);
         if is_odd || record.name.contains('~') {
             self.odd.insert(record.name.clone(), id.clone());
         }

@@ -3,7 +3,7 @@
 use super::{
     LatticeError,
     manifest_file::{self, ManifestHeader},
-    scan::Scan,
+    scan::{Ahead, Scan},
     store::Store,
     watch::{self, Pending},
     write_batch::{self, WriteRequest},
@@ -58,6 +58,8 @@ pub(super) struct Writer {
     /// Callers for whom a scan must begin.
     waiting: Vec<Waiter>,
     scan: Option<(Scan, Vec<Waiter>)>,
+    /// For the first scan.
+    ahead: Option<Ahead>,
     watcher: Option<watch::Watcher>,
     started: Duration,
     rescan_at: Duration,
@@ -82,6 +84,7 @@ impl Writer {
             inbox: Vec::new(),
             waiting: Vec::new(),
             scan: None,
+            ahead: None,
             watcher: None,
             started,
             rescan_at: started,
@@ -100,6 +103,7 @@ impl Writer {
     pub(super) fn run(mut self, runtime: &Runtime) {
         // Before the first look at the directory, so that no change falls between the two.
         self.watch();
+        self.ahead = Ahead::begin(self.work.store.shared.directory.clone());
         let loaded = self.work.store.load();
         if let Err(error) = &loaded {
             tracing::error!(%error, "the journal cannot be read");
@@ -308,7 +312,7 @@ impl Writer {
             self.watch();
         }
         let waiters = std::mem::take(&mut self.waiting);
-        match Scan::begin(&mut self.work.store) {
+        match Scan::begin(&mut self.work.store, self.ahead.take()) {
             Ok(scan) => {
                 self.scan = Some((scan, waiters));
                 true

@@ -218,20 +218,6 @@ pub fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-/// Removes what killed processes left in `directory`. Names that cannot be removed are left.
-///
-/// # Errors
-/// When the directory cannot be read.
-pub fn remove_stale(directory: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        if entry.file_name().to_str().is_some_and(is_temporary) {
-            let _ = fs::remove_file(entry.path());
-        }
-    }
-    Ok(())
-}
-
 #[cfg(unix)]
 fn set_mode(options: &mut OpenOptions, mode: u32) {
     std::os::unix::fs::OpenOptionsExt::mode(options, mode);
@@ -297,15 +283,5 @@ mod tests {
         assert_eq!(taken.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(fs::read(directory.path().join("a")).unwrap(), b"one");
         assert_eq!(names(directory.path()), ["a"]);
-    }
-
-    #[test]
-    fn what_a_killed_process_left_is_removed_and_nothing_else() {
-        let directory = tempfile::tempdir().unwrap();
-        for name in [".ark-1-0.tmp", ".hidden.tmp", "x.json"] {
-            File::create(directory.path().join(name)).unwrap();
-        }
-        remove_stale(directory.path()).unwrap();
-        assert_eq!(names(directory.path()), [".hidden.tmp", "x.json"]);
     }
 }

@@ -90,6 +90,8 @@ struct Listed {
     names: Names,
     /// Those that would be, were they UTF-8.
     not_text: Vec<String>,
+    /// Files of writes that did not come to their end, or not yet.
+    temporary: Vec<String>,
 }
 
 impl Listed {
@@ -103,6 +105,7 @@ impl Listed {
                         return Err(io::Error::other("its file names take more than 4 GiB"));
                     }
                 }
+                Ok(name) if atomic_file::is_temporary(&name) => self.temporary.push(name),
                 Ok(_) => {}
                 Err(name) => {
                     let name = name.to_string_lossy();
@@ -124,9 +127,12 @@ impl Ahead {
     /// Begins. The directory is to be watched already: no change may fall between the two.
     pub(super) fn begin(directory: PathBuf) -> Option<Self> {
         let list = move || {
-            atomic_file::remove_stale(&directory)?;
             let mut listed = Listed::default();
             listed.list(&mut std::fs::read_dir(&directory)?, usize::MAX)?;
+            // Nobody writes yet. What cannot be removed is left.
+            for name in &listed.temporary {
+                let _ = std::fs::remove_file(directory.join(name));
+            }
             listed.names.sort();
             Ok(listed)
         };
@@ -260,4 +266,25 @@ fn vanished(store: &mut Store) -> Result<(), LatticeError> {
         store.examine(names)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_killed_process_left_is_removed_and_the_rest_is_listed_in_order() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in [".ark-1-0.tmp", ".hidden.tmp", "x.json", "a.json", "manifest.json", "text"] {
+            File::create(directory.path().join(name)).unwrap();
+        }
+        let Ahead(thread) = Ahead::begin(directory.path().to_owned()).unwrap();
+        let listed = thread.join().unwrap().unwrap();
+        assert_eq!(listed.names.from(0, 9), ["a.json", "x.json"]);
+        assert_eq!((listed.names.from(1, 1), listed.names.from(2, 9)), (vec!["x.json"], vec![]));
+        let left: std::collections::BTreeSet<_> =
+            std::fs::read_dir(directory.path()).unwrap().map(|it| it.unwrap().file_name()).collect();
+        assert_eq!(left.len(), 5);
+        assert!(!left.contains(std::ffi::OsStr::new(".ark-1-0.tmp")));
+    }
 }

@@ -228,6 +228,9 @@ impl Engine {
         if let Some(watcher) = self.watcher.lock().unwrap_or_else(PoisonError::into_inner).take() {
             watcher.abort();
         }
+        if let Err(error) = self.shared.options.peers.flush() {
+            tracing::warn!(%error, "the newest counts of rounds cannot be kept");
+        }
     }
 
     /// Does it run?

@@ -141,6 +141,12 @@ impl PeerState {
         }
     }
 
+    /// Only counts and the time of the last round are others than `before`.
+    fn differs_in_counts_alone(&self, before: &Self) -> bool {
+        before.synced_at.is_some()
+            && *before == Self { synced_at: before.synced_at, stats: before.stats, ..self.clone() }
+    }
+
     /// Does it answer?
     #[must_use]
     pub fn is_active(&self) -> bool {
@@ -152,7 +158,14 @@ impl PeerState {
 #[derive(Debug)]
 pub struct Peers {
     path: PathBuf,
-    peers: Mutex<BTreeMap<String, PeerState>>,
+    peers: Mutex<Kept>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    by_url: BTreeMap<String, PeerState>,
+    /// Rounds that were counted and not written down yet.
+    unwritten: usize,
 }
 
 impl Peers {
@@ -167,23 +180,23 @@ impl Peers {
             Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
             Err(error) => return Err(unreadable(error.to_string())),
         };
-        Ok(Self { path: path.to_owned(), peers: Mutex::new(peers) })
+        Ok(Self { path: path.to_owned(), peers: Mutex::new(Kept { by_url: peers, unwritten: 0 }) })
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, PeerState>> {
+    fn lock(&self) -> MutexGuard<'_, Kept> {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// All of them, by address.
     #[must_use]
     pub fn list(&self) -> Vec<PeerState> {
-        self.lock().values().cloned().collect()
+        self.lock().by_url.values().cloned().collect()
     }
 
     /// One of them.
     #[must_use]
     pub fn get(&self, url: &str) -> Option<PeerState> {
-        self.lock().get(url).cloned()
+        self.lock().by_url.get(url).cloned()
     }
 
     /// Adds a peer, durably, or gives one that is known other options. Under another filter or direction the two begin from the
@@ -192,7 +205,8 @@ impl Peers {
     /// # Errors
     /// [`PeersError::Full`], [`PeersError::Unwritable`].
     pub fn add(&self, peer: PeerState) -> Result<Added, PeersError> {
-        let mut peers = self.lock();
+        let mut kept = self.lock();
+        let peers = &kept.by_url;
         let known = peers.get(&peer.url);
         let added = match known {
             Some(known) if known.options == peer.options => return Ok(Added::Same),
@@ -203,8 +217,8 @@ impl Peers {
         let peer = match known {
             None => peer,
             Some(known) => {
-                let kept = (&known.options.direction, &known.options.filter);
-                let same = kept == (&peer.options.direction, &peer.options.filter);
+                let ways = (&known.options.direction, &known.options.filter);
+                let same = ways == (&peer.options.direction, &peer.options.filter);
                 let positions = if same { known.positions.clone() } else { Positions::default() };
                 PeerState { options: peer.options, positions, ..known.clone() }
             }
@@ -212,7 +226,7 @@ impl Peers {
         let mut with = peers.clone();
         with.insert(peer.url.clone(), peer);
         self.keep(&with)?;
-        *peers = with;
+        *kept = Kept { by_url: with, unwritten: 0 };
         Ok(added)
     }
 
@@ -221,29 +235,52 @@ impl Peers {
     /// # Errors
     /// [`PeersError::Unwritable`].
     pub fn remove(&self, url: &str) -> Result<bool, PeersError> {
-        let mut peers = self.lock();
-        let mut without = peers.clone();
+        let mut kept = self.lock();
+        let mut without = kept.by_url.clone();
         if without.remove(url).is_none() {
             return Ok(false);
         }
         self.keep(&without)?;
-        *peers = without;
+        *kept = Kept { by_url: without, unwritten: 0 };
         Ok(true)
     }
 
-    /// Changes what is known of a peer, durably; one that was removed meanwhile stays away.
+    /// Changes what is known of a peer, durably; one that was removed meanwhile stays away. That one more round was made is written once
+    /// for as many rounds as there are peers: the file holds all of them, and most rounds find nothing. Who is killed forgets that many.
     ///
     /// # Errors
     /// [`PeersError::Unwritable`]; it counts in memory all the same.
     pub fn update(&self, url: &str, change: impl FnOnce(&mut PeerState)) -> Result<(), PeersError> {
-        let mut peers = self.lock();
-        let Some(peer) = peers.get_mut(url) else { return Ok(()) };
+        let mut kept = self.lock();
+        let Kept { by_url, unwritten } = &mut *kept;
+        let Some(peer) = by_url.get_mut(url) else { return Ok(()) };
         let before = peer.clone();
         change(peer);
         if *peer == before {
             return Ok(());
         }
-        self.keep(&peers)
+        if peer.differs_in_counts_alone(&before) {
+            *unwritten = unwritten.saturating_add(1);
+            if *unwritten < by_url.len() {
+                return Ok(());
+            }
+        }
+        self.keep(by_url)?;
+        *unwritten = 0;
+        Ok(())
+    }
+
+    /// Writes down what is not yet.
+    ///
+    /// # Errors
+    /// [`PeersError::Unwritable`].
+    pub fn flush(&self) -> Result<(), PeersError> {
+        let mut kept = self.lock();
+        if kept.unwritten > 0 {
+            self.keep(&kept.by_url)?;
+            kept.unwritten = 0;
+        }
+        Ok(())
     }
 
     fn keep(&self, peers: &BTreeMap<String, PeerState>) -> Result<(), PeersError> {
@@ -290,6 +327,46 @@ mod tests {
         assert_eq!((read.positions.pulled, read.stats.rounds), (None, 1), "from the beginning");
         assert!(peers.remove(&peer.url).unwrap() && !peers.remove(&peer.url).unwrap());
         assert!(Peers::open(&path).unwrap().list().is_empty());
+    }
+
+    #[test]
+    fn counting_a_round_costs_no_more_with_many_peers() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("peers.json");
+        let peers = Peers::open(&path).unwrap();
+        let url = |n: usize| format!("http://peer-{n}:9001");
+        for n in 0..10 {
+            peers.add(PeerState::new(url(n), Direction::Both.into(), Timestamp::EPOCH)).unwrap();
+        }
+        let rounds = |peers: &Peers| peers.list().iter().map(|peer| peer.stats.rounds).sum::<u64>();
+        let written = || rounds(&Peers::open(&path).unwrap());
+        let round = |n: usize, at: i64| {
+            let end = |peer: &mut PeerState| {
+                peer.stats.rounds += 1;
+                peer.synced_at = Some(Timestamp::from_seconds(at));
+            };
+            peers.update(&url(n), end).unwrap();
+        };
+        // The first one is when the peer begins to count as active.
+        (0..10).for_each(|n| round(n, 1));
+        assert_eq!(written(), 10);
+        let mut writes = 0;
+        for n in 0..30 {
+            let before = written();
+            round(n % 10, 2);
+            writes += usize::from(written() != before);
+        }
+        assert_eq!((writes, rounds(&peers), written()), (3, 40, 40));
+        round(0, 3);
+        assert_eq!(written(), 40);
+        // What counts is written at once, and takes along what waited.
+        peers
+            .update(&url(1), |peer| peer.positions.pulled = Some(Position { index_id: "ab".to_owned(), seq: 7 }))
+            .unwrap();
+        assert_eq!(written(), 41);
+        round(0, 4);
+        peers.flush().unwrap();
+        assert_eq!(written(), 42);
     }
 
     #[test]

@@ -11,7 +11,6 @@ use crate::{
         index::Snapshot,
         offline::{Listing, OfflineDirectory, OfflineError},
     },
-    manifest::bucket_of,
     types::{Limits, NodeId, SetHash, SharedClock},
 };
 use bytes::Bytes;
@@ -151,25 +150,23 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     tokio::task::spawn_blocking(work).await.map_err(|error| PullError::Worker(error.to_string()))
 }
 
-/// What we hold, as `/sync` takes it, in the order in which it answers: by bucket, then by id. Another order on the other side costs
-/// bytes and nothing else: what we hold comes again, and is recognised.
+/// What we hold, as `/sync` takes it, in the order in which it answers: by id. Another order on the other side costs bytes and
+/// nothing else: what we hold comes again, and is recognised.
 struct Held {
     text: String,
-    /// Bucket and id in order, and where in the text each begins.
-    starts: Vec<((u16, NodeId), usize)>,
+    /// The ids in order, and where in the text each begins.
+    starts: Vec<(NodeId, usize)>,
 }
 
 impl Held {
     fn of(listing: &Listing) -> Self {
         let mut text = String::with_capacity(listing.nodes.len().saturating_mul(110));
         let mut starts = Vec::with_capacity(listing.nodes.len());
-        let mut nodes: Vec<_> = listing.nodes.iter().map(|(id, node)| (bucket_of(id.as_str()), id, node)).collect();
-        nodes.sort_by_key(|(bucket, id, _)| (*bucket, *id));
-        for (bucket, id, node) in nodes {
+        for (id, node) in &listing.nodes {
             if !text.is_empty() {
                 text.push(',');
             }
-            starts.push(((bucket, id.clone()), text.len()));
+            starts.push((id.clone(), text.len()));
             let id = serde_json::Value::from(id.as_str());
             let _infallible = write!(text, "{{\"id\":{id},\"hash\":\"{}\"}}", node.entry.content_hash);
         }
@@ -179,8 +176,7 @@ impl Held {
     /// What stands behind `last`.
     fn after(&self, last: Option<&NodeId>) -> &str {
         let Some(last) = last else { return &self.text };
-        let last = (bucket_of(last.as_str()), last);
-        let next = self.starts.get(self.starts.partition_point(|((bucket, id), _)| (*bucket, id) <= last));
+        let next = self.starts.get(self.starts.partition_point(|(id, _)| id <= last));
         next.and_then(|(_, start)| self.text.get(*start..)).unwrap_or_default()
     }
 }

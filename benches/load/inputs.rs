@@ -1,6 +1,6 @@
 //! What the requests carry.
 
-use crate::{http1::request, signing::key};
+use crate::{http1::request, service::TOKEN, signing::key};
 use ark_lattice::{
     manifest::{Canonicalization, sign},
     types::Limits,
@@ -55,7 +55,11 @@ pub(crate) fn edits(nodes: usize) -> Vec<Vec<u8>> {
     let edited = nodes.min(1000);
     let put = move |number: usize, title: &str| -> [Vec<u8>; 2] {
         let (id, text) = node(number * (nodes / edited), title);
-        [request("PUT", &format!("/nodes/{id}"), "", Some(text.as_bytes())), request("GET", "/lattice/head", "", None)]
+        let token = format!("Authorization: Bearer {TOKEN}\r\n");
+        [
+            request("PUT", &format!("/nodes/{id}"), &token, Some(text.as_bytes())),
+            request("GET", "/lattice/head", "", None),
+        ]
     };
     ["one", "another"].into_iter().flat_map(|title| (0..edited).flat_map(move |number| put(number, title))).collect()
 }

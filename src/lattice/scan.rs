@@ -119,9 +119,18 @@ impl Listed {
     }
 }
 
-/// A listing that a thread makes while the journal is read; what killed processes left in the directory goes with it.
+/// A listing that a thread makes while the journal is read; what killed processes left in the directory goes with it. Dropped, it is
+/// waited for: whoever opens the directory next owns what lies around there.
 #[derive(Debug)]
-pub(super) struct Ahead(JoinHandle<io::Result<Listed>>);
+pub(super) struct Ahead(Option<JoinHandle<io::Result<Listed>>>);
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        if let Some(thread) = self.0.take() {
+            let _nobody_wants_it = thread.join();
+        }
+    }
+}
 
 impl Ahead {
     /// Begins. The directory is to be watched already: no change may fall between the two.
@@ -137,7 +146,12 @@ impl Ahead {
             Ok(listed)
         };
         // Without the thread the scan lists by itself, and what is left over stays until the next start.
-        thread::Builder::new().name("lattice-listing".to_owned()).spawn(list).ok().map(Self)
+        thread::Builder::new().name("lattice-listing".to_owned()).spawn(list).ok().map(|it| Self(Some(it)))
+    }
+
+    fn listed(mut self) -> io::Result<Listed> {
+        let Some(thread) = self.0.take() else { return Ok(Listed::default()) };
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }
 
@@ -173,9 +187,8 @@ impl Scan {
     /// [`LatticeError`]; the scan is over then, and nothing counts as deleted.
     pub(super) fn step(&mut self, store: &mut Store) -> Result<bool, LatticeError> {
         match std::mem::replace(&mut self.phase, Phase::Vanished) {
-            Phase::Await(Ahead(thread)) => {
-                let listed = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-                self.phase = look_through(store, listed.map_err(not_listed)?)?;
+            Phase::Await(ahead) => {
+                self.phase = look_through(store, ahead.listed().map_err(not_listed)?)?;
                 Ok(false)
             }
             Phase::List(mut listing, mut listed) => {
@@ -278,8 +291,7 @@ mod tests {
         for name in [".ark-1-0.tmp", ".hidden.tmp", "x.json", "a.json", "manifest.json", "text"] {
             File::create(directory.path().join(name)).unwrap();
         }
-        let Ahead(thread) = Ahead::begin(directory.path().to_owned()).unwrap();
-        let listed = thread.join().unwrap().unwrap();
+        let listed = Ahead::begin(directory.path().to_owned()).unwrap().listed().unwrap();
         assert_eq!(listed.names.from(0, 9), ["a.json", "x.json"]);
         assert_eq!((listed.names.from(1, 1), listed.names.from(2, 9)), (vec!["x.json"], vec![]));
         let left: std::collections::BTreeSet<_> =

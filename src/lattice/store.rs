@@ -289,13 +289,12 @@ impl Store {
 
     /// The same, to be changed.
     pub(super) fn owner_mut(&mut self, name: &str) -> Option<&mut Known> {
-        let Some(id) = self.odd.get(name).cloned() else {
-            let stem = file_name::plain_stem(name)?;
-            // One with another name is the owner of that one.
-            return self.known.get_mut(&stem).filter(|known| !known.is_odd);
-        };
-        self.owner(name)?;
-        self.known.get_mut(id.as_str())
+        if self.odd.contains_key(name) {
+            let id = self.owner(name)?.entry.id.clone();
+            return self.known.get_mut(id.as_str());
+        }
+        // One with another name is the owner of that one.
+        self.known.get_mut(&file_name::plain_stem(name)?).filter(|known| !known.is_odd)
     }
 
     /// The node's entry, where it is live.

@@ -135,6 +135,8 @@ impl Writer {
             self.write_manifest(true);
         }
         self.watcher = None;
+        // A listing may still be under way: the directory is ours as long as the journal is.
+        (self.ahead, self.scan) = (None, None);
         self.work.store.shared.journal.close();
         if let Some(closing) = self.closing {
             let _ = closing.send(());

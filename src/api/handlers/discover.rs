@@ -169,15 +169,15 @@ async fn listed(
         return Ok(made(state, filter, after, limit).await?.1);
     }
     let arrived = state.context.clock.elapsed();
-    let standing = |now| state.discovered.get(limit, DiscoverState::of(&state.context), now);
-    if let Some(listed) = standing(arrived) {
+    if let Some(listed) = state.discovered.get(limit, DiscoverState::of(&state.context), arrived) {
         return Ok(listed);
     }
     // One makes it for all who ask meanwhile.
     let _turn = state.discovered.turn().await;
     // Before the list is asked for: what changes meanwhile makes it one of before.
     let (now, stands) = (state.context.clock.elapsed(), DiscoverState::of(&state.context));
-    if let Some(listed) = standing(now).or_else(|| state.discovered.begun_after(limit, arrived)) {
+    let of_another = state.discovered.get(limit, stands, now);
+    if let Some(listed) = of_another.or_else(|| state.discovered.begun_after(limit, arrived)) {
         return Ok(listed);
     }
     let (found, listed) = made(state, filter, after, limit).await?;

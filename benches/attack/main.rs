@@ -94,10 +94,35 @@ fn own_manifests() -> Vec<String> {
     (0..HONEST).map(|nth| signed(&key(u64::from(nth)), &manifest(&format!("honest-{nth}"), 1))).collect()
 }
 
+/// What the honest ones ask for, in turn: the names of the table's rows.
+const KINDS: [&str; 4] = ["GET /nodes", "GET /nodes/{id}", "GET /discover", "POST /manifest"];
+
 /// What honest clients saw.
 struct Phase {
-    latencies_us: Histogram<u64>,
+    /// Of each of [`KINDS`].
+    latencies_us: [Histogram<u64>; 4],
     refused: u64,
+}
+
+impl Phase {
+    fn new() -> Self {
+        Self { latencies_us: std::array::from_fn(|_| histogram()), refused: 0 }
+    }
+
+    fn add(&mut self, other: &Self) {
+        for (all, more) in self.latencies_us.iter_mut().zip(&other.latencies_us) {
+            all.add(more).expect("the same bounds");
+        }
+        self.refused += other.refused;
+    }
+
+    fn of_all_kinds(&self) -> Histogram<u64> {
+        let mut all = histogram();
+        for kind in &self.latencies_us {
+            all.add(kind).expect("the same bounds");
+        }
+        all
+    }
 }
 
 async fn measure(options: &Options) {
@@ -107,6 +132,7 @@ async fn measure(options: &Options) {
     }
     let service = place.serve().await;
     let (port, pid) = (service.port, service.process.id());
+    do_not_wait_for_a_processor();
     let own = own_manifests();
     let quiet_for = Duration::from_secs(options.seconds.min(60));
     // Once through, so that nothing is measured that happens once.
@@ -129,18 +155,20 @@ async fn measure(options: &Options) {
     let (rss, peak) = (process::status(pid, "VmRSS"), process::status(pid, "VmHWM"));
     let (sent, answered) = (sent.load(Ordering::Acquire), answered.lock().unwrap().clone());
 
-    let at = |phase: &Phase, q: f64| phase.latencies_us.value_at_quantile(q) as f64 / 1000.0;
+    let at = |phase: &Phase, q: f64| phase.of_all_kinds().value_at_quantile(q) as f64 / 1000.0;
     println!(
         "\n| honest requests | answered | refused | median, ms | p99, ms | longest, ms |\n|---|---|---|---|---|---|"
     );
     for (name, phase) in [("quiet", &quiet), ("in the flood", &hostile)] {
-        let (answered, longest) = (phase.latencies_us.len(), phase.latencies_us.max() as f64 / 1000.0);
-        println!(
-            "| {name} | {answered} | {} | {:.2} | {:.2} | {longest:.2} |",
-            phase.refused,
-            at(phase, 0.5),
-            at(phase, 0.99)
-        );
+        let row = |what: &str, refused: &str, all: &Histogram<u64>| {
+            let at = |q: f64| all.value_at_quantile(q) as f64 / 1000.0;
+            let longest = all.max() as f64 / 1000.0;
+            println!("| {name}{what} | {} | {refused} | {:.2} | {:.2} | {longest:.2} |", all.len(), at(0.5), at(0.99));
+        };
+        row("", &phase.refused.to_string(), &phase.of_all_kinds());
+        for (kind, latencies_us) in KINDS.iter().zip(&phase.latencies_us) {
+            row(&format!(", {kind}"), "", latencies_us);
+        }
     }
     let rate = sent as f64 / took.as_secs_f64();
     println!("\nHostile requests: {sent}, {rate:.0} a second; answered with {answered:?}");
@@ -171,7 +199,7 @@ async fn honest(port: u16, own: &[String], rate: u64, duration: Duration) -> Pha
                 request("GET", "/discover?limit=10", "", None),
                 request("POST", "/manifest", "", Some(own[usize::from(nth)].as_bytes())),
             ];
-            let mut phase = Phase { latencies_us: histogram(), refused: 0 };
+            let mut phase = Phase::new();
             let mut connection = Connection::open_from(from, port).await.expect("an honest connection");
             let mut due = Instant::now() + every.mul_f64(f64::from(nth) / f64::from(HONEST));
             let mut turn = usize::from(nth);
@@ -182,7 +210,8 @@ async fn honest(port: u16, own: &[String], rate: u64, duration: Duration) -> Pha
                 let started = if late { due } else { Instant::now() };
                 let answer = connection.exchange(&requests[turn % requests.len()]).await.expect("an honest answer");
                 let is_right = answer.status == 200;
-                phase.latencies_us.saturating_record(u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX));
+                let kind = &mut phase.latencies_us[turn % KINDS.len()];
+                kind.saturating_record(u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX));
                 phase.refused += u64::from(!is_right);
                 if connection.closes() {
                     connection = Connection::open_from(from, port).await.expect("an honest connection");
@@ -194,10 +223,9 @@ async fn honest(port: u16, own: &[String], rate: u64, duration: Duration) -> Pha
         }
     });
     let phases = futures_util::future::join_all(clients).await;
-    let mut all = Phase { latencies_us: histogram(), refused: 0 };
+    let mut all = Phase::new();
     for phase in phases {
-        all.latencies_us.add(&phase.latencies_us).expect("the same bounds");
-        all.refused += phase.refused;
+        all.add(&phase);
     }
     all
 }
@@ -210,8 +238,7 @@ fn flood(
     sent: &AtomicU64,
     answered: &Mutex<BTreeMap<u16, u64>>,
 ) {
-    // The attackers have machines of their own: here they take what processor time the others leave.
-    let _as_it_was = rustix::process::nice(19);
+    leave_the_processors_to_the_others();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let forged = signed(&key(1_000), &manifest("forged", 1)).replace("\"local\"", "\"cloud\"");
     let hostile = |nth: u64| {
@@ -249,6 +276,30 @@ fn flood(
         }
     };
     runtime.block_on(futures_util::future::join_all((0..connections).map(hostile)));
+}
+
+/// The attackers have machines of their own: here this thread takes what processor time the others leave. The lowest priority alone is
+/// not enough: a thread that runs may keep its processor for a slice of milliseconds, also from one of a higher priority that wakes.
+/// Only the class of idle work gives it up at once.
+fn leave_the_processors_to_the_others() {
+    let _as_it_was = rustix::process::nice(19);
+    assert!(schedule(&["--idle", "--pid", "0"]), "chrt, of util-linux, cannot make the flood's thread idle work");
+}
+
+/// The honest ones have machines of their own as well: this thread does not wait until the service leaves it a processor, and so tells
+/// when an answer was there, not when it came to reading it. Only root may do that.
+fn do_not_wait_for_a_processor() {
+    if !schedule(&["--rr", "--pid", "1"]) {
+        eprintln!("not root: the honest ones' latencies hold what they wait for a processor of this machine");
+    }
+}
+
+/// Sets how this thread is scheduled.
+fn schedule(how: &[&str]) -> bool {
+    let this = std::fs::read_link("/proc/thread-self").expect("Linux tells which thread this is");
+    let this = this.file_name().expect("PID/task/TID");
+    let set = std::process::Command::new("chrt").args(how).arg(this).stderr(std::process::Stdio::null()).status();
+    set.is_ok_and(|status| status.success())
 }
 
 /// One hostile request: a third each of bad signatures, junk, and new ids.

@@ -15,7 +15,7 @@ use actix_web::{
     Error, HttpMessage, ResponseError,
     body::{EitherBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
-    http::{Method, header::HeaderValue},
+    http::{Method, StatusCode, header::HeaderValue},
     middleware::Next,
     web,
 };
@@ -68,6 +68,12 @@ pub async fn limit<B: MessageBody>(
     match ops::spend(&state.context, class, caller.payer()).await {
         Ok(allowance) => {
             let mut response = next.call(request).await?.map_into_left_body();
+            if let Some(payer) = caller.payer()
+                && class == Class::Signed
+                && response.status() == StatusCode::UNAUTHORIZED
+            {
+                ops::charge_wrong_signature(&state.context, payer);
+            }
             if let Some(allowance) = allowance {
                 let headers = response.headers_mut();
                 headers.append(RATE_LIMIT_POLICY.clone(), value(policy(allowance.class, allowance.most)));

@@ -13,7 +13,7 @@ use std::{
     collections::HashMap,
     num::NonZeroU32,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -133,12 +133,27 @@ impl GovernorClock for ElapsedClock {
 }
 
 /// As governor's own, with a bound on what it holds.
-#[derive(Debug, Default)]
-struct Store(Mutex<HashMap<Payer, Nanos>>);
+#[derive(Debug, Clone, Default)]
+struct Store(Arc<Mutex<HashMap<Payer, Nanos>>>);
 
 impl Store {
     fn rows(&self) -> MutexGuard<'_, HashMap<Payer, Nanos>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whose row it is: where there is no place for one, that of all the others.
+    fn row_of(rows: &HashMap<Payer, Nanos>, key: &Payer) -> Payer {
+        let full = rows.len() >= MAX_PAYERS && !rows.contains_key(key);
+        if full { Payer::Rest } else { *key }
+    }
+
+    /// Moves the time at which a bucket is full again.
+    fn postpone(&self, key: &Payer, by: Nanos) {
+        let mut rows = self.rows();
+        let key = Self::row_of(&rows, key);
+        if let Some(full_at) = rows.get_mut(&key) {
+            *full_at = *full_at + by;
+        }
     }
 }
 
@@ -150,8 +165,7 @@ impl StateStore for Store {
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
         let mut rows = self.rows();
-        let full = rows.len() >= MAX_PAYERS && !rows.contains_key(key);
-        let key = if full { Payer::Rest } else { *key };
+        let key = Self::row_of(&rows, key);
         let (outcome, next) = f(rows.get(&key).copied())?;
         rows.insert(key, next);
         Ok(outcome)
@@ -172,7 +186,23 @@ impl ShrinkableKeyedStateStore<Payer> for Store {
     }
 }
 
-type Buckets = RateLimiter<Payer, Store, ElapsedClock, StateInformationMiddleware>;
+#[derive(Debug)]
+struct Buckets {
+    limiter: RateLimiter<Payer, Store, ElapsedClock, StateInformationMiddleware>,
+    /// The limiter's own.
+    store: Store,
+}
+
+impl Buckets {
+    fn new(most: NonZeroU32, clock: &SharedClock) -> Self {
+        let (store, clock) = (Store::default(), ElapsedClock(SharedClock::clone(clock)));
+        Self { limiter: RateLimiter::new(Quota::per_minute(most), store.clone(), clock), store }
+    }
+
+    fn take(&self, payer: Payer) -> Result<StateSnapshot, NotUntil<Duration>> {
+        self.limiter.check_key(&payer)
+    }
+}
 
 #[derive(Debug)]
 struct Bounded {
@@ -188,20 +218,25 @@ impl Bounded {
     fn new(class: Class, most: u32, clock: &SharedClock) -> Option<Self> {
         let narrow = NonZeroU32::new(most)?;
         let wide = NonZeroU32::new(most.saturating_mul(WIDER))?;
-        let buckets = |most| {
-            let clock = ElapsedClock(SharedClock::clone(clock));
-            Buckets::new(Quota::per_minute(most), Store::default(), clock)
-        };
-        Some(Self { class, most, buckets: buckets(narrow), wider: buckets(wide), swept: AtomicU64::new(0) })
+        let (buckets, wider) = (Buckets::new(narrow, clock), Buckets::new(wide, clock));
+        Some(Self { class, most, buckets, wider, swept: AtomicU64::new(0) })
     }
 
     fn take(&self, payer: Payer, now: Duration) -> Result<Allowance, Limited> {
         self.sweep(now);
         if let Some(wider) = payer.wider() {
-            self.wider.check_key(&wider).map_err(|until| self.limited(&until, now))?;
+            self.wider.take(wider).map_err(|until| self.limited(&until, now))?;
         }
-        let state = self.buckets.check_key(&payer).map_err(|until| self.limited(&until, now))?;
+        let state = self.buckets.take(payer).map_err(|until| self.limited(&until, now))?;
         Ok(self.allowance(&state))
+    }
+
+    fn take_more(&self, payer: Payer, count: u32) {
+        let more = |most: u32| Nanos::from(WINDOW.saturating_mul(count) / most.max(1));
+        self.buckets.store.postpone(&payer, more(self.most));
+        if let Some(wider) = payer.wider() {
+            self.wider.store.postpone(&wider, more(self.most.saturating_mul(WIDER)));
+        }
     }
 
     fn allowance(&self, state: &StateSnapshot) -> Allowance {
@@ -220,8 +255,8 @@ impl Bounded {
         let swept = self.swept.load(Ordering::Relaxed);
         let due = now.saturating_sub(swept) >= SWEEP_EVERY_MILLIS;
         if due && self.swept.compare_exchange(swept, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-            self.buckets.retain_recent();
-            self.wider.retain_recent();
+            self.buckets.limiter.retain_recent();
+            self.wider.limiter.retain_recent();
         }
     }
 }
@@ -257,14 +292,24 @@ impl Limiter {
     /// # Errors
     /// [`Limited`].
     pub fn take(&self, class: Class, payer: Payer) -> Result<Option<Allowance>, Limited> {
-        let bounded = match class {
-            Class::Read => &self.reads,
-            Class::Body => &self.bodies,
-            Class::Signed => &self.signed,
-            Class::NewId => &self.new_ids,
-            Class::Key => &self.of_key,
-        };
-        bounded.as_ref().map(|bounded| bounded.take(payer, self.clock.elapsed())).transpose()
+        self.of(class).map(|bounded| bounded.take(payer, self.clock.elapsed())).transpose()
+    }
+
+    /// Takes so many more from who took one, also where they are not there yet: he waits the longer for the next.
+    pub fn take_more(&self, class: Class, payer: Payer, count: u32) {
+        if let Some(bounded) = self.of(class) {
+            bounded.take_more(payer, count);
+        }
+    }
+
+    const fn of(&self, class: Class) -> Option<&Bounded> {
+        match class {
+            Class::Read => self.reads.as_ref(),
+            Class::Body => self.bodies.as_ref(),
+            Class::Signed => self.signed.as_ref(),
+            Class::NewId => self.new_ids.as_ref(),
+            Class::Key => self.of_key.as_ref(),
+        }
     }
 }
 
@@ -305,6 +350,23 @@ mod tests {
     }
 
     #[test]
+    fn more_is_taken_than_one_also_where_it_is_not_there_yet() {
+        let (clock, limiter) = limiter(Quotas { signed: 60, ..Quotas::default() });
+        let one = payer("2001:db8::1");
+        let take = || limiter.take(Class::Signed, one);
+        assert_eq!(take().unwrap().unwrap().left, 59);
+        limiter.take_more(Class::Signed, one, 58);
+        assert_eq!(take().unwrap().unwrap().left, 0);
+        limiter.take_more(Class::Signed, one, 9);
+        assert_eq!(take().unwrap_err().wait, Duration::from_secs(10));
+        limiter.take_more(Class::Read, one, 9);
+        clock.advance(Duration::from_secs(9));
+        assert!(take().is_err() && limiter.take(Class::Signed, payer("2001:db8:0:1::1")).is_ok());
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(take().unwrap().unwrap().left, 0);
+    }
+
+    #[test]
     fn a_customer_with_many_networks_has_sixteen_times_as_much() {
         let (_, limiter) = limiter(Quotas { new_ids: 10, ..Quotas::default() });
         let taken =
@@ -322,7 +384,7 @@ mod tests {
         let most = u32::try_from(MAX_PAYERS).unwrap();
         let taken = flood(most * 2);
         assert!(taken <= MAX_PAYERS + 100, "{taken}: those who come late share one bucket");
-        let rows = |limiter: &Limiter| limiter.reads.as_ref().unwrap().buckets.len();
+        let rows = |limiter: &Limiter| limiter.reads.as_ref().unwrap().buckets.limiter.len();
         assert!(rows(&limiter) <= MAX_PAYERS + 1);
         assert!(limiter.take(Class::Read, honest).is_ok());
         clock.advance(Duration::from_secs(61));

@@ -62,7 +62,7 @@ pub use interrupt::Interrupt;
 pub use key_life::{follow_own_statements, follow_statements, own_statements};
 pub use keys::{generate_key, read_key};
 pub use known_lists::KnownLists;
-pub use limits::{KnownIds, NewIdError, spend};
+pub use limits::{KnownIds, NewIdError, charge_wrong_signature, spend};
 pub use local::{LocalError, hash_node, put_local};
 pub use neighbours::{Look, LookError, MAX_NEIGHBOURS, Neighbour, connections, look, neighbours};
 pub use network::member;

@@ -348,7 +348,7 @@ section! {
         reads_per_minute: u32 = 60_000,
         /// Most requests with a body in a minute from one address; 0: no bound.
         bodies_per_minute: u32 = 12_000,
-        /// Most manifests and signed requests in a minute from one address; 0: no bound.
+        /// Most manifests and signed requests in a minute from one address, one with a wrong signature counted as ten; 0: no bound.
         signed_per_minute: u32 = 12_000,
         /// Most manifests and signed requests in a minute of one key, wherever from; 0: no bound.
         signed_per_key_per_minute: u32 = 6_000,

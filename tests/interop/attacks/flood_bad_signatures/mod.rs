@@ -1,4 +1,4 @@
-//! Somebody sends signatures that do not fit: after his share of them they are not looked at any more.
+//! Somebody sends signatures that do not fit: after his share of them, each of which counts ten times, they are not looked at any more.
 
 use crate::{
     attacks::bed::{Attacker, Victim, audit, refusals},
@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 
 #[tokio::test]
 async fn signatures_are_checked_as_often_as_an_address_may_ask_for_it() {
-    let place = Place::new().set("ARK__LIMITS__COUNT_LOOPBACK", "true").set("ARK__LIMITS__SIGNED_PER_MINUTE", "30");
+    let place = Place::new().set("ARK__LIMITS__COUNT_LOOPBACK", "true").set("ARK__LIMITS__SIGNED_PER_MINUTE", "300");
     let victim = Victim::start_in(place).await;
     let (attacker, honest) = (Attacker::new("attacker"), Attacker::new("honest"));
     let forged = attacker.manifest(1).replace("\"local\"", "\"cloud\"");

@@ -5,10 +5,7 @@ use super::{
     exchange::Signer,
 };
 use crate::{
-    identity::{
-        message::{self, Message},
-        verify_signature,
-    },
+    identity::message::{self, Message},
     trust::challenge::{NONCE_BYTES, Nonce, Side, Transcript},
     types::{PeerId, PublicKey},
 };
@@ -79,7 +76,7 @@ pub async fn introduce(client: &Client, signer: &Signer<'_>) -> Result<Introduce
     let asking = (signer.node_id.clone(), signer.key.public_key());
     let transcript = Transcript { asking, asked: (asked, key), nonce, answer_nonce };
     let signature = read_signature(&answer.signature).ok_or_else(|| wrong("its signature is none"))?;
-    if !verify_signature(key, &transcript.bytes(Side::Asked), &signature) {
+    if !key.has_signed(&transcript.bytes(Side::Asked), &signature) {
         return Err(wrong("it does not hold the key that it shows"));
     }
     let ours = STANDARD.encode(signer.key.sign(&transcript.bytes(Side::Asking)));

@@ -2,7 +2,7 @@
 
 use crate::types::PublicKey;
 use base64::{Engine, engine::general_purpose::STANDARD};
-use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use ed25519_dalek::{Signer, SigningKey};
 use secrecy::{ExposeSecret, SecretString};
 use std::fmt;
 use zeroize::Zeroizing;
@@ -71,13 +71,6 @@ impl KeyPair {
     pub fn sign(&self, message: &[u8]) -> [u8; 64] {
         self.signing.sign(message).to_bytes()
     }
-}
-
-/// Did the holder of `key` sign these bytes? Strictly: keys of small order and signatures in another form are refused.
-#[must_use]
-pub fn verify_signature(key: PublicKey, message: &[u8], signature: &[u8; 64]) -> bool {
-    VerifyingKey::from_bytes(key.as_bytes())
-        .is_ok_and(|key| key.verify_strict(message, &Signature::from_bytes(signature)).is_ok())
 }
 
 impl fmt::Debug for KeyPair {

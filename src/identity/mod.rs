@@ -10,7 +10,7 @@ mod statement;
 pub mod trace_proof;
 
 pub use key_file::{KeyFileError, read, read_under, write_new, write_new_under};
-pub use key_pair::{KeyError, KeyPair, verify_signature};
+pub use key_pair::{KeyError, KeyPair};
 pub use keyring::{Change, Held, KeyChangeError, KeyPlace, Keyring, Shown};
 pub use recovery::{RecoveryWords, WORDS, WordsError};
 pub use sealed::{MIN_PASSPHRASE_CHARS, SealError, SealedKey};

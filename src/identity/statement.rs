@@ -20,7 +20,6 @@ use crate::{
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use ed25519_dalek::{Signature, VerifyingKey};
 use sha2::{Digest, Sha256};
 use std::{borrow::Cow, fmt};
 
@@ -231,9 +230,10 @@ impl SignedStatement {
     pub fn verify(&self) -> Result<(), StatementError> {
         let message = pre_authentication_encoding(&self.payload);
         for (key, signature) in &self.signatures {
-            let wrong = || StatementError::Signature { seq: self.statement.seq, key: *key, problem: "does not fit" };
-            let verifying = VerifyingKey::from_bytes(key.as_bytes()).map_err(|_| wrong())?;
-            verifying.verify_strict(&message, &Signature::from_bytes(signature)).map_err(|_| wrong())?;
+            if !key.has_signed(&message, signature) {
+                let problem = "does not fit";
+                return Err(StatementError::Signature { seq: self.statement.seq, key: *key, problem });
+            }
         }
         Ok(())
     }

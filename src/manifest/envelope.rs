@@ -13,7 +13,6 @@ use crate::{
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use ed25519_dalek::{Signature, VerifyingKey};
 use std::{borrow::Cow, sync::Arc};
 
 /// The media type of a manifest inside a DSSE envelope.
@@ -135,10 +134,10 @@ fn public_key(field: &'static str, text: &str) -> Result<PublicKey, EnvelopeErro
     PublicKey::parse(text).map_err(|_| EnvelopeError::Encoding { field, bytes: "32 bytes" })
 }
 
-fn signature(field: &'static str, text: &str) -> Result<Signature, EnvelopeError> {
+fn signature(field: &'static str, text: &str) -> Result<[u8; 64], EnvelopeError> {
     let error = EnvelopeError::Encoding { field, bytes: "64 bytes" };
     match STANDARD.decode(text).map(<[u8; 64]>::try_from) {
-        Ok(Ok(bytes)) => Ok(Signature::from_bytes(&bytes)),
+        Ok(Ok(bytes)) => Ok(bytes),
         _ => Err(error),
     }
 }
@@ -162,10 +161,8 @@ fn forbid(object: Object<'_>, fields: &[&'static str]) -> Result<(), EnvelopeErr
     }
 }
 
-/// Checks the signature with `verify_strict`: small-order keys and non-canonical points are refused.
-fn check(key: PublicKey, signed: &[u8], signature: &Signature) -> Result<(), EnvelopeError> {
-    let key = VerifyingKey::from_bytes(key.as_bytes()).map_err(|_| EnvelopeError::BadSignature)?;
-    key.verify_strict(signed, signature).map_err(|_| EnvelopeError::BadSignature)
+fn check(key: PublicKey, signed: &[u8], signature: &[u8; 64]) -> Result<(), EnvelopeError> {
+    if key.has_signed(signed, signature) { Ok(()) } else { Err(EnvelopeError::BadSignature) }
 }
 
 /// Checks an envelope: strict gate, declared form, signature, then the manifest's shape.
@@ -261,7 +258,7 @@ pub fn sign_head(head: &Head, public_key: PublicKey, sign: impl Fn(&[u8]) -> [u8
 }
 
 /// The one signature of a DSSE envelope, and its key: `pubkey`, or the `keyid` where that is left out.
-fn dsse_signature(object: Object<'_>) -> Result<(PublicKey, Signature), EnvelopeError> {
+fn dsse_signature(object: Object<'_>) -> Result<(PublicKey, [u8; 64]), EnvelopeError> {
     let list =
         object.get("signatures").and_then(Value::as_array).ok_or(wrong("signatures", "is missing or not a list"))?;
     let mut entries = list.iter();

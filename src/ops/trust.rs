@@ -8,7 +8,7 @@ use crate::{
         introduce::{self, Introduced, read_nonce, read_signature},
         remote::Remote,
     },
-    identity::{Held, message::MessageError, verify_signature},
+    identity::{Held, message::MessageError},
     json::{Document, JsonError},
     manifest::verify,
     registry::RegistryError,
@@ -390,7 +390,7 @@ pub async fn take_proof(context: &Context, request: SignedRequest<'_>) -> Result
     let transcript = context.trust.challenges().take(&asking, context.clock.elapsed());
     let transcript = transcript.ok_or(TrustOpError::Shape("there is no challenge to prove; ask for one first"))?;
     let (peer, key) = asking.clone();
-    if !verify_signature(key, &transcript.bytes(Side::Asking), &signature) {
+    if !key.has_signed(&transcript.bytes(Side::Asking), &signature) {
         let error = Box::new(RequestError::Message(MessageError::Wrong));
         return Err(RequestError::Of { speaker: asking, error }.into());
     }

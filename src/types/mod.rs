@@ -4,6 +4,7 @@ mod base_path;
 mod clock;
 mod event_kind;
 mod glob;
+mod has_signed;
 mod hash;
 mod hex;
 mod ids;

@@ -15,13 +15,19 @@ use bytes::Bytes;
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 /// Most registrations in one transaction: enough to share an fsync, few enough to answer soon.
 const BATCH: usize = 256;
+/// From so many at once on, there are more to come while one waits for them: they share a transaction, whose pages and fsync cost more
+/// than they do.
+const CROWD: usize = 4;
+/// How long is waited then: twice as long as the last transaction took, within these bounds. Nobody waits who comes alone.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(4);
 /// How late a heartbeat's renewal reaches the file where no registration takes it along. A crash loses at most this much of an
 /// entry's time to live, never its binding.
 const FLUSH_EVERY: Duration = Duration::from_secs(5);
@@ -135,7 +141,11 @@ impl Job {
 pub(super) async fn run(shared: Arc<Shared>, mut queue: mpsc::Receiver<Job>, stop: CancellationToken) {
     let mut healthy = true;
     let mut jobs = Vec::with_capacity(BATCH);
+    let mut pause = None;
     loop {
+        if let Some(pause) = pause {
+            rest(pause);
+        }
         let stopping = tokio::select! {
             biased;
             () = stop.cancelled() => true,
@@ -145,7 +155,9 @@ pub(super) async fn run(shared: Arc<Shared>, mut queue: mpsc::Receiver<Job>, sto
         if stopping {
             break;
         }
+        let (is_crowd, began) = (jobs.len() >= CROWD, Instant::now());
         healthy = write_batch(&shared, std::mem::take(&mut jobs), healthy);
+        pause = is_crowd.then(|| began.elapsed().saturating_mul(2).clamp(SHORTEST_PAUSE, LONGEST_PAUSE));
     }
     queue.close();
     while let Ok(job) = queue.try_recv() {
@@ -153,6 +165,13 @@ pub(super) async fn run(shared: Arc<Shared>, mut queue: mpsc::Receiver<Job>, sto
     }
     write_batch(&shared, jobs, healthy);
     shared.store.close();
+}
+
+/// The writer has a thread and a runtime of its own: nobody else waits here, and none of those who come meanwhile wakes it. The runtime's
+/// timer would make two milliseconds of one.
+#[expect(clippy::disallowed_methods, reason = "a pause, on a thread that is there for blocking")]
+fn rest(pause: Duration) {
+    std::thread::sleep(pause);
 }
 
 /// Writes one batch and answers it; says whether the file is well. After a failure the file is opened anew first.

@@ -5,14 +5,16 @@ use actix_web::http::header::HeaderValue;
 use bytes::Bytes;
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::sync::MutexGuard;
+use tokio::sync::{MutexGuard, OwnedMutexGuard};
 
 /// For no longer, so that seconds that are left are counted down, and what others changed in a registry that they share shows; what
 /// is changed here shows at once.
 const LASTS: Duration = Duration::from_millis(200);
+/// From this age on it is made anew beside the answers, while they still say the old one: who asks often never waits for it.
+const AGEING: Duration = Duration::from_millis(120);
 /// How long somebody waits for another who makes the list. A registry that does not answer keeps nobody waiting for more than one.
 const TURN_WAIT: Duration = Duration::from_millis(50);
 /// Lists of so many different lengths; others are made each time.
@@ -39,13 +41,24 @@ struct Kept {
 #[derive(Debug, Default)]
 pub struct DiscoveredBodies {
     kept: Mutex<HashMap<usize, Kept>>,
-    making: tokio::sync::Mutex<()>,
+    making: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl DiscoveredBodies {
     /// Who holds it makes the list; the others wait, and then find it. `None`: it takes too long, make it yourself.
     pub(super) async fn turn(&self) -> Option<MutexGuard<'_, ()>> {
         tokio::time::timeout(TURN_WAIT, self.making.lock()).await.ok()
+    }
+
+    /// As [`Self::turn`], where nobody else makes one.
+    pub(super) fn free_turn(&self) -> Option<OwnedMutexGuard<()>> {
+        Arc::clone(&self.making).try_lock_owned().ok()
+    }
+
+    /// Is the list of before `now`, although it still holds, so old that it is time for a new one?
+    pub(super) fn is_ageing(&self, limit: usize, now: Duration) -> bool {
+        let bodies = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        bodies.get(&limit).is_some_and(|kept| now.saturating_sub(kept.begun) >= AGEING)
     }
 
     /// The list of at most `limit` peers, where it is still as it would be made at `now`.
@@ -122,6 +135,23 @@ mod tests {
         assert!(bodies.turn().await.is_none());
         drop(turn);
         assert!(bodies.turn().await.is_some());
+        let renewing = bodies.free_turn();
+        assert!(renewing.is_some() && bodies.free_turn().is_none());
+        drop(renewing);
+        assert!(bodies.free_turn().is_some());
+    }
+
+    #[test]
+    fn a_list_is_renewed_before_it_is_old() {
+        let (bodies, state, now) = (DiscoveredBodies::default(), DiscoverState::for_test(1, 1), Duration::from_secs(7));
+        bodies.keep(10, state, now, &found(), &listed("old"));
+        assert!(!bodies.is_ageing(10, now) && !bodies.is_ageing(10, now + AGEING / 2));
+        let later = now + AGEING;
+        assert!(bodies.is_ageing(10, later) && bodies.get(10, state, later).is_some());
+        assert!(!bodies.is_ageing(11, later));
+        bodies.keep(10, state, later, &found(), &listed("new"));
+        assert!(!bodies.is_ageing(10, later));
+        assert_eq!(bodies.get(10, state, now + LASTS).unwrap().body, "new");
     }
 
     #[test]

@@ -160,7 +160,7 @@ pub(crate) async fn discover(
 
 /// The page as it is sent: what was made before, where it still holds.
 async fn listed(
-    state: &ApiState,
+    state: &web::Data<ApiState>,
     filter: &DiscoverFilter,
     after: Option<ops::PeerCursor>,
     limit: usize,
@@ -170,6 +170,9 @@ async fn listed(
     }
     let arrived = state.context.clock.elapsed();
     if let Some(listed) = state.discovered.get(limit, DiscoverState::of(&state.context), arrived) {
+        if state.discovered.is_ageing(limit, arrived) {
+            renew(state, limit);
+        }
         return Ok(listed);
     }
     // One makes it for all who ask meanwhile.
@@ -183,6 +186,20 @@ async fn listed(
     let (found, listed) = made(state, filter, after, limit).await?;
     state.discovered.keep(limit, stands, now, &found, &listed);
     Ok(listed)
+}
+
+/// Makes the list of all anew beside the answers, unless somebody does.
+fn renew(state: &web::Data<ApiState>, limit: usize) {
+    let Some(turn) = state.discovered.free_turn() else { return };
+    let state = web::Data::clone(state);
+    actix_web::rt::spawn(async move {
+        let _turn = turn;
+        let (now, stands) = (state.context.clock.elapsed(), DiscoverState::of(&state.context));
+        // An error is counted; who asks when the list of now is too old makes one himself, and is told.
+        if let Ok((found, listed)) = made(&state, &DiscoverFilter::default(), None, limit).await {
+            state.discovered.keep(limit, stands, now, &found, &listed);
+        }
+    });
 }
 
 async fn made(

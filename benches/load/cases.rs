@@ -24,6 +24,8 @@ const PEERS: usize = 1000;
 const CONNECTIONS_OF_LONG_LISTS: usize = 16;
 /// A caller with a long list is rarely one of many.
 const CONNECTIONS_OF_LARGE: usize = 4;
+/// More at once than the service has memory for are told to come again.
+const CONNECTIONS_OF_LARGEST: usize = 2;
 /// Beyond, a list of all nodes is longer than the service takes.
 const MOST_LISTED: usize = 100_000;
 /// Rows whose latency is measured at several loads.
@@ -321,7 +323,11 @@ impl Bench {
         }
         let held = service.nodes().await;
         assert_eq!(held.len(), nodes);
-        let connections = if nodes < 10_000 { self.connections } else { CONNECTIONS_OF_LARGE };
+        let connections = match nodes {
+            ..10_000 => self.connections,
+            10_000..100_000 => CONNECTIONS_OF_LARGE,
+            _ => CONNECTIONS_OF_LARGEST,
+        };
         if self.wants(&sync("equal")) {
             let request = inputs::sync_equal(&held, &service.set_hash().await);
             let plan = Plan::again(request, "\"delta_count\":0");

@@ -68,13 +68,10 @@ pub async fn limit<B: MessageBody>(
     match ops::spend(&state.context, class, caller.payer()).await {
         Ok(allowance) => {
             let mut response = next.call(request).await?.map_into_left_body();
-            if let Some(payer) = caller.payer()
-                && class == Class::Signed
-                && response.status() == StatusCode::UNAUTHORIZED
-            {
-                ops::charge_wrong_signature(&state.context, payer);
-            }
-            if let Some(allowance) = allowance {
+            if let Some((mut allowance, payer)) = allowance.zip(caller.payer()) {
+                if class == Class::Signed && response.status() == StatusCode::UNAUTHORIZED {
+                    allowance = ops::charge_wrong_signature(&state.context, payer, allowance);
+                }
                 let headers = response.headers_mut();
                 headers.append(RATE_LIMIT_POLICY.clone(), value(policy(allowance.class, allowance.most)));
                 headers.append(RATE_LIMIT.clone(), value(left(&allowance)));

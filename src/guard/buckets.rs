@@ -107,6 +107,17 @@ impl Allowance {
     pub const fn window(&self) -> Duration {
         WINDOW
     }
+
+    /// When so many more were taken of it.
+    fn less(self, count: u32) -> Self {
+        let full_in = self.full_in.saturating_add(time_of(count, self.most));
+        Self { left: self.left.saturating_sub(count), full_in, ..self }
+    }
+}
+
+/// In what time `count` of the `most` of a window come back.
+fn time_of(count: u32, most: u32) -> Duration {
+    WINDOW.saturating_mul(count) / most.max(1)
 }
 
 /// Nothing is left.
@@ -232,7 +243,7 @@ impl Bounded {
     }
 
     fn take_more(&self, payer: Payer, count: u32) {
-        let more = |most: u32| Nanos::from(WINDOW.saturating_mul(count) / most.max(1));
+        let more = |most| Nanos::from(time_of(count, most));
         self.buckets.store.postpone(&payer, more(self.most));
         if let Some(wider) = payer.wider() {
             self.wider.store.postpone(&wider, more(self.most.saturating_mul(WIDER)));
@@ -241,8 +252,7 @@ impl Bounded {
 
     fn allowance(&self, state: &StateSnapshot) -> Allowance {
         let left = state.remaining_burst_capacity();
-        let missing = self.most.saturating_sub(left);
-        let full_in = WINDOW.saturating_mul(missing) / self.most.max(1);
+        let full_in = time_of(self.most.saturating_sub(left), self.most);
         Allowance { class: self.class, most: self.most, left, full_in }
     }
 
@@ -295,11 +305,14 @@ impl Limiter {
         self.of(class).map(|bounded| bounded.take(payer, self.clock.elapsed())).transpose()
     }
 
-    /// Takes so many more from who took one, also where they are not there yet: he waits the longer for the next.
-    pub fn take_more(&self, class: Class, payer: Payer, count: u32) {
-        if let Some(bounded) = self.of(class) {
+    /// Takes so many more from who took one and was left with `allowance`, also where they are not there yet: he waits the longer for the
+    /// next. Answers what is left now.
+    #[must_use]
+    pub fn take_more(&self, payer: Payer, allowance: Allowance, count: u32) -> Allowance {
+        if let Some(bounded) = self.of(allowance.class) {
             bounded.take_more(payer, count);
         }
+        allowance.less(count)
     }
 
     const fn of(&self, class: Class) -> Option<&Bounded> {
@@ -354,12 +367,15 @@ mod tests {
         let (clock, limiter) = limiter(Quotas { signed: 60, ..Quotas::default() });
         let one = payer("2001:db8::1");
         let take = || limiter.take(Class::Signed, one);
-        assert_eq!(take().unwrap().unwrap().left, 59);
-        limiter.take_more(Class::Signed, one, 58);
-        assert_eq!(take().unwrap().unwrap().left, 0);
-        limiter.take_more(Class::Signed, one, 9);
+        let first = take().unwrap().unwrap();
+        assert_eq!(first.left, 59);
+        let less = limiter.take_more(one, first, 58);
+        assert_eq!((less.left, less.full_in), (1, Duration::from_secs(59)));
+        let last = take().unwrap().unwrap();
+        assert_eq!(last.left, 0);
+        let none = limiter.take_more(one, last, 9);
+        assert_eq!((none.left, none.full_in), (0, Duration::from_secs(69)));
         assert_eq!(take().unwrap_err().wait, Duration::from_secs(10));
-        limiter.take_more(Class::Read, one, 9);
         clock.advance(Duration::from_secs(9));
         assert!(take().is_err() && limiter.take(Class::Signed, payer("2001:db8:0:1::1")).is_ok());
         clock.advance(Duration::from_secs(1));

@@ -72,9 +72,10 @@ pub async fn spend(context: &Context, class: Class, payer: Option<Payer>) -> Res
 /// many as he likes, each of which costs a check.
 const WRONG_SIGNATURE_COSTS: u32 = 10;
 
-/// Takes what a wrong signature costs beyond the request, of this replica's account alone.
-pub fn charge_wrong_signature(context: &Context, payer: Payer) {
-    context.limiter.take_more(Class::Signed, payer, WRONG_SIGNATURE_COSTS - 1);
+/// Takes what a wrong signature costs beyond the request, of this replica's account alone; answers what is left of `allowance` then.
+#[must_use]
+pub fn charge_wrong_signature(context: &Context, payer: Payer, allowance: Allowance) -> Allowance {
+    context.limiter.take_more(payer, allowance, WRONG_SIGNATURE_COSTS - 1)
 }
 
 /// Takes one of what this key may have. Its signature was checked: nobody else uses up what is his.

@@ -89,6 +89,10 @@ fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 60_000_000, 3).expect("usable bounds")
 }
 
+fn ms(latencies_us: &Histogram<u64>, quantile: f64) -> f64 {
+    latencies_us.value_at_quantile(quantile) as f64 / 1000.0
+}
+
 /// The manifest of each honest peer, which it sends again and again.
 fn own_manifests() -> Vec<String> {
     (0..HONEST).map(|nth| signed(&key(u64::from(nth)), &manifest(&format!("honest-{nth}"), 1))).collect()
@@ -100,7 +104,7 @@ const KINDS: [&str; 4] = ["GET /nodes", "GET /nodes/{id}", "GET /discover", "POS
 /// What honest clients saw.
 struct Phase {
     /// Of each of [`KINDS`].
-    latencies_us: [Histogram<u64>; 4],
+    latencies_us: [Histogram<u64>; KINDS.len()],
     refused: u64,
 }
 
@@ -155,15 +159,13 @@ async fn measure(options: &Options) {
     let (rss, peak) = (process::status(pid, "VmRSS"), process::status(pid, "VmHWM"));
     let (sent, answered) = (sent.load(Ordering::Acquire), answered.lock().unwrap().clone());
 
-    let at = |phase: &Phase, q: f64| phase.of_all_kinds().value_at_quantile(q) as f64 / 1000.0;
     println!(
         "\n| honest requests | answered | refused | median, ms | p99, ms | longest, ms |\n|---|---|---|---|---|---|"
     );
     for (name, phase) in [("quiet", &quiet), ("in the flood", &hostile)] {
         let row = |what: &str, refused: &str, all: &Histogram<u64>| {
-            let at = |q: f64| all.value_at_quantile(q) as f64 / 1000.0;
-            let longest = all.max() as f64 / 1000.0;
-            println!("| {name}{what} | {} | {refused} | {:.2} | {:.2} | {longest:.2} |", all.len(), at(0.5), at(0.99));
+            let (median, p99, longest) = (ms(all, 0.5), ms(all, 0.99), ms(all, 1.0));
+            println!("| {name}{what} | {} | {refused} | {median:.2} | {p99:.2} | {longest:.2} |", all.len());
         };
         row("", &phase.refused.to_string(), &phase.of_all_kinds());
         for (kind, latencies_us) in KINDS.iter().zip(&phase.latencies_us) {
@@ -174,10 +176,11 @@ async fn measure(options: &Options) {
     println!("\nHostile requests: {sent}, {rate:.0} a second; answered with {answered:?}");
     println!("CPU time of the service: {:.2} of one processor", cpu.as_secs_f64() / took.as_secs_f64());
     println!("Memory of the service: {quiet_rss} kB before, {rss} kB after, {peak} kB at most");
-    let ratio = at(&hostile, 0.99) / at(&quiet, 0.99);
+    let (p99_quiet, p99_flood) = (ms(&quiet.of_all_kinds(), 0.99), ms(&hostile.of_all_kinds(), 0.99));
+    let ratio = p99_flood / p99_quiet;
     println!("p99 in the flood: {ratio:.2} times the quiet one");
     let figures = json!({"seconds": options.seconds, "hostile_per_second": rate, "answered": answered,
-        "cpu": cpu.as_secs_f64() / took.as_secs_f64(), "p99_quiet_ms": at(&quiet, 0.99), "p99_flood_ms": at(&hostile, 0.99), "ratio": ratio,
+        "cpu": cpu.as_secs_f64() / took.as_secs_f64(), "p99_quiet_ms": p99_quiet, "p99_flood_ms": p99_flood, "ratio": ratio,
         "honest_refused": hostile.refused, "rss_before_kb": quiet_rss, "rss_after_kb": rss, "rss_peak_kb": peak});
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(&options.json);
     std::fs::create_dir_all(path.parent().expect("a directory")).expect("a directory for the figures");
@@ -282,7 +285,6 @@ fn flood(
 /// not enough: a thread that runs may keep its processor for a slice of milliseconds, also from one of a higher priority that wakes.
 /// Only the class of idle work gives it up at once.
 fn leave_the_processors_to_the_others() {
-    let _as_it_was = rustix::process::nice(19);
     assert!(schedule(&["--idle", "--pid", "0"]), "chrt, of util-linux, cannot make the flood's thread idle work");
 }
 

@@ -55,17 +55,16 @@ impl DiscoveredBodies {
         Arc::clone(&self.making).try_lock_owned().ok()
     }
 
-    /// Is the list of before `now`, although it still holds, so old that it is time for a new one?
-    pub(super) fn is_ageing(&self, limit: usize, now: Duration) -> bool {
-        let bodies = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        bodies.get(&limit).is_some_and(|kept| now.saturating_sub(kept.begun) >= AGEING)
-    }
-
     /// The list of at most `limit` peers, where it is still as it would be made at `now`.
     pub(super) fn get(&self, limit: usize, state: DiscoverState, now: Duration) -> Option<Listed> {
+        self.get_aged(limit, state, now).map(|(listed, _)| listed)
+    }
+
+    /// As [`Self::get`], and whether it is so old that it is time for a new one.
+    pub(super) fn get_aged(&self, limit: usize, state: DiscoverState, now: Duration) -> Option<(Listed, bool)> {
         let bodies = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = bodies.get(&limit)?;
-        (kept.state == state && now < kept.until).then(|| kept.listed.clone())
+        let kept = bodies.get(&limit).filter(|kept| kept.state == state && now < kept.until)?;
+        Some((kept.listed.clone(), now.saturating_sub(kept.begun) >= AGEING))
     }
 
     /// The list that was begun after `arrived`, when somebody asked for it: as new as one that he would have made then, whatever
@@ -144,13 +143,14 @@ mod tests {
     #[test]
     fn a_list_is_renewed_before_it_is_old() {
         let (bodies, state, now) = (DiscoveredBodies::default(), DiscoverState::for_test(1, 1), Duration::from_secs(7));
+        let is_ageing = |limit, at| bodies.get_aged(limit, state, at).is_some_and(|(_, is_ageing)| is_ageing);
         bodies.keep(10, state, now, &found(), &listed("old"));
-        assert!(!bodies.is_ageing(10, now) && !bodies.is_ageing(10, now + AGEING / 2));
+        assert!(!is_ageing(10, now) && !is_ageing(10, now + AGEING / 2));
         let later = now + AGEING;
-        assert!(bodies.is_ageing(10, later) && bodies.get(10, state, later).is_some());
-        assert!(!bodies.is_ageing(11, later));
+        assert!(is_ageing(10, later) && bodies.get(10, state, later).is_some());
+        assert!(!is_ageing(11, later));
         bodies.keep(10, state, later, &found(), &listed("new"));
-        assert!(!bodies.is_ageing(10, later));
+        assert!(!is_ageing(10, later));
         assert_eq!(bodies.get(10, state, now + LASTS).unwrap().body, "new");
     }
 

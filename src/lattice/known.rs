@@ -2,7 +2,7 @@
 
 use super::{Entry, file_name};
 use crate::types::NodeId;
-use hashbrown::HashTable;
+use hashbrown::{HashTable, hash_table};
 use std::{
     collections::{HashMap, hash_map::RandomState},
     hash::BuildHasher,
@@ -91,15 +91,21 @@ impl KnownFiles {
         } else {
             self.odd_names.remove(&id);
         }
-        if let Some(before) = self.get_mut(id.as_str()) {
-            *before = known;
-            return;
+        let (hash, hashes, files) = (self.hash(id.as_str()), &self.hashes, &self.files);
+        let is_its = |place: &u32| is_at(files, *place, id.as_str());
+        match self.places.entry(hash, is_its, |place| hash_at(hashes, files, *place)) {
+            hash_table::Entry::Occupied(found) => {
+                if let Some(before) = usize::try_from(*found.get()).ok().and_then(|place| self.files.get_mut(place)) {
+                    *before = known;
+                }
+            }
+            hash_table::Entry::Vacant(free) => {
+                // A directory holds fewer files than that.
+                let Ok(place) = u32::try_from(self.files.len()) else { return };
+                free.insert(place);
+                self.files.push(known);
+            }
         }
-        // A directory holds fewer files than that.
-        let Ok(place) = u32::try_from(self.files.len()) else { return };
-        self.files.push(known);
-        let (hashes, files) = (&self.hashes, &self.files);
-        self.places.insert_unique(hashes.hash_one(id.as_str()), place, |place| hash_at(hashes, files, *place));
     }
 
     /// Forgets the node; answers the name of its file.

@@ -19,6 +19,7 @@ use actix_web::{
 };
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 use utoipa::{IntoParams, ToSchema};
 
 /// Most peers in one answer, and how many where the client does not say: more than any of the seeds' networks has. With the
@@ -169,8 +170,8 @@ async fn listed(
         return Ok(made(state, filter, after, limit).await?.1);
     }
     let arrived = state.context.clock.elapsed();
-    if let Some(listed) = state.discovered.get(limit, DiscoverState::of(&state.context), arrived) {
-        if state.discovered.is_ageing(limit, arrived) {
+    if let Some((listed, is_ageing)) = state.discovered.get_aged(limit, DiscoverState::of(&state.context), arrived) {
+        if is_ageing {
             renew(state, limit);
         }
         return Ok(listed);
@@ -183,7 +184,16 @@ async fn listed(
     if let Some(listed) = of_another.or_else(|| state.discovered.begun_after(limit, arrived)) {
         return Ok(listed);
     }
-    let (found, listed) = made(state, filter, after, limit).await?;
+    made_and_kept(state, limit, (now, stands)).await
+}
+
+/// The first page of all, which is kept as one of `now`, when everything stood as in `stands`.
+async fn made_and_kept(
+    state: &ApiState,
+    limit: usize,
+    (now, stands): (Duration, DiscoverState),
+) -> Result<Listed, ApiError> {
+    let (found, listed) = made(state, &DiscoverFilter::default(), None, limit).await?;
     state.discovered.keep(limit, stands, now, &found, &listed);
     Ok(listed)
 }
@@ -194,11 +204,9 @@ fn renew(state: &web::Data<ApiState>, limit: usize) {
     let state = web::Data::clone(state);
     actix_web::rt::spawn(async move {
         let _turn = turn;
-        let (now, stands) = (state.context.clock.elapsed(), DiscoverState::of(&state.context));
+        let now = (state.context.clock.elapsed(), DiscoverState::of(&state.context));
         // An error is counted; who asks when the list of now is too old makes one himself, and is told.
-        if let Ok((found, listed)) = made(&state, &DiscoverFilter::default(), None, limit).await {
-            state.discovered.keep(limit, stands, now, &found, &listed);
-        }
+        let _counted = made_and_kept(&state, limit, now).await;
     });
 }
 

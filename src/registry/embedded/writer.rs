@@ -141,11 +141,7 @@ impl Job {
 pub(super) async fn run(shared: Arc<Shared>, mut queue: mpsc::Receiver<Job>, stop: CancellationToken) {
     let mut healthy = true;
     let mut jobs = Vec::with_capacity(BATCH);
-    let mut pause = None;
     loop {
-        if let Some(pause) = pause {
-            rest(pause);
-        }
         let stopping = tokio::select! {
             biased;
             () = stop.cancelled() => true,
@@ -157,7 +153,9 @@ pub(super) async fn run(shared: Arc<Shared>, mut queue: mpsc::Receiver<Job>, sto
         }
         let (is_crowd, began) = (jobs.len() >= CROWD, Instant::now());
         healthy = write_batch(&shared, std::mem::take(&mut jobs), healthy);
-        pause = is_crowd.then(|| began.elapsed().saturating_mul(2).clamp(SHORTEST_PAUSE, LONGEST_PAUSE));
+        if is_crowd {
+            rest(began.elapsed().saturating_mul(2).clamp(SHORTEST_PAUSE, LONGEST_PAUSE));
+        }
     }
     queue.close();
     while let Ok(job) = queue.try_recv() {

@@ -10,8 +10,8 @@ use super::{
 use crate::{
     guard::{Caller, Limited},
     manifest::{EnvelopeError, verify},
-    registry::RegistryError,
-    trust::{Step, TrustError, TrustLevel, VersionError},
+    registry::{Registered, RegistryError},
+    trust::{Admitted, Step, TrustError, TrustLevel, VersionError},
     types::{PeerId, PublicKey, SetHash},
 };
 use bytes::Bytes;
@@ -61,6 +61,18 @@ pub struct Registration {
     pub step: Step,
 }
 
+/// What was taken before is most likely still the newest of its peer, which costs less to find out than to register it.
+async fn renew_or_register(
+    context: &Context,
+    admitted: &Admitted,
+    is_known: bool,
+) -> Result<Registered, RegistryError> {
+    if is_known && let Some(renewed) = context.registry.renew(admitted).await? {
+        return Ok(renewed);
+    }
+    context.registry.register(admitted).await
+}
+
 /// Registers the envelope in `received`, which `caller` sent.
 ///
 /// # Errors
@@ -84,7 +96,7 @@ pub async fn register(context: &Context, caller: Caller, received: Bytes) -> Res
     }
     let admitted = context.trust.admit(manifest, context.clock.latest()).map_err(|error| refused(error.into()))?;
     limits::admit_id(context, caller, &peer, key).await.map_err(|error| refused(error.into()))?;
-    let registered = match context.registry.register(&admitted).await {
+    let registered = match renew_or_register(context, &admitted, is_known).await {
         Ok(registered) => registered,
         Err(error) => {
             if matches!(error, RegistryError::Refused(VersionError::Equivocation)) {

@@ -27,6 +27,10 @@ pub(super) trait Harness: Send + Sync {
     async fn start() -> Self;
     /// The adapter.
     fn registry(&self) -> &dyn Registry;
+    /// Whether it has a way to renew that is cheaper than to register.
+    fn renews(&self) -> bool {
+        true
+    }
     /// Lets time pass.
     fn advance(&self, by: Duration);
     /// Closes it and removes what it left.
@@ -45,6 +49,7 @@ macro_rules! conformance_tests {
     (@list $how:ident $harness:ty) => {
         $crate::registry::conformance::conformance_tests! { @$how $harness,
             versions: first_registration_is_seen_everywhere, heartbeat_renews_and_changes_nothing_else,
+                only_the_newest_statement_of_a_live_entry_is_renewed, many_are_renewed_at_once,
                 newer_statement_replaces_the_older, rollback_by_last_updated_is_refused, rollback_by_seq_is_refused,
                 leaving_a_version_out_is_a_rollback, a_seq_that_jumps_too_far_is_refused, equal_seq_with_other_content_is_equivocation,
                 equal_last_updated_alone_is_newer, seq_is_judged_before_last_updated, another_key_is_refused,

@@ -22,7 +22,7 @@ pub use store::OpenError;
 
 use super::{Bindings, Bound, PeerCursor, PeerPage, Registered, Registry, RegistryError};
 use crate::{
-    trust::{Admitted, KeyLine, Step},
+    trust::{Admitted, KeyLine, Pin, Step},
     types::{PeerId, PublicKey, SharedClock},
 };
 use async_trait::async_trait;
@@ -36,7 +36,13 @@ use std::{
     time::Duration,
 };
 use store::Store;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{
+    mpsc::{
+        self,
+        error::{SendTimeoutError, TrySendError},
+    },
+    oneshot,
+};
 use tokio_util::sync::CancellationToken;
 use writer::{Binding, Job, Registration, Shared};
 
@@ -99,19 +105,35 @@ impl EmbeddedRegistry {
         if self.stop.is_cancelled() { Err(closed()) } else { Ok(()) }
     }
 
+    /// A live entry's digest is that of its pin, so this is `Pin::step`'s heartbeat, without the disk.
+    fn renew_in_memory(&self, admitted: &Admitted) -> Option<Registered> {
+        let verified = admitted.manifest();
+        let now_ms = self.shared.clock.now_ms();
+        let expires_at_ms = now_ms.saturating_add(millis(self.shared.ttl));
+        let (peer, pin) = (verified.get().peer(), Pin::of(verified));
+        let is_renewed = self.shared.mirror().renew(peer, &pin, now_ms, expires_at_ms, self.shared.clock.wall());
+        is_renewed.then_some(Registered { step: Step::Heartbeat, expires_in: self.shared.ttl })
+    }
+
     /// Hands a job to the writer and waits for its answer.
     async fn write<T>(
         &self,
         answered: oneshot::Receiver<Result<T, RegistryError>>,
         job: Job,
     ) -> Result<T, RegistryError> {
-        let place = match tokio::time::timeout(QUEUE_WAIT, self.queue.reserve()).await {
-            Ok(Ok(place)) => place,
-            Ok(Err(_)) => return Err(closed()),
-            Err(_) => return Err(RegistryError::Unavailable("too many registrations wait for the disk".to_owned())),
-        };
         // From here on the writer owns the job: dropping this future changes nothing.
-        place.send(job);
+        match self.queue.try_send(job) {
+            Ok(()) => {}
+            Err(TrySendError::Closed(_)) => return Err(closed()),
+            Err(TrySendError::Full(job)) => {
+                self.queue.send_timeout(job, QUEUE_WAIT).await.map_err(|error| match error {
+                    SendTimeoutError::Closed(_) => closed(),
+                    SendTimeoutError::Timeout(_) => {
+                        RegistryError::Unavailable("too many registrations wait for the disk".to_owned())
+                    }
+                })?
+            }
+        }
         match tokio::time::timeout(ANSWER_WAIT, answered).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(closed()),
@@ -158,8 +180,8 @@ fn mirror_of(store: &Store, clock: &OwnClock, ttl: Duration) -> Result<(Mirror, 
             Live {
                 public_key: entry.pin.public_key,
                 digest: entry.pin.digest,
-                instance_type: entry.row.instance_type,
-                summary: entry.row.summary,
+                instance_type: entry.instance_type,
+                summary: entry.summary,
                 last_seen: entry.last_seen,
                 expires_at_ms: now_ms.saturating_add(left_ms),
             },
@@ -170,16 +192,15 @@ fn mirror_of(store: &Store, clock: &OwnClock, ttl: Duration) -> Result<(Mirror, 
 
 #[async_trait]
 impl Registry for EmbeddedRegistry {
+    async fn renew(&self, admitted: &Admitted) -> Result<Option<Registered>, RegistryError> {
+        self.refuse_when_closed()?;
+        Ok(self.renew_in_memory(admitted))
+    }
+
     async fn register(&self, admitted: &Admitted) -> Result<Registered, RegistryError> {
         self.refuse_when_closed()?;
-        let verified = admitted.manifest();
-        let pin = crate::trust::Pin::of(verified);
-        let now_ms = self.shared.clock.now_ms();
-        let expires_at_ms = now_ms.saturating_add(millis(self.shared.ttl));
-        let seen = self.shared.clock.wall();
-        // A live entry's digest is that of its pin, so this is `Pin::step`'s heartbeat, without the disk.
-        if self.shared.mirror().renew(verified.get().peer(), &pin, now_ms, expires_at_ms, seen) {
-            return Ok(Registered { step: Step::Heartbeat, expires_in: self.shared.ttl });
+        if let Some(renewed) = self.renew_in_memory(admitted) {
+            return Ok(renewed);
         }
         let (answer, answered) = oneshot::channel();
         self.write(answered, Job::Register(Registration::of(admitted), answer)).await

@@ -202,7 +202,7 @@ fn epoch_of(log: &KeyLog, key: Option<PublicKey>) -> u64 {
 }
 
 /// Why the registry did not do what was asked.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum RegistryError {
     /// The statement may not follow what is pinned. Nothing was changed.
     #[error(transparent)]
@@ -228,6 +228,15 @@ pub enum RegistryError {
 /// [`RegistryError::Unavailable`]). Dropping a returned future never leaves a half-done write behind.
 #[async_trait]
 pub trait Registry: Send + Sync + std::fmt::Debug {
+    /// Renews an entry cheaply, where it lives and its newest statement is exactly this one. `None`, and nothing was changed: that is not
+    /// so, or this store has no cheap way; [`Self::register`] decides then.
+    ///
+    /// # Errors
+    /// [`RegistryError::Unavailable`], [`RegistryError::NoSpace`], [`RegistryError::Corrupt`].
+    async fn renew(&self, _admitted: &Admitted) -> Result<Option<Registered>, RegistryError> {
+        Ok(None)
+    }
+
     /// Registers a statement or renews it. The version rules of [`crate::trust::Pin::step`] and the write are one atomic step;
     /// `Ok` means that key binding and version are durable.
     ///

@@ -23,6 +23,7 @@ mod keys;
 mod lines;
 mod link;
 mod page;
+mod renewals;
 mod seldom;
 mod sentinel;
 mod servers;
@@ -43,11 +44,15 @@ use call::{Call, Script};
 use keys::Keys;
 use link::{Ask, Link};
 use redis::{FromRedisValue, Value};
+use renewals::Renewals;
 use seldom::{Mute, Seldom};
 pub use servers::Servers;
 use std::{
     fmt,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -67,6 +72,16 @@ pub enum TimeSource {
     Server,
     /// One that is handed in, for tests.
     Injected(SharedClock),
+}
+
+impl TimeSource {
+    /// The time for a script: empty where Redis shall look at its own clock.
+    fn arg(&self) -> String {
+        match self {
+            Self::Server => String::new(),
+            Self::Injected(clock) => clock.now().millis().to_string(),
+        }
+    }
 }
 
 /// What a registry in Redis needs to know.
@@ -108,13 +123,14 @@ pub enum RedisConfigError {
 
 /// The registry in Redis. See the module's text.
 pub struct RedisRegistry {
-    link: Link,
+    link: Arc<Link>,
     keys: Keys,
     cluster: bool,
     ttl: Duration,
     max_peers: u64,
     time: TimeSource,
     scripts: Scripts,
+    renewals: Arc<Renewals>,
     skipped: Seldom,
     slow: Mute,
     changes: AtomicU64,
@@ -164,7 +180,7 @@ impl RedisRegistry {
             // A master of a Cluster that is down still answers a PING; its keys are what we need.
             proof.extend(keys.shares().iter().map(|share| redis::cmd("TYPE").arg(share).to_owned()));
         }
-        let link = Link::new(&options, proof)?;
+        let link = Arc::new(Link::new(&options, proof)?);
         let scripts = Scripts {
             register: Script::new(include_str!("redis/register.lua")),
             index: Script::new(include_str!("redis/index.lua")),
@@ -176,6 +192,7 @@ impl RedisRegistry {
             bind: Script::new(include_str!("redis/bind.lua")),
         };
         let RedisOptions { ttl, max_peers, time, .. } = options;
+        let renewals = Arc::new(Renewals::new(Arc::clone(&link), keys.clone(), ttl, time.clone()));
         Ok(Self {
             link,
             keys,
@@ -184,18 +201,15 @@ impl RedisRegistry {
             max_peers,
             time,
             scripts,
+            renewals,
             skipped: Seldom::default(),
             slow: Mute::default(),
             changes: AtomicU64::new(0),
         })
     }
 
-    /// The time for a script: empty where Redis shall look at its own clock.
     fn now_arg(&self) -> String {
-        match &self.time {
-            TimeSource::Server => String::new(),
-            TimeSource::Injected(clock) => clock.now().millis().to_string(),
-        }
+        self.time.arg()
     }
 
     /// The script that judges and writes; `limit` is what it makes of the bound on live peers.
@@ -262,6 +276,17 @@ fn parsed<T: FromRedisValue>(value: Value) -> Result<T, RegistryError> {
 
 #[async_trait]
 impl Registry for RedisRegistry {
+    async fn renew(&self, admitted: &Admitted) -> Result<Option<Registered>, RegistryError> {
+        // On a Cluster entries are in other slots than the index.
+        if self.cluster {
+            return Ok(None);
+        }
+        let _counted_at_the_end = Changing(&self.changes);
+        let verified = admitted.manifest();
+        let is_renewed = self.renewals.renew(verified.get().peer(), Pin::of(verified)).await?;
+        Ok(is_renewed.then_some(Registered { step: Step::Heartbeat, expires_in: self.ttl }))
+    }
+
     async fn register(&self, admitted: &Admitted) -> Result<Registered, RegistryError> {
         let _counted_at_the_end = Changing(&self.changes);
         let answer = if self.cluster {

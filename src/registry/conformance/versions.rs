@@ -1,9 +1,9 @@
 //! Who may follow whom.
 
-use super::{Harness, START, Statement, TTL, is_key_mismatch};
+use super::{Harness, START, Statement, TTL, is_key_mismatch, keys::line};
 use crate::{
-    registry::{PeerRecord, RegistryError},
-    trust::{Pin, Step, VersionError, freshness::MAX_SEQ_JUMP},
+    registry::{PeerRecord, Registered, RegistryError},
+    trust::{KeyLine, Pin, Step, VersionError, freshness::MAX_SEQ_JUMP},
     types::{PeerId, PublicKey},
 };
 use futures_util::future::join_all;
@@ -53,6 +53,57 @@ pub(in crate::registry) async fn heartbeat_renews_and_changes_nothing_else(harne
     assert_eq!(record.summary, statement.summary());
     envelope_is(harness, &statement).await;
     assert_eq!(registry.live().await.unwrap(), 1);
+}
+
+/// Whether a statement was renewed.
+async fn is_renewed(harness: &impl Harness, statement: &Statement) -> bool {
+    let renewed = harness.registry().renew(&statement.admitted()).await.unwrap();
+    assert!(renewed.is_none_or(|it| it == Registered { step: Step::Heartbeat, expires_in: TTL }));
+    renewed.is_some()
+}
+
+pub(in crate::registry) async fn only_the_newest_statement_of_a_live_entry_is_renewed(harness: &impl Harness) {
+    let (registry, older, newer) = (harness.registry(), Statement::of("a").seq(1), Statement::of("a").seq(2));
+    assert!(!is_renewed(harness, &older).await, "nobody registered");
+    older.expect(registry, Step::First).await;
+    harness.advance(Duration::from_secs(100));
+    assert_eq!(is_renewed(harness, &older).await, harness.renews());
+    if harness.renews() {
+        let record = shown(harness, &older).await.unwrap();
+        assert_eq!((record.expires_in, record.last_seen.seconds()), (TTL, START.seconds() + 100));
+        assert_eq!(record.summary, older.summary());
+        envelope_is(harness, &older).await;
+    }
+    newer.expect(registry, Step::Newer).await;
+    harness.advance(Duration::from_secs(10));
+    for other in [older, newer.clone().key(2), newer.clone().content("other"), Statement::of("b").seq(2)] {
+        assert!(!is_renewed(harness, &other).await, "{other:?}");
+    }
+    let left = Duration::from_secs(110);
+    assert_eq!(shown(harness, &newer).await.unwrap().expires_in, left, "what is refused renews nothing");
+    harness.advance(left);
+    assert!(!is_renewed(harness, &newer).await, "it expired");
+    assert_eq!(registry.live().await.unwrap(), 0);
+    newer.expect(registry, Step::Heartbeat).await;
+    assert_eq!(is_renewed(harness, &newer).await, harness.renews());
+    // A key that is revoked or replaced renews nothing.
+    let bound = registry.bound(&newer.peer).await.unwrap();
+    let line = KeyLine { revoked: true, ..line(newer.key, &[]) };
+    assert!(registry.bind(&newer.peer, bound.as_ref(), &line).await.unwrap());
+    assert!(!is_renewed(harness, &newer).await, "it is revoked");
+}
+
+pub(in crate::registry) async fn many_are_renewed_at_once(harness: &impl Harness) {
+    let registry = harness.registry();
+    let statements: Vec<_> = (0..300).map(|number| Statement::of(&format!("peer {number}")).seq(1)).collect();
+    for outcome in join_all(statements.iter().step_by(2).map(|statement| statement.register(registry))).await {
+        assert_eq!(outcome.unwrap().step, Step::First);
+    }
+    harness.advance(Duration::from_secs(100));
+    let renewed = join_all(statements.iter().map(|statement| is_renewed(harness, statement))).await;
+    assert!(renewed.iter().enumerate().all(|(number, renewed)| *renewed == (harness.renews() && number % 2 == 0)));
+    harness.advance(Duration::from_secs(30));
+    assert_eq!(registry.live().await.unwrap(), if harness.renews() { 150 } else { 0 });
 }
 
 pub(in crate::registry) async fn newer_statement_replaces_the_older(harness: &impl Harness) {

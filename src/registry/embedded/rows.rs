@@ -1,4 +1,4 @@
-//! How pins and entries stand in the file. Each row starts with a version byte; a row that does not fit is refused, not guessed.
+//! How pins and entries stand in the file. Each pin starts with a version byte; a row that does not fit is refused, not guessed.
 //! A pin carries a checksum with its id in it: redb looks at its own checksums only after a crash, and a binding that a bad disk
 //! changed must not pass for one.
 
@@ -6,20 +6,26 @@ use crate::{
     trust::{KeyLine, Pin},
     types::{PublicKey, Timestamp},
 };
-use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-/// Version of both row forms.
+/// Version of a pin's form.
 const VERSION: u8 = 1;
+/// Version, flags, key, digest, `last_updated`, `seq`, checksum.
+const PIN_BYTES: usize = 2 + 32 + 32 + 8 + 8 + 8;
 const HAS_LAST_UPDATED: u8 = 1;
 const HAS_SEQ: u8 = 2;
 const HAS_INSTANCE_TYPE: u8 = 1;
 
-/// What is written of a live entry beside its pin, its envelope and its times.
+/// What is written of a live entry beside its pin.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct EntryRow {
-    pub(super) instance_type: Option<Box<str>>,
-    pub(super) summary: Bytes,
+pub(super) struct EntryRow<'a> {
+    pub(super) instance_type: Option<&'a str>,
+    pub(super) summary: &'a [u8],
+    pub(super) last_seen: Timestamp,
+    /// By the wall clock.
+    pub(super) expires_at_ms: i64,
+    /// As received; `None`: it is so long that it stands in a table of its own.
+    pub(super) envelope: Option<&'a [u8]>,
 }
 
 fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
@@ -36,7 +42,7 @@ fn checksum(row: &[u8], id: &str) -> [u8; 8] {
 }
 
 /// Version, flags, key, digest, `last_updated` (µs), `seq`, checksum; numbers big-endian, zero where the flag is not set.
-pub(super) fn encode_pin(id: &str, pin: &Pin) -> Vec<u8> {
+fn encode_pin(out: &mut Vec<u8>, id: &str, pin: &Pin) {
     let mut flags = 0;
     if pin.last_updated.is_some() {
         flags |= HAS_LAST_UPDATED;
@@ -44,19 +50,18 @@ pub(super) fn encode_pin(id: &str, pin: &Pin) -> Vec<u8> {
     if pin.seq.is_some() {
         flags |= HAS_SEQ;
     }
-    let mut out = Vec::with_capacity(90);
+    let from = out.len();
     out.extend_from_slice(&[VERSION, flags]);
     out.extend_from_slice(pin.public_key.as_bytes());
     out.extend_from_slice(&pin.digest);
     out.extend_from_slice(&pin.last_updated.map_or(0, Timestamp::micros).to_be_bytes());
     out.extend_from_slice(&pin.seq.unwrap_or(0).to_be_bytes());
-    let sum = checksum(&out, id);
+    let sum = checksum(out.get(from..).unwrap_or_default(), id);
     out.extend_from_slice(&sum);
-    out
 }
 
-/// `None` for every row that [`encode_pin`] does not write for this id.
-pub(super) fn decode_pin(id: &str, row: &[u8]) -> Option<Pin> {
+/// `None` for all that [`encode_pin`] does not write for this id.
+fn decode_pin(id: &str, row: &[u8]) -> Option<Pin> {
     let (mut row, sum) = row.split_last_chunk::<8>()?;
     if checksum(row, id) != *sum {
         return None;
@@ -94,36 +99,83 @@ pub(super) fn decode_line(id: &str, row: &[u8]) -> Option<KeyLine> {
     KeyLine::from_row(std::str::from_utf8(row).ok()?)
 }
 
-/// Version, flags, length of `instance_type` (u32, big-endian), `instance_type`, summary to the end.
-pub(super) fn encode_entry(entry: &EntryRow) -> Vec<u8> {
-    let kind = entry.instance_type.as_deref().unwrap_or_default();
-    let flags = if entry.instance_type.is_some() { HAS_INSTANCE_TYPE } else { 0 };
-    let mut out = Vec::with_capacity(6 + kind.len() + entry.summary.len());
-    out.extend_from_slice(&[VERSION, flags]);
-    // A manifest's fields are bounded far below 4 GiB (Limits::manifest_field_bytes).
-    out.extend_from_slice(&u32::try_from(kind.len()).unwrap_or(u32::MAX).to_be_bytes());
+/// How a row goes on after its pin.
+const NOTHING: u8 = 0;
+const NEAR: u8 = 1;
+const FAR: u8 = 2;
+
+/// Appends an id's row: its pin; then, where an entry lives, a kind (1: the envelope is in the row, 2: in the table of its own),
+/// `last_seen` (µs), `expires_at` (ms), flags, lengths of `instance_type` and summary (u32), both texts, and the envelope to the end.
+/// Numbers are big-endian.
+pub(super) fn encode_row(out: &mut Vec<u8>, id: &str, pin: &Pin, entry: Option<&EntryRow<'_>>) {
+    encode_pin(out, id, pin);
+    let Some(entry) = entry else { return out.push(NOTHING) };
+    let is_near = entry.envelope.is_some();
+    let kind = entry.instance_type.unwrap_or_default();
+    out.push(if is_near { NEAR } else { FAR });
+    out.extend_from_slice(&entry.last_seen.micros().to_be_bytes());
+    out.extend_from_slice(&entry.expires_at_ms.to_be_bytes());
+    out.push(if entry.instance_type.is_some() { HAS_INSTANCE_TYPE } else { 0 });
+    for text in [kind.as_bytes(), entry.summary] {
+        // A manifest's fields are bounded far below 4 GiB (Limits::manifest_field_bytes).
+        out.extend_from_slice(&u32::try_from(text.len()).unwrap_or(u32::MAX).to_be_bytes());
+    }
     out.extend_from_slice(kind.as_bytes());
-    out.extend_from_slice(&entry.summary);
-    out
+    out.extend_from_slice(entry.summary);
+    out.extend_from_slice(entry.envelope.unwrap_or_default());
 }
 
-/// `None` for every row that [`encode_entry`] does not write.
-pub(super) fn decode_entry(mut row: &[u8]) -> Option<EntryRow> {
-    let [version, flags] = take(&mut row)?;
-    let length = usize::try_from(u32::from_be_bytes(take(&mut row)?)).ok()?;
-    let (kind, summary) = row.split_at_checked(length)?;
-    let kind = std::str::from_utf8(kind).ok()?;
-    if version != VERSION || flags & !HAS_INSTANCE_TYPE != 0 {
+/// Appends a row without its entry; its pin is taken as it is. Nothing for what is no row.
+pub(super) fn cut_entry(out: &mut Vec<u8>, row: &[u8]) {
+    if let Some(pin) = row.get(..PIN_BYTES) {
+        out.extend_from_slice(pin);
+        out.push(NOTHING);
+    }
+}
+
+/// The pin of a row; `None` where [`encode_row`] writes no such row for this id. What follows the pin is not looked at.
+pub(super) fn decode_pin_of(id: &str, row: &[u8]) -> Option<Pin> {
+    decode_pin(id, row.get(..PIN_BYTES)?)
+}
+
+/// What [`encode_row`] wrote; `None` for every row that it does not write for this id.
+pub(super) fn decode_row<'a>(id: &str, row: &'a [u8]) -> Option<(Pin, Option<EntryRow<'a>>)> {
+    let pin = decode_pin_of(id, row)?;
+    let mut rest = row.get(PIN_BYTES..)?;
+    let [kind] = take(&mut rest)?;
+    if kind == NOTHING {
+        return rest.is_empty().then_some((pin, None));
+    }
+    let last_seen = Timestamp::from_micros(i64::from_be_bytes(take(&mut rest)?));
+    let expires_at_ms = i64::from_be_bytes(take(&mut rest)?);
+    let [flags] = take(&mut rest)?;
+    let mut length = || usize::try_from(u32::from_be_bytes(take(&mut rest)?)).ok();
+    let (type_bytes, summary_bytes) = (length()?, length()?);
+    let (instance_type, rest) = rest.split_at_checked(type_bytes)?;
+    let (summary, envelope) = rest.split_at_checked(summary_bytes)?;
+    let instance_type = std::str::from_utf8(instance_type).ok()?;
+    if flags & !HAS_INSTANCE_TYPE != 0 || !(kind == NEAR || (kind == FAR && envelope.is_empty())) {
         return None;
     }
-    let instance_type = (flags & HAS_INSTANCE_TYPE != 0).then(|| Box::from(kind));
-    Some(EntryRow { instance_type, summary: Bytes::copy_from_slice(summary) })
+    let instance_type = (flags & HAS_INSTANCE_TYPE != 0).then_some(instance_type);
+    let envelope = (kind == NEAR).then_some(envelope);
+    Some((pin, Some(EntryRow { instance_type, summary, last_seen, expires_at_ms, envelope })))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    fn pin() -> Pin {
+        Pin { public_key: PublicKey::from_bytes([1; 32]), last_updated: None, seq: None, digest: [2; 32] }
+    }
+
+    fn encoded(id: &str, pin: &Pin, entry: Option<&EntryRow<'_>>) -> Vec<u8> {
+        let mut row = Vec::new();
+        encode_row(&mut row, id, pin, entry);
+        row
+    }
 
     proptest! {
         #[test]
@@ -133,25 +185,40 @@ mod tests {
             let pin = Pin {
                 public_key: PublicKey::from_bytes(key), last_updated: micros.map(Timestamp::from_micros), seq, digest
             };
-            prop_assert_eq!(decode_pin("a", &encode_pin("a", &pin)), Some(pin));
+            let row = encoded("a", &pin, None);
+            prop_assert_eq!(decode_pin_of("a", &row), Some(pin.clone()));
+            prop_assert_eq!(decode_row("a", &row), Some((pin, None)));
         }
 
         #[test]
-        fn an_entry_is_read_as_it_was_written(kind in proptest::option::of(".{0,40}"), summary: Vec<u8>) {
-            let entry = EntryRow { instance_type: kind.map(String::into_boxed_str), summary: summary.into() };
-            prop_assert_eq!(decode_entry(&encode_entry(&entry)), Some(entry));
+        fn an_entry_is_read_as_it_was_written(
+            kind in proptest::option::of(".{0,40}"), summary: Vec<u8>, times: (i64, i64), envelope: Option<Vec<u8>>
+        ) {
+            let entry = EntryRow {
+                instance_type: kind.as_deref(), summary: &summary, last_seen: Timestamp::from_micros(times.0),
+                expires_at_ms: times.1, envelope: envelope.as_deref(),
+            };
+            let row = encoded("a", &pin(), Some(&entry));
+            prop_assert_eq!(decode_row("a", &row), Some((pin(), Some(entry))));
+            prop_assert_eq!(decode_row("b", &row), None);
         }
 
         #[test]
-        fn no_row_makes_the_readers_panic(row: Vec<u8>) {
-            let _ = (decode_pin("a", &row), decode_entry(&row));
+        fn no_row_makes_the_readers_panic(row: Vec<u8>, tail: Vec<u8>) {
+            let _ = decode_row("a", &row);
+            // Also behind a pin that is right.
+            let mut behind = encoded("a", &pin(), None);
+            behind.truncate(PIN_BYTES);
+            behind.extend_from_slice(&tail);
+            let _ = decode_row("a", &behind);
         }
     }
 
     #[test]
     fn a_pin_that_was_changed_in_any_byte_or_moved_to_another_id_is_refused() {
-        let pin = Pin { public_key: PublicKey::from_bytes([1; 32]), last_updated: None, seq: None, digest: [2; 32] };
-        let row = encode_pin("a", &pin);
+        let mut row = Vec::new();
+        encode_pin(&mut row, "a", &pin());
+        assert_eq!(row.len(), PIN_BYTES);
         assert!(decode_pin("a", &row).is_some());
         assert!(decode_pin("b", &row).is_none());
         for at in 0..row.len() {
@@ -164,8 +231,8 @@ mod tests {
 
     #[test]
     fn rows_of_another_version_are_refused_even_with_a_right_checksum() {
-        let pin = Pin { public_key: PublicKey::from_bytes([1; 32]), last_updated: None, seq: None, digest: [2; 32] };
-        let mut row = encode_pin("a", &pin);
+        let mut row = Vec::new();
+        encode_pin(&mut row, "a", &pin());
         row.truncate(row.len() - 8);
         row[0] = VERSION + 1;
         let sum = checksum(&row, "a");

@@ -1,13 +1,15 @@
-//! The redb file: pins, entries, their times and envelopes.
+//! The redb file: a row for each id, with its pin and what it said last.
 
-use super::rows::{EntryRow, decode_entry, decode_line, decode_pin, encode_entry, encode_line, encode_pin};
+use super::rows::{EntryRow, cut_entry, decode_line, decode_pin_of, decode_row, encode_line, encode_row};
 use crate::{
     registry::{Bound, RegistryError},
     trust::{KeyLine, Pin},
     types::{PeerId, PublicKey, Timestamp},
 };
 use bytes::Bytes;
-use redb::{Builder, Database, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction};
+use redb::{
+    Builder, Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, Table, TableDefinition, WriteTransaction,
+};
 use std::{
     collections::HashMap,
     fs::{File, OpenOptions},
@@ -16,21 +18,22 @@ use std::{
     sync::{PoisonError, RwLock, RwLockReadGuard},
 };
 
-/// Key bindings and newest accepted versions; rows are never removed.
-const PINS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("pins");
-/// Live entries without their times.
-const ENTRIES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("entries");
-/// When an entry was last seen (µs) and when it expires (ms), by the wall clock. Apart from the entries, so that a heartbeat
+/// Of each id its key binding and newest accepted version, never removed, and its live entry, where it has one: who registers changes one
+/// row, which is one page.
+const PEERS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("peers");
+/// When an entry was renewed (µs) and when it expires then (ms), by the wall clock. Apart from the entries, so that a heartbeat
 /// rewrites sixteen bytes and not a summary.
-const SEEN: TableDefinition<'_, &str, (i64, i64)> = TableDefinition::new("seen");
-/// Envelopes as received. Apart, so that reading the entries at start does not read them.
+const RENEWED: TableDefinition<'_, &str, (i64, i64)> = TableDefinition::new("renewed");
+/// Envelopes that are too long to stand beside others in a page.
 const ENVELOPES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("envelopes");
+/// Longer ones have a table of their own, which is not read at start.
+const LONGEST_NEAR_BYTES: usize = 4 << 10;
 /// What the statements of ids' keys led to; rows are never removed.
 const LINES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("lines");
 /// `format` says which version of this layout the file has.
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const FORMAT_KEY: &str = "format";
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
 /// redb's own default is 1 GiB, which is a small machine's whole memory.
 const CACHE_BYTES: usize = 32 << 20;
 /// What must fit on the disk for writes to count as possible again.
@@ -134,7 +137,8 @@ fn io_error(path: &Path, error: &io::Error) -> OpenError {
 pub(super) struct Loaded {
     pub(super) peer: PeerId,
     pub(super) pin: Pin,
-    pub(super) row: EntryRow,
+    pub(super) instance_type: Option<Box<str>>,
+    pub(super) summary: Bytes,
     pub(super) last_seen: Timestamp,
     pub(super) expires_at_ms: i64,
 }
@@ -162,38 +166,36 @@ impl Store {
         let load = || {
             self.read(|database| {
                 let transaction = database.begin_read().map_err(failed)?;
-                let pins = transaction.open_table(PINS).map_err(failed)?;
-                let entries = transaction.open_table(ENTRIES).map_err(failed)?;
-                let seen = transaction.open_table(SEEN).map_err(failed)?;
-                let mut ids_of = HashMap::new();
-                for row in pins.iter().map_err(failed)? {
-                    let (id, pin) = row.map_err(failed)?;
-                    let pin = decode_pin(id.value(), pin.value())
-                        .ok_or_else(|| StoreError::Corrupt(format!("the pin of {:?}", id.value())))?;
+                let peers = transaction.open_table(PEERS).map_err(failed)?;
+                let renewed = transaction.open_table(RENEWED).map_err(failed)?;
+                let (mut loaded, mut ids_of) = (Vec::new(), HashMap::new());
+                for row in peers.iter().map_err(failed)? {
+                    let (id, row) = row.map_err(failed)?;
+                    let unreadable = || StoreError::Corrupt(format!("the row of {:?}", id.value()));
+                    let (pin, entry) = decode_row(id.value(), row.value()).ok_or_else(unreadable)?;
                     let count: &mut u64 = ids_of.entry(pin.public_key).or_default();
                     *count = count.saturating_add(1);
-                }
-                if let Some(lines) = lines(&transaction)? {
-                    for row in lines.iter().map_err(failed)? {
-                        let (id, line) = row.map_err(failed)?;
-                        read_line(id.value(), line.value())?;
+                    let Some(entry) = entry else { continue };
+                    let (mut last_seen, mut expires_at_ms) = (entry.last_seen, entry.expires_at_ms);
+                    // One of before the newest registration says less than that does.
+                    if let Some(times) = renewed.get(id.value()).map_err(failed)? {
+                        let (seen_us, until_ms) = times.value();
+                        last_seen = last_seen.max(Timestamp::from_micros(seen_us));
+                        expires_at_ms = expires_at_ms.max(until_ms);
                     }
-                }
-                let mut loaded = Vec::new();
-                for row in entries.iter().map_err(failed)? {
-                    let (id, entry) = row.map_err(failed)?;
-                    let unreadable = || StoreError::Corrupt(format!("the entry of {:?}", id.value()));
-                    let peer = PeerId::parse(id.value()).map_err(|_| unreadable())?;
-                    let pin = pins.get(id.value()).map_err(failed)?.ok_or_else(unreadable)?;
-                    let times = seen.get(id.value()).map_err(failed)?.ok_or_else(unreadable)?;
-                    let (last_seen_us, expires_at_ms) = times.value();
                     loaded.push(Loaded {
-                        peer,
-                        pin: decode_pin(id.value(), pin.value()).ok_or_else(unreadable)?,
-                        row: decode_entry(entry.value()).ok_or_else(unreadable)?,
-                        last_seen: Timestamp::from_micros(last_seen_us),
+                        peer: PeerId::parse(id.value()).map_err(|_| unreadable())?,
+                        pin,
+                        instance_type: entry.instance_type.map(Box::from),
+                        summary: Bytes::copy_from_slice(entry.summary),
+                        last_seen,
                         expires_at_ms,
                     });
+                }
+                let lines = transaction.open_table(LINES).map_err(failed)?;
+                for row in lines.iter().map_err(failed)? {
+                    let (id, line) = row.map_err(failed)?;
+                    read_line(id.value(), line.value())?;
                 }
                 Ok((loaded, ids_of))
             })
@@ -204,9 +206,8 @@ impl Store {
     /// Is an id bound to a key?
     pub(super) fn is_bound(&self, peer: &PeerId) -> Result<bool, StoreError> {
         self.read(|database| {
-            let transaction = database.begin_read().map_err(failed)?;
-            let pins = transaction.open_table(PINS).map_err(failed)?;
-            Ok(pins.get(peer.as_str()).map_err(failed)?.is_some())
+            let peers = database.begin_read().map_err(failed)?.open_table(PEERS).map_err(failed)?;
+            Ok(peers.get(peer.as_str()).map_err(failed)?.is_some())
         })
     }
 
@@ -214,6 +215,13 @@ impl Store {
     pub(super) fn envelope(&self, peer: &PeerId) -> Result<Option<Bytes>, StoreError> {
         self.read(|database| {
             let transaction = database.begin_read().map_err(failed)?;
+            let peers = transaction.open_table(PEERS).map_err(failed)?;
+            let Some(row) = peers.get(peer.as_str()).map_err(failed)? else { return Ok(None) };
+            let (_, entry) = decode_row(peer.as_str(), row.value()).ok_or_else(|| unreadable(peer))?;
+            let Some(entry) = entry else { return Ok(None) };
+            if let Some(near) = entry.envelope {
+                return Ok(Some(Bytes::copy_from_slice(near)));
+            }
             let envelopes = transaction.open_table(ENVELOPES).map_err(failed)?;
             let row = envelopes.get(peer.as_str()).map_err(failed)?;
             Ok(row.map(|bytes| Bytes::copy_from_slice(bytes.value())))
@@ -224,10 +232,10 @@ impl Store {
     pub(super) fn bound(&self, peer: &PeerId) -> Result<Option<Bound>, StoreError> {
         self.read(|database| {
             let transaction = database.begin_read().map_err(failed)?;
-            let pins = transaction.open_table(PINS).map_err(failed)?;
-            let Some(row) = pins.get(peer.as_str()).map_err(failed)? else { return Ok(None) };
+            let peers = transaction.open_table(PEERS).map_err(failed)?;
+            let Some(row) = peers.get(peer.as_str()).map_err(failed)? else { return Ok(None) };
             let public_key = read_pin(peer, row.value())?.public_key;
-            let Some(lines) = lines(&transaction)? else { return Ok(Some(Bound { public_key, line: None })) };
+            let lines = transaction.open_table(LINES).map_err(failed)?;
             let line = lines.get(peer.as_str()).map_err(failed)?;
             let line = line.map(|row| read_line(peer.as_str(), row.value())).transpose()?;
             Ok(Some(Bound { public_key, line }))
@@ -286,16 +294,16 @@ impl Store {
         work(slot.as_ref().ok_or_else(|| StoreError::Failed("the registry file is closed".to_owned()))?)
     }
 
-    /// Rows of pins, entries, times and envelopes.
+    /// Ids, live entries, renewed ones and long envelopes.
     #[cfg(test)]
     pub(super) fn row_counts(&self) -> [u64; 4] {
         self.write(|tables| {
-            Ok([
-                redb::ReadableTableMetadata::len(&tables.pins).unwrap(),
-                redb::ReadableTableMetadata::len(&tables.entries).unwrap(),
-                redb::ReadableTableMetadata::len(&tables.seen).unwrap(),
-                redb::ReadableTableMetadata::len(&tables.envelopes).unwrap(),
-            ])
+            let mut live = 0;
+            for row in tables.peers.iter().unwrap() {
+                let (id, row) = row.unwrap();
+                live += u64::from(decode_row(id.value(), row.value()).unwrap().1.is_some());
+            }
+            Ok([tables.peers.len().unwrap(), live, tables.renewed.len().unwrap(), tables.envelopes.len().unwrap()])
         })
         .unwrap()
     }
@@ -309,37 +317,49 @@ impl Drop for Store {
 
 /// The tables within one write transaction.
 pub(super) struct Tables<'txn> {
-    pins: Table<'txn, &'static str, &'static [u8]>,
-    entries: Table<'txn, &'static str, &'static [u8]>,
-    seen: Table<'txn, &'static str, (i64, i64)>,
+    peers: Table<'txn, &'static str, &'static [u8]>,
+    renewed: Table<'txn, &'static str, (i64, i64)>,
     envelopes: Table<'txn, &'static str, &'static [u8]>,
     lines: Table<'txn, &'static str, &'static [u8]>,
+    /// Most files have none of either.
+    has_lines: bool,
+    has_long: bool,
+    /// The row that is made.
+    row: Vec<u8>,
 }
 
 impl<'txn> Tables<'txn> {
     fn open(transaction: &'txn WriteTransaction) -> Result<Self, StoreError> {
+        let lines = transaction.open_table(LINES).map_err(failed)?;
+        let envelopes = transaction.open_table(ENVELOPES).map_err(failed)?;
         Ok(Self {
-            pins: transaction.open_table(PINS).map_err(failed)?,
-            entries: transaction.open_table(ENTRIES).map_err(failed)?,
-            seen: transaction.open_table(SEEN).map_err(failed)?,
-            envelopes: transaction.open_table(ENVELOPES).map_err(failed)?,
-            lines: transaction.open_table(LINES).map_err(failed)?,
+            peers: transaction.open_table(PEERS).map_err(failed)?,
+            renewed: transaction.open_table(RENEWED).map_err(failed)?,
+            has_lines: !lines.is_empty().map_err(failed)?,
+            has_long: !envelopes.is_empty().map_err(failed)?,
+            envelopes,
+            lines,
+            row: Vec::new(),
         })
     }
 
     /// What is pinned for an id.
     pub(super) fn pin(&self, peer: &PeerId) -> Result<Option<Pin>, StoreError> {
-        let Some(row) = self.pins.get(peer.as_str()).map_err(failed)? else { return Ok(None) };
+        let Some(row) = self.peers.get(peer.as_str()).map_err(failed)? else { return Ok(None) };
         read_pin(peer, row.value()).map(Some)
     }
 
     /// What the statements of an id's key led to.
     pub(super) fn line(&self, peer: &PeerId) -> Result<Option<KeyLine>, StoreError> {
+        if !self.has_lines {
+            return Ok(None);
+        }
         let Some(row) = self.lines.get(peer.as_str()).map_err(failed)? else { return Ok(None) };
         read_line(peer.as_str(), row.value()).map(Some)
     }
 
     pub(super) fn put_line(&mut self, peer: &PeerId, line: &KeyLine) -> Result<(), StoreError> {
+        self.has_lines = true;
         self.lines.insert(peer.as_str(), encode_line(peer.as_str(), line).as_slice()).map_err(failed)?;
         Ok(())
     }
@@ -350,52 +370,74 @@ impl<'txn> Tables<'txn> {
         Ok(())
     }
 
+    /// Pins an id, in the place of all that was known of it.
     pub(super) fn put_pin(&mut self, peer: &PeerId, pin: &Pin) -> Result<(), StoreError> {
-        self.pins.insert(peer.as_str(), encode_pin(peer.as_str(), pin).as_slice()).map_err(failed)?;
+        self.row.clear();
+        encode_row(&mut self.row, peer.as_str(), pin, None);
+        self.put_row(peer)?;
+        self.forget(peer)
+    }
+
+    /// Pins what an entry says, and the entry, with its envelope.
+    pub(super) fn put(&mut self, peer: &PeerId, pin: &Pin, entry: EntryRow<'_>) -> Result<(), StoreError> {
+        let far = entry.envelope.filter(|envelope| envelope.len() > LONGEST_NEAR_BYTES);
+        let entry = EntryRow { envelope: if far.is_some() { None } else { entry.envelope }, ..entry };
+        self.row.clear();
+        encode_row(&mut self.row, peer.as_str(), pin, Some(&entry));
+        self.put_row(peer)?;
+        let Some(envelope) = far else { return self.drop_long_envelope(peer) };
+        self.has_long = true;
+        self.envelopes.insert(peer.as_str(), envelope).map_err(failed)?;
         Ok(())
     }
 
-    pub(super) fn put(&mut self, peer: &PeerId, pin: &Pin, row: &EntryRow, envelope: &[u8]) -> Result<(), StoreError> {
-        let id = peer.as_str();
-        self.pins.insert(id, encode_pin(id, pin).as_slice()).map_err(failed)?;
-        self.entries.insert(id, encode_entry(row).as_slice()).map_err(failed)?;
-        self.envelopes.insert(id, envelope).map_err(failed)?;
+    fn put_row(&mut self, peer: &PeerId) -> Result<(), StoreError> {
+        self.peers.insert(peer.as_str(), self.row.as_slice()).map_err(failed)?;
         Ok(())
     }
 
-    pub(super) fn put_seen(
+    fn drop_long_envelope(&mut self, peer: &PeerId) -> Result<(), StoreError> {
+        if self.has_long {
+            self.envelopes.remove(peer.as_str()).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// What is in other tables of an entry that is no more.
+    fn forget(&mut self, peer: &PeerId) -> Result<(), StoreError> {
+        self.renewed.remove(peer.as_str()).map_err(failed)?;
+        self.drop_long_envelope(peer)
+    }
+
+    pub(super) fn put_renewed(
         &mut self,
         peer: &PeerId,
         last_seen: Timestamp,
         expires_at: Timestamp,
     ) -> Result<(), StoreError> {
-        self.seen.insert(peer.as_str(), (last_seen.micros(), expires_at.millis())).map_err(failed)?;
+        self.renewed.insert(peer.as_str(), (last_seen.micros(), expires_at.millis())).map_err(failed)?;
         Ok(())
     }
 
-    /// Removes an entry; its pin stays.
+    /// Removes an entry; its pin stays, also one that cannot be read.
     pub(super) fn remove(&mut self, peer: &PeerId) -> Result<(), StoreError> {
-        let id = peer.as_str();
-        self.entries.remove(id).map_err(failed)?;
-        self.seen.remove(id).map_err(failed)?;
-        self.envelopes.remove(id).map_err(failed)?;
-        Ok(())
+        self.row.clear();
+        if let Some(row) = self.peers.get(peer.as_str()).map_err(failed)? {
+            cut_entry(&mut self.row, row.value());
+        }
+        if !self.row.is_empty() {
+            self.put_row(peer)?;
+        }
+        self.forget(peer)
     }
 }
 
-/// The table of lines; a file of an earlier version has none until its first write.
-fn lines(
-    transaction: &redb::ReadTransaction,
-) -> Result<Option<redb::ReadOnlyTable<&'static str, &'static [u8]>>, StoreError> {
-    match transaction.open_table(LINES) {
-        Ok(table) => Ok(Some(table)),
-        Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
-        Err(error) => Err(failed(error)),
-    }
+fn unreadable(peer: &PeerId) -> StoreError {
+    StoreError::Corrupt(format!("the row of {peer:?}"))
 }
 
 fn read_pin(peer: &PeerId, row: &[u8]) -> Result<Pin, StoreError> {
-    decode_pin(peer.as_str(), row).ok_or_else(|| StoreError::Corrupt(format!("the pin of {peer:?}")))
+    decode_pin_of(peer.as_str(), row).ok_or_else(|| unreadable(peer))
 }
 
 fn read_line(id: &str, row: &[u8]) -> Result<KeyLine, StoreError> {

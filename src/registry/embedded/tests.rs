@@ -150,16 +150,30 @@ async fn expired_rows_leave_the_file_and_pins_stay() {
     for number in 0..10 {
         Statement::of(&number.to_string()).expect(&registry, Step::First).await;
     }
-    assert_eq!(registry.shared.store.row_counts(), [10, 10, 10, 10]);
+    let long = Statement { envelope: Some(Bytes::from(vec![b'x'; 5000])), ..Statement::of("long") };
+    long.expect(&registry, Step::First).await;
+    assert_eq!(registry.shared.store.row_counts(), [11, 11, 0, 1]);
+    // Renewals reach the file with the next registration.
+    for number in 0..5 {
+        Statement::of(&number.to_string()).expect(&registry, Step::Heartbeat).await;
+    }
+    Statement::of("9").content("newer").expect(&registry, Step::Newer).await;
+    assert_eq!(registry.shared.store.row_counts(), [11, 11, 5, 1]);
+    assert_eq!(registry.envelope(&long.peer).await.unwrap(), Some(long.envelope()));
+    let short = Statement::of("long").content("newer");
+    short.expect(&registry, Step::Newer).await;
+    assert_eq!(registry.shared.store.row_counts(), [11, 11, 5, 0]);
+    assert_eq!(registry.envelope(&long.peer).await.unwrap(), Some(short.envelope()));
+    long.content("newest").expect(&registry, Step::Newer).await;
     clock.advance(TTL);
     Statement::of("3").expect(&registry, Step::Heartbeat).await;
-    assert_eq!(registry.shared.store.row_counts(), [10, 1, 1, 1]);
+    assert_eq!(registry.shared.store.row_counts(), [11, 1, 0, 0]);
     clock.advance(TTL);
     drop(registry);
     let registry = open(&path, &clock);
     drop(registry);
     let registry = open(&path, &clock);
-    assert_eq!(registry.shared.store.row_counts(), [10, 0, 0, 0]);
+    assert_eq!(registry.shared.store.row_counts(), [11, 0, 0, 0]);
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use super::{
     store::{Store, StoreError, Tables},
 };
 use crate::{
+    manifest::{Manifest, Verified},
     registry::{Bound, Registered, RegistryError},
     trust::{self, Admitted, KeyLine, Pin, Step},
     types::{PeerId, PublicKey},
@@ -83,30 +84,20 @@ impl Shared {
     }
 }
 
-/// What is to be registered.
+/// What is to be registered. What must be made of it is made by the writer: the server's threads have more to do.
 #[derive(Debug)]
 pub(super) struct Registration {
-    pub(super) peer: PeerId,
-    pub(super) pin: Pin,
-    binding: trust::Binding,
-    row: EntryRow,
-    envelope: Bytes,
+    pub(super) manifest: Verified<Manifest>,
+    pub(super) binding: trust::Binding,
 }
 
 impl Registration {
     pub(super) fn of(admitted: &Admitted) -> Self {
-        let verified = admitted.manifest();
-        let manifest = verified.get();
-        Self {
-            peer: manifest.peer().clone(),
-            pin: Pin::of(verified),
-            binding: admitted.binding(),
-            row: EntryRow {
-                instance_type: manifest.instance_type().map(Box::from),
-                summary: Bytes::copy_from_slice(manifest.summary().as_bytes()),
-            },
-            envelope: verified.received().clone(),
-        }
+        Self { manifest: admitted.manifest().clone(), binding: admitted.binding() }
+    }
+
+    fn peer(&self) -> &PeerId {
+        self.manifest.get().peer()
     }
 }
 
@@ -131,7 +122,7 @@ pub(super) enum Job {
 impl Job {
     fn peer(&self) -> &PeerId {
         match self {
-            Self::Register(registration, _) => &registration.peer,
+            Self::Register(registration, _) => registration.peer(),
             Self::Bind(binding, _) => &binding.peer,
         }
     }
@@ -265,7 +256,7 @@ fn write_rows(
         tables.remove(peer)?;
     }
     for (peer, last_seen) in &pending.renewed {
-        tables.put_seen(peer, *last_seen, last_seen.plus(shared.ttl))?;
+        tables.put_renewed(peer, *last_seen, last_seen.plus(shared.ttl))?;
     }
     let now = shared.clock.wall();
     let mut outcomes = Vec::with_capacity(jobs.len());
@@ -294,19 +285,27 @@ fn register(
     now: crate::types::Timestamp,
     ttl: Duration,
 ) -> Result<Result<Step, RegistryError>, StoreError> {
-    let (newest, line) = (tables.pin(&registration.peer)?, tables.line(&registration.peer)?);
-    let step = match Pin::step_in_line(newest.as_ref(), line.as_ref(), &registration.pin, registration.binding) {
+    let (peer, manifest) = (registration.peer(), registration.manifest.get());
+    let pin = Pin::of(&registration.manifest);
+    let (newest, line) = (tables.pin(peer)?, tables.line(peer)?);
+    let step = match Pin::step_in_line(newest.as_ref(), line.as_ref(), &pin, registration.binding) {
         Ok(step) => step,
         Err(refusal) => return Ok(Err(refusal.into())),
     };
-    if !seats.take(&registration.peer) {
+    if !seats.take(peer) {
         return Ok(Err(RegistryError::Full { limit: seats.limit }));
     }
-    if line.is_some_and(|line| line.public_key != registration.pin.public_key) {
-        tables.drop_line(&registration.peer)?;
+    if line.is_some_and(|line| line.public_key != pin.public_key) {
+        tables.drop_line(peer)?;
     }
-    tables.put(&registration.peer, &registration.pin, &registration.row, &registration.envelope)?;
-    tables.put_seen(&registration.peer, now, now.plus(ttl))?;
+    let entry = EntryRow {
+        instance_type: manifest.instance_type(),
+        summary: manifest.summary().as_bytes(),
+        last_seen: now,
+        expires_at_ms: now.plus(ttl).millis(),
+        envelope: Some(registration.manifest.received()),
+    };
+    tables.put(peer, &pin, entry)?;
     Ok(Ok(step))
 }
 
@@ -322,11 +321,10 @@ fn bind(tables: &mut Tables<'_>, binding: &Binding) -> Result<Done, StoreError> 
     }
     tables.put_line(peer, line)?;
     let same_key = bound.is_some_and(|bound| bound.public_key == line.public_key);
+    let gone = !same_key || line.revoked;
     if !same_key {
         tables.put_pin(peer, &Pin::fresh(line.public_key))?;
-    }
-    let gone = !same_key || line.revoked;
-    if gone {
+    } else if gone {
         tables.remove(peer)?;
     }
     Ok(Done::Bound { taken: true, gone })
@@ -348,17 +346,17 @@ fn acknowledge(shared: &Shared, jobs: Vec<Job>, outcomes: Vec<Outcome>) {
         for (job, outcome) in jobs.into_iter().zip(outcomes) {
             answers.push(match (job, outcome) {
                 (Job::Register(registration, answer), Ok(Done::Registered(step))) => {
-                    let Registration { peer, pin, row, .. } = registration;
+                    let (manifest, public_key) = (registration.manifest.get(), registration.manifest.public_key());
                     if step == Step::First {
-                        shared.note_id_of(pin.public_key);
+                        shared.note_id_of(public_key);
                     }
                     mirror.put(
-                        &peer,
+                        manifest.peer(),
                         Live {
-                            public_key: pin.public_key,
-                            digest: pin.digest,
-                            instance_type: row.instance_type,
-                            summary: row.summary,
+                            public_key,
+                            digest: *registration.manifest.digest(),
+                            instance_type: manifest.instance_type().map(Box::from),
+                            summary: Bytes::copy_from_slice(manifest.summary().as_bytes()),
                             last_seen,
                             expires_at_ms,
                         },

@@ -59,6 +59,11 @@ impl Keys {
         &self.peer_prefix
     }
 
+    /// What the key of every binding starts with; the id follows. Not on a Cluster.
+    pub(super) fn pin_prefix(&self) -> &str {
+        &self.pin_prefix
+    }
+
     /// The hash of a key binding; it has no time to live.
     pub(super) fn pin(&self, peer: &PeerId) -> String {
         self.with_id(&self.pin_prefix, peer)

@@ -169,6 +169,7 @@ async fn an_evicted_entry_is_skipped_and_heals_with_the_next_heartbeat() {
     let ids = |page: PeerPage| page.peers.iter().map(|record| record.peer.to_string()).collect::<Vec<_>>();
     assert_eq!(ids(registry.list(None, 10).await.unwrap()), ["a", "c"]);
     assert_eq!(registry.envelope(&PeerId::parse("b").unwrap()).await.unwrap(), None);
+    assert!(registry.renew(&Statement::of("b").admitted()).await.unwrap().is_none());
     Statement::of("b").expect(&registry, Step::Heartbeat).await;
     assert_eq!(ids(registry.list(None, 10).await.unwrap()).len(), 3);
     registry.close().await;
@@ -184,6 +185,7 @@ async fn what_cannot_be_read_is_corrupt_and_fails_closed() {
     for id in ["a", "b", "c"] {
         let outcome = Statement::of(id).open().register(&registry).await;
         assert!(matches!(outcome, Err(RegistryError::Corrupt(_))), "{outcome:?}");
+        assert!(registry.renew(&Statement::of(id).open().admitted()).await.unwrap().is_none(), "{id}");
     }
     assert_eq!(registry.live().await.unwrap(), 0);
     Statement::of("d").expect(&registry, Step::First).await;
@@ -221,12 +223,59 @@ async fn an_entry_that_another_program_wrote_hides_no_other() {
     assert!(log.text().contains("is left out"), "{}", log.text());
     let unreadable = PeerId::parse("d").unwrap();
     assert_eq!(registry.envelope(&unreadable).await.unwrap(), None);
+    for id in ["b", "d"] {
+        assert!(registry.renew(&Statement::of(id).admitted()).await.unwrap().is_none(), "{id}");
+    }
     // A registration puts the entry right, also as a heartbeat.
     Statement::of("b").content("newer").expect(&registry, Step::Newer).await;
     Statement::of("c").content("newer").expect(&registry, Step::Newer).await;
     Statement::of("d").expect(&registry, Step::Heartbeat).await;
     assert_eq!(registry.list(None, 10).await.unwrap().peers.len(), 5);
     registry.close().await;
+}
+
+#[test]
+fn who_waits_for_a_renewal_when_its_runtime_ends_is_told() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (home, passing) = (runtime(), runtime());
+    let (server, registry) = home.block_on(async {
+        let server = RedisServer::start().await;
+        let registry = Arc::new(connect(&server));
+        Statement::of("a").expect(&*registry, Step::First).await;
+        raw(&server, "CLIENT PAUSE 300 ALL").await;
+        (server, registry)
+    });
+    let renewal = |registry: &Arc<RedisRegistry>| {
+        let registry = Arc::clone(registry);
+        async move { registry.renew(&Statement::of("a").admitted()).await }
+    };
+    // Asks, and goes while Redis says nothing; another one waits behind it.
+    passing.block_on(async {
+        tokio::spawn(renewal(&registry));
+        tokio::task::yield_now().await;
+        tokio::task::yield_now().await;
+    });
+    let behind = home.spawn(renewal(&registry));
+    home.block_on(tokio::task::yield_now());
+    drop(passing);
+    home.block_on(async {
+        let outcome = behind.await.unwrap();
+        assert!(matches!(outcome, Err(RegistryError::Unavailable(_))), "{outcome:?}");
+        until_renewed(&registry).await;
+        registry.close().await;
+        drop(server);
+    });
+}
+
+/// A renewal that was given up may have lost its connection; the next ones are served again.
+async fn until_renewed(registry: &RedisRegistry) {
+    for _ in 0..50 {
+        if registry.renew(&Statement::of("a").admitted()).await.is_ok_and(|renewed| renewed.is_some()) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("nothing is renewed any more");
 }
 
 #[tokio::test]

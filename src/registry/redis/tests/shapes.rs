@@ -46,6 +46,10 @@ impl Harness for Shaped {
         &self.registry
     }
 
+    fn renews(&self) -> bool {
+        !self.registry.cluster
+    }
+
     fn advance(&self, by: Duration) {
         self.clock.advance(by);
     }

@@ -1,0 +1,40 @@
+-- Renews live entries whose newest statement came again. Whatever is not exactly that is left for register.lua to judge.
+-- KEYS: 1 index by expiry. Not on a Cluster: the other keys are made of the prefixes.
+-- ARGV: 1 now in ms ('' = this server's clock), 2 time to live in ms, 3 prefix of peer keys, 4 prefix of pin keys,
+--       5... id, public key and digest of each
+-- Answers: 'ok' and a text with '1' for each that was renewed, '0' for each that was not.
+local now = tonumber(ARGV[1])
+if not now then
+  local time = redis.call('TIME')
+  now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+local ttl = tonumber(ARGV[2])
+local expires_at, last_seen = string.format('%.0f', now + ttl), string.format('%.0f', math.floor(now / 1000))
+
+-- Is this what the newest statement of a live entry said? A key that another program wrote holds no such thing.
+local function is_newest(id, pubkey, digest)
+  local score = redis.call('ZSCORE', KEYS[1], id)
+  if not (score and tonumber(score) > now) then return false end
+  local pin = redis.pcall('HMGET', ARGV[4] .. id, 'pubkey', 'digest', 'retired', 'revoked')
+  if pin.err or pin[1] ~= pubkey or pin[2] ~= digest or pin[4] == '1' then return false end
+  if pin[3] and string.find(' ' .. pin[3] .. ' ', ' ' .. pubkey .. ' ', 1, true) then return false end
+  local entry = redis.pcall('HMGET', ARGV[3] .. id, 'pubkey', 'expires_at')
+  return not entry.err and entry[1] == pubkey and entry[2]
+end
+
+local renewed, index = {}, {}
+for at = 5, #ARGV, 3 do
+  local id = ARGV[at]
+  local newest = is_newest(id, ARGV[at + 1], ARGV[at + 2])
+  if newest then
+    redis.call('HSET', ARGV[3] .. id, 'last_seen', last_seen, 'expires_at', expires_at)
+    redis.call('PEXPIRE', ARGV[3] .. id, ttl)
+    index[#index + 1], index[#index + 2] = expires_at, id
+  end
+  renewed[#renewed + 1] = newest and '1' or '0'
+end
+if #index > 0 then redis.call('ZADD', KEYS[1], unpack(index)) end
+-- As in register.lua: a bounded share of sweeping with each call.
+local expired = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now), 'LIMIT', 0, 100)
+if #expired > 0 then redis.call('ZREM', KEYS[1], unpack(expired)) end
+return {'ok', table.concat(renewed)}

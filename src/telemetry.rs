@@ -25,6 +25,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 use std::{
+    borrow::Cow,
     fmt,
     sync::{Mutex, PoisonError, atomic::AtomicU64},
     time::Duration,
@@ -37,13 +38,13 @@ pub const METRICS_MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
     method: &'static str,
-    route: String,
+    route: Cow<'static, str>,
     status: u16,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RouteLabels {
-    route: String,
+    route: Cow<'static, str>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -249,9 +250,9 @@ impl Metrics {
     }
 
     /// Counts an answered request. `route` is the pattern, never the path: label values must stay few.
-    pub fn request(&self, method: &'static str, route: &str, status: u16, took: Duration) {
-        self.requests.get_or_create(&RequestLabels { method, route: route.to_owned(), status }).inc();
-        self.latency.get_or_create(&RouteLabels { route: route.to_owned() }).observe(took.as_secs_f64());
+    pub fn request(&self, method: &'static str, route: Cow<'static, str>, status: u16, took: Duration) {
+        self.requests.get_or_create(&RequestLabels { method, route: route.clone(), status }).inc();
+        self.latency.get_or_create(&RouteLabels { route }).observe(took.as_secs_f64());
     }
 
     /// Counts an accepted manifest; `outcome` is `first`, `newer` or `heartbeat`.
@@ -307,7 +308,7 @@ mod tests {
     #[test]
     fn the_exposition_holds_what_was_counted() {
         let metrics = Metrics::default();
-        metrics.request("GET", "/nodes/{id}", 200, Duration::from_millis(3));
+        metrics.request("GET", "/nodes/{id}".into(), 200, Duration::from_millis(3));
         metrics.manifest_refused("bad_signature");
         metrics.federation().round("in_step", Duration::from_millis(3));
         metrics.federation().answered("head", Duration::from_millis(3));

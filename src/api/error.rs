@@ -1,6 +1,7 @@
 //! The one place where an error becomes an answer: an exhaustive map to a [`Code`], and problem+json (RFC 9457).
 
 pub(super) mod limited;
+mod request_id;
 
 use super::codes::Code;
 use crate::{
@@ -16,13 +17,14 @@ use actix_web::{
     HttpResponse, HttpResponseBuilder, ResponseError,
     http::{StatusCode, header},
 };
+pub(super) use request_id::RequestId;
 use serde::Serialize;
 use std::time::Duration;
 use utoipa::ToSchema;
 
 tokio::task_local! {
     /// The id of the request that is being answered; set by the outermost middleware.
-    pub(crate) static REQUEST_ID: String;
+    pub(crate) static REQUEST_ID: RequestId;
 }
 
 /// The most characters of a `detail`: it may repeat what the client sent, which may be much.
@@ -382,7 +384,7 @@ impl ApiError {
             status: code.status().as_u16(),
             code: code.text().to_owned(),
             detail: clip(self.detail(code)),
-            request_id: REQUEST_ID.try_with(Clone::clone).unwrap_or_default(),
+            request_id: REQUEST_ID.try_with(ToString::to_string).unwrap_or_default(),
         }
     }
 }

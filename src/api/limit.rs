@@ -19,7 +19,7 @@ use actix_web::{
     middleware::Next,
     web,
 };
-use std::time::Duration;
+use std::{rc::Rc, time::Duration};
 
 /// A flood must not keep us busy with what it sends: for so long a refused body is read, so that its sender comes to reading.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -40,7 +40,7 @@ fn class_of(method: &Method, path: &str) -> Class {
 /// The operator is not counted. A program of this machine is not, unless the settings say so. A proxy on this machine that nobody named is: behind it is
 /// everybody.
 fn caller_of(request: &ServiceRequest, state: &ApiState) -> Caller {
-    let client = request.extensions().get::<RequestOrigin>().and_then(|origin| origin.client);
+    let client = request.extensions().get::<Rc<RequestOrigin>>().and_then(|origin| origin.client);
     match client {
         // He could stop the service as well.
         _ if state.operator_token.is_shown(request.headers()) => Caller::local(),

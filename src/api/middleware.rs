@@ -1,21 +1,20 @@
 //! Around every request: an id, the metrics, and an answer even when a handler panics.
 
 use super::{
-    error::{ApiError, REQUEST_ID},
+    error::{ApiError, REQUEST_ID, RequestId},
     extract::audit_answer,
     origin::RequestOrigin,
     routes,
     state::ApiState,
     trace::{Answered, Traced},
 };
-use crate::types::encode_hex;
 use actix_web::{
-    Error, HttpMessage, ResponseError,
+    Error, HttpMessage, HttpRequest, ResponseError,
     body::{BodySize, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     error::InternalError,
     http::{
-        ConnectionType, Method, Version,
+        ConnectionType, Method, StatusCode, Version,
         header::{
             ACCEPT_ENCODING, AcceptEncoding, Encoding, Header, HeaderName, HeaderValue, STRICT_TRANSPORT_SECURITY,
         },
@@ -24,30 +23,9 @@ use actix_web::{
     web,
 };
 use futures_util::FutureExt;
-use std::{cell::RefCell, panic::AssertUnwindSafe, time::Instant};
+use std::{borrow::Cow, collections::HashSet, panic::AssertUnwindSafe, rc::Rc, sync::LazyLock, time::Instant};
 
 static REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id");
-
-const ID_BYTES: usize = 12;
-/// So many ids are drawn at once: asking the system for each would cost more than all the rest of making one.
-const IDS_DRAWN: usize = 256;
-
-thread_local! {
-    static DRAWN: RefCell<Vec<[u8; ID_BYTES]>> = const { RefCell::new(Vec::new()) };
-}
-
-fn new_request_id() -> String {
-    let id = DRAWN.with_borrow_mut(|drawn| {
-        drawn.pop().or_else(|| {
-            let mut bytes = [0_u8; ID_BYTES * IDS_DRAWN];
-            getrandom::fill(&mut bytes).ok()?;
-            drawn.extend(bytes.as_chunks().0);
-            drawn.pop()
-        })
-    });
-    // An id that repeats is a nuisance in the log and nothing more, so the request goes on.
-    id.map_or_else(|| "no-randomness".to_owned(), |id| encode_hex(&id))
-}
 
 /// Label values must stay few, so methods that no route takes share one.
 fn method_label(method: &Method) -> &'static str {
@@ -62,6 +40,18 @@ fn method_label(method: &Method) -> &'static str {
     }
 }
 
+/// The paths without any part that a client chooses.
+static FIXED: LazyLock<HashSet<&'static str>> =
+    LazyLock::new(|| routes::ROUTES.iter().map(|route| route.path).filter(|path| !path.contains('{')).collect());
+
+/// The pattern of the route that answered; `none` where none did. Matching a path anew costs more than all else here.
+fn route_of(request: &HttpRequest, status: u16) -> Cow<'static, str> {
+    match FIXED.get(request.path()).copied().filter(|_| status != StatusCode::NOT_FOUND.as_u16()) {
+        Some(path) => path.into(),
+        None => request.match_pattern().map_or(Cow::Borrowed("none"), Cow::Owned),
+    }
+}
+
 /// Gives the request an id, answers with it, counts and times the answer, and writes one line to the log.
 ///
 /// # Errors
@@ -71,49 +61,49 @@ pub async fn observe(
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     let started = Instant::now();
-    let id = new_request_id();
+    let id = RequestId::new();
     let method = method_label(request.method());
     let state = request.app_data::<web::Data<ApiState>>().cloned();
-    let origin = state.as_ref().map(|state| RequestOrigin::of(request.head(), &state.edge));
+    let origin = state.as_ref().map(|state| Rc::new(RequestOrigin::of(request.head(), &state.edge)));
     if let Some(origin) = &origin {
-        request.extensions_mut().insert(origin.clone());
+        request.extensions_mut().insert(Rc::clone(origin));
     }
     let traced = state.as_ref().and_then(|state| Traced::of(&request, state));
-    let mut response = match REQUEST_ID.scope(id.clone(), next.call(request)).await {
+    let mut response = match REQUEST_ID.scope(id, next.call(request)).await {
         Ok(response) => response,
         Err(error) => {
             let status = error.as_response_error().status_code().as_u16();
             if let Some(state) = state {
-                state.metrics.request(method, "none", status, started.elapsed());
+                state.metrics.request(method, "none".into(), status, started.elapsed());
             }
             return Err(error);
         }
     };
-    if let Ok(value) = HeaderValue::from_str(&id) {
+    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         response.headers_mut().insert(REQUEST_ID_HEADER.clone(), value);
     }
     let hsts = state.as_ref().zip(origin.as_ref()).and_then(|(state, origin)| origin.strict_transport(&state.edge));
     if let Some(value) = hsts.and_then(|text| HeaderValue::try_from(text).ok()) {
         response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, value);
     }
-    let route = response.request().match_pattern().unwrap_or_else(|| "none".to_owned());
     let status = response.status().as_u16();
+    let route = route_of(response.request(), status);
     let took = started.elapsed();
     if let Some(state) = &state {
-        state.metrics.request(method, &route, status, took);
+        state.metrics.request(method, route.clone(), status, took);
         audit_answer(state, response.response().error(), || routes::known(&route), response.request());
         if let Some(traced) = traced {
-            let (id, route, origin) = (id.clone(), route.clone(), origin.clone());
-            traced.end(state, Answered { id, method, route, status, origin });
+            let (route, client) = (route.clone(), origin.as_ref().and_then(|origin| origin.client));
+            traced.end(state, Answered { id, method, route, status, client });
         }
     }
     tracing::debug!(
-        request.id = id,
+        request.id = %id,
         client.address = origin.as_ref().and_then(|origin| origin.client).map(tracing::field::display),
         http.scheme = origin.as_ref().map(|origin| origin.scheme.as_str()),
         http.host = origin.as_ref().and_then(|origin| origin.host.as_deref()),
         http.method = method,
-        http.route = route,
+        http.route = &*route,
         http.status = status,
         duration_ms = %took.as_millis(),
         "request"
@@ -161,7 +151,7 @@ pub async fn answer_panics(
         Err(_) => {
             // The request went down with the handler, so the answer travels as an error that brings its own response.
             let mut response = ApiError::Internal("a handler panicked".to_owned()).error_response();
-            if let Ok(value) = HeaderValue::from_str(&REQUEST_ID.try_with(Clone::clone).unwrap_or_default()) {
+            if let Ok(value) = HeaderValue::from_str(&REQUEST_ID.try_with(ToString::to_string).unwrap_or_default()) {
                 response.headers_mut().insert(REQUEST_ID_HEADER.clone(), value);
             }
             Err(InternalError::from_response("a handler panicked", response).into())

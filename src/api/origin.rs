@@ -19,7 +19,7 @@ use actix_web::{
 };
 pub use direct::{indirect, is_forwarded};
 use forwarded::Hop;
-use std::{net::IpAddr, str::FromStr, time::Duration};
+use std::{net::IpAddr, rc::Rc, str::FromStr, time::Duration};
 
 static X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 
@@ -62,7 +62,7 @@ impl Scheme {
     }
 }
 
-/// A request's client, and what it called us. In the extensions of every request.
+/// A request's client, and what it called us. In the extensions of every request, as an `Rc`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestOrigin {
     /// The client's address: the farthest hop that we have the word of a proxy of ours for. `None` where the connection has none.
@@ -126,7 +126,7 @@ pub fn caller(request: &impl HttpMessage) -> Caller {
 
 /// What the client sees before our paths.
 pub(super) fn prefix_seen_by(request: &impl HttpMessage) -> String {
-    request.extensions().get::<RequestOrigin>().map(|origin| origin.prefix.as_str().to_owned()).unwrap_or_default()
+    request.extensions().get::<Rc<RequestOrigin>>().map(|origin| origin.prefix.as_str().to_owned()).unwrap_or_default()
 }
 
 /// What the body of a request of our network must hash to, as its tag says; in the extensions of such requests.

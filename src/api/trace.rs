@@ -1,11 +1,12 @@
 //! Requests of other instances in traces: whose trace it is counts only with a proof.
 
-use super::{origin::RequestOrigin, state::ApiState};
+use super::{error::RequestId, state::ApiState};
 use crate::{
     ops,
     telemetry::{Caller, Moment, TraceContext},
 };
 use actix_web::{dev::ServiceRequest, http::header::HeaderMap, web};
+use std::{borrow::Cow, net::IpAddr};
 
 /// What one round asks of us. `/lattice/notify` has no end, and the others are for everybody.
 const TRACED: &[&str] = &[
@@ -26,11 +27,11 @@ pub(super) struct Traced {
 
 /// How it was answered.
 pub(super) struct Answered {
-    pub(super) id: String,
+    pub(super) id: RequestId,
     pub(super) method: &'static str,
-    pub(super) route: String,
+    pub(super) route: Cow<'static, str>,
     pub(super) status: u16,
-    pub(super) origin: Option<RequestOrigin>,
+    pub(super) client: Option<IpAddr>,
 }
 
 /// A header that is there twice is none.
@@ -51,7 +52,7 @@ impl Traced {
 
     /// Makes the span. The answer does not wait for it.
     pub(super) fn end(self, state: &web::Data<ApiState>, answered: Answered) {
-        if TRACED.contains(&answered.route.as_str()) {
+        if TRACED.contains(&&*answered.route) {
             // Its end is now, not when the proof has been checked.
             let (state, ended) = (state.clone(), state.tracer.moment());
             drop(actix_web::rt::spawn(async move { self.record(&state, &answered, ended).await }));
@@ -67,17 +68,17 @@ impl Traced {
             _ => None,
         };
         let caller = if owner.is_some() { Caller::Proven(context) } else { Caller::Claimed(context) };
-        let Answered { id, method, route, status, origin } = answered;
+        let Answered { id, method, route, status, client } = answered;
         let mut span = state.tracer.answered(&format!("{method} {route}"), began, caller);
         span.end_at(ended);
         span.set("http.request.method", *method);
-        span.set("http.route", route.as_str());
+        span.set("http.route", &**route);
         span.set("http.response.status_code", u64::from(*status));
         span.set("ark.request.id", id.as_str());
         if let Some(peer) = &owner {
             span.set("ark.peer.id", peer.as_str());
         }
-        if let Some(client) = origin.as_ref().and_then(|origin| origin.client) {
+        if let Some(client) = client {
             span.set("client.address", client.to_string().as_str());
         }
         if *status >= 500 {

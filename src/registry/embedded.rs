@@ -123,17 +123,10 @@ impl EmbeddedRegistry {
     ) -> Result<T, RegistryError> {
         // From here on the writer owns the job: dropping this future changes nothing.
         match self.queue.try_send(job) {
-            Ok(()) => {}
-            Err(TrySendError::Closed(_)) => return Err(closed()),
-            Err(TrySendError::Full(job)) => {
-                self.queue.send_timeout(job, QUEUE_WAIT).await.map_err(|error| match error {
-                    SendTimeoutError::Closed(_) => closed(),
-                    SendTimeoutError::Timeout(_) => {
-                        RegistryError::Unavailable("too many registrations wait for the disk".to_owned())
-                    }
-                })?
-            }
-        }
+            Ok(()) => Ok(()),
+            Err(TrySendError::Closed(_)) => Err(closed()),
+            Err(TrySendError::Full(job)) => self.queue.send_timeout(job, QUEUE_WAIT).await.map_err(not_taken),
+        }?;
         match tokio::time::timeout(ANSWER_WAIT, answered).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(closed()),
@@ -157,6 +150,15 @@ impl EmbeddedRegistry {
 
     fn take_writer(&self) -> Option<JoinHandle<()>> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+fn not_taken(error: SendTimeoutError<Job>) -> RegistryError {
+    match error {
+        SendTimeoutError::Closed(_) => closed(),
+        SendTimeoutError::Timeout(_) => {
+            RegistryError::Unavailable("too many registrations wait for the disk".to_owned())
+        }
     }
 }
 

@@ -5,9 +5,16 @@
 pub fn encode_hex(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len().saturating_mul(2));
     for byte in bytes {
-        text.extend([byte >> 4, byte & 0xf].into_iter().filter_map(|digit| char::from_digit(u32::from(digit), 16)));
+        text.push(char::from(hex_of(byte >> 4)));
+        text.push(char::from(hex_of(byte & 0xf)));
     }
     text
+}
+
+/// The digit of a value below 16.
+#[must_use]
+pub const fn hex_of(value: u8) -> u8 {
+    if value < 10 { b'0' + value } else { b'a' + (value - 10) }
 }
 
 /// Exactly `N` bytes, in digits of either case.

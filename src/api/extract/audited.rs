@@ -9,6 +9,7 @@ use crate::{
 };
 use actix_web::{HttpMessage, HttpRequest};
 use serde_json::Map;
+use std::rc::Rc;
 
 /// Those codes. A body that cannot be read is nobody's attack on trust.
 fn is_audited(code: Code) -> bool {
@@ -80,7 +81,7 @@ pub fn refused(
     if let Some((_, key)) = &speaker {
         detail.insert("public_key".to_owned(), key.to_base64().into());
     }
-    let address = request.extensions().get::<RequestOrigin>().and_then(|origin| origin.client);
+    let address = request.extensions().get::<Rc<RequestOrigin>>().and_then(|origin| origin.client);
     if let Some(address) = address {
         detail.insert("address".to_owned(), address.to_string().into());
     }

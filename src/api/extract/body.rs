@@ -17,7 +17,7 @@ use actix_web::{
     http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName},
     web,
 };
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::{StreamExt, future::LocalBoxFuture};
 use std::time::Duration;
 
@@ -128,7 +128,7 @@ async fn collect(
         return Err(too_large());
     }
     let mut share = BodyShare::default();
-    let mut body = BytesMut::with_capacity(declared.min(64 << 10));
+    let mut body = Vec::with_capacity(declared.min(FREE_BYTES));
     while let Some(chunk) = payload.next().await {
         let broke_off = |error| refuse(Code::JsonSyntax, format!("the body broke off: {error}"));
         let chunk = chunk.map_err(|error| Unread::BrokenOff(broke_off(error)))?;
@@ -140,11 +140,12 @@ async fn collect(
             let length = if declared > 0 { declared } else { limit };
             share = budget.take(length, factor).await.map_err(Unread::Refused)?;
             // Paid for, so the rest of it is copied once.
-            body.reserve(declared.saturating_sub(body.len()));
+            body = budget.buffers.take(declared, body);
         }
         body.extend_from_slice(&chunk);
     }
-    Ok((body.freeze(), share))
+    let body = if share.is_held() { budget.buffers.seal(body) } else { body.into() };
+    Ok((body, share))
 }
 
 /// Reads a body of at most `limit` bytes, each of which may come to cost `factor` bytes of memory. The share of the budget is to be

@@ -1,6 +1,7 @@
 //! What all request bodies under way may cost together. Each is bounded by itself, and so are connections, but their product is
 //! more memory than any machine has.
 
+use super::buffers::Buffers;
 use crate::api::{
     codes::Code,
     error::{ApiError, refuse},
@@ -19,6 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub struct BodyBudget {
     free: Arc<Semaphore>,
     units: usize,
+    /// For bodies that hold a share.
+    pub(super) buffers: Buffers,
 }
 
 /// A body's part of the budget, given back on drop. It belongs to what is made of the body as well.
@@ -37,7 +40,7 @@ impl BodyBudget {
     pub fn new(bytes: usize) -> Self {
         let most = usize::try_from(u32::MAX).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         let units = (bytes / UNIT_BYTES).min(most);
-        Self { free: Arc::new(Semaphore::new(units)), units }
+        Self { free: Arc::new(Semaphore::new(units)), units, buffers: Buffers::default() }
     }
 
     /// The share of a body that may have `length` bytes, each of which may come to cost `factor`. All of it at once: bodies that

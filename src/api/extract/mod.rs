@@ -3,6 +3,7 @@
 mod audited;
 mod body;
 mod budget;
+mod buffers;
 mod control;
 mod door;
 mod operator;

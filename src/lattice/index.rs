@@ -220,6 +220,11 @@ impl Index {
         self.sorted.get(id)
     }
 
+    /// Finds one id after another, in ascending order.
+    pub(super) fn walk(&self) -> Walk<'_> {
+        self.sorted.walk()
+    }
+
     /// The file name of a node that is not in its plain file.
     pub(super) fn name(&self, id: &NodeId) -> Option<&str> {
         self.names.get(id).map(|name| &**name)

@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 /// A batch is read and sent at a time: what a delta costs in memory, whatever its size, and so small because a thousand callers may
 /// take theirs at once. Larger ones are no faster.
-const BATCH_NODES: usize = 128;
-const BATCH_BYTES: u64 = 64 << 10;
+const BATCH_NODES: usize = 512;
+const BATCH_BYTES: u64 = 128 << 10;
 
 /// What is known of a delta before its nodes are read.
 #[derive(Debug)]

@@ -321,14 +321,15 @@ fn labels(text: &Bytes) -> Labels {
 
 /// The contents of these changes' nodes, as they are now, in the order of their ids: many are then read together.
 async fn stored(lattice: &dyn Lattice, batch: &[Change]) -> Result<Vec<StoredNode>, LatticeError> {
-    let mut entries = Vec::with_capacity(batch.len());
+    let mut ids = Vec::with_capacity(batch.len());
     for change in batch {
         if let Change::Put { id, .. } = change {
-            entries.extend(lattice.entry(id)?);
+            ids.push(id);
         }
     }
-    entries.sort_unstable_by(|one, other| one.id.cmp(&other.id));
-    entries.dedup_by(|one, other| one.id == other.id);
+    ids.sort_unstable();
+    ids.dedup();
+    let entries = lattice.entries(&ids)?.into_iter().flatten().collect();
     lattice.read_many(entries).await
 }
 

@@ -275,6 +275,10 @@ impl Lattice for DirectoryLattice {
         self.index(|index| index.get(id.as_str()).cloned())
     }
 
+    fn entries(&self, ids: &[&NodeId]) -> Result<Vec<Option<Arc<Entry>>>, LatticeError> {
+        self.index(|index| index.get_each(ids.iter().map(|id| id.as_str())))
+    }
+
     fn page(&self, after: Option<&NodeId>, filter: &NodeFilter, limit: usize) -> Result<NodePage, LatticeError> {
         self.index(|index| index.page(after, filter, limit))
     }
@@ -331,7 +335,8 @@ impl Lattice for DirectoryLattice {
 
     fn changes(&self, since: u64, limit: usize) -> Result<Vec<Change>, LatticeError> {
         self.index(|_| ())?;
-        Ok(self.shared.journal.changes(since, limit)?)
+        let known = |rows: &[(u64, String)]| self.shared.index().get_each(rows.iter().map(|(_, id)| &**id));
+        Ok(self.shared.journal.changes(since, limit, known)?)
     }
 
     fn change_count(&self) -> Result<u64, LatticeError> {

@@ -46,7 +46,6 @@ pub(super) struct Packs {
     /// Nodes that were looked for since one was made, and read one by one.
     missed: AtomicU64,
     stop: AtomicBool,
-    least_nodes: usize,
 }
 
 impl Packs {
@@ -60,7 +59,6 @@ impl Packs {
             state: Mutex::new(State::default()),
             missed: AtomicU64::new(0),
             stop: AtomicBool::new(false),
-            least_nodes: LEAST_NODES,
         }
     }
 
@@ -97,7 +95,7 @@ pub(super) fn missed(shared: &Arc<Shared>, pending: &Arc<Pending>, nodes: usize)
     let nodes = u64::try_from(nodes).unwrap_or(u64::MAX);
     let missed = packs.missed.fetch_add(nodes, Ordering::Relaxed).saturating_add(nodes);
     let live = shared.index().len();
-    if live < packs.least_nodes {
+    if live < LEAST_NODES {
         return;
     }
     let mut state = packs.state();
@@ -110,6 +108,8 @@ pub(super) fn missed(shared: &Arc<Shared>, pending: &Arc<Pending>, nodes: usize)
     let maker = thread::Builder::new().name("lattice-pack".to_owned()).spawn(move || {
         let made = make(&shared, &pending);
         let mut state = shared.packs.state();
+        // Again: those that were read meanwhile would have been found in this one.
+        shared.packs.missed.store(0, Ordering::Relaxed);
         match made {
             Ok(Some(pack)) => {
                 state.pack = Some(Arc::new(pack));

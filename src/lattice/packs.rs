@@ -152,7 +152,8 @@ fn make(shared: &Arc<Shared>, pending: &Pending) -> io::Result<Option<Pack>> {
 }
 
 fn check_room(path: &Path, snapshot: &Snapshot) -> io::Result<()> {
-    let needed = snapshot.iter_after(None).filter(|entry| is_packed(entry)).map(|entry| pack::room_bytes(entry)).sum::<u64>();
+    let needed =
+        snapshot.iter_after(None).filter(|entry| is_packed(entry)).map(|entry| pack::room_bytes(entry)).sum::<u64>();
     let free = rustix::fs::statvfs(path.parent().unwrap_or(path))?;
     if free.f_bavail.saturating_mul(free.f_frsize) < needed.saturating_mul(ROOM) {
         return Err(io::ErrorKind::StorageFull.into());

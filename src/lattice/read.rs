@@ -48,8 +48,7 @@ fn refresh(index: &Index, wanted: &mut Vec<Arc<Entry>>) -> bool {
     } else {
         wanted.retain_mut(|entry| index.get(entry.id.as_str()).map(|current| *entry = Arc::clone(current)).is_some());
     }
-    wanted.len() >= FEWEST
-        && ranks.is_some_and(|(first, last)| (last - first) / SPARSEST < wanted.len())
+    wanted.len() >= FEWEST && ranks.is_some_and(|(first, last)| (last - first) / SPARSEST < wanted.len())
 }
 
 /// Reads nodes, those of a run from the pack. Answers how many of them it might have had, but did not.
@@ -93,8 +92,7 @@ fn read_files<'a>(shared: &Shared, entries: impl Iterator<Item = &'a Arc<Entry>>
     let sizes = located.iter().map(|(entry, _)| size(entry));
     let room = sizes.filter(|size| *size <= SmallFiles::LARGEST_BYTES).sum();
     let Ok(mut files) = SmallFiles::new(&shared.directory, room) else { return Vec::new() };
-    let ranges: Vec<_> =
-        located.iter().map(|(entry, name)| files.read(name, size(entry), &entry.file_hash)).collect();
+    let ranges: Vec<_> = located.iter().map(|(entry, name)| files.read(name, size(entry), &entry.file_hash)).collect();
     let bytes = files.into_bytes();
     ranges.into_iter().map(|range| range.map(|range| bytes.slice(range))).collect()
 }

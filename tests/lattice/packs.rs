@@ -55,7 +55,9 @@ async fn read_all(lattice: &DirectoryLattice) -> BTreeMap<String, String> {
 
 fn files(bed: &Bed) -> BTreeMap<String, String> {
     let names = bed.names().into_iter().filter(|name| name.ends_with(".json"));
-    names.map(|name| (name.trim_end_matches(".json").to_owned(), fs::read_to_string(bed.data(&name)).unwrap())).collect()
+    names
+        .map(|name| (name.trim_end_matches(".json").to_owned(), fs::read_to_string(bed.data(&name)).unwrap()))
+        .collect()
 }
 
 /// Opens a lattice of many nodes that was read as a whole before.

@@ -150,7 +150,7 @@ async fn closing_leaves_a_pack_or_none_and_nothing_between() {
         assert!(!unfinished(&bed).exists());
         let _not_made = fs::remove_file(pack(&bed));
     }
-    fs::write(unfinished(&bed), "left over").unwrap();
+    fs::File::create(unfinished(&bed)).unwrap();
     let lattice = bed.open().await;
     assert!(!unfinished(&bed).exists());
     assert_eq!(read_all(&lattice).await, files(&bed));

@@ -364,3 +364,40 @@ async fn no_kill_loses_what_was_acknowledged() {
     assert!(ledger.acknowledged.get() > wanted, "the writers did not write");
     assert!(!place.log().contains("panic"), "{}", place.log());
 }
+
+/// Nothing rests on the copies of small nodes: whenever a process dies that makes them, all nodes are as their files say.
+#[tokio::test]
+async fn a_service_that_dies_while_it_copies_nodes_answers_rightly_afterwards() {
+    const NODES: usize = 2500;
+    let place = Place::new();
+    let mut expected = BTreeMap::new();
+    for number in 0..NODES {
+        let id = format!("node-{number}");
+        let node = json!({"id": id, "text": format!("{number} ").repeat(number % 100)});
+        place.write_node(&id, &node);
+        expected.insert(id, node);
+    }
+    let seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
+    eprintln!("seed {seed}");
+    let mut random = Random::seeded(u64::try_from(seed & u128::from(u32::MAX)).unwrap());
+    let pack = place.path("state/lattice.pack");
+    let mut begun = 0;
+    for _ in 0..8 {
+        let service = place.serve().await;
+        assert!(!pack.with_extension("pack.new").exists(), "what the dead left is removed");
+        let answer = service.post_json("/sync", &json!({"nodes": []})).await;
+        tokio::time::sleep(Duration::from_millis(random.below(40))).await;
+        service.kill();
+        let nodes = answer["nodes"].as_array().unwrap();
+        assert_eq!(nodes.len(), NODES);
+        for node in nodes {
+            assert_eq!(Some(node), expected.get(node["id"].as_str().unwrap()));
+        }
+        let exist = [pack.exists(), pack.with_extension("pack.new").exists()];
+        begun += u64::from(exist.contains(&true));
+        if random.below(2) == 0 {
+            let _not_made = fs::remove_file(&pack);
+        }
+    }
+    assert!(begun > 0, "nothing was ever copied");
+}

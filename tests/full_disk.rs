@@ -445,3 +445,29 @@ async fn commands_on_a_full_disk_say_so_and_leave_nothing_half_done() {
         names().for_each(|name| fs::remove_file(disks.path("lattice").join(name)).unwrap());
     }
 }
+
+/// Copies of nodes take only what nobody else needs.
+#[tokio::test]
+async fn nothing_is_copied_where_the_disk_has_little_room_left() {
+    const NODES: usize = 1200;
+    // The journal and its reserve leave some two megabytes; the copies would take one and a half.
+    let disks = Disks::new("16m", "8m");
+    for number in 0..NODES {
+        let id = format!("n{number}");
+        let node = json!({"id": id, "filler": "x".repeat(1200)});
+        fs::write(disks.path("lattice").join(format!("{id}.json")), node.to_string()).unwrap();
+    }
+    let service = disks.place.serve().await;
+    for _ in 0..4 {
+        assert_eq!(service.post_json("/sync", &json!({"nodes": []})).await["delta_count"], NODES);
+    }
+    let said = || disks.place.log().matches("small nodes cannot be copied").count();
+    until("it says so", LIMIT, async || said() > 0).await;
+    assert_eq!(service.post_json("/sync", &json!({"nodes": []})).await["delta_count"], NODES);
+    assert_eq!(service.put("new", &node("new", 1)).await.status(), StatusCode::CREATED);
+    assert!(service.terminate().await.success());
+    assert_eq!(said(), 1);
+    let names = fs::read_dir(disks.path("state")).unwrap().map(|entry| entry.unwrap().file_name());
+    let copies: Vec<_> = names.filter(|name| name.to_string_lossy().contains("pack")).collect();
+    assert!(copies.is_empty(), "{copies:?}");
+}

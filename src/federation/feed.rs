@@ -15,7 +15,7 @@ use crate::{
 };
 use bytes::Bytes;
 use futures_util::{StreamExt, stream, stream::BoxStream};
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 /// How long a head counts.
 const HEAD_LIFE: Duration = Duration::from_secs(300);
@@ -297,7 +297,7 @@ impl Walk {
                 Change::Deleted(..) => (None, None),
                 Change::Put { id, content_hash, node_type, .. } => {
                     // Who changed meanwhile stands further behind in the journal, and comes there.
-                    let same = stored.get(id).filter(|node| node.entry.content_hash == *content_hash);
+                    let same = find(&stored, id).filter(|node| node.entry.content_hash == *content_hash);
                     let Some(node) = same else { continue };
                     let labels = (*priorities || matcher.needs_content()).then(|| labels(&node.bytes));
                     if labels.as_ref().is_some_and(|labels| !matcher.matches(id, node_type.as_deref(), labels)) {
@@ -319,16 +319,23 @@ fn labels(text: &Bytes) -> Labels {
     Labels::read(text, usize::MAX)
 }
 
-/// The contents of these changes' nodes, as they are now.
-async fn stored(lattice: &dyn Lattice, batch: &[Change]) -> Result<HashMap<NodeId, StoredNode>, LatticeError> {
-    let mut entries = Vec::with_capacity(batch.len());
+/// The contents of these changes' nodes, as they are now, in the order of their ids: many are then read together.
+async fn stored(lattice: &dyn Lattice, batch: &[Change]) -> Result<Vec<StoredNode>, LatticeError> {
+    let mut ids = Vec::with_capacity(batch.len());
     for change in batch {
         if let Change::Put { id, .. } = change {
-            entries.extend(lattice.entry(id)?);
+            ids.push(id);
         }
     }
-    let stored = lattice.read_many(entries).await?;
-    Ok(stored.into_iter().map(|node| (node.entry.id.clone(), node)).collect())
+    ids.sort_unstable();
+    ids.dedup();
+    let entries = lattice.entries(&ids)?.into_iter().flatten().collect();
+    lattice.read_many(entries).await
+}
+
+fn find<'a>(stored: &'a [StoredNode], id: &NodeId) -> Option<&'a StoredNode> {
+    let at = stored.binary_search_by(|node| node.entry.id.cmp(id)).ok()?;
+    stored.get(at)
 }
 
 /// Each of these changes with its node's priority; deletions with 0.
@@ -338,7 +345,7 @@ async fn stored(lattice: &dyn Lattice, batch: &[Change]) -> Result<HashMap<NodeI
 pub async fn with_priorities(lattice: &dyn Lattice, changes: &[Change]) -> Result<Vec<(f64, Change)>, LatticeError> {
     let stored = stored(lattice, changes).await?;
     let priority = |change: &Change| match change {
-        Change::Put { id, .. } => stored.get(id).map_or(0.0, |node| labels(&node.bytes).priority),
+        Change::Put { id, .. } => find(&stored, id).map_or(0.0, |node| labels(&node.bytes).priority),
         Change::Deleted(..) => 0.0,
     };
     Ok(changes.iter().map(|change| (priority(change), change.clone())).collect())

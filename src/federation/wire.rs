@@ -17,7 +17,7 @@ use crate::{
     types::{ContentHash, Limits, NodeId, Timestamp},
 };
 use bytes::Bytes;
-use std::{borrow::Cow, fmt::Write};
+use std::{borrow::Cow, io::Write};
 
 /// What a line may hold beside a node's own text.
 pub const LINE_ROOM_BYTES: usize = 16 << 10;
@@ -152,34 +152,48 @@ pub fn end_line(seq: u64) -> String {
 
 /// Appends the line of a change. `node`: the text of its content, where it goes along; `priority`: where it was asked for.
 pub fn write_line(change: &Change, node: Option<&[u8]>, priority: Option<f64>, out: &mut Vec<u8>) {
-    let text = |text: &str| serde_json::Value::from(text).to_string();
     let (seq, id, at, ancestry) = match change {
         Change::Put { seq, id, updated_at, ancestry, .. } => (*seq, id, *updated_at, ancestry),
         Change::Deleted(tombstone, ancestry) => (tombstone.seq, &tombstone.id, tombstone.deleted_at, ancestry),
     };
-    let mut line = format!("{{\"seq\":{seq},\"id\":{},\"at\":{}", text(id.as_str()), at.to_seconds_text());
-    let _infallible = match change {
+    // A Vec takes all.
+    let _infallible = write!(out, "{{\"seq\":{seq},\"id\":");
+    write_text(id.as_str(), out);
+    let _infallible = write!(out, ",\"at\":{}", at.to_seconds_text());
+    match change {
         Change::Put { content_hash, node_type, size_bytes, .. } => {
-            let node_type = node_type.as_deref().map(|name| format!(",\"type\":{}", text(name))).unwrap_or_default();
-            write!(line, ",\"hash\":\"{content_hash}\",\"size\":{size_bytes}{node_type}")
+            out.extend_from_slice(b",\"hash\":\"sha256:");
+            out.extend_from_slice(&content_hash.hex_bytes());
+            let _infallible = write!(out, "\",\"size\":{size_bytes}");
+            if let Some(node_type) = node_type {
+                out.extend_from_slice(b",\"type\":");
+                write_text(node_type, out);
+            }
         }
-        Change::Deleted(tombstone, _) => write!(line, ",\"deleted\":\"{}\"", tombstone.content_hash),
-    };
-    if let Some(priority) = priority.filter(|it| *it != 0.0).and_then(serde_json::Number::from_f64) {
-        let _infallible = write!(line, ",\"priority\":{priority}");
+        Change::Deleted(tombstone, _) => {
+            let _infallible = write!(out, ",\"deleted\":\"{}\"", tombstone.content_hash);
+        }
     }
-    line.push_str(",\"after\":[");
+    if let Some(priority) = priority.filter(|it| *it != 0.0).and_then(serde_json::Number::from_f64) {
+        let _infallible = write!(out, ",\"priority\":{priority}");
+    }
+    out.extend_from_slice(b",\"after\":[");
     for (number, ancestor) in ancestry.texts().enumerate() {
         let comma = if number == 0 { "" } else { "," };
-        let _infallible = write!(line, "{comma}\"{ancestor}\"");
+        let _infallible = write!(out, "{comma}\"{ancestor}\"");
     }
-    line.push(']');
-    out.extend_from_slice(line.as_bytes());
+    out.push(b']');
     if let Some(node) = node {
         out.extend_from_slice(b",\"node\":");
         write_compact(node, out);
     }
     out.extend_from_slice(b"}\n");
+}
+
+/// Appends a JSON string.
+fn write_text(text: &str, out: &mut Vec<u8>) {
+    // A text is always written, and a Vec takes all.
+    let _infallible = serde_json::to_writer(out, text);
 }
 
 /// Reads a line, without its line feed. A node that comes along is checked against the id and the hash that it is announced with.

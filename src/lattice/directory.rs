@@ -6,18 +6,17 @@ use super::{
     Ancestry, Applied, Arrival, Change, Conflict, Entry, Lattice, LatticeError, LatticeStatus, NodeDocument,
     NodeFilter, NodePage, Precondition, Restored, Stamp, StoredNode, Tombstone, Written,
     atomic_file::TempFile,
-    file_name,
     index::{Index, Snapshot},
     journal::{Journal, JournalError},
-    reader::{self, ReadError, SmallFiles},
+    packs::{self, Packs},
+    read::{read_node, read_nodes},
     restore::Restore,
-    stamp,
-    store::{Report, Shared, Store, lattice_error},
+    store::{Report, Shared, Store},
     watch::Pending,
     write_batch::{Outcome, WriteOp, WriteRequest},
     writer::{Request, Work, Writer},
 };
-use crate::types::{ContentHash, Limits, NodeId, SharedClock};
+use crate::types::{Limits, NodeId, SharedClock};
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::{
@@ -37,8 +36,6 @@ use tokio_util::sync::CancellationToken;
 
 /// Requests that wait for the writer thread; callers beyond that wait for room.
 const QUEUE: usize = 1024;
-/// How often a read follows an index that changes under it.
-const READ_ATTEMPTS: usize = 3;
 
 /// What [`DirectoryLattice::open`] needs.
 #[derive(Debug, Clone)]
@@ -133,6 +130,7 @@ impl DirectoryLattice {
             identity: (metadata.dev(), metadata.ino()),
             limits: options.limits,
             clock: options.clock,
+            packs: Packs::beside(&options.journal, &head.index_id),
             journal,
             index_id: head.index_id,
             index: RwLock::new(Index::default()),
@@ -174,6 +172,11 @@ impl DirectoryLattice {
         }))
     }
 
+    #[cfg(test)]
+    pub(super) fn parts(&self) -> (Arc<Shared>, Arc<Pending>) {
+        (Arc::clone(&self.shared), Arc::clone(&self.pending))
+    }
+
     fn index<T>(&self, look: impl FnOnce(&Index) -> T) -> Result<T, LatticeError> {
         if !self.shared.ready.load(Ordering::Acquire) {
             return Err(LatticeError::Loading);
@@ -205,7 +208,7 @@ impl DirectoryLattice {
     /// Reads files where that keeps no client waiting.
     async fn read_files<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&Shared, &Pending) -> Result<T, LatticeError> + Send + 'static,
+        read: impl FnOnce(&Arc<Shared>, &Arc<Pending>) -> Result<T, LatticeError> + Send + 'static,
     ) -> Result<T, LatticeError> {
         self.index(|_| ())?;
         let (shared, pending) = (Arc::clone(&self.shared), Arc::clone(&self.pending));
@@ -216,6 +219,8 @@ impl DirectoryLattice {
 
 impl Drop for DirectoryLattice {
     fn drop(&mut self) {
+        // Before the journal is free for others.
+        self.shared.packs.close();
         // Without a sender the thread ends after what was asked before. Joined, so that the journal's file is free afterwards.
         self.requests.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
@@ -252,86 +257,6 @@ fn probe(directory: &Path, case: CaseSensitivity) -> io::Result<CaseSensitivity>
     })
 }
 
-/// What the index has of a node, and its file.
-fn locate(index: &Index, id: &NodeId) -> Option<(Arc<Entry>, String)> {
-    let entry = Arc::clone(index.get(id.as_str())?);
-    Some((entry, index.name(id).map_or_else(|| file_name::plain(id), str::to_owned)))
-}
-
-/// Reads nodes such that entries and bytes belong together.
-fn read_nodes(shared: &Shared, pending: &Pending, wanted: &[Arc<Entry>]) -> Result<Vec<StoredNode>, LatticeError> {
-    let located: Vec<_> = {
-        let index = shared.index();
-        wanted.iter().map(|entry| locate(&index, &entry.id)).collect()
-    };
-    let size = |entry: &Entry| usize::try_from(entry.size_bytes).unwrap_or(usize::MAX);
-    let sizes = located.iter().flatten().map(|(entry, _)| size(entry));
-    let room = sizes.filter(|size| *size <= SmallFiles::LARGEST_BYTES).sum();
-    let mut files = SmallFiles::new(&shared.directory, room).ok();
-    let mut read = |(entry, name): (Arc<Entry>, String)| {
-        let range = files.as_mut()?.read(&name, size(&entry), &entry.file_hash)?;
-        Some((entry, range))
-    };
-    let read: Vec<_> = located.into_iter().map(|located| located.and_then(&mut read)).collect();
-    let bytes = files.map(SmallFiles::into_bytes).unwrap_or_default();
-    let mut nodes = Vec::with_capacity(wanted.len());
-    for (wanted, read) in wanted.iter().zip(read) {
-        nodes.extend(match read {
-            Some((entry, range)) => Some(StoredNode { entry, bytes: bytes.slice(range) }),
-            // Large, gone, or changed meanwhile.
-            None => read_node(shared, pending, &wanted.id)?,
-        });
-    }
-    Ok(nodes)
-}
-
-/// Reads a node such that entry and bytes belong together.
-fn read_node(shared: &Shared, pending: &Pending, id: &NodeId) -> Result<Option<StoredNode>, LatticeError> {
-    let locate = || locate(&shared.index(), id);
-    for attempt in 1..=READ_ATTEMPTS {
-        let Some((entry, name)) = locate() else { return Ok(None) };
-        let read = reader::read_bytes(&shared.directory.join(&name), &shared.limits);
-        if let Ok((bytes, _)) = &read
-            && *ContentHash::of(bytes).as_bytes() == entry.file_hash
-        {
-            return Ok(Some(StoredNode { entry, bytes: bytes.clone() }));
-        }
-        let moved = locate().is_none_or(|(newer, _)| !Arc::ptr_eq(&newer, &entry));
-        if moved && attempt < READ_ATTEMPTS {
-            continue;
-        }
-        // A directory that was unmounted has no files either.
-        shared.check_directory().map_err(|error| lattice_error(&error))?;
-        // Another program changed the file, and the writer thread does not know yet.
-        pending.doubt(&name);
-        let bytes = match read {
-            Ok((bytes, _)) => bytes,
-            Err(ReadError::Io(error))
-                if error.kind() != io::ErrorKind::NotFound && error.raw_os_error() != Some(libc::ELOOP) =>
-            {
-                return Err(lattice_error(&error));
-            }
-            Err(_) => return Ok(None),
-        };
-        let node = NodeDocument::parse(bytes.clone(), shared.limits.json_depth).ok().filter(|node| node.id() == id);
-        return Ok(node.map(|node| StoredNode {
-            entry: Arc::new(Entry {
-                id: id.clone(),
-                content_hash: node.content_hash(),
-                file_hash: *ContentHash::of(&bytes).as_bytes(),
-                node_type: node.node_type(),
-                updated_at: node
-                    .updated_at()
-                    .unwrap_or_else(|| stamp::after_version(shared.clock.now(), Some(entry.updated_at))),
-                size_bytes: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
-                seq: entry.seq,
-            }),
-            bytes,
-        }));
-    }
-    Ok(None)
-}
-
 #[async_trait]
 impl Lattice for DirectoryLattice {
     fn status(&self) -> LatticeStatus {
@@ -350,6 +275,10 @@ impl Lattice for DirectoryLattice {
         self.index(|index| index.get(id.as_str()).cloned())
     }
 
+    fn entries(&self, ids: &[&NodeId]) -> Result<Vec<Option<Arc<Entry>>>, LatticeError> {
+        self.index(|index| index.get_each(ids.iter().map(|id| id.as_str())))
+    }
+
     fn page(&self, after: Option<&NodeId>, filter: &NodeFilter, limit: usize) -> Result<NodePage, LatticeError> {
         self.index(|index| index.page(after, filter, limit))
     }
@@ -360,7 +289,14 @@ impl Lattice for DirectoryLattice {
     }
 
     async fn read_many(&self, entries: Vec<Arc<Entry>>) -> Result<Vec<StoredNode>, LatticeError> {
-        self.read_files(move |shared, pending| read_nodes(shared, pending, &entries)).await
+        self.read_files(move |shared, pending| {
+            let (nodes, missed) = read_nodes(shared, pending, entries)?;
+            if missed > 0 {
+                packs::missed(shared, pending, missed);
+            }
+            Ok(nodes)
+        })
+        .await
     }
 
     async fn put(&self, node: NodeDocument, stamp: Stamp, precondition: Precondition) -> Result<Written, LatticeError> {
@@ -399,7 +335,8 @@ impl Lattice for DirectoryLattice {
 
     fn changes(&self, since: u64, limit: usize) -> Result<Vec<Change>, LatticeError> {
         self.index(|_| ())?;
-        Ok(self.shared.journal.changes(since, limit)?)
+        let known = |rows: &[(u64, String)]| self.shared.index().get_each(rows.iter().map(|(_, id)| &**id));
+        Ok(self.shared.journal.changes(since, limit, known)?)
     }
 
     fn change_count(&self) -> Result<u64, LatticeError> {
@@ -469,6 +406,8 @@ impl Lattice for DirectoryLattice {
     }
 
     async fn close(&self) {
+        let shared = Arc::clone(&self.shared);
+        let _ = tokio::task::spawn_blocking(move || shared.packs.close()).await;
         let (reply, answer) = oneshot::channel();
         if self.send(Request::Close(reply)).await.is_ok() {
             // Also answered, by an error, when the thread ended for another reason.

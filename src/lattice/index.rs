@@ -220,6 +220,25 @@ impl Index {
         self.sorted.get(id)
     }
 
+    /// Finds one id after another, in ascending order.
+    pub(super) fn walk(&self) -> Walk<'_> {
+        self.sorted.walk()
+    }
+
+    /// What there is of these ids, in their order. Cheap where that is the order of the index.
+    pub(super) fn get_each<'a>(&self, ids: impl Iterator<Item = &'a str>) -> Vec<Option<Arc<Entry>>> {
+        let mut walk = self.sorted.walk();
+        let mut passed = None;
+        let find = |id: &'a str| {
+            if passed.is_some_and(|passed| passed >= id) {
+                return self.sorted.get(id).cloned();
+            }
+            passed = Some(id);
+            walk.seek(id.as_bytes()).map(|(_, entry)| Arc::clone(entry))
+        };
+        ids.map(find).collect()
+    }
+
     /// The file name of a node that is not in its plain file.
     pub(super) fn name(&self, id: &NodeId) -> Option<&str> {
         self.names.get(id).map(|name| &**name)
@@ -338,6 +357,10 @@ pub(super) mod tests {
                 prop_assert_eq!(before.len(), model.len());
             }
             let all: Vec<_> = index.snapshot().iter_after(None).map(|entry| entry.id.clone()).collect();
+            let asked = ["b", "a", "ab", "cc", "bb", "bb", "d", "aa", "x"];
+            let found: Vec<_> = index.get_each(asked.into_iter()).into_iter().map(|entry| entry.map(|it| it.id.to_string())).collect();
+            let expected: Vec<_> = asked.iter().map(|id| model.contains_key(*id).then(|| (*id).to_owned())).collect();
+            prop_assert_eq!(found, expected);
             for (at, id) in all.iter().enumerate() {
                 let rest: Vec<_> = index.snapshot().iter_after(Some(id)).map(|entry| entry.id.clone()).collect();
                 prop_assert_eq!(&rest[..], &all[at + 1..]);

@@ -22,7 +22,7 @@ pub(super) use coming::Coming;
 use redb::{
     Database, DatabaseError, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageError, TableDefinition,
 };
-use rows::{Lineage, change, node_id, record, tombstone};
+use rows::{Lineage, change, entry_change, node_id, record, tombstone};
 use std::{
     fs::{DirBuilder, OpenOptions},
     io,
@@ -327,22 +327,36 @@ impl Journal {
         self.with(|database| Ok(database.begin_read()?.open_table(TOMBSTONES)?.len()?))
     }
 
-    /// See [`Lattice::changes`](super::Lattice::changes).
+    /// See [`Lattice::changes`](super::Lattice::changes). `known` is asked once for what the index has of these nodes: what stands there
+    /// with the position that it has here need not be looked up.
     ///
     /// # Errors
     /// [`JournalError`].
-    pub(super) fn changes(&self, since: u64, limit: usize) -> Result<Vec<Change>, JournalError> {
+    pub(super) fn changes(
+        &self,
+        since: u64,
+        limit: usize,
+        known: impl FnOnce(&[(u64, String)]) -> Vec<Option<Arc<Entry>>>,
+    ) -> Result<Vec<Change>, JournalError> {
         self.with(|database| {
             let transaction = database.begin_read()?;
             let (files, tombstones) = (transaction.open_table(FILES)?, transaction.open_table(TOMBSTONES)?);
             let lineages = transaction.open_table(LINEAGE)?;
-            let mut changes = Vec::new();
-            let Some(first) = since.checked_add(1) else { return Ok(changes) };
+            let Some(first) = since.checked_add(1) else { return Ok(Vec::new()) };
+            let mut rows = Vec::new();
             for row in transaction.open_table(BY_SEQ)?.range(first..)?.take(limit) {
                 let (position, id) = row?;
-                let (seq, id) = (position.value(), node_id(id.value())?);
+                rows.push((position.value(), id.value().to_owned()));
+            }
+            let mut changes = Vec::with_capacity(rows.len());
+            for (entry, (seq, id)) in known(&rows).into_iter().zip(&rows) {
                 let lineage = lineages.get(id.as_str())?.map(|bytes| Lineage::from_bytes(bytes.value()));
                 let ancestry = lineage.unwrap_or_default().ancestry;
+                if let Some(entry) = entry.filter(|entry| entry.seq == *seq) {
+                    changes.push(entry_change(&entry, ancestry));
+                    continue;
+                }
+                let id = node_id(id)?;
                 if let Some(value) = tombstones.get(id.as_str())? {
                     changes.push(Change::Deleted(tombstone(id, value.value()), ancestry));
                 } else if let Some(value) = files.get(id.as_str())? {
@@ -510,12 +524,16 @@ mod tests {
         Op::Deleted(tombstone, Source::Edit)
     }
 
+    fn nothing_known(rows: &[(u64, String)]) -> Vec<Option<Arc<Entry>>> {
+        vec![None; rows.len()]
+    }
+
     fn positions(journal: &Journal, since: u64) -> Vec<(u64, bool)> {
         let position = |change| match change {
             Change::Put { seq, .. } => (seq, true),
             Change::Deleted(tombstone, _) => (tombstone.seq, false),
         };
-        journal.changes(since, 100).unwrap().into_iter().map(position).collect()
+        journal.changes(since, 100, nothing_known).unwrap().into_iter().map(position).collect()
     }
 
     #[test]
@@ -529,7 +547,7 @@ mod tests {
         journal.commit(&[Op::Broke(NodeId::parse("c").unwrap()), put("b", "2", 6)], 6).unwrap();
         assert_eq!(positions(&journal, 0), [(4, true), (6, true)]);
         assert_eq!(positions(&journal, 4), [(6, true)]);
-        assert_eq!((journal.tombstones().unwrap(), journal.changes(u64::MAX, 1).unwrap()), (0, vec![]));
+        assert_eq!((journal.tombstones().unwrap(), journal.changes(u64::MAX, 1, nothing_known).unwrap()), (0, vec![]));
         journal.commit(&[put("c", "1", 7)], 7).unwrap();
         assert_eq!(positions(&journal, 6), [(7, true)]);
         let mut records = Vec::new();
@@ -568,7 +586,7 @@ mod tests {
         let lineage = journal.lineage(&id).unwrap();
         assert!(lineage.made_here && lineage.ancestry == Ancestry::default().after(&of("1")).after(&of("2")));
         assert!(
-            matches!(&journal.changes(0, 9).unwrap()[..], [Change::Put { ancestry, .. }] if *ancestry == lineage.ancestry)
+            matches!(&journal.changes(0, 9, nothing_known).unwrap()[..], [Change::Put { ancestry, .. }] if *ancestry == lineage.ancestry)
         );
 
         let given = Ancestry::default().after(&of("7"));

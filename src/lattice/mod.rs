@@ -15,7 +15,10 @@ mod known;
 mod manifest_file;
 mod node;
 pub mod offline;
+mod pack;
+mod packs;
 mod place;
+mod read;
 mod reader;
 mod reserve;
 mod restore;
@@ -323,6 +326,14 @@ pub trait Lattice: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// [`LatticeError::Loading`].
     fn entry(&self, id: &NodeId) -> Result<Option<Arc<Entry>>, LatticeError>;
+
+    /// What the index knows of each of these nodes, in their order. Cheapest where they are in the order of their ids.
+    ///
+    /// # Errors
+    /// [`LatticeError::Loading`].
+    fn entries(&self, ids: &[&NodeId]) -> Result<Vec<Option<Arc<Entry>>>, LatticeError> {
+        ids.iter().map(|id| self.entry(id)).collect()
+    }
 
     /// Up to `limit` nodes after `after` that pass `filter`. May answer fewer (also none) with `next` set, so that no single
     /// call looks at the whole lattice.

@@ -6,6 +6,7 @@ use super::{
     index::Index,
     journal::{Coming, Journal, JournalError, Op, Record, Source, is_full},
     known::{Known, KnownFiles},
+    packs::Packs,
     reader::FileStamp,
     version::{self, Version},
     whole_sync::WholeSync,
@@ -60,6 +61,7 @@ pub(super) struct Shared {
     pub(super) limits: Limits,
     pub(super) clock: SharedClock,
     pub(super) journal: Journal,
+    pub(super) packs: Packs,
     pub(super) index_id: String,
     pub(super) index: RwLock<Index>,
     pub(super) report: Mutex<Report>,
@@ -100,6 +102,16 @@ impl Shared {
             full: fault.as_ref() == Some(&LatticeError::NoSpace.to_string()),
             fault,
         }
+    }
+
+    /// Does the index follow the files, as far as is known? Otherwise only the files themselves say what they hold.
+    pub(super) fn is_followed(&self) -> bool {
+        let is_well = {
+            let report = self.report();
+            let faults = [&report.write_fault, &report.scan_fault, &report.watch_fault];
+            report.index_build.is_some() && faults.into_iter().all(Option::is_none)
+        };
+        is_well && self.check_directory().is_ok()
     }
 
     /// Fails unless the directory is the one that was opened: unmounted or replaced, its files did not vanish.
@@ -526,6 +538,7 @@ pub(super) mod tests {
             identity: (metadata.dev(), metadata.ino()),
             limits: Limits::default(),
             clock: SystemClock::shared(),
+            packs: Packs::beside(&folder.join("journal"), &head.index_id),
             journal,
             index_id: head.index_id,
             index: RwLock::new(Index::default()),

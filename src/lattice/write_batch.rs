@@ -617,7 +617,11 @@ mod tests {
         assert_eq!(fs::read_dir(&store.shared.directory).unwrap().count(), 1);
         assert_eq!(store.live(new.id()).unwrap().content_hash, new.content_hash());
         store.examine(&["a.json".to_owned()]).unwrap();
-        assert_eq!(store.shared.journal.changes(0, 9).unwrap().len(), 1, "what was written is not taken for an edit");
+        assert_eq!(
+            store.shared.journal.changes(0, 9, |rows| vec![None; rows.len()]).unwrap().len(),
+            1,
+            "what was written is not taken for an edit"
+        );
     }
 
     #[test]

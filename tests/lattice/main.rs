@@ -11,6 +11,7 @@
 mod bed;
 mod clock;
 mod files;
+mod packs;
 mod recovery;
 mod versions;
 mod watching;

@@ -68,6 +68,19 @@ pub(super) fn change(id: NodeId, value: FileValue<'_>, ancestry: Ancestry) -> Ch
     }
 }
 
+/// The same of what the index has.
+pub(super) fn entry_change(entry: &Entry, ancestry: Ancestry) -> Change {
+    Change::Put {
+        seq: entry.seq,
+        id: entry.id.clone(),
+        content_hash: entry.content_hash,
+        updated_at: entry.updated_at,
+        node_type: entry.node_type.clone(),
+        size_bytes: entry.size_bytes,
+        ancestry,
+    }
+}
+
 pub(super) fn node_id(text: &str) -> Result<NodeId, JournalError> {
     NodeId::parse(text).map_err(|error| JournalError::Damaged(error.to_string()))
 }

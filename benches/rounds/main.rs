@@ -4,7 +4,8 @@
 //!   with headers and all, time, CPU time of both.
 //! * The first round of an empty instance with one that has N nodes; beside it rsync's daemon with the same files, where rsync is
 //!   installed.
-//! * How long an edit takes to a connected peer, and the CPU time of an idle instance with many peers in step.
+//! * How long an edit takes to a connected peer, and the CPU time of an idle instance with many peers in step: instances in processes of
+//!   their own (`idle`), or many more that this process plays (`crowd`).
 //!
 //! `make bench-rounds`; `cargo bench --bench rounds -- --help` lists the options.
 
@@ -22,10 +23,13 @@
 )]
 
 mod counter;
+mod crowd;
 #[path = "../load/process.rs"]
 mod process;
 #[path = "../../tests/support/service.rs"]
 mod service;
+#[path = "../../tests/support/signing.rs"]
+mod signing;
 
 use clap::Parser;
 use counter::Counter;
@@ -44,9 +48,9 @@ use std::{
 const LONG: Duration = Duration::from_secs(900);
 
 #[derive(Debug, Parser)]
-#[command(about = "Measures rounds between instances: rounds, first, edit, idle")]
+#[command(about = "Measures rounds between instances: rounds, first, edit, idle, crowd")]
 struct Options {
-    /// Only these: rounds, first, edit, idle
+    /// Only these: rounds, first, edit, idle, crowd
     #[arg(value_name = "WHAT")]
     only: Vec<String>,
     /// The largest lattice
@@ -55,6 +59,12 @@ struct Options {
     /// Peers of the idle instance
     #[arg(long, default_value_t = 100)]
     peers: usize,
+    /// Peers that are played
+    #[arg(long, default_value_t = 1000)]
+    crowd: u64,
+    /// How long these keep an idle connection, seconds
+    #[arg(long, default_value_t = 75)]
+    keep_alive: u64,
     /// How long the idle instance is watched, seconds
     #[arg(long, default_value_t = 120)]
     idle: u64,
@@ -96,6 +106,15 @@ fn main() {
         if wanted("idle") {
             println!("\nAn instance with {} peers in step, nothing changes", options.peers);
             idle(options.peers, Duration::from_secs(options.idle)).await;
+        }
+        if wanted("crowd") {
+            println!("\nAn instance with {} played peers in step, nothing changes", options.crowd);
+            let mut urls = Vec::new();
+            for number in 0..options.crowd {
+                urls.push(crowd::peer(number, Duration::from_secs(options.keep_alive)).await);
+            }
+            let urls: Vec<&str> = urls.iter().map(String::as_str).collect();
+            watch_idle(&urls, Duration::from_secs(options.idle)).await;
         }
     });
 }
@@ -279,12 +298,17 @@ async fn idle(count: usize, watched: Duration) {
         peers.push((peer, service));
     }
     let urls: Vec<&str> = peers.iter().map(|(_, service)| service.url.as_str()).collect();
+    watch_idle(&urls, watched).await;
+}
+
+/// Starts an instance with these peers, and sees what it costs once it is in step with all of them.
+async fn watch_idle(urls: &[&str], watched: Duration) {
     let place = place("hub").set("FEDERATION_AUTO_SYNC", "true").set("FEDERATION_TRUSTED_PEERS", &urls.join(","));
     let hub = place.serve().await;
     let status = async || {
         json_of(hub.request(Method::GET, "/api/federation/status").bearer_auth(TOKEN).send().await.unwrap()).await
     };
-    until("all in step", LONG, async || status().await["activePeers"].as_array().unwrap().len() == count).await;
+    until("all in step", LONG, async || status().await["activePeers"].as_array().unwrap().len() == urls.len()).await;
     tokio::time::sleep(Duration::from_secs(20)).await;
     let before = cpu(&[&hub]);
     tokio::time::sleep(watched).await;

@@ -146,6 +146,8 @@ struct Shared {
     running: AtomicBool,
     client: OnceLock<Client>,
     outer_client: OnceLock<Client>,
+    /// What we last said of us, to whomever.
+    announcement: Mutex<Option<keys::Announcement>>,
 }
 
 /// One peer's own.
@@ -189,7 +191,8 @@ impl Engine {
         let gate = Gate::new(options.concurrent_rounds);
         let running = AtomicBool::new(false);
         let (deletions, client, outer_client) = (Mutex::default(), OnceLock::new(), OnceLock::new());
-        let shared = Arc::new(Shared { options, gate, deletions, running, client, outer_client });
+        let announcement = Mutex::default();
+        let shared = Arc::new(Shared { options, gate, deletions, running, client, outer_client, announcement });
         Arc::new(Self { shared, tasks: Mutex::default(), watcher: Mutex::default(), switching: Mutex::default() })
     }
 

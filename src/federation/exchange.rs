@@ -1,7 +1,7 @@
 //! What one instance asks of another in a round (DESIGN 4.6): heads, changes, nodes; and what it sends, signed.
 
 use super::{
-    client::{Client, ClientError},
+    client::{Client, ClientError, small},
     feed::Received,
     filter::Filter,
     lines::Lines,
@@ -79,7 +79,7 @@ fn encoded(pairs: &[(&str, String)]) -> String {
 #[async_trait]
 impl Remote for Client {
     async fn head(&self, limits: &Limits) -> Result<Verified<Head>, ClientError> {
-        let response = self.ask(self.request(Method::GET, "lattice/head", None)).await?;
+        let response = self.ask(small(self.request(Method::GET, "lattice/head", None))).await?;
         let body = self.body(response, MAX_HEAD_BYTES).await?;
         let head = verify_head(body, limits).map_err(|error| self.wrong(&format!("its head: {error}")))?;
         if let Some(watch) = self.watch() {
@@ -168,7 +168,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn notices(&self) -> Result<Lines, ClientError> {
-        let response = self.ask(self.request(Method::GET, "lattice/notify", None)).await?;
+        let response = self.ask(small(self.request(Method::GET, "lattice/notify", None))).await?;
         Ok(self.notices_of(response, MAX_NOTICE_BYTES))
     }
 

@@ -5,19 +5,18 @@ use super::{
     journal::Source,
     reader::{self, FileStamp, Found, NodeFile},
     store::{Changes, Store, fingerprint},
+    turns::Turns,
     watch::{Pending, Work},
 };
 use crate::types::{Limits, NodeId};
-use std::{
-    path::Path,
-    sync::atomic::{AtomicUsize, Ordering},
-    thread,
-};
+use std::path::Path;
 
 /// A file that breaks may be one that another program is writing: it gets this long, ns.
 const HALF_WRITTEN_NANOS: u64 = 500_000_000;
-/// Files that a thread takes at a time.
-const TURN: usize = 16;
+/// Files that a thread reads at a time.
+const READ_TURN: usize = 16;
+/// Stamps that a thread asks for at a time, and compares.
+pub(super) const TURN: usize = 512;
 
 /// What the stamp alone says of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -216,41 +215,14 @@ impl Store {
 
 /// Reads the names with as many threads as the machine has cores; each holds one file at a time.
 pub(super) fn read_all(directory: &Path, names: &[String], limits: &Limits) -> Vec<Found> {
-    share_out(names.len(), |at| names.get(at).map_or(Found::Nothing, |name| reader::examine(directory, name, limits)))
+    let read =
+        |at: usize| names.get(at).map_or(Found::Nothing, |name: &String| reader::examine(directory, name, limits));
+    share_out(&Turns::over(names.len(), READ_TURN), read)
 }
 
-/// Does `work` for each number below `count`, with as many threads as the machine has cores. The answers in order.
-pub(super) fn share_out<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
-    let threads = thread::available_parallelism().map_or(1, usize::from).min(count / TURN);
-    if threads < 2 {
-        return (0..count).map(work).collect();
-    }
-    let next = AtomicUsize::new(0);
-    let turns = || {
-        let mut done = Vec::new();
-        loop {
-            let from = next.fetch_add(TURN, Ordering::Relaxed);
-            if from >= count {
-                return done;
-            }
-            done.push((from, (from..count.min(from.saturating_add(TURN))).map(&work).collect::<Vec<_>>()));
-        }
-    };
-    let mut done = thread::scope(|scope| {
-        // `Scope::spawn` panics where the machine gives no more threads; this one does the work alone then.
-        let help = |_| thread::Builder::new().spawn_scoped(scope, turns).ok();
-        let helpers: Vec<_> = (1..threads).filter_map(help).collect();
-        let mut done = turns();
-        for helper in helpers {
-            match helper.join() {
-                Ok(more) => done.extend(more),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-        done
-    });
-    done.sort_unstable_by_key(|(from, _)| *from);
-    done.into_iter().flat_map(|(_, answers)| answers).collect()
+/// Does `work` for each number, with as many threads as the machine has cores. The answers in order.
+pub(super) fn share_out<T: Send>(turns: &Turns, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    Turns::in_order(turns.share_out(Turns::threads(), work))
 }
 
 #[cfg(test)]

@@ -41,6 +41,11 @@ pub(super) fn plain(id: &NodeId) -> String {
     if encoded.len() + EXTENSION.len() <= MAX_NAME_BYTES { encoded + EXTENSION } else { hashed(id, &encoded, 64) }
 }
 
+/// Is this [`plain`] of the id?
+pub(super) fn is_plain(name: &str, id: &NodeId) -> bool {
+    plain_stem(name).is_some_and(|stem| stem == id.as_str()) || name == plain(id)
+}
+
 /// The name for a node whose plain name is another's on a file system that ignores case.
 pub(super) fn second(id: &NodeId) -> String {
     let encoded = encode(id.as_str());

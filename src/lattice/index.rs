@@ -35,13 +35,14 @@ impl Bucket {
         self.entries.binary_search_by(|entry| entry.id.as_str().cmp(id))
     }
 
+    /// Adds one whose id is greater than all others.
+    fn push(&mut self, entry: Arc<Entry>) {
+        self.hash = OnceLock::new();
+        self.entries.push(entry);
+    }
+
     fn put(&mut self, entry: Arc<Entry>) {
         self.hash = OnceLock::new();
-        // At the start they come in order.
-        if self.entries.last().is_none_or(|last| last.id < entry.id) {
-            self.entries.push(entry);
-            return;
-        }
         match self.find(entry.id.as_str()) {
             Ok(at) => {
                 if let Some(slot) = self.entries.get_mut(at) {
@@ -163,6 +164,13 @@ impl Snapshot {
         })
     }
 
+    /// Computes what the set hash needs of one of the [`BUCKETS`], so that several threads can.
+    pub(super) fn prepare_hash(&self, bucket: usize) {
+        if let Some(bucket) = self.buckets.get(bucket).filter(|bucket| !bucket.entries.is_empty()) {
+            bucket.hash();
+        }
+    }
+
     /// One node.
     #[must_use]
     pub fn get(&self, id: &str) -> Option<&Arc<Entry>> {
@@ -249,10 +257,14 @@ impl Index {
         self.snapshot = OnceLock::new();
         match name {
             Some(name) => drop(self.names.insert(entry.id.clone(), name.into())),
+            None if self.names.is_empty() => {}
             None => drop(self.names.remove(&entry.id)),
         }
+        // At the start they come in order: no other need be looked at.
+        let is_last = self.sorted.ends_before(entry.id.as_str());
         if let Some(bucket) = self.buckets.get_mut(usize::from(bucket_of(entry.id.as_str()))) {
-            Arc::make_mut(bucket).put(Arc::clone(&entry));
+            let bucket = Arc::make_mut(bucket);
+            if is_last { bucket.push(Arc::clone(&entry)) } else { bucket.put(Arc::clone(&entry)) }
         }
         self.sorted.put(entry);
     }

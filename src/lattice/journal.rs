@@ -22,7 +22,8 @@ pub(super) use coming::Coming;
 use redb::{
     Database, DatabaseError, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageError, TableDefinition,
 };
-use rows::{Lineage, change, entry_change, node_id, record, tombstone};
+pub(super) use rows::Loaded;
+use rows::{Lineage, change, entry_change, loaded, node_id, tombstone};
 use std::{
     fs::{DirBuilder, OpenOptions},
     io,
@@ -272,15 +273,15 @@ impl Journal {
         self.with(|database| Ok(database.begin_read()?.open_table(FILES)?.len()?))
     }
 
-    /// Hands every file's record to `each`.
+    /// Hands every file's record to `each`, in the order of the ids.
     ///
     /// # Errors
     /// [`JournalError`].
-    pub(super) fn load(&self, mut each: impl FnMut(Record)) -> Result<(), JournalError> {
+    pub(super) fn load(&self, mut each: impl FnMut(Loaded<'_>)) -> Result<(), JournalError> {
         self.with(|database| {
             for row in database.begin_read()?.open_table(FILES)?.iter()? {
                 let (key, value) = row?;
-                each(record(key.value(), value.value())?);
+                each(loaded(key.value(), value.value())?);
             }
             Ok(())
         })
@@ -551,13 +552,15 @@ mod tests {
         journal.commit(&[put("c", "1", 7)], 7).unwrap();
         assert_eq!(positions(&journal, 6), [(7, true)]);
         let mut records = Vec::new();
-        journal.load(|record| records.push(record)).unwrap();
-        assert_eq!(
-            records.iter().map(|it| (&*it.name, it.entry.seq, it.live)).collect::<Vec<_>>(),
-            [("a.json", 4, true), ("b.json", 6, true), ("c.json", 7, true)]
-        );
-        let expected = Entry { seq: 4, size_bytes: 3, ..Entry::clone(&entry("a", "2")) };
-        assert_eq!(*records.remove(0).entry, expected);
+        let mut entries = Vec::new();
+        let keep = |it: Loaded<'_>| {
+            records.push((it.name.to_owned(), it.entry.seq, it.live));
+            entries.push(Entry { node_type: it.node_type.map(Into::into), ..it.entry });
+        };
+        journal.load(keep).unwrap();
+        let expected = [("a.json", 4, true), ("b.json", 6, true), ("c.json", 7, true)];
+        assert_eq!(records, expected.map(|(name, seq, live)| (name.to_owned(), seq, live)));
+        assert_eq!(entries[0], Entry { seq: 4, size_bytes: 3, ..Entry::clone(&entry("a", "2")) });
         assert_eq!(journal.recover().unwrap(), 7, "opened again, it is where it was");
         assert_eq!(positions(&journal, 6), [(7, true)]);
     }

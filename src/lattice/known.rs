@@ -74,6 +74,22 @@ impl KnownFiles {
         self.places.reserve(more, |place| hash_at(hashes, files, *place));
     }
 
+    /// Where the node's file is, if it is `live`, surely has the content that it had, and has this fingerprint.
+    pub(super) fn unchanged(&self, id: &str, name: &str, fingerprint: u64) -> Option<u32> {
+        let place = *self.places.find(self.hash(id), |place| is_at(&self.files, *place, id))?;
+        let known = at(&self.files, place)?;
+        let is_its = !known.is_odd || self.odd_name(known) == Some(name);
+        (is_its && known.live && !known.racy && known.fingerprint == fingerprint).then_some(place)
+    }
+
+    /// The file at this place is there.
+    pub(super) fn seen(&mut self, place: u32, generation: u32) {
+        let known = usize::try_from(place).ok().and_then(|place| self.files.get_mut(place));
+        if let Some(known) = known {
+            (known.generation, known.missed) = (generation, false);
+        }
+    }
+
     pub(super) fn get(&self, id: &str) -> Option<&Known> {
         self.files.get(self.place(id)?)
     }
@@ -88,7 +104,7 @@ impl KnownFiles {
         let id = known.entry.id.clone();
         if known.is_odd {
             self.odd_names.insert(id.clone(), name.into());
-        } else {
+        } else if !self.odd_names.is_empty() {
             self.odd_names.remove(&id);
         }
         let (hash, hashes, files) = (self.hash(id.as_str()), &self.hashes, &self.files);

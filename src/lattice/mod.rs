@@ -3,6 +3,7 @@
 //! The directory of `{id}.json` files is the truth; index and journal follow it. A write is acknowledged once the file is
 //! durable (temp file, fsync, rename, fsync of the directory) and the journal entry is committed.
 
+mod ahead;
 mod apply;
 pub mod atomic_file;
 pub mod delta;
@@ -12,6 +13,7 @@ mod file_name;
 pub mod index;
 mod journal;
 mod known;
+mod listing;
 mod manifest_file;
 mod node;
 pub mod offline;
@@ -26,6 +28,7 @@ mod scan;
 mod sorted;
 mod stamp;
 mod store;
+mod turns;
 pub mod version;
 mod watch;
 mod whole_sync;

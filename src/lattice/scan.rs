@@ -1,11 +1,13 @@
 //! One look at every file of the directory, in steps, so that writes get their turn in between.
 
 use super::{
-    LatticeError, atomic_file,
-    examine::{Glance, read_all, share_out},
-    file_name,
+    LatticeError,
+    ahead::Ahead,
+    examine::{Glance, TURN, share_out},
+    listing::{Listed, Names, Place},
     reader::{FileStamp, Found},
     store::{Changes, Store, lattice_error},
+    turns::Turns,
 };
 use rustix::{
     fs::{AtFlags, statat},
@@ -14,8 +16,7 @@ use rustix::{
 use std::{
     fs::{File, ReadDir},
     io,
-    path::PathBuf,
-    thread::{self, JoinHandle},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 /// Files that one step looks at.
@@ -36,135 +37,48 @@ pub(super) struct Scan {
 enum Phase {
     Await(Ahead),
     List(ReadDir, Listed),
-    /// In the order of their names: it is nearly that of the ids, so that the index and the journal grow at their ends when the files are
-    /// many and new, and not everywhere at once.
+    /// In whatever order they were listed: most are as they were, and need none.
     Look {
         directory: File,
         names: Names,
         /// How many were looked at.
+        at: usize,
+        /// Those that are to be read.
+        differing: Vec<Place>,
+    },
+    /// In the order of their names: it is nearly that of the ids, so that the index and the journal grow at their ends when the files are
+    /// many and new, and not everywhere at once.
+    Read {
+        names: Names,
+        /// How many were read.
         at: usize,
     },
     /// All names were seen, the vanished ones are next.
     Vanished,
 }
 
-/// Many names in little memory.
-#[derive(Debug, Default)]
-struct Names {
-    text: String,
-    /// Where each begins and ends.
-    places: Vec<(u32, u32)>,
-}
-
-impl Names {
-    /// `false`: there is no room for it.
-    fn push(&mut self, name: &str) -> bool {
-        let end = self.text.len().checked_add(name.len()).and_then(|end| u32::try_from(end).ok());
-        let Some((start, end)) = u32::try_from(self.text.len()).ok().zip(end) else { return false };
-        self.text.push_str(name);
-        self.places.push((start, end));
-        true
-    }
-
-    fn name(&self, (start, end): (u32, u32)) -> &str {
-        let place = |at: u32| usize::try_from(at).unwrap_or(usize::MAX);
-        self.text.get(place(start)..place(end)).unwrap_or_default()
-    }
-
-    fn sort(&mut self) {
-        let mut places = std::mem::take(&mut self.places);
-        places.sort_unstable_by(|one, other| self.name(*one).cmp(self.name(*other)));
-        self.places = places;
-    }
-
-    /// Some of them.
-    fn from(&self, at: usize, count: usize) -> Vec<&str> {
-        self.places.iter().skip(at).take(count).map(|place| self.name(*place)).collect()
-    }
-}
-
-/// What a directory holds.
-#[derive(Debug, Default)]
-struct Listed {
-    /// Names that may be nodes' files.
-    names: Names,
-    /// Those that would be, were they UTF-8.
-    not_text: Vec<String>,
-    /// Files of writes that did not come to their end, or not yet.
-    temporary: Vec<String>,
-}
-
-impl Listed {
-    /// Goes on listing, up to so many names. Answers whether these were the last.
-    fn list(&mut self, listing: &mut ReadDir, most: usize) -> io::Result<bool> {
-        for _ in 0..most {
-            let Some(entry) = listing.next() else { return Ok(true) };
-            match entry?.file_name().into_string() {
-                Ok(name) if file_name::is_candidate(&name) => {
-                    if !self.names.push(&name) {
-                        return Err(io::Error::other("its file names take more than 4 GiB"));
-                    }
-                }
-                Ok(name) if atomic_file::is_temporary(&name) => self.temporary.push(name),
-                Ok(_) => {}
-                Err(name) => {
-                    let name = name.to_string_lossy();
-                    if file_name::is_candidate(&name) {
-                        self.not_text.push(name.into_owned());
-                    }
-                }
-            }
-        }
-        Ok(false)
-    }
-}
-
-/// A listing that a thread makes while the journal is read; what killed processes left in the directory goes with it. Dropped, it is
-/// waited for: whoever opens the directory next owns what lies around there.
-#[derive(Debug)]
-pub(super) struct Ahead(Option<JoinHandle<io::Result<Listed>>>);
-
-impl Drop for Ahead {
-    fn drop(&mut self) {
-        if let Some(thread) = self.0.take() {
-            let _nobody_wants_it = thread.join();
-        }
-    }
-}
-
-impl Ahead {
-    /// Begins. The directory is to be watched already: no change may fall between the two.
-    pub(super) fn begin(directory: PathBuf) -> Option<Self> {
-        let list = move || {
-            let mut listed = Listed::default();
-            listed.list(&mut std::fs::read_dir(&directory)?, usize::MAX)?;
-            // Nobody writes yet. What cannot be removed is left.
-            for name in &listed.temporary {
-                let _ = std::fs::remove_file(directory.join(name));
-            }
-            listed.names.sort();
-            Ok(listed)
-        };
-        // Without the thread the scan lists by itself, and what is left over stays until the next start.
-        thread::Builder::new().name("lattice-listing".to_owned()).spawn(list).ok().map(|it| Self(Some(it)))
-    }
-
-    fn listed(mut self) -> io::Result<Listed> {
-        let Some(thread) = self.0.take() else { return Ok(Listed::default()) };
-        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    }
-}
-
 /// What there is of a name.
-enum Look {
+pub(super) enum Look {
     /// Nothing, or a directory.
     Nothing,
     File(FileStamp),
     Failed(io::Error),
 }
 
+impl Look {
+    pub(super) fn at(directory: &File, name: &str) -> Self {
+        match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) if rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir() => Self::Nothing,
+            Ok(stat) => Self::File(FileStamp::of_stat(&stat)),
+            // Gone since it was listed.
+            Err(Errno::NOENT) => Self::Nothing,
+            Err(error) => Self::Failed(error.into()),
+        }
+    }
+}
+
 impl Scan {
-    /// Begins to look; at what was listed ahead, where that was done.
+    /// Begins to look; at what was looked at ahead, where that was done.
     ///
     /// # Errors
     /// [`LatticeError`] where the directory is gone or cannot be listed.
@@ -187,28 +101,47 @@ impl Scan {
     /// [`LatticeError`]; the scan is over then, and nothing counts as deleted.
     pub(super) fn step(&mut self, store: &mut Store) -> Result<bool, LatticeError> {
         match std::mem::replace(&mut self.phase, Phase::Vanished) {
-            Phase::Await(ahead) => {
-                self.phase = look_through(store, ahead.listed().map_err(not_listed)?)?;
+            Phase::Await(mut ahead) => {
+                if ahead.help() {
+                    self.phase = Phase::Await(ahead);
+                    return Ok(false);
+                }
+                let (listed, stamps) = ahead.join().map_err(not_listed)?;
+                mark_not_text(store, &listed);
+                let differing = compare_all(store, &listed.names, &stamps);
+                self.phase = Phase::Read { names: listed.names.sorted(differing), at: 0 };
                 Ok(false)
             }
             Phase::List(mut listing, mut listed) => {
                 self.phase = if listed.list(&mut listing, LIST_STEP).map_err(not_listed)? {
-                    listed.names.sort();
-                    look_through(store, listed)?
+                    mark_not_text(store, &listed);
+                    let directory = File::open(&store.shared.directory).map_err(|error| lattice_error(&error))?;
+                    Phase::Look { directory, names: listed.names, at: 0, differing: Vec::new() }
                 } else {
                     Phase::List(listing, listed)
                 };
                 Ok(false)
             }
-            Phase::Look { directory, names, at } => {
-                let some = names.from(at, STEP);
+            Phase::Look { directory, names, at, mut differing } => {
+                let some = names.some(at, STEP);
+                let looked = at.saturating_add(some.len());
+                self.phase = if some.is_empty() {
+                    Phase::Read { names: names.sorted(differing), at: 0 }
+                } else {
+                    look_at(store, &directory, &names, some, &mut differing)?;
+                    Phase::Look { directory, names, at: looked, differing }
+                };
+                Ok(false)
+            }
+            Phase::Read { names, at } => {
+                let some = names.some(at, STEP);
                 if some.is_empty() {
                     return Ok(false);
                 }
-                let hashed = look_at(store, &directory, &some)?;
-                self.hashed = self.hashed.saturating_add(u64::try_from(hashed).unwrap_or(u64::MAX));
-                let at = at.saturating_add(some.len());
-                self.phase = Phase::Look { directory, names, at };
+                let some: Vec<String> = some.iter().map(|place| names.name(*place).to_owned()).collect();
+                self.hashed = self.hashed.saturating_add(u64::try_from(some.len()).unwrap_or(u64::MAX));
+                self.phase = Phase::Read { names, at: at.saturating_add(some.len()) };
+                store.examine(&some)?;
                 Ok(false)
             }
             Phase::Vanished => {
@@ -223,46 +156,61 @@ fn not_listed(error: io::Error) -> LatticeError {
     LatticeError::Io(format!("it cannot be listed: {error}"))
 }
 
-/// All names are known: what comes next.
-fn look_through(store: &Store, listed: Listed) -> Result<Phase, LatticeError> {
+fn mark_not_text(store: &Store, listed: &Listed) {
     for name in &listed.not_text {
         store.mark_broken(name, "the file's name is not UTF-8", None);
     }
-    let directory = File::open(&store.shared.directory).map_err(|error| lattice_error(&error))?;
-    Ok(Phase::Look { directory, names: listed.names, at: 0 })
 }
 
-/// Looks at these names, reads what may have changed and writes it down. Answers how many files had to be read.
-fn look_at(store: &mut Store, directory: &File, names: &[&str]) -> Result<usize, LatticeError> {
-    let looks = share_out(names.len(), |at| names.get(at).map_or(Look::Nothing, |name| look(directory, name)));
-    let mut to_read = Vec::new();
-    let mut changes = Changes::default();
-    for (name, look) in names.iter().zip(looks) {
-        match look {
-            Look::Nothing => {}
-            Look::File(stamp) => match store.glance(name, &stamp) {
-                Glance::Same => {}
-                Glance::Racy | Glance::Differs => to_read.push((*name).to_owned()),
-            },
-            Look::Failed(error) => store.settle(&mut changes, name, Found::Broken(error.to_string(), None))?,
+/// Compares the stamps, where there are any, with what is known. Answers which files are to be read.
+fn compare_all(store: &mut Store, names: &Names, stamps: &[AtomicU64]) -> Vec<Place> {
+    let all = names.some(0, usize::MAX);
+    if stamps.is_empty() {
+        return all.to_vec();
+    }
+    {
+        let unchanged = store.unchanged();
+        // Where the file is known stands in the stamp's place then, counted from 1.
+        let compare = |at: usize| {
+            if let Some((place, stamp)) = all.get(at).zip(stamps.get(at)) {
+                let known = unchanged(names.name(*place), stamp.load(Ordering::Relaxed));
+                stamp.store(known.map_or(0, |known| u64::from(known).saturating_add(1)), Ordering::Relaxed);
+            }
+        };
+        drop(share_out(&Turns::over(stamps.len(), TURN), compare));
+    }
+    let mut differing = Vec::new();
+    for (place, known) in all.iter().zip(stamps) {
+        match known.load(Ordering::Relaxed).checked_sub(1).and_then(|known| u32::try_from(known).ok()) {
+            Some(known) => store.known.seen(known, store.generation),
+            None => differing.push(*place),
         }
     }
-    let found = read_all(&store.shared.directory, &to_read, &store.shared.limits);
-    for (name, found) in to_read.iter().zip(found) {
-        store.settle(&mut changes, name, found)?;
-    }
-    store.commit_found(&changes)?;
-    Ok(to_read.len())
+    differing
 }
 
-fn look(directory: &File, name: &str) -> Look {
-    match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) if rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir() => Look::Nothing,
-        Ok(stat) => Look::File(FileStamp::of_stat(&stat)),
-        // Gone since it was listed.
-        Err(Errno::NOENT) => Look::Nothing,
-        Err(error) => Look::Failed(error.into()),
+/// Looks at these names, and adds those whose files may have changed.
+fn look_at(
+    store: &mut Store,
+    directory: &File,
+    names: &Names,
+    some: &[Place],
+    differing: &mut Vec<Place>,
+) -> Result<(), LatticeError> {
+    let look = |at: usize| some.get(at).map_or(Look::Nothing, |place| Look::at(directory, names.name(*place)));
+    let looks = share_out(&Turns::over(some.len(), TURN), look);
+    let mut changes = Changes::default();
+    for (place, look) in some.iter().zip(looks) {
+        match look {
+            Look::Nothing => {}
+            Look::File(stamp) if store.glance(names.name(*place), &stamp) == Glance::Same => {}
+            Look::File(_) => differing.push(*place),
+            Look::Failed(error) => {
+                store.settle(&mut changes, names.name(*place), Found::Broken(error.to_string(), None))?;
+            }
+        }
     }
+    store.commit_found(&changes)
 }
 
 /// What the listing did not show is looked at by name: a listing may miss a file that is renamed meanwhile.
@@ -283,20 +231,122 @@ fn vanished(store: &mut Store) -> Result<(), LatticeError> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::store::tests::opened, *};
+    use crate::types::ContentHash;
+    use proptest::prelude::*;
+    use std::{
+        collections::BTreeMap,
+        fs,
+        path::Path,
+        time::{Duration, SystemTime},
+    };
+
+    /// What is known after a start with this journal, and how many files were read for it.
+    fn start(folder: &Path, journal: &str, is_ahead: bool) -> (BTreeMap<String, ContentHash>, u64) {
+        let mut store = opened(folder, journal);
+        let ahead = is_ahead.then(|| Ahead::begin(store.shared.directory.clone(), true).unwrap());
+        store.load().unwrap();
+        let mut scan = Scan::begin(&mut store, ahead).unwrap();
+        while !scan.step(&mut store).unwrap() {}
+        let snapshot = store.shared.index().snapshot();
+        let nodes = snapshot.iter_after(None).map(|entry| (entry.id.to_string(), entry.content_hash));
+        (nodes.collect(), scan.hashed)
+    }
+
+    /// Files of all kinds of names; the last two are of one node.
+    const FILES: [(&str, &str); 8] = [
+        ("a.json", "a"),
+        ("b.json", "b"),
+        ("c%2Fd.json", "c/d"),
+        ("%6Danifest.json", "manifest"),
+        ("e:f.json", "e:f"),
+        ("wrong.json", "other"),
+        ("g.json", "g"),
+        ("g~cd0aa9856147b6c5.json", "g"),
+    ];
+
+    #[derive(Debug, Clone, Copy)]
+    enum Change {
+        None,
+        Edit,
+        Touch,
+        Break,
+        Directory,
+        Delete,
+    }
+
+    impl Change {
+        /// Done long ago: a young file is read again in any case.
+        fn carry_out(self, directory: &Path, (name, id): (&str, &str), round: u64) {
+            let path = directory.join(name);
+            let write = |text: String| {
+                if path.is_dir() {
+                    fs::remove_dir(&path).unwrap();
+                }
+                super::super::offline::write_file(&path, text.as_bytes()).unwrap();
+            };
+            match self {
+                Self::None => return,
+                Self::Edit => write(format!("{{\"id\":\"{id}\",\"n\":{round}}}")),
+                Self::Break => write(format!("{{{round}")),
+                Self::Touch if path.is_file() => {}
+                Self::Touch => return,
+                Self::Directory | Self::Delete => {
+                    let _there_may_be_none = fs::remove_file(&path);
+                    if matches!(self, Self::Directory) && !path.exists() {
+                        fs::create_dir(&path).unwrap();
+                    }
+                    return;
+                }
+            }
+            let long_ago = SystemTime::now() - Duration::from_secs(3600 - round);
+            fs::File::open(&path).unwrap().set_modified(long_ago).unwrap();
+        }
+    }
+
+    fn changes() -> impl Strategy<Value = [Change; FILES.len()]> {
+        use Change::{Break, Delete, Directory, Edit, None, Touch};
+        proptest::array::uniform(prop_oneof![
+            4 => Just(None), 4 => Just(Edit), 1 => Just(Touch), 1 => Just(Break), 1 => Just(Directory), 1 => Just(Delete)
+        ])
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn a_start_finds_whatever_was_changed_before_it(rounds in proptest::collection::vec(changes(), 2..4)) {
+            let folder = tempfile::tempdir().unwrap();
+            let directory = folder.path().join("data");
+            fs::create_dir(&directory).unwrap();
+            for (round, changes) in (1..).zip(&rounds) {
+                for (file, change) in FILES.into_iter().zip(changes) {
+                    change.carry_out(&directory, file, round);
+                }
+                let (mut found, _) = start(folder.path(), "journal", true);
+                prop_assert_eq!(&found, &start(folder.path(), "listed", false).0);
+                let (mut fresh, _) = start(folder.path(), &format!("fresh-{round}"), true);
+                // Which of its two files counts depends on what was before.
+                for nodes in [&mut found, &mut fresh] {
+                    nodes.remove("g");
+                }
+                prop_assert_eq!(found, fresh);
+            }
+        }
+    }
 
     #[test]
-    fn what_a_killed_process_left_is_removed_and_the_rest_is_listed_in_order() {
-        let directory = tempfile::tempdir().unwrap();
-        for name in [".ark-1-0.tmp", ".hidden.tmp", "x.json", "a.json", "manifest.json", "text"] {
-            File::create(directory.path().join(name)).unwrap();
+    fn what_did_not_change_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = folder.path().join("data");
+        fs::create_dir(&directory).unwrap();
+        for file in FILES.into_iter().take(5) {
+            Change::Edit.carry_out(&directory, file, 1);
         }
-        let listed = Ahead::begin(directory.path().to_owned()).unwrap().listed().unwrap();
-        assert_eq!(listed.names.from(0, 9), ["a.json", "x.json"]);
-        assert_eq!((listed.names.from(1, 1), listed.names.from(2, 9)), (vec!["x.json"], vec![]));
-        let left: std::collections::BTreeSet<_> =
-            std::fs::read_dir(directory.path()).unwrap().map(|it| it.unwrap().file_name()).collect();
-        assert_eq!(left.len(), 5);
-        assert!(!left.contains(std::ffi::OsStr::new(".ark-1-0.tmp")));
+        let (nodes, read) = start(folder.path(), "journal", true);
+        assert_eq!((nodes.len(), read), (5, 5));
+        assert_eq!(start(folder.path(), "journal", true), (nodes.clone(), 0));
+        assert_eq!(start(folder.path(), "journal", false), (nodes, 0));
+        Change::Edit.carry_out(&directory, FILES[2], 2);
+        assert_eq!(start(folder.path(), "journal", true).1, 1);
     }
 }

@@ -33,6 +33,11 @@ impl Sorted {
         self.len
     }
 
+    /// Is `id` greater than all others?
+    pub(super) fn ends_before(&self, id: &str) -> bool {
+        self.parts.last().is_none_or(|part| ends_before(part, id.as_bytes()))
+    }
+
     /// The part that holds `id`, or would: the first that does not end before it.
     fn part_of(&self, id: &[u8]) -> usize {
         self.parts.partition_point(|part| ends_before(part, id))
@@ -48,8 +53,11 @@ impl Sorted {
         let id = entry.id.as_str().as_bytes();
         // At the start they come in order: the parts are then full, and not half full.
         let is_last = self.parts.last().is_none_or(|part| ends_before(part, id));
-        if is_last && self.parts.last().is_none_or(|part| part.len() >= PART_NODES) {
-            self.parts.push(Arc::new(vec![entry]));
+        if is_last {
+            match self.parts.last_mut().filter(|part| part.len() < PART_NODES) {
+                Some(part) => Arc::make_mut(part).push(entry),
+                None => self.parts.push(Arc::new(vec![entry])),
+            }
             self.len = self.len.saturating_add(1);
             return true;
         }

@@ -204,6 +204,16 @@ impl TypeNames {
             None => {}
         }
     }
+
+    /// The same, of a text that nobody has yet.
+    fn shared(&self, node_type: &str) -> Arc<str> {
+        if let Some(shared) = self.0.borrow().get(node_type) {
+            return Arc::clone(shared);
+        }
+        let mut own = Some(Arc::from(node_type));
+        self.share(&mut own);
+        own.unwrap_or_default()
+    }
 }
 
 /// The writer thread's own.
@@ -258,11 +268,9 @@ impl Store {
         let shared = Arc::clone(&self.shared);
         let mut index = Index::default();
         self.known.reserve(usize::try_from(shared.journal.file_count()?).unwrap_or(0));
-        shared.journal.load(|mut record| {
-            if let Some(entry) = Arc::get_mut(&mut record.entry) {
-                self.types.share(&mut entry.node_type);
-            }
-            self.learn(&record, &mut index);
+        shared.journal.load(|row| {
+            let entry = Arc::new(Entry { node_type: row.node_type.map(|it| self.types.shared(it)), ..row.entry });
+            self.learn(entry, (row.name, &row.stamp, row.read_at_ns), row.live, &mut index);
         })?;
         *shared.index.write().unwrap_or_else(PoisonError::into_inner) = index;
         shared.report().tombstones = shared.journal.tombstones()?;
@@ -307,6 +315,15 @@ impl Store {
         }
         // One with another name is the owner of that one.
         self.known.get_mut(&file_name::plain_stem(name)?).filter(|known| !known.is_odd)
+    }
+
+    /// What answers, for a name and the fingerprint of its file's stamp, whose file it is: where that surely has the content that it had.
+    pub(super) fn unchanged(&self) -> impl Fn(&str, u64) -> Option<u32> + Sync + '_ {
+        let (known, odd) = (&self.known, &self.odd);
+        move |name, fingerprint| match odd.get(name) {
+            Some(id) => known.unchanged(id.as_str(), name, fingerprint),
+            None => known.unchanged(&file_name::plain_stem(name)?, name, fingerprint),
+        }
     }
 
     /// The node's entry, where it is live.
@@ -466,32 +483,38 @@ impl Store {
 
     fn remember(&mut self, record: &Record, index: &mut Index) {
         self.forget(&record.entry.id);
-        self.learn(record, index);
+        let file = (&*record.name, &record.stamp, record.read_at_ns);
+        self.learn(Arc::clone(&record.entry), file, record.live, index);
     }
 
     /// Of a node of which nothing is known.
-    fn learn(&mut self, record: &Record, index: &mut Index) {
-        let id = &record.entry.id;
-        let is_odd = *record.name != *file_name::plain(id);
-        if is_odd || record.name.contains('~') {
-            self.odd.insert(record.name.clone(), id.clone());
+    fn learn(
+        &mut self,
+        entry: Arc<Entry>,
+        (name, stamp, read_at_ns): (&str, &FileStamp, i64),
+        live: bool,
+        index: &mut Index,
+    ) {
+        let is_odd = !file_name::is_plain(name, &entry.id);
+        if is_odd || name.contains('~') {
+            self.odd.insert(name.into(), entry.id.clone());
         }
         if let Some(folded) = &mut self.folded {
-            folded.insert(record.name.to_ascii_lowercase(), id.clone());
+            folded.insert(name.to_ascii_lowercase(), entry.id.clone());
         }
-        if record.live {
-            index.insert(Arc::clone(&record.entry), is_odd.then_some(&*record.name));
+        if live {
+            index.insert(Arc::clone(&entry), is_odd.then_some(name));
         }
         let known = Known {
-            entry: Arc::clone(&record.entry),
-            fingerprint: fingerprint(&record.stamp),
+            entry,
+            fingerprint: fingerprint(stamp),
             generation: self.generation,
-            racy: record.stamp.is_racy(record.read_at_ns),
-            live: record.live,
+            racy: stamp.is_racy(read_at_ns),
+            live,
             missed: false,
             is_odd,
         };
-        self.known.insert(known, &record.name);
+        self.known.insert(known, name);
     }
 
     fn forget(&mut self, id: &NodeId) {
@@ -529,10 +552,15 @@ pub(super) mod tests {
 
     /// What the writer thread has, without the thread: over `data` in the folder, with a journal beside it.
     pub(crate) fn store(folder: &Path) -> Store {
+        std::fs::create_dir(folder.join("data")).unwrap();
+        opened(folder, "journal")
+    }
+
+    /// The same, where there is something already.
+    pub(crate) fn opened(folder: &Path, journal: &str) -> Store {
         let directory = folder.join("data");
-        std::fs::create_dir(&directory).unwrap();
         let metadata = std::fs::metadata(&directory).unwrap();
-        let (journal, head) = Journal::open(&folder.join("journal"), metadata.ino()).unwrap();
+        let (journal, head) = Journal::open(&folder.join(journal), metadata.ino()).unwrap();
         let shared = Shared {
             directory,
             identity: (metadata.dev(), metadata.ino()),

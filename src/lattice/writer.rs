@@ -2,12 +2,16 @@
 
 use super::{
     LatticeError,
+    ahead::Ahead,
+    examine::share_out,
     manifest_file::{self, ManifestHeader},
-    scan::{Ahead, Scan},
+    scan::Scan,
     store::Store,
+    turns::Turns,
     watch::{self, Pending},
     write_batch::{self, WriteRequest},
 };
+use crate::manifest::BUCKETS;
 use std::{
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
@@ -25,6 +29,8 @@ const TICK: Duration = Duration::from_secs(1);
 const MANIFEST_EVERY: Duration = Duration::from_secs(5);
 /// The manifest may take one part in this many of the thread's time.
 const MANIFEST_SHARE: u32 = 20;
+/// Buckets that a thread hashes at a time.
+const HASH_TURN: usize = 64;
 const PRUNE_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
 type Waiter = oneshot::Sender<Result<(), LatticeError>>;
@@ -103,7 +109,9 @@ impl Writer {
     pub(super) fn run(mut self, runtime: &Runtime) {
         // Before the first look at the directory, so that no change falls between the two.
         self.watch();
-        self.ahead = Ahead::begin(self.work.store.shared.directory.clone());
+        let shared = &self.work.store.shared;
+        let knows_files = shared.journal.file_count().is_ok_and(|files| files > 0);
+        self.ahead = Ahead::begin(shared.directory.clone(), knows_files);
         let loaded = self.work.store.load();
         if let Err(error) = &loaded {
             tracing::error!(%error, "the journal cannot be read");
@@ -336,6 +344,7 @@ impl Writer {
         if shared.report().index_build.is_none() {
             // The first set hash costs every bucket: here it keeps no caller waiting.
             let snapshot = shared.index().snapshot();
+            share_out(&Turns::over(BUCKETS, HASH_TURN), |bucket| snapshot.prepare_hash(bucket));
             let manifest_hash = snapshot.set_hash();
             let took = now.saturating_sub(self.started);
             let mut report = shared.report();

@@ -208,8 +208,8 @@ section! {
         body_timeout: Span = Span::seconds(60),
         /// How long a client may take nothing of an answer, or not be there at all, before its connection is reset (Linux).
         write_timeout: Span = Span::seconds(60),
-        /// How long an idle connection is kept open.
-        keep_alive: Span = Span::seconds(15),
+        /// How long an idle connection is kept open. Longer than federation.sync_interval, so that peers need no new one for each round.
+        keep_alive: Span = Span::seconds(75),
         /// How long requests may take to finish after a stop signal.
         shutdown_timeout: Span = Span::seconds(10),
         /// Prefix such as /ark under which a proxy that does not strip it serves us. Probes and metrics answer without it too.

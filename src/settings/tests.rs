@@ -18,6 +18,12 @@ fn error(variables: &[(&str, &str)]) -> String {
 }
 
 #[test]
+fn peers_need_no_new_connection_for_each_round() {
+    let settings = load(&[]).unwrap();
+    assert!(settings.server.keep_alive.get() > settings.federation.sync_interval.get());
+}
+
+#[test]
 fn private_peers_are_a_word_or_a_flag() {
     let read = |value: toml::Value| PrivatePeers::deserialize(value);
     for (value, meant) in [

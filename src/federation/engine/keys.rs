@@ -8,18 +8,33 @@ use crate::{
         round::Positions,
     },
     identity::{Held, KeyLog},
-    manifest::{Canonicalization, sign},
+    manifest::{Canonicalization, EnvelopeError, sign},
     registry::{FollowError, follow_key},
     trust::{KeyEvents, KeyLine, TrustStore},
     types::{PeerId, PublicKey, Sha256Digest},
 };
 use bytes::Bytes;
 use serde_json::json;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 use tokio::time::Instant;
 
 /// How often a peer is asked what it says of its key; where that shows in its head, at once.
 const LEARN_EVERY: Duration = Duration::from_secs(3600);
+
+/// How long the same statement goes to one peer after the other. Each of them hears it once.
+const SAY_AGAIN: Duration = Duration::from_secs(10);
+
+/// What we said of us.
+#[derive(Debug)]
+pub(super) struct Announcement {
+    /// The key that signed it.
+    public_key: PublicKey,
+    at: Instant,
+    envelope: String,
+}
 
 /// What was said between the two.
 #[derive(Debug, Default)]
@@ -78,6 +93,24 @@ impl Shared {
     }
 
     async fn announce(&self, client: &Client, held: &Held) -> Result<(), ClientError> {
+        let envelope = self.announcement(held).map_err(|error| client.wrong(&error.to_string()))?;
+        client.publish(envelope).await.map(drop)
+    }
+
+    /// Who we are, signed: for all peers, so that many of them cost no more signatures than one.
+    fn announcement(&self, held: &Held) -> Result<String, EnvelopeError> {
+        let mut last = self.announcement.lock().unwrap_or_else(PoisonError::into_inner);
+        let (public_key, now) = (held.key.public_key(), Instant::now());
+        let is_it = |it: &&Announcement| it.public_key == public_key && now.duration_since(it.at) < SAY_AGAIN;
+        if let Some(same) = last.as_ref().filter(is_it) {
+            return Ok(same.envelope.clone());
+        }
+        let envelope = self.sign_announcement(held)?;
+        *last = Some(Announcement { public_key, at: now, envelope: envelope.clone() });
+        Ok(envelope)
+    }
+
+    fn sign_announcement(&self, held: &Held) -> Result<String, EnvelopeError> {
         let EngineOptions { node_id, instance_type, address, clock, limits, .. } = &self.options;
         let mut manifest = json!({
             "node_id": node_id.as_str(), "instance_type": instance_type, "version": env!("CARGO_PKG_VERSION"),
@@ -87,9 +120,7 @@ impl Shared {
             fields.insert("address".to_owned(), json!(address));
         }
         let text = Bytes::from(manifest.to_string());
-        let signed = sign(text, Canonicalization::Dsse, limits, held.key.public_key(), |bytes| held.key.sign(bytes));
-        let envelope = signed.map_err(|error| client.wrong(&error.to_string()))?;
-        client.publish(envelope).await.map(drop)
+        sign(text, Canonicalization::Dsse, limits, held.key.public_key(), |bytes| held.key.sign(bytes))
     }
 
     /// One round, with the key that the peer's own statements say it has.

@@ -99,7 +99,27 @@ pub(super) fn file_value(record: &Record) -> FileValue<'_> {
     )
 }
 
-pub(super) fn record(id: &str, value: FileValue<'_>) -> Result<Record, JournalError> {
+/// A row of `files`.
+#[derive(Debug)]
+pub(in crate::lattice) struct Loaded<'a> {
+    /// Without its type.
+    pub(in crate::lattice) entry: Entry,
+    pub(in crate::lattice) node_type: Option<&'a str>,
+    pub(in crate::lattice) name: &'a str,
+    pub(in crate::lattice) stamp: FileStamp,
+    pub(in crate::lattice) read_at_ns: i64,
+    pub(in crate::lattice) live: bool,
+}
+
+impl Loaded<'_> {
+    pub(super) fn into_record(self) -> Record {
+        let Self { entry, node_type, name, stamp, read_at_ns, live } = self;
+        let entry = Entry { node_type: node_type.map(Into::into), ..entry };
+        Record { entry: Arc::new(entry), name: name.into(), stamp, read_at_ns, live }
+    }
+}
+
+pub(super) fn loaded<'a>(id: &str, value: FileValue<'a>) -> Result<Loaded<'a>, JournalError> {
     let (
         name,
         (mtime_ns, ctime_ns, size, inode, read_at_ns),
@@ -114,13 +134,13 @@ pub(super) fn record(id: &str, value: FileValue<'_>) -> Result<Record, JournalEr
         id: node_id(id)?,
         content_hash: ContentHash::from_digest(*content_hash),
         file_hash: *file_hash,
-        node_type: node_type.map(Into::into),
+        node_type: None,
         updated_at: Timestamp::from_micros(updated_at),
         size_bytes: size,
         seq,
     };
     let stamp = FileStamp { mtime_ns, ctime_ns, size, inode };
-    Ok(Record { entry: Arc::new(entry), name: name.into(), stamp, read_at_ns, live })
+    Ok(Loaded { entry, node_type, name, stamp, read_at_ns, live })
 }
 
 pub(super) fn tombstone(id: NodeId, (deleted_at, content_hash, seq): TombstoneValue<'_>) -> Tombstone {

@@ -2,7 +2,7 @@
 
 use super::{
     BY_SEQ, FILES, JournalError, LINEAGE, Op, Record, Source, TOMBSTONES, coming, conflicts,
-    rows::{Lineage, file_value, record},
+    rows::{Lineage, Loaded, file_value, loaded},
 };
 use crate::types::ContentHash;
 use redb::{ReadableTable, Table, WriteTransaction};
@@ -54,7 +54,8 @@ pub(super) fn write_ops(transaction: &WriteTransaction, ops: &[Op]) -> Result<()
                 if let Some(last) = last.filter(|_| was_live) {
                     by_seq.remove(last)?;
                 }
-                let broken = files.get(id)?.map(|value| record(id, value.value())).transpose()?;
+                let broken =
+                    files.get(id)?.map(|value| loaded(id, value.value()).map(Loaded::into_record)).transpose()?;
                 if let Some(broken) = broken {
                     files.insert(id, file_value(&Record { live: false, ..broken }))?;
                 }

@@ -23,8 +23,8 @@ use serde::{Deserialize, Serialize};
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 const LINES: &str = "application/x-ndjson";
-/// How often a listener hears something at least.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// How often a listener hears something at least. Peers take thirty seconds of silence for a dead connection, and each line wakes both.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// Most nodes that are fetched at once.
 const MAX_FETCHED: usize = 10_000;
 

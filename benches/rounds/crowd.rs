@@ -19,7 +19,7 @@ use tokio::{
 
 /// As the service does it.
 const HEAD_LIFE: Duration = Duration::from_secs(300);
-const NOTICE_EVERY: Duration = Duration::from_secs(15);
+const NOTICE_EVERY: Duration = Duration::from_secs(20);
 
 /// Starts a peer for as long as the process lives; answers its address.
 pub(crate) async fn peer(number: u64, keep_alive: Duration) -> String {

@@ -1,6 +1,11 @@
 //! A first look at the directory, taken while the journal is read.
 
-use super::{examine::TURN, listing::Listed, scan::Look, store::fingerprint, turns::Turns};
+use super::{
+    listing::Listed,
+    scan::{Look, TURN},
+    store::fingerprint,
+    turns::Turns,
+};
 use std::{
     fs::File,
     io,

@@ -15,8 +15,6 @@ use std::path::Path;
 const HALF_WRITTEN_NANOS: u64 = 500_000_000;
 /// Files that a thread reads at a time.
 const READ_TURN: usize = 16;
-/// Stamps that a thread asks for at a time, and compares.
-pub(super) const TURN: usize = 512;
 
 /// What the stamp alone says of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -217,12 +215,7 @@ impl Store {
 pub(super) fn read_all(directory: &Path, names: &[String], limits: &Limits) -> Vec<Found> {
     let read =
         |at: usize| names.get(at).map_or(Found::Nothing, |name: &String| reader::examine(directory, name, limits));
-    share_out(&Turns::over(names.len(), READ_TURN), read)
-}
-
-/// Does `work` for each number, with as many threads as the machine has cores. The answers in order.
-pub(super) fn share_out<T: Send>(turns: &Turns, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
-    Turns::in_order(turns.share_out(Turns::threads(), work))
+    Turns::over(names.len(), READ_TURN).all(read)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::{
     LatticeError,
     ahead::Ahead,
-    examine::{Glance, TURN, share_out},
+    examine::Glance,
     listing::{Listed, Names, Place},
     reader::{FileStamp, Found},
     store::{Changes, Store, lattice_error},
@@ -19,6 +19,8 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
+/// Stamps that a thread asks for at a time, and compares.
+pub(super) const TURN: usize = 512;
 /// Files that one step looks at.
 const STEP: usize = 4096;
 /// Names that one step lists.
@@ -177,7 +179,7 @@ fn compare_all(store: &mut Store, names: &Names, stamps: &[AtomicU64]) -> Vec<Pl
                 stamp.store(known.map_or(0, |known| u64::from(known).saturating_add(1)), Ordering::Relaxed);
             }
         };
-        drop(share_out(&Turns::over(stamps.len(), TURN), compare));
+        drop(Turns::over(stamps.len(), TURN).all(compare));
     }
     let mut differing = Vec::new();
     for (place, known) in all.iter().zip(stamps) {
@@ -198,7 +200,7 @@ fn look_at(
     differing: &mut Vec<Place>,
 ) -> Result<(), LatticeError> {
     let look = |at: usize| some.get(at).map_or(Look::Nothing, |place| Look::at(directory, names.name(*place)));
-    let looks = share_out(&Turns::over(some.len(), TURN), look);
+    let looks = Turns::over(some.len(), TURN).all(look);
     let mut changes = Changes::default();
     for (place, look) in some.iter().zip(looks) {
         match look {

@@ -52,8 +52,7 @@ impl Sorted {
     pub(super) fn put(&mut self, entry: Arc<Entry>) -> bool {
         let id = entry.id.as_str().as_bytes();
         // At the start they come in order: the parts are then full, and not half full.
-        let is_last = self.parts.last().is_none_or(|part| ends_before(part, id));
-        if is_last {
+        if self.ends_before(entry.id.as_str()) {
             match self.parts.last_mut().filter(|part| part.len() < PART_NODES) {
                 Some(part) => Arc::make_mut(part).push(entry),
                 None => self.parts.push(Arc::new(vec![entry])),

@@ -58,8 +58,13 @@ impl Turns {
         })
     }
 
+    /// Does `work` for each number, with as many threads as the machine has cores. The answers in order.
+    pub(super) fn all<T: Send>(&self, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
+        Self::in_order(self.share_out(Self::threads(), work))
+    }
+
     /// What was answered for each number, where all parts are there.
-    pub(super) fn in_order<T>(mut parts: Vec<Part<T>>) -> Vec<T> {
+    fn in_order<T>(mut parts: Vec<Part<T>>) -> Vec<T> {
         parts.sort_unstable_by_key(|(from, _)| *from);
         parts.into_iter().flat_map(|(_, answers)| answers).collect()
     }

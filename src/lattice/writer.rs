@@ -3,7 +3,6 @@
 use super::{
     LatticeError,
     ahead::Ahead,
-    examine::share_out,
     manifest_file::{self, ManifestHeader},
     scan::Scan,
     store::Store,
@@ -344,7 +343,7 @@ impl Writer {
         if shared.report().index_build.is_none() {
             // The first set hash costs every bucket: here it keeps no caller waiting.
             let snapshot = shared.index().snapshot();
-            share_out(&Turns::over(BUCKETS, HASH_TURN), |bucket| snapshot.prepare_hash(bucket));
+            Turns::over(BUCKETS, HASH_TURN).all(|bucket| snapshot.prepare_hash(bucket));
             let manifest_hash = snapshot.set_hash();
             let took = now.saturating_sub(self.started);
             let mut report = shared.report();

@@ -1,5 +1,6 @@
 //! SHA-256 values: of one node ([`ContentHash`]) and of a whole set of nodes ([`SetHash`]).
 
+use super::{encode_hex, hex_pair};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use sha2::{Digest, Sha256};
 use std::fmt;
@@ -43,15 +44,10 @@ fn parse_hex(text: &str) -> Result<Sha256Digest, HashError> {
     Ok(out)
 }
 
-/// Arithmetic, which the compiler does for many digits at a time; a table it would ask digit by digit.
-fn digit(value: u8) -> u8 {
-    value + b'0' + (b'a' - b'0' - 10) * u8::from(value > 9)
-}
-
 fn hex(bytes: &Sha256Digest) -> [u8; 64] {
     let mut out = [0_u8; 64];
     for (pair, byte) in out.as_chunks_mut().0.iter_mut().zip(bytes) {
-        *pair = [digit(byte >> 4), digit(byte & 15)];
+        *pair = hex_pair(*byte);
     }
     out
 }
@@ -92,7 +88,7 @@ macro_rules! hash_type {
             /// 64 lower-case hex digits, no prefix.
             #[must_use]
             pub fn to_hex(&self) -> String {
-                hex(&self.0).iter().map(|byte| char::from(*byte)).collect()
+                encode_hex(&self.0)
             }
 
             /// 64 lower-case hex digits as ASCII bytes, no prefix, nothing allocated.

@@ -5,16 +5,20 @@
 pub fn encode_hex(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len().saturating_mul(2));
     for byte in bytes {
-        text.push(char::from(hex_of(byte >> 4)));
-        text.push(char::from(hex_of(byte & 0xf)));
+        text.extend(hex_pair(*byte).map(char::from));
     }
     text
 }
 
-/// The digit of a value below 16.
+/// Arithmetic, which the compiler does for many digits at a time; a table it would ask digit by digit.
+fn digit(value: u8) -> u8 {
+    value + b'0' + (b'a' - b'0' - 10) * u8::from(value > 9)
+}
+
+/// The two lower-case digits of a byte.
 #[must_use]
-pub const fn hex_of(value: u8) -> u8 {
-    if value < 10 { b'0' + value } else { b'a' + (value - 10) }
+pub fn hex_pair(byte: u8) -> [u8; 2] {
+    [digit(byte >> 4), digit(byte & 15)]
 }
 
 /// Exactly `N` bytes, in digits of either case.

@@ -1,6 +1,6 @@
 //! What a request is called in its answer, in the log and in traces.
 
-use crate::types::hex_of;
+use crate::types::hex_pair;
 use std::{cell::RefCell, fmt};
 
 const BYTES: usize = 12;
@@ -29,7 +29,7 @@ impl RequestId {
         });
         let mut digits = [0; DIGITS];
         for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(id.unwrap_or_default()) {
-            *pair = [hex_of(byte >> 4), hex_of(byte & 0xf)];
+            *pair = hex_pair(byte);
         }
         Self(digits)
     }

@@ -42,6 +42,11 @@ use clap::Parser;
 use serde_json::json;
 use std::{path::PathBuf, time::Duration};
 
+// What the limits are measured with is what the service runs with.
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Debug, Parser)]
 #[command(about = "Measures the whole service. Rows have names such as manifest/redis/fresh/100")]
 struct Options {

@@ -16,6 +16,7 @@ mod known;
 mod listing;
 mod manifest_file;
 mod node;
+mod node_type;
 pub mod offline;
 mod pack;
 mod packs;
@@ -36,6 +37,7 @@ mod write_batch;
 mod writer;
 
 pub use node::{NodeDocument, NodeError, STAMP_ROOM_BYTES, Stamp};
+pub use node_type::NodeType;
 pub use version::{Ancestry, Version};
 
 use crate::types::{ContentHash, NodeId, Sha256Digest, Timestamp};
@@ -53,7 +55,7 @@ pub struct Entry {
     /// SHA-256 of the file's bytes: what the seed's `compute_hash` yields.
     pub file_hash: Sha256Digest,
     /// The node's `type`, where that is a string.
-    pub node_type: Option<Arc<str>>,
+    pub node_type: Option<NodeType>,
     /// The node's `updated_at`; where it has none, when this instance first saw this content.
     pub updated_at: Timestamp,
     /// The file's length, bytes.
@@ -133,7 +135,7 @@ pub enum Change {
         /// Its version's time.
         updated_at: Timestamp,
         /// Its `type`, where that is a string.
-        node_type: Option<Arc<str>>,
+        node_type: Option<NodeType>,
         /// Its file's length, bytes.
         size_bytes: u64,
         /// What it was before.

@@ -1,11 +1,11 @@
 //! One node's document.
 
+use super::NodeType;
 use crate::{
     json::{Document, JsonError, Value, jcs},
     types::{ContentHash, IdError, NodeId, Timestamp},
 };
 use bytes::Bytes;
-use std::sync::Arc;
 
 /// The most bytes that stamping adds to a document. Readers allow as much over the limit, so that what was taken can be read.
 pub const STAMP_ROOM_BYTES: usize = 128;
@@ -83,8 +83,8 @@ impl NodeDocument {
 
     /// `type`, where it is a string.
     #[must_use]
-    pub fn node_type(&self) -> Option<Arc<str>> {
-        self.member("type").and_then(Value::as_str).map(|text| text.into())
+    pub fn node_type(&self) -> Option<NodeType> {
+        self.member("type").and_then(Value::as_str).map(|text| NodeType::from(&*text))
     }
 
     /// `updated_at`, where it is there and can be read: epoch seconds (integer or fraction) or RFC 3339.

@@ -1,6 +1,6 @@
 //! Reading one file of the data directory, whatever somebody put there.
 
-use super::{file_name, node::NodeDocument, stamp::STAMP_ROOM_BYTES};
+use super::{NodeType, file_name, node::NodeDocument, stamp::STAMP_ROOM_BYTES};
 use crate::types::{ContentHash, Limits, NodeId, Sha256Digest, Timestamp};
 use bytes::Bytes;
 use rustix::{
@@ -16,7 +16,6 @@ use std::{
         unix::fs::{MetadataExt, OpenOptionsExt},
     },
     path::Path,
-    sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -85,7 +84,7 @@ pub(super) struct NodeFile {
     pub(super) id: NodeId,
     pub(super) content_hash: ContentHash,
     pub(super) file_hash: Sha256Digest,
-    pub(super) node_type: Option<Arc<str>>,
+    pub(super) node_type: Option<NodeType>,
     /// The document's own `updated_at`.
     pub(super) declared: Option<Timestamp>,
     pub(super) stamp: FileStamp,

@@ -1,7 +1,7 @@
 //! What is known of the directory: shared with readers, changed by the writer thread alone.
 
 use super::{
-    BrokenFile, Entry, LatticeError, LatticeStatus, Tombstone,
+    BrokenFile, Entry, LatticeError, LatticeStatus, NodeType, Tombstone,
     file_name::{self, CaseSensitivity},
     index::Index,
     journal::{Coming, Journal, JournalError, Op, Record, Source, is_full},
@@ -189,30 +189,31 @@ impl Changes {
 
 /// Texts of `type` that occur, each kept once: a lattice has few of them, and a million nodes. Beyond so many each node has its own.
 #[derive(Debug, Default)]
-struct TypeNames(RefCell<HashSet<Arc<str>>>);
+struct TypeNames(RefCell<HashSet<NodeType>>);
 
 const TYPE_NAMES: usize = 1024;
 
 impl TypeNames {
     /// Puts the text that is kept into the place of an equal one.
-    fn share(&self, node_type: &mut Option<Arc<str>>) {
+    fn share(&self, node_type: &mut Option<NodeType>) {
         let Some(own) = node_type else { return };
         let mut names = self.0.borrow_mut();
-        match names.get(own) {
-            Some(shared) => *own = Arc::clone(shared),
-            None if names.len() < TYPE_NAMES => drop(names.insert(Arc::clone(own))),
+        match names.get(&**own) {
+            Some(shared) => *own = shared.clone(),
+            None if names.len() < TYPE_NAMES => drop(names.insert(own.clone())),
             None => {}
         }
     }
 
     /// The same, of a text that nobody has yet.
-    fn shared(&self, node_type: &str) -> Arc<str> {
+    fn shared(&self, node_type: &str) -> NodeType {
         if let Some(shared) = self.0.borrow().get(node_type) {
-            return Arc::clone(shared);
+            return shared.clone();
         }
-        let mut own = Some(Arc::from(node_type));
-        self.share(&mut own);
-        own.unwrap_or_default()
+        let own = NodeType::from(node_type);
+        let mut kept = Some(own.clone());
+        self.share(&mut kept);
+        kept.unwrap_or(own)
     }
 }
 

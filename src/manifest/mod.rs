@@ -4,6 +4,7 @@ mod envelope;
 mod head;
 mod model;
 mod set_hash;
+mod short_hash;
 
 #[cfg(test)]
 pub(crate) use envelope::verified_for_test;

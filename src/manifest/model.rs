@@ -232,9 +232,9 @@ fn parse_node(node: Value<'_>) -> Result<Listed<'_>, String> {
     NodeId::check(&id).map_err(|error: IdError| format!("has an unusable id: {error}"))?;
     // The set hash separates its fields with line feeds, so a hash must not be able to hold one.
     NodeId::check(&hash).map_err(|_| "has a hash that is empty, over 256 characters or holds control characters")?;
-    let hash = match ContentHash::parse(&hash) {
-        Ok(known) if !hash.starts_with("sha256:") => Cow::Owned(known.to_string()),
-        _ => hash,
+    let hash = match ContentHash::parse_bare(&hash) {
+        Ok(known) => Cow::Owned(known.to_string()),
+        Err(_) => hash,
     };
     Ok(Listed { bucket: bucket_of(&id), id, hash })
 }

@@ -6,6 +6,7 @@ pub(super) mod pages;
 mod statement;
 pub(super) mod versions;
 
+pub(super) use keys::line;
 pub(super) use statement::{Statement, is_full, is_key_mismatch};
 
 use super::Registry;

@@ -1,8 +1,8 @@
-//! The registry without any other service: live entries in memory, all of it in one redb file.
+//! The registry without any other service: live entries in memory, all of it in a redb file, and of late in a log beside it.
 //!
-//! **Durability.** A first or newer statement is answered once its transaction is on the disk (fsync). A heartbeat changes only
-//! the entry's time to live: it counts at once and reaches the file with the next registration, after five seconds, or on
-//! [`Registry::close`]; a crash may lose that much of its time to live.
+//! **Durability.** A first or newer statement is answered once it is on the disk (fsync), at the end of the log. After five seconds, when
+//! the log is long, or on [`Registry::close`], the newest row of each id goes to the redb file and the log begins anew. A heartbeat
+//! changes only the entry's time to live: it counts at once and reaches the file in the same way; a crash may lose five seconds of it.
 //!
 //! **Time.** Within the process deadlines follow the monotonic clock; what is written follows the wall clock. At start an entry
 //! has left what the file says, but never less than nothing nor more than the whole time to live.
@@ -11,14 +11,19 @@
 //! [`RegistryError::Unavailable`]. When the file fails, registrations answer `Unavailable` (`NoSpace` on a full disk), reads
 //! go on, and the writer opens the file anew at once and tries again by itself until a write succeeds.
 
+mod batch;
+mod failure;
+mod log;
 mod mirror;
+mod opened;
 mod rows;
 mod store;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod writer;
 
-pub use store::OpenError;
+pub use failure::OpenError;
 
 use super::{Bindings, Bound, PeerCursor, PeerPage, Registered, Registry, RegistryError};
 use crate::{
@@ -27,6 +32,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use bytes::Bytes;
+use failure::StoreError;
 use mirror::{Live, Mirror, OwnClock, millis};
 use std::{
     collections::HashMap,
@@ -56,7 +62,7 @@ const ANSWER_WAIT: Duration = Duration::from_millis(1400);
 /// What an embedded registry needs to know.
 #[derive(Debug, Clone)]
 pub struct EmbeddedOptions {
-    /// The redb file. Its directory must exist; the file is made (mode 0600) where there is none.
+    /// The redb file. Its directory must exist; the file is made (mode 0600) where there is none, and its log (`.log`) beside it.
     pub path: PathBuf,
     /// How long an entry lives after its last registration.
     pub ttl: Duration,
@@ -137,7 +143,7 @@ impl EmbeddedRegistry {
     /// Reads from the file, on a thread that may wait for it.
     async fn read<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Store) -> Result<T, store::StoreError> + Send + 'static,
+        work: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, RegistryError> {
         let shared = Arc::clone(&self.shared);
         let read = tokio::task::spawn_blocking(move || work(&shared.store));
@@ -205,7 +211,8 @@ impl Registry for EmbeddedRegistry {
             return Ok(renewed);
         }
         let (answer, answered) = oneshot::channel();
-        self.write(answered, Job::Register(Registration::of(admitted), answer)).await
+        let registration = Registration::of(admitted, self.shared.clock.wall(), self.shared.ttl);
+        self.write(answered, Job::Register(registration, answer)).await
     }
 
     async fn envelope(&self, peer: &PeerId) -> Result<Option<Bytes>, RegistryError> {

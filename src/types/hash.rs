@@ -79,6 +79,14 @@ macro_rules! hash_type {
                 parse_hex(text.strip_prefix(PREFIX).unwrap_or(text)).map(Self)
             }
 
+            /// Reads 64 lower-case hex digits and nothing else.
+            ///
+            /// # Errors
+            /// [`HashError`] for every other text.
+            pub fn parse_bare(text: &str) -> Result<Self, HashError> {
+                parse_hex(text).map(Self)
+            }
+
             /// The 32 bytes.
             #[must_use]
             pub const fn as_bytes(&self) -> &Sha256Digest {

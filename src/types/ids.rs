@@ -23,6 +23,10 @@ fn check(text: &str) -> Result<(), IdError> {
     if text.is_empty() {
         return Err(IdError::Empty);
     }
+    // Almost all ids are such: no need to look for characters in them.
+    if text.len() <= MAX_ID_CHARS && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return Ok(());
+    }
     // A text of at most MAX_ID_CHARS bytes cannot have more characters than that.
     if text.len() > MAX_ID_CHARS {
         let chars = text.chars().count();

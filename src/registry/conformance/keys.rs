@@ -12,7 +12,7 @@ fn key(number: u8) -> PublicKey {
 }
 
 /// What statements led to that ended with `number`.
-pub(super) fn line(number: u8, retired: &[u8]) -> KeyLine {
+pub(in crate::registry) fn line(number: u8, retired: &[u8]) -> KeyLine {
     KeyLine {
         public_key: key(number),
         recovery_key: Some(key(99)),

@@ -65,12 +65,6 @@ pub(super) struct Pending {
     pub(super) renewed: Vec<(PeerId, Timestamp)>,
 }
 
-impl Pending {
-    pub(super) fn is_empty(&self) -> bool {
-        self.gone.is_empty() && self.renewed.is_empty()
-    }
-}
-
 /// All live entries. Bounded by the registry's `max_peers`, its lists of pending changes by that and by what one batch removes.
 #[derive(Debug, Default)]
 pub(super) struct Mirror {
@@ -150,6 +144,12 @@ impl Mirror {
     /// Notes a row of the file that no live entry needs.
     pub(super) fn note_gone(&mut self, peer: PeerId) {
         self.gone.insert(peer);
+    }
+
+    /// Is there anything of it that the file does not know yet?
+    pub(super) fn has_pending(&mut self, now_ms: i64) -> bool {
+        self.drop_expired(now_ms);
+        !(self.gone.is_empty() && self.renewed.is_empty())
     }
 
     /// Takes what the file does not know yet. Only the writer puts entries in, so no id in `gone` can come back meanwhile.

@@ -12,6 +12,8 @@ use sha2::{Digest, Sha256};
 const VERSION: u8 = 1;
 /// Version, flags, key, digest, `last_updated`, `seq`, checksum.
 const PIN_BYTES: usize = 2 + 32 + 32 + 8 + 8 + 8;
+/// What a row takes beside its texts.
+pub(super) const ROW_BYTES: usize = PIN_BYTES + 1 + 8 + 8 + 1 + 4 + 4;
 const HAS_LAST_UPDATED: u8 = 1;
 const HAS_SEQ: u8 = 2;
 const HAS_INSTANCE_TYPE: u8 = 1;
@@ -138,13 +140,22 @@ pub(super) fn decode_pin_of(id: &str, row: &[u8]) -> Option<Pin> {
     decode_pin(id, row.get(..PIN_BYTES)?)
 }
 
+/// What others are shown of an entry: `instance_type` and summary. Of a row that was made here: its pin is not checked.
+pub(super) fn shown_in(row: &[u8]) -> Option<(Option<&str>, &[u8])> {
+    let entry = decode_entry(row.get(PIN_BYTES..)?)??;
+    Some((entry.instance_type, entry.summary))
+}
+
 /// What [`encode_row`] wrote; `None` for every row that it does not write for this id.
 pub(super) fn decode_row<'a>(id: &str, row: &'a [u8]) -> Option<(Pin, Option<EntryRow<'a>>)> {
-    let pin = decode_pin_of(id, row)?;
-    let mut rest = row.get(PIN_BYTES..)?;
+    Some((decode_pin_of(id, row)?, decode_entry(row.get(PIN_BYTES..)?)?))
+}
+
+/// What follows the pin.
+fn decode_entry(mut rest: &[u8]) -> Option<Option<EntryRow<'_>>> {
     let [kind] = take(&mut rest)?;
     if kind == NOTHING {
-        return rest.is_empty().then_some((pin, None));
+        return rest.is_empty().then_some(None);
     }
     let last_seen = Timestamp::from_micros(i64::from_be_bytes(take(&mut rest)?));
     let expires_at_ms = i64::from_be_bytes(take(&mut rest)?);
@@ -159,7 +170,7 @@ pub(super) fn decode_row<'a>(id: &str, row: &'a [u8]) -> Option<(Pin, Option<Ent
     }
     let instance_type = (flags & HAS_INSTANCE_TYPE != 0).then_some(instance_type);
     let envelope = (kind == NEAR).then_some(envelope);
-    Some((pin, Some(EntryRow { instance_type, summary, last_seen, expires_at_ms, envelope })))
+    Some(Some(EntryRow { instance_type, summary, last_seen, expires_at_ms, envelope }))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    registry::conformance::{Harness, MAX_PEERS, START, Statement, TTL, conformance_tests},
+    registry::conformance::{Harness, MAX_PEERS, START, Statement, TTL, conformance_tests, line},
     trust::VersionError,
     types::{TestClock, Timestamp},
 };
@@ -68,8 +68,10 @@ async fn what_was_acknowledged_is_in_the_file_without_a_close() {
         let statement = Statement::of(&format!("peer {number}")).seq(number);
         statement.expect(&registry, Step::First).await;
         if number % 10 == 0 {
-            // The file as a process killed now would leave it.
-            fs::copy(&path, &copy).unwrap();
+            // The files as a process killed now would leave them.
+            for extension in ["redb", "log"] {
+                fs::copy(path.with_extension(extension), copy.with_extension(extension)).unwrap();
+            }
             let survivor = open(&copy, &clock);
             assert_eq!(survivor.live().await.unwrap(), number + 1);
             assert_eq!(survivor.envelope(&statement.peer).await.unwrap(), Some(statement.envelope()));
@@ -153,11 +155,12 @@ async fn expired_rows_leave_the_file_and_pins_stay() {
     let long = Statement { envelope: Some(Bytes::from(vec![b'x'; 5000])), ..Statement::of("long") };
     long.expect(&registry, Step::First).await;
     assert_eq!(registry.shared.store.row_counts(), [11, 11, 0, 1]);
-    // Renewals reach the file with the next registration.
     for number in 0..5 {
         Statement::of(&number.to_string()).expect(&registry, Step::Heartbeat).await;
     }
     Statement::of("9").content("newer").expect(&registry, Step::Newer).await;
+    drop(registry);
+    let registry = open(&path, &clock);
     assert_eq!(registry.shared.store.row_counts(), [11, 11, 5, 1]);
     assert_eq!(registry.envelope(&long.peer).await.unwrap(), Some(long.envelope()));
     let short = Statement::of("long").content("newer");
@@ -167,7 +170,10 @@ async fn expired_rows_leave_the_file_and_pins_stay() {
     long.content("newest").expect(&registry, Step::Newer).await;
     clock.advance(TTL);
     Statement::of("3").expect(&registry, Step::Heartbeat).await;
-    assert_eq!(registry.shared.store.row_counts(), [11, 1, 0, 0]);
+    drop(registry);
+    let registry = open(&path, &clock);
+    // It came back before its row had gone.
+    assert_eq!(registry.shared.store.row_counts(), [11, 1, 1, 0]);
     clock.advance(TTL);
     drop(registry);
     let registry = open(&path, &clock);
@@ -191,7 +197,7 @@ async fn a_dropped_call_is_done_as_a_whole() {
 }
 
 #[tokio::test]
-async fn registrations_share_transactions() {
+async fn registrations_share_an_fsync() {
     let directory = tempfile::tempdir().unwrap();
     let registry = open(&directory.path().join("registry.redb"), &TestClock::at(START));
     let statements: Vec<_> = (0..MAX_PEERS).map(|number| Statement::of(&number.to_string())).collect();
@@ -228,6 +234,68 @@ async fn a_file_that_is_not_a_registry_is_refused_and_left_alone() {
         assert!(error.to_string().contains(name));
         assert_eq!(fs::read(&path).unwrap(), bytes, "{name} was changed");
     }
+}
+
+#[tokio::test]
+async fn a_log_that_is_missing_or_of_another_time_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = TestClock::at(START);
+    let path = directory.path().join("registry.redb");
+    let at = |name: &str| directory.path().join(name);
+    let copy = |from: &Path, to: &Path| assert_ne!(fs::copy(from, to).unwrap(), 0);
+    let registry = open(&path, &clock);
+    Statement::of("a").seq(1).expect(&registry, Step::First).await;
+    copy(&path, &at("early.redb"));
+    copy(&path.with_extension("log"), &at("early.log"));
+    drop(registry);
+    copy(&path, &at("settled.redb"));
+    let registry = open(&path, &clock);
+    Statement::of("a").seq(2).expect(&registry, Step::Newer).await;
+    copy(&path.with_extension("log"), &at("late.log"));
+    drop(registry);
+
+    // Closed in order, the file is whole without its log.
+    let settled = open(&at("settled.redb"), &clock);
+    Statement::of("a").seq(1).expect(&settled, Step::Heartbeat).await;
+
+    // While it was open its log has what nobody may forget.
+    for (log, reason) in [(None, "its log is missing"), (Some("late.log"), "its log is of a later time")] {
+        copy(&at("early.redb"), &at("damaged.redb"));
+        if let Some(log) = log {
+            copy(&at(log), &at("damaged.log"));
+        }
+        let said = try_open(&at("damaged.redb"), &clock).unwrap_err().to_string();
+        assert!(said.contains(reason) && said.contains("damaged.log") && said.contains("move it away"), "{said}");
+    }
+    let early = open(&at("early.redb"), &clock);
+    Statement::of("a").key(2).seq(1).expect_refused(&early, VersionError::KeyMismatch).await;
+    Statement::of("a").seq(1).expect(&early, Step::Heartbeat).await;
+}
+
+#[tokio::test]
+async fn keys_with_statements_and_long_envelopes_find_their_way_past_the_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, clock) = (directory.path().join("registry.redb"), TestClock::at(START));
+    let registry = open(&path, &clock);
+    let long = Statement { envelope: Some(Bytes::from(vec![b'x'; log::MAX_FRAME_BYTES])), ..Statement::of("long") };
+    long.expect(&registry, Step::First).await;
+    Statement::of("a").seq(1).expect(&registry, Step::First).await;
+    assert_eq!(registry.envelope(&long.peer).await.unwrap(), Some(long.envelope()));
+    // In the log of now, then in the file.
+    for round in 0..2 {
+        let before = registry.bound(&Statement::of("a").peer).await.unwrap().unwrap();
+        let line = KeyLine { public_key: before.public_key, ..line(1, &[]) };
+        if round == 0 {
+            assert!(registry.bind(&Statement::of("a").peer, Some(&before), &line).await.unwrap());
+        }
+        Statement::of("a").seq(2 + round).expect(&registry, Step::Newer).await;
+        let bound = registry.bound(&Statement::of("a").peer).await.unwrap().unwrap();
+        assert_eq!(bound.line, Some(line));
+    }
+    drop(registry);
+    let registry = open(&path, &clock);
+    assert_eq!(registry.envelope(&long.peer).await.unwrap(), Some(long.envelope()));
+    Statement::of("a").seq(3).expect(&registry, Step::Heartbeat).await;
 }
 
 #[tokio::test]
@@ -292,7 +360,8 @@ async fn a_process_killed_at_any_moment_loses_nothing_acknowledged() {
     fs::File::create(directory.path().join("registers-here")).unwrap();
     let path = directory.path().join("killed.redb");
     let mut acknowledged = Vec::new();
-    for round in 0..5 {
+    // The last of them are killed after the log began anew, or while it did.
+    for (round, kill_after) in [40, 63, 86, 3000, 6000].into_iter().enumerate() {
         let mut child = std::process::Command::new(std::env::current_exe().unwrap())
             .args(["--nocapture", "--exact"])
             .arg("registry::embedded::tests::child_that_registers_until_it_is_killed")
@@ -309,20 +378,22 @@ async fn a_process_killed_at_any_moment_loses_nothing_acknowledged() {
             };
             acknowledged.push(name.to_owned());
             seen += 1;
-            if seen == 40 + round * 23 {
+            if seen == kill_after {
                 child.kill().unwrap();
             }
         }
         child.wait().unwrap();
-        assert!(seen >= 40, "the child did not register");
+        assert!(seen >= kill_after, "round {round}: the child did not register");
         let clock: SharedClock = TestClock::at(START);
         let options = EmbeddedOptions { path: path.clone(), ttl: TTL, max_peers: u64::MAX, clock };
         let registry = EmbeddedRegistry::open(options).unwrap();
-        for name in &acknowledged {
+        for (place, name) in acknowledged.iter().rev().enumerate() {
             let statement = Statement::of(name).seq(1);
             let envelope = registry.envelope(&statement.peer).await.unwrap();
             assert_eq!(envelope, Some(statement.envelope()), "{name} is lost");
-            statement.key(2).expect_refused(&registry, VersionError::KeyMismatch).await;
+            if place < 50 {
+                statement.key(2).expect_refused(&registry, VersionError::KeyMismatch).await;
+            }
         }
         registry.close().await;
     }
@@ -351,6 +422,7 @@ async fn a_damaged_file_is_refused_or_keeps_its_bindings() {
         }
         let damaged = directory.path().join("damaged.redb");
         fs::File::create(&damaged).and_then(|mut file| std::io::Write::write_all(&mut file, &bytes)).unwrap();
+        drop(fs::remove_file(damaged.with_extension("log")));
         match Store::open(&damaged).and_then(|store| store.load().map(|loaded| (store, loaded))) {
             Err(OpenError::Corrupt { .. }) => {}
             Err(other) => panic!("round {round}: {other}"),

@@ -1,36 +1,38 @@
-//! The one thread that writes. It takes what is queued, checks and writes all of it in one transaction with one fsync, and only
-//! then answers (group commit).
+//! The one thread that writes. It takes what is queued, checks all of it, appends it to the log with one fsync, and only then answers
+//! (group commit). What a log cannot say goes to the redb file in one transaction; that is also brought up to date from time to time.
 
 use super::{
-    mirror::{Live, Mirror, OwnClock, Pending, millis},
-    rows::EntryRow,
-    store::{Store, StoreError, Tables},
+    batch::{Done, Outcome, Seats, append_rows, write_pending, write_rows},
+    failure::StoreError,
+    mirror::{Live, Mirror, OwnClock, millis},
+    rows::{EntryRow, ROW_BYTES, encode_row, shown_in},
+    store::Store,
 };
 use crate::{
-    manifest::{Manifest, Verified},
     registry::{Bound, Registered, RegistryError},
     trust::{self, Admitted, KeyLine, Pin, Step},
-    types::{PeerId, PublicKey},
+    types::{PeerId, PublicKey, Timestamp},
 };
 use bytes::Bytes;
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-/// Most registrations in one transaction: enough to share an fsync, few enough to answer soon.
+/// Most registrations that share an fsync: few enough to answer soon.
 const BATCH: usize = 256;
-/// From so many at once on, there are more to come while one waits for them: they share a transaction, whose pages and fsync cost more
-/// than they do.
+/// From so many at once on, there are more to come while one waits for them: they share an fsync, which costs more than they do.
 const CROWD: usize = 4;
-/// How long is waited then: twice as long as the last transaction took, within these bounds. Nobody waits who comes alone.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
-const LONGEST_PAUSE: Duration = Duration::from_millis(4);
-/// How late a heartbeat's renewal reaches the file where no registration takes it along. A crash loses at most this much of an
-/// entry's time to live, never its binding.
+/// How many are worth one fsync, what it is waited for at a time, and how often. Nobody waits who comes alone, and nobody waits on while no
+/// others come.
+const ENOUGH: usize = 32;
+const PAUSE: Duration = Duration::from_micros(1500);
+const MOST_PAUSES: usize = 6;
+/// How late the redb file knows of what happened. A crash loses at most so much of the time to live that a heartbeat gave, and the log
+/// has the rest.
 const FLUSH_EVERY: Duration = Duration::from_secs(5);
 
 /// What calls and writer share.
@@ -84,20 +86,30 @@ impl Shared {
     }
 }
 
-/// What is to be registered. What must be made of it is made by the writer: the server's threads have more to do.
+/// What is to be registered. The row is made where the manifest is at hand, and that is given back there: the writer has only this.
 #[derive(Debug)]
 pub(super) struct Registration {
-    pub(super) manifest: Verified<Manifest>,
+    pub(super) peer: PeerId,
+    pub(super) pin: Pin,
     pub(super) binding: trust::Binding,
+    /// With its entry and its envelope, however long that is.
+    pub(super) row: Vec<u8>,
 }
 
 impl Registration {
-    pub(super) fn of(admitted: &Admitted) -> Self {
-        Self { manifest: admitted.manifest().clone(), binding: admitted.binding() }
-    }
-
-    fn peer(&self) -> &PeerId {
-        self.manifest.get().peer()
+    pub(super) fn of(admitted: &Admitted, now: Timestamp, ttl: Duration) -> Self {
+        let verified = admitted.manifest();
+        let (manifest, pin) = (verified.get(), Pin::of(verified));
+        let entry = EntryRow {
+            instance_type: manifest.instance_type(),
+            summary: manifest.summary().as_bytes(),
+            last_seen: now,
+            expires_at_ms: now.plus(ttl).millis(),
+            envelope: Some(verified.received()),
+        };
+        let mut row = Vec::with_capacity(ROW_BYTES + manifest.summary().len() + verified.received().len());
+        encode_row(&mut row, manifest.peer().as_str(), &pin, Some(&entry));
+        Self { peer: manifest.peer().clone(), pin, binding: admitted.binding(), row }
     }
 }
 
@@ -120,17 +132,17 @@ pub(super) enum Job {
 }
 
 impl Job {
-    fn peer(&self) -> &PeerId {
+    pub(super) fn peer(&self) -> &PeerId {
         match self {
-            Self::Register(registration, _) => registration.peer(),
+            Self::Register(registration, _) => &registration.peer,
             Self::Bind(binding, _) => &binding.peer,
         }
     }
 }
 
-/// Writes until `stop`, then what is still queued, then closes the file.
+/// Writes until `stop`, then what is still queued, then closes the files.
 pub(super) async fn run(shared: Arc<Shared>, mut queue: mpsc::Receiver<Job>, stop: CancellationToken) {
-    let mut healthy = true;
+    let mut writer = Writer { shared: &shared, state: State::Well, flushed: Instant::now() };
     let mut jobs = Vec::with_capacity(BATCH);
     loop {
         let stopping = tokio::select! {
@@ -142,192 +154,148 @@ pub(super) async fn run(shared: Arc<Shared>, mut queue: mpsc::Receiver<Job>, sto
         if stopping {
             break;
         }
-        let (is_crowd, began) = (jobs.len() >= CROWD, Instant::now());
-        healthy = write_batch(&shared, std::mem::take(&mut jobs), healthy);
+        let is_crowd = jobs.len() >= CROWD;
+        writer.write(std::mem::take(&mut jobs));
         if is_crowd {
-            rest(began.elapsed().saturating_mul(2).clamp(SHORTEST_PAUSE, LONGEST_PAUSE));
+            wait_for_others(&queue);
         }
     }
     queue.close();
     while let Ok(job) = queue.try_recv() {
         jobs.push(job);
     }
-    write_batch(&shared, jobs, healthy);
+    writer.write(jobs);
+    writer.settle();
     shared.store.close();
 }
 
 /// The writer has a thread and a runtime of its own: nobody else waits here, and none of those who come meanwhile wakes it. The runtime's
 /// timer would make two milliseconds of one.
 #[expect(clippy::disallowed_methods, reason = "a pause, on a thread that is there for blocking")]
-fn rest(pause: Duration) {
-    std::thread::sleep(pause);
+fn wait_for_others(queue: &mpsc::Receiver<Job>) {
+    let mut waiting = 0;
+    for _ in 0..MOST_PAUSES {
+        std::thread::sleep(PAUSE);
+        let now = queue.len();
+        if now >= ENOUGH || now == waiting {
+            break;
+        }
+        waiting = now;
+    }
 }
 
-/// Writes one batch and answers it; says whether the file is well. After a failure the file is opened anew first.
-fn write_batch(shared: &Shared, jobs: Vec<Job>, healthy: bool) -> bool {
-    if !healthy && let Err(error) = shared.store.reopen() {
-        answer_all(jobs, || RegistryError::Unavailable(error.to_string()));
-        return false;
-    }
-    let now_ms = shared.clock.now_ms();
-    let (pending, seats) = {
-        let mut mirror = shared.mirror();
-        let pending = mirror.take_pending(now_ms);
-        (pending, Seats::before(&mut mirror, &jobs, now_ms, shared.max_peers))
-    };
-    if jobs.is_empty() && pending.is_empty() {
-        if shared.fault().is_some() && shared.store.probe().is_ok() {
-            shared.note_fault(None);
-        }
-        return true;
-    }
-    match shared.store.write(|tables| write_rows(tables, shared, &pending, &jobs, seats)) {
-        Ok(outcomes) => {
-            shared.note_fault(None);
-            acknowledge(shared, jobs, outcomes);
-            true
-        }
-        Err(error) => {
-            if shared.fault().is_none() {
-                tracing::error!(registry.kind = "embedded", error = ?error, "the registry file cannot be written");
+/// What the next write has to begin with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Nothing.
+    Well,
+    /// A write failed: the log may hold what nobody was told of. All goes to the file until that worked once.
+    Doubtful,
+    /// And the files could not be opened since.
+    Shut,
+}
+
+struct Writer<'a> {
+    shared: &'a Shared,
+    state: State,
+    /// When the file was brought up to date.
+    flushed: Instant,
+}
+
+impl Writer<'_> {
+    /// Writes one batch and answers it. After a failure the files are opened anew first.
+    fn write(&mut self, jobs: Vec<Job>) {
+        if self.state == State::Shut {
+            if let Err(error) = self.shared.store.reopen() {
+                return answer_all(jobs, || RegistryError::Unavailable(error.to_string()));
             }
-            shared.mirror().put_back(pending);
-            // Whether a failed fsync took effect is not known: `Unavailable` says so, and a repetition finds out. Of a full disk it
-            // is known that it did not.
-            let (full, untouched) = (matches!(error, StoreError::Full), matches!(error, StoreError::ReadOnly(_)));
-            let reason = error.reason();
-            shared.note_fault(Some(if full { "its disk is full" } else { "its file cannot be written" }));
-            // At once: until then nobody can read either.
-            let usable = untouched || shared.store.reopen().is_ok();
-            let error = || if full { RegistryError::NoSpace } else { RegistryError::Unavailable(reason.clone()) };
-            answer_all(jobs, error);
-            usable
+            self.state = State::Doubtful;
         }
-    }
-}
-
-/// Which ids of a batch need a new place among the live entries, and whether there is one.
-struct Seats {
-    live: u64,
-    limit: u64,
-    seated: HashSet<PeerId>,
-}
-
-impl Seats {
-    fn before(mirror: &mut Mirror, jobs: &[Job], now_ms: i64, limit: u64) -> Self {
-        let seated = jobs.iter().map(Job::peer).filter(|peer| mirror.is_live(peer, now_ms)).cloned().collect();
-        Self { live: mirror.count(now_ms), limit, seated }
-    }
-
-    /// Takes a place for `peer`; `false` where all are taken.
-    fn take(&mut self, peer: &PeerId) -> bool {
-        if self.seated.contains(peer) {
-            return true;
-        }
-        if self.live >= self.limit {
-            return false;
-        }
-        self.live += 1;
-        self.seated.insert(peer.clone())
-    }
-}
-
-/// What became of a job.
-enum Done {
-    Registered(Step),
-    /// Whether the id was still bound as it was judged; and whether its entry went.
-    Bound {
-        taken: bool,
-        gone: bool,
-    },
-}
-
-type Outcome = Result<Done, RegistryError>;
-
-fn write_rows(
-    tables: &mut Tables<'_>,
-    shared: &Shared,
-    pending: &Pending,
-    jobs: &[Job],
-    mut seats: Seats,
-) -> Result<Vec<Outcome>, StoreError> {
-    // Before the registrations: one of them may bring an expired id back.
-    for peer in &pending.gone {
-        tables.remove(peer)?;
-    }
-    for (peer, last_seen) in &pending.renewed {
-        tables.put_renewed(peer, *last_seen, last_seen.plus(shared.ttl))?;
-    }
-    let now = shared.clock.wall();
-    let mut outcomes = Vec::with_capacity(jobs.len());
-    for job in jobs {
-        let outcome = match job {
-            Job::Register(registration, _) => {
-                register(tables, registration, &mut seats, now, shared.ttl).map(|done| done.map(Done::Registered))
+        if !jobs.is_empty() {
+            match self.append(&jobs) {
+                Some(outcomes) => acknowledge(self.shared, jobs, outcomes),
+                None => return self.write_through(jobs),
             }
-            Job::Bind(binding, _) => bind(tables, binding).map(Ok),
+        }
+        let is_due = self.flushed.elapsed() >= FLUSH_EVERY && !self.is_up_to_date();
+        if is_due || self.shared.store.is_behind() {
+            self.write_through(Vec::new());
+            self.shared.store.trim();
+        } else if self.shared.fault().is_some() && self.shared.store.probe().is_ok() {
+            self.shared.note_fault(None);
+        }
+    }
+
+    /// Is there nothing that the file does not know?
+    fn is_up_to_date(&self) -> bool {
+        self.shared.store.is_up_to_date() && !self.shared.mirror().has_pending(self.shared.clock.now_ms())
+    }
+
+    /// By the log alone; `None` where the file must be written as well.
+    fn append(&mut self, jobs: &[Job]) -> Option<Vec<Outcome>> {
+        if self.state != State::Well {
+            return None;
+        }
+        let seats = Seats::before(&mut self.shared.mirror(), jobs, self.shared.clock.now_ms(), self.shared.max_peers);
+        match append_rows(self.shared, jobs, seats) {
+            Ok(outcomes) => outcomes,
+            Err(error) => {
+                // The file may still have room where the log has none.
+                tracing::debug!(registry.kind = "embedded", ?error, "the registry's log cannot be written");
+                self.state = State::Doubtful;
+                None
+            }
+        }
+    }
+
+    /// By the file: brings it up to date with the log, with what expired and was renewed, and with these jobs.
+    fn write_through(&mut self, jobs: Vec<Job>) {
+        let (shared, now_ms) = (self.shared, self.shared.clock.now_ms());
+        let (pending, seats) = {
+            let mut mirror = shared.mirror();
+            let pending = mirror.take_pending(now_ms);
+            (pending, Seats::before(&mut mirror, &jobs, now_ms, shared.max_peers))
         };
-        match outcome {
-            Ok(outcome) => outcomes.push(outcome),
-            // One broken binding is its owner's trouble, not that of the others in the batch.
-            Err(StoreError::Corrupt(reason)) => outcomes.push(Err(RegistryError::Corrupt(reason))),
-            Err(error) => return Err(error),
+        self.flushed = Instant::now();
+        match shared.store.write(|tables| write_rows(tables, shared, &pending, &jobs, seats)) {
+            Ok(outcomes) => {
+                self.state = State::Well;
+                shared.note_fault(None);
+                acknowledge(shared, jobs, outcomes);
+            }
+            Err(error) => {
+                shared.mirror().put_back(pending);
+                self.failed(error, jobs);
+            }
         }
     }
-    Ok(outcomes)
-}
 
-/// The outer error ends the batch, the inner one answers the job.
-fn register(
-    tables: &mut Tables<'_>,
-    registration: &Registration,
-    seats: &mut Seats,
-    now: crate::types::Timestamp,
-    ttl: Duration,
-) -> Result<Result<Step, RegistryError>, StoreError> {
-    let (peer, manifest) = (registration.peer(), registration.manifest.get());
-    let pin = Pin::of(&registration.manifest);
-    let (newest, line) = (tables.pin(peer)?, tables.line(peer)?);
-    let step = match Pin::step_in_line(newest.as_ref(), line.as_ref(), &pin, registration.binding) {
-        Ok(step) => step,
-        Err(refusal) => return Ok(Err(refusal.into())),
-    };
-    if !seats.take(peer) {
-        return Ok(Err(RegistryError::Full { limit: seats.limit }));
+    fn failed(&mut self, error: StoreError, jobs: Vec<Job>) {
+        if self.shared.fault().is_none() {
+            tracing::error!(registry.kind = "embedded", error = ?error, "the registry file cannot be written");
+        }
+        // Whether a failed fsync took effect is not known: `Unavailable` says so, and a repetition finds out. Of a full disk it
+        // is known that it did not.
+        let (full, untouched) = (matches!(error, StoreError::Full), matches!(error, StoreError::ReadOnly(_)));
+        let reason = error.reason();
+        self.shared.note_fault(Some(if full { "its disk is full" } else { "its file cannot be written" }));
+        // At once: until then nobody can read either.
+        let usable = untouched || self.shared.store.reopen().is_ok();
+        self.state = if usable { State::Doubtful } else { State::Shut };
+        let error = || if full { RegistryError::NoSpace } else { RegistryError::Unavailable(reason.clone()) };
+        answer_all(jobs, error);
     }
-    if line.is_some_and(|line| line.public_key != pin.public_key) {
-        tables.drop_line(peer)?;
-    }
-    let entry = EntryRow {
-        instance_type: manifest.instance_type(),
-        summary: manifest.summary().as_bytes(),
-        last_seen: now,
-        expires_at_ms: now.plus(ttl).millis(),
-        envelope: Some(registration.manifest.received()),
-    };
-    tables.put(peer, &pin, entry)?;
-    Ok(Ok(step))
-}
 
-fn bind(tables: &mut Tables<'_>, binding: &Binding) -> Result<Done, StoreError> {
-    let Binding { peer, before, line } = binding;
-    let pin = tables.pin(peer)?;
-    let bound = match &pin {
-        Some(pin) => Some(Bound { public_key: pin.public_key, line: tables.line(peer)? }),
-        None => None,
-    };
-    if bound != *before {
-        return Ok(Done::Bound { taken: false, gone: false });
+    /// Leaves a file that knows all and is whole without its log, where that can be.
+    fn settle(&self) {
+        if self.state == State::Shut || (self.is_up_to_date() && self.shared.store.is_settled()) {
+            return;
+        }
+        let pending = self.shared.mirror().take_pending(self.shared.clock.now_ms());
+        if let Err(error) = self.shared.store.settle(|tables| write_pending(tables, self.shared, &pending)) {
+            tracing::warn!(registry.kind = "embedded", ?error, "the registry's log is left for the next start");
+        }
     }
-    tables.put_line(peer, line)?;
-    let same_key = bound.is_some_and(|bound| bound.public_key == line.public_key);
-    let gone = !same_key || line.revoked;
-    if !same_key {
-        tables.put_pin(peer, &Pin::fresh(line.public_key))?;
-    } else if gone {
-        tables.remove(peer)?;
-    }
-    Ok(Done::Bound { taken: true, gone })
 }
 
 /// Who has his answer still to get.
@@ -346,17 +314,18 @@ fn acknowledge(shared: &Shared, jobs: Vec<Job>, outcomes: Vec<Outcome>) {
         for (job, outcome) in jobs.into_iter().zip(outcomes) {
             answers.push(match (job, outcome) {
                 (Job::Register(registration, answer), Ok(Done::Registered(step))) => {
-                    let (manifest, public_key) = (registration.manifest.get(), registration.manifest.public_key());
+                    let Registration { peer, pin, row, .. } = registration;
                     if step == Step::First {
-                        shared.note_id_of(public_key);
+                        shared.note_id_of(pin.public_key);
                     }
+                    let (instance_type, summary) = shown_in(&row).unwrap_or_default();
                     mirror.put(
-                        manifest.peer(),
+                        &peer,
                         Live {
-                            public_key,
-                            digest: *registration.manifest.digest(),
-                            instance_type: manifest.instance_type().map(Box::from),
-                            summary: Bytes::copy_from_slice(manifest.summary().as_bytes()),
+                            public_key: pin.public_key,
+                            digest: pin.digest,
+                            instance_type: instance_type.map(Box::from),
+                            summary: Bytes::copy_from_slice(summary),
                             last_seen,
                             expires_at_ms,
                         },

@@ -1,0 +1,193 @@
+//! What a batch of jobs may do, and what it leaves behind.
+
+use super::{
+    failure::StoreError,
+    log::{MAX_FRAME_BYTES, NewRow},
+    mirror::{Mirror, Pending},
+    tables::Tables,
+    writer::{Binding, Job, Registration, Shared},
+};
+use crate::{
+    registry::{Bound, RegistryError},
+    trust::{KeyLine, Pin, Step},
+    types::PeerId,
+};
+use std::collections::{HashMap, HashSet};
+
+/// An id's longest text and what a row's head takes beside it, with room to spare.
+const LONGEST_ID_BYTES: usize = 2048;
+
+/// Which ids of a batch need a new place among the live entries, and whether there is one.
+pub(super) struct Seats {
+    live: u64,
+    limit: u64,
+    seated: HashSet<PeerId>,
+}
+
+impl Seats {
+    pub(super) fn before(mirror: &mut Mirror, jobs: &[Job], now_ms: i64, limit: u64) -> Self {
+        let seated = jobs.iter().map(Job::peer).filter(|peer| mirror.is_live(peer, now_ms)).cloned().collect();
+        Self { live: mirror.count(now_ms), limit, seated }
+    }
+
+    /// May this follow what is known of its id, and is there a place for it?
+    fn step(
+        &mut self,
+        registration: &Registration,
+        newest: Option<&Pin>,
+        line: Option<&KeyLine>,
+    ) -> Result<Step, RegistryError> {
+        let Registration { peer, pin, binding, .. } = registration;
+        let step = Pin::step_in_line(newest, line, pin, *binding)?;
+        if self.take(peer) { Ok(step) } else { Err(RegistryError::Full { limit: self.limit }) }
+    }
+
+    /// Takes a place for `peer`; `false` where all are taken.
+    fn take(&mut self, peer: &PeerId) -> bool {
+        if self.seated.contains(peer) {
+            return true;
+        }
+        if self.live >= self.limit {
+            return false;
+        }
+        self.live += 1;
+        self.seated.insert(peer.clone())
+    }
+}
+
+/// What became of a job.
+pub(super) enum Done {
+    Registered(Step),
+    /// Whether the id was still bound as it was judged; and whether its entry went.
+    Bound {
+        taken: bool,
+        gone: bool,
+    },
+}
+
+pub(super) type Outcome = Result<Done, RegistryError>;
+
+/// What happened to entries since the file was written.
+pub(super) fn write_pending(tables: &mut Tables<'_>, shared: &Shared, pending: &Pending) -> Result<(), StoreError> {
+    for peer in &pending.gone {
+        tables.remove(peer)?;
+    }
+    for (peer, last_seen) in &pending.renewed {
+        tables.put_renewed(peer, *last_seen, last_seen.plus(shared.ttl))?;
+    }
+    Ok(())
+}
+
+pub(super) fn write_rows(
+    tables: &mut Tables<'_>,
+    shared: &Shared,
+    pending: &Pending,
+    jobs: &[Job],
+    mut seats: Seats,
+) -> Result<Vec<Outcome>, StoreError> {
+    // Before the registrations: one of them may bring an expired id back.
+    write_pending(tables, shared, pending)?;
+    let mut outcomes = Vec::with_capacity(jobs.len());
+    for job in jobs {
+        let outcome = match job {
+            Job::Register(registration, _) => {
+                register(tables, registration, &mut seats).map(|done| done.map(Done::Registered))
+            }
+            Job::Bind(binding, _) => bind(tables, binding).map(Ok),
+        };
+        match outcome {
+            Ok(outcome) => outcomes.push(outcome),
+            // One broken binding is its owner's trouble, not that of the others in the batch.
+            Err(StoreError::Corrupt(reason)) => outcomes.push(Err(RegistryError::Corrupt(reason))),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(outcomes)
+}
+
+/// The outer error ends the batch, the inner one answers the job.
+fn register(
+    tables: &mut Tables<'_>,
+    registration: &Registration,
+    seats: &mut Seats,
+) -> Result<Result<Step, RegistryError>, StoreError> {
+    let Registration { peer, pin, row, .. } = registration;
+    let (newest, line) = (tables.pin(peer)?, tables.line(peer)?);
+    let step = match seats.step(registration, newest.as_ref(), line.as_ref()) {
+        Ok(step) => step,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    if line.is_some_and(|line| line.public_key != pin.public_key) {
+        tables.drop_line(peer)?;
+    }
+    tables.put_encoded(peer, row)?;
+    Ok(Ok(step))
+}
+
+/// Checks a batch and appends what may be registered to the log. `None` for what the log cannot say: statements of keys, a key in the
+/// place of one that has some, more than a frame holds.
+pub(super) fn append_rows(shared: &Shared, jobs: &[Job], mut seats: Seats) -> Result<Option<Vec<Outcome>>, StoreError> {
+    let mut bytes = 0_usize;
+    let mut outcomes = Vec::with_capacity(jobs.len());
+    // Of this batch: later ones of an id follow them.
+    let mut rows: Vec<NewRow<'_>> = Vec::with_capacity(jobs.len());
+    let mut newest: HashMap<&PeerId, &Pin> = HashMap::with_capacity(jobs.len());
+    let is_checked = shared.store.view(|view| {
+        for job in jobs {
+            let Job::Register(registration, _) = job else { return Ok(false) };
+            let Registration { peer, pin, row, .. } = registration;
+            let known = match newest.get(peer) {
+                Some(pin) => Ok(Some((*pin).clone())),
+                None => view.pin(peer),
+            };
+            let (known, line) = match known.and_then(|known| Ok((known, view.line(peer)?))) {
+                Ok(known) => known,
+                // One broken binding is its owner's trouble, not that of the others in the batch.
+                Err(StoreError::Corrupt(reason)) => {
+                    outcomes.push(Err(RegistryError::Corrupt(reason)));
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let step = seats.step(registration, known.as_ref(), line.as_ref());
+            if step.is_ok() {
+                bytes = bytes.saturating_add(row.len()).saturating_add(LONGEST_ID_BYTES);
+                if bytes > MAX_FRAME_BYTES || line.is_some_and(|line| line.public_key != pin.public_key) {
+                    return Ok(false);
+                }
+                rows.push(NewRow { peer, pin, row });
+                newest.insert(peer, pin);
+            }
+            outcomes.push(step.map(Done::Registered));
+        }
+        Ok(true)
+    })?;
+    if !is_checked {
+        return Ok(None);
+    }
+    if !rows.is_empty() {
+        shared.store.append(&rows)?;
+    }
+    Ok(Some(outcomes))
+}
+
+fn bind(tables: &mut Tables<'_>, binding: &Binding) -> Result<Done, StoreError> {
+    let Binding { peer, before, line } = binding;
+    let pin = tables.pin(peer)?;
+    let bound = match &pin {
+        Some(pin) => Some(Bound { public_key: pin.public_key, line: tables.line(peer)? }),
+        None => None,
+    };
+    if bound != *before {
+        return Ok(Done::Bound { taken: false, gone: false });
+    }
+    tables.put_line(peer, line)?;
+    let same_key = bound.is_some_and(|bound| bound.public_key == line.public_key);
+    let gone = !same_key || line.revoked;
+    if !same_key {
+        tables.put_pin(peer, &Pin::fresh(line.public_key))?;
+    } else if gone {
+        tables.remove(peer)?;
+    }
+    Ok(Done::Bound { taken: true, gone })
+}

@@ -294,6 +294,12 @@ async fn a_registry_whose_disk_was_full_is_healthy_again_by_itself() {
     assert!(register_until_refused(&service).await.is_some());
     assert_eq!(service.get_json("/health").await["registry"]["status"], "failing");
     check_reads(&service).await;
+    // Also where the first registration after a start finds it full.
+    assert!(service.terminate().await.success());
+    disks.fill("state");
+    let service = disks.place.serve().await;
+    assert!(register_until_refused(&service).await.is_some());
+    check_reads(&service).await;
     disks.free("state");
     until_healthy(&service).await;
     assert_eq!(register(&service, "late", 1).await.status(), 200);

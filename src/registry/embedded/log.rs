@@ -204,10 +204,13 @@ fn has_later(file: &File, salt: u64, tail: &Tail) -> io::Result<bool> {
         let searched = buffer.get(..filled).unwrap_or_default();
         for hit in finder.find_iter(searched) {
             let at = from.saturating_add(wide(hit));
-            // Cheap first: most hits are frames of earlier generations.
-            if let Some(found) = frame_of(file, salt, at, tail.generation)?
-                && found.head.number > tail.number
-            {
+            // Most hits are frames of earlier generations, or texts: what is at hand says so.
+            let is_old = |head: Head| head.generation != tail.generation || head.number <= tail.number;
+            let near = searched.get(hit..hit.saturating_add(HEAD_BYTES));
+            if near.is_some_and(|bytes| Head::read(bytes).is_none_or(is_old)) {
+                continue;
+            }
+            if frame_at(file, salt, at)?.is_some_and(|found| !is_old(found.head)) {
                 return Ok(true);
             }
         }
@@ -216,15 +219,6 @@ fn has_later(file: &File, salt: u64, tail: &Tail) -> io::Result<bool> {
         }
         // The magic may stand across the border.
         from = from.saturating_add(wide(filled.saturating_sub(MAGIC.len())));
-    }
-}
-
-fn frame_of(file: &File, salt: u64, at: u64, generation: u64) -> io::Result<Option<Found>> {
-    let mut head = [0; HEAD_BYTES];
-    read_up_to(file, &mut head, at)?;
-    match Head::read(&head) {
-        Some(head) if head.generation == generation => frame_at(file, salt, at),
-        _ => Ok(None),
     }
 }
 

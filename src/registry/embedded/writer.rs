@@ -240,9 +240,9 @@ impl Writer<'_> {
         match append_rows(self.shared, jobs, seats) {
             Ok(outcomes) => outcomes,
             Err(error) => {
-                // The file may still have room where the log has none.
+                // The redb file may still have room where the log has none, but takes nothing more once a write to it failed.
                 tracing::debug!(registry.kind = "embedded", ?error, "the registry's log cannot be written");
-                self.state = State::Doubtful;
+                self.state = if self.shared.store.reopen().is_ok() { State::Doubtful } else { State::Shut };
                 None
             }
         }

@@ -123,6 +123,14 @@ pub(super) struct Log {
     places: RwLock<Places>,
 }
 
+/// Makes the name of a new file durable.
+pub(super) fn sync_directory_of(path: &Path) -> io::Result<()> {
+    match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => File::open(".")?.sync_all(),
+    }
+}
+
 fn wide(bytes: usize) -> u64 {
     u64::try_from(bytes).unwrap_or(u64::MAX)
 }
@@ -247,7 +255,10 @@ impl Log {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound && must_exist => return Err(LogError::Missing),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?
+                let mut options = OpenOptions::new();
+                let made = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+                sync_directory_of(path)?;
+                made
             }
             Err(error) => return Err(error.into()),
         };

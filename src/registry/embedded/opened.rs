@@ -2,7 +2,7 @@
 
 use super::{
     failure::{OpenError, StoreError, failed, io_error, open_error},
-    log::{Log, LogError, Mark},
+    log::{Log, LogError, Mark, sync_directory_of},
     tables::{LINES, META, Tables},
 };
 use crate::registry::RegistryError;
@@ -10,7 +10,7 @@ use redb::{Builder, Database, ReadableDatabase, ReadableTableMetadata, Table};
 use std::{
     fs::{File, OpenOptions},
     io,
-    path::{Path, PathBuf},
+    path::Path,
     sync::atomic::{AtomicBool, Ordering},
 };
 
@@ -36,7 +36,6 @@ pub(super) struct Opened {
     running: AtomicBool,
     /// Is there any id whose key has statements? Most files have none.
     has_lines: AtomicBool,
-    log_path: PathBuf,
 }
 
 impl Opened {
@@ -68,7 +67,7 @@ impl Opened {
             LogError::Missing | LogError::Damaged(_) | LogError::Later => corrupt(&error),
         })?;
         let (running, has_lines) = (AtomicBool::new(running), AtomicBool::new(has_lines));
-        Ok(Self { database, log, salt: mark.salt, running, has_lines, log_path })
+        Ok(Self { database, log, salt: mark.salt, running, has_lines })
     }
 
     /// Is there any id whose key has statements?
@@ -86,8 +85,6 @@ impl Opened {
         if self.running.load(Ordering::Acquire) {
             return Ok(());
         }
-        let failed_io = |error: io::Error| failed(redb::Error::Io(error));
-        sync_directory_of(&self.log_path).map_err(failed_io)?;
         let generation = self.log.generation();
         self.change(|_, meta| put_marks(meta, Mark { generation, salt: self.salt }, true))?;
         self.running.store(true, Ordering::Release);
@@ -186,13 +183,6 @@ fn rename_durably(from: &Path, to: &Path) -> io::Result<()> {
     File::open(from)?.sync_all()?;
     std::fs::rename(from, to)?;
     sync_directory_of(to)
-}
-
-fn sync_directory_of(path: &Path) -> io::Result<()> {
-    match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        Some(parent) => File::open(parent)?.sync_all(),
-        None => File::open(".")?.sync_all(),
-    }
 }
 
 fn open_database(path: &Path) -> Result<Database, OpenError> {

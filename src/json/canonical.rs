@@ -7,7 +7,7 @@ use super::{
     number,
     tape::{Tag, Token},
 };
-use std::{borrow::Cow, cmp::Ordering};
+use std::cmp::Ordering;
 
 /// What makes one form differ from another.
 pub(super) trait Form {
@@ -61,14 +61,28 @@ enum Next {
     Sorted { start: usize, next: usize },
 }
 
-struct Member<'a> {
-    key: Cow<'a, str>,
-    index: usize,
+/// Objects with more members are sorted each for itself.
+const REMEMBERED_MEMBERS: usize = 16;
+
+/// How the object that was sorted last is ordered: those of one list mostly have the same keys, one behind the other.
+#[derive(Default)]
+struct Remembered<'a> {
+    /// Its keys as they stand in the source, without an escape among them; none at first.
+    keys: Vec<&'a [u8]>,
+    /// For each of them, how many members are in front of it.
+    ranks: Vec<usize>,
+}
+
+/// Indices of members on the tape, each object's in the form's order behind those of the object around it.
+#[derive(Default)]
+struct Members<'a> {
+    indices: Vec<usize>,
+    last: Remembered<'a>,
 }
 
 impl<'a, F: Form> Writer<'a, F> {
     fn write(&self, index: usize, out: &mut Vec<u8>) -> Result<(), F::Error> {
-        let mut members: Vec<Member<'a>> = Vec::new();
+        let mut members = Members::default();
         let mut around: Vec<Frame> = Vec::new();
         let mut innermost = self.value(index, &mut members, out)?;
         while let Some(frame) = &mut innermost {
@@ -100,7 +114,7 @@ impl<'a, F: Form> Writer<'a, F> {
 
     /// Takes the index of the next element, or of the next member's key.
     #[inline]
-    fn child(&self, frame: &mut Frame, members: &mut Vec<Member<'a>>) -> Option<usize> {
+    fn child(&self, frame: &mut Frame, members: &mut Members<'a>) -> Option<usize> {
         match &mut frame.next {
             Next::InPlace(next) => {
                 let index = *next;
@@ -112,22 +126,20 @@ impl<'a, F: Form> Writer<'a, F> {
                 *next = self.token(value).after(value);
                 Some(index)
             }
-            Next::Sorted { start, next } => match members.get(*next) {
-                Some(member) => {
-                    *next += 1;
-                    Some(member.index)
+            Next::Sorted { start, next } => {
+                let index = members.indices.get(*next).copied();
+                match index {
+                    Some(_) => *next += 1,
+                    None => members.indices.truncate(*start),
                 }
-                None => {
-                    members.truncate(*start);
-                    None
-                }
-            },
+                index
+            }
         }
     }
 
     /// Writes a scalar, or the opening bracket of an array or object.
     #[inline]
-    fn value(&self, index: usize, members: &mut Vec<Member<'a>>, out: &mut Vec<u8>) -> Result<Option<Frame>, F::Error> {
+    fn value(&self, index: usize, members: &mut Members<'a>, out: &mut Vec<u8>) -> Result<Option<Frame>, F::Error> {
         let token = self.token(index);
         match token.tag() {
             Tag::Null | Tag::True | Tag::False => out.extend_from_slice(token.text(self.source)),
@@ -147,7 +159,7 @@ impl<'a, F: Form> Writer<'a, F> {
             }
             Tag::Object => {
                 out.push(b'{');
-                let start = members.len();
+                let start = members.indices.len();
                 self.sort_members(index, members);
                 return Ok(Some(Frame { object: true, next: Next::Sorted { start, next: start }, first: true }));
             }
@@ -157,20 +169,63 @@ impl<'a, F: Form> Writer<'a, F> {
     }
 
     /// Appends the members of the object at `index` in the form's order.
-    fn sort_members(&self, index: usize, members: &mut Vec<Member<'a>>) {
-        let start = members.len();
+    fn sort_members(&self, index: usize, members: &mut Members<'a>) {
+        let Members { indices, last } = members;
+        let start = indices.len();
+        indices.resize(start + last.ranks.len(), index);
+        if self.place_as_last(index, last, indices.get_mut(start..).unwrap_or_default()) {
+            return;
+        }
+        indices.truncate(start);
+        let keys: Vec<_> = self.keys(index).collect();
+        let mut sorted: Vec<_> =
+            (0..).zip(&keys).map(|(at, (key, index))| (escape::unescape(key.inner(self.source)), at, *index)).collect();
+        sorted.sort_unstable_by(|(left, ..), (right, ..)| F::order(left, right));
+        indices.extend(sorted.iter().map(|(.., index)| *index));
+        let has_escapes = |(key, _): &(Token, usize)| key.tag() == Tag::EscapedString;
+        if keys.len() > REMEMBERED_MEMBERS || keys.iter().any(has_escapes) {
+            return;
+        }
+        last.ranks.clear();
+        last.ranks.resize(keys.len(), 0);
+        for (rank, (_, at, _)) in sorted.iter().enumerate() {
+            if let Some(place) = last.ranks.get_mut::<usize>(*at) {
+                *place = rank;
+            }
+        }
+        last.keys.clear();
+        last.keys.extend(keys.into_iter().map(|(key, _)| key.inner(self.source)));
+    }
+
+    /// Puts the members into `places` as those of the last object were, where they have the same keys.
+    #[inline]
+    fn place_as_last(&self, index: usize, last: &Remembered<'a>, places: &mut [usize]) -> bool {
+        let mut known = last.keys.iter().zip(&last.ranks);
+        for (key, index) in self.keys(index) {
+            let Some((same, rank)) = known.next() else { return false };
+            if key.tag() == Tag::EscapedString || key.inner(self.source) != *same {
+                return false;
+            }
+            if let Some(place) = places.get_mut(*rank) {
+                *place = index;
+            }
+        }
+        known.next().is_none()
+    }
+
+    /// The keys of the object at `index`, in the source's order, each with its own index.
+    #[inline]
+    fn keys(&self, index: usize) -> impl Iterator<Item = (Token, usize)> {
         let mut index = index + 1;
-        loop {
+        std::iter::from_fn(move || {
             let key = self.token(index);
             if key.tag() == Tag::End {
-                break;
+                return None;
             }
-            members.push(Member { key: escape::unescape(key.inner(self.source)), index });
-            index = self.token(index + 1).after(index + 1);
-        }
-        if let Some(own) = members.get_mut(start..) {
-            own.sort_unstable_by(|left, right| F::order(&left.key, &right.key));
-        }
+            let at = index;
+            index = self.token(at + 1).after(at + 1);
+            Some((key, at))
+        })
     }
 
     #[inline]

@@ -164,6 +164,18 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// Is it the string `text`?
+    #[inline]
+    fn is_string(self, text: &str) -> bool {
+        let inner = self.token.inner(&self.document.source);
+        match self.token.tag() {
+            Tag::PlainString | Tag::RawString => inner == text.as_bytes(),
+            // An escape is never shorter than its character.
+            Tag::EscapedString => inner.len() > text.len() && escape::unescape(inner) == text,
+            _ => false,
+        }
+    }
+
     /// The object, if it is one.
     #[must_use]
     pub fn as_object(self) -> Option<Object<'a>> {
@@ -233,16 +245,19 @@ impl<'a> Object<'a> {
     /// The member named `key`. Linear in the number of direct members; what is within them is skipped.
     #[must_use]
     pub fn get(self, key: &str) -> Option<Value<'a>> {
-        let source = &self.value.document.source;
-        self.members().find_map(|(name, value)| {
-            let inner = name.token.inner(source);
-            let equal = match name.token.tag() {
-                // An escape is never shorter than its character.
-                Tag::EscapedString => inner.len() > key.len() && escape::unescape(inner) == key,
-                _ => inner == key.as_bytes(),
-            };
-            equal.then_some(value)
-        })
+        self.members().find_map(|(name, value)| name.is_string(key).then_some(value))
+    }
+
+    /// The members of these names, each where its name stands among `keys`: one pass over all members.
+    #[must_use]
+    pub fn pick<const N: usize>(self, keys: [&str; N]) -> [Option<Value<'a>>; N] {
+        let mut found = [None; N];
+        for (name, value) in self.members() {
+            if let Some((_, slot)) = keys.iter().zip(&mut found).find(|(key, _)| name.is_string(key)) {
+                *slot = Some(value);
+            }
+        }
+        found
     }
 
     /// The members in source order, keys unescaped.

@@ -8,6 +8,8 @@ use std::ops::Range;
 #[derive(Debug, Clone)]
 pub struct Plain<'a> {
     source: &'a [u8],
+    /// As [`scan::is_simple`] says.
+    is_simple: bool,
     at: usize,
 }
 
@@ -15,7 +17,7 @@ impl<'a> Plain<'a> {
     /// At the beginning of a text that is not longer than the gate allows.
     #[must_use]
     pub fn new(source: &'a [u8]) -> Option<Self> {
-        (source.len() <= MAX_BYTES).then_some(Self { source, at: 0 })
+        (source.len() <= MAX_BYTES).then(|| Self { source, is_simple: scan::is_simple(source), at: 0 })
     }
 
     #[inline]
@@ -23,10 +25,16 @@ impl<'a> Plain<'a> {
         self.source.get(self.at..).unwrap_or_default()
     }
 
+    /// Skips white space.
+    #[inline]
+    pub fn skip_space(&mut self) {
+        self.at += scan::space_prefix(self.rest());
+    }
+
     /// Skips white space and then, if it stands here, `byte`. Answers whether it did.
     #[inline]
     pub fn take(&mut self, byte: u8) -> bool {
-        self.at += scan::space_prefix(self.rest());
+        self.skip_space();
         let found = self.rest().first() == Some(&byte);
         self.at += usize::from(found);
         found
@@ -35,7 +43,7 @@ impl<'a> Plain<'a> {
     /// Skips white space and `text`, which is there or the reader gives up.
     #[inline]
     pub fn expect(&mut self, text: &[u8]) -> Option<()> {
-        self.at += scan::space_prefix(self.rest());
+        self.skip_space();
         if !self.rest().starts_with(text) {
             return None;
         }
@@ -49,13 +57,35 @@ impl<'a> Plain<'a> {
     pub fn string(&mut self) -> Option<Range<usize>> {
         self.expect(b"\"")?;
         let start = self.at;
-        self.at += scan::plain_prefix(self.rest());
+        self.at += if self.is_simple { scan::quote_prefix(self.rest()) } else { scan::plain_prefix(self.rest()) };
         if self.rest().first() != Some(&b'"') {
             self.beyond_ascii(start)?;
         }
         let end = self.at;
         self.at += 1;
         Some(start..end)
+    }
+
+    /// Reads two strings and the object around them, where exactly these texts stand in front of the first one (its quote included),
+    /// between both, and behind the second one. Stays where it is otherwise.
+    #[inline]
+    pub fn pair(&mut self, [before, between, behind]: [&[u8]; 3]) -> Option<[Range<usize>; 2]> {
+        if !self.is_simple {
+            return None;
+        }
+        let mut at = self.at;
+        let mut string_after = |text: &[u8]| {
+            let rest = self.source.get(at..)?.strip_prefix(text)?;
+            let start = at + text.len();
+            at = start + scan::quote_prefix(rest);
+            Some(start..at)
+        };
+        let strings = [string_after(before)?, string_after(between)?];
+        if !self.source.get(at..)?.starts_with(behind) {
+            return None;
+        }
+        self.at = at + behind.len();
+        Some(strings)
     }
 
     /// Reads on to the closing quote of the string that began at `start`.
@@ -76,7 +106,7 @@ impl<'a> Plain<'a> {
 
     /// Skips white space and reads an integer from 0 on of few digits.
     pub fn integer(&mut self) -> Option<u64> {
-        self.at += scan::space_prefix(self.rest());
+        self.skip_space();
         let digits = self.rest().get(..scan::digit_prefix(self.rest()))?;
         if digits.is_empty() || digits.len() > 9 || digits.len() > 1 && digits.first() == Some(&b'0') {
             return None;
@@ -91,7 +121,7 @@ impl<'a> Plain<'a> {
     /// Skips white space and answers whether the text ends here.
     #[must_use]
     pub fn ends(mut self) -> bool {
-        self.at += scan::space_prefix(self.rest());
+        self.skip_space();
         self.rest().is_empty()
     }
 }
@@ -130,6 +160,30 @@ mod tests {
         assert_eq!(integer(b"0"), Some(0));
         for other in [&b"01"[..], b"-1", b"1.0", b"1e3", b"1234567890", b"", b"1a"] {
             assert_eq!(integer(other), None, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_pair_is_read_where_it_stands_exactly_so() {
+        const AROUND: [&[u8]; 3] = [b"{\"a\":\"", b"\",\"b\":\"", b"\"}"];
+        let text = b"{\"a\":\"one\",\"b\":\"\"},{\"a\":\"o\"}";
+        let mut plain = Plain::new(text).unwrap();
+        let [one, none] = plain.pair(AROUND).unwrap();
+        assert_eq!((&text[one], &text[none]), (&b"one"[..], &b""[..]));
+        assert!(plain.take(b',') && plain.pair(AROUND).is_none());
+        assert!(plain.take(b'{'), "it stays where it was");
+        for other in [
+            &b"{\"a\":\"one\",\"b\":\"x"[..],
+            b"{\"a\":\"one\",\"b\":\"x\"",
+            b"{\"a\":\"one\",\"b\":\"x\" }",
+            b"{\"a\":\"one\", \"b\":\"x\"}",
+            b" {\"a\":\"one\",\"b\":\"x\"}",
+            b"{\"a\":\"o\\e\",\"b\":\"x\"}",
+            b"{\"a\":\"o\x7fe\",\"b\":\"x\"}",
+            b"{\"a\":\"",
+            b"",
+        ] {
+            assert!(Plain::new(other).unwrap().pair(AROUND).is_none(), "{other:?}");
         }
     }
 

@@ -41,6 +41,25 @@ pub(super) fn plain_prefix(bytes: &[u8]) -> usize {
     length + rest.iter().take_while(|byte| is_plain(**byte)).count()
 }
 
+/// Is all of it printable ASCII, and no escape in it? Then each string ends at the next quote, and stands for itself.
+#[inline]
+pub(super) fn is_simple(bytes: &[u8]) -> bool {
+    // Without an end before the text's: many bytes at a time are then looked at.
+    bytes.iter().fold(true, |all, byte| all & matches!(byte, b' '..=b'~') & (*byte != b'\\'))
+}
+
+/// How many bytes there are in front of the first quote; all of them where there is none.
+#[inline]
+pub(super) fn quote_prefix(bytes: &[u8]) -> usize {
+    let Some((chunk, tail)) = bytes.split_first_chunk::<8>() else {
+        return bytes.iter().take_while(|byte| **byte != b'"').count();
+    };
+    match zeros(u64::from_le_bytes(*chunk) ^ (ONES * 0x22)) {
+        0 => 8 + memchr::memchr(b'"', tail).unwrap_or(tail.len()),
+        marks => usize::try_from(marks.trailing_zeros() >> 3).unwrap_or_default(),
+    }
+}
+
 /// How many bytes at the start of `bytes` are JSON white space (RFC 8259 section 2).
 #[inline]
 pub(super) fn space_prefix(bytes: &[u8]) -> usize {
@@ -83,9 +102,22 @@ mod tests {
     }
 
     #[test]
+    fn a_simple_text_has_no_byte_that_needs_a_thought() {
+        for byte in 0..=u8::MAX {
+            let text = [&[b'a'; 40][..], &[byte], b"{\"b\": 1}"].concat();
+            assert_eq!(is_simple(&text), is_plain(byte) || byte == b'"', "{byte:#x}");
+        }
+    }
+
+    #[test]
     fn prefixes_end_where_their_class_ends() {
         assert_eq!(plain_prefix(b"abcdefghijklmno\"p"), 15);
         assert_eq!(plain_prefix(b"abc"), 3);
+        for length in 0..40 {
+            let text = format!("{}\"x\"", "a".repeat(length));
+            assert_eq!(quote_prefix(text.as_bytes()), length);
+            assert_eq!(quote_prefix(&text.as_bytes()[..length]), length);
+        }
         assert_eq!(space_prefix(b" \r\n\t x"), 5);
         assert_eq!(space_prefix(b"\x0b"), 0);
         assert_eq!(space_prefix(b""), 0);

@@ -35,7 +35,8 @@ fn read(source: &[u8], max_depth: usize) -> Result<Vec<Token>, Refusal> {
     if let Err(error) = std::str::from_utf8(source) {
         return refuse(JsonErrorKind::NotUtf8, error.valid_up_to());
     }
-    Gate { source, at: 0, tokens: Vec::with_capacity(source.len() / 16 + 4), max_depth }.document()
+    let tokens = Vec::with_capacity(source.len() / 16 + 4);
+    Gate { source, is_simple: scan::is_simple(source), at: 0, tokens, max_depth }.document()
 }
 
 /// A [`JsonError`] before its line is known.
@@ -51,6 +52,8 @@ fn refuse<T>(kind: JsonErrorKind, offset: usize) -> Result<T, Refusal> {
 
 struct Gate<'a> {
     source: &'a [u8],
+    /// As [`scan::is_simple`] says.
+    is_simple: bool,
     at: usize,
     tokens: Vec<Token>,
     max_depth: usize,

@@ -10,6 +10,7 @@ use super::{
     journal::{Journal, JournalError},
     packs::{self, Packs},
     read::{read_node, read_nodes},
+    recent::Recent,
     restore::Restore,
     store::{Report, Shared, Store},
     watch::Pending,
@@ -131,6 +132,7 @@ impl DirectoryLattice {
             limits: options.limits,
             clock: options.clock,
             packs: Packs::beside(&options.journal, &head.index_id),
+            recent: Recent::default(),
             journal,
             index_id: head.index_id,
             index: RwLock::new(Index::default()),
@@ -289,6 +291,9 @@ impl Lattice for DirectoryLattice {
     }
 
     async fn read_many(&self, entries: Vec<Arc<Entry>>) -> Result<Vec<StoredNode>, LatticeError> {
+        if let Some(nodes) = self.shared.recent(&entries) {
+            return Ok(nodes);
+        }
         self.read_files(move |shared, pending| {
             let (nodes, missed) = read_nodes(shared, pending, entries)?;
             if missed > 0 {

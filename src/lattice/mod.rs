@@ -23,6 +23,7 @@ mod packs;
 mod place;
 mod read;
 mod reader;
+mod recent;
 mod reserve;
 mod restore;
 mod scan;

@@ -5,6 +5,7 @@ use super::{
     index::Index,
     pack::{Pack, is_packed},
     reader::{self, ReadError, SmallFiles},
+    recent::MOST_NODES,
     stamp,
     store::{Shared, lattice_error},
     watch::Pending,
@@ -94,7 +95,15 @@ fn read_files<'a>(shared: &Shared, entries: impl Iterator<Item = &'a Arc<Entry>>
     let Ok(mut files) = SmallFiles::new(&shared.directory, room) else { return Vec::new() };
     let ranges: Vec<_> = located.iter().map(|(entry, name)| files.read(name, size(entry), &entry.file_hash)).collect();
     let bytes = files.into_bytes();
-    ranges.into_iter().map(|range| range.map(|range| bytes.slice(range))).collect()
+    let contents: Vec<_> = ranges.into_iter().map(|range| range.map(|range| bytes.slice(range))).collect();
+    if contents.len() <= MOST_NODES {
+        for ((entry, _), content) in located.iter().zip(&contents) {
+            if let Some(content) = content {
+                shared.recent.keep(&entry.file_hash, content);
+            }
+        }
+    }
+    contents
 }
 
 /// Reads a node such that entry and bytes belong together.

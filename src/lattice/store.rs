@@ -1,13 +1,14 @@
 //! What is known of the directory: shared with readers, changed by the writer thread alone.
 
 use super::{
-    BrokenFile, Entry, LatticeError, LatticeStatus, NodeType, Tombstone,
+    BrokenFile, Entry, LatticeError, LatticeStatus, NodeType, StoredNode, Tombstone,
     file_name::{self, CaseSensitivity},
     index::Index,
     journal::{Coming, Journal, JournalError, Op, Record, Source, is_full},
     known::{Known, KnownFiles},
     packs::Packs,
     reader::FileStamp,
+    recent::Recent,
     version::{self, Version},
     whole_sync::WholeSync,
 };
@@ -62,6 +63,7 @@ pub(super) struct Shared {
     pub(super) clock: SharedClock,
     pub(super) journal: Journal,
     pub(super) packs: Packs,
+    pub(super) recent: Recent,
     pub(super) index_id: String,
     pub(super) index: RwLock<Index>,
     pub(super) report: Mutex<Report>,
@@ -106,12 +108,24 @@ impl Shared {
 
     /// Does the index follow the files, as far as is known? Otherwise only the files themselves say what they hold.
     pub(super) fn is_followed(&self) -> bool {
-        let is_well = {
-            let report = self.report();
-            let faults = [&report.write_fault, &report.scan_fault, &report.watch_fault];
-            report.index_build.is_some() && faults.into_iter().all(Option::is_none)
-        };
-        is_well && self.check_directory().is_ok()
+        self.is_well() && self.check_directory().is_ok()
+    }
+
+    /// As [`Self::is_followed`], as far as is known without asking the disk.
+    fn is_well(&self) -> bool {
+        let report = self.report();
+        let faults = [&report.write_fault, &report.scan_fault, &report.watch_fault];
+        report.index_build.is_some() && faults.into_iter().all(Option::is_none)
+    }
+
+    /// These nodes, where all of them are those of the index and were read of late. Waits for no disk.
+    pub(super) fn recent(&self, entries: &[Arc<Entry>]) -> Option<Vec<StoredNode>> {
+        let nodes = self.recent.all_of(entries)?;
+        let index = self.index();
+        let is_current = |entry: &Arc<Entry>| index.get(entry.id.as_str()).is_some_and(|now| Arc::ptr_eq(now, entry));
+        let all_are_current = entries.iter().all(is_current);
+        drop(index);
+        (all_are_current && self.is_well()).then_some(nodes)
     }
 
     /// Fails unless the directory is the one that was opened: unmounted or replaced, its files did not vanish.
@@ -568,6 +582,7 @@ pub(super) mod tests {
             limits: Limits::default(),
             clock: SystemClock::shared(),
             packs: Packs::beside(&folder.join("journal"), &head.index_id),
+            recent: Recent::default(),
             journal,
             index_id: head.index_id,
             index: RwLock::new(Index::default()),

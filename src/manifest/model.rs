@@ -2,7 +2,7 @@
 
 use super::set_hash::{self, SetHasher, bucket_of};
 use crate::{
-    json::{Document, Object, Value},
+    json::{Document, Kind, Object, Value},
     types::{ContentHash, IdError, Limits, NodeId, PeerId, SetHash, Timestamp},
 };
 use bytes::Bytes;
@@ -214,21 +214,16 @@ fn parse_nodes(object: Object<'_>, limits: &Limits) -> Result<(usize, SetHash), 
 
 fn parse_node(node: Value<'_>) -> Result<Listed<'_>, String> {
     let object = node.as_object().ok_or("is not an object with id and hash")?;
-    let (mut id, mut hash) = (None, None);
-    for (key, value) in object.iter() {
-        match key.as_ref() {
-            "id" => id = Some(value.as_str().ok_or("has an id that is not a string")?),
-            "hash" => hash = Some(value.as_str().ok_or("has a hash that is not a string")?),
-            "type" if value.as_str().is_none() && !value.is_null() => {
-                return Err("has a type that is not a string".into());
-            }
-            "updated_at" if value.as_str().is_none() && value.as_number().is_none() && !value.is_null() => {
-                return Err("has an updated_at that is neither a number nor a string".into());
-            }
-            _ => {}
-        }
-    }
+    let [id, hash, node_type, updated_at] = object.pick(["id", "hash", "type", "updated_at"]);
     let (id, hash) = (id.ok_or("has no id")?, hash.ok_or("has no hash")?);
+    let id = id.as_str().ok_or("has an id that is not a string")?;
+    let hash = hash.as_str().ok_or("has a hash that is not a string")?;
+    if node_type.is_some_and(|value| !matches!(value.kind(), Kind::String | Kind::Null)) {
+        return Err("has a type that is not a string".into());
+    }
+    if updated_at.is_some_and(|value| !matches!(value.kind(), Kind::String | Kind::Number | Kind::Null)) {
+        return Err("has an updated_at that is neither a number nor a string".into());
+    }
     NodeId::check(&id).map_err(|error: IdError| format!("has an unusable id: {error}"))?;
     // The set hash separates its fields with line feeds, so a hash must not be able to hold one.
     NodeId::check(&hash).map_err(|_| "has a hash that is empty, over 256 characters or holds control characters")?;

@@ -173,6 +173,9 @@ fn or_null<'a, T>(text: &mut Plain<'a>, read: impl Fn(&mut Plain<'a>) -> Option<
     if text.expect(b"null").is_some() { Some(None) } else { read(text).map(Some) }
 }
 
+/// What stands around id and hash of a node as `JSON.stringify` and `serde_json` write it, and as `json.dumps` does.
+const USUAL: [[&[u8]; 3]; 2] = [[b"{\"id\":\"", b"\",\"hash\":\"", b"\"}"], [b"{\"id\": \"", b"\", \"hash\": \"", b"\"}"]];
+
 fn read_places(body: &[u8], text: &mut Plain<'_>) -> Option<Vec<Place>> {
     let mut places = Vec::new();
     text.expect(b"[")?;
@@ -180,15 +183,9 @@ fn read_places(body: &[u8], text: &mut Plain<'_>) -> Option<Vec<Place>> {
         return Some(places);
     }
     loop {
-        text.expect(b"{")?;
-        let (first, one) = read_member(body, text)?;
-        text.expect(b",")?;
-        let (second, other) = read_member(body, text)?;
-        text.expect(b"}")?;
-        let (id, hash) = match (first, second) {
-            (b"id", b"hash") => (one, other),
-            (b"hash", b"id") => (other, one),
-            _ => return None,
+        let [id, hash] = match USUAL.iter().find_map(|around| text.pair(*around)) {
+            Some(pair) => pair,
+            None => read_node(body, text)?,
         };
         // The reader takes no control characters, and no text has more characters than bytes: it is an id.
         if !(1..=MAX_ID_CHARS).contains(&id.len()) {
@@ -198,9 +195,24 @@ fn read_places(body: &[u8], text: &mut Plain<'_>) -> Option<Vec<Place>> {
         if !text.take(b',') {
             break;
         }
+        text.skip_space();
     }
     text.expect(b"]")?;
     Some(places)
+}
+
+/// Where id and hash of a node stand.
+fn read_node(body: &[u8], text: &mut Plain<'_>) -> Option<[Range<usize>; 2]> {
+    text.expect(b"{")?;
+    let (first, one) = read_member(body, text)?;
+    text.expect(b",")?;
+    let (second, other) = read_member(body, text)?;
+    text.expect(b"}")?;
+    match (first, second) {
+        (b"id", b"hash") => Some([one, other]),
+        (b"hash", b"id") => Some([other, one]),
+        _ => None,
+    }
 }
 
 fn read_member<'a>(body: &'a [u8], text: &mut Plain<'_>) -> Option<(&'a [u8], Range<usize>)> {

@@ -19,12 +19,17 @@ pub enum IdError {
     Control(usize),
 }
 
+/// Without an end before the text's: many bytes at a time are then looked at.
+fn is_printable_ascii(text: &str) -> bool {
+    text.bytes().fold(true, |all, byte| all & matches!(byte, b' '..=b'~'))
+}
+
 fn check(text: &str) -> Result<(), IdError> {
     if text.is_empty() {
         return Err(IdError::Empty);
     }
     // Almost all ids are such: no need to look for characters in them.
-    if text.len() <= MAX_ID_CHARS && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+    if text.len() <= MAX_ID_CHARS && is_printable_ascii(text) {
         return Ok(());
     }
     // A text of at most MAX_ID_CHARS bytes cannot have more characters than that.

@@ -23,6 +23,12 @@ impl Gate<'_> {
     #[inline]
     pub(super) fn string(&mut self) -> Result<Token, Refusal> {
         let start = self.at;
+        if self.is_simple {
+            let inner = scan::quote_prefix(self.source.get(start + 1..).unwrap_or_default());
+            if start + 1 + inner < self.source.len() {
+                return Ok(self.scalar(Tag::PlainString, inner + 2));
+            }
+        }
         let mut tag = Tag::PlainString;
         let mut rest = self.source.get(start + 1..).unwrap_or_default();
         loop {

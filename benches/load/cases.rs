@@ -16,8 +16,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Of the service, so that a processor's share can be told.
-pub(crate) const WORKERS: &str = "1";
 /// Peers whose statements come in turn.
 const PEERS: usize = 1000;
 /// No more callers than the service has connections to Redis: lists of this size take so long that more would wait for one in vain.
@@ -37,11 +35,30 @@ const CROWD: usize = 1000;
 /// Memory that statements made beforehand may take.
 const INPUT_BYTES: usize = 400 << 20;
 
+/// How the service is started.
+#[derive(Clone)]
+pub(crate) struct Setup {
+    /// One, as a rule, so that a processor's share can be told.
+    pub(crate) workers: usize,
+    /// A library in front of the system's: another allocator, as a rule.
+    pub(crate) preload: Option<String>,
+}
+
+impl Setup {
+    fn place(&self) -> Place {
+        let place = Place::new().set("ARK__SERVER__WORKERS", &self.workers.to_string()).set("ARK_PEER_TTL", "1h");
+        match &self.preload {
+            Some(library) => place.set("LD_PRELOAD", library),
+            None => place,
+        }
+    }
+}
+
 pub(crate) struct Bench {
     pub(crate) only: Vec<String>,
     /// Nodes of the largest lattice.
     pub(crate) largest: usize,
-    pub(crate) preload: Option<String>,
+    pub(crate) setup: Setup,
     pub(crate) repeat_starts: usize,
     pub(crate) run: Duration,
     pub(crate) connections: usize,
@@ -65,9 +82,9 @@ struct Bed {
 }
 
 impl Bed {
-    async fn new(kind: &'static str, preload: Option<&str>) -> Self {
+    async fn new(kind: &'static str, setup: &Setup) -> Self {
         let redis = if kind == "redis" { Some(RedisServer::start().await) } else { None };
-        let mut place = place(preload);
+        let mut place = setup.place();
         if let Some(redis) = &redis {
             place = place.set("REDIS_URL", &redis.url());
         }
@@ -77,15 +94,6 @@ impl Bed {
 
     fn both(&self) -> (&Service, Option<&RedisServer>) {
         (&self.service, self.redis.as_ref())
-    }
-}
-
-/// Where `preload` is a library, the service is started with it in front of the system's: another allocator, as a rule.
-fn place(preload: Option<&str>) -> Place {
-    let place = Place::new().set("ARK__SERVER__WORKERS", WORKERS).set("ARK_PEER_TTL", "1h");
-    match preload {
-        Some(library) => place.set("LD_PRELOAD", library),
-        None => place,
     }
 }
 
@@ -211,7 +219,7 @@ impl Bench {
         if !self.wants(&id) {
             return;
         }
-        let bed = Bed::new("embedded", self.preload.as_deref()).await;
+        let bed = Bed::new("embedded", &self.setup).await;
         let plan = Plan::again(request("GET", "/health", "", None), "\"status\":\"healthy\"");
         self.row(id, (&bed.service, None), self.connections, Limit::Hello, plan).await;
     }
@@ -223,7 +231,7 @@ impl Bench {
             if !self.wants_any([fresh.clone(), beat.clone()]) {
                 continue;
             }
-            let bed = Bed::new(kind, self.preload.as_deref()).await;
+            let bed = Bed::new(kind, &self.setup).await;
             if self.wants(&fresh) {
                 let size = inputs::publish(0, 1, nodes, now()).len();
                 // Enough for runs at 15,000 a second, where they fit into the memory.
@@ -247,7 +255,7 @@ impl Bench {
         if !self.wants_any(sizes.map(id)) {
             return;
         }
-        let bed = Bed::new(kind, self.preload.as_deref()).await;
+        let bed = Bed::new(kind, &self.setup).await;
         let mut known = 0;
         for peers in sizes {
             let new: Vec<_> = (known..peers).map(|peer| inputs::publish(peer, 1, 10, now())).collect();
@@ -269,7 +277,7 @@ impl Bench {
         if !self.wants(&id) {
             return;
         }
-        let bed = Bed::new(kind, self.preload.as_deref()).await;
+        let bed = Bed::new(kind, &self.setup).await;
         let pid = bed.service.process.id();
         let rss_kb_before = status(pid, "VmRSS");
         let requests: Vec<_> = (0..PEERS).map(|peer| inputs::publish(peer, 1, 100, now())).collect();
@@ -305,7 +313,7 @@ impl Bench {
         if !self.wants_any(ids) {
             return;
         }
-        let place = place(self.preload.as_deref());
+        let place = self.setup.place();
         inputs::write_nodes(&place.lattice(), nodes);
         // The figures say 100, 10,000 and 100,000; a start with 1,000 is one that nobody asks for.
         for state in ["cold", "warm"] {

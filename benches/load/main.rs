@@ -36,7 +36,7 @@ mod service;
 #[path = "../../tests/support/signing.rs"]
 mod signing;
 
-use cases::Bench;
+use cases::{Bench, Setup};
 use ceiling::Ceiling;
 use clap::Parser;
 use serde_json::json;
@@ -68,6 +68,9 @@ struct Options {
     /// Rate of the open loop, as a share of what the closed one reached
     #[arg(long, default_value_t = 0.5)]
     load: f64,
+    /// Worker threads of the service; the limits have one
+    #[arg(long, default_value_t = 1)]
+    workers: usize,
     /// Start the service with this library in front of the system's, such as an allocator
     #[arg(long, value_name = "LIBRARY")]
     preload: Option<String>,
@@ -105,11 +108,11 @@ fn main() {
     let seconds = options.seconds.unwrap_or(if options.quick { 0.6 } else { 3.0 });
     let circumstances = report::circumstances(&std::env::temp_dir());
     let settings = json!({"quick": options.quick, "only": options.only, "seconds": seconds,
-        "connections": options.connections, "load": options.load, "workers": cases::WORKERS, "preload": options.preload});
+        "connections": options.connections, "load": options.load, "workers": options.workers, "preload": options.preload});
     let mut bench = Bench {
         only: options.only,
         largest: options.largest.unwrap_or(if options.quick { 10_000 } else { 100_000 }),
-        preload: options.preload.clone(),
+        setup: Setup { workers: options.workers.max(1), preload: options.preload.clone() },
         repeat_starts: if options.quick { 1 } else { 3 },
         run: Duration::from_secs_f64(seconds),
         connections: options.connections.max(1),

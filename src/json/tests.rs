@@ -435,6 +435,39 @@ fn content_hash_is_that_of_the_exact_form() {
     assert_eq!(jcs::content_hash(member), ContentHash::of("\"é\"".as_bytes()));
 }
 
+/// The order of one object's keys is tried on the next one.
+#[test]
+fn objects_of_one_list_are_ordered_each_as_alone() {
+    let many = format!("{{{}\"\":0}}", (0..20).rev().map(|key| format!("\"key-{key:02}\":0,")).collect::<String>());
+    let objects = [
+        r#"{"c":1,"a":2,"b":3}"#,
+        r#"{"c":4,"a":5,"b":6}"#,
+        r#"{"b":1,"a":2,"c":3}"#,
+        r#"{"b":1,"a":2}"#,
+        r#"{"c":1,"a":2}"#,
+        r#"{"c":1,"a":2,"b":3,"0":4}"#,
+        r#"{"c":1,"\u0061":2,"b":3}"#,
+        r#"{"c":1,"a":{"c":7,"a":{"c":8,"a":9,"b":0},"b":3},"b":[{"c":1,"a":2,"b":3}]}"#,
+        r#"{"é":1,"a":2,"ﬁ":3,"😀":4}"#,
+        r#"{"é":5,"a":6,"ﬁ":7,"😀":8}"#,
+        "{}",
+        r#"{"a":1,"b":2}"#,
+        &many,
+        &many,
+    ];
+    for rotation in 0..objects.len() {
+        let mut rotated = objects;
+        rotated.rotate_left(rotation);
+        let list = format!("[{}]", rotated.join(","));
+        assert_eq!(python_form(&list), format!("[{}]", rotated.map(python_form).join(", ")));
+        assert_eq!(jcs_form(&list), format!("[{}]", rotated.map(jcs_form).join(",")));
+    }
+    assert_eq!(jcs_form(objects[0]), r#"{"a":2,"b":3,"c":1}"#);
+    // By UTF-16 code units the surrogates come first, by code points last.
+    assert_eq!(jcs_form(objects[8]), r#"{"a":2,"é":1,"😀":4,"ﬁ":3}"#);
+    assert_eq!(python_form(objects[8]), r#"{"a": 2, "\u00e9": 1, "\ufb01": 3, "\ud83d\ude00": 4}"#);
+}
+
 fn any_json() -> impl Strategy<Value = String> {
     let string = any::<String>().prop_map(|text| serde_json::to_string(&text).unwrap());
     let leaf = prop_oneof![

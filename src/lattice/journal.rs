@@ -40,7 +40,7 @@ const SCHEMA: &str = "1";
 /// How long a deletion is remembered (DESIGN 4.7).
 pub(super) const TOMBSTONE_AGE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// The cache of pages; redb's own default is 1 GiB.
-const CACHE_BYTES: usize = 32 << 20;
+const CACHE_BYTES: usize = 16 << 20;
 
 /// mtime ns, ctime ns, size, inode, read at ns.
 type Stamps = (i64, i64, u64, u64, i64);

@@ -174,7 +174,8 @@ fn or_null<'a, T>(text: &mut Plain<'a>, read: impl Fn(&mut Plain<'a>) -> Option<
 }
 
 /// What stands around id and hash of a node as `JSON.stringify` and `serde_json` write it, and as `json.dumps` does.
-const USUAL: [[&[u8]; 3]; 2] = [[b"{\"id\":\"", b"\",\"hash\":\"", b"\"}"], [b"{\"id\": \"", b"\", \"hash\": \"", b"\"}"]];
+const USUAL: [[&[u8]; 3]; 2] =
+    [[b"{\"id\":\"", b"\",\"hash\":\"", b"\"}"], [b"{\"id\": \"", b"\", \"hash\": \"", b"\"}"]];
 
 fn read_places(body: &[u8], text: &mut Plain<'_>) -> Option<Vec<Place>> {
     let mut places = Vec::new();

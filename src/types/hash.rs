@@ -1,6 +1,6 @@
 //! SHA-256 values: of one node ([`ContentHash`]) and of a whole set of nodes ([`SetHash`]).
 
-use super::{encode_hex, hex_pair};
+use super::hex_pair;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use sha2::{Digest, Sha256};
 use std::fmt;
@@ -42,6 +42,11 @@ fn parse_hex(text: &str) -> Result<Sha256Digest, HashError> {
         *byte = high << 4 | low;
     }
     Ok(out)
+}
+
+/// Digits are ASCII, so this loses nothing.
+fn digits(hex: &[u8; 64]) -> &str {
+    std::str::from_utf8(hex).unwrap_or_default()
 }
 
 fn hex(bytes: &Sha256Digest) -> [u8; 64] {
@@ -96,7 +101,7 @@ macro_rules! hash_type {
             /// 64 lower-case hex digits, no prefix.
             #[must_use]
             pub fn to_hex(&self) -> String {
-                encode_hex(&self.0)
+                digits(&hex(&self.0)).to_owned()
             }
 
             /// 64 lower-case hex digits as ASCII bytes, no prefix, nothing allocated.
@@ -109,7 +114,7 @@ macro_rules! hash_type {
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(PREFIX)?;
-                f.write_str(&self.to_hex())
+                f.write_str(digits(&hex(&self.0)))
             }
         }
 

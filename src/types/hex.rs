@@ -3,11 +3,12 @@
 /// Two lower-case digits a byte.
 #[must_use]
 pub fn encode_hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len().saturating_mul(2));
-    for byte in bytes {
-        text.extend(hex_pair(*byte).map(char::from));
+    let mut digits = vec![0; bytes.len().saturating_mul(2)];
+    for (pair, byte) in digits.as_chunks_mut().0.iter_mut().zip(bytes) {
+        *pair = hex_pair(*byte);
     }
-    text
+    // Digits are ASCII, so this loses nothing.
+    String::from_utf8(digits).unwrap_or_default()
 }
 
 /// Arithmetic, which the compiler does for many digits at a time; a table it would ask digit by digit.

@@ -194,6 +194,33 @@ async fn pages_and_filters_work_on_the_port() {
 }
 
 #[tokio::test]
+async fn what_was_read_of_late_is_what_the_index_has_now() {
+    let bed = Bed::new();
+    bed.write("a.json", r#"{"id":"a","text":"one"}"#);
+    bed.write("b.json", r#"{"id":"b"}"#);
+    let lattice = bed.open().await;
+    let entries = || lattice.snapshot().unwrap().iter_after(None).cloned().collect::<Vec<_>>();
+    let read = async |entries: &[_]| lattice.read_many(entries.to_vec()).await.map(|nodes| nodes[0].bytes.clone());
+    let before = entries();
+    for _ in 0..3 {
+        assert_eq!(read(&before).await.unwrap(), fs::read(bed.data("a.json")).unwrap());
+    }
+    bed.write("a.json", r#"{"id":"a","text":"another"}"#);
+    until("the edit shows", DEADLINE, || entries()[0].content_hash != before[0].content_hash).await;
+    for asked in [&before, &entries(), &before] {
+        assert_eq!(read(asked).await.unwrap(), fs::read(bed.data("a.json")).unwrap(), "not what it was before");
+    }
+    fs::rename(bed.path("data"), bed.path("away")).unwrap();
+    until("the fault shows", DEADLINE, || lattice.status().fault.is_some()).await;
+    read(&entries()).await.unwrap_err();
+    fs::rename(bed.path("away"), bed.path("data")).unwrap();
+    until("the fault is over", DEADLINE, || lattice.status().fault.is_none()).await;
+    fs::remove_file(bed.data("a.json")).unwrap();
+    until("the deletion shows", DEADLINE, || lattice.status().nodes == 1).await;
+    assert_eq!(lattice.read_many(before).await.unwrap().len(), 1, "what is gone is not read from memory either");
+}
+
+#[tokio::test]
 async fn what_cannot_be_opened_says_why_in_one_line() {
     let bed = Bed::new();
     let error = |options| ark_lattice::lattice::directory::DirectoryLattice::open(options).unwrap_err();

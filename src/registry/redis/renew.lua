@@ -13,13 +13,13 @@ local expires_at, last_seen = string.format('%.0f', now + ttl), string.format('%
 
 -- Is this what the newest statement of a live entry said? A key that another program wrote holds no such thing.
 local function is_newest(id, pubkey, digest)
-  local score = redis.call('ZSCORE', KEYS[1], id)
-  if not (score and tonumber(score) > now) then return false end
   local pin = redis.pcall('HMGET', ARGV[4] .. id, 'pubkey', 'digest', 'retired', 'revoked')
   if pin.err or pin[1] ~= pubkey or pin[2] ~= digest or pin[4] == '1' then return false end
   if pin[3] and string.find(' ' .. pin[3] .. ' ', ' ' .. pubkey .. ' ', 1, true) then return false end
   local entry = redis.pcall('HMGET', ARGV[3] .. id, 'pubkey', 'expires_at')
-  return not entry.err and entry[1] == pubkey and entry[2]
+  -- Entry and index always have the same expiry.
+  local expiry = not entry.err and entry[1] == pubkey and tonumber(entry[2])
+  return expiry and expiry > now
 end
 
 local renewed, index = {}, {}

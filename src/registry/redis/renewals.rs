@@ -78,7 +78,8 @@ impl Renewals {
         call.arg(self.time.arg()).arg(u64::try_from(self.ttl.as_millis()).unwrap_or(u64::MAX));
         call.arg(self.keys.peer_prefix()).arg(self.keys.pin_prefix());
         for Heartbeat { peer, pin, .. } in batch {
-            call.arg(peer.as_str()).arg(pin.public_key.to_base64()).arg(SetHash::from_digest(pin.digest).to_hex());
+            let digest = SetHash::from_digest(pin.digest).hex_bytes();
+            call.arg(peer.as_str()).arg(pin.public_key.to_base64()).arg(&digest[..]);
         }
         let (_ok, renewed): (String, Vec<u8>) = parsed(self.link.ask(Ask::Write(&call)).await?)?;
         if renewed.len() != batch.len() {

@@ -19,7 +19,7 @@ use std::{
 };
 
 /// A smaller lattice has no pack: reading its files takes a few milliseconds.
-const LEAST_NODES: usize = 1000;
+pub(super) const LEAST_NODES: usize = 1000;
 /// Nodes that are read for a pack at a time; between two it may be given up.
 const BATCH: usize = 256;
 /// How many times as much as it takes must be free on the disk: it is there for others.

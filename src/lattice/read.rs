@@ -5,7 +5,7 @@ use super::{
     index::Index,
     pack::{Pack, is_packed},
     reader::{self, ReadError, SmallFiles},
-    recent::MOST_NODES,
+    recent::Recent,
     stamp,
     store::{Shared, lattice_error},
     watch::Pending,
@@ -82,9 +82,9 @@ pub(super) fn read_nodes(
 
 /// The contents of these nodes, each where it is small and its file has what the index says.
 fn read_files<'a>(shared: &Shared, entries: impl Iterator<Item = &'a Arc<Entry>>) -> Vec<Option<Bytes>> {
-    let located: Vec<_> = {
+    let (located, live): (Vec<_>, _) = {
         let index = shared.index();
-        entries.map(|entry| (entry, name(&index, &entry.id))).collect()
+        (entries.map(|entry| (entry, name(&index, &entry.id))).collect(), index.len())
     };
     if located.is_empty() {
         return Vec::new();
@@ -96,7 +96,7 @@ fn read_files<'a>(shared: &Shared, entries: impl Iterator<Item = &'a Arc<Entry>>
     let ranges: Vec<_> = located.iter().map(|(entry, name)| files.read(name, size(entry), &entry.file_hash)).collect();
     let bytes = files.into_bytes();
     let contents: Vec<_> = ranges.into_iter().map(|range| range.map(|range| bytes.slice(range))).collect();
-    if contents.len() <= MOST_NODES {
+    if Recent::is_worth(contents.len(), bytes.len(), live) {
         for ((entry, _), content) in located.iter().zip(&contents) {
             if let Some(content) = content {
                 shared.recent.keep(&entry.file_hash, content);

@@ -1,7 +1,7 @@
-//! Contents of small nodes that were read one by one of late. An edit is asked for by each peer in turn: only the first one needs the file,
-//! and a thread that may wait for it.
+//! Contents of small nodes that were read one by one of late, or of a small lattice. An edit is asked for by each peer in turn: only the
+//! first one needs the file, and a thread that may wait for it.
 
-use super::{Entry, StoredNode};
+use super::{Entry, StoredNode, packs::LEAST_NODES};
 use crate::types::Sha256Digest;
 use bytes::Bytes;
 use std::{
@@ -15,8 +15,8 @@ const ALL_BYTES: usize = 4 << 20;
 const OVERHEAD_BYTES: usize = 128;
 /// A larger node is not kept: for it a file is opened soon enough.
 const LARGEST_BYTES: usize = 16 << 10;
-/// Who reads more at once reads them from copies, or rarely again.
-pub(super) const MOST_NODES: usize = 16;
+/// Who reads more at once reads them from copies, or rarely again; unless the lattice is so small that there are no copies of it.
+const MOST_NODES: usize = 16;
 
 /// By the hash of the content: whoever asks knows from the index which one is right now.
 #[derive(Debug, Default)]
@@ -35,15 +35,18 @@ impl Recent {
 
     /// All of these nodes, or nothing.
     pub(super) fn all_of(&self, entries: &[Arc<Entry>]) -> Option<Vec<StoredNode>> {
-        if entries.len() > MOST_NODES {
-            return None;
-        }
         let kept = self.kept();
         let node = |entry: &Arc<Entry>| {
             let bytes = kept.by_hash.get(&entry.file_hash)?.clone();
             Some(StoredNode { entry: Arc::clone(entry), bytes })
         };
         entries.iter().map(node).collect()
+    }
+
+    /// Are so many nodes of so many bytes, read at once of a lattice with `live` nodes, worth being kept?
+    pub(super) fn is_worth(nodes: usize, bytes: usize, live: usize) -> bool {
+        let all_fit = bytes.saturating_mul(live) / nodes.max(1) <= ALL_BYTES / 2;
+        nodes <= MOST_NODES || live < LEAST_NODES && all_fit
     }
 
     /// Keeps a copy of `content`, whose hash this is.
@@ -85,7 +88,9 @@ mod tests {
         let found = recent.all_of(std::slice::from_ref(&one)).unwrap();
         assert!(found[0].bytes == b"one"[..] && Arc::ptr_eq(&found[0].entry, &one));
         assert!(recent.all_of(&[Arc::clone(&one), other]).is_none());
-        assert!(recent.all_of(&vec![one; MOST_NODES + 1]).is_none(), "many are read otherwise");
+        assert!(Recent::is_worth(MOST_NODES, 9000, 1 << 20) && !Recent::is_worth(MOST_NODES + 1, 9000, LEAST_NODES));
+        assert!(Recent::is_worth(LEAST_NODES - 1, 400_000, LEAST_NODES - 1), "there is no pack of it");
+        assert!(!Recent::is_worth(20, 200_000, 900), "one would take the other's place");
     }
 
     #[test]

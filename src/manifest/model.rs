@@ -6,7 +6,7 @@ use crate::{
     types::{ContentHash, IdError, Limits, NodeId, PeerId, SetHash, Timestamp},
 };
 use bytes::Bytes;
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt::Write as _};
 
 /// The largest `seq`: the largest integer that every JSON implementation keeps exactly.
 pub const MAX_SEQ: u64 = (1 << 53) - 1;
@@ -18,6 +18,9 @@ const EARLIEST: Timestamp = Timestamp::from_micros(-(1 << 53));
 /// Fields of a peer in `/discover` that are this service's to say: a manifest's fields of these names are not repeated there.
 const RESERVED: [&str; 7] =
     ["nodes", "node_count", "manifest_hash", "pubkey", "last_seen", "expires_in", "trust_level"];
+
+/// Room for what `/discover` shows of most manifests.
+const USUAL_SUMMARY_BYTES: usize = 512;
 
 /// Why a signed document is not a manifest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -244,20 +247,33 @@ fn parse_fields(document: &Document, object: Object<'_>) -> Vec<(Box<str>, Bytes
     object.iter().map(|(key, value)| (Box::from(key), text(value))).collect()
 }
 
+/// A key and its colon.
+fn write_key(key: &str, out: &mut String) {
+    if key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+        out.push('"');
+        out.push_str(key);
+        out.push_str("\":");
+    } else {
+        out.push_str(&serde_json::Value::from(key).to_string());
+        out.push(':');
+    }
+}
+
 fn summarise(
     object: Object<'_>,
     node_count: usize,
     set_hash: SetHash,
     limits: &Limits,
 ) -> Result<Box<str>, ManifestError> {
-    let mut out = String::from("{");
+    // Few are longer; none is grown by and by.
+    let mut out = String::with_capacity(USUAL_SUMMARY_BYTES);
+    out.push('{');
     for (key, value) in object.iter() {
         let misplaced_address = key == "address" && value.as_str().is_none();
         if RESERVED.contains(&key.as_ref()) || misplaced_address {
             continue;
         }
-        out.push_str(&serde_json::Value::from(key.as_ref()).to_string());
-        out.push(':');
+        write_key(&key, &mut out);
         out.push_str(value.raw());
         out.push(',');
         if out.len() > limits.manifest_field_bytes {
@@ -269,7 +285,8 @@ fn summarise(
     if object.get("address").and_then(Value::as_str).is_none() {
         out.push_str("\"address\":null,");
     }
-    out.push_str(&format!("\"node_count\":{node_count},\"manifest_hash\":\"{set_hash}\"}}"));
+    // A string takes everything.
+    let _ = write!(out, "\"node_count\":{node_count},\"manifest_hash\":\"{set_hash}\"}}");
     Ok(out.into_boxed_str())
 }
 

@@ -36,7 +36,7 @@ const HEAD_BYTES: usize = 32;
 const SUMMED_HEAD_BYTES: usize = 24;
 /// Longest rows of a frame. A batch with more goes to the tree at once.
 pub(super) const MAX_FRAME_BYTES: usize = 16 << 20;
-/// From here on the log is brought to the file when that costs little: the rows that are newest are a quarter of it or less.
+/// From here on the log is brought to the file when that costs little: the rows that are newest are an eighth of it or less.
 const LONG_BYTES: u64 = 4 << 20;
 /// It is brought there whatever that costs from here on, and with so many ids: nobody should wait for a much longer transaction.
 const LONGEST_BYTES: u64 = 64 << 20;
@@ -374,7 +374,7 @@ impl Log {
     pub(super) fn is_long(&self) -> bool {
         let at = self.tail().at;
         let places = self.places.read().unwrap_or_else(PoisonError::into_inner);
-        let pays = at >= LONG_BYTES && at / 4 >= places.row_bytes;
+        let pays = at >= LONG_BYTES && at / 8 >= places.row_bytes;
         pays || at >= LONGEST_BYTES || places.of.len() >= MOST_IDS
     }
 

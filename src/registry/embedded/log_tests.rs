@@ -178,7 +178,7 @@ fn a_log_is_long_when_its_rows_are_old_or_too_many() {
     }
     assert!(!log.is_long(), "all of it is new: it costs the same later");
     let zero = peer(0);
-    for _ in 0..16 {
+    for _ in 0..36 {
         log.append(&[NewRow { peer: &zero, pin: &pin, row: &big(&zero) }]).unwrap();
     }
     assert!(log.is_long());

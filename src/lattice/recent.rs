@@ -1,7 +1,7 @@
 //! Contents of small nodes that were read one by one of late, or of a small lattice. An edit is asked for by each peer in turn: only the
 //! first one needs the file, and a thread that may wait for it.
 
-use super::{Entry, StoredNode, packs::LEAST_NODES};
+use super::{Entry, StoredNode, packs::LEAST_NODES, store::Shared};
 use crate::types::Sha256Digest;
 use bytes::Bytes;
 use std::{
@@ -64,6 +64,18 @@ impl Recent {
         }
         kept.bytes = kept.bytes.saturating_add(cost);
         kept.by_hash.insert(*hash, Bytes::copy_from_slice(content));
+    }
+}
+
+impl Shared {
+    /// These nodes, where all of them are those of the index and were read of late. Waits for no disk.
+    pub(super) fn recent(&self, entries: &[Arc<Entry>]) -> Option<Vec<StoredNode>> {
+        let nodes = self.recent.all_of(entries)?;
+        let index = self.index();
+        let is_current = |entry: &Arc<Entry>| index.get(entry.id.as_str()).is_some_and(|now| Arc::ptr_eq(now, entry));
+        let all_are_current = entries.iter().all(is_current);
+        drop(index);
+        (all_are_current && self.is_well()).then_some(nodes)
     }
 }
 

@@ -1,7 +1,7 @@
 //! What is known of the directory: shared with readers, changed by the writer thread alone.
 
 use super::{
-    BrokenFile, Entry, LatticeError, LatticeStatus, NodeType, StoredNode, Tombstone,
+    BrokenFile, Entry, LatticeError, LatticeStatus, NodeType, Tombstone,
     file_name::{self, CaseSensitivity},
     index::Index,
     journal::{Coming, Journal, JournalError, Op, Record, Source, is_full},
@@ -112,20 +112,10 @@ impl Shared {
     }
 
     /// As [`Self::is_followed`], as far as is known without asking the disk.
-    fn is_well(&self) -> bool {
+    pub(super) fn is_well(&self) -> bool {
         let report = self.report();
         let faults = [&report.write_fault, &report.scan_fault, &report.watch_fault];
         report.index_build.is_some() && faults.into_iter().all(Option::is_none)
-    }
-
-    /// These nodes, where all of them are those of the index and were read of late. Waits for no disk.
-    pub(super) fn recent(&self, entries: &[Arc<Entry>]) -> Option<Vec<StoredNode>> {
-        let nodes = self.recent.all_of(entries)?;
-        let index = self.index();
-        let is_current = |entry: &Arc<Entry>| index.get(entry.id.as_str()).is_some_and(|now| Arc::ptr_eq(now, entry));
-        let all_are_current = entries.iter().all(is_current);
-        drop(index);
-        (all_are_current && self.is_well()).then_some(nodes)
     }
 
     /// Fails unless the directory is the one that was opened: unmounted or replaced, its files did not vanish.

@@ -5,7 +5,7 @@ use super::{
     document::Value,
     escape::{self, Piece, Pieces},
     number,
-    tape::{Tag, Token},
+    tape::{Tag, Token, keys_of},
 };
 use std::cmp::Ordering;
 
@@ -177,7 +177,7 @@ impl<'a, F: Form> Writer<'a, F> {
             return;
         }
         indices.truncate(start);
-        let keys: Vec<_> = self.keys(index).collect();
+        let keys: Vec<_> = keys_of(self.tokens, index).collect();
         let mut sorted: Vec<_> =
             (0..).zip(&keys).map(|(at, (key, index))| (escape::unescape(key.inner(self.source)), at, *index)).collect();
         sorted.sort_unstable_by(|(left, ..), (right, ..)| F::order(left, right));
@@ -201,7 +201,7 @@ impl<'a, F: Form> Writer<'a, F> {
     #[inline]
     fn place_as_last(&self, index: usize, last: &Remembered<'a>, places: &mut [usize]) -> bool {
         let mut known = last.keys.iter().zip(&last.ranks);
-        for (key, index) in self.keys(index) {
+        for (key, index) in keys_of(self.tokens, index) {
             let Some((same, rank)) = known.next() else { return false };
             if key.tag() == Tag::EscapedString || key.inner(self.source) != *same {
                 return false;
@@ -211,21 +211,6 @@ impl<'a, F: Form> Writer<'a, F> {
             }
         }
         known.next().is_none()
-    }
-
-    /// The keys of the object at `index`, in the source's order, each with its own index.
-    #[inline]
-    fn keys(&self, index: usize) -> impl Iterator<Item = (Token, usize)> {
-        let mut index = index + 1;
-        std::iter::from_fn(move || {
-            let key = self.token(index);
-            if key.tag() == Tag::End {
-                return None;
-            }
-            let at = index;
-            index = self.token(at + 1).after(at + 1);
-            Some((key, at))
-        })
     }
 
     #[inline]

@@ -32,11 +32,12 @@ fn read(source: &[u8], max_depth: usize) -> Result<Vec<Token>, Refusal> {
     if source.starts_with(BOM) {
         return refuse(JsonErrorKind::Bom, 0);
     }
-    if let Err(error) = std::str::from_utf8(source) {
+    let is_simple = scan::is_simple(source);
+    if !is_simple && let Err(error) = std::str::from_utf8(source) {
         return refuse(JsonErrorKind::NotUtf8, error.valid_up_to());
     }
     let tokens = Vec::with_capacity(source.len() / 16 + 4);
-    Gate { source, is_simple: scan::is_simple(source), at: 0, tokens, max_depth }.document()
+    Gate { source, is_simple, at: 0, tokens, max_depth }.document()
 }
 
 /// A [`JsonError`] before its line is known.

@@ -122,6 +122,21 @@ impl Token {
     }
 }
 
+/// The keys of the object whose opening token stands at `open`, in the source's order, each with its own index. The object may still
+/// be open.
+#[inline]
+pub(super) fn keys_of(tokens: &[Token], open: usize) -> impl Iterator<Item = (Token, usize)> {
+    let mut index = open + 1;
+    std::iter::from_fn(move || {
+        let (at, key) = (index, *tokens.get(index)?);
+        if key.tag() == Tag::End {
+            return None;
+        }
+        index = tokens.get(at + 1)?.after(at + 1);
+        Some((key, at))
+    })
+}
+
 #[inline]
 fn narrow(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)

@@ -1,7 +1,7 @@
 //! Contents of small nodes that were read one by one of late, or of a small lattice. An edit is asked for by each peer in turn: only the
 //! first one needs the file, and a thread that may wait for it.
 
-use super::{Entry, StoredNode, packs::LEAST_NODES, store::Shared};
+use super::{Entry, StoredNode, packs::LEAST_NODES, reader::SmallFiles, store::Shared};
 use crate::types::Sha256Digest;
 use bytes::Bytes;
 use std::{
@@ -13,8 +13,6 @@ use std::{
 const ALL_BYTES: usize = 4 << 20;
 /// What one of them costs beside its bytes, about.
 const OVERHEAD_BYTES: usize = 128;
-/// A larger node is not kept: for it a file is opened soon enough.
-const LARGEST_BYTES: usize = 16 << 10;
 /// Who reads more at once reads them from copies, or rarely again; unless the lattice is so small that there are no copies of it.
 const MOST_NODES: usize = 16;
 
@@ -51,7 +49,7 @@ impl Recent {
 
     /// Keeps a copy of `content`, whose hash this is.
     pub(super) fn keep(&self, hash: &Sha256Digest, content: &[u8]) {
-        if content.len() > LARGEST_BYTES {
+        if content.len() > SmallFiles::LARGEST_BYTES {
             return;
         }
         let cost = content.len().saturating_add(OVERHEAD_BYTES);
@@ -108,7 +106,7 @@ mod tests {
     #[test]
     fn what_is_kept_is_bounded() {
         let recent = Recent::default();
-        let large = vec![b' '; LARGEST_BYTES + 1];
+        let large = vec![b' '; SmallFiles::LARGEST_BYTES + 1];
         recent.keep(ContentHash::of(&large).as_bytes(), &large);
         assert!(recent.kept().by_hash.is_empty());
         for number in 0..1000 {

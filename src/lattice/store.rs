@@ -199,8 +199,7 @@ const TYPE_NAMES: usize = 1024;
 
 impl TypeNames {
     /// Puts the text that is kept into the place of an equal one.
-    fn share(&self, node_type: &mut Option<NodeType>) {
-        let Some(own) = node_type else { return };
+    fn share(&self, own: &mut NodeType) {
         let mut names = self.0.borrow_mut();
         match names.get(&**own) {
             Some(shared) => *own = shared.clone(),
@@ -214,10 +213,9 @@ impl TypeNames {
         if let Some(shared) = self.0.borrow().get(node_type) {
             return shared.clone();
         }
-        let own = NodeType::from(node_type);
-        let mut kept = Some(own.clone());
-        self.share(&mut kept);
-        kept.unwrap_or(own)
+        let mut own = NodeType::from(node_type);
+        self.share(&mut own);
+        own
     }
 }
 
@@ -366,7 +364,7 @@ impl Store {
         source: Source,
     ) -> Arc<Entry> {
         let mut entry = Entry { seq: self.next_seq(changes), ..entry };
-        self.types.share(&mut entry.node_type);
+        entry.node_type.iter_mut().for_each(|own| self.types.share(own));
         let entry = Arc::new(entry);
         let (name, stamp, read_at_ns) = file;
         changes.touched.insert(entry.id.clone());
@@ -378,7 +376,7 @@ impl Store {
     /// The node has the content that it had, in a file that looks different or was looked at again.
     pub(super) fn stage_seen(&self, changes: &mut Changes, mut entry: Entry, file: (&str, FileStamp, i64)) {
         let (name, stamp, read_at_ns) = file;
-        self.types.share(&mut entry.node_type);
+        entry.node_type.iter_mut().for_each(|own| self.types.share(own));
         changes.touched.insert(entry.id.clone());
         changes.ops.push(Op::Seen(Record { entry: Arc::new(entry), name: name.into(), stamp, read_at_ns, live: true }));
     }

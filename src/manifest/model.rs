@@ -247,18 +247,6 @@ fn parse_fields(document: &Document, object: Object<'_>) -> Vec<(Box<str>, Bytes
     object.iter().map(|(key, value)| (Box::from(key), text(value))).collect()
 }
 
-/// A key and its colon.
-fn write_key(key: &str, out: &mut String) {
-    if key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
-        out.push('"');
-        out.push_str(key);
-        out.push_str("\":");
-    } else {
-        out.push_str(&serde_json::Value::from(key).to_string());
-        out.push(':');
-    }
-}
-
 fn summarise(
     object: Object<'_>,
     node_count: usize,
@@ -273,7 +261,8 @@ fn summarise(
         if RESERVED.contains(&key.as_ref()) || misplaced_address {
             continue;
         }
-        write_key(&key, &mut out);
+        out.push_str(&serde_json::Value::from(key.as_ref()).to_string());
+        out.push(':');
         out.push_str(value.raw());
         out.push(',');
         if out.len() > limits.manifest_field_bytes {

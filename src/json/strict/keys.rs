@@ -4,7 +4,7 @@ use super::{Frame, Gate, Refusal, refuse};
 use crate::json::{
     error::JsonErrorKind,
     escape,
-    tape::{Tag, Token},
+    tape::{Tag, Token, keys_of},
 };
 use std::collections::HashSet;
 
@@ -58,25 +58,17 @@ impl Keys {
 }
 
 impl Gate<'_> {
-    /// The object's own keys, in order.
-    fn keys(&self, frame: Frame) -> impl Iterator<Item = Token> {
-        let mut index = frame.open + 1;
-        std::iter::from_fn(move || {
-            let key = *self.tokens.get(index)?;
-            let value = *self.tokens.get(index + 1)?;
-            index = value.after(index + 1);
-            Some(key)
-        })
-    }
-
     pub(super) fn refuse_duplicates(&self, frame: Frame, keys: Keys) -> Result<(), Refusal> {
         let repeated = if keys.escaped || frame.count > PAIRWISE_MEMBERS {
             // The hasher is keyed at random, so that nobody can choose keys that collide.
             let mut seen = HashSet::with_capacity(frame.count);
-            self.keys(frame).find(|key| !seen.insert(escape::unescape(key.inner(self.source))))
+            keys_of(&self.tokens, frame.open)
+                .map(|(key, _)| key)
+                .find(|key| !seen.insert(escape::unescape(key.inner(self.source))))
         } else {
             let mut seen: [&[u8]; PAIRWISE_MEMBERS] = [&[]; PAIRWISE_MEMBERS];
-            self.keys(frame)
+            keys_of(&self.tokens, frame.open)
+                .map(|(key, _)| key)
                 .zip(0..)
                 .find(|(key, before)| {
                     let inner = key.inner(self.source);

@@ -1,5 +1,6 @@
 //! Why the registry's file, or a step on it, failed.
 
+use super::log::log_path;
 use crate::registry::RegistryError;
 use std::{
     io,
@@ -101,7 +102,7 @@ pub(super) fn io_error(path: &Path, error: &io::Error) -> OpenError {
 
 /// The log's name: a file of the registry's name beside it.
 fn log_name(path: &Path) -> String {
-    path.with_extension("log").file_name().unwrap_or_default().to_string_lossy().into_owned()
+    log_path(path).file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 pub(super) fn unreadable(id: &impl std::fmt::Debug) -> StoreError {

@@ -16,6 +16,7 @@
 //! What follows the last whole frame was never acknowledged, unless a later frame of the generation follows: then the disk lost what
 //! lay before it, and the log is refused. The salt keeps what a peer sends from passing for such a frame.
 
+use super::rows::{decode_pin_of, take};
 use crate::{trust::Pin, types::PeerId};
 use memchr::memmem;
 use std::{
@@ -23,12 +24,10 @@ use std::{
     fs::{File, OpenOptions},
     io,
     os::unix::fs::{FileExt, OpenOptionsExt},
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError, RwLock},
 };
 use xxhash_rust::xxh3::Xxh3;
-
-use super::rows::decode_pin_of;
 
 const MAGIC: &[u8; 4] = b"ARKR";
 const HEAD_BYTES: usize = 32;
@@ -123,6 +122,11 @@ pub(super) struct Log {
     places: RwLock<Places>,
 }
 
+/// Where the log of a registry's file stands.
+pub(super) fn log_path(registry: &Path) -> PathBuf {
+    registry.with_extension("log")
+}
+
 /// Makes the name of a new file durable.
 pub(super) fn sync_directory_of(path: &Path) -> io::Result<()> {
     match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
@@ -133,12 +137,6 @@ pub(super) fn sync_directory_of(path: &Path) -> io::Result<()> {
 
 fn wide(bytes: usize) -> u64 {
     u64::try_from(bytes).unwrap_or(u64::MAX)
-}
-
-fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
-    let (head, rest) = bytes.split_first_chunk::<N>()?;
-    *bytes = rest;
-    Some(*head)
 }
 
 fn sum(salt: u64, head: &[u8], rows: &[u8]) -> u64 {

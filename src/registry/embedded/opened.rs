@@ -2,7 +2,7 @@
 
 use super::{
     failure::{OpenError, StoreError, failed, io_error, open_error},
-    log::{Log, LogError, Mark, sync_directory_of},
+    log::{Log, LogError, Mark, log_path, sync_directory_of},
     tables::{LINES, META, Tables},
 };
 use crate::registry::RegistryError;
@@ -61,7 +61,7 @@ impl Opened {
         let lines = transaction.open_table(LINES).map_err(|error| open_error(path, error))?;
         let has_lines = !lines.is_empty().map_err(|error| open_error(path, error))?;
         drop((meta, lines, transaction));
-        let log_path = path.with_extension("log");
+        let log_path = log_path(path);
         let log = Log::open(&log_path, mark, running).map_err(|error| match error {
             LogError::Io(error) => io_error(&log_path, &error),
             LogError::Missing | LogError::Damaged(_) | LogError::Later => corrupt(&error),

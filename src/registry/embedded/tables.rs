@@ -98,25 +98,20 @@ impl<'txn> Tables<'txn> {
         self.forget(peer)
     }
 
-    /// Pins what an entry says, and the entry, with its envelope.
-    pub(super) fn put(&mut self, peer: &PeerId, pin: &Pin, entry: EntryRow<'_>) -> Result<(), StoreError> {
-        let far = entry.envelope.filter(|envelope| envelope.len() > LONGEST_NEAR_BYTES);
-        let entry = EntryRow { envelope: if far.is_some() { None } else { entry.envelope }, ..entry };
+    /// Pins what a whole row says, and its entry. An envelope that is too long to stand beside others goes to the table of its own.
+    pub(super) fn put_encoded(&mut self, peer: &PeerId, row: &[u8]) -> Result<(), StoreError> {
+        let (pin, entry) = decode_row(peer.as_str(), row).ok_or_else(|| unreadable(peer))?;
+        let Some(entry) = entry else { return self.put_pin(peer, &pin) };
+        let Some(envelope) = entry.envelope.filter(|envelope| envelope.len() > LONGEST_NEAR_BYTES) else {
+            self.peers.insert(peer.as_str(), row).map_err(failed)?;
+            return self.drop_long_envelope(peer);
+        };
         self.row.clear();
-        encode_row(&mut self.row, peer.as_str(), pin, Some(&entry));
+        encode_row(&mut self.row, peer.as_str(), &pin, Some(&EntryRow { envelope: None, ..entry }));
         self.put_row(peer)?;
-        let Some(envelope) = far else { return self.drop_long_envelope(peer) };
         self.has_long = true;
         self.envelopes.insert(peer.as_str(), envelope).map_err(failed)?;
         Ok(())
-    }
-
-    /// Pins what a whole row says, and its entry.
-    pub(super) fn put_encoded(&mut self, peer: &PeerId, row: &[u8]) -> Result<(), StoreError> {
-        match decode_row(peer.as_str(), row).ok_or_else(|| unreadable(peer))? {
-            (pin, Some(entry)) => self.put(peer, &pin, entry),
-            (pin, None) => self.put_pin(peer, &pin),
-        }
     }
 
     /// Is there any id whose key has statements?

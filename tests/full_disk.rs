@@ -178,13 +178,13 @@ async fn register(service: &Service, peer: &str, seq: u64) -> reqwest::Response 
     service.post("/manifest", signed(&key(1), &manifest(peer, seq))).await
 }
 
-/// Registers peers `p2` and on until the disk takes no more: the registry's file may have free pages left. The first that was refused.
-async fn register_until_refused(service: &Service) -> Option<u64> {
-    for seq in 2..2_000 {
+/// Registers peers `p{first}` and on until the disk takes no more: the registry's file may have free pages left. The first that was refused.
+async fn register_until_refused(service: &Service, first: u64) -> u64 {
+    for seq in first..2_000 {
         let answer = register(service, &format!("p{seq}"), seq).await;
         if answer.status() != StatusCode::OK {
             assert_eq!(problem(answer).await, (507, "no_space".to_owned()));
-            return Some(seq);
+            return seq;
         }
     }
     panic!("the disk never was full");
@@ -241,7 +241,7 @@ async fn a_full_disk_refuses_writes_and_serves_the_rest() {
         assert!(text(&health["lattice"]["detail"]).contains("full"), "{health}");
         if disk == "state" {
             assert_eq!(problem(service.delete("other").await).await, (507, "no_space".to_owned()));
-            registered = register_until_refused(&service).await;
+            registered = Some(register_until_refused(&service, 2).await);
             check_peers(&service, &registered).await;
             check_reads(&service).await;
             let health = service.get_json("/health").await;
@@ -291,14 +291,16 @@ async fn a_registry_whose_disk_was_full_is_healthy_again_by_itself() {
     let service = disks.place.serve().await;
     prepare(&service).await;
     disks.fill("state");
-    assert!(register_until_refused(&service).await.is_some());
+    let refused = register_until_refused(&service, 2).await;
     assert_eq!(service.get_json("/health").await["registry"]["status"], "failing");
     check_reads(&service).await;
     // Also where the first registration after a start finds it full.
     assert!(service.terminate().await.success());
     disks.fill("state");
     let service = disks.place.serve().await;
-    assert!(register_until_refused(&service).await.is_some());
+    // Not those who are registered: the same `seq` in another second is another statement, which is refused for that.
+    let refused_now = register_until_refused(&service, refused).await;
+    check_peers(&service, &Some(refused_now)).await;
     check_reads(&service).await;
     disks.free("state");
     until_healthy(&service).await;

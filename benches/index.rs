@@ -13,7 +13,7 @@ use ark_lattice::{
     lattice::{
         Entry, Lattice,
         delta::Delta,
-        directory::{CaseSensitivity, DirectoryLattice, DirectoryOptions},
+        directory::{CaseSensitivity, DirectoryLattice, DirectoryOptions, GATHER_INTERVAL},
         index::Snapshot,
     },
     ops::SyncRequest,
@@ -102,6 +102,7 @@ fn open_until_ready(root: &Path) -> Arc<DirectoryLattice> {
         journal: root.join("lattice.redb"),
         limits: Limits::default(),
         clock: SystemClock::shared(),
+        gather_interval: GATHER_INTERVAL,
         rescan_interval: Duration::from_secs(3600),
         case: CaseSensitivity::Probe,
         manifest: None,

@@ -7,7 +7,7 @@ use crate::{
     identity::{KeyPair, KeyPlace},
     lattice::{
         Lattice,
-        directory::{CaseSensitivity, DirectoryLattice, DirectoryOptions, ManifestHeader},
+        directory::{CaseSensitivity, DirectoryLattice, DirectoryOptions, GATHER_INTERVAL, ManifestHeader},
     },
     ops::{Context, Heartbeats, Identity, KnownIds, KnownLists},
     registry::{
@@ -460,6 +460,7 @@ fn open_lattice(settings: &Settings, clock: &SharedClock) -> Result<Arc<dyn Latt
         journal: settings.state.path.join("lattice.redb"),
         limits: settings.limits(),
         clock: Arc::clone(clock),
+        gather_interval: GATHER_INTERVAL,
         rescan_interval: settings.lattice.rescan_interval.get(),
         case: CaseSensitivity::Probe,
         manifest: settings.lattice.write_manifest.then_some(header),

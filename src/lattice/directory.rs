@@ -1,6 +1,6 @@
 //! The lattice in a directory of files: the adapter of the port.
 
-pub use super::{file_name::CaseSensitivity, manifest_file::ManifestHeader};
+pub use super::{file_name::CaseSensitivity, manifest_file::ManifestHeader, watch::GATHER_INTERVAL};
 
 use super::{
     Ancestry, Applied, Arrival, Change, Conflict, Entry, Lattice, LatticeError, LatticeStatus, NodeDocument,
@@ -49,6 +49,8 @@ pub struct DirectoryOptions {
     pub limits: Limits,
     /// Where times come from: of deletions, of first sight, and of the intervals.
     pub clock: SharedClock,
+    /// How long the kernel's events are gathered before what they name is looked at; usually [`GATHER_INTERVAL`].
+    pub gather_interval: Duration,
     /// How often every file is looked at, as the net under the events.
     pub rescan_interval: Duration,
     /// Whether two names that differ by case are two files.
@@ -141,7 +143,7 @@ impl DirectoryLattice {
             seq: AtomicU64::new(head.seq),
             moved: watch::Sender::new(head.seq),
         });
-        let pending = Arc::new(Pending::default());
+        let pending = Arc::new(Pending::new(options.gather_interval));
         let (sender, requests) = mpsc::channel(QUEUE);
         let writer = Writer::new(Work {
             store: Store::new(Arc::clone(&shared), case),

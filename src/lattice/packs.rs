@@ -166,7 +166,7 @@ mod tests {
     use super::{
         super::{
             Lattice,
-            directory::{CaseSensitivity, DirectoryLattice, DirectoryOptions},
+            directory::{CaseSensitivity, DirectoryLattice, DirectoryOptions, GATHER_INTERVAL},
             offline::write_file,
         },
         *,
@@ -194,6 +194,7 @@ mod tests {
             journal: folder.join("state/a.redb"),
             limits: Limits::default(),
             clock: SystemClock::shared(),
+            gather_interval: GATHER_INTERVAL,
             rescan_interval: Duration::from_secs(3600),
             case: CaseSensitivity::Probe,
             manifest: None,

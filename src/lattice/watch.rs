@@ -19,8 +19,8 @@ use std::{
 };
 use tokio::sync::Notify;
 
-/// How long events are gathered: an editor's save is many.
-const GATHER: Duration = Duration::from_millis(100);
+/// How long events are gathered, usually: an editor's save is many.
+pub const GATHER_INTERVAL: Duration = Duration::from_millis(100);
 /// More names than this cost more than a scan.
 const MAX_NAMES: usize = 10_000;
 
@@ -36,13 +36,18 @@ pub(super) struct Work {
 }
 
 /// Names that wait to be looked at.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Pending {
+    gather_interval: Duration,
     state: Mutex<(Work, Option<Instant>)>,
     wake: Notify,
 }
 
 impl Pending {
+    pub(super) fn new(gather_interval: Duration) -> Self {
+        Self { gather_interval, state: Mutex::default(), wake: Notify::default() }
+    }
+
     fn state(&self) -> MutexGuard<'_, (Work, Option<Instant>)> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -95,13 +100,13 @@ impl Pending {
 
     /// How long until there is work; `None` while nothing waits.
     pub(super) fn due_in(&self) -> Option<Duration> {
-        self.state().1.map(|since| GATHER.saturating_sub(since.elapsed()))
+        self.state().1.map(|since| self.gather_interval.saturating_sub(since.elapsed()))
     }
 
     /// The work, where it was gathered for long enough.
     pub(super) fn take_due(&self) -> Option<Work> {
         let mut state = self.state();
-        state.1.filter(|since| since.elapsed() >= GATHER)?;
+        state.1.filter(|since| since.elapsed() >= self.gather_interval)?;
         state.1 = None;
         Some(std::mem::take(&mut state.0))
     }
@@ -118,7 +123,7 @@ mod tests {
     use std::os::unix::ffi::OsStrExt;
 
     fn noted(name: Option<&[u8]>) -> Work {
-        let pending = Pending::default();
+        let pending = Pending::new(GATHER_INTERVAL);
         pending.note(name.map(OsStr::from_bytes));
         std::mem::take(&mut pending.state().0)
     }
@@ -134,7 +139,7 @@ mod tests {
     #[test]
     fn the_directory_itself_nameless_files_and_too_many_names_ask_for_everything() {
         assert!(noted(None).everything && noted(Some(b"\xff.json")).everything);
-        let pending = Pending::default();
+        let pending = Pending::new(GATHER_INTERVAL);
         for number in 0..=MAX_NAMES {
             pending.add(&number.to_string());
         }

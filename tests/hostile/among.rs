@@ -8,8 +8,10 @@ use crate::{
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
+    path::PathBuf,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -27,9 +29,28 @@ fn place(name: &str) -> Place {
     place
 }
 
-/// What is known of each peer.
-fn peers(place: &Place) -> BTreeMap<String, Value> {
-    serde_json::from_slice(&fs::read(place.path("state").join("peers.json")).unwrap()).unwrap()
+/// All that was said of each peer by now, looked at often: a later round may end with another error, for want of time on a slow machine.
+#[derive(Clone, Default)]
+struct Said(Arc<Mutex<BTreeMap<String, BTreeSet<String>>>>);
+
+impl Said {
+    async fn watch(self, path: PathBuf) {
+        let mut beat = tokio::time::interval(Duration::from_millis(20));
+        loop {
+            beat.tick().await;
+            // It is written with the first round.
+            let Ok(bytes) = fs::read(&path) else { continue };
+            let peers: BTreeMap<String, Value> = serde_json::from_slice(&bytes).unwrap();
+            let mut said = self.0.lock().unwrap();
+            for (url, peer) in peers {
+                said.entry(url).or_default().extend(peer["error"].as_str().map(str::to_owned));
+            }
+        }
+    }
+
+    fn of(&self, peer: &Hostile) -> BTreeSet<String> {
+        self.0.lock().unwrap().get(&peer.url).cloned().unwrap_or_default()
+    }
 }
 
 fn status_kb(service: &Service, name: &str) -> u64 {
@@ -75,24 +96,26 @@ async fn an_instance_among_hostile_peers_stays_in_step_with_the_honest_one() {
     let begun = Instant::now();
     let mut victim = victim_place.serve().await;
 
+    let said = Said::default();
+    let watched = tokio::spawn(said.clone().watch(victim_place.path("state").join("peers.json")));
     let mut among = Vec::new();
     let mut unnamed: Vec<&(&str, &str, Hostile)> = hostile.iter().collect();
     while !unnamed.is_empty() {
         among.push(edit(&honest, (&victim, &victim_place), 100 + among.len()).await);
-        let peers = peers(&victim_place);
-        let error = |peer: &Hostile| text(&peers[&peer.url]["error"]);
-        // Named once is named: on a slow machine a later round may end for want of time.
-        unnamed.retain(|(_, said, peer)| {
-            !peers[&peer.url]["error"].is_string() || !said.split('|').any(|said| error(peer).contains(said))
+        assert!(!watched.is_finished(), "what is known of the peers cannot be read");
+        unnamed.retain(|(_, expected, peer)| {
+            let says = said.of(peer);
+            !expected.split('|').any(|expected| says.iter().any(|error| error.contains(expected)))
         });
         let missing = || {
-            let tell = |(name, said, peer): &&(&str, &str, Hostile)| {
-                format!("{name}: {said:?}, but it says {}", peers[&peer.url]["error"])
+            let tell = |(name, expected, peer): &&(&str, &str, Hostile)| {
+                format!("{name}: {expected:?}, but it says {:?}", said.of(peer))
             };
             unnamed.iter().map(tell).collect::<Vec<_>>()
         };
         assert!(begun.elapsed() < DEADLINE, "not all is said of: {:#?}\n{}", missing(), victim_place.log());
     }
+    watched.abort();
     let took = begun.elapsed();
     let peak = status_kb(&victim, "VmHWM");
     let slowest = |times: &[Duration]| times.iter().max().copied().unwrap_or_default();

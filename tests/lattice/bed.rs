@@ -3,7 +3,7 @@
 use ark_lattice::{
     lattice::{
         Change, Lattice, NodeDocument, Precondition, Stamp, Written,
-        directory::{CaseSensitivity, DirectoryLattice, DirectoryOptions, OpenError},
+        directory::{CaseSensitivity, DirectoryLattice, DirectoryOptions, GATHER_INTERVAL, OpenError},
         index::Snapshot,
     },
     types::{Limits, NodeId, SetHash, SharedClock, SystemClock},
@@ -56,6 +56,7 @@ impl Bed {
             journal: self.journal(),
             limits: self.limits,
             clock: Arc::clone(&self.clock),
+            gather_interval: GATHER_INTERVAL,
             // Events alone must do; a scan is asked for where a test means one.
             rescan_interval: Duration::from_secs(3600),
             case: self.case,

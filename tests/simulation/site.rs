@@ -40,6 +40,7 @@ pub(crate) struct Site {
     open: Mutex<Open>,
 }
 
+const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// So few nodes are enough to reconcile: there are no more.
 const LEAST_NODES: u64 = 2;
 
@@ -133,7 +134,9 @@ impl Site {
             journal,
             limits: Limits::default(),
             clock,
-            rescan_interval: Duration::from_secs(365 * 24 * 60 * 60),
+            // What is done by hand is seen where the plan says so, and not where a run takes longer.
+            gather_interval: YEAR,
+            rescan_interval: YEAR,
             case: CaseSensitivity::Sensitive,
             manifest: None,
         };

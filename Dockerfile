@@ -9,6 +9,7 @@ WORKDIR /build
 
 # The dependencies first, with stubs for our own code: this layer is built anew only when they change.
 COPY Cargo.toml Cargo.lock ./
+COPY .cargo/config.toml .cargo/
 RUN mkdir src benches \
     && printf '//! A stub.\n' > src/lib.rs \
     && printf '//! A stub.\nfn main() {}\n' > src/main.rs \

@@ -33,7 +33,7 @@ const LOADS: [f64; 7] = [0.05, 0.2, 0.4, 0.6, 0.7, 0.8, 0.9];
 /// As many clients as the service is made for.
 const CROWD: usize = 1000;
 /// Memory that statements made beforehand may take.
-const INPUT_BYTES: usize = 400 << 20;
+const INPUT_BYTES: usize = 800 << 20;
 
 /// How the service is started.
 #[derive(Clone)]
@@ -234,8 +234,8 @@ impl Bench {
             let bed = Bed::new(kind, &self.setup).await;
             if self.wants(&fresh) {
                 let size = inputs::publish(0, 1, nodes, now()).len();
-                // Enough for runs at 15,000 a second, where they fit into the memory.
-                let count = ((self.run.as_secs_f64() * 1.7 * 15_000.0) as usize).min(INPUT_BYTES / size);
+                // Enough for runs at 30,000 a second, where they fit into the memory.
+                let count = ((self.run.as_secs_f64() * 1.7 * 30_000.0) as usize).min(INPUT_BYTES / size);
                 let plan = Plan::once(inputs::fresh(count, PEERS, nodes, now()), "\"status\":\"registered\"");
                 self.row(fresh, bed.both(), self.connections, Limit::VerifiedEcho, plan).await;
             }

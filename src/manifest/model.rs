@@ -261,8 +261,14 @@ fn summarise(
         if RESERVED.contains(&key.as_ref()) || misplaced_address {
             continue;
         }
-        out.push_str(&serde_json::Value::from(key.as_ref()).to_string());
-        out.push(':');
+        match key {
+            // As it stands within its quotes: nothing in it needs an escape.
+            Cow::Borrowed(plain) => out.extend(["\"", plain, "\":"]),
+            Cow::Owned(unescaped) => {
+                out.push_str(&serde_json::Value::from(unescaped).to_string());
+                out.push(':');
+            }
+        }
         out.push_str(value.raw());
         out.push(',');
         if out.len() > limits.manifest_field_bytes {

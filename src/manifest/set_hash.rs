@@ -11,7 +11,7 @@
 //! manifest_hash = "sha256:" + top.hexdigest()
 //! ```
 
-use super::short_hash::ShortHasher;
+use super::short_hash::{ShortHasher, short_hash};
 use crate::types::{SetHash, Sha256Digest};
 use sha2::{Digest, Sha256};
 
@@ -26,9 +26,7 @@ const LINE_BYTES: usize = NAME_BYTES + 1 + HEX_BYTES + 1;
 /// The bucket of a node: the first three hex digits of SHA-256 of its id, as a number below [`BUCKETS`].
 #[must_use]
 pub fn bucket_of(id: &str) -> u16 {
-    let mut hasher = ShortHasher::default();
-    hasher.update(id.as_bytes());
-    let [first, second, ..] = hasher.finish();
+    let [first, second, ..] = short_hash(id.as_bytes());
     u16::from(first) << 4 | u16::from(second >> 4)
 }
 

@@ -45,8 +45,9 @@ impl ShortHasher {
         }
     }
 
-    pub(super) fn finish(mut self) -> Sha256Digest {
-        if let Some(long) = self.long {
+    /// The digest. Nothing is to be added afterwards.
+    pub(super) fn finish(&mut self) -> Sha256Digest {
+        if let Some(long) = self.long.take() {
             return long.finalize().into();
         }
         let blocks = (self.used + PADDING_BYTES).div_ceil(BLOCK_BYTES);
@@ -58,13 +59,38 @@ impl ShortHasher {
         if let Some(length) = padded.last_chunk_mut() {
             *length = bits.to_be_bytes();
         }
-        let mut state = START;
-        compress256(&mut state, padded.as_chunks().0);
-        let mut digest = [0; 32];
-        for (bytes, word) in digest.as_chunks_mut().0.iter_mut().zip(state) {
-            *bytes = word.to_be_bytes();
+        compress(padded.as_chunks().0)
+    }
+}
+
+fn compress(blocks: &[[u8; BLOCK_BYTES]]) -> Sha256Digest {
+    let mut state = START;
+    compress256(&mut state, blocks);
+    let mut digest = [0; 32];
+    for (bytes, word) in digest.as_chunks_mut().0.iter_mut().zip(state) {
+        *bytes = word.to_be_bytes();
+    }
+    digest
+}
+
+/// SHA-256 of `bytes`; cheapest for what fits into one block, as most ids do.
+pub(super) fn short_hash(bytes: &[u8]) -> Sha256Digest {
+    let mut block = [0; BLOCK_BYTES];
+    match (block.split_at_mut_checked(bytes.len()), u8::try_from(bytes.len())) {
+        (Some((text, rest)), Ok(length)) if rest.len() >= PADDING_BYTES => {
+            text.copy_from_slice(bytes);
+            if let [first, .., last_but_one, last] = rest {
+                *first = 0x80;
+                // Fewer than 56 bytes: below 2^16 bits.
+                [*last_but_one, *last] = (u16::from(length) * 8).to_be_bytes();
+            }
+            compress(&[block])
         }
-        digest
+        _ => {
+            let mut hasher = ShortHasher::default();
+            hasher.update(bytes);
+            hasher.finish()
+        }
     }
 }
 
@@ -77,6 +103,7 @@ mod tests {
         let text: Vec<u8> = (0..3 * BUFFER_BYTES).map(|at| u8::try_from(at * 7 % 251).unwrap()).collect();
         for length in 0..text.len() {
             let whole = &text[..length];
+            assert_eq!(short_hash(whole), <Sha256Digest>::from(Sha256::digest(whole)), "{length} bytes at once");
             for part in [1, 5, 64, length.max(1)] {
                 let mut hasher = ShortHasher::default();
                 whole.chunks(part).for_each(|bytes| hasher.update(bytes));

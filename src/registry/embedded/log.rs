@@ -36,7 +36,7 @@ const SUMMED_HEAD_BYTES: usize = 24;
 /// Longest rows of a frame. A batch with more goes to the tree at once.
 pub(super) const MAX_FRAME_BYTES: usize = 16 << 20;
 /// From here on the log is brought to the file when that costs little: the rows that are newest are an eighth of it or less.
-const LONG_BYTES: u64 = 4 << 20;
+const LONG_BYTES: u64 = 16 << 20;
 /// It is brought there whatever that costs from here on, and with so many ids: nobody should wait for a much longer transaction.
 const LONGEST_BYTES: u64 = 64 << 20;
 const MOST_IDS: usize = 4096;

@@ -13,7 +13,7 @@ const VERSION: u8 = 1;
 /// Version, flags, key, digest, `last_updated`, `seq`, checksum.
 const PIN_BYTES: usize = 2 + 32 + 32 + 8 + 8 + 8;
 /// What a row takes beside its texts.
-pub(super) const ROW_BYTES: usize = PIN_BYTES + 1 + 8 + 8 + 1 + 4 + 4;
+const ROW_BYTES: usize = PIN_BYTES + 1 + 8 + 8 + 1 + 4 + 4;
 const HAS_LAST_UPDATED: u8 = 1;
 const HAS_SEQ: u8 = 2;
 const HAS_INSTANCE_TYPE: u8 = 1;
@@ -128,6 +128,15 @@ pub(super) fn encode_row(out: &mut Vec<u8>, id: &str, pin: &Pin, entry: Option<&
     out.extend_from_slice(entry.envelope.unwrap_or_default());
 }
 
+/// A row with its entry, as [`encode_row`] writes it.
+pub(super) fn encode_entry(id: &str, pin: &Pin, entry: &EntryRow<'_>) -> Vec<u8> {
+    let texts =
+        [entry.instance_type.unwrap_or_default().len(), entry.summary.len(), entry.envelope.unwrap_or_default().len()];
+    let mut row = Vec::with_capacity(ROW_BYTES + texts.iter().sum::<usize>());
+    encode_row(&mut row, id, pin, Some(entry));
+    row
+}
+
 /// Appends a row without its entry; its pin is taken as it is. Nothing for what is no row.
 pub(super) fn cut_entry(out: &mut Vec<u8>, row: &[u8]) {
     if let Some(pin) = row.get(..PIN_BYTES) {
@@ -181,6 +190,17 @@ mod tests {
 
     fn pin() -> Pin {
         Pin { public_key: PublicKey::from_bytes([1; 32]), last_updated: None, seq: None, digest: [2; 32] }
+    }
+
+    #[test]
+    fn a_row_with_its_entry_is_made_in_one_piece() {
+        let at = Timestamp::from_seconds(1);
+        for (instance_type, envelope) in [(Some("local"), Some(&[7; 9000][..])), (None, None)] {
+            let entry = EntryRow { instance_type, summary: b"{}", last_seen: at, expires_at_ms: 2, envelope };
+            let row = encode_entry("a", &pin(), &entry);
+            assert_eq!(row, encoded("a", &pin(), Some(&entry)));
+            assert_eq!(row.capacity(), row.len(), "it was grown, or took too much");
+        }
     }
 
     fn encoded(id: &str, pin: &Pin, entry: Option<&EntryRow<'_>>) -> Vec<u8> {

@@ -5,7 +5,7 @@ use super::{
     batch::{Done, Outcome, Seats, append_rows, write_pending, write_rows},
     failure::StoreError,
     mirror::{Live, Mirror, OwnClock, millis},
-    rows::{EntryRow, ROW_BYTES, encode_row, shown_in},
+    rows::{EntryRow, encode_entry, shown_in},
     store::Store,
 };
 use crate::{
@@ -26,11 +26,11 @@ use tokio_util::sync::CancellationToken;
 const BATCH: usize = 256;
 /// From so many at once on, there are more to come while one waits for them: they share an fsync, which costs more than they do.
 const CROWD: usize = 4;
-/// How many are worth one fsync, what it is waited for at a time, and how often. Nobody waits who comes alone, and nobody waits on while no
-/// others come.
+/// How many are worth one fsync, what it is waited for at a time, and how many have to come meanwhile so that it is waited on. Nobody
+/// waits who comes alone.
 const ENOUGH: usize = 32;
 const PAUSE: Duration = Duration::from_micros(1500);
-const MOST_PAUSES: usize = 6;
+const MORE: usize = 8;
 /// How late the redb file knows of what happened. A crash loses at most so much of the time to live that a heartbeat gave, and the log
 /// has the rest.
 const FLUSH_EVERY: Duration = Duration::from_secs(5);
@@ -107,8 +107,7 @@ impl Registration {
             expires_at_ms: now.plus(ttl).millis(),
             envelope: Some(verified.received()),
         };
-        let mut row = Vec::with_capacity(ROW_BYTES + manifest.summary().len() + verified.received().len());
-        encode_row(&mut row, manifest.peer().as_str(), &pin, Some(&entry));
+        let row = encode_entry(manifest.peer().as_str(), &pin, &entry);
         Self { peer: manifest.peer().clone(), pin, binding: admitted.binding(), row }
     }
 }
@@ -174,10 +173,10 @@ pub(super) async fn run(shared: Arc<Shared>, mut queue: mpsc::Receiver<Job>, sto
 #[expect(clippy::disallowed_methods, reason = "a pause, on a thread that is there for blocking")]
 fn wait_for_others(queue: &mpsc::Receiver<Job>) {
     let mut waiting = 0;
-    for _ in 0..MOST_PAUSES {
+    loop {
         std::thread::sleep(PAUSE);
         let now = queue.len();
-        if now >= ENOUGH || now == waiting {
+        if now >= ENOUGH || now.saturating_sub(waiting) < MORE {
             break;
         }
         waiting = now;
@@ -217,12 +216,16 @@ impl Writer<'_> {
                 None => return self.write_through(jobs),
             }
         }
-        let is_due = self.flushed.elapsed() >= FLUSH_EVERY && !self.is_up_to_date();
-        if is_due || self.shared.store.is_behind() {
+        let is_behind = self.shared.store.is_behind();
+        let is_quiet = !is_behind && self.flushed.elapsed() >= FLUSH_EVERY;
+        if is_behind || is_quiet && !self.is_up_to_date() {
             self.write_through(Vec::new());
-            self.shared.store.trim();
         } else if self.shared.fault().is_some() && self.shared.store.probe().is_ok() {
             self.shared.note_fault(None);
+        }
+        // In a crowd the log soon takes again what it would give back of the disk, which costs more than writing over it.
+        if is_quiet {
+            self.shared.store.trim();
         }
     }
 

@@ -307,6 +307,27 @@ async fn a_registry_whose_disk_was_full_is_healthy_again_by_itself() {
     assert_eq!(register(&service, "late", 1).await.status(), 200);
 }
 
+#[tokio::test]
+async fn registrations_alone_fill_no_small_disk() {
+    let disks = Disks::new("4m", "12m");
+    let service = disks.place.serve().await;
+    prepare(&service).await;
+    // More than the disk holds, of three peers.
+    let mut sent = 0;
+    for seq in 2.. {
+        let mut long = manifest(&format!("p{}", seq % 3), seq);
+        long["filler"] = json!("x".repeat(7 << 10));
+        let envelope = signed(&key(1), &long);
+        sent += envelope.len();
+        assert_eq!(service.post("/manifest", envelope).await.status(), 200, "after {sent} bytes");
+        if sent > 24 << 20 {
+            break;
+        }
+    }
+    assert_eq!(service.put("new", &node("new", 1)).await.status(), 201, "and there is room for a node");
+    assert_eq!(service.get_json("/health").await["status"], "healthy");
+}
+
 /// What one writer knows of its own nodes.
 #[derive(Default)]
 struct Ledger {

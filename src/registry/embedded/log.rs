@@ -25,7 +25,10 @@ use std::{
     io,
     os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError, RwLock},
+    sync::{
+        Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 use xxhash_rust::xxh3::Xxh3;
 
@@ -42,6 +45,8 @@ const LONGEST_BYTES: u64 = 64 << 20;
 const MOST_IDS: usize = 4096;
 /// What the log keeps of the disk while little is registered.
 const KEPT_BYTES: u64 = 1 << 20;
+/// How often the room on the disk is looked at while the log grows.
+const LOOK_BYTES: u64 = 1 << 20;
 /// What of the frame's buffer is kept.
 const KEPT_BUFFER_BYTES: usize = 1 << 20;
 /// How much is looked through at once.
@@ -120,6 +125,9 @@ pub(super) struct Log {
     tail: Mutex<Tail>,
     // Held while a row is read: nothing is written over it meanwhile.
     places: RwLock<Places>,
+    /// How long its file is, and whether there was less room than that beside it when it grew.
+    extent: AtomicU64,
+    is_cramped: AtomicBool,
 }
 
 /// Where the log of a registry's file stands.
@@ -280,7 +288,9 @@ impl Log {
         if has_later(&file, mark.salt, &tail)? {
             return Err(LogError::Damaged(tail.at));
         }
-        Ok(Self { file, salt: mark.salt, tail: Mutex::new(tail), places: RwLock::new(places) })
+        let extent = AtomicU64::new(file.metadata()?.len());
+        let (tail, places) = (Mutex::new(tail), RwLock::new(places));
+        Ok(Self { file, salt: mark.salt, tail, places, extent, is_cramped: AtomicBool::new(false) })
     }
 
     fn tail(&self) -> MutexGuard<'_, Tail> {
@@ -309,6 +319,7 @@ impl Log {
         self.file.sync_data()?;
         let passed = frame.len();
         tail.pass(passed);
+        self.look_at_room(tail.at);
         tail.frame.truncate(0);
         tail.frame.shrink_to(KEPT_BUFFER_BYTES);
         drop(tail);
@@ -317,6 +328,20 @@ impl Log {
             places.put(peer, place);
         }
         Ok(())
+    }
+
+    /// Notes how far the log reaches, and now and then whether that leaves the file room to take its rows in.
+    fn look_at_room(&self, end: u64) {
+        let before = self.extent.fetch_max(end, Ordering::AcqRel);
+        if end / LOOK_BYTES > before / LOOK_BYTES {
+            let room = rustix::fs::fstatvfs(&self.file).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+            self.is_cramped.store(room.is_ok_and(|room| room < end), Ordering::Release);
+        }
+    }
+
+    /// Does the file soon lack the room for its rows?
+    pub(super) fn is_cramped(&self) -> bool {
+        self.is_cramped.load(Ordering::Acquire)
     }
 
     fn put_head(&self, frame: &mut [u8], generation: u64, number: u64) -> io::Result<()> {
@@ -373,7 +398,7 @@ impl Log {
         let at = self.tail().at;
         let places = self.places.read().unwrap_or_else(PoisonError::into_inner);
         let pays = at >= LONG_BYTES && at / 8 >= places.row_bytes;
-        pays || at >= LONGEST_BYTES || places.of.len() >= MOST_IDS
+        pays || at >= LONGEST_BYTES || places.of.len() >= MOST_IDS || self.is_cramped()
     }
 
     /// The generation of the frames that count.
@@ -398,11 +423,15 @@ impl Log {
     /// Gives room back that the log took in a crowd, where it is empty.
     pub(super) fn trim(&self) {
         let is_large = self.file.metadata().is_ok_and(|metadata| metadata.len() > KEPT_BYTES);
-        if is_large
-            && self.is_empty()
-            && let Err(error) = self.file.set_len(KEPT_BYTES)
-        {
-            tracing::warn!(%error, "the registry's log cannot be made shorter");
+        if !is_large || !self.is_empty() {
+            return;
+        }
+        match self.file.set_len(KEPT_BYTES) {
+            Ok(()) => {
+                self.extent.store(KEPT_BYTES, Ordering::Release);
+                self.is_cramped.store(false, Ordering::Release);
+            }
+            Err(error) => tracing::warn!(%error, "the registry's log cannot be made shorter"),
         }
     }
 }

@@ -134,6 +134,11 @@ impl Store {
         self.read(|opened| Ok(opened.log.is_long())).unwrap_or_default()
     }
 
+    /// Does the log leave the redb file little room?
+    pub(super) fn is_cramped(&self) -> bool {
+        self.read(|opened| Ok(opened.log.is_cramped())).unwrap_or_default()
+    }
+
     /// Is the redb file up to date?
     pub(super) fn is_up_to_date(&self) -> bool {
         self.read(|opened| Ok(opened.log.is_empty())).unwrap_or(true)

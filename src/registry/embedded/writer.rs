@@ -213,7 +213,10 @@ impl Writer<'_> {
         if !jobs.is_empty() {
             match self.append(&jobs) {
                 Some(outcomes) => acknowledge(self.shared, jobs, outcomes),
-                None => return self.write_through(jobs),
+                None => {
+                    self.write_through(jobs);
+                    return self.shared.store.trim();
+                }
             }
         }
         let is_behind = self.shared.store.is_behind();
@@ -224,7 +227,7 @@ impl Writer<'_> {
             self.shared.note_fault(None);
         }
         // In a crowd the log soon takes again what it would give back of the disk, which costs more than writing over it.
-        if is_quiet {
+        if is_quiet || self.shared.store.is_cramped() {
             self.shared.store.trim();
         }
     }

@@ -220,10 +220,7 @@ pub(super) fn read_all(directory: &Path, names: &[String], limits: &Limits) -> V
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::{store::tests::store, watch::GATHER_INTERVAL},
-        *,
-    };
+    use super::{super::store::tests::store, *};
     use std::{collections::BTreeSet, fs, path::PathBuf};
 
     fn events(store: &mut Store, pending: &Pending) {
@@ -235,7 +232,7 @@ mod tests {
         let mut store = store(folder);
         let path = store.shared.directory.join("a.json");
         super::super::offline::write_file(&path, br#"{"id":"a","n":1}"#).unwrap();
-        events(&mut store, &Pending::new(GATHER_INTERVAL));
+        events(&mut store, &Pending::default());
         assert_eq!(store.shared.status().seq, 1);
         (store, path)
     }
@@ -244,7 +241,7 @@ mod tests {
     fn a_file_that_an_editor_moves_aside_before_it_writes_the_new_one_is_not_deleted() {
         let folder = tempfile::tempdir().unwrap();
         let (mut store, path) = with_a_node(folder.path());
-        let pending = Pending::new(GATHER_INTERVAL);
+        let pending = Pending::default();
         let backup = path.with_extension("json~");
         fs::rename(&path, &backup).unwrap();
         events(&mut store, &pending);
@@ -266,10 +263,10 @@ mod tests {
         super::super::offline::write_file(&path, br#"{"id":"a","n":2}"#).unwrap();
         let stamp = FileStamp::of(&path.symlink_metadata().unwrap());
         store.known.iter_mut().for_each(|known| known.fingerprint = fingerprint(&stamp));
-        events(&mut store, &Pending::new(GATHER_INTERVAL));
+        events(&mut store, &Pending::default());
         assert_eq!(store.shared.status().seq, 1);
         let work = Work { doubted: BTreeSet::from(["a.json".to_owned()]), ..Work::default() };
-        store.examine_events(&work, &Pending::new(GATHER_INTERVAL)).unwrap();
+        store.examine_events(&work, &Pending::default()).unwrap();
         assert_eq!(store.shared.status().seq, 2);
     }
 

@@ -43,6 +43,12 @@ pub(super) struct Pending {
     wake: Notify,
 }
 
+impl Default for Pending {
+    fn default() -> Self {
+        Self::new(GATHER_INTERVAL)
+    }
+}
+
 impl Pending {
     pub(super) fn new(gather_interval: Duration) -> Self {
         Self { gather_interval, state: Mutex::default(), wake: Notify::default() }
@@ -123,7 +129,7 @@ mod tests {
     use std::os::unix::ffi::OsStrExt;
 
     fn noted(name: Option<&[u8]>) -> Work {
-        let pending = Pending::new(GATHER_INTERVAL);
+        let pending = Pending::default();
         pending.note(name.map(OsStr::from_bytes));
         std::mem::take(&mut pending.state().0)
     }
@@ -139,7 +145,7 @@ mod tests {
     #[test]
     fn the_directory_itself_nameless_files_and_too_many_names_ask_for_everything() {
         assert!(noted(None).everything && noted(Some(b"\xff.json")).everything);
-        let pending = Pending::new(GATHER_INTERVAL);
+        let pending = Pending::default();
         for number in 0..=MAX_NAMES {
             pending.add(&number.to_string());
         }

@@ -50,22 +50,24 @@ impl ShortHasher {
         if let Some(long) = self.long.take() {
             return long.finalize().into();
         }
-        let blocks = (self.used + PADDING_BYTES).div_ceil(BLOCK_BYTES);
-        let bits = u64::try_from(self.used).unwrap_or_default() * 8;
-        if let Some(byte) = self.buffer.get_mut(self.used) {
-            *byte = 0x80;
-        }
-        let padded = self.buffer.get_mut(..blocks * BLOCK_BYTES).unwrap_or_default();
-        if let Some(length) = padded.last_chunk_mut() {
-            *length = bits.to_be_bytes();
-        }
-        compress(padded.as_chunks().0)
+        digest_of(&mut self.buffer, self.used)
     }
 }
 
-fn compress(blocks: &[[u8; BLOCK_BYTES]]) -> Sha256Digest {
+/// SHA-256 of the first `used` bytes of a buffer that has room for their padding behind them, and zeros there.
+#[inline]
+fn digest_of(buffer: &mut [u8], used: usize) -> Sha256Digest {
+    let blocks = (used + PADDING_BYTES).div_ceil(BLOCK_BYTES);
+    let bits = u64::try_from(used).unwrap_or_default() * 8;
+    if let Some(byte) = buffer.get_mut(used) {
+        *byte = 0x80;
+    }
+    let padded = buffer.get_mut(..blocks * BLOCK_BYTES).unwrap_or_default();
+    if let Some(length) = padded.last_chunk_mut() {
+        *length = bits.to_be_bytes();
+    }
     let mut state = START;
-    compress256(&mut state, blocks);
+    compress256(&mut state, padded.as_chunks().0);
     let mut digest = [0; 32];
     for (bytes, word) in digest.as_chunks_mut().0.iter_mut().zip(state) {
         *bytes = word.to_be_bytes();
@@ -76,21 +78,12 @@ fn compress(blocks: &[[u8; BLOCK_BYTES]]) -> Sha256Digest {
 /// SHA-256 of `bytes`; cheapest for what fits into one block, as most ids do.
 pub(super) fn short_hash(bytes: &[u8]) -> Sha256Digest {
     let mut block = [0; BLOCK_BYTES];
-    match (block.split_at_mut_checked(bytes.len()), u8::try_from(bytes.len())) {
-        (Some((text, rest)), Ok(length)) if rest.len() >= PADDING_BYTES => {
-            text.copy_from_slice(bytes);
-            if let [first, .., last_but_one, last] = rest {
-                *first = 0x80;
-                // Fewer than 56 bytes: below 2^16 bits.
-                [*last_but_one, *last] = (u16::from(length) * 8).to_be_bytes();
-            }
-            compress(&[block])
+    match block.get_mut(..bytes.len()) {
+        Some(place) if bytes.len() <= BLOCK_BYTES - PADDING_BYTES => {
+            place.copy_from_slice(bytes);
+            digest_of(&mut block, bytes.len())
         }
-        _ => {
-            let mut hasher = ShortHasher::default();
-            hasher.update(bytes);
-            hasher.finish()
-        }
+        _ => Sha256::digest(bytes).into(),
     }
 }
 

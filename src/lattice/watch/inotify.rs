@@ -98,10 +98,7 @@ fn listen(kernel: &OwnedFd, stopped: &AtomicBool, pending: &Pending) {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::{GATHER_INTERVAL, Work},
-        *,
-    };
+    use super::{super::Work, *};
     use crate::lattice::offline::write_file;
     use std::{
         fs,
@@ -130,7 +127,7 @@ mod tests {
         fs::create_dir(&directory).unwrap();
         write_file(&directory.join("read.json"), b"{}").unwrap();
         write_file(&directory.join("gone.json"), b"{}").unwrap();
-        let pending = Arc::new(Pending::new(GATHER_INTERVAL));
+        let pending = Arc::new(Pending::default());
         let watcher = watch(&directory, Arc::clone(&pending)).unwrap();
         for _ in 0..100 {
             assert_eq!(fs::read(directory.join("read.json")).unwrap(), b"{}");
@@ -154,7 +151,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         write_file(&folder.path().join("file"), b"").unwrap();
         for name in ["file", "missing"] {
-            assert!(watch(&folder.path().join(name), Arc::new(Pending::new(GATHER_INTERVAL))).is_err(), "{name}");
+            assert!(watch(&folder.path().join(name), Arc::default()).is_err(), "{name}");
         }
     }
 }

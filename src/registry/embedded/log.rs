@@ -25,10 +25,7 @@ use std::{
     io,
     os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::{
-        Mutex, MutexGuard, PoisonError, RwLock,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::{Mutex, MutexGuard, PoisonError, RwLock},
 };
 use xxhash_rust::xxh3::Xxh3;
 
@@ -45,7 +42,7 @@ const LONGEST_BYTES: u64 = 64 << 20;
 const MOST_IDS: usize = 4096;
 /// What the log keeps of the disk while little is registered.
 const KEPT_BYTES: u64 = 1 << 20;
-/// How often the room on the disk is looked at while the log grows.
+/// After how much of the log the room on the disk is looked at.
 const LOOK_BYTES: u64 = 1 << 20;
 /// What of the frame's buffer is kept.
 const KEPT_BUFFER_BYTES: usize = 1 << 20;
@@ -91,6 +88,8 @@ struct Tail {
     number: u64,
     at: u64,
     frame: Vec<u8>,
+    /// Was there less room on the disk than the log takes, when it was last looked at?
+    is_cramped: bool,
 }
 
 /// The newest row of each id.
@@ -125,9 +124,6 @@ pub(super) struct Log {
     tail: Mutex<Tail>,
     // Held while a row is read: nothing is written over it meanwhile.
     places: RwLock<Places>,
-    /// How long its file is, and whether there was less room than that beside it when it grew.
-    extent: AtomicU64,
-    is_cramped: AtomicBool,
 }
 
 /// Where the log of a registry's file stands.
@@ -288,9 +284,7 @@ impl Log {
         if has_later(&file, mark.salt, &tail)? {
             return Err(LogError::Damaged(tail.at));
         }
-        let extent = AtomicU64::new(file.metadata()?.len());
-        let (tail, places) = (Mutex::new(tail), RwLock::new(places));
-        Ok(Self { file, salt: mark.salt, tail, places, extent, is_cramped: AtomicBool::new(false) })
+        Ok(Self { file, salt: mark.salt, tail: Mutex::new(tail), places: RwLock::new(places) })
     }
 
     fn tail(&self) -> MutexGuard<'_, Tail> {
@@ -302,7 +296,7 @@ impl Log {
     pub(super) fn append(&self, rows: &[NewRow<'_>]) -> io::Result<()> {
         let mut tail = self.tail();
         let mut placed = Vec::with_capacity(rows.len());
-        let Tail { generation, number, at, ref mut frame } = *tail;
+        let Tail { generation, number, at, ref mut frame, .. } = *tail;
         frame.clear();
         frame.resize(HEAD_BYTES, 0);
         for NewRow { peer, pin, row } in rows {
@@ -319,7 +313,9 @@ impl Log {
         self.file.sync_data()?;
         let passed = frame.len();
         tail.pass(passed);
-        self.look_at_room(tail.at);
+        if tail.at / LOOK_BYTES > at / LOOK_BYTES {
+            tail.is_cramped = self.has_less_room_than(tail.at);
+        }
         tail.frame.truncate(0);
         tail.frame.shrink_to(KEPT_BUFFER_BYTES);
         drop(tail);
@@ -330,18 +326,13 @@ impl Log {
         Ok(())
     }
 
-    /// Notes how far the log reaches, and now and then whether that leaves the file room to take its rows in.
-    fn look_at_room(&self, end: u64) {
-        let before = self.extent.fetch_max(end, Ordering::AcqRel);
-        if end / LOOK_BYTES > before / LOOK_BYTES {
-            let room = rustix::fs::fstatvfs(&self.file).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
-            self.is_cramped.store(room.is_ok_and(|room| room < end), Ordering::Release);
-        }
+    fn has_less_room_than(&self, bytes: u64) -> bool {
+        rustix::fs::fstatvfs(&self.file).is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) < bytes)
     }
 
-    /// Does the file soon lack the room for its rows?
+    /// Does the file soon lack the room to take the rows in?
     pub(super) fn is_cramped(&self) -> bool {
-        self.is_cramped.load(Ordering::Acquire)
+        self.tail().is_cramped
     }
 
     fn put_head(&self, frame: &mut [u8], generation: u64, number: u64) -> io::Result<()> {
@@ -395,10 +386,13 @@ impl Log {
 
     /// Has it become so long that its rows should go to the file?
     pub(super) fn is_long(&self) -> bool {
-        let at = self.tail().at;
+        let (at, is_cramped) = {
+            let tail = self.tail();
+            (tail.at, tail.is_cramped)
+        };
         let places = self.places.read().unwrap_or_else(PoisonError::into_inner);
         let pays = at >= LONG_BYTES && at / 8 >= places.row_bytes;
-        pays || at >= LONGEST_BYTES || places.of.len() >= MOST_IDS || self.is_cramped()
+        pays || at >= LONGEST_BYTES || places.of.len() >= MOST_IDS || is_cramped
     }
 
     /// The generation of the frames that count.
@@ -423,22 +417,18 @@ impl Log {
     /// Gives room back that the log took in a crowd, where it is empty.
     pub(super) fn trim(&self) {
         let is_large = self.file.metadata().is_ok_and(|metadata| metadata.len() > KEPT_BYTES);
-        if !is_large || !self.is_empty() {
-            return;
-        }
-        match self.file.set_len(KEPT_BYTES) {
-            Ok(()) => {
-                self.extent.store(KEPT_BYTES, Ordering::Release);
-                self.is_cramped.store(false, Ordering::Release);
-            }
-            Err(error) => tracing::warn!(%error, "the registry's log cannot be made shorter"),
+        if is_large
+            && self.is_empty()
+            && let Err(error) = self.file.set_len(KEPT_BYTES)
+        {
+            tracing::warn!(%error, "the registry's log cannot be made shorter");
         }
     }
 }
 
 impl Tail {
     fn start(generation: u64) -> Self {
-        Self { generation, number: 0, at: 0, frame: Vec::new() }
+        Self { generation, number: 0, at: 0, frame: Vec::new(), is_cramped: false }
     }
 
     fn pass(&mut self, bytes: usize) {

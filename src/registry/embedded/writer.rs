@@ -213,13 +213,10 @@ impl Writer<'_> {
         if !jobs.is_empty() {
             match self.append(&jobs) {
                 Some(outcomes) => acknowledge(self.shared, jobs, outcomes),
-                None => {
-                    self.write_through(jobs);
-                    return self.shared.store.trim();
-                }
+                None => return self.write_through(jobs),
             }
         }
-        let is_behind = self.shared.store.is_behind();
+        let (is_behind, is_cramped) = (self.shared.store.is_behind(), self.shared.store.is_cramped());
         let is_quiet = !is_behind && self.flushed.elapsed() >= FLUSH_EVERY;
         if is_behind || is_quiet && !self.is_up_to_date() {
             self.write_through(Vec::new());
@@ -227,7 +224,7 @@ impl Writer<'_> {
             self.shared.note_fault(None);
         }
         // In a crowd the log soon takes again what it would give back of the disk, which costs more than writing over it.
-        if is_quiet || self.shared.store.is_cramped() {
+        if is_quiet || is_cramped {
             self.shared.store.trim();
         }
     }

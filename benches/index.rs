@@ -103,6 +103,7 @@ fn open_until_ready(root: &Path) -> Arc<DirectoryLattice> {
         limits: Limits::default(),
         clock: SystemClock::shared(),
         gather_interval: GATHER_INTERVAL,
+        vanish_grace: std::time::Duration::ZERO,
         rescan_interval: Duration::from_secs(3600),
         case: CaseSensitivity::Probe,
         manifest: None,

@@ -7,7 +7,7 @@ use crate::{
     identity::{KeyPair, KeyPlace},
     lattice::{
         Lattice,
-        directory::{CaseSensitivity, DirectoryLattice, DirectoryOptions, GATHER_INTERVAL, ManifestHeader},
+        directory::{CaseSensitivity, DirectoryLattice, DirectoryOptions, GATHER_INTERVAL, ManifestHeader, VANISH_GRACE},
     },
     ops::{Context, Heartbeats, Identity, KnownIds, KnownLists},
     registry::{
@@ -461,6 +461,7 @@ fn open_lattice(settings: &Settings, clock: &SharedClock) -> Result<Arc<dyn Latt
         limits: settings.limits(),
         clock: Arc::clone(clock),
         gather_interval: GATHER_INTERVAL,
+        vanish_grace: VANISH_GRACE,
         rescan_interval: settings.lattice.rescan_interval.get(),
         case: CaseSensitivity::Probe,
         manifest: settings.lattice.write_manifest.then_some(header),

@@ -180,6 +180,8 @@ codes! {
     Busy = "busy" SERVICE_UNAVAILABLE "Too many signed requests",
     /// The index is being built.
     LatticeLoading = "lattice_loading" SERVICE_UNAVAILABLE "The index is being built",
+    /// The node's file is broken: its content cannot be had.
+    NodeUnavailable = "node_unavailable" SERVICE_UNAVAILABLE "The node's file is broken",
     /// All bodies under way take all the memory that they may.
     Overloaded = "overloaded" SERVICE_UNAVAILABLE "Too many large requests at once",
     /// The data directory cannot be written or read.

@@ -177,6 +177,7 @@ fn registry_code(error: &RegistryError) -> Code {
 fn lattice_code(error: &LatticeError) -> Code {
     match error {
         LatticeError::Loading => Code::LatticeLoading,
+        LatticeError::Unavailable(_) => Code::NodeUnavailable,
         LatticeError::PreconditionFailed { .. } => Code::PreconditionFailed,
         LatticeError::NoSpace => Code::NoSpace,
         LatticeError::Contested { .. } => Code::ConflictsFull,

@@ -87,7 +87,8 @@ const STATEMENT: &[Code] = &[
 const REGISTRY: &[Code] = &[Code::RegistryUnavailable];
 const REGISTRY_WRITE: &[Code] = &[Code::RegistryUnavailable, Code::RegistryFull, Code::NoSpace];
 const LATTICE: &[Code] = &[Code::LatticeLoading, Code::LatticeUnavailable];
-const LATTICE_WRITE: &[Code] = &[Code::LatticeLoading, Code::LatticeUnavailable, Code::NoSpace, Code::ReadOnly];
+const LATTICE_WRITE: &[Code] =
+    &[Code::LatticeLoading, Code::LatticeUnavailable, Code::NodeUnavailable, Code::NoSpace, Code::ReadOnly];
 const OPERATOR: &[Code] = &[Code::OperatorTokenRequired, Code::OperatorDisabled, Code::PreconditionFailed];
 /// Of requests that another instance signs.
 const SIGNED: &[Code] = &[
@@ -170,7 +171,7 @@ pub const ROUTES: &[Route] = &[
         method: "GET",
         path: "/nodes/{id}",
         summary: "Get a node",
-        problems: &[ALWAYS, LATTICE, &[Code::NodeNotFound, Code::InvalidPath, Code::InvalidHeader]],
+        problems: &[ALWAYS, LATTICE, &[Code::NodeNotFound, Code::NodeUnavailable, Code::InvalidPath, Code::InvalidHeader]],
     },
     Route {
         method: "PUT",

@@ -1,11 +1,13 @@
 //! The lattice in a directory of files: the adapter of the port.
 
-pub use super::{file_name::CaseSensitivity, manifest_file::ManifestHeader, watch::GATHER_INTERVAL};
+pub use super::{adopt::{Adopted, adopt}, file_name::CaseSensitivity, manifest_file::ManifestHeader, watch::GATHER_INTERVAL};
 
 use super::{
     Ancestry, Applied, Arrival, Change, Conflict, Entry, Lattice, LatticeError, LatticeStatus, NodeDocument,
     NodeFilter, NodePage, Precondition, Restored, Stamp, StoredNode, Tombstone, Written,
+    adopt,
     atomic_file::TempFile,
+    dating::{AtStart, from_system},
     index::{Index, Snapshot},
     journal::{Journal, JournalError},
     packs::{self, Packs},
@@ -17,12 +19,11 @@ use super::{
     write_batch::{Outcome, WriteOp, WriteRequest},
     writer::{Request, Work, Writer},
 };
-use crate::types::{Limits, NodeId, SharedClock};
+use crate::types::{Limits, NodeId, SharedClock, Timestamp};
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::{
     io,
-    os::unix::fs::MetadataExt,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{
@@ -35,6 +36,10 @@ use std::{
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+/// Editors move a file aside, or remove it, before they write it anew.
+pub const VANISH_GRACE: Duration = Duration::from_secs(2);
+/// How often a write of another instance's version is tried again while a file is away that may come back.
+const TRY_AGAIN: Duration = Duration::from_millis(100);
 /// Requests that wait for the writer thread; callers beyond that wait for room.
 const QUEUE: usize = 1024;
 
@@ -51,6 +56,8 @@ pub struct DirectoryOptions {
     pub clock: SharedClock,
     /// How long the kernel's events are gathered before what they name is looked at; usually [`GATHER_INTERVAL`].
     pub gather_interval: Duration,
+    /// How long a file may be away before its node counts as deleted; usually [`VANISH_GRACE`].
+    pub vanish_grace: Duration,
     /// How often every file is looked at, as the net under the events.
     pub rescan_interval: Duration,
     /// Whether two names that differ by case are two files.
@@ -77,9 +84,34 @@ pub enum OpenError {
     /// Another process has the journal open.
     #[error("the journal {0} is in use by another process; only one may serve a data directory")]
     JournalInUse(PathBuf),
-    /// The journal was kept for another directory: with this one, all its nodes would count as deleted.
-    #[error("the journal {0} was kept for another data directory; to build a new one: mv {0} {0}.old")]
-    OtherDirectory(PathBuf),
+    /// Another process serves the directory, with another journal.
+    #[error("the data directory {0} is served by another process; only one may serve it")]
+    DirectoryInUse(PathBuf),
+    /// The directory has no marker, and the journal knows nodes: perhaps its disk is not mounted. All nodes would count as deleted.
+    #[error(
+        "the data directory {directory} has no marker .ark-lattice, and the journal {journal} knows nodes: is the disk mounted? If this is \
+         the right directory (copied or restored without its hidden files, or from another release), run: ark-lattice adopt"
+    )]
+    NoMarker {
+        /// The data directory.
+        directory: PathBuf,
+        /// The journal.
+        journal: PathBuf,
+    },
+    /// The directory holds another lattice than the journal.
+    #[error(
+        "the data directory {directory} holds another lattice than the journal {journal} was kept for: check LATTICE_PATH and ARK_STATE_PATH. \
+         If the two belong together from now on, run: ark-lattice adopt"
+    )]
+    OtherLattice {
+        /// The data directory.
+        directory: PathBuf,
+        /// The journal.
+        journal: PathBuf,
+    },
+    /// The marker is not one.
+    #[error("the marker {0} cannot be used: {1}; move it away and run: ark-lattice adopt")]
+    BadMarker(PathBuf, &'static str),
     /// The journal cannot be trusted.
     #[error("the journal {0} cannot be used: {1}; to build a new one: mv {0} {0}.old")]
     JournalDamaged(PathBuf, String),
@@ -96,6 +128,7 @@ pub enum OpenError {
 pub struct DirectoryLattice {
     shared: Arc<Shared>,
     pending: Arc<Pending>,
+    vanish_grace: Duration,
     // None: dropped or closed.
     requests: Mutex<Option<mpsc::Sender<Request>>>,
     /// The writer thread has ended. A request that it left in its queue has nobody to answer it, nor to drop it.
@@ -121,16 +154,20 @@ impl DirectoryLattice {
         // The process may change its working directory later.
         let directory = given.canonicalize().map_err(|error| OpenError::NotReadable(given, error))?;
         let journal_error = |error| open_error(options.journal.clone(), error);
-        let (journal, head) = Journal::open(&options.journal, metadata.ino()).map_err(journal_error)?;
+        // Before this process changes anything in it.
+        let changed_at = metadata.modified().map(from_system).unwrap_or(Timestamp::EPOCH);
+        let (journal, head) = Journal::open(&options.journal).map_err(journal_error)?;
         // With the journal's lock held: no living process of ours owns what lies around here.
         // What was left over in it goes while the journal is read; whether it can be listed is said at once.
         std::fs::read_dir(&directory).map_err(|error| OpenError::NotReadable(directory.clone(), error))?;
         let case = probe(&directory, options.case).map_err(|error| OpenError::NotWritable(directory.clone(), error))?;
+        let marker = adopt::bind(&directory, (&options.journal, &journal), &head.binding)?;
+        let adopting = journal.is_adopting().map_err(|error| open_error(options.journal.clone(), error))?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(OpenError::Thread)?;
 
         let shared = Arc::new(Shared {
             directory,
-            identity: (metadata.dev(), metadata.ino()),
+            marker,
             limits: options.limits,
             clock: options.clock,
             packs: Packs::beside(&options.journal, &head.index_id),
@@ -138,6 +175,7 @@ impl DirectoryLattice {
             journal,
             index_id: head.index_id,
             index: RwLock::new(Index::default()),
+            unavailable: RwLock::default(),
             report: Mutex::new(Report::default()),
             ready: AtomicBool::new(false),
             seq: AtomicU64::new(head.seq),
@@ -145,8 +183,11 @@ impl DirectoryLattice {
         });
         let pending = Arc::new(Pending::new(options.gather_interval));
         let (sender, requests) = mpsc::channel(QUEUE);
+        let at_start = AtStart::new(changed_at, adopting);
+        let mut store = Store::new(Arc::clone(&shared), case, Some(at_start));
+        store.vanish_grace = options.vanish_grace;
         let writer = Writer::new(Work {
-            store: Store::new(Arc::clone(&shared), case),
+            store,
             requests,
             pending: Arc::clone(&pending),
             rescan_interval: options.rescan_interval,
@@ -170,6 +211,7 @@ impl DirectoryLattice {
         Ok(Arc::new(Self {
             shared,
             pending,
+            vanish_grace: options.vanish_grace,
             requests: Mutex::new(Some(sender)),
             ended,
             thread: Mutex::new(Some(thread)),
@@ -198,6 +240,21 @@ impl DirectoryLattice {
         let (reply, answer) = oneshot::channel();
         self.send(Request::Write(WriteRequest { ops, reply })).await?;
         self.answered(answer).await?
+    }
+
+    /// Waits for files that are away and may come back, no longer than the grace.
+    async fn apply_all(&self, arrivals: Vec<Arrival>) -> Result<Vec<Outcome>, LatticeError> {
+        let mut left = self.vanish_grace.saturating_add(TRY_AGAIN);
+        loop {
+            let ops = arrivals.iter().cloned().map(WriteOp::Apply).collect();
+            match self.write(ops).await {
+                Err(LatticeError::Unavailable(_)) if !left.is_zero() => {
+                    tokio::time::sleep(TRY_AGAIN).await;
+                    left = left.saturating_sub(TRY_AGAIN);
+                }
+                written => return written,
+            }
+        }
     }
 
     /// What the writer thread answers, as long as there is one.
@@ -237,10 +294,9 @@ fn closed() -> LatticeError {
     LatticeError::Io("the lattice is closed".to_owned())
 }
 
-fn open_error(path: PathBuf, error: JournalError) -> OpenError {
+pub(super) fn open_error(path: PathBuf, error: JournalError) -> OpenError {
     match error {
         JournalError::InUse => OpenError::JournalInUse(path),
-        JournalError::OtherDirectory => OpenError::OtherDirectory(path),
         JournalError::Io(error) => OpenError::Journal(path, error),
         other @ (JournalError::Damaged(_) | JournalError::Schema(_)) => {
             OpenError::JournalDamaged(path, other.to_string())
@@ -285,6 +341,14 @@ impl Lattice for DirectoryLattice {
 
     fn page(&self, after: Option<&NodeId>, filter: &NodeFilter, limit: usize) -> Result<NodePage, LatticeError> {
         self.index(|index| index.page(after, filter, limit))
+    }
+
+    fn unavailable(&self) -> Vec<NodeId> {
+        self.shared.unavailable().iter().cloned().collect()
+    }
+
+    fn is_unavailable(&self, id: &NodeId) -> bool {
+        self.shared.unavailable().contains(id)
     }
 
     async fn read(&self, id: &NodeId) -> Result<Option<StoredNode>, LatticeError> {
@@ -364,7 +428,7 @@ impl Lattice for DirectoryLattice {
     }
 
     async fn apply(&self, arrivals: Vec<Arrival>) -> Result<Vec<Applied>, LatticeError> {
-        let outcomes = self.write(arrivals.into_iter().map(WriteOp::Apply).collect()).await?;
+        let outcomes = self.apply_all(arrivals).await?;
         let applied = |outcome| match outcome {
             Outcome::Applied(applied) => Some(applied),
             Outcome::Written(_) | Outcome::Deleted(_) | Outcome::Restored(_) => None,

@@ -2,14 +2,15 @@
 
 use super::{
     Entry, LatticeError, file_name,
+    dating::{Dated, Missing},
     journal::Source,
     reader::{self, FileStamp, Found, NodeFile},
-    store::{Changes, Store, fingerprint},
+    store::{Changes, SeenFile, Store, fingerprint},
     turns::Turns,
     watch::{Pending, Work},
 };
 use crate::types::{Limits, NodeId};
-use std::path::Path;
+use std::{sync::Arc, collections::hash_map, path::Path, time::Instant};
 
 /// A file that breaks may be one that another program is writing: it gets this long, ns.
 const HALF_WRITTEN_NANOS: u64 = 500_000_000;
@@ -47,8 +48,9 @@ impl Store {
         match self.owner_mut(name) {
             Some(known) if known.live && known.fingerprint == seen => {
                 known.generation = generation;
-                known.missed = false;
-                if known.racy { Glance::Racy } else { Glance::Same }
+                let (id, racy) = (known.entry.id.clone(), known.racy);
+                self.missing.remove(&id);
+                if racy { Glance::Racy } else { Glance::Same }
             }
             _ => Glance::Differs,
         }
@@ -66,7 +68,7 @@ impl Store {
         self.commit_found(&changes)
     }
 
-    /// Looks at names that events told of. What is half written yet, or gone for the first time, goes back to `pending`: many
+    /// Looks at names that events told of. What is half written yet, or gone for less than the grace, goes back to `pending`: many
     /// editors move the old file aside before they write the new one.
     ///
     /// # Errors
@@ -86,16 +88,26 @@ impl Store {
                 Found::Broken(_, Some(stamp)) if stamp.age_nanos() < HALF_WRITTEN_NANOS => {
                     if work.doubted.contains(name) { pending.doubt(name) } else { pending.add(name) }
                 }
-                Found::Nothing if self.is_first_miss(name) => pending.add(name),
+                Found::Nothing if self.may_come_back(name) => pending.add(name),
                 _ => self.settle(&mut changes, name, found)?,
             }
         }
         self.commit_found(&changes)
     }
 
-    /// Notes that a live node's file is not there. Answers whether that was not noted before.
-    fn is_first_miss(&mut self, name: &str) -> bool {
-        self.owner_mut(name).is_some_and(|known| known.live && !std::mem::replace(&mut known.missed, true))
+    /// Notes that a live node's file is not there. Answers whether it is away for so short a time that it may come back by itself.
+    pub(super) fn may_come_back(&mut self, name: &str) -> bool {
+        let Some(id) = self.owner(name).filter(|known| known.live).map(|known| known.entry.id.clone()) else {
+            return false;
+        };
+        let grace = self.vanish_grace;
+        match self.missing.entry(id) {
+            hash_map::Entry::Occupied(since) => since.get().elapsed() < grace,
+            hash_map::Entry::Vacant(free) => {
+                free.insert(Instant::now());
+                true
+            }
+        }
     }
 
     /// Commits what was found out about files.
@@ -126,40 +138,66 @@ impl Store {
         match found {
             Found::Node(file) => self.settle_node(changes, name, *file),
             Found::Broken(reason, stamp) => {
-                self.mark_broken(name, &reason, stamp.as_ref());
-                if let Some((id, live)) = self.owner(name).map(|known| (known.entry.id.clone(), known.live)) {
-                    self.make_room(changes, &id)?;
-                    if live {
-                        self.stage_broke(changes, id);
-                    } else if let Some(known) = self.known.get_mut(id.as_str()) {
-                        known.generation = self.generation;
-                    }
-                }
-                Ok(())
+                self.mark_broken(name, &reason, stamp.as_ref(), None);
+                self.settle_broken(changes, name)
             }
-            Found::Nothing => {
-                changes.repaired.push(name.to_owned());
-                let Some(entry) = self.owner(name).map(|known| known.entry.clone()) else { return Ok(()) };
-                self.make_room(changes, &entry.id)?;
-                for other in [file_name::plain(&entry.id), file_name::second(&entry.id)] {
-                    if other == name {
-                        continue;
+            Found::Misnamed(id, reason, stamp) => {
+                self.mark_broken(name, &reason, Some(&stamp), Some(id.clone()));
+                self.settle_broken(changes, name)?;
+                // Renamed so that it fits its id no longer: broken, not deleted.
+                let own = self.live(&id).is_some().then(|| self.name_for(&id)).filter(|own| own != name);
+                match own {
+                    Some(own) if self.shared.directory.join(&own).symlink_metadata().is_err() => {
+                        self.settle_broken(changes, &own)
                     }
-                    // Reported as a second file until now; it is the node's only file from here on.
-                    if let Found::Node(file) = reader::examine(&self.shared.directory, &other, &self.shared.limits) {
-                        return self.settle_node(changes, &other, *file);
-                    }
+                    _ => Ok(()),
                 }
-                if let Some(coming) = self.arrived(&entry.id, None)? {
-                    let source = Source::Given { ancestry: coming.ancestry, from: coming.from };
-                    self.stage_deleted(changes, (&entry.id, coming.content_hash), coming.at, source);
-                    return Ok(());
-                }
-                let at = self.edit_time(&entry.id, None)?;
-                self.stage_deleted(changes, (&entry.id, entry.content_hash), at, Source::Edit);
-                Ok(())
+            }
+            Found::Nothing => self.settle_nothing(changes, name),
+        }
+    }
+
+    /// The name stands for something that is no node.
+    fn settle_broken(&mut self, changes: &mut Changes, name: &str) -> Result<(), LatticeError> {
+        let Some((id, live)) = self.owner(name).map(|known| (known.entry.id.clone(), known.live)) else { return Ok(()) };
+        self.make_room(changes, &id)?;
+        if live {
+            self.stage_broke(changes, id);
+        } else if let Some(known) = self.known.get_mut(id.as_str()) {
+            known.generation = self.generation;
+        }
+        Ok(())
+    }
+
+    /// There is nothing of the name.
+    fn settle_nothing(&mut self, changes: &mut Changes, name: &str) -> Result<(), LatticeError> {
+        changes.repaired.push(name.to_owned());
+        let Some(entry) = self.owner(name).map(|known| known.entry.clone()) else { return Ok(()) };
+        self.make_room(changes, &entry.id)?;
+        for other in [file_name::plain(&entry.id), file_name::second(&entry.id)] {
+            if other == name {
+                continue;
+            }
+            // Reported as a second file until now; it is the node's only file from here on.
+            if let Found::Node(file) = reader::examine(&self.shared.directory, &other, &self.shared.limits) {
+                return self.settle_node(changes, &other, *file);
             }
         }
+        if let Some(coming) = self.arrived(&entry.id, None)? {
+            let source = Source::Given { ancestry: coming.ancestry, from: coming.from };
+            self.stage_deleted(changes, (&entry.id, coming.content_hash), coming.at, source);
+            return Ok(());
+        }
+        if self.is_renamed(&entry.id) {
+            return self.settle_broken(changes, name);
+        }
+        match self.date_deletion(&entry)? {
+            Missing::Deleted(at) => {
+                self.stage_deleted(changes, (&entry.id, entry.content_hash), at, Source::Edit);
+            }
+            Missing::Lost => self.stage_lost(changes, entry.id.clone()),
+        }
+        Ok(())
     }
 
     fn settle_node(&mut self, changes: &mut Changes, name: &str, file: NodeFile) -> Result<(), LatticeError> {
@@ -170,21 +208,30 @@ impl Store {
             && self.shared.directory.join(&other).symlink_metadata().is_ok()
         {
             if name != file_name::plain(&file.id) {
-                self.mark_broken(name, &format!("the node {} is in {other} already", file.id), Some(&file.stamp));
+                self.mark_broken(name, &format!("the node {} is in {other} already", file.id), Some(&file.stamp), None);
                 return Ok(());
             }
             let stamp = self.shared.directory.join(&other).symlink_metadata().ok().map(|it| FileStamp::of(&it));
-            self.mark_broken(&other, &format!("the node {} is in {name} already", file.id), stamp.as_ref());
+            self.mark_broken(&other, &format!("the node {} is in {name} already", file.id), stamp.as_ref(), None);
         }
         changes.repaired.push(name.to_owned());
-        let same = known.filter(|known| known.entry.content_hash == file.content_hash);
+        let known = self.known.get(file.id.as_str()).map(|known| (Arc::clone(&known.entry), known.live));
+        let same = known.as_ref().filter(|(entry, _)| entry.content_hash == file.content_hash);
         let arrived = if same.is_some() { None } else { self.arrived(&file.id, Some(file.content_hash))? };
         // The same content keeps its version's time: a file that was only touched, or came back, is no edit.
-        let updated_at = match (same, &arrived) {
-            (Some(known), _) => known.entry.updated_at,
-            (None, Some(coming)) => coming.at,
-            (None, None) => self.edit_time(&file.id, file.declared)?,
+        let dated = match (same, &arrived) {
+            (Some((entry, _)), _) => Dated::At(entry.updated_at),
+            (None, Some(coming)) => Dated::At(coming.at),
+            (None, None) => self.date_edit(name, &file)?,
         };
+        let (Dated::At(updated_at) | Dated::Older(updated_at)) = dated else {
+            // It is there: only what it means is open.
+            if let Some(known) = self.known.get_mut(file.id.as_str()) {
+                known.generation = self.generation;
+            }
+            return Ok(());
+        };
+        self.stage_step_back(changes, dated);
         let entry = Entry {
             id: file.id,
             content_hash: file.content_hash,
@@ -192,13 +239,13 @@ impl Store {
             node_type: file.node_type,
             updated_at,
             size_bytes: file.stamp.size,
-            seq: known.map_or(0, |known| known.entry.seq),
+            seq: known.as_ref().map_or(0, |(entry, _)| entry.seq),
         };
-        let at = (name, file.stamp, file.read_at_ns);
-        if same.is_some_and(|known| known.live) {
+        let at = SeenFile { name, stamp: file.stamp, read_at_ns: file.read_at_ns, stated: Some(file.declared) };
+        if same.is_some_and(|(_, live)| *live) {
             self.stage_seen(changes, entry, at);
         } else {
-            // Also a repaired file with the content that it had: who followed the journal meanwhile saw no such node.
+            // Also a repaired file with the content that it had: its content can be had again.
             let source = arrived.map_or(Source::Edit, |it| Source::Given { ancestry: it.ancestry, from: it.from });
             self.stage_put(changes, entry, at, source);
         }

@@ -9,19 +9,26 @@
 //! | `conflicts` | number | a version that lost, with its content |
 //! | `conflicts_with` | who sent the versions that won | how many lost against them |
 //! | `coming` | id | a version of another instance that is about to stand in the node's file |
-//! | `meta` | name | text: schema, index_id, seq, floor, directory, conflict |
+//! | `history` | number | a version that was overruled by one of an instance that had been given it, with its content |
+//! | `stated` | id | the document's own `updated_at` (µs), where it is not the version's time |
+//! | `remembered` | id | earlier contents of the node's file, each with its version's time |
+//! | `meta` | name | text: schema, index_id, seq, floor, lattice, adopting, conflict; directory (written by 0.1.0) |
 
+mod binding;
 mod coming;
 mod conflicts;
+mod remembered;
 mod rows;
 mod write;
 
 use super::{Change, Entry, Tombstone, reader::FileStamp, reserve::Reserve, version::Ancestry};
 use crate::types::{NodeId, Timestamp};
+pub(super) use binding::Binding;
 pub(super) use coming::Coming;
 use redb::{
     Database, DatabaseError, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageError, TableDefinition,
 };
+pub(super) use remembered::Stated;
 pub(super) use rows::Loaded;
 use rows::{Lineage, change, entry_change, loaded, node_id, tombstone};
 use std::{
@@ -64,9 +71,6 @@ pub(super) enum JournalError {
     /// It was written by another version of this program.
     #[error("its schema is {0}, this program knows {SCHEMA}")]
     Schema(String),
-    /// It belongs to another data directory.
-    #[error("it belongs to another data directory")]
-    OtherDirectory,
     /// It cannot be read.
     #[error("it is damaged: {0}")]
     Damaged(String),
@@ -106,7 +110,9 @@ pub(super) struct Record {
     pub(super) stamp: FileStamp,
     /// When it was read, by the machine's clock, ns since the epoch.
     pub(super) read_at_ns: i64,
-    /// `false` for a node whose file broke: not in the set, not deleted either.
+    /// The document's own `updated_at`; `None`: this is the content as before, and what it states was noted before.
+    pub(super) stated: Option<Option<Timestamp>>,
+    /// `false` for a node whose file broke: this is its last good version, whose content cannot be had.
     pub(super) live: bool,
 }
 
@@ -131,8 +137,12 @@ pub(super) enum Op {
     Put(Record, Source),
     /// As it was, but seen with other stamps; the position stays.
     Seen(Record),
-    /// The node's file broke: it has no position until it is repaired.
+    /// The node's file broke: its last good version stays, at its position.
     Broke(NodeId),
+    /// The node was lost with an older copy of the directory, not deleted: as if it had never been here.
+    Lost(NodeId),
+    /// What others know of this journal is void: the directory holds older versions than before.
+    VoidPositions,
     /// The node was deleted.
     Deleted(Tombstone, Source),
     /// The conflict with this number is settled.
@@ -144,6 +154,7 @@ pub(super) enum Op {
 pub(super) struct Head {
     pub(super) index_id: String,
     pub(super) seq: u64,
+    pub(super) binding: Binding,
 }
 
 /// The journal. Readers and the one writer may use it at the same time.
@@ -157,16 +168,16 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Opens the journal, or makes one for the directory with this inode.
+    /// Opens the journal, or makes one. Which directory it is kept for is for the caller to compare.
     ///
     /// # Errors
     /// [`JournalError`].
-    pub(super) fn open(path: &Path, directory_inode: u64) -> Result<(Self, Head), JournalError> {
+    pub(super) fn open(path: &Path) -> Result<(Self, Head), JournalError> {
         if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
         }
         let database = Self::database(path)?;
-        let head = prepare(&database, directory_inode)?;
+        let head = prepare(&database)?;
         let reserve = Reserve::beside(path);
         // On a full disk reading goes on; the first write says why it cannot.
         if let Err(error) = reserve.hold() {
@@ -279,9 +290,14 @@ impl Journal {
     /// [`JournalError`].
     pub(super) fn load(&self, mut each: impl FnMut(Loaded<'_>)) -> Result<(), JournalError> {
         self.with(|database| {
-            for row in database.begin_read()?.open_table(FILES)?.iter()? {
+            let transaction = database.begin_read()?;
+            let by_seq = transaction.open_table(BY_SEQ)?;
+            for row in transaction.open_table(FILES)?.iter()? {
                 let (key, value) = row?;
-                each(loaded(key.value(), value.value())?);
+                let mut row = loaded(key.value(), value.value())?;
+                // 0.1.0 took the position of a node away whose file broke.
+                row.is_listed = row.live || by_seq.get(row.entry.seq)?.is_some_and(|id| id.value() == key.value());
+                each(row);
             }
             Ok(())
         })
@@ -426,6 +442,7 @@ impl Journal {
                 let mut by_seq = transaction.open_table(BY_SEQ)?;
                 let mut tombstones = transaction.open_table(TOMBSTONES)?;
                 let mut lineages = transaction.open_table(LINEAGE)?;
+                let mut memory = remembered::Tables::open(&transaction)?;
                 let mut meta = transaction.open_table(META)?;
                 let mut floor = meta.get("floor")?.and_then(|text| text.value().parse().ok()).unwrap_or(0_u64);
                 let old = tombstones.extract_if(|_, (deleted_at, _, _)| {
@@ -436,6 +453,7 @@ impl Journal {
                     let seq = value.value().2;
                     by_seq.remove(seq)?;
                     lineages.remove(id.value())?;
+                    memory.forget(id.value())?;
                     floor = floor.max(seq);
                 }
                 meta.insert("floor", floor.to_string().as_str())?;
@@ -451,13 +469,12 @@ pub(super) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-fn prepare(database: &Database, directory_inode: u64) -> Result<Head, JournalError> {
+fn prepare(database: &Database) -> Result<Head, JournalError> {
     let transaction = database.begin_write()?;
-    let (index_id, seq);
+    let (index_id, seq, binding);
     {
         let mut meta = transaction.open_table(META)?;
         let schema = meta.get("schema")?.map(|text| text.value().to_owned());
-        let inode = directory_inode.to_string();
         match schema.as_deref() {
             Some(SCHEMA) => {}
             Some(other) => return Err(JournalError::Schema(other.to_owned())),
@@ -465,14 +482,11 @@ fn prepare(database: &Database, directory_inode: u64) -> Result<Head, JournalErr
                 meta.insert("schema", SCHEMA)?;
                 meta.insert("index_id", random_id()?.as_str())?;
                 meta.insert("seq", "0")?;
-                meta.insert("directory", inode.as_str())?;
             }
-        }
-        if meta.get("directory")?.is_none_or(|kept| kept.value() != inode) {
-            return Err(JournalError::OtherDirectory);
         }
         index_id = meta.get("index_id")?.map(|text| text.value().to_owned());
         seq = meta.get("seq")?.and_then(|text| text.value().parse().ok());
+        binding = binding::read(&meta)?;
         // Makes the tables, or finds out that they are not what this program writes.
         transaction.open_table(FILES)?;
         transaction.open_table(BY_SEQ)?;
@@ -480,15 +494,16 @@ fn prepare(database: &Database, directory_inode: u64) -> Result<Head, JournalErr
         transaction.open_table(LINEAGE)?;
         conflicts::prepare(&transaction)?;
         coming::prepare(&transaction)?;
+        remembered::prepare(&transaction)?;
     }
     transaction.commit()?;
     match (index_id, seq) {
-        (Some(index_id), Some(seq)) => Ok(Head { index_id, seq }),
+        (Some(index_id), Some(seq)) => Ok(Head { index_id, seq, binding }),
         _ => Err(JournalError::Damaged("it has no position".to_owned())),
     }
 }
 
-fn random_id() -> Result<String, JournalError> {
+pub(super) fn random_id() -> Result<String, JournalError> {
     let mut bytes = [0_u8; 16];
     getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
@@ -510,6 +525,7 @@ mod tests {
             name: format!("{id}.json").into(),
             stamp: FileStamp { mtime_ns: 1, ctime_ns: 2, size: 3, inode: 4 },
             read_at_ns: 5,
+            stated: Some(None),
             live: true,
         };
         Op::Put(record, Source::Edit)
@@ -540,7 +556,7 @@ mod tests {
     #[test]
     fn each_node_stands_once_at_its_last_change() {
         let root = tempfile::tempdir().unwrap();
-        let (journal, head) = Journal::open(&root.path().join("deep/j.redb"), 7).unwrap();
+        let (journal, head) = Journal::open(&root.path().join("deep/j.redb")).unwrap();
         assert_eq!((head.seq, head.index_id.len()), (0, 32));
         journal.commit(&[put("a", "1", 1), put("b", "1", 2), put("c", "1", 3)], 3).unwrap();
         journal.commit(&[put("a", "2", 4), deleted("b", 100, 5)], 5).unwrap();
@@ -568,7 +584,7 @@ mod tests {
     #[test]
     fn old_tombstones_go_with_their_positions() {
         let root = tempfile::tempdir().unwrap();
-        let (journal, _) = Journal::open(&root.path().join("j.redb"), 7).unwrap();
+        let (journal, _) = Journal::open(&root.path().join("j.redb")).unwrap();
         journal.commit(&[deleted("a", 0, 1), deleted("b", 1, 2)], 2).unwrap();
         journal.prune(Timestamp::EPOCH.plus(TOMBSTONE_AGE + Duration::from_micros(1))).unwrap();
         assert_eq!(positions(&journal, 0), [(2, false)]);
@@ -579,7 +595,7 @@ mod tests {
     #[test]
     fn a_version_knows_what_it_came_from() {
         let root = tempfile::tempdir().unwrap();
-        let (journal, _) = Journal::open(&root.path().join("j.redb"), 7).unwrap();
+        let (journal, _) = Journal::open(&root.path().join("j.redb")).unwrap();
         let id = NodeId::parse("a").unwrap();
         let of = |content: &str| entry("a", content).content_hash;
         journal.commit(&[put("a", "1", 1)], 1).unwrap();
@@ -604,18 +620,17 @@ mod tests {
     }
 
     #[test]
-    fn a_journal_of_another_schema_or_directory_is_refused() {
+    fn a_journal_of_another_schema_is_refused() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("j.redb");
-        Journal::open(&path, 7).unwrap();
+        Journal::open(&path).unwrap();
         let mode = std::os::unix::fs::PermissionsExt::mode(&path.metadata().unwrap().permissions());
         assert_eq!(mode & 0o777, 0o600);
-        assert!(matches!(Journal::open(&path, 8), Err(JournalError::OtherDirectory)));
         let database = Database::create(&path).unwrap();
         let transaction = database.begin_write().unwrap();
         transaction.open_table(META).unwrap().insert("schema", "2").unwrap();
         transaction.commit().unwrap();
         drop(database);
-        assert!(matches!(Journal::open(&path, 7), Err(JournalError::Schema(text)) if text == "2"));
+        assert!(matches!(Journal::open(&path), Err(JournalError::Schema(text)) if text == "2"));
     }
 }

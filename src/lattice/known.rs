@@ -21,8 +21,6 @@ pub(super) struct Known {
     pub(super) racy: bool,
     /// `false`: the file broke.
     pub(super) live: bool,
-    /// An event told of the file, and it was not there: perhaps an editor is about to put it back.
-    pub(super) missed: bool,
     /// The file's name is not the plain one.
     pub(super) is_odd: bool,
 }
@@ -86,7 +84,7 @@ impl KnownFiles {
     pub(super) fn seen(&mut self, place: u32, generation: u32) {
         let known = usize::try_from(place).ok().and_then(|place| self.files.get_mut(place));
         if let Some(known) = known {
-            (known.generation, known.missed) = (generation, false);
+            known.generation = generation;
         }
     }
 
@@ -173,7 +171,7 @@ mod tests {
 
     fn known(id: &str, fingerprint: u64, is_odd: bool) -> Known {
         let entry = entry(id, "1");
-        Known { entry, fingerprint, generation: 1, racy: false, live: true, missed: false, is_odd }
+        Known { entry, fingerprint, generation: 1, racy: false, live: true, is_odd }
     }
 
     #[test]

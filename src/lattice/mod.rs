@@ -3,9 +3,11 @@
 //! The directory of `{id}.json` files is the truth; index and journal follow it. A write is acknowledged once the file is
 //! durable (temp file, fsync, rename, fsync of the directory) and the journal entry is committed.
 
+mod adopt;
 mod ahead;
 mod apply;
 pub mod atomic_file;
+mod dating;
 pub mod delta;
 pub mod directory;
 mod examine;
@@ -15,6 +17,7 @@ mod journal;
 mod known;
 mod listing;
 mod manifest_file;
+mod marker;
 mod node;
 mod node_type;
 pub mod offline;
@@ -298,6 +301,9 @@ pub enum LatticeError {
         /// How many lost against them.
         kept: u64,
     },
+    /// The node's file is broken or was there a moment ago: its content cannot be had or replaced now. A later attempt may succeed.
+    #[error("the content of the node {0:?} cannot be had now: its file is broken, or is being written")]
+    Unavailable(NodeId),
     /// The data directory or the state directory is full (ENOSPC, EDQUOT). Nothing was acknowledged.
     #[error("the disk has no space left")]
     NoSpace,
@@ -348,14 +354,20 @@ pub trait Lattice: Send + Sync + std::fmt::Debug {
     /// [`LatticeError::Loading`].
     fn page(&self, after: Option<&NodeId>, filter: &NodeFilter, limit: usize) -> Result<NodePage, LatticeError>;
 
+    /// The nodes whose files are broken: the set holds their last good versions, whose contents cannot be had.
+    fn unavailable(&self) -> Vec<NodeId>;
+
+    /// Is it one of [`Self::unavailable`]?
+    fn is_unavailable(&self, id: &NodeId) -> bool;
+
     /// One node with its content. `None` where there is no such node.
     ///
     /// # Errors
-    /// [`LatticeError::Loading`], [`LatticeError::Io`].
+    /// [`LatticeError::Loading`], [`LatticeError::Unavailable`], [`LatticeError::Io`].
     async fn read(&self, id: &NodeId) -> Result<Option<StoredNode>, LatticeError>;
 
     /// Many nodes with their contents, in the order of `entries`, in one hop to the file threads. A node that was changed since
-    /// comes with its newer entry; one that is gone is left out.
+    /// comes with its newer entry; one that is gone or [unavailable](Self::unavailable) is left out.
     ///
     /// # Errors
     /// [`LatticeError::Io`].

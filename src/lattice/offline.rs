@@ -266,7 +266,7 @@ impl OfflineDirectory {
         let broken = match reader::examine(&self.directory, &plain, &self.limits) {
             Found::Node(file) => return Place { name: plain, current: Some(*file), broken: None },
             Found::Nothing => None,
-            Found::Broken(reason, _) => Some(reason),
+            Found::Broken(reason, _) | Found::Misnamed(_, reason, _) => Some(reason),
         };
         if let Found::Node(file) = reader::examine(&self.directory, &second, &self.limits) {
             return Place { name: second, current: Some(*file), broken: None };
@@ -361,7 +361,7 @@ impl Listing {
     fn add(&mut self, name: &str, found: Found) {
         match found {
             Found::Nothing => {}
-            Found::Broken(reason, _) => self.broken.push(BrokenFile { file: name.to_owned(), reason }),
+            Found::Broken(reason, _) | Found::Misnamed(_, reason, _) => self.broken.push(BrokenFile { file: name.to_owned(), reason }),
             Found::Node(file) => {
                 let plain = file_name::plain(&file.id);
                 let node = OfflineNode { dated: file.declared.is_some(), entry: Arc::new(entry_of_file(&file)) };

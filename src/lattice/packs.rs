@@ -166,7 +166,7 @@ mod tests {
     use super::{
         super::{
             Lattice,
-            directory::{CaseSensitivity, DirectoryLattice, DirectoryOptions, GATHER_INTERVAL},
+            directory::{CaseSensitivity, DirectoryLattice, DirectoryOptions, GATHER_INTERVAL, VANISH_GRACE},
             offline::write_file,
         },
         *,
@@ -195,6 +195,7 @@ mod tests {
             limits: Limits::default(),
             clock: SystemClock::shared(),
             gather_interval: GATHER_INTERVAL,
+            vanish_grace: VANISH_GRACE,
             rescan_interval: Duration::from_secs(3600),
             case: CaseSensitivity::Probe,
             manifest: None,

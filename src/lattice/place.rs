@@ -1,6 +1,6 @@
 //! Files on their way into their places.
 
-use super::{Entry, NodeDocument, atomic_file::TempFile, reader::FileStamp};
+use super::{Entry, NodeDocument, atomic_file::TempFile, dating::to_system, reader::FileStamp};
 use crate::types::{ContentHash, Sha256Digest, Timestamp};
 use std::{
     fs::{self, File},
@@ -94,29 +94,49 @@ pub(super) fn entry_of(node: &NodeDocument, current: Option<&Entry>, updated_at:
 }
 
 /// A durable file beside its place, closed.
-pub(super) fn write_temp(directory: &Path, bytes: &[u8]) -> io::Result<(TempFile, FileStamp)> {
-    let (mut temp, stamp) = write_unsynced(directory, bytes)?;
+pub(super) fn write_temp(
+    directory: &Path,
+    bytes: &[u8],
+    dated: Option<Timestamp>,
+) -> io::Result<(TempFile, FileStamp)> {
+    let (mut temp, stamp) = write_unsynced(directory, bytes, dated)?;
     temp.sync()?;
     temp.close();
     Ok((temp, stamp))
 }
 
-/// An open file beside its place that is not durable yet.
-pub(super) fn write_unsynced(directory: &Path, bytes: &[u8]) -> io::Result<(TempFile, FileStamp)> {
+/// An open file beside its place that is not durable yet. `dated`: its mtime, which is a version's time then: a later start dates the
+/// content by it, also where the journal is gone.
+pub(super) fn write_unsynced(
+    directory: &Path,
+    bytes: &[u8],
+    dated: Option<Timestamp>,
+) -> io::Result<(TempFile, FileStamp)> {
     let temp = TempFile::create(directory, 0o644)?;
-    let stamp = fill(&temp, bytes)?;
+    let stamp = fill(&temp, bytes, dated)?;
     Ok((temp, stamp))
 }
 
 /// An open file on its way to a place that seems free, not durable yet: without a name, where the file system has such files.
-pub(super) fn write_first(root: &File, directory: &Path, bytes: &[u8]) -> io::Result<(TempFile, FileStamp)> {
-    let Ok(temp) = TempFile::unnamed(root, 0o644) else { return write_unsynced(directory, bytes) };
-    let stamp = fill(&temp, bytes)?;
+pub(super) fn write_first(
+    root: &File,
+    directory: &Path,
+    bytes: &[u8],
+    dated: Option<Timestamp>,
+) -> io::Result<(TempFile, FileStamp)> {
+    let Ok(temp) = TempFile::unnamed(root, 0o644) else { return write_unsynced(directory, bytes, dated) };
+    let stamp = fill(&temp, bytes, dated)?;
     Ok((temp, stamp))
 }
 
-fn fill(temp: &TempFile, bytes: &[u8]) -> io::Result<FileStamp> {
+fn fill(temp: &TempFile, bytes: &[u8], dated: Option<Timestamp>) -> io::Result<FileStamp> {
     let mut file = temp.file()?;
     file.write_all(bytes)?;
+    if let Some(modified) = dated.and_then(to_system)
+        && let Err(error) = file.set_modified(modified)
+    {
+        // The journal knows the version's time all the same.
+        tracing::debug!(%error, "a file cannot be dated");
+    }
     Ok(FileStamp::of(&file.metadata()?))
 }

@@ -74,7 +74,10 @@ pub(super) fn read_nodes(
         nodes.extend(match copy.or_else(|| files.next().flatten()) {
             Some(bytes) => Some(StoredNode { entry, bytes }),
             // Large, gone, or changed meanwhile.
-            None => read_node(shared, pending, &entry.id)?,
+            None => match read_node(shared, pending, &entry.id) {
+                Err(LatticeError::Unavailable(_)) => None,
+                node => node?,
+            },
         });
     }
     Ok((nodes, missed))
@@ -128,17 +131,21 @@ pub(super) fn read_node(shared: &Shared, pending: &Pending, id: &NodeId) -> Resu
         shared.check_directory().map_err(|error| lattice_error(&error))?;
         // Another program changed the file, and the writer thread does not know yet.
         pending.doubt(&name);
+        let is_broken = shared.unavailable().contains(id);
+        let unavailable = || LatticeError::Unavailable(id.clone());
         let bytes = match read {
             Ok((bytes, _)) => bytes,
-            Err(ReadError::Io(error))
-                if error.kind() != io::ErrorKind::NotFound && error.raw_os_error() != Some(libc::ELOOP) =>
-            {
+            Err(_) if is_broken => return Err(unavailable()),
+            Err(ReadError::Io(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(ReadError::Io(error)) if error.raw_os_error() != Some(libc::ELOOP) => {
                 return Err(lattice_error(&error));
             }
-            Err(_) => return Ok(None),
+            Err(_) => return Err(unavailable()),
         };
         let node = NodeDocument::parse(bytes.clone(), shared.limits.json_depth).ok().filter(|node| node.id() == id);
-        return Ok(node.map(|node| StoredNode {
+        // Half written, perhaps: broken is not deleted.
+        let node = node.ok_or_else(unavailable)?;
+        return Ok(Some(StoredNode {
             entry: Arc::new(Entry {
                 id: id.clone(),
                 content_hash: node.content_hash(),

@@ -99,6 +99,8 @@ pub(super) enum Found {
     Nothing,
     /// Something that is no node: why, and its stamp.
     Broken(String, Option<FileStamp>),
+    /// A node under a name that is not its own: its id, why, and its stamp.
+    Misnamed(NodeId, String, FileStamp),
     /// A node.
     Node(Box<NodeFile>),
 }
@@ -193,6 +195,7 @@ pub(super) fn examine(directory: &Path, name: &str, limits: &Limits) -> Found {
     match examine_whole(directory, name, limits) {
         Whole::Nothing => Found::Nothing,
         Whole::Broken(reason, stamp) => Found::Broken(reason, stamp),
+        Whole::Misnamed(id, reason, stamp) => Found::Misnamed(id, reason, stamp),
         Whole::Node(file, _) => Found::Node(file),
     }
 }
@@ -201,6 +204,7 @@ pub(super) fn examine(directory: &Path, name: &str, limits: &Limits) -> Found {
 pub(super) enum Whole {
     Nothing,
     Broken(String, Option<FileStamp>),
+    Misnamed(NodeId, String, FileStamp),
     Node(Box<NodeFile>, NodeDocument),
 }
 
@@ -237,7 +241,7 @@ pub(super) fn examine_whole(directory: &Path, name: &str, limits: &Limits) -> Wh
     if !file_name::is_valid(name, document.id()) {
         let reason =
             format!("the document's id is {}, whose file is {}", document.id(), file_name::plain(document.id()));
-        return Whole::Broken(reason, Some(stamp));
+        return Whole::Misnamed(document.id().clone(), reason, stamp);
     }
     let file = NodeFile {
         id: document.id().clone(),

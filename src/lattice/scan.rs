@@ -9,6 +9,7 @@ use super::{
     store::{Changes, Store, lattice_error},
     turns::Turns,
 };
+use crate::types::Timestamp;
 use rustix::{
     fs::{AtFlags, statat},
     io::Errno,
@@ -32,6 +33,10 @@ pub(super) struct Scan {
     phase: Phase,
     /// How many files had to be read.
     pub(super) hashed: u64,
+    /// When it began: what it finds unchanged held its version then.
+    pub(super) begun_at: Timestamp,
+    /// The answer must agree with the directory as it is now: no file gets time to come back.
+    is_exact: bool,
 }
 
 /// What comes next.
@@ -84,7 +89,7 @@ impl Scan {
     ///
     /// # Errors
     /// [`LatticeError`] where the directory is gone or cannot be listed.
-    pub(super) fn begin(store: &mut Store, ahead: Option<Ahead>) -> Result<Self, LatticeError> {
+    pub(super) fn begin(store: &mut Store, ahead: Option<Ahead>, is_exact: bool) -> Result<Self, LatticeError> {
         store.shared.check_directory().map_err(not_listed)?;
         let phase = match ahead {
             Some(ahead) => Phase::Await(ahead),
@@ -94,7 +99,8 @@ impl Scan {
             }
         };
         store.generation = store.generation.wrapping_add(1);
-        Ok(Self { phase, hashed: 0 })
+        let is_exact = is_exact || store.at_start.is_some();
+        Ok(Self { phase, hashed: 0, begun_at: store.shared.clock.now(), is_exact })
     }
 
     /// Goes on a little. Answers whether that was all.
@@ -138,6 +144,9 @@ impl Scan {
             Phase::Read { names, at } => {
                 let some = names.some(at, STEP);
                 if some.is_empty() {
+                    for undecided in store.decide_reading().chunks(STEP) {
+                        store.examine(undecided)?;
+                    }
                     return Ok(false);
                 }
                 let some: Vec<String> = some.iter().map(|place| names.name(*place).to_owned()).collect();
@@ -147,7 +156,7 @@ impl Scan {
                 Ok(false)
             }
             Phase::Vanished => {
-                vanished(store)?;
+                vanished(store, self.is_exact)?;
                 Ok(true)
             }
         }
@@ -158,9 +167,9 @@ fn not_listed(error: io::Error) -> LatticeError {
     LatticeError::Io(format!("it cannot be listed: {error}"))
 }
 
-fn mark_not_text(store: &Store, listed: &Listed) {
+fn mark_not_text(store: &mut Store, listed: &Listed) {
     for name in &listed.not_text {
-        store.mark_broken(name, "the file's name is not UTF-8", None);
+        store.mark_broken(name, "the file's name is not UTF-8", None, None);
     }
 }
 
@@ -216,7 +225,7 @@ fn look_at(
 }
 
 /// What the listing did not show is looked at by name: a listing may miss a file that is renamed meanwhile.
-fn vanished(store: &mut Store) -> Result<(), LatticeError> {
+fn vanished(store: &mut Store, is_exact: bool) -> Result<(), LatticeError> {
     let generation = store.generation;
     let unseen = store.known.iter().filter(|known| known.generation != generation);
     let mut names: Vec<String> = unseen.map(|known| store.known.name(known)).collect();
@@ -225,6 +234,14 @@ fn vanished(store: &mut Store) -> Result<(), LatticeError> {
     drop(report);
     names.sort_unstable();
     names.dedup();
+    if !is_exact {
+        let mut later = |name: &String| {
+            let is_gone = store.shared.directory.join(name).symlink_metadata().is_err();
+            is_gone && store.may_come_back(name)
+        };
+        let later: Vec<String> = names.extract_if(.., |name| later(name)).collect();
+        store.look_again.extend(later);
+    }
     for names in names.chunks(STEP) {
         store.examine(names)?;
     }
@@ -248,7 +265,7 @@ mod tests {
         let mut store = opened(folder, journal);
         let ahead = is_ahead.then(|| Ahead::begin(store.shared.directory.clone(), true).unwrap());
         store.load().unwrap();
-        let mut scan = Scan::begin(&mut store, ahead).unwrap();
+        let mut scan = Scan::begin(&mut store, ahead, true).unwrap();
         while !scan.step(&mut store).unwrap() {}
         let snapshot = store.shared.index().snapshot();
         let nodes = snapshot.iter_after(None).map(|entry| (entry.id.to_string(), entry.content_hash));

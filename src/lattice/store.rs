@@ -2,10 +2,12 @@
 
 use super::{
     BrokenFile, Entry, LatticeError, LatticeStatus, NodeType, Tombstone,
+    dating::AtStart,
     file_name::{self, CaseSensitivity},
     index::Index,
     journal::{Coming, Journal, JournalError, Op, Record, Source, is_full},
     known::{Known, KnownFiles},
+    marker::Marker,
     packs::Packs,
     reader::FileStamp,
     recent::Recent,
@@ -18,13 +20,12 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     hash::{DefaultHasher, Hash, Hasher},
     io,
-    os::unix::fs::MetadataExt,
     path::PathBuf,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::watch;
 
@@ -37,14 +38,28 @@ const REASON_CHARS: usize = 200;
 #[derive(Debug)]
 pub(super) struct Broken {
     pub(super) reason: Box<str>,
+    /// It is this node under a name that is not its own.
+    pub(super) claims: Option<NodeId>,
     pub(super) fingerprint: Option<u64>,
     pub(super) generation: u32,
+}
+
+/// Files that hold a node under names that are not its own.
+#[derive(Debug)]
+struct Claim {
+    files: usize,
+    /// When the newest of them was found, by the process's own clock.
+    since: Instant,
+    /// The node's own file was not there then: it was renamed, not copied.
+    is_renamed: bool,
 }
 
 /// What a status tells beside the index.
 #[derive(Debug, Default)]
 pub(super) struct Report {
     pub(super) broken: BTreeMap<String, Broken>,
+    /// Nodes that stand under names that are not theirs.
+    claimed: HashMap<NodeId, Claim>,
     pub(super) index_build: Option<Duration>,
     pub(super) hashed_files: u64,
     pub(super) tombstones: u64,
@@ -57,8 +72,8 @@ pub(super) struct Report {
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) directory: PathBuf,
-    /// Device and inode of the directory when it was opened: another one in its place is not ours.
-    pub(super) identity: (u64, u64),
+    /// Which lattice the directory holds: another one in its place is not ours.
+    pub(super) marker: Marker,
     pub(super) limits: Limits,
     pub(super) clock: SharedClock,
     pub(super) journal: Journal,
@@ -66,6 +81,8 @@ pub(super) struct Shared {
     pub(super) recent: Recent,
     pub(super) index_id: String,
     pub(super) index: RwLock<Index>,
+    /// Nodes of the index whose files are broken: their last good versions are advertised, their contents cannot be had.
+    pub(super) unavailable: RwLock<HashSet<NodeId>>,
     pub(super) report: Mutex<Report>,
     pub(super) ready: AtomicBool,
     pub(super) seq: AtomicU64,
@@ -118,16 +135,17 @@ impl Shared {
         report.index_build.is_some() && faults.into_iter().all(Option::is_none)
     }
 
-    /// Fails unless the directory is the one that was opened: unmounted or replaced, its files did not vanish.
+    /// Fails unless the directory is the one whose marker the journal knows: unmounted or replaced, its files did not vanish.
     ///
     /// # Errors
     /// [`io::Error`] with one line for people.
     pub(super) fn check_directory(&self) -> io::Result<()> {
-        let metadata = std::fs::metadata(&self.directory)?;
-        if (metadata.dev(), metadata.ino()) == self.identity {
-            return Ok(());
-        }
-        Err(io::Error::other("another directory stands in its place; was it unmounted?"))
+        self.marker.check()
+    }
+
+    /// The nodes whose contents cannot be had, for a moment.
+    pub(super) fn unavailable(&self) -> RwLockReadGuard<'_, HashSet<NodeId>> {
+        self.unavailable.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -146,6 +164,7 @@ pub(super) fn lattice_error(error: &io::Error) -> LatticeError {
 pub(super) fn copy_of(error: &LatticeError) -> LatticeError {
     match error {
         LatticeError::Loading => LatticeError::Loading,
+        LatticeError::Unavailable(id) => LatticeError::Unavailable(id.clone()),
         LatticeError::PreconditionFailed { current } => LatticeError::PreconditionFailed { current: *current },
         LatticeError::Contested { from, kept } => LatticeError::Contested { from: from.clone(), kept: *kept },
         LatticeError::NoSpace => LatticeError::NoSpace,
@@ -163,6 +182,24 @@ impl From<JournalError> for LatticeError {
             },
             other => Self::Io(format!("the journal: {other}")),
         }
+    }
+}
+
+/// A file as it was seen.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SeenFile<'a> {
+    pub(super) name: &'a str,
+    pub(super) stamp: FileStamp,
+    /// By the machine's clock, ns since the epoch.
+    pub(super) read_at_ns: i64,
+    /// See [`Record::stated`].
+    pub(super) stated: Option<Option<Timestamp>>,
+}
+
+impl SeenFile<'_> {
+    fn record(self, entry: Arc<Entry>) -> Record {
+        let Self { name, stamp, read_at_ns, stated } = self;
+        Record { entry, name: name.into(), stamp, read_at_ns, stated, live: true }
     }
 }
 
@@ -187,7 +224,7 @@ impl Changes {
     }
 
     pub(super) fn deletes(&self) -> bool {
-        self.ops.iter().any(|op| matches!(op, Op::Deleted(..)))
+        self.ops.iter().any(|op| matches!(op, Op::Deleted(..) | Op::Lost(_)))
     }
 }
 
@@ -233,6 +270,16 @@ pub(super) struct Store {
     pub(super) generation: u32,
     types: TypeNames,
     seq: u64,
+    /// How changes are judged that are found; `None`: the first scan is through.
+    pub(super) at_start: Option<AtStart>,
+    /// When the last complete scan began: what it saw unchanged held its version then.
+    pub(super) known_at: Timestamp,
+    /// Live nodes whose files are not there: since when, by the process's own clock. Editors move a file aside before they write it anew.
+    pub(super) missing: HashMap<NodeId, Instant>,
+    /// How long a file may be away before its node counts as deleted.
+    pub(super) vanish_grace: Duration,
+    /// Names that must be looked at again: what they stand for depends on another file, which changed.
+    pub(super) look_again: Vec<String>,
     /// Counts the commits that changed the set.
     pub(super) version: u64,
     pub(super) whole_sync: WholeSync,
@@ -246,7 +293,8 @@ pub(super) fn fingerprint(stamp: &FileStamp) -> u64 {
 }
 
 impl Store {
-    pub(super) fn new(shared: Arc<Shared>, case: CaseSensitivity) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, case: CaseSensitivity, at_start: Option<AtStart>) -> Self {
+        let known_at = shared.clock.now();
         let seq = shared.seq.load(Ordering::Acquire);
         let folded = (case == CaseSensitivity::Insensitive).then(HashMap::new);
         Self {
@@ -258,6 +306,11 @@ impl Store {
             generation: 0,
             types: TypeNames::default(),
             seq,
+            at_start,
+            known_at,
+            missing: HashMap::new(),
+            vanish_grace: Duration::ZERO,
+            look_again: Vec::new(),
             version: 0,
             whole_sync: WholeSync::default(),
         }
@@ -273,7 +326,7 @@ impl Store {
         self.known.reserve(usize::try_from(shared.journal.file_count()?).unwrap_or(0));
         shared.journal.load(|row| {
             let entry = Arc::new(Entry { node_type: row.node_type.map(|it| self.types.shared(it)), ..row.entry });
-            self.learn(entry, (row.name, &row.stamp, row.read_at_ns), row.live, &mut index);
+            self.learn(entry, (row.name, &row.stamp, row.read_at_ns), (row.live, row.is_listed), &mut index);
         })?;
         *shared.index.write().unwrap_or_else(PoisonError::into_inner) = index;
         shared.report().tombstones = shared.journal.tombstones()?;
@@ -288,6 +341,13 @@ impl Store {
         let Some(coming) = coming else { return Ok(None) };
         let newer = self.held(id)?.is_none_or(|held| coming.version() > held);
         Ok(newer.then(|| coming.clone()))
+    }
+
+    /// A scan that began then is through.
+    pub(super) fn scanned(&mut self, begun_at: Timestamp) {
+        self.known_at = begun_at;
+        let (known, generation) = (&self.known, self.generation);
+        self.missing.retain(|id, _| known.get(id.as_str()).is_some_and(|known| known.generation != generation));
     }
 
     /// Every file was looked at: what came is known.
@@ -360,25 +420,38 @@ impl Store {
         &self,
         changes: &mut Changes,
         entry: Entry,
-        file: (&str, FileStamp, i64),
+        file: SeenFile<'_>,
         source: Source,
     ) -> Arc<Entry> {
         let mut entry = Entry { seq: self.next_seq(changes), ..entry };
         entry.node_type.iter_mut().for_each(|own| self.types.share(own));
         let entry = Arc::new(entry);
-        let (name, stamp, read_at_ns) = file;
         changes.touched.insert(entry.id.clone());
-        let record = Record { entry: Arc::clone(&entry), name: name.into(), stamp, read_at_ns, live: true };
-        changes.ops.push(Op::Put(record, source));
+        changes.ops.push(Op::Put(file.record(Arc::clone(&entry)), source));
         entry
     }
 
     /// The node has the content that it had, in a file that looks different or was looked at again.
-    pub(super) fn stage_seen(&self, changes: &mut Changes, mut entry: Entry, file: (&str, FileStamp, i64)) {
-        let (name, stamp, read_at_ns) = file;
+    pub(super) fn stage_seen(&self, changes: &mut Changes, mut entry: Entry, file: SeenFile<'_>) {
         entry.node_type.iter_mut().for_each(|own| self.types.share(own));
         changes.touched.insert(entry.id.clone());
-        changes.ops.push(Op::Seen(Record { entry: Arc::new(entry), name: name.into(), stamp, read_at_ns, live: true }));
+        changes.ops.push(Op::Seen(file.record(Arc::new(entry))));
+    }
+
+    /// The node was lost with an older copy of the directory.
+    pub(super) fn stage_lost(&self, changes: &mut Changes, id: NodeId) {
+        changes.touched.insert(id.clone());
+        changes.ops.push(Op::Lost(id));
+        self.stage_void(changes);
+    }
+
+    /// The directory holds older versions than before: what others know of the journal is void.
+    pub(super) fn stage_void(&self, changes: &mut Changes) {
+        if !changes.ops.iter().any(|op| matches!(op, Op::VoidPositions)) {
+            // A position of its own: others see that something happened.
+            changes.positions += 1;
+            changes.ops.push(Op::VoidPositions);
+        }
     }
 
     /// The node's file broke.
@@ -472,22 +545,27 @@ impl Store {
                 if let Some(known) = self.known.get_mut(id.as_str()) {
                     known.live = false;
                     known.generation = self.generation;
+                    self.unavailable().insert(id.clone());
                 }
-                index.remove(id.as_str());
             }
             Op::Deleted(tombstone, _) => {
                 self.coming.remove(&tombstone.id);
                 self.forget(&tombstone.id);
                 index.remove(tombstone.id.as_str());
             }
-            Op::Settled(_) => {}
+            Op::Lost(id) => {
+                self.coming.remove(id);
+                self.forget(id);
+                index.remove(id.as_str());
+            }
+            Op::VoidPositions | Op::Settled(_) => {}
         }
     }
 
     fn remember(&mut self, record: &Record, index: &mut Index) {
         self.forget(&record.entry.id);
         let file = (&*record.name, &record.stamp, record.read_at_ns);
-        self.learn(Arc::clone(&record.entry), file, record.live, index);
+        self.learn(Arc::clone(&record.entry), file, (record.live, record.live), index);
     }
 
     /// Of a node of which nothing is known.
@@ -495,7 +573,7 @@ impl Store {
         &mut self,
         entry: Arc<Entry>,
         (name, stamp, read_at_ns): (&str, &FileStamp, i64),
-        live: bool,
+        (live, is_listed): (bool, bool),
         index: &mut Index,
     ) {
         let is_odd = !file_name::is_plain(name, &entry.id);
@@ -505,8 +583,11 @@ impl Store {
         if let Some(folded) = &mut self.folded {
             folded.insert(name.to_ascii_lowercase(), entry.id.clone());
         }
-        if live {
+        if is_listed {
             index.insert(Arc::clone(&entry), is_odd.then_some(name));
+        }
+        if is_listed && !live {
+            self.unavailable().insert(entry.id.clone());
         }
         let known = Known {
             entry,
@@ -514,13 +595,21 @@ impl Store {
             generation: self.generation,
             racy: stamp.is_racy(read_at_ns),
             live,
-            missed: false,
             is_odd,
         };
         self.known.insert(known, name);
     }
 
+    fn unavailable(&self) -> RwLockWriteGuard<'_, HashSet<NodeId>> {
+        self.shared.unavailable.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn forget(&mut self, id: &NodeId) {
+        self.missing.remove(id);
+        let was_broken = self.known.get(id.as_str()).is_some_and(|known| !known.live);
+        if was_broken {
+            self.unavailable().remove(id);
+        }
         let Some(name) = self.known.remove(id) else { return };
         self.odd.remove(name.as_str());
         if let Some(folded) = &mut self.folded {
@@ -528,45 +617,90 @@ impl Store {
         }
     }
 
-    /// Reports a file that is no node.
-    pub(super) fn mark_broken(&self, name: &str, reason: &str, stamp: Option<&FileStamp>) {
+    /// Reports a file that is no node. `claims`: it is this node under a name that is not its own.
+    pub(super) fn mark_broken(&mut self, name: &str, reason: &str, stamp: Option<&FileStamp>, claims: Option<NodeId>) {
         let reason: String = reason.chars().map(|c| if c.is_control() { ' ' } else { c }).take(REASON_CHARS).collect();
-        let broken =
-            Broken { reason: reason.as_str().into(), fingerprint: stamp.map(fingerprint), generation: self.generation };
+        let broken = Broken {
+            reason: reason.as_str().into(),
+            claims: claims.clone(),
+            fingerprint: stamp.map(fingerprint),
+            generation: self.generation,
+        };
         let before = self.shared.report().broken.insert(name.to_owned(), broken);
-        if before.is_none_or(|before| *before.reason != *reason) {
+        let (same_reason, before_claims) = before.map_or((false, None), |it| (*it.reason == *reason, it.claims));
+        self.unclaim(before_claims.clone());
+        if let Some(id) = claims {
+            let is_renamed = self.shared.directory.join(self.name_for(&id)).symlink_metadata().is_err();
+            let mut report = self.shared.report();
+            let claim = report.claimed.entry(id).or_insert(Claim { files: 0, since: Instant::now(), is_renamed });
+            claim.files += 1;
+            claim.is_renamed |= is_renamed;
+            if before_claims.is_none() {
+                claim.since = Instant::now();
+            }
+        }
+        if !same_reason {
             tracing::warn!(lattice.file = name, reason, "a file of the data directory is not a node");
         }
     }
 
-    pub(super) fn unmark_broken(&self, names: &[String]) {
-        if !names.is_empty() {
-            let mut report = self.shared.report();
-            names.iter().for_each(|name| drop(report.broken.remove(name)));
+    pub(super) fn unmark_broken(&mut self, names: &[String]) {
+        for name in names {
+            let before = self.shared.report().broken.remove(name);
+            self.unclaim(before.and_then(|broken| broken.claims));
         }
+    }
+
+    /// A file does not stand for this node any more: whether the node is deleted is to be looked at.
+    fn unclaim(&mut self, id: Option<NodeId>) {
+        let Some(id) = id else { return };
+        {
+            let claimed = &mut self.shared.report().claimed;
+            match claimed.get_mut(&id) {
+                Some(claim) if claim.files > 1 => claim.files -= 1,
+                _ => drop(claimed.remove(&id)),
+            }
+        }
+        if self.known.get(id.as_str()).is_some_and(|known| !known.live) {
+            self.look_again.push(self.name_for(&id));
+        }
+    }
+
+    /// Was the file of this node, which is not there, given a name that is not its own? A copy that was made long before does not count.
+    pub(super) fn is_renamed(&self, id: &NodeId) -> bool {
+        let report = self.shared.report();
+        let missing_since = self.missing.get(id).copied().unwrap_or_else(Instant::now);
+        let is_young = |claim: &Claim| missing_since.saturating_duration_since(claim.since) <= self.vanish_grace;
+        report.claimed.get(id).is_some_and(|claim| claim.is_renamed || is_young(claim))
     }
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use super::super::dating::from_system;
     use crate::types::SystemClock;
     use std::path::Path;
 
     /// What the writer thread has, without the thread: over `data` in the folder, with a journal beside it.
     pub(crate) fn store(folder: &Path) -> Store {
         std::fs::create_dir(folder.join("data")).unwrap();
-        opened(folder, "journal")
+        Store { at_start: None, ..opened(folder, "journal") }
     }
 
     /// The same, where there is something already.
     pub(crate) fn opened(folder: &Path, journal: &str) -> Store {
+        const LATTICE: &str = "0123456789abcdef0123456789abcdef";
         let directory = folder.join("data");
-        let metadata = std::fs::metadata(&directory).unwrap();
-        let (journal, head) = Journal::open(&folder.join(journal), metadata.ino()).unwrap();
+        let changed_at = from_system(std::fs::metadata(&directory).unwrap().modified().unwrap());
+        let (journal, head) = Journal::open(&folder.join(journal)).unwrap();
+        if super::super::marker::read(&directory).unwrap().is_none() {
+            super::super::marker::write(&directory, LATTICE).unwrap();
+        }
         let shared = Shared {
+            marker: Marker::hold(&directory, LATTICE.to_owned()).unwrap(),
+            unavailable: RwLock::default(),
             directory,
-            identity: (metadata.dev(), metadata.ino()),
             limits: Limits::default(),
             clock: SystemClock::shared(),
             packs: Packs::beside(&folder.join("journal"), &head.index_id),
@@ -579,7 +713,7 @@ pub(super) mod tests {
             seq: AtomicU64::new(head.seq),
             moved: watch::Sender::new(head.seq),
         };
-        Store::new(Arc::new(shared), CaseSensitivity::Sensitive)
+        Store::new(Arc::new(shared), CaseSensitivity::Sensitive, Some(AtStart::new(changed_at, false)))
     }
 
     #[test]

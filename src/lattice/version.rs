@@ -91,6 +91,47 @@ pub fn edit_time(previous: Option<Timestamp>, stated: Option<Timestamp>, now: Ti
     }
 }
 
+/// The earliest time of a version that replaces one of `previous`.
+#[must_use]
+pub fn just_after(previous: Timestamp) -> Timestamp {
+    previous.plus(STEP)
+}
+
+/// What a changed file shows of the moment at which its edit was made.
+#[derive(Debug, Clone, Copy)]
+pub struct FileTimes {
+    /// The document's own `updated_at`, where the edit changed it.
+    pub stated: Option<Timestamp>,
+    /// The file's mtime: programs that copy may bring an old one along.
+    pub modified: Timestamp,
+    /// The file's ctime: the file was put in its place no later than that, and no program can choose it.
+    pub placed: Timestamp,
+}
+
+/// When an edit counts as made that is found while the service runs. `known_at`: the last moment at which the file is known to have held
+/// the version of `previous`.
+///
+/// The edit's own date counts where it lies after the replaced version and not in the future. Otherwise the mtime does, so that an edit
+/// that is noticed late counts from when it was made; of a file that was copied in with an older mtime the moment at which it was put
+/// there. Always after the replaced version.
+#[must_use]
+pub fn edit_seen(previous: Option<Timestamp>, times: FileTimes, known_at: Timestamp, now: Timestamp) -> Timestamp {
+    let is_newer = |stated: &Timestamp| previous.is_none_or(|previous| *stated > previous);
+    if let Some(stated) = times.stated.filter(|stated| is_newer(stated) && *stated <= now.plus(MAX_AHEAD)) {
+        return stated;
+    }
+    let made = if times.modified < known_at { times.placed } else { times.modified };
+    let earliest = previous.map_or(known_at, |previous| known_at.max(previous.plus(STEP)));
+    made.min(now).max(earliest)
+}
+
+/// When an edit counts as made that is found at the start of the service: it may be older than the version that the journal has, where
+/// the file comes from a backup.
+#[must_use]
+pub fn edit_found_at_start(times: FileTimes, now: Timestamp) -> Timestamp {
+    times.stated.filter(|stated| *stated <= now.plus(MAX_AHEAD)).unwrap_or(times.modified).min(now)
+}
+
 /// The contents that a version came from, newest first: a version that replaces one of them contradicts nobody.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Ancestry(Vec<[u8; ANCESTOR_BYTES]>);
@@ -213,6 +254,37 @@ mod tests {
         assert_eq!(edit_time(Some(at(2_000_000)), None, NOW), at(2_000_000).plus(STEP));
         // A typing error does not win for years.
         assert_eq!(edit_time(Some(at(5)), Some(at(9_000_000)), NOW), NOW);
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_seconds(seconds)
+    }
+
+    fn file(stated: Option<i64>, modified: i64, placed: i64) -> FileTimes {
+        FileTimes { stated: stated.map(at), modified: at(modified), placed: at(placed) }
+    }
+
+    #[test]
+    fn an_edit_that_is_noticed_late_counts_from_its_mtime() {
+        let seen = |previous: Option<i64>, times| edit_seen(previous.map(at), times, at(500), at(1000));
+        assert_eq!(seen(Some(400), file(None, 700, 700)), at(700));
+        assert_eq!(seen(Some(400), file(Some(800), 700, 700)), at(800), "its own date counts where it states a new one");
+        assert_eq!(seen(Some(400), file(Some(300), 700, 700)), at(700), "a date before the replaced version does not count");
+        assert_eq!(seen(Some(400), file(Some(2000), 700, 700)), at(700), "nor does one in the future");
+        assert_eq!(seen(Some(400), file(None, 10, 900)), at(900), "copied in with an old mtime: when it was put there");
+        assert_eq!(seen(None, file(None, 10, 900)), at(900));
+        assert_eq!(seen(Some(400), file(None, 10, 20)), at(500), "not before the file was known to hold the old version");
+        assert_eq!(seen(Some(400), file(None, 5000, 5000)), at(1000), "never in the future");
+        assert_eq!(seen(Some(900), file(None, 700, 700)), at(900).plus(STEP), "always after the replaced version");
+    }
+
+    #[test]
+    fn a_file_that_is_found_at_start_may_be_older_than_the_journal() {
+        let found = |times| edit_found_at_start(times, at(1000));
+        assert_eq!(found(file(None, 700, 900)), at(700));
+        assert_eq!(found(file(Some(300), 700, 900)), at(300));
+        assert_eq!(found(file(Some(5000), 700, 900)), at(700));
+        assert_eq!(found(file(None, 5000, 5000)), at(1000));
     }
 
     #[test]

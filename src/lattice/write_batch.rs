@@ -13,7 +13,7 @@ use super::{
     reader::{self, FileStamp},
     restore::{self, Restoration, Restore},
     stamp::{self, Current, Stamped},
-    store::{Changes, Store, copy_of, fingerprint, lattice_error},
+    store::{Changes, SeenFile, Store, copy_of, fingerprint, lattice_error},
     version,
 };
 use crate::types::{ContentHash, NodeId, Timestamp};
@@ -81,8 +81,17 @@ struct StagedPut {
     accepted: Option<Accepted>,
     /// It lost before, and counts again.
     restoration: Option<Restoration>,
+    /// The document's own date.
+    stated: Option<Timestamp>,
     /// Of the file in its place.
     stamp: FileStamp,
+}
+
+impl StagedPut {
+    /// The mtime of its file; `None`: when it is written.
+    fn dated(&self) -> Option<Timestamp> {
+        self.accepted.as_ref().map(|accepted| accepted.at)
+    }
 }
 
 enum Stage {
@@ -227,7 +236,10 @@ impl StagedKind {
 fn fail(store: &Store, answers: &mut Answers, request: usize, error: LatticeError) {
     if !matches!(
         error,
-        LatticeError::PreconditionFailed { .. } | LatticeError::Contested { .. } | LatticeError::Loading
+        LatticeError::PreconditionFailed { .. }
+            | LatticeError::Contested { .. }
+            | LatticeError::Loading
+            | LatticeError::Unavailable(_)
     ) {
         note_fault(store, &error);
     }
@@ -250,7 +262,7 @@ fn note_fault(store: &Store, error: &LatticeError) {
 pub(super) fn probe(store: &Store) -> Result<(), LatticeError> {
     let trial = || -> io::Result<()> {
         store.shared.check_directory()?;
-        write_temp(&store.shared.directory, &[b' '; PROBE_BYTES]).map(drop)
+        write_temp(&store.shared.directory, &[b' '; PROBE_BYTES], None).map(drop)
     };
     trial().map_err(|error| lattice_error(&error))?;
     Ok(store.shared.journal.ready()?)
@@ -273,6 +285,9 @@ fn stage(store: &mut Store, op: WriteOp) -> Result<Stage, LatticeError> {
     let path = store.shared.directory.join(&name);
     // An edit by another program that no event has told of yet: the write is judged against that one.
     if differs(store, &name, &path)? {
+        if let WriteOp::Apply(arrival) = &op {
+            may_not_come_back(store, arrival.id(), &name, &path)?;
+        }
         store.examine(std::slice::from_ref(&name))?;
     }
     match op {
@@ -358,8 +373,19 @@ fn stage_put(
         existed: current.is_some(),
         accepted,
         restoration: None,
+        stated: node.updated_at(),
         stamp: NO_FILE,
     })
+}
+
+/// Fails while the node's file is away for so short a time that an editor may be about to put it back: a version of another instance
+/// must not be judged against a deletion that is none.
+fn may_not_come_back(store: &mut Store, id: &NodeId, name: &str, path: &Path) -> Result<(), LatticeError> {
+    let is_gone = matches!(path.symlink_metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound);
+    if is_gone && !store.vanish_grace.is_zero() && store.may_come_back(name) {
+        return Err(LatticeError::Unavailable(id.clone()));
+    }
+    Ok(())
 }
 
 fn differs(store: &mut Store, name: &str, path: &Path) -> Result<bool, LatticeError> {
@@ -486,7 +512,8 @@ fn write_down(store: &mut Store, placed: &[Staged], seen_at_ns: i64) -> Result<V
             }
             StagedKind::Put(put) => {
                 changes.repaired.push(staged.name.clone());
-                let file = (staged.name.as_str(), put.stamp, seen_at_ns);
+                let (name, stamp) = (staged.name.as_str(), put.stamp);
+                let file = SeenFile { name, stamp, read_at_ns: seen_at_ns, stated: Some(put.stated) };
                 let entry = store.stage_put(&mut changes, put.entry.clone(), file, source);
                 let written = if put.existed { Written::Replaced(entry) } else { Written::Created(entry) };
                 match (&put.accepted, &put.restoration) {
@@ -506,7 +533,8 @@ fn write_down(store: &mut Store, placed: &[Staged], seen_at_ns: i64) -> Result<V
                 if let Some(stamp) = stamp.filter(|stamp| Some(fingerprint(stamp)) == known) {
                     let entry = Entry { updated_at: accepted.at, ..Entry::clone(entry) };
                     // As if it had been read just when it was written: the next full look reads it again.
-                    store.stage_put(&mut changes, entry, (&staged.name, stamp, stamp.mtime_ns), source);
+                    let (name, read_at_ns) = (staged.name.as_str(), stamp.mtime_ns);
+                    store.stage_put(&mut changes, entry, SeenFile { name, stamp, read_at_ns, stated: None }, source);
                 }
                 Outcome::Applied(Applied::Same)
             }
@@ -563,7 +591,7 @@ mod tests {
         assert_eq!(files::place_all(&mut store, batch, &mut answers, &mut Vec::new()).len(), 2);
 
         // The process that comes after it.
-        let mut store = Store::new(Arc::clone(&store.shared), CaseSensitivity::Sensitive);
+        let mut store = Store::new(Arc::clone(&store.shared), CaseSensitivity::Sensitive, None);
         store.load().unwrap();
         store.examine(&names).unwrap();
         let given = |id| (store.shared.journal.lineage(id).unwrap(), store.held(id).unwrap().unwrap().at);

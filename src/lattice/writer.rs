@@ -134,6 +134,8 @@ impl Writer {
             }
             self.examine();
             self.step_scan();
+            let again = std::mem::take(&mut self.work.store.look_again);
+            again.iter().for_each(|name| self.work.pending.add(name));
             self.recheck();
             self.prune();
             self.write_manifest(false);
@@ -321,7 +323,7 @@ impl Writer {
             self.watch();
         }
         let waiters = std::mem::take(&mut self.waiting);
-        match Scan::begin(&mut self.work.store, self.ahead.take()) {
+        match Scan::begin(&mut self.work.store, self.ahead.take(), !waiters.is_empty()) {
             Ok(scan) => {
                 self.scan = Some((scan, waiters));
                 true
@@ -359,7 +361,11 @@ impl Writer {
             );
         }
         shared.report().scan_fault = None;
-        shared.ready.store(true, Ordering::Release);
+        if let Err(error) = self.work.store.started() {
+            tracing::warn!(%error, "that the directory was adopted cannot be noted yet");
+        }
+        self.work.store.shared.ready.store(true, Ordering::Release);
+        self.work.store.scanned(scan.begun_at);
         self.work.store.all_arrived();
     }
 

@@ -57,6 +57,7 @@ impl Bed {
             limits: self.limits,
             clock: Arc::clone(&self.clock),
             gather_interval: GATHER_INTERVAL,
+            vanish_grace: std::time::Duration::from_millis(300),
             // Events alone must do; a scan is asked for where a test means one.
             rescan_interval: Duration::from_secs(3600),
             case: self.case,

@@ -136,6 +136,7 @@ impl Site {
             clock,
             // What is done by hand is seen where the plan says so, and not where a run takes longer.
             gather_interval: YEAR,
+            vanish_grace: Duration::ZERO,
             rescan_interval: YEAR,
             case: CaseSensitivity::Sensitive,
             manifest: None,

@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn conflicts_are_counted_with_each_who_won() {
         let root = tempfile::tempdir().unwrap();
-        let (journal, _) = Journal::open(&root.path().join("j.redb"), 7).unwrap();
+        let (journal, _) = Journal::open(&root.path().join("j.redb")).unwrap();
         let version = Version { at: Timestamp::EPOCH, content: None };
         let lost_to = |from: &str| {
             let (id, from) = (NodeId::parse("n").unwrap(), from.into());

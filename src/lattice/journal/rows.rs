@@ -109,13 +109,16 @@ pub(in crate::lattice) struct Loaded<'a> {
     pub(in crate::lattice) stamp: FileStamp,
     pub(in crate::lattice) read_at_ns: i64,
     pub(in crate::lattice) live: bool,
+    /// It has its position: its last good version is advertised also while its file is broken.
+    pub(in crate::lattice) is_listed: bool,
 }
 
 impl Loaded<'_> {
     pub(super) fn into_record(self) -> Record {
-        let Self { entry, node_type, name, stamp, read_at_ns, live } = self;
+        let Self { entry, node_type, name, stamp, read_at_ns, live, is_listed: _ } = self;
         let entry = Entry { node_type: node_type.map(Into::into), ..entry };
-        Record { entry: Arc::new(entry), name: name.into(), stamp, read_at_ns, live }
+        // Only rewritten as broken: what the document states stays as it is noted.
+        Record { entry: Arc::new(entry), name: name.into(), stamp, read_at_ns, stated: None, live }
     }
 }
 
@@ -140,7 +143,7 @@ pub(super) fn loaded<'a>(id: &str, value: FileValue<'a>) -> Result<Loaded<'a>, J
         seq,
     };
     let stamp = FileStamp { mtime_ns, ctime_ns, size, inode };
-    Ok(Loaded { entry, node_type, name, stamp, read_at_ns, live })
+    Ok(Loaded { entry, node_type, name, stamp, read_at_ns, live, is_listed: live })
 }
 
 pub(super) fn tombstone(id: NodeId, (deleted_at, content_hash, seq): TombstoneValue<'_>) -> Tombstone {

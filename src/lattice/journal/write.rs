@@ -1,10 +1,10 @@
 //! Writing changes down.
 
 use super::{
-    BY_SEQ, FILES, JournalError, LINEAGE, Op, Record, Source, TOMBSTONES, coming, conflicts,
+    BY_SEQ, FILES, JournalError, LINEAGE, Op, Record, Source, TOMBSTONES, coming, conflicts, remembered,
     rows::{Lineage, Loaded, file_value, loaded},
 };
-use crate::types::ContentHash;
+use crate::types::{ContentHash, Timestamp};
 use redb::{ReadableTable, Table, WriteTransaction};
 
 /// Writes each change into the tables of one transaction.
@@ -17,10 +17,12 @@ pub(super) fn write_ops(transaction: &WriteTransaction, ops: &[Op]) -> Result<()
     let mut tombstones = transaction.open_table(TOMBSTONES)?;
     let mut lineages = transaction.open_table(LINEAGE)?;
     let mut coming = coming::open(transaction)?;
+    let mut memory = remembered::Tables::open(transaction)?;
     for op in ops {
         let id = match op {
             Op::Put(record, _) | Op::Seen(record) => &record.entry.id,
-            Op::Broke(id) => id,
+            Op::Broke(id) | Op::Lost(id) => id,
+            Op::VoidPositions => continue,
             Op::Deleted(tombstone, _) => &tombstone.id,
             Op::Settled(number) => {
                 conflicts::remove(transaction, *number)?;
@@ -29,17 +31,29 @@ pub(super) fn write_ops(transaction: &WriteTransaction, ops: &[Op]) -> Result<()
         };
         let id = id.as_str();
         // Where the node stands so far is asked of the tables themselves, so that each node has one position whatever happened.
-        let (last, was_live) = files.get(id)?.map_or((None, false), |value| (Some(value.value().6), value.value().7));
+        let last = files.get(id)?.map(|value| value.value().6);
         match op {
             Op::Put(record, source) => {
-                let held = files.get(id)?.map(|value| ContentHash::from_digest(*value.value().2));
+                let held = files.get(id)?.map(|value| {
+                    let value = value.value();
+                    (ContentHash::from_digest(*value.2), Timestamp::from_micros(value.5))
+                });
+                if let Some((content, at)) = held.filter(|(content, _)| *content != record.entry.content_hash) {
+                    memory.remember(id, &content, at)?;
+                }
+                match (record.stated, held) {
+                    (Some(stated), _) => memory.state(id, record.entry.updated_at, stated)?,
+                    (None, Some((_, before))) => memory.state_as_before(id, before)?,
+                    (None, None) => {}
+                }
+                let held = held.map(|(content, _)| content);
                 let buried = tombstones.get(id)?.map(|value| ContentHash::from_digest(*value.value().1));
                 // A content that comes back with a later time came from where it came from.
                 let same = held == Some(record.entry.content_hash);
                 if !same || *source != Source::Edit {
                     follow(&mut lineages, id, held.or(buried), same, source)?;
                 }
-                if let Some(last) = last.filter(|_| was_live) {
+                if let Some(last) = last {
                     by_seq.remove(last)?;
                 }
                 if let Some(old) = tombstones.remove(id)? {
@@ -49,11 +63,13 @@ pub(super) fn write_ops(transaction: &WriteTransaction, ops: &[Op]) -> Result<()
                 by_seq.insert(record.entry.seq, id)?;
                 files.insert(id, file_value(record))?;
             }
-            Op::Seen(record) => drop(files.insert(id, file_value(record))?),
-            Op::Broke(_) => {
-                if let Some(last) = last.filter(|_| was_live) {
-                    by_seq.remove(last)?;
+            Op::Seen(record) => {
+                if let Some(stated) = record.stated {
+                    memory.state(id, record.entry.updated_at, stated)?;
                 }
+                drop(files.insert(id, file_value(record))?);
+            }
+            Op::Broke(_) => {
                 let broken =
                     files.get(id)?.map(|value| loaded(id, value.value()).map(Loaded::into_record)).transpose()?;
                 if let Some(broken) = broken {
@@ -62,10 +78,13 @@ pub(super) fn write_ops(transaction: &WriteTransaction, ops: &[Op]) -> Result<()
             }
             Op::Deleted(tombstone, source) => {
                 follow(&mut lineages, id, Some(tombstone.content_hash), false, source)?;
-                if let Some(last) = last.filter(|_| was_live) {
+                if let Some(last) = last {
                     by_seq.remove(last)?;
                 }
-                files.remove(id)?;
+                if let Some(row) = files.remove(id)? {
+                    let row = row.value();
+                    memory.remember(id, &ContentHash::from_digest(*row.2), Timestamp::from_micros(row.5))?;
+                }
                 let value = (tombstone.deleted_at.micros(), tombstone.content_hash.as_bytes(), tombstone.seq);
                 let old = tombstones.insert(id, value)?.map(|old| old.value().2);
                 if let Some(old) = old {
@@ -74,7 +93,16 @@ pub(super) fn write_ops(transaction: &WriteTransaction, ops: &[Op]) -> Result<()
                 coming.remove(id)?;
                 by_seq.insert(tombstone.seq, id)?;
             }
-            Op::Settled(_) => {}
+            Op::Lost(_) => {
+                if let Some(last) = last {
+                    by_seq.remove(last)?;
+                }
+                files.remove(id)?;
+                lineages.remove(id)?;
+                coming.remove(id)?;
+                memory.forget(id)?;
+            }
+            Op::VoidPositions | Op::Settled(_) => {}
         }
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! The files of a batch: written beside their places, made durable, put in place. One part is written while the one before it is placed.
 
-use super::{Answers, Staged, StagedKind, check, differs, fail};
+use super::{Answers, Staged, StagedKind, check, differs, fail, may_not_come_back};
 use crate::lattice::{
     LatticeError, Precondition,
     atomic_file::TempFile,
@@ -74,8 +74,8 @@ fn write_part(root: &File, directory: &Path, whole_sync: &mut WholeSync, part: &
     let write = |staged: &mut Staged| {
         let StagedKind::Put(put) = &mut staged.kind else { return Ok(()) };
         let (mut temp, stamp) = match put.existed {
-            true => write_unsynced(directory, &put.bytes)?,
-            false => write_first(root, directory, &put.bytes)?,
+            true => write_unsynced(directory, &put.bytes, put.dated())?,
+            false => write_first(root, directory, &put.bytes, put.dated())?,
         };
         if !together {
             temp.sync()?;
@@ -150,7 +150,7 @@ fn place(store: &mut Store, root: &File, staged: &mut Staged, written: io::Resul
             let (temp, stamp) = match named {
                 Some(temp) => (temp, put.stamp),
                 // Its place was taken meanwhile, or there is no `/proc`.
-                None => place::write_temp(directory, &put.bytes)?,
+                None => place::write_temp(directory, &put.bytes, put.dated())?,
             };
             temp.rename(&path)?;
             put.stamp = stamp_in_place(&path, &stamp);
@@ -165,6 +165,9 @@ fn still_holds(store: &mut Store, staged: &Staged) -> Result<(), LatticeError> {
     let path = store.shared.directory.join(&staged.name);
     if staged.precondition == Precondition::None || !differs(store, &staged.name, &path)? {
         return Ok(());
+    }
+    if staged.kind.accepted().is_some() {
+        may_not_come_back(store, staged.kind.id(), &staged.name, &path)?;
     }
     store.examine(std::slice::from_ref(&staged.name))?;
     check(&staged.precondition, store.live(staged.kind.id()))

@@ -1,0 +1,106 @@
+//! Which directory a journal is kept for: compared at every start, bound anew when the admin says so.
+
+use super::{
+    directory::OpenError,
+    journal::{self, Binding, Journal, JournalError},
+    marker::{self, Marker, MarkerError},
+};
+use std::{
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+/// What adopting a directory did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adopted {
+    /// The lattice id that directory and journal share now.
+    pub lattice_id: String,
+    /// Nodes that the journal knows. Those that are missing in the directory count as lost at the next start, not as deleted.
+    pub known_nodes: u64,
+}
+
+/// Binds the journal to this directory, whatever it was kept for. The next start takes no missing file for a deleted node.
+///
+/// # Errors
+/// [`OpenError`]: the directory or the journal cannot be used, or another process uses one of them.
+pub fn adopt(directory: &Path, journal: &Path) -> Result<Adopted, OpenError> {
+    let directory = directory.canonicalize().map_err(|error| OpenError::NotReadable(directory.to_owned(), error))?;
+    let failed = |error| super::directory::open_error(journal.to_owned(), error);
+    let (opened, head) = Journal::open(journal).map_err(failed)?;
+    let found = marker::read(&directory).map_err(|error| marker_error(&directory, error))?;
+    let lattice_id = match found.or(head.binding.lattice_id) {
+        Some(lattice_id) => lattice_id,
+        None => journal::random_id().map_err(failed)?,
+    };
+    mark(&directory, &lattice_id)?;
+    let lock = Marker::hold(&directory, lattice_id.clone()).map_err(|error| marker_error(&directory, error))?;
+    opened.bind(&lattice_id, true).map_err(failed)?;
+    let known_nodes = opened.file_count().map_err(failed)?;
+    drop(lock);
+    Ok(Adopted { lattice_id, known_nodes })
+}
+
+/// The marker of the directory, if the journal is kept for it; both are bound to each other where one of them is new.
+///
+/// # Errors
+/// [`OpenError::NoMarker`], [`OpenError::OtherLattice`], [`OpenError::DirectoryInUse`], and those of files.
+pub(super) fn bind(directory: &Path, journal: (&Path, &Journal), binding: &Binding) -> Result<Marker, OpenError> {
+    let (path, journal) = journal;
+    let failed = |error: JournalError| super::directory::open_error(path.to_owned(), error);
+    let paths = || (directory.to_owned(), path.to_owned());
+    let found = marker::read(directory).map_err(|error| marker_error(directory, error))?;
+    let is_new = journal.is_empty().map_err(failed)?;
+    let lattice_id = match (found, &binding.lattice_id) {
+        (Some(found), Some(known)) if found == *known => found,
+        // A marker without a journal: the state directory is new.
+        (Some(found), _) if is_new => found,
+        (Some(_), Some(_)) => return Err(other_lattice(paths())),
+        (None, known) if is_new => match known {
+            Some(known) => known.clone(),
+            None => journal::random_id().map_err(failed)?,
+        },
+        (None, Some(_)) => return Err(no_marker(paths())),
+        // A journal of 0.1.0 knows its directory by the inode.
+        (found, None) => {
+            let inode = std::fs::metadata(directory).map_err(|error| OpenError::NotReadable(directory.to_owned(), error))?;
+            if binding.directory_inode != Some(inode.ino()) {
+                return Err(if found.is_some() { other_lattice(paths()) } else { no_marker(paths()) });
+            }
+            match found {
+                Some(found) => found,
+                None => journal::random_id().map_err(failed)?,
+            }
+        }
+    };
+    mark(directory, &lattice_id)?;
+    let marker = Marker::hold(directory, lattice_id.clone()).map_err(|error| marker_error(directory, error))?;
+    if binding.lattice_id.as_ref() != Some(&lattice_id) {
+        journal.bind(&lattice_id, false).map_err(failed)?;
+    }
+    Ok(marker)
+}
+
+/// Sees to it that the directory's marker names this lattice.
+fn mark(directory: &Path, lattice_id: &str) -> Result<(), OpenError> {
+    let found = marker::read(directory).map_err(|error| marker_error(directory, error))?;
+    if found.as_deref() == Some(lattice_id) {
+        return Ok(());
+    }
+    marker::write(directory, lattice_id).map_err(|error| OpenError::NotWritable(directory.to_owned(), error))
+}
+
+fn no_marker((directory, journal): (PathBuf, PathBuf)) -> OpenError {
+    OpenError::NoMarker { directory, journal }
+}
+
+fn other_lattice((directory, journal): (PathBuf, PathBuf)) -> OpenError {
+    OpenError::OtherLattice { directory, journal }
+}
+
+fn marker_error(directory: &Path, error: MarkerError) -> OpenError {
+    match error {
+        MarkerError::InUse => OpenError::DirectoryInUse(directory.to_owned()),
+        MarkerError::Unreadable(reason) => OpenError::BadMarker(directory.join(marker::NAME), reason),
+        MarkerError::Io(error) => OpenError::NotReadable(directory.to_owned(), error),
+    }
+}

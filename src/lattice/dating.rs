@@ -1,0 +1,239 @@
+//! When an edit or a deletion counts as made that is found in the directory (DESIGN 4.7): while the service runs, and at its start,
+//! where a file may also be older than the journal, because it comes from a backup.
+
+use super::{
+    Entry, LatticeError, Version,
+    journal::Stated,
+    reader::NodeFile,
+    store::{Changes, Store},
+    version::{self, FileTimes},
+};
+use crate::types::{NodeId, Timestamp};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// So many files of one start that hold an earlier content under a new mtime come from a backup; fewer are edits that were undone.
+const RESTORED: usize = 10;
+/// Names that a summary shows.
+const SHOWN: usize = 3;
+/// How coarse the times of a directory may be. A directory whose last change lies further before a file was seen in it is an older copy.
+const COARSE: Duration = Duration::from_secs(3);
+
+/// How files are read that hold an earlier content under a new mtime.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// They come from a backup that lost the mtimes: the old versions.
+    Restored,
+    /// Each is an edit that brings the earlier content back.
+    Undone,
+}
+
+/// What one kind of finding comes to.
+#[derive(Debug, Default)]
+struct Tally {
+    count: usize,
+    first: Vec<String>,
+}
+
+impl Tally {
+    fn add(&mut self, id: &NodeId) {
+        self.count = self.count.saturating_add(1);
+        if self.first.len() < SHOWN {
+            self.first.push(id.to_string());
+        }
+    }
+
+    fn names(&self) -> String {
+        let more = if self.count > self.first.len() { ", …" } else { "" };
+        format!("{}{more}", self.first.join(", "))
+    }
+}
+
+/// How changes are judged that are found before the first complete scan of a start.
+#[derive(Debug)]
+pub(super) struct AtStart {
+    /// The directory's mtime before this process touched it; `None`: its file system keeps none.
+    directory_changed_at: Option<Timestamp>,
+    /// The directory was adopted: what is missing in it was lost.
+    adopting: bool,
+    reading: Option<Reading>,
+    /// Files that hold an earlier content under a new mtime, while the reading is not decided.
+    undecided: Vec<String>,
+    older: Tally,
+    undone: Tally,
+    lost: Tally,
+}
+
+impl AtStart {
+    pub(super) fn new(directory_changed_at: Timestamp, adopting: bool) -> Self {
+        Self {
+            directory_changed_at: Some(directory_changed_at).filter(|at| *at > Timestamp::EPOCH),
+            adopting,
+            reading: None,
+            undecided: Vec::new(),
+            older: Tally::default(),
+            undone: Tally::default(),
+            lost: Tally::default(),
+        }
+    }
+
+    /// One line for each thing that the admin may want to know, with the command for the other reading.
+    fn report(&self) {
+        if self.older.count > 0 {
+            tracing::warn!(
+                lattice.older_files = self.older.count,
+                "{} files are older than the versions that were here ({}): they count as restored from a backup, and newer versions \
+                 of peers replace them (what is replaced is kept: ark-lattice conflicts list --all). If these files are to count as edited now: \
+                 ark-lattice node accept ID...",
+                self.older.count,
+                self.older.names()
+            );
+        }
+        if self.undone.count > 0 {
+            tracing::info!(
+                lattice.undone_edits = self.undone.count,
+                "{} files hold an earlier content again ({}): each counts as an edit made when the file was written. If they come from a \
+                 backup: ark-lattice conflicts list on the peers shows what they replaced",
+                self.undone.count,
+                self.undone.names()
+            );
+        }
+        if self.lost.count > 0 {
+            tracing::warn!(
+                lattice.lost_nodes = self.lost.count,
+                "{} nodes are missing in a directory that is an older copy ({}): they count as lost, not as deleted, and come back from \
+                 peers. If they are to be deleted: ark-lattice node delete ID, once they are back",
+                self.lost.count,
+                self.lost.names()
+            );
+        }
+    }
+}
+
+/// When an edit counts as made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dated {
+    /// Then: after the version that it replaces.
+    At(Timestamp),
+    /// Then: before the version that the journal has. The directory holds an older version.
+    Older(Timestamp),
+    /// That is decided once all files were looked at.
+    Undecided,
+}
+
+/// What a missing file means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// The node was deleted, then.
+    Deleted(Timestamp),
+    /// The directory is an older copy, in which the node was not yet.
+    Lost,
+}
+
+/// An instant of a file, to the microsecond.
+pub(super) fn from_system(at: SystemTime) -> Timestamp {
+    let since_epoch = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_micros(i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX))
+}
+
+/// The same instant for a file; `None` for what no file can be dated.
+pub(super) fn to_system(at: Timestamp) -> Option<SystemTime> {
+    let micros = u64::try_from(at.micros()).ok().filter(|micros| *micros > 0)?;
+    UNIX_EPOCH.checked_add(Duration::from_micros(micros))
+}
+
+fn from_nanos(nanos: i64) -> Timestamp {
+    Timestamp::from_micros(nanos.div_euclid(1_000))
+}
+
+impl Store {
+    /// Dates the content of a file that is not the content of the node's version.
+    ///
+    /// # Errors
+    /// [`LatticeError`]: the journal cannot be read.
+    pub(super) fn date_edit(&mut self, name: &str, file: &NodeFile) -> Result<Dated, LatticeError> {
+        let (held, now) = (self.held(&file.id)?, self.shared.clock.now());
+        let times = FileTimes {
+            stated: self.newly_stated(file, held)?,
+            modified: from_nanos(file.stamp.mtime_ns),
+            placed: from_nanos(file.stamp.ctime_ns),
+        };
+        let Some(start) = &mut self.at_start else {
+            return Ok(Dated::At(version::edit_seen(held.map(|held| held.at), times, self.known_at, now)));
+        };
+        let at = version::edit_found_at_start(times, now);
+        let Some(held) = held else { return Ok(Dated::At(at)) };
+        let is_older = |at| Version { at, content: Some(file.content_hash) } < held;
+        let remembered = self.shared.journal.remembered(&file.id, &file.content_hash)?.filter(|at| is_older(*at));
+        if is_older(at) {
+            start.older.add(&file.id);
+            return Ok(Dated::Older(remembered.unwrap_or(at)));
+        }
+        Ok(match (remembered, start.reading) {
+            (None, _) => Dated::At(at),
+            (Some(_), None) => {
+                start.undecided.push(name.to_owned());
+                Dated::Undecided
+            }
+            (Some(old), Some(Reading::Restored)) => {
+                start.older.add(&file.id);
+                Dated::Older(old)
+            }
+            (Some(_), Some(Reading::Undone)) => {
+                start.undone.add(&file.id);
+                Dated::At(at)
+            }
+        })
+    }
+
+    /// The document's own date, where the edit changed it.
+    fn newly_stated(&self, file: &NodeFile, held: Option<Version>) -> Result<Option<Timestamp>, LatticeError> {
+        let (Some(stated), Some(held)) = (file.declared, held) else { return Ok(file.declared) };
+        let before = match self.known.get(file.id.as_str()) {
+            Some(known) => self.shared.journal.stated(&known.entry)?,
+            None => Stated::Unknown,
+        };
+        Ok(Some(stated).filter(|stated| before.changed_to(*stated, held.at)))
+    }
+
+    /// What it means that the node's file is not there.
+    ///
+    /// # Errors
+    /// [`LatticeError`]: the journal cannot be read.
+    pub(super) fn date_deletion(&mut self, entry: &Entry) -> Result<Missing, LatticeError> {
+        let Some(start) = &mut self.at_start else { return Ok(Missing::Deleted(self.edit_time(&entry.id, None)?)) };
+        let seen_at = self.shared.journal.read_at_ns(&entry.id)?.map(from_nanos);
+        let changed_at = start.directory_changed_at;
+        let predates = changed_at.zip(seen_at).is_some_and(|(changed, seen)| changed.plus(COARSE) < seen);
+        if start.adopting || predates || start.reading == Some(Reading::Restored) {
+            start.lost.add(&entry.id);
+            return Ok(Missing::Lost);
+        }
+        // The directory's last change may be a later one: still nearer than now, and an edit that a peer made since must not lose.
+        let now = self.shared.clock.now();
+        let at = changed_at.map_or(now, |changed| changed.min(now));
+        Ok(Missing::Deleted(at.max(version::just_after(entry.updated_at))))
+    }
+
+    /// Decides how files are read that hold an earlier content, now that all were looked at. Answers those that are due now.
+    pub(super) fn decide_reading(&mut self) -> Vec<String> {
+        let Some(start) = self.at_start.as_mut().filter(|start| start.reading.is_none()) else { return Vec::new() };
+        let found = start.undecided.len().saturating_add(start.older.count);
+        let reading = if found >= RESTORED && !start.undecided.is_empty() { Reading::Restored } else { Reading::Undone };
+        start.reading = Some(reading);
+        std::mem::take(&mut start.undecided)
+    }
+
+    /// The first complete scan is through: from here on, the service runs.
+    pub(super) fn started(&mut self) -> Result<(), LatticeError> {
+        let Some(start) = self.at_start.take() else { return Ok(()) };
+        start.report();
+        Ok(self.shared.journal.adopted()?)
+    }
+
+    /// Stages a version that is older than the journal's: every position is void with it.
+    pub(super) fn stage_step_back(&self, changes: &mut Changes, dated: Dated) {
+        if matches!(dated, Dated::Older(_)) {
+            self.stage_void(changes);
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Which data directory the journal is kept for: by the lattice id of the directory's marker (DESIGN 4.8).
+
+use super::{FILES, Journal, JournalError, META, read_meta};
+use redb::{ReadableDatabase, ReadableTable, ReadableTableMetadata};
+
+/// In `meta`: the lattice id. Journals of 0.1.0 have none, and the directory's inode in its place.
+const LATTICE: &str = "lattice";
+const DIRECTORY: &str = "directory";
+/// In `meta`, while the first scan of an adopted directory is due: its missing files are not deleted nodes.
+const ADOPTING: &str = "adopting";
+
+/// Which directory a journal is kept for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(in crate::lattice) struct Binding {
+    /// The lattice id; `None`: it was not bound yet.
+    pub(in crate::lattice) lattice_id: Option<String>,
+    /// What a journal of 0.1.0 knows instead: the directory's inode.
+    pub(in crate::lattice) directory_inode: Option<u64>,
+}
+
+pub(super) fn read(meta: &impl ReadableTable<&'static str, &'static str>) -> Result<Binding, JournalError> {
+    let lattice_id = meta.get(LATTICE)?.map(|id| id.value().to_owned());
+    let directory_inode = meta.get(DIRECTORY)?.and_then(|inode| inode.value().parse().ok());
+    Ok(Binding { lattice_id, directory_inode })
+}
+
+impl Journal {
+    /// Does it know neither a node nor a deletion?
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub(in crate::lattice) fn is_empty(&self) -> Result<bool, JournalError> {
+        self.with(|database| {
+            let transaction = database.begin_read()?;
+            Ok(transaction.open_table(FILES)?.is_empty()? && transaction.open_table(super::TOMBSTONES)?.is_empty()?)
+        })
+    }
+
+    /// Binds it to the lattice with this id, durably. `adopting`: until [`Self::adopted`], missing files are not deleted nodes.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub(in crate::lattice) fn bind(&self, lattice_id: &str, adopting: bool) -> Result<(), JournalError> {
+        self.write(|database| {
+            let transaction = database.begin_write()?;
+            {
+                let mut meta = transaction.open_table(META)?;
+                meta.insert(LATTICE, lattice_id)?;
+                meta.remove(DIRECTORY)?;
+                if adopting {
+                    meta.insert(ADOPTING, "1")?;
+                }
+            }
+            transaction.commit()?;
+            Ok(())
+        })
+    }
+
+    /// Was the directory adopted, and not scanned since?
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub(in crate::lattice) fn is_adopting(&self) -> Result<bool, JournalError> {
+        self.with(|database| Ok(read_meta(database, ADOPTING)?.is_some()))
+    }
+
+    /// The adopted directory was scanned: from now on, missing files are deleted nodes.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub(in crate::lattice) fn adopted(&self) -> Result<(), JournalError> {
+        if !self.is_adopting()? {
+            return Ok(());
+        }
+        self.write(|database| {
+            let transaction = database.begin_write()?;
+            transaction.open_table(META)?.remove(ADOPTING)?;
+            transaction.commit()?;
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,213 @@
+//! The marker of a data directory: `.ark-lattice`, which names the lattice that the directory holds (DESIGN 4.8).
+//!
+//! The journal belongs to the lattice id of the marker, not to an inode: a directory that is copied or restored stays the same lattice,
+//! and another directory in its place (an empty disk, an unmounted one) is recognised before its missing files count as deleted. The
+//! marker also carries the lock against a second service on the same directory.
+
+use super::atomic_file;
+use crate::json::{Document, Value};
+use bytes::Bytes;
+use rustix::fs::{FlockOperation, flock};
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Read, Write},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+/// The marker's file name. A dot file: never a node.
+pub(super) const NAME: &str = ".ark-lattice";
+/// Hex digits of a lattice id.
+const ID_DIGITS: usize = 32;
+/// The only layout that exists so far: one file a node, no sub-directories.
+const LAYOUT: &str = "flat";
+/// A marker is one line; more is not read.
+const MAX_BYTES: u64 = 4096;
+
+/// Why a marker cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum MarkerError {
+    /// Another process holds the lock.
+    #[error("another process serves this directory")]
+    InUse,
+    /// The file is not a marker, or one of a layout that this release does not know.
+    #[error("{0}")]
+    Unreadable(&'static str),
+    /// The file system failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Reads the lattice id from the marker of `directory`. `None`: there is no marker.
+///
+/// # Errors
+/// [`MarkerError::Unreadable`], [`MarkerError::Io`].
+pub(super) fn read(directory: &Path) -> Result<Option<String>, MarkerError> {
+    match open(directory) {
+        Ok(file) => parse(&file).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Writes the marker of `directory`, durably, in the place of one that is there.
+///
+/// # Errors
+/// Those of the file system.
+pub(super) fn write(directory: &Path, lattice_id: &str) -> io::Result<()> {
+    atomic_file::replace(&directory.join(NAME), 0o644, |file| {
+        writeln!(file, "{{\"lattice\":\"{lattice_id}\",\"layout\":\"{LAYOUT}\"}}")
+    })
+}
+
+fn open(directory: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC).open(directory.join(NAME))
+}
+
+fn parse(file: &File) -> Result<String, MarkerError> {
+    let mut text = Vec::new();
+    Read::take(file, MAX_BYTES).read_to_end(&mut text)?;
+    let document = Document::parse(Bytes::from(text), 4).map_err(|_| MarkerError::Unreadable("it is not JSON"))?;
+    let member = |key| document.root().as_object().and_then(|object| object.get(key)).and_then(Value::as_str);
+    let is_id = |id: &str| id.len() == ID_DIGITS && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let id = member("lattice").filter(|id| is_id(id)).ok_or(MarkerError::Unreadable("it names no lattice"))?;
+    if member("layout").is_none_or(|layout| layout != LAYOUT) {
+        return Err(MarkerError::Unreadable("it is of a layout that this release does not know"));
+    }
+    Ok(id.into_owned())
+}
+
+/// The marker of the directory that is served, with its lock.
+#[derive(Debug)]
+pub(super) struct Marker {
+    directory: PathBuf,
+    lattice_id: String,
+    held: Mutex<Held>,
+}
+
+/// The marker file that was read last. Open: its lock is ours as long as it is.
+#[derive(Debug)]
+struct Held {
+    file: File,
+    device: u64,
+    inode: u64,
+}
+
+impl Held {
+    fn of(file: File) -> Result<Self, MarkerError> {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(MarkerError::InUse),
+            // Some network file systems have no locks; the journal's own lock remains.
+            Err(rustix::io::Errno::NOTSUP | rustix::io::Errno::NOLCK | rustix::io::Errno::NOSYS) => {}
+            Err(error) => return Err(MarkerError::Io(error.into())),
+        }
+        let metadata = file.metadata()?;
+        Ok(Self { file, device: metadata.dev(), inode: metadata.ino() })
+    }
+}
+
+impl Marker {
+    /// Takes the lock of a directory whose marker names `lattice_id`.
+    ///
+    /// # Errors
+    /// [`MarkerError`].
+    pub(super) fn hold(directory: &Path, lattice_id: String) -> Result<Self, MarkerError> {
+        let held = Mutex::new(Held::of(open(directory)?)?);
+        Ok(Self { directory: directory.to_owned(), lattice_id, held })
+    }
+
+    /// Fails unless the directory that stands there now has the marker of this lattice. Cheap: one `stat` while nothing changed.
+    ///
+    /// # Errors
+    /// [`io::Error`] with one line for people, which says what to check.
+    pub(super) fn check(&self) -> io::Result<()> {
+        let path = self.directory.join(NAME);
+        let metadata = path.symlink_metadata().map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => self.missing(),
+            _ => error,
+        })?;
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if (metadata.dev(), metadata.ino()) == (held.device, held.inode) {
+            return Ok(());
+        }
+        // Another file: the directory was replaced, or the marker was restored.
+        let file = open(&self.directory)?;
+        match parse(&file) {
+            Ok(found) if found == self.lattice_id => {}
+            Ok(found) => {
+                return Err(io::Error::other(format!(
+                    "the directory that stands there now is of another lattice ({found}): is the right disk mounted?"
+                )));
+            }
+            Err(error) => return Err(io::Error::other(format!("its marker {NAME} cannot be used: {error}"))),
+        }
+        *held = Held::of(file).map_err(|error| match error {
+            MarkerError::Io(error) => error,
+            other => io::Error::other(other.to_string()),
+        })?;
+        Ok(())
+    }
+
+    fn missing(&self) -> io::Error {
+        io::Error::other(format!(
+            "the marker {NAME} is missing in it, so no file counts as deleted and nothing is written: is the disk mounted? If this is \
+             the right directory, stop the service and run: ark-lattice adopt"
+        ))
+    }
+}
+
+impl Drop for Marker {
+    fn drop(&mut self) {
+        // Closing the file gives the lock back as well; a child process could still hold a copy of the descriptor.
+        let held = self.held.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let _closing_follows = flock(&held.file, FlockOperation::Unlock);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    const ID: &str = "0123456789abcdef0123456789abcdef";
+
+    #[test]
+    fn a_marker_is_read_as_it_was_written_and_anything_else_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(read(folder.path()).unwrap(), None);
+        write(folder.path(), ID).unwrap();
+        assert_eq!(read(folder.path()).unwrap().as_deref(), Some(ID));
+        for bad in ["", "{", "{}", r#"{"lattice":"12","layout":"flat"}"#] {
+            atomic_file::replace(&folder.path().join(NAME), 0o644, |file| file.write_all(bad.as_bytes())).unwrap();
+            assert!(matches!(read(folder.path()), Err(MarkerError::Unreadable(_))), "{bad}");
+        }
+        let tree = format!("{{\"lattice\":\"{ID}\",\"layout\":\"of tomorrow\"}}");
+        atomic_file::replace(&folder.path().join(NAME), 0o644, |file| file.write_all(tree.as_bytes())).unwrap();
+        assert!(matches!(read(folder.path()), Err(MarkerError::Unreadable(reason)) if reason.contains("layout")));
+    }
+
+    #[test]
+    fn a_directory_is_served_once_and_recognised_after_it_was_copied() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        fs::create_dir(&data).unwrap();
+        write(&data, ID).unwrap();
+        let marker = Marker::hold(&data, ID.to_owned()).unwrap();
+        assert!(matches!(Marker::hold(&data, ID.to_owned()), Err(MarkerError::InUse)));
+        marker.check().unwrap();
+
+        let moved = folder.path().join("moved");
+        fs::rename(&data, &moved).unwrap();
+        assert!(marker.check().is_err(), "nothing stands in its place");
+        fs::create_dir(&data).unwrap();
+        assert!(marker.check().unwrap_err().to_string().contains("mounted"), "an empty directory does");
+        write(&data, &ID.replace('0', "f")).unwrap();
+        assert!(marker.check().unwrap_err().to_string().contains("another lattice"));
+        write(&data, ID).unwrap();
+        marker.check().unwrap();
+        drop(marker);
+        Marker::hold(&data, ID.to_owned()).unwrap();
+    }
+}

@@ -7,7 +7,9 @@ use crate::{
     identity::{KeyPair, KeyPlace},
     lattice::{
         Lattice,
-        directory::{CaseSensitivity, DirectoryLattice, DirectoryOptions, GATHER_INTERVAL, ManifestHeader, VANISH_GRACE},
+        directory::{
+            CaseSensitivity, DirectoryLattice, DirectoryOptions, GATHER_INTERVAL, ManifestHeader, VANISH_GRACE,
+        },
     },
     ops::{Context, Heartbeats, Identity, KnownIds, KnownLists},
     registry::{

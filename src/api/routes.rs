@@ -171,7 +171,11 @@ pub const ROUTES: &[Route] = &[
         method: "GET",
         path: "/nodes/{id}",
         summary: "Get a node",
-        problems: &[ALWAYS, LATTICE, &[Code::NodeNotFound, Code::NodeUnavailable, Code::InvalidPath, Code::InvalidHeader]],
+        problems: &[
+            ALWAYS,
+            LATTICE,
+            &[Code::NodeNotFound, Code::NodeUnavailable, Code::InvalidPath, Code::InvalidHeader],
+        ],
     },
     Route {
         method: "PUT",

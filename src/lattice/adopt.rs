@@ -62,7 +62,8 @@ pub(super) fn bind(directory: &Path, journal: (&Path, &Journal), binding: &Bindi
         (None, Some(_)) => return Err(no_marker(paths())),
         // A journal of 0.1.0 knows its directory by the inode.
         (found, None) => {
-            let inode = std::fs::metadata(directory).map_err(|error| OpenError::NotReadable(directory.to_owned(), error))?;
+            let inode =
+                std::fs::metadata(directory).map_err(|error| OpenError::NotReadable(directory.to_owned(), error))?;
             if binding.directory_inode != Some(inode.ino()) {
                 return Err(if found.is_some() { other_lattice(paths()) } else { no_marker(paths()) });
             }

@@ -132,8 +132,8 @@ fn worth_remembering(store: &Store, at: Timestamp, now: Timestamp) -> bool {
     now.since(at) <= TOMBSTONE_AGE && store.shared.report().tombstones < most
 }
 
-/// The version that is about to be replaced, if somebody would miss it: it was made here, and the new one does not come from it.
-/// What came from elsewhere is kept there, where it was made.
+/// The version that is about to be replaced, to be kept: as a conflict if it was made here and the new one does not come from it,
+/// otherwise as history.
 fn loser(
     store: &Store,
     entry: &Entry,
@@ -142,12 +142,10 @@ fn loser(
     offered: Version,
     path: &Path,
 ) -> Result<Option<(Conflict, Bytes)>, LatticeError> {
-    if arrival.comes_from(&entry.content_hash) || !store.shared.journal.lineage(&entry.id)?.made_here {
-        return Ok(None);
-    }
+    let is_conflict = !arrival.comes_from(&entry.content_hash) && store.shared.journal.lineage(&entry.id)?.made_here;
     // Whoever makes each edit lose fills the disk with what lost: every version is kept, so it is he who is stopped.
     let kept = store.shared.journal.conflicts_with(&arrival.from)?;
-    if kept >= store.shared.limits.peer_conflicts {
+    if is_conflict && kept >= store.shared.limits.peer_conflicts {
         return Err(LatticeError::Contested { from: arrival.from.clone(), kept });
     }
     let (content, _) =
@@ -160,6 +158,7 @@ fn loser(
         lost: held,
         won: offered,
         size_bytes: u64::try_from(content.len()).unwrap_or(u64::MAX),
+        is_conflict,
     };
     Ok(Some((conflict, content)))
 }

@@ -218,7 +218,8 @@ impl Store {
     pub(super) fn decide_reading(&mut self) -> Vec<String> {
         let Some(start) = self.at_start.as_mut().filter(|start| start.reading.is_none()) else { return Vec::new() };
         let found = start.undecided.len().saturating_add(start.older.count);
-        let reading = if found >= RESTORED && !start.undecided.is_empty() { Reading::Restored } else { Reading::Undone };
+        let reading =
+            if found >= RESTORED && !start.undecided.is_empty() { Reading::Restored } else { Reading::Undone };
         start.reading = Some(reading);
         std::mem::take(&mut start.undecided)
     }

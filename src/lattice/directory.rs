@@ -1,11 +1,15 @@
 //! The lattice in a directory of files: the adapter of the port.
 
-pub use super::{adopt::{Adopted, adopt}, file_name::CaseSensitivity, manifest_file::ManifestHeader, watch::GATHER_INTERVAL};
+pub use super::{
+    adopt::{Adopted, adopt},
+    file_name::CaseSensitivity,
+    manifest_file::ManifestHeader,
+    watch::GATHER_INTERVAL,
+};
 
 use super::{
     Ancestry, Applied, Arrival, Change, Conflict, Entry, Lattice, LatticeError, LatticeStatus, NodeDocument,
-    NodeFilter, NodePage, Precondition, Restored, Stamp, StoredNode, Tombstone, Written,
-    adopt,
+    NodeFilter, NodePage, Precondition, Restored, Stamp, StoredNode, Tombstone, Written, adopt,
     atomic_file::TempFile,
     dating::{AtStart, from_system},
     index::{Index, Snapshot},
@@ -438,6 +442,10 @@ impl Lattice for DirectoryLattice {
 
     fn conflicts(&self, after: u64, limit: usize) -> Result<Vec<Conflict>, LatticeError> {
         Ok(self.shared.journal.conflicts(after, limit)?)
+    }
+
+    fn overruled(&self, after: u64, limit: usize) -> Result<Vec<Conflict>, LatticeError> {
+        Ok(self.shared.journal.overruled(after, limit)?)
     }
 
     fn last_conflict(&self) -> Result<u64, LatticeError> {

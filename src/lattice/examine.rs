@@ -1,8 +1,9 @@
 //! Makes the index agree with files that others may have changed.
 
 use super::{
-    Entry, LatticeError, file_name,
+    Entry, LatticeError,
     dating::{Dated, Missing},
+    file_name,
     journal::Source,
     reader::{self, FileStamp, Found, NodeFile},
     store::{Changes, SeenFile, Store, fingerprint},
@@ -10,7 +11,7 @@ use super::{
     watch::{Pending, Work},
 };
 use crate::types::{Limits, NodeId};
-use std::{sync::Arc, collections::hash_map, path::Path, time::Instant};
+use std::{collections::hash_map, path::Path, sync::Arc, time::Instant};
 
 /// A file that breaks may be one that another program is writing: it gets this long, ns.
 const HALF_WRITTEN_NANOS: u64 = 500_000_000;
@@ -159,7 +160,9 @@ impl Store {
 
     /// The name stands for something that is no node.
     fn settle_broken(&mut self, changes: &mut Changes, name: &str) -> Result<(), LatticeError> {
-        let Some((id, live)) = self.owner(name).map(|known| (known.entry.id.clone(), known.live)) else { return Ok(()) };
+        let Some((id, live)) = self.owner(name).map(|known| (known.entry.id.clone(), known.live)) else {
+            return Ok(());
+        };
         self.make_room(changes, &id)?;
         if live {
             self.stage_broke(changes, id);

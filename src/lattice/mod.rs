@@ -194,7 +194,7 @@ pub enum Applied {
     Ahead,
 }
 
-/// A version that was made here and lost against one that did not come from it. Its content is kept.
+/// A version that was held here and overruled by one of another instance. Its content is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conflict {
     /// Its number; grows.
@@ -211,6 +211,9 @@ pub struct Conflict {
     pub won: Version,
     /// Length of the content that is kept, bytes.
     pub size_bytes: u64,
+    /// It was made here, and the other instance had not been given it as far as this instance knows. It is kept until the admin settles
+    /// it. Otherwise it is history, of which the oldest go.
+    pub is_conflict: bool,
 }
 
 /// What restoring a [`Conflict`] did.
@@ -458,13 +461,20 @@ pub trait Lattice: Send + Sync + std::fmt::Debug {
     /// [`LatticeError::Io`].
     fn conflicts(&self, after: u64, limit: usize) -> Result<Vec<Conflict>, LatticeError>;
 
+    /// Up to `limit` versions of the history with greater numbers than `after`, in order: overruled by instances that had been given
+    /// them. Bounded: the oldest go.
+    ///
+    /// # Errors
+    /// [`LatticeError::Io`].
+    fn overruled(&self, after: u64, limit: usize) -> Result<Vec<Conflict>, LatticeError>;
+
     /// The greatest number that a conflict was given so far; 0 where there was none.
     ///
     /// # Errors
     /// [`LatticeError::Io`].
     fn last_conflict(&self) -> Result<u64, LatticeError>;
 
-    /// A conflict, and the content that lost: JSON text that passed the strict gate.
+    /// A conflict, or a version of the history, and the content that lost: JSON text that passed the strict gate.
     ///
     /// # Errors
     /// [`LatticeError::Io`].

@@ -361,7 +361,9 @@ impl Listing {
     fn add(&mut self, name: &str, found: Found) {
         match found {
             Found::Nothing => {}
-            Found::Broken(reason, _) | Found::Misnamed(_, reason, _) => self.broken.push(BrokenFile { file: name.to_owned(), reason }),
+            Found::Broken(reason, _) | Found::Misnamed(_, reason, _) => {
+                self.broken.push(BrokenFile { file: name.to_owned(), reason })
+            }
             Found::Node(file) => {
                 let plain = file_name::plain(&file.id);
                 let node = OfflineNode { dated: file.declared.is_some(), entry: Arc::new(entry_of_file(&file)) };

@@ -75,7 +75,7 @@ pub(super) fn decide(store: &Store, restore: Restore, path: &Path) -> Result<Dec
     let loser = replaced.zip(held).map(|(content, lost)| {
         let noticed_at = shared.clock.now();
         let size_bytes = u64::try_from(content.len()).unwrap_or(u64::MAX);
-        Box::new((Conflict { number: 0, id, noticed_at, from: by, lost, won, size_bytes }, content))
+        Box::new((Conflict { number: 0, id, noticed_at, from: by, lost, won, size_bytes, is_conflict: true }, content))
     });
     Ok(Decision::Write(Box::new(node), at, Restoration { number, loser, kept: None }))
 }

@@ -677,8 +677,8 @@ impl Store {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::*;
     use super::super::dating::from_system;
+    use super::*;
     use crate::types::SystemClock;
     use std::path::Path;
 

@@ -268,12 +268,24 @@ mod tests {
     fn an_edit_that_is_noticed_late_counts_from_its_mtime() {
         let seen = |previous: Option<i64>, times| edit_seen(previous.map(at), times, at(500), at(1000));
         assert_eq!(seen(Some(400), file(None, 700, 700)), at(700));
-        assert_eq!(seen(Some(400), file(Some(800), 700, 700)), at(800), "its own date counts where it states a new one");
-        assert_eq!(seen(Some(400), file(Some(300), 700, 700)), at(700), "a date before the replaced version does not count");
+        assert_eq!(
+            seen(Some(400), file(Some(800), 700, 700)),
+            at(800),
+            "its own date counts where it states a new one"
+        );
+        assert_eq!(
+            seen(Some(400), file(Some(300), 700, 700)),
+            at(700),
+            "a date before the replaced version does not count"
+        );
         assert_eq!(seen(Some(400), file(Some(2000), 700, 700)), at(700), "nor does one in the future");
         assert_eq!(seen(Some(400), file(None, 10, 900)), at(900), "copied in with an old mtime: when it was put there");
         assert_eq!(seen(None, file(None, 10, 900)), at(900));
-        assert_eq!(seen(Some(400), file(None, 10, 20)), at(500), "not before the file was known to hold the old version");
+        assert_eq!(
+            seen(Some(400), file(None, 10, 20)),
+            at(500),
+            "not before the file was known to hold the old version"
+        );
         assert_eq!(seen(Some(400), file(None, 5000, 5000)), at(1000), "never in the future");
         assert_eq!(seen(Some(900), file(None, 700, 700)), at(900).plus(STEP), "always after the replaced version");
     }

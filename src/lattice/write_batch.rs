@@ -483,10 +483,13 @@ fn keep_losers(store: &mut Store, batch: &mut [Staged], answers: &mut Answers) -
     let kept: Vec<(Conflict, Bytes)> = replacing.iter().filter_map(|staged| staged.kind.loser().cloned()).collect();
     let numbers = store.shared.journal.keep(&kept, &coming)?;
     store.coming.extend(coming);
-    for (staged, number) in replacing.into_iter().zip(numbers) {
+    for ((staged, number), (lost, _)) in replacing.into_iter().zip(numbers).zip(&kept) {
         match staged.kind.restoration() {
             Some(restoration) => restoration.kept = Some(number),
-            None => answers.set(staged.request, staged.slot, Outcome::Applied(Applied::Taken(Some(number)))),
+            None => {
+                let taken = Applied::Taken(lost.is_conflict.then_some(number));
+                answers.set(staged.request, staged.slot, Outcome::Applied(taken));
+            }
         }
     }
     Ok(())
@@ -642,7 +645,9 @@ mod tests {
         let put = WriteOp::Put { node: new.clone(), stamp: Stamp::Keep, precondition: Precondition::None };
         assert!(after_an_edit(&mut store, put).error.is_none());
         assert_eq!(fs::read(store.shared.directory.join("a.json")).unwrap(), new.document().source().as_ref());
-        assert_eq!(fs::read_dir(&store.shared.directory).unwrap().count(), 1);
+        let names = fs::read_dir(&store.shared.directory).unwrap().map(|entry| entry.unwrap().file_name());
+        let left: Vec<_> = names.filter(|name| name != super::super::marker::NAME).collect();
+        assert_eq!(left, ["a.json"]);
         assert_eq!(store.live(new.id()).unwrap().content_hash, new.content_hash());
         store.examine(&["a.json".to_owned()]).unwrap();
         assert_eq!(
@@ -670,6 +675,7 @@ mod tests {
             lost: version(&lost),
             won: version(&node(r#"{"id":"a","n":0}"#)),
             size_bytes: 0,
+            is_conflict: true,
         };
         let number = store.shared.journal.keep(&[(conflict, lost.document().source().clone())], &[]).unwrap()[0];
         let restore = |node| WriteOp::Restore(Restore { number, node, by: "me".into() });

@@ -170,6 +170,18 @@ impl Lattice for Brittle {
         self.inner.conflicts(after, limit)
     }
 
+    fn overruled(&self, after: u64, limit: usize) -> Result<Vec<Conflict>, LatticeError> {
+        self.inner.overruled(after, limit)
+    }
+
+    fn unavailable(&self) -> Vec<NodeId> {
+        self.inner.unavailable()
+    }
+
+    fn is_unavailable(&self, id: &NodeId) -> bool {
+        self.inner.is_unavailable(id)
+    }
+
     fn last_conflict(&self) -> Result<u64, LatticeError> {
         self.inner.last_conflict()
     }

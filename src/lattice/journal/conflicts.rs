@@ -1,4 +1,5 @@
-//! Versions that lost, with their contents: kept until somebody has looked at them.
+//! Versions that another instance's versions overruled, with their contents. Conflicts are kept until the admin settles them; versions
+//! whose successors came from instances that had been given them are history, of which the oldest go.
 
 use super::{Coming, Journal, JournalError, META, coming, rows::node_id};
 use crate::{
@@ -6,7 +7,7 @@ use crate::{
     types::{ContentHash, NodeId, Timestamp},
 };
 use bytes::Bytes;
-use redb::{ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
+use redb::{ReadableDatabase, ReadableTable, ReadableTableMetadata, Table, TableDefinition, WriteTransaction};
 
 /// time µs, content hash or none.
 type VersionValue<'a> = (i64, Option<&'a [u8; 32]>);
@@ -16,7 +17,15 @@ type ConflictValue<'a> = (&'a str, i64, &'a str, VersionValue<'a>, VersionValue<
 /// In `meta`: the greatest number of those that were forgotten. No number is given twice: somebody may have written it down.
 const FORGOTTEN: &str = "conflict";
 
+/// In `meta`: bytes of contents that the history holds.
+const HISTORY_BYTES: &str = "history_bytes";
+/// Bounds on the history: what is older goes.
+const MOST_HISTORY: u64 = 10_000;
+const MOST_HISTORY_BYTES: u64 = 64 << 20;
+
 const CONFLICTS: TableDefinition<'_, u64, ConflictValue<'static>> = TableDefinition::new("conflicts");
+
+const HISTORY: TableDefinition<'_, u64, ConflictValue<'static>> = TableDefinition::new("history");
 
 /// Who sent the versions that won: how many of the others are kept.
 const CONFLICTS_WITH: TableDefinition<'_, &str, u64> = TableDefinition::new("conflicts_with");
@@ -24,6 +33,7 @@ const CONFLICTS_WITH: TableDefinition<'_, &str, u64> = TableDefinition::new("con
 pub(super) fn prepare(transaction: &WriteTransaction) -> Result<(), JournalError> {
     transaction.open_table(CONFLICTS)?;
     transaction.open_table(CONFLICTS_WITH)?;
+    transaction.open_table(HISTORY)?;
     Ok(())
 }
 
@@ -43,14 +53,22 @@ impl Journal {
             let mut numbers = Vec::with_capacity(conflicts.len());
             {
                 let mut table = transaction.open_table(CONFLICTS)?;
+                let mut history = transaction.open_table(HISTORY)?;
                 let mut with = transaction.open_table(CONFLICTS_WITH)?;
-                let last = table.last()?.map_or(0, |(number, _)| number.value());
-                let mut number = last.max(forgotten(&transaction.open_table(META)?)?);
+                let mut meta = transaction.open_table(META)?;
+                let mut number = last_number(&table, &history, &meta)?;
                 for (conflict, content) in conflicts {
                     number = number.saturating_add(1);
                     let (lost, won) = (version_value(&conflict.lost), version_value(&conflict.won));
                     let at = conflict.noticed_at.micros();
-                    table.insert(number, (conflict.id.as_str(), at, &*conflict.from, lost, won, content.as_ref()))?;
+                    let row = (conflict.id.as_str(), at, &*conflict.from, lost, won, content.as_ref());
+                    if !conflict.is_conflict {
+                        history.insert(number, row)?;
+                        numbers.push(number);
+                        bound_history(&mut history, &mut meta, length(content))?;
+                        continue;
+                    }
+                    table.insert(number, row)?;
                     let before = with.get(&*conflict.from)?.map_or(0, |count| count.value());
                     with.insert(&*conflict.from, before.saturating_add(1))?;
                     numbers.push(number);
@@ -72,7 +90,23 @@ impl Journal {
             let table = database.begin_read()?.open_table(CONFLICTS)?;
             let rows = table.range(first..)?.take(limit);
             rows.map(|row| {
-                row.map_err(JournalError::from).and_then(|(number, value)| read(number.value(), value.value()))
+                row.map_err(JournalError::from).and_then(|(number, value)| read(number.value(), value.value(), true))
+            })
+            .collect()
+        })
+    }
+
+    /// As [`Self::conflicts`], of the history.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub(in crate::lattice) fn overruled(&self, after: u64, limit: usize) -> Result<Vec<Conflict>, JournalError> {
+        self.with(|database| {
+            let Some(first) = after.checked_add(1) else { return Ok(Vec::new()) };
+            let table = database.begin_read()?.open_table(HISTORY)?;
+            let rows = table.range(first..)?.take(limit);
+            rows.map(|row| {
+                row.map_err(JournalError::from).and_then(|(number, value)| read(number.value(), value.value(), false))
             })
             .collect()
         })
@@ -85,20 +119,25 @@ impl Journal {
     pub(in crate::lattice) fn last_conflict(&self) -> Result<u64, JournalError> {
         self.with(|database| {
             let transaction = database.begin_read()?;
-            let last = transaction.open_table(CONFLICTS)?.last()?.map_or(0, |(number, _)| number.value());
-            Ok(last.max(forgotten(&transaction.open_table(META)?)?))
+            let (conflicts, history) = (transaction.open_table(CONFLICTS)?, transaction.open_table(HISTORY)?);
+            last_number(&conflicts, &history, &transaction.open_table(META)?)
         })
     }
 
-    /// One of them, with its content.
+    /// One of them, or of the history, with its content.
     ///
     /// # Errors
     /// [`JournalError`].
     pub(in crate::lattice) fn conflict(&self, number: u64) -> Result<Option<(Conflict, Bytes)>, JournalError> {
         self.with(|database| {
-            let table = database.begin_read()?.open_table(CONFLICTS)?;
-            let Some(value) = table.get(number)? else { return Ok(None) };
-            Ok(Some((read(number, value.value())?, Bytes::copy_from_slice(value.value().5))))
+            let transaction = database.begin_read()?;
+            for (table, is_conflict) in [(CONFLICTS, true), (HISTORY, false)] {
+                if let Some(value) = transaction.open_table(table)?.get(number)? {
+                    let conflict = read(number, value.value(), is_conflict)?;
+                    return Ok(Some((conflict, Bytes::copy_from_slice(value.value().5))));
+                }
+            }
+            Ok(None)
         })
     }
 
@@ -141,18 +180,64 @@ impl Journal {
 /// [`JournalError`].
 pub(super) fn remove(transaction: &WriteTransaction, number: u64) -> Result<bool, JournalError> {
     let from = transaction.open_table(CONFLICTS)?.remove(number)?.map(|value| value.value().2.to_owned());
-    let Some(from) = from else { return Ok(false) };
+    let Some(from) = from else {
+        let Some(bytes) = transaction.open_table(HISTORY)?.remove(number)?.map(|value| length(value.value().5)) else {
+            return Ok(false);
+        };
+        let mut meta = transaction.open_table(META)?;
+        let left = history_bytes(&meta)?.saturating_sub(bytes);
+        meta.insert(HISTORY_BYTES, left.to_string().as_str())?;
+        return note_forgotten(&mut meta, number).map(|()| true);
+    };
     let mut with = transaction.open_table(CONFLICTS_WITH)?;
     let before = with.get(from.as_str())?.map_or(0, |count| count.value());
     match before.saturating_sub(1) {
         0 => drop(with.remove(from.as_str())?),
         left => drop(with.insert(from.as_str(), left)?),
     }
-    let mut meta = transaction.open_table(META)?;
-    if number > forgotten(&meta)? {
+    note_forgotten(&mut transaction.open_table(META)?, number)?;
+    Ok(true)
+}
+
+fn note_forgotten(meta: &mut Table<'_, &'static str, &'static str>, number: u64) -> Result<(), JournalError> {
+    if number > forgotten(meta)? {
         meta.insert(FORGOTTEN, number.to_string().as_str())?;
     }
-    Ok(true)
+    Ok(())
+}
+
+/// Makes room after `added` bytes came: the oldest go. Their numbers are below that of the newest, which stays.
+fn bound_history(
+    history: &mut Table<'_, u64, ConflictValue<'static>>,
+    meta: &mut Table<'_, &'static str, &'static str>,
+    added: u64,
+) -> Result<(), JournalError> {
+    let mut bytes = history_bytes(meta)?.saturating_add(added);
+    while history.len()? > 1 && (history.len()? > MOST_HISTORY || bytes > MOST_HISTORY_BYTES) {
+        let Some(gone) = history.pop_first()?.map(|(_, value)| length(value.value().5)) else { break };
+        bytes = bytes.saturating_sub(gone);
+    }
+    meta.insert(HISTORY_BYTES, bytes.to_string().as_str())?;
+    Ok(())
+}
+
+fn history_bytes(meta: &impl ReadableTable<&'static str, &'static str>) -> Result<u64, JournalError> {
+    Ok(meta.get(HISTORY_BYTES)?.and_then(|text| text.value().parse().ok()).unwrap_or(0))
+}
+
+fn length(content: &[u8]) -> u64 {
+    u64::try_from(content.len()).unwrap_or(u64::MAX)
+}
+
+/// The greatest number that was given, to a conflict or to what is history.
+fn last_number(
+    conflicts: &impl ReadableTable<u64, ConflictValue<'static>>,
+    history: &impl ReadableTable<u64, ConflictValue<'static>>,
+    meta: &impl ReadableTable<&'static str, &'static str>,
+) -> Result<u64, JournalError> {
+    let last = conflicts.last()?.map_or(0, |(number, _)| number.value());
+    let last_of_history = history.last()?.map_or(0, |(number, _)| number.value());
+    Ok(last.max(last_of_history).max(forgotten(meta)?))
 }
 
 fn forgotten(meta: &impl ReadableTable<&'static str, &'static str>) -> Result<u64, JournalError> {
@@ -167,7 +252,7 @@ fn version((at, content): VersionValue<'_>) -> Version {
     Version { at: Timestamp::from_micros(at), content: content.map(|hash| ContentHash::from_digest(*hash)) }
 }
 
-fn read(number: u64, value: ConflictValue<'_>) -> Result<Conflict, JournalError> {
+fn read(number: u64, value: ConflictValue<'_>, is_conflict: bool) -> Result<Conflict, JournalError> {
     let (id, noticed_at, from, lost, won, content) = value;
     Ok(Conflict {
         number,
@@ -176,7 +261,8 @@ fn read(number: u64, value: ConflictValue<'_>) -> Result<Conflict, JournalError>
         from: from.into(),
         lost: version(lost),
         won: version(won),
-        size_bytes: u64::try_from(content.len()).unwrap_or(u64::MAX),
+        size_bytes: length(content),
+        is_conflict,
     })
 }
 
@@ -192,7 +278,11 @@ mod tests {
         let lost_to = |from: &str| {
             let (id, from) = (NodeId::parse("n").unwrap(), from.into());
             let noticed_at = Timestamp::EPOCH;
-            (Conflict { number: 0, id, noticed_at, from, lost: version, won: version, size_bytes: 0 }, Bytes::new())
+            let is_conflict = true;
+            (
+                Conflict { number: 0, id, noticed_at, from, lost: version, won: version, size_bytes: 0, is_conflict },
+                Bytes::new(),
+            )
         };
         let counts = || ["a", "b", "c"].map(|from| journal.conflicts_with(from).unwrap());
         let numbers = journal.keep(&[lost_to("a"), lost_to("b"), lost_to("a")], &[]).unwrap();
@@ -200,5 +290,30 @@ mod tests {
         assert!(journal.forget_conflict(2).unwrap() && !journal.forget_conflict(2).unwrap());
         assert!(journal.forget_conflict(1).unwrap());
         assert_eq!(counts(), [1, 0, 0]);
+    }
+
+    #[test]
+    fn of_the_history_the_oldest_go_and_conflicts_stay() {
+        let root = tempfile::tempdir().unwrap();
+        let (journal, _) = Journal::open(&root.path().join("j.redb")).unwrap();
+        let version = Version { at: Timestamp::EPOCH, content: None };
+        let overruled = |is_conflict| {
+            let (id, from) = (NodeId::parse("n").unwrap(), "a".into());
+            let noticed_at = Timestamp::EPOCH;
+            let lost =
+                Conflict { number: 0, id, noticed_at, from, lost: version, won: version, size_bytes: 0, is_conflict };
+            (lost, Bytes::from(vec![b' '; 4 << 20]))
+        };
+        assert_eq!(journal.keep(&[overruled(true), overruled(false)], &[]).unwrap(), [1, 2]);
+        for _ in 0..16 {
+            journal.keep(&[overruled(false)], &[]).unwrap();
+        }
+        let numbers = |kept: Vec<Conflict>| kept.into_iter().map(|it| it.number).collect::<Vec<_>>();
+        assert_eq!(numbers(journal.overruled(0, 99).unwrap()), (3..=18).collect::<Vec<_>>(), "64 MiB of contents");
+        assert_eq!(numbers(journal.conflicts(0, 99).unwrap()), [1]);
+        assert!(!journal.conflict(3).unwrap().unwrap().0.is_conflict);
+        assert!(journal.forget_conflict(18).unwrap() && !journal.forget_conflict(18).unwrap());
+        assert_eq!(journal.keep(&[overruled(false)], &[]).unwrap(), [19], "no number is given twice");
+        assert_eq!(numbers(journal.overruled(0, 99).unwrap()).len(), 16);
     }
 }

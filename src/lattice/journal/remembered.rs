@@ -1,7 +1,7 @@
 //! What is remembered of a node's file beside its current version: the document's own date, and the contents that it held before. A
 //! start of the service tells with it an edit from a file that came back from a backup (DESIGN 4.7).
 
-use super::{Journal, JournalError, META, read_meta};
+use super::{Journal, JournalError, read_meta};
 use crate::{
     lattice::Entry,
     types::{ContentHash, NodeId, Timestamp},
@@ -40,10 +40,12 @@ impl Stated {
     }
 }
 
-pub(super) fn prepare(transaction: &WriteTransaction) -> Result<(), JournalError> {
+pub(super) fn prepare(
+    transaction: &WriteTransaction,
+    meta: &mut Table<'_, &'static str, &'static str>,
+) -> Result<(), JournalError> {
     transaction.open_table(STATED)?;
     transaction.open_table(REMEMBERED)?;
-    let mut meta = transaction.open_table(META)?;
     if meta.get(STATED_FROM)?.is_none() {
         let seq = meta.get("seq")?.map_or_else(|| "0".to_owned(), |seq| seq.value().to_owned());
         meta.insert(STATED_FROM, seq.as_str())?;

@@ -35,7 +35,9 @@ impl OfflineDirectory {
         for name in names {
             let walked = match reader::examine_whole(&self.directory, &name, &self.limits) {
                 Whole::Nothing => continue,
-                Whole::Broken(reason, _) | Whole::Misnamed(_, reason, _) => Walked::Broken(BrokenFile { file: name, reason }),
+                Whole::Broken(reason, _) | Whole::Misnamed(_, reason, _) => {
+                    Walked::Broken(BrokenFile { file: name, reason })
+                }
                 // The plain name sorts before the second one, and counts.
                 Whole::Node(file, _) if !seen.insert(file.id.clone()) => {
                     let reason = format!("its node is in {} already", file_name::plain(&file.id));

@@ -44,6 +44,11 @@ pub(super) struct Accepted {
 }
 
 impl Accepted {
+    /// The version that is held, dated anew by the admin of this instance.
+    pub(super) fn here(at: Timestamp) -> Self {
+        Self { at, source: Source::Edit, loser: None, announced: false }
+    }
+
     /// What is written down before a file is touched; nothing where nobody could mistake it for an edit of what was here.
     pub(super) fn coming(&self, content_hash: ContentHash, deletion: bool) -> Option<Coming> {
         let Source::Given { ancestry, from } = &self.source else { return None };

@@ -101,7 +101,7 @@ impl AtStart {
             tracing::warn!(
                 lattice.lost_nodes = self.lost.count,
                 "{} nodes are missing in a directory that is an older copy ({}): they count as lost, not as deleted, and come back from \
-                 peers. If they are to be deleted: ark-lattice node delete ID, once they are back",
+                 peers. If they are to be deleted: ark-lattice node rm ID, once they are back",
                 self.lost.count,
                 self.lost.names()
             );
@@ -160,7 +160,7 @@ impl Store {
         let Some(start) = &mut self.at_start else {
             return Ok(Dated::At(version::edit_seen(held.map(|held| held.at), times, self.known_at, now)));
         };
-        let at = version::edit_found_at_start(times, now);
+        let at = version::edit_found_at_start(held.map(|held| held.at), times, now);
         let Some(held) = held else { return Ok(Dated::At(at)) };
         let is_older = |at| Version { at, content: Some(file.content_hash) } < held;
         let remembered = self.shared.journal.remembered(&file.id, &file.content_hash)?.filter(|at| is_older(*at));

@@ -387,9 +387,18 @@ impl Lattice for DirectoryLattice {
         let outcomes = self.write(nodes.into_iter().map(put).collect()).await?;
         let written = |outcome| match outcome {
             Outcome::Written(written) => Some(written),
-            Outcome::Deleted(_) | Outcome::Applied(_) | Outcome::Restored(_) => None,
+            _ => None,
         };
         Ok(outcomes.into_iter().filter_map(written).collect())
+    }
+
+    async fn accept(&self, ids: Vec<NodeId>) -> Result<Vec<NodeId>, LatticeError> {
+        let outcomes = self.write(ids.into_iter().map(WriteOp::Accept).collect()).await?;
+        let accepted = |outcome| match outcome {
+            Outcome::Accepted(id) => id,
+            _ => None,
+        };
+        Ok(outcomes.into_iter().filter_map(accepted).collect())
     }
 
     async fn delete(&self, id: &NodeId, precondition: Precondition) -> Result<Option<Tombstone>, LatticeError> {
@@ -435,7 +444,7 @@ impl Lattice for DirectoryLattice {
         let outcomes = self.apply_all(arrivals).await?;
         let applied = |outcome| match outcome {
             Outcome::Applied(applied) => Some(applied),
-            Outcome::Written(_) | Outcome::Deleted(_) | Outcome::Restored(_) => None,
+            _ => None,
         };
         Ok(outcomes.into_iter().filter_map(applied).collect())
     }

@@ -562,7 +562,11 @@ mod tests {
         journal.commit(&[put("a", "2", 4), deleted("b", 100, 5)], 5).unwrap();
         assert_eq!(positions(&journal, 0), [(3, true), (4, true), (5, false)]);
         journal.commit(&[Op::Broke(NodeId::parse("c").unwrap()), put("b", "2", 6)], 6).unwrap();
-        assert_eq!(positions(&journal, 0), [(3, true), (4, true), (6, true)], "the last good version of a broken file stays");
+        assert_eq!(
+            positions(&journal, 0),
+            [(3, true), (4, true), (6, true)],
+            "the last good version of a broken file stays"
+        );
         assert_eq!(positions(&journal, 4), [(6, true)]);
         assert_eq!((journal.tombstones().unwrap(), journal.changes(u64::MAX, 1, nothing_known).unwrap()), (0, vec![]));
         journal.commit(&[put("c", "1", 7)], 7).unwrap();

@@ -150,6 +150,15 @@ impl Marker {
         Ok(())
     }
 
+    /// Gives the lock back: the lattice is closed.
+    pub(super) fn release(&self) {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = flock(&held.file, FlockOperation::Unlock) {
+            // Closing the file gives it back as well.
+            tracing::debug!(%error, "the lock of the marker is not given back yet");
+        }
+    }
+
     fn missing(&self) -> io::Error {
         io::Error::other(format!(
             "the marker {NAME} is missing in it, so no file counts as deleted and nothing is written: is the disk mounted? If this is \
@@ -160,9 +169,7 @@ impl Marker {
 
 impl Drop for Marker {
     fn drop(&mut self) {
-        // Closing the file gives the lock back as well; a child process could still hold a copy of the descriptor.
-        let held = self.held.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let _closing_follows = flock(&held.file, FlockOperation::Unlock);
+        self.release();
     }
 }
 

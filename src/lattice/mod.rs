@@ -389,6 +389,13 @@ pub trait Lattice: Send + Sync + std::fmt::Debug {
     /// The first error; nodes before it may have been written.
     async fn put_many(&self, nodes: Vec<NodeDocument>, stamp: Stamp) -> Result<Vec<Written>, LatticeError>;
 
+    /// Dates the versions of these nodes now, durably: they count as edited here in this moment, with the contents that they have. Answers
+    /// those that are here.
+    ///
+    /// # Errors
+    /// The first error; nodes before it may have been dated.
+    async fn accept(&self, ids: Vec<NodeId>) -> Result<Vec<NodeId>, LatticeError>;
+
     /// Deletes a node, durably, and leaves a tombstone. `None` where there is no such node.
     ///
     /// # Errors

@@ -120,16 +120,22 @@ pub fn edit_seen(previous: Option<Timestamp>, times: FileTimes, known_at: Timest
     if let Some(stated) = times.stated.filter(|stated| is_newer(stated) && *stated <= now.plus(MAX_AHEAD)) {
         return stated;
     }
+    // After the clock was set back, that moment tells nothing.
+    let known_at = known_at.min(now);
     let made = if times.modified < known_at { times.placed } else { times.modified };
     let earliest = previous.map_or(known_at, |previous| known_at.max(previous.plus(STEP)));
     made.min(now).max(earliest)
 }
 
-/// When an edit counts as made that is found at the start of the service: it may be older than the version that the journal has, where
-/// the file comes from a backup.
+/// When an edit of the version of `previous` counts as made that is found at the start of the service: it may be older than that
+/// version, where the file comes from a backup. A file from the future shows that the clock is behind, and comes from no backup.
 #[must_use]
-pub fn edit_found_at_start(times: FileTimes, now: Timestamp) -> Timestamp {
-    times.stated.filter(|stated| *stated <= now.plus(MAX_AHEAD)).unwrap_or(times.modified).min(now)
+pub fn edit_found_at_start(previous: Option<Timestamp>, times: FileTimes, now: Timestamp) -> Timestamp {
+    match times.stated.filter(|stated| *stated <= now.plus(MAX_AHEAD)) {
+        Some(stated) => stated.min(now),
+        None if times.modified > now => previous.map_or(now, |previous| now.max(just_after(previous))),
+        None => times.modified,
+    }
 }
 
 /// The contents that a version came from, newest first: a version that replaces one of them contradicts nobody.
@@ -288,15 +294,17 @@ mod tests {
         );
         assert_eq!(seen(Some(400), file(None, 5000, 5000)), at(1000), "never in the future");
         assert_eq!(seen(Some(900), file(None, 700, 700)), at(900).plus(STEP), "always after the replaced version");
+        assert_eq!(edit_seen(None, file(None, 700, 700), at(500), at(100)), at(100), "the clock was set back");
     }
 
     #[test]
     fn a_file_that_is_found_at_start_may_be_older_than_the_journal() {
-        let found = |times| edit_found_at_start(times, at(1000));
+        let found = |times| edit_found_at_start(Some(at(900)), times, at(1000));
         assert_eq!(found(file(None, 700, 900)), at(700));
         assert_eq!(found(file(Some(300), 700, 900)), at(300));
         assert_eq!(found(file(Some(5000), 700, 900)), at(700));
         assert_eq!(found(file(None, 5000, 5000)), at(1000));
+        assert_eq!(edit_found_at_start(Some(at(2000)), file(None, 5000, 5000), at(1000)), at(2000).plus(STEP));
     }
 
     #[test]

@@ -31,10 +31,19 @@ const PROBE_BYTES: usize = 64 << 10;
 /// One write.
 #[derive(Debug)]
 pub(super) enum WriteOp {
-    Put { node: NodeDocument, stamp: Stamp, precondition: Precondition },
-    Delete { id: NodeId, precondition: Precondition },
+    Put {
+        node: NodeDocument,
+        stamp: Stamp,
+        precondition: Precondition,
+    },
+    Delete {
+        id: NodeId,
+        precondition: Precondition,
+    },
     Apply(Arrival),
     Restore(Restore),
+    /// Date the version that is held now.
+    Accept(NodeId),
 }
 
 /// What it did.
@@ -44,6 +53,8 @@ pub(super) enum Outcome {
     Deleted(Option<Tombstone>),
     Applied(Applied),
     Restored(Option<Restored>),
+    /// `None`: there is no such node.
+    Accepted(Option<NodeId>),
 }
 
 /// Writes that are answered together. The first failure ends them.
@@ -181,7 +192,7 @@ impl WriteOp {
     fn id(&self) -> &NodeId {
         match self {
             Self::Put { node, .. } => node.id(),
-            Self::Delete { id, .. } => id,
+            Self::Delete { id, .. } | Self::Accept(id) => id,
             Self::Apply(arrival) => arrival.id(),
             Self::Restore(restore) => restore.node.id(),
         }
@@ -335,6 +346,12 @@ fn stage(store: &mut Store, op: WriteOp) -> Result<Stage, LatticeError> {
                 Decision::Retime(entry, accepted) => StagedKind::Retime(entry, accepted),
             };
             Ok(Stage::Later(name, kind, precondition))
+        }
+        WriteOp::Accept(id) => {
+            let Some(current) = store.live(&id).cloned() else { return Ok(Stage::Done(Outcome::Accepted(None))) };
+            let accepted = Accepted::here(store.edit_time(&id, None)?);
+            let precondition = unchanged(Some(&current));
+            Ok(Stage::Later(name, StagedKind::Retime(current, accepted), precondition))
         }
         WriteOp::Restore(restore) => {
             let current = store.live(restore.node.id()).cloned();
@@ -534,12 +551,15 @@ fn write_down(store: &mut Store, placed: &[Staged], seen_at_ns: i64) -> Result<V
                 let stamp = path.symlink_metadata().ok().map(|metadata| FileStamp::of(&metadata));
                 // A file that changed meanwhile is an edit of its own, which the next look finds.
                 if let Some(stamp) = stamp.filter(|stamp| Some(fingerprint(stamp)) == known) {
-                    let entry = Entry { updated_at: accepted.at, ..Entry::clone(entry) };
+                    let dated = Entry { updated_at: accepted.at, ..Entry::clone(entry) };
                     // As if it had been read just when it was written: the next full look reads it again.
                     let (name, read_at_ns) = (staged.name.as_str(), stamp.mtime_ns);
-                    store.stage_put(&mut changes, entry, SeenFile { name, stamp, read_at_ns, stated: None }, source);
+                    store.stage_put(&mut changes, dated, SeenFile { name, stamp, read_at_ns, stated: None }, source);
                 }
-                Outcome::Applied(Applied::Same)
+                match accepted.source {
+                    Source::Edit => Outcome::Accepted(Some(entry.id.clone())),
+                    Source::Given { .. } => Outcome::Applied(Applied::Same),
+                }
             }
         });
     }

@@ -147,6 +147,7 @@ impl Writer {
         // A listing may still be under way: the directory is ours as long as the journal is.
         (self.ahead, self.scan) = (None, None);
         self.work.store.shared.journal.close();
+        self.work.store.shared.marker.release();
         if let Some(closing) = self.closing {
             let _ = closing.send(());
         }

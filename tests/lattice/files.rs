@@ -1,6 +1,7 @@
 //! What may lie in the directory, and under which names.
 
 use crate::bed::{Bed, DEADLINE, has, id, node, numbered, put, until};
+use ark_lattice::lattice::directory::DirectoryOptions;
 use ark_lattice::{
     lattice::{
         Lattice, NodeFilter,
@@ -124,24 +125,24 @@ async fn of_two_files_for_one_node_the_plain_name_wins_and_the_other_steps_in_wh
 }
 
 #[tokio::test]
-async fn a_file_that_breaks_takes_its_node_out_without_deleting_it() {
+async fn a_file_that_breaks_keeps_its_last_good_version_without_its_content() {
     let bed = Bed::new();
     bed.write("a.json", r#"{"id":"a","n":1}"#);
     let lattice = bed.open().await;
     let before = lattice.status().seq;
     bed.write("a.json", r#"{"id":"a","n":"#);
     lattice.rescan().await.unwrap();
-    assert!(!has(&lattice, "a"));
+    assert!(has(&lattice, "a") && lattice.is_unavailable(&id("a")));
     assert_eq!((lattice.status().broken_total, lattice.status().tombstones), (1, 0));
     assert_eq!(lattice.tombstone(&id("a")).unwrap(), None);
     bed.check(&lattice);
     drop(lattice);
     let lattice = bed.open().await;
-    assert!(!has(&lattice, "a"));
+    assert!(has(&lattice, "a") && lattice.is_unavailable(&id("a")));
     assert_eq!(lattice.status().tombstones, 0);
     bed.write("a.json", r#"{"id":"a","n":1}"#);
     lattice.rescan().await.unwrap();
-    assert!(has(&lattice, "a"));
+    assert!(has(&lattice, "a") && !lattice.is_unavailable(&id("a")));
     assert!(lattice.status().seq > before, "who followed the journal meanwhile learns that it is back");
     assert_eq!(lattice.status().broken_total, 0);
     bed.check(&lattice);
@@ -229,13 +230,16 @@ async fn what_cannot_be_opened_says_why_in_one_line() {
     assert!(matches!(error(at("nowhere")), OpenError::Missing(_)));
     fs::File::create(bed.path("file")).unwrap();
     assert!(matches!(error(at("file")), OpenError::NotADirectory(_)));
+    bed.write("a.json", r#"{"id":"a"}"#);
     let held = bed.open().await;
     assert!(matches!(error(bed.options()), OpenError::JournalInUse(_)));
+    let same = DirectoryOptions { journal: bed.path("other/lattice.redb"), ..bed.options() };
+    assert!(matches!(error(same), OpenError::DirectoryInUse(_)), "also with a journal of its own");
     held.close().await;
     fs::create_dir(bed.path("another")).unwrap();
     let other = error(at("another"));
-    assert!(matches!(other, OpenError::OtherDirectory(_)));
-    assert!(other.to_string().contains("mv "), "{other}");
+    assert!(matches!(other, OpenError::NoMarker { .. }), "{other}");
+    assert!(other.to_string().contains("ark-lattice adopt"), "{other}");
     fs::File::create(bed.journal()).unwrap().set_len(0).unwrap();
     std::io::Write::write_all(&mut fs::File::create(bed.journal()).unwrap(), &[7; 10_000]).unwrap();
     let damaged = error(bed.options());

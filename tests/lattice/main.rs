@@ -10,7 +10,9 @@
 
 mod bed;
 mod clock;
+mod dating;
 mod files;
+mod marker;
 mod packs;
 mod recovery;
 mod versions;

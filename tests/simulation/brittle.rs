@@ -170,6 +170,10 @@ impl Lattice for Brittle {
         self.inner.conflicts(after, limit)
     }
 
+    async fn accept(&self, ids: Vec<NodeId>) -> Result<Vec<NodeId>, LatticeError> {
+        self.inner.accept(ids).await
+    }
+
     fn overruled(&self, after: u64, limit: usize) -> Result<Vec<Conflict>, LatticeError> {
         self.inner.overruled(after, limit)
     }

@@ -1,0 +1,190 @@
+//! When edits count as made: noticed late, found at start, brought back from backups with and without their mtimes (DESIGN 4.7).
+
+use crate::bed::{Bed, DEADLINE, has, id, node, put, until};
+use ark_lattice::{
+    lattice::{Ancestry, Applied, Arrival, Arrived, Entry, Lattice, directory::DirectoryLattice},
+    types::Timestamp,
+};
+use std::{
+    fs::{self, File, FileTimes},
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+fn date(path: &Path, at: SystemTime) {
+    File::options().write(true).open(path).unwrap().set_times(FileTimes::new().set_modified(at)).unwrap();
+}
+
+fn stamp(at: SystemTime) -> Timestamp {
+    Timestamp::from_micros(i64::try_from(at.duration_since(UNIX_EPOCH).unwrap().as_micros()).unwrap())
+}
+
+fn ago(seconds: u64) -> SystemTime {
+    SystemTime::now() - Duration::from_secs(seconds)
+}
+
+fn entry(lattice: &DirectoryLattice, name: &str) -> Arc<Entry> {
+    lattice.entry(&id(name)).unwrap().unwrap()
+}
+
+fn arrival(text: &str, at: Timestamp) -> Arrival {
+    Arrival { change: Arrived::Put { node: node(text), at }, ancestry: Ancestry::default(), from: "peer".into() }
+}
+
+fn positions_of(lattice: &DirectoryLattice) -> u64 {
+    lattice.status().seq
+}
+
+#[tokio::test]
+async fn an_edit_made_while_the_service_was_down_counts_from_its_mtime() {
+    let bed = Bed::new();
+    bed.write("plan.json", r#"{"id":"plan","v":1}"#);
+    date(&bed.data("plan.json"), ago(100));
+    let lattice = bed.open().await;
+    assert_eq!(entry(&lattice, "plan").updated_at, stamp_of(&bed, "plan.json"));
+    lattice.close().await;
+    bed.write("plan.json", r#"{"id":"plan","v":2}"#);
+    date(&bed.data("plan.json"), ago(50));
+    let lattice = bed.open().await;
+    assert_eq!(entry(&lattice, "plan").updated_at, stamp_of(&bed, "plan.json"));
+    // Made at a peer since: it counts, although this instance came to know of its own edit later.
+    let newer = Timestamp::from_micros(stamp(ago(20)).micros());
+    let applied = lattice.apply(vec![arrival(r#"{"id":"plan","v":3}"#, newer)]).await.unwrap();
+    assert!(matches!(applied[..], [Applied::Taken(_)]), "{applied:?}");
+    assert_eq!(stamp_of(&bed, "plan.json"), newer, "its file is dated like its version");
+}
+
+fn stamp_of(bed: &Bed, name: &str) -> Timestamp {
+    stamp(bed.data(name).metadata().unwrap().modified().unwrap())
+}
+
+#[tokio::test]
+async fn a_file_that_is_older_than_the_journal_steps_back_and_a_newer_version_replaces_it() {
+    let bed = Bed::new();
+    bed.write("a.json", r#"{"id":"a","v":1}"#);
+    date(&bed.data("a.json"), ago(300));
+    let lattice = bed.open().await;
+    let first = entry(&lattice, "a").updated_at;
+    put(&lattice, node(r#"{"id":"a","v":2}"#)).await;
+    let (second, before) = (entry(&lattice, "a").updated_at, positions_of(&lattice));
+    lattice.close().await;
+    // The backup brings the file back with its mtime.
+    bed.write("a.json", r#"{"id":"a","v":1}"#);
+    date(&bed.data("a.json"), ago(300));
+    let lattice = bed.open().await;
+    assert_eq!(entry(&lattice, "a").updated_at, first, "the version that it is, with the time that it had");
+    assert!(positions_of(&lattice) > before);
+    let applied = lattice.apply(vec![arrival(r#"{"id":"a","v":2}"#, second)]).await.unwrap();
+    assert!(matches!(applied[..], [Applied::Taken(_)]), "{applied:?}");
+    assert_eq!(entry(&lattice, "a").updated_at, second);
+    let kept = [lattice.conflicts(0, 9).unwrap(), lattice.overruled(0, 9).unwrap()].concat();
+    assert_eq!(kept.len(), 1, "the file of the backup is kept: {kept:?}");
+}
+
+#[tokio::test]
+async fn of_restores_that_lose_mtimes_ten_files_are_a_backup_and_one_is_an_undo() {
+    for (count, restored) in [(10, true), (1, false)] {
+        let bed = Bed::new();
+        let names: Vec<String> = (0..count).map(|n| format!("n{n}")).collect();
+        for name in &names {
+            bed.write(&format!("{name}.json"), &format!(r#"{{"id":"{name}","v":1}}"#));
+            date(&bed.data(&format!("{name}.json")), ago(300));
+        }
+        let lattice = bed.open().await;
+        for name in &names {
+            put(&lattice, node(&format!(r#"{{"id":"{name}","v":2}}"#))).await;
+        }
+        let newest = entry(&lattice, "n0").updated_at;
+        lattice.close().await;
+        for name in &names {
+            bed.write(&format!("{name}.json"), &format!(r#"{{"id":"{name}","v":1}}"#));
+        }
+        let lattice = bed.open().await;
+        let at = entry(&lattice, "n0").updated_at;
+        if restored {
+            assert!(at < newest, "the old version with its old time");
+            assert!(lattice.status().nodes == count);
+        } else {
+            assert!(at > newest, "an edit that brings the earlier content back");
+        }
+        let accepted = lattice.accept(vec![id("n0"), id("nobody")]).await.unwrap();
+        assert_eq!(accepted, [id("n0")]);
+        assert!(entry(&lattice, "n0").updated_at > newest, "accepted: it counts as edited now");
+    }
+}
+
+#[tokio::test]
+async fn what_is_missing_in_an_older_copy_of_the_directory_is_lost_and_not_deleted() {
+    let bed = Bed::new();
+    bed.write("a.json", r#"{"id":"a"}"#);
+    let lattice = bed.open().await;
+    put(&lattice, node(r#"{"id":"b"}"#)).await;
+    put(&lattice, node(r#"{"id":"c"}"#)).await;
+    lattice.close().await;
+    // Deleted while the service was down: that is what it was.
+    fs::remove_file(bed.data("c.json")).unwrap();
+    let lattice = bed.open().await;
+    assert_eq!((has(&lattice, "c"), lattice.status().tombstones), (false, 1));
+    lattice.close().await;
+    // An older copy, in which b was not yet: as a backup restores a directory, with its times.
+    fs::remove_file(bed.data("b.json")).unwrap();
+    File::open(bed.path("data")).unwrap().set_times(FileTimes::new().set_modified(ago(600))).unwrap();
+    let lattice = bed.open().await;
+    assert_eq!((has(&lattice, "b"), lattice.status().tombstones), (false, 1), "no deletion of b is known");
+}
+
+#[tokio::test]
+async fn a_deletion_made_while_the_service_was_down_is_dated_before_a_later_edit_of_a_peer() {
+    let bed = Bed::new();
+    bed.write("a.json", r#"{"id":"a"}"#);
+    date(&bed.data("a.json"), ago(600));
+    let lattice = bed.open().await;
+    lattice.close().await;
+    fs::remove_file(bed.data("a.json")).unwrap();
+    let deleted = stamp(bed.path("data").metadata().unwrap().modified().unwrap());
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let edited = stamp(SystemTime::now());
+    let lattice = bed.open().await;
+    assert_eq!(lattice.tombstone(&id("a")).unwrap().unwrap().deleted_at, deleted);
+    let applied = lattice.apply(vec![arrival(r#"{"id":"a","v":2}"#, edited)]).await.unwrap();
+    assert!(matches!(applied[..], [Applied::Taken(_)]), "{applied:?}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_copied_in_with_an_old_mtime_counts_from_when_it_was_put_there() {
+    let bed = Bed::new();
+    bed.write("a.json", r#"{"id":"a","v":1}"#);
+    let lattice = bed.open().await;
+    let begun = stamp(SystemTime::now());
+    fs::write(bed.path("old"), r#"{"id":"a","v":0}"#).unwrap();
+    date(&bed.path("old"), ago(100_000));
+    fs::rename(bed.path("old"), bed.data("a.json")).unwrap();
+    let content = node(r#"{"id":"a","v":0}"#).content_hash();
+    until("the copy shows", DEADLINE, || entry(&lattice, "a").content_hash == content).await;
+    assert!(entry(&lattice, "a").updated_at >= begun.minus(Duration::from_millis(20)));
+}
+
+#[tokio::test]
+async fn an_own_date_counts_where_the_edit_changed_it_and_not_where_it_stayed() {
+    let bed = Bed::new();
+    let dated = |at: Timestamp, v: u32| format!(r#"{{"id":"a","updated_at":{},"v":{v}}}"#, at.to_seconds_text());
+    let (old, new) = (stamp(ago(1000)), stamp(ago(500)));
+    bed.write("a.json", &dated(old, 1));
+    let lattice = bed.open().await;
+    assert_eq!(entry(&lattice, "a").updated_at, old);
+    lattice.close().await;
+    bed.write("a.json", &dated(old, 2));
+    date(&bed.data("a.json"), ago(400));
+    let lattice = bed.open().await;
+    assert_eq!(entry(&lattice, "a").updated_at, stamp_of(&bed, "a.json"), "the date stayed: the mtime counts");
+    lattice.close().await;
+    bed.write("a.json", &dated(old, 3));
+    date(&bed.data("a.json"), ago(300));
+    let lattice = bed.open().await;
+    assert_eq!(entry(&lattice, "a").updated_at, stamp_of(&bed, "a.json"), "also the second time");
+    lattice.close().await;
+    bed.write("a.json", &dated(new, 4));
+    let lattice = bed.open().await;
+    assert_eq!(entry(&lattice, "a").updated_at, new, "older than the version here: the file is an older version");
+}

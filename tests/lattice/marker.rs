@@ -1,0 +1,152 @@
+//! The data directory is known by its marker (DESIGN 4.8), and files that break delete nothing.
+
+use crate::bed::{Bed, DEADLINE, has, id, node, put, until};
+use ark_lattice::lattice::{
+    Ancestry, Applied, Arrival, Arrived, Lattice, LatticeError,
+    directory::{DirectoryOptions, OpenError, adopt},
+};
+use ark_lattice::types::{ContentHash, Timestamp};
+use std::{fs, time::Duration};
+
+#[tokio::test]
+async fn an_empty_directory_in_its_place_deletes_nothing_at_start_and_while_it_runs() {
+    let bed = Bed::new();
+    let lattice = bed.open().await;
+    put(&lattice, node(r#"{"id":"a"}"#)).await;
+    fs::rename(bed.path("data"), bed.path("disk")).unwrap();
+    fs::create_dir(bed.path("data")).unwrap();
+    until("the service is degraded", DEADLINE, || lattice.status().fault.is_some()).await;
+    lattice.rescan().await.unwrap_err();
+    assert!(lattice.status().fault.unwrap().contains("mounted"));
+    assert_eq!((lattice.status().nodes, lattice.status().tombstones), (1, 0));
+    lattice.put(node(r#"{"id":"b"}"#), ark_lattice::lattice::Stamp::Keep, Default::default()).await.unwrap_err();
+    lattice.close().await;
+    assert!(matches!(bed.try_open(), Err(OpenError::NoMarker { .. })), "nor at a start");
+    fs::remove_dir(bed.path("data")).unwrap();
+    fs::rename(bed.path("disk"), bed.path("data")).unwrap();
+    let lattice = bed.open().await;
+    assert_eq!((has(&lattice, "a"), lattice.status().tombstones), (true, 0));
+}
+
+#[tokio::test]
+async fn a_copied_pair_of_directories_starts_with_its_deletions_and_conflicts() {
+    let bed = Bed::new();
+    let lattice = bed.open().await;
+    put(&lattice, node(r#"{"id":"a","v":1}"#)).await;
+    put(&lattice, node(r#"{"id":"b"}"#)).await;
+    lattice.delete(&id("b"), Default::default()).await.unwrap();
+    let later = Timestamp::from_micros(lattice.entry(&id("a")).unwrap().unwrap().updated_at.micros() + 5);
+    let change = Arrived::Put { node: node(r#"{"id":"a","v":2}"#), at: later };
+    lattice.apply(vec![Arrival { change, ancestry: Ancestry::default(), from: "peer".into() }]).await.unwrap();
+    lattice.close().await;
+    fs::create_dir(bed.path("copy")).unwrap();
+    for part in ["data", "state"] {
+        let copied = std::process::Command::new("cp").arg("-a").args([bed.path(part), bed.path("copy")]).status();
+        assert!(copied.unwrap().success());
+    }
+    let options = DirectoryOptions {
+        directory: bed.path("copy/data"),
+        journal: bed.path("copy/state/lattice.redb"),
+        ..bed.options()
+    };
+    let copy = ark_lattice::lattice::directory::DirectoryLattice::open(options).unwrap();
+    until("the index is built", DEADLINE, || copy.status().ready).await;
+    assert_eq!((copy.status().nodes, copy.status().tombstones, copy.conflict_count().unwrap()), (1, 1, 1));
+}
+
+#[tokio::test]
+async fn an_adopted_directory_loses_no_node_for_good() {
+    let bed = Bed::new();
+    let lattice = bed.open().await;
+    put(&lattice, node(r#"{"id":"a"}"#)).await;
+    put(&lattice, node(r#"{"id":"b"}"#)).await;
+    lattice.close().await;
+    // Restored by a program that leaves hidden files out, and one file with them.
+    fs::remove_file(bed.data(".ark-lattice")).unwrap();
+    fs::remove_file(bed.data("b.json")).unwrap();
+    assert!(matches!(bed.try_open(), Err(OpenError::NoMarker { .. })));
+    assert_eq!(adopt(&bed.path("data"), &bed.journal()).unwrap().known_nodes, 2);
+    let lattice = bed.open().await;
+    assert_eq!((has(&lattice, "a"), has(&lattice, "b"), lattice.status().tombstones), (true, false, 0));
+    lattice.close().await;
+    fs::remove_file(bed.data("a.json")).unwrap();
+    let lattice = bed.open().await;
+    assert_eq!(lattice.status().tombstones, 1, "from the second start on, missing is deleted");
+}
+
+#[tokio::test]
+async fn a_broken_file_keeps_its_last_good_version_and_only_its_content_cannot_be_had() {
+    let bed = Bed::new();
+    let lattice = bed.open().await;
+    put(&lattice, node(r#"{"id":"a","v":1}"#)).await;
+    put(&lattice, node(r#"{"id":"b"}"#)).await;
+    let (set, seq) = (lattice.snapshot().unwrap().set_hash(), lattice.status().seq);
+    bed.write("a.json", r#"{"id":"a","v":"#);
+    until("the file is broken", DEADLINE, || lattice.is_unavailable(&id("a"))).await;
+    assert_eq!((lattice.snapshot().unwrap().set_hash(), lattice.status().nodes), (set, 2));
+    assert!(matches!(lattice.read(&id("a")).await, Err(LatticeError::Unavailable(_))));
+    let both = lattice.entries(&[&id("a"), &id("b")]).unwrap().into_iter().flatten().collect();
+    assert_eq!(lattice.read_many(both).await.unwrap().len(), 1, "the other one is read all the same");
+    lattice.close().await;
+    let lattice = bed.open().await;
+    assert!(lattice.is_unavailable(&id("a")), "also after a start");
+    assert_eq!(lattice.snapshot().unwrap().set_hash(), set);
+    // No deletion from elsewhere takes a half-finished edit away; a newer version replaces it, and keeps its bytes aside.
+    let later = lattice.entry(&id("a")).unwrap().unwrap().updated_at.plus(Duration::from_secs(1));
+    let gone = Arrived::Deleted { id: id("a"), at: later, content_hash: ContentHash::of(b"") };
+    let arrival = |change| Arrival { change, ancestry: Ancestry::default(), from: "peer".into() };
+    assert_eq!(lattice.apply(vec![arrival(gone)]).await.unwrap(), [Applied::Kept]);
+    bed.write("a.json", r#"{"id":"a","v":1}"#);
+    until("it is repaired", DEADLINE, || !lattice.is_unavailable(&id("a"))).await;
+    assert_eq!(lattice.snapshot().unwrap().set_hash(), set);
+    assert!(lattice.entry(&id("a")).unwrap().unwrap().seq > seq, "its content can be had again: peers are told");
+}
+
+#[tokio::test]
+async fn a_file_that_is_renamed_so_that_it_does_not_fit_its_id_is_broken_and_not_deleted() {
+    let bed = Bed::new();
+    let lattice = bed.open().await;
+    put(&lattice, node(r#"{"id":"a"}"#)).await;
+    fs::rename(bed.data("a.json"), bed.data("renamed.json")).unwrap();
+    until("the file is broken", DEADLINE, || lattice.is_unavailable(&id("a"))).await;
+    assert_eq!((lattice.status().nodes, lattice.status().tombstones), (1, 0));
+    lattice.rescan().await.unwrap();
+    lattice.close().await;
+    let lattice = bed.open().await;
+    assert_eq!((lattice.status().nodes, lattice.status().tombstones), (1, 0), "nor at a start");
+    // With an id that fits, it was renamed on purpose.
+    bed.write("renamed.json", r#"{"id":"renamed"}"#);
+    until("the old node is deleted", DEADLINE, || lattice.status().tombstones == 1).await;
+    assert!(has(&lattice, "renamed") && !has(&lattice, "a") && lattice.unavailable().is_empty());
+}
+
+#[tokio::test]
+async fn a_copy_under_another_name_does_not_keep_its_node_from_being_deleted() {
+    let bed = Bed::new();
+    let lattice = bed.open().await;
+    put(&lattice, node(r#"{"id":"a"}"#)).await;
+    fs::copy(bed.data("a.json"), bed.data("backup.json")).unwrap();
+    until("the copy is reported", DEADLINE, || lattice.status().broken_total == 1).await;
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    fs::remove_file(bed.data("a.json")).unwrap();
+    until("the node is deleted", DEADLINE, || lattice.status().tombstones == 1).await;
+}
+
+#[tokio::test]
+async fn a_version_that_comes_while_an_editor_has_moved_the_file_aside_is_not_judged_against_a_deletion() {
+    let bed = Bed::new();
+    let lattice = bed.open().await;
+    put(&lattice, node(r#"{"id":"a","v":1}"#)).await;
+    let at = lattice.entry(&id("a")).unwrap().unwrap().updated_at.plus(Duration::from_micros(1));
+    fs::rename(bed.data("a.json"), bed.data("a.json~")).unwrap();
+    let change = Arrived::Put { node: node(r#"{"id":"a","v":2}"#), at };
+    let arrival = Arrival { change, ancestry: Ancestry::default(), from: "peer".into() };
+    let applying = tokio::spawn({
+        let lattice = std::sync::Arc::clone(&lattice);
+        async move { lattice.apply(vec![arrival]).await }
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    fs::rename(bed.data("a.json~"), bed.data("a.json")).unwrap();
+    assert!(matches!(applying.await.unwrap().unwrap()[..], [Applied::Taken(_)]));
+    assert_eq!(lattice.status().tombstones, 0);
+}

@@ -88,8 +88,7 @@ async fn an_instance_with_the_embedded_registry_is_taken_over() {
 /// Loads the recorded content. Expiry times are moved to this machine's clock, which redis-server reads.
 async fn fill(redis: &RedisServer, pair: &Pair) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "milliseconds since the epoch")]
-    let then = (pair.taken_at() * 1000.0) as u128;
+    let then = Duration::from_secs_f64(pair.taken_at()).as_millis();
     let moved = |text: &str| (text.parse::<u128>().unwrap() + now - then).to_string();
     let mut connection = redis::Client::open(redis.url()).unwrap().get_multiplexed_async_connection().await.unwrap();
     for mut words in pair.redis() {

@@ -50,6 +50,11 @@ impl Pair {
         self.recorded["replaced_key"].as_str().unwrap()
     }
 
+    /// The recovery words of its key.
+    pub(crate) fn words(&self) -> &str {
+        self.recorded["words"].as_str().unwrap()
+    }
+
     /// A text in its state directory.
     pub(crate) fn state_text(&self, name: &str) -> &str {
         self.recorded["state"][name]["text"].as_str().unwrap()

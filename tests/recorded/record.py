@@ -544,7 +544,7 @@ def two_instances():
     # beta rotates its key and sends the statement to alpha.
     old_key = (beta.state / "identity.key").read_text()
     with Session("rotated-key-is-announced", alpha, "alpha-edited"):
-        beta.cli("key", "rotate", "--words", "--to", alpha.proxy.url)
+        words = beta.json("key", "rotate", "--words", "--to", alpha.proxy.url)["words"]
         time.sleep(1.5)
     alpha.sync(beta)
     beta.put({"id": "signed-with-the-new-key", "updated_at": 1_700_005_000})
@@ -559,7 +559,7 @@ def two_instances():
     alpha.stop()
     beta.stop(kill=True)
     alpha.snapshot("alpha", expected["alpha"])
-    beta.snapshot("beta", expected["beta"], replaced_key=old_key.strip())
+    beta.snapshot("beta", expected["beta"], replaced_key=old_key.strip(), words=words)
 
     # Requests outside a round.
     beta.start()
@@ -674,7 +674,11 @@ def lists_and_filters():
     gamma.put({"id": "later-on-gamma", "updated_at": 1_700_006_000})
     gamma.delete("bulk-003")
     phi.delete("bulk-015")
+    gamma.put({"id": "edited-on-both", "text": "on gamma", "updated_at": 1_700_006_000})
+    phi.put({"id": "edited-on-both", "text": "later on phi", "updated_at": 1_700_006_001})
     phi.sync(gamma)
+    phi_key = phi.json("key", "show")["public_key"]
+    gamma.cli("federation", "trust", "verify", "ark-phi", "--public-key", phi_key, "--reason", "compared by phone")
     phi.put({"id": "not-sent-yet", "type": "note", "updated_at": 1_700_006_001})
     expected = {each.name: each.expected() for each in (gamma, phi)}
     for each in (gamma, phi, omega):
@@ -785,10 +789,11 @@ def network():
 
 
 def trust():
-    """chi and psi prove their keys to each other."""
-    chi, psi = Instance("chi"), Instance("psi")
+    """chi and psi prove their keys to each other; the key file of psi is encrypted."""
+    chi, psi = Instance("chi"), Instance("psi", {"ARK_KEY_PASSPHRASE": "a passphrase of the tests"})
+    chi.cli("keygen")
+    psi.cli("keygen", "--encrypt")
     for each in (chi, psi):
-        each.cli("keygen")
         each.start()
         each.stop()
     psi.snapshot("psi")

@@ -166,6 +166,30 @@ async fn bound_rotated_and_revoked_keys_are_known() {
     }
 }
 
+#[test]
+fn recorded_recovery_words_replace_the_key() {
+    for release in releases() {
+        let beta = Pair::read(&release, "beta");
+        let place = beta.unpack(beta.taken_at() + 1.0, &[]);
+        std::fs::write(place.path("words"), beta.words()).unwrap();
+        let run = place.command(&["key", "recover", "--words-file", "words", "--json"]).output().unwrap();
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+        let said: Value = serde_json::from_slice(&run.stdout).unwrap();
+        assert_eq!(said["status"], "current");
+        assert_ne!(said["public_key"], beta.expected()["commands"]["key show"]["public_key"]);
+    }
+}
+
+#[tokio::test]
+async fn a_recorded_encrypted_key_is_opened() {
+    for release in releases() {
+        let psi = Pair::read(&release, "psi");
+        assert!(psi.state_text("identity.key").contains("argon2id"));
+        let (_place, service) = serve(&psi).await;
+        assert_eq!(service.get("/lattice/head").await.status(), 200);
+    }
+}
+
 #[tokio::test]
 async fn a_recorded_broken_file_is_reported_and_the_other_nodes_are_served() {
     for release in releases() {

@@ -7,7 +7,7 @@ use crate::{
 use reqwest::Method;
 use serde_json::{Value, json};
 
-/// Most bytes of a round with few changes. A round from position 0 takes ten times as many.
+/// Most bytes of a round with few changes. A round from position 0 takes more than five times as many.
 const FEW_BYTES: u64 = 1500;
 
 async fn start(pair: &Pair, addresses: &Addresses) -> (Place, Service) {

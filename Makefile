@@ -1,6 +1,6 @@
 # Everything that is done to this project by hand or by CI. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-deps verify fmt-check clippy doc deny lint-deploy fix schemathesis bench bench-rounds bench-quick bench-compare charts simulation soak attack-load fuzz
+.PHONY: help run build test test-deps verify fmt-check clippy doc deny lint-deploy fix schemathesis bench bench-rounds bench-quick bench-compare charts simulation chaos soak attack-load fuzz
 
 # The venv that scripts/test-deps.sh makes. Tests that need CPython or PyNaCl find it by this variable.
 PYTHON := $(CURDIR)/target/test-venv/bin/python
@@ -71,6 +71,10 @@ SEEDS ?= 10000
 FROM ?= 1
 simulation: ## Simulate SEEDS federations, each from its own number; about half an hour
 	ARK_SIMULATION_SEEDS=$(SEEDS) ARK_SIMULATION_FROM=$(FROM) cargo test --locked --test simulation -- --nocapture
+
+CHAOS_SECONDS ?= 60
+chaos: ## Four instances, a minute of edits in all ways in which programs save, kill -9, SIGSTOP, restarts; CHAOS_SECONDS, CHAOS_SEED
+	CHAOS_SECONDS=$(CHAOS_SECONDS) cargo test --locked --test chaos -- --nocapture
 
 SOAK_SECONDS ?= 300
 SOAK_CLIENTS ?= 1000

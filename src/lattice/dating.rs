@@ -200,7 +200,11 @@ impl Store {
     /// # Errors
     /// [`LatticeError`]: the journal cannot be read.
     pub(super) fn date_deletion(&mut self, entry: &Entry) -> Result<Missing, LatticeError> {
-        let Some(start) = &mut self.at_start else { return Ok(Missing::Deleted(self.edit_time(&entry.id, None)?)) };
+        let now = self.shared.clock.now();
+        let after = |at: Timestamp| Missing::Deleted(at.min(now).max(version::just_after(entry.updated_at)));
+        let Some(start) = &mut self.at_start else {
+            return Ok(after(self.missing.get(&entry.id).map_or(now, |away| away.at)));
+        };
         let seen_at = self.shared.journal.read_at_ns(&entry.id)?.map(from_nanos);
         let changed_at = start.directory_changed_at;
         let predates = changed_at.zip(seen_at).is_some_and(|(changed, seen)| changed.plus(COARSE) < seen);
@@ -209,9 +213,7 @@ impl Store {
             return Ok(Missing::Lost);
         }
         // The directory's last change may be a later one: still nearer than now, and an edit that a peer made since must not lose.
-        let now = self.shared.clock.now();
-        let at = changed_at.map_or(now, |changed| changed.min(now));
-        Ok(Missing::Deleted(at.max(version::just_after(entry.updated_at))))
+        Ok(after(changed_at.unwrap_or(now)))
     }
 
     /// Decides how files are read that hold an earlier content, now that all were looked at. Answers those that are due now.

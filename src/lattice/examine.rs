@@ -2,16 +2,21 @@
 
 use super::{
     Entry, LatticeError,
-    dating::{Dated, Missing},
+    dating::{Dated, Missing, from_system},
     file_name,
     journal::Source,
     reader::{self, FileStamp, Found, NodeFile},
-    store::{Changes, SeenFile, Store, fingerprint},
+    store::{Away, Changes, SeenFile, Store, fingerprint},
     turns::Turns,
     watch::{Pending, Work},
 };
 use crate::types::{Limits, NodeId};
-use std::{collections::hash_map, path::Path, sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeSet, hash_map},
+    path::Path,
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
 
 /// A file that breaks may be one that another program is writing: it gets this long, ns.
 const HALF_WRITTEN_NANOS: u64 = 500_000_000;
@@ -75,7 +80,8 @@ impl Store {
     /// # Errors
     /// As [`Self::examine`].
     pub(super) fn examine_events(&mut self, work: &Work, pending: &Pending) -> Result<(), LatticeError> {
-        let mut names: Vec<String> = work.names.union(&work.doubted).cloned().collect();
+        let names: BTreeSet<&String> = work.names.keys().chain(&work.doubted).collect();
+        let mut names: Vec<String> = names.into_iter().cloned().collect();
         // Our own writes come back as events: their stamps are known.
         names.retain(|name| match self.shared.directory.join(name).symlink_metadata() {
             Ok(metadata) => {
@@ -89,7 +95,7 @@ impl Store {
                 Found::Broken(_, Some(stamp)) if stamp.age_nanos() < HALF_WRITTEN_NANOS => {
                     if work.doubted.contains(name) { pending.doubt(name) } else { pending.add(name) }
                 }
-                Found::Nothing if self.may_come_back(name) => pending.add(name),
+                Found::Nothing if self.may_come_back(name, work.names.get(name).copied()) => pending.add(name),
                 _ => self.settle(&mut changes, name, found)?,
             }
         }
@@ -97,15 +103,19 @@ impl Store {
     }
 
     /// Notes that a live node's file is not there. Answers whether it is away for so short a time that it may come back by itself.
-    pub(super) fn may_come_back(&mut self, name: &str) -> bool {
+    /// `noticed_at`: when an event said so, by the machine's clock.
+    pub(super) fn may_come_back(&mut self, name: &str, noticed_at: Option<SystemTime>) -> bool {
         let Some(id) = self.owner(name).filter(|known| known.live).map(|known| known.entry.id.clone()) else {
             return false;
         };
         let grace = self.vanish_grace;
         match self.missing.entry(id) {
-            hash_map::Entry::Occupied(since) => since.get().elapsed() < grace,
+            hash_map::Entry::Occupied(away) => away.get().since.elapsed() < grace,
             hash_map::Entry::Vacant(free) => {
-                free.insert(Instant::now());
+                // Whatever happened in the directory last, the file was gone then.
+                let changed_at = self.shared.directory.metadata().and_then(|it| it.modified()).ok();
+                let at = [noticed_at, changed_at].into_iter().flatten().fold(SystemTime::now(), SystemTime::min);
+                free.insert(Away { since: Instant::now(), at: from_system(at) });
                 true
             }
         }
@@ -271,10 +281,10 @@ pub(super) fn read_all(directory: &Path, names: &[String], limits: &Limits) -> V
 #[cfg(test)]
 mod tests {
     use super::{super::store::tests::store, *};
-    use std::{collections::BTreeSet, fs, path::PathBuf};
+    use std::{collections::BTreeMap, fs, path::PathBuf};
 
     fn events(store: &mut Store, pending: &Pending) {
-        let work = Work { names: BTreeSet::from(["a.json".to_owned()]), ..Work::default() };
+        let work = Work { names: BTreeMap::from([("a.json".to_owned(), SystemTime::now())]), ..Work::default() };
         store.examine_events(&work, pending).unwrap();
     }
 

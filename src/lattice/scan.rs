@@ -237,7 +237,7 @@ fn vanished(store: &mut Store, is_exact: bool) -> Result<(), LatticeError> {
     if !is_exact {
         let mut later = |name: &String| {
             let is_gone = store.shared.directory.join(name).symlink_metadata().is_err();
-            is_gone && store.may_come_back(name)
+            is_gone && store.may_come_back(name, None)
         };
         let later: Vec<String> = names.extract_if(.., |name| later(name)).collect();
         store.look_again.extend(later);

@@ -44,6 +44,15 @@ pub(super) struct Broken {
     pub(super) generation: u32,
 }
 
+/// Since when a file is not there.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Away {
+    /// When that was noticed, by the process's own clock.
+    pub(super) since: Instant,
+    /// When it went, at the latest.
+    pub(super) at: Timestamp,
+}
+
 /// Files that hold a node under names that are not its own.
 #[derive(Debug)]
 struct Claim {
@@ -274,8 +283,8 @@ pub(super) struct Store {
     pub(super) at_start: Option<AtStart>,
     /// When the last complete scan began: what it saw unchanged held its version then.
     pub(super) known_at: Timestamp,
-    /// Live nodes whose files are not there: since when, by the process's own clock. Editors move a file aside before they write it anew.
-    pub(super) missing: HashMap<NodeId, Instant>,
+    /// Live nodes whose files are not there. Editors move a file aside before they write it anew.
+    pub(super) missing: HashMap<NodeId, Away>,
     /// How long a file may be away before its node counts as deleted.
     pub(super) vanish_grace: Duration,
     /// Names that must be looked at again: what they stand for depends on another file, which changed.
@@ -669,7 +678,7 @@ impl Store {
     /// Was the file of this node, which is not there, given a name that is not its own? A copy that was made long before does not count.
     pub(super) fn is_renamed(&self, id: &NodeId) -> bool {
         let report = self.shared.report();
-        let missing_since = self.missing.get(id).copied().unwrap_or_else(Instant::now);
+        let missing_since = self.missing.get(id).map_or_else(Instant::now, |away| away.since);
         let is_young = |claim: &Claim| missing_since.saturating_duration_since(claim.since) <= self.vanish_grace;
         report.claimed.get(id).is_some_and(|claim| claim.is_renamed || is_young(claim))
     }

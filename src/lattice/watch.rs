@@ -12,10 +12,10 @@ pub(super) use inotify::{Watcher, watch};
 
 use super::file_name;
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     ffi::OsStr,
     sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 use tokio::sync::Notify;
 
@@ -27,8 +27,8 @@ const MAX_NAMES: usize = 10_000;
 /// What is to be looked at.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Work {
-    /// These names.
-    pub(super) names: BTreeSet<String>,
+    /// These names, each with the moment at which its first event came, by the machine's clock.
+    pub(super) names: BTreeMap<String, SystemTime>,
     /// These names too, also where the file's stamp says that nothing changed.
     pub(super) doubted: BTreeSet<String>,
     /// Everything: events were lost.
@@ -73,8 +73,8 @@ impl Pending {
             if work.everything || work.names.len() >= MAX_NAMES {
                 work.everything = true;
                 work.names.clear();
-            } else if !work.names.contains(name) {
-                work.names.insert(name.to_owned());
+            } else if !work.names.contains_key(name) {
+                work.names.insert(name.to_owned(), SystemTime::now());
             }
         });
     }
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn only_changes_of_candidates_are_noted() {
-        assert_eq!(noted(Some(b"a.json")).names.into_iter().collect::<Vec<_>>(), ["a.json"]);
+        assert_eq!(noted(Some(b"a.json")).names.into_keys().collect::<Vec<_>>(), ["a.json"]);
         for other in [&b".ark-1-2.tmp"[..], b"manifest.json", b"a.txt", b"\xff.txt"] {
             assert_eq!(noted(Some(other)), Work::default(), "{other:?}");
         }

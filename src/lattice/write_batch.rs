@@ -399,7 +399,7 @@ fn stage_put(
 /// must not be judged against a deletion that is none.
 fn may_not_come_back(store: &mut Store, id: &NodeId, name: &str, path: &Path) -> Result<(), LatticeError> {
     let is_gone = matches!(path.symlink_metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound);
-    if is_gone && !store.vanish_grace.is_zero() && store.may_come_back(name) {
+    if is_gone && !store.vanish_grace.is_zero() && store.may_come_back(name, None) {
         return Err(LatticeError::Unavailable(id.clone()));
     }
     Ok(())

@@ -1,0 +1,333 @@
+//! Four real instances with auto-sync, a minute of random edits in all the ways in which programs save files, deletions, `kill -9`,
+//! SIGSTOP and restarts. Afterwards the lattices are equal within a second, and, since all run by one clock, no document holds an
+//! earlier edit than the last one that was made.
+//!
+//! `CHAOS_SECONDS` (60), `CHAOS_SEED` (random; printed with a failure).
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a test stops at the first surprise and says which"
+)]
+
+#[path = "../support/service.rs"]
+mod service;
+
+use serde_json::{Value, json};
+use service::{Place, Random, Service, TOKEN, until};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File, FileTimes},
+    io::Write as _,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+const INSTANCES: usize = 4;
+const DOCUMENTS: u64 = 60;
+/// Two edits of one document on two machines this close cannot be told apart by the times of a file system.
+const APART: Duration = Duration::from_millis(50);
+/// A deletion by hand is noticed this fast where the process runs.
+const NOTICED: Duration = Duration::from_millis(400);
+/// How long everything may take to settle after the last fault.
+const LONG: Duration = Duration::from_secs(90);
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
+}
+
+/// How one instance stands.
+enum Standing {
+    Runs(Service),
+    /// SIGSTOP.
+    Stopped(Service),
+    Down,
+}
+
+struct Instance {
+    place: Place,
+    port: u16,
+    standing: Standing,
+    until: Instant,
+}
+
+/// What was done last with a document.
+#[derive(Debug, Clone)]
+struct Last {
+    /// `None`: deleted.
+    value: Option<u64>,
+    at: Instant,
+    /// Not again before then.
+    free_at: Instant,
+    how: String,
+}
+
+impl Instance {
+    fn path(&self, id: &str) -> PathBuf {
+        self.place.lattice().join(format!("{id}.json"))
+    }
+
+    fn runs(&self) -> bool {
+        matches!(self.standing, Standing::Runs(_))
+    }
+
+    async fn start(&mut self) {
+        self.standing = match std::mem::replace(&mut self.standing, Standing::Down) {
+            Standing::Down => Standing::Runs(self.place.serve_on(self.port).await),
+            Standing::Stopped(service) => {
+                service.process.signal("CONT");
+                Standing::Runs(service)
+            }
+            runs @ Standing::Runs(_) => runs,
+        };
+    }
+}
+
+fn text(id: &str, value: u64, random: &mut Random) -> String {
+    let padding = "x".repeat(usize::try_from(random.below(300)).unwrap());
+    match random.below(4) {
+        0 => format!("{{\n  \"id\": \"{id}\",\n  \"value\": {value},\n  \"text\": \"{padding}\"\n}}\n"),
+        // A date that the program keeps up to date, and one that nobody ever changes.
+        1 => {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+            format!("{{\"id\":\"{id}\",\"value\":{value},\"updated_at\":{now:.6}}}")
+        }
+        2 => format!("{{\"id\":\"{id}\",\"updated_at\":\"2020-01-01T00:00:00Z\",\"value\":{value}}}"),
+        _ => format!("{{\"id\":\"{id}\",\"value\":{value},\"text\":\"{padding}\"}}"),
+    }
+}
+
+/// Saves a file as one kind of program does. Answers which.
+fn save(path: &Path, text: &str, random: &mut Random) -> &'static str {
+    let write = |path: &Path| File::create(path).unwrap().write_all(text.as_bytes()).unwrap();
+    let beside = |suffix: &str| PathBuf::from(format!("{}{suffix}", path.display()));
+    match random.below(7) {
+        0 => {
+            write(path);
+            "in place"
+        }
+        1 => {
+            write(&beside(".swp"));
+            fs::rename(beside(".swp"), path).unwrap();
+            "renamed over"
+        }
+        2 => {
+            let _there_may_be_none = fs::rename(path, beside("~"));
+            write(path);
+            let _there_may_be_none = fs::remove_file(beside("~"));
+            "old one moved aside"
+        }
+        3 => {
+            let _there_may_be_none = fs::remove_file(path);
+            write(path);
+            "removed and written"
+        }
+        4 => {
+            // In two parts: half written for a moment.
+            let mut file = File::create(path).unwrap();
+            let (head, tail) = text.as_bytes().split_at(text.len() / 2);
+            file.write_all(head).unwrap();
+            std::thread::sleep(Duration::from_millis(30));
+            file.write_all(tail).unwrap();
+            "in two parts"
+        }
+        5 => {
+            write(&beside(".new"));
+            File::open(beside(".new")).unwrap().sync_all().unwrap();
+            fs::hard_link(path, beside(".bak")).unwrap_or_default();
+            fs::rename(beside(".new"), path).unwrap();
+            let _there_may_be_none = fs::remove_file(beside(".bak"));
+            "linked aside, renamed over"
+        }
+        _ => {
+            // Copied in with an old date, as `mv` brings it from elsewhere.
+            write(&beside(".old"));
+            let old = SystemTime::now() - Duration::from_secs(1_000_000);
+            File::open(beside(".old")).unwrap().set_times(FileTimes::new().set_modified(old)).unwrap();
+            fs::rename(beside(".old"), path).unwrap();
+            "moved in with an old date"
+        }
+    }
+}
+
+async fn edit(instance: &Instance, id: &str, value: u64, random: &mut Random) -> Option<&'static str> {
+    let text = text(id, value, random);
+    if let Standing::Runs(service) = &instance.standing
+        && random.below(3) == 0
+    {
+        let node: Value = serde_json::from_str(&text).unwrap();
+        let answer = service.put(id, &node).await;
+        return answer.status().is_success().then_some("PUT");
+    }
+    let path = instance.path(id);
+    if matches!(instance.standing, Standing::Down) {
+        // While nobody watches, an old date would say that the file is an older version.
+        File::create(path).unwrap().write_all(text.as_bytes()).unwrap();
+        return Some("in place, while it is down");
+    }
+    Some(save(&path, &text, random))
+}
+
+#[tokio::test]
+async fn after_a_minute_of_everything_all_hold_the_last_edit_of_each_document() {
+    let seconds = number("CHAOS_SECONDS").unwrap_or(60);
+    let seed = number("CHAOS_SEED")
+        .unwrap_or_else(|| u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap());
+    eprintln!("CHAOS_SEED={seed}");
+    let mut random = Random::seeded(seed);
+    let ports: Vec<u16> = {
+        let held: Vec<_> = (0..INSTANCES).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        held.iter().map(|listener| listener.local_addr().unwrap().port()).collect()
+    };
+    let mut instances = Vec::new();
+    for (number, port) in ports.iter().enumerate() {
+        let place = Place::new()
+            .set("ARK_NODE_ID", &format!("chaos-{number}"))
+            .set("FEDERATION_PORT", &port.to_string())
+            .set("ARK_TRUST_MODE", "open")
+            .set("ARK__FEDERATION__PRIVATE_PEERS", "true")
+            .set("ARK__FEDERATION__SYNC_INTERVAL", "1s");
+        let standing = Standing::Runs(place.serve_on(*port).await);
+        instances.push(Instance { place, port: *port, standing, until: Instant::now() });
+    }
+    // Each knows the next one, and the first knows all: a mesh with cycles.
+    for (from, to) in [(0, 1), (0, 2), (0, 3), (1, 2), (2, 3), (3, 1)] {
+        let Standing::Runs(service) = &instances[from].standing else { panic!("it runs") };
+        let peer = json!({ "peerUrl": format!("http://127.0.0.1:{}", ports[to]) });
+        let added = service.request(reqwest::Method::POST, "/api/federation/peers/add").bearer_auth(TOKEN).json(&peer);
+        assert!(added.send().await.unwrap().status().is_success());
+    }
+
+    let mut last: BTreeMap<String, Last> = BTreeMap::new();
+    let (mut value, mut counts) = (0_u64, BTreeMap::<&'static str, u32>::new());
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(seconds) {
+        let now = Instant::now();
+        for number in 0..INSTANCES {
+            if !instances[number].runs() && instances[number].until < now {
+                instances[number].start().await;
+            }
+        }
+        let number = usize::try_from(random.below(4)).unwrap();
+        let down = instances.iter().filter(|instance| !instance.runs()).count();
+        match random.below(100) {
+            0..2 if down < 2 && instances[number].runs() => {
+                let instance = &mut instances[number];
+                instance.until = now + Duration::from_millis(200 + random.below(3000));
+                let Standing::Runs(service) = std::mem::replace(&mut instance.standing, Standing::Down) else {
+                    panic!("it runs")
+                };
+                match random.below(3) {
+                    0 => {
+                        service.kill();
+                        *counts.entry("kill -9").or_default() += 1;
+                    }
+                    1 => {
+                        assert!(service.terminate().await.success());
+                        *counts.entry("restart").or_default() += 1;
+                    }
+                    _ => {
+                        service.process.signal("STOP");
+                        instance.standing = Standing::Stopped(service);
+                        *counts.entry("SIGSTOP").or_default() += 1;
+                    }
+                }
+            }
+            2..90 => {
+                let id = format!("doc-{}", random.below(DOCUMENTS));
+                let known = last.get(&id);
+                if known.is_some_and(|known| known.free_at > now) {
+                    continue;
+                }
+                let delete = random.below(8) == 0 && known.is_some_and(|known| known.value.is_some());
+                let instance = &instances[number];
+                // A deletion leaves no date behind: by hand it is made where it is noticed at once.
+                if delete && !instance.runs() {
+                    continue;
+                }
+                let (how, value) = if delete {
+                    let Standing::Runs(service) = &instance.standing else { panic!("it runs") };
+                    let path = instance.path(&id);
+                    let how = if random.below(2) == 0 && path.exists() {
+                        fs::remove_file(&path).ok().map(|()| "rm")
+                    } else {
+                        service.delete(&id).await.status().is_success().then_some("DELETE")
+                    };
+                    (how, None)
+                } else {
+                    value += 1;
+                    (edit(instance, &id, value, &mut random).await, Some(value))
+                };
+                let Some(how) = how else { continue };
+                *counts.entry(how).or_default() += 1;
+                let at = Instant::now();
+                // Until it is noticed, nobody else edits what was deleted by hand.
+                let apart = if how == "rm" { NOTICED } else { APART };
+                let how = format!("{how} on {number} after {:?}", begun.elapsed());
+                last.insert(id, Last { value, at, free_at: at + apart, how });
+            }
+            _ => {}
+        }
+        tokio::time::sleep(Duration::from_millis(2 + random.below(15))).await;
+    }
+    eprintln!("{counts:?}");
+
+    for instance in &mut instances {
+        instance.start().await;
+    }
+    let services: Vec<&Service> = instances
+        .iter()
+        .map(|instance| match &instance.standing {
+            Standing::Runs(service) => service,
+            _ => panic!("all run"),
+        })
+        .collect();
+    // Half-written files are given half a second, vanished ones two; then everything was seen everywhere.
+    let seen = Instant::now();
+    until("each sees its own edits", LONG, async || {
+        for service in &services {
+            if service.get_json("/health").await["lattice"]["status"] != "ok" {
+                return false;
+            }
+        }
+        seen.elapsed() > Duration::from_millis(2500)
+    })
+    .await;
+    for service in &services {
+        let synced = service.request(reqwest::Method::POST, "/api/federation/sync").bearer_auth(TOKEN).json(&json!({}));
+        assert!(synced.send().await.unwrap().status().is_success());
+    }
+    let settled = until("all hold the same", LONG, async || {
+        let mut hashes = Vec::new();
+        for service in &services {
+            hashes.push(service.set_hash().await);
+        }
+        hashes.iter().all(|hash| *hash == hashes[0])
+    })
+    .await;
+    eprintln!("equal {settled:?} after the last fault was over and each had synchronized once");
+    assert!(settled < Duration::from_secs(1), "equal within a second, not {settled:?}");
+
+    let mut wrong = Vec::new();
+    for (id, last) in &last {
+        let answer = services[0].get(&format!("/nodes/{id}")).await;
+        let held = match answer.status().as_u16() {
+            404 => None,
+            200 => Some(service::json_of(answer).await["value"].as_u64().unwrap()),
+            status => panic!("{id}: {status}"),
+        };
+        if held != last.value {
+            wrong.push(format!(
+                "{id}: holds {held:?}, last was {:?} by {} ({:?} ago)",
+                last.value,
+                last.how,
+                last.at.elapsed()
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "CHAOS_SEED={seed}: {} of {} documents:\n{}", wrong.len(), last.len(), wrong.join("\n"));
+}

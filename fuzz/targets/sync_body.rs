@@ -8,7 +8,7 @@ use ark_lattice::{
     guard::{Limiter, Quotas},
     json::Document,
     lattice::{
-        Ancestry, Applied, Arrival, Change, Conflict, Entry, Lattice, LatticeError, LatticeStatus, NodeDocument,
+        Ancestry, Applied, Arrival, Change, Conflict, Entry, Epochs, Lattice, LatticeError, LatticeStatus, NodeDocument,
         NodeFilter, NodePage, Precondition, Restored, Stamp, StoredNode, Tombstone, Written, index::Snapshot,
     },
     ops::{Context, Heartbeats, Identity, KnownIds, KnownLists, SyncRequest, sync},
@@ -187,6 +187,10 @@ impl Lattice for Fixed {
             full: false,
         }
     }
+    fn epochs(&self) -> Epochs {
+        unreachable!("a delta needs no epochs")
+    }
+    fn begin_epoch(&self) {}
     fn positions(&self) -> watch::Receiver<u64> {
         watch::Sender::new(1).subscribe()
     }

@@ -3,7 +3,7 @@
 pub use super::{file_name::CaseSensitivity, manifest_file::ManifestHeader, watch::GATHER_INTERVAL};
 
 use super::{
-    Ancestry, Applied, Arrival, Change, Conflict, Entry, Lattice, LatticeError, LatticeStatus, NodeDocument,
+    Ancestry, Applied, Arrival, Change, Conflict, Entry, Epochs, Lattice, LatticeError, LatticeStatus, NodeDocument,
     NodeFilter, NodePage, Precondition, Restored, Stamp, StoredNode, Tombstone, Written,
     atomic_file::TempFile,
     index::{Index, Snapshot},
@@ -269,6 +269,14 @@ impl Lattice for DirectoryLattice {
 
     fn positions(&self) -> watch::Receiver<u64> {
         self.shared.moved.subscribe()
+    }
+
+    fn epochs(&self) -> Epochs {
+        self.shared.journal.epochs()
+    }
+
+    fn begin_epoch(&self) {
+        self.shared.journal.begin_epoch();
     }
 
     fn snapshot(&self) -> Result<Arc<Snapshot>, LatticeError> {

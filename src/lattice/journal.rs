@@ -9,16 +9,19 @@
 //! | `conflicts` | number | a version that lost, with its content |
 //! | `conflicts_with` | who sent the versions that won | how many lost against them |
 //! | `coming` | id | a version of another instance that is about to stand in the node's file |
+//! | `epochs` | first position | epoch: an unbroken stretch of the journal |
 //! | `meta` | name | text: schema, index_id, seq, floor, directory, conflict |
 
 mod coming;
 mod conflicts;
+mod epochs;
 mod rows;
 mod write;
 
 use super::{Change, Entry, Tombstone, reader::FileStamp, reserve::Reserve, version::Ancestry};
 use crate::types::{NodeId, Timestamp};
 pub(super) use coming::Coming;
+use epochs::EpochState;
 use redb::{
     Database, DatabaseError, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageError, TableDefinition,
 };
@@ -137,6 +140,10 @@ pub(super) enum Op {
     Deleted(Tombstone, Source),
     /// The conflict with this number is settled.
     Settled(u64),
+    /// All positions that were given out or recorded are void: the lineage is dropped, and a new epoch begins with the first position
+    /// of this commit. For an instance that steps back to older versions than it gave out.
+    #[cfg_attr(not(test), expect(dead_code, reason = "what steps back comes next"))]
+    VoidPositions,
 }
 
 /// What a fresh process needs to know.
@@ -153,6 +160,7 @@ pub(super) struct Journal {
     // None: a write failed, and the file could not be opened again since.
     database: RwLock<Option<Database>>,
     reserve: Reserve,
+    epochs: EpochState,
     closed: AtomicBool,
 }
 
@@ -167,6 +175,7 @@ impl Journal {
         }
         let database = Self::database(path)?;
         let head = prepare(&database, directory_inode)?;
+        let epochs = EpochState::open(&database)?;
         let reserve = Reserve::beside(path);
         // On a full disk reading goes on; the first write says why it cannot.
         if let Err(error) = reserve.hold() {
@@ -177,6 +186,7 @@ impl Journal {
                 path: path.to_owned(),
                 database: RwLock::new(Some(database)),
                 reserve,
+                epochs,
                 closed: AtomicBool::new(false),
             },
             head,
@@ -233,13 +243,20 @@ impl Journal {
     /// # Errors
     /// [`JournalError`]; whether they were written then shows in what this answers to [`Journal::recover`].
     pub(super) fn commit(&self, ops: &[Op], seq: u64) -> Result<(), JournalError> {
-        self.write(|database| {
+        let beginning = self.epochs.beginning(ops.iter().any(|op| matches!(op, Op::VoidPositions)))?;
+        let written = self.write(|database| {
             let transaction = database.begin_write()?;
             write::write_ops(&transaction, ops)?;
+            beginning.write(&transaction, seq)?;
             transaction.open_table(META)?.insert("seq", seq.to_string().as_str())?;
             transaction.commit()?;
-            Ok(())
-        })
+            self.epochs.begun(&beginning, database)
+        });
+        if written.is_err() {
+            // It may have reached the disk all the same, and an epoch begins once.
+            self.begin_epoch();
+        }
+        written
     }
 
     /// Opens the file again after a failed write: redb takes no other write before that. Answers the newest position.
@@ -480,6 +497,9 @@ fn prepare(database: &Database, directory_inode: u64) -> Result<Head, JournalErr
         transaction.open_table(LINEAGE)?;
         conflicts::prepare(&transaction)?;
         coming::prepare(&transaction)?;
+        if let Some(index_id) = &index_id {
+            epochs::prepare(&transaction, index_id)?;
+        }
     }
     transaction.commit()?;
     match (index_id, seq) {
@@ -488,10 +508,14 @@ fn prepare(database: &Database, directory_inode: u64) -> Result<Head, JournalErr
     }
 }
 
-fn random_id() -> Result<String, JournalError> {
-    let mut bytes = [0_u8; 16];
+fn random_bytes<const N: usize>() -> Result<[u8; N], JournalError> {
+    let mut bytes = [0_u8; N];
     getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(bytes)
+}
+
+fn random_id() -> Result<String, JournalError> {
+    Ok(random_bytes::<16>()?.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn read_meta(database: &Database, key: &str) -> Result<Option<String>, JournalError> {
@@ -500,11 +524,11 @@ fn read_meta(database: &Database, key: &str) -> Result<Option<String>, JournalEr
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::{super::index::tests::entry, *};
     use crate::types::ContentHash;
 
-    fn put(id: &str, content: &str, seq: u64) -> Op {
+    pub(super) fn put(id: &str, content: &str, seq: u64) -> Op {
         let record = Record {
             entry: Arc::new(Entry { seq, ..Entry::clone(&entry(id, content)) }),
             name: format!("{id}.json").into(),
@@ -515,7 +539,7 @@ mod tests {
         Op::Put(record, Source::Edit)
     }
 
-    fn deleted(id: &str, at: i64, seq: u64) -> Op {
+    pub(super) fn deleted(id: &str, at: i64, seq: u64) -> Op {
         let tombstone = Tombstone {
             id: NodeId::parse(id).unwrap(),
             deleted_at: Timestamp::from_seconds(at),

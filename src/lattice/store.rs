@@ -480,7 +480,7 @@ impl Store {
                 self.forget(&tombstone.id);
                 index.remove(tombstone.id.as_str());
             }
-            Op::Settled(_) => {}
+            Op::Settled(_) | Op::VoidPositions => {}
         }
     }
 

@@ -26,6 +26,8 @@ pub(super) fn write_ops(transaction: &WriteTransaction, ops: &[Op]) -> Result<()
                 conflicts::remove(transaction, *number)?;
                 continue;
             }
+            // The commit does it, with its first position.
+            Op::VoidPositions => continue,
         };
         let id = id.as_str();
         // Where the node stands so far is asked of the tables themselves, so that each node has one position whatever happened.
@@ -74,7 +76,7 @@ pub(super) fn write_ops(transaction: &WriteTransaction, ops: &[Op]) -> Result<()
                 coming.remove(id)?;
                 by_seq.insert(tombstone.seq, id)?;
             }
-            Op::Settled(_) => {}
+            Op::Settled(_) | Op::VoidPositions => {}
         }
     }
     Ok(())

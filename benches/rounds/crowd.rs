@@ -57,6 +57,7 @@ impl Peer {
             count: 0,
             issued_at: now,
             expires: now.plus(HEAD_LIFE),
+            epoch: None,
         };
         let key = key(self.number);
         sign_head(&head, key.public_key(), |bytes| key.sign(bytes))

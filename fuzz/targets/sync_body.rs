@@ -8,8 +8,9 @@ use ark_lattice::{
     guard::{Limiter, Quotas},
     json::Document,
     lattice::{
-        Ancestry, Applied, Arrival, Change, Conflict, Entry, Lattice, LatticeError, LatticeStatus, NodeDocument,
-        NodeFilter, NodePage, Precondition, Restored, Stamp, StoredNode, Tombstone, Written, index::Snapshot,
+        Ancestry, Applied, Arrival, Change, Conflict, Entry, Epochs, Lattice, LatticeError, LatticeStatus,
+        NodeDocument, NodeFilter, NodePage, Precondition, Restored, Stamp, StoredNode, Tombstone, Written,
+        index::Snapshot,
     },
     ops::{Context, Heartbeats, Identity, KnownIds, KnownLists, SyncRequest, sync},
     registry::{Bindings, Bound, PeerCursor, PeerPage, Registered, Registry, RegistryError},
@@ -172,6 +173,22 @@ fn absent() -> LatticeError {
 
 #[async_trait]
 impl Lattice for Fixed {
+    fn unavailable(&self) -> Vec<NodeId> {
+        Vec::new()
+    }
+
+    fn is_unavailable(&self, _id: &NodeId) -> bool {
+        false
+    }
+
+    async fn accept(&self, _ids: Vec<NodeId>) -> Result<Vec<NodeId>, LatticeError> {
+        Err(absent())
+    }
+
+    fn overruled(&self, _after: u64, _limit: usize) -> Result<Vec<Conflict>, LatticeError> {
+        Err(absent())
+    }
+
     fn status(&self) -> LatticeStatus {
         LatticeStatus {
             ready: true,
@@ -187,6 +204,10 @@ impl Lattice for Fixed {
             full: false,
         }
     }
+    fn epochs(&self) -> Epochs {
+        unreachable!("a delta needs no epochs")
+    }
+    fn begin_epoch(&self) {}
     fn positions(&self) -> watch::Receiver<u64> {
         watch::Sender::new(1).subscribe()
     }

@@ -190,7 +190,7 @@ fn feed_code(error: &ops::FeedError) -> Code {
         ops::FeedError::Lattice(error) => lattice_code(error),
         ops::FeedError::NoKey => Code::NoKey,
         ops::FeedError::Revoked => Code::PeerRevoked,
-        ops::FeedError::OtherIndex { .. } => Code::OtherIndex,
+        ops::FeedError::OtherIndex { .. } | ops::FeedError::OtherHistory(_) => Code::OtherIndex,
         ops::FeedError::MassDelete { .. } => Code::MassDelete,
         ops::FeedError::BelowFloor { .. } => Code::PositionLost,
         ops::FeedError::Message(_) => Code::InvalidReconciliation,

@@ -414,6 +414,13 @@ pub const PEER_ROUTES: &[Route] = &[
         summary: "Where this lattice stands",
         problems: &[ALWAYS, DOOR, LATTICE, &[Code::NoKey, Code::PeerRevoked, Code::InvalidHeader]],
     },
+    Route { method: "GET", path: "/lattice/lineage", summary: "The epochs of this journal", problems: &[ALWAYS, DOOR] },
+    Route {
+        method: "GET",
+        path: "/lattice/heads/{node_id}",
+        summary: "The newest head of another instance",
+        problems: &[ALWAYS, DOOR, &[Code::PeerNotFound, Code::InvalidPath]],
+    },
     Route {
         method: "GET",
         path: "/lattice/identity",
@@ -467,7 +474,15 @@ pub const PEER_ROUTES: &[Route] = &[
         method: "POST",
         path: "/lattice/offer",
         summary: "Offer changes (another instance)",
-        problems: &[ALWAYS, DOOR, GATE, LATTICE, REGISTRY, SIGNED, &[Code::InvalidChange]],
+        problems: &[
+            ALWAYS,
+            DOOR,
+            GATE,
+            LATTICE,
+            REGISTRY,
+            SIGNED,
+            &[Code::InvalidChange, Code::InvalidQuery, Code::OtherIndex],
+        ],
     },
     Route {
         method: "POST",
@@ -538,6 +553,8 @@ fn configure_peers(config: &mut ServiceConfig) {
         .route(web::post().to(lattice::receive));
     config
         .service(resource("/lattice/head", "GET, HEAD").route(get().to(lattice::head)).wrap(door()))
+        .service(resource("/lattice/lineage", "GET, HEAD").route(get().to(lattice::lineage)).wrap(door()))
+        .service(resource("/lattice/heads/{node_id:.*}", "GET, HEAD").route(get().to(lattice::head_of)).wrap(door()))
         .service(resource("/lattice/identity", "GET, HEAD").route(get().to(keys::identity)).wrap(door()))
         .service(changes.wrap(door()))
         .service(resource("/lattice/snapshot", "GET, HEAD").route(get().to(lattice::snapshot)).wrap(door()))

@@ -48,6 +48,7 @@ use tokio::{
 };
 
 mod clients;
+pub(super) mod continuation;
 mod doubt;
 mod keys;
 mod refused;
@@ -319,7 +320,8 @@ impl Engine {
     #[must_use]
     pub fn lag(&self, peer: &PeerState) -> Lag {
         let (status, positions) = (self.shared.options.lattice.status(), &peer.positions);
-        let pushed = positions.pushed.as_ref().filter(|it| it.index_id == status.index_id);
+        let lineage = self.shared.options.lattice.epochs().lineage;
+        let pushed = positions.pushed.as_ref().filter(|it| lineage.check(it, status.seq).is_ok());
         let heard = self.tasks().get(&peer.url).map_or(0, |task| task.peer.heard.load(Ordering::Relaxed));
         let pulled = positions.pulled.as_ref().map_or(0, |it| it.seq);
         let (gives, takes) = (peer.options.direction != Direction::Pull, peer.options.direction != Direction::Push);
@@ -463,6 +465,7 @@ impl Shared {
         if exchanged.direction != Direction::Pull {
             self.say_who_we_are(&client, &held, &mut said).await;
         }
+        self.ask_for_own_head(&client, held.key.public_key(), &mut said).await;
         let exchange = Exchange::new(&options.events, &peer.url);
         let remote = self.gate.guard(&client, state.failed_in_a_row > 0, &exchange);
         let pinned = (state.node_id.clone(), state.public_key.clone());
@@ -497,6 +500,7 @@ impl Shared {
             self.deletions().add(from.as_str(), end.report.deleted, nodes, options.clock.elapsed());
         }
         self.doubt(peer, &mut end);
+        self.tell_continuation(peer, &state, remote.follows(), &mut end);
         self.audit(&state, &end);
         let took = options.clock.elapsed().saturating_sub(begun);
         tell_span(span, &state, &end);

@@ -6,23 +6,24 @@ use super::{
     filter::Filter,
     lines::Lines,
     reconcile::{Answer, item::ItemId, message::FRAME_BYTES},
-    remote::{ChangesQuery, Remote},
+    remote::{ChangesQuery, JournalStand, Knowing, OfferAnswer, PushAnswer, Remote},
 };
 use crate::{
     identity::{
         KeyLog, KeyPair,
         message::{self, Message},
     },
-    manifest::{Head, Verified, verify_head},
-    types::{Limits, NodeId, PeerId, Timestamp, decode_hex},
+    manifest::{Epoch, EpochStart, Head, Lineage, Verified, lineage::MAX_EPOCHS, verify_head},
+    types::{Limits, NodeId, PeerId, Timestamp, decode_hex, percent_encode},
 };
 use async_trait::async_trait;
 use reqwest::Method;
 use serde::Deserialize;
-use std::ops::Range;
 
 /// Largest signed head.
 const MAX_HEAD_BYTES: usize = 16 << 10;
+/// Largest list of a journal's epochs.
+const MAX_LINEAGE_BYTES: usize = MAX_EPOCHS * 96;
 /// Largest answer to what was sent: the ids of one list of offers, each as long as may be and written in escapes.
 const MAX_ANSWER_BYTES: usize = 2 << 20;
 /// Longest line that tells of a change.
@@ -55,6 +56,12 @@ pub struct Signer<'a> {
 #[derive(Deserialize)]
 struct WantedAnswer {
     wanted: Vec<String>,
+    #[serde(default)]
+    epoch: Option<Epoch>,
+    #[serde(default)]
+    epoch_since: u64,
+    #[serde(default)]
+    seq: u64,
 }
 
 #[derive(Deserialize)]
@@ -66,6 +73,16 @@ struct ReceivedAnswer {
     conflicts: usize,
     since: u64,
     seq: u64,
+    #[serde(default)]
+    epoch: Option<Epoch>,
+    #[serde(default)]
+    epoch_since: u64,
+}
+
+/// What a request states of the other side's journal.
+fn knowing_pairs(Knowing { seen, holds }: Knowing<'_>) -> Vec<(&'static str, String)> {
+    let pairs = [("seen", seen), ("holds", holds)];
+    pairs.into_iter().filter_map(|(key, position)| Some((key, position?.to_string()))).collect()
 }
 
 fn filter_pair(filter: &Filter) -> Option<(&'static str, String)> {
@@ -88,8 +105,19 @@ impl Remote for Client {
         Ok(head)
     }
 
+    async fn lineage(&self, head: &Verified<Head>) -> Result<Lineage, ClientError> {
+        let head = head.get();
+        let Some(stated) = &head.epoch else { return Ok(head.newest_epoch()) };
+        let response = self.ask(small(self.request(Method::GET, "lattice/lineage", None))).await?;
+        let body = self.body(response, MAX_LINEAGE_BYTES).await?;
+        // An epoch may have begun since the head was signed.
+        let lineage = Lineage::from_json(&body).and_then(|lineage| lineage.up_to(&stated.epoch));
+        let signed = lineage.filter(|lineage| *lineage.hash() == stated.lineage_hash);
+        signed.ok_or_else(|| self.wrong("its lineage is not the one that its head states"))
+    }
+
     async fn changes(&self, query: &ChangesQuery<'_>) -> Result<Lines, ClientError> {
-        let ChangesQuery { index_id, since, contents, filter, priorities } = query;
+        let ChangesQuery { index_id, since, contents, filter, priorities, seen } = query;
         let mut pairs = vec![
             ("index_id", (*index_id).to_owned()),
             ("since", since.to_string()),
@@ -97,6 +125,7 @@ impl Remote for Client {
         ];
         pairs.extend(filter_pair(filter));
         pairs.extend(priorities.then(|| ("priorities", "true".to_owned())));
+        pairs.extend(knowing_pairs(Knowing { seen: *seen, holds: None }));
         let query = encoded(&pairs);
         let response = self
             .ask(self.request(Method::GET, "lattice/changes", Some(&query)).header("accept-encoding", "zstd"))
@@ -133,26 +162,54 @@ impl Remote for Client {
         self.fetch(&serde_json::json!({ "versions": items, "contents": contents })).await
     }
 
-    async fn offer(&self, signer: &Signer<'_>, lines: Vec<u8>) -> Result<Vec<NodeId>, ClientError> {
-        let answer: WantedAnswer = self.send_signed(signer, "/lattice/offer", "", lines).await?;
-        let ids = answer.wanted.iter().map(|id| NodeId::parse(id));
-        ids.collect::<Result<_, _>>().map_err(|error| self.wrong(&format!("it wants a node with a bad id: {error}")))
+    async fn offer(
+        &self,
+        signer: &Signer<'_>,
+        knowing: Knowing<'_>,
+        lines: Vec<u8>,
+    ) -> Result<OfferAnswer, ClientError> {
+        let query = encoded(&knowing_pairs(Knowing { holds: None, ..knowing }));
+        let answer: WantedAnswer = self.send_signed(signer, "/lattice/offer", &query, lines).await?;
+        let WantedAnswer { wanted, epoch, epoch_since, seq } = answer;
+        let ids = wanted.iter().map(|id| NodeId::parse(id)).collect::<Result<_, _>>();
+        let wanted = ids.map_err(|error| self.wrong(&format!("it wants a node with a bad id: {error}")))?;
+        let stood = epoch.map(|epoch| JournalStand { start: EpochStart { epoch, since: epoch_since }, seq });
+        Ok(OfferAnswer { wanted, stood })
     }
 
     async fn push(
         &self,
         signer: &Signer<'_>,
+        knowing: Knowing<'_>,
         filter: &Filter,
         lines: Vec<u8>,
-    ) -> Result<(Received, Range<u64>), ClientError> {
-        let query = encoded(&filter_pair(filter).into_iter().collect::<Vec<_>>());
-        let answer: ReceivedAnswer = self.send_signed(signer, "/lattice/changes", &query, lines).await?;
-        let ReceivedAnswer { taken, same, kept, ahead, conflicts, since, seq } = answer;
-        Ok((Received { taken, same, kept, ahead, conflicts }, since..seq))
+    ) -> Result<PushAnswer, ClientError> {
+        let mut pairs = knowing_pairs(knowing);
+        pairs.extend(filter_pair(filter));
+        let answer: ReceivedAnswer = self.send_signed(signer, "/lattice/changes", &encoded(&pairs), lines).await?;
+        let ReceivedAnswer { taken, same, kept, ahead, conflicts, since, seq, epoch, epoch_since } = answer;
+        let received = Received { taken, same, kept, ahead, conflicts };
+        let epoch = epoch.map(|epoch| EpochStart { epoch, since: epoch_since });
+        Ok(PushAnswer { received, moved: since..seq, epoch })
     }
 }
 
 impl Client {
+    /// The newest head of the instance `of` that is known there, if any is.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn head_of(&self, of: &PeerId, limits: &Limits) -> Result<Option<Verified<Head>>, ClientError> {
+        let path = format!("lattice/heads/{}", percent_encode(of.as_str(), b"-._~"));
+        let response = match self.ask(small(self.request(Method::GET, &path, None))).await {
+            // Nothing is known of it, or the instance there is of release 0.1.0.
+            Err(ClientError::Refused { status: 404 | 405, .. }) => return Ok(None),
+            response => response?,
+        };
+        let body = self.body(response, MAX_HEAD_BYTES).await?;
+        verify_head(body, limits).map(Some).map_err(|error| self.wrong(&format!("the head that it shows: {error}")))
+    }
+
     /// What the instance there says of its key. Nothing of it is checked yet.
     ///
     /// # Errors

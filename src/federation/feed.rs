@@ -3,6 +3,7 @@
 use super::{
     filter::{Labels, Matcher},
     reconcile::message::MessageError,
+    remote::JournalStand,
     wire::{Line, Start, WireChange, WireContent, WireError, end_line, read_line, start_line, write_line},
 };
 use crate::{
@@ -10,7 +11,7 @@ use crate::{
         Applied, Change, Lattice, LatticeError, StoredNode, Version,
         version::{Verdict, judge},
     },
-    manifest::Head,
+    manifest::{Epoch, EpochStart, Head, HeadEpoch, Position},
     types::{Limits, NodeId, PeerId, Timestamp},
 };
 use bytes::Bytes;
@@ -44,6 +45,11 @@ pub enum FeedError {
         /// What this journal is.
         ours: String,
     },
+    /// The head that the request is about is not part of this journal's history.
+    #[error(
+        "the position {0} is not part of the history of this journal: it was restored, or continued elsewhere; ask for its head"
+    )]
+    OtherHistory(Position),
     /// Deletions after the position may be forgotten.
     #[error("what was deleted after position {since} is forgotten up to {floor}; begin again at 0")]
     BelowFloor {
@@ -139,6 +145,8 @@ impl Received {
 pub fn stand(lattice: &dyn Lattice, node_id: &PeerId, now: Timestamp) -> Result<Head, LatticeError> {
     // The position first: what is added meanwhile is then in the set, and told again, but never left out.
     let status = lattice.status();
+    // The epoch after it: one that began since begins behind that position.
+    let epochs = lattice.epochs();
     let snapshot = lattice.snapshot()?;
     Ok(Head {
         node_id: node_id.clone(),
@@ -149,10 +157,42 @@ pub fn stand(lattice: &dyn Lattice, node_id: &PeerId, now: Timestamp) -> Result<
         count: u64::try_from(snapshot.len()).unwrap_or(u64::MAX),
         issued_at: now,
         expires: now.plus(HEAD_LIFE),
+        epoch: HeadEpoch::of(&epochs.lineage, epochs.next),
     })
 }
 
-/// The changes after `since`, up to where the journal stands now.
+/// Where the journal stands now: everything that was durable before this call lies before it.
+#[must_use]
+pub fn here(lattice: &dyn Lattice) -> JournalStand {
+    // The position first: an epoch that begins meanwhile begins behind it.
+    let seq = *lattice.positions().borrow();
+    let epochs = lattice.epochs();
+    let start = epochs.lineage.current().cloned();
+    JournalStand { start: start.unwrap_or(EpochStart { epoch: Epoch::from_bytes([0; 8]), since: 0 }), seq }
+}
+
+/// Fails where the journal does not continue from a position that the other side saw in our head.
+///
+/// # Errors
+/// [`FeedError::OtherHistory`].
+pub fn continues(lattice: &dyn Lattice, seen: Option<&Position>) -> Result<(), FeedError> {
+    let seq = *lattice.positions().borrow();
+    let lineage = lattice.epochs().lineage;
+    match seen.filter(|seen| lineage.check(seen, seq).is_err()) {
+        Some(seen) => Err(FeedError::OtherHistory(seen.clone())),
+        None => Ok(()),
+    }
+}
+
+/// How far the other side had been given our versions, as it states; 0 where that does not count in our journal.
+#[must_use]
+pub fn given(lattice: &dyn Lattice, holds: Option<&Position>) -> u64 {
+    let seq = *lattice.positions().borrow();
+    let lineage = lattice.epochs().lineage;
+    holds.filter(|holds| lineage.check(holds, seq).is_ok()).map_or(0, |holds| holds.seq)
+}
+
+/// The changes after `since`, up to where the journal stands now. `seen`: the position of the head that the other side acts on.
 ///
 /// # Errors
 /// [`FeedError`]. The stream itself may fail with [`LatticeError`].
@@ -161,8 +201,11 @@ pub fn feed(
     index_id: Option<&str>,
     since: u64,
     options: FeedOptions,
+    seen: Option<&Position>,
 ) -> Result<LineStream, FeedError> {
     let status = lattice.status();
+    let epochs = lattice.epochs();
+    continues(&**lattice, seen)?;
     if let Some(asked) = index_id.filter(|asked| *asked != status.index_id) {
         return Err(FeedError::OtherIndex { asked: asked.chars().take(64).collect(), ours: status.index_id });
     }
@@ -170,7 +213,8 @@ pub fn feed(
     if since > 0 && since < floor {
         return Err(FeedError::BelowFloor { since, floor });
     }
-    let start = Start { index_id: status.index_id, since, seq: status.seq, floor };
+    let epoch = epochs.lineage.current().cloned();
+    let start = Start { index_id: status.index_id, since, seq: status.seq, floor, epoch };
     let first = Bytes::from(start_line(&start));
     let walk = Walk::new(lattice, since, status.seq, options);
     Ok(stream::iter([Ok(first)]).chain(walk_lines(walk)).boxed())
@@ -481,14 +525,18 @@ pub fn deletions(lattice: &dyn Lattice, changes: &[WireChange]) -> Result<usize,
     Ok(deletions)
 }
 
-/// Judges and stores versions of another instance.
+/// Judges and stores versions of the instance `from`, which had been given ours up to the position `given` ([`Arrival::given`](crate::lattice::Arrival::given)).
 ///
 /// # Errors
 /// [`FeedError::NoContent`], [`FeedError::Lattice`]; what came before may have been written.
-pub async fn receive(lattice: &dyn Lattice, from: &str, changes: Vec<WireChange>) -> Result<Received, FeedError> {
+pub async fn receive(
+    lattice: &dyn Lattice,
+    (from, given): (&str, u64),
+    changes: Vec<WireChange>,
+) -> Result<Received, FeedError> {
     let mut arrivals = Vec::with_capacity(changes.len());
     for (number, change) in changes.into_iter().enumerate() {
-        arrivals.push(change.into_arrival(from).ok_or(FeedError::NoContent(number + 1))?);
+        arrivals.push(change.into_arrival(from, given).ok_or(FeedError::NoContent(number + 1))?);
     }
     let mut received = Received::default();
     for applied in lattice.apply(arrivals).await? {

@@ -5,18 +5,16 @@ use super::{
     client::ClientError,
     events::Exchange,
     exchange::Signer,
-    feed::Received,
     filter::Filter,
     lines::Lines,
     reconcile::{Answer, item::ItemId},
-    remote::{ChangesQuery, Remote},
+    remote::{ChangesQuery, Knowing, OfferAnswer, PushAnswer, Remote},
 };
 use crate::{
-    manifest::{Head, Verified},
+    manifest::{Head, Lineage, Verified},
     types::{Limits, NodeId},
 };
 use async_trait::async_trait;
-use std::ops::Range;
 use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 
 /// Turns of rounds.
@@ -71,6 +69,10 @@ impl Remote for Guarded<'_> {
         self.remote.head(limits).await
     }
 
+    async fn lineage(&self, head: &Verified<Head>) -> Result<Lineage, ClientError> {
+        self.remote.lineage(head).await
+    }
+
     async fn changes(&self, query: &ChangesQuery<'_>) -> Result<Lines, ClientError> {
         self.turn().await;
         self.remote.changes(query).await
@@ -91,18 +93,24 @@ impl Remote for Guarded<'_> {
         self.remote.versions(items, contents).await
     }
 
-    async fn offer(&self, signer: &Signer<'_>, lines: Vec<u8>) -> Result<Vec<NodeId>, ClientError> {
+    async fn offer(
+        &self,
+        signer: &Signer<'_>,
+        knowing: Knowing<'_>,
+        lines: Vec<u8>,
+    ) -> Result<OfferAnswer, ClientError> {
         self.turn().await;
-        self.remote.offer(signer, lines).await
+        self.remote.offer(signer, knowing, lines).await
     }
 
     async fn push(
         &self,
         signer: &Signer<'_>,
+        knowing: Knowing<'_>,
         filter: &Filter,
         lines: Vec<u8>,
-    ) -> Result<(Received, Range<u64>), ClientError> {
+    ) -> Result<PushAnswer, ClientError> {
         self.turn().await;
-        self.remote.push(signer, filter, lines).await
+        self.remote.push(signer, knowing, filter, lines).await
     }
 }

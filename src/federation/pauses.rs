@@ -54,6 +54,10 @@ pub(super) fn pause_after(failures: u32, error: &RoundError, interval: Duration)
     if matches!(error, RoundError::Client(ClientError::Unreachable(..))) {
         return backoff(failures).min(jittered(interval.max(FIRST_PAUSE), 10));
     }
+    // The next round is as good as this one was.
+    if matches!(error, RoundError::Cloned(_)) {
+        return jittered(interval, 10);
+    }
     let asked = match error {
         RoundError::Client(ClientError::Refused { retry_after, .. } | ClientError::Server { retry_after, .. }) => {
             *retry_after

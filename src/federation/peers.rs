@@ -293,7 +293,7 @@ impl Peers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::federation::round::Position;
+    use crate::{federation::round::Position, manifest::Epoch};
 
     #[test]
     fn peers_and_their_positions_outlive_the_process() {
@@ -306,7 +306,7 @@ mod tests {
         assert_eq!(peers.add(peer.clone()).unwrap(), Added::Same);
         peers
             .update(&peer.url, |peer| {
-                peer.positions.pulled = Some(Position { index_id: "ab".to_owned(), seq: 7 });
+                peer.positions.pulled = Some(Position::new(Epoch::from_bytes([7; 8]), 7));
                 peer.stats.rounds += 1;
             })
             .unwrap();
@@ -361,7 +361,7 @@ mod tests {
         assert_eq!(written(), 40);
         // What counts is written at once, and takes along what waited.
         peers
-            .update(&url(1), |peer| peer.positions.pulled = Some(Position { index_id: "ab".to_owned(), seq: 7 }))
+            .update(&url(1), |peer| peer.positions.pulled = Some(Position::new(Epoch::from_bytes([7; 8]), 7)))
             .unwrap();
         assert_eq!(written(), 41);
         round(0, 4);

@@ -85,11 +85,12 @@ mod tests {
             count,
             issued_at: Timestamp::EPOCH,
             expires: Timestamp::EPOCH,
+            epoch: None,
         }
     }
 
     fn start(since: u64, seq: u64) -> Start {
-        Start { index_id: "a".to_owned(), since, seq, floor: 0 }
+        Start { index_id: "a".to_owned(), since, seq, floor: 0, epoch: None }
     }
 
     fn put(seq: u64) -> WireChange {

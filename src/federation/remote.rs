@@ -9,7 +9,7 @@ use super::{
     reconcile::{Answer, item::ItemId},
 };
 use crate::{
-    manifest::{Head, Verified},
+    manifest::{EpochStart, Head, Lineage, Position, Verified},
     types::{Limits, NodeId},
 };
 use async_trait::async_trait;
@@ -28,6 +28,54 @@ pub struct ChangesQuery<'a> {
     pub filter: &'a Filter,
     /// Whether each line says its node's priority.
     pub priorities: bool,
+    /// The position of the head that is acted on: refused where their journal does not continue from there. `None`: it has no epochs.
+    pub seen: Option<&'a Position>,
+}
+
+/// What is known of the other side's journal when changes are offered or sent. Nothing of it where that has no epochs.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Knowing<'a> {
+    /// The position of the head that is acted on: refused where their journal does not continue from there.
+    pub seen: Option<&'a Position>,
+    /// Everything up to here came to us.
+    pub holds: Option<&'a Position>,
+}
+
+/// Where a journal stood when it answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JournalStand {
+    /// Its newest epoch.
+    pub start: EpochStart,
+    /// Its newest position.
+    pub seq: u64,
+}
+
+impl JournalStand {
+    /// The position.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        Position::new(self.start.epoch.clone(), self.seq)
+    }
+}
+
+/// The answer to an offer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OfferAnswer {
+    /// Of which changes the content is wanted.
+    pub wanted: Vec<NodeId>,
+    /// Where the journal stood then: the other versions are in it. `None`: it has no epochs.
+    pub stood: Option<JournalStand>,
+}
+
+/// The answer to changes that were sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PushAnswer {
+    /// What became of them.
+    pub received: Received,
+    /// From where to where the other side's journal moved meanwhile.
+    pub moved: Range<u64>,
+    /// Its newest epoch afterwards. `None`: it has none.
+    pub epoch: Option<EpochStart>,
 }
 
 /// The other side of a round.
@@ -38,6 +86,12 @@ pub trait Remote: Send + Sync {
     /// # Errors
     /// [`ClientError`].
     async fn head(&self, limits: &Limits) -> Result<Verified<Head>, ClientError>;
+
+    /// The epochs of its journal, up to the one that the head states, and as its hash states them.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    async fn lineage(&self, head: &Verified<Head>) -> Result<Lineage, ClientError>;
 
     /// What changed there, as lines, from the first one on.
     ///
@@ -68,17 +122,22 @@ pub trait Remote: Send + Sync {
     ///
     /// # Errors
     /// [`ClientError`].
-    async fn offer(&self, signer: &Signer<'_>, lines: Vec<u8>) -> Result<Vec<NodeId>, ClientError>;
+    async fn offer(
+        &self,
+        signer: &Signer<'_>,
+        knowing: Knowing<'_>,
+        lines: Vec<u8>,
+    ) -> Result<OfferAnswer, ClientError>;
 
-    /// What became of these changes, and from where to where the other side's journal moved meanwhile. Deletions count there for
-    /// nodes that the filter lets through.
+    /// What became of these changes. Deletions count there for nodes that the filter lets through.
     ///
     /// # Errors
     /// [`ClientError`].
     async fn push(
         &self,
         signer: &Signer<'_>,
+        knowing: Knowing<'_>,
         filter: &Filter,
         lines: Vec<u8>,
-    ) -> Result<(Received, Range<u64>), ClientError>;
+    ) -> Result<PushAnswer, ClientError>;
 }

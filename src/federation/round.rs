@@ -8,50 +8,73 @@
 //!
 //! The same in both directions: what they have comes first, then what we have goes.
 
-use crate::manifest::Head;
+pub use crate::manifest::Position;
 
-/// A place in somebody's journal.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Position {
-    /// Whose positions these are.
-    pub index_id: String,
-    /// Everything up to here is known.
-    pub seq: u64,
-}
+use crate::manifest::{Epoch, EpochStart, Head, Lineage, Void};
+use serde::{Deserialize, Deserializer, Serialize};
+use std::sync::Arc;
 
-/// How far the two instances know each other: durable.
-#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+/// How far the two instances know each other: durable. Each position in one journal goes with one in the other: what was exchanged is
+/// known to be there only as long as neither journal is continued from an earlier point.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Positions {
-    /// In their journal: what came to us.
+    /// In their journal: everything up to here came to us.
     pub pulled: Option<Position>,
-    /// Into which journal of ours it came: another `index_id` here has forgotten times and deletions.
-    #[serde(default)]
-    pub pulled_into: Option<String>,
-    /// Up to where that journal had forgotten deletions when it came.
+    /// Where our journal stood when that was durable in it.
+    #[serde(default, deserialize_with = "recorded")]
+    pub pulled_into: Option<Position>,
+    /// Up to where our journal had forgotten deletions then.
     #[serde(default)]
     pub pulled_floor: u64,
-    /// In our journal: what went to them.
+    /// In our journal: everything up to here went to them.
     pub pushed: Option<Position>,
-    /// Whose lattice it was that ours went to: another `index_id` there has forgotten it.
-    pub pushed_to: Option<String>,
+    /// Where their journal stood when they had taken it.
+    #[serde(default, deserialize_with = "recorded")]
+    pub pushed_to: Option<Position>,
     /// Where their journal and ours stood when both sets were equal.
     #[serde(default)]
     pub in_step: Option<(u64, u64)>,
 }
 
+/// Release 0.1.0 recorded the `index_id` alone: a position at the beginning of that journal.
+fn recorded<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Position>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Recorded {
+        Journal(Epoch),
+        Position(Position),
+    }
+    let position = |recorded| match recorded {
+        Recorded::Journal(index_id) => Position::new(index_id, 0),
+        Recorded::Position(position) => position,
+    };
+    Ok(Option::<Recorded>::deserialize(from)?.map(position))
+}
+
 impl Positions {
-    /// Does our journal hold what came to us?
-    #[must_use]
-    pub fn is_pulled_into(&self, ours: &Head) -> bool {
-        self.pulled_into.as_ref() == Some(&ours.index_id)
+    /// Everything up to `theirs` came to us, and our journal, which had forgotten deletions up to `floor`, holds it at `ours`.
+    pub fn set_pulled(&mut self, theirs: Position, ours: Position, floor: u64) {
+        self.pulled = Some(theirs);
+        self.pulled_into = Some(ours);
+        self.pulled_floor = floor;
     }
 
-    /// Everything up to `seq` of the journal `index_id` came to us.
-    pub fn set_pulled(&mut self, index_id: &str, seq: u64, ours: &Head) {
-        self.pulled = Some(Position { index_id: index_id.to_owned(), seq });
-        self.pulled_into = Some(ours.index_id.clone());
-        self.pulled_floor = ours.floor;
+    /// Must the whole lineage be known to judge these positions against their head? Otherwise the head alone says enough.
+    #[must_use]
+    pub fn need_lineage(&self, theirs: &Head) -> bool {
+        let newest = theirs.current_epoch();
+        let of_theirs = [&self.pulled, &self.pushed_to];
+        theirs.epoch.is_some() && of_theirs.into_iter().flatten().any(|position| position.epoch != newest)
     }
+}
+
+/// Where one side stands, and the epochs of its journal.
+#[derive(Debug, Clone)]
+pub struct Stand {
+    /// Its head.
+    pub head: Head,
+    /// Its lineage; of the other side the newest epoch is enough while all positions lie in that.
+    pub lineage: Arc<Lineage>,
 }
 
 /// Which ways are open.
@@ -113,9 +136,10 @@ pub enum Step {
 pub enum Reset {
     /// There is none yet.
     FirstContact,
-    /// The other side's journal is another one: it was rebuilt, or restored from nothing. Or ours is.
+    /// The epoch of the position is not in the lineage of the journal, theirs or ours: the journal was made anew, or a copy of it was
+    /// restored that does not know the epoch.
     NewIndex,
-    /// The journal stands before the position: it was restored from a backup.
+    /// The journal, theirs or ours, did not come to the position, or was continued from an earlier one: it was restored.
     WentBack,
     /// Deletions after the position may be forgotten.
     BelowFloor,
@@ -159,8 +183,14 @@ impl Outcome {
 pub struct Round {
     /// Their head, as they signed it.
     pub theirs: Head,
-    /// Ours.
+    /// The epochs of their journal.
+    pub their_lineage: Arc<Lineage>,
+    /// Our head.
     pub ours: Head,
+    /// The epochs of our journal.
+    pub our_lineage: Arc<Lineage>,
+    /// Where their journal stood when they last answered.
+    pub they_stand: Position,
     /// How far the two know each other.
     pub positions: Positions,
     /// Which ways are open.
@@ -173,6 +203,8 @@ pub struct Round {
     pub reconciles: Option<u64>,
     /// Why both ways begin from the beginning, where a position was lost.
     lost: Option<Reset>,
+    /// The positions as they are recorded so far.
+    recorded: Positions,
 }
 
 /// From so many changes on, a list goes first.
@@ -185,11 +217,44 @@ pub const MAX_ASKED: u32 = 4;
 impl Round {
     /// At its begin, of two that know each other up to `positions`.
     #[must_use]
-    pub fn new(theirs: Head, ours: Head, positions: Positions, directions: Directions) -> Self {
-        let mut round =
-            Self { theirs, ours, positions, directions, asked: 1, stale: false, reconciles: None, lost: None };
+    pub fn new(theirs: Stand, ours: Stand, positions: Positions, directions: Directions) -> Self {
+        let mut round = Self {
+            they_stand: theirs.head.position(),
+            theirs: theirs.head,
+            their_lineage: theirs.lineage,
+            ours: ours.head,
+            our_lineage: ours.lineage,
+            recorded: positions.clone(),
+            positions,
+            directions,
+            asked: 1,
+            stale: false,
+            reconciles: None,
+            lost: None,
+        };
         round.forget_together();
+        round.renew_positions();
         round
+    }
+
+    /// Positions that count are recorded in the newest epochs, so that the next round need not ask for the lineage. Of release 0.1.0
+    /// only a journal is known: it holds what was exchanged, so it does where it stands now.
+    fn renew_positions(&mut self) {
+        let given = |position: Position, head: &Head| Position::new(head.current_epoch(), position.seq);
+        let held = |position: Position, head: &Head| match position.seq {
+            0 => head.position(),
+            _ => given(position, head),
+        };
+        let (pulled_counts, pushed_counts) = (self.pulled_since().1.is_none(), self.pushed_since().1.is_none());
+        let Positions { pulled, pulled_into, pushed, pushed_to, .. } = &mut self.positions;
+        if pulled_counts {
+            *pulled = pulled.take().map(|it| given(it, &self.theirs));
+            *pulled_into = pulled_into.take().map(|it| held(it, &self.ours));
+        }
+        if pushed_counts {
+            *pushed = pushed.take().map(|it| given(it, &self.ours));
+            *pushed_to = pushed_to.take().map(|it| held(it, &self.theirs));
+        }
     }
 
     /// A position that was lost means that one side forgot: what it knows now may be older than what the other one knows, with the
@@ -269,26 +334,33 @@ impl Round {
     }
 
     fn pulled_since(&self) -> (u64, Option<Reset>) {
-        let into = self.positions.is_pulled_into(&self.ours);
-        self.since(self.positions.pulled.as_ref(), into, &self.theirs)
+        let Positions { pulled, pulled_into, .. } = &self.positions;
+        self.since((pulled.as_ref(), &self.theirs, &self.their_lineage), (pulled_into, &self.ours, &self.our_lineage))
     }
 
     fn pushed_since(&self) -> (u64, Option<Reset>) {
-        let to = self.positions.pushed_to.as_ref() == Some(&self.theirs.index_id);
-        self.since(self.positions.pushed.as_ref(), to, &self.ours)
+        let Positions { pushed, pushed_to, .. } = &self.positions;
+        self.since((pushed.as_ref(), &self.ours, &self.our_lineage), (pushed_to, &self.theirs, &self.their_lineage))
     }
 
-    /// Where to go on in a journal, and why from the beginning where it is so. `receiver_is_known`: its journal is the one that the
-    /// changes up to the position went into.
-    fn since(&self, position: Option<&Position>, receiver_is_known: bool, head: &Head) -> (u64, Option<Reset>) {
-        let reset = match position {
-            None => self.lost.unwrap_or(Reset::FirstContact),
-            Some(position) if !receiver_is_known || position.index_id != head.index_id => Reset::NewIndex,
-            Some(position) if position.seq > head.seq => Reset::WentBack,
-            Some(position) if position.seq < head.floor => Reset::BelowFloor,
-            Some(position) => return (position.seq, None),
-        };
-        (0, Some(reset))
+    /// Where to go on in a journal, and why from the beginning where it is so. `receiver`: where the journal stood that the changes up
+    /// to the position went into.
+    fn since(
+        &self,
+        (position, head, lineage): (Option<&Position>, &Head, &Lineage),
+        (into, receiver, receivers): (&Option<Position>, &Head, &Lineage),
+    ) -> (u64, Option<Reset>) {
+        let Some(position) = position else { return (0, Some(self.lost.unwrap_or(Reset::FirstContact))) };
+        let received = into.as_ref().ok_or(Void::UnknownEpoch);
+        let counts = lineage
+            .check(position, head.seq)
+            .and_then(|()| received.and_then(|received| receivers.check(received, receiver.seq)));
+        match counts {
+            Err(Void::UnknownEpoch) => (0, Some(Reset::NewIndex)),
+            Err(Void::Beyond) => (0, Some(Reset::WentBack)),
+            Ok(()) if position.seq < head.floor => (0, Some(Reset::BelowFloor)),
+            Ok(()) => (position.seq, None),
+        }
     }
 
     /// `receiver`: how many nodes the side has that takes.
@@ -298,37 +370,70 @@ impl Round {
         if self.directions.by_priority || (far && receiver > 0) { Mode::List } else { Mode::Inline }
     }
 
-    /// Everything that they had when their head was signed came.
-    pub fn pulled(&mut self, ours: Head) {
-        self.ours = ours;
-        self.positions.set_pulled(&self.theirs.index_id, self.theirs.seq, &self.ours);
+    /// Up to this position of our journal they had been given our versions; 0: that is not known.
+    #[must_use]
+    pub fn given(&self) -> u64 {
+        self.pushed_since().0
     }
 
-    /// Everything that we had at the position `seq` is there.
-    pub fn sent(&mut self, index_id: String, seq: u64) {
-        self.positions.pushed = Some(Position { index_id, seq });
-        self.positions.pushed_to = Some(self.theirs.index_id.clone());
+    /// We stand here now.
+    pub fn stand(&mut self, ours: Stand) {
+        (self.ours, self.our_lineage) = (ours.head, ours.lineage);
+    }
+
+    /// Their journal stood at `seq` when they answered, in the epoch that begins so. Answers whether that continues what their head
+    /// says: they checked that the head counts, so a newer epoch of theirs follows it.
+    #[must_use]
+    pub fn they_stood(&mut self, start: EpochStart, seq: u64) -> bool {
+        if self.theirs.epoch.is_none() {
+            self.they_stand = Position::new(self.theirs.current_epoch(), seq);
+            return true;
+        }
+        if start.epoch != self.theirs.current_epoch() {
+            let follows = start.since > self.theirs.seq;
+            let Some(longer) = self.their_lineage.followed_by(start.clone()).filter(|_| follows) else { return false };
+            if let Some(stated) = &mut self.theirs.epoch {
+                (stated.epoch, stated.since, stated.next) = (start.epoch.clone(), start.since, None);
+            }
+            self.their_lineage = Arc::new(longer);
+        }
+        self.they_stand = Position::new(start.epoch, seq);
+        true
+    }
+
+    /// Everything that they had when their head was signed came.
+    pub fn pulled(&mut self, ours: Stand) {
+        self.stand(ours);
+        self.positions.set_pulled(self.theirs.position(), self.ours.position(), self.ours.floor);
+    }
+
+    /// Everything that we had at this position is there.
+    pub fn sent(&mut self, ours: Position) {
+        self.positions.pushed = Some(ours);
+        self.positions.pushed_to = Some(self.they_stand.clone());
     }
 
     /// Everything that we had when our head was made went.
     pub fn pushed(&mut self) {
-        self.sent(self.ours.index_id.clone(), self.ours.seq);
+        self.sent(self.ours.position());
         self.stale = true;
     }
 
     /// The round is over. Answers whether there is something new to note.
     pub fn end(&mut self, outcome: Outcome) -> bool {
-        let pulled = self.positions.pulled.as_ref().filter(|_| self.positions.is_pulled_into(&self.ours));
-        let in_step = pulled.filter(|_| outcome == Outcome::InStep).map(|pulled| (pulled.seq, self.ours.seq));
-        std::mem::replace(&mut self.positions.in_step, in_step) != in_step
+        let pulled = self.positions.pulled.as_ref().filter(|_| outcome == Outcome::InStep);
+        self.positions.in_step = pulled.map(|pulled| (pulled.seq, self.ours.seq));
+        self.positions != self.recorded
     }
 
     /// Their head came again.
-    pub fn asked(&mut self, theirs: Head) {
-        self.theirs = theirs;
+    pub fn asked(&mut self, theirs: Stand) {
+        self.they_stand = theirs.head.position();
+        (self.theirs, self.their_lineage) = (theirs.head, theirs.lineage);
         self.asked = self.asked.saturating_add(1);
         self.stale = false;
         self.forget_together();
+        self.renew_positions();
     }
 }
 

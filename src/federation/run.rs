@@ -7,6 +7,7 @@ mod stage;
 
 use super::{
     client::ClientError,
+    engine::continuation::ANOTHER_IDENTITY,
     exchange::Signer,
     feed::{self, FeedError, Received},
     filter::Matcher,
@@ -15,7 +16,7 @@ use super::{
     rate::Rates,
     reconcile::{Sets, message::MessageError},
     remote::Remote,
-    round::{Directions, Outcome, Positions, Reset, Round, Step},
+    round::{Directions, Outcome, Position, Positions, Reset, Round, Stand, Step},
     wire::WireError,
 };
 use crate::{
@@ -137,6 +138,11 @@ pub enum RoundError {
          nothing of it was taken"
     )]
     Mixed,
+    /// Two instances have one identity; everything was exchanged all the same.
+    #[error(
+        "two instances have the identity of {0}: its journal goes on in two ways that alternate. Give one of them its own: {ANOTHER_IDENTITY}"
+    )]
+    Cloned(PeerId),
     /// This process ends.
     #[error("this instance stops")]
     Stopped,
@@ -158,9 +164,11 @@ impl From<FeedError> for RoundError {
             FeedError::Message(error) => Self::Message(error),
             FeedError::MassDelete { deletions, nodes } => Self::MassDelete { deletions, nodes },
             FeedError::NoContent(_) => Self::Wire(WireError::Member("node")),
-            FeedError::NoKey | FeedError::Revoked | FeedError::OtherIndex { .. } | FeedError::BelowFloor { .. } => {
-                Self::OtherFeed("it is not there any more")
-            }
+            FeedError::NoKey
+            | FeedError::Revoked
+            | FeedError::OtherIndex { .. }
+            | FeedError::OtherHistory(_)
+            | FeedError::BelowFloor { .. } => Self::OtherFeed("it is not there any more"),
         }
     }
 }
@@ -249,6 +257,8 @@ pub struct Run<'a, N> {
     /// When it ends whatever is left, by the process's own clock.
     until: Duration,
     held: Held,
+    /// Up to this position of our journal they had been given our versions before the round.
+    given: u64,
 }
 
 /// Beyond these positions stands what is not believed yet: they are the last ones that are noted.
@@ -309,6 +319,7 @@ pub async fn run<N: FnMut(&Positions) + Send>(parties: &Parties<'_>, known: Know
         options: known.options.clone(),
         until: parties.clock.elapsed().saturating_add(LONGEST_ROUND),
         held: Held::default(),
+        given: 0,
     };
     match run.exchange(head, known).await {
         Ok(outcome) => run.report.outcome = Some(outcome),
@@ -357,13 +368,14 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
             by_priority: known.options.priority,
         };
         let key = head.public_key();
-        let theirs = head.get().clone();
+        let theirs = self.stand_of(&head, &known.positions).await?;
         let ours = self.stand()?;
         // Whoever answers later in this round is the one who answered first.
         let mut known = Known { node_id: Some(self.peer.to_string()), public_key: Some(key.to_base64()), ..known };
         let positions = std::mem::take(&mut known.positions);
         let mut round = Round::new(theirs, ours, positions, directions);
         round.reconciles = Some(self.parties.sets.least_nodes());
+        self.given = round.given();
         loop {
             if self.is_over() {
                 return Ok(Outcome::Moving);
@@ -393,8 +405,8 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
                 Step::Ask => {
                     self.report.requests = self.report.requests.saturating_add(1);
                     let head = meet(self.parties, &known).await?;
-                    round.asked(head.get().clone());
-                    round.ours = self.stand()?;
+                    round.asked(self.stand_of(&head, &round.positions).await?);
+                    round.stand(self.stand()?);
                 }
                 Step::Done(outcome) => {
                     if round.end(outcome) {
@@ -406,9 +418,27 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         }
     }
 
-    fn stand(&self) -> Result<Head, RoundError> {
+    fn stand(&self) -> Result<Stand, RoundError> {
         let Parties { lattice, node_id, clock, .. } = self.parties;
-        Ok(feed::stand(&***lattice, node_id, clock.now())?)
+        let head = feed::stand(&***lattice, node_id, clock.now())?;
+        // Epochs that began since begin behind that position.
+        Ok(Stand { head, lineage: lattice.epochs().lineage })
+    }
+
+    /// Where they stand. Their lineage is asked for where a position lies in another epoch than the newest one.
+    async fn stand_of(&mut self, head: &Verified<Head>, positions: &Positions) -> Result<Stand, RoundError> {
+        let lineage = if positions.need_lineage(head.get()) {
+            self.report.requests = self.report.requests.saturating_add(1);
+            self.parties.client.lineage(head).await?
+        } else {
+            head.get().newest_epoch()
+        };
+        Ok(Stand { head: head.get().clone(), lineage: Arc::new(lineage) })
+    }
+
+    /// The position at which our journal stands: everything that was taken before this call lies before it.
+    fn here(&self) -> Position {
+        feed::here(&**self.parties.lattice).position()
     }
 
     /// Says how far the two know each other, for the next round.

@@ -4,24 +4,21 @@
 use super::{
     client::ClientError,
     exchange::Signer,
-    feed::Received,
     filter::Filter,
     lines::Lines,
     promise::impossible,
     reconcile::{Answer, item::ItemId},
-    remote::{ChangesQuery, Remote},
+    remote::{ChangesQuery, Knowing, OfferAnswer, PushAnswer, Remote},
 };
 use crate::{
-    manifest::{Head, Verified},
-    trust::{Distrust, MAX_SKEW, Refusal, TrustStore, freshness::is_expired},
+    manifest::{Head, Lineage, Verified},
+    trust::{Distrust, Follows, MAX_SKEW, Refusal, TrustStore, freshness::is_expired},
     types::{Limits, NodeId, PeerId, PublicKey, SharedClock},
 };
 use async_trait::async_trait;
 use serde_json::Map;
-use std::{
-    ops::Range,
-    sync::{Arc, OnceLock},
-};
+use std::sync::{Arc, OnceLock};
+use tokio::sync::Mutex;
 
 /// What refusals of a round say as their door.
 pub(super) const ROUND: &str = "round";
@@ -42,6 +39,10 @@ pub(super) struct Trusting<'a> {
     /// Id and key of the first contact.
     pinned: (Option<String>, Option<String>),
     who: OnceLock<(PeerId, PublicKey)>,
+    /// How its head follows the newest one of before, where it does not continue that.
+    follows: OnceLock<Follows>,
+    /// The lineage that was asked for last.
+    lineage: Mutex<Option<Lineage>>,
 }
 
 impl<'a> Trusting<'a> {
@@ -51,7 +52,13 @@ impl<'a> Trusting<'a> {
         clock: &'a SharedClock,
         pinned: (Option<String>, Option<String>),
     ) -> Self {
-        Self { remote, trust, clock, pinned, who: OnceLock::new() }
+        let (who, follows) = (OnceLock::new(), OnceLock::new());
+        Self { remote, trust, clock, pinned, who, follows, lineage: Mutex::default() }
+    }
+
+    /// How the head that came follows the newest one of before.
+    pub(super) fn follows(&self) -> Follows {
+        self.follows.get().copied().unwrap_or(Follows::Continues)
     }
 
     /// A head that the round would refuse anyway must not count as the newest one.
@@ -99,10 +106,20 @@ impl Remote for Trusting<'_> {
         let (head, key) = (verified.get(), verified.public_key());
         // Also of a head that has expired: who is not trusted is told so first.
         let taken = match self.counts(head, key) {
-            true => self.trust.take_head(head, key),
-            false => self.trust.may_pull(&head.node_id, key),
+            true => {
+                let before = self.trust.newest_head(&head.node_id, key);
+                let lineage = match before.is_some_and(|before| before.needs_lineage(head)) {
+                    true => self.lineage(&verified).await?,
+                    false => head.newest_epoch(),
+                };
+                self.trust.take_head(&verified, &lineage)
+            }
+            false => self.trust.may_pull(&head.node_id, key).map(|()| Follows::Continues),
         };
-        taken.map_err(|distrust| self.refuse(&head.node_id, key, distrust))?;
+        let follows = taken.map_err(|distrust| self.refuse(&head.node_id, key, distrust))?;
+        if follows != Follows::Continues {
+            let _the_first_counts = self.follows.set(follows);
+        }
         let is_frozen = is_expired(head.expires, self.clock.now());
         self.trust.note_frozen(&head.node_id, key, is_frozen);
         if is_frozen {
@@ -110,6 +127,17 @@ impl Remote for Trusting<'_> {
         }
         let _the_first_counts = self.who.set((head.node_id.clone(), key));
         Ok(verified)
+    }
+
+    async fn lineage(&self, head: &Verified<Head>) -> Result<Lineage, ClientError> {
+        let mut known = self.lineage.lock().await;
+        let hash = head.get().epoch.as_ref().map(|it| it.lineage_hash);
+        if let Some(known) = known.as_ref().filter(|known| Some(*known.hash()) == hash) {
+            return Ok(known.clone());
+        }
+        let lineage = self.remote.lineage(head).await?;
+        *known = Some(lineage.clone());
+        Ok(lineage)
     }
 
     async fn changes(&self, query: &ChangesQuery<'_>) -> Result<Lines, ClientError> {
@@ -132,18 +160,24 @@ impl Remote for Trusting<'_> {
         Ok(self.guarded(self.remote.versions(items, contents).await?))
     }
 
-    async fn offer(&self, signer: &Signer<'_>, lines: Vec<u8>) -> Result<Vec<NodeId>, ClientError> {
+    async fn offer(
+        &self,
+        signer: &Signer<'_>,
+        knowing: Knowing<'_>,
+        lines: Vec<u8>,
+    ) -> Result<OfferAnswer, ClientError> {
         self.still()?;
-        self.remote.offer(signer, lines).await
+        self.remote.offer(signer, knowing, lines).await
     }
 
     async fn push(
         &self,
         signer: &Signer<'_>,
+        knowing: Knowing<'_>,
         filter: &Filter,
         lines: Vec<u8>,
-    ) -> Result<(Received, Range<u64>), ClientError> {
+    ) -> Result<PushAnswer, ClientError> {
         self.still()?;
-        self.remote.push(signer, filter, lines).await
+        self.remote.push(signer, knowing, filter, lines).await
     }
 }

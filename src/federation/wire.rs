@@ -1,7 +1,7 @@
 //! The changes feed on the wire: one JSON object a line (DESIGN 4.6 steps 1 and 3).
 //!
 //! ```text
-//! {"index_id":"…","since":4,"seq":6,"floor":0}
+//! {"index_id":"…","since":4,"seq":6,"floor":0,"epoch":"…","epoch_since":3}
 //! {"seq":5,"id":"a","at":1763696494.123,"hash":"sha256:…","size":27,"type":"note","after":["9f86d081884c7d65"],"node":{…}}
 //! {"seq":6,"id":"b","at":1763696495,"deleted":"sha256:…","after":[]}
 //! {"end":6}
@@ -14,6 +14,7 @@
 use crate::{
     json::{Document, Object, Value, write_compact},
     lattice::{Ancestry, Arrival, Arrived, Change, NodeDocument, NodeError, STAMP_ROOM_BYTES},
+    manifest::{Epoch, EpochStart},
     types::{ContentHash, Limits, NodeId, Timestamp},
 };
 use bytes::Bytes;
@@ -79,6 +80,8 @@ pub struct Start {
     pub seq: u64,
     /// The position up to which deletions may be forgotten.
     pub floor: u64,
+    /// The newest epoch of the journal; `None`: the sender is of release 0.1.0.
+    pub epoch: Option<EpochStart>,
 }
 
 /// A version of a node, as a peer tells of it.
@@ -117,14 +120,14 @@ pub enum WireContent {
 }
 
 impl WireChange {
-    /// As a lattice takes it; `None` where the content did not come along.
+    /// As a lattice takes it; `None` where the content did not come along. `given`: see [`Arrival::given`].
     #[must_use]
-    pub fn into_arrival(self, from: &str) -> Option<Arrival> {
+    pub fn into_arrival(self, from: &str, given: u64) -> Option<Arrival> {
         let change = match self.content {
             WireContent::Put { node, .. } => Arrived::Put { node: node?, at: self.at },
             WireContent::Deleted(content_hash) => Arrived::Deleted { id: self.id, at: self.at, content_hash },
         };
-        Some(Arrival { change, ancestry: self.ancestry, from: from.into() })
+        Some(Arrival { change, ancestry: self.ancestry, from: from.into(), given })
     }
 
     /// The content; `None`: deleted.
@@ -140,8 +143,11 @@ impl WireChange {
 /// The first line of an answer, with its line feed.
 #[must_use]
 pub fn start_line(start: &Start) -> String {
-    let Start { index_id, since, seq, floor } = start;
-    format!("{{\"index_id\":\"{index_id}\",\"since\":{since},\"seq\":{seq},\"floor\":{floor}}}\n")
+    let Start { index_id, since, seq, floor, epoch } = start;
+    let epoch = epoch.as_ref().map_or_else(String::new, |EpochStart { epoch, since }| {
+        format!(",\"epoch\":\"{epoch}\",\"epoch_since\":{since}")
+    });
+    format!("{{\"index_id\":\"{index_id}\",\"since\":{since},\"seq\":{seq},\"floor\":{floor}{epoch}}}\n")
 }
 
 /// The last line of an answer, with its line feed.
@@ -210,7 +216,14 @@ pub fn read_line(line: Bytes, limits: &Limits) -> Result<Line, WireError> {
     }
     if let Some(index_id) = text(object, "index_id") {
         let (since, seq, floor) = (count("since")?, count("seq")?, count("floor")?);
-        return Ok(Line::Start(Start { index_id: index_id.into_owned(), since, seq, floor }));
+        let epoch = match text(object, "epoch") {
+            None => None,
+            Some(epoch) => {
+                let epoch = Epoch::parse(&epoch).map_err(|_| WireError::Member("epoch"))?;
+                Some(EpochStart { epoch, since: count("epoch_since")? })
+            }
+        };
+        return Ok(Line::Start(Start { index_id: index_id.into_owned(), since, seq, floor, epoch }));
     }
     let id = text(object, "id").and_then(|text| NodeId::parse(&text).ok()).ok_or(WireError::Member("id"))?;
     let at = object.get("at").and_then(Value::as_number).and_then(Timestamp::from_seconds_text);
@@ -311,11 +324,11 @@ mod tests {
         assert_eq!((change.seq, change.at), (5, Timestamp::from_micros(1_763_696_494_123_456)));
         assert!((change.priority - 0.5).abs() < f64::EPSILON);
         assert_eq!(change.ancestry.texts().collect::<Vec<_>>(), ["9f86d081884c7d65"]);
-        let arrival = change.clone().into_arrival("peer").unwrap();
+        let arrival = change.clone().into_arrival("peer", 4).unwrap();
         assert!(matches!(arrival.change, Arrived::Put { node: it, .. } if it.content_hash() == node().content_hash()));
         let Line::Change(bare) = read(line(&put(), None)).unwrap() else { panic!() };
         assert_eq!(bare.content_hash(), change.content_hash());
-        assert!(bare.into_arrival("peer").is_none(), "there is nothing to store yet");
+        assert!(bare.into_arrival("peer", 0).is_none(), "there is nothing to store yet");
 
         let (id, content_hash) = (node().id().clone(), node().content_hash());
         let tombstone = Tombstone { id, deleted_at: Timestamp::from_seconds(7), content_hash, seq: 6 };
@@ -324,9 +337,12 @@ mod tests {
         };
         assert!(matches!(gone.content, WireContent::Deleted(hash) if hash == content_hash));
 
-        let start = Start { index_id: "ab".into(), since: 1, seq: 9, floor: 2 };
+        let old = Start { index_id: "ab".into(), since: 1, seq: 9, floor: 2, epoch: None };
+        let epoch = Some(EpochStart { epoch: Epoch::from_bytes([7; 8]), since: 3 });
         let trimmed = |text: String| Bytes::from(text.trim_end().to_owned());
-        assert!(matches!(read(trimmed(start_line(&start))).unwrap(), Line::Start(it) if it == start));
+        for start in [Start { epoch, ..old.clone() }, old] {
+            assert!(matches!(read(trimmed(start_line(&start))).unwrap(), Line::Start(it) if it == start));
+        }
         assert!(matches!(read(trimmed(end_line(9))).unwrap(), Line::End(9)));
     }
 

@@ -180,7 +180,7 @@ mod tests {
         let now = store.shared.clock.now();
         let buried = |at: Timestamp| {
             let change = Arrived::Deleted { id: NodeId::parse("a").unwrap(), at, content_hash: ContentHash::of(b"") };
-            let arrival = Arrival { change, ancestry: Ancestry::default(), from: "peer".into() };
+            let arrival = Arrival { change, ancestry: Ancestry::default(), from: "peer".into(), given: 0 };
             match decide(&store, arrival, &folder.path().join("a.json")).unwrap() {
                 Decision::Bury(..) => true,
                 Decision::Done(Applied::Kept) => false,

@@ -8,7 +8,7 @@ pub use super::{
 };
 
 use super::{
-    Ancestry, Applied, Arrival, Change, Conflict, Entry, Lattice, LatticeError, LatticeStatus, NodeDocument,
+    Ancestry, Applied, Arrival, Change, Conflict, Entry, Epochs, Lattice, LatticeError, LatticeStatus, NodeDocument,
     NodeFilter, NodePage, Precondition, Restored, Stamp, StoredNode, Tombstone, Written, adopt,
     atomic_file::TempFile,
     dating::{AtStart, from_system},
@@ -329,6 +329,14 @@ impl Lattice for DirectoryLattice {
 
     fn positions(&self) -> watch::Receiver<u64> {
         self.shared.moved.subscribe()
+    }
+
+    fn epochs(&self) -> Epochs {
+        self.shared.journal.epochs()
+    }
+
+    fn begin_epoch(&self) {
+        self.shared.journal.begin_epoch();
     }
 
     fn snapshot(&self) -> Result<Arc<Snapshot>, LatticeError> {

@@ -12,11 +12,13 @@
 //! | `history` | number | a version that was overruled by one of an instance that had been given it, with its content |
 //! | `stated` | id | the document's own `updated_at` (µs), where it is not the version's time |
 //! | `remembered` | id | earlier contents of the node's file, each with its version's time |
+//! | `epochs` | first position | epoch: an unbroken stretch of the journal |
 //! | `meta` | name | text: schema, index_id, seq, floor, lattice, adopting, conflict; directory (written by 0.1.0) |
 
 mod binding;
 mod coming;
 mod conflicts;
+mod epochs;
 mod remembered;
 mod rows;
 mod write;
@@ -25,6 +27,7 @@ use super::{Change, Entry, Tombstone, reader::FileStamp, reserve::Reserve, versi
 use crate::types::{NodeId, Timestamp};
 pub(super) use binding::Binding;
 pub(super) use coming::Coming;
+use epochs::EpochState;
 use redb::{
     Database, DatabaseError, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageError, TableDefinition,
 };
@@ -141,7 +144,8 @@ pub(super) enum Op {
     Broke(NodeId),
     /// The node was lost with an older copy of the directory, not deleted: as if it had never been here.
     Lost(NodeId),
-    /// What others know of this journal is void: the directory holds older versions than before.
+    /// All positions that were given out or recorded are void: the lineage is dropped, and a new epoch begins with the first position
+    /// of this commit. For an instance that steps back to older versions than it gave out.
     VoidPositions,
     /// The node was deleted.
     Deleted(Tombstone, Source),
@@ -164,6 +168,7 @@ pub(super) struct Journal {
     // None: a write failed, and the file could not be opened again since.
     database: RwLock<Option<Database>>,
     reserve: Reserve,
+    epochs: EpochState,
     closed: AtomicBool,
 }
 
@@ -178,6 +183,7 @@ impl Journal {
         }
         let database = Self::database(path)?;
         let head = prepare(&database)?;
+        let epochs = EpochState::open(&database)?;
         let reserve = Reserve::beside(path);
         // On a full disk reading goes on; the first write says why it cannot.
         if let Err(error) = reserve.hold() {
@@ -188,6 +194,7 @@ impl Journal {
                 path: path.to_owned(),
                 database: RwLock::new(Some(database)),
                 reserve,
+                epochs,
                 closed: AtomicBool::new(false),
             },
             head,
@@ -244,13 +251,20 @@ impl Journal {
     /// # Errors
     /// [`JournalError`]; whether they were written then shows in what this answers to [`Journal::recover`].
     pub(super) fn commit(&self, ops: &[Op], seq: u64) -> Result<(), JournalError> {
-        self.write(|database| {
+        let beginning = self.epochs.beginning(ops.iter().any(|op| matches!(op, Op::VoidPositions)))?;
+        let written = self.write(|database| {
             let transaction = database.begin_write()?;
             write::write_ops(&transaction, ops)?;
+            beginning.write(&transaction, seq)?;
             transaction.open_table(META)?.insert("seq", seq.to_string().as_str())?;
             transaction.commit()?;
-            Ok(())
-        })
+            self.epochs.begun(&beginning, database)
+        });
+        if written.is_err() {
+            // It may have reached the disk all the same, and an epoch begins once.
+            self.begin_epoch();
+        }
+        written
     }
 
     /// Opens the file again after a failed write: redb takes no other write before that. Answers the newest position.
@@ -495,6 +509,9 @@ fn prepare(database: &Database) -> Result<Head, JournalError> {
         conflicts::prepare(&transaction)?;
         coming::prepare(&transaction)?;
         remembered::prepare(&transaction, &mut meta)?;
+        if let Some(index_id) = &index_id {
+            epochs::prepare(&transaction, index_id)?;
+        }
     }
     transaction.commit()?;
     match (index_id, seq) {
@@ -503,10 +520,14 @@ fn prepare(database: &Database) -> Result<Head, JournalError> {
     }
 }
 
-pub(super) fn random_id() -> Result<String, JournalError> {
-    let mut bytes = [0_u8; 16];
+fn random_bytes<const N: usize>() -> Result<[u8; N], JournalError> {
+    let mut bytes = [0_u8; N];
     getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(bytes)
+}
+
+pub(super) fn random_id() -> Result<String, JournalError> {
+    Ok(random_bytes::<16>()?.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn read_meta(database: &Database, key: &str) -> Result<Option<String>, JournalError> {
@@ -515,11 +536,11 @@ fn read_meta(database: &Database, key: &str) -> Result<Option<String>, JournalEr
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::{super::index::tests::entry, *};
     use crate::types::ContentHash;
 
-    fn put(id: &str, content: &str, seq: u64) -> Op {
+    pub(super) fn put(id: &str, content: &str, seq: u64) -> Op {
         let record = Record {
             entry: Arc::new(Entry { seq, ..Entry::clone(&entry(id, content)) }),
             name: format!("{id}.json").into(),
@@ -531,7 +552,7 @@ mod tests {
         Op::Put(record, Source::Edit)
     }
 
-    fn deleted(id: &str, at: i64, seq: u64) -> Op {
+    pub(super) fn deleted(id: &str, at: i64, seq: u64) -> Op {
         let tombstone = Tombstone {
             id: NodeId::parse(id).unwrap(),
             deleted_at: Timestamp::from_seconds(at),

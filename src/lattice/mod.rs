@@ -7,6 +7,7 @@ mod adopt;
 mod ahead;
 mod apply;
 pub mod atomic_file;
+mod clock_jump;
 mod dating;
 pub mod delta;
 pub mod directory;
@@ -44,7 +45,10 @@ pub use node::{NodeDocument, NodeError, STAMP_ROOM_BYTES, Stamp};
 pub use node_type::NodeType;
 pub use version::{Ancestry, Version};
 
-use crate::types::{ContentHash, NodeId, Sha256Digest, Timestamp};
+use crate::{
+    manifest::{Epoch, Lineage},
+    types::{ContentHash, NodeId, Sha256Digest, Timestamp},
+};
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::{sync::Arc, time::Duration};
@@ -158,6 +162,8 @@ pub struct Arrival {
     pub ancestry: Ancestry,
     /// Who sent it: for people, beside the version that it replaces.
     pub from: Box<str>,
+    /// Position in our journal up to which the sender had been given our versions when it sent this one; 0: not known.
+    pub given: u64,
 }
 
 /// What an [`Arrival`] says.
@@ -261,6 +267,15 @@ pub struct LatticeStatus {
     pub full: bool,
 }
 
+/// The unbroken stretches of the journal (DESIGN 4.6).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Epochs {
+    /// Those that began so far.
+    pub lineage: Arc<Lineage>,
+    /// The one that the next write begins; `None`: it continues the newest one.
+    pub next: Option<Epoch>,
+}
+
 /// Which nodes [`Lattice::page`] shows.
 #[derive(Debug, Clone, Default)]
 pub struct NodeFilter {
@@ -329,6 +344,12 @@ pub trait Lattice: Send + Sync + std::fmt::Debug {
 
     /// The journal's newest position, and every later one as it is reached.
     fn positions(&self) -> tokio::sync::watch::Receiver<u64>;
+
+    /// The journal's epochs. A position that is read before them lies in them.
+    fn epochs(&self) -> Epochs;
+
+    /// The next write begins a new epoch: the journal may be continued elsewhere from where it stands.
+    fn begin_epoch(&self);
 
     /// The set as it is now, unchanging: for deltas. Cheap: shared until the next change.
     ///

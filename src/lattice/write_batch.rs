@@ -603,7 +603,7 @@ mod tests {
         let gone = Arrived::Deleted { id: b.id().clone(), at, content_hash: b.content_hash() };
         let mut batch = Vec::new();
         for (slot, change) in [Arrived::Put { node: a.clone(), at }, gone].into_iter().enumerate() {
-            let arrival = Arrival { change, ancestry: ancestry.clone(), from: "peer".into() };
+            let arrival = Arrival { change, ancestry: ancestry.clone(), from: "peer".into(), given: 0 };
             let Ok(Stage::Later(name, kind, precondition)) = stage(&mut store, WriteOp::Apply(arrival)) else {
                 panic!("it is a write")
             };

@@ -3,6 +3,7 @@
 use super::{
     LatticeError,
     ahead::Ahead,
+    clock_jump::ClockJump,
     manifest_file::{self, ManifestHeader},
     scan::Scan,
     store::Store,
@@ -66,6 +67,7 @@ pub(super) struct Writer {
     /// For the first scan.
     ahead: Option<Ahead>,
     watcher: Option<watch::Watcher>,
+    clock_jump: ClockJump,
     started: Duration,
     rescan_at: Duration,
     rescan_again: bool,
@@ -84,7 +86,9 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn new(work: Work) -> Self {
         let started = work.store.shared.clock.elapsed();
+        let clock_jump = ClockJump::new(&work.store.shared.clock);
         Self {
+            clock_jump,
             work,
             inbox: Vec::new(),
             waiting: Vec::new(),
@@ -121,6 +125,7 @@ impl Writer {
         }
         while !self.stop {
             self.receive(runtime);
+            self.notice_clock_jump();
             self.write();
             // Without its journal the index stays closed: every call answers Loading.
             if loaded.is_err() {
@@ -150,6 +155,16 @@ impl Writer {
         self.work.store.shared.marker.release();
         if let Some(closing) = self.closing {
             let _ = closing.send(());
+        }
+    }
+
+    /// Before anything is written: after a jump the next write begins a new epoch.
+    fn notice_clock_jump(&mut self) {
+        let shared = &self.work.store.shared;
+        if let Some(by) = self.clock_jump.look(&shared.clock) {
+            shared.journal.begin_epoch();
+            let by_seconds = by.as_secs();
+            tracing::info!(by_seconds, "the wall clock jumped: the next write begins a new epoch of the journal");
         }
     }
 

@@ -319,11 +319,11 @@ pub fn sign(
 
 /// A proof without a signature, for tests of what comes after the check.
 #[cfg(test)]
-pub(crate) fn verified_for_test(
-    value: Manifest,
+pub(crate) fn verified_for_test<T>(
+    value: T,
     public_key: PublicKey,
     digest: Sha256Digest,
     received: Bytes,
-) -> Verified<Manifest> {
+) -> Verified<T> {
     Verified { value: Arc::new(value), public_key, digest, received }
 }

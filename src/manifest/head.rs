@@ -1,17 +1,17 @@
 //! The head: where an instance's lattice stands, in one signed line (DESIGN 4.6 step 0).
 
-use super::EnvelopeError;
+use super::{
+    EnvelopeError,
+    lineage::{Epoch, HeadEpoch, INDEX_ID_DIGITS, Lineage, Position, read_hash},
+};
 use crate::{
     json::{Object, Value},
-    types::{PeerId, SetHash, Timestamp},
+    types::{PeerId, SetHash, Timestamp, encode_hex},
 };
 use std::borrow::Cow;
 
 /// The media type of a head inside a DSSE envelope.
 pub const HEAD_PAYLOAD_TYPE: &str = "application/vnd.ark-lattice.head+json";
-
-/// Hex digits of an `index_id`.
-const INDEX_ID_DIGITS: usize = 32;
 
 /// Where a lattice stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub struct Head {
     pub issued_at: Timestamp,
     /// When it stops counting.
     pub expires: Timestamp,
+    /// The journal's epochs; `None`: the instance is of release 0.1.0, and `index_id` is all that is known of them.
+    pub epoch: Option<HeadEpoch>,
 }
 
 impl Head {
@@ -39,10 +41,40 @@ impl Head {
         let Self { index_id, seq, floor, manifest_hash, count, .. } = self;
         let node_id = serde_json::Value::from(self.node_id.as_str());
         let (issued_at, expires) = (self.issued_at.to_seconds_text(), self.expires.to_seconds_text());
-        format!(
+        let mut text = format!(
             "{{\"node_id\":{node_id},\"index_id\":\"{index_id}\",\"seq\":{seq},\"floor\":{floor},\
-             \"manifest_hash\":\"{manifest_hash}\",\"count\":{count},\"issued_at\":{issued_at},\"expires\":{expires}}}"
-        )
+             \"manifest_hash\":\"{manifest_hash}\",\"count\":{count},\"issued_at\":{issued_at},\"expires\":{expires}"
+        );
+        if let Some(HeadEpoch { epoch, since, lineage_hash, next }) = &self.epoch {
+            let hash = encode_hex(lineage_hash);
+            text.push_str(&format!(
+                ",\"epoch\":\"{epoch}\",\"epoch_since\":{since},\"lineage_hash\":\"sha256:{hash}\""
+            ));
+            if let Some(next) = next {
+                text.push_str(&format!(",\"next_epoch\":\"{next}\""));
+            }
+        }
+        text.push('}');
+        text
+    }
+
+    /// The epoch in which positions of this journal are recorded: of release 0.1.0 its `index_id`.
+    #[must_use]
+    pub fn current_epoch(&self) -> Epoch {
+        let of_index = || Epoch::parse(&self.index_id).unwrap_or_else(|_| Epoch::from_bytes([0; 8]));
+        self.epoch.as_ref().map_or_else(of_index, |it| it.epoch.clone())
+    }
+
+    /// The position at which the journal stands.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        Position::new(self.current_epoch(), self.seq)
+    }
+
+    /// What this head alone tells of the lineage: the newest epoch.
+    #[must_use]
+    pub fn newest_epoch(&self) -> Lineage {
+        Lineage::of(self.current_epoch(), self.epoch.as_ref().map_or(0, |it| it.since))
     }
 
     pub(super) fn parse(value: Value<'_>) -> Result<Self, EnvelopeError> {
@@ -63,8 +95,26 @@ impl Head {
             count: count("count")?,
             issued_at: instant("issued_at")?,
             expires: instant("expires")?,
+            epoch: read_epoch(object)?,
         })
     }
+}
+
+/// What an instance of release 0.1.0 does not state.
+fn read_epoch(object: Object<'_>) -> Result<Option<HeadEpoch>, EnvelopeError> {
+    if object.get("epoch").is_none() {
+        return Ok(None);
+    }
+    let wrong = |field| EnvelopeError::Head { field };
+    let epoch = |field| text(object, field).and_then(|text| Epoch::parse(&text).ok());
+    let since = object.get("epoch_since").and_then(Value::as_number).and_then(|text| text.parse().ok());
+    let next = object.get("next_epoch").map(|_| epoch("next_epoch").ok_or(wrong("next_epoch"))).transpose()?;
+    Ok(Some(HeadEpoch {
+        epoch: epoch("epoch").ok_or(wrong("epoch"))?,
+        since: since.ok_or(wrong("epoch_since"))?,
+        lineage_hash: text(object, "lineage_hash").and_then(|it| read_hash(&it)).ok_or(wrong("lineage_hash"))?,
+        next,
+    }))
 }
 
 /// Is this text an `index_id`?
@@ -96,7 +146,31 @@ mod tests {
             count: 5,
             issued_at: Timestamp::from_micros(1_763_696_494_123_456),
             expires: Timestamp::from_seconds(1_763_696_594),
+            epoch: None,
         }
+    }
+
+    fn epoch() -> HeadEpoch {
+        HeadEpoch {
+            epoch: Epoch::from_bytes([1; 8]),
+            since: 7,
+            lineage_hash: [2; 32],
+            next: Some(Epoch::from_bytes([3; 8])),
+        }
+    }
+
+    #[test]
+    fn a_head_states_its_epochs_or_is_one_of_release_0_1_0() {
+        let key = KeyPair::generate().unwrap();
+        let read = |head: &Head| {
+            let signed = sign_head(head, key.public_key(), |bytes| key.sign(bytes));
+            verify_head(Bytes::from(signed), &Limits::default()).unwrap().get().clone()
+        };
+        let stated = Head { epoch: Some(epoch()), ..head() };
+        let settled = Head { epoch: Some(HeadEpoch { next: None, ..epoch() }), ..head() };
+        assert_eq!([read(&stated), read(&settled), read(&head())], [stated.clone(), settled, head()]);
+        assert_eq!(head().position().to_string(), "0123456789abcdef0123456789abcdef:7");
+        assert_eq!(stated.position().to_string(), "0101010101010101:7");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod envelope;
 mod head;
+pub mod lineage;
 mod model;
 mod set_hash;
 mod short_hash;
@@ -10,6 +11,7 @@ mod short_hash;
 pub(crate) use envelope::verified_for_test;
 pub use envelope::{Canonicalization, EnvelopeError, PAYLOAD_TYPE, Verified, sign, sign_head, verify, verify_head};
 pub use head::{HEAD_PAYLOAD_TYPE, Head};
+pub use lineage::{Epoch, EpochStart, HeadEpoch, Lineage, Position, Void};
 pub use model::{MAX_SEQ, Manifest, ManifestError};
 pub use set_hash::{BUCKETS, SetHasher, bucket_hash, bucket_name, bucket_of};
 

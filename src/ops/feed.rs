@@ -4,18 +4,18 @@ use super::{Context, Speaker};
 use crate::{
     federation::{deletions::Deletions, feed, wire::WireChange},
     lattice::LatticeError,
-    manifest::{Head, sign_head},
-    types::NodeId,
+    manifest::{Head, Position, sign_head},
+    types::{NodeId, PeerId},
 };
 use bytes::Bytes;
 use futures_util::StreamExt;
-use std::ops::Range;
 
 pub use crate::federation::{
     exchange::{ANSWERS_HEADER, INDEX_HEADER, POSITION_HEADER},
     feed::{FeedError, FeedOptions, LineStream, Received, read_changes},
     filter::Filter,
     reconcile::{Answer, item::ItemId, message::FRAME_BYTES},
+    remote::{JournalStand, Knowing, PushAnswer},
 };
 
 /// Where this lattice stands, and that signed.
@@ -32,7 +32,26 @@ pub fn head(context: &Context) -> Result<(Head, String), FeedError> {
     Ok((head, signed))
 }
 
-/// The changes after `since`, up to where the journal stands now; not faster than the operator allows.
+/// The epochs of the journal, as the wire has them.
+#[must_use]
+pub fn lineage(context: &Context) -> String {
+    context.lattice.epochs().lineage.to_json()
+}
+
+/// The newest accepted head of an instance, as it was signed. `None`: nothing is known of it.
+#[must_use]
+pub fn head_of(context: &Context, peer: &PeerId) -> Option<String> {
+    context.trust.signed_head(peer)
+}
+
+/// Where the journal stands now.
+#[must_use]
+pub fn here(context: &Context) -> JournalStand {
+    feed::here(&*context.lattice)
+}
+
+/// The changes after `since`, up to where the journal stands now; not faster than the operator allows. `seen`: the position of the head
+/// that the other side acts on.
 ///
 /// # Errors
 /// [`FeedError`]. The stream itself may fail with [`LatticeError`].
@@ -41,8 +60,9 @@ pub fn changes(
     index_id: Option<&str>,
     since: u64,
     options: FeedOptions,
+    seen: Option<&Position>,
 ) -> Result<LineStream, FeedError> {
-    Ok(paced(context, feed::feed(&context.lattice, index_id, since, options)?))
+    Ok(paced(context, feed::feed(&context.lattice, index_id, since, options, seen)?))
 }
 
 /// The same parts, not faster than the operator allows.
@@ -85,17 +105,20 @@ pub async fn versions(context: &Context, items: Vec<ItemId>, contents: bool) -> 
     Ok(paced(context, feed::lines_of(&context.lattice, changes, end, contents)))
 }
 
-/// Judges and stores versions of another instance; with a filter, those that it lets in. Answers what became of them, and from where to where the journal moved
-/// meanwhile.
+/// Judges and stores versions of another instance; with a filter, those that it lets in. `knowing`: what the sender states of this
+/// journal. Answers what became of them, from where to where the journal moved meanwhile, and where it stands.
 ///
 /// # Errors
 /// [`FeedError::NoContent`], [`FeedError::MassDelete`], [`FeedError::Lattice`]; with the last, what came before may have been written.
 pub async fn receive(
     context: &Context,
     from: &Speaker,
+    knowing: Knowing<'_>,
     filter: &Filter,
     changes: Vec<WireChange>,
-) -> Result<(Received, Range<u64>), FeedError> {
+) -> Result<PushAnswer, FeedError> {
+    feed::continues(&*context.lattice, knowing.seen)?;
+    let given = feed::given(&*context.lattice, knowing.holds);
     let changes = feed::admitted(&*context.lattice, &filter.matcher(), changes).await?;
     let status = context.lattice.status();
     let (since, nodes) = (status.seq, status.nodes);
@@ -111,14 +134,16 @@ pub async fn receive(
     if let Some(engine) = &context.engine {
         engine.deletions().add(who, deletions, nodes, elapsed);
     }
-    let received = feed::receive(&*context.lattice, from.peer().as_str(), changes).await?;
-    Ok((received, since..context.lattice.status().seq))
+    let received = feed::receive(&*context.lattice, (from.peer().as_str(), given), changes).await?;
+    let JournalStand { start, seq } = feed::here(&*context.lattice);
+    Ok(PushAnswer { received, moved: since..seq, epoch: Some(start) })
 }
 
 /// Of which of these versions the content is wanted: they would count here.
 ///
 /// # Errors
-/// [`FeedError::Lattice`].
-pub fn wanted(context: &Context, changes: &[WireChange]) -> Result<Vec<NodeId>, FeedError> {
+/// [`FeedError::Lattice`], [`FeedError::OtherHistory`].
+pub fn wanted(context: &Context, seen: Option<&Position>, changes: &[WireChange]) -> Result<Vec<NodeId>, FeedError> {
+    feed::continues(&*context.lattice, seen)?;
     feed::wanted(&*context.lattice, changes, context.clock.now())
 }

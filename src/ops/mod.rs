@@ -52,8 +52,9 @@ pub use federation::{
     start_federation, stop_federation, stopped, sync_peers,
 };
 pub use feed::{
-    ANSWERS_HEADER, Answer, FRAME_BYTES, FeedError, FeedOptions, Filter, INDEX_HEADER, ItemId, LineStream,
-    POSITION_HEADER, Received, changes, contents, head, paced, read_changes, receive, reconcile, versions, wanted,
+    ANSWERS_HEADER, Answer, FRAME_BYTES, FeedError, FeedOptions, Filter, INDEX_HEADER, ItemId, JournalStand, Knowing,
+    LineStream, POSITION_HEADER, PushAnswer, Received, changes, contents, head, head_of, here, lineage, paced,
+    read_changes, receive, reconcile, versions, wanted,
 };
 pub use health::{Health, PartHealth, health};
 pub use heartbeats::Heartbeats;

@@ -233,7 +233,7 @@ pub async fn push(context: &Context, body: Bytes, speaker: Option<&PeerId>) -> R
         for node in nodes {
             let at = version_time(context, &node)?;
             let ancestry = Ancestry::default();
-            arrivals.push(Arrival { change: Arrived::Put { node, at }, ancestry, from: from.clone() });
+            arrivals.push(Arrival { change: Arrived::Put { node, at }, ancestry, from: from.clone(), given: 0 });
         }
         let ids: Vec<NodeId> = arrivals.iter().map(|arrival| arrival.id().clone()).collect();
         for (id, applied) in ids.into_iter().zip(context.lattice.apply(arrivals).await?) {

@@ -18,7 +18,7 @@ mod version;
 pub mod words;
 
 pub use audit::{Audit, Entry};
-pub use freshness::{Accepted, FreshnessError};
+pub use freshness::{Accepted, Follows, FreshnessError};
 pub use key_line::{KeyChange, KeyEvents, KeyLine, KeyLineError, Known};
 pub use levels::{Right, Rules};
 pub use nonces::{Nonces, ReplayError};

@@ -5,13 +5,13 @@ use super::{
     Admitted, Audit, Entry, FreshnessError, Right, Rules, TrustError, TrustLevel, TrustMode, TrustPolicy,
     chain::ChainError,
     challenge::Challenges,
-    freshness::{Accepted, Freshness},
+    freshness::{Accepted, Follows, Freshness},
     levels::may,
     refusals::Refusal,
     state::{LEVEL, QUARANTINE, RELEASE, Record, State, UNASKED, VOUCH},
 };
 use crate::{
-    manifest::{Head, Manifest, Verified},
+    manifest::{Epoch, Head, Lineage, Manifest, Verified},
     types::{PeerId, PublicKey, Timestamp},
 };
 use serde_json::{Map, Value, json};
@@ -24,6 +24,10 @@ use std::{
 
 mod keys;
 
+/// Kinds of the audit log: the journal of a peer goes on from an earlier position,
+const RESTORED: &str = "restored";
+/// and goes on in two ways that alternate.
+const CLONED: &str = "cloned";
 /// The most keys that something was decided of.
 pub const MAX_RECORDS: usize = 100_000;
 /// The most of them that are pending because they came by themselves: strangers leave place for the operator.
@@ -321,11 +325,16 @@ impl TrustStore {
     ///
     /// # Errors
     /// [`Distrust`].
-    pub fn take_head(&self, head: &Head, key: PublicKey) -> Result<(), Distrust> {
+    pub fn take_head(&self, signed: &Verified<Head>, lineage: &Lineage) -> Result<Follows, Distrust> {
+        let (head, key) = (signed.get(), signed.public_key());
         let peer = &head.node_id;
         self.may_pull(peer, key)?;
-        match self.heads.accept(head, key) {
-            Ok(()) => Ok(()),
+        let before = self.heads.newest(peer, key);
+        match self.heads.accept(signed, lineage) {
+            Ok(follows) => {
+                self.note_continuation(signed, before.as_ref(), follows);
+                Ok(follows)
+            }
             Err(error) => {
                 if error == FreshnessError::Equivocation {
                     self.quarantine(peer, key, "two heads for one position and one instant");
@@ -333,6 +342,32 @@ impl TrustStore {
                 Err(error.into())
             }
         }
+    }
+
+    /// Writes into the audit log that a peer was restored, or that two instances have its identity; the latter once a day.
+    fn note_continuation(&self, signed: &Verified<Head>, before: Option<&Accepted>, follows: Follows) {
+        let (head, key) = (signed.get(), signed.public_key());
+        let kind = match follows {
+            Follows::Continues => return,
+            Follows::Restored | Follows::Returned => RESTORED,
+            Follows::Cloned if before.is_some_and(|before| before.is_cloned(head.issued_at)) => return,
+            Follows::Cloned => CLONED,
+        };
+        let detail = json!({
+            "public_key": key.to_base64(), "seq": head.seq, "epoch": head.current_epoch().as_str(),
+            "seq_before": before.map(|it| it.seq), "epoch_before": before.and_then(|it| it.epoch.as_ref()).map(Epoch::as_str),
+        });
+        let Value::Object(detail) = detail else { return };
+        // What was accepted is kept already; the log of the service has it in any case.
+        if let Err(error) = self.audit.append(kind, head.node_id.as_str(), detail) {
+            tracing::warn!(%error, "the audit log cannot be written");
+        }
+    }
+
+    /// The newest accepted head of this instance, as it was signed.
+    #[must_use]
+    pub fn signed_head(&self, peer: &PeerId) -> Option<String> {
+        self.heads.envelope(peer)
     }
 
     /// Notes whether the head that is shown for a peer has expired (freeze).

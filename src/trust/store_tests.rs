@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     identity::KeyPair,
-    manifest::{Canonicalization, sign, verify},
+    manifest::{Canonicalization, EpochStart, HeadEpoch, sign, verified_for_test, verify},
     trust::{Binding, KeyChange, KeyEvents, KeyLine, chain::Ledger},
     types::{Limits, SetHash, TestClock},
 };
@@ -304,6 +304,15 @@ fn manifests_are_let_in_as_was_decided() {
     assert_eq!(admit(&owner), Err(TrustError::Revoked { peer: peer("a") }));
 }
 
+/// Takes a head that this key signed.
+fn take(store: &TrustStore, head: &Head, number: u8) -> Result<Follows, Distrust> {
+    take_with(store, head, &head.newest_epoch(), number)
+}
+
+fn take_with(store: &TrustStore, head: &Head, lineage: &Lineage, number: u8) -> Result<Follows, Distrust> {
+    store.take_head(&verified_for_test(head.clone(), key(number), [0; 32], Bytes::new()), lineage)
+}
+
 fn head(seq: u64, issued_at: i64) -> Head {
     Head {
         node_id: peer("a"),
@@ -314,6 +323,7 @@ fn head(seq: u64, issued_at: i64) -> Head {
         count: 1,
         issued_at: Timestamp::from_seconds(issued_at),
         expires: Timestamp::from_seconds(issued_at + 300),
+        epoch: None,
     }
 }
 
@@ -322,36 +332,40 @@ fn heads_follow_each_other_and_old_ones_do_not_come_back() {
     use FreshnessError::{Equivocation, FastForward, Rollback};
     let bed = Bed::new();
     let store = bed.open();
-    store.take_head(&head(10, 1000), key(1)).unwrap();
+    take(&store, &head(10, 1000), 1).unwrap();
     let other_journal = |seq, at| Head { index_id: "f".repeat(32), ..head(seq, at) };
     let jump = crate::trust::freshness::MAX_SEQ_JUMP;
     for store in [store, bed.open()] {
         let cases = [
-            (head(10, 1000), Ok(())),
-            (head(10, 800), Ok(())),
+            (head(10, 1000), Ok(Follows::Continues)),
+            (head(10, 800), Ok(Follows::Continues)),
             (head(9, 1001), Err(Rollback { field: "seq" })),
             (head(11, 699), Err(Rollback { field: "issued_at" })),
             (other_journal(3, 999), Err(Rollback { field: "issued_at" })),
             (head(11 + jump, 1001), Err(FastForward(jump + 1))),
-            (Head { manifest_hash: SetHash::of(b"other"), ..head(10, 1001) }, Ok(())),
+            (Head { manifest_hash: SetHash::of(b"other"), ..head(10, 1001) }, Ok(Follows::Continues)),
         ];
         for (next, expected) in cases {
-            let taken = crate::trust::freshness::judge(&store.newest_head(&peer("a"), key(1)).unwrap(), &next);
+            let taken = crate::trust::freshness::judge(
+                &store.newest_head(&peer("a"), key(1)).unwrap(),
+                &next,
+                &next.newest_epoch(),
+            );
             assert_eq!(taken, expected, "{next:?}");
         }
-        assert_eq!(store.take_head(&head(5, 2000), key(1)), Err(Distrust::Freshness(Rollback { field: "seq" })));
-        store.take_head(&head(5, 2000), key(2)).unwrap();
+        assert_eq!(take(&store, &head(5, 2000), 1), Err(Distrust::Freshness(Rollback { field: "seq" })));
+        take(&store, &head(5, 2000), 2).unwrap();
     }
     let store = bed.open();
     let contradiction = Head { manifest_hash: SetHash::of(b"other"), ..head(10, 1000) };
-    assert_eq!(store.take_head(&contradiction, key(1)), Err(Distrust::Freshness(Equivocation)));
+    assert_eq!(take(&store, &contradiction, 1), Err(Distrust::Freshness(Equivocation)));
     for store in [store, bed.open()] {
-        assert_eq!(store.take_head(&head(11, 1001), key(1)), Err(Distrust::Quarantined(peer("a"))));
+        assert_eq!(take(&store, &head(11, 1001), 1), Err(Distrust::Quarantined(peer("a"))));
         assert_eq!(store.may_push(&peer("a"), key(1)), Err(Distrust::Quarantined(peer("a"))));
     }
     let store = bed.open();
     decide(&store, "a", 1, TrustLevel::Verified).unwrap();
-    bed.open().take_head(&head(2, 1), key(1)).unwrap();
+    take(&bed.open(), &head(2, 1), 1).unwrap();
 }
 
 #[test]
@@ -359,7 +373,7 @@ fn the_file_of_heads_does_not_grow_without_end() {
     let bed = Bed::new();
     let store = bed.open();
     for seq in 0..5000 {
-        store.take_head(&head(seq, 1000), key(1)).unwrap();
+        take(&store, &head(seq, 1000), 1).unwrap();
     }
     assert!(bed.heads.0.lock().unwrap().0.len() <= 1025);
     assert_eq!(bed.open().newest_head(&peer("a"), key(1)).unwrap().seq, 4999);
@@ -370,7 +384,92 @@ fn only_verified_keys_exchange_where_that_is_asked_for() {
     let bed = Bed { rules: Rules { mode: TrustMode::Tofu, require_verified: true }, ..Bed::new() };
     let store = bed.open();
     assert_eq!(store.may_push(&peer("a"), key(1)), Err(Distrust::NotVerified(peer("a"))));
-    assert_eq!(store.take_head(&head(1, 1), key(1)), Err(Distrust::NotVerified(peer("a"))));
+    assert_eq!(take(&store, &head(1, 1), 1), Err(Distrust::NotVerified(peer("a"))));
     decide(&store, "a", 1, TrustLevel::Verified).unwrap();
-    assert_eq!((store.may_push(&peer("a"), key(1)), store.take_head(&head(1, 1), key(1))), (Ok(()), Ok(())));
+    assert_eq!((store.may_push(&peer("a"), key(1)), take(&store, &head(1, 1), 1)), (Ok(()), Ok(Follows::Continues)));
+}
+
+/// A head of a journal with these epochs, each with its first position; the last one is due, if it begins behind the position.
+fn head_of(starts: &[(u8, u64)], seq: u64, issued_at: i64) -> (Head, Lineage) {
+    let start = |(number, since): &(u8, u64)| EpochStart { epoch: Epoch::from_bytes([*number; 8]), since: *since };
+    let (began, due): (Vec<_>, Vec<_>) = starts.iter().map(start).partition(|start| start.since <= seq);
+    let lineage = Lineage::new(began).unwrap();
+    let epoch = HeadEpoch::of(&lineage, due.into_iter().next().map(|start| start.epoch));
+    (Head { epoch, ..head(seq, issued_at) }, lineage)
+}
+
+fn kinds(bed: &Bed) -> Vec<String> {
+    let entries = Entry::parse_all(&bed.audit.0.lock().unwrap().0).unwrap();
+    entries.into_iter().map(|entry| entry.kind).collect()
+}
+
+#[test]
+fn a_restored_instance_is_accepted_and_audited_and_an_old_head_is_not() {
+    let bed = Bed::new();
+    let taken = |starts: &[(u8, u64)], seq, at| {
+        let (head, lineage) = head_of(starts, seq, at);
+        take_with(&bed.open(), &head, &lineage, 1)
+    };
+    let rollback = |field| Err(Distrust::Freshness(FreshnessError::Rollback { field }));
+    assert_eq!(taken(&[(1, 1)], 20, 1000), Ok(Follows::Continues));
+    assert_eq!(taken(&[(1, 1)], 10, 1001), rollback("seq"), "without a new epoch");
+    assert_eq!(taken(&[(1, 1), (2, 11)], 10, 1000), rollback("seq"), "not younger");
+    // Restored, and not written to since; then again after a restart, and after the first write.
+    assert_eq!(taken(&[(1, 1), (2, 11)], 10, 1001), Ok(Follows::Restored));
+    assert_eq!(taken(&[(1, 1), (3, 11)], 10, 1002), Ok(Follows::Continues));
+    assert_eq!(taken(&[(1, 1), (3, 11)], 11, 1003), Ok(Follows::Continues));
+    // Restored from what is older than the epoch that was seen last, and gone on beyond it.
+    assert_eq!(taken(&[(1, 1), (4, 6)], 90, 1004), Ok(Follows::Restored));
+    assert_eq!(kinds(&bed), ["restored", "restored"]);
+    // An instance that never restarts shows its newest epoch alone.
+    assert_eq!(taken(&[(4, 6)], 95, 1005), Ok(Follows::Continues));
+}
+
+#[test]
+fn two_instances_with_one_identity_are_recognised_and_heard() {
+    let bed = Bed::new();
+    let hour = 60 * 60;
+    let taken = |starts: &[(u8, u64)], seq, at| {
+        let (head, lineage) = head_of(starts, seq, at);
+        take_with(&bed.open(), &head, &lineage, 1).unwrap()
+    };
+    let is_cloned = |at| bed.open().newest_head(&peer("a"), key(1)).unwrap().is_cloned(Timestamp::from_seconds(at));
+    let (one, other) = ([(1, 1)], [(1, 1), (2, 11)]);
+    assert_eq!(taken(&one, 20, 1000), Follows::Continues);
+    assert_eq!(taken(&other, 12, 1001), Follows::Restored, "a copy of before, started elsewhere");
+    assert_eq!(taken(&one, 20, 1002), Follows::Returned, "perhaps a newer copy was put in its place");
+    assert!(!is_cloned(1002));
+    assert_eq!(taken(&other, 13, 1003), Follows::Cloned);
+    assert_eq!([taken(&one, 21, 1004), taken(&other, 13, 1005)], [Follows::Cloned; 2]);
+    assert_eq!(taken(&other, 14, 1006), Follows::Continues, "one of them twice");
+    assert!(is_cloned(1006) && !is_cloned(1005 + hour));
+    assert_eq!(kinds(&bed), ["restored", "restored", "cloned"], "once a day");
+}
+
+#[test]
+fn the_newest_signed_head_of_an_instance_can_be_shown_to_it() {
+    let bed = Bed::new();
+    assert_eq!(bed.open().signed_head(&peer("a")), None);
+    for (seq, at, text) in [(4, 1000, "one"), (5, 1001, "two")] {
+        let signed = verified_for_test(head(seq, at), key(1), [0; 32], Bytes::from_static(text.as_bytes()));
+        bed.open().take_head(&signed, &head(seq, at).newest_epoch()).unwrap();
+    }
+    assert_eq!(bed.open().signed_head(&peer("a")).as_deref(), Some("two"));
+}
+
+#[test]
+fn heads_of_release_0_1_0_are_read() {
+    let bed = Bed::new();
+    let line = r#"{"accepted":{"node_id":"a","public_key":"KEY","index_id":"0123456789abcdef0123456789abcdef","seq":9,
+        "manifest_hash":"sha256:aa","count":1,"issued_at":1000.0,"expires":1300.0}}"#;
+    let line = line.replace("KEY", &key(1).to_base64()).replace("\n        ", "");
+    let freshness = Freshness::new(bed.heads.clone(), &[line]).unwrap();
+    let newest = freshness.newest(&peer("a"), key(1)).unwrap();
+    assert_eq!((newest.seq, newest.epoch.clone()), (9, None));
+    // The same instance, with epochs since.
+    let (head, _) = head_of(&[(1, 10)], 12, 1001);
+    assert!(newest.needs_lineage(&head));
+    let first = EpochStart { epoch: Epoch::parse(&newest.index_id).unwrap(), since: 0 };
+    let lineage = Lineage::new(vec![first, EpochStart { epoch: Epoch::from_bytes([1; 8]), since: 10 }]).unwrap();
+    assert_eq!(crate::trust::freshness::judge(&newest, &head, &lineage), Ok(Follows::Continues));
 }

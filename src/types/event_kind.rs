@@ -14,6 +14,8 @@ pub enum EventKind {
     PeerOnline,
     /// A peer does not answer any more, or not well.
     PeerOffline,
+    /// A peer was restored from a copy; its lattice and this one are compared anew.
+    PeerRestored,
     /// A round with something to exchange began.
     SyncStarted,
     /// Such a round ended, well or not; or the first one that failed.
@@ -26,11 +28,12 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::PeerAdded,
         Self::PeerRemoved,
         Self::PeerOnline,
         Self::PeerOffline,
+        Self::PeerRestored,
         Self::SyncStarted,
         Self::SyncComplete,
         Self::ConflictResolved,
@@ -45,6 +48,7 @@ impl EventKind {
             Self::PeerRemoved => "peer-removed",
             Self::PeerOnline => "peer-online",
             Self::PeerOffline => "peer-offline",
+            Self::PeerRestored => "peer-restored",
             Self::SyncStarted => "sync-started",
             Self::SyncComplete => "sync-complete",
             Self::ConflictResolved => "conflict-resolved",

@@ -5,7 +5,6 @@ use ark_lattice::{
     federation::{
         client::{Client, ClientError},
         exchange::Signer,
-        feed::Received,
         filter::Filter,
         lines::Lines,
         peers::Direction,
@@ -15,19 +14,19 @@ use ark_lattice::{
             item::ItemId,
             message::{self, Differences, FRAME_BYTES},
         },
-        remote::{ChangesQuery, Remote},
+        remote::{ChangesQuery, Knowing, OfferAnswer, PushAnswer, Remote},
         round::{Outcome, Reset},
         run::{RoundError, RunEnd},
     },
     lattice::{NodeDocument, Precondition, Stamp},
-    manifest::{Head, Verified},
+    manifest::{Head, Lineage, Verified},
     types::{Clock, Limits, NodeId, SharedClock, Timestamp, encode_hex},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
 use negentropy::{Id, Negentropy, NegentropyStorageVector};
 use sha2::{Digest, Sha256};
-use std::{collections::BTreeSet, ops::Range, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 fn id(text: &str) -> NodeId {
     NodeId::parse(text).unwrap()
@@ -282,6 +281,10 @@ impl Remote for Liar {
         self.client.head(limits).await
     }
 
+    async fn lineage(&self, head: &Verified<Head>) -> Result<Lineage, ClientError> {
+        self.client.lineage(head).await
+    }
+
     async fn changes(&self, query: &ChangesQuery<'_>) -> Result<Lines, ClientError> {
         self.client.changes(query).await
     }
@@ -301,17 +304,23 @@ impl Remote for Liar {
         self.client.versions(items, contents).await
     }
 
-    async fn offer(&self, signer: &Signer<'_>, lines: Vec<u8>) -> Result<Vec<NodeId>, ClientError> {
-        self.client.offer(signer, lines).await
+    async fn offer(
+        &self,
+        signer: &Signer<'_>,
+        knowing: Knowing<'_>,
+        lines: Vec<u8>,
+    ) -> Result<OfferAnswer, ClientError> {
+        self.client.offer(signer, knowing, lines).await
     }
 
     async fn push(
         &self,
         signer: &Signer<'_>,
+        knowing: Knowing<'_>,
         filter: &Filter,
         lines: Vec<u8>,
-    ) -> Result<(Received, Range<u64>), ClientError> {
-        self.client.push(signer, filter, lines).await
+    ) -> Result<PushAnswer, ClientError> {
+        self.client.push(signer, knowing, filter, lines).await
     }
 }
 

@@ -217,6 +217,7 @@ impl Peer {
             count: 3,
             issued_at: now,
             expires: now.plus(Duration::from_secs(60)),
+            epoch: None,
         };
         change(&mut head);
         sign_head(&head, self.key.public_key(), |bytes| self.key.sign(bytes))

@@ -37,7 +37,7 @@ async fn a_copied_pair_of_directories_starts_with_its_deletions_and_conflicts() 
     lattice.delete(&id("b"), Default::default()).await.unwrap();
     let later = Timestamp::from_micros(lattice.entry(&id("a")).unwrap().unwrap().updated_at.micros() + 5);
     let change = Arrived::Put { node: node(r#"{"id":"a","v":2}"#), at: later };
-    lattice.apply(vec![Arrival { change, ancestry: Ancestry::default(), from: "peer".into() }]).await.unwrap();
+    lattice.apply(vec![Arrival { change, ancestry: Ancestry::default(), from: "peer".into(), given: 0 }]).await.unwrap();
     lattice.close().await;
     fs::create_dir(bed.path("copy")).unwrap();
     for part in ["data", "state"] {
@@ -94,7 +94,7 @@ async fn a_broken_file_keeps_its_last_good_version_and_only_its_content_cannot_b
     // No deletion from elsewhere takes a half-finished edit away; a newer version replaces it, and keeps its bytes aside.
     let later = lattice.entry(&id("a")).unwrap().unwrap().updated_at.plus(Duration::from_secs(1));
     let gone = Arrived::Deleted { id: id("a"), at: later, content_hash: ContentHash::of(b"") };
-    let arrival = |change| Arrival { change, ancestry: Ancestry::default(), from: "peer".into() };
+    let arrival = |change| Arrival { change, ancestry: Ancestry::default(), from: "peer".into(), given: 0 };
     assert_eq!(lattice.apply(vec![arrival(gone)]).await.unwrap(), [Applied::Kept]);
     bed.write("a.json", r#"{"id":"a","v":1}"#);
     until("it is repaired", DEADLINE, || !lattice.is_unavailable(&id("a"))).await;
@@ -140,7 +140,7 @@ async fn a_version_that_comes_while_an_editor_has_moved_the_file_aside_is_not_ju
     let at = lattice.entry(&id("a")).unwrap().unwrap().updated_at.plus(Duration::from_micros(1));
     fs::rename(bed.data("a.json"), bed.data("a.json~")).unwrap();
     let change = Arrived::Put { node: node(r#"{"id":"a","v":2}"#), at };
-    let arrival = Arrival { change, ancestry: Ancestry::default(), from: "peer".into() };
+    let arrival = Arrival { change, ancestry: Ancestry::default(), from: "peer".into(), given: 0 };
     let applying = tokio::spawn({
         let lattice = std::sync::Arc::clone(&lattice);
         async move { lattice.apply(vec![arrival]).await }

@@ -32,13 +32,13 @@ fn document(text: &str) -> NodeDocument {
 
 fn arrival(text: &str, at: Timestamp) -> Arrival {
     let change = Arrived::Put { node: document(text), at };
-    Arrival { change, ancestry: Ancestry::default(), from: "peer".into() }
+    Arrival { change, ancestry: Ancestry::default(), from: "peer".into(), given: 0 }
 }
 
 fn deletion(text: &str, at: Timestamp) -> Arrival {
     let node = document(text);
     let change = Arrived::Deleted { id: node.id().clone(), at, content_hash: node.content_hash() };
-    Arrival { change, ancestry: Ancestry::default(), from: "peer".into() }
+    Arrival { change, ancestry: Ancestry::default(), from: "peer".into(), given: 0 }
 }
 
 async fn apply(lattice: &DirectoryLattice, arrival: Arrival) -> Applied {
@@ -64,7 +64,7 @@ async fn changes(lattice: &DirectoryLattice, since: u64) -> Vec<Arrival> {
                 (Arrived::Deleted { id: tombstone.id, at, content_hash }, ancestry)
             }
         };
-        arrivals.push(Arrival { change, ancestry, from: "peer".into() });
+        arrivals.push(Arrival { change, ancestry, from: "peer".into(), given: 0 });
     }
     arrivals
 }

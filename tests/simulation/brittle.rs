@@ -2,8 +2,9 @@
 
 use ark_lattice::{
     lattice::{
-        Ancestry, Applied, Arrival, Change, Conflict, Entry, Lattice, LatticeError, LatticeStatus, NodeDocument,
-        NodeFilter, NodePage, Precondition, Restored, Stamp, StoredNode, Tombstone, Written, index::Snapshot,
+        Ancestry, Applied, Arrival, Change, Conflict, Entry, Epochs, Lattice, LatticeError, LatticeStatus,
+        NodeDocument, NodeFilter, NodePage, Precondition, Restored, Stamp, StoredNode, Tombstone, Written,
+        index::Snapshot,
     },
     types::NodeId,
 };
@@ -108,6 +109,14 @@ impl Lattice for Brittle {
 
     fn positions(&self) -> watch::Receiver<u64> {
         self.inner.positions()
+    }
+
+    fn epochs(&self) -> Epochs {
+        self.inner.epochs()
+    }
+
+    fn begin_epoch(&self) {
+        self.inner.begin_epoch();
     }
 
     fn snapshot(&self) -> Result<Arc<Snapshot>, LatticeError> {

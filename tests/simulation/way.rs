@@ -8,19 +8,19 @@ use ark_lattice::{
     federation::{
         client::ClientError,
         exchange::Signer,
-        feed::{self, FeedError, FeedOptions, LineStream, Received},
+        feed::{self, FeedError, FeedOptions, LineStream},
         filter::Filter,
         lines::Lines,
         reconcile::{Answer, item::ItemId},
-        remote::{ChangesQuery, Remote},
+        remote::{ChangesQuery, Knowing, OfferAnswer, PushAnswer, Remote},
     },
-    manifest::{Head, Verified, sign_head, verify_head},
+    manifest::{Head, Lineage, Verified, sign_head, verify_head},
     types::{Limits, NodeId, decode_hex, encode_hex},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use std::{collections::HashMap, future::pending, ops::Range, sync::Arc};
+use std::{collections::HashMap, future::pending, sync::Arc};
 
 const MAX_LINE: usize = 8 << 20;
 /// Old answers that may come again.
@@ -136,12 +136,24 @@ impl Remote for Way<'_> {
     async fn head(&self, limits: &Limits) -> Result<Verified<Head>, ClientError> {
         self.go("head").await?;
         let site = &self.world.sites[self.to];
-        let head = feed::stand(&*site.lattice(), &site.node_id, site.now())
+        let mut head = feed::stand(&*site.lattice(), &site.node_id, site.now())
             .map_err(|error| Self::refused(&FeedError::Lattice(error)))?;
+        // An instance of before, which has no epochs.
+        head.epoch = head.epoch.filter(|_| !site.is_old);
         let signed = sign_head(&head, site.key.public_key(), |bytes| site.key.sign(bytes));
         let answer = self.answer("head", signed.into_bytes());
         self.back("head").await?;
         Ok(verify_head(Bytes::from(answer), limits).unwrap())
+    }
+
+    async fn lineage(&self, head: &Verified<Head>) -> Result<Lineage, ClientError> {
+        self.go("lineage").await?;
+        let site = &self.world.sites[self.to];
+        let (lineage, head) = (site.lattice().epochs().lineage, head.get());
+        self.back("lineage").await?;
+        let Some(stated) = &head.epoch else { return Ok(head.newest_epoch()) };
+        let signed = lineage.up_to(&stated.epoch).filter(|lineage| *lineage.hash() == stated.lineage_hash);
+        signed.ok_or_else(|| ClientError::Protocol(format!("s{}", self.to), "another lineage".to_owned()))
     }
 
     async fn changes(&self, query: &ChangesQuery<'_>) -> Result<Lines, ClientError> {
@@ -149,8 +161,8 @@ impl Remote for Way<'_> {
         let lattice = self.world.sites[self.to].lattice();
         let options =
             FeedOptions { contents: query.contents, matcher: query.filter.matcher(), priorities: query.priorities };
-        let stream =
-            feed::feed(&lattice, Some(query.index_id), query.since, options).map_err(|error| Self::refused(&error))?;
+        let stream = feed::feed(&lattice, Some(query.index_id), query.since, options, query.seen)
+            .map_err(|error| Self::refused(&error))?;
         let kind = if query.contents { "changes" } else { "list" };
         let lines = self.lines(kind, stream).await?;
         self.back(kind).await?;
@@ -202,28 +214,34 @@ impl Remote for Way<'_> {
         Ok(lines)
     }
 
-    async fn offer(&self, _: &Signer<'_>, lines: Vec<u8>) -> Result<Vec<NodeId>, ClientError> {
+    async fn offer(&self, _: &Signer<'_>, knowing: Knowing<'_>, lines: Vec<u8>) -> Result<OfferAnswer, ClientError> {
         self.go("offer").await?;
         let site = &self.world.sites[self.to];
+        feed::continues(&*site.lattice(), knowing.seen).map_err(|error| Self::refused(&error))?;
+        let stood = (!site.is_old).then(|| feed::here(&*site.lattice()));
         let changes =
             feed::read_changes(&Bytes::from(lines), &Limits::default()).map_err(|error| Self::refused(&error))?;
         let wanted = feed::wanted(&*site.lattice(), &changes, site.now()).map_err(|error| Self::refused(&error))?;
         self.back("offer").await?;
-        Ok(wanted)
+        Ok(OfferAnswer { wanted, stood })
     }
 
     async fn push(
         &self,
         _: &Signer<'_>,
+        knowing: Knowing<'_>,
         filter: &Filter,
         lines: Vec<u8>,
-    ) -> Result<(Received, Range<u64>), ClientError> {
-        let delayed = Delayed { from: self.from, to: self.to, filter: filter.clone(), lines };
+    ) -> Result<PushAnswer, ClientError> {
+        let holds = knowing.holds.cloned();
+        let delayed = Delayed { from: self.from, to: self.to, filter: filter.clone(), lines, holds };
         if self.world.fault() {
             self.world.say(|| format!("    push s{} -> s{}: a copy is on its way", self.from, self.to));
             self.world.delay(delayed.clone());
         }
         self.go("push").await?;
+        let site = &self.world.sites[self.to];
+        feed::continues(&*site.lattice(), knowing.seen).map_err(|error| Self::refused(&error))?;
         let mut answer = self.world.receive(&delayed).await.map_err(|error| Self::refused(&error))?;
         if self.world.fault() {
             self.world.say(|| format!("    push s{} -> s{}: it comes twice", self.from, self.to));

@@ -10,9 +10,10 @@ use crate::{
 };
 use ark_lattice::{
     federation::{
-        feed::{self, FeedError, Received},
+        feed::{self, FeedError},
         filter::Filter,
         rate::Rates,
+        remote::PushAnswer,
         round::{Outcome, Position, Positions, Reset, begins_anew},
         run::{Known, Parties, RoundError, RunEnd, run},
     },
@@ -22,7 +23,6 @@ use ark_lattice::{
 use bytes::Bytes;
 use std::{
     collections::{BTreeMap, HashSet, VecDeque},
-    ops::Range,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::Duration,
@@ -41,6 +41,8 @@ pub(crate) struct Delayed {
     pub(crate) to: usize,
     pub(crate) filter: Filter,
     pub(crate) lines: Vec<u8>,
+    /// What the sender held of the receiver's journal.
+    pub(crate) holds: Option<Position>,
 }
 
 /// What an instance knows of a peer, durably.
@@ -493,7 +495,7 @@ impl World {
     }
 
     /// What an instance does with what is pushed to it.
-    pub(crate) async fn receive(&self, pushed: &Delayed) -> Result<(Received, Range<u64>), FeedError> {
+    pub(crate) async fn receive(&self, pushed: &Delayed) -> Result<PushAnswer, FeedError> {
         let site = &self.sites[pushed.to];
         let changes = feed::read_changes(&Bytes::from(pushed.lines.clone()), &Limits::default())?;
         let busy = self.busy.lock().unwrap().iter().any(|(from, _)| *from == pushed.to);
@@ -509,8 +511,10 @@ impl World {
             Brittle { inner: site.lattice(), process: Arc::clone(&process), plan: Mutex::new(plan.map(|it| (0, it))) };
         let changes = feed::admitted(&brittle, &pushed.filter.matcher(), changes).await?;
         let since = brittle.status().seq;
-        let received = feed::receive(&brittle, &format!("s{}", pushed.from), changes).await;
-        let end = brittle.status().seq;
+        let given = feed::given(&brittle, pushed.holds.as_ref());
+        let received = feed::receive(&brittle, (&format!("s{}", pushed.from), given), changes).await;
+        let stood = feed::here(&brittle);
+        let end = stood.seq;
         let old = (torn && end > since).then(|| site.copy_journal_before_last_commit()).flatten();
         drop(brittle);
         if process.is_killed() {
@@ -525,7 +529,8 @@ impl World {
             site.reopen().await;
             return Err(FeedError::Lattice(LatticeError::Io("killed".to_owned())));
         }
-        Ok((received?, since..end))
+        let epoch = Some(stood.start).filter(|_| !site.is_old);
+        Ok(PushAnswer { received: received?, moved: since..end, epoch })
     }
 
     // ---- rounds

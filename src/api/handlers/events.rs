@@ -46,7 +46,7 @@ pub(crate) struct EventsQuery {
     /// Only these events, separated by commas.
     #[param(
         example = "sync-complete,conflict-resolved",
-        pattern = "^(peer-added|peer-removed|peer-online|peer-offline|sync-started|sync-complete|conflict-resolved|node-changed)(,(peer-added|peer-removed|peer-online|peer-offline|sync-started|sync-complete|conflict-resolved|node-changed))*$"
+        pattern = "^(peer-added|peer-removed|peer-online|peer-offline|peer-restored|sync-started|sync-complete|conflict-resolved|node-changed)(,(peer-added|peer-removed|peer-online|peer-offline|sync-started|sync-complete|conflict-resolved|node-changed))*$"
     )]
     types: Option<String>,
     /// End the answer after so many seconds; 0: with what is kept. Left out: it has no end.

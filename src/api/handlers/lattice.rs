@@ -4,11 +4,15 @@ use crate::{
     api::{
         codes::Code,
         error::{ApiError, refuse},
-        extract::{LinesBody, MessageBody, StrictQuery, SyncBody, if_none_match, speaker},
+        extract::{LinesBody, MessageBody, PeerPath, StrictQuery, SyncBody, if_none_match, speaker},
         state::ApiState,
     },
     json::{Document, Value},
-    ops::{self, ANSWERS_HEADER, FeedOptions, Filter, INDEX_HEADER, ItemId, POSITION_HEADER, Received},
+    manifest::{EpochStart, Position},
+    ops::{
+        self, ANSWERS_HEADER, FeedOptions, Filter, INDEX_HEADER, ItemId, JournalStand, Knowing, POSITION_HEADER,
+        PushAnswer, Received,
+    },
     types::{Limits, NodeId, encode_hex},
 };
 use actix_web::{
@@ -34,13 +38,33 @@ const MAX_FETCHED: usize = 10_000;
 pub(crate) async fn head(request: HttpRequest, state: web::Data<ApiState>) -> Result<HttpResponse, ApiError> {
     let (head, signed) = ops::head(&state.context)?;
     // Another signature says the same: the tag is that of what is said.
-    let etag = format!("\"{}.{}.{}\"", head.index_id, head.seq, head.manifest_hash);
+    let epoch = head.epoch.as_ref().and_then(|epoch| epoch.next.clone()).unwrap_or_else(|| head.current_epoch());
+    let etag = format!("\"{}.{}.{}.{epoch}\"", head.index_id, head.seq, head.manifest_hash);
     if if_none_match(&request, &etag)? {
         return Ok(HttpResponse::NotModified().insert_header((ETAG, etag)).finish());
     }
     let mut response = HttpResponse::Ok();
     response.insert_header((ETAG, etag)).insert_header((CACHE_CONTROL, "no-cache"));
     Ok(response.content_type("application/json").body(signed))
+}
+
+/// The epochs of this journal
+///
+/// The epochs of this journal with their first positions, oldest first: a position counts if its epoch is one of them and it lies before
+/// the first position of the next. The signed head states the hash of it.
+pub(crate) async fn lineage(state: web::Data<ApiState>) -> HttpResponse {
+    let lineage = ops::lineage(&state.context);
+    HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-cache")).content_type("application/json").body(lineage)
+}
+
+/// The newest head of another instance
+///
+/// The newest head of the instance with this id that was accepted here, as it was signed: so an instance that was resumed from a
+/// snapshot learns that it was further once.
+pub(crate) async fn head_of(state: web::Data<ApiState>, PeerPath(peer): PeerPath) -> Result<HttpResponse, ApiError> {
+    let envelope = ops::head_of(&state.context, &peer);
+    let envelope = envelope.ok_or_else(|| refuse(Code::PeerNotFound, format!("no head of {peer:?} is known here")))?;
+    Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-cache")).content_type("application/json").body(envelope))
 }
 
 #[derive(Debug, Deserialize)]
@@ -59,6 +83,8 @@ pub(crate) struct ChangesQuery {
     /// Whether each line says its node's priority.
     #[serde(default)]
     priorities: bool,
+    /// The position of the head that is acted on, `EPOCH:SEQ`; refused (`other_index`) where the journal does not continue from it.
+    seen: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -83,7 +109,7 @@ pub(crate) async fn snapshot(
     let SnapshotQuery { index_id, since, filter } = query.0;
     let matcher = read_filter(filter.as_deref())?.matcher();
     let options = FeedOptions { contents: true, matcher, priorities: false };
-    let lines = ops::changes(&state.context, index_id.as_deref(), since, options)?;
+    let lines = ops::changes(&state.context, index_id.as_deref(), since, options, None)?;
     Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).content_type(LINES).streaming(lines))
 }
 
@@ -92,6 +118,16 @@ pub(crate) async fn snapshot(
 pub(crate) struct SentQuery {
     /// The filter that the sender applied: a deletion counts for nodes that it lets through.
     filter: Option<String>,
+    /// The position of the head that is acted on, `EPOCH:SEQ`; refused (`other_index`) where the journal does not continue from it.
+    seen: Option<String>,
+    /// The position of this journal up to which the sender has everything, `EPOCH:SEQ`.
+    holds: Option<String>,
+}
+
+fn read_position(text: Option<&str>) -> Result<Option<Position>, ApiError> {
+    let wrong =
+        || refuse(Code::InvalidQuery, "a position is EPOCH:SEQ, with 16 or 32 hex digits and a number".to_owned());
+    text.map(|text| Position::parse(text).ok_or_else(wrong)).transpose()
 }
 
 fn read_filter(text: Option<&str>) -> Result<Filter, ApiError> {
@@ -107,10 +143,11 @@ pub(crate) async fn changes(
     state: web::Data<ApiState>,
     query: StrictQuery<ChangesQuery>,
 ) -> Result<HttpResponse, ApiError> {
-    let ChangesQuery { index_id, since, contents, filter, priorities } = query.0;
+    let ChangesQuery { index_id, since, contents, filter, priorities, seen } = query.0;
+    let seen = read_position(seen.as_deref())?;
     let matcher = read_filter(filter.as_deref())?.matcher();
     let options = FeedOptions { contents, matcher, priorities };
-    let lines = ops::changes(&state.context, index_id.as_deref(), since, options)?;
+    let lines = ops::changes(&state.context, index_id.as_deref(), since, options, seen.as_ref())?;
     Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).content_type(LINES).streaming(lines))
 }
 
@@ -212,6 +249,19 @@ pub(crate) async fn reconcile(
 pub(crate) struct WantedAnswer {
     /// Ids of the nodes whose offered version would count here.
     wanted: Vec<String>,
+    /// The newest epoch of the journal.
+    epoch: String,
+    /// Its first position.
+    epoch_since: u64,
+    /// The newest position.
+    seq: u64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OfferQuery {
+    /// The position of the head that is acted on, `EPOCH:SEQ`; refused (`other_index`) where the journal does not continue from it.
+    seen: Option<String>,
 }
 
 /// Offer changes (another instance)
@@ -220,12 +270,17 @@ pub(crate) struct WantedAnswer {
 pub(crate) async fn offer(
     request: HttpRequest,
     state: web::Data<ApiState>,
+    query: StrictQuery<OfferQuery>,
     LinesBody(body, _held): LinesBody,
 ) -> Result<HttpResponse, ApiError> {
     speaker(&request, &state, "/lattice/offer", &body).await?;
     let changes = ops::read_changes(&body, &state.context.limits)?;
-    let wanted = ops::wanted(&state.context, &changes)?;
-    Ok(HttpResponse::Ok().json(WantedAnswer { wanted: wanted.iter().map(ToString::to_string).collect() }))
+    let seen = read_position(query.0.seen.as_deref())?;
+    // The position first: what is not wanted is here up to it.
+    let JournalStand { start: EpochStart { epoch, since }, seq } = ops::here(&state.context);
+    let wanted = ops::wanted(&state.context, seen.as_ref(), &changes)?;
+    let wanted = wanted.iter().map(ToString::to_string).collect();
+    Ok(HttpResponse::Ok().json(WantedAnswer { wanted, epoch: epoch.to_string(), epoch_since: since, seq }))
 }
 
 /// What became of the changes.
@@ -245,6 +300,10 @@ pub(crate) struct ReceivedAnswer {
     since: u64,
     /// And after; where it moved by `taken`, nothing else came between.
     seq: u64,
+    /// The newest epoch of the journal.
+    epoch: Option<String>,
+    /// Its first position.
+    epoch_since: Option<u64>,
 }
 
 /// Send changes (another instance)
@@ -260,8 +319,13 @@ pub(crate) async fn receive(
     let speaker = speaker(&request, &state, "/lattice/changes", &body).await?;
     let changes = ops::read_changes(&body, &state.context.limits)?;
     let filter = read_filter(query.0.filter.as_deref())?;
-    let (received, moved) = ops::receive(&state.context, &speaker, &filter, changes).await?;
+    let (seen, holds) = (read_position(query.0.seen.as_deref())?, read_position(query.0.holds.as_deref())?);
+    let knowing = Knowing { seen: seen.as_ref(), holds: holds.as_ref() };
+    let PushAnswer { received, moved, epoch } =
+        ops::receive(&state.context, &speaker, knowing, &filter, changes).await?;
     let Received { taken, same, kept, ahead, conflicts } = received;
-    let answer = ReceivedAnswer { taken, same, kept, ahead, conflicts, since: moved.start, seq: moved.end };
+    let (epoch, epoch_since) = epoch.map(|it| (it.epoch.to_string(), it.since)).unzip();
+    let (since, seq) = (moved.start, moved.end);
+    let answer = ReceivedAnswer { taken, same, kept, ahead, conflicts, since, seq, epoch, epoch_since };
     Ok(HttpResponse::Ok().json(answer))
 }

@@ -45,6 +45,8 @@ pub(super) struct Said {
     told: Option<Sha256Digest>,
     /// When we last heard what it says of its key.
     learned: Option<Instant>,
+    /// When it last showed which head of ours it knows.
+    pub(super) shown: Option<Instant>,
 }
 
 impl Shared {

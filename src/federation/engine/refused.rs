@@ -25,6 +25,7 @@ fn code(error: &RoundError) -> Option<&'static str> {
         RoundError::TooManyNodes { .. } => Some("too_many_nodes"),
         RoundError::Differs { .. } => Some("differs"),
         RoundError::Mixed => Some("mixed"),
+        RoundError::Cloned(_) => Some("cloned"),
         RoundError::MassDelete { .. } => Some("mass_delete"),
         // Whoever distrusts and whoever is stale was told of where that was found.
         RoundError::Client(

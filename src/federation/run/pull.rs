@@ -8,10 +8,9 @@ use crate::{
         lines::Lines,
         promise::Promise,
         remote::ChangesQuery,
-        round::{Mode, Positions, Reset, Round},
+        round::{Mode, Position, Positions, Reset, Round},
         wire::{Line, WireChange, WireContent, read_line},
     },
-    manifest::Head,
     types::{ContentHash, NodeId},
 };
 use std::{
@@ -101,18 +100,20 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
     }
 
     /// Reads to the end, which it answers, or until the round's time is over.
-    pub(super) async fn read(&mut self, round: &Round, pulling: &mut Pulling) -> Result<Option<u64>, RoundError> {
+    pub(super) async fn read(&mut self, round: &mut Round, pulling: &mut Pulling) -> Result<Option<u64>, RoundError> {
+        let seen = round.theirs.epoch.as_ref().map(|_| round.theirs.position());
         let inline = pulling.mode == Mode::Inline;
         self.report.requests = self.report.requests.saturating_add(1);
         let query = ChangesQuery {
             index_id: &round.theirs.index_id,
+            seen: seen.as_ref(),
             since: pulling.last,
             contents: inline,
             filter: self.matcher.filter(),
             priorities: self.options.priority,
         };
         let mut lines = self.parties.client.changes(&query).await?;
-        let mut promise = self.begin(&mut lines, &round.theirs, pulling.last).await?;
+        let mut promise = self.begin(&mut lines, round, pulling.last).await?;
         let most = if inline { BATCH } else { LIST };
         let (mut batch, mut batch_bytes, mut counted) = (Vec::new(), 0_usize, 0);
         loop {
@@ -147,11 +148,13 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         }
     }
 
-    async fn begin(&self, lines: &mut Lines, theirs: &Head, since: u64) -> Result<Promise, RoundError> {
+    async fn begin(&self, lines: &mut Lines, round: &mut Round, since: u64) -> Result<Promise, RoundError> {
         let no_start = RoundError::OtherFeed("it has no first line");
         let Some(line) = lines.next_line().await? else { return Err(no_start) };
         let Line::Start(start) = read_line(line, &self.parties.limits)? else { return Err(no_start) };
-        Promise::new(theirs, since, &start).map_err(RoundError::OtherFeed)
+        let promise = Promise::new(&round.theirs, since, &start).map_err(RoundError::OtherFeed)?;
+        let continues = start.epoch.is_none_or(|epoch| round.they_stood(epoch, start.seq));
+        if continues { Ok(promise) } else { Err(RoundError::OtherFeed("its journal was restored meanwhile")) }
     }
 
     /// Takes changes that came; of a list fetches the contents that are needed.
@@ -216,8 +219,8 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         batch: Vec<WireChange>,
         bytes: usize,
     ) -> Result<(), RoundError> {
-        let (lattice, peer) = (Arc::clone(self.parties.lattice), self.peer.clone());
-        let task = tokio::spawn(async move { Ok(feed::receive(&*lattice, peer.as_str(), batch).await?) });
+        let (lattice, peer, given) = (Arc::clone(self.parties.lattice), self.peer.clone(), self.given);
+        let task = tokio::spawn(async move { Ok(feed::receive(&*lattice, (peer.as_str(), given), batch).await?) });
         pulling.writing.push_back(Writing { task, seq: pulling.last, bytes });
         while pulling.writing.len() > WRITING
             || pulling.writing.iter().map(|writing| writing.bytes).sum::<usize>() > WRITING_BYTES
@@ -252,16 +255,17 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         let first = pulling.deletions.first().map(|change| change.seq.saturating_sub(1));
         let seq = first.map_or(seq, |first| first.min(seq));
         let mut positions = round.positions.clone();
-        let known = positions.pulled.as_ref().filter(|it| it.index_id == round.theirs.index_id);
-        let known = known.filter(|_| positions.is_pulled_into(&round.ours)).map_or(0, |it| it.seq);
-        if seq > known {
-            positions.set_pulled(&round.theirs.index_id, seq, &round.ours);
+        // What does not count any more was forgotten when the round began.
+        if seq > positions.pulled.as_ref().map_or(0, |it| it.seq) {
+            let theirs = Position::new(round.theirs.current_epoch(), seq);
+            positions.set_pulled(theirs, self.here(), round.ours.floor);
             self.tell(&positions);
         }
     }
 
     fn pulled_to(&mut self, round: &mut Round, seq: u64) {
-        round.positions.set_pulled(&round.theirs.index_id, seq, &round.ours);
+        let theirs = Position::new(round.theirs.current_epoch(), seq);
+        round.positions.set_pulled(theirs, self.here(), round.ours.floor);
         self.tell(&round.positions);
     }
 
@@ -333,7 +337,8 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
 
     async fn store(&mut self, batch: Vec<WireChange>) -> Result<(), RoundError> {
         for part in batch.chunks(BATCH) {
-            let received = feed::receive(&**self.parties.lattice, self.peer.as_str(), part.to_vec()).await?;
+            let received =
+                feed::receive(&**self.parties.lattice, (self.peer.as_str(), self.given), part.to_vec()).await?;
             self.report.received.add(&received);
         }
         Ok(())

@@ -4,9 +4,11 @@ use super::{BATCH_BYTES, Held, LIST, RoundError, Run};
 use crate::{
     federation::{
         feed::{self, FeedOptions, Walk},
-        round::{Mode, Positions, Round},
+        remote::{Knowing, PushAnswer},
+        round::{Mode, Position, Positions, Round},
     },
     lattice::Change,
+    manifest::EpochStart,
     types::{NodeId, Timestamp},
 };
 use std::collections::HashSet;
@@ -35,7 +37,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
                         let (lines, count) = walk.lines(&batch).await?;
                         self.send(round, lines, count).await?;
                     }
-                    Mode::List => later.append(&mut self.offer(batch).await?),
+                    Mode::List => later.append(&mut self.offer(round, batch).await?),
                 }
             }
             if mode == Mode::List && !self.by_priority() {
@@ -57,7 +59,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
     }
 
     fn pushed_to(&mut self, round: &mut Round, seq: u64) {
-        round.sent(round.ours.index_id.clone(), seq);
+        round.sent(Position::new(round.ours.current_epoch(), seq));
         self.tell(&round.positions);
     }
 
@@ -82,7 +84,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
     }
 
     /// Sends a list; answers the deletions, and the changes whose contents are wanted.
-    async fn offer(&mut self, batch: Vec<Change>) -> Result<Vec<Change>, RoundError> {
+    async fn offer(&mut self, round: &mut Round, batch: Vec<Change>) -> Result<Vec<Change>, RoundError> {
         let mut goes = Vec::new();
         for part in batch.chunks(LIST) {
             let (list, count) = self.walk(0, 0, false).lines(part).await?;
@@ -90,8 +92,13 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
                 continue;
             }
             self.count_out(list.len()).await;
-            let wanted = self.parties.client.offer(&self.signer(), list).await?;
-            let wanted: HashSet<NodeId> = wanted.into_iter().collect();
+            let seen = seen(round);
+            let knowing = Knowing { seen: seen.as_ref(), holds: None };
+            let offered = self.parties.client.offer(&self.signer(), knowing, list).await?;
+            if let Some(stood) = offered.stood {
+                they_stood(round, stood.start, stood.seq)?;
+            }
+            let wanted: HashSet<NodeId> = offered.wanted.into_iter().collect();
             goes.extend(
                 part.iter()
                     .filter(|change| match change {
@@ -133,16 +140,26 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         }
         self.count_out(lines.len()).await;
         let filter = self.matcher.filter();
-        let (mut received, moved) = self.parties.client.push(&self.signer(), filter, lines).await?;
+        let seen = seen(round);
+        let holds = round.positions.pulled.clone().filter(|_| seen.is_some());
+        let knowing = Knowing { seen: seen.as_ref(), holds: holds.as_ref() };
+        let here = self.here();
+        let PushAnswer { mut received, moved, epoch } =
+            self.parties.client.push(&self.signer(), knowing, filter, lines).await?;
         received.taken = received.taken.min(count);
+        match epoch {
+            Some(start) => they_stood(round, start, moved.end)?,
+            // Of release 0.1.0.
+            None => round.they_stand = Position::new(round.theirs.current_epoch(), moved.end),
+        }
         // What they took from us need not come back, if nothing else came between.
         let taken = u64::try_from(received.taken).unwrap_or(u64::MAX);
         if let Some(pulled) = &mut round.positions.pulled
-            && pulled.index_id == round.theirs.index_id
             && pulled.seq == moved.start
             && moved.end.saturating_sub(moved.start) == taken
         {
-            pulled.seq = moved.end;
+            *pulled = round.they_stand.clone();
+            round.positions.pulled_into = Some(here);
             round.theirs.seq = round.theirs.seq.max(moved.end);
         }
         self.report.sent = self.report.sent.saturating_add(count);
@@ -155,6 +172,16 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         self.report.bytes_out = self.report.bytes_out.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
         self.parties.rates.upload.take(bytes).await;
     }
+}
+
+/// The position that is acted on, where their journal has epochs.
+fn seen(round: &Round) -> Option<Position> {
+    round.theirs.epoch.as_ref().map(|_| round.theirs.position())
+}
+
+fn they_stood(round: &mut Round, start: EpochStart, seq: u64) -> Result<(), RoundError> {
+    let continues = round.they_stood(start, seq);
+    if continues { Ok(()) } else { Err(RoundError::OtherFeed("its journal was restored meanwhile")) }
 }
 
 pub(super) fn time(change: &Change) -> Timestamp {

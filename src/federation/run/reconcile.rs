@@ -56,7 +56,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         known: &Known,
         reset: Reset,
     ) -> Result<bool, RoundError> {
-        let (index_id, seq) = (round.ours.index_id.clone(), round.ours.seq);
+        let begun = round.ours.position();
         let begin = self.parties.lattice.status().seq;
         let ours = self.parties.lattice.snapshot()?;
         let Differences { have, new, other, moved } = match self.search(round).await? {
@@ -93,7 +93,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
             return Ok(false);
         }
         if round.directions.push {
-            round.sent(index_id, seq);
+            round.sent(begun);
         }
         self.tell(&round.positions);
         Ok(true)

@@ -27,7 +27,7 @@ pub(super) fn write_ops(transaction: &WriteTransaction, ops: &[Op]) -> Result<()
             Op::Settled(number) => {
                 conflicts::remove(transaction, *number)?;
                 continue;
-            }
+            } // The commit does it, with its first position.
         };
         let id = id.as_str();
         // Where the node stands so far is asked of the tables themselves, so that each node has one position whatever happened.

@@ -136,8 +136,8 @@ mod tests {
         write_file(&directory.join("new.json"), b"{}").unwrap();
         fs::rename(directory.join("new.json"), directory.join("last.json")).unwrap();
         // Events come in their order.
-        let work = noted(&pending, |work| work.names.contains("last.json"));
-        assert_eq!(work.names.into_iter().collect::<Vec<_>>(), ["gone.json", "last.json", "new.json"]);
+        let work = noted(&pending, |work| work.names.contains_key("last.json"));
+        assert_eq!(work.names.into_keys().collect::<Vec<_>>(), ["gone.json", "last.json", "new.json"]);
         assert!(!work.everything);
         fs::rename(&directory, folder.path().join("moved")).unwrap();
         noted(&pending, |work| work.everything);

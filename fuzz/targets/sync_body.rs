@@ -8,8 +8,9 @@ use ark_lattice::{
     guard::{Limiter, Quotas},
     json::Document,
     lattice::{
-        Ancestry, Applied, Arrival, Change, Conflict, Entry, Epochs, Lattice, LatticeError, LatticeStatus, NodeDocument,
-        NodeFilter, NodePage, Precondition, Restored, Stamp, StoredNode, Tombstone, Written, index::Snapshot,
+        Ancestry, Applied, Arrival, Change, Conflict, Entry, Epochs, Lattice, LatticeError, LatticeStatus,
+        NodeDocument, NodeFilter, NodePage, Precondition, Restored, Stamp, StoredNode, Tombstone, Written,
+        index::Snapshot,
     },
     ops::{Context, Heartbeats, Identity, KnownIds, KnownLists, SyncRequest, sync},
     registry::{Bindings, Bound, PeerCursor, PeerPage, Registered, Registry, RegistryError},

@@ -20,6 +20,9 @@ use ark_lattice::{
 use bytes::Bytes;
 use std::{
     collections::BTreeMap,
+    fs::OpenOptions,
+    io::Write as _,
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -260,7 +263,9 @@ impl Copy {
             std::fs::remove_file(folder.join(name)).unwrap();
         }
         for (name, bytes) in self.0.iter().filter(|(name, _)| wanted(name)) {
-            std::fs::write(folder.join(name), bytes).unwrap();
+            let path = folder.join(name);
+            let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(path).unwrap();
+            file.write_all(bytes).unwrap();
         }
     }
 }

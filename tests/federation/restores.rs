@@ -3,6 +3,7 @@
 use crate::bed::{Copy, Instance, provider};
 use ark_lattice::{
     federation::{
+        client::Client,
         engine::{Engine, Synced},
         filter::Filter,
         peers::{Direction, PeerOptions},
@@ -146,7 +147,8 @@ async fn what_a_restored_laptop_lost_comes_again_whatever_of_it_was_restored() {
 
 #[tokio::test]
 async fn a_copy_that_runs_beside_its_original_is_named_with_what_to_do() {
-    let (mut hub, laptop) = two(Direction::Both, false).await;
+    // It pulls: of the registrations that a push needs each copy has its own.
+    let (mut hub, laptop) = two(Direction::Pull, false).await;
     put(&hub, "h", 1..=3).await;
     assert_eq!(sync(&laptop).await.error, None);
     let original;
@@ -162,8 +164,8 @@ async fn a_copy_that_runs_beside_its_original_is_named_with_what_to_do() {
         let next = std::mem::replace(&mut copies[turn % 2], Copy::default());
         copies[(turn + 1) % 2] = current;
         hub = hub.restored(&next, |_| true).await;
-        hub.clock.advance(Duration::from_secs(60));
-        laptop.clock.advance(Duration::from_secs(60));
+        hub.clock.advance(Duration::from_secs(5));
+        laptop.clock.advance(Duration::from_secs(5));
         hub.put(&format!("turn{turn}"), "1").await;
         errors.push(sync(&laptop).await.error);
         assert!(ids(&laptop).contains(&format!("turn{turn}")), "it is exchanged all the same");
@@ -191,6 +193,11 @@ async fn an_instance_that_a_peer_knows_to_have_been_further_begins_a_new_epoch()
     put(&hub, "h", 11..=12).await;
     let begun = hub.lattice().epochs();
     assert_eq!(begun.next, None);
+    let client = Client::new(&laptop.url, &hub.context.limits).unwrap();
+    let shown = client.head_of(&hub.context.identity.node_id, &hub.context.limits).await.unwrap().unwrap();
+    assert_eq!(shown.get().seq, 6);
+    let stranger = client.head_of(&laptop.context.identity.node_id, &hub.context.limits).await.unwrap();
+    assert!(stranger.is_none(), "of itself it shows nothing");
     let synced = sync(&hub).await;
     assert_eq!(synced.error, None);
     let after = hub.lattice().epochs();

@@ -335,12 +335,15 @@ impl Round {
 
     fn pulled_since(&self) -> (u64, Option<Reset>) {
         let Positions { pulled, pulled_into, .. } = &self.positions;
-        self.since((pulled.as_ref(), &self.theirs, &self.their_lineage), (pulled_into, &self.ours, &self.our_lineage))
+        let into = (pulled_into.as_ref(), self.ours.seq, &*self.our_lineage);
+        self.since((pulled.as_ref(), &self.theirs, &self.their_lineage), into)
     }
 
     fn pushed_since(&self) -> (u64, Option<Reset>) {
         let Positions { pushed, pushed_to, .. } = &self.positions;
-        self.since((pushed.as_ref(), &self.ours, &self.our_lineage), (pushed_to, &self.theirs, &self.their_lineage))
+        // Their answers in this round may be younger than their head.
+        let to = (pushed_to.as_ref(), self.theirs.seq.max(self.they_stand.seq), &*self.their_lineage);
+        self.since((pushed.as_ref(), &self.ours, &self.our_lineage), to)
     }
 
     /// Where to go on in a journal, and why from the beginning where it is so. `receiver`: where the journal stood that the changes up
@@ -348,13 +351,13 @@ impl Round {
     fn since(
         &self,
         (position, head, lineage): (Option<&Position>, &Head, &Lineage),
-        (into, receiver, receivers): (&Option<Position>, &Head, &Lineage),
+        (into, receiver, receivers): (Option<&Position>, u64, &Lineage),
     ) -> (u64, Option<Reset>) {
         let Some(position) = position else { return (0, Some(self.lost.unwrap_or(Reset::FirstContact))) };
-        let received = into.as_ref().ok_or(Void::UnknownEpoch);
+        let received = into.ok_or(Void::UnknownEpoch);
         let counts = lineage
             .check(position, head.seq)
-            .and_then(|()| received.and_then(|received| receivers.check(received, receiver.seq)));
+            .and_then(|()| received.and_then(|received| receivers.check(received, receiver)));
         match counts {
             Err(Void::UnknownEpoch) => (0, Some(Reset::NewIndex)),
             Err(Void::Beyond) => (0, Some(Reset::WentBack)),

@@ -461,8 +461,8 @@ fn the_newest_signed_head_of_an_instance_can_be_shown_to_it() {
 fn heads_of_release_0_1_0_are_read() {
     let bed = Bed::new();
     let line = r#"{"accepted":{"node_id":"a","public_key":"KEY","index_id":"0123456789abcdef0123456789abcdef","seq":9,
-        "manifest_hash":"sha256:aa","count":1,"issued_at":1000.0,"expires":1300.0}}"#;
-    let line = line.replace("KEY", &key(1).to_base64()).replace("\n        ", "");
+        "manifest_hash":"sha256:aa","count":1,"issued_at":1000000000,"expires":1300000000}}"#;
+    let line = line.replace("KEY", &key(1).to_base64());
     let freshness = Freshness::new(bed.heads.clone(), &[line]).unwrap();
     let newest = freshness.newest(&peer("a"), key(1)).unwrap();
     assert_eq!((newest.seq, newest.epoch.clone()), (9, None));

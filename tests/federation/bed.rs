@@ -19,7 +19,11 @@ use ark_lattice::{
 };
 use bytes::Bytes;
 use std::{
-    path::PathBuf,
+    collections::BTreeMap,
+    fs::OpenOptions,
+    io::Write as _,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -75,6 +79,33 @@ impl Instance {
         }
         let now = self.clock.now();
         Self::open(self.name, self.folder, self.key, now, |_| {}).await
+    }
+
+    /// Stops it, copies its directories, and starts it again at the same address.
+    pub async fn copied(self) -> (Self, Copy) {
+        let (port, folder, key, name, now) = self.halt().await;
+        let copy = Copy::of(folder.path());
+        (Self::open(name, folder, key, now, |settings| settings.server.port = port).await, copy)
+    }
+
+    /// Stops it, puts those files of the copy back that are wanted (`state/…`, `lattice/…`), and starts it again at the same address.
+    /// What is not in the copy goes.
+    pub async fn restored(self, copy: &Copy, wanted: impl Fn(&str) -> bool) -> Self {
+        let (port, folder, key, name, now) = self.halt().await;
+        copy.put_back(folder.path(), wanted);
+        Self::open(name, folder, key, now, |settings| settings.server.port = port).await
+    }
+
+    async fn halt(mut self) -> (u16, TempDir, KeyPair, &'static str, Timestamp) {
+        drop(self.stop.take());
+        self.served.take().unwrap().await.unwrap();
+        let port = self.url.rsplit(':').next().unwrap().parse().unwrap();
+        (port, self.folder, self.key, self.name, self.clock.now())
+    }
+
+    /// Where its state is.
+    pub fn state(&self) -> PathBuf {
+        self.folder.path().join("state")
     }
 
     /// Where its nodes are.
@@ -205,6 +236,37 @@ impl Instance {
             known.public_key = Some(key.to_base64());
         }
         end
+    }
+}
+
+/// The files of an instance as they were.
+#[derive(Default)]
+pub struct Copy(BTreeMap<String, Vec<u8>>);
+
+impl Copy {
+    fn of(folder: &Path) -> Self {
+        let mut files = BTreeMap::new();
+        for part in ["state", "lattice"] {
+            for entry in std::fs::read_dir(folder.join(part)).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_file() {
+                    let name = format!("{part}/{}", path.file_name().unwrap().to_str().unwrap());
+                    files.insert(name, std::fs::read(&path).unwrap());
+                }
+            }
+        }
+        Self(files)
+    }
+
+    fn put_back(&self, folder: &Path, wanted: impl Fn(&str) -> bool) {
+        for name in Self::of(folder).0.keys().filter(|name| wanted(name)) {
+            std::fs::remove_file(folder.join(name)).unwrap();
+        }
+        for (name, bytes) in self.0.iter().filter(|(name, _)| wanted(name)) {
+            let path = folder.join(name);
+            let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(path).unwrap();
+            file.write_all(bytes).unwrap();
+        }
     }
 }
 

@@ -16,5 +16,6 @@ mod lan;
 mod machine;
 mod odd_neighbours;
 mod reconcile;
+mod restores;
 mod rounds;
 mod selective;

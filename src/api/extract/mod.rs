@@ -19,7 +19,7 @@ pub use budget::{BodyBudget, BodyShare};
 pub use control::{ControlRequest, Controls, declared};
 pub use door::peers_door;
 pub use operator::{Operator, OperatorNode, OperatorToken};
-pub use path::{ConflictPath, NodePath, PeerPath, PeerUrl, TrustPath};
+pub use path::{ConflictPath, HeadPath, NodePath, PeerPath, PeerUrl, TrustPath};
 pub use precondition::{if_none_match, node_etag, precondition};
 pub use query::{StrictQuery, page_limit};
 pub use signed::{SignedBody, audit_trust, pusher, speaker, writable};

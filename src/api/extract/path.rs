@@ -23,14 +23,14 @@ fn decoded_tail(request: &HttpRequest, fixed: usize) -> Result<String, ApiError>
 }
 
 macro_rules! path_id {
-    ($(#[doc = $doc:literal])* $name:ident $id:ident) => {
+    ($(#[doc = $doc:literal])* $name:ident $id:ident $fixed:literal) => {
         $(#[doc = $doc])*
         #[derive(Debug)]
         pub struct $name(pub $id);
 
         impl $name {
             pub(super) fn of(request: &HttpRequest) -> Result<Self, ApiError> {
-                let text = decoded_tail(request, 1)?;
+                let text = decoded_tail(request, $fixed)?;
                 $id::parse(&text).map(Self).map_err(|error| refuse(Code::InvalidPath, format!("the id in the path: {error}")))
             }
         }
@@ -48,11 +48,16 @@ macro_rules! path_id {
 
 path_id! {
     /// The id in `/nodes/{id}`.
-    NodePath NodeId
+    NodePath NodeId 1
 }
 path_id! {
     /// The id in `/manifest/{node_id}`.
-    PeerPath PeerId
+    PeerPath PeerId 1
+}
+
+path_id! {
+    /// The id in `/lattice/heads/{node_id}`.
+    HeadPath PeerId 2
 }
 
 /// The address in `/api/federation/peers/{url}`; not encoded, as people type it, it means the same.

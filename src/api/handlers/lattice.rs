@@ -4,7 +4,7 @@ use crate::{
     api::{
         codes::Code,
         error::{ApiError, refuse},
-        extract::{LinesBody, MessageBody, PeerPath, StrictQuery, SyncBody, if_none_match, speaker},
+        extract::{HeadPath, LinesBody, MessageBody, StrictQuery, SyncBody, if_none_match, speaker},
         state::ApiState,
     },
     json::{Document, Value},
@@ -61,7 +61,7 @@ pub(crate) async fn lineage(state: web::Data<ApiState>) -> HttpResponse {
 ///
 /// The newest head of the instance with this id that was accepted here, as it was signed: so an instance that was resumed from a
 /// snapshot learns that it was further once.
-pub(crate) async fn head_of(state: web::Data<ApiState>, PeerPath(peer): PeerPath) -> Result<HttpResponse, ApiError> {
+pub(crate) async fn head_of(state: web::Data<ApiState>, HeadPath(peer): HeadPath) -> Result<HttpResponse, ApiError> {
     let envelope = ops::head_of(&state.context, &peer);
     let envelope = envelope.ok_or_else(|| refuse(Code::PeerNotFound, format!("no head of {peer:?} is known here")))?;
     Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-cache")).content_type("application/json").body(envelope))

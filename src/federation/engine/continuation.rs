@@ -75,7 +75,10 @@ impl Shared {
         if before.error.as_deref() != Some(error.to_string().as_str()) {
             tracing::warn!(peer = peer.url, peer.id = id.as_str(), "{error}");
         }
-        end.error.get_or_insert(error);
+        // Of its two journals each makes positions in the other void.
+        if matches!(end.error, None | Some(RoundError::Unsteady)) {
+            end.error = Some(error);
+        }
     }
 }
 

@@ -511,6 +511,7 @@ fn an_epoch_that_begins_during_a_round_continues_what_the_head_said() {
     assert_eq!((it.they_stand.clone(), it.theirs.current_epoch()), (Position::new(numbered(12), 25), numbered(12)));
     it.pushed();
     assert_eq!(it.positions.pushed_to, Some(Position::new(numbered(12), 25)));
+    assert_eq!(it.next(), Step::Ask, "what their answers said counts in this round");
     assert!(!it.they_stood(EpochStart { epoch: numbered(13), since: 15 }, 30), "that one was restored");
 }
 

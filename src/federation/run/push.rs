@@ -143,7 +143,6 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         let seen = seen(round);
         let holds = round.positions.pulled.clone().filter(|_| seen.is_some());
         let knowing = Knowing { seen: seen.as_ref(), holds: holds.as_ref() };
-        let here = self.here();
         let PushAnswer { mut received, moved, epoch } =
             self.parties.client.push(&self.signer(), knowing, filter, lines).await?;
         received.taken = received.taken.min(count);
@@ -159,7 +158,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
             && moved.end.saturating_sub(moved.start) == taken
         {
             *pulled = round.they_stand.clone();
-            round.positions.pulled_into = Some(here);
+            round.positions.pulled_into = Some(round.ours.position());
             round.theirs.seq = round.theirs.seq.max(moved.end);
         }
         self.report.sent = self.report.sent.saturating_add(count);

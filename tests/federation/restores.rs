@@ -1,0 +1,225 @@
+//! Instances that are restored from copies of their directories: what was lost comes again, in every direction.
+
+use crate::bed::{Copy, Instance, provider};
+use ark_lattice::{
+    federation::{
+        client::Client,
+        engine::{Engine, Synced},
+        filter::Filter,
+        peers::{Direction, PeerOptions},
+    },
+    lattice::NodeFilter,
+    trust::Entry,
+};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+fn engine(instance: &Instance) -> Arc<Engine> {
+    Arc::clone(instance.context.engine.as_ref().unwrap())
+}
+
+fn ids(instance: &Instance) -> BTreeSet<String> {
+    let page = instance.lattice().page(None, &NodeFilter::default(), 1000).unwrap();
+    page.entries.iter().map(|entry| entry.id.to_string()).collect()
+}
+
+async fn sync(instance: &Instance) -> Synced {
+    // Heads are told apart by their times.
+    instance.clock.advance(Duration::from_secs(1));
+    engine(instance).sync(None, true).await.remove(0)
+}
+
+async fn put(instance: &Instance, prefix: &str, numbers: std::ops::RangeInclusive<u32>) {
+    for number in numbers {
+        instance.put(&format!("{prefix}{number}"), "1").await;
+    }
+}
+
+fn named(prefix: &str, numbers: std::ops::RangeInclusive<u32>) -> BTreeSet<String> {
+    numbers.map(|number| format!("{prefix}{number}")).collect()
+}
+
+fn kinds(instance: &Instance) -> Vec<String> {
+    let log = std::fs::read_to_string(instance.state().join("audit.log")).unwrap();
+    let texts: Vec<String> = log.lines().map(|line| line[65..].to_owned()).collect();
+    Entry::parse_all(&texts).unwrap().into_iter().map(|entry| entry.kind).collect()
+}
+
+/// A hub, and a laptop that exchanges with it so.
+async fn two(direction: Direction, filtered: bool) -> (Instance, Instance) {
+    provider();
+    let (hub, laptop) = (Instance::start("hub").await, Instance::start("laptop").await);
+    let filter = if filtered { r#"{"ids":["h*","l*"]}"# } else { "{}" };
+    let options = PeerOptions { direction, filter: Filter::parse(filter).unwrap(), priority: false };
+    engine(&laptop).add_peer(&hub.url, options).unwrap();
+    (hub, laptop)
+}
+
+/// What each of them is to have, of `h` made at the hub and `l` made at the laptop.
+fn assert_exchanged(hub: &Instance, laptop: &Instance, direction: Direction, made: (&[u32], u32), case: &str) {
+    let (of_hub, of_laptop) = made;
+    let h: BTreeSet<String> = of_hub.iter().map(|number| format!("h{number}")).collect();
+    if direction != Direction::Pull {
+        assert!(ids(hub).is_superset(&named("l", 1..=of_laptop)), "{case}: hub {:?}", ids(hub));
+    }
+    if direction != Direction::Push {
+        assert!(ids(laptop).is_superset(&h), "{case}: laptop {:?}", ids(laptop));
+    }
+}
+
+const DIRECTIONS: [Direction; 3] = [Direction::Push, Direction::Pull, Direction::Both];
+
+#[tokio::test]
+async fn what_a_restored_hub_lost_comes_again_and_what_it_gives_anew_is_taken() {
+    for direction in DIRECTIONS {
+        // It is written to before the next round by fewer and by more nodes than were lost, or not at all.
+        for (filtered, written) in [(false, 0), (false, 2), (true, 0), (true, 2), (false, 9), (true, 9)] {
+            let case = format!("{direction:?} filtered {filtered} written {written}");
+            let (mut hub, laptop) = two(direction, filtered).await;
+            put(&hub, "h", 1..=3).await;
+            put(&laptop, "l", 1..=3).await;
+            assert_eq!(sync(&laptop).await.error, None, "{case}");
+            let copy;
+            (hub, copy) = hub.copied().await;
+            put(&hub, "h", 4..=6).await;
+            put(&laptop, "l", 4..=6).await;
+            assert_eq!(sync(&laptop).await.error, None, "{case}");
+            assert_exchanged(&hub, &laptop, direction, (&[1, 2, 3, 4, 5, 6], 6), &case);
+
+            hub = hub.restored(&copy, |_| true).await;
+            hub.clock.advance(Duration::from_secs(5));
+            assert!(!ids(&hub).contains("h6") && !ids(&hub).contains("l6"), "{case}");
+            put(&hub, "h", 11..=10 + written).await;
+            assert_eq!(sync(&laptop).await.error, None, "{case}");
+            let mut of_hub = vec![1, 2, 3];
+            of_hub.extend(11..=10 + written);
+            assert_exchanged(&hub, &laptop, direction, (&of_hub, 6), &case);
+            assert!(kinds(&laptop).contains(&"restored".to_owned()), "{case}: {:?}", kinds(&laptop));
+
+            // From then on as before, and nothing moves that need not.
+            put(&hub, "h", 31..=31).await;
+            put(&laptop, "l", 7..=7).await;
+            let synced = sync(&laptop).await;
+            assert_eq!((synced.error, synced.report.reset), (None, None), "{case}");
+            of_hub.push(31);
+            assert_exchanged(&hub, &laptop, direction, (&of_hub, 7), &case);
+            let quiet = sync(&laptop).await.report;
+            assert_eq!((quiet.requests, quiet.reset, quiet.bytes_in, quiet.bytes_out), (1, None, 0, 0), "{case}");
+            laptop.stop().await;
+            hub.stop().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_restored_laptop_lost_comes_again_whatever_of_it_was_restored() {
+    let parts: [(&str, fn(&str) -> bool); 4] = [
+        ("everything", |_| true),
+        ("the positions", |name| name == "state/peers.json"),
+        ("the journal", |name| name == "state/lattice.redb"),
+        ("the journal and the positions", |name| ["state/peers.json", "state/lattice.redb"].contains(&name)),
+    ];
+    for direction in DIRECTIONS {
+        for (filtered, (what, part)) in [false, true].into_iter().flat_map(|it| parts.map(|part| (it, part))) {
+            let case = format!("{direction:?} filtered {filtered} {what}");
+            let (hub, mut laptop) = two(direction, filtered).await;
+            put(&hub, "h", 1..=3).await;
+            put(&laptop, "l", 1..=3).await;
+            assert_eq!(sync(&laptop).await.error, None, "{case}");
+            let copy;
+            (laptop, copy) = laptop.copied().await;
+            put(&hub, "h", 4..=6).await;
+            put(&laptop, "l", 4..=6).await;
+            assert_eq!(sync(&laptop).await.error, None, "{case}");
+            laptop = laptop.restored(&copy, part).await;
+            laptop.clock.advance(Duration::from_secs(5));
+            put(&laptop, "l", 21..=24).await;
+            put(&hub, "h", 7..=7).await;
+            assert_eq!(sync(&laptop).await.error, None, "{case}");
+            assert_exchanged(&hub, &laptop, direction, (&[1, 2, 3, 4, 5, 6, 7], 3), &case);
+            if direction != Direction::Pull {
+                assert!(ids(&hub).is_superset(&named("l", 21..=24)), "{case}: {:?}", ids(&hub));
+            }
+            laptop.stop().await;
+            hub.stop().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_copy_that_runs_beside_its_original_is_named_with_what_to_do() {
+    // It pulls: of the registrations that a push needs each copy has its own.
+    let (mut hub, laptop) = two(Direction::Pull, false).await;
+    put(&hub, "h", 1..=3).await;
+    assert_eq!(sync(&laptop).await.error, None);
+    let original;
+    (hub, original) = hub.copied().await;
+    put(&hub, "h", 4..=4).await;
+    assert_eq!(sync(&laptop).await.error, None);
+    // One address, behind which now the one and now the other answers.
+    let mut copies = [original, Copy::default()];
+    let mut errors = Vec::new();
+    for turn in 0..4 {
+        let current;
+        (hub, current) = hub.copied().await;
+        let next = std::mem::replace(&mut copies[turn % 2], Copy::default());
+        copies[(turn + 1) % 2] = current;
+        hub = hub.restored(&next, |_| true).await;
+        hub.clock.advance(Duration::from_secs(5));
+        laptop.clock.advance(Duration::from_secs(5));
+        hub.put(&format!("turn{turn}"), "1").await;
+        errors.push(sync(&laptop).await.error);
+        assert!(ids(&laptop).contains(&format!("turn{turn}")), "it is exchanged all the same");
+    }
+    let last = errors.pop().flatten().unwrap();
+    assert!(errors[0].is_none() && last.contains("hub") && last.contains("ARK_NODE_ID"), "{errors:?} {last}");
+    assert!(engine(&laptop).peers()[0].error.as_deref().is_some_and(|error| error.contains("two instances")));
+    assert!(kinds(&laptop).contains(&"cloned".to_owned()));
+    laptop.stop().await;
+    hub.stop().await;
+}
+
+#[tokio::test]
+async fn an_instance_that_a_peer_knows_to_have_been_further_begins_a_new_epoch() {
+    let (mut hub, laptop) = two(Direction::Both, false).await;
+    engine(&hub).add_peer(&laptop.url, PeerOptions::default()).unwrap();
+    put(&hub, "h", 1..=3).await;
+    let copy;
+    (hub, copy) = hub.copied().await;
+    put(&hub, "h", 4..=6).await;
+    assert_eq!(sync(&laptop).await.error, None);
+    hub = hub.restored(&copy, |_| true).await;
+    hub.clock.advance(Duration::from_secs(5));
+    // As after a live snapshot: the process does not know that it was started again.
+    put(&hub, "h", 11..=12).await;
+    let begun = hub.lattice().epochs();
+    assert_eq!(begun.next, None);
+    let client = Client::new(&laptop.url, &hub.context.limits).unwrap();
+    let shown = client.head_of(&hub.context.identity.node_id, &hub.context.limits).await.unwrap().unwrap();
+    assert_eq!(shown.get().seq, 6);
+    let stranger = client.head_of(&laptop.context.identity.node_id, &hub.context.limits).await.unwrap();
+    assert!(stranger.is_none(), "of itself it shows nothing");
+    let synced = sync(&hub).await;
+    assert_eq!(synced.error, None);
+    let after = hub.lattice().epochs();
+    assert!(after.next.is_some() || after.lineage.starts().len() > begun.lineage.starts().len(), "{after:?}");
+    assert_eq!(sync(&laptop).await.error, None);
+    assert_eq!(ids(&hub), ids(&laptop));
+    assert!(ids(&hub).is_superset(&named("h", 1..=6)), "what was lost came back");
+    laptop.stop().await;
+    hub.stop().await;
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_begins_a_new_epoch_with_the_next_write() {
+    provider();
+    let a = Instance::start("a").await;
+    put(&a, "x", 1..=2).await;
+    let before = a.lattice().epochs();
+    assert_eq!(before.next, None);
+    a.clock.set_wall(ark_lattice::types::Clock::now(&*a.clock).plus(Duration::from_secs(3600)));
+    put(&a, "x", 3..=4).await;
+    let after = a.lattice().epochs();
+    assert_eq!((after.lineage.starts().len(), after.next), (before.lineage.starts().len() + 1, None));
+    assert_eq!(after.lineage.current().unwrap().since, 3);
+    a.stop().await;
+}

@@ -58,6 +58,15 @@ impl Accepted {
 }
 
 impl Arrival {
+    /// Does this version say that it comes from that content?
+    fn comes_from(&self, content: &ContentHash) -> bool {
+        let deleted = match &self.change {
+            Arrived::Put { .. } => None,
+            Arrived::Deleted { content_hash, .. } => Some(content_hash),
+        };
+        deleted == Some(content) || self.ancestry.names(content)
+    }
+
     /// The node that it is about.
     #[must_use]
     pub fn id(&self) -> &NodeId {
@@ -72,15 +81,6 @@ impl Arrival {
             Arrived::Put { node, at } => Version { at: *at, content: Some(node.content_hash()) },
             Arrived::Deleted { at, .. } => Version { at: *at, content: None },
         }
-    }
-
-    /// Does this version come from that content?
-    fn comes_from(&self, content: &ContentHash) -> bool {
-        let deleted = match &self.change {
-            Arrived::Put { .. } => None,
-            Arrived::Deleted { content_hash, .. } => Some(content_hash),
-        };
-        deleted == Some(content) || self.ancestry.names(content)
     }
 }
 
@@ -137,8 +137,8 @@ fn worth_remembering(store: &Store, at: Timestamp, now: Timestamp) -> bool {
     now.since(at) <= TOMBSTONE_AGE && store.shared.report().tombstones < most
 }
 
-/// The version that is about to be replaced, to be kept: as a conflict if it was made here and the new one does not come from it,
-/// otherwise as history.
+/// The version that is about to be replaced, to be kept: as a conflict if it was made here and the sender of the new one had not been
+/// given it, otherwise as history.
 fn loser(
     store: &Store,
     entry: &Entry,
@@ -147,7 +147,10 @@ fn loser(
     offered: Version,
     path: &Path,
 ) -> Result<Option<(Conflict, Bytes)>, LatticeError> {
-    let is_conflict = !arrival.comes_from(&entry.content_hash) && store.shared.journal.lineage(&entry.id)?.made_here;
+    // What a line says of its ancestry, anybody can write: it counts only where this instance's own record shows that the sender had been
+    // given the version. A sender that had been given it, and edited another one all the same, says so by an ancestry without it.
+    let succeeds = entry.seq <= arrival.given && arrival.comes_from(&entry.content_hash);
+    let is_conflict = !succeeds && store.shared.journal.lineage(&entry.id)?.made_here;
     // Whoever makes each edit lose fills the disk with what lost: every version is kept, so it is he who is stopped.
     let kept = store.shared.journal.conflicts_with(&arrival.from)?;
     if is_conflict && kept >= store.shared.limits.peer_conflicts {

@@ -2,7 +2,10 @@
 
 use crate::{
     api::{self, ApiState, BodyBudget, Cors, Edge, OperatorToken},
-    federation::reconcile::{LEAST_NODES, Sets},
+    federation::{
+        deletions::DeletionGuard,
+        reconcile::{LEAST_NODES, Sets},
+    },
     guard::Limiter,
     identity::{KeyPair, KeyPlace},
     lattice::{
@@ -169,11 +172,12 @@ impl Application {
         };
         let rates = engine::rates(settings);
         let sets = Arc::new(Sets::new(SharedClock::clone(&clock), LEAST_NODES));
+        let deletions = Arc::new(DeletionGuard::default());
         let (events, deliveries) = events::open(settings, &clock, &metrics.events())?;
         let engine = engine::open(
             settings,
             key.as_ref(),
-            (&lattice, &sets),
+            (&lattice, &sets, &deletions),
             (&trusted, &registry),
             &clock,
             &rates,
@@ -186,6 +190,7 @@ impl Application {
             registry,
             lattice,
             sets,
+            deletions,
             trust: trusted,
             limits: settings.limits(),
             clock,

@@ -5,8 +5,8 @@ use super::{
     error::ApiError,
     extract::peers_door,
     handlers::{
-        conflicts, control, discover, documents, events, health, introductions, keys, lattice, manifest, nodes,
-        seed_wire, sync, trust,
+        conflicts, control, deletions, discover, documents, events, health, introductions, keys, lattice, manifest,
+        nodes, seed_wire, sync, trust,
     },
 };
 use actix_web::{
@@ -262,10 +262,22 @@ pub const ROUTES: &[Route] = &[
         problems: &[ALWAYS, GATE, CONTROLS, DOOR, &[Code::InvalidFederationRequest, Code::PeerNotFound]],
     },
     Route {
+        method: "GET",
+        path: "/api/federation/deletions",
+        summary: "List deletions that wait (operator)",
+        problems: &[ALWAYS, CONTROLS, &[Code::InvalidQuery, Code::LatticeUnavailable]],
+    },
+    Route {
+        method: "POST",
+        path: "/api/federation/deletions/refuse",
+        summary: "Refuse what an instance deletes (operator)",
+        problems: &[ALWAYS, GATE, CONTROLS, LATTICE_WRITE, &[Code::InvalidFederationRequest]],
+    },
+    Route {
         method: "POST",
         path: "/api/federation/deletions/confirm",
         summary: "Confirm what an instance deletes (operator)",
-        problems: &[ALWAYS, GATE, CONTROLS, &[Code::InvalidFederationRequest]],
+        problems: &[ALWAYS, GATE, CONTROLS, LATTICE_WRITE, &[Code::InvalidFederationRequest, Code::ConflictsFull]],
     },
     Route {
         method: "POST",
@@ -581,7 +593,9 @@ fn configure_controls(config: &mut ServiceConfig) {
         .service(resource("/api/federation/sync", "POST").route(web::post().to(control::sync)))
         .service(resource("/api/federation/discover", "POST").route(web::post().to(control::discover)))
         .service(resource("/api/federation/auto-sync/start", "POST").route(web::post().to(control::auto_sync_start)))
-        .service(resource("/api/federation/deletions/confirm", "POST").route(web::post().to(control::confirm)))
+        .service(resource("/api/federation/deletions", "GET, HEAD").route(get().to(deletions::list)))
+        .service(resource("/api/federation/deletions/confirm", "POST").route(web::post().to(deletions::confirm)))
+        .service(resource("/api/federation/deletions/refuse", "POST").route(web::post().to(deletions::refuse_all)))
         .service(resource("/api/federation/auto-sync/stop", "POST").route(web::post().to(control::auto_sync_stop)))
         .service(resource("/federation/history", "GET, HEAD").route(get().to(control::history)))
         .service(resource("/events", "GET, HEAD").route(get().to(events::listen)));

@@ -7,6 +7,7 @@ use super::{
     lines::Lines,
     reconcile::{Answer, item::ItemId, message::FRAME_BYTES},
     remote::{ChangesQuery, Remote},
+    waiting::Waits,
 };
 use crate::{
     identity::{
@@ -14,7 +15,7 @@ use crate::{
         message::{self, Message},
     },
     manifest::{Head, Verified, verify_head},
-    types::{Limits, NodeId, PeerId, Timestamp, decode_hex},
+    types::{Limits, NodeId, PeerId, SetHash, Timestamp, decode_hex},
 };
 use async_trait::async_trait;
 use reqwest::Method;
@@ -66,6 +67,12 @@ struct ReceivedAnswer {
     conflicts: usize,
     since: u64,
     seq: u64,
+    /// None of these three where nothing waits, and of an instance that knows of no waiting.
+    #[serde(default)]
+    waiting: usize,
+    #[serde(default)]
+    waiting_total: u64,
+    waiting_without: Option<String>,
 }
 
 fn filter_pair(filter: &Filter) -> Option<(&'static str, String)> {
@@ -147,8 +154,15 @@ impl Remote for Client {
     ) -> Result<(Received, Range<u64>), ClientError> {
         let query = encoded(&filter_pair(filter).into_iter().collect::<Vec<_>>());
         let answer: ReceivedAnswer = self.send_signed(signer, "/lattice/changes", &query, lines).await?;
-        let ReceivedAnswer { taken, same, kept, ahead, conflicts, since, seq } = answer;
-        Ok((Received { taken, same, kept, ahead, conflicts }, since..seq))
+        let ReceivedAnswer { taken, same, kept, ahead, conflicts, since, seq, waiting, .. } = answer;
+        let there = match answer.waiting_without {
+            Some(text) if answer.waiting_total > 0 => {
+                let set_hash = SetHash::parse(&text).map_err(|_| self.wrong("its answer has no set hash"))?;
+                Some(Waits { deletions: answer.waiting_total, set_hash })
+            }
+            _ => None,
+        };
+        Ok((Received { taken, same, kept, ahead, conflicts, waiting, there }, since..seq))
     }
 }
 

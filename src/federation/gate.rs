@@ -10,6 +10,7 @@ use super::{
     lines::Lines,
     reconcile::{Answer, item::ItemId},
     remote::{ChangesQuery, Remote},
+    waiting::Waits,
 };
 use crate::{
     manifest::{Head, Verified},
@@ -104,5 +105,9 @@ impl Remote for Guarded<'_> {
     ) -> Result<(Received, Range<u64>), ClientError> {
         self.turn().await;
         self.remote.push(signer, filter, lines).await
+    }
+    // One small answer, as a head: no turn is needed for it.
+    async fn waiting(&self, signer: &Signer<'_>) -> Result<(Option<Waits>, u64), ClientError> {
+        self.remote.waiting(signer).await
     }
 }

@@ -121,6 +121,9 @@ pub struct PeerState {
     /// What was done.
     #[serde(default)]
     pub stats: PeerStats,
+    /// Deletions of this instance that wait there for the admin, as it last said.
+    #[serde(default)]
+    pub waiting_there: u64,
 }
 
 impl PeerState {
@@ -138,6 +141,7 @@ impl PeerState {
             error: None,
             failed_in_a_row: 0,
             stats: PeerStats::default(),
+            waiting_there: 0,
         }
     }
 
@@ -191,6 +195,12 @@ impl Peers {
     #[must_use]
     pub fn list(&self) -> Vec<PeerState> {
         self.lock().by_url.values().cloned().collect()
+    }
+
+    /// Is the instance with this id a peer?
+    #[must_use]
+    pub fn has_instance(&self, id: &str) -> bool {
+        self.lock().by_url.values().any(|peer| peer.node_id.as_deref() == Some(id))
     }
 
     /// One of them.

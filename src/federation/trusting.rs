@@ -10,6 +10,7 @@ use super::{
     promise::impossible,
     reconcile::{Answer, item::ItemId},
     remote::{ChangesQuery, Remote},
+    waiting::Waits,
 };
 use crate::{
     manifest::{Head, Verified},
@@ -145,5 +146,9 @@ impl Remote for Trusting<'_> {
     ) -> Result<(Received, Range<u64>), ClientError> {
         self.still()?;
         self.remote.push(signer, filter, lines).await
+    }
+    async fn waiting(&self, signer: &Signer<'_>) -> Result<(Option<Waits>, u64), ClientError> {
+        self.still()?;
+        self.remote.waiting(signer).await
     }
 }

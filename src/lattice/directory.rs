@@ -3,8 +3,9 @@
 pub use super::{file_name::CaseSensitivity, manifest_file::ManifestHeader, watch::GATHER_INTERVAL};
 
 use super::{
-    Ancestry, Applied, Arrival, Change, Conflict, Entry, Lattice, LatticeError, LatticeStatus, NodeDocument,
-    NodeFilter, NodePage, Precondition, Restored, Stamp, StoredNode, Tombstone, Written,
+    Ancestry, Applied, Arrival, Change, Conflict, DeletionBudget, Entry, Lattice, LatticeError, LatticeStatus,
+    NodeDocument, NodeFilter, NodePage, Precondition, Restored, Stamp, StoredNode, Tombstone, WaitingDeletion,
+    WaitingSender, Written,
     atomic_file::TempFile,
     index::{Index, Snapshot},
     journal::{Journal, JournalError},
@@ -200,6 +201,18 @@ impl DirectoryLattice {
         self.answered(answer).await?
     }
 
+    pub(super) async fn apply_ops(&self, ops: Vec<WriteOp>) -> Result<Vec<Applied>, LatticeError> {
+        let applied = |outcome| match outcome {
+            Outcome::Applied(applied) => Some(applied),
+            Outcome::Written(_) | Outcome::Deleted(_) | Outcome::Restored(_) => None,
+        };
+        Ok(self.write(ops).await?.into_iter().filter_map(applied).collect())
+    }
+
+    pub(super) fn journal(&self) -> &Journal {
+        &self.shared.journal
+    }
+
     /// What the writer thread answers, as long as there is one.
     async fn answered<T: Send>(&self, answer: oneshot::Receiver<T>) -> Result<T, LatticeError> {
         tokio::select! {
@@ -364,12 +377,42 @@ impl Lattice for DirectoryLattice {
     }
 
     async fn apply(&self, arrivals: Vec<Arrival>) -> Result<Vec<Applied>, LatticeError> {
-        let outcomes = self.write(arrivals.into_iter().map(WriteOp::Apply).collect()).await?;
-        let applied = |outcome| match outcome {
-            Outcome::Applied(applied) => Some(applied),
-            Outcome::Written(_) | Outcome::Deleted(_) | Outcome::Restored(_) => None,
-        };
-        Ok(outcomes.into_iter().filter_map(applied).collect())
+        self.apply_ops(arrivals.into_iter().map(|arrival| WriteOp::Apply(arrival, None)).collect()).await
+    }
+
+    async fn apply_within(
+        &self,
+        arrivals: Vec<Arrival>,
+        budget: &Arc<DeletionBudget>,
+    ) -> Result<Vec<Applied>, LatticeError> {
+        let op = |arrival| WriteOp::Apply(arrival, Some(Arc::clone(budget)));
+        self.apply_ops(arrivals.into_iter().map(op).collect()).await
+    }
+
+    fn waiting(
+        &self,
+        from: Option<&str>,
+        after: Option<(&NodeId, &str)>,
+        limit: usize,
+    ) -> Result<Vec<WaitingDeletion>, LatticeError> {
+        let after = after.map(|(id, from)| (id.as_str(), from));
+        Ok(self.shared.journal.waiting(from, after, limit)?.into_iter().map(|it| it.deletion).collect())
+    }
+
+    fn waiting_senders(&self) -> Result<Vec<WaitingSender>, LatticeError> {
+        Ok(self.shared.journal.waiting_senders()?)
+    }
+
+    fn waiting_of(&self, from: &str) -> Result<u64, LatticeError> {
+        Ok(self.shared.journal.waiting_of(from)?)
+    }
+
+    async fn confirm_waiting(&self, from: &str) -> Result<u64, LatticeError> {
+        self.settle_waiting(from, false).await
+    }
+
+    async fn refuse_waiting(&self, from: &str) -> Result<u64, LatticeError> {
+        self.settle_waiting(from, true).await
     }
 
     fn conflicts(&self, after: u64, limit: usize) -> Result<Vec<Conflict>, LatticeError> {

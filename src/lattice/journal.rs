@@ -9,11 +9,14 @@
 //! | `conflicts` | number | a version that lost, with its content |
 //! | `conflicts_with` | who sent the versions that won | how many lost against them |
 //! | `coming` | id | a version of another instance that is about to stand in the node's file |
+//! | `waiting` | id, sender | a deletion that waits for the admin |
+//! | `waiting_from` | sender | how many of them wait, and since when |
 //! | `meta` | name | text: schema, index_id, seq, floor, directory, conflict |
 
 mod coming;
 mod conflicts;
 mod rows;
+mod waiting;
 mod write;
 
 use super::{Change, Entry, Tombstone, reader::FileStamp, reserve::Reserve, version::Ancestry};
@@ -35,6 +38,7 @@ use std::{
     },
     time::Duration,
 };
+pub(super) use waiting::Waiting;
 
 const SCHEMA: &str = "1";
 /// How long a deletion is remembered (DESIGN 4.7).
@@ -137,6 +141,10 @@ pub(super) enum Op {
     Deleted(Tombstone, Source),
     /// The conflict with this number is settled.
     Settled(u64),
+    /// A deletion is kept and not carried out.
+    Waits(Waiting),
+    /// What waits of this node and sender is over.
+    WaitsNoLonger(NodeId, Box<str>),
 }
 
 /// What a fresh process needs to know.
@@ -480,6 +488,7 @@ fn prepare(database: &Database, directory_inode: u64) -> Result<Head, JournalErr
         transaction.open_table(LINEAGE)?;
         conflicts::prepare(&transaction)?;
         coming::prepare(&transaction)?;
+        waiting::prepare(&transaction)?;
     }
     transaction.commit()?;
     match (index_id, seq) {

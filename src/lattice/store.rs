@@ -148,6 +148,7 @@ pub(super) fn copy_of(error: &LatticeError) -> LatticeError {
         LatticeError::Loading => LatticeError::Loading,
         LatticeError::PreconditionFailed { current } => LatticeError::PreconditionFailed { current: *current },
         LatticeError::Contested { from, kept } => LatticeError::Contested { from: from.clone(), kept: *kept },
+        LatticeError::WaitingFull { from } => LatticeError::WaitingFull { from: from.clone() },
         LatticeError::NoSpace => LatticeError::NoSpace,
         LatticeError::ReadOnly(text) => LatticeError::ReadOnly(text.clone()),
         LatticeError::Io(text) => LatticeError::Io(text.clone()),
@@ -480,7 +481,7 @@ impl Store {
                 self.forget(&tombstone.id);
                 index.remove(tombstone.id.as_str());
             }
-            Op::Settled(_) => {}
+            Op::Settled(_) | Op::Waits(_) | Op::WaitsNoLonger(..) => {}
         }
     }
 

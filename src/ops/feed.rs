@@ -1,8 +1,8 @@
 //! What changed, for other instances.
 
-use super::{Context, Speaker};
+use super::{Context, Speaker, deletions};
 use crate::{
-    federation::{deletions::Deletions, feed, wire::WireChange},
+    federation::{feed, waiting, wire::WireChange},
     lattice::LatticeError,
     manifest::{Head, sign_head},
     types::NodeId,
@@ -85,11 +85,11 @@ pub async fn versions(context: &Context, items: Vec<ItemId>, contents: bool) -> 
     Ok(paced(context, feed::lines_of(&context.lattice, changes, end, contents)))
 }
 
-/// Judges and stores versions of another instance; with a filter, those that it lets in. Answers what became of them, and from where to where the journal moved
-/// meanwhile.
+/// Judges and stores versions of another instance; with a filter, those that it lets in. Deletions beyond the guard wait. Answers what
+/// became of them, and from where to where the journal moved meanwhile.
 ///
 /// # Errors
-/// [`FeedError::NoContent`], [`FeedError::MassDelete`], [`FeedError::Lattice`]; with the last, what came before may have been written.
+/// [`FeedError::NoContent`], [`FeedError::Lattice`]; with the last, what came before may have been written.
 pub async fn receive(
     context: &Context,
     from: &Speaker,
@@ -97,22 +97,15 @@ pub async fn receive(
     changes: Vec<WireChange>,
 ) -> Result<(Received, Range<u64>), FeedError> {
     let changes = feed::admitted(&*context.lattice, &filter.matcher(), changes).await?;
-    let status = context.lattice.status();
-    let (since, nodes) = (status.seq, status.nodes);
-    let (who, elapsed) = (from.peer().as_str(), context.clock.elapsed());
-    let deletions = feed::deletions(&*context.lattice, &changes)?;
-    let mass = match &context.engine {
-        Some(engine) => engine.deletions().mass(who, deletions, nodes, elapsed),
-        None => Deletions::default().mass(who, deletions, nodes, elapsed),
-    };
-    if let Some((deletions, nodes)) = mass.filter(|_| deletions > 0) {
-        return Err(FeedError::MassDelete { deletions, nodes });
-    }
-    if let Some(engine) = &context.engine {
-        engine.deletions().add(who, deletions, nodes, elapsed);
-    }
-    let received = feed::receive(&*context.lattice, from.peer().as_str(), changes).await?;
-    Ok((received, since..context.lattice.status().seq))
+    let (lattice, elapsed) = (&*context.lattice, context.clock.elapsed());
+    let (since, waited) = (lattice.status().seq, lattice.waiting_of(from.peer().as_str())?);
+    let sender = deletions::sender(context, from, &changes);
+    let (mut received, _) = waiting::receive(lattice, &context.deletions, sender, elapsed, changes).await?;
+    // The position first: what is added meanwhile shows as another position of the head.
+    let end = lattice.status().seq;
+    received.there = waiting::waits(lattice, sender.id)?;
+    deletions::tell(context, from.peer(), waited, received.there);
+    Ok((received, since..end))
 }
 
 /// Of which of these versions the content is wanted: they would count here.

@@ -245,11 +245,21 @@ pub(crate) struct ReceivedAnswer {
     since: u64,
     /// And after; where it moved by `taken`, nothing else came between.
     seq: u64,
+    /// Deletions among them that wait for the admin. This and the next two: only where any deletion of the sender waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waiting: Option<usize>,
+    /// All deletions of the sender that wait.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waiting_total: Option<u64>,
+    /// The hash of the whole set as it would be without their nodes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waiting_without: Option<String>,
 }
 
 /// Send changes (another instance)
 ///
-/// Lines of the changes feed with their nodes. Each is judged against what is here; what counts is durable when this answers.
+/// Lines of the changes feed with their nodes. Each is judged against what is here; what counts is durable when this answers. Deletions
+/// of more than ten nodes and a quarter of them wait for the admin here; everything else is taken.
 /// Signed by the sender (RFC 9421).
 pub(crate) async fn receive(
     request: HttpRequest,
@@ -261,7 +271,18 @@ pub(crate) async fn receive(
     let changes = ops::read_changes(&body, &state.context.limits)?;
     let filter = read_filter(query.0.filter.as_deref())?;
     let (received, moved) = ops::receive(&state.context, &speaker, &filter, changes).await?;
-    let Received { taken, same, kept, ahead, conflicts } = received;
-    let answer = ReceivedAnswer { taken, same, kept, ahead, conflicts, since: moved.start, seq: moved.end };
+    let Received { taken, same, kept, ahead, conflicts, waiting, there } = received;
+    let answer = ReceivedAnswer {
+        taken,
+        same,
+        kept,
+        ahead,
+        conflicts,
+        since: moved.start,
+        seq: moved.end,
+        waiting: there.map(|_| waiting),
+        waiting_total: there.map(|there| there.deletions),
+        waiting_without: there.map(|there| there.set_hash.to_string()),
+    };
     Ok(HttpResponse::Ok().json(answer))
 }

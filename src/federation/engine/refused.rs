@@ -25,7 +25,6 @@ fn code(error: &RoundError) -> Option<&'static str> {
         RoundError::TooManyNodes { .. } => Some("too_many_nodes"),
         RoundError::Differs { .. } => Some("differs"),
         RoundError::Mixed => Some("mixed"),
-        RoundError::MassDelete { .. } => Some("mass_delete"),
         // Whoever distrusts and whoever is stale was told of where that was found.
         RoundError::Client(
             ClientError::Distrusted { .. }

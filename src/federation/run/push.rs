@@ -135,6 +135,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         let filter = self.matcher.filter();
         let (mut received, moved) = self.parties.client.push(&self.signer(), filter, lines).await?;
         received.taken = received.taken.min(count);
+        self.report.waiting_there = Some(received.there.map_or(0, |there| there.deletions));
         // What they took from us need not come back, if nothing else came between.
         let taken = u64::try_from(received.taken).unwrap_or(u64::MAX);
         if let Some(pulled) = &mut round.positions.pulled

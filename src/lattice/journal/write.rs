@@ -3,8 +3,9 @@
 use super::{
     BY_SEQ, FILES, JournalError, LINEAGE, Op, Record, Source, TOMBSTONES, coming, conflicts,
     rows::{Lineage, Loaded, file_value, loaded},
+    waiting,
 };
-use crate::types::ContentHash;
+use crate::{lattice::Version, types::ContentHash};
 use redb::{ReadableTable, Table, WriteTransaction};
 
 /// Writes each change into the tables of one transaction.
@@ -17,6 +18,7 @@ pub(super) fn write_ops(transaction: &WriteTransaction, ops: &[Op]) -> Result<()
     let mut tombstones = transaction.open_table(TOMBSTONES)?;
     let mut lineages = transaction.open_table(LINEAGE)?;
     let mut coming = coming::open(transaction)?;
+    let mut waiting = waiting::Tables::open(transaction)?;
     for op in ops {
         let id = match op {
             Op::Put(record, _) | Op::Seen(record) => &record.entry.id,
@@ -24,6 +26,14 @@ pub(super) fn write_ops(transaction: &WriteTransaction, ops: &[Op]) -> Result<()
             Op::Deleted(tombstone, _) => &tombstone.id,
             Op::Settled(number) => {
                 conflicts::remove(transaction, *number)?;
+                continue;
+            }
+            Op::Waits(deletion) => {
+                waiting.put(deletion)?;
+                continue;
+            }
+            Op::WaitsNoLonger(id, from) => {
+                waiting.remove(id.as_str(), from)?;
                 continue;
             }
         };
@@ -46,6 +56,8 @@ pub(super) fn write_ops(transaction: &WriteTransaction, ops: &[Op]) -> Result<()
                     by_seq.remove(old.value().2)?;
                 }
                 coming.remove(id)?;
+                let version = Version { at: record.entry.updated_at, content: Some(record.entry.content_hash) };
+                waiting.superseded(id, version)?;
                 by_seq.insert(record.entry.seq, id)?;
                 files.insert(id, file_value(record))?;
             }
@@ -72,9 +84,10 @@ pub(super) fn write_ops(transaction: &WriteTransaction, ops: &[Op]) -> Result<()
                     by_seq.remove(old)?;
                 }
                 coming.remove(id)?;
+                waiting.superseded(id, Version { at: tombstone.deleted_at, content: None })?;
                 by_seq.insert(tombstone.seq, id)?;
             }
-            Op::Settled(_) => {}
+            Op::Settled(_) | Op::Waits(_) | Op::WaitsNoLonger(..) => {}
         }
     }
     Ok(())

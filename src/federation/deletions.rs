@@ -184,7 +184,8 @@ mod tests {
     #[test]
     fn senders_that_are_not_verified_are_counted_together() {
         let guard = DeletionGuard::default();
-        let carried_out = (0..1000).filter(|n| deletes(&guard, other(&format!("fresh-{n}")), 1, 200 - n, at(0)));
+        let carried_out =
+            (0..1000).filter(|n| deletes(&guard, other(&format!("fresh-{n}")), 1, 200_usize.saturating_sub(*n), at(0)));
         assert_eq!(carried_out.count(), 50);
         assert!(deletes(&guard, verified("known"), 30, 150, at(0)), "a verified instance is counted by itself");
     }

@@ -75,7 +75,7 @@ async fn the_status_has_the_members_of_the_guide() {
     let fresh = json!({
         "url": "http://192.168.1.100:9000", "nodeId": null, "publicKey": null, "active": false, "direction": "both",
         "filter": {"types": [], "ids": [], "tags": []}, "priority": false, "addedAt": crate::app::NOW, "lastSync": null,
-        "lag": listed["peers"][0]["lag"], "error": null, "failuresInARow": 0,
+        "lag": listed["peers"][0]["lag"], "deletionsWaiting": {"here": 0, "there": 0}, "error": null, "failuresInARow": 0,
         "stats": {"rounds": 0, "failures": 0, "nodesSent": 0, "nodesReceived": 0, "conflictsResolved": 0, "bytes": 0},
     });
     assert_eq!(listed["peers"][0], fresh);

@@ -14,5 +14,6 @@ mod files;
 mod packs;
 mod recovery;
 mod versions;
+mod waiting;
 mod watching;
 mod writes;

@@ -17,7 +17,7 @@ use ark_lattice::{
         },
         remote::{ChangesQuery, Remote},
         round::{Outcome, Reset},
-        run::{RoundError, RunEnd},
+        run::RunEnd,
     },
     lattice::{NodeDocument, Precondition, Stamp},
     manifest::{Head, Verified},

@@ -46,7 +46,11 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         }
         let ours = here.map_or(round.ours.manifest_hash, |here| here.set_hash);
         let theirs = there.map_or(round.theirs.manifest_hash, |there| there.set_hash);
-        Ok(if ours == theirs { Outcome::Waiting } else { Outcome::Unexplained })
+        if ours != theirs {
+            return Ok(Outcome::Unexplained);
+        }
+        self.report.waiting_there.get_or_insert(0);
+        Ok(Outcome::Waiting)
     }
 
     /// Notes how many deletions of the peer wait here, however the round ended.

@@ -2,10 +2,7 @@
 
 use crate::{
     api::{self, ApiState, BodyBudget, Cors, Edge, OperatorToken},
-    federation::{
-        deletions::DeletionGuard,
-        reconcile::{LEAST_NODES, Sets},
-    },
+    federation::reconcile::{LEAST_NODES, Sets},
     guard::Limiter,
     identity::{KeyPair, KeyPlace},
     lattice::{
@@ -172,7 +169,7 @@ impl Application {
         };
         let rates = engine::rates(settings);
         let sets = Arc::new(Sets::new(SharedClock::clone(&clock), LEAST_NODES));
-        let deletions = Arc::new(DeletionGuard::default());
+        let deletions = Arc::default();
         let (events, deliveries) = events::open(settings, &clock, &metrics.events())?;
         let engine = engine::open(
             settings,

@@ -101,7 +101,7 @@ async fn two_instances_become_peers_exchange_and_part() {
     assert_eq!(only(&synced, &["status"]), json!({"status": "synced"}));
     let expected = json!({
         "peer": b.url, "success": true, "nodesSent": 1, "nodesReceived": 1, "conflictsResolved": 0, "outcome": "in_step",
-        "error": null, "bytes": round["bytes"], "requests": round["requests"],
+        "error": null, "bytes": round["bytes"], "requests": round["requests"], "deletionsWaiting": {"here": 0, "there": 0},
     });
     assert_eq!(*round, expected);
     assert!(round["bytes"].as_u64().unwrap() > 100 && round["requests"].as_u64().unwrap() > 2, "{round}");
@@ -128,8 +128,18 @@ async fn two_instances_become_peers_exchange_and_part() {
 
     let past = ask(&a, "GET", "/federation/history?limit=5", "").await;
     assert_eq!(past["count"], 1, "a round in which nothing moved is not listed: {past}");
-    let names =
-        ["at", "bytes", "conflictsResolved", "durationMs", "error", "nodesReceived", "nodesSent", "outcome", "peer"];
+    let names = [
+        "at",
+        "bytes",
+        "conflictsResolved",
+        "deletionsWaiting",
+        "durationMs",
+        "error",
+        "nodesReceived",
+        "nodesSent",
+        "outcome",
+        "peer",
+    ];
     assert_eq!(members(&past["rounds"][0]), names);
     assert_eq!(
         only(&past["rounds"][0], &["at", "peer", "outcome", "error", "nodesReceived", "nodesSent"]),

@@ -167,9 +167,8 @@ impl Application {
             port: address.port(),
             address: settings.federation.address.clone(),
         };
-        let rates = engine::rates(settings);
+        let (rates, deletions) = (engine::rates(settings), Arc::default());
         let sets = Arc::new(Sets::new(SharedClock::clone(&clock), LEAST_NODES));
-        let deletions = Arc::default();
         let (events, deliveries) = events::open(settings, &clock, &metrics.events())?;
         let engine = engine::open(
             settings,

@@ -50,7 +50,15 @@ pub(super) fn wait(store: &Store, arrival: Arrival, budget: &DeletionBudget) -> 
     }
     let nodes = u64::try_from(store.known.len()).unwrap_or(u64::MAX);
     if budget.bounded && before.is_none() && journal.waiting_bounded()? >= nodes {
-        return Err(LatticeError::WaitingFull { from });
+        // Whoever fills it with many keys must not keep out those of which little waits.
+        let Some((dropped, deletions)) = journal.drop_most_waiting(&from)? else {
+            return Err(LatticeError::WaitingFull { from });
+        };
+        tracing::warn!(
+            peer_id = dropped,
+            deletions,
+            "as many deletions of instances that are not verified wait as there are nodes: those of the one that sent most are dropped"
+        );
     }
     let since = before.map_or_else(|| store.shared.clock.now(), |before| before.deletion.since);
     let deletion = WaitingDeletion { id, from, at, content_hash, since };

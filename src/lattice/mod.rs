@@ -305,8 +305,8 @@ pub enum LatticeError {
     },
     /// Nothing was changed: a deletion would have to wait beside so many others.
     #[error(
-        "as many deletions of instances that are not verified wait here as there are nodes; none that would have to wait is taken from \
-         {from}. On this machine: ark-lattice federation deletions"
+        "as many deletions of instances that are not verified wait here as there are nodes, and none of them sent more than {from}: no \
+         further one is taken from it. On this machine: ark-lattice federation deletions"
     )]
     WaitingFull {
         /// The instance that sent the deletion.

@@ -171,11 +171,13 @@ async fn senders_that_are_not_verified_fill_no_more_than_there_are_nodes() {
         let applied = lattice.apply_within(deletions(from, 0..5, at(10)), &bounded).await.unwrap();
         assert_eq!(applied, [Applied::Waiting; 5]);
     }
-    let refused = lattice.apply_within(deletions("c", 0..5, at(10)), &bounded).await;
-    assert!(matches!(refused, Err(LatticeError::WaitingFull { from }) if &*from == "c"));
-    wait(&lattice, "verified", 0..5, at(10)).await;
+    let refused = lattice.apply_within(deletions("b", 5..6, at(10)), &bounded).await;
+    assert!(matches!(refused, Err(LatticeError::WaitingFull { from }) if &*from == "b"), "it sent as much as any");
+    wait(&lattice, "verified", 0..10, at(10)).await;
     let again = lattice.apply_within(deletions("a", 0..5, at(11)), &bounded).await.unwrap();
     assert_eq!((again, lattice.waiting_of("a").unwrap()), (vec![Applied::Waiting; 5], 5));
-    lattice.refuse_waiting("a").await.unwrap();
-    assert!(lattice.apply_within(deletions("c", 5..10, at(10)), &bounded).await.is_ok());
+    // Of one that sent less the deletion is kept, and the one that sent most makes room.
+    assert_eq!(lattice.apply_within(deletions("c", 0..1, at(10)), &bounded).await.unwrap(), [Applied::Waiting]);
+    let expected = [("b", 5), ("c", 1), ("verified", 10)].map(|(from, count)| (from.to_owned(), count));
+    assert_eq!(counts(&lattice), expected);
 }

@@ -15,8 +15,8 @@ use redb::{ReadableDatabase, ReadableTable, ReadableTableMetadata, Table, TableD
 
 /// at µs, content hash, lineage, since µs, bounded.
 type WaitingValue<'a> = (i64, &'a [u8; 32], &'a [u8], i64, bool);
-/// deletions, since µs.
-type SenderValue = (u64, i64);
+/// deletions, since µs, bounded.
+type SenderValue = (u64, i64, bool);
 
 /// By node, then sender.
 const WAITING: TableDefinition<'_, (&str, &str), WaitingValue<'static>> = TableDefinition::new("waiting");
@@ -59,11 +59,8 @@ impl<'txn> Tables<'txn> {
         let (lineage, since) = (lineage.to_bytes(), deletion.since.micros());
         let value = (deletion.at.micros(), deletion.content_hash.as_bytes(), lineage.as_slice(), since, *bounded);
         self.rows.insert((id, from), value)?;
-        self.add(from, 1, since)?;
-        if *bounded {
-            self.add(BOUNDED, 1, since)?;
-        }
-        Ok(())
+        self.add(from, since, *bounded)?;
+        if *bounded { self.add(BOUNDED, since, true) } else { Ok(()) }
     }
 
     /// The node has this version now: what is older waits no longer.
@@ -91,17 +88,17 @@ impl<'txn> Tables<'txn> {
         if bounded { self.subtract(BOUNDED) } else { Ok(()) }
     }
 
-    fn add(&mut self, from: &str, more: u64, since: i64) -> Result<(), JournalError> {
-        let (count, since) = self.senders.get(from)?.map_or((0, since), |value| value.value());
-        self.senders.insert(from, (count.saturating_add(more), since))?;
+    fn add(&mut self, from: &str, since: i64, bounded: bool) -> Result<(), JournalError> {
+        let (count, since) = self.senders.get(from)?.map_or((0, since), |value| (value.value().0, value.value().1));
+        self.senders.insert(from, (count.saturating_add(1), since, bounded))?;
         Ok(())
     }
 
     fn subtract(&mut self, from: &str) -> Result<(), JournalError> {
-        let Some((count, since)) = self.senders.get(from)?.map(|value| value.value()) else { return Ok(()) };
+        let Some((count, since, bounded)) = self.senders.get(from)?.map(|it| it.value()) else { return Ok(()) };
         match count.saturating_sub(1) {
             0 => drop(self.senders.remove(from)?),
-            left => drop(self.senders.insert(from, (left, since))?),
+            left => drop(self.senders.insert(from, (left, since, bounded))?),
         }
         Ok(())
     }
@@ -157,7 +154,7 @@ impl Journal {
             for row in database.begin_read()?.open_table(WAITING_FROM)?.iter()? {
                 let (from, value) = row?;
                 if from.value() != BOUNDED {
-                    let (deletions, since) = value.value();
+                    let (deletions, since, _) = value.value();
                     let since = Timestamp::from_micros(since);
                     senders.push(WaitingSender { from: from.value().into(), deletions, since });
                 }
@@ -174,6 +171,42 @@ impl Journal {
         self.with(|database| {
             let table = database.begin_read()?.open_table(WAITING_FROM)?;
             Ok(table.get(from)?.map_or(0, |value| value.value().0))
+        })
+    }
+
+    /// Makes room among the senders that share one bound: the one of which most waits loses all of it, unless as much waits of `of`.
+    /// Answers which one that was, and how much.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub(in crate::lattice) fn drop_most_waiting(&self, of: &str) -> Result<Option<(String, u64)>, JournalError> {
+        self.write(|database| {
+            let transaction = database.begin_write()?;
+            let most = {
+                let mut tables = Tables::open(&transaction)?;
+                let own = tables.senders.get(of)?.map_or(0, |value| value.value().0);
+                let mut most: Option<(String, u64)> = None;
+                for row in tables.senders.iter()? {
+                    let (from, value) = row?;
+                    let (from, (count, _, bounded)) = (from.value(), value.value());
+                    let is_most = count > most.as_ref().map_or(own, |(_, most)| *most);
+                    if bounded && from != BOUNDED && from != of && is_most {
+                        most = Some((from.to_owned(), count));
+                    }
+                }
+                if let Some((from, _)) = &most {
+                    let mut ids = Vec::new();
+                    for row in tables.rows.iter()? {
+                        let (key, _) = row?;
+                        let (id, sender) = key.value();
+                        ids.extend((sender == from).then(|| id.to_owned()));
+                    }
+                    ids.iter().try_for_each(|id| tables.remove(id, from))?;
+                }
+                most
+            };
+            transaction.commit()?;
+            Ok(most)
         })
     }
 

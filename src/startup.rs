@@ -169,13 +169,13 @@ impl Application {
             port: address.port(),
             address: settings.federation.address.clone(),
         };
-        let rates = engine::rates(settings);
+        let (rates, deletions) = (engine::rates(settings), Arc::default());
         let sets = Arc::new(Sets::new(SharedClock::clone(&clock), LEAST_NODES));
         let (events, deliveries) = events::open(settings, &clock, &metrics.events())?;
         let engine = engine::open(
             settings,
             key.as_ref(),
-            (&lattice, &sets),
+            (&lattice, &sets, &deletions),
             (&trusted, &registry),
             &clock,
             &rates,
@@ -188,6 +188,7 @@ impl Application {
             registry,
             lattice,
             sets,
+            deletions,
             trust: trusted,
             limits: settings.limits(),
             clock,

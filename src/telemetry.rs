@@ -86,6 +86,8 @@ pub struct Gauges {
     pub tombstones: u64,
     /// Files of the data directory that are not nodes.
     pub broken_files: usize,
+    /// Deletions of other instances that wait for the admin.
+    pub deletions_waiting: u64,
     /// How long the last full build of the index took.
     pub index_build: Option<Duration>,
     /// The index is built and the registry answers.
@@ -110,6 +112,7 @@ pub struct Metrics {
     nodes: Gauge,
     tombstones: Gauge,
     broken_files: Gauge,
+    deletions_waiting: Gauge,
     ready: Gauge,
     index_build: Gauge<f64, AtomicU64>,
     connections: Gauge,
@@ -155,6 +158,7 @@ impl Default for Metrics {
             nodes: Gauge::default(),
             tombstones: Gauge::default(),
             broken_files: Gauge::default(),
+            deletions_waiting: Gauge::default(),
             ready: Gauge::default(),
             index_build: Gauge::default(),
             connections: Gauge::default(),
@@ -187,6 +191,8 @@ impl Metrics {
         registry.register("nodes", "Live nodes of the lattice", self.nodes.clone());
         registry.register("tombstones", "Deleted nodes that are remembered", self.tombstones.clone());
         registry.register("broken_files", "Files of the data directory that are not nodes", self.broken_files.clone());
+        let waiting = self.deletions_waiting.clone();
+        registry.register("deletions_waiting", "Deletions of other instances that wait for the admin", waiting);
         registry.register("ready", "1 when index and registry answer", self.ready.clone());
         let build = self.index_build.clone();
         registry.register_with_unit("index_build", "Time of the last full build of the index", Unit::Seconds, build);
@@ -291,6 +297,7 @@ impl Metrics {
         self.nodes.set(i64::try_from(gauges.nodes).unwrap_or(i64::MAX));
         self.tombstones.set(whole(gauges.tombstones));
         self.broken_files.set(i64::try_from(gauges.broken_files).unwrap_or(i64::MAX));
+        self.deletions_waiting.set(whole(gauges.deletions_waiting));
         self.ready.set(i64::from(gauges.ready));
         self.index_build.set(gauges.index_build.unwrap_or_default().as_secs_f64());
         self.federation.set(gauges.peers_connected, gauges.trust);

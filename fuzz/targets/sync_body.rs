@@ -8,9 +8,9 @@ use ark_lattice::{
     guard::{Limiter, Quotas},
     json::Document,
     lattice::{
-        Ancestry, Applied, Arrival, Change, Conflict, Entry, Epochs, Lattice, LatticeError, LatticeStatus,
-        NodeDocument, NodeFilter, NodePage, Precondition, Restored, Stamp, StoredNode, Tombstone, Written,
-        index::Snapshot,
+        Ancestry, Applied, Arrival, Change, Conflict, DeletionBudget, Entry, Epochs, Lattice, LatticeError,
+        LatticeStatus, NodeDocument, NodeFilter, NodePage, Precondition, Restored, Stamp, StoredNode, Tombstone,
+        WaitingDeletion, WaitingSender, Written, index::Snapshot,
     },
     ops::{Context, Heartbeats, Identity, KnownIds, KnownLists, SyncRequest, sync},
     registry::{Bindings, Bound, PeerCursor, PeerPage, Registered, Registry, RegistryError},
@@ -63,6 +63,7 @@ static CONTEXT: LazyLock<Context> = LazyLock::new(|| Context {
     registry: Arc::new(Nobody),
     lattice: Arc::new(Fixed(Snapshot::of(nodes()))),
     sets: Arc::new(Sets::new(SystemClock::shared(), LEAST_NODES)),
+    deletions: Arc::default(),
     trust: Arc::new(trust()),
     limits: Limits::default(),
     clock: SystemClock::shared(),
@@ -256,6 +257,29 @@ impl Lattice for Fixed {
         Err(absent())
     }
     async fn apply(&self, _: Vec<Arrival>) -> Result<Vec<Applied>, LatticeError> {
+        Err(absent())
+    }
+    async fn apply_within(&self, _: Vec<Arrival>, _: &Arc<DeletionBudget>) -> Result<Vec<Applied>, LatticeError> {
+        Err(absent())
+    }
+    fn waiting(
+        &self,
+        _: Option<&str>,
+        _: Option<(&NodeId, &str)>,
+        _: usize,
+    ) -> Result<Vec<WaitingDeletion>, LatticeError> {
+        Err(absent())
+    }
+    fn waiting_senders(&self) -> Result<Vec<WaitingSender>, LatticeError> {
+        Err(absent())
+    }
+    fn waiting_of(&self, _: &str) -> Result<u64, LatticeError> {
+        Err(absent())
+    }
+    async fn confirm_waiting(&self, _: &str) -> Result<u64, LatticeError> {
+        Err(absent())
+    }
+    async fn refuse_waiting(&self, _: &str) -> Result<u64, LatticeError> {
         Err(absent())
     }
     fn conflicts(&self, _: u64, _: usize) -> Result<Vec<Conflict>, LatticeError> {

@@ -136,7 +136,7 @@ codes! {
     DiscoveryOff = "discovery_off" CONFLICT "Looking for others so is off",
     /// There are as many peers as there may be.
     TooManyPeers = "too_many_peers" CONFLICT "There are as many peers as there may be",
-    /// So many deletions look like an accident.
+    /// So many deletions of others wait for the admin already that no more may wait.
     MassDelete = "mass_delete" CONFLICT "Too much would be deleted",
     /// Too many versions made here lost against the sender's and were not looked at.
     ConflictsFull = "conflicts_full" CONFLICT "Too many conflicts with the sender are open",

@@ -181,6 +181,7 @@ fn lattice_code(error: &LatticeError) -> Code {
         LatticeError::PreconditionFailed { .. } => Code::PreconditionFailed,
         LatticeError::NoSpace => Code::NoSpace,
         LatticeError::Contested { .. } => Code::ConflictsFull,
+        LatticeError::WaitingFull { .. } => Code::MassDelete,
         LatticeError::ReadOnly(_) | LatticeError::Io(_) => Code::LatticeUnavailable,
     }
 }
@@ -191,7 +192,6 @@ fn feed_code(error: &ops::FeedError) -> Code {
         ops::FeedError::NoKey => Code::NoKey,
         ops::FeedError::Revoked => Code::PeerRevoked,
         ops::FeedError::OtherIndex { .. } | ops::FeedError::OtherHistory(_) => Code::OtherIndex,
-        ops::FeedError::MassDelete { .. } => Code::MassDelete,
         ops::FeedError::BelowFloor { .. } => Code::PositionLost,
         ops::FeedError::Message(_) => Code::InvalidReconciliation,
         ops::FeedError::Line { .. } | ops::FeedError::NoContent(_) => Code::InvalidChange,

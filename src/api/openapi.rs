@@ -11,7 +11,8 @@ use super::{
     codes::Code,
     error::Problem,
     handlers::{
-        conflicts, control, discover, documents, events, health, keys, manifest, nodes, seed_wire, sync, trust,
+        conflicts, control, deletions, discover, documents, events, health, keys, manifest, nodes, seed_wire, sync,
+        trust,
     },
     routes::ROUTES,
 };
@@ -72,7 +73,9 @@ status list the codes that it may carry. Every answer has an `X-Request-Id`, whi
         control::sync,
         control::auto_sync_start,
         control::auto_sync_stop,
-        control::confirm,
+        deletions::list,
+        deletions::confirm,
+        deletions::refuse_all,
         control::discover,
         control::history,
         events::listen,

@@ -1,12 +1,13 @@
 //! The table of routes, and nothing else.
 
+mod controls;
+
 use super::{
     codes::Code,
     error::ApiError,
     extract::peers_door,
     handlers::{
-        conflicts, control, discover, documents, events, health, introductions, keys, lattice, manifest, nodes,
-        seed_wire, sync, trust,
+        conflicts, discover, documents, health, introductions, keys, lattice, manifest, nodes, seed_wire, sync, trust,
     },
 };
 use actix_web::{
@@ -267,10 +268,22 @@ pub const ROUTES: &[Route] = &[
         problems: &[ALWAYS, GATE, CONTROLS, DOOR, &[Code::InvalidFederationRequest, Code::PeerNotFound]],
     },
     Route {
+        method: "GET",
+        path: "/api/federation/deletions",
+        summary: "List deletions that wait (operator)",
+        problems: &[ALWAYS, CONTROLS, &[Code::InvalidQuery, Code::LatticeUnavailable]],
+    },
+    Route {
+        method: "POST",
+        path: "/api/federation/deletions/refuse",
+        summary: "Refuse what an instance deletes (operator)",
+        problems: &[ALWAYS, GATE, CONTROLS, LATTICE_WRITE, &[Code::InvalidFederationRequest]],
+    },
+    Route {
         method: "POST",
         path: "/api/federation/deletions/confirm",
         summary: "Confirm what an instance deletes (operator)",
-        problems: &[ALWAYS, GATE, CONTROLS, &[Code::InvalidFederationRequest]],
+        problems: &[ALWAYS, GATE, CONTROLS, LATTICE_WRITE, &[Code::InvalidFederationRequest, Code::ConflictsFull]],
     },
     Route {
         method: "POST",
@@ -527,7 +540,7 @@ pub fn configure(config: &mut ServiceConfig) {
                 .route(web::delete().to(nodes::delete)),
         )
         .configure(configure_peers)
-        .configure(configure_controls)
+        .configure(controls::configure)
         .service(resource("/conflicts", "GET, HEAD").route(get().to(conflicts::list)))
         .service(
             resource("/conflicts/{number}", "GET, HEAD, DELETE")
@@ -589,22 +602,4 @@ fn configure_trust(config: &mut ServiceConfig) {
         .service(resource("/v1/trust/verify", "POST").route(web::post().to(trust::verify)))
         .service(resource("/v1/trust/revoke", "POST").route(web::post().to(trust::revoke)))
         .service(resource("/v1/trust/vouch", "POST").route(web::post().to(trust::vouch)));
-}
-
-/// The operator's.
-fn configure_controls(config: &mut ServiceConfig) {
-    config
-        .service(resource("/api/federation/status", "GET, HEAD").route(get().to(control::status)))
-        .service(resource("/api/federation/start", "POST").route(web::post().to(control::start)))
-        .service(resource("/api/federation/stop", "POST").route(web::post().to(control::stop)))
-        .service(resource("/api/federation/peers", "GET, HEAD").route(get().to(control::peers)))
-        .service(resource("/api/federation/peers/add", "POST").route(web::post().to(control::add)))
-        .service(resource("/api/federation/peers/{url:.*}", "DELETE").route(web::delete().to(control::remove)))
-        .service(resource("/api/federation/sync", "POST").route(web::post().to(control::sync)))
-        .service(resource("/api/federation/discover", "POST").route(web::post().to(control::discover)))
-        .service(resource("/api/federation/auto-sync/start", "POST").route(web::post().to(control::auto_sync_start)))
-        .service(resource("/api/federation/deletions/confirm", "POST").route(web::post().to(control::confirm)))
-        .service(resource("/api/federation/auto-sync/stop", "POST").route(web::post().to(control::auto_sync_stop)))
-        .service(resource("/federation/history", "GET, HEAD").route(get().to(control::history)))
-        .service(resource("/events", "GET, HEAD").route(get().to(events::listen)));
 }

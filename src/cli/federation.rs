@@ -1,5 +1,6 @@
 //! `federation …`: asks the running service about its exchange with others, and has it changed.
 
+mod deletions;
 mod discover;
 mod history;
 mod model;
@@ -75,7 +76,7 @@ With --json:
   {\"peers\": [{\"url\": \"http://a:9000\", \"nodeId\": \"a\", \"publicKey\": \"…\", \"active\": true,
     \"direction\": \"both\", \"filter\": {\"types\": [], \"ids\": [], \"tags\": []}, \"priority\": false,
     \"addedAt\": 1767225600, \"lastSync\": 1767225600, \"lag\": {\"toSend\": 0, \"toReceive\": 0},
-    \"error\": null, \"failuresInARow\": 0, \"stats\": {\"rounds\": 42, \"failures\": 0, \"nodesSent\": 15,
+    \"deletionsWaiting\": {\"here\": 0, \"there\": 0}, \"error\": null, \"failuresInARow\": 0, \"stats\": {\"rounds\": 42, \"failures\": 0, \"nodesSent\": 15,
      \"nodesReceived\": 23, \"conflictsResolved\": 0, \"bytes\": 5120}}],
    \"count\": 1, \"activePeers\": [\"http://a:9000\"]}")]
     ListPeers {
@@ -86,20 +87,42 @@ With --json:
     Discover(discover::Args),
     /// Exchange now, with all peers or one
     Sync(sync::Args),
-    /// Let through what an instance deletes here, for an hour, though it is very much
+    /// List deletions of other instances that wait
+    Deletions(deletions::ListArgs),
+    /// Carry out the deletions of an instance that wait
     #[command(after_help = "\
 More than ten nodes and more than a quarter of them are not deleted without this,
 neither when the instance sends its deletions nor when they are fetched from it.
+For an hour nothing else of that instance waits. PEER may be left out where
+deletions of one instance alone wait.
 
 Examples:
   ark-lattice federation confirm-deletions laptop
+  ark-lattice federation confirm-deletions
 
 With --json:
-  {\"status\": \"confirmed\", \"from\": \"laptop\"}")]
+  {\"status\": \"confirmed\", \"from\": \"laptop\", \"deleted\": 40}")]
     ConfirmDeletions {
-        /// The instance's id, as the log and the history name it.
-        #[arg(value_name = "ID")]
-        from: String,
+        /// The instance's id, as status and log name it, or its address where it is a peer.
+        #[arg(value_name = "PEER")]
+        from: Option<String>,
+        #[command(flatten)]
+        service: ServiceArg,
+    },
+    /// Refuse the deletions of an instance that wait: the nodes stay, and go back to it
+    #[command(after_help = "\
+Each node gets a later time, so that it counts wherever it was deleted. PEER may be
+left out where deletions of one instance alone wait.
+
+Examples:
+  ark-lattice federation refuse-deletions laptop
+
+With --json:
+  {\"status\": \"refused\", \"from\": \"laptop\", \"kept\": 40}")]
+    RefuseDeletions {
+        /// The instance's id, as status and log name it, or its address where it is a peer.
+        #[arg(value_name = "PEER")]
+        from: Option<String>,
         #[command(flatten)]
         service: ServiceArg,
     },
@@ -147,7 +170,9 @@ pub(super) fn run(command: Command, output: &Output) -> Result<(), Failure> {
         Command::ListPeers { service } => peers::list(&service.open()?, output),
         Command::Discover(args) => discover::run(&args, output),
         Command::Sync(args) => sync::run(&args, output),
-        Command::ConfirmDeletions { from, service } => confirm_deletions(&from, &service.open()?, output),
+        Command::Deletions(args) => deletions::list(&args, output),
+        Command::ConfirmDeletions { from, service } => deletions::confirm(from.as_deref(), &service.open()?, output),
+        Command::RefuseDeletions { from, service } => deletions::refuse(from.as_deref(), &service.open()?, output),
         Command::AutoSync(args) => auto_sync(&args, output),
         Command::History(args) => history::run(&args, output),
         Command::Trust(command) => trust::run(command, output),
@@ -166,12 +191,6 @@ fn start(service: &Service, output: &Output) -> Result<(), Failure> {
 fn stop(service: &Service, output: &Output) -> Result<(), Failure> {
     let answer = service.ask(Ask::Post, &format!("{CONTROLS}/stop"), None)?;
     print(output, &answer, || "Federation server stopped: no rounds, and peers are turned away".to_owned())
-}
-
-fn confirm_deletions(from: &str, service: &Service, output: &Output) -> Result<(), Failure> {
-    let body = json!({ "from": from }).to_string();
-    let answer = service.ask(Ask::Post, &format!("{CONTROLS}/deletions/confirm"), Some(body))?;
-    print(output, &answer, || format!("What {from} deletes is carried out from now on, for an hour"))
 }
 
 fn auto_sync(args: &AutoSyncArgs, output: &Output) -> Result<(), Failure> {

@@ -1,100 +1,252 @@
-//! How much each other instance took away lately: pure. A lattice that is emptied by accident, or by somebody who got hold of a
-//! key, is emptied by whoever is believed; so the greater part of it stands until the operator has said so (DESIGN 4.7).
+//! Mass-delete guard: counts the nodes that other instances delete here, and decides whether deletions are carried out or wait for the
+//! admin (DESIGN 4.7). Pure: a sender, two numbers and a time in, a decision out. What waits is kept by the lattice.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
-/// So few deletions are never looked at twice.
+/// Up to this many deletions in one window are always carried out.
 pub const FEW_DELETIONS: usize = 10;
-/// What an instance deletes within this time counts together.
+/// Deletions of one account within this time are added up.
 const WINDOW: Duration = Duration::from_secs(60 * 60);
-/// Instances that are kept in mind: more than anybody has. Beyond it the one that began first is forgotten.
-const MOST_INSTANCES: usize = 10_000;
+/// Verified senders that are counted at the same time. Beyond it the oldest window is dropped.
+const MOST_WINDOWS: usize = 10_000;
 
-/// Does it look like an accident to delete so many of so many?
+/// Are these more than [`FEW_DELETIONS`] and more than a quarter of the nodes?
 #[must_use]
 pub fn is_mass(deletions: usize, nodes: usize) -> bool {
     deletions > FEW_DELETIONS && deletions.saturating_mul(4) > nodes
 }
 
-#[derive(Debug)]
-struct Lately {
-    since: Duration,
-    deletions: usize,
-    nodes: usize,
-    /// The operator said that it is right.
-    confirmed: bool,
+/// The instance that sent changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sender<'a> {
+    /// Up to this position of the journal here it had been given the versions; 0: that is not known.
+    pub given: u64,
+    /// Its id.
+    pub id: &'a str,
+    /// Its key is verified here, or the admin added it as a peer. All other senders share one account: keys cost nothing to make.
+    pub verified: bool,
 }
 
-/// What each of them deleted lately.
-#[derive(Debug, Default)]
-pub struct Deletions(HashMap<String, Lately>);
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Account {
+    Verified(Box<str>),
+    Others,
+}
 
-impl Deletions {
-    /// How many nodes `from` would have deleted lately with `more`, and of how many; where that looks like an accident. `nodes`:
-    /// how many there are now; `elapsed`: by the process's own clock.
-    #[must_use]
-    pub fn mass(&self, from: &str, more: usize, nodes: usize, elapsed: Duration) -> Option<(usize, usize)> {
-        let lately = self.0.get(from).filter(|lately| elapsed.saturating_sub(lately.since) < WINDOW);
-        if lately.is_some_and(|lately| lately.confirmed) {
+impl From<Sender<'_>> for Account {
+    fn from(sender: Sender<'_>) -> Self {
+        if sender.verified { Self::Verified(sender.id.into()) } else { Self::Others }
+    }
+}
+
+#[derive(Debug)]
+struct Window {
+    since: Duration,
+    /// Carried out, or reserved to be.
+    deletions: usize,
+    /// Nodes that were here when the window began.
+    nodes: usize,
+}
+
+/// Deletions that may be carried out now.
+#[derive(Debug)]
+#[must_use]
+pub struct Reservation {
+    /// How many.
+    pub deletions: usize,
+    /// The window that they are counted in; `None`: they are not counted, the admin confirmed them.
+    window: Option<(Account, Duration)>,
+}
+
+/// What every account deleted within its window.
+#[derive(Debug, Default)]
+struct Counts {
+    windows: HashMap<Account, Window>,
+    /// When the admin confirmed the deletions of these senders.
+    confirmed: HashMap<Box<str>, Duration>,
+}
+
+impl Counts {
+    fn reserve(&mut self, sender: Sender<'_>, deletions: usize, nodes: usize, now: Duration) -> Option<Reservation> {
+        self.confirmed.retain(|_, at| now.saturating_sub(*at) < WINDOW);
+        if self.confirmed.contains_key(sender.id) {
+            return Some(Reservation { deletions: usize::MAX, window: None });
+        }
+        if deletions == 0 {
+            return Some(Reservation { deletions, window: None });
+        }
+        self.windows.retain(|_, window| now.saturating_sub(window.since) < WINDOW);
+        let account = Account::from(sender);
+        let (before, held) = self.windows.get(&account).map_or((0, nodes), |window| (window.deletions, window.nodes));
+        let after = before.saturating_add(deletions);
+        if is_mass(after, held) {
             return None;
         }
-        let (before, nodes) = lately.map_or((0, nodes), |lately| (lately.deletions, lately.nodes.max(nodes)));
-        let deletions = before.saturating_add(more);
-        is_mass(deletions, nodes).then_some((deletions, nodes))
-    }
-
-    /// Notes that `from` deleted so many of `nodes`.
-    pub fn add(&mut self, from: &str, more: usize, nodes: usize, elapsed: Duration) {
-        if more == 0 {
-            return;
-        }
-        let lately = self.lately(from, nodes, elapsed);
-        lately.deletions = lately.deletions.saturating_add(more);
-    }
-
-    /// The operator knows of what `from` deletes: within the hour nothing of it is too much.
-    pub fn confirm(&mut self, from: &str, elapsed: Duration) {
-        self.0.remove(from);
-        self.lately(from, 0, elapsed).confirmed = true;
-    }
-
-    fn lately(&mut self, from: &str, nodes: usize, elapsed: Duration) -> &mut Lately {
-        self.0.retain(|_, lately| elapsed.saturating_sub(lately.since) < WINDOW);
-        if self.0.len() >= MOST_INSTANCES
-            && let Some(oldest) = self.0.iter().min_by_key(|(_, lately)| lately.since).map(|(from, _)| from.clone())
+        if !self.windows.contains_key(&account)
+            && self.windows.len() >= MOST_WINDOWS
+            && let Some(oldest) = self.windows.iter().min_by_key(|(_, it)| it.since).map(|(account, _)| account.clone())
         {
-            self.0.remove(&oldest);
+            self.windows.remove(&oldest);
         }
-        let new = Lately { since: elapsed, deletions: 0, nodes, confirmed: false };
-        self.0.entry(from.to_owned()).or_insert(new)
+        let new = Window { since: now, deletions: 0, nodes };
+        let window = self.windows.entry(account.clone()).or_insert(new);
+        window.deletions = after;
+        Some(Reservation { deletions, window: Some((account, window.since)) })
+    }
+
+    fn settle(&mut self, reservation: Reservation, carried_out: usize) {
+        let Reservation { deletions, window: Some((account, since)) } = reservation else { return };
+        let Some(window) = self.windows.get_mut(&account).filter(|window| window.since == since) else { return };
+        window.deletions = window.deletions.saturating_sub(deletions.saturating_sub(carried_out));
+        if window.deletions == 0 {
+            self.windows.remove(&account);
+        }
+    }
+}
+
+/// The counts of one instance, shared by its pushes and rounds.
+#[derive(Debug, Default)]
+pub struct DeletionGuard(Mutex<Counts>);
+
+impl DeletionGuard {
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reserves `deletions` of the `nodes` that are here now, in one step with the check. `None`: all of them must wait. `elapsed`: by
+    /// the process's own clock. Every reservation must come back with [`Self::settle`].
+    pub fn reserve(
+        &self,
+        sender: Sender<'_>,
+        deletions: usize,
+        nodes: usize,
+        elapsed: Duration,
+    ) -> Option<Reservation> {
+        self.counts().reserve(sender, deletions, nodes, elapsed)
+    }
+
+    /// Of what was reserved, only what was really deleted stays counted.
+    pub fn settle(&self, reservation: Reservation, carried_out: usize) {
+        self.counts().settle(reservation, carried_out);
+    }
+
+    /// The admin confirmed the deletions of this instance: for an hour none of them waits.
+    pub fn confirm(&self, from: &str, elapsed: Duration) {
+        let mut counts = self.counts();
+        counts.windows.remove(&Account::Verified(from.into()));
+        counts.confirmed.insert(from.into(), elapsed);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use std::thread;
+
+    const fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn verified(id: &str) -> Sender<'_> {
+        Sender { id, verified: true, given: 0 }
+    }
+
+    fn other(id: &str) -> Sender<'_> {
+        Sender { id, verified: false, given: 0 }
+    }
+
+    /// Reserves them and has all of them carried out.
+    fn deletes(guard: &DeletionGuard, sender: Sender<'_>, deletions: usize, nodes: usize, now: Duration) -> bool {
+        let reserved = guard.reserve(sender, deletions, nodes, now);
+        reserved.is_some_and(|reserved| {
+            guard.settle(reserved, deletions);
+            true
+        })
+    }
 
     #[test]
-    fn what_is_taken_away_in_small_parts_is_added_up() {
-        let at = Duration::from_secs;
-        let mut lately = Deletions::default();
-        assert_eq!(lately.mass("a", 10, 12, at(0)), None, "so few are nobody's loss");
-        assert_eq!(lately.mass("a", 26, 100, at(0)), Some((26, 100)));
+    fn small_parts_are_added_up_against_what_was_here_when_the_window_began() {
+        let guard = DeletionGuard::default();
+        assert!(deletes(&guard, verified("few"), 10, 12, at(0)), "ten are always carried out");
+        assert!(!deletes(&guard, verified("a"), 26, 100, at(0)));
         for n in 0..5 {
-            assert_eq!(lately.mass("a", 5, 100 - 5 * n, at(1)), None);
-            lately.add("a", 5, 100 - 5 * n, at(1));
+            assert!(deletes(&guard, verified("a"), 5, 100 - 5 * n, at(1)));
         }
-        assert_eq!(lately.mass("a", 5, 75, at(2)), Some((30, 100)));
-        assert_eq!(lately.mass("b", 5, 75, at(2)), None, "somebody else did not");
-        assert_eq!(lately.mass("a", 5, 75, at(1 + 3600)), None, "that was long ago");
-        lately.confirm("a", at(2));
-        assert_eq!(lately.mass("a", 75, 75, at(3)), None);
-        lately.add("a", 70, 75, at(3));
-        assert_eq!(lately.mass("a", 5, 75, at(4)), None);
-        assert_eq!(lately.mass("a", 26, 100, at(2 + 3600)), Some((26, 100)), "not for ever");
-        for n in 0..MOST_INSTANCES + 10 {
-            lately.add(&n.to_string(), 1, 9, at(3));
+        assert!(!deletes(&guard, verified("a"), 5, 75, at(2)));
+        assert!(!deletes(&guard, verified("a"), 1, 1_000_000, at(2)), "nodes that came since do not make it more");
+        assert!(deletes(&guard, verified("b"), 5, 75, at(2)), "another verified instance has its own count");
+        assert!(deletes(&guard, verified("a"), 5, 75, at(1 + 3600)), "a new window");
+    }
+
+    #[test]
+    fn senders_that_are_not_verified_are_counted_together() {
+        let guard = DeletionGuard::default();
+        let carried_out =
+            (0..1000).filter(|n| deletes(&guard, other(&format!("fresh-{n}")), 1, 200_usize.saturating_sub(*n), at(0)));
+        assert_eq!(carried_out.count(), 50);
+        assert!(deletes(&guard, verified("known"), 30, 150, at(0)), "a verified instance is counted by itself");
+    }
+
+    #[test]
+    fn confirmed_deletions_are_not_counted_for_an_hour() {
+        let guard = DeletionGuard::default();
+        for sender in [verified("a"), other("b")] {
+            assert!(!deletes(&guard, sender, 75, 75, at(2)));
+            guard.confirm(sender.id, at(2));
+            assert!(deletes(&guard, sender, 75, 75, at(3)) && deletes(&guard, sender, 5, 5, at(4)));
+            assert!(!deletes(&guard, sender, 26, 100, at(2 + 3600)));
         }
-        assert_eq!(lately.0.len(), MOST_INSTANCES);
+        guard.confirm("b", at(5000));
+        assert!(!deletes(&guard, other("c"), 75, 75, at(5001)), "what one of the others may, its neighbour may not");
+    }
+
+    #[test]
+    fn what_was_not_carried_out_is_not_counted() {
+        let guard = DeletionGuard::default();
+        for _ in 0..100 {
+            let reserved = guard.reserve(verified("a"), 25, 100, at(0)).unwrap();
+            guard.settle(reserved, 0);
+        }
+        let reserved = guard.reserve(verified("a"), 25, 100, at(0)).unwrap();
+        assert!(guard.reserve(verified("a"), 1, 100, at(0)).is_none(), "reserved is counted");
+        guard.settle(reserved, 20);
+        assert!(deletes(&guard, verified("a"), 5, 80, at(0)) && !deletes(&guard, verified("a"), 1, 75, at(0)));
+    }
+
+    #[test]
+    fn windows_are_bounded() {
+        let guard = DeletionGuard::default();
+        for n in 0..MOST_WINDOWS + 10 {
+            assert!(deletes(&guard, verified(&n.to_string()), 1, 9, at(3)));
+        }
+        assert_eq!(guard.counts().windows.len(), MOST_WINDOWS);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// However parallel requests interleave, the decisions are those of one after the other: what is carried out never passes the
+        /// guard, and nothing waits that would have fitted beside what was carried out.
+        #[test]
+        fn parallel_requests_decide_as_sequential_ones(
+            size in 1_usize..30, requests in 1_usize..24, nodes in 0_usize..400, verified in any::<bool>(),
+        ) {
+            let sender = |n: usize| if verified { "one".to_owned() } else { format!("fresh-{n}") };
+            let run = |guard: &DeletionGuard, n: usize| deletes(guard, Sender { id: &sender(n), verified, given: 0 }, size, nodes, at(0));
+            let sequential = DeletionGuard::default();
+            let expected = (0..requests).filter(|n| run(&sequential, *n)).count();
+            let parallel = DeletionGuard::default();
+            let found = thread::scope(|scope| {
+                let threads: Vec<_> = (0..requests).map(|n| { let parallel = &parallel; let run = &run; scope.spawn(move || run(parallel, n)) }).collect();
+                threads.into_iter().map(|it| usize::from(it.join().unwrap())).sum::<usize>()
+            });
+            prop_assert_eq!(found, expected);
+            prop_assert!(!is_mass(found * size, nodes));
+        }
     }
 }

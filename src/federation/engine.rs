@@ -12,7 +12,7 @@ use self::{
 use super::{
     client::{Client, ClientError},
     control::{Control, ControlError},
-    deletions::Deletions,
+    deletions::DeletionGuard,
     events::{EventKind, Events, Exchange},
     filter::FilterError,
     gate::Gate,
@@ -27,6 +27,7 @@ use crate::{
     guard::{InnerPeers, NetworkKey},
     identity::Keyring,
     lattice::Lattice,
+    manifest::Position,
     registry::Registry,
     telemetry::{FederationMetrics, Tracer},
     trust::TrustStore,
@@ -52,6 +53,7 @@ pub(super) mod continuation;
 mod doubt;
 mod keys;
 mod refused;
+mod waits;
 
 /// Changes that come one after the other go in one round.
 const GATHER: Duration = Duration::from_millis(50);
@@ -73,6 +75,8 @@ pub struct EngineOptions {
     pub registry: Arc<dyn Registry>,
     /// Our nodes.
     pub lattice: Arc<dyn Lattice>,
+    /// What other instances delete here.
+    pub deletions: Arc<DeletionGuard>,
     /// Their versions, to be reconciled with those of others.
     pub sets: Arc<Sets>,
     /// What is thought of each key.
@@ -127,6 +131,8 @@ pub struct Lag {
     pub to_send: Option<u64>,
     /// From the peer. `None`: not known, or nothing goes that way.
     pub to_receive: Option<u64>,
+    /// Deletions of the peer that wait here for the admin.
+    pub waiting_here: u64,
 }
 
 /// The engine. Dropped, it stops.
@@ -143,7 +149,6 @@ pub struct Engine {
 struct Shared {
     options: EngineOptions,
     gate: Gate,
-    deletions: Mutex<Deletions>,
     running: AtomicBool,
     client: OnceLock<Client>,
     outer_client: OnceLock<Client>,
@@ -191,9 +196,9 @@ impl Engine {
     pub fn new(options: EngineOptions) -> Arc<Self> {
         let gate = Gate::new(options.concurrent_rounds);
         let running = AtomicBool::new(false);
-        let (deletions, client, outer_client) = (Mutex::default(), OnceLock::new(), OnceLock::new());
+        let (client, outer_client) = (OnceLock::new(), OnceLock::new());
         let announcement = Mutex::default();
-        let shared = Arc::new(Shared { options, gate, deletions, running, client, outer_client, announcement });
+        let shared = Arc::new(Shared { options, gate, running, client, outer_client, announcement });
         Arc::new(Self { shared, tasks: Mutex::default(), watcher: Mutex::default(), switching: Mutex::default() })
     }
 
@@ -293,9 +298,16 @@ impl Engine {
         &self.shared.options.events
     }
 
-    /// What other instances deleted here lately.
-    pub fn deletions(&self) -> MutexGuard<'_, Deletions> {
-        self.shared.deletions()
+    /// Is the instance with this id a peer?
+    #[must_use]
+    pub fn has_instance(&self, id: &str) -> bool {
+        self.shared.options.peers.has_instance(id)
+    }
+
+    /// Up to where our journal went to this instance.
+    #[must_use]
+    pub fn pushed_to(&self, id: &PeerId) -> Option<Position> {
+        self.shared.options.peers.pushed_to(id.as_str())
     }
 
     /// What was.
@@ -328,6 +340,7 @@ impl Engine {
         Lag {
             to_send: pushed.filter(|_| gives).map(|it| status.seq.saturating_sub(it.seq)),
             to_receive: (takes && heard > 0).then(|| heard.saturating_sub(pulled)),
+            waiting_here: self.shared.waiting_here(peer),
         }
     }
 
@@ -422,18 +435,6 @@ pub enum AddError {
 }
 
 impl Shared {
-    fn deletions(&self) -> MutexGuard<'_, Deletions> {
-        self.deletions.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A peer that has deleted so much lately that it looks like an accident, in however many rounds.
-    fn deleted_too_much(&self, state: &PeerState) -> Option<RoundError> {
-        let nodes = self.options.lattice.status().nodes;
-        let from = state.node_id.as_deref()?;
-        let (deletions, nodes) = self.deletions().mass(from, 0, nodes, self.options.clock.elapsed())?;
-        Some(RoundError::MassDelete { deletions, nodes })
-    }
-
     fn peer_task(&self, url: &str) -> Result<PeerTask, ClientError> {
         let client = self.client(url, By::Anybody)?.with_membership(self.membership());
         let (wake, answers) = (Notify::new(), Notify::new());
@@ -474,6 +475,7 @@ impl Shared {
             lattice: &options.lattice,
             client: &remote,
             sets: &options.sets,
+            deletions: &options.deletions,
             key: &held.key,
             node_id: &options.node_id,
             clock: &options.clock,
@@ -486,19 +488,12 @@ impl Shared {
             positions: state.positions.clone(),
             options: exchanged,
             deletions_confirmed: confirmed,
+            waiting_there: state.waiting_there,
             unstaged: peer.cuts.load(Ordering::Acquire) >= doubt::CUTS,
         };
-        if confirmed && let Some(from) = &state.node_id {
-            self.deletions().confirm(from, options.clock.elapsed());
-        }
-        let nodes = options.lattice.status().nodes;
-        let mut end = match self.deleted_too_much(&state) {
-            Some(error) => RunEnd { report: RoundReport::default(), peer: None, error: Some(error) },
-            None => self.run_with_keys(peer, &parties, known, &held, &mut said).await,
-        };
-        if !confirmed && let Some((from, _)) = &end.peer {
-            self.deletions().add(from.as_str(), end.report.deleted, nodes, options.clock.elapsed());
-        }
+        let waited = self.waiting_here(&state);
+        let mut end = self.run_with_keys(peer, &parties, known, &held, &mut said).await;
+        self.note_waiting(&state, waited, &end);
         self.doubt(peer, &mut end);
         self.tell_continuation(peer, &state, remote.follows(), &mut end);
         self.audit(&state, &end);
@@ -564,11 +559,14 @@ impl Shared {
             _ => {}
         }
         let (outcome, duration_ms) = (outcome(end), milliseconds(took));
-        let worth_keeping = received + sent > 0 || (error.is_some() && before.failed_in_a_row == 0);
+        let (waiting_here, waiting_there) = (report.waiting_here, report.waiting_there.unwrap_or(before.waiting_there));
+        let waiting_moved = report.received.waiting > 0 || waiting_there != before.waiting_there;
+        let worth_keeping = received + sent > 0 || waiting_moved || (error.is_some() && before.failed_in_a_row == 0);
         if exchange.end() || worth_keeping {
             let data = json!({
                 "peer": url, "nodeId": node_id, "outcome": outcome, "error": error, "nodesReceived": received,
                 "nodesSent": sent, "conflictsResolved": conflicts, "bytes": bytes, "durationMs": duration_ms,
+                "deletionsWaitingHere": waiting_here, "deletionsWaitingThere": waiting_there,
             });
             events.tell(EventKind::SyncComplete, data);
         }
@@ -576,6 +574,19 @@ impl Shared {
             return;
         }
         let (peer, outcome) = (url.to_owned(), outcome.to_owned());
-        self.options.history.add(Past { at, peer, duration_ms, outcome, error, received, sent, conflicts, bytes });
+        let past = Past {
+            at,
+            peer,
+            duration_ms,
+            outcome,
+            error,
+            received,
+            sent,
+            conflicts,
+            bytes,
+            waiting_here,
+            waiting_there,
+        };
+        self.options.history.add(past);
     }
 }

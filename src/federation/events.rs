@@ -185,6 +185,9 @@ fn log(kind: EventKind, data: &Value) {
                 conflicts = number("conflictsResolved"),
                 bytes = number("bytes"),
                 duration_ms = number("durationMs"),
+                place = text("where"),
+                deletions = number("deletions"),
+                command = text("command"),
                 data = about_a_node.then(|| tracing::field::display(data)),
                 "federation"
             )
@@ -193,6 +196,7 @@ fn log(kind: EventKind, data: &Value) {
     match kind {
         // One for each edit and one for each round: whoever wants them in the log asks for them.
         EventKind::NodeChanged | EventKind::SyncStarted => line!(debug),
+        EventKind::DeletionsWaiting => line!(warn),
         _ => line!(info),
     }
 }

@@ -7,6 +7,7 @@ use super::{
     lines::Lines,
     reconcile::{Answer, item::ItemId, message::FRAME_BYTES},
     remote::{ChangesQuery, JournalStand, Knowing, OfferAnswer, PushAnswer, Remote},
+    waiting::Waits,
 };
 use crate::{
     identity::{
@@ -14,7 +15,7 @@ use crate::{
         message::{self, Message},
     },
     manifest::{Epoch, EpochStart, Head, Lineage, Verified, lineage::MAX_EPOCHS, verify_head},
-    types::{Limits, NodeId, PeerId, Timestamp, decode_hex, percent_encode},
+    types::{Limits, NodeId, PeerId, SetHash, Timestamp, decode_hex, percent_encode},
 };
 use async_trait::async_trait;
 use reqwest::Method;
@@ -77,6 +78,12 @@ struct ReceivedAnswer {
     epoch: Option<Epoch>,
     #[serde(default)]
     epoch_since: u64,
+    /// None of these three where nothing waits, and of an instance that knows of no waiting.
+    #[serde(default)]
+    waiting: usize,
+    #[serde(default)]
+    waiting_total: u64,
+    waiting_without: Option<String>,
 }
 
 /// What a request states of the other side's journal.
@@ -187,8 +194,16 @@ impl Remote for Client {
         let mut pairs = knowing_pairs(knowing);
         pairs.extend(filter_pair(filter));
         let answer: ReceivedAnswer = self.send_signed(signer, "/lattice/changes", &encoded(&pairs), lines).await?;
-        let ReceivedAnswer { taken, same, kept, ahead, conflicts, since, seq, epoch, epoch_since } = answer;
-        let received = Received { taken, same, kept, ahead, conflicts };
+        let there = match answer.waiting_without {
+            Some(text) if answer.waiting_total > 0 => {
+                let set_hash = SetHash::parse(&text).map_err(|_| self.wrong("its answer has no set hash"))?;
+                Some(Waits { deletions: answer.waiting_total, set_hash })
+            }
+            _ => None,
+        };
+        let ReceivedAnswer { taken, same, kept, ahead, conflicts, since, seq, epoch, epoch_since, waiting, .. } =
+            answer;
+        let received = Received { taken, same, kept, ahead, conflicts, waiting, there };
         let epoch = epoch.map(|epoch| EpochStart { epoch, since: epoch_since });
         Ok(PushAnswer { received, moved: since..seq, epoch })
     }

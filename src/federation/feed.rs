@@ -4,11 +4,12 @@ use super::{
     filter::{Labels, Matcher},
     reconcile::message::MessageError,
     remote::JournalStand,
+    waiting::Waits,
     wire::{Line, Start, WireChange, WireContent, WireError, end_line, read_line, start_line, write_line},
 };
 use crate::{
     lattice::{
-        Applied, Change, Lattice, LatticeError, StoredNode, Version,
+        Applied, Arrival, Change, Lattice, LatticeError, StoredNode, Version,
         version::{Verdict, judge},
     },
     manifest::{Epoch, EpochStart, Head, HeadEpoch, Position},
@@ -72,17 +73,6 @@ pub enum FeedError {
     /// A change brings no content where one is needed.
     #[error("line {0}: it has no node")]
     NoContent(usize),
-    /// So many deletions look like an accident.
-    #[error(
-        "with these, {deletions} of {nodes} nodes here would be deleted within an hour; nothing was taken. If that is right, \
-         let the operator here confirm it: ark-lattice federation confirm-deletions"
-    )]
-    MassDelete {
-        /// How many.
-        deletions: usize,
-        /// Of how many.
-        nodes: usize,
-    },
 }
 
 /// An answer's lines, in batches.
@@ -112,6 +102,10 @@ pub struct Received {
     pub ahead: usize,
     /// Versions that were made here and lost; they are kept as conflicts.
     pub conflicts: usize,
+    /// Deletions that wait for the admin.
+    pub waiting: usize,
+    /// All deletions of the same sender that wait at the receiver, where it is another instance and any do.
+    pub there: Option<Waits>,
 }
 
 impl Received {
@@ -122,6 +116,8 @@ impl Received {
         self.kept += other.kept;
         self.ahead += other.ahead;
         self.conflicts += other.conflicts;
+        self.waiting += other.waiting;
+        self.there = other.there.or(self.there);
     }
 
     /// Counts what became of one.
@@ -134,6 +130,7 @@ impl Received {
             Applied::Same => self.same += 1,
             Applied::Kept => self.kept += 1,
             Applied::Ahead => self.ahead += 1,
+            Applied::Waiting => self.waiting += 1,
         }
     }
 }
@@ -534,15 +531,22 @@ pub async fn receive(
     (from, given): (&str, u64),
     changes: Vec<WireChange>,
 ) -> Result<Received, FeedError> {
-    let mut arrivals = Vec::with_capacity(changes.len());
-    for (number, change) in changes.into_iter().enumerate() {
-        arrivals.push(change.into_arrival(from, given).ok_or(FeedError::NoContent(number + 1))?);
-    }
     let mut received = Received::default();
-    for applied in lattice.apply(arrivals).await? {
+    for applied in lattice.apply(arrivals((from, given), changes)?).await? {
         received.count(applied);
     }
     Ok(received)
+}
+
+/// These changes as the lattice takes them.
+///
+/// # Errors
+/// [`FeedError::NoContent`].
+pub(super) fn arrivals((from, given): (&str, u64), changes: Vec<WireChange>) -> Result<Vec<Arrival>, FeedError> {
+    let arrival = |(number, change): (usize, WireChange)| {
+        change.into_arrival(from, given).ok_or_else(|| FeedError::NoContent(number.saturating_add(1)))
+    };
+    changes.into_iter().enumerate().map(arrival).collect()
 }
 
 /// Of which of these versions the content is wanted: they would count here.

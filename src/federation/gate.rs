@@ -9,6 +9,7 @@ use super::{
     lines::Lines,
     reconcile::{Answer, item::ItemId},
     remote::{ChangesQuery, Knowing, OfferAnswer, PushAnswer, Remote},
+    waiting::Waits,
 };
 use crate::{
     manifest::{Head, Lineage, Verified},
@@ -112,5 +113,9 @@ impl Remote for Guarded<'_> {
     ) -> Result<PushAnswer, ClientError> {
         self.turn().await;
         self.remote.push(signer, knowing, filter, lines).await
+    }
+    // One small answer, as a head: no turn is needed for it.
+    async fn waiting(&self, signer: &Signer<'_>) -> Result<(Option<Waits>, u64), ClientError> {
+        self.remote.waiting(signer).await
     }
 }

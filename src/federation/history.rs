@@ -23,7 +23,7 @@ pub struct Past {
     pub peer: String,
     /// How long it took.
     pub duration_ms: u64,
-    /// `in_step`, `exchanged`, `unexplained`, `moving` or `failed`.
+    /// `in_step`, `waiting`, `exchanged`, `unexplained`, `moving` or `failed`.
     pub outcome: String,
     /// Why it failed.
     pub error: Option<String>,
@@ -35,6 +35,12 @@ pub struct Past {
     pub conflicts: u64,
     /// Bytes of changes, both ways.
     pub bytes: u64,
+    /// Deletions of the peer that waited here at its end.
+    #[serde(default)]
+    pub waiting_here: u64,
+    /// Deletions of this instance that waited there.
+    #[serde(default)]
+    pub waiting_there: u64,
 }
 
 /// The last rounds.
@@ -102,6 +108,8 @@ mod tests {
             sent: 0,
             conflicts: 0,
             bytes,
+            waiting_here: 0,
+            waiting_there: 0,
         };
         history.add(past(1));
         history.add(past(2));

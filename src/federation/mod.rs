@@ -31,6 +31,7 @@ pub mod round;
 pub mod run;
 mod trusting;
 mod unpack;
+pub mod waiting;
 mod watch;
 pub mod webhooks;
 pub mod wire;

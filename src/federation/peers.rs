@@ -3,6 +3,7 @@
 use super::{filter::Filter, round::Positions};
 use crate::{
     lattice::offline::{OfflineError, write_file},
+    manifest::Position,
     types::Timestamp,
 };
 use serde::{Deserialize, Serialize};
@@ -121,6 +122,9 @@ pub struct PeerState {
     /// What was done.
     #[serde(default)]
     pub stats: PeerStats,
+    /// Deletions of this instance that wait there for the admin, as it last said.
+    #[serde(default)]
+    pub waiting_there: u64,
 }
 
 impl PeerState {
@@ -138,6 +142,7 @@ impl PeerState {
             error: None,
             failed_in_a_row: 0,
             stats: PeerStats::default(),
+            waiting_there: 0,
         }
     }
 
@@ -191,6 +196,20 @@ impl Peers {
     #[must_use]
     pub fn list(&self) -> Vec<PeerState> {
         self.lock().by_url.values().cloned().collect()
+    }
+
+    /// Is the instance with this id a peer?
+    #[must_use]
+    pub fn has_instance(&self, id: &str) -> bool {
+        self.lock().by_url.values().any(|peer| peer.node_id.as_deref() == Some(id))
+    }
+
+    /// Up to where our journal went to the instance with this id, whatever address it has.
+    #[must_use]
+    pub fn pushed_to(&self, id: &str) -> Option<Position> {
+        let kept = self.lock();
+        let its = kept.by_url.values().filter(|peer| peer.node_id.as_deref() == Some(id));
+        its.filter_map(|peer| peer.positions.pushed.clone()).max_by_key(|position| position.seq)
     }
 
     /// One of them.

@@ -7,6 +7,7 @@ use super::{
     filter::Filter,
     lines::Lines,
     reconcile::{Answer, item::ItemId},
+    waiting::Waits,
 };
 use crate::{
     manifest::{EpochStart, Head, Lineage, Position, Verified},
@@ -140,4 +141,14 @@ pub trait Remote: Send + Sync {
         filter: &Filter,
         lines: Vec<u8>,
     ) -> Result<PushAnswer, ClientError>;
+
+    /// What waits there of our deletions, and where its journal stands: the answer to a push of nothing.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    async fn waiting(&self, signer: &Signer<'_>) -> Result<(Option<Waits>, u64), ClientError> {
+        let PushAnswer { received, moved, .. } =
+            self.push(signer, Knowing::default(), &Filter::ALL, Vec::new()).await?;
+        Ok((received.there, moved.end))
+    }
 }

@@ -156,6 +156,8 @@ pub enum Outcome {
     Unexplained,
     /// Both changed faster than they could exchange; the next round goes on.
     Moving,
+    /// Both hold the same set but for nodes whose deletion waits for an admin, here or there.
+    Waiting,
 }
 
 /// Does the next round begin from the beginning, after so many in a row whose end nothing explains? In case it was an accident; ever
@@ -174,6 +176,7 @@ impl Outcome {
             Self::Exchanged => "exchanged",
             Self::Unexplained => "unexplained",
             Self::Moving => "moving",
+            Self::Waiting => "waiting",
         }
     }
 }

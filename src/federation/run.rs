@@ -4,9 +4,11 @@ mod pull;
 mod push;
 mod reconcile;
 mod stage;
+mod waits;
 
 use super::{
     client::ClientError,
+    deletions::DeletionGuard,
     engine::continuation::ANOTHER_IDENTITY,
     exchange::Signer,
     feed::{self, FeedError, Received},
@@ -122,16 +124,6 @@ pub enum RoundError {
     /// Its positions did not hold from one round to the next.
     #[error("its journal begins anew again and again; nobody can keep in step with that")]
     Unsteady,
-    /// So many deletions look like an accident.
-    #[error(
-        "it would delete {deletions} of {nodes} nodes here; nothing was deleted. If that is right, confirm it: ark-lattice federation sync --confirm-deletions"
-    )]
-    MassDelete {
-        /// How many.
-        deletions: usize,
-        /// Of how many.
-        nodes: usize,
-    },
     /// What came is not what was signed.
     #[error(
         "what it sends does not lead to the set that it signed: something between mixes old and new, or it left something out; \
@@ -162,7 +154,6 @@ impl From<FeedError> for RoundError {
             FeedError::Lattice(error) => Self::Lattice(error),
             FeedError::Line { error, .. } => Self::Wire(error),
             FeedError::Message(error) => Self::Message(error),
-            FeedError::MassDelete { deletions, nodes } => Self::MassDelete { deletions, nodes },
             FeedError::NoContent(_) => Self::Wire(WireError::Member("node")),
             FeedError::NoKey
             | FeedError::Revoked
@@ -196,6 +187,10 @@ pub struct RoundReport {
     pub messages: u32,
     /// Why it began from the beginning, where it did.
     pub reset: Option<Reset>,
+    /// Deletions of the peer that wait here.
+    pub waiting_here: u64,
+    /// Deletions of this instance that wait at the peer; `None`: this round did not find out.
+    pub waiting_there: Option<u64>,
 }
 
 /// Who exchanges with whom.
@@ -206,6 +201,8 @@ pub struct Parties<'a> {
     pub client: &'a dyn Remote,
     /// Our versions, to be reconciled with theirs.
     pub sets: &'a Arc<Sets>,
+    /// What other instances delete here.
+    pub deletions: &'a Arc<DeletionGuard>,
     /// Our key.
     pub key: &'a KeyPair,
     /// Our id.
@@ -235,8 +232,10 @@ pub struct Known {
     pub positions: Positions,
     /// Which changes go, and which ways.
     pub options: PeerOptions,
-    /// The operator confirmed that many nodes may be deleted.
+    /// The admin confirmed what the peer deletes here: nothing of it waits.
     pub deletions_confirmed: bool,
+    /// Deletions of this instance that waited at the peer when that was last known.
+    pub waiting_there: u64,
     /// What comes is taken as it comes, and the sets are compared at the end alone: what waits to be compared was cut off before.
     pub unstaged: bool,
 }
@@ -248,9 +247,6 @@ pub struct Run<'a, N> {
     report: RoundReport,
     peer: PeerId,
     remembered: HashSet<u64>,
-    /// Live nodes when the round began.
-    nodes: usize,
-    confirmed: bool,
     unstaged: bool,
     options: PeerOptions,
     matcher: Matcher,
@@ -312,8 +308,6 @@ pub async fn run<N: FnMut(&Positions) + Send>(parties: &Parties<'_>, known: Know
         report: end.report,
         peer: head.get().node_id.clone(),
         remembered: HashSet::new(),
-        nodes: parties.lattice.status().nodes,
-        confirmed: known.deletions_confirmed,
         unstaged: known.unstaged,
         matcher: known.options.filter.matcher(),
         options: known.options.clone(),
@@ -325,6 +319,7 @@ pub async fn run<N: FnMut(&Positions) + Send>(parties: &Parties<'_>, known: Know
         Ok(outcome) => run.report.outcome = Some(outcome),
         Err(error) => end.error = Some(error),
     }
+    run.count_waiting();
     end.report = run.report;
     end
 }
@@ -373,6 +368,9 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         // Whoever answers later in this round is the one who answered first.
         let mut known = Known { node_id: Some(self.peer.to_string()), public_key: Some(key.to_base64()), ..known };
         let positions = std::mem::take(&mut known.positions);
+        if known.deletions_confirmed {
+            self.confirm_deletions().await?;
+        }
         let mut round = Round::new(theirs, ours, positions, directions);
         round.reconciles = Some(self.parties.sets.least_nodes());
         self.given = round.given();
@@ -409,6 +407,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
                     round.stand(self.stand()?);
                 }
                 Step::Done(outcome) => {
+                    let outcome = self.but_for_waiting(&round, outcome, known.waiting_there).await?;
                     if round.end(outcome) {
                         self.tell(&round.positions);
                     }

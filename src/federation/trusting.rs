@@ -9,6 +9,7 @@ use super::{
     promise::impossible,
     reconcile::{Answer, item::ItemId},
     remote::{ChangesQuery, Knowing, OfferAnswer, PushAnswer, Remote},
+    waiting::Waits,
 };
 use crate::{
     manifest::{Head, Lineage, Verified},
@@ -179,5 +180,9 @@ impl Remote for Trusting<'_> {
     ) -> Result<PushAnswer, ClientError> {
         self.still()?;
         self.remote.push(signer, knowing, filter, lines).await
+    }
+    async fn waiting(&self, signer: &Signer<'_>) -> Result<(Option<Waits>, u64), ClientError> {
+        self.still()?;
+        self.remote.waiting(signer).await
     }
 }

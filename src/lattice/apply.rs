@@ -1,11 +1,12 @@
 //! Versions of other instances: judged on the writer's thread, against what is held in that moment.
 
 use super::{
-    Ancestry, Applied, Arrival, Arrived, Conflict, Entry, LatticeError, NodeDocument, Version,
-    journal::{Coming, Source, TOMBSTONE_AGE},
+    Ancestry, Applied, Arrival, Arrived, Conflict, Entry, LatticeError, NodeDocument, Version, hold,
+    journal::{Coming, Source, TOMBSTONE_AGE, Waiting},
     reader,
     store::Store,
     version::{Verdict, judge},
+    waiting::DeletionBudget,
 };
 use crate::types::{ContentHash, NodeId, Timestamp};
 use bytes::Bytes;
@@ -28,6 +29,8 @@ pub(super) enum Decision {
     Bury(NodeId, ContentHash, Accepted),
     /// Note the later time of what is held.
     Retime(Arc<Entry>, Accepted),
+    /// Keep the deletion until the admin has confirmed it.
+    Wait(Box<Waiting>),
 }
 
 /// A version that counts.
@@ -41,12 +44,14 @@ pub(super) struct Accepted {
     pub(super) loser: Option<Box<(Conflict, Bytes)>>,
     /// Its file alone does not say all of it: what it came from, what it replaced, or when it was made.
     announced: bool,
+    /// Told of a deletion that is carried out.
+    pub(super) budget: Option<Arc<DeletionBudget>>,
 }
 
 impl Accepted {
-    /// The version that is held, dated anew by the admin of this instance.
-    pub(super) fn here(at: Timestamp) -> Self {
-        Self { at, source: Source::Edit, loser: None, announced: false }
+    /// A version that came from nowhere else.
+    pub(super) fn made_here(at: Timestamp, source: Source) -> Self {
+        Self { at, source, loser: None, announced: false, budget: None }
     }
 
     /// What is written down before a file is touched; nothing where nobody could mistake it for an edit of what was here.
@@ -84,11 +89,16 @@ impl Arrival {
     }
 }
 
-/// Decides what an arrival does. `path` is where the node's file is or would be.
+/// Decides what an arrival does. `path` is where the node's file is or would be. `budget`: how many nodes may be deleted; `None`: any.
 ///
 /// # Errors
 /// [`LatticeError`]: what is held cannot be told, or not be kept.
-pub(super) fn decide(store: &Store, arrival: Arrival, path: &Path) -> Result<Decision, LatticeError> {
+pub(super) fn decide(
+    store: &Store,
+    arrival: Arrival,
+    path: &Path,
+    budget: Option<&Arc<DeletionBudget>>,
+) -> Result<Decision, LatticeError> {
     let now = store.shared.clock.now();
     let (held, offered) = (store.held(arrival.id())?, arrival.version());
     let current = store.live(arrival.id()).cloned();
@@ -105,6 +115,12 @@ pub(super) fn decide(store: &Store, arrival: Arrival, path: &Path) -> Result<Dec
     {
         return Ok(Decision::Done(Applied::Kept));
     }
+    let deletes = current.is_some() && matches!(arrival.change, Arrived::Deleted { .. });
+    if let Some(budget) = budget.filter(|_| deletes)
+        && !budget.spend()
+    {
+        return hold::wait(store, arrival, budget);
+    }
     let loser = match (&current, held) {
         (Some(entry), Some(held)) if verdict == Verdict::Take => {
             loser(store, entry, &arrival, held, offered, path)?.map(Box::new)
@@ -119,7 +135,8 @@ pub(super) fn decide(store: &Store, arrival: Arrival, path: &Path) -> Result<Dec
         Arrived::Deleted { .. } => false,
     };
     let source = Source::Given { ancestry: arrival.ancestry, from: arrival.from };
-    let accepted = Accepted { at: offered.at, source, loser, announced: !plain };
+    let budget = budget.filter(|_| deletes).cloned();
+    let accepted = Accepted { at: offered.at, source, loser, announced: !plain, budget };
     Ok(match (arrival.change, current) {
         (Arrived::Put { .. }, Some(entry)) if verdict == Verdict::Later => Decision::Retime(entry, accepted),
         (Arrived::Put { node, .. }, _) => Decision::Write(Box::new(node), accepted),
@@ -184,7 +201,7 @@ mod tests {
         let buried = |at: Timestamp| {
             let change = Arrived::Deleted { id: NodeId::parse("a").unwrap(), at, content_hash: ContentHash::of(b"") };
             let arrival = Arrival { change, ancestry: Ancestry::default(), from: "peer".into(), given: 0 };
-            match decide(&store, arrival, &folder.path().join("a.json")).unwrap() {
+            match decide(&store, arrival, &folder.path().join("a.json"), None).unwrap() {
                 Decision::Bury(..) => true,
                 Decision::Done(Applied::Kept) => false,
                 other => panic!("{other:?}"),

@@ -8,8 +8,9 @@ pub use super::{
 };
 
 use super::{
-    Ancestry, Applied, Arrival, Change, Conflict, Entry, Epochs, Lattice, LatticeError, LatticeStatus, NodeDocument,
-    NodeFilter, NodePage, Precondition, Restored, Stamp, StoredNode, Tombstone, Written, adopt,
+    Ancestry, Applied, Arrival, Change, Conflict, DeletionBudget, Entry, Epochs, Lattice, LatticeError, LatticeStatus,
+    NodeDocument, NodeFilter, NodePage, Precondition, Restored, Stamp, StoredNode, Tombstone, WaitingDeletion,
+    WaitingSender, Written, adopt,
     atomic_file::TempFile,
     dating::{AtStart, from_system},
     index::{Index, Snapshot},
@@ -247,18 +248,34 @@ impl DirectoryLattice {
     }
 
     /// Waits for files that are away and may come back, no longer than the grace.
-    async fn apply_all(&self, arrivals: Vec<Arrival>) -> Result<Vec<Outcome>, LatticeError> {
+    async fn apply_all(
+        &self,
+        arrivals: Vec<Arrival>,
+        budget: Option<&Arc<DeletionBudget>>,
+    ) -> Result<Vec<Applied>, LatticeError> {
         let mut left = self.vanish_grace.saturating_add(TRY_AGAIN);
         loop {
-            let ops = arrivals.iter().cloned().map(WriteOp::Apply).collect();
-            match self.write(ops).await {
+            let ops = arrivals.iter().map(|arrival| WriteOp::Apply(arrival.clone(), budget.cloned())).collect();
+            match self.apply_ops(ops).await {
                 Err(LatticeError::Unavailable(_)) if !left.is_zero() => {
                     tokio::time::sleep(TRY_AGAIN).await;
                     left = left.saturating_sub(TRY_AGAIN);
                 }
-                written => return written,
+                applied => return applied,
             }
         }
+    }
+
+    pub(super) async fn apply_ops(&self, ops: Vec<WriteOp>) -> Result<Vec<Applied>, LatticeError> {
+        let applied = |outcome| match outcome {
+            Outcome::Applied(applied) => Some(applied),
+            _ => None,
+        };
+        Ok(self.write(ops).await?.into_iter().filter_map(applied).collect())
+    }
+
+    pub(super) fn journal(&self) -> &Journal {
+        &self.shared.journal
     }
 
     /// What the writer thread answers, as long as there is one.
@@ -449,12 +466,41 @@ impl Lattice for DirectoryLattice {
     }
 
     async fn apply(&self, arrivals: Vec<Arrival>) -> Result<Vec<Applied>, LatticeError> {
-        let outcomes = self.apply_all(arrivals).await?;
-        let applied = |outcome| match outcome {
-            Outcome::Applied(applied) => Some(applied),
-            _ => None,
-        };
-        Ok(outcomes.into_iter().filter_map(applied).collect())
+        self.apply_all(arrivals, None).await
+    }
+
+    async fn apply_within(
+        &self,
+        arrivals: Vec<Arrival>,
+        budget: &Arc<DeletionBudget>,
+    ) -> Result<Vec<Applied>, LatticeError> {
+        self.apply_all(arrivals, Some(budget)).await
+    }
+
+    fn waiting(
+        &self,
+        from: Option<&str>,
+        after: Option<(&NodeId, &str)>,
+        limit: usize,
+    ) -> Result<Vec<WaitingDeletion>, LatticeError> {
+        let after = after.map(|(id, from)| (id.as_str(), from));
+        Ok(self.shared.journal.waiting(from, after, limit)?.into_iter().map(|it| it.deletion).collect())
+    }
+
+    fn waiting_senders(&self) -> Result<Vec<WaitingSender>, LatticeError> {
+        Ok(self.shared.journal.waiting_senders()?)
+    }
+
+    fn waiting_of(&self, from: &str) -> Result<u64, LatticeError> {
+        Ok(self.shared.journal.waiting_of(from)?)
+    }
+
+    async fn confirm_waiting(&self, from: &str) -> Result<u64, LatticeError> {
+        self.settle_waiting(from, false).await
+    }
+
+    async fn refuse_waiting(&self, from: &str) -> Result<u64, LatticeError> {
+        self.settle_waiting(from, true).await
     }
 
     fn conflicts(&self, after: u64, limit: usize) -> Result<Vec<Conflict>, LatticeError> {

@@ -14,6 +14,9 @@
 //! | `remembered` | id | earlier contents of the node's file, each with its version's time |
 //! | `epochs` | first position | epoch: an unbroken stretch of the journal |
 //! | `meta` | name | text: schema, index_id, seq, floor, lattice, adopting, conflict; directory (written by 0.1.0) |
+//! | `waiting` | id, sender | a deletion that waits for the admin |
+//! | `waiting_from` | sender | how many of them wait, and since when |
+//! | `meta` | name | text: schema, index_id, seq, floor, directory, conflict |
 
 mod binding;
 mod coming;
@@ -21,6 +24,7 @@ mod conflicts;
 mod epochs;
 mod remembered;
 mod rows;
+mod waiting;
 mod write;
 
 use super::{Change, Entry, Tombstone, reader::FileStamp, reserve::Reserve, version::Ancestry};
@@ -45,6 +49,7 @@ use std::{
     },
     time::Duration,
 };
+pub(super) use waiting::Waiting;
 
 const SCHEMA: &str = "1";
 /// How long a deletion is remembered (DESIGN 4.7).
@@ -151,6 +156,10 @@ pub(super) enum Op {
     Deleted(Tombstone, Source),
     /// The conflict with this number is settled.
     Settled(u64),
+    /// A deletion is kept and not carried out.
+    Waits(Waiting),
+    /// What waits of this node and sender is over.
+    WaitsNoLonger(NodeId, Box<str>),
 }
 
 /// What a fresh process needs to know.
@@ -512,6 +521,7 @@ fn prepare(database: &Database) -> Result<Head, JournalError> {
         if let Some(index_id) = &index_id {
             epochs::prepare(&transaction, index_id)?;
         }
+        waiting::prepare(&transaction)?;
     }
     transaction.commit()?;
     match (index_id, seq) {

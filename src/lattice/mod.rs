@@ -13,6 +13,7 @@ pub mod delta;
 pub mod directory;
 mod examine;
 mod file_name;
+mod hold;
 pub mod index;
 mod journal;
 mod known;
@@ -36,6 +37,7 @@ mod stamp;
 mod store;
 mod turns;
 pub mod version;
+mod waiting;
 mod watch;
 mod whole_sync;
 mod write_batch;
@@ -44,6 +46,7 @@ mod writer;
 pub use node::{NodeDocument, NodeError, STAMP_ROOM_BYTES, Stamp};
 pub use node_type::NodeType;
 pub use version::{Ancestry, Version};
+pub use waiting::{DeletionBudget, WaitingDeletion, WaitingSender};
 
 use crate::{
     manifest::{Epoch, Lineage},
@@ -198,6 +201,8 @@ pub enum Applied {
     Kept,
     /// It is dated too far ahead; nothing was done.
     Ahead,
+    /// It would delete a node and waits for the admin, durably; the node is here still.
+    Waiting,
 }
 
 /// A version that was held here and overruled by one of another instance. Its content is kept.
@@ -322,6 +327,15 @@ pub enum LatticeError {
     /// The node's file is broken or was there a moment ago: its content cannot be had or replaced now. A later attempt may succeed.
     #[error("the content of the node {0:?} cannot be had now: its file is broken, or is being written")]
     Unavailable(NodeId),
+    /// Nothing was changed: a deletion would have to wait beside so many others.
+    #[error(
+        "as many deletions of instances that are not verified wait here as there are nodes, and none of them sent more than {from}: no \
+         further one is taken from it. On this machine: ark-lattice federation deletions"
+    )]
+    WaitingFull {
+        /// The instance that sent the deletion.
+        from: Box<str>,
+    },
     /// The data directory or the state directory is full (ENOSPC, EDQUOT). Nothing was acknowledged.
     #[error("the disk has no space left")]
     NoSpace,
@@ -482,6 +496,53 @@ pub trait Lattice: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// The first error; arrivals before it may have been written.
     async fn apply(&self, arrivals: Vec<Arrival>) -> Result<Vec<Applied>, LatticeError>;
+
+    /// The same, with a bound on the nodes that are deleted: deletions beyond `budget` are kept as waiting, durably, and their nodes stay.
+    ///
+    /// # Errors
+    /// The first error; arrivals before it may have been written. [`LatticeError::WaitingFull`] where too many wait.
+    async fn apply_within(
+        &self,
+        arrivals: Vec<Arrival>,
+        budget: &Arc<DeletionBudget>,
+    ) -> Result<Vec<Applied>, LatticeError>;
+
+    /// Up to `limit` deletions that wait, behind the one of this node and sender; in order of node, then sender. Of one sender, where one
+    /// is named.
+    ///
+    /// # Errors
+    /// [`LatticeError::Io`].
+    fn waiting(
+        &self,
+        from: Option<&str>,
+        after: Option<(&NodeId, &str)>,
+        limit: usize,
+    ) -> Result<Vec<WaitingDeletion>, LatticeError>;
+
+    /// How many deletions of each sender wait, in order of its name.
+    ///
+    /// # Errors
+    /// [`LatticeError::Io`].
+    fn waiting_senders(&self) -> Result<Vec<WaitingSender>, LatticeError>;
+
+    /// How many deletions of this sender wait.
+    ///
+    /// # Errors
+    /// [`LatticeError::Io`].
+    fn waiting_of(&self, from: &str) -> Result<u64, LatticeError>;
+
+    /// Carries out what waits of this sender, each judged again against what is held now. Answers how many nodes were deleted.
+    ///
+    /// # Errors
+    /// The first error; what came before it was carried out, the rest waits still.
+    async fn confirm_waiting(&self, from: &str) -> Result<u64, LatticeError>;
+
+    /// Refuses what waits of this sender: each node gets a later time and a new position, so that it counts also where it was deleted.
+    /// Answers how many nodes.
+    ///
+    /// # Errors
+    /// The first error; what came before it was refused, the rest waits still.
+    async fn refuse_waiting(&self, from: &str) -> Result<u64, LatticeError>;
 
     /// Up to `limit` conflicts with greater numbers than `after`, in order.
     ///

@@ -176,6 +176,7 @@ pub(super) fn copy_of(error: &LatticeError) -> LatticeError {
         LatticeError::Unavailable(id) => LatticeError::Unavailable(id.clone()),
         LatticeError::PreconditionFailed { current } => LatticeError::PreconditionFailed { current: *current },
         LatticeError::Contested { from, kept } => LatticeError::Contested { from: from.clone(), kept: *kept },
+        LatticeError::WaitingFull { from } => LatticeError::WaitingFull { from: from.clone() },
         LatticeError::NoSpace => LatticeError::NoSpace,
         LatticeError::ReadOnly(text) => LatticeError::ReadOnly(text.clone()),
         LatticeError::Io(text) => LatticeError::Io(text.clone()),
@@ -567,7 +568,7 @@ impl Store {
                 self.forget(id);
                 index.remove(id.as_str());
             }
-            Op::VoidPositions | Op::Settled(_) => {}
+            Op::VoidPositions | Op::Settled(_) | Op::Waits(_) | Op::WaitsNoLonger(..) => {}
         }
     }
 

@@ -8,13 +8,15 @@ use super::{
     apply::{self, Accepted, Decision},
     atomic_file::{self, TempFile},
     examine::Glance,
-    journal::{Coming, Op, Source},
+    hold::{self, Settle, Settling},
+    journal::{Coming, Op, Source, Waiting},
     place::{NO_FILE, entry_of, write_temp},
     reader::{self, FileStamp},
     restore::{self, Restoration, Restore},
     stamp::{self, Current, Stamped},
     store::{Changes, SeenFile, Store, copy_of, fingerprint, lattice_error},
     version,
+    waiting::{DeletionBudget, WaitingDeletion},
 };
 use crate::types::{ContentHash, NodeId, Timestamp};
 use bytes::Bytes;
@@ -40,10 +42,12 @@ pub(super) enum WriteOp {
         id: NodeId,
         precondition: Precondition,
     },
-    Apply(Arrival),
-    Restore(Restore),
     /// Date the version that is held now.
     Accept(NodeId),
+    /// With how many nodes it and those beside it may delete; `None`: any.
+    Apply(Arrival, Option<Arc<DeletionBudget>>),
+    Restore(Restore),
+    Settle(Settle),
 }
 
 /// What it did.
@@ -79,6 +83,8 @@ enum StagedKind {
     Put(Box<StagedPut>),
     Delete { id: NodeId, content_hash: ContentHash, accepted: Option<Accepted>, has_file: bool },
     Retime(Arc<Entry>, Accepted),
+    Wait(Box<Waiting>),
+    WaitNoLonger(Box<WaitingDeletion>),
 }
 
 #[derive(Debug)]
@@ -193,8 +199,9 @@ impl WriteOp {
         match self {
             Self::Put { node, .. } => node.id(),
             Self::Delete { id, .. } | Self::Accept(id) => id,
-            Self::Apply(arrival) => arrival.id(),
+            Self::Apply(arrival, _) => arrival.id(),
             Self::Restore(restore) => restore.node.id(),
+            Self::Settle(settle) => &settle.deletion.id,
         }
     }
 }
@@ -205,6 +212,8 @@ impl StagedKind {
             Self::Put(put) => &put.entry.id,
             Self::Delete { id, .. } => id,
             Self::Retime(entry, _) => &entry.id,
+            Self::Wait(waiting) => &waiting.deletion.id,
+            Self::WaitNoLonger(deletion) => &deletion.id,
         }
     }
 
@@ -213,13 +222,14 @@ impl StagedKind {
             Self::Put(put) => put.accepted.as_ref(),
             Self::Delete { accepted, .. } => accepted.as_ref(),
             Self::Retime(_, accepted) => Some(accepted),
+            Self::Wait(_) | Self::WaitNoLonger(_) => None,
         }
     }
 
     fn restoration(&mut self) -> Option<&mut Restoration> {
         match self {
             Self::Put(put) => put.restoration.as_mut(),
-            Self::Delete { .. } | Self::Retime(..) => None,
+            _ => None,
         }
     }
 
@@ -229,7 +239,7 @@ impl StagedKind {
         let coming = match self {
             Self::Put(put) => accepted.coming(put.entry.content_hash, false),
             Self::Delete { content_hash, has_file: true, .. } => accepted.coming(*content_hash, true),
-            Self::Delete { .. } | Self::Retime(..) => None,
+            _ => None,
         };
         Some((self.id().clone(), coming?))
     }
@@ -238,7 +248,7 @@ impl StagedKind {
     fn loser(&self) -> Option<&(Conflict, Bytes)> {
         let restored = match self {
             Self::Put(put) => put.restoration.as_ref().and_then(|restoration| restoration.loser.as_deref()),
-            Self::Delete { .. } | Self::Retime(..) => None,
+            _ => None,
         };
         restored.or_else(|| self.accepted()?.loser.as_deref())
     }
@@ -251,6 +261,7 @@ fn fail(store: &Store, answers: &mut Answers, request: usize, error: LatticeErro
             | LatticeError::Contested { .. }
             | LatticeError::Loading
             | LatticeError::Unavailable(_)
+            | LatticeError::WaitingFull { .. }
     ) {
         note_fault(store, &error);
     }
@@ -296,7 +307,7 @@ fn stage(store: &mut Store, op: WriteOp) -> Result<Stage, LatticeError> {
     let path = store.shared.directory.join(&name);
     // An edit by another program that no event has told of yet: the write is judged against that one.
     if differs(store, &name, &path)? {
-        if let WriteOp::Apply(arrival) = &op {
+        if let WriteOp::Apply(arrival, _) = &op {
             may_not_come_back(store, arrival.id(), &name, &path)?;
         }
         store.examine(std::slice::from_ref(&name))?;
@@ -329,10 +340,10 @@ fn stage(store: &mut Store, op: WriteOp) -> Result<Stage, LatticeError> {
             let put = stage_put(store, &node, current.as_deref(), at, None)?;
             Ok(Stage::Later(name, StagedKind::Put(Box::new(put)), precondition))
         }
-        WriteOp::Apply(arrival) => {
+        WriteOp::Apply(arrival, budget) => {
             let current = store.live(arrival.id()).cloned();
             let precondition = unchanged(current.as_ref());
-            let kind = match apply::decide(store, arrival, &path)? {
+            let kind = match apply::decide(store, arrival, &path, budget.as_ref())? {
                 Decision::Done(applied) => return Ok(Stage::Done(Outcome::Applied(applied))),
                 Decision::Write(node, accepted) => {
                     StagedKind::Put(Box::new(stage_put(store, &node, current.as_deref(), accepted.at, Some(accepted))?))
@@ -344,12 +355,22 @@ fn stage(store: &mut Store, op: WriteOp) -> Result<Stage, LatticeError> {
                     StagedKind::Delete { id, content_hash, accepted: Some(accepted), has_file: false }
                 }
                 Decision::Retime(entry, accepted) => StagedKind::Retime(entry, accepted),
+                Decision::Wait(waiting) => StagedKind::Wait(waiting),
+            };
+            Ok(Stage::Later(name, kind, precondition))
+        }
+        WriteOp::Settle(settle) => {
+            let precondition = unchanged(store.live(&settle.deletion.id));
+            let kind = match hold::settle(store, &settle)? {
+                Settling::Over => return Ok(Stage::Done(Outcome::Applied(Applied::Kept))),
+                Settling::Forget => StagedKind::WaitNoLonger(Box::new(settle.deletion)),
+                Settling::Retime(entry, accepted) => StagedKind::Retime(entry, accepted),
             };
             Ok(Stage::Later(name, kind, precondition))
         }
         WriteOp::Accept(id) => {
             let Some(current) = store.live(&id).cloned() else { return Ok(Stage::Done(Outcome::Accepted(None))) };
-            let accepted = Accepted::here(store.edit_time(&id, None)?);
+            let accepted = Accepted::made_here(store.edit_time(&id, None)?, Source::Edit);
             let precondition = unchanged(Some(&current));
             Ok(Stage::Later(name, StagedKind::Retime(current, accepted), precondition))
         }
@@ -561,9 +582,19 @@ fn write_down(store: &mut Store, placed: &[Staged], seen_at_ns: i64) -> Result<V
                     Source::Given { .. } => Outcome::Applied(Applied::Same),
                 }
             }
+            StagedKind::Wait(waiting) => {
+                changes.ops.push(Op::Waits(Waiting::clone(waiting)));
+                Outcome::Applied(Applied::Waiting)
+            }
+            StagedKind::WaitNoLonger(deletion) => {
+                changes.ops.push(Op::WaitsNoLonger(deletion.id.clone(), deletion.from.clone()));
+                Outcome::Applied(Applied::Kept)
+            }
         });
     }
     store.commit(&changes)?;
+    let budgets = placed.iter().filter_map(|staged| staged.kind.accepted()?.budget.as_ref());
+    budgets.for_each(|budget| budget.count());
     Ok(outcomes)
 }
 
@@ -604,7 +635,7 @@ mod tests {
         let mut batch = Vec::new();
         for (slot, change) in [Arrived::Put { node: a.clone(), at }, gone].into_iter().enumerate() {
             let arrival = Arrival { change, ancestry: ancestry.clone(), from: "peer".into(), given: 0 };
-            let Ok(Stage::Later(name, kind, precondition)) = stage(&mut store, WriteOp::Apply(arrival)) else {
+            let Ok(Stage::Later(name, kind, precondition)) = stage(&mut store, WriteOp::Apply(arrival, None)) else {
                 panic!("it is a write")
             };
             batch.push(Staged { request: 0, slot, name, precondition, kind });

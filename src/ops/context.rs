@@ -2,7 +2,7 @@
 
 use super::{heartbeats::Heartbeats, known_lists::KnownLists, limits::KnownIds};
 use crate::{
-    federation::{engine::Engine, lan::Lan, rate::Rates, reconcile::Sets},
+    federation::{deletions::DeletionGuard, engine::Engine, lan::Lan, rate::Rates, reconcile::Sets},
     guard::{Limiter, NetworkKey},
     identity::Keyring,
     lattice::Lattice,
@@ -49,6 +49,8 @@ pub struct Context {
     pub lattice: Arc<dyn Lattice>,
     /// Their versions, to be reconciled with those of other instances.
     pub sets: Arc<Sets>,
+    /// What other instances delete here.
+    pub deletions: Arc<DeletionGuard>,
     /// What is thought of each key.
     pub trust: Arc<TrustStore>,
     /// Bounds on input.

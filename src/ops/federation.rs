@@ -11,7 +11,7 @@ use crate::{
         peers::{Added, PeerOptions, PeerState, PeersError},
     },
     lattice::LatticeError,
-    types::{PeerId, SetHash},
+    types::SetHash,
 };
 use std::{sync::Arc, time::Duration};
 
@@ -214,15 +214,6 @@ pub async fn sync_peers(
         Some(url) if synced.is_empty() => Err(FederationError::NoPeer(url.to_owned())),
         _ => Ok(synced),
     }
-}
-
-/// Lets this instance take within the hour whatever `from` deletes, by pushing or when it is pulled from.
-///
-/// # Errors
-/// [`FederationError::NoKey`].
-pub fn confirm_deletions(context: &Context, from: &PeerId) -> Result<(), FederationError> {
-    engine(context)?.deletions().confirm(from.as_str(), context.clock.elapsed());
-    Ok(())
 }
 
 /// Lets the instance exchange by itself or not, durably; and how often, where that is said. Answers how often it does.

@@ -1,8 +1,8 @@
 //! What changed, for other instances.
 
-use super::{Context, Speaker};
+use super::{Context, Speaker, deletions};
 use crate::{
-    federation::{deletions::Deletions, feed, wire::WireChange},
+    federation::{deletions::Sender, feed, waiting, wire::WireChange},
     lattice::LatticeError,
     manifest::{Head, Position, sign_head},
     types::{NodeId, PeerId},
@@ -109,7 +109,7 @@ pub async fn versions(context: &Context, items: Vec<ItemId>, contents: bool) -> 
 /// journal. Answers what became of them, from where to where the journal moved meanwhile, and where it stands.
 ///
 /// # Errors
-/// [`FeedError::NoContent`], [`FeedError::MassDelete`], [`FeedError::Lattice`]; with the last, what came before may have been written.
+/// [`FeedError::NoContent`], [`FeedError::Lattice`]; with the last, what came before may have been written.
 pub async fn receive(
     context: &Context,
     from: &Speaker,
@@ -118,25 +118,25 @@ pub async fn receive(
     changes: Vec<WireChange>,
 ) -> Result<PushAnswer, FeedError> {
     feed::continues(&*context.lattice, knowing.seen)?;
-    let given = feed::given(&*context.lattice, knowing.holds);
+    let given = given(context, from.peer(), knowing);
     let changes = feed::admitted(&*context.lattice, &filter.matcher(), changes).await?;
-    let status = context.lattice.status();
-    let (since, nodes) = (status.seq, status.nodes);
-    let (who, elapsed) = (from.peer().as_str(), context.clock.elapsed());
-    let deletions = feed::deletions(&*context.lattice, &changes)?;
-    let mass = match &context.engine {
-        Some(engine) => engine.deletions().mass(who, deletions, nodes, elapsed),
-        None => Deletions::default().mass(who, deletions, nodes, elapsed),
-    };
-    if let Some((deletions, nodes)) = mass.filter(|_| deletions > 0) {
-        return Err(FeedError::MassDelete { deletions, nodes });
-    }
-    if let Some(engine) = &context.engine {
-        engine.deletions().add(who, deletions, nodes, elapsed);
-    }
-    let received = feed::receive(&*context.lattice, (from.peer().as_str(), given), changes).await?;
-    let JournalStand { start, seq } = feed::here(&*context.lattice);
+    let (lattice, elapsed) = (&*context.lattice, context.clock.elapsed());
+    let (since, waited) = (lattice.status().seq, lattice.waiting_of(from.peer().as_str())?);
+    let sender = Sender { given, ..deletions::sender(context, from, &changes) };
+    let (mut received, _) = waiting::receive(lattice, &context.deletions, sender, elapsed, changes).await?;
+    // The position first: what is added meanwhile shows as another position of the head.
+    let JournalStand { start, seq } = feed::here(lattice);
+    received.there = waiting::waits(lattice, sender.id)?;
+    deletions::tell(context, from.peer(), waited, received.there);
     Ok(PushAnswer { received, moved: since..seq, epoch: Some(start) })
+}
+
+/// Up to which position of the journal here the sender of a push had been given the versions: by what it states that it holds, and by
+/// what went to it from here.
+fn given(context: &Context, from: &PeerId, knowing: Knowing<'_>) -> u64 {
+    let stated = feed::given(&*context.lattice, knowing.holds);
+    let pushed = context.engine.as_ref().and_then(|engine| engine.pushed_to(from));
+    stated.max(feed::given(&*context.lattice, pushed.as_ref()))
 }
 
 /// Of which of these versions the content is wanted: they would count here.

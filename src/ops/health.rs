@@ -25,6 +25,8 @@ pub struct Health {
     pub lattice: LatticeStatus,
     /// Peers whose last round went well.
     pub peers_connected: usize,
+    /// Deletions of other instances that wait for the admin.
+    pub deletions_waiting: u64,
 }
 
 impl Health {
@@ -34,10 +36,11 @@ impl Health {
         self.lattice.ready && self.registry.ok
     }
 
-    /// Everything works, to the last file.
+    /// Everything works, to the last file, and nothing waits for the admin.
     #[must_use]
     pub fn flawless(&self) -> bool {
-        self.ready() && self.registry.detail.is_none() && self.lattice.broken_total == 0 && self.lattice.fault.is_none()
+        let lattice = self.lattice.broken_total == 0 && self.lattice.fault.is_none();
+        self.ready() && self.registry.detail.is_none() && lattice && self.deletions_waiting == 0
     }
 }
 
@@ -52,6 +55,7 @@ pub async fn health(context: &Context) -> Health {
         Err(RegistryError::Corrupt(_)) => Some("holds what this version cannot read"),
         Err(_) => Some("does not answer"),
     };
+    let waiting = context.lattice.waiting_senders().unwrap_or_default();
     let peers = context.engine.as_ref().map(|engine| engine.peers()).unwrap_or_default();
     Health {
         peers_connected: peers.iter().filter(|peer| peer.is_active()).count(),
@@ -59,5 +63,7 @@ pub async fn health(context: &Context) -> Health {
         registry_kind: context.registry.kind(),
         live_peers: live.ok(),
         lattice: context.lattice.status(),
+        // Where the journal fails, the lattice's own fault says so.
+        deletions_waiting: waiting.iter().map(|sender| sender.deletions).sum(),
     }
 }

@@ -4,6 +4,7 @@ mod audit;
 mod compare;
 mod conflicts;
 mod context;
+mod deletions;
 mod discover;
 mod events;
 mod export;
@@ -43,13 +44,16 @@ pub use conflicts::{
     ConflictDetail, ConflictPage, NodeState, dismiss_conflict, get_conflict, list_conflicts, restore_conflict,
 };
 pub use context::{Context, Identity};
+pub use deletions::{
+    MOST_WAITING, WaitingPage, confirm_deletions, refuse_deletions, waiting_deletions, waiting_senders,
+};
 pub use discover::{DiscoverFilter, DiscoverState, Discovered, Peer, discover, envelope};
 pub use events::{Event, Heard, Listening, listen};
 pub use export::{ExportError, ExportForm, ExportReport, export, export_remote};
 pub use federation::{
-    FederationError, FederationInfo, INTERVAL_BOUNDS, Stand, add_peer, confirm_deletions, federation_info,
-    find_instances, history, instance_name, is_running, is_stopped, peers, remove_peer, set_auto_sync, stand,
-    start_federation, stop_federation, stopped, sync_peers,
+    FederationError, FederationInfo, INTERVAL_BOUNDS, Stand, add_peer, federation_info, find_instances, history,
+    instance_name, is_running, is_stopped, peers, remove_peer, set_auto_sync, stand, start_federation, stop_federation,
+    stopped, sync_peers,
 };
 pub use feed::{
     ANSWERS_HEADER, Answer, FRAME_BYTES, FeedError, FeedOptions, Filter, INDEX_HEADER, ItemId, JournalStand, Knowing,
@@ -108,7 +112,7 @@ pub use crate::{
     lattice::offline::{Listing, OfflineDirectory, OfflineError, OfflineNode, WholeFile, write_file, write_new_file},
     lattice::{
         Conflict, Entry, LatticeError, LatticeStatus, NodeDocument, NodeError, NodeFilter, NodePage, Precondition,
-        StoredNode, Tombstone, Version, Written,
+        StoredNode, Tombstone, Version, WaitingDeletion, WaitingSender, Written,
     },
     manifest::{Canonicalization, EnvelopeError, MAX_SEQ},
     registry::{FollowError, PeerCursor, RegistryError},

@@ -4,6 +4,7 @@ use super::StartupError;
 use crate::{
     federation::{
         control::Control,
+        deletions::DeletionGuard,
         engine::{Engine, EngineOptions},
         events::Events,
         history::History,
@@ -32,7 +33,7 @@ pub(super) fn rates(settings: &Settings) -> Rates {
 pub(super) fn open(
     settings: &Settings,
     key: Option<&Arc<Keyring>>,
-    (lattice, sets): (&Arc<dyn Lattice>, &Arc<Sets>),
+    (lattice, sets, deletions): (&Arc<dyn Lattice>, &Arc<Sets>, &Arc<DeletionGuard>),
     (trust, registry): (&Arc<TrustStore>, &Arc<dyn Registry>),
     clock: &SharedClock,
     rates: &Rates,
@@ -52,6 +53,7 @@ pub(super) fn open(
         registry: Arc::clone(registry),
         lattice: Arc::clone(lattice),
         sets: Arc::clone(sets),
+        deletions: Arc::clone(deletions),
         trust: Arc::clone(trust),
         clock: Arc::clone(clock),
         limits: settings.limits(),

@@ -24,11 +24,13 @@ pub enum EventKind {
     ConflictResolved,
     /// The journal moved.
     NodeChanged,
+    /// More deletions than before wait for an admin, here or at a peer.
+    DeletionsWaiting,
 }
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::PeerAdded,
         Self::PeerRemoved,
         Self::PeerOnline,
@@ -38,6 +40,7 @@ impl EventKind {
         Self::SyncComplete,
         Self::ConflictResolved,
         Self::NodeChanged,
+        Self::DeletionsWaiting,
     ];
 
     /// Its name on the wire.
@@ -53,6 +56,7 @@ impl EventKind {
             Self::SyncComplete => "sync-complete",
             Self::ConflictResolved => "conflict-resolved",
             Self::NodeChanged => "node-changed",
+            Self::DeletionsWaiting => "deletions-waiting",
         }
     }
 

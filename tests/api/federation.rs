@@ -75,7 +75,7 @@ async fn the_status_has_the_members_of_the_guide() {
     let fresh = json!({
         "url": "http://192.168.1.100:9000", "nodeId": null, "publicKey": null, "active": false, "direction": "both",
         "filter": {"types": [], "ids": [], "tags": []}, "priority": false, "addedAt": crate::app::NOW, "lastSync": null,
-        "lag": listed["peers"][0]["lag"], "error": null, "failuresInARow": 0,
+        "lag": listed["peers"][0]["lag"], "deletionsWaiting": {"here": 0, "there": 0}, "error": null, "failuresInARow": 0,
         "stats": {"rounds": 0, "failures": 0, "nodesSent": 0, "nodesReceived": 0, "conflictsResolved": 0, "bytes": 0},
     });
     assert_eq!(listed["peers"][0], fresh);
@@ -101,7 +101,7 @@ async fn two_instances_become_peers_exchange_and_part() {
     assert_eq!(only(&synced, &["status"]), json!({"status": "synced"}));
     let expected = json!({
         "peer": b.url, "success": true, "nodesSent": 1, "nodesReceived": 1, "conflictsResolved": 0, "outcome": "in_step",
-        "error": null, "bytes": round["bytes"], "requests": round["requests"],
+        "error": null, "bytes": round["bytes"], "requests": round["requests"], "deletionsWaiting": {"here": 0, "there": 0},
     });
     assert_eq!(*round, expected);
     assert!(round["bytes"].as_u64().unwrap() > 100 && round["requests"].as_u64().unwrap() > 2, "{round}");
@@ -128,8 +128,18 @@ async fn two_instances_become_peers_exchange_and_part() {
 
     let past = ask(&a, "GET", "/federation/history?limit=5", "").await;
     assert_eq!(past["count"], 1, "a round in which nothing moved is not listed: {past}");
-    let names =
-        ["at", "bytes", "conflictsResolved", "durationMs", "error", "nodesReceived", "nodesSent", "outcome", "peer"];
+    let names = [
+        "at",
+        "bytes",
+        "conflictsResolved",
+        "deletionsWaiting",
+        "durationMs",
+        "error",
+        "nodesReceived",
+        "nodesSent",
+        "outcome",
+        "peer",
+    ];
     assert_eq!(members(&past["rounds"][0]), names);
     assert_eq!(
         only(&past["rounds"][0], &["at", "peer", "outcome", "error", "nodesReceived", "nodesSent"]),

@@ -15,6 +15,7 @@ mod bad_input;
 mod clock;
 mod conflicts;
 mod cors;
+mod deletions;
 mod events;
 mod federation;
 mod hostile;

@@ -172,8 +172,25 @@ fn many_deletions_are_confirmed_by_name() {
     a.bed.wait_until("the service has seen that they are gone", || count(&a) == 10);
     let said = b.federation(&["sync"]).fails(5);
     let next = format!("ark-lattice federation sync --peer {} --confirm-deletions", a.url());
-    assert!(said.contains("would delete") && said.contains(&next), "{said}");
+    assert!(said.contains("20 deletions wait here") && said.contains(&next), "{said}");
     assert_eq!(count(&b), 30);
+    let shown = b.federation(&["status"]).ok();
+    assert!(shown.contains("20 deletions of ark-a wait here") && shown.contains("confirm-deletions ark-a"), "{shown}");
+    let listed = b.federation(&["deletions", a.url(), "--json"]).ok_json();
+    assert_eq!((&listed["total"], &listed["deletions"][0]["from"]), (&20.into(), &"ark-a".into()));
+    let kept = b.federation(&["refuse-deletions", "--json"]).ok_json();
+    assert_eq!((&kept["kept"], &kept["from"]), (&20.into(), &"ark-a".into()));
+    assert!(b.federation(&["confirm-deletions"]).fails(3).contains("no deletions wait"));
+    // Refused and given back by hand, they are deleted anew.
+    b.federation(&["sync"]).ok();
+    a.bed.run_with(&["import", "-"], &nodes).ok();
+    a.bed.wait_until("they are back", || count(&a) == 30);
+    b.federation(&["sync"]).ok();
+    for number in 0..20 {
+        std::fs::remove_file(a.bed.path(&format!("lattice_data/n{number}.json"))).unwrap();
+    }
+    a.bed.wait_until("they are gone again", || count(&a) == 10);
+    b.federation(&["sync"]).fails(5);
     let words: Vec<&str> = next.split(' ').skip(2).collect();
     b.federation(&words).ok();
     assert_eq!(count(&b), 10);

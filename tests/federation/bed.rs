@@ -222,6 +222,7 @@ impl Instance {
             lattice: self.lattice(),
             client,
             sets: &self.context.sets,
+            deletions: &self.context.deletions,
             key: &self.key,
             node_id: &self.context.identity.node_id,
             clock: &clock,
@@ -283,7 +284,15 @@ pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) -> Duration
 /// Nothing is known yet.
 pub fn nothing(options: impl Into<PeerOptions>) -> Known {
     let (positions, options) = (Positions::default(), options.into());
-    Known { node_id: None, public_key: None, positions, options, deletions_confirmed: false, unstaged: false }
+    Known {
+        node_id: None,
+        public_key: None,
+        positions,
+        options,
+        deletions_confirmed: false,
+        waiting_there: 0,
+        unstaged: false,
+    }
 }
 
 /// The clients need a TLS provider, also for plain HTTP.

@@ -102,6 +102,7 @@ async fn every_door_is_shut(instance: &Instance, name: &'static str, key: &KeyPa
         lattice: thief.lattice(),
         client: &client,
         sets: &thief.context.sets,
+        deletions: &thief.context.deletions,
         key,
         node_id: &thief.context.identity.node_id,
         clock: &clock,

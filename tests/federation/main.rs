@@ -10,6 +10,7 @@
 )]
 
 mod bed;
+mod deletions;
 mod engine;
 mod keys;
 mod lan;

@@ -29,7 +29,12 @@ fn entry(lattice: &DirectoryLattice, name: &str) -> Arc<Entry> {
 }
 
 fn arrival(text: &str, at: Timestamp) -> Arrival {
-    Arrival { change: Arrived::Put { node: node(text), at }, ancestry: Ancestry::default(), from: "peer".into(), given: 0 }
+    Arrival {
+        change: Arrived::Put { node: node(text), at },
+        ancestry: Ancestry::default(),
+        from: "peer".into(),
+        given: 0,
+    }
 }
 
 fn positions_of(lattice: &DirectoryLattice) -> u64 {

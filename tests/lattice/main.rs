@@ -16,5 +16,6 @@ mod marker;
 mod packs;
 mod recovery;
 mod versions;
+mod waiting;
 mod watching;
 mod writes;

@@ -37,7 +37,10 @@ async fn a_copied_pair_of_directories_starts_with_its_deletions_and_conflicts() 
     lattice.delete(&id("b"), Default::default()).await.unwrap();
     let later = Timestamp::from_micros(lattice.entry(&id("a")).unwrap().unwrap().updated_at.micros() + 5);
     let change = Arrived::Put { node: node(r#"{"id":"a","v":2}"#), at: later };
-    lattice.apply(vec![Arrival { change, ancestry: Ancestry::default(), from: "peer".into(), given: 0 }]).await.unwrap();
+    lattice
+        .apply(vec![Arrival { change, ancestry: Ancestry::default(), from: "peer".into(), given: 0 }])
+        .await
+        .unwrap();
     lattice.close().await;
     fs::create_dir(bed.path("copy")).unwrap();
     for part in ["data", "state"] {

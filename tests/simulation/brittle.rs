@@ -2,9 +2,9 @@
 
 use ark_lattice::{
     lattice::{
-        Ancestry, Applied, Arrival, Change, Conflict, Entry, Epochs, Lattice, LatticeError, LatticeStatus,
-        NodeDocument, NodeFilter, NodePage, Precondition, Restored, Stamp, StoredNode, Tombstone, Written,
-        index::Snapshot,
+        Ancestry, Applied, Arrival, Change, Conflict, DeletionBudget, Entry, Epochs, Lattice, LatticeError,
+        LatticeStatus, NodeDocument, NodeFilter, NodePage, Precondition, Restored, Stamp, StoredNode, Tombstone,
+        WaitingDeletion, WaitingSender, Written, index::Snapshot,
     },
     types::NodeId,
 };
@@ -79,16 +79,24 @@ impl Brittle {
 
 #[async_trait]
 impl Lattice for Brittle {
-    async fn apply(&self, mut arrivals: Vec<Arrival>) -> Result<Vec<Applied>, LatticeError> {
+    async fn apply(&self, arrivals: Vec<Arrival>) -> Result<Vec<Applied>, LatticeError> {
+        self.apply_within(arrivals, &Arc::new(DeletionBudget::new(usize::MAX, false))).await
+    }
+
+    async fn apply_within(
+        &self,
+        mut arrivals: Vec<Arrival>,
+        budget: &Arc<DeletionBudget>,
+    ) -> Result<Vec<Applied>, LatticeError> {
         if self.process.is_killed() {
             return Err(Self::gone());
         }
         match self.next() {
-            None => self.inner.apply(arrivals).await,
+            None => self.inner.apply_within(arrivals, budget).await,
             Some(Break::Full) => Err(LatticeError::NoSpace),
             Some(Break::Half) => {
                 arrivals.truncate(arrivals.len() / 2);
-                self.inner.apply(arrivals).await?;
+                self.inner.apply_within(arrivals, budget).await?;
                 Err(LatticeError::NoSpace)
             }
             Some(Break::KilledBefore) => {
@@ -96,7 +104,7 @@ impl Lattice for Brittle {
                 Err(Self::gone())
             }
             Some(Break::KilledAfter) => {
-                self.inner.apply(arrivals).await?;
+                self.inner.apply_within(arrivals, budget).await?;
                 self.process.kill();
                 Err(Self::gone())
             }
@@ -173,6 +181,31 @@ impl Lattice for Brittle {
 
     fn floor(&self) -> Result<u64, LatticeError> {
         self.inner.floor()
+    }
+
+    fn waiting(
+        &self,
+        from: Option<&str>,
+        after: Option<(&NodeId, &str)>,
+        limit: usize,
+    ) -> Result<Vec<WaitingDeletion>, LatticeError> {
+        self.inner.waiting(from, after, limit)
+    }
+
+    fn waiting_senders(&self) -> Result<Vec<WaitingSender>, LatticeError> {
+        self.inner.waiting_senders()
+    }
+
+    fn waiting_of(&self, from: &str) -> Result<u64, LatticeError> {
+        self.inner.waiting_of(from)
+    }
+
+    async fn confirm_waiting(&self, from: &str) -> Result<u64, LatticeError> {
+        self.inner.confirm_waiting(from).await
+    }
+
+    async fn refuse_waiting(&self, from: &str) -> Result<u64, LatticeError> {
+        self.inner.refuse_waiting(from).await
     }
 
     fn conflicts(&self, after: u64, limit: usize) -> Result<Vec<Conflict>, LatticeError> {

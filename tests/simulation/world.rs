@@ -10,6 +10,7 @@ use crate::{
 };
 use ark_lattice::{
     federation::{
+        deletions::DeletionGuard,
         feed::{self, FeedError},
         filter::Filter,
         rate::Rates,
@@ -546,6 +547,7 @@ impl World {
             positions: contact.positions.clone(),
             options: link.options.clone(),
             deletions_confirmed: true,
+            waiting_there: 0,
             unstaged: contact.cuts >= 2,
         };
         self.say(|| {
@@ -569,11 +571,12 @@ impl World {
             let lattice: Arc<dyn Lattice> = brittle.clone();
             let clock: SharedClock = site.clock.clone();
             let way = Way { world: self, from, to, depth, process: Arc::clone(&process) };
-            let sets = site.sets();
+            let (sets, deletions) = (site.sets(), Arc::new(DeletionGuard::default()));
             let parties = Parties {
                 lattice: &lattice,
                 client: &way,
                 sets: &sets,
+                deletions: &deletions,
                 key: &site.key,
                 node_id: &site.node_id,
                 clock: &clock,

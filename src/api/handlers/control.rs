@@ -7,17 +7,17 @@ use crate::{
         codes::Code,
         error::{ApiError, refuse},
         extract::{ControlRequest, Controls, PeerUrl, StrictQuery, page_limit},
-        schemas::{Id, Subnet},
+        schemas::Subnet,
         state::ApiState,
     },
     json::{Object, Value},
     ops::{self, Added, Direction, Filter, PeerOptions, Search},
-    types::{PeerId, ScanSubnets},
+    types::ScanSubnets,
 };
 use actix_web::{HttpResponse, http::header::CACHE_CONTROL, web::Data};
 use answers::{
-    AutoSyncAnswer, ConfirmedAnswer, FoundAnswer, HistoryAnswer, PeerSetAnswer, PeersAnswer, StartAnswer, StatusAnswer,
-    StopAnswer, SyncedAnswer, millis,
+    AutoSyncAnswer, FoundAnswer, HistoryAnswer, PeerSetAnswer, PeersAnswer, StartAnswer, StatusAnswer, StopAnswer,
+    SyncedAnswer, millis,
 };
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -26,7 +26,7 @@ use utoipa::{IntoParams, ToSchema};
 const DEFAULT_ROUNDS: usize = 100;
 const MAX_SUBNETS: usize = 64;
 
-fn shape(detail: impl Into<String>) -> ApiError {
+pub(super) fn shape(detail: impl Into<String>) -> ApiError {
     refuse(Code::InvalidFederationRequest, detail)
 }
 
@@ -35,7 +35,7 @@ fn member<'a>(object: Object<'a>, key: &str) -> Option<Value<'a>> {
     object.get(key).filter(|value| !value.is_null())
 }
 
-fn text(object: Object<'_>, key: &str) -> Result<Option<String>, ApiError> {
+pub(super) fn text(object: Object<'_>, key: &str) -> Result<Option<String>, ApiError> {
     let read = |value: Value<'_>| value.as_str().map(std::borrow::Cow::into_owned);
     member(object, key).map(|value| read(value).ok_or_else(|| shape(format!("{key} is not a string")))).transpose()
 }
@@ -50,7 +50,7 @@ fn whole(object: Object<'_>, key: &str) -> Result<Option<u64>, ApiError> {
     member(object, key).map(read).transpose()
 }
 
-fn answer(body: impl Serialize) -> HttpResponse {
+pub(super) fn answer(body: impl Serialize) -> HttpResponse {
     HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(body)
 }
 
@@ -248,7 +248,7 @@ pub(crate) struct SyncRequest {
     /// The peer's address; left out: all peers.
     #[schema(required = false, pattern = "^https?://", format = "peer-url", example = "http://192.168.1.100:9000")]
     peer_url: Option<String>,
-    /// Exchange also where many nodes would be deleted here.
+    /// What the peer deletes here is right, however much: what waits of it is carried out, and nothing of it waits for an hour.
     #[schema(required = false)]
     confirm_deletions: Option<bool>,
 }
@@ -271,39 +271,6 @@ pub(crate) async fn sync(request: ControlRequest, state: Data<ApiState>) -> Resu
     let (url, confirmed) = (text(object, "peerUrl")?, flag(object, "confirmDeletions")?);
     let synced = ops::sync_peers(&state.context, url.as_deref(), confirmed).await?;
     Ok(answer(SyncedAnswer { status: "synced", result: synced.into_iter().map(Into::into).collect() }))
-}
-
-/// Whose deletions are right.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schema(as = FederationDeletions)]
-#[allow(dead_code, reason = "read by hand, behind the gate; this is its description")]
-pub(crate) struct ConfirmRequest {
-    /// The instance's id.
-    #[schema(value_type = Id, example = "ark-1")]
-    from: String,
-}
-
-/// Confirm what an instance deletes (operator)
-///
-/// An instance that deletes more than a quarter of the nodes here is refused (`mass_delete`). Confirmed, it is let through for an
-/// hour, whoever of the two asks the other.
-#[utoipa::path(
-    post,
-    path = "/api/federation/deletions/confirm",
-    operation_id = "confirmFederationDeletions",
-    tag = "federation",
-    security(("operator" = [])),
-    request_body(content = ConfirmRequest, content_type = "application/json", description = "Whose",
-        example = json!({"from": "ark-1"})),
-    responses((status = 200, description = "They will be carried out", body = ConfirmedAnswer))
-)]
-pub(crate) async fn confirm(request: ControlRequest, state: Data<ApiState>) -> Result<HttpResponse, ApiError> {
-    let object = request.members(&["from"])?;
-    let from = text(object, "from")?.ok_or_else(|| shape("from is missing: the id of the instance that deletes"))?;
-    let from = PeerId::parse(&from).map_err(|error| shape(format!("from is no id: {error}")))?;
-    ops::confirm_deletions(&state.context, &from)?;
-    Ok(answer(ConfirmedAnswer { status: "confirmed", from: from.to_string() }))
 }
 
 /// How to search.

@@ -60,6 +60,8 @@ pub(crate) struct LatticeAnswer {
     broken_total: usize,
     /// The first hundred of them.
     broken: Vec<BrokenAnswer>,
+    /// Deletions of other instances that wait for the admin: `ark-lattice federation deletions`.
+    deletions_waiting: u64,
     /// What is wrong with the directory.
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<&'static str>,
@@ -69,7 +71,7 @@ pub(crate) struct LatticeAnswer {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Health)]
 pub(crate) struct HealthAnswer {
-    /// `healthy`, or `degraded` where a part fails or files are broken. The process is alive either way.
+    /// `healthy`, or `degraded` where a part fails, files are broken or deletions wait for the admin. The process is alive either way.
     #[schema(example = "healthy")]
     status: &'static str,
     /// This instance's id.
@@ -88,7 +90,7 @@ pub(crate) struct HealthAnswer {
 }
 
 fn lattice_answer(health: Health) -> LatticeAnswer {
-    let lattice = health.lattice;
+    let (lattice, deletions_waiting) = (health.lattice, health.deletions_waiting);
     let status = match (lattice.ready, &lattice.fault) {
         (false, _) => "loading",
         (true, None) => "ok",
@@ -106,6 +108,7 @@ fn lattice_answer(health: Health) -> LatticeAnswer {
             .into_iter()
             .map(|broken| BrokenAnswer { file: broken.file, reason: broken.reason })
             .collect(),
+        deletions_waiting,
         detail: match (lattice.fault, lattice.full) {
             (None, _) => None,
             (Some(_), true) => Some("the disk is full: writes are refused until there is room"),
@@ -200,6 +203,7 @@ pub(crate) async fn metrics(state: web::Data<ApiState>) -> Result<HttpResponse, 
         nodes: health.lattice.nodes,
         tombstones: health.lattice.tombstones,
         broken_files: health.lattice.broken_total,
+        deletions_waiting: health.deletions_waiting,
         index_build: health.lattice.index_build,
         ready: health.ready(),
         peers_connected: health.peers_connected,

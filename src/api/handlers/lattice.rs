@@ -304,11 +304,21 @@ pub(crate) struct ReceivedAnswer {
     epoch: Option<String>,
     /// Its first position.
     epoch_since: Option<u64>,
+    /// Deletions among them that wait for the admin. This and the next two: only where any deletion of the sender waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waiting: Option<usize>,
+    /// All deletions of the sender that wait.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waiting_total: Option<u64>,
+    /// The hash of the whole set as it would be without their nodes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waiting_without: Option<String>,
 }
 
 /// Send changes (another instance)
 ///
-/// Lines of the changes feed with their nodes. Each is judged against what is here; what counts is durable when this answers.
+/// Lines of the changes feed with their nodes. Each is judged against what is here; what counts is durable when this answers. Deletions
+/// of more than ten nodes and a quarter of them wait for the admin here; everything else is taken.
 /// Signed by the sender (RFC 9421).
 pub(crate) async fn receive(
     request: HttpRequest,
@@ -323,9 +333,21 @@ pub(crate) async fn receive(
     let knowing = Knowing { seen: seen.as_ref(), holds: holds.as_ref() };
     let PushAnswer { received, moved, epoch } =
         ops::receive(&state.context, &speaker, knowing, &filter, changes).await?;
-    let Received { taken, same, kept, ahead, conflicts } = received;
     let (epoch, epoch_since) = epoch.map(|it| (it.epoch.to_string(), it.since)).unzip();
-    let (since, seq) = (moved.start, moved.end);
-    let answer = ReceivedAnswer { taken, same, kept, ahead, conflicts, since, seq, epoch, epoch_since };
+    let Received { taken, same, kept, ahead, conflicts, waiting, there } = received;
+    let answer = ReceivedAnswer {
+        taken,
+        same,
+        kept,
+        ahead,
+        conflicts,
+        since: moved.start,
+        seq: moved.end,
+        epoch,
+        epoch_since,
+        waiting: there.map(|_| waiting),
+        waiting_total: there.map(|there| there.deletions),
+        waiting_without: there.map(|there| there.set_hash.to_string()),
+    };
     Ok(HttpResponse::Ok().json(answer))
 }

@@ -2,6 +2,7 @@
 
 pub(super) mod conflicts;
 pub(super) mod control;
+pub(super) mod deletions;
 pub(super) mod discover;
 pub(super) mod documents;
 pub(super) mod events;

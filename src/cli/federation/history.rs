@@ -22,9 +22,11 @@ Examples:
   ark-lattice federation history --limit 5
   ark-lattice federation history --peer http://192.168.1.100:9000
 
-With --json; outcome is in_step, exchanged, unexplained, moving or failed:
+With --json; outcome is in_step, waiting (equal but for
+deletions that wait), exchanged, unexplained, moving or failed:
   {\"rounds\": [{\"at\": 1767225600.25, \"peer\": \"http://a:9000\", \"durationMs\": 12, \"outcome\": \"in_step\",
-   \"error\": null, \"nodesReceived\": 1, \"nodesSent\": 0, \"conflictsResolved\": 0, \"bytes\": 310}], \"count\": 1}")]
+   \"error\": null, \"nodesReceived\": 1, \"nodesSent\": 0, \"conflictsResolved\": 0, \"bytes\": 310,
+   \"deletionsWaiting\": {\"here\": 0, \"there\": 0}}], \"count\": 1}")]
 pub(in crate::cli) struct Args {
     /// Only rounds with this peer.
     #[arg(long, value_name = "URL")]

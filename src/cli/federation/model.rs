@@ -26,6 +26,8 @@ pub(super) struct Status {
     pub(super) stats: Stats,
     pub(super) peers: Vec<Peer>,
     pub(super) lattice: Lattice,
+    #[serde(default)]
+    pub(super) deletions_waiting: Vec<WaitingSender>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -82,6 +84,48 @@ pub(super) struct Peer {
     pub(super) error: Option<String>,
     #[serde(default)]
     pub(super) failures_in_a_row: u64,
+    #[serde(default)]
+    pub(super) deletions_waiting: Waiting,
+}
+
+/// Deletions that wait for an admin.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Waiting {
+    pub(super) here: u64,
+    pub(super) there: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct WaitingSender {
+    pub(super) from: String,
+    pub(super) deletions: u64,
+    pub(super) since: Number,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Deletion {
+    pub(super) id: String,
+    pub(super) from: String,
+    pub(super) deleted_at: Number,
+    pub(super) since: Number,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Deletions {
+    pub(super) deletions: Vec<Deletion>,
+    pub(super) total: u64,
+    pub(super) senders: Vec<WaitingSender>,
+    pub(super) next: Option<String>,
+}
+
+/// What confirming or refusing did.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Settled {
+    pub(super) deleted: u64,
+    pub(super) kept: u64,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -125,6 +169,8 @@ pub(super) struct SyncedPeer {
     pub(super) bytes: u64,
     pub(super) outcome: Option<String>,
     pub(super) error: Option<String>,
+    #[serde(default)]
+    pub(super) deletions_waiting: Waiting,
 }
 
 #[derive(Debug, Deserialize)]

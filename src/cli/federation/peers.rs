@@ -104,6 +104,14 @@ pub(super) fn list(service: &Service, output: &Output) -> Result<(), Failure> {
     }
     let now = SystemClock::shared().now();
     output.table(COLUMNS, peers.peers.iter().map(|peer| row(peer, now)))?;
+    let waits = |peer: &&Peer| peer.deletions_waiting.here > 0 || peer.deletions_waiting.there.is_some_and(|it| it > 0);
+    for peer in peers.peers.iter().filter(waits) {
+        let (here, there) = (peer.deletions_waiting.here, peer.deletions_waiting.there.unwrap_or_default());
+        output.remark(format!(
+            "{}: {here} deletions wait here, {there} there; what to do: ark-lattice federation status",
+            peer.url
+        ));
+    }
     let active = peers.peers.iter().filter(|peer| peer.active).count();
     output.remark(format!("{}, {active} online", count(peers.peers.len(), "peer")));
     Ok(())

@@ -1,7 +1,7 @@
 //! `federation status`, once or again and again.
 
 use super::{
-    CONTROLS,
+    CONTROLS, deletions,
     model::{Status, interval},
     peers,
 };
@@ -46,9 +46,10 @@ line each time:
    \"peers\": [{\"url\": \"http://a:9000\", \"nodeId\": \"a\", \"publicKey\": \"…\", \"active\": true,
     \"direction\": \"both\", \"filter\": {\"types\": [], \"ids\": [], \"tags\": []}, \"priority\": false,
     \"addedAt\": 1767225600, \"lastSync\": 1767225600, \"lag\": {\"toSend\": 0, \"toReceive\": 0},
-    \"error\": null, \"failuresInARow\": 0, \"stats\": {\"rounds\": 42, \"failures\": 0, \"nodesSent\": 15,
+    \"deletionsWaiting\": {\"here\": 0, \"there\": 0}, \"error\": null, \"failuresInARow\": 0, \"stats\": {\"rounds\": 42, \"failures\": 0, \"nodesSent\": 15,
      \"nodesReceived\": 23, \"conflictsResolved\": 0, \"bytes\": 5120}}],
-   \"lattice\": {\"nodes\": 32, \"seq\": 40, \"manifestHash\": \"sha256:…\", \"conflicts\": 0}}")]
+   \"lattice\": {\"nodes\": 32, \"seq\": 40, \"manifestHash\": \"sha256:…\", \"conflicts\": 0},
+   \"deletionsWaiting\": [{\"from\": \"a\", \"deletions\": 40, \"since\": 1767225600}]}")]
 pub(in crate::cli) struct Args {
     /// Look again every so many seconds.
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",
@@ -165,6 +166,11 @@ fn lines(status: &Status, now: Timestamp) -> Vec<String> {
         lines.push("No peers; add one with: ark-lattice federation add-peer URL".to_owned());
     } else {
         lines.extend(table_lines(peers::COLUMNS, status.peers.iter().map(|peer| peers::row(peer, now))));
+    }
+    lines.extend(status.deletions_waiting.iter().flat_map(|sender| deletions::lines(sender, now)));
+    for peer in &status.peers {
+        let there = peer.deletions_waiting.there.filter(|there| *there > 0);
+        lines.extend(there.into_iter().flat_map(|there| deletions::there(&peer.url, there, &info.instance_id)));
     }
     lines
 }

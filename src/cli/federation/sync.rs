@@ -27,10 +27,10 @@ const LOOK: Duration = Duration::from_millis(500);
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-A round that would delete more than ten nodes and more than a quarter of them
-stops; --confirm-deletions lets it go on. Exits with 4 if a peer cannot be
-reached or fails, with 3 if it refuses, with 5 if it is not who it was, sends
-too many deletions, or leaves something out.
+Deletions of more than ten nodes and more than a quarter of them wait, everything
+else is exchanged; --confirm-deletions carries them out. Exits with 4 if a peer
+cannot be reached or fails, with 3 if it refuses, with 5 if it is not who it was,
+deletions wait, or it leaves something out.
 
 Examples:
   ark-lattice federation sync
@@ -39,12 +39,12 @@ Examples:
 With --json:
   {\"status\": \"synced\", \"result\": [{\"peer\": \"http://192.168.1.100:9000\", \"success\": true,
    \"nodesSent\": 15, \"nodesReceived\": 23, \"conflictsResolved\": 0, \"bytes\": 5120, \"requests\": 3,
-   \"outcome\": \"in_step\", \"error\": null}]}")]
+   \"outcome\": \"in_step\", \"error\": null, \"deletionsWaiting\": {\"here\": 0, \"there\": 0}}]}")]
 pub(in crate::cli) struct Args {
     /// Only with this peer.
     #[arg(long, value_name = "URL")]
     peer: Option<String>,
-    /// Go on also where many nodes would be deleted here.
+    /// What the peers delete here is right, however much: what waits is carried out, and nothing waits for an hour.
     #[arg(long)]
     confirm_deletions: bool,
     #[command(flatten)]
@@ -140,6 +140,7 @@ fn say(result: &SyncedPeer, output: &Output) -> std::io::Result<()> {
         Some("in_step") => "; in step",
         Some("moving") => "; goes on, there are newer changes",
         Some("unexplained") => "; the sets differ, and nothing says why",
+        Some("waiting") => "; in step but for deletions that wait",
         _ => "",
     };
     let text = format!(
@@ -149,16 +150,34 @@ fn say(result: &SyncedPeer, output: &Output) -> std::io::Result<()> {
         count(usize::try_from(result.conflicts_resolved).unwrap_or(usize::MAX), "conflict"),
         size(result.bytes)
     );
-    let word = if result.outcome.as_deref() == Some("unexplained") { "warn" } else { "ok" };
-    output.finding(word, &result.peer, &text, None)
+    let (here, there) = waiting(result);
+    let (text, next) = match (here, there) {
+        (0, 0) => (text, None),
+        (0, there) => (format!("{text}; {} there", count_u64(there)), None),
+        (here, 0) => (format!("{text}; {} here", count_u64(here)), Some(confirm(result))),
+        (here, there) => (format!("{text}; {} here and {there} there", count_u64(here)), Some(confirm(result))),
+    };
+    let calm = result.outcome.as_deref() != Some("unexplained") && (here, there) == (0, 0);
+    output.finding(if calm { "ok" } else { "warn" }, &result.peer, &text, next.as_deref())
+}
+
+/// Deletions that wait here and there.
+fn waiting(result: &SyncedPeer) -> (u64, u64) {
+    (result.deletions_waiting.here, result.deletions_waiting.there.unwrap_or_default())
+}
+
+fn count_u64(deletions: u64) -> String {
+    let word = if deletions == 1 { "waits" } else { "wait" };
+    format!("{} {word}", count(usize::try_from(deletions).unwrap_or(usize::MAX), "deletion"))
+}
+
+fn confirm(result: &SyncedPeer) -> String {
+    format!("if that is right: ark-lattice federation sync --peer {} --confirm-deletions", result.peer)
 }
 
 /// What kind of failure it is. The service has only words for it.
 fn exit(error: &str) -> Exit {
-    if error.contains("would delete")
-        || error.contains("signs with another key")
-        || error.contains("the instance there is now")
-    {
+    if error.contains("signs with another key") || error.contains("the instance there is now") {
         Exit::Differs
     } else if error.contains("refused with 4") {
         Exit::Refused
@@ -170,9 +189,6 @@ fn exit(error: &str) -> Exit {
 fn next(result: &SyncedPeer, error: &str) -> String {
     let peer = &result.peer;
     match exit(error) {
-        Exit::Differs if error.contains("would delete") => {
-            format!("if that is right: ark-lattice federation sync --peer {peer} --confirm-deletions")
-        }
         Exit::Differs => format!("if that is right: ark-lattice federation remove-peer {peer}, and add it again"),
         Exit::Refused => "see what that instance asks of others: its trust.mode, and its log".to_owned(),
         _ => format!("when it is back: ark-lattice federation sync --peer {peer}"),
@@ -185,6 +201,18 @@ fn verdict(told: &[Told]) -> Result<(), Failure> {
         let error = first.error.as_deref().unwrap_or("it failed");
         let text = format!("{} of {} failed; {}: {error}", failed.len(), count(told.len(), "peer"), first.peer);
         return Err(Failure::new(exit(error), text).because(next(first, error)));
+    }
+    let waits = told.iter().map(|told| &told.result).find(|result| waiting(result) != (0, 0));
+    if let Some(result) = waits {
+        let (here, there) = waiting(result);
+        let (peer, here_first) = (&result.peer, here > 0);
+        let place = if here_first { "here" } else { "there" };
+        let text = format!("{peer}: {} {place}", count_u64(if here_first { here } else { there }));
+        let next = match here_first {
+            true => confirm(result),
+            false => "see: ark-lattice federation status".to_owned(),
+        };
+        return Err(Failure::differs(text).because(next));
     }
     let unexplained = told.iter().find(|told| told.result.outcome.as_deref() == Some("unexplained"));
     unexplained.map_or(Ok(()), |told| {
@@ -204,7 +232,6 @@ mod tests {
         for (error, expected) in [
             ("http://a/ cannot be reached: Connection refused", Exit::Unavailable),
             ("refused with 403 not_trusted: no", Exit::Refused),
-            ("it would delete 30 of 40 nodes here; nothing more was taken.", Exit::Differs),
             ("a now signs with another key, x; if that is right, remove the peer and add it again", Exit::Differs),
         ] {
             assert_eq!(exit(error), expected, "{error}");

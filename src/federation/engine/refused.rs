@@ -26,7 +26,6 @@ fn code(error: &RoundError) -> Option<&'static str> {
         RoundError::Differs { .. } => Some("differs"),
         RoundError::Mixed => Some("mixed"),
         RoundError::Cloned(_) => Some("cloned"),
-        RoundError::MassDelete { .. } => Some("mass_delete"),
         // Whoever distrusts and whoever is stale was told of where that was found.
         RoundError::Client(
             ClientError::Distrusted { .. }

@@ -1,14 +1,17 @@
 //! What they have comes.
 
-use super::{BATCH, BATCH_BYTES, Held, Known, LIST, REMEMBERED, RoundError, Run, SKEW, fingerprint, stage::Stage};
+use super::{
+    BATCH, BATCH_BYTES, Held, Known, LIST, Parties, REMEMBERED, RoundError, Run, SKEW, fingerprint, stage::Stage,
+};
 use crate::{
     federation::{
-        deletions::is_mass,
+        deletions::Sender,
         feed::{self, Received},
         lines::Lines,
         promise::Promise,
         remote::ChangesQuery,
         round::{Mode, Position, Positions, Reset, Round},
+        waiting,
         wire::{Line, WireChange, WireContent, read_line},
     },
     types::{ContentHash, NodeId},
@@ -31,7 +34,7 @@ pub(super) struct Pulling {
     /// Read, and to be compared with what was signed before it is taken.
     pub(super) stage: Option<Stage>,
     writing: VecDeque<Writing>,
-    /// Deletions of what is here: carried out at the end, if there are not too many.
+    /// Deletions of what is here: carried out at the end, or all of them wait.
     deletions: Vec<WireChange>,
     /// Wanted contents, each with its node's priority; fetched at the end, where priority counts.
     wanted: Vec<(f64, Wanted)>,
@@ -54,7 +57,7 @@ type Wanted = (NodeId, ContentHash);
 
 /// A batch that is being written.
 struct Writing {
-    task: JoinHandle<Result<Received, RoundError>>,
+    task: JoinHandle<Result<(Received, usize), RoundError>>,
     /// The position that is reached when it is.
     seq: u64,
     bytes: usize,
@@ -95,7 +98,6 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
     /// Does what was left for the end.
     pub(super) async fn finish(&mut self, pulling: Pulling) -> Result<(), RoundError> {
         self.fetch_in_order(pulling.wanted).await?;
-        self.report.deleted = self.report.deleted.saturating_add(pulling.deletions.len());
         self.store(pulling.deletions).await
     }
 
@@ -179,7 +181,6 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
                 now.push(change);
             }
         }
-        self.guard(pulling.deletions.len())?;
         if pulling.mode == Mode::Inline {
             self.write(round, pulling, now, bytes).await?;
             return Ok(());
@@ -202,15 +203,6 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         Ok(())
     }
 
-    /// Stops before so much is deleted that it looks like an accident.
-    fn guard(&self, deletions: usize) -> Result<(), RoundError> {
-        let deletions = self.report.deleted.saturating_add(deletions);
-        if !self.confirmed && is_mass(deletions, self.nodes) {
-            return Err(RoundError::MassDelete { deletions, nodes: self.nodes });
-        }
-        Ok(())
-    }
-
     /// Writes a batch while the next one is read.
     async fn write(
         &mut self,
@@ -219,8 +211,12 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         batch: Vec<WireChange>,
         bytes: usize,
     ) -> Result<(), RoundError> {
-        let (lattice, peer, given) = (Arc::clone(self.parties.lattice), self.peer.clone(), self.given);
-        let task = tokio::spawn(async move { Ok(feed::receive(&*lattice, (peer.as_str(), given), batch).await?) });
+        let (lattice, guard) = (Arc::clone(self.parties.lattice), Arc::clone(self.parties.deletions));
+        let (peer, elapsed, given) = (self.peer.clone(), self.parties.clock.elapsed(), self.given);
+        let task = tokio::spawn(async move {
+            let sender = Sender { id: peer.as_str(), verified: true, given };
+            Ok(waiting::receive(&*lattice, &guard, sender, elapsed, batch).await?)
+        });
         pulling.writing.push_back(Writing { task, seq: pulling.last, bytes });
         while pulling.writing.len() > WRITING
             || pulling.writing.iter().map(|writing| writing.bytes).sum::<usize>() > WRITING_BYTES
@@ -237,7 +233,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         pulling: &Pulling,
         Writing { task, seq, .. }: Writing,
     ) -> Result<(), RoundError> {
-        let received = match task.await {
+        let (received, deleted) = match task.await {
             Ok(received) => received?,
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
@@ -246,6 +242,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
             },
         };
         self.report.received.add(&received);
+        self.report.deleted = self.report.deleted.saturating_add(deleted);
         self.note_behind(round, pulling, seq);
         Ok(())
     }
@@ -313,9 +310,6 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
                 self.count_in(lines.bytes(), &mut counted).await;
                 let lattice = &**self.parties.lattice;
                 let admitted = feed::admitted(lattice, &self.matcher, std::mem::take(&mut batch)).await?;
-                let deletions = feed::deletions(lattice, &admitted)?;
-                self.guard(deletions)?;
-                self.report.deleted = self.report.deleted.saturating_add(deletions);
                 self.remember(&admitted);
                 self.store(admitted).await?;
             }
@@ -336,11 +330,12 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
     }
 
     async fn store(&mut self, batch: Vec<WireChange>) -> Result<(), RoundError> {
-        for part in batch.chunks(BATCH) {
-            let received =
-                feed::receive(&**self.parties.lattice, (self.peer.as_str(), self.given), part.to_vec()).await?;
-            self.report.received.add(&received);
-        }
+        let (Parties { lattice, deletions, clock, .. }, peer) = (self.parties, self.peer.clone());
+        // The admin made a peer of it.
+        let sender = Sender { id: peer.as_str(), verified: true, given: self.given };
+        let (received, deleted) = waiting::receive(&***lattice, deletions, sender, clock.elapsed(), batch).await?;
+        self.report.received.add(&received);
+        self.report.deleted = self.report.deleted.saturating_add(deleted);
         Ok(())
     }
 

@@ -151,6 +151,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
             // Of release 0.1.0.
             None => round.they_stand = Position::new(round.theirs.current_epoch(), moved.end),
         }
+        self.report.waiting_there = Some(received.there.map_or(0, |there| there.deletions));
         // What they took from us need not come back, if nothing else came between.
         let taken = u64::try_from(received.taken).unwrap_or(u64::MAX);
         if let Some(pulled) = &mut round.positions.pulled

@@ -3,8 +3,12 @@
 use super::{
     BY_SEQ, FILES, JournalError, LINEAGE, Op, Record, Source, TOMBSTONES, coming, conflicts, remembered,
     rows::{Lineage, Loaded, file_value, loaded},
+    waiting,
 };
-use crate::types::{ContentHash, Timestamp};
+use crate::{
+    lattice::Version,
+    types::{ContentHash, Timestamp},
+};
 use redb::{ReadableTable, Table, WriteTransaction};
 
 /// Writes each change into the tables of one transaction.
@@ -18,16 +22,26 @@ pub(super) fn write_ops(transaction: &WriteTransaction, ops: &[Op]) -> Result<()
     let mut lineages = transaction.open_table(LINEAGE)?;
     let mut coming = coming::open(transaction)?;
     let mut memory = remembered::Tables::open(transaction)?;
+    let mut waiting = waiting::Tables::open(transaction)?;
     for op in ops {
         let id = match op {
             Op::Put(record, _) | Op::Seen(record) => &record.entry.id,
             Op::Broke(id) | Op::Lost(id) => id,
+            // The commit does it, with its first position.
             Op::VoidPositions => continue,
             Op::Deleted(tombstone, _) => &tombstone.id,
             Op::Settled(number) => {
                 conflicts::remove(transaction, *number)?;
                 continue;
-            } // The commit does it, with its first position.
+            }
+            Op::Waits(deletion) => {
+                waiting.put(deletion)?;
+                continue;
+            }
+            Op::WaitsNoLonger(id, from) => {
+                waiting.remove(id.as_str(), from)?;
+                continue;
+            }
         };
         let id = id.as_str();
         // Where the node stands so far is asked of the tables themselves, so that each node has one position whatever happened.
@@ -60,6 +74,8 @@ pub(super) fn write_ops(transaction: &WriteTransaction, ops: &[Op]) -> Result<()
                     by_seq.remove(old.value().2)?;
                 }
                 coming.remove(id)?;
+                let version = Version { at: record.entry.updated_at, content: Some(record.entry.content_hash) };
+                waiting.superseded(id, version)?;
                 by_seq.insert(record.entry.seq, id)?;
                 files.insert(id, file_value(record))?;
             }
@@ -91,6 +107,7 @@ pub(super) fn write_ops(transaction: &WriteTransaction, ops: &[Op]) -> Result<()
                     by_seq.remove(old)?;
                 }
                 coming.remove(id)?;
+                waiting.superseded(id, Version { at: tombstone.deleted_at, content: None })?;
                 by_seq.insert(tombstone.seq, id)?;
             }
             Op::Lost(_) => {
@@ -102,7 +119,7 @@ pub(super) fn write_ops(transaction: &WriteTransaction, ops: &[Op]) -> Result<()
                 coming.remove(id)?;
                 memory.forget(id)?;
             }
-            Op::VoidPositions | Op::Settled(_) => {}
+            Op::VoidPositions | Op::Settled(_) | Op::Waits(_) | Op::WaitsNoLonger(..) => {}
         }
     }
     Ok(())

@@ -136,7 +136,10 @@ fn place(store: &mut Store, root: &File, staged: &mut Staged, written: io::Resul
     let directory = &store.shared.directory;
     let path = directory.join(&staged.name);
     match &mut staged.kind {
-        StagedKind::Retime(..) | StagedKind::Delete { has_file: false, .. } => {}
+        StagedKind::Retime(..)
+        | StagedKind::Delete { has_file: false, .. }
+        | StagedKind::Wait(_)
+        | StagedKind::WaitNoLonger(_) => {}
         StagedKind::Delete { .. } => match fs::remove_file(&path) {
             // Another program was faster: deleted is deleted.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}

@@ -2,7 +2,7 @@
 
 use super::{
     all_rows, as_operator,
-    feeds::{RIGHT, signed_json, signed_lines},
+    feeds::{RIGHT, Speech, signed_json, signed_lines},
     keys, post_manifest, prepared, put_node, row, run,
     trust::operate,
 };
@@ -148,7 +148,20 @@ async fn every_code_of_the_4xx_is_answered_with() {
     let hash = format!("sha256:{}", "0".repeat(64));
     let gone = |id: &String| json!({"seq": 1, "id": id, "at": NOW, "deleted": hash, "after": []});
     let gone: Vec<Value> = ids.iter().map(gone).collect();
-    seen.extend(run(&full, &[row("most of what is here", sent(&gone), 409, "mass_delete")]).await);
+    let body: String = gone.iter().map(|line| format!("{line}\n")).collect();
+    let by = |number: u8, node_id: &'static str| {
+        signed_lines("/lattice/changes", &body, &key(number), &Speech { node_id, ..RIGHT })
+    };
+    // As many wait as there are nodes, and no more.
+    for (number, node_id) in [(1, "ark-known"), (2, "ark-two")] {
+        assert_eq!(full.post("/manifest", signed(&key(number), &manifest(node_id))).await.status(), 200);
+    }
+    assert_eq!(by(1, "ark-known").send(full.port).await.status, 200);
+    assert_eq!(by(2, "ark-two").send(full.port).await.status, 200);
+    let last = json!({"seq": 1, "id": "b", "at": NOW + 10, "deleted": hash, "after": []});
+    let last =
+        signed_lines("/lattice/changes", &format!("{body}{last}\n"), &key(2), &Speech { node_id: "ark-two", ..RIGHT });
+    seen.extend(run(&full, &[row("a deletion beside as many as may wait", last, 409, "mass_delete")]).await);
 
     // What was deleted 31 days ago is forgotten: who stands before that must begin again.
     app.clock.advance(Duration::from_secs(1));

@@ -16,9 +16,17 @@ pub fn rows() -> Vec<Row> {
     let mut add = |path: &str, body: &str, status, code| {
         rows.push(row(format!("POST {path} {body:.60}"), control(path, body), status, code));
     };
-    for path in
-        ["start", "stop", "sync", "discover", "auto-sync/start", "auto-sync/stop", "peers/add", "deletions/confirm"]
-    {
+    for path in [
+        "start",
+        "stop",
+        "sync",
+        "discover",
+        "auto-sync/start",
+        "auto-sync/stop",
+        "peers/add",
+        "deletions/confirm",
+        "deletions/refuse",
+    ] {
         for (body, code) in [
             ("[]", "invalid_federation_request"),
             ("[null]", "invalid_federation_request"),

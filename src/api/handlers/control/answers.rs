@@ -2,8 +2,8 @@
 
 use crate::{
     api::{
-        handlers::nodes::seconds,
-        schemas::{Hash, Id, PublicKeyText},
+        handlers::{deletions::SenderAnswer, nodes::seconds},
+        schemas::{Hash, PublicKeyText},
     },
     ops::{
         self, Direction, FederationInfo, Filter, Found, Lag, LatticeError, Outcome, Past, PeerState, Stand, Synced, Via,
@@ -133,6 +133,17 @@ pub(crate) struct LagAnswer {
     to_receive: Option<u64>,
 }
 
+/// Deletions that wait for an admin, between this instance and a peer.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = FederationDeletionsWaiting)]
+pub(crate) struct WaitingAnswer {
+    /// Of the peer, here.
+    here: u64,
+    /// Of this instance, at the peer, as it last said; null: it did not.
+    #[schema(required = true)]
+    there: Option<u64>,
+}
+
 /// A peer.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -163,6 +174,8 @@ pub(crate) struct PeerAnswer {
     last_sync: Option<Number>,
     /// How far the two are from each other.
     lag: LagAnswer,
+    /// Deletions that wait for an admin.
+    deletions_waiting: WaitingAnswer,
     /// Why the last round failed; null: it did not.
     #[schema(required = true)]
     error: Option<String>,
@@ -190,6 +203,7 @@ impl PeerAnswer {
             added_at: seconds(peer.added_at),
             last_sync: peer.synced_at.map(seconds),
             lag: LagAnswer { to_send: lag.to_send, to_receive: lag.to_receive },
+            deletions_waiting: WaitingAnswer { here: lag.waiting_here, there: Some(peer.waiting_there) },
             failures_in_a_row: peer.failed_in_a_row,
             stats: PeerStatsAnswer {
                 rounds: peer.stats.rounds,
@@ -250,6 +264,8 @@ pub(crate) struct StatusAnswer {
     peers: Vec<PeerAnswer>,
     /// Where the lattice stands.
     lattice: LatticeAnswer,
+    /// Every instance of which deletions wait here.
+    deletions_waiting: Vec<SenderAnswer>,
 }
 
 impl StatusAnswer {
@@ -272,6 +288,7 @@ impl StatusAnswer {
             stats,
             peers: peers.into_iter().map(PeerAnswer::new).collect(),
             lattice: ops::stand(context)?.into(),
+            deletions_waiting: ops::waiting_senders(context)?.into_iter().map(Into::into).collect(),
         })
     }
 }
@@ -325,18 +342,6 @@ pub(crate) struct StopAnswer {
     pub(super) status: &'static str,
 }
 
-/// What an instance deletes is right.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = FederationDeletionsConfirmed)]
-pub(crate) struct ConfirmedAnswer {
-    /// Always `confirmed`.
-    #[schema(example = "confirmed")]
-    pub(super) status: &'static str,
-    /// The instance's id.
-    #[schema(value_type = Id, example = "ark-1")]
-    pub(super) from: String,
-}
-
 /// A peer was added, changed or removed.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -375,7 +380,10 @@ pub(crate) struct RoundAnswer {
     bytes: u64,
     /// Requests that were made.
     requests: u32,
-    /// `in_step`, `exchanged`, `unexplained` or `moving`; null: it did not come to its end.
+    /// Deletions that wait for an admin.
+    deletions_waiting: WaitingAnswer,
+    /// `in_step`, `waiting` (equal but for deletions that wait), `exchanged`, `unexplained` or `moving`; null: it did not come to its
+    /// end.
     #[schema(required = true)]
     outcome: Option<&'static str>,
     /// Why it did not.
@@ -394,6 +402,7 @@ impl From<Synced> for RoundAnswer {
             conflicts_resolved: report.received.conflicts,
             bytes: report.bytes_in.saturating_add(report.bytes_out),
             requests: report.requests,
+            deletions_waiting: WaitingAnswer { here: report.waiting_here, there: report.waiting_there },
             outcome: report.outcome.map(Outcome::as_str),
             error: synced.error,
         }
@@ -487,7 +496,7 @@ pub(crate) struct PastAnswer {
     peer: String,
     /// How long it took, milliseconds.
     duration_ms: u64,
-    /// `in_step`, `exchanged`, `unexplained`, `moving` or `failed`.
+    /// `in_step`, `waiting`, `exchanged`, `unexplained`, `moving` or `failed`.
     outcome: String,
     /// Why it failed.
     #[schema(required = true)]
@@ -500,6 +509,8 @@ pub(crate) struct PastAnswer {
     conflicts_resolved: u64,
     /// Bytes of changes, both ways.
     bytes: u64,
+    /// Deletions that waited for an admin at its end.
+    deletions_waiting: WaitingAnswer,
 }
 
 impl From<Past> for PastAnswer {
@@ -514,6 +525,7 @@ impl From<Past> for PastAnswer {
             nodes_sent: past.sent,
             conflicts_resolved: past.conflicts,
             bytes: past.bytes,
+            deletions_waiting: WaitingAnswer { here: past.waiting_here, there: Some(past.waiting_there) },
         }
     }
 }

@@ -1,0 +1,126 @@
+//! Deletions that wait for the admin, between two instances (DESIGN 4.7): which are carried out at once, and whether two sets are equal
+//! but for what waits. Waiting itself is the lattice's.
+
+use super::{
+    deletions::{DeletionGuard, Sender},
+    feed::{self, FeedError, Received},
+    wire::WireChange,
+};
+use crate::{
+    lattice::{Applied, DeletionBudget, Lattice, LatticeError},
+    types::{NodeId, PeerId, SetHash},
+};
+use serde_json::{Value, json};
+use std::{sync::Arc, time::Duration};
+
+/// Waiting deletions that are looked up together.
+const PAGE: usize = 4096;
+/// Changes that are applied together.
+const BATCH: usize = 1024;
+/// How often changes are taken again of which a deletion waits only because a node came meanwhile.
+const ATTEMPTS: u32 = 3;
+
+/// What waits at an instance of the deletions that another one sent there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waits {
+    /// How many.
+    pub deletions: u64,
+    /// The hash of the set there as it would be without these nodes.
+    pub set_hash: SetHash,
+}
+
+/// What the admin types where deletions of `from` wait.
+#[must_use]
+pub fn confirm_command(from: &PeerId) -> String {
+    format!("ark-lattice federation confirm-deletions {from}")
+}
+
+/// The event that so many deletions of `from` wait here.
+#[must_use]
+pub fn waiting_here(from: &PeerId, url: Option<&str>, deletions: u64) -> Value {
+    json!({
+        "peer": url, "nodeId": from.as_str(), "where": "here", "deletions": deletions, "command": confirm_command(from),
+    })
+}
+
+/// What waits here of the deletions of `from`; `None`: nothing.
+///
+/// # Errors
+/// [`LatticeError::Loading`], [`LatticeError::Io`].
+pub fn waits(lattice: &dyn Lattice, from: &str) -> Result<Option<Waits>, LatticeError> {
+    let deletions = lattice.waiting_of(from)?;
+    if deletions == 0 {
+        return Ok(None);
+    }
+    let snapshot = lattice.snapshot()?;
+    let (mut ids, mut after) = (Vec::new(), None::<NodeId>);
+    loop {
+        let page = lattice.waiting(Some(from), after.as_ref().map(|id| (id, from)), PAGE)?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.id.clone());
+        ids.extend(page.into_iter().map(|waiting| waiting.id));
+    }
+    Ok(Some(Waits { deletions, set_hash: snapshot.hash_with(ids.iter().map(|id| (id, None))) }))
+}
+
+/// Judges and stores versions of another instance. Where these changes would delete more than the guard lets through, all of their
+/// deletions wait; everything else is taken. `elapsed`: by the process's own clock. Answers how many nodes were deleted as well.
+///
+/// # Errors
+/// [`FeedError::NoContent`], [`FeedError::Lattice`]; what came before may have been written.
+pub async fn receive(
+    lattice: &dyn Lattice,
+    guard: &DeletionGuard,
+    sender: Sender<'_>,
+    elapsed: Duration,
+    mut changes: Vec<WireChange>,
+) -> Result<(Received, usize), FeedError> {
+    let (mut all, mut deleted) = (Received::default(), 0_usize);
+    for attempt in 1.. {
+        let wanted = feed::deletions(lattice, &changes)?;
+        let reserved = guard.reserve(sender, wanted, lattice.status().nodes, elapsed);
+        let may_delete = reserved.as_ref().map_or(0, |reserved| reserved.deletions);
+        let budget = Arc::new(DeletionBudget::new(may_delete, !sender.verified));
+        // A node that came between the count and the deletion: counted again, its deletion may fit.
+        let again = reserved.is_some() && attempt < ATTEMPTS;
+        let applied = apply(lattice, (sender.id, sender.given), changes, &budget, again).await;
+        deleted = deleted.saturating_add(budget.deleted());
+        if let Some(reserved) = reserved {
+            guard.settle(reserved, budget.deleted());
+        }
+        let (received, left) = applied?;
+        all.add(&received);
+        if left.is_empty() {
+            break;
+        }
+        changes = left;
+    }
+    Ok((all, deleted))
+}
+
+/// Answers what became of the changes; with `again`, the deletions that wait now instead of counting them.
+async fn apply(
+    lattice: &dyn Lattice,
+    from: (&str, u64),
+    changes: Vec<WireChange>,
+    budget: &Arc<DeletionBudget>,
+    again: bool,
+) -> Result<(Received, Vec<WireChange>), FeedError> {
+    let (mut received, mut left) = (Received::default(), Vec::new());
+    let mut changes = changes.into_iter();
+    loop {
+        let part: Vec<WireChange> = changes.by_ref().take(BATCH).collect();
+        if part.is_empty() {
+            return Ok((received, left));
+        }
+        let deletion = |change: &WireChange| change.content_hash().is_none().then(|| change.clone());
+        let deletions: Vec<Option<WireChange>> = part.iter().map(deletion).collect();
+        let applied = lattice.apply_within(feed::arrivals(from, part)?, budget).await?;
+        for (applied, deletion) in applied.into_iter().zip(deletions) {
+            match (applied, deletion.filter(|_| again)) {
+                (Applied::Waiting, Some(deletion)) => left.push(deletion),
+                (applied, _) => received.count(applied),
+            }
+        }
+    }
+}

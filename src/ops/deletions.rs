@@ -1,0 +1,101 @@
+//! Deletions of other instances that wait for the admin: listed, carried out, refused.
+
+use super::{Context, FederationError, Speaker};
+use crate::{
+    federation::{
+        deletions::Sender,
+        events::EventKind,
+        waiting::{Waits, waiting_here},
+        wire::WireChange,
+    },
+    lattice::{LatticeError, WaitingDeletion, WaitingSender},
+    trust::TrustLevel,
+    types::{NodeId, PeerId},
+};
+
+/// Sorts behind every sender's id.
+const LAST: &str = "\u{10ffff}";
+/// The most deletions in one page.
+pub const MOST_WAITING: usize = 1000;
+
+/// Some of the deletions that wait.
+#[derive(Debug)]
+pub struct WaitingPage {
+    /// In order of node, then sender.
+    pub deletions: Vec<WaitingDeletion>,
+    /// Every sender of which any wait.
+    pub senders: Vec<WaitingSender>,
+    /// The last node, where there may be more behind it.
+    pub next: Option<NodeId>,
+}
+
+/// By whom these changes count as deleted.
+pub(super) fn sender<'a>(context: &Context, from: &'a Speaker, changes: &[WireChange]) -> Sender<'a> {
+    let (peer, key) = (from.peer(), from.public_key());
+    let is_peer = || context.engine.as_ref().is_some_and(|engine| engine.has_instance(peer.as_str()));
+    let is_verified = || context.trust.level(peer, key) == TrustLevel::Verified || is_peer();
+    // Only deletions are counted.
+    let deletes = changes.iter().any(|change| change.content_hash().is_none());
+    Sender { id: peer.as_str(), verified: deletes && is_verified(), given: 0 }
+}
+
+/// Tells once where more of an instance waits than before.
+pub(super) fn tell(context: &Context, from: &PeerId, waited: u64, waits: Option<Waits>) {
+    let Some(waits) = waits.filter(|waits| waits.deletions > waited) else { return };
+    let data = waiting_here(from, None, waits.deletions);
+    match &context.engine {
+        Some(engine) => engine.events().tell(EventKind::DeletionsWaiting, data),
+        None => tracing::warn!(%data, "deletions wait for the admin"),
+    }
+}
+
+/// Up to `limit` deletions that wait behind the node `after`, and a few more where the last node has several senders.
+///
+/// # Errors
+/// [`LatticeError::Io`].
+pub fn waiting_deletions(
+    context: &Context,
+    from: Option<&PeerId>,
+    after: Option<&NodeId>,
+    limit: usize,
+) -> Result<WaitingPage, LatticeError> {
+    let (lattice, from) = (&context.lattice, from.map(PeerId::as_str));
+    let mut deletions = lattice.waiting(from, after.map(|id| (id, LAST)), limit)?;
+    let full = deletions.len() >= limit;
+    let last = deletions.last().filter(|_| full).map(|last| (last.id.clone(), last.from.clone()));
+    if let Some((id, sender)) = &last {
+        let more = lattice.waiting(from, Some((id, sender)), MOST_WAITING)?;
+        deletions.extend(more.into_iter().take_while(|more| more.id == *id));
+    }
+    Ok(WaitingPage { deletions, senders: lattice.waiting_senders()?, next: last.map(|(id, _)| id) })
+}
+
+/// How many deletions of each instance wait.
+///
+/// # Errors
+/// [`LatticeError::Io`].
+pub fn waiting_senders(context: &Context) -> Result<Vec<WaitingSender>, LatticeError> {
+    context.lattice.waiting_senders()
+}
+
+/// Carries out the deletions of `from` that wait, each judged again, and lets none of it wait within the hour. Answers how many nodes
+/// were deleted.
+///
+/// # Errors
+/// [`FederationError::Lattice`]; what was not carried out waits still.
+pub async fn confirm_deletions(context: &Context, from: &PeerId) -> Result<u64, FederationError> {
+    context.deletions.confirm(from.as_str(), context.clock.elapsed());
+    let deleted = context.lattice.confirm_waiting(from.as_str()).await?;
+    tracing::info!(peer_id = %from, deletions = deleted, "the admin confirmed deletions");
+    Ok(deleted)
+}
+
+/// Refuses the deletions of `from` that wait: the nodes go back to it. Answers how many.
+///
+/// # Errors
+/// [`FederationError::Lattice`]; what was not refused waits still.
+pub async fn refuse_deletions(context: &Context, from: &PeerId) -> Result<u64, FederationError> {
+    let nodes = context.lattice.refuse_waiting(from.as_str()).await?;
+    tracing::info!(peer_id = %from, nodes, "the admin refused deletions");
+    Ok(nodes)
+}

@@ -1,0 +1,184 @@
+//! Deletions of other instances that wait for the admin.
+
+use crate::bed::{Bed, id, put};
+use ark_lattice::{
+    lattice::{
+        Ancestry, Applied, Arrival, Arrived, Change, DeletionBudget, Lattice, LatticeError, NodeDocument, Precondition,
+        Stamp, directory::DirectoryLattice,
+    },
+    types::{Clock, ContentHash, NodeId, TestClock, Timestamp},
+};
+use bytes::Bytes;
+use std::{sync::Arc, time::Duration};
+
+const START: Timestamp = Timestamp::from_seconds(1_763_696_494);
+
+fn at(seconds: u64) -> Timestamp {
+    START.plus(Duration::from_secs(seconds))
+}
+
+fn bed() -> (Bed, Arc<TestClock>) {
+    let clock = TestClock::at(at(1000));
+    let mut bed = Bed::new();
+    let shared: Arc<dyn Clock> = clock.clone();
+    bed.clock = shared;
+    (bed, clock)
+}
+
+fn name(number: usize) -> String {
+    format!("n{number:02}")
+}
+
+/// A bed with so many nodes, made at [`START`].
+async fn filled(count: usize) -> (Bed, Arc<TestClock>, Arc<DirectoryLattice>) {
+    let (bed, clock) = bed();
+    let lattice = bed.open().await;
+    let text = |number| format!("{{\"id\":\"{}\",\"updated_at\":{}}}", name(number), START.seconds());
+    let nodes = (0..count).map(|number| NodeDocument::parse(Bytes::from(text(number)), 64).unwrap());
+    lattice.put_many(nodes.collect(), Stamp::Keep).await.unwrap();
+    (bed, clock, lattice)
+}
+
+fn deletion(from: &str, number: usize, at: Timestamp) -> Arrival {
+    let change = Arrived::Deleted { id: id(&name(number)), at, content_hash: ContentHash::of(b"there") };
+    Arrival { change, ancestry: Ancestry::default(), from: from.into(), given: 0 }
+}
+
+fn deletions(from: &str, numbers: std::ops::Range<usize>, at: Timestamp) -> Vec<Arrival> {
+    numbers.map(|number| deletion(from, number, at)).collect()
+}
+
+fn budget(deletions: usize) -> Arc<DeletionBudget> {
+    Arc::new(DeletionBudget::new(deletions, false))
+}
+
+/// Makes them wait.
+async fn wait(lattice: &DirectoryLattice, from: &str, numbers: std::ops::Range<usize>, at: Timestamp) {
+    let applied = lattice.apply_within(deletions(from, numbers, at), &budget(0)).await.unwrap();
+    assert!(applied.iter().all(|applied| *applied == Applied::Waiting), "{applied:?}");
+}
+
+fn waiting(lattice: &DirectoryLattice, from: Option<&str>) -> Vec<(String, String)> {
+    let found = lattice.waiting(from, None, usize::MAX).unwrap();
+    found.into_iter().map(|it| (it.id.to_string(), it.from.to_string())).collect()
+}
+
+fn counts(lattice: &DirectoryLattice) -> Vec<(String, u64)> {
+    lattice.waiting_senders().unwrap().into_iter().map(|it| (it.from.to_string(), it.deletions)).collect()
+}
+
+#[tokio::test]
+async fn deletions_beyond_the_budget_wait_and_outlive_the_process() {
+    let (bed, clock, lattice) = filled(10).await;
+    let few = budget(3);
+    let mut arrivals = deletions("laptop", 0..8, at(10));
+    arrivals.push(deletion("laptop", 99, at(10)));
+    let applied = lattice.apply_within(arrivals, &few).await.unwrap();
+    let waits = applied.iter().filter(|applied| **applied == Applied::Waiting).count();
+    assert_eq!((waits, few.deleted(), lattice.status().nodes), (5, 3, 7));
+    assert_eq!(applied[8], Applied::Taken(None), "what is not here deletes nothing");
+    let seq = lattice.status().seq;
+    // The same once more waits still once.
+    clock.advance(Duration::from_secs(5));
+    wait(&lattice, "laptop", 3..8, at(10)).await;
+    wait(&lattice, "laptop", 3..8, at(9)).await;
+    assert_eq!((lattice.status().seq, counts(&lattice)), (seq, vec![("laptop".to_owned(), 5)]));
+    drop(lattice);
+
+    let lattice = bed.open().await;
+    assert_eq!(waiting(&lattice, Some("laptop")).len(), 5);
+    let first = lattice.waiting(None, None, 1).unwrap().remove(0);
+    assert_eq!((first.id, first.at, first.since), (id("n03"), at(10), at(1000)));
+    let behind = lattice.waiting(None, Some((&id("n03"), "laptop")), 2).unwrap();
+    assert_eq!(behind.iter().map(|it| it.id.to_string()).collect::<Vec<_>>(), ["n04", "n05"]);
+    assert!(waiting(&lattice, Some("lap")).is_empty());
+    bed.check(&lattice);
+}
+
+#[tokio::test]
+async fn confirmed_deletions_are_those_of_their_sender() {
+    let (bed, _, lattice) = filled(10).await;
+    wait(&lattice, "a", 0..6, at(10)).await;
+    wait(&lattice, "b", 4..8, at(20)).await;
+    assert_eq!(counts(&lattice), [("a".to_owned(), 6), ("b".to_owned(), 4)]);
+    assert_eq!(lattice.confirm_waiting("a").await.unwrap(), 6);
+    assert_eq!((lattice.status().nodes, counts(&lattice)), (4, vec![("b".to_owned(), 2)]));
+    let tombstone = lattice.tombstone(&id("n00")).unwrap().unwrap();
+    assert_eq!((tombstone.deleted_at, tombstone.content_hash), (at(10), ContentHash::of(b"there")));
+    assert_eq!(lattice.givers(&[&id("n00")]).unwrap(), [Some("a".into())]);
+    assert_eq!(lattice.confirm_waiting("a").await.unwrap(), 0);
+    bed.check(&lattice);
+}
+
+#[tokio::test]
+async fn refused_deletions_lose_against_the_nodes_everywhere() {
+    let (bed, clock, lattice) = filled(5).await;
+    let (_there, _, other) = filled(5).await;
+    let seq = lattice.status().seq;
+    // Of a clock that is ahead.
+    let ahead = clock.now().plus(Duration::from_secs(100));
+    wait(&lattice, "a", 0..4, ahead).await;
+    other.apply(deletions("a", 0..4, ahead)).await.unwrap();
+    assert_eq!((lattice.refuse_waiting("a").await.unwrap(), counts(&lattice)), (4, vec![]));
+    assert_eq!((lattice.status().nodes, lattice.refuse_waiting("a").await.unwrap()), (5, 0));
+    let mut back = Vec::new();
+    for change in lattice.changes(seq, usize::MAX).unwrap() {
+        let Change::Put { id, updated_at, ancestry, .. } = change else { panic!("{change:?}") };
+        assert!(updated_at > ahead, "{updated_at:?}");
+        let node = NodeDocument::parse(lattice.read(&id).await.unwrap().unwrap().bytes, 64).unwrap();
+        back.push(Arrival { change: Arrived::Put { node, at: updated_at }, ancestry, from: "b".into(), given: 0 });
+    }
+    assert_eq!(other.apply(back).await.unwrap(), vec![Applied::Taken(None); 4]);
+    assert_eq!(other.snapshot().unwrap().set_hash(), lattice.snapshot().unwrap().set_hash());
+    let again = lattice.apply_within(deletions("a", 0..4, ahead), &budget(0)).await.unwrap();
+    assert_eq!(again, [Applied::Kept; 4], "the refused deletions lost");
+    bed.check(&lattice);
+}
+
+#[tokio::test]
+async fn a_later_version_of_the_node_ends_the_wait() {
+    let (bed, clock, lattice) = filled(6).await;
+    wait(&lattice, "a", 0..6, at(10)).await;
+    wait(&lattice, "b", 0..6, at(11)).await;
+    let ours = NodeDocument::parse(Bytes::from_static(br#"{"id":"n00","edited":"here"}"#), 64).unwrap();
+    put(&lattice, ours).await;
+    lattice.delete(&id("n01"), Precondition::None).await.unwrap();
+    let theirs = NodeDocument::parse(Bytes::from_static(br#"{"id":"n02","edited":"there"}"#), 64).unwrap();
+    let put_at = |node: &NodeDocument, at| Arrival {
+        change: Arrived::Put { node: node.clone(), at },
+        ancestry: Ancestry::default(),
+        from: "c".into(),
+        given: 0,
+    };
+    assert!(matches!(lattice.apply(vec![put_at(&theirs, at(12))]).await.unwrap()[..], [Applied::Taken(_)]));
+    // Older than what waits, newer than what is here.
+    let older = NodeDocument::parse(Bytes::from_static(br#"{"id":"n03","edited":"before"}"#), 64).unwrap();
+    assert!(matches!(lattice.apply(vec![put_at(&older, at(5))]).await.unwrap()[..], [Applied::Taken(_)]));
+    bed.write("n04.json", r#"{"id":"n04","edited":"by hand"}"#);
+    lattice.rescan().await.unwrap();
+    let left: Vec<NodeId> = lattice.waiting(Some("a"), None, 9).unwrap().into_iter().map(|it| it.id).collect();
+    assert_eq!(left, [id("n03"), id("n05")]);
+    assert_eq!(counts(&lattice), [("a".to_owned(), 2), ("b".to_owned(), 2)]);
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(lattice.confirm_waiting("b").await.unwrap(), 2);
+    assert_eq!((lattice.status().nodes, counts(&lattice)), (3, vec![]));
+}
+
+#[tokio::test]
+async fn senders_that_are_not_verified_fill_no_more_than_there_are_nodes() {
+    let (_bed, _, lattice) = filled(10).await;
+    let bounded = Arc::new(DeletionBudget::new(0, true));
+    for from in ["a", "b"] {
+        let applied = lattice.apply_within(deletions(from, 0..5, at(10)), &bounded).await.unwrap();
+        assert_eq!(applied, [Applied::Waiting; 5]);
+    }
+    let refused = lattice.apply_within(deletions("b", 5..6, at(10)), &bounded).await;
+    assert!(matches!(refused, Err(LatticeError::WaitingFull { from }) if &*from == "b"), "it sent as much as any");
+    wait(&lattice, "verified", 0..10, at(10)).await;
+    let again = lattice.apply_within(deletions("a", 0..5, at(11)), &bounded).await.unwrap();
+    assert_eq!((again, lattice.waiting_of("a").unwrap()), (vec![Applied::Waiting; 5], 5));
+    // Of one that sent less the deletion is kept, and the one that sent most makes room.
+    assert_eq!(lattice.apply_within(deletions("c", 0..1, at(10)), &bounded).await.unwrap(), [Applied::Waiting]);
+    let expected = [("b", 5), ("c", 1), ("verified", 10)].map(|(from, count)| (from.to_owned(), count));
+    assert_eq!(counts(&lattice), expected);
+}

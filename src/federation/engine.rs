@@ -465,7 +465,6 @@ impl Shared {
         if exchanged.direction != Direction::Pull {
             self.say_who_we_are(&client, &held, &mut said).await;
         }
-        self.ask_for_own_head(&client, held.key.public_key(), &mut said).await;
         let exchange = Exchange::new(&options.events, &peer.url);
         let remote = self.gate.guard(&client, state.failed_in_a_row > 0, &exchange);
         let pinned = (state.node_id.clone(), state.public_key.clone());
@@ -496,6 +495,10 @@ impl Shared {
             Some(error) => RunEnd { report: RoundReport::default(), peer: None, error: Some(error) },
             None => self.run_with_keys(peer, &parties, known, &held, &mut said).await,
         };
+        // A peer that was not met is not asked another time.
+        if end.peer.is_some() {
+            self.ask_for_own_head(&client, held.key.public_key(), &mut said).await;
+        }
         if !confirmed && let Some((from, _)) = &end.peer {
             self.deletions().add(from.as_str(), end.report.deleted, nodes, options.clock.elapsed());
         }

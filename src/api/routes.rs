@@ -112,6 +112,8 @@ const DECISION: &[Code] =
 /// Of requests in which keys are proved.
 const PROVES: &[Code] =
     &[Code::RequestSignature, Code::PeerRevoked, Code::InvalidFederationRequest, Code::NoKey, Code::StateUnavailable];
+/// Of changes that are sent.
+const SENDS: &[Code] = &[Code::InvalidChange, Code::InvalidQuery, Code::OtherIndex];
 /// Of what is for peers.
 const DOOR: &[Code] = &[Code::FederationStopped, Code::ClientCertificate];
 /// Of every route.
@@ -487,15 +489,7 @@ pub const PEER_ROUTES: &[Route] = &[
         method: "POST",
         path: "/lattice/offer",
         summary: "Offer changes (another instance)",
-        problems: &[
-            ALWAYS,
-            DOOR,
-            GATE,
-            LATTICE,
-            REGISTRY,
-            SIGNED,
-            &[Code::InvalidChange, Code::InvalidQuery, Code::OtherIndex],
-        ],
+        problems: &[ALWAYS, DOOR, GATE, LATTICE, REGISTRY, SIGNED, SENDS],
     },
     Route {
         method: "POST",
@@ -508,7 +502,8 @@ pub const PEER_ROUTES: &[Route] = &[
             LATTICE_WRITE,
             REGISTRY,
             SIGNED,
-            &[Code::InvalidChange, Code::InvalidQuery, Code::PreconditionFailed, Code::MassDelete, Code::ConflictsFull],
+            SENDS,
+            &[Code::PreconditionFailed, Code::MassDelete, Code::ConflictsFull],
         ],
     },
 ];

@@ -466,7 +466,6 @@ impl Shared {
         if exchanged.direction != Direction::Pull {
             self.say_who_we_are(&client, &held, &mut said).await;
         }
-        self.ask_for_own_head(&client, held.key.public_key(), &mut said).await;
         let exchange = Exchange::new(&options.events, &peer.url);
         let remote = self.gate.guard(&client, state.failed_in_a_row > 0, &exchange);
         let pinned = (state.node_id.clone(), state.public_key.clone());
@@ -493,6 +492,10 @@ impl Shared {
         };
         let waited = self.waiting_here(&state);
         let mut end = self.run_with_keys(peer, &parties, known, &held, &mut said).await;
+        // A peer that was not met is not asked another time.
+        if end.peer.is_some() {
+            self.ask_for_own_head(&client, held.key.public_key(), &mut said).await;
+        }
         self.note_waiting(&state, waited, &end);
         self.doubt(peer, &mut end);
         self.tell_continuation(peer, &state, remote.follows(), &mut end);

@@ -10,7 +10,7 @@
 
 pub use crate::manifest::Position;
 
-use crate::manifest::{Epoch, EpochStart, Head, Lineage, Void};
+use crate::manifest::{Epoch, EpochStart, Head, Lineage, MAX_SEQ, Void};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::sync::Arc;
 
@@ -391,6 +391,10 @@ impl Round {
     /// says: they checked that the head counts, so a newer epoch of theirs follows it.
     #[must_use]
     pub fn they_stood(&mut self, start: EpochStart, seq: u64) -> bool {
+        // No journal stands there, or before what its instance signed: of such an answer nothing is recorded.
+        if seq > MAX_SEQ || seq < self.theirs.seq {
+            return true;
+        }
         if self.theirs.epoch.is_none() {
             self.they_stand = Position::new(self.theirs.current_epoch(), seq);
             return true;

@@ -59,7 +59,7 @@ pub(crate) struct Peer {
     pub(crate) sent: AtomicUsize,
 }
 
-const ROUTES: [(&str, &str); 8] = [
+const ROUTES: [(&str, &str); 9] = [
     ("/lattice/head", "head"),
     ("/lattice/changes", "changes"),
     ("/lattice/nodes", "nodes"),
@@ -67,6 +67,7 @@ const ROUTES: [(&str, &str); 8] = [
     ("/lattice/push", "push"),
     ("/lattice/notify", "notify"),
     ("/lattice/identity", "identity"),
+    ("/lattice/heads", "heads"),
     ("/manifest", "manifest"),
 ];
 
@@ -178,6 +179,7 @@ impl Peer {
         let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let path = if method == "POST" && path == "/lattice/changes" { "/lattice/push" } else { path };
+        let path = if path.starts_with("/lattice/heads/") { "/lattice/heads" } else { path };
         let at = ROUTES.iter().position(|(known, _)| *known == path).unwrap_or_else(|| panic!("asked for {target}"));
         let value = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)).unwrap_or_default();
         Ok(Request {
@@ -199,6 +201,7 @@ impl Peer {
             "nodes" => ok("{\"end\":9}\n"),
             "offer" => ok(r#"{"wanted":[]}"#),
             "push" => ok(r#"{"taken":0,"same":0,"kept":0,"ahead":0,"conflicts":0,"since":9,"seq":9}"#),
+            "heads" => b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".to_vec(),
             "manifest" => ok("{}"),
             "identity" => ok(r#"{"statements":[]}"#),
             _ => return None,

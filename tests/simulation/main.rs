@@ -11,7 +11,7 @@
 //! * all hold the same versions, and index, journal and files agree;
 //! * every content that was ever written is held, or was replaced by somebody who had it before him, or is kept as a conflict
 //!   where it was made;
-//! * where nobody lost state, the greatest version is the one that is held, and no conflict is kept for nothing.
+//! * where nobody lost state, the greatest version is the one that is held.
 //!
 //! One thread, one thing after the other: a seed that fails fails again.
 //!

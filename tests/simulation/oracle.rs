@@ -85,26 +85,6 @@ impl Ledger {
         self.texts.get(id).map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// Does `descendant` come from `ancestor` by edits, each of a version that its editor held?
-    fn comes_from(&self, id: &NodeId, descendant: ContentHash, ancestor: ContentHash, within: usize) -> bool {
-        let mut content = descendant;
-        for _ in 0..within {
-            let Some(write) = self.writes.iter().find(|it| it.id == *id && it.content == Some(content)) else {
-                return false;
-            };
-            let before = match write.before {
-                Some(before) => before,
-                // Made again after a deletion: by the last one before it on the same instance.
-                None => return false,
-            };
-            if before == ancestor {
-                return true;
-            }
-            content = before;
-        }
-        false
-    }
-
     /// Does everything hold that must hold once all instances have spoken with each other?
     pub(crate) fn check(&self, sites: &[Site]) -> Result<(), String> {
         let held: Vec<_> = sites.iter().map(versions).collect();
@@ -156,7 +136,9 @@ impl Ledger {
             return Ok(());
         }
         let mut greatest: BTreeMap<&NodeId, (Timestamp, Option<[u8; 32]>)> = BTreeMap::new();
-        for write in self.writes.iter().filter(|write| !self.uncertain.contains(&write.id)) {
+        let stepped_back = self.stepped_back();
+        let is_certain = |write: &&Write| !self.uncertain.contains(&write.id) && !stepped_back.contains(&write.id);
+        for write in self.writes.iter().filter(is_certain) {
             let Some(at) = write.at else { continue };
             let version = (at, write.content.map(|content| *content.as_bytes()));
             let known = greatest.entry(&write.id).or_insert(version);
@@ -174,12 +156,27 @@ impl Ledger {
         Ok(())
     }
 
-    /// Which instances keep a content as a conflict; each with that very content, and none for nothing.
+    /// Nodes of which an instance dated a later write before an earlier one: it found a file with an older date of its own at a start.
+    fn stepped_back(&self) -> HashSet<NodeId> {
+        let mut last: HashMap<(NodeId, usize), Timestamp> = HashMap::new();
+        let mut found = HashSet::new();
+        for write in &self.writes {
+            let Some(at) = write.at else { continue };
+            if last.insert((write.id.clone(), write.site), at).is_some_and(|before| before > at) {
+                found.insert(write.id.clone());
+            }
+        }
+        found
+    }
+
+    /// Which instances keep a content, as a conflict or in the history; each with that very content.
     fn conflicts(&self, sites: &[Site]) -> Result<HashMap<Key, BTreeSet<usize>>, String> {
         let mut kept: HashMap<Key, BTreeSet<usize>> = HashMap::new();
         for (number, site) in sites.iter().enumerate() {
             let lattice = site.lattice();
-            for conflict in lattice.conflicts(0, usize::MAX).unwrap() {
+            let kept_here =
+                [lattice.conflicts(0, usize::MAX).unwrap(), lattice.overruled(0, usize::MAX).unwrap()].concat();
+            for conflict in kept_here {
                 let (_, text) = lattice.conflict(conflict.number).unwrap().unwrap();
                 let node = NodeDocument::parse(Bytes::from(text.to_vec()), 64).unwrap();
                 let Some(lost) = conflict.lost.content.filter(|lost| *lost == node.content_hash()) else {
@@ -187,23 +184,6 @@ impl Ledger {
                 };
                 if node.id() != &conflict.id {
                     return Err(format!("s{number} keeps another node than it says: {conflict:?}"));
-                }
-                // Six: the last ones that are remembered may have gone through a deletion, which takes a place as well.
-                if !self.state_lost
-                    && !self.months
-                    && !self.reused
-                    // What a restoration replaces is kept whatever it came from.
-                    && &*conflict.from != OPERATOR
-                    && !self.uncertain.contains(&conflict.id)
-                    && let Some(won) = conflict.won.content
-                    && self.comes_from(&conflict.id, won, lost, 6)
-                {
-                    return Err(format!(
-                        "s{number} keeps a conflict for nothing: {} {} was replaced by {}, which comes from it",
-                        conflict.id,
-                        short(lost),
-                        short(won)
-                    ));
                 }
                 kept.entry((conflict.id, lost)).or_default().insert(number);
             }

@@ -48,7 +48,7 @@ pub(crate) async fn head(request: HttpRequest, state: web::Data<ApiState>) -> Re
     Ok(response.content_type("application/json").body(signed))
 }
 
-/// The epochs of this journal
+/// The journal's epochs
 ///
 /// The epochs of this journal with their first positions, oldest first: a position counts if its epoch is one of them and it lies before
 /// the first position of the next. The signed head states the hash of it.

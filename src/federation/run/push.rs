@@ -149,7 +149,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         match epoch {
             Some(start) => they_stood(round, start, moved.end)?,
             // Of release 0.1.0.
-            None => round.they_stand = Position::new(round.theirs.current_epoch(), moved.end),
+            None => they_stood(round, EpochStart { epoch: round.theirs.current_epoch(), since: 0 }, moved.end)?,
         }
         self.report.waiting_there = Some(received.there.map_or(0, |there| there.deletions));
         // What they took from us need not come back, if nothing else came between.
@@ -158,7 +158,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
             && pulled.seq == moved.start
             && moved.end.saturating_sub(moved.start) == taken
         {
-            *pulled = round.they_stand.clone();
+            *pulled = Position::new(round.theirs.current_epoch(), moved.end);
             round.positions.pulled_into = Some(round.ours.position());
             round.theirs.seq = round.theirs.seq.max(moved.end);
         }

@@ -344,9 +344,21 @@ export function signManifest(manifest, seed) {
 
 // --- the service --------------------------------------------------------------------------------------------------------
 
-/** When a version was made, in seconds; undefined where it does not say. */
+const ISO_8601 = /^(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d)(:\d\d(?:\.\d+)?)?([Zz]|[+-]\d\d:\d\d)?$/;
+
+/**
+ * When a version was made, in seconds; undefined where it does not say. Numbers from 10^11 on are milliseconds; a text without an offset
+ * is UTC.
+ */
 function instant(value) {
-  const seconds = value instanceof Num ? Number(value.text) : typeof value === "string" ? Date.parse(value) / 1000 : NaN;
+  let seconds = NaN;
+  if (value instanceof Num) {
+    seconds = Number(value.text);
+    if (Math.abs(seconds) >= 1e11) seconds /= 1000;
+  } else if (typeof value === "string") {
+    const parts = ISO_8601.exec(value);
+    if (parts) seconds = Date.parse(`${parts[1]}T${parts[2]}${parts[3] ?? ":00"}${(parts[4] ?? "Z").toUpperCase()}`) / 1000;
+  }
   return Number.isFinite(seconds) ? seconds : undefined;
 }
 

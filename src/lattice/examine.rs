@@ -177,6 +177,7 @@ impl Store {
             self.mark_broken(&other, &format!("the node {} is in {name} already", file.id), stamp.as_ref());
         }
         changes.repaired.push(name.to_owned());
+        self.note_time(name, file.has_unreadable_time);
         let same = known.filter(|known| known.entry.content_hash == file.content_hash);
         let arrived = if same.is_some() { None } else { self.arrived(&file.id, Some(file.content_hash))? };
         // The same content keeps its version's time: a file that was only touched, or came back, is no edit.

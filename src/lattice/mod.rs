@@ -31,6 +31,7 @@ mod sorted;
 mod stamp;
 mod store;
 mod turns;
+mod unreadable_times;
 pub mod version;
 mod watch;
 mod whole_sync;

@@ -89,6 +89,8 @@ pub struct Listing {
     pub nodes: BTreeMap<NodeId, OfflineNode>,
     /// The files that are not nodes, in order of name.
     pub broken: Vec<BrokenFile>,
+    /// The files of nodes whose `updated_at` cannot be read as a time, in order of name: the time of their last change counts.
+    pub unreadable_times: Vec<String>,
 }
 
 impl Listing {
@@ -364,6 +366,9 @@ impl Listing {
             Found::Broken(reason, _) => self.broken.push(BrokenFile { file: name.to_owned(), reason }),
             Found::Node(file) => {
                 let plain = file_name::plain(&file.id);
+                if file.has_unreadable_time {
+                    self.unreadable_times.push(name.to_owned());
+                }
                 let node = OfflineNode { dated: file.declared.is_some(), entry: Arc::new(entry_of_file(&file)) };
                 if let Some(first) = self.nodes.insert(file.id, node) {
                     // The plain name counts; names come sorted, and `~` sorts after what may end a plain name.

@@ -87,6 +87,8 @@ pub(super) struct NodeFile {
     pub(super) node_type: Option<NodeType>,
     /// The document's own `updated_at`.
     pub(super) declared: Option<Timestamp>,
+    /// It states one that cannot be read.
+    pub(super) has_unreadable_time: bool,
     pub(super) stamp: FileStamp,
     /// When it was read, by the machine's clock, ns since the epoch.
     pub(super) read_at_ns: i64,
@@ -245,6 +247,7 @@ pub(super) fn examine_whole(directory: &Path, name: &str, limits: &Limits) -> Wh
         file_hash,
         node_type: document.node_type(),
         declared: document.updated_at(),
+        has_unreadable_time: document.has_unreadable_time(),
         stamp,
         read_at_ns,
     };

@@ -9,6 +9,7 @@ use super::{
     packs::Packs,
     reader::FileStamp,
     recent::Recent,
+    unreadable_times::UnreadableTimes,
     version::{self, Version},
     whole_sync::WholeSync,
 };
@@ -48,6 +49,7 @@ pub(super) struct Report {
     pub(super) index_build: Option<Duration>,
     pub(super) hashed_files: u64,
     pub(super) tombstones: u64,
+    pub(super) unreadable_times: UnreadableTimes,
     pub(super) write_fault: Option<String>,
     pub(super) scan_fault: Option<String>,
     pub(super) watch_fault: Option<String>,

@@ -260,6 +260,7 @@ impl Writer {
         if let Err(error) = self.work.store.examine_events(&work, &self.work.pending) {
             self.fault(&error);
         }
+        self.work.store.report_times();
     }
 
     fn fault(&mut self, error: &LatticeError) {
@@ -361,6 +362,7 @@ impl Writer {
         shared.report().scan_fault = None;
         shared.ready.store(true, Ordering::Release);
         self.work.store.all_arrived();
+        self.work.store.report_times();
     }
 
     fn prune(&mut self) {

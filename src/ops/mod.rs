@@ -72,7 +72,7 @@ pub use register::{RefusedManifest, RegisterError, Registration, register};
 pub use remote::{RemoteError, RemotePeer, discover_remote, publish};
 pub use requests::{RequestError, SignedRequest, Speaker, speaker, takes_from_anybody};
 pub use seed_wire::{
-    LivePeer, MAX_LISTED, Part, PartStream, PushError, Pushed, Skipped, live_peers, nodes_since, push, read_epoch,
+    LivePeer, MAX_LISTED, Part, PartStream, PushError, Pushed, Skipped, live_peers, nodes_since, push,
 };
 pub use selection::Selection;
 pub use setup::{make_directory, write_token};

@@ -157,6 +157,15 @@ fn files(listing: &Listing, now: Timestamp, findings: &mut Findings) {
         let found = format!("{} skipped, such as {}", count(listing.broken.len(), "broken file"), named.join(", "));
         findings.warn("files", found, "ark-lattice node verify");
     }
+    if !listing.unreadable_times.is_empty() {
+        let (times, named) = (&listing.unreadable_times, listing.unreadable_times.iter().take(NAMED));
+        let found = format!(
+            "{} with an updated_at that cannot be read as a time, such as {}: when the file was changed counts",
+            count(times.len(), "file"),
+            named.map(String::as_str).collect::<Vec<_>>().join(", ")
+        );
+        findings.warn("times", found, "write epoch seconds or ISO 8601; to list them: ark-lattice node verify");
+    }
     let ahead: Vec<&str> = listing
         .nodes
         .iter()

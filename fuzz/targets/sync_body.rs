@@ -9,7 +9,7 @@ use ark_lattice::{
     json::Document,
     lattice::{
         Ancestry, Applied, Arrival, Change, Conflict, Entry, Lattice, LatticeError, LatticeStatus, NodeDocument,
-        NodeFilter, NodePage, Precondition, Restored, Stamp, StoredNode, Tombstone, Written, index::Snapshot,
+        NodeFilter, NodePage, Precondition, Restored, StoredNode, Tombstone, Written, index::Snapshot,
     },
     ops::{Context, Heartbeats, Identity, KnownIds, KnownLists, SyncRequest, sync},
     registry::{Bindings, Bound, PeerCursor, PeerPage, Registered, Registry, RegistryError},
@@ -205,10 +205,10 @@ impl Lattice for Fixed {
     async fn read_many(&self, entries: Vec<Arc<Entry>>) -> Result<Vec<StoredNode>, LatticeError> {
         Ok(entries.into_iter().map(|entry| StoredNode { entry, bytes: Bytes::from_static(b"{}") }).collect())
     }
-    async fn put(&self, _: NodeDocument, _: Stamp, _: Precondition) -> Result<Written, LatticeError> {
+    async fn put(&self, _: NodeDocument, _: Precondition) -> Result<Written, LatticeError> {
         Err(absent())
     }
-    async fn put_many(&self, _: Vec<NodeDocument>, _: Stamp) -> Result<Vec<Written>, LatticeError> {
+    async fn put_many(&self, _: Vec<NodeDocument>) -> Result<Vec<Written>, LatticeError> {
         Err(absent())
     }
     async fn delete(&self, _: &NodeId, _: Precondition) -> Result<Option<Tombstone>, LatticeError> {

@@ -7,10 +7,7 @@ use super::{
     output::{Output, count},
     progress::Progress,
 };
-use crate::{
-    ops::{self, Entry, Listing, Written},
-    types::SystemClock,
-};
+use crate::ops::{self, Entry, Listing, Written};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -53,9 +50,10 @@ Prints the node, which is JSON, with --json and without.")]
         #[command(flatten)]
         lattice: LatticeArg,
     },
-    /// Write a node; a missing updated_at is set
+    /// Write a node, as it is
     #[command(after_help = "\
-What was there under the id is replaced; a broken file is kept aside.
+What was there under the id is replaced; a broken file is kept aside. It counts
+as edited now, or when its updated_at says that it was.
 
 Examples:
   ark-lattice node put note.json
@@ -185,8 +183,7 @@ fn put(file: &std::path::Path, id: Option<&str>, lattice: &LatticeArg, output: &
     let limits = settings.limits();
     let named = id.map(job::node_id).transpose()?;
     let text = input::read(file, limits.node_bytes)?;
-    let now = SystemClock::shared().now();
-    let written = ops::put_local(&directory, text, named.as_ref(), &limits, now)
+    let written = ops::put_local(&directory, text, named.as_ref(), &limits)
         .map_err(|error| Failure::from(error).about(input::name(file)))?;
     let (what, entry) = match &written {
         Written::Created(entry) => ("created", entry),

@@ -4,7 +4,7 @@ pub use super::{file_name::CaseSensitivity, manifest_file::ManifestHeader, watch
 
 use super::{
     Ancestry, Applied, Arrival, Change, Conflict, Entry, Lattice, LatticeError, LatticeStatus, NodeDocument,
-    NodeFilter, NodePage, Precondition, Restored, Stamp, StoredNode, Tombstone, Written,
+    NodeFilter, NodePage, Precondition, Restored, StoredNode, Tombstone, Written,
     atomic_file::TempFile,
     index::{Index, Snapshot},
     journal::{Journal, JournalError},
@@ -306,16 +306,16 @@ impl Lattice for DirectoryLattice {
         .await
     }
 
-    async fn put(&self, node: NodeDocument, stamp: Stamp, precondition: Precondition) -> Result<Written, LatticeError> {
-        let mut outcomes = self.write(vec![WriteOp::Put { node, stamp, precondition }]).await?;
+    async fn put(&self, node: NodeDocument, precondition: Precondition) -> Result<Written, LatticeError> {
+        let mut outcomes = self.write(vec![WriteOp::Put { node, precondition }]).await?;
         match outcomes.pop() {
             Some(Outcome::Written(written)) => Ok(written),
             _ => Err(LatticeError::Io("the write has no outcome".to_owned())),
         }
     }
 
-    async fn put_many(&self, nodes: Vec<NodeDocument>, stamp: Stamp) -> Result<Vec<Written>, LatticeError> {
-        let put = |node| WriteOp::Put { node, stamp, precondition: Precondition::None };
+    async fn put_many(&self, nodes: Vec<NodeDocument>) -> Result<Vec<Written>, LatticeError> {
+        let put = |node| WriteOp::Put { node, precondition: Precondition::None };
         let outcomes = self.write(nodes.into_iter().map(put).collect()).await?;
         let written = |outcome| match outcome {
             Outcome::Written(written) => Some(written),

@@ -7,10 +7,11 @@ use crate::{
 };
 use bytes::Bytes;
 
-/// The most bytes that stamping adds to a document. Readers allow as much over the limit, so that what was taken can be read.
-pub const STAMP_ROOM_BYTES: usize = 128;
+/// How far over the limit of a node's size a stored document may be and is still read: release 0.1.0 added a time to documents that had
+/// none, also to those at the limit.
+pub const OVERSIZE_BYTES: usize = 128;
 
-/// The member that states a version's time.
+/// The member that says when a document was made.
 pub(super) const UPDATED_AT: &str = "updated_at";
 
 /// Why a text is not a node.
@@ -28,16 +29,6 @@ pub enum NodeError {
     /// `id` is not an id.
     #[error("the node's id is not usable: {0}")]
     BadId(#[from] IdError),
-}
-
-/// What a write does to `updated_at`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stamp {
-    /// Leaves the document as it is: for versions that come from elsewhere and are checked by hash.
-    Keep,
-    /// An edit made here: sets a missing `updated_at` to this time, and one that the editor left as it was although the content
-    /// changed, so that the edit wins over the version that it replaces.
-    Edit(Timestamp),
 }
 
 /// A JSON text that passed the gate and is a node.

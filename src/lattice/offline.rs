@@ -8,13 +8,12 @@ pub use walk::Walked;
 pub use whole_file::WholeFile;
 
 use super::{
-    BrokenFile, Entry, NodeDocument, NodeError, Stamp, StoredNode, Written,
+    BrokenFile, Entry, NodeDocument, NodeError, StoredNode, Written,
     atomic_file::{self, TempFile},
     examine, file_name,
     index::Snapshot,
     place::keep_aside,
     reader::{self, FileStamp, Found, NodeFile},
-    stamp::{self, Current, Stamped},
 };
 use crate::types::{ContentHash, Limits, NodeId, SetHash, Timestamp};
 use std::{
@@ -68,7 +67,7 @@ pub enum OfflineError {
         /// The limit.
         limit: usize,
     },
-    /// The node is not one any more once it is dated.
+    /// The text is no node.
     #[error(transparent)]
     Node(#[from] NodeError),
 }
@@ -211,7 +210,7 @@ impl OfflineDirectory {
         Ok(Some(StoredNode { entry: Arc::new(entry_of(&node, seen_at(&file.stamp))), bytes }))
     }
 
-    /// Writes nodes; all that is acknowledged is durable when this answers. One answer a node, in their order. With `dry`
+    /// Writes nodes as they are; all that is acknowledged is durable when this answers. One answer a node, in their order. With `dry`
     /// nothing is written and the answers are the same.
     ///
     /// # Errors
@@ -219,7 +218,6 @@ impl OfflineDirectory {
     pub fn put_many(
         &self,
         nodes: Vec<NodeDocument>,
-        stamp: Stamp,
         dry: bool,
     ) -> Result<Vec<Result<Written, OfflineError>>, OfflineError> {
         let mut answers = Vec::with_capacity(nodes.len());
@@ -232,12 +230,12 @@ impl OfflineDirectory {
                 self.commit(std::mem::take(&mut batch))?;
                 names = HashSet::from([key]);
             }
-            match self.stage(&node, stamp, dry) {
+            match self.stage(&node, dry) {
                 Ok((written, staged)) => {
                     answers.push(Ok(written));
                     batch.extend(staged);
                 }
-                Err(error @ (OfflineError::TooLarge { .. } | OfflineError::Node(_))) => answers.push(Err(error)),
+                Err(error @ OfflineError::TooLarge { .. }) => answers.push(Err(error)),
                 Err(error) => return Err(error),
             }
         }
@@ -293,18 +291,16 @@ impl OfflineDirectory {
         there(&name.to_ascii_lowercase()) && there(&name.to_ascii_uppercase())
     }
 
-    fn stage(&self, node: &NodeDocument, stamp: Stamp, dry: bool) -> Result<(Written, Option<Staged>), OfflineError> {
+    fn stage(&self, node: &NodeDocument, dry: bool) -> Result<(Written, Option<Staged>), OfflineError> {
         let (bytes, limit) = (node.document().source().len(), self.limits.node_bytes);
         if bytes > limit {
             return Err(OfflineError::TooLarge { id: node.id().clone(), bytes, limit });
         }
         let place = self.place(node.id());
-        let Some(node) = self.dated(&place, node.clone(), stamp)? else {
-            // What is there may be dated where `node` is not: its hash is the one that counts.
-            let entry = place.current.as_ref().map_or_else(|| entry_of(node, now()), entry_of_file);
-            return Ok((Written::Unchanged(Arc::new(entry)), None));
-        };
-        let entry = Arc::new(entry_of(&node, now()));
+        if let Some(same) = place.current.as_ref().filter(|file| file.content_hash == node.content_hash()) {
+            return Ok((Written::Unchanged(Arc::new(entry_of_file(same))), None));
+        }
+        let entry = Arc::new(entry_of(node, now()));
         let written = if place.current.is_some() { Written::Replaced(entry) } else { Written::Created(entry) };
         if dry {
             return Ok((written, None));
@@ -314,29 +310,6 @@ impl OfflineDirectory {
         write.map_err(|error| failed(&self.directory, error))?;
         let staged = Staged { name: place.name, temp, broken: place.broken.is_some() };
         Ok((written, Some(staged)))
-    }
-
-    /// The document to store; `None` where the file says the same already.
-    fn dated(&self, place: &Place, node: NodeDocument, stamp: Stamp) -> Result<Option<NodeDocument>, OfflineError> {
-        let current = place.current.as_ref();
-        if current.is_some_and(|file| file.content_hash == node.content_hash()) {
-            return Ok(None);
-        }
-        let Stamp::Edit(now) = stamp else { return Ok(Some(node)) };
-        let updated_at = |file: &NodeFile| file.declared.unwrap_or_else(|| seen_at(&file.stamp));
-        let document = current
-            .filter(|file| stamp::wants_current(&node, updated_at(file)))
-            .and_then(|_| reader::read_bytes(&self.directory.join(&place.name), &self.limits).ok())
-            .and_then(|(bytes, _)| NodeDocument::parse(bytes, self.limits.json_depth).ok());
-        let current = current.map(|file| Current {
-            content_hash: file.content_hash,
-            updated_at: updated_at(file),
-            document: document.as_ref(),
-        });
-        match stamp::edit(current, node, now, self.limits.json_depth)? {
-            Stamped::Store(node) => Ok(Some(node)),
-            Stamped::Unchanged => Ok(None),
-        }
     }
 
     fn commit(&self, mut batch: Vec<Staged>) -> Result<(), OfflineError> {
@@ -465,24 +438,23 @@ mod tests {
         NodeDocument::parse(Bytes::copy_from_slice(text.as_bytes()), 64).unwrap()
     }
 
-    fn put(directory: &OfflineDirectory, text: &str, stamp: Stamp) -> Written {
-        directory.put_many(vec![node(text)], stamp, false).unwrap().remove(0).unwrap()
+    fn put(directory: &OfflineDirectory, text: &str) -> Written {
+        directory.put_many(vec![node(text)], false).unwrap().remove(0).unwrap()
     }
 
     #[test]
     fn nodes_are_written_listed_read_and_removed() {
         let folder = tempfile::tempdir().unwrap();
         let directory = OfflineDirectory::open(folder.path(), Limits::default()).unwrap();
-        let at = Stamp::Edit(Timestamp::from_seconds(5));
-        assert!(matches!(put(&directory, r#"{"id":"a/b","n":1}"#, at), Written::Created(_)));
-        assert!(matches!(put(&directory, r#"{"id":"a/b","n":1}"#, at), Written::Unchanged(_)));
-        assert!(matches!(put(&directory, r#"{"id":"a/b","n":2}"#, at), Written::Replaced(_)));
+        assert!(matches!(put(&directory, r#"{"id":"a/b","n":1}"#), Written::Created(_)));
+        assert!(matches!(put(&directory, r#"{"id":"a/b","n":1}"#), Written::Unchanged(_)));
+        assert!(matches!(put(&directory, r#"{"id":"a/b","n":2}"#), Written::Replaced(_)));
         fs::File::create(folder.path().join("odd.json")).unwrap();
         let listing = directory.list().unwrap();
         assert_eq!((listing.nodes.len(), listing.broken.len()), (1, 1));
         let id = NodeId::parse("a/b").unwrap();
         let stored = directory.read(&id).unwrap().unwrap();
-        assert_eq!(&stored.bytes[..], br#"{"id":"a/b","n":2,"updated_at":5.001}"#);
+        assert_eq!(&stored.bytes[..], br#"{"id":"a/b","n":2}"#);
         assert!(directory.remove(&id).unwrap());
         assert!(!directory.remove(&id).unwrap());
         assert!(directory.read(&id).unwrap().is_none());
@@ -492,7 +464,7 @@ mod tests {
     fn a_dry_run_answers_the_same_and_writes_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let directory = OfflineDirectory::open(folder.path(), Limits::default()).unwrap();
-        let answers = directory.put_many(vec![node(r#"{"id":"a"}"#)], Stamp::Keep, true).unwrap();
+        let answers = directory.put_many(vec![node(r#"{"id":"a"}"#)], true).unwrap();
         assert!(matches!(answers[0], Ok(Written::Created(_))));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
@@ -504,7 +476,7 @@ mod tests {
         io::Write::write_all(&mut fs::File::create(folder.path().join("a.json")).unwrap(), b"{half").unwrap();
         let id = NodeId::parse("a").unwrap();
         assert!(matches!(directory.read(&id), Err(OfflineError::Broken { .. })));
-        assert!(matches!(put(&directory, r#"{"id":"a"}"#, Stamp::Keep), Written::Created(_)));
+        assert!(matches!(put(&directory, r#"{"id":"a"}"#), Written::Created(_)));
         assert_eq!(fs::read(folder.path().join(".a.json.broken")).unwrap(), b"{half");
     }
 }

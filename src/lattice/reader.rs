@@ -1,6 +1,9 @@
 //! Reading one file of the data directory, whatever somebody put there.
 
-use super::{NodeType, file_name, node::NodeDocument, stamp::STAMP_ROOM_BYTES};
+use super::{
+    NodeType, file_name,
+    node::{NodeDocument, OVERSIZE_BYTES},
+};
 use crate::types::{ContentHash, Limits, NodeId, Sha256Digest, Timestamp};
 use bytes::Bytes;
 use rustix::{
@@ -128,7 +131,7 @@ pub(super) fn read_bytes(path: &Path, limits: &Limits) -> Result<(Bytes, FileSta
     if !metadata.is_file() {
         return Err(ReadError::NotRegular);
     }
-    let limit = limits.node_bytes.saturating_add(STAMP_ROOM_BYTES);
+    let limit = limits.node_bytes.saturating_add(OVERSIZE_BYTES);
     let limit_u64 = u64::try_from(limit).unwrap_or(u64::MAX);
     if metadata.len() > limit_u64 {
         return Err(ReadError::TooLarge(limits.node_bytes));

@@ -76,6 +76,20 @@ pub fn judge(held: Option<&Version>, offered: &Version, now: Timestamp) -> Verdi
     }
 }
 
+/// The time that an edit states: `stated` in the new document, where the edit changed it. A time that was left as it was says when
+/// the version before was made (DESIGN 4.7).
+#[must_use]
+pub fn time_of_edit(before: Option<Timestamp>, stated: Option<Timestamp>) -> Option<Timestamp> {
+    stated.filter(|stated| before != Some(*stated))
+}
+
+/// `now`, or just after the version that is replaced: also while the clock is behind (it was set back), a change must not be dated
+/// before what it changed, or it would lose against that wherever the two meet.
+#[must_use]
+pub fn after_version(now: Timestamp, replaced: Timestamp) -> Timestamp {
+    now.max(replaced.plus(STEP))
+}
+
 /// When an edit counts as made that was seen at `now`, says itself that it was made at `stated`, and replaces a version of
 /// `previous`.
 ///
@@ -87,7 +101,7 @@ pub fn edit_time(previous: Option<Timestamp>, stated: Option<Timestamp>, now: Ti
     match (previous, stated) {
         (None, stated) => stated.unwrap_or(now),
         (Some(previous), Some(stated)) if stated > previous => stated,
-        (Some(previous), _) => now.max(previous.plus(STEP)),
+        (Some(previous), _) => after_version(now, previous),
     }
 }
 

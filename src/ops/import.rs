@@ -4,7 +4,7 @@ use super::{interrupt::Interrupt, set_sum::SetSum};
 use crate::{
     json::{Document, JsonError, Value},
     lattice::{
-        NodeDocument, Stamp, Written,
+        NodeDocument, Written,
         offline::{OfflineDirectory, OfflineError},
     },
     types::{Limits, NodeId, SetHash, Timestamp},
@@ -278,10 +278,9 @@ impl<'a, P: FnMut(usize, Option<usize>)> Importer<'a, P> {
         self.batch_bytes = 0;
         let (named, nodes): (Vec<_>, Vec<_>) =
             self.batch.drain(..).map(|(place, node)| ((place, node.id().clone()), node)).unzip();
-        let stamp = if self.options.exact { Stamp::Keep } else { Stamp::Edit(self.options.now) };
         let answers = {
             let _held = self.options.interrupt.hold();
-            self.directory.put_many(nodes, stamp, self.options.dry)?
+            self.directory.put_many(nodes, self.options.dry)?
         };
         for ((place, id), answer) in named.into_iter().zip(answers) {
             match answer {

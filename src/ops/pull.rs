@@ -7,7 +7,7 @@ use crate::{
         merge::{MAX_AHEAD, Verdict, Version, judge},
     },
     lattice::{
-        NodeDocument, Stamp, Written,
+        NodeDocument, Written,
         index::Snapshot,
         offline::{Listing, OfflineDirectory, OfflineError},
     },
@@ -275,7 +275,7 @@ impl Apply {
         let ids: Vec<NodeId> = taken.iter().map(|node| node.id().clone()).collect();
         let answers = {
             let _held = self.options.interrupt.hold();
-            self.directory.put_many(taken, Stamp::Keep, self.options.dry)?
+            self.directory.put_many(taken, self.options.dry)?
         };
         for (id, answer) in ids.into_iter().zip(answers) {
             match answer {

@@ -83,7 +83,7 @@ async fn ids_that_differ_by_case_do_not_overwrite_each_other() {
     bed.case = CaseSensitivity::Insensitive;
     let lattice = bed.open().await;
     let written = vec![numbered("Note", 1), numbered("note", 2), numbered("NOTE", 3)];
-    lattice.put_many(written, ark_lattice::lattice::Stamp::Keep).await.unwrap();
+    lattice.put_many(written).await.unwrap();
     let names = bed.names();
     assert_eq!(names.len(), 3);
     let mut folded: Vec<_> = names.iter().map(|name| name.to_ascii_lowercase()).collect();

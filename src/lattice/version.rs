@@ -105,6 +105,21 @@ pub fn edit_time(previous: Option<Timestamp>, stated: Option<Timestamp>, now: Ti
     }
 }
 
+/// When a version counts as made that is found in a file, and of which nothing else is known: as its document states, unless that is in
+/// the future, else when the file was last changed.
+#[must_use]
+pub fn time_of_file(stated: Option<Timestamp>, changed_at: Timestamp, now: Timestamp) -> Timestamp {
+    stated.filter(|stated| *stated <= now.plus(MAX_AHEAD)).unwrap_or(changed_at.min(now))
+}
+
+/// When a version counts as made whose sender does not say, and its document neither: now where nothing is known of the node, as any
+/// content counts from when it was first seen. Where something is known (`is_known`), before everything else: the sender may have kept an
+/// old copy for years, and sends it again with every round. Taken as made now it would undo every edit and deletion since, everywhere.
+#[must_use]
+pub fn time_of_undated(is_known: bool, now: Timestamp) -> Timestamp {
+    if is_known { Timestamp::from_micros(i64::MIN) } else { now }
+}
+
 /// The contents that a version came from, newest first: a version that replaces one of them contradicts nobody.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Ancestry(Vec<[u8; ANCESTOR_BYTES]>);
@@ -227,6 +242,22 @@ mod tests {
         assert_eq!(edit_time(Some(at(2_000_000)), None, NOW), at(2_000_000).plus(STEP));
         // A typing error does not win for years.
         assert_eq!(edit_time(Some(at(5)), Some(at(9_000_000)), NOW), NOW);
+    }
+
+    #[test]
+    fn what_a_file_or_a_sender_does_not_date_never_undoes_what_is_known() {
+        let at = Timestamp::from_seconds;
+        assert_eq!(time_of_file(Some(at(5)), at(7), NOW), at(5));
+        assert_eq!(time_of_file(None, at(7), NOW), at(7));
+        assert_eq!(time_of_file(Some(at(9_000_000)), at(7), NOW), at(7));
+        assert_eq!(time_of_file(None, at(9_000_000), NOW), NOW);
+        let undated = |known| Version { at: time_of_undated(known, NOW), ..version(0, "b") };
+        assert_eq!(judge(None, &undated(false), NOW), Verdict::Take);
+        // Also where the file is from 1970 or before.
+        for seconds in [0, -5, 999_999] {
+            assert_eq!(judge(Some(&version(seconds, "a")), &undated(true), NOW), Verdict::Keep);
+            assert_eq!(judge(Some(&version(seconds, "b")), &undated(true), NOW), Verdict::Same);
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::{
     json::{Document, Elements, JsonError},
     lattice::{
         Ancestry, Applied, Arrival, Arrived, Entry, Lattice, LatticeError, NodeDocument, NodeFilter, StoredNode,
-        version::MAX_AHEAD,
+        version::{self, MAX_AHEAD},
     },
     registry::{PeerCursor, RegistryError},
     types::{Limits, NodeId, PeerId, PublicKey, Timestamp},
@@ -279,15 +279,11 @@ impl Push {
     }
 }
 
-/// When the version that a push brings was made: as its node says, by `updated_at` or by the seed's own `timestamp`.
-///
-/// One that does not say counts as made now where nothing is known of the node, as any content without a date counts from when it
-/// was first seen. Where something is known it counts as older than that: the sender may have kept an old copy for years, and sends
-/// it again with every round. Taken as made now it would undo every edit and deletion since, everywhere.
+/// When the version that a push brings was made: as its node says, by `updated_at` or by the first instances' own `timestamp`.
 fn version_time(context: &Context, node: &NodeDocument) -> Result<Timestamp, LatticeError> {
     if let Some(stated) = node.updated_at().or_else(|| node.instant(TIMESTAMP)) {
         return Ok(stated);
     }
-    let known = context.lattice.entry(node.id())?.is_some() || context.lattice.tombstone(node.id())?.is_some();
-    Ok(if known { Timestamp::EPOCH } else { context.clock.now() })
+    let is_known = context.lattice.entry(node.id())?.is_some() || context.lattice.tombstone(node.id())?.is_some();
+    Ok(version::time_of_undated(is_known, context.clock.now()))
 }

@@ -1,6 +1,9 @@
 //! Instants, to the microsecond.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 const MICROS: i64 = 1_000_000;
@@ -140,6 +143,17 @@ impl Timestamp {
             .ok()
             .and_then(|instant| instant.format(&Rfc3339).ok())
             .unwrap_or_else(|| self.to_seconds_text())
+    }
+
+    /// As the file system takes it; `None` where the machine has no such time.
+    #[must_use]
+    pub fn to_system_time(self) -> Option<SystemTime> {
+        let distance = Duration::from_micros(self.0.unsigned_abs());
+        if self.0 < 0 {
+            SystemTime::UNIX_EPOCH.checked_sub(distance)
+        } else {
+            SystemTime::UNIX_EPOCH.checked_add(distance)
+        }
     }
 
     /// This instant moved later by `by`; saturates.

@@ -4,7 +4,7 @@ use crate::{bed::Bed, federation::Instance};
 use std::time::Duration;
 
 /// `updated_at` of a later and of an earlier version, as different programs write them.
-const PAIRS: [(&str, &str, &str); 5] = [
+pub const PAIRS: [(&str, &str, &str); 5] = [
     ("isoformat", r#""2026-03-01T12:00:00.123456""#, r#""2024-01-01T12:00:00.123456""#),
     ("isoformat with a blank", r#""2026-03-01 12:00""#, r#""2024-01-01 12:00:00""#),
     ("milliseconds", "1772366400000", "1704110400000"),
@@ -12,7 +12,7 @@ const PAIRS: [(&str, &str, &str); 5] = [
     ("two styles", r#""2026-03-01T12:00:00""#, r#""2024-01-01T12:00:00Z""#),
 ];
 
-fn document(id: &str, text: &str, updated_at: &str) -> String {
+pub fn document(id: &str, text: &str, updated_at: &str) -> String {
     format!("{{\"id\":\"{id}\",\"text\":\"{text}\",\"updated_at\":{updated_at}}}")
 }
 

@@ -181,6 +181,7 @@ impl Lattice for Fixed {
             broken: Vec::new(),
             index_build: None,
             hashed_files: 0,
+            foreign_manifest: false,
             index_id: String::new(),
             seq: 1,
             fault: None,

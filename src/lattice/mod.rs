@@ -245,6 +245,8 @@ pub struct LatticeStatus {
     pub index_build: Option<Duration>,
     /// How many files that build had to hash.
     pub hashed_files: u64,
+    /// There is a `manifest.json` that is not ours: none is written.
+    pub foreign_manifest: bool,
     /// Random, 32 hex digits; new after any reset of the journal.
     pub index_id: String,
     /// The journal's newest position.

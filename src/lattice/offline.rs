@@ -12,6 +12,7 @@ use super::{
     atomic_file::{self, TempFile},
     examine, file_name,
     index::Snapshot,
+    manifest_file,
     place::{self, Overruled, keep_aside},
     reader::{self, FileStamp, Found, NodeFile},
     version::{self, Version},
@@ -174,6 +175,12 @@ impl OfflineDirectory {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.directory
+    }
+
+    /// What to tell of a `manifest.json` in the directory that no service of ours wrote; `None` where there is none.
+    #[must_use]
+    pub fn foreign_manifest(&self) -> Option<&'static str> {
+        manifest_file::is_foreign(&self.directory).then_some(manifest_file::FOREIGN)
     }
 
     /// Reads every file, a few at a time.

@@ -50,6 +50,8 @@ pub(super) struct Report {
     pub(super) hashed_files: u64,
     pub(super) tombstones: u64,
     pub(super) unreadable_times: UnreadableTimes,
+    /// A `manifest.json` that is not ours is in the way of ours.
+    pub(super) foreign_manifest: bool,
     pub(super) write_fault: Option<String>,
     pub(super) scan_fault: Option<String>,
     pub(super) watch_fault: Option<String>,
@@ -101,6 +103,7 @@ impl Shared {
             broken: broken.map(|(file, it)| BrokenFile { file: file.clone(), reason: it.reason.to_string() }).collect(),
             index_build: report.index_build,
             hashed_files: report.hashed_files,
+            foreign_manifest: report.foreign_manifest,
             index_id: self.index_id.clone(),
             seq: self.seq.load(Ordering::Acquire),
             full: fault.as_ref() == Some(&LatticeError::NoSpace.to_string()),

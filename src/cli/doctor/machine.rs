@@ -129,9 +129,14 @@ pub(super) fn state(settings: &Settings, findings: &mut Findings) {
 /// The data directory: there, writable, its files nodes, their dates not ahead.
 pub(super) fn lattice(settings: &Settings, now: Timestamp, findings: &mut Findings) {
     let path = &settings.lattice.path;
-    let listing = OfflineDirectory::open(path, settings.limits()).and_then(|directory| directory.list());
-    let listing = match listing {
-        Ok(listing) => listing,
+    let opened = OfflineDirectory::open(path, settings.limits());
+    let listing = match opened.and_then(|directory| directory.list().map(|listing| (directory, listing))) {
+        Ok((directory, listing)) => {
+            if let Some(found) = directory.foreign_manifest().filter(|_| settings.lattice.write_manifest) {
+                findings.warn("manifest", found, "export ARK__LATTICE__WRITE_MANIFEST=false, or move that file away");
+            }
+            listing
+        }
         Err(error) => {
             let next = format!("mkdir -p {}; or set LATTICE_PATH to the right one", path.display());
             return findings.fail("lattice", error, next);

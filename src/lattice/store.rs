@@ -50,7 +50,6 @@ pub(super) struct Report {
     pub(super) hashed_files: u64,
     pub(super) tombstones: u64,
     pub(super) unreadable_times: UnreadableTimes,
-    /// A `manifest.json` that is not ours is in the way of ours.
     pub(super) foreign_manifest: bool,
     pub(super) write_fault: Option<String>,
     pub(super) scan_fault: Option<String>,

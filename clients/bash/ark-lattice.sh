@@ -262,7 +262,12 @@ pull() {
             fi
             # The later of two versions stays; both must say when they were made.
             if [ -e "$target" ] && printf %s "$line" | jq -e --slurpfile mine "$target" \
-                'def at: (.updated_at // null) | if type == "string" then (sub("[.][0-9]+"; "") | try fromdate catch null) else . end;
+                'def iso: capture("^(?<d>[0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ](?<m>[0-9]{2}:[0-9]{2})(?<s>:[0-9]{2})?(?<f>[.][0-9]+)?([Zz]|(?<g>[+-])(?<h>[0-9]{2}):(?<i>[0-9]{2}))?$")
+                     | ("\(.d)T\(.m)\(.s // ":00")Z" | fromdate) + ("0\(.f // "")" | tonumber)
+                       - (if .g then "\(.g)1" as $sign | ((.h | tonumber) * 3600 + (.i | tonumber) * 60) * ($sign | ltrimstr("+") | tonumber) else 0 end);
+                 # Epoch seconds, epoch milliseconds from 10^11 on, ISO 8601 (UTC without an offset).
+                 def at: .updated_at | if type == "number" then (if fabs >= 100000000000 then . / 1000 else . end)
+                     elif type == "string" then (try iso catch null) else null end;
                  ($mine[0] | at) as $mine | at as $theirs | $mine != null and $theirs != null and $mine > $theirs' > /dev/null 2>&1; then
                 kept=$((kept + 1))
                 continue

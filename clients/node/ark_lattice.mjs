@@ -239,7 +239,8 @@ export function readDirectory(directory) {
       const node = readNode(path.join(directory, name));
       const id = node.get("id");
       if (fileName(id) !== name) throw new ArkError(`holds the id ${JSON.stringify(id)}, whose file would be ${fileName(id)}`);
-      found.nodes.push({ id, hash: contentHash(node), type: node.get("type"), updatedAt: node.get("updated_at") });
+      const changedAt = fs.statSync(path.join(directory, name)).mtimeMs / 1000;
+      found.nodes.push({ id, hash: contentHash(node), type: node.get("type"), updatedAt: node.get("updated_at"), changedAt });
     } catch (error) {
       found.broken.push([name, error instanceof ArkError ? error.message : error.code]);
     }
@@ -247,11 +248,12 @@ export function readDirectory(directory) {
   return found;
 }
 
-function writeDurably(directory, name, text) {
+function writeDurably(directory, name, text, changedAt) {
   const temporary = path.join(directory, `.ark-${randomBytes(8).toString("hex")}.tmp`);
   const descriptor = fs.openSync(temporary, "wx", 0o644);
   try {
     fs.writeFileSync(descriptor, text);
+    if (changedAt !== undefined) fs.futimesSync(descriptor, changedAt, changedAt);
     fs.fsyncSync(descriptor);
     fs.closeSync(descriptor);
     fs.renameSync(temporary, path.join(directory, name));
@@ -344,9 +346,21 @@ export function signManifest(manifest, seed) {
 
 // --- the service --------------------------------------------------------------------------------------------------------
 
-/** When a version was made, in seconds; undefined where it does not say. */
+const ISO_8601 = /^(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d)(:\d\d(?:\.\d+)?)?([Zz]|[+-]\d\d:\d\d)?$/;
+
+/**
+ * When a version was made, in seconds; undefined where it does not say. Numbers from 10^11 on are milliseconds; a text without an offset
+ * is UTC.
+ */
 function instant(value) {
-  const seconds = value instanceof Num ? Number(value.text) : typeof value === "string" ? Date.parse(value) / 1000 : NaN;
+  let seconds = NaN;
+  if (value instanceof Num) {
+    seconds = Number(value.text);
+    if (Math.abs(seconds) >= 1e11) seconds /= 1000;
+  } else if (typeof value === "string") {
+    const parts = ISO_8601.exec(value);
+    if (parts) seconds = Date.parse(`${parts[1]}T${parts[2]}${parts[3] ?? ":00"}${(parts[4] ?? "Z").toUpperCase()}`) / 1000;
+  }
   return Number.isFinite(seconds) ? seconds : undefined;
 }
 
@@ -442,16 +456,20 @@ export class Client {
     return [...peers.values()].sort((a, b) => (a.node_id < b.node_id ? -1 : 1));
   }
 
-  /** The nodes that differ from `held`, one after the other, and then the service's set hash. */
+  /**
+   * What differs from `held`, one line after the other, and then the service's set hash. With `this.versions` each line is
+   * `{at, node, …}`; a service that does not know of versions sends nodes alone.
+   */
   async *sync(held) {
     const nodes = held.map(({ id, hash }) => ({ id, hash }));
     let cursor;
     do {
-      const body = JSON.stringify({ manifest_hash: manifestHash(held), nodes, ...(cursor && { cursor }) });
+      const body = JSON.stringify({ manifest_hash: manifestHash(held), versions: true, nodes, ...(cursor && { cursor }) });
       const answer = await this.send("POST", "/sync", { body, accept: "application/x-ndjson" });
       if (answer.statusCode !== 200) throw await this.problem(answer);
       const expected = Number(answer.headers["ark-delta-count"]);
       if (!Number.isInteger(expected)) throw new ArkError(`${this.base} does not answer as an ark-lattice service does: no Ark-Delta-Count`, 3);
+      this.versions = answer.headers["ark-lines"] === "versions";
       yield* this.lines(answer, expected);
       const next = answer.headers["ark-cursor"];
       if (next !== undefined && next === cursor) throw new ArkError(`${this.base} does not get on: it sent the same cursor twice`, 3);
@@ -493,12 +511,14 @@ export class Client {
     for await (const bytes of this.sync(local.nodes)) {
       let id = "a line";
       try {
-        const node = parseJson(bytes);
+        const line = parseJson(bytes);
+        const node = this.versions && line instanceof Map ? line.get("node") : line;
         if (!(node instanceof Map)) throw new ArkError("a node is a JSON object");
+        const at = this.versions ? instant(line.get("at")) : instant(node.get("updated_at"));
         id = checkId(node.get("id"));
         if (arrived.has(id)) throw new ArkError("the service sent this id twice");
         arrived.add(id);
-        this.take(directory, node, held, report);
+        this.take(directory, node, at, held, report);
       } catch (error) {
         if (!(error instanceof ArkError) || error.message.startsWith("cannot write")) throw error;
         report.refused.push([id, error.message]);
@@ -508,13 +528,14 @@ export class Client {
     return { ...report, remote_manifest_hash: this.manifestHash, local_manifest_hash: manifestHash(mine) };
   }
 
-  take(directory, node, held, report) {
+  /** Of two versions the later one stays. One that does not say when it was made replaces nothing. */
+  take(directory, node, at, held, report) {
     const id = node.get("id");
     const [before, hash] = [held.get(id), contentHash(node)];
     if (before?.hash === hash) return void report.unchanged.push(id);
-    const [mine, theirs] = [before && instant(before.updatedAt), instant(node.get("updated_at"))];
-    if (mine !== undefined && (theirs === undefined || mine > theirs)) return void report.kept.push(id);
-    if (!report.dry_run) writeDurably(directory, fileName(id), `${writeJson(node)}\n`);
+    const mine = before && (instant(before.updatedAt) ?? before.changedAt);
+    if (before && (at === undefined || mine > at || (mine === at && before.hash > hash))) return void report.kept.push(id);
+    if (!report.dry_run) writeDurably(directory, fileName(id), `${writeJson(node)}\n`, at);
     held.set(id, { id, hash });
     (before ? report.changed : report.added).push(id);
   }

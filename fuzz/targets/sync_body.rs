@@ -9,7 +9,7 @@ use ark_lattice::{
     json::Document,
     lattice::{
         Ancestry, Applied, Arrival, Change, Conflict, DeletionBudget, Entry, Epochs, Lattice, LatticeError,
-        LatticeStatus, NodeDocument, NodeFilter, NodePage, Precondition, Restored, Stamp, StoredNode, Tombstone,
+        LatticeStatus, NodeDocument, NodeFilter, NodePage, Precondition, Restored, StoredNode, Tombstone,
         WaitingDeletion, WaitingSender, Written, index::Snapshot,
     },
     ops::{Context, Heartbeats, Identity, KnownIds, KnownLists, SyncRequest, sync},
@@ -199,6 +199,7 @@ impl Lattice for Fixed {
             broken: Vec::new(),
             index_build: None,
             hashed_files: 0,
+            foreign_manifest: false,
             index_id: String::new(),
             seq: 1,
             fault: None,
@@ -227,10 +228,10 @@ impl Lattice for Fixed {
     async fn read_many(&self, entries: Vec<Arc<Entry>>) -> Result<Vec<StoredNode>, LatticeError> {
         Ok(entries.into_iter().map(|entry| StoredNode { entry, bytes: Bytes::from_static(b"{}") }).collect())
     }
-    async fn put(&self, _: NodeDocument, _: Stamp, _: Precondition) -> Result<Written, LatticeError> {
+    async fn put(&self, _: NodeDocument, _: Precondition) -> Result<Written, LatticeError> {
         Err(absent())
     }
-    async fn put_many(&self, _: Vec<NodeDocument>, _: Stamp) -> Result<Vec<Written>, LatticeError> {
+    async fn put_many(&self, _: Vec<NodeDocument>) -> Result<Vec<Written>, LatticeError> {
         Err(absent())
     }
     async fn delete(&self, _: &NodeId, _: Precondition) -> Result<Option<Tombstone>, LatticeError> {

@@ -24,8 +24,8 @@ use actix_web::{
 /// What a page may send beyond what every page may.
 const SENT: &str = "Authorization, Content-Type, If-Match, If-None-Match";
 /// What a page may read beyond what every page may.
-const READ: &str = "Allow, Ark-Cursor, Ark-Delta-Count, Ark-Manifest-Hash, ETag, RateLimit, RateLimit-Policy, Retry-After, \
-     WWW-Authenticate, X-Request-Id";
+const READ: &str = "Allow, Ark-Cursor, Ark-Delta-Count, Ark-Lines, Ark-Manifest-Hash, ETag, RateLimit, RateLimit-Policy, \
+     Retry-After, WWW-Authenticate, X-Request-Id";
 
 impl Cors {
     /// The value of `Access-Control-Allow-Origin`, where there is a grant. Credentials (cookies) are never part of one: we have none.

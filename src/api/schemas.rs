@@ -108,7 +108,8 @@ pub(crate) struct Node {
     #[serde(rename = "type")]
     #[schema(rename = "type", value_type = serde_json::Value, required = false, example = "template_node")]
     node_type: String,
-    /// When it was last changed, epoch seconds or RFC 3339. Set where it is missing; whatever else is there counts as missing.
+    /// When it was last changed: epoch seconds, epoch milliseconds from 10^11 on, RFC 3339, or ISO 8601 without an offset (UTC). Whatever
+    /// else is there counts as missing.
     #[schema(value_type = serde_json::Value, required = false, example = 1_699_564_700)]
     updated_at: f64,
 }

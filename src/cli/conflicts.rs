@@ -63,7 +63,7 @@ With --json; current.node is not there where the node is deleted:
         #[command(flatten)]
         service: ServiceArg,
     },
-    /// Write what lost as an edit made now; what it replaces becomes a conflict of its own
+    /// Write what lost, as it was, as an edit made now; what it replaces becomes a conflict of its own
     #[command(after_help = "\
 It goes to all peers, and wins there. To take it back, restore the conflict
 that keeps what was replaced: its number is printed.

@@ -9,15 +9,12 @@ use super::{exit::Failure, output::Output};
 use crate::{
     settings::{InstanceType, Settings},
     startup,
-    types::{SharedClock, SystemClock, Timestamp},
+    types::{SharedClock, SystemClock},
 };
 use bytes::Bytes;
 use instance::Instance;
 use stage::Stage;
-use std::{net::SocketAddr, time::Duration};
-
-/// How long ago the sample nodes were written, for the demo.
-const EARLIER: Duration = Duration::from_secs(60);
+use std::net::SocketAddr;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -37,7 +34,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     let made = kinds.map(|(name, kind)| Instance::new(name, kind, folder.path(), SharedClock::clone(&clock)));
     let [laptop, cloud, pi] = made;
     let cast = [laptop?, cloud?, pi?];
-    spread(&cast, clock.now().minus(EARLIER))?;
+    spread(&cast)?;
     let settings: Vec<Settings> = cast.iter().map(|instance| instance.settings.clone()).collect();
     let work = async |addresses: Vec<SocketAddr>| {
         let stage = Stage::new(&cast, &addresses, clock, *output)?;
@@ -61,11 +58,11 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
 }
 
 /// Gives every node to two of the three.
-fn spread(cast: &[Instance; 3], at: Timestamp) -> Result<(), Failure> {
+fn spread(cast: &[Instance; 3]) -> Result<(), Failure> {
     for (number, instance) in cast.iter().enumerate() {
         let nodes = sample::NODES.iter().enumerate().filter(|(place, _)| place % cast.len() != number);
         for (_, text) in nodes {
-            instance.edit(Bytes::from_static(text), at)?;
+            instance.edit(Bytes::from_static(text))?;
         }
     }
     Ok(())

@@ -20,9 +20,12 @@ const NAMED: usize = 20;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Nodes count as edited now: a missing updated_at is set. With --exact they are
-taken as they are, which brings back what export wrote with the same hashes.
-The manifest hash that is printed is that of the nodes of the file.
+Nodes are written as they are and count as edited now, or when their updated_at
+says so and that is later than what they replace: they win over what is there.
+With --exact they are the versions that they were: a later version that is there
+stays (kept), also where the file does not say when a node was made; one that
+loses is kept in .ark-overruled in the data directory. The manifest hash that is
+printed is that of the nodes of the file, as they are in the directory then.
 
 Examples:
   ark-lattice import nodes.json --dry-run
@@ -32,12 +35,13 @@ Examples:
 With --json:
   {\"added\": 2, \"changed\": 0, \"unchanged\": 0, \"refused\": 1,
    \"refusals\": [{\"place\": \"nodes[1]\", \"reason\": \"…\"}],
+   \"kept\": 0, \"kept_ids\": [], \"kept_as\": [],
    \"manifest_hash\": \"sha256:…\", \"dry_run\": false}")]
 pub(super) struct Args {
     /// A node, a list of nodes, any tree whose lists called "nodes" hold nodes, or one node a line (.ndjson); - for standard input.
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Take the nodes as they are, without setting updated_at.
+    /// Take the nodes as the versions that they were, not as edits: what is later here stays.
     #[arg(long)]
     exact: bool,
     /// Say what would happen, but write nothing.
@@ -82,7 +86,8 @@ fn as_json(report: &ImportReport, dry_run: bool) -> Value {
     let refused: Vec<Value> = report.refused.iter().map(|it| json!({"place": it.place, "reason": it.reason})).collect();
     json!({
         "added": report.added, "changed": report.changed, "unchanged": report.unchanged,
-        "refused": refused.len(), "refusals": refused, "manifest_hash": report.set_hash, "dry_run": dry_run,
+        "refused": refused.len(), "refusals": refused, "kept": report.kept.len(), "kept_ids": report.kept,
+        "kept_as": report.kept_as, "manifest_hash": report.set_hash, "dry_run": dry_run,
     })
 }
 
@@ -95,6 +100,18 @@ fn as_text(report: &ImportReport, dry_run: bool) -> String {
         report.unchanged,
         report.refused.len()
     );
+    if !report.kept.is_empty() {
+        let named: Vec<&str> = report.kept.iter().take(NAMED).map(|id| id.as_str()).collect();
+        text.push_str(&format!(
+            "\nkept {}: {} later here, or the file does not say when; without --exact the file wins: {}",
+            report.kept.len(),
+            if report.kept.len() == 1 { "it is" } else { "they are" },
+            named.join(", ")
+        ));
+    }
+    for file in report.kept_as.iter().take(NAMED) {
+        text.push_str(&format!("\nthe replaced version is kept as {file}"));
+    }
     for refusal in report.refused.iter().take(NAMED) {
         text.push_str(&format!("\n  refused {}: {}", refusal.place, refusal.reason));
     }

@@ -7,15 +7,14 @@ use super::{
     output::{Output, count},
     progress::Progress,
 };
-use crate::{
-    ops::{self, Entry, Listing, Written},
-    types::SystemClock,
-};
+use crate::ops::{self, Entry, Listing, Written};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
 /// Hex digits of a hash in the short table.
 const SHORT_HASH: usize = 12;
+/// What is wrong with a file whose time cannot be read.
+const UNREADABLE_TIME: &str = "updated_at cannot be read as a time: when the file was changed counts";
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -51,9 +50,10 @@ Prints the node, which is JSON, with --json and without.")]
         #[command(flatten)]
         lattice: LatticeArg,
     },
-    /// Write a node; a missing updated_at is set
+    /// Write a node, as it is
     #[command(after_help = "\
-What was there under the id is replaced; a broken file is kept aside.
+What was there under the id is replaced; a broken file is kept aside. It counts
+as edited now, or when its updated_at says that it was.
 
 Examples:
   ark-lattice node put note.json
@@ -99,13 +99,16 @@ With --json:
     },
     /// Check every file of the data directory
     #[command(after_help = "\
-Exits with 5 if a file is broken.
+Exits with 5 if a file is broken, or states an updated_at that cannot be read
+as a time. Epoch seconds, epoch milliseconds (from 10^11 on), RFC 3339 and
+ISO 8601 without an offset (UTC) are read.
 
 Examples:
   ark-lattice node verify
 
 With --json:
-  {\"nodes\": 2, \"broken\": [{\"file\": \"b.json\", \"reason\": \"…\"}]}")]
+  {\"nodes\": 2, \"broken\": [{\"file\": \"b.json\", \"reason\": \"…\"}],
+   \"unreadable_times\": [{\"file\": \"c.json\", \"reason\": \"…\"}]}")]
     Verify {
         #[command(flatten)]
         lattice: LatticeArg,
@@ -180,8 +183,7 @@ fn put(file: &std::path::Path, id: Option<&str>, lattice: &LatticeArg, output: &
     let limits = settings.limits();
     let named = id.map(job::node_id).transpose()?;
     let text = input::read(file, limits.node_bytes)?;
-    let now = SystemClock::shared().now();
-    let written = ops::put_local(&directory, text, named.as_ref(), &limits, now)
+    let written = ops::put_local(&directory, text, named.as_ref(), &limits)
         .map_err(|error| Failure::from(error).about(input::name(file)))?;
     let (what, entry) = match &written {
         Written::Created(entry) => ("created", entry),
@@ -224,17 +226,26 @@ fn verify(lattice: &LatticeArg, output: &Output) -> Result<(), Failure> {
         let progress = Progress::new("checking", output);
         directory.list_with(|done, total| progress.at(done, Some(total)))?
     };
+    let times = |file: &String| (file.clone(), UNREADABLE_TIME.to_owned());
+    let times: Vec<(String, String)> = listing.unreadable_times.iter().map(times).collect();
     if output.json() {
-        output.line(json!({"nodes": listing.nodes.len(), "broken": broken_json(&listing)}))?;
-    } else if !listing.broken.is_empty() {
-        let rows = listing.broken.iter().map(|broken| vec![broken.file.clone(), broken.reason.clone()]);
-        output.table(&["file", "reason"], rows)?;
+        let unreadable: Vec<Value> =
+            times.iter().map(|(file, reason)| json!({"file": file, "reason": reason})).collect();
+        let broken = broken_json(&listing);
+        output.line(json!({"nodes": listing.nodes.len(), "broken": broken, "unreadable_times": unreadable}))?;
+    } else if !listing.broken.is_empty() || !times.is_empty() {
+        let broken = listing.broken.iter().map(|broken| (broken.file.clone(), broken.reason.clone()));
+        output.table(&["file", "reason"], broken.chain(times).map(|(file, reason)| vec![file, reason]))?;
     }
+    let place = directory.path().display();
     if !listing.broken.is_empty() {
+        let broken = count(listing.broken.len(), "broken file");
+        return Err(Failure::differs(format!("{broken} in {place}: correct or remove them")));
+    }
+    if !listing.unreadable_times.is_empty() {
+        let files = count(listing.unreadable_times.len(), "file");
         return Err(Failure::differs(format!(
-            "{} in {}: correct or remove them",
-            count(listing.broken.len(), "broken file"),
-            directory.path().display()
+            "{files} in {place} with a time that cannot be read: correct updated_at"
         )));
     }
     if !output.json() {

@@ -18,8 +18,10 @@ const NAMED: usize = 20;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Of two versions of a node the one with the later updated_at wins, on either
-side. Nodes that are only here stay. The first request lists all nodes that
+Of two versions of a node the later one wins, on either side, as it does
+between services: what counts here is updated_at, else when the file was last
+changed. A version here that loses is kept in .ark-overruled in the data
+directory. Nodes that are only here stay. The first request lists all nodes that
 are here: with more than about 300000 the other side's limits.sync_bytes may
 be too small. Exits with 5 if something was refused.
 
@@ -29,7 +31,8 @@ Examples:
 
 With --json:
   {\"added\": 1, \"replaced\": 0, \"kept\": 0, \"kept_ids\": [], \"unchanged\": 0,
-   \"refused\": 1, \"refusals\": [{\"node\": \"a\", \"reason\": \"…\"}], \"bytes\": 80,
+   \"refused\": 1, \"refusals\": [{\"node\": \"a\", \"reason\": \"…\"}],
+   \"kept_as\": [\".ark-overruled/b.json~1a2b3c4d\"], \"bytes\": 80,
    \"dry_run\": false, \"in_step\": false, \"only_here\": 0,
    \"manifest_hash\": \"sha256:…\"}")]
 pub(super) struct Args {
@@ -93,7 +96,8 @@ fn as_json(report: &PullReport) -> Value {
         report.refusals.iter().map(|(what, reason)| json!({"node": what, "reason": reason})).collect();
     json!({
         "added": report.added, "replaced": report.replaced, "kept": report.kept.len(), "kept_ids": report.kept,
-        "unchanged": report.unchanged, "refused": report.refused, "refusals": refusals, "bytes": report.bytes,
+        "unchanged": report.unchanged, "refused": report.refused, "refusals": refusals, "kept_as": report.kept_as,
+        "bytes": report.bytes,
         "dry_run": report.standing == Standing::DryRun, "in_step": in_step, "only_here": only_here,
         "manifest_hash": report.their_hash,
     })
@@ -110,6 +114,11 @@ fn as_text(report: &PullReport, from: &str) -> String {
         size(report.bytes)
     )];
     lines.extend(report.kept.iter().take(NAMED).map(|id| format!("  kept {id}: the version here wins")));
+    let overruled = report.kept_as.iter().take(NAMED);
+    lines.extend(overruled.map(|file| format!("  the replaced version is kept as {file}")));
+    if let Some(more) = report.kept_as.len().checked_sub(NAMED).filter(|more| *more > 0) {
+        lines.push(format!("  and {more} more; --json lists all"));
+    }
     lines.extend(report.refusals.iter().take(NAMED).map(|(what, reason)| format!("  refused {what}: {reason}")));
     lines.extend(match report.standing {
         Standing::DryRun => Some("Nothing was written.".to_owned()),

@@ -43,6 +43,10 @@ const MAX_ANSWER_BYTES: usize = 64 << 20;
 const MAX_PROBLEM_BYTES: usize = 64 << 10;
 const MAX_DETAIL_CHARS: usize = 300;
 const NDJSON: &str = "application/x-ndjson";
+/// Says what the lines of an answer to `POST /sync` are, where they are not nodes alone.
+pub const LINES_HEADER: &str = "ark-lines";
+/// They are versions: lines as the changes feed has them.
+pub const LINES_OF_VERSIONS: &str = "versions";
 
 /// Why another instance did not do what was asked. One line each, for people.
 #[derive(Debug, thiserror::Error)]
@@ -322,7 +326,8 @@ impl Client {
             return Err(self.protocol("its answer to /sync lacks Ark-Manifest-Hash or Ark-Delta-Count"));
         };
         let cursor = text(headers, "ark-cursor").map(str::to_owned);
-        Ok(SyncStream { set_hash, expected, cursor, seen: 0, lines: self.lines(response)? })
+        let versions = text(headers, LINES_HEADER) == Some(LINES_OF_VERSIONS);
+        Ok(SyncStream { set_hash, expected, cursor, versions, seen: 0, lines: self.lines(response)? })
     }
 
     /// Sends a request of [`super::exchange`]; an answer that is no success is an error.
@@ -475,6 +480,8 @@ pub struct SyncStream {
     pub expected: usize,
     /// There where the answer was cut short.
     pub cursor: Option<String>,
+    /// Each line is a version with its time (`super::wire`), as was asked for; otherwise it is a node alone.
+    pub versions: bool,
     seen: usize,
     lines: Lines,
 }

@@ -16,7 +16,6 @@ pub mod introduce;
 pub mod lan;
 pub mod lines;
 pub mod membership;
-pub mod merge;
 pub mod observe;
 pub mod operator;
 pub mod pace;

@@ -13,7 +13,7 @@
 
 use crate::{
     json::{Document, Object, Value, write_compact},
-    lattice::{Ancestry, Arrival, Arrived, Change, NodeDocument, NodeError, STAMP_ROOM_BYTES},
+    lattice::{Ancestry, Arrival, Arrived, Change, NodeDocument, NodeError, OVERSIZE_BYTES},
     manifest::{Epoch, EpochStart},
     types::{ContentHash, Limits, NodeId, Timestamp},
 };
@@ -250,7 +250,7 @@ fn read_content(object: Object<'_>, id: &NodeId, line: &Document, limits: &Limit
         None => None,
         Some(value) => {
             let bytes = line.source().slice(value.span());
-            if bytes.len() > limits.node_bytes.saturating_add(STAMP_ROOM_BYTES) {
+            if bytes.len() > limits.node_bytes.saturating_add(OVERSIZE_BYTES) {
                 return Err(WireError::TooLarge { id: id.clone(), bytes: bytes.len() });
             }
             let node = NodeDocument::parse(bytes, limits.json_depth)

@@ -1,6 +1,7 @@
 //! A first look at the directory, taken while the journal is read.
 
 use super::{
+    atomic_file,
     listing::Listed,
     scan::{Look, TURN},
     store::fingerprint,
@@ -70,7 +71,7 @@ impl Ahead {
             let mut listed = Listed::default();
             listed.list(&mut std::fs::read_dir(&directory)?, usize::MAX)?;
             // Nobody writes yet. What cannot be removed is left.
-            for name in listed.temporary.drain(..) {
+            for name in listed.temporary.drain(..).filter(|name| atomic_file::is_abandoned(&directory, name)) {
                 let _ = std::fs::remove_file(directory.join(name));
             }
             let count = if stamps { listed.names.len() } else { 0 };
@@ -122,7 +123,7 @@ mod tests {
     fn what_a_killed_process_left_is_removed_and_the_rest_is_looked_at() {
         let folder = tempfile::tempdir().unwrap();
         let directory = folder.path();
-        for name in [".ark-1-0.tmp", ".hidden.tmp", "x.json", "a.json", "manifest.json", "text"] {
+        for name in [".ark-T4194304-0.tmp", ".hidden.tmp", "x.json", "a.json", "manifest.json", "text"] {
             File::create(directory.join(name)).unwrap();
         }
         std::fs::create_dir(directory.join("directory.json")).unwrap();
@@ -144,7 +145,7 @@ mod tests {
         let left: std::collections::BTreeSet<_> =
             std::fs::read_dir(directory).unwrap().map(|it| it.unwrap().file_name()).collect();
         assert_eq!(left.len(), 6);
-        assert!(!left.contains(std::ffi::OsStr::new(".ark-1-0.tmp")));
+        assert!(!left.contains(std::ffi::OsStr::new(".ark-T4194304-0.tmp")));
     }
 
     #[test]

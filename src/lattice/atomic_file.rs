@@ -5,15 +5,69 @@ use std::{
     io::{self, Write},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
 };
 
 const PREFIX: &str = ".ark-";
 const SUFFIX: &str = ".tmp";
 
-/// Is this the name of a file that a write leaves behind when the process is killed?
+/// Before the number of the process in a temporary name. The capital letter lets a probe see whether case counts.
+const PROCESS: char = 'T';
+/// How old a client's temporary file is at least when its client is taken for dead: their names do not say which process it is.
+const CLIENTS_AGE: Duration = Duration::from_secs(60 * 60);
+
+/// Is this the name of a file that a write of ours, or of one of the clients, leaves behind when the process is killed?
 #[must_use]
 pub fn is_temporary(name: &str) -> bool {
-    name.starts_with(PREFIX) && name.ends_with(SUFFIX)
+    process_of(name).is_some() || is_of_client(name)
+}
+
+/// The process that made the temporary file of this name.
+fn process_of(name: &str) -> Option<u32> {
+    let (process, number) = middle(name)?.strip_prefix(PROCESS)?.split_once('-')?;
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number(number) && is_number(process) { process.parse().ok() } else { None }
+}
+
+/// `clients/` write to names of random letters and digits.
+fn is_of_client(name: &str) -> bool {
+    middle(name).is_some_and(|it| matches!(it.len(), 8 | 16) && it.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+}
+
+fn middle(name: &str) -> Option<&str> {
+    name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)
+}
+
+/// Did a write that was killed leave this file behind? It is a regular file of this user's with a temporary name, and the process that made
+/// it is gone.
+#[must_use]
+pub fn is_abandoned(directory: &Path, name: &str) -> bool {
+    let Ok(metadata) = directory.join(name).symlink_metadata() else { return false };
+    if !metadata.is_file() || !is_of_this_user(&metadata) {
+        return false;
+    }
+    match process_of(name) {
+        // A container gives the same number again and again.
+        Some(process) => process == std::process::id() || !is_alive(process),
+        None => {
+            is_of_client(name) && metadata.modified().is_ok_and(|at| at.elapsed().is_ok_and(|age| age > CLIENTS_AGE))
+        }
+    }
+}
+
+#[cfg(unix)]
+fn is_of_this_user(metadata: &Metadata) -> bool {
+    std::os::unix::fs::MetadataExt::uid(metadata) == rustix::process::geteuid().as_raw()
+}
+
+#[cfg(not(unix))]
+fn is_of_this_user(_metadata: &Metadata) -> bool {
+    true
+}
+
+/// One that ended and was not waited for has no program any more. Other systems than Linux do not say.
+fn is_alive(process: u32) -> bool {
+    fs::read_link(format!("/proc/{process}/exe")).is_ok()
 }
 
 /// A file under a temporary name, or without one. Removed on drop unless it was renamed.
@@ -33,8 +87,7 @@ impl TempFile {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         loop {
             let number = NEXT.fetch_add(1, Ordering::Relaxed);
-            // The capital letter lets a probe see whether case counts.
-            let path = directory.join(format!("{PREFIX}T{}-{number}{SUFFIX}", std::process::id()));
+            let path = directory.join(format!("{PREFIX}{PROCESS}{}-{number}{SUFFIX}", std::process::id()));
             let mut options = OpenOptions::new();
             options.write(true).read(true).create_new(true);
             set_mode(&mut options, mode);
@@ -189,7 +242,11 @@ pub fn replace(path: &Path, mode: u32, write: impl FnOnce(&mut File) -> io::Resu
     sync_directory(directory)
 }
 
-fn filled(directory: &Path, mode: u32, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<TempFile> {
+/// A durable file beside its place.
+///
+/// # Errors
+/// Those of the file system. Nothing is left behind.
+pub fn filled(directory: &Path, mode: u32, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<TempFile> {
     let temp = TempFile::create(directory, mode)?;
     let mut file = temp.file()?.try_clone()?;
     write(&mut file)?;
@@ -249,6 +306,53 @@ mod tests {
         assert!(failed.is_err());
         assert_eq!(fs::read(&path).unwrap(), b"one");
         assert_eq!(names(directory.path()), ["a"]);
+    }
+
+    #[test]
+    fn only_files_of_killed_writes_are_abandoned() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = folder.path();
+        let new = |name: &str| {
+            File::create(directory.join(name)).unwrap();
+            is_abandoned(directory, name)
+        };
+        let long_ago = |name: &str| {
+            new(name);
+            let then = std::time::SystemTime::now() - CLIENTS_AGE * 2;
+            File::options().write(true).open(directory.join(name)).unwrap().set_modified(then).unwrap();
+            is_abandoned(directory, name)
+        };
+        // No process has that number.
+        assert!(new(".ark-T4194304-0.tmp"));
+        assert!(new(&format!(".ark-T{}-7.tmp", std::process::id())));
+        if cfg!(target_os = "linux") {
+            let child = std::process::Command::new("sleep").arg("60").spawn();
+            let mut child = child.unwrap();
+            let name = format!(".ark-T{}-7.tmp", child.id());
+            assert!(!new(&name), "its process still writes");
+            child.kill().unwrap();
+            child.wait().unwrap();
+            assert!(is_abandoned(directory, &name));
+        }
+        for client in [".ark-0123456789abcdef.tmp", ".ark-aB3dE6gH.tmp"] {
+            assert!(is_temporary(client) && !new(client) && long_ago(client), "{client}");
+        }
+        for foreign in [
+            ".ark-notes.tmp",
+            ".ark-.tmp",
+            ".ark-T1-.tmp",
+            ".ark-T-1.tmp",
+            ".ark-T1x-1.tmp",
+            ".ark-1-0.tmp",
+            ".ark-T1-0.tmp~",
+            ".ark-my-backup.tmp",
+            ".ark-01234567.json.tmp",
+        ] {
+            assert!(!is_temporary(foreign) && !long_ago(foreign), "{foreign}");
+        }
+        fs::create_dir(directory.join(".ark-T4194304-1.tmp")).unwrap();
+        std::os::unix::fs::symlink(".ark-notes.tmp", directory.join(".ark-T4194304-2.tmp")).unwrap();
+        assert!(!is_abandoned(directory, ".ark-T4194304-1.tmp") && !is_abandoned(directory, ".ark-T4194304-2.tmp"));
     }
 
     #[test]

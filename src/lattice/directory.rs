@@ -9,8 +9,8 @@ pub use super::{
 
 use super::{
     Ancestry, Applied, Arrival, Change, Conflict, DeletionBudget, Entry, Epochs, Lattice, LatticeError, LatticeStatus,
-    NodeDocument, NodeFilter, NodePage, Precondition, Restored, Stamp, StoredNode, Tombstone, WaitingDeletion,
-    WaitingSender, Written, adopt,
+    NodeDocument, NodeFilter, NodePage, Precondition, Restored, StoredNode, Tombstone, WaitingDeletion, WaitingSender,
+    Written, adopt,
     atomic_file::TempFile,
     dating::{AtStart, from_system},
     index::{Index, Snapshot},
@@ -399,16 +399,16 @@ impl Lattice for DirectoryLattice {
         .await
     }
 
-    async fn put(&self, node: NodeDocument, stamp: Stamp, precondition: Precondition) -> Result<Written, LatticeError> {
-        let mut outcomes = self.write(vec![WriteOp::Put { node, stamp, precondition }]).await?;
+    async fn put(&self, node: NodeDocument, precondition: Precondition) -> Result<Written, LatticeError> {
+        let mut outcomes = self.write(vec![WriteOp::Put { node, precondition }]).await?;
         match outcomes.pop() {
             Some(Outcome::Written(written)) => Ok(written),
             _ => Err(LatticeError::Io("the write has no outcome".to_owned())),
         }
     }
 
-    async fn put_many(&self, nodes: Vec<NodeDocument>, stamp: Stamp) -> Result<Vec<Written>, LatticeError> {
-        let put = |node| WriteOp::Put { node, stamp, precondition: Precondition::None };
+    async fn put_many(&self, nodes: Vec<NodeDocument>) -> Result<Vec<Written>, LatticeError> {
+        let put = |node| WriteOp::Put { node, precondition: Precondition::None };
         let outcomes = self.write(nodes.into_iter().map(put).collect()).await?;
         let written = |outcome| match outcome {
             Outcome::Written(written) => Some(written),

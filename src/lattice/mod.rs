@@ -33,9 +33,9 @@ mod reserve;
 mod restore;
 mod scan;
 mod sorted;
-mod stamp;
 mod store;
 mod turns;
+mod unreadable_times;
 pub mod version;
 mod waiting;
 mod watch;
@@ -43,7 +43,7 @@ mod whole_sync;
 mod write_batch;
 mod writer;
 
-pub use node::{NodeDocument, NodeError, STAMP_ROOM_BYTES, Stamp};
+pub use node::{NodeDocument, NodeError, OVERSIZE_BYTES};
 pub use node_type::NodeType;
 pub use version::{Ancestry, Version};
 pub use waiting::{DeletionBudget, WaitingDeletion, WaitingSender};
@@ -67,7 +67,7 @@ pub struct Entry {
     pub file_hash: Sha256Digest,
     /// The node's `type`, where that is a string.
     pub node_type: Option<NodeType>,
-    /// The node's `updated_at`; where it has none, when this instance first saw this content.
+    /// The version's time: when the edit counts as made (DESIGN 4.7).
     pub updated_at: Timestamp,
     /// The file's length, bytes.
     pub size_bytes: u64,
@@ -262,6 +262,8 @@ pub struct LatticeStatus {
     pub index_build: Option<Duration>,
     /// How many files that build had to hash.
     pub hashed_files: u64,
+    /// There is a `manifest.json` that is not ours: none is written.
+    pub foreign_manifest: bool,
     /// Random, 32 hex digits; new after any reset of the journal.
     pub index_id: String,
     /// The journal's newest position.
@@ -411,18 +413,18 @@ pub trait Lattice: Send + Sync + std::fmt::Debug {
     /// [`LatticeError::Io`].
     async fn read_many(&self, entries: Vec<Arc<Entry>>) -> Result<Vec<StoredNode>, LatticeError>;
 
-    /// Writes a node, durably. `stamp` says whether a missing `updated_at` is set (DESIGN 4.8).
+    /// Writes a node as an edit made now, durably and exactly as it is (DESIGN 4.7).
     ///
     /// # Errors
     /// Every variant of [`LatticeError`].
-    async fn put(&self, node: NodeDocument, stamp: Stamp, precondition: Precondition) -> Result<Written, LatticeError>;
+    async fn put(&self, node: NodeDocument, precondition: Precondition) -> Result<Written, LatticeError>;
 
     /// Writes many nodes with few fsyncs of the directory and one commit of the journal; in the order given.
     /// All of it is durable when this answers.
     ///
     /// # Errors
     /// The first error; nodes before it may have been written.
-    async fn put_many(&self, nodes: Vec<NodeDocument>, stamp: Stamp) -> Result<Vec<Written>, LatticeError>;
+    async fn put_many(&self, nodes: Vec<NodeDocument>) -> Result<Vec<Written>, LatticeError>;
 
     /// Dates the versions of these nodes now, durably: they count as edited here in this moment, with the contents that they have. Answers
     /// those that are here.
@@ -575,7 +577,7 @@ pub trait Lattice: Send + Sync + std::fmt::Debug {
     /// [`LatticeError::Io`].
     async fn forget_conflict(&self, number: u64) -> Result<bool, LatticeError>;
 
-    /// Makes the version that lost count again: writes it as an edit made now by `by`, and forgets the conflict in the same step. What
+    /// Makes the version that lost count again: writes it as it was, as an edit made now by `by`, and forgets the conflict in the same step. What
     /// the node held until then is kept as a conflict of its own. Durable. `None` where there is no such conflict.
     ///
     /// # Errors

@@ -7,10 +7,11 @@ use crate::{
 };
 use bytes::Bytes;
 
-/// The most bytes that stamping adds to a document. Readers allow as much over the limit, so that what was taken can be read.
-pub const STAMP_ROOM_BYTES: usize = 128;
+/// How far over the limit of a node's size a stored document may be and is still read: release 0.1.0 added a time to documents that had
+/// none, also to those at the limit.
+pub const OVERSIZE_BYTES: usize = 128;
 
-/// The member that states a version's time.
+/// The member that says when a document was made.
 pub(super) const UPDATED_AT: &str = "updated_at";
 
 /// Why a text is not a node.
@@ -28,16 +29,6 @@ pub enum NodeError {
     /// `id` is not an id.
     #[error("the node's id is not usable: {0}")]
     BadId(#[from] IdError),
-}
-
-/// What a write does to `updated_at`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stamp {
-    /// Leaves the document as it is: for versions that come from elsewhere and are checked by hash.
-    Keep,
-    /// An edit made here: sets a missing `updated_at` to this time, and one that the editor left as it was although the content
-    /// changed, so that the edit wins over the version that it replaces.
-    Edit(Timestamp),
 }
 
 /// A JSON text that passed the gate and is a node.
@@ -87,10 +78,23 @@ impl NodeDocument {
         self.member("type").and_then(Value::as_str).map(|text| NodeType::from(&*text))
     }
 
-    /// `updated_at`, where it is there and can be read: epoch seconds (integer or fraction) or RFC 3339.
+    /// `updated_at`, where it is there and can be read: see [`Self::instant`].
     #[must_use]
     pub fn updated_at(&self) -> Option<Timestamp> {
-        self.member(UPDATED_AT).and_then(read_instant)
+        self.instant(UPDATED_AT)
+    }
+
+    /// There is an `updated_at`, and it is neither `null` nor a time that can be read.
+    #[must_use]
+    pub fn has_unreadable_time(&self) -> bool {
+        self.member(UPDATED_AT).is_some_and(|value| !value.is_null() && read_instant(value).is_none())
+    }
+
+    /// A direct member that states an instant (DESIGN 4.7): epoch seconds, epoch milliseconds from 10^11 on, RFC 3339, or ISO 8601
+    /// without an offset, taken as UTC. `None` for every other value.
+    #[must_use]
+    pub fn instant(&self, key: &str) -> Option<Timestamp> {
+        self.member(key).and_then(read_instant)
     }
 
     /// A direct member of the object.
@@ -99,11 +103,10 @@ impl NodeDocument {
     }
 }
 
-/// An instant as `updated_at` may state it (DESIGN 4.8); `None` for every other value.
-pub(super) fn read_instant(value: Value<'_>) -> Option<Timestamp> {
+fn read_instant(value: Value<'_>) -> Option<Timestamp> {
     match value.as_number() {
-        Some(text) => Timestamp::from_seconds_text(text),
-        None => Timestamp::from_rfc3339(&value.as_str()?),
+        Some(text) => Timestamp::from_epoch_text(text),
+        None => Timestamp::from_iso8601(&value.as_str()?),
     }
 }
 
@@ -132,14 +135,25 @@ mod tests {
     }
 
     #[test]
-    fn updated_at_is_read_in_both_styles_and_otherwise_counts_as_absent() {
-        let at = |text: &str| parse(&format!(r#"{{"id":"a","updated_at":{text}}}"#)).unwrap().updated_at();
-        let expected = Some(Timestamp::from_seconds(1_699_564_800));
-        assert_eq!(at("1699564800"), expected);
-        assert_eq!(at("1699564800.0"), expected);
-        assert_eq!(at(r#""2023-11-09T21:20:00Z""#), expected);
-        for unreadable in [r#""yesterday""#, "null", "1e300", r#""1699564800""#, "[1]"] {
-            assert_eq!(at(unreadable), None, "{unreadable}");
+    fn updated_at_is_read_in_every_style_and_otherwise_counts_as_absent() {
+        let node = |text: &str| parse(&format!(r#"{{"id":"a","updated_at":{text}}}"#)).unwrap();
+        for text in [
+            "1699564800",
+            "1699564800.0",
+            "1699564800000",
+            r#""2023-11-09T21:20:00Z""#,
+            r#""2023-11-09T21:20:00.000000""#,
+            r#""2023-11-09 21:20""#,
+        ] {
+            assert_eq!(node(text).updated_at(), Some(Timestamp::from_seconds(1_699_564_800)), "{text}");
+            assert!(!node(text).has_unreadable_time(), "{text}");
         }
+        for text in [r#""yesterday""#, "1e300", r#""1699564800""#, "[1]", "true", r#""""#, r#""2023-11-09""#] {
+            assert_eq!(node(text).updated_at(), None, "{text}");
+            assert!(node(text).has_unreadable_time(), "{text}");
+        }
+        assert_eq!(node("null").updated_at(), None);
+        assert!(!node("null").has_unreadable_time(), "it says that there is no time");
+        assert!(!parse(r#"{"id":"a"}"#).unwrap().has_unreadable_time());
     }
 }

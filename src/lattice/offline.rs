@@ -8,13 +8,14 @@ pub use walk::Walked;
 pub use whole_file::WholeFile;
 
 use super::{
-    BrokenFile, Entry, NodeDocument, NodeError, Stamp, StoredNode, Written,
+    BrokenFile, Entry, NodeDocument, NodeError, OVERSIZE_BYTES, StoredNode, Written,
     atomic_file::{self, TempFile},
     examine, file_name,
     index::Snapshot,
-    place::keep_aside,
+    manifest_file,
+    place::{self, Overruled, keep_aside},
     reader::{self, FileStamp, Found, NodeFile},
-    stamp::{self, Current, Stamped},
+    version::{self, Version},
 };
 use crate::types::{ContentHash, Limits, NodeId, SetHash, Timestamp};
 use std::{
@@ -68,7 +69,7 @@ pub enum OfflineError {
         /// The limit.
         limit: usize,
     },
-    /// The node is not one any more once it is dated.
+    /// The text is no node.
     #[error(transparent)]
     Node(#[from] NodeError),
 }
@@ -78,8 +79,32 @@ pub enum OfflineError {
 pub struct OfflineNode {
     /// What an index would know of it; `seq` is 0. Without an `updated_at` of its own: when its file was last changed.
     pub entry: Arc<Entry>,
-    /// It has an `updated_at` of its own.
-    pub dated: bool,
+    /// Its own `updated_at`, where it can be read.
+    pub stated: Option<Timestamp>,
+    /// When its file was last changed.
+    pub changed_at: Timestamp,
+}
+
+impl OfflineNode {
+    fn of(file: &NodeFile) -> Self {
+        Self { entry: Arc::new(entry_of_file(file)), stated: file.declared, changed_at: seen_at(&file.stamp) }
+    }
+
+    /// Its version, as a service that starts here would date it.
+    #[must_use]
+    pub fn version(&self, now: Timestamp) -> Version {
+        let at = version::time_of_file(self.stated, self.changed_at, now);
+        Version { at, content: Some(self.entry.content_hash) }
+    }
+}
+
+/// What [`OfflineDirectory::take_many`] did.
+#[derive(Debug, Default)]
+pub struct Taken {
+    /// One answer a node, in their order.
+    pub written: Vec<Result<Written, OfflineError>>,
+    /// Where the versions that were replaced are kept, relative to the directory.
+    pub kept_as: Vec<String>,
 }
 
 /// All that is in the directory.
@@ -89,6 +114,8 @@ pub struct Listing {
     pub nodes: BTreeMap<NodeId, OfflineNode>,
     /// The files that are not nodes, in order of name.
     pub broken: Vec<BrokenFile>,
+    /// The files of nodes whose `updated_at` cannot be read as a time, in order of name: the time of their last change counts.
+    pub unreadable_times: Vec<String>,
 }
 
 impl Listing {
@@ -119,6 +146,15 @@ struct Staged {
     temp: TempFile,
     /// A broken file is in its place.
     broken: bool,
+    /// What is in its place is kept.
+    keep: bool,
+}
+
+/// How nodes are written.
+#[derive(Debug, Clone, Copy)]
+struct Way {
+    dry: bool,
+    keep: bool,
 }
 
 impl OfflineDirectory {
@@ -139,6 +175,12 @@ impl OfflineDirectory {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.directory
+    }
+
+    /// What to tell of a `manifest.json` in the directory that no service of ours wrote; `None` where there is none.
+    #[must_use]
+    pub fn foreign_manifest(&self) -> Option<&'static str> {
+        manifest_file::is_foreign(&self.directory).then_some(manifest_file::FOREIGN)
     }
 
     /// Reads every file, a few at a time.
@@ -188,7 +230,7 @@ impl OfflineDirectory {
     #[must_use]
     pub fn node(&self, id: &NodeId) -> Option<OfflineNode> {
         let file = self.place(id).current?;
-        Some(OfflineNode { dated: file.declared.is_some(), entry: Arc::new(entry_of_file(&file)) })
+        Some(OfflineNode::of(&file))
     }
 
     /// One node with its content. `None` where there is no such file.
@@ -209,38 +251,55 @@ impl OfflineDirectory {
         Ok(Some(StoredNode { entry: Arc::new(entry_of(&node, seen_at(&file.stamp))), bytes }))
     }
 
-    /// Writes nodes; all that is acknowledged is durable when this answers. One answer a node, in their order. With `dry`
-    /// nothing is written and the answers are the same.
+    /// Writes nodes as they are, as edits made now; all that is acknowledged is durable when this answers. One answer a node, in their
+    /// order. With `dry` nothing is written and the answers are the same.
     ///
     /// # Errors
     /// The first failure of the directory itself; nodes before it may have been written.
     pub fn put_many(
         &self,
         nodes: Vec<NodeDocument>,
-        stamp: Stamp,
         dry: bool,
     ) -> Result<Vec<Result<Written, OfflineError>>, OfflineError> {
-        let mut answers = Vec::with_capacity(nodes.len());
+        let nodes = nodes.into_iter().map(|node| (node, None)).collect();
+        Ok(self.write_many(nodes, Way { dry, keep: false })?.written)
+    }
+
+    /// Writes versions that were made elsewhere, as [`Self::put_many`] does. Each file is last changed when its version was made, where
+    /// that is given, so that a service that starts here dates it alike. A version that is replaced is kept beside the others.
+    ///
+    /// # Errors
+    /// As [`Self::put_many`].
+    pub fn take_many(
+        &self,
+        versions: Vec<(NodeDocument, Option<Timestamp>)>,
+        dry: bool,
+    ) -> Result<Taken, OfflineError> {
+        self.write_many(versions, Way { dry, keep: true })
+    }
+
+    fn write_many(&self, nodes: Vec<(NodeDocument, Option<Timestamp>)>, way: Way) -> Result<Taken, OfflineError> {
+        let mut taken = Taken { written: Vec::with_capacity(nodes.len()), kept_as: Vec::new() };
         let mut batch = Vec::new();
         let mut names = HashSet::new();
-        for node in nodes {
+        for (node, changed_at) in nodes {
             // Two ids that differ by case may be one file: the second must see the first.
             let key = file_name::plain(node.id()).to_ascii_lowercase();
             if batch.len() >= BATCH || !names.insert(key.clone()) {
-                self.commit(std::mem::take(&mut batch))?;
+                taken.kept_as.extend(self.commit(std::mem::take(&mut batch))?);
                 names = HashSet::from([key]);
             }
-            match self.stage(&node, stamp, dry) {
+            match self.stage(&node, changed_at, way) {
                 Ok((written, staged)) => {
-                    answers.push(Ok(written));
+                    taken.written.push(Ok(written));
                     batch.extend(staged);
                 }
-                Err(error @ (OfflineError::TooLarge { .. } | OfflineError::Node(_))) => answers.push(Err(error)),
+                Err(error @ OfflineError::TooLarge { .. }) => taken.written.push(Err(error)),
                 Err(error) => return Err(error),
             }
         }
-        self.commit(batch)?;
-        Ok(answers)
+        taken.kept_as.extend(self.commit(batch)?);
+        Ok(taken)
     }
 
     /// Deletes a node's file, durably, also a broken one under the node's name. Answers whether there was one.
@@ -291,65 +350,77 @@ impl OfflineDirectory {
         there(&name.to_ascii_lowercase()) && there(&name.to_ascii_uppercase())
     }
 
-    fn stage(&self, node: &NodeDocument, stamp: Stamp, dry: bool) -> Result<(Written, Option<Staged>), OfflineError> {
+    fn stage(
+        &self,
+        node: &NodeDocument,
+        changed_at: Option<Timestamp>,
+        way: Way,
+    ) -> Result<(Written, Option<Staged>), OfflineError> {
         let (bytes, limit) = (node.document().source().len(), self.limits.node_bytes);
-        if bytes > limit {
+        // What comes from elsewhere may have been stored there by an older release.
+        if bytes > limit.saturating_add(if way.keep { OVERSIZE_BYTES } else { 0 }) {
             return Err(OfflineError::TooLarge { id: node.id().clone(), bytes, limit });
         }
         let place = self.place(node.id());
-        let Some(node) = self.dated(&place, node.clone(), stamp)? else {
-            // What is there may be dated where `node` is not: its hash is the one that counts.
-            let entry = place.current.as_ref().map_or_else(|| entry_of(node, now()), entry_of_file);
-            return Ok((Written::Unchanged(Arc::new(entry)), None));
-        };
-        let entry = Arc::new(entry_of(&node, now()));
+        if let Some(same) = place.current.as_ref().filter(|file| file.content_hash == node.content_hash()) {
+            return Ok((Written::Unchanged(Arc::new(entry_of_file(same))), None));
+        }
+        let entry = Arc::new(entry_of(node, now()));
         let written = if place.current.is_some() { Written::Replaced(entry) } else { Written::Created(entry) };
-        if dry {
+        if way.dry {
             return Ok((written, None));
         }
         let temp = TempFile::create(&self.directory, 0o644).map_err(|error| failed(&self.directory, error))?;
-        let write = temp.file().and_then(|mut file| file.write_all(node.document().source()));
-        write.map_err(|error| failed(&self.directory, error))?;
-        let staged = Staged { name: place.name, temp, broken: place.broken.is_some() };
-        Ok((written, Some(staged)))
+        let write = || -> io::Result<()> {
+            let mut file = temp.file()?;
+            file.write_all(node.document().source())?;
+            // A file system that cannot keep the time is no reason not to take the version.
+            let _ = changed_at.and_then(Timestamp::to_system_time).map(|at| file.set_modified(at));
+            Ok(())
+        };
+        write().map_err(|error| failed(&self.directory, error))?;
+        Ok((written, Some(Staged { name: place.name, temp, broken: place.broken.is_some(), keep: way.keep })))
     }
 
-    /// The document to store; `None` where the file says the same already.
-    fn dated(&self, place: &Place, node: NodeDocument, stamp: Stamp) -> Result<Option<NodeDocument>, OfflineError> {
-        let current = place.current.as_ref();
-        if current.is_some_and(|file| file.content_hash == node.content_hash()) {
-            return Ok(None);
-        }
-        let Stamp::Edit(now) = stamp else { return Ok(Some(node)) };
-        let updated_at = |file: &NodeFile| file.declared.unwrap_or_else(|| seen_at(&file.stamp));
-        let document = current
-            .filter(|file| stamp::wants_current(&node, updated_at(file)))
-            .and_then(|_| reader::read_bytes(&self.directory.join(&place.name), &self.limits).ok())
-            .and_then(|(bytes, _)| NodeDocument::parse(bytes, self.limits.json_depth).ok());
-        let current = current.map(|file| Current {
-            content_hash: file.content_hash,
-            updated_at: updated_at(file),
-            document: document.as_ref(),
-        });
-        match stamp::edit(current, node, now, self.limits.json_depth)? {
-            Stamped::Store(node) => Ok(Some(node)),
-            Stamped::Unchanged => Ok(None),
-        }
-    }
-
-    fn commit(&self, mut batch: Vec<Staged>) -> Result<(), OfflineError> {
+    /// Puts the files in place. Answers where what they replace is kept.
+    fn commit(&self, mut batch: Vec<Staged>) -> Result<Vec<String>, OfflineError> {
         if batch.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         sync_files(&mut batch).map_err(|error| failed(&self.directory, error))?;
-        for staged in batch {
+        let mut kept_as = Vec::new();
+        let kept = self.keep_all(&batch)?;
+        for (staged, mut kept) in batch.into_iter().zip(kept) {
             let path = self.directory.join(&staged.name);
             if staged.broken {
                 keep_aside(&self.directory, &staged.name).map_err(|error| failed(&path, error))?;
+            } else if staged.keep && !kept.as_ref().is_some_and(|kept| kept.is(&path)) {
+                // Another program was here meanwhile.
+                kept_as.extend(kept.take().map(|kept| kept.kept_as));
+                kept = self.keep(&staged.name)?;
+                if kept.is_some() {
+                    place::sync_overruled(&self.directory).map_err(|error| failed(&self.directory, error))?;
+                }
             }
+            kept_as.extend(kept.map(|kept| kept.kept_as));
             staged.temp.rename(&path).map_err(|error| failed(&path, error))?;
         }
-        self.sync_directory()
+        self.sync_directory()?;
+        Ok(kept_as)
+    }
+
+    /// Keeps what the batch replaces, durably: before the first file is replaced.
+    fn keep_all(&self, batch: &[Staged]) -> Result<Vec<Option<Overruled>>, OfflineError> {
+        let keep = |staged: &Staged| if staged.keep && !staged.broken { self.keep(&staged.name) } else { Ok(None) };
+        let kept = batch.iter().map(keep).collect::<Result<Vec<_>, _>>()?;
+        if kept.iter().any(Option::is_some) {
+            place::sync_overruled(&self.directory).map_err(|error| failed(&self.directory, error))?;
+        }
+        Ok(kept)
+    }
+
+    fn keep(&self, name: &str) -> Result<Option<Overruled>, OfflineError> {
+        place::keep_overruled(&self.directory, name).map_err(|error| failed(&self.directory.join(name), error))
     }
 
     fn sync_directory(&self) -> Result<(), OfflineError> {
@@ -366,7 +437,10 @@ impl Listing {
             }
             Found::Node(file) => {
                 let plain = file_name::plain(&file.id);
-                let node = OfflineNode { dated: file.declared.is_some(), entry: Arc::new(entry_of_file(&file)) };
+                if file.has_unreadable_time {
+                    self.unreadable_times.push(name.to_owned());
+                }
+                let node = OfflineNode::of(&file);
                 if let Some(first) = self.nodes.insert(file.id, node) {
                     // The plain name counts; names come sorted, and `~` sorts after what may end a plain name.
                     let extra = if name == plain { file_name::second(&first.entry.id) } else { name.to_owned() };
@@ -462,24 +536,23 @@ mod tests {
         NodeDocument::parse(Bytes::copy_from_slice(text.as_bytes()), 64).unwrap()
     }
 
-    fn put(directory: &OfflineDirectory, text: &str, stamp: Stamp) -> Written {
-        directory.put_many(vec![node(text)], stamp, false).unwrap().remove(0).unwrap()
+    fn put(directory: &OfflineDirectory, text: &str) -> Written {
+        directory.put_many(vec![node(text)], false).unwrap().remove(0).unwrap()
     }
 
     #[test]
     fn nodes_are_written_listed_read_and_removed() {
         let folder = tempfile::tempdir().unwrap();
         let directory = OfflineDirectory::open(folder.path(), Limits::default()).unwrap();
-        let at = Stamp::Edit(Timestamp::from_seconds(5));
-        assert!(matches!(put(&directory, r#"{"id":"a/b","n":1}"#, at), Written::Created(_)));
-        assert!(matches!(put(&directory, r#"{"id":"a/b","n":1}"#, at), Written::Unchanged(_)));
-        assert!(matches!(put(&directory, r#"{"id":"a/b","n":2}"#, at), Written::Replaced(_)));
+        assert!(matches!(put(&directory, r#"{"id":"a/b","n":1}"#), Written::Created(_)));
+        assert!(matches!(put(&directory, r#"{"id":"a/b","n":1}"#), Written::Unchanged(_)));
+        assert!(matches!(put(&directory, r#"{"id":"a/b","n":2}"#), Written::Replaced(_)));
         fs::File::create(folder.path().join("odd.json")).unwrap();
         let listing = directory.list().unwrap();
         assert_eq!((listing.nodes.len(), listing.broken.len()), (1, 1));
         let id = NodeId::parse("a/b").unwrap();
         let stored = directory.read(&id).unwrap().unwrap();
-        assert_eq!(&stored.bytes[..], br#"{"id":"a/b","n":2,"updated_at":5.001}"#);
+        assert_eq!(&stored.bytes[..], br#"{"id":"a/b","n":2}"#);
         assert!(directory.remove(&id).unwrap());
         assert!(!directory.remove(&id).unwrap());
         assert!(directory.read(&id).unwrap().is_none());
@@ -489,7 +562,7 @@ mod tests {
     fn a_dry_run_answers_the_same_and_writes_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let directory = OfflineDirectory::open(folder.path(), Limits::default()).unwrap();
-        let answers = directory.put_many(vec![node(r#"{"id":"a"}"#)], Stamp::Keep, true).unwrap();
+        let answers = directory.put_many(vec![node(r#"{"id":"a"}"#)], true).unwrap();
         assert!(matches!(answers[0], Ok(Written::Created(_))));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
@@ -501,7 +574,7 @@ mod tests {
         io::Write::write_all(&mut fs::File::create(folder.path().join("a.json")).unwrap(), b"{half").unwrap();
         let id = NodeId::parse("a").unwrap();
         assert!(matches!(directory.read(&id), Err(OfflineError::Broken { .. })));
-        assert!(matches!(put(&directory, r#"{"id":"a"}"#, Stamp::Keep), Written::Created(_)));
+        assert!(matches!(put(&directory, r#"{"id":"a"}"#), Written::Created(_)));
         assert_eq!(fs::read(folder.path().join(".a.json.broken")).unwrap(), b"{half");
     }
 }

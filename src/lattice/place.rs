@@ -1,11 +1,16 @@
 //! Files on their way into their places.
 
-use super::{Entry, NodeDocument, atomic_file::TempFile, dating::to_system, reader::FileStamp};
+use super::{
+    Entry, NodeDocument,
+    atomic_file::{self, TempFile},
+    dating::to_system,
+    reader::FileStamp,
+};
 use crate::types::{ContentHash, Sha256Digest, Timestamp};
 use std::{
     fs::{self, File},
     io::{self, Write},
-    path::Path,
+    path::{Path, PathBuf},
     thread,
 };
 
@@ -48,25 +53,124 @@ pub(super) fn on_threads<T: Send>(
     })
 }
 
+/// The directory, in the data directory, of versions that others overruled.
+const OVERRULED: &str = ".ark-overruled";
+/// The most bytes of a file's name.
+const MAX_NAME_BYTES: usize = 255;
+/// Hex digits that tell the kept versions of one file apart.
+const SHORT_HASH_DIGITS: usize = 8;
+
 /// Keeps a broken file's bytes under a hidden name: they may be the user's half-finished edit.
 pub(super) fn keep_aside(directory: &Path, name: &str) -> io::Result<()> {
-    let kept = format!(".{name}.broken");
-    let kept = if kept.len() <= 255 { kept } else { format!(".{}.broken", ContentHash::of(name.as_bytes()).to_hex()) };
-    let kept_path = directory.join(&kept);
-    match fs::remove_file(&kept_path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+    let stem = if name.len() <= MAX_NAME_BYTES - 20 { name.to_owned() } else { hex_name(name) };
+    let kept = |number: usize| match number {
+        1 => directory.join(format!(".{stem}.broken")),
+        number => directory.join(format!(".{stem}.broken.{number}")),
+    };
+    if let Some(kept) = keep(&directory.join(name), kept)? {
+        let kept = kept.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        tracing::warn!(lattice.file = name, lattice.kept = kept, "a broken file was replaced; its bytes are kept");
+    }
+    Ok(())
+}
+
+/// A file whose content is about to be overruled, and where it is kept.
+#[derive(Debug)]
+pub(super) struct Overruled {
+    /// Relative to the data directory.
+    pub(super) kept_as: String,
+    stamp: FileStamp,
+}
+
+impl Overruled {
+    /// Is this still the file that is kept? To keep it moved its ctime.
+    pub(super) fn is(&self, path: &Path) -> bool {
+        let stamp = path.symlink_metadata().ok().map(|metadata| FileStamp::of(&metadata));
+        stamp.is_some_and(|it| {
+            (it.mtime_ns, it.size, it.inode) == (self.stamp.mtime_ns, self.stamp.size, self.stamp.inode)
+        })
+    }
+}
+
+/// Keeps the file of this name as `.ark-overruled/{name}~{hash}`. `None`: there is no such file. Not durable before
+/// [`sync_overruled`].
+pub(super) fn keep_overruled(directory: &Path, name: &str) -> io::Result<Option<Overruled>> {
+    let path = directory.join(name);
+    let stamp = match path.symlink_metadata() {
+        Ok(metadata) if metadata.is_file() => FileStamp::of(&metadata),
+        // A link that took the place meanwhile, or the like.
+        Ok(_) => return keep_aside(directory, name).map(|()| None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let hash = ContentHash::of(&fs::read(&path)?).to_hex();
+    let hash = hash.get(..SHORT_HASH_DIGITS).unwrap_or_default();
+    let folder = directory.join(OVERRULED);
+    match fs::create_dir(&folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }
-    let path = directory.join(name);
-    match fs::hard_link(&path, &kept_path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        // FAT and some network file systems have no links. What is no regular file has no bytes to keep.
-        Err(_) if path.symlink_metadata()?.is_file() => drop(fs::copy(&path, &kept_path)?),
-        Err(_) => return Ok(()),
-        Ok(()) => {}
+    let stem = if name.len() <= MAX_NAME_BYTES - 20 { name.to_owned() } else { hex_name(name) };
+    let kept = keep(&path, |number| match number {
+        1 => folder.join(format!("{stem}~{hash}")),
+        number => folder.join(format!("{stem}~{hash}.{number}")),
+    })?;
+    Ok(kept.map(|kept| Overruled {
+        kept_as: format!("{OVERRULED}/{}", kept.file_name().unwrap_or_default().to_string_lossy()),
+        stamp,
+    }))
+}
+
+/// Makes what [`keep_overruled`] did durable.
+pub(super) fn sync_overruled(directory: &Path) -> io::Result<()> {
+    atomic_file::sync_directory(&directory.join(OVERRULED))?;
+    atomic_file::sync_directory(directory)
+}
+
+fn hex_name(name: &str) -> String {
+    ContentHash::of(name.as_bytes()).to_hex()
+}
+
+/// Keeps a file's bytes under the first of these names, which are numbered from 1, that is free or has the same bytes already. What was kept
+/// before is never replaced. `None`: there is no file, or it is none that has bytes.
+fn keep(path: &Path, kept: impl Fn(usize) -> PathBuf) -> io::Result<Option<PathBuf>> {
+    for number in 1.. {
+        let target = kept(number);
+        match fs::hard_link(path, &target) {
+            Ok(()) => return Ok(Some(target)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            // FAT and some network file systems have no links. What is no regular file has no bytes to keep.
+            Err(_) if !path.symlink_metadata()?.is_file() => return Ok(None),
+            Err(_) => match copy_new(path, &target) {
+                Ok(()) => return Ok(Some(target)),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            },
+        }
+        if is_same_file(path, &target)? {
+            return Ok(Some(target));
+        }
     }
-    tracing::warn!(lattice.file = name, lattice.kept = kept, "a broken file was replaced; its bytes are kept");
-    Ok(())
+    Ok(None)
+}
+
+fn copy_new(path: &Path, target: &Path) -> io::Result<()> {
+    let (mut from, mut to) = (File::open(path)?, File::create_new(target)?);
+    let copied = io::copy(&mut from, &mut to).and_then(|_| to.sync_all());
+    if copied.is_err() {
+        let _ = fs::remove_file(target);
+    }
+    copied
+}
+
+/// Are both regular files with the same bytes?
+fn is_same_file(one: &Path, other: &Path) -> io::Result<bool> {
+    let (of_one, of_other) = (one.symlink_metadata()?, other.symlink_metadata()?);
+    if !of_one.is_file() || !of_other.is_file() || of_one.len() != of_other.len() {
+        return Ok(false);
+    }
+    Ok(fs::read(one)? == fs::read(other)?)
 }
 
 /// The stamp of our file under its own name: the rename moved its ctime. Where another file took the place meanwhile, a stamp
@@ -139,4 +243,64 @@ fn fill(temp: &TempFile, bytes: &[u8], dated: Option<Timestamp>) -> io::Result<F
         tracing::debug!(%error, "a file cannot be dated");
     }
     Ok(FileStamp::of(&file.metadata()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::offline::write_file, *};
+
+    #[test]
+    fn what_is_kept_is_numbered_and_never_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = folder.path();
+        let kept = |name: &str| fs::read(directory.join(name)).ok();
+        for text in ["{one", "{two", "{one", "{three"] {
+            write_file(&directory.join("a.json"), text.as_bytes()).unwrap();
+            keep_aside(directory, "a.json").unwrap();
+        }
+        assert_eq!(kept(".a.json.broken").as_deref(), Some(&b"{one"[..]));
+        assert_eq!(kept(".a.json.broken.2").as_deref(), Some(&b"{two"[..]));
+        assert_eq!(kept(".a.json.broken.3").as_deref(), Some(&b"{three"[..]));
+        assert!(kept(".a.json.broken.4").is_none(), "the same bytes are kept once");
+        keep_aside(directory, "missing.json").unwrap();
+        // A name of the longest kind, and a directory in the way of what is kept.
+        let long = format!("{}.json", "x".repeat(250));
+        write_file(&directory.join(&long), b"{long").unwrap();
+        fs::create_dir(directory.join(format!(".{}.broken", hex_name(&long)))).unwrap();
+        keep_aside(directory, &long).unwrap();
+        assert_eq!(kept(&format!(".{}.broken.2", hex_name(&long))).as_deref(), Some(&b"{long"[..]));
+    }
+
+    #[test]
+    fn an_overruled_file_is_kept_with_its_time_and_recognised() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = folder.path();
+        let path = directory.join("a.json");
+        assert!(keep_overruled(directory, "a.json").unwrap().is_none());
+        write_file(&path, b"one").unwrap();
+        let first = keep_overruled(directory, "a.json").unwrap().unwrap();
+        sync_overruled(directory).unwrap();
+        assert_eq!(first.kept_as, ".ark-overruled/a.json~7692c3ad");
+        assert!(first.is(&path));
+        assert_eq!(keep_overruled(directory, "a.json").unwrap().unwrap().kept_as, first.kept_as);
+        write_file(&path, b"two").unwrap();
+        assert!(!first.is(&path));
+        // Somebody has put another file under the name.
+        write_file(&directory.join(".ark-overruled/a.json~3fc4ccfe"), b"else").unwrap();
+        assert_eq!(keep_overruled(directory, "a.json").unwrap().unwrap().kept_as, ".ark-overruled/a.json~3fc4ccfe.2");
+        assert_eq!(fs::read(directory.join(&first.kept_as)).unwrap(), b"one");
+        assert_eq!(fs::read(directory.join(".ark-overruled/a.json~3fc4ccfe")).unwrap(), b"else");
+    }
+
+    #[test]
+    fn where_links_fail_a_copy_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+        write_file(&from, b"text").unwrap();
+        copy_new(&from, &to).unwrap();
+        assert!(is_same_file(&from, &to).unwrap());
+        write_file(&from, b"else").unwrap();
+        assert_eq!(copy_new(&from, &to).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&to).unwrap(), b"text");
+    }
 }

@@ -6,8 +6,8 @@ use super::{
     pack::{Pack, is_packed},
     reader::{self, ReadError, SmallFiles},
     recent::Recent,
-    stamp,
     store::{Shared, lattice_error},
+    version,
     watch::Pending,
 };
 use crate::types::{ContentHash, NodeId};
@@ -151,9 +151,8 @@ pub(super) fn read_node(shared: &Shared, pending: &Pending, id: &NodeId) -> Resu
                 content_hash: node.content_hash(),
                 file_hash: *ContentHash::of(&bytes).as_bytes(),
                 node_type: node.node_type(),
-                updated_at: node
-                    .updated_at()
-                    .unwrap_or_else(|| stamp::after_version(shared.clock.now(), Some(entry.updated_at))),
+                // As it will be noticed.
+                updated_at: version::edit_time(Some(entry.updated_at), node.updated_at(), shared.clock.now()),
                 size_bytes: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
                 seq: entry.seq,
             }),

@@ -1,6 +1,9 @@
 //! Reading one file of the data directory, whatever somebody put there.
 
-use super::{NodeType, file_name, node::NodeDocument, stamp::STAMP_ROOM_BYTES};
+use super::{
+    NodeType, file_name,
+    node::{NodeDocument, OVERSIZE_BYTES},
+};
 use crate::types::{ContentHash, Limits, NodeId, Sha256Digest, Timestamp};
 use bytes::Bytes;
 use rustix::{
@@ -87,6 +90,8 @@ pub(super) struct NodeFile {
     pub(super) node_type: Option<NodeType>,
     /// The document's own `updated_at`.
     pub(super) declared: Option<Timestamp>,
+    /// It states one that cannot be read.
+    pub(super) has_unreadable_time: bool,
     pub(super) stamp: FileStamp,
     /// When it was read, by the machine's clock, ns since the epoch.
     pub(super) read_at_ns: i64,
@@ -128,7 +133,7 @@ pub(super) fn read_bytes(path: &Path, limits: &Limits) -> Result<(Bytes, FileSta
     if !metadata.is_file() {
         return Err(ReadError::NotRegular);
     }
-    let limit = limits.node_bytes.saturating_add(STAMP_ROOM_BYTES);
+    let limit = limits.node_bytes.saturating_add(OVERSIZE_BYTES);
     let limit_u64 = u64::try_from(limit).unwrap_or(u64::MAX);
     if metadata.len() > limit_u64 {
         return Err(ReadError::TooLarge(limits.node_bytes));
@@ -249,6 +254,7 @@ pub(super) fn examine_whole(directory: &Path, name: &str, limits: &Limits) -> Wh
         file_hash,
         node_type: document.node_type(),
         declared: document.updated_at(),
+        has_unreadable_time: document.has_unreadable_time(),
         stamp,
         read_at_ns,
     };

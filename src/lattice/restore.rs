@@ -1,14 +1,12 @@
 //! A version that lost counts again. What it replaces is kept in its place, so that nothing that was here is lost on the way.
 
-use super::{
-    Conflict, LatticeError, NodeDocument, Restored, Version, Written, reader,
-    stamp::{self, STAMP_ROOM_BYTES},
-    store::Store,
-    version,
+use super::{Conflict, LatticeError, NodeDocument, Restored, Version, Written, node::UPDATED_AT, reader, store::Store};
+use crate::{
+    json::{Document, jcs},
+    types::{ContentHash, Timestamp},
 };
-use crate::types::Timestamp;
 use bytes::Bytes;
-use std::path::Path;
+use std::{ops::Range, path::Path};
 
 /// A conflict that is to be restored.
 #[derive(Debug)]
@@ -36,7 +34,7 @@ pub(super) struct Restoration {
 pub(super) enum Decision {
     /// Nothing; `None`: there is no such conflict any more.
     Done(Option<Restored>),
-    /// Write this content, dated so.
+    /// Write this content, as the version of this time.
     Write(Box<NodeDocument>, Timestamp, Restoration),
 }
 
@@ -57,7 +55,7 @@ pub(super) fn decide(store: &Store, restore: Restore, path: &Path) -> Result<Dec
     if let Some(entry) = store.live(node.id()) {
         let (bytes, _) = reader::read_bytes(path, &shared.limits).map_err(|error| failed(&error))?;
         let current = NodeDocument::parse(bytes.clone(), depth).map_err(|error| failed(&error))?;
-        if stamp::same_but_for_time(&current, &node) {
+        if same_but_for_time(&current, &node) {
             shared.journal.forget_conflict(number)?;
             let written = Written::Unchanged(entry.clone());
             return Ok(Decision::Done(Some(Restored { written, kept: None })));
@@ -65,12 +63,8 @@ pub(super) fn decide(store: &Store, restore: Restore, path: &Path) -> Result<Dec
         replaced = Some(bytes);
     }
     let id = node.id().clone();
-    let now = version::edit_time(held.map(|version| version.at), None, shared.clock.now());
-    let most = shared.limits.node_bytes.saturating_add(STAMP_ROOM_BYTES);
-    let stamped = stamp::restored(node.clone(), now, depth).map_err(|error| failed(&error))?;
-    // A date of more digits may pass the limit. The journal dates the version all the same.
-    let node = if stamped.document().source().len() > most { node } else { stamped };
-    let at = store.edit_time(&id, node.updated_at())?;
+    // Whatever time it states: it counts again from now on.
+    let at = store.edit_time(&id, None)?;
     let won = Version { at, content: Some(node.content_hash()) };
     let loser = replaced.zip(held).map(|(content, lost)| {
         let noticed_at = shared.clock.now();
@@ -78,4 +72,63 @@ pub(super) fn decide(store: &Store, restore: Restore, path: &Path) -> Result<Dec
         Box::new((Conflict { number: 0, id, noticed_at, from: by, lost, won, size_bytes, is_conflict: true }, content))
     });
     Ok(Decision::Write(Box::new(node), at, Restoration { number, loser, kept: None }))
+}
+
+/// Are both the same but for their `updated_at`?
+fn same_but_for_time(one: &NodeDocument, other: &NodeDocument) -> bool {
+    let timeless = |node: &NodeDocument| hash_without_updated_at(node).unwrap_or_else(|| node.content_hash());
+    timeless(one) == timeless(other)
+}
+
+/// The content hash that the document would have without its `updated_at`; `None` where it has none.
+fn hash_without_updated_at(document: &NodeDocument) -> Option<ContentHash> {
+    let root = document.document().root();
+    let source = document.document().source();
+    let (mut previous_end, mut cut) = (None, None);
+    let mut members = root.as_object()?.iter();
+    for (key, value) in members.by_ref() {
+        let span = value.span();
+        if key == UPDATED_AT {
+            cut = Some((previous_end, span.end));
+            break;
+        }
+        previous_end = Some(span.end);
+    }
+    let rest = match cut? {
+        // From the end of the member before, so that its comma goes as well.
+        (Some(start), end) => without(source, start..end),
+        (None, end) => {
+            let next = source.get(end..)?.iter().position(|byte| *byte == b',')?;
+            without(source, root.span().start.saturating_add(1)..end.saturating_add(next).saturating_add(1))
+        }
+    };
+    // The text was within the depth limit before a member was taken out.
+    let rest = Document::parse(rest, usize::MAX).ok()?;
+    Some(jcs::content_hash(rest.root()))
+}
+
+fn without(source: &Bytes, span: Range<usize>) -> Bytes {
+    let (before, after) = (source.get(..span.start).unwrap_or_default(), source.get(span.end..).unwrap_or_default());
+    Bytes::from([before, after].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documents_are_compared_without_their_times() {
+        let node = |text: &str| NodeDocument::parse(Bytes::copy_from_slice(text.as_bytes()), 64).unwrap();
+        let plain = node(r#"{"id":"a","n":1}"#);
+        for text in [
+            r#"{"id":"a","n":1}"#,
+            r#"{"updated_at" : 5 , "id":"a","n":1}"#,
+            r#"{"n":1,"updated_at":"2025-01-01T00:00:00Z", "id":"a"}"#,
+            "{\"id\":\"a\",\n\"n\":1,\n\"updated_at\":[{\"x\":1}]\n}",
+        ] {
+            assert!(same_but_for_time(&plain, &node(text)) && same_but_for_time(&node(text), &plain), "{text}");
+        }
+        assert!(!same_but_for_time(&plain, &node(r#"{"id":"a","n":2,"updated_at":5}"#)));
+        assert!(!same_but_for_time(&plain, &node(r#"{"id":"a","n":1,"x":{"updated_at":5}}"#)));
+    }
 }

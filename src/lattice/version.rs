@@ -76,6 +76,20 @@ pub fn judge(held: Option<&Version>, offered: &Version, now: Timestamp) -> Verdi
     }
 }
 
+/// The time that an edit states: `stated` in the new document, where the edit changed it. A time that was left as it was says when
+/// the version before was made (DESIGN 4.7).
+#[must_use]
+pub fn time_of_edit(before: Option<Timestamp>, stated: Option<Timestamp>) -> Option<Timestamp> {
+    stated.filter(|stated| before != Some(*stated))
+}
+
+/// `now`, or just after the version that is replaced: also while the clock is behind (it was set back), a change must not be dated
+/// before what it changed, or it would lose against that wherever the two meet.
+#[must_use]
+pub fn after_version(now: Timestamp, replaced: Timestamp) -> Timestamp {
+    now.max(replaced.plus(STEP))
+}
+
 /// When an edit counts as made that was seen at `now`, says itself that it was made at `stated`, and replaces a version of
 /// `previous`.
 ///
@@ -87,7 +101,7 @@ pub fn edit_time(previous: Option<Timestamp>, stated: Option<Timestamp>, now: Ti
     match (previous, stated) {
         (None, stated) => stated.unwrap_or(now),
         (Some(previous), Some(stated)) if stated > previous => stated,
-        (Some(previous), _) => now.max(previous.plus(STEP)),
+        (Some(previous), _) => after_version(now, previous),
     }
 }
 
@@ -136,6 +150,21 @@ pub fn edit_found_at_start(previous: Option<Timestamp>, times: FileTimes, now: T
         None if times.modified > now => previous.map_or(now, |previous| now.max(just_after(previous))),
         None => times.modified,
     }
+}
+
+/// When a version counts as made that is found in a file, and of which nothing else is known: as its document states, unless that is in
+/// the future, else when the file was last changed.
+#[must_use]
+pub fn time_of_file(stated: Option<Timestamp>, changed_at: Timestamp, now: Timestamp) -> Timestamp {
+    stated.filter(|stated| *stated <= now.plus(MAX_AHEAD)).unwrap_or(changed_at.min(now))
+}
+
+/// When a version counts as made whose sender does not say, and its document neither: now where nothing is known of the node, as any
+/// content counts from when it was first seen. Where something is known (`is_known`), before everything else: the sender may have kept an
+/// old copy for years, and sends it again with every round. Taken as made now it would undo every edit and deletion since, everywhere.
+#[must_use]
+pub fn time_of_undated(is_known: bool, now: Timestamp) -> Timestamp {
+    if is_known { Timestamp::from_micros(i64::MIN) } else { now }
 }
 
 /// The contents that a version came from, newest first: a version that replaces one of them contradicts nobody.
@@ -305,6 +334,22 @@ mod tests {
         assert_eq!(found(file(Some(5000), 700, 900)), at(700));
         assert_eq!(found(file(None, 5000, 5000)), at(1000));
         assert_eq!(edit_found_at_start(Some(at(2000)), file(None, 5000, 5000), at(1000)), at(2000).plus(STEP));
+    }
+
+    #[test]
+    fn what_a_file_or_a_sender_does_not_date_never_undoes_what_is_known() {
+        let at = Timestamp::from_seconds;
+        assert_eq!(time_of_file(Some(at(5)), at(7), NOW), at(5));
+        assert_eq!(time_of_file(None, at(7), NOW), at(7));
+        assert_eq!(time_of_file(Some(at(9_000_000)), at(7), NOW), at(7));
+        assert_eq!(time_of_file(None, at(9_000_000), NOW), NOW);
+        let undated = |known| Version { at: time_of_undated(known, NOW), ..version(0, "b") };
+        assert_eq!(judge(None, &undated(false), NOW), Verdict::Take);
+        // Also where the file is from 1970 or before.
+        for seconds in [0, -5, 999_999] {
+            assert_eq!(judge(Some(&version(seconds, "a")), &undated(true), NOW), Verdict::Keep);
+            assert_eq!(judge(Some(&version(seconds, "b")), &undated(true), NOW), Verdict::Same);
+        }
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! directory, commit of the journal, index, answer. Killed in between, the next start finds the file and writes it down.
 
 use super::{
-    Applied, Arrival, Conflict, Entry, LatticeError, NodeDocument, Precondition, Restored, Stamp, Tombstone, Written,
+    Applied, Arrival, Conflict, Entry, LatticeError, NodeDocument, OVERSIZE_BYTES, Precondition, Restored, Tombstone,
+    Written,
     apply::{self, Accepted, Decision},
     atomic_file::{self, TempFile},
     examine::Glance,
@@ -13,7 +14,6 @@ use super::{
     place::{NO_FILE, entry_of, write_temp},
     reader::{self, FileStamp},
     restore::{self, Restoration, Restore},
-    stamp::{self, Current, Stamped},
     store::{Changes, SeenFile, Store, copy_of, fingerprint, lattice_error},
     version,
     waiting::{DeletionBudget, WaitingDeletion},
@@ -35,7 +35,6 @@ const PROBE_BYTES: usize = 64 << 10;
 pub(super) enum WriteOp {
     Put {
         node: NodeDocument,
-        stamp: Stamp,
         precondition: Precondition,
     },
     Delete {
@@ -325,18 +324,19 @@ fn stage(store: &mut Store, op: WriteOp) -> Result<Stage, LatticeError> {
                 None => Stage::Done(Outcome::Deleted(None)),
             })
         }
-        WriteOp::Put { node, stamp, precondition } => {
+        WriteOp::Put { node, precondition } => {
             let current = store.live(node.id()).cloned();
             check(&precondition, current.as_ref())?;
             let (size, limit) = (node.document().source().len(), store.shared.limits.node_bytes);
             if size > limit {
                 return Err(LatticeError::Io(format!("the node {} is larger than {limit} bytes", node.id())));
             }
-            let Some(node) = dated(store, current.as_ref(), node, stamp, &path)? else {
-                let gone = || LatticeError::Io("the node is gone".to_owned());
-                return Ok(Stage::Done(Outcome::Written(Written::Unchanged(current.ok_or_else(gone)?))));
-            };
-            let at = store.edit_time(node.id(), node.updated_at())?;
+            if let Some(same) = current.as_ref().filter(|entry| entry.content_hash == node.content_hash()) {
+                return Ok(Stage::Done(Outcome::Written(Written::Unchanged(Arc::clone(same)))));
+            }
+            let stated = stated_by_edit(store, current.as_deref(), &node, &path);
+            let at = store.edit_time(node.id(), stated)?;
+            store.note_time(&name, node.has_unreadable_time());
             let put = stage_put(store, &node, current.as_deref(), at, None)?;
             Ok(Stage::Later(name, StagedKind::Put(Box::new(put)), precondition))
         }
@@ -401,7 +401,7 @@ fn stage_put(
     accepted: Option<Accepted>,
 ) -> Result<StagedPut, LatticeError> {
     let limit = store.shared.limits.node_bytes;
-    if node.document().source().len() > limit.saturating_add(stamp::STAMP_ROOM_BYTES) {
+    if node.document().source().len() > limit.saturating_add(OVERSIZE_BYTES) {
         return Err(LatticeError::Io(format!("the node {} is larger than {limit} bytes", node.id())));
     }
     Ok(StagedPut {
@@ -434,35 +434,17 @@ fn differs(store: &mut Store, name: &str, path: &Path) -> Result<bool, LatticeEr
     }
 }
 
-/// The document to store; `None` where there is nothing to write.
-fn dated(
-    store: &Store,
-    current: Option<&Arc<Entry>>,
-    node: NodeDocument,
-    stamp: Stamp,
-    path: &Path,
-) -> Result<Option<NodeDocument>, LatticeError> {
-    if current.is_some_and(|entry| entry.content_hash == node.content_hash()) {
-        return Ok(None);
-    }
-    let Stamp::Edit(now) = stamp else { return Ok(Some(node)) };
-    // A node that was deleted here is made again after its deletion, whatever the clock says.
-    let now = version::edit_time(store.held(node.id())?.map(|version| version.at), None, now);
-    let depth = store.shared.limits.json_depth;
-    let document = current
-        .filter(|entry| stamp::wants_current(&node, entry.updated_at))
-        .and_then(|_| reader::read_bytes(path, &store.shared.limits).ok())
-        .and_then(|(bytes, _)| NodeDocument::parse(bytes, depth).ok());
-    let current = current.map(|entry| Current {
-        content_hash: entry.content_hash,
-        updated_at: entry.updated_at,
-        document: document.as_ref(),
-    });
-    match stamp::edit(current, node, now, depth) {
-        Ok(Stamped::Store(node)) => Ok(Some(node)),
-        Ok(Stamped::Unchanged) => Ok(None),
-        Err(error) => Err(LatticeError::Io(error.to_string())),
-    }
+/// The time that a write over HTTP or of this process states for its edit. The version that it replaces is only read where that matters:
+/// where `updated_at` lies after it.
+fn stated_by_edit(store: &Store, current: Option<&Entry>, node: &NodeDocument, path: &Path) -> Option<Timestamp> {
+    let stated = node.updated_at();
+    let Some(replaced) = current.filter(|entry| stated > Some(entry.updated_at)) else { return stated };
+    let limits = &store.shared.limits;
+    let bytes = reader::read_bytes(path, limits).ok().map(|(bytes, _)| bytes);
+    let before = bytes.and_then(|bytes| NodeDocument::parse(bytes, limits.json_depth).ok());
+    // Where another program wrote meanwhile, that one's time is not the one of the version that is replaced.
+    let before = before.filter(|before| before.content_hash() == replaced.content_hash);
+    version::time_of_edit(before.and_then(|before| before.updated_at()), stated)
 }
 
 /// Puts the batch's files in place, writes it down and sets the answers.
@@ -671,7 +653,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut store = store(folder.path());
         let path = store.shared.directory.join("a.json");
-        let put = |precondition| WriteOp::Put { node: node(r#"{"id":"a","n":1}"#), stamp: Stamp::Keep, precondition };
+        let put = |precondition| WriteOp::Put { node: node(r#"{"id":"a","n":1}"#), precondition };
         let refused =
             |answer: Answer| matches!(answer.error, Some(LatticeError::PreconditionFailed { current: Some(_) }));
         assert!(refused(after_an_edit(&mut store, put(Precondition::Absent))));
@@ -693,7 +675,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut store = store(folder.path());
         let new = node(r#"{"id":"a","n":1}"#);
-        let put = WriteOp::Put { node: new.clone(), stamp: Stamp::Keep, precondition: Precondition::None };
+        let put = WriteOp::Put { node: new.clone(), precondition: Precondition::None };
         assert!(after_an_edit(&mut store, put).error.is_none());
         assert_eq!(fs::read(store.shared.directory.join("a.json")).unwrap(), new.document().source().as_ref());
         let names = fs::read_dir(&store.shared.directory).unwrap().map(|entry| entry.unwrap().file_name());

@@ -4,7 +4,7 @@ use super::{
     LatticeError,
     ahead::Ahead,
     clock_jump::ClockJump,
-    manifest_file::{self, ManifestHeader},
+    manifest_file::{FOREIGN, ManifestFile, ManifestHeader, ManifestWritten},
     scan::Scan,
     store::Store,
     turns::Turns,
@@ -73,6 +73,7 @@ pub(super) struct Writer {
     rescan_again: bool,
     prune_at: Duration,
     manifest_at: Duration,
+    manifest_file: ManifestFile,
     /// The set that the manifest shows.
     manifest_version: Option<u64>,
     /// After a failed scan, by the machine's clock: no file system waits for an injected one.
@@ -100,6 +101,7 @@ impl Writer {
             rescan_again: false,
             prune_at: started,
             manifest_at: started,
+            manifest_file: ManifestFile::default(),
             manifest_version: None,
             retry_at: None,
             recheck_at: Instant::now(),
@@ -278,6 +280,7 @@ impl Writer {
         if let Err(error) = self.work.store.examine_events(&work, &self.work.pending) {
             self.fault(&error);
         }
+        self.work.store.report_times();
     }
 
     fn fault(&mut self, error: &LatticeError) {
@@ -383,6 +386,7 @@ impl Writer {
         self.work.store.shared.ready.store(true, Ordering::Release);
         self.work.store.scanned(scan.begun_at);
         self.work.store.all_arrived();
+        self.work.store.report_times();
     }
 
     fn prune(&mut self) {
@@ -406,12 +410,22 @@ impl Writer {
             return;
         }
         let snapshot = store.shared.index().snapshot();
-        let written = store
-            .shared
-            .check_directory()
-            .and_then(|()| manifest_file::write(&store.shared.directory, header, &snapshot, store.shared.clock.now()));
+        let (file, now) = (&mut self.manifest_file, store.shared.clock.now());
+        let written =
+            store.shared.check_directory().and_then(|()| file.write(&store.shared.directory, header, &snapshot, now));
         match written {
-            Ok(()) => self.manifest_version = Some(store.version),
+            Ok(written) => {
+                let is_foreign = written == ManifestWritten::Foreign;
+                let was_foreign = std::mem::replace(&mut store.shared.report().foreign_manifest, is_foreign);
+                if is_foreign && !was_foreign {
+                    tracing::warn!("{FOREIGN}");
+                } else if was_foreign && !is_foreign {
+                    tracing::info!("manifest.json is written again");
+                }
+                if !is_foreign {
+                    self.manifest_version = Some(store.version);
+                }
+            }
             Err(error) => tracing::warn!(%error, "manifest.json cannot be written"),
         }
         let ended = self.elapsed();

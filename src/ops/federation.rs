@@ -89,6 +89,8 @@ pub struct Stand {
     pub set_hash: Option<SetHash>,
     /// Conflicts that are kept.
     pub conflicts: u64,
+    /// There is a `manifest.json` that is not ours: none is written.
+    pub foreign_manifest: bool,
 }
 
 /// `ARK-{type}-{the id's first characters}`.
@@ -151,7 +153,9 @@ pub fn stand(context: &Context) -> Result<Stand, LatticeError> {
         Err(LatticeError::Loading) => None,
         Err(error) => return Err(error),
     };
-    Ok(Stand { nodes: status.nodes, seq: status.seq, set_hash, conflicts: context.lattice.conflict_count()? })
+    let conflicts = context.lattice.conflict_count()?;
+    let foreign_manifest = status.foreign_manifest;
+    Ok(Stand { nodes: status.nodes, seq: status.seq, set_hash, conflicts, foreign_manifest })
 }
 
 /// All peers, by address, and how far each is.

@@ -4,8 +4,9 @@ use super::{interrupt::Interrupt, set_sum::SetSum};
 use crate::{
     json::{Document, JsonError, Value},
     lattice::{
-        NodeDocument, Stamp, Written,
-        offline::{OfflineDirectory, OfflineError},
+        NodeDocument, Version, Written,
+        offline::{OfflineDirectory, OfflineError, Taken},
+        version::{self, Verdict, judge},
     },
     types::{Limits, NodeId, SetHash, Timestamp},
 };
@@ -66,6 +67,10 @@ pub struct ImportReport {
     pub changed: usize,
     /// Ones that were there already.
     pub unchanged: usize,
+    /// Exact ones that lost against the versions that are there, which are later.
+    pub kept: Vec<NodeId>,
+    /// Where the versions that exact ones replaced are kept, relative to the directory.
+    pub kept_as: Vec<String>,
     /// Ones that are no nodes, or that the directory did not take.
     pub refused: Vec<Refusal>,
     /// The set hash of all that were taken, as they are in the directory now.
@@ -75,9 +80,9 @@ pub struct ImportReport {
 /// How nodes are imported.
 #[derive(Debug, Clone)]
 pub struct ImportOptions {
-    /// When the edits count as made.
+    /// The time.
     pub now: Timestamp,
-    /// The nodes are taken as they are: what has no `updated_at` gets none.
+    /// The nodes are the versions that they were, and a later version that is there stays. Otherwise they are edits made now.
     pub exact: bool,
     /// Nothing is written.
     pub dry: bool,
@@ -174,6 +179,11 @@ pub fn import(
     importer.finish()
 }
 
+/// When an exact node was made, where it says so. A time in the future is none.
+fn version_time(node: &NodeDocument, now: Timestamp) -> Option<Timestamp> {
+    node.updated_at().filter(|stated| *stated <= now.plus(version::MAX_AHEAD))
+}
+
 fn line_limit(limits: &Limits) -> usize {
     limits.node_bytes.saturating_add(LINE_ROOM_BYTES)
 }
@@ -215,7 +225,15 @@ struct Importer<'a, P> {
 impl<'a, P: FnMut(usize, Option<usize>)> Importer<'a, P> {
     fn new(directory: &'a OfflineDirectory, limits: &'a Limits, options: &'a ImportOptions, progress: P) -> Self {
         let sum = SetSum::default();
-        let report = ImportReport { added: 0, changed: 0, unchanged: 0, refused: Vec::new(), set_hash: sum.finish() };
+        let report = ImportReport {
+            added: 0,
+            changed: 0,
+            unchanged: 0,
+            kept: Vec::new(),
+            kept_as: Vec::new(),
+            refused: Vec::new(),
+            set_hash: sum.finish(),
+        };
         let (seen, batch) = (HashSet::new(), Vec::with_capacity(BATCH));
         Self { directory, limits, options, progress, report, sum, seen, batch, batch_bytes: 0, done: 0, total: None }
     }
@@ -274,16 +292,43 @@ impl<'a, P: FnMut(usize, Option<usize>)> Importer<'a, P> {
         self.report.refused.push(Refusal { place, reason });
     }
 
+    /// Does an exact node count against what is there? Otherwise that is noted.
+    fn counts(&mut self, node: &NodeDocument) -> bool {
+        let now = self.options.now;
+        let held = self.directory.node(node.id()).map(|held| held.version(now));
+        let at = version_time(node, now).unwrap_or_else(|| version::time_of_undated(held.is_some(), now));
+        let loses = judge(held.as_ref(), &Version { at, content: Some(node.content_hash()) }, now) == Verdict::Keep;
+        if let Some(content) = held.filter(|_| loses).and_then(|held| held.content) {
+            self.sum.insert(node.id().clone(), content);
+            self.report.kept.push(node.id().clone());
+        }
+        !loses
+    }
+
     fn store(&mut self) -> Result<(), ImportError> {
         self.batch_bytes = 0;
+        let mut batch = std::mem::take(&mut self.batch);
+        if self.options.exact {
+            batch.retain(|(_, node)| self.counts(node));
+        }
         let (named, nodes): (Vec<_>, Vec<_>) =
-            self.batch.drain(..).map(|(place, node)| ((place, node.id().clone()), node)).unzip();
-        let stamp = if self.options.exact { Stamp::Keep } else { Stamp::Edit(self.options.now) };
-        let answers = {
-            let _held = self.options.interrupt.hold();
-            self.directory.put_many(nodes, stamp, self.options.dry)?
+            batch.into_iter().map(|(place, node)| ((place, node.id().clone()), node)).unzip();
+        let (directory, options) = (self.directory, self.options);
+        let taken = {
+            let _held = options.interrupt.hold();
+            if options.exact {
+                let dated = |node: NodeDocument| {
+                    let at = version_time(&node, options.now);
+                    (node, at)
+                };
+                let versions = nodes.into_iter().map(dated).collect();
+                directory.take_many(versions, options.dry)?
+            } else {
+                Taken { written: directory.put_many(nodes, options.dry)?, kept_as: Vec::new() }
+            }
         };
-        for ((place, id), answer) in named.into_iter().zip(answers) {
+        self.report.kept_as.extend(taken.kept_as);
+        for ((place, id), answer) in named.into_iter().zip(taken.written) {
             match answer {
                 Ok(written) => {
                     let count = match written {

@@ -3,10 +3,10 @@
 use crate::{
     json::{Document, JsonError, jcs},
     lattice::{
-        NodeDocument, NodeError, Stamp, Written,
+        NodeDocument, NodeError, Written,
         offline::{OfflineDirectory, OfflineError},
     },
-    types::{ContentHash, Limits, NodeId, Timestamp},
+    types::{ContentHash, Limits, NodeId},
 };
 use bytes::Bytes;
 
@@ -29,7 +29,7 @@ pub enum LocalError {
     Directory(#[from] OfflineError),
 }
 
-/// Writes a node as an edit made at `now`, durably. `named` is the id that the caller expects.
+/// Writes a node as it is, durably: an edit made now. `named` is the id that the caller expects.
 ///
 /// # Errors
 /// [`LocalError`]; nothing was written.
@@ -38,7 +38,6 @@ pub fn put_local(
     text: Bytes,
     named: Option<&NodeId>,
     limits: &Limits,
-    now: Timestamp,
 ) -> Result<Written, LocalError> {
     let node = NodeDocument::parse(text, limits.json_depth)?;
     if let Some(named) = named
@@ -47,7 +46,7 @@ pub fn put_local(
         return Err(LocalError::OtherId { found: node.id().clone(), named: named.clone() });
     }
     let id = node.id().clone();
-    let mut answers = directory.put_many(vec![node], Stamp::Edit(now), false)?;
+    let mut answers = directory.put_many(vec![node], false)?;
     let broken = || OfflineError::Broken { file: id.to_string(), reason: "the write has no outcome".to_owned() };
     Ok(answers.pop().ok_or_else(broken)??)
 }

@@ -77,12 +77,12 @@ pub use register::{RefusedManifest, RegisterError, Registration, register};
 pub use remote::{RemoteError, RemotePeer, discover_remote, publish};
 pub use requests::{RequestError, SignedRequest, Speaker, speaker, takes_from_anybody};
 pub use seed_wire::{
-    LivePeer, MAX_LISTED, Part, PartStream, PushError, Pushed, Skipped, live_peers, nodes_since, push, read_epoch,
+    LivePeer, MAX_LISTED, Part, PartStream, PushError, Pushed, Skipped, live_peers, nodes_since, push,
 };
 pub use selection::Selection;
 pub use setup::{make_directory, write_token};
 pub use statement::{Statement, build_manifest, is_envelope, sign_manifest, verify_manifest};
-pub use sync::{Delta, NodeStream, sync};
+pub use sync::{Delta, NodeStream, sync, write_version};
 pub use sync_request::{SyncError, SyncRequest};
 pub use traced::trace_owner;
 pub use trust::{
@@ -93,7 +93,7 @@ pub use trust::{
 /// What operations take and give, for the doors: they need not know the rooms behind.
 pub use crate::{
     federation::{
-        client::{Client, ClientError, PeerQuery, Probe},
+        client::{Client, ClientError, LINES_HEADER, LINES_OF_VERSIONS, PeerQuery, Probe},
         control::ControlError,
         engine::{AddError, Lag, Synced},
         history::{KEPT as KEPT_ROUNDS, Past},

@@ -2,7 +2,7 @@
 
 use super::Context;
 use crate::{
-    lattice::{LatticeError, NodeDocument, NodeFilter, NodePage, Precondition, Stamp, StoredNode, Tombstone, Written},
+    lattice::{LatticeError, NodeDocument, NodeFilter, NodePage, Precondition, StoredNode, Tombstone, Written},
     trust::TrustLevel,
     types::NodeId,
 };
@@ -66,8 +66,7 @@ pub async fn put_node(
     node: NodeDocument,
     precondition: Precondition,
 ) -> Result<Written, LatticeError> {
-    let stamp = Stamp::Edit(context.clock.now());
-    context.lattice.put(node, stamp, precondition).await
+    context.lattice.put(node, precondition).await
 }
 
 /// Deletes a node and leaves a tombstone; durable when this answers.

@@ -4,14 +4,15 @@ use super::interrupt::Interrupt;
 use crate::{
     federation::{
         client::{Client, ClientError},
-        merge::{MAX_AHEAD, Verdict, Version, judge},
+        wire::{self, Line, WireContent},
     },
     lattice::{
-        NodeDocument, Stamp, Written,
+        NodeDocument, Version, Written,
         index::Snapshot,
         offline::{Listing, OfflineDirectory, OfflineError},
+        version::{self, MAX_AHEAD, Verdict, judge},
     },
-    types::{Limits, NodeId, SetHash, SharedClock},
+    types::{Limits, NodeId, SetHash, SharedClock, Timestamp},
 };
 use bytes::Bytes;
 use std::{collections::HashSet, fmt::Write, sync::Arc};
@@ -71,6 +72,8 @@ pub struct PullReport {
     pub refused: usize,
     /// The first hundred of them: id or line, and why.
     pub refusals: Vec<(String, String)>,
+    /// Where the own versions that lost are kept, relative to the directory.
+    pub kept_as: Vec<String>,
     /// Bytes that came, after decompression.
     pub bytes: u64,
     /// The other side's set hash.
@@ -88,8 +91,8 @@ pub struct PullOptions {
     pub interrupt: Interrupt,
 }
 
-/// Takes from the other side what differs. A version that loses against the own one (DESIGN 4.7) is not taken. `progress` hears
-/// how many nodes came, and how many are announced so far.
+/// Takes from the other side what differs. Of two versions the one counts that counts in a round as well (DESIGN 4.7): the later one. What
+/// it replaces is kept. `progress` hears how many nodes came, and how many are announced so far.
 ///
 /// # Errors
 /// [`PullError`].
@@ -120,6 +123,7 @@ pub async fn pull(
         let held = held.after(apply.last.as_ref());
         let mut answer = client.sync(request_text(held, ours, cursor.as_deref())).await?;
         announced += answer.expected;
+        apply.versions = answer.versions;
         let (mut batch, mut batch_bytes, mut any) = (Vec::new(), 0, false);
         while let Some(line) = answer.next_line().await? {
             any = true;
@@ -183,7 +187,7 @@ impl Held {
 
 fn request_text(held: &str, ours: SetHash, cursor: Option<&str>) -> String {
     let cursor = cursor.map(|cursor| format!(",\"cursor\":{}", serde_json::Value::from(cursor))).unwrap_or_default();
-    format!("{{\"manifest_hash\":\"{ours}\",\"nodes\":[{held}]{cursor}}}")
+    format!("{{\"manifest_hash\":\"{ours}\",\"versions\":true,\"nodes\":[{held}]{cursor}}}")
 }
 
 async fn standing(client: &Client, apply: &Apply, their_hash: SetHash) -> Result<Standing, PullError> {
@@ -211,6 +215,8 @@ struct Apply {
     limits: Limits,
     clock: SharedClock,
     options: PullOptions,
+    /// Lines say when their versions were made.
+    versions: bool,
     lines: usize,
     /// The last node that came.
     last: Option<NodeId>,
@@ -222,6 +228,13 @@ struct Apply {
     /// Refused nodes of which we hold no version either.
     refused_and_lacking: usize,
     refusals: Vec<(String, String)>,
+    kept_as: Vec<String>,
+}
+
+/// A version that is offered. `at`: when it was made, as the line or else its document says.
+struct Offered {
+    node: NodeDocument,
+    at: Option<Timestamp>,
 }
 
 impl Apply {
@@ -231,6 +244,7 @@ impl Apply {
             limits,
             clock,
             options,
+            versions: false,
             lines: 0,
             last: None,
             added: 0,
@@ -240,6 +254,7 @@ impl Apply {
             refused: 0,
             refused_and_lacking: 0,
             refusals: Vec::new(),
+            kept_as: Vec::new(),
         }
     }
 
@@ -255,29 +270,45 @@ impl Apply {
         let mut waiting = HashSet::new();
         for line in batch {
             self.lines += 1;
-            match NodeDocument::parse(line, self.limits.json_depth) {
-                Ok(node) => {
+            match self.read(line) {
+                Ok(offered) => {
+                    let node = &offered.node;
                     self.last = Some(node.id().clone());
                     // A node's second version is judged against the first one that came.
                     if !waiting.insert(node.id().clone()) {
                         self.store(std::mem::take(&mut taken))?;
                         waiting = HashSet::from([node.id().clone()]);
                     }
-                    taken.extend(self.judge(node));
+                    taken.extend(self.judge(offered));
                 }
-                Err(error) => self.refuse(format!("line {}", self.lines), None, error.to_string()),
+                Err(reason) => self.refuse(format!("line {}", self.lines), None, reason),
             }
         }
         self.store(taken)
     }
 
-    fn store(&mut self, taken: Vec<NodeDocument>) -> Result<(), OfflineError> {
-        let ids: Vec<NodeId> = taken.iter().map(|node| node.id().clone()).collect();
-        let answers = {
+    fn read(&self, line: Bytes) -> Result<Offered, String> {
+        if !self.versions {
+            let node = NodeDocument::parse(line, self.limits.json_depth).map_err(|error| error.to_string())?;
+            return Ok(Offered { at: node.updated_at(), node });
+        }
+        match wire::read_line(line, &self.limits).map_err(|error| error.to_string())? {
+            Line::Change(change) => match change.content {
+                WireContent::Put { node: Some(node), .. } => Ok(Offered { node, at: Some(change.at) }),
+                WireContent::Put { node: None, .. } | WireContent::Deleted(_) => Err("it brings no node".to_owned()),
+            },
+            Line::Start(_) | Line::End(_) => Err("it brings no node".to_owned()),
+        }
+    }
+
+    fn store(&mut self, taken: Vec<(NodeDocument, Option<Timestamp>)>) -> Result<(), OfflineError> {
+        let ids: Vec<NodeId> = taken.iter().map(|(node, _)| node.id().clone()).collect();
+        let taken = {
             let _held = self.options.interrupt.hold();
-            self.directory.put_many(taken, Stamp::Keep, self.options.dry)?
+            self.directory.take_many(taken, self.options.dry)?
         };
-        for (id, answer) in ids.into_iter().zip(answers) {
+        self.kept_as.extend(taken.kept_as);
+        for (id, answer) in ids.into_iter().zip(taken.written) {
             match answer {
                 Ok(Written::Created(_)) => self.added += 1,
                 Ok(Written::Replaced(_)) => self.replaced += 1,
@@ -288,19 +319,17 @@ impl Apply {
         Ok(())
     }
 
-    fn judge(&mut self, node: NodeDocument) -> Option<NodeDocument> {
+    /// What is to be stored: the node, and when it was made, where that is known.
+    fn judge(&mut self, offered: Offered) -> Option<(NodeDocument, Option<Timestamp>)> {
+        let Offered { node, at } = offered;
         let now = self.clock.now();
-        let offered = Version { stated: node.updated_at(), first_seen: now, content_hash: node.content_hash() };
-        // As it is now: whoever edited the node since the pull began must not lose against what was asked for then.
-        let held = self.directory.node(node.id()).map(|held| Version {
-            stated: held.dated.then_some(held.entry.updated_at),
-            first_seen: held.entry.updated_at,
-            content_hash: held.entry.content_hash,
-        });
-        match judge(held, offered, now) {
-            Verdict::Take => return Some(node),
+        // As it is now: an edit that was made since the pull began must not lose against what was asked for then.
+        let held = self.directory.node(node.id()).map(|held| held.version(now));
+        let made_at = at.unwrap_or_else(|| version::time_of_undated(held.is_some(), now));
+        match judge(held.as_ref(), &Version { at: made_at, content: Some(node.content_hash()) }, now) {
+            Verdict::Take => return Some((node, at)),
             Verdict::Keep => self.kept.push(node.id().clone()),
-            Verdict::Same => self.unchanged += 1,
+            Verdict::Same | Verdict::Later => self.unchanged += 1,
             Verdict::Ahead => {
                 let reason = format!("it is dated more than {} s ahead of this machine's clock", MAX_AHEAD.as_secs());
                 self.refuse(node.id().to_string(), Some(node.id()), reason);
@@ -327,6 +356,7 @@ impl Apply {
             unchanged: self.unchanged,
             refused: self.refused,
             refusals: self.refusals,
+            kept_as: self.kept_as,
             bytes,
             their_hash,
             standing,

@@ -7,10 +7,10 @@ use super::{
 };
 use crate::{
     federation::feed::Received,
-    json::{Document, Elements, JsonError, Value},
+    json::{Document, Elements, JsonError},
     lattice::{
         Ancestry, Applied, Arrival, Arrived, Entry, Lattice, LatticeError, NodeDocument, NodeFilter, StoredNode,
-        version::MAX_AHEAD,
+        version::{self, MAX_AHEAD},
     },
     registry::{PeerCursor, RegistryError},
     types::{Limits, NodeId, PeerId, PublicKey, Timestamp},
@@ -27,8 +27,8 @@ const WRITE_NODES: usize = 1024;
 const WRITE_BYTES: usize = 8 << 20;
 /// Skipped nodes that are listed; the rest are counted.
 pub const MAX_LISTED: usize = 1000;
-/// Numbers from here on are milliseconds: as seconds they would lie beyond the year 5138.
-const FIRST_MILLIS: f64 = 1e11;
+/// The member in which the first instances' nodes state their time.
+const TIMESTAMP: &str = "timestamp";
 
 /// Why a push is not taken at all.
 #[derive(Debug, thiserror::Error)]
@@ -73,17 +73,6 @@ impl Pushed {
             self.skipped.push(Skipped { id, reason });
         }
     }
-}
-
-/// Epoch milliseconds or seconds, as the seed's timestamps are the one and its manifests the other. The text is a JSON number.
-#[must_use]
-pub fn read_epoch(text: &str) -> Option<Timestamp> {
-    let number: f64 = text.parse().ok()?;
-    if number.abs() < FIRST_MILLIS {
-        return Timestamp::from_seconds_text(text);
-    }
-    // Exact to the microsecond: far below 2^53.
-    Timestamp::from_seconds_text(&format!("{:.6}", number / 1000.0)).filter(|_| number.abs() < 1e15)
 }
 
 /// A part of an answer.
@@ -290,43 +279,11 @@ impl Push {
     }
 }
 
-/// When the version that a push brings was made: as its node says, by `updated_at` or by the seed's own `timestamp`.
-///
-/// One that does not say counts as made now where nothing is known of the node, as any content without a date counts from when it
-/// was first seen. Where something is known it counts as older than that: the sender may have kept an old copy for years, and sends
-/// it again with every round. Taken as made now it would undo every edit and deletion since, everywhere.
+/// When the version that a push brings was made: as its node says, by `updated_at` or by the first instances' own `timestamp`.
 fn version_time(context: &Context, node: &NodeDocument) -> Result<Timestamp, LatticeError> {
-    if let Some(stated) = node.updated_at().or_else(|| timestamp(node)) {
+    if let Some(stated) = node.updated_at().or_else(|| node.instant(TIMESTAMP)) {
         return Ok(stated);
     }
-    let known = context.lattice.entry(node.id())?.is_some() || context.lattice.tombstone(node.id())?.is_some();
-    Ok(if known { Timestamp::EPOCH } else { context.clock.now() })
-}
-
-/// `timestamp` of a node: epoch milliseconds or seconds, or RFC 3339.
-fn timestamp(node: &NodeDocument) -> Option<Timestamp> {
-    let value: Value<'_> = node.document().root().as_object()?.get("timestamp")?;
-    match value.as_number() {
-        Some(text) => read_epoch(text),
-        None => Timestamp::from_rfc3339(&value.as_str()?),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::read_epoch;
-    use crate::types::Timestamp;
-
-    #[test]
-    fn milliseconds_and_seconds_are_told_apart_by_their_size() {
-        let at = Some(Timestamp::from_seconds(1_699_564_800));
-        for text in ["1699564800", "1699564800.0", "1699564800000", "1.6995648e12"] {
-            assert_eq!(read_epoch(text), at, "{text}");
-        }
-        assert_eq!(read_epoch("1699564800123"), Some(Timestamp::from_millis(1_699_564_800_123)));
-        assert_eq!(read_epoch("0"), Some(Timestamp::EPOCH));
-        for text in ["1e300", "1e15", "-1e15"] {
-            assert_eq!(read_epoch(text), None, "{text}");
-        }
-    }
+    let is_known = context.lattice.entry(node.id())?.is_some() || context.lattice.tombstone(node.id())?.is_some();
+    Ok(version::time_of_undated(is_known, context.clock.now()))
 }

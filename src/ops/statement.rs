@@ -46,7 +46,7 @@ pub fn build_manifest(statement: &Statement, listing: &Listing) -> String {
             let _infallible = write!(out, ", \"type\": {}", text(node_type));
         }
         let _infallible = write!(out, ", \"hash\": \"{}\"", entry.content_hash);
-        if node.dated {
+        if node.stated.is_some() {
             let _infallible = write!(out, ", \"updated_at\": {}", entry.updated_at.to_seconds_text());
         }
         out.push('}');

@@ -6,7 +6,10 @@ use super::{
     sync_request::{SyncError, SyncRequest},
 };
 use crate::{
-    lattice::{Entry, Lattice, LatticeError, StoredNode, delta::Delta as Comparison, index::Snapshot},
+    federation::wire::write_line,
+    lattice::{
+        Ancestry, Change, Entry, Lattice, LatticeError, StoredNode, delta::Delta as Comparison, index::Snapshot,
+    },
     types::{NodeId, SetHash},
 };
 use bytes::Bytes;
@@ -29,12 +32,14 @@ pub struct Delta {
     pub expected: usize,
     /// The last node of this page, where the limit cut it short.
     pub next: Option<NodeId>,
+    /// The caller wants to know when each version was made.
+    pub versions: bool,
 }
 
 impl Delta {
     /// Nothing differs.
     fn none(set_hash: SetHash) -> Self {
-        Self { set_hash, wanted: Vec::new(), expected: 0, next: None }
+        Self { set_hash, wanted: Vec::new(), expected: 0, next: None, versions: false }
     }
 }
 
@@ -80,6 +85,14 @@ pub async fn sync(
     Ok((delta, nodes))
 }
 
+/// Appends a node as the line of its version: with its time, and no ancestors, which cost a look into the journal each.
+pub fn write_version(node: &StoredNode, out: &mut Vec<u8>) {
+    let Entry { seq, id, content_hash, updated_at, node_type, size_bytes, .. } = Entry::clone(&node.entry);
+    let ancestry = Ancestry::default();
+    let change = Change::Put { seq, id, content_hash, updated_at, node_type, size_bytes, ancestry };
+    write_line(&change, Some(&node.bytes), None, out);
+}
+
 /// What the answer says before its nodes, and where they begin, if there are any.
 fn compare(
     lattice: Arc<dyn Lattice>,
@@ -90,7 +103,7 @@ fn compare(
     if request.is_equal {
         return Ok((Delta::none(set_hash), None));
     }
-    let SyncRequest { held, after, limit, .. } = request;
+    let SyncRequest { held, after, limit, versions, .. } = request;
     let comparison = Comparison::new(snapshot, &held);
     // With the caller's text: from here on only what was found is kept.
     drop(held);
@@ -103,7 +116,8 @@ fn compare(
         Some(_) => Vec::new(),
     };
     let (expected, next) = measure(&comparison, after.as_ref(), limit);
-    Ok((Delta { set_hash, wanted, expected, next }, Some(Position { lattice, comparison, after, left: expected })))
+    let delta = Delta { set_hash, wanted, expected, next, versions };
+    Ok((delta, Some(Position { lattice, comparison, after, left: expected })))
 }
 
 fn wanted(lattice: &dyn Lattice, comparison: &Comparison) -> Result<Vec<String>, LatticeError> {

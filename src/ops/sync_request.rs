@@ -43,6 +43,8 @@ pub struct SyncRequest {
     pub(super) held: Held,
     pub(super) after: Option<NodeId>,
     pub(super) limit: usize,
+    /// It asks for lines that say when each version was made.
+    pub(super) versions: bool,
 }
 
 impl SyncRequest {
@@ -82,7 +84,8 @@ impl SyncRequest {
         let document = Document::parse(body, limits.json_depth)?;
         let object = document.root().as_object().ok_or_else(|| shape("the body is not a JSON object"))?;
         let is_equal = object.get("manifest_hash").and_then(Value::as_str).is_some_and(|text| states(&text, ours));
-        let mut request = Self { is_equal, held: Held::default(), after: None, limit: limits.page_items };
+        let mut request =
+            Self { is_equal, held: Held::default(), after: None, limit: limits.page_items, versions: false };
         let mut has_nodes = false;
         for (key, value) in object.iter() {
             match key.as_ref() {
@@ -102,6 +105,9 @@ impl SyncRequest {
                     request.after = Some(id);
                 }
                 "limit" if !value.is_null() => request.limit = parse_limit(value, limits)?,
+                "versions" if !value.is_null() => {
+                    request.versions = value.as_bool().ok_or_else(|| shape("versions is not true or false"))?;
+                }
                 _ => {}
             }
         }
@@ -129,7 +135,7 @@ fn read_plain(
         return None;
     }
     let mut text = Plain::new(body)?;
-    let (mut stated, mut places, mut cursor, mut limit) = (None, None, None, None);
+    let (mut stated, mut places, mut cursor, mut limit, mut versions) = (None, None, None, None, None);
     text.expect(b"{")?;
     loop {
         let name = text.string()?;
@@ -139,6 +145,7 @@ fn read_plain(
             b"nodes" => places.replace(read_places(body, &mut text)?).is_none(),
             b"cursor" => cursor.replace(or_null(&mut text, Plain::string)?).is_none(),
             b"limit" => limit.replace(or_null(&mut text, Plain::integer)?).is_none(),
+            b"versions" => versions.replace(or_null(&mut text, read_bool)?).is_none(),
             _ => return None,
         };
         if !is_new {
@@ -166,7 +173,12 @@ fn read_plain(
         None => false,
     };
     let held = Held::new(body.clone(), places?)?;
-    Some(SyncRequest { is_equal, held: if is_equal { Held::default() } else { held }, after, limit })
+    let versions = versions.flatten().unwrap_or(false);
+    Some(SyncRequest { is_equal, held: if is_equal { Held::default() } else { held }, after, limit, versions })
+}
+
+fn read_bool(text: &mut Plain<'_>) -> Option<bool> {
+    if text.expect(b"true").is_some() { Some(true) } else { text.expect(b"false").map(|()| false) }
 }
 
 fn or_null<'a, T>(text: &mut Plain<'a>, read: impl Fn(&mut Plain<'a>) -> Option<T>) -> Option<Option<T>> {
@@ -335,6 +347,9 @@ mod tests {
             format!(
                 "{{\"manifest_hash\":\"{ours}\",\"nodes\":[{{\"id\":\"b\",\"hash\":\"\"}},{{\"id\":\"a\",\"hash\":\"\"}}]}}"
             ),
+            "{\"versions\":true,\"nodes\":[]}".to_owned(),
+            "{\"nodes\":[] , \"versions\" : false}".to_owned(),
+            "{\"nodes\":[],\"versions\":null}".to_owned(),
             "\n{\"cursor\":\"after-b\",\"limit\":null,\"nodes\":[ ],\r\n\t\"manifest_hash\":null } ".to_owned(),
         ] {
             assert_eq!(short(&body, Some(ours)).unwrap(), long(&body, Some(ours)).unwrap(), "{body}");
@@ -393,7 +408,8 @@ mod tests {
             3 => member(&["cursor"]),
             3 => (1_u32..200_000).prop_map(|limit| format!("\"limit\":{limit}")),
             2 => Just(format!("\"manifest_hash\":\"{ours}\"")),
-            2 => member(&["manifest_hash", "limit", "cursor", "other", "nodes"]),
+            1 => any::<bool>().prop_map(|versions| format!("\"versions\":{versions}")),
+            2 => member(&["manifest_hash", "limit", "cursor", "other", "nodes", "versions"]),
         ];
         (
             vec(rest.clone(), 0..2),

@@ -1,9 +1,20 @@
 //! Instants, to the microsecond.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 const MICROS: i64 = 1_000_000;
+/// Epoch numbers from here on are milliseconds: as seconds they would lie beyond the year 5138.
+const FIRST_MILLIS: i64 = 100_000_000_000;
+/// Epoch numbers from here on are neither seconds nor milliseconds.
+const END_MILLIS: i64 = 1_000_000_000_000_000;
+/// Length of `YYYY-MM-DD`.
+const DATE_BYTES: usize = 10;
+/// Length of `hh:mm`.
+const MINUTES_BYTES: usize = 5;
 
 /// An instant in microseconds since 1970-01-01T00:00:00Z.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -62,6 +73,39 @@ impl Timestamp {
         i64::try_from(parsed.unix_timestamp_nanos().div_euclid(1_000)).ok().map(Self)
     }
 
+    /// Reads a JSON number's text as epoch seconds, or as epoch milliseconds where its absolute value is 10^11 or more; exactly to the
+    /// microsecond (further digits are cut). `None` from 10^15 on. The text must be a JSON number.
+    #[must_use]
+    pub fn from_epoch_text(text: &str) -> Option<Self> {
+        if text.contains(['e', 'E']) {
+            let number: f64 = text.parse().ok()?;
+            // Below 10^15 the digits before the point are exact, and the text is short.
+            return (number.abs() < 1e15).then(|| Self::from_epoch_text(&format!("{number:.6}"))).flatten();
+        }
+        let (sign, digits) = text.strip_prefix('-').map_or(("", text), |rest| ("-", rest));
+        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+        match whole.parse().ok()? {
+            ..FIRST_MILLIS => Self::from_seconds_text(text),
+            FIRST_MILLIS..END_MILLIS => {
+                let (seconds, millis) = whole.split_at_checked(whole.len().saturating_sub(3))?;
+                Self::from_seconds_text(&format!("{sign}{seconds}.{millis}{fraction}"))
+            }
+            END_MILLIS.. => None,
+        }
+    }
+
+    /// Reads an ISO 8601 date and time: RFC 3339, and the same with a blank instead of `T`, without seconds, or without an offset, which
+    /// then is UTC: what Python's `datetime.isoformat()` writes. `None` for every other text.
+    #[must_use]
+    pub fn from_iso8601(text: &str) -> Option<Self> {
+        let (date, rest) = text.split_at_checked(DATE_BYTES)?;
+        let rest = rest.strip_prefix(['T', 't', ' '])?;
+        let (time, offset) = rest.split_at_checked(rest.find(['Z', 'z', '+', '-']).unwrap_or(rest.len()))?;
+        let seconds = if time.len() == MINUTES_BYTES { ":00" } else { "" };
+        let offset = if offset.is_empty() { "Z" } else { offset };
+        Self::from_rfc3339(&format!("{date}T{time}{seconds}{offset}"))
+    }
+
     /// Microseconds since the epoch.
     #[must_use]
     pub const fn micros(self) -> i64 {
@@ -101,6 +145,17 @@ impl Timestamp {
             .unwrap_or_else(|| self.to_seconds_text())
     }
 
+    /// As the file system takes it; `None` where the machine has no such time.
+    #[must_use]
+    pub fn to_system_time(self) -> Option<SystemTime> {
+        let distance = Duration::from_micros(self.0.unsigned_abs());
+        if self.0 < 0 {
+            SystemTime::UNIX_EPOCH.checked_sub(distance)
+        } else {
+            SystemTime::UNIX_EPOCH.checked_add(distance)
+        }
+    }
+
     /// This instant moved later by `by`; saturates.
     #[must_use]
     pub fn plus(self, by: Duration) -> Self {
@@ -129,6 +184,7 @@ impl fmt::Display for Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn epoch_seconds_are_read_exactly() {
@@ -138,6 +194,92 @@ mod tests {
         assert_eq!(Timestamp::from_seconds_text("1.7e9"), Some(Timestamp::from_seconds(1_700_000_000)));
         assert_eq!(Timestamp::from_seconds_text("1e300"), None);
         assert_eq!(Timestamp::from_seconds_text("99999999999999999999"), None);
+    }
+
+    #[test]
+    fn milliseconds_and_seconds_are_told_apart_by_their_size() {
+        let at = Some(Timestamp::from_seconds(1_699_564_800));
+        for text in ["1699564800", "1699564800.0", "1699564800000", "1699564800000.0", "1.6995648e12", "1.6995648E9"] {
+            assert_eq!(Timestamp::from_epoch_text(text), at, "{text}");
+        }
+        assert_eq!(Timestamp::from_epoch_text("1699564800123"), Some(Timestamp::from_millis(1_699_564_800_123)));
+        assert_eq!(
+            Timestamp::from_epoch_text("-1699564800123.4567"),
+            Some(Timestamp::from_micros(-1_699_564_800_123_456))
+        );
+        assert_eq!(Timestamp::from_epoch_text("0"), Some(Timestamp::EPOCH));
+        assert_eq!(Timestamp::from_epoch_text("99999999999"), Some(Timestamp::from_seconds(99_999_999_999)));
+        assert_eq!(Timestamp::from_epoch_text("100000000000"), Some(Timestamp::from_seconds(100_000_000)));
+        for text in ["1e300", "1e15", "-1e15", "1699564800000000", "99999999999999999999"] {
+            assert_eq!(Timestamp::from_epoch_text(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_time_without_an_offset_is_utc() {
+        let at = |text: &str| Timestamp::from_iso8601(text).map(Timestamp::micros);
+        let noon = 1_793_534_400_000_000;
+        for text in [
+            "2026-11-01T12:00:00",
+            "2026-11-01 12:00:00",
+            "2026-11-01t12:00:00.000",
+            "2026-11-01T12:00",
+            "2026-11-01 12:00",
+            "2026-11-01T12:00:00Z",
+            "2026-11-01 12:00:00z",
+            "2026-11-01T12:00Z",
+            "2026-11-01T13:30:00+01:30",
+            "2026-11-01 07:00-05:00",
+        ] {
+            assert_eq!(at(text), Some(noon), "{text}");
+        }
+        assert_eq!(at("2026-11-01T12:00:00.123456"), Some(noon + 123_456));
+        assert_eq!(at("2026-11-01T12:00:00.1234567891"), Some(noon + 123_456));
+        for text in [
+            "",
+            "2026",
+            "2026-11-01",
+            "2026-11-01T",
+            "2026-11-01T12",
+            "2026-13-01T12:00:00",
+            "2026-11-01T25:00",
+            "2026-11-01T12:00:00 ",
+            " 2026-11-01T12:00:00",
+            "2026-11-01X12:00:00",
+            "01.11.2026 12:00:00",
+            "2026-11-0é12:00",
+            "2026-11-01T12:00:00+1",
+            "2026-11-01T12:00é",
+            "12026-11-01T12:00:00",
+            "1793534400",
+        ] {
+            assert_eq!(at(text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_way_of_writing_an_instant_gives_that_instant(millis in 0_i64..253_402_300_800_000, micros in 0_i64..1000) {
+            let instant = Timestamp::from_micros(millis * 1000 + micros);
+            let text = instant.to_rfc3339();
+            let naive = text.strip_suffix('Z').unwrap();
+            for text in [&text, naive, &naive.replace('T', " "), &format!("{naive}+00:00"), &format!("{naive}-00:00")] {
+                prop_assert_eq!(Timestamp::from_iso8601(text), Some(instant), "{}", text);
+            }
+            prop_assert_eq!(Timestamp::from_rfc3339(&text), Some(instant));
+            if instant.seconds() < FIRST_MILLIS {
+                prop_assert_eq!(Timestamp::from_epoch_text(&instant.to_seconds_text()), Some(instant));
+            }
+            if millis >= FIRST_MILLIS {
+                prop_assert_eq!(Timestamp::from_epoch_text(&format!("{millis}.{micros:03}")), Some(instant));
+                prop_assert_eq!(Timestamp::from_epoch_text(&format!("-{millis}")), Some(Timestamp::from_millis(-millis)));
+            }
+        }
+
+        #[test]
+        fn no_text_is_too_odd_to_be_looked_at(text in "\\PC{0,40}", number in "-?[0-9]{1,30}(\\.[0-9]{1,30})?([eE][+-]?[0-9]{1,4})?") {
+            let _ = (Timestamp::from_iso8601(&text), Timestamp::from_epoch_text(&number));
+        }
     }
 
     #[test]

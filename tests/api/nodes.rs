@@ -43,20 +43,21 @@ async fn a_node_is_written_read_listed_and_deleted() {
 }
 
 #[tokio::test]
-async fn a_write_dates_what_its_editor_did_not() {
+async fn a_write_stores_what_was_sent_and_its_version_is_dated_beside_it() {
     let app = spawn_app().await;
+    let version = async || app.get_json("/nodes").await["nodes"][0]["updated_at"].clone();
     let undated = json!({"id": "n", "v": 1});
     app.put("n", &undated).await;
-    let stored = app.get_json("/nodes/n").await;
-    assert_eq!(stored["updated_at"], crate::app::NOW);
+    assert_eq!(app.get_json("/nodes/n").await, undated);
+    assert_eq!(version().await, crate::app::NOW);
     assert_eq!(app.put("n", &undated).await.json::<Value>().await.unwrap()["status"], "unchanged");
 
     // Read, change, write back: the edit must be younger than what it replaces.
-    let mut edited = stored.clone();
-    edited["v"] = json!(2);
+    let edited = json!({"id": "n", "v": 2, "updated_at": 7});
     app.clock.advance(std::time::Duration::from_secs(5));
     app.put("n", &edited).await;
-    assert_eq!(app.get_json("/nodes/n").await["updated_at"], crate::app::NOW + 5);
+    assert_eq!(app.get_json("/nodes/n").await, edited);
+    assert_eq!(version().await, crate::app::NOW + 5);
 }
 
 #[tokio::test]

@@ -107,6 +107,37 @@ async fn lines_carry_one_node_each() {
 }
 
 #[tokio::test]
+async fn lines_say_when_their_versions_were_made_to_callers_that_ask() {
+    let app = spawn_app().await;
+    app.put("p", &json!({"id": "p", "updated_at": 1_700_000_000.5})).await;
+    app.put("q", &json!({"id": "q"})).await;
+    let ask = async |accept: &str, body: &'static str| {
+        let request = app.request(Method::POST, "/sync").header("content-type", "application/json");
+        request.header("accept", accept).body(body).send().await.unwrap()
+    };
+    let response = ask("application/x-ndjson", r#"{"versions":true,"nodes":[]}"#).await;
+    assert_eq!(response.headers()["ark-lines"], "versions");
+    let text = response.text().await.unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&lines[0]["at"], &lines[1]["at"]), (&json!(1_700_000_000.5), &json!(crate::app::NOW)));
+    assert_eq!(
+        (&lines[1]["id"], &lines[1]["node"], &lines[1]["after"]),
+        (&json!("q"), &json!({"id": "q"}), &json!([]))
+    );
+    assert!(lines[1]["hash"].as_str().unwrap().starts_with("sha256:"));
+    for (accept, body) in [
+        ("application/x-ndjson", r#"{"versions":false,"nodes":[]}"#),
+        ("application/x-ndjson", r#"{"nodes":[]}"#),
+        ("application/json", r#"{"versions":true,"nodes":[]}"#),
+    ] {
+        let response = ask(accept, body).await;
+        assert!(response.headers().get("ark-lines").is_none());
+        assert!(!response.text().await.unwrap().contains("\"at\""), "{accept} {body}");
+    }
+    assert_eq!(ask("application/x-ndjson", r#"{"versions":1,"nodes":[]}"#).await.status(), 400);
+}
+
+#[tokio::test]
 async fn answers_are_compressed_as_the_client_asks() {
     let app = spawn_with(|_| {}).await;
     fill(&app, 20).await;

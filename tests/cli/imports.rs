@@ -22,7 +22,7 @@ fn a_tree_is_imported_once_and_unchanged_after_that() {
     assert_eq!(std::fs::read_dir(bed.path("lattice_data")).unwrap().count(), 0);
     assert_eq!(counts(&bed.run(&["import", &file]).ok()), "600 added, 0 changed, 0 unchanged, 0 refused");
     let stored = bed.read("lattice_data/n7.json");
-    assert!(stored.starts_with(r#"{ "id": "n7", "value": {"deep": [7, 1.50]}, "updated_at": "#), "{stored}");
+    assert_eq!(stored, node(7), "byte for byte");
     assert_eq!(counts(&bed.run(&["import", &file]).ok()), "0 added, 0 changed, 600 unchanged, 0 refused");
     assert_eq!(bed.read("lattice_data/n7.json"), stored);
     let changed = bed.run_with(&["import", "-", "--json"], r#"[{"id": "n7", "value": 8}, {"id": "new"}]"#).ok_json();
@@ -86,9 +86,33 @@ fn one_node_a_line_is_taken_line_by_line() {
 #[test]
 fn exact_nodes_are_taken_as_they_are() {
     let bed = Bed::new();
-    bed.run_with(&["import", "--exact", "-"], r#"[{"id": "a", "n": 1}]"#).ok();
-    assert_eq!(bed.read("lattice_data/a.json"), r#"{"id": "a", "n": 1}"#);
-    let dry = bed.run_with(&["import", "--exact", "-", "--dry-run"], r#"{"id": "a", "n": 2}"#).ok();
+    bed.run_with(&["import", "--exact", "-"], r#"[{"id": "a", "n": 1, "updated_at": 1700000000}]"#).ok();
+    assert_eq!(bed.read("lattice_data/a.json"), r#"{"id": "a", "n": 1, "updated_at": 1700000000}"#);
+    let later = r#"{"id": "a", "n": 2, "updated_at": "2025-01-01T00:00:00"}"#;
+    let dry = bed.run_with(&["import", "--exact", "-", "--dry-run"], later).ok();
     assert!(dry.starts_with("Dry run: 0 added, 1 changed"), "{dry}");
-    assert_eq!(bed.read("lattice_data/a.json"), r#"{"id": "a", "n": 1}"#);
+    assert_eq!(bed.read("lattice_data/a.json"), r#"{"id": "a", "n": 1, "updated_at": 1700000000}"#);
+    let done = bed.run_with(&["import", "--exact", "-", "--json"], later).ok_json();
+    let kept = done["kept_as"][0].as_str().unwrap();
+    assert!(kept.starts_with(".ark-overruled/a.json~"), "{done}");
+    assert_eq!(bed.read(&format!("lattice_data/{kept}")), r#"{"id": "a", "n": 1, "updated_at": 1700000000}"#);
+    let changed_at = std::fs::metadata(bed.path("lattice_data/a.json")).unwrap().modified().unwrap();
+    assert_eq!(changed_at, std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_735_689_600));
+}
+
+#[test]
+fn an_exact_version_that_is_older_or_not_dated_leaves_what_is_there_and_an_edit_does_not() {
+    let bed = Bed::new();
+    let here = r#"{"id": "a", "n": "here", "updated_at": 1700000000}"#;
+    bed.file("lattice_data/a.json", here);
+    for file in [r#"{"id": "a", "n": "older", "updated_at": 1600000000}"#, r#"{"id": "a", "n": "undated"}"#] {
+        let report = bed.run_with(&["import", "--exact", "-", "--json"], file).ok_json();
+        assert_eq!((&report["changed"], &report["kept_ids"][0]), (&0.into(), &"a".into()), "{report}");
+        assert_eq!(bed.read("lattice_data/a.json"), here);
+        assert!(bed.run_with(&["import", "--exact", "-"], file).ok().contains("without --exact the file wins: a"));
+        assert!(bed.run_with(&["import", "-"], file).ok().starts_with("0 added, 1 changed"));
+        assert_eq!(bed.read("lattice_data/a.json"), file);
+        bed.file("lattice_data/a.json", here);
+    }
+    assert!(!bed.path("lattice_data/.ark-overruled").exists());
 }

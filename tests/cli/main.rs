@@ -28,6 +28,7 @@ mod shells;
 mod statements;
 mod stops;
 mod terminals;
+mod times;
 mod tls;
 
 #[path = "../support/certificates.rs"]

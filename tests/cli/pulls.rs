@@ -51,7 +51,8 @@ fn what_is_published_is_discovered_and_pulled_until_nothing_differs() {
     assert_eq!((&second["added"], &second["bytes"], &second["in_step"]), (&0.into(), &0.into(), &true.into()));
 
     // Newer here, newer there, only here.
-    bed.file("copy/n1.json", r#"{"id": "n1", "updated_at": 2000000}"#);
+    let soon = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs() + 120;
+    bed.file("copy/n1.json", &format!(r#"{{"id": "n1", "updated_at": {soon}}}"#));
     bed.file("copy/n2.json", r#"{"id": "n2", "updated_at": 1000000}"#);
     bed.file("copy/mine.json", r#"{"id": "mine"}"#);
     let before = bed.read("copy/n1.json");
@@ -168,4 +169,104 @@ fn pages_of_a_pull_are_compared_with_what_is_here() {
     let report = target.run(&["pull", "--from", &service.url, "--json"]).ok_json();
     let seen = ["added", "replaced", "unchanged", "kept", "refused"].map(|key| report[key].as_u64().unwrap());
     assert_eq!((seen, &report["in_step"]), ([10, 0, 0, 0, 0], &true.into()), "{report}");
+}
+
+/// When a file was last changed, seconds since the epoch.
+fn changed_at(bed: &Bed, file: &str) -> f64 {
+    let changed_at = std::fs::metadata(bed.path(file)).unwrap().modified().unwrap();
+    changed_at.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap().as_secs_f64()
+}
+
+/// Makes a file look as if it had been changed so long ago.
+fn age(bed: &Bed, file: &str, seconds: u64) {
+    let then = std::time::SystemTime::now() - std::time::Duration::from_secs(seconds);
+    std::fs::File::options().write(true).open(bed.path(file)).unwrap().set_modified(then).unwrap();
+}
+
+#[test]
+fn the_newer_file_wins_by_a_pull_as_by_a_round_and_what_it_replaces_is_kept() {
+    let (here, there) = (Bed::new(), Bed::new());
+    // Nothing in these documents says when they were made: when their files were changed counts.
+    here.file("lattice_data/older.json", r#"{"id":"older","text":"here"}"#);
+    here.file("lattice_data/newer.json", r#"{"id":"newer","text":"here"}"#);
+    age(&here, "lattice_data/older.json", 90_000_000);
+    let service = there.serve();
+    for id in ["older", "newer", "new"] {
+        there.file(&format!("lattice_data/{id}.json"), &format!(r#"{{"id":"{id}","text":"there"}}"#));
+    }
+    there.wait_until("the service has seen it", || crate::bed::get(service.port, "/nodes").contains("\"total\":3"));
+    here.file("lattice_data/newer.json", r#"{"id":"newer","text":"here, later"}"#);
+
+    let dry = here.run(&["pull", "--from", &service.url, "--dry-run"]).ok();
+    assert!(dry.starts_with("Dry run: 1 added, 1 replaced, 1 kept"), "{dry}");
+    assert!(!here.path("lattice_data/.ark-overruled").exists());
+    let pulled = here.run(&["pull", "--from", &service.url]).ok();
+    assert!(pulled.starts_with("1 added, 1 replaced, 1 kept"), "{pulled}");
+    let kept = ".ark-overruled/older.json~5aa08894";
+    assert!(pulled.contains(&format!("the replaced version is kept as {kept}")), "{pulled}");
+    assert_eq!(here.read(&format!("lattice_data/{kept}")), r#"{"id":"older","text":"here"}"#);
+    assert!(here.read("lattice_data/older.json").contains("there"));
+    assert!(here.read("lattice_data/newer.json").contains("here, later"));
+    // Each file is as old as its version, so that a service that starts here dates it alike.
+    let listed = crate::bed::get(service.port, "/nodes");
+    let listed: serde_json::Value = serde_json::from_str(listed.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+    for node in listed["nodes"].as_array().unwrap().iter().filter(|node| node["id"] != "newer") {
+        let file = format!("lattice_data/{}.json", node["id"].as_str().unwrap());
+        assert!((changed_at(&here, &file) - node["updated_at"].as_f64().unwrap()).abs() < 1e-5, "{node}");
+    }
+    // What is kept is no node, and a second loser does not take its place.
+    assert_eq!(here.run(&["node", "verify"]).ok(), "3 nodes, every file sound\n");
+    here.file("lattice_data/older.json", r#"{"id":"older","text":"here"}"#);
+    age(&here, "lattice_data/older.json", 90_000_000);
+    let again = here.run(&["pull", "--from", &service.url, "--json"]).ok_json();
+    assert_eq!((&again["replaced"], &again["kept_as"][0]), (&1.into(), &kept.into()), "the same bytes are kept once");
+    here.file("lattice_data/older.json", r#"{"id":"older","text":"else"}"#);
+    age(&here, "lattice_data/older.json", 90_000_000);
+    here.run(&["pull", "--from", &service.url]).ok();
+    assert_eq!(std::fs::read_dir(here.path("lattice_data/.ark-overruled")).unwrap().count(), 2);
+}
+
+#[test]
+fn a_version_whose_sender_does_not_date_it_replaces_nothing() {
+    let bed = Bed::new();
+    bed.file("lattice_data/dated.json", r#"{"id":"dated","text":"here","updated_at":1700000000}"#);
+    bed.file("lattice_data/undated.json", r#"{"id":"undated","text":"here"}"#);
+    bed.file("lattice_data/old.json", r#"{"id":"old","text":"here"}"#);
+    for file in ["lattice_data/undated.json", "lattice_data/old.json"] {
+        std::fs::File::options()
+            .write(true)
+            .open(bed.path(file))
+            .unwrap()
+            .set_modified(std::time::SystemTime::UNIX_EPOCH)
+            .unwrap();
+    }
+    // A service that does not know of versions sends nodes alone.
+    let body = "{\"id\":\"dated\",\"text\":\"z\"}\n{\"id\":\"undated\",\"text\":\"z\"}\n{\"id\":\"new\"}\n\
+                {\"id\":\"old\",\"text\":\"there\",\"updated_at\":\"2025-01-01T00:00:00\"}\n";
+    let pulled = bed.run(&["pull", "--from", &canned(vec![lines(4, body), total(4)]), "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&pulled.stdout).unwrap();
+    assert_eq!(
+        (&report["added"], &report["replaced"], &report["kept"]),
+        (&1.into(), &1.into(), &2.into()),
+        "{pulled:?}"
+    );
+    assert!(
+        bed.read("lattice_data/undated.json").contains("here") && bed.read("lattice_data/dated.json").contains("here")
+    );
+    assert!(bed.read("lattice_data/old.json").contains("there"));
+    assert!((changed_at(&bed, "lattice_data/old.json") - 1_735_689_600.0).abs() < 1e-5);
+    assert!(changed_at(&bed, "lattice_data/new.json") > 1_735_689_600.0);
+}
+
+#[test]
+fn the_newer_document_is_not_replaced_however_its_time_is_written() {
+    let (here, there) = (Bed::new(), Bed::new());
+    for (number, (_, new, old)) in (1..).zip(crate::times::PAIRS) {
+        let file = format!("lattice_data/{number}.json");
+        here.file(&file, &crate::times::document(&number.to_string(), "NEW", new));
+        there.file(&file, &crate::times::document(&number.to_string(), "OLD", old));
+    }
+    let service = there.serve();
+    let report = here.run(&["pull", "--from", &service.url, "--json"]).ok_json();
+    assert_eq!((&report["kept"], &report["replaced"]), (&5.into(), &0.into()), "{report}");
 }

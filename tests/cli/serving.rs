@@ -137,3 +137,49 @@ fn the_log_names_the_client_that_a_trusted_proxy_asks_for() {
         assert!(line.contains(&format!("\"http.scheme\":\"{scheme}\",\"http.host\":\"x\"")), "{line}");
     }
 }
+
+#[test]
+fn a_manifest_of_the_users_is_left_alone_and_reported_where_people_look() {
+    let bed = Bed::new();
+    let theirs = "{\"name\":\"My PWA\",\"short_name\":\"PWA\",\"start_url\":\"/\",\"icons\":[]}\n";
+    bed.file("lattice_data/manifest.json", theirs);
+    bed.file("lattice_data/x.json", r#"{"id":"x","v":1}"#);
+    let doctor = bed.run(&["doctor", "--json"]);
+    assert!(
+        doctor.stdout.contains("manifest.json in the data directory was not written by this service"),
+        "{doctor:?}"
+    );
+    let service = bed.serve();
+    bed.wait_until("it is noticed", || get(service.port, "/health").contains("another program's file of this name"));
+    assert!(get(service.port, "/health").contains("\"status\":\"healthy\""));
+    let beside = bed.set("FEDERATION_PORT", &service.port.to_string());
+    let status = beside.run(&["federation", "status"]).ok();
+    assert!(status.contains("manifest.json") && status.contains("left as it is"), "{status}");
+    let (_, log) = service.terminate(Duration::from_secs(30));
+    assert_eq!(beside.read("lattice_data/manifest.json"), theirs);
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains("manifest.json")).collect();
+    assert!(lines.len() == 1 && lines[0].contains("lattice.write_manifest = false"), "{log}");
+
+    // Out of the way, it is written again; and where the settings say so, nothing looks at it.
+    std::fs::remove_file(beside.path("lattice_data/manifest.json")).unwrap();
+    beside.serve().terminate(Duration::from_secs(30));
+    assert!(beside.read("lattice_data/manifest.json").starts_with("{\"node_id\": \"ark-bed\""));
+    beside.file("lattice_data/manifest.json", theirs);
+    let off = beside.set("ARK__LATTICE__WRITE_MANIFEST", "false");
+    assert!(!off.run(&["doctor", "--json"]).stdout.contains("manifest.json"));
+    let (_, log) = off.serve().terminate(Duration::from_secs(30));
+    assert!(!log.contains("manifest.json") && off.read("lattice_data/manifest.json") == theirs, "{log}");
+}
+
+#[test]
+fn a_manifest_that_an_instance_wrote_is_kept_up_to_date_by_another_one() {
+    let bed = Bed::new().set("ARK_NODE_ID", "before");
+    bed.file("lattice_data/x.json", r#"{"id":"x","v":1}"#);
+    bed.serve().terminate(Duration::from_secs(30));
+    assert!(bed.read("lattice_data/manifest.json").starts_with("{\"node_id\": \"before\""));
+    let bed = bed.set("ARK_NODE_ID", "after");
+    std::fs::remove_dir_all(bed.path("ark_state")).unwrap();
+    let (_, log) = bed.serve().terminate(Duration::from_secs(30));
+    assert!(bed.read("lattice_data/manifest.json").starts_with("{\"node_id\": \"after\""), "{log}");
+    assert!(!log.contains("manifest.json"), "{log}");
+}

@@ -10,7 +10,7 @@ use ark_lattice::{
         run::{Known, Parties, RunEnd, run},
     },
     identity::{self, KeyPair, KeyPlace},
-    lattice::{Lattice, NodeDocument, Precondition, Stamp},
+    lattice::{Lattice, NodeDocument, Precondition},
     manifest::{Canonicalization, sign},
     ops::Context,
     settings::Settings,
@@ -170,8 +170,7 @@ impl Instance {
         self.clock.advance(Duration::from_millis(10));
         let text = serde_json::json!({ "id": id, "content": content }).to_string();
         let node = NodeDocument::parse(Bytes::from(text), 64).unwrap();
-        let stamp = Stamp::Edit(self.clock.now());
-        self.lattice().put(node, stamp, Precondition::None).await.unwrap();
+        self.lattice().put(node, Precondition::None).await.unwrap();
     }
 
     pub async fn put_many(&self, count: usize) {
@@ -182,7 +181,7 @@ impl Instance {
         };
         let nodes: Vec<NodeDocument> = (0..count).map(node).collect();
         for part in nodes.chunks(2000) {
-            self.lattice().put_many(part.to_vec(), Stamp::Keep).await.unwrap();
+            self.lattice().put_many(part.to_vec()).await.unwrap();
         }
     }
 

@@ -18,7 +18,7 @@ use ark_lattice::{
         round::{Outcome, Reset},
         run::RunEnd,
     },
-    lattice::{NodeDocument, Precondition, Stamp},
+    lattice::{NodeDocument, Precondition},
     manifest::{Head, Lineage, Verified},
     types::{Clock, Limits, NodeId, SharedClock, Timestamp, encode_hex},
 };
@@ -43,7 +43,7 @@ fn node(id: &str, at: Option<i64>) -> NodeDocument {
 /// So many nodes that say when they were made.
 async fn fill(instance: &Instance, count: i64) {
     let nodes = (0..count).map(|n| node(&format!("node-{n:06}"), Some(1_700_000_000 + n))).collect();
-    instance.lattice().put_many(nodes, Stamp::Keep).await.unwrap();
+    instance.lattice().put_many(nodes).await.unwrap();
 }
 
 async fn two(nodes: i64) -> (Instance, Instance) {
@@ -74,7 +74,7 @@ async fn stop(instances: [Instance; 2]) {
 #[tokio::test]
 async fn after_a_state_directory_was_lost_only_what_differs_moves() {
     let (a, b) = two(2000).await;
-    a.lattice().put(node("undated", None), Stamp::Keep, Precondition::None).await.unwrap();
+    a.lattice().put(node("undated", None), Precondition::None).await.unwrap();
     a.delete("node-000001").await;
     let mut known = nothing(Direction::Both);
     assert_eq!(a.round(&b.url, &mut known).await.report.outcome, Some(Outcome::InStep));
@@ -146,7 +146,7 @@ async fn a_version_that_is_found_so_and_not_believed_yet_comes_again() {
     let (a, b) = two(300).await;
     a.clock.advance(Duration::from_secs(200));
     let ahead = a.clock.now().plus(Duration::from_secs(250)).seconds();
-    a.lattice().put(node("early", Some(ahead)), Stamp::Keep, Precondition::None).await.unwrap();
+    a.lattice().put(node("early", Some(ahead)), Precondition::None).await.unwrap();
     let mut known = nothing(Direction::Pull);
     let end = b.round(&a.url, &mut known).await;
     assert!(end.report.messages > 0, "{:?}", end.error);

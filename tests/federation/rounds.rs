@@ -5,7 +5,7 @@ use ark_lattice::federation::{
     run::RoundError,
 };
 use ark_lattice::{
-    lattice::{NodeDocument, Precondition, Stamp},
+    lattice::{NodeDocument, Precondition},
     types::Clock,
 };
 use bytes::Bytes;
@@ -216,7 +216,7 @@ async fn a_version_that_is_not_believed_yet_comes_again_until_it_is() {
     let ahead = a.clock.now().plus(Duration::from_secs(250)).to_seconds_text();
     let text = format!("{{\"id\":\"x\",\"content\":\"early\",\"updated_at\":{ahead}}}");
     let node = NodeDocument::parse(Bytes::from(text), 64).unwrap();
-    a.lattice().put(node, Stamp::Keep, Precondition::None).await.unwrap();
+    a.lattice().put(node, Precondition::None).await.unwrap();
     a.put("y", "later in the journal").await;
     let (mut pulling, mut pushing) = (nothing(Direction::Pull), nothing(Direction::Push));
     let end = b.round(&a.url, &mut pulling).await;

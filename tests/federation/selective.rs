@@ -6,7 +6,7 @@ use ark_lattice::{
         round::Outcome,
         run::Known,
     },
-    lattice::{NodeDocument, NodeFilter, Stamp},
+    lattice::{NodeDocument, NodeFilter},
 };
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ async fn two() -> (Instance, Instance) {
 
 async fn write(instance: &Instance, nodes: &[Value]) {
     let nodes = nodes.iter().map(|node| NodeDocument::parse(Bytes::from(node.to_string()), 64).unwrap()).collect();
-    instance.lattice().put_many(nodes, Stamp::Keep).await.unwrap();
+    instance.lattice().put_many(nodes).await.unwrap();
 }
 
 fn ids(instance: &Instance) -> Vec<String> {

@@ -2,7 +2,7 @@
 
 use ark_lattice::{
     lattice::{
-        Change, Lattice, NodeDocument, Precondition, Stamp, Written,
+        Change, Lattice, NodeDocument, Precondition, Written,
         directory::{CaseSensitivity, DirectoryLattice, DirectoryOptions, GATHER_INTERVAL, OpenError},
         index::Snapshot,
     },
@@ -166,7 +166,7 @@ pub(crate) fn numbered(text: &str, number: usize) -> NodeDocument {
 }
 
 pub(crate) async fn put(lattice: &DirectoryLattice, node: NodeDocument) -> Written {
-    lattice.put(node, Stamp::Keep, Precondition::None).await.unwrap()
+    lattice.put(node, Precondition::None).await.unwrap()
 }
 
 pub(crate) fn has(lattice: &DirectoryLattice, text: &str) -> bool {

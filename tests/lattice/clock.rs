@@ -2,8 +2,8 @@
 
 use crate::bed::{Bed, DEADLINE, id, node, until};
 use ark_lattice::{
-    lattice::{Lattice, Precondition, Stamp, Written},
-    types::{Clock, SharedClock, TestClock, Timestamp},
+    lattice::{Lattice, Precondition, Written},
+    types::{SharedClock, TestClock, Timestamp},
 };
 use std::{sync::Arc, time::Duration};
 
@@ -23,8 +23,7 @@ async fn every_change_is_dated_after_the_version_that_it_replaces() {
     let (bed, clock) = bed();
     let lattice = bed.open().await;
     let date = || lattice.entry(&id("a")).unwrap().unwrap().updated_at;
-    let edit =
-        async |text: &str| lattice.put(node(text), Stamp::Edit(bed.clock.now()), Precondition::None).await.unwrap();
+    let edit = async |text: &str| lattice.put(node(text), Precondition::None).await.unwrap();
 
     edit(r#"{"id":"a","n":1}"#).await;
     assert_eq!(date(), NOW);
@@ -37,7 +36,7 @@ async fn every_change_is_dated_after_the_version_that_it_replaces() {
     until("the file's edit is seen", DEADLINE, || lattice.status().seq > seq).await;
     let by_hand = date();
     assert!(by_hand > edited);
-    lattice.put(node(r#"{"id":"a","n":4}"#), Stamp::Keep, Precondition::None).await.unwrap();
+    lattice.put(node(r#"{"id":"a","n":4}"#), Precondition::None).await.unwrap();
     let kept = date();
     assert!(kept > by_hand);
     let tombstone = lattice.delete(&id("a"), Precondition::None).await.unwrap().unwrap();
@@ -56,7 +55,7 @@ async fn every_change_is_dated_after_the_version_that_it_replaces() {
     assert!(date() > deleted_at);
     bed.check(&lattice);
     // What is new is dated by the clock that there is.
-    lattice.put(node(r#"{"id":"b"}"#), Stamp::Edit(clock.now()), Precondition::None).await.unwrap();
+    lattice.put(node(r#"{"id":"b"}"#), Precondition::None).await.unwrap();
     assert_eq!(lattice.entry(&id("b")).unwrap().unwrap().updated_at, AN_HOUR_AGO);
 }
 
@@ -65,7 +64,7 @@ async fn the_dates_hold_across_a_restart() {
     let (bed, clock) = bed();
     let lattice = bed.open().await;
     for text in [r#"{"id":"a"}"#, r#"{"id":"b"}"#] {
-        lattice.put(node(text), Stamp::Keep, Precondition::None).await.unwrap();
+        lattice.put(node(text), Precondition::None).await.unwrap();
     }
     lattice.delete(&id("b"), Precondition::None).await.unwrap();
     drop(lattice);
@@ -84,7 +83,7 @@ async fn the_dates_hold_across_a_restart() {
 async fn no_tombstone_goes_early_and_old_ones_go() {
     let (bed, clock) = bed();
     let lattice = bed.open().await;
-    lattice.put(node(r#"{"id":"a"}"#), Stamp::Keep, Precondition::None).await.unwrap();
+    lattice.put(node(r#"{"id":"a"}"#), Precondition::None).await.unwrap();
     lattice.delete(&id("a"), Precondition::None).await.unwrap();
     let day = Duration::from_secs(24 * 60 * 60);
     clock.set_wall(AN_HOUR_AGO);

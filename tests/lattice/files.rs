@@ -49,7 +49,7 @@ async fn what_is_no_node_is_reported_and_blocks_nothing() {
     symlink("/etc/passwd", bed.data("passwd.json")).unwrap();
     assert!(Command::new("mkfifo").arg(bed.data("fifo.json")).status().unwrap().success());
     fs::create_dir(bed.data("folder.json")).unwrap();
-    for ignored in ["manifest.json", ".dot.json", "note.txt", ".ark-9-9.tmp"] {
+    for ignored in ["manifest.json", ".dot.json", "note.txt", ".ark-T4194304-9.tmp"] {
         bed.write(ignored, "no node");
     }
     let lattice = bed.open().await;
@@ -63,7 +63,7 @@ async fn what_is_no_node_is_reported_and_blocks_nothing() {
     assert!(reason("half.json").contains("line 3"), "{}", reason("half.json"));
     assert!(reason("other.json").contains("another.json"), "{}", reason("other.json"));
     assert!(reason("huge.json").contains("1000"), "{}", reason("huge.json"));
-    assert!(!bed.data(".ark-9-9.tmp").exists(), "what a killed process left is removed");
+    assert!(!bed.data(".ark-T4194304-9.tmp").exists(), "what a killed process left is removed");
     assert!(bed.data(".dot.json").exists());
 }
 
@@ -84,7 +84,7 @@ async fn ids_that_differ_by_case_do_not_overwrite_each_other() {
     bed.case = CaseSensitivity::Insensitive;
     let lattice = bed.open().await;
     let written = vec![numbered("Note", 1), numbered("note", 2), numbered("NOTE", 3)];
-    lattice.put_many(written, ark_lattice::lattice::Stamp::Keep).await.unwrap();
+    lattice.put_many(written).await.unwrap();
     let names = bed.names();
     assert_eq!(names.len(), 3);
     let mut folded: Vec<_> = names.iter().map(|name| name.to_ascii_lowercase()).collect();
@@ -164,13 +164,13 @@ async fn a_write_over_a_broken_file_keeps_its_bytes() {
 async fn the_manifest_is_written_at_the_start_and_at_the_end() {
     let bed = Bed::new();
     bed.write("a.json", r#"{"id":"a","type":"note","updated_at":"2025-01-01T00:00:00Z"}"#);
-    bed.write("manifest.json", r#"{"id":"manifest"}"#);
     let header = ManifestHeader { node_id: "here".to_owned(), instance_type: "laptop".to_owned() };
     let options = ark_lattice::lattice::directory::DirectoryOptions { manifest: Some(header), ..bed.options() };
     let lattice = ark_lattice::lattice::directory::DirectoryLattice::open(options).unwrap();
     let manifest =
         || -> serde_json::Value { serde_json::from_slice(&fs::read(bed.data("manifest.json")).unwrap()).unwrap() };
-    until("the manifest is written", DEADLINE, || manifest()["node_id"] == "here").await;
+    until("the manifest is written", DEADLINE, || bed.data("manifest.json").exists()).await;
+    assert_eq!(manifest()["node_id"], "here");
     assert_eq!(manifest()["nodes"][0]["id"], "a");
     assert_eq!(manifest()["nodes"][0]["updated_at"], 1_735_689_600);
     assert_eq!(lattice.status().broken_total, 0);
@@ -178,6 +178,38 @@ async fn the_manifest_is_written_at_the_start_and_at_the_end() {
     lattice.close().await;
     assert_eq!(manifest()["count"], 2);
     assert_eq!(manifest()["manifest_hash"], bed.set_hash_of_files().to_string());
+}
+
+#[tokio::test]
+async fn a_foreign_manifest_is_left_alone_from_the_start_and_when_it_comes_later() {
+    let bed = Bed::new();
+    bed.write("a.json", r#"{"id":"a"}"#);
+    let foreign = r#"{"id":"manifest"}"#;
+    let open = || {
+        let header = ManifestHeader { node_id: "here".to_owned(), instance_type: "laptop".to_owned() };
+        let options = ark_lattice::lattice::directory::DirectoryOptions { manifest: Some(header), ..bed.options() };
+        ark_lattice::lattice::directory::DirectoryLattice::open(options).unwrap()
+    };
+    let text = || fs::read_to_string(bed.data("manifest.json")).unwrap();
+    bed.write("manifest.json", foreign);
+    let lattice = open();
+    until("it is noticed", DEADLINE, || lattice.status().foreign_manifest).await;
+    assert_eq!((lattice.status().broken_total, lattice.status().fault), (0, None));
+    fs::remove_file(bed.data("manifest.json")).unwrap();
+    lattice.close().await;
+    assert!(
+        text().starts_with("{\"node_id\": \"here\"") && !lattice.status().foreign_manifest,
+        "out of the way, it is written"
+    );
+    drop(lattice);
+
+    let lattice = open();
+    until("the index is built", DEADLINE, || lattice.status().ready).await;
+    put(&lattice, numbered("b", 1)).await;
+    bed.write("manifest.json", foreign);
+    lattice.close().await;
+    assert_eq!(text(), foreign);
+    assert!(lattice.status().foreign_manifest);
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ async fn an_empty_directory_in_its_place_deletes_nothing_at_start_and_while_it_r
     lattice.rescan().await.unwrap_err();
     assert!(lattice.status().fault.unwrap().contains("mounted"));
     assert_eq!((lattice.status().nodes, lattice.status().tombstones), (1, 0));
-    lattice.put(node(r#"{"id":"b"}"#), ark_lattice::lattice::Stamp::Keep, Default::default()).await.unwrap_err();
+    lattice.put(node(r#"{"id":"b"}"#), Default::default()).await.unwrap_err();
     lattice.close().await;
     assert!(matches!(bed.try_open(), Err(OpenError::NoMarker { .. })), "nor at a start");
     fs::remove_dir(bed.path("data")).unwrap();

@@ -1,7 +1,7 @@
 //! Copies of many small nodes in one file: read in the place of the files, and never believed more than these.
 
 use crate::bed::{Bed, DEADLINE, Random, id, node, until};
-use ark_lattice::lattice::{Lattice, Precondition, Stamp, directory::DirectoryLattice};
+use ark_lattice::lattice::{Lattice, Precondition, directory::DirectoryLattice};
 use std::{
     collections::BTreeMap,
     fs::{self, OpenOptions},
@@ -88,7 +88,7 @@ async fn reading_with_a_pack_equals_reading_without_it_whatever_happens() {
         lattice.rescan().await.unwrap();
         for _ in 0..3 {
             let number = random.below(NODES);
-            lattice.put(node(&text(number, round + 1000)), Stamp::Keep, Precondition::None).await.unwrap();
+            lattice.put(node(&text(number, round + 1000)), Precondition::None).await.unwrap();
             lattice.delete(&id(&name(random.below(NODES))), Precondition::None).await.unwrap();
         }
         if round % 4 == 0 {

@@ -2,7 +2,7 @@
 
 use crate::bed::{Bed, DEADLINE, Random, has, id, node, numbered, put, until};
 use ark_lattice::{
-    lattice::{Lattice, LatticeError, Precondition, Stamp},
+    lattice::{Lattice, LatticeError, Precondition},
     types::{Clock, TestClock, Timestamp},
 };
 use std::{
@@ -137,7 +137,7 @@ async fn after_any_run_of_operations_index_and_journal_equal_the_directory() {
                 5 => {
                     let nodes =
                         (0..random.below(9)).map(|_| numbered(&format!("n{}", random.below(12)), step)).collect();
-                    lattice.put_many(nodes, Stamp::Keep).await.unwrap();
+                    lattice.put_many(nodes).await.unwrap();
                 }
                 6 => bed.write(&file, &format!(r#"{{"id":"{name}","by hand":{step}}}"#)),
                 7 => drop(fs::remove_file(bed.data(&file))),
@@ -145,8 +145,7 @@ async fn after_any_run_of_operations_index_and_journal_equal_the_directory() {
                 9 => lattice.rescan().await.unwrap(),
                 10 => {
                     let edit = node(&format!(r#"{{"id":"{name}","edit":{step}}}"#));
-                    let now = ark_lattice::types::Timestamp::from_seconds(1_763_696_494);
-                    lattice.put(edit, Stamp::Edit(now), Precondition::None).await.unwrap();
+                    lattice.put(edit, Precondition::None).await.unwrap();
                 }
                 _ => {
                     let seq = lattice.status().seq;
@@ -191,7 +190,7 @@ async fn the_end_of_the_writer_thread_is_a_fault_that_shows_and_keeps_no_caller_
     put(&lattice, numbered("a", 1)).await;
     clock.1.store(true, Ordering::Relaxed);
     for text in ["b", "c"] {
-        let lost = lattice.put(numbered(text, 1), Stamp::Keep, Precondition::None).await;
+        let lost = lattice.put(numbered(text, 1), Precondition::None).await;
         assert!(matches!(lost, Err(LatticeError::Io(_))), "{lost:?}");
     }
     assert!(lattice.rescan().await.is_err());

@@ -4,7 +4,7 @@ use crate::bed::{Bed, id, put};
 use ark_lattice::{
     lattice::{
         Ancestry, Applied, Arrival, Arrived, Change, DeletionBudget, Lattice, LatticeError, NodeDocument, Precondition,
-        Stamp, directory::DirectoryLattice,
+        directory::DirectoryLattice,
     },
     types::{Clock, ContentHash, NodeId, TestClock, Timestamp},
 };
@@ -35,7 +35,7 @@ async fn filled(count: usize) -> (Bed, Arc<TestClock>, Arc<DirectoryLattice>) {
     let lattice = bed.open().await;
     let text = |number| format!("{{\"id\":\"{}\",\"updated_at\":{}}}", name(number), START.seconds());
     let nodes = (0..count).map(|number| NodeDocument::parse(Bytes::from(text(number)), 64).unwrap());
-    lattice.put_many(nodes.collect(), Stamp::Keep).await.unwrap();
+    lattice.put_many(nodes.collect()).await.unwrap();
     (bed, clock, lattice)
 }
 

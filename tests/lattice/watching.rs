@@ -79,7 +79,7 @@ async fn a_directory_that_is_gone_is_a_fault_and_not_a_deletion() {
     fs::rename(bed.path("data"), bed.path("away")).unwrap();
     until("the fault shows", DEADLINE, || lattice.status().fault.is_some()).await;
     assert!(lattice.rescan().await.is_err());
-    assert!(lattice.put(numbered("x", 1), ark_lattice::lattice::Stamp::Keep, Default::default()).await.is_err());
+    assert!(lattice.put(numbered("x", 1), Default::default()).await.is_err());
     assert_eq!(lattice.snapshot().unwrap().set_hash(), before);
     // Nor is a node of it one that does not exist.
     let entries: Vec<_> = lattice.snapshot().unwrap().iter_after(None).cloned().collect();
@@ -92,7 +92,7 @@ async fn a_directory_that_is_gone_is_a_fault_and_not_a_deletion() {
     bed.write("n1.json", r#"{"id":"n1","of":"another directory"}"#);
     assert!(lattice.read(&id("n1")).await.is_err());
     fs::remove_file(bed.data("n1.json")).unwrap();
-    assert!(lattice.put(numbered("x", 1), ark_lattice::lattice::Stamp::Keep, Default::default()).await.is_err());
+    assert!(lattice.put(numbered("x", 1), Default::default()).await.is_err());
     assert_eq!((lattice.status().nodes, lattice.status().tombstones), (20, 0));
     assert_eq!(bed.names(), Vec::<String>::new());
 

@@ -3,7 +3,7 @@
 use ark_lattice::{
     lattice::{
         Ancestry, Applied, Arrival, Change, Conflict, DeletionBudget, Entry, Epochs, Lattice, LatticeError,
-        LatticeStatus, NodeDocument, NodeFilter, NodePage, Precondition, Restored, Stamp, StoredNode, Tombstone,
+        LatticeStatus, NodeDocument, NodeFilter, NodePage, Precondition, Restored, StoredNode, Tombstone,
         WaitingDeletion, WaitingSender, Written, index::Snapshot,
     },
     types::NodeId,
@@ -147,12 +147,12 @@ impl Lattice for Brittle {
         self.inner.read_many(entries).await
     }
 
-    async fn put(&self, node: NodeDocument, stamp: Stamp, precondition: Precondition) -> Result<Written, LatticeError> {
-        self.inner.put(node, stamp, precondition).await
+    async fn put(&self, node: NodeDocument, precondition: Precondition) -> Result<Written, LatticeError> {
+        self.inner.put(node, precondition).await
     }
 
-    async fn put_many(&self, nodes: Vec<NodeDocument>, stamp: Stamp) -> Result<Vec<Written>, LatticeError> {
-        self.inner.put_many(nodes, stamp).await
+    async fn put_many(&self, nodes: Vec<NodeDocument>) -> Result<Vec<Written>, LatticeError> {
+        self.inner.put_many(nodes).await
     }
 
     async fn delete(&self, id: &NodeId, precondition: Precondition) -> Result<Option<Tombstone>, LatticeError> {

@@ -18,7 +18,7 @@ use ark_lattice::{
         round::{Outcome, Position, Positions, Reset, begins_anew},
         run::{Known, Parties, RoundError, RunEnd, run},
     },
-    lattice::{Lattice, LatticeError, NodeDocument, Precondition, Stamp, Written},
+    lattice::{Lattice, LatticeError, NodeDocument, Precondition, Written},
     types::{Clock, Limits, NodeId, SharedClock, Timestamp},
 };
 use bytes::Bytes;
@@ -347,12 +347,11 @@ impl World {
 
     async fn put_text(&self, number: usize, id: &NodeId, text: &[u8]) {
         let site = &self.sites[number];
-        let stamp = if self.percent(60) { Stamp::Edit(site.now()) } else { Stamp::Keep };
         // Who replaces what he has not seen has replaced it all the same: here he looks first, and again where a round was faster.
         let (before, written) = loop {
             let (before, precondition) = seen(site, id);
             let node = NodeDocument::parse(Bytes::copy_from_slice(text), 64).unwrap();
-            match site.lattice().put(node, stamp, precondition).await {
+            match site.lattice().put(node, precondition).await {
                 Err(LatticeError::PreconditionFailed { .. }) => {}
                 written => break (before, written.unwrap()),
             }

@@ -14,6 +14,8 @@ use actix_web::{HttpResponse, web};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+const FOREIGN_MANIFEST: &str = "another program's file of this name is left as it is; the service's log says more";
+
 /// A file that is not a node.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = BrokenFile)]
@@ -62,6 +64,10 @@ pub(crate) struct LatticeAnswer {
     broken: Vec<BrokenAnswer>,
     /// Deletions of other instances that wait for the admin: `ark-lattice federation deletions`.
     deletions_waiting: u64,
+    /// There where `manifest.json` is not written because another program's file of that name is in the directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    manifest: Option<&'static str>,
     /// What is wrong with the directory.
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<&'static str>,
@@ -109,6 +115,7 @@ fn lattice_answer(health: Health) -> LatticeAnswer {
             .map(|broken| BrokenAnswer { file: broken.file, reason: broken.reason })
             .collect(),
         deletions_waiting,
+        manifest: lattice.foreign_manifest.then_some(FOREIGN_MANIFEST),
         detail: match (lattice.fault, lattice.full) {
             (None, _) => None,
             (Some(_), true) => Some("the disk is full: writes are refused until there is room"),

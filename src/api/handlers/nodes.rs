@@ -59,7 +59,7 @@ pub(crate) struct NodeSummary {
     /// SHA-256 of its canonical bytes.
     #[schema(value_type = Hash)]
     hash: String,
-    /// When it was last changed, epoch seconds.
+    /// When its version was made, epoch seconds. What the document itself says may differ.
     #[schema(value_type = f64, example = 1_699_564_700)]
     updated_at: serde_json::Number,
     /// Length of its JSON text, bytes.
@@ -100,10 +100,10 @@ pub(crate) struct WrittenAnswer {
     /// The node's id.
     #[schema(value_type = Id, example = "my-first-node")]
     id: String,
-    /// SHA-256 of its canonical bytes, as stored (with the `updated_at` that the write may have set).
+    /// SHA-256 of its canonical bytes, as stored.
     #[schema(value_type = Hash)]
     hash: String,
-    /// When it was last changed, epoch seconds.
+    /// When this version counts as made, epoch seconds.
     #[schema(value_type = f64)]
     updated_at: serde_json::Number,
 }
@@ -212,8 +212,8 @@ pub(crate) async fn show(
 
 /// Write a node (operator)
 ///
-/// Creates or replaces a node; durable when answered. A missing `updated_at` is set, and one that was left as it was although the
-/// content changed. `If-Match` guards against lost updates.
+/// Creates or replaces a node with exactly what is sent; durable when answered. The version counts as made now, or at the document's own
+/// `updated_at` where the edit changed that to a later time that is not in the future. `If-Match` guards against lost updates.
 #[utoipa::path(
     put,
     path = "/nodes/{id}",

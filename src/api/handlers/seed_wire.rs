@@ -72,7 +72,7 @@ impl SinceQuery {
 fn epoch(text: &str) -> Result<Timestamp, ApiError> {
     let number: Option<Number> = serde_json::from_str(text).ok();
     let within = number.and_then(|number| number.as_f64()).is_some_and(|number| (0.0..=MAX_SINCE).contains(&number));
-    let read = if within { ops::read_epoch(text) } else { None };
+    let read = if within { Timestamp::from_epoch_text(text) } else { None };
     read.ok_or_else(|| {
         refuse(Code::InvalidQuery, "since is epoch milliseconds, or seconds: a number from 0 to 99999999999999")
     })

@@ -12,7 +12,7 @@ use crate::{
     ops::{self, Delta, LatticeError, NodeStream, StoredNode},
 };
 use actix_web::{
-    HttpRequest, HttpResponse,
+    HttpRequest, HttpResponse, HttpResponseBuilder,
     http::header::{ACCEPT, CACHE_CONTROL, HeaderMap},
     web,
 };
@@ -48,6 +48,9 @@ pub(crate) struct SyncBodySchema {
     /// Most nodes in this answer.
     #[schema(required = false, minimum = 1, maximum = 100_000)]
     limit: Option<u64>,
+    /// One line a version, with the time at which it was made, instead of one line a node. Only with `Accept: application/x-ndjson`.
+    #[schema(required = false)]
+    versions: Option<bool>,
 }
 
 /// What the caller lacks or holds otherwise.
@@ -94,7 +97,8 @@ fn wants_lines(headers: &HeaderMap) -> bool {
 ///
 /// Send what you hold; the answer holds the nodes that you lack or hold with another hash. It is streamed. With
 /// `Accept: application/x-ndjson` it is one node a line, with the rest in the headers `Ark-Manifest-Hash`, `Ark-Delta-Count` and
-/// `Ark-Cursor`.
+/// `Ark-Cursor`. With `versions` each line is `{"seq", "id", "at", "hash", "size", "type"?, "after", "node"}`, where `at` is when the version
+/// was made, epoch seconds; the header `Ark-Lines: versions` says so.
 #[utoipa::path(
     post,
     path = "/sync",
@@ -131,12 +135,25 @@ pub(crate) async fn sync(
         }
         return Ok(response.streaming(document(delta, nodes.boxed())));
     }
+    Ok(answer_in_lines(response, &delta, nodes))
+}
+
+fn answer_in_lines(
+    mut response: HttpResponseBuilder,
+    delta: &Delta,
+    nodes: impl Stream<Item = Result<Vec<StoredNode>, LatticeError>> + 'static,
+) -> HttpResponse {
     response.insert_header(("Ark-Manifest-Hash", delta.set_hash.to_string()));
     response.insert_header(("Ark-Delta-Count", delta.expected.to_string()));
     if let Some(next) = &delta.next {
         response.insert_header(("Ark-Cursor", cursor::after_node(next)));
     }
-    Ok(response.content_type("application/x-ndjson").streaming(nodes.map(|batch| batch.map(|batch| lines(&batch)))))
+    let versions = delta.versions;
+    if versions {
+        response.insert_header((ops::LINES_HEADER, ops::LINES_OF_VERSIONS));
+    }
+    let nodes = nodes.map(move |batch| batch.map(|batch| lines(&batch, versions)));
+    response.content_type("application/x-ndjson").streaming(nodes)
 }
 
 /// What a batch takes with what goes between its nodes.
@@ -144,9 +161,13 @@ fn room(batch: &[StoredNode]) -> usize {
     batch.iter().map(|node| node.bytes.len() + 1).sum()
 }
 
-fn lines(batch: &[StoredNode]) -> Bytes {
+fn lines(batch: &[StoredNode], versions: bool) -> Bytes {
     let mut out = Vec::with_capacity(room(batch));
     for node in batch {
+        if versions {
+            ops::write_version(node, &mut out);
+            continue;
+        }
         json::write_compact(&node.bytes, &mut out);
         out.push(b'\n');
     }

@@ -50,18 +50,20 @@ impl Instance {
         Ok(self.directory.list()?)
     }
 
-    /// Writes a node as an edit made at `at`.
-    pub(super) fn edit(&self, text: Bytes, at: Timestamp) -> Result<(), Failure> {
-        ops::put_local(&self.directory, text, None, &self.settings.limits(), at)?;
+    /// Writes a node.
+    pub(super) fn edit(&self, text: Bytes) -> Result<(), Failure> {
+        ops::put_local(&self.directory, text, None, &self.settings.limits())?;
         Ok(())
     }
 
-    /// Edits one field of a node, at `at`.
+    /// Edits one field of a node, at `at`, as the node says from then on.
     pub(super) fn edit_field(&self, id: &NodeId, field: &str, value: &str, at: Timestamp) -> Result<(), Failure> {
         let node = self.directory.read(id)?.ok_or_else(|| Failure::local(format!("{id} is gone")))?;
         let mut node: serde_json::Map<String, Value> = serde_json::from_slice(&node.bytes).map_err(Failure::local)?;
         node.insert(field.to_owned(), Value::from(value));
-        self.edit(Bytes::from(Value::from(node).to_string()), at)
+        let seconds: serde_json::Number = at.to_seconds_text().parse().map_err(Failure::local)?;
+        node.insert("updated_at".to_owned(), Value::from(seconds));
+        self.edit(Bytes::from(Value::from(node).to_string()))
     }
 
     /// One field of a node.

@@ -129,9 +129,14 @@ pub(super) fn state(settings: &Settings, findings: &mut Findings) {
 /// The data directory: there, writable, its files nodes, their dates not ahead.
 pub(super) fn lattice(settings: &Settings, now: Timestamp, findings: &mut Findings) {
     let path = &settings.lattice.path;
-    let listing = OfflineDirectory::open(path, settings.limits()).and_then(|directory| directory.list());
-    let listing = match listing {
-        Ok(listing) => listing,
+    let opened = OfflineDirectory::open(path, settings.limits());
+    let listing = match opened.and_then(|directory| directory.list().map(|listing| (directory, listing))) {
+        Ok((directory, listing)) => {
+            if let Some(found) = directory.foreign_manifest().filter(|_| settings.lattice.write_manifest) {
+                findings.warn("manifest", found, "export ARK__LATTICE__WRITE_MANIFEST=false, or move that file away");
+            }
+            listing
+        }
         Err(error) => {
             let next = format!("mkdir -p {}; or set LATTICE_PATH to the right one", path.display());
             return findings.fail("lattice", error, next);
@@ -156,6 +161,15 @@ fn files(listing: &Listing, now: Timestamp, findings: &mut Findings) {
         let named: Vec<&str> = listing.broken.iter().take(NAMED).map(|broken| broken.file.as_str()).collect();
         let found = format!("{} skipped, such as {}", count(listing.broken.len(), "broken file"), named.join(", "));
         findings.warn("files", found, "ark-lattice node verify");
+    }
+    if !listing.unreadable_times.is_empty() {
+        let (times, named) = (&listing.unreadable_times, listing.unreadable_times.iter().take(NAMED));
+        let found = format!(
+            "{} with an updated_at that cannot be read as a time, such as {}: when the file was changed counts",
+            count(times.len(), "file"),
+            named.map(String::as_str).collect::<Vec<_>>().join(", ")
+        );
+        findings.warn("times", found, "write epoch seconds or ISO 8601; to list them: ark-lattice node verify");
     }
     let ahead: Vec<&str> = listing
         .nodes

@@ -56,10 +56,13 @@ pub(super) struct Stats {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct Lattice {
     pub(super) nodes: u64,
     pub(super) seq: u64,
     pub(super) conflicts: u64,
+    #[serde(default)]
+    pub(super) foreign_manifest: bool,
 }
 
 #[derive(Debug, Deserialize)]

@@ -162,6 +162,10 @@ fn lines(status: &Status, now: Timestamp) -> Vec<String> {
         ),
         String::new(),
     ];
+    if status.lattice.foreign_manifest {
+        let found = "another program's file is left as it is; none is written".to_owned();
+        lines.insert(lines.len().saturating_sub(1), fact("manifest.json", found));
+    }
     if status.peers.is_empty() {
         lines.push("No peers; add one with: ark-lattice federation add-peer URL".to_owned());
     } else {

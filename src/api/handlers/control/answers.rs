@@ -235,12 +235,22 @@ pub(crate) struct LatticeAnswer {
     manifest_hash: Option<String>,
     /// Conflicts that are kept.
     conflicts: u64,
+    /// There and true where `manifest.json` is not written, because another program's file of that name is in the data directory.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    foreign_manifest: bool,
 }
 
 impl From<Stand> for LatticeAnswer {
     fn from(stand: Stand) -> Self {
         let manifest_hash = stand.set_hash.map(|hash| hash.to_string());
-        Self { nodes: stand.nodes, seq: stand.seq, manifest_hash, conflicts: stand.conflicts }
+        Self {
+            nodes: stand.nodes,
+            seq: stand.seq,
+            manifest_hash,
+            conflicts: stand.conflicts,
+            foreign_manifest: stand.foreign_manifest,
+        }
     }
 }
 

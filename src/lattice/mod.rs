@@ -259,6 +259,8 @@ pub struct LatticeStatus {
     pub fault: Option<String>,
     /// That fault is a full disk.
     pub full: bool,
+    /// That fault is only that the directory cannot be watched: edits are seen late, by the full scan.
+    pub unwatched: bool,
 }
 
 /// Which nodes [`Lattice::page`] shows.

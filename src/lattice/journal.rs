@@ -23,7 +23,7 @@ mod write;
 
 use super::{Change, Entry, Tombstone, reader::FileStamp, reserve::Reserve, version::Ancestry};
 use crate::types::{NodeId, Timestamp};
-pub(super) use binding::Binding;
+pub(super) use binding::{Binding, Peeked, peek};
 pub(super) use coming::Coming;
 use redb::{
     Database, DatabaseError, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageError, TableDefinition,

@@ -362,7 +362,7 @@ impl Listing {
         match found {
             Found::Nothing => {}
             Found::Broken(reason, _) | Found::Misnamed(_, reason, _) => {
-                self.broken.push(BrokenFile { file: name.to_owned(), reason })
+                self.broken.push(BrokenFile { file: name.to_owned(), reason });
             }
             Found::Node(file) => {
                 let plain = file_name::plain(&file.id);

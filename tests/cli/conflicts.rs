@@ -6,7 +6,7 @@ const EARLIER: &str = r#"{"id": "x", "updated_at": 1000, "n": 1.0, "text": "b's"
 const LATER: &str = r#"{"same": [1, 2], "id": "x", "updated_at": 2000, "n": 1.0, "text": "a's"}"#;
 
 /// Two instances, of which `b` holds one conflict: its own edit lost.
-fn two() -> (Instance, Instance) {
+pub fn two() -> (Instance, Instance) {
     let (a, b) = (Instance::start("ark-a", &[]), Instance::start("ark-b", &[]));
     for (instance, text) in [(&a, LATER), (&b, EARLIER)] {
         instance.bed.file("lattice_data/x.json", text);

@@ -126,6 +126,14 @@ pub(super) fn state(settings: &Settings, findings: &mut Findings) {
     room("state room", path, findings);
 }
 
+/// The marker of the data directory: that of the lattice for which the journal is kept.
+pub(super) fn marker(settings: &Settings, findings: &mut Findings) {
+    if let Err(error) = startup::check_marker(settings) {
+        let next = "mount the right directory; or, if this is the right one: ark-lattice adopt";
+        findings.fail("marker", error, next);
+    }
+}
+
 /// The data directory: there, writable, its files nodes, their dates not ahead.
 pub(super) fn lattice(settings: &Settings, now: Timestamp, findings: &mut Findings) {
     let path = &settings.lattice.path;

@@ -11,7 +11,7 @@ use super::{
     codes::Code,
     error::Problem,
     handlers::{
-        conflicts, control, discover, documents, events, health, keys, manifest, nodes, seed_wire, sync, trust,
+        accept, conflicts, control, discover, documents, events, health, keys, manifest, nodes, seed_wire, sync, trust,
     },
     routes::ROUTES,
 };
@@ -59,6 +59,7 @@ status list the codes that it may carry. Every answer has an `X-Request-Id`, whi
         nodes::show,
         nodes::put,
         nodes::delete,
+        accept::accept,
         conflicts::list,
         conflicts::show,
         conflicts::dismiss,

@@ -5,7 +5,7 @@ use super::{
     error::ApiError,
     extract::peers_door,
     handlers::{
-        conflicts, control, discover, documents, events, health, introductions, keys, lattice, manifest, nodes,
+        accept, conflicts, control, discover, documents, events, health, introductions, keys, lattice, manifest, nodes,
         seed_wire, sync, trust,
     },
 };
@@ -194,6 +194,12 @@ pub const ROUTES: &[Route] = &[
         path: "/nodes/{id}",
         summary: "Delete a node (operator)",
         problems: &[ALWAYS, OPERATOR, LATTICE_WRITE, &[Code::NodeNotFound, Code::InvalidPath, Code::InvalidHeader]],
+    },
+    Route {
+        method: "POST",
+        path: "/nodes/accept",
+        summary: "Accept files as edited now (operator)",
+        problems: &[ALWAYS, GATE, OPERATES, LATTICE_WRITE, &[Code::InvalidFederationRequest]],
     },
     Route {
         method: "GET",
@@ -505,6 +511,14 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(resource("/discover", "GET, HEAD").route(get().to(discover::discover)))
         .service(resource("/sync", "POST").route(web::post().to(sync::sync)))
         .service(resource("/nodes", "GET, HEAD").route(get().to(nodes::list)))
+        .service(
+            // A node may have the id `accept` too.
+            resource("/nodes/accept", "GET, HEAD, PUT, DELETE, POST")
+                .route(get().to(nodes::show))
+                .route(web::put().to(nodes::put))
+                .route(web::delete().to(nodes::delete))
+                .route(web::post().to(accept::accept)),
+        )
         .service(
             resource("/nodes/{id:.*}", "GET, HEAD, PUT, DELETE")
                 .route(get().to(nodes::show))

@@ -1,6 +1,7 @@
 //! A data directory as its files are now, without index, journal or watcher: for commands, which work whether or not a service
 //! serves the directory. A service that does sees the changes like those of any other program.
 
+mod file_id;
 mod walk;
 mod whole_file;
 

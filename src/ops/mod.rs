@@ -66,7 +66,7 @@ pub use limits::{KnownIds, NewIdError, charge_wrong_signature, spend};
 pub use local::{LocalError, hash_node, put_local};
 pub use neighbours::{Look, LookError, MAX_NEIGHBOURS, Neighbour, connections, look, neighbours};
 pub use network::member;
-pub use nodes::{Giver, delete_node, get_node, givers, list_nodes, put_node};
+pub use nodes::{AcceptedNodes, Giver, accept_nodes, delete_node, get_node, givers, list_nodes, put_node};
 pub use pull::{PullError, PullOptions, PullReport, Standing, pull};
 pub use register::{RefusedManifest, RegisterError, Registration, register};
 pub use remote::{RemoteError, RemotePeer, discover_remote, publish};

@@ -135,6 +135,7 @@ fn every_answer_has_the_shape_that_its_help_shows() {
     check(&["federation", "remove-peer"], &there);
     check(&["conflicts", "list"], &here);
     std::fs::create_dir(bed.path("copy")).unwrap();
+    check(&["node", "accept"], &[&["b"], &here[..]].concat());
     check(&["pull"], &["--from", &service.url, "--lattice", "copy"]);
 }
 

@@ -211,7 +211,7 @@ pub const ROUTES: &[Route] = &[
         method: "GET",
         path: "/conflicts/{number}",
         summary: "Get a conflict",
-        problems: &[ALWAYS, LATTICE, &[Code::ConflictNotFound, Code::InvalidPath]],
+        problems: &[ALWAYS, LATTICE, &[Code::ConflictNotFound, Code::NodeUnavailable, Code::InvalidPath]],
     },
     Route {
         method: "DELETE",

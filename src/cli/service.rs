@@ -129,7 +129,7 @@ impl Service {
             "federation_stopped" => "start it with: ark-lattice federation start",
             "peer_not_found" => "see: ark-lattice federation list-peers",
             "key_unknown" => "begin with: ark-lattice federation trust add --peer URL",
-            "conflict_not_found" => "see: ark-lattice conflicts list",
+            "conflict_not_found" => "see: ark-lattice conflicts list --all",
             "not_found" => "the service there has no such route: bring it to this version",
             _ => return failure,
         };

@@ -459,6 +459,10 @@ impl Lattice for DirectoryLattice {
         Ok(self.shared.journal.overruled(after, limit)?)
     }
 
+    fn overruled_count(&self) -> Result<u64, LatticeError> {
+        Ok(self.shared.journal.overruled_count()?)
+    }
+
     fn last_conflict(&self) -> Result<u64, LatticeError> {
         Ok(self.shared.journal.last_conflict()?)
     }

@@ -477,6 +477,12 @@ pub trait Lattice: Send + Sync + std::fmt::Debug {
     /// [`LatticeError::Io`].
     fn overruled(&self, after: u64, limit: usize) -> Result<Vec<Conflict>, LatticeError>;
 
+    /// How many versions the history holds.
+    ///
+    /// # Errors
+    /// [`LatticeError::Io`].
+    fn overruled_count(&self) -> Result<u64, LatticeError>;
+
     /// The greatest number that a conflict was given so far; 0 where there was none.
     ///
     /// # Errors

@@ -40,7 +40,8 @@ mod trust;
 pub use audit::read_audit;
 pub use compare::{ConflictLines, conflict_lines};
 pub use conflicts::{
-    ConflictDetail, ConflictPage, NodeState, dismiss_conflict, get_conflict, list_conflicts, restore_conflict,
+    ConflictDetail, ConflictPage, NodeState, OverruledKinds, dismiss_conflict, get_conflict, list_conflicts,
+    restore_conflict,
 };
 pub use context::{Context, Identity};
 pub use discover::{DiscoverFilter, DiscoverState, Discovered, Peer, discover, envelope};

@@ -23,6 +23,8 @@ pub struct Health {
     pub live_peers: Option<u64>,
     /// The lattice.
     pub lattice: LatticeStatus,
+    /// Nodes whose files are broken: their last good versions count, their contents cannot be had.
+    pub unavailable: usize,
     /// Peers whose last round went well.
     pub peers_connected: usize,
 }
@@ -37,7 +39,8 @@ impl Health {
     /// Everything works, to the last file.
     #[must_use]
     pub fn flawless(&self) -> bool {
-        self.ready() && self.registry.detail.is_none() && self.lattice.broken_total == 0 && self.lattice.fault.is_none()
+        let sound = self.lattice.broken_total == 0 && self.unavailable == 0 && self.lattice.fault.is_none();
+        self.ready() && self.registry.detail.is_none() && sound
     }
 }
 
@@ -58,6 +61,7 @@ pub async fn health(context: &Context) -> Health {
         registry: PartHealth { ok: live.is_ok(), detail },
         registry_kind: context.registry.kind(),
         live_peers: live.ok(),
+        unavailable: context.lattice.unavailable().len(),
         lattice: context.lattice.status(),
     }
 }

@@ -60,7 +60,10 @@ pub(crate) struct LatticeAnswer {
     broken_total: usize,
     /// The first hundred of them.
     broken: Vec<BrokenAnswer>,
-    /// What is wrong with the directory.
+    /// Nodes whose files are broken: their last good versions count, but their contents cannot be had. 0.1.0 does not have this member.
+    #[schema(required = false)]
+    unavailable: usize,
+    /// What is wrong with the directory; also where it is `ok` except that edits are seen late.
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<&'static str>,
 }
@@ -91,8 +94,8 @@ fn lattice_answer(health: Health) -> LatticeAnswer {
     let lattice = health.lattice;
     let status = match (lattice.ready, &lattice.fault) {
         (false, _) => "loading",
-        (true, None) => "ok",
-        (true, Some(_)) => "failing",
+        (true, Some(_)) if !lattice.unwatched => "failing",
+        (true, _) => "ok",
     };
     LatticeAnswer {
         status,
@@ -106,10 +109,14 @@ fn lattice_answer(health: Health) -> LatticeAnswer {
             .into_iter()
             .map(|broken| BrokenAnswer { file: broken.file, reason: broken.reason })
             .collect(),
-        detail: match (lattice.fault, lattice.full) {
-            (None, _) => None,
-            (Some(_), true) => Some("the disk is full: writes are refused until there is room"),
-            (Some(_), false) => Some("the data directory cannot be used; the service's log says more"),
+        unavailable: health.unavailable,
+        detail: match lattice.fault {
+            None => None,
+            Some(_) if lattice.full => Some("the disk is full: writes are refused until there is room"),
+            Some(_) if lattice.unwatched => Some(
+                "the data directory cannot be watched: edits are seen late, by the full scan only; the service's log says why",
+            ),
+            Some(_) => Some("the data directory cannot be used; the service's log says more"),
         },
     }
 }

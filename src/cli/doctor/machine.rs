@@ -162,8 +162,9 @@ pub(super) fn lattice(settings: &Settings, now: Timestamp, findings: &mut Findin
 fn files(listing: &Listing, now: Timestamp, findings: &mut Findings) {
     if !listing.broken.is_empty() {
         let named: Vec<&str> = listing.broken.iter().take(NAMED).map(|broken| broken.file.as_str()).collect();
-        let found = format!("{} skipped, such as {}", count(listing.broken.len(), "broken file"), named.join(", "));
-        findings.warn("files", found, "ark-lattice node verify");
+        let files = count(listing.broken.len(), "broken file");
+        let found = format!("{files}, such as {}: no content of theirs can be had", named.join(", "));
+        findings.warn("files", found, "ark-lattice node verify names them; correct or remove them");
     }
     let ahead: Vec<&str> = listing
         .nodes

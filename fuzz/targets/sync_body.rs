@@ -185,6 +185,7 @@ impl Lattice for Fixed {
             seq: 1,
             fault: None,
             full: false,
+            unwatched: false,
         }
     }
     fn positions(&self) -> watch::Receiver<u64> {
@@ -199,6 +200,12 @@ impl Lattice for Fixed {
     fn page(&self, _: Option<&NodeId>, _: &NodeFilter, _: usize) -> Result<NodePage, LatticeError> {
         Err(absent())
     }
+    fn unavailable(&self) -> Vec<NodeId> {
+        Vec::new()
+    }
+    fn is_unavailable(&self, _: &NodeId) -> bool {
+        false
+    }
     async fn read(&self, _: &NodeId) -> Result<Option<StoredNode>, LatticeError> {
         Err(absent())
     }
@@ -209,6 +216,9 @@ impl Lattice for Fixed {
         Err(absent())
     }
     async fn put_many(&self, _: Vec<NodeDocument>, _: Stamp) -> Result<Vec<Written>, LatticeError> {
+        Err(absent())
+    }
+    async fn accept(&self, _: Vec<NodeId>) -> Result<Vec<NodeId>, LatticeError> {
         Err(absent())
     }
     async fn delete(&self, _: &NodeId, _: Precondition) -> Result<Option<Tombstone>, LatticeError> {
@@ -238,6 +248,12 @@ impl Lattice for Fixed {
         Err(absent())
     }
     fn conflicts(&self, _: u64, _: usize) -> Result<Vec<Conflict>, LatticeError> {
+        Err(absent())
+    }
+    fn overruled(&self, _: u64, _: usize) -> Result<Vec<Conflict>, LatticeError> {
+        Err(absent())
+    }
+    fn overruled_count(&self) -> Result<u64, LatticeError> {
         Err(absent())
     }
     fn last_conflict(&self) -> Result<u64, LatticeError> {

@@ -1,13 +1,13 @@
 //! The table of routes, and nothing else.
 
+mod nodes;
+mod trust;
+
 use super::{
     codes::Code,
     error::ApiError,
     extract::peers_door,
-    handlers::{
-        accept, conflicts, control, discover, documents, events, health, introductions, keys, lattice, manifest, nodes,
-        seed_wire, sync, trust,
-    },
+    handlers::{control, discover, documents, events, health, introductions, keys, lattice, manifest, seed_wire, sync},
 };
 use actix_web::{
     Resource, ResponseError, guard,
@@ -510,31 +510,10 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(resource("/manifest/{node_id:.*}", "GET, HEAD").route(get().to(manifest::show)))
         .service(resource("/discover", "GET, HEAD").route(get().to(discover::discover)))
         .service(resource("/sync", "POST").route(web::post().to(sync::sync)))
-        .service(resource("/nodes", "GET, HEAD").route(get().to(nodes::list)))
-        .service(
-            // A node may have the id `accept` too.
-            resource("/nodes/accept", "GET, HEAD, PUT, DELETE, POST")
-                .route(get().to(nodes::show))
-                .route(web::put().to(nodes::put))
-                .route(web::delete().to(nodes::delete))
-                .route(web::post().to(accept::accept)),
-        )
-        .service(
-            resource("/nodes/{id:.*}", "GET, HEAD, PUT, DELETE")
-                .route(get().to(nodes::show))
-                .route(web::put().to(nodes::put))
-                .route(web::delete().to(nodes::delete)),
-        )
+        .configure(nodes::configure)
         .configure(configure_peers)
         .configure(configure_controls)
-        .service(resource("/conflicts", "GET, HEAD").route(get().to(conflicts::list)))
-        .service(
-            resource("/conflicts/{number}", "GET, HEAD, DELETE")
-                .route(get().to(conflicts::show))
-                .route(web::delete().to(conflicts::dismiss)),
-        )
-        .service(resource("/conflicts/{number}/restore", "POST").route(web::post().to(conflicts::restore)))
-        .configure(configure_trust)
+        .configure(trust::configure)
         .service(resource("/health", "GET, HEAD").route(get().to(health::health)))
         .service(resource("/ready", "GET, HEAD").route(get().to(health::ready)))
         .service(resource("/metrics", "GET, HEAD").route(get().to(health::metrics)))
@@ -573,19 +552,6 @@ fn configure_peers(config: &mut ServiceConfig) {
         )
         .service(resource("/lattice/trust/proof", "POST").route(web::post().to(introductions::proof)).wrap(door()))
         .service(resource("/lattice/trust/vouch", "POST").route(web::post().to(introductions::vouch)).wrap(door()));
-}
-
-/// The operator's: who is trusted.
-fn configure_trust(config: &mut ServiceConfig) {
-    config
-        .service(resource("/v1/nodes", "GET, HEAD").route(get().to(trust::nodes)))
-        .service(resource("/v1/nodes/discover", "POST").route(web::post().to(trust::discover)))
-        .service(resource("/v1/trust/establish", "POST").route(web::post().to(trust::establish)))
-        .service(resource("/v1/trust/relationships", "GET, HEAD").route(get().to(trust::relationships)))
-        .service(resource("/v1/trust/relationships/{peer_id:.*}", "GET, HEAD").route(get().to(trust::show)))
-        .service(resource("/v1/trust/verify", "POST").route(web::post().to(trust::verify)))
-        .service(resource("/v1/trust/revoke", "POST").route(web::post().to(trust::revoke)))
-        .service(resource("/v1/trust/vouch", "POST").route(web::post().to(trust::vouch)));
 }
 
 /// The operator's.

@@ -5,12 +5,6 @@ use crate::{
     federation::reconcile::{LEAST_NODES, Sets},
     guard::Limiter,
     identity::{KeyPair, KeyPlace},
-    lattice::{
-        Lattice,
-        directory::{
-            CaseSensitivity, DirectoryLattice, DirectoryOptions, GATHER_INTERVAL, ManifestHeader, VANISH_GRACE,
-        },
-    },
     ops::{Context, Heartbeats, Identity, KnownIds, KnownLists},
     registry::{
         Registry,
@@ -48,9 +42,11 @@ mod discovery;
 mod engine;
 mod events;
 mod keys;
+mod lattice;
 mod traces;
 mod trust;
 
+pub use lattice::{Adopted, accept_nodes, adopt, check_marker};
 pub use trust::AUDIT_FILE;
 
 /// How long a connection that is done stays open for what the client still sends.
@@ -158,7 +154,7 @@ impl Application {
             trust::watch_certificates(port, &trusted);
         }
         let registry = open_registry(settings, &clock).await?;
-        let lattice = open_lattice(settings, &clock)?;
+        let lattice = lattice::open(settings, &clock)?;
         // Made only once nothing stands in the way of starting.
         let key = keys::ring(settings, key)?.map(Arc::new);
         let identity = Identity {
@@ -451,26 +447,6 @@ pub async fn open_registry(settings: &Settings, clock: &SharedClock) -> Result<A
         time: TimeSource::Server,
     };
     Ok(Arc::new(RedisRegistry::connect(options).map_err(|error| failed(&error))?))
-}
-
-fn open_lattice(settings: &Settings, clock: &SharedClock) -> Result<Arc<dyn Lattice>, StartupError> {
-    let header = ManifestHeader {
-        node_id: settings.node_id()?.to_string(),
-        instance_type: settings.instance.instance_type.as_str().to_owned(),
-    };
-    let options = DirectoryOptions {
-        directory: settings.lattice.path.clone(),
-        journal: settings.state.path.join("lattice.redb"),
-        limits: settings.limits(),
-        clock: Arc::clone(clock),
-        gather_interval: GATHER_INTERVAL,
-        vanish_grace: VANISH_GRACE,
-        rescan_interval: settings.lattice.rescan_interval.get(),
-        case: CaseSensitivity::Probe,
-        manifest: settings.lattice.write_manifest.then_some(header),
-    };
-    let lattice = DirectoryLattice::open(options).map_err(|error| StartupError::Lattice(error.to_string()))?;
-    Ok(lattice)
 }
 
 fn tls_files(settings: &Settings) -> Result<Option<TlsFiles>, StartupError> {

@@ -174,22 +174,6 @@ fn absent() -> LatticeError {
 
 #[async_trait]
 impl Lattice for Fixed {
-    fn unavailable(&self) -> Vec<NodeId> {
-        Vec::new()
-    }
-
-    fn is_unavailable(&self, _id: &NodeId) -> bool {
-        false
-    }
-
-    async fn accept(&self, _ids: Vec<NodeId>) -> Result<Vec<NodeId>, LatticeError> {
-        Err(absent())
-    }
-
-    fn overruled(&self, _after: u64, _limit: usize) -> Result<Vec<Conflict>, LatticeError> {
-        Err(absent())
-    }
-
     fn status(&self) -> LatticeStatus {
         LatticeStatus {
             ready: true,
@@ -204,6 +188,7 @@ impl Lattice for Fixed {
             seq: 1,
             fault: None,
             full: false,
+            unwatched: false,
         }
     }
     fn epochs(&self) -> Epochs {
@@ -222,6 +207,12 @@ impl Lattice for Fixed {
     fn page(&self, _: Option<&NodeId>, _: &NodeFilter, _: usize) -> Result<NodePage, LatticeError> {
         Err(absent())
     }
+    fn unavailable(&self) -> Vec<NodeId> {
+        Vec::new()
+    }
+    fn is_unavailable(&self, _: &NodeId) -> bool {
+        false
+    }
     async fn read(&self, _: &NodeId) -> Result<Option<StoredNode>, LatticeError> {
         Err(absent())
     }
@@ -232,6 +223,9 @@ impl Lattice for Fixed {
         Err(absent())
     }
     async fn put_many(&self, _: Vec<NodeDocument>) -> Result<Vec<Written>, LatticeError> {
+        Err(absent())
+    }
+    async fn accept(&self, _: Vec<NodeId>) -> Result<Vec<NodeId>, LatticeError> {
         Err(absent())
     }
     async fn delete(&self, _: &NodeId, _: Precondition) -> Result<Option<Tombstone>, LatticeError> {
@@ -284,6 +278,12 @@ impl Lattice for Fixed {
         Err(absent())
     }
     fn conflicts(&self, _: u64, _: usize) -> Result<Vec<Conflict>, LatticeError> {
+        Err(absent())
+    }
+    fn overruled(&self, _: u64, _: usize) -> Result<Vec<Conflict>, LatticeError> {
+        Err(absent())
+    }
+    fn overruled_count(&self) -> Result<u64, LatticeError> {
         Err(absent())
     }
     fn last_conflict(&self) -> Result<u64, LatticeError> {

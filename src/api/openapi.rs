@@ -11,8 +11,8 @@ use super::{
     codes::Code,
     error::Problem,
     handlers::{
-        conflicts, control, deletions, discover, documents, events, health, keys, manifest, nodes, seed_wire, sync,
-        trust,
+        accept, conflicts, control, deletions, discover, documents, events, health, keys, manifest, nodes, seed_wire,
+        sync, trust,
     },
     routes::ROUTES,
 };
@@ -60,6 +60,7 @@ status list the codes that it may carry. Every answer has an `X-Request-Id`, whi
         nodes::show,
         nodes::put,
         nodes::delete,
+        accept::accept,
         conflicts::list,
         conflicts::show,
         conflicts::dismiss,

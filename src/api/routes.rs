@@ -1,14 +1,14 @@
 //! The table of routes, and nothing else.
 
 mod controls;
+mod nodes;
+mod trust;
 
 use super::{
     codes::Code,
     error::ApiError,
     extract::peers_door,
-    handlers::{
-        conflicts, discover, documents, health, introductions, keys, lattice, manifest, nodes, seed_wire, sync, trust,
-    },
+    handlers::{discover, documents, health, introductions, keys, lattice, manifest, seed_wire, sync},
 };
 use actix_web::{
     Resource, ResponseError, guard,
@@ -199,6 +199,12 @@ pub const ROUTES: &[Route] = &[
         problems: &[ALWAYS, OPERATOR, LATTICE_WRITE, &[Code::NodeNotFound, Code::InvalidPath, Code::InvalidHeader]],
     },
     Route {
+        method: "POST",
+        path: "/nodes/accept",
+        summary: "Accept files as edited now (operator)",
+        problems: &[ALWAYS, GATE, OPERATES, LATTICE_WRITE, &[Code::InvalidFederationRequest]],
+    },
+    Route {
         method: "GET",
         path: "/conflicts",
         summary: "List conflicts",
@@ -208,7 +214,7 @@ pub const ROUTES: &[Route] = &[
         method: "GET",
         path: "/conflicts/{number}",
         summary: "Get a conflict",
-        problems: &[ALWAYS, LATTICE, &[Code::ConflictNotFound, Code::InvalidPath]],
+        problems: &[ALWAYS, LATTICE, &[Code::ConflictNotFound, Code::NodeUnavailable, Code::InvalidPath]],
     },
     Route {
         method: "DELETE",
@@ -527,23 +533,10 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(resource("/manifest/{node_id:.*}", "GET, HEAD").route(get().to(manifest::show)))
         .service(resource("/discover", "GET, HEAD").route(get().to(discover::discover)))
         .service(resource("/sync", "POST").route(web::post().to(sync::sync)))
-        .service(resource("/nodes", "GET, HEAD").route(get().to(nodes::list)))
-        .service(
-            resource("/nodes/{id:.*}", "GET, HEAD, PUT, DELETE")
-                .route(get().to(nodes::show))
-                .route(web::put().to(nodes::put))
-                .route(web::delete().to(nodes::delete)),
-        )
+        .configure(nodes::configure)
         .configure(configure_peers)
         .configure(controls::configure)
-        .service(resource("/conflicts", "GET, HEAD").route(get().to(conflicts::list)))
-        .service(
-            resource("/conflicts/{number}", "GET, HEAD, DELETE")
-                .route(get().to(conflicts::show))
-                .route(web::delete().to(conflicts::dismiss)),
-        )
-        .service(resource("/conflicts/{number}/restore", "POST").route(web::post().to(conflicts::restore)))
-        .configure(configure_trust)
+        .configure(trust::configure)
         .service(resource("/health", "GET, HEAD").route(get().to(health::health)))
         .service(resource("/ready", "GET, HEAD").route(get().to(health::ready)))
         .service(resource("/metrics", "GET, HEAD").route(get().to(health::metrics)))
@@ -584,17 +577,4 @@ fn configure_peers(config: &mut ServiceConfig) {
         )
         .service(resource("/lattice/trust/proof", "POST").route(web::post().to(introductions::proof)).wrap(door()))
         .service(resource("/lattice/trust/vouch", "POST").route(web::post().to(introductions::vouch)).wrap(door()));
-}
-
-/// The operator's: who is trusted.
-fn configure_trust(config: &mut ServiceConfig) {
-    config
-        .service(resource("/v1/nodes", "GET, HEAD").route(get().to(trust::nodes)))
-        .service(resource("/v1/nodes/discover", "POST").route(web::post().to(trust::discover)))
-        .service(resource("/v1/trust/establish", "POST").route(web::post().to(trust::establish)))
-        .service(resource("/v1/trust/relationships", "GET, HEAD").route(get().to(trust::relationships)))
-        .service(resource("/v1/trust/relationships/{peer_id:.*}", "GET, HEAD").route(get().to(trust::show)))
-        .service(resource("/v1/trust/verify", "POST").route(web::post().to(trust::verify)))
-        .service(resource("/v1/trust/revoke", "POST").route(web::post().to(trust::revoke)))
-        .service(resource("/v1/trust/vouch", "POST").route(web::post().to(trust::vouch)));
 }

@@ -15,6 +15,8 @@ use serde_json::Number;
 use similar::{Algorithm, ChangeTag, DiffOp, capture_diff_slices_deadline};
 use std::time::{Duration, Instant};
 
+/// The kind of what is not history.
+const CONFLICT: &str = "conflict";
 /// Lines around a change that are shown with it.
 const AROUND: usize = 3;
 /// How long the shortest difference is looked for; then any will do. Of two large nodes without a line in common it would take hours.
@@ -26,15 +28,25 @@ const SHORT_HASH: usize = 12;
 pub(super) enum Command {
     /// List what lost
     #[command(after_help = "\
+A conflict is an edit made here that lost against a version of an instance that
+had not been given it, as far as this instance knows. Conflicts are kept until
+they are restored or dismissed. With --all also the history: versions that were
+overruled by instances that had been given them. The newest 10,000 are kept,
+64 MiB at most.
+
 Examples:
   ark-lattice conflicts list
+  ark-lattice conflicts list --all
   ark-lattice conflicts list --json | jq -r '.conflicts[].number'
 
 With --json; next is there where there are more, for --after:
-  {\"conflicts\": [{\"number\": 3, \"id\": \"a\", \"noticed_at\": 1767225600, \"from\": \"ark-2\",
-   \"lost\": {\"at\": 1767225590, \"hash\": \"sha256:…\"}, \"won\": {\"at\": 1767225595,
+  {\"conflicts\": [{\"number\": 3, \"kind\": \"conflict\", \"id\": \"a\",
+   \"noticed_at\": 1767225600, \"from\": \"ark-2\", \"lost\": {\"at\": 1767225590, \"hash\": \"sha256:…\"}, \"won\": {\"at\": 1767225595,
    \"hash\": \"sha256:…\"}, \"size\": 80}], \"count\": 1, \"total\": 1}")]
     List {
+        /// The history too.
+        #[arg(long)]
+        all: bool,
         /// Most conflicts.
         #[arg(long, value_name = "N", default_value = "100", value_parser = clap::value_parser!(u64).range(1..=1000))]
         limit: u64,
@@ -53,8 +65,8 @@ Examples:
   ark-lattice conflicts show 3
 
 With --json; current.node is not there where the node is deleted:
-  {\"number\": 3, \"id\": \"a\", \"noticed_at\": 1767225600, \"from\": \"ark-2\",
-   \"lost\": {\"at\": 1767225590, \"hash\": \"sha256:…\"}, \"won\": {\"at\": 1767225595,
+  {\"number\": 3, \"kind\": \"conflict\", \"id\": \"a\", \"noticed_at\": 1767225600,
+   \"from\": \"ark-2\", \"lost\": {\"at\": 1767225590, \"hash\": \"sha256:…\"}, \"won\": {\"at\": 1767225595,
    \"hash\": \"sha256:…\"}, \"size\": 80, \"node\": {\"id\": \"a\"},
    \"current\": {\"at\": 1767225595, \"hash\": \"sha256:…\", \"node\": {\"id\": \"a\"}}}")]
     Show {
@@ -105,6 +117,8 @@ struct List {
 #[derive(Debug, Deserialize)]
 struct Conflict {
     number: u64,
+    /// A service of 0.1.0 does not tell: it lists conflicts only.
+    kind: Option<String>,
     id: String,
     noticed_at: Number,
     from: String,
@@ -135,29 +149,50 @@ struct Restored {
 
 pub(super) fn run(command: Command, output: &Output) -> Result<(), Failure> {
     match command {
-        Command::List { limit, after, service } => list(limit, after, &service.open()?, output),
+        Command::List { all, limit, after, service } => list((all, limit, after), &service.open()?, output),
         Command::Show { number, service } => show(number, &service.open()?, output),
         Command::Restore { number, service } => restore(number, &service.open()?, output),
         Command::Dismiss { number, service } => dismiss(number, &service.open()?, output),
     }
 }
 
-fn list(limit: u64, after: u64, service: &Service, output: &Output) -> Result<(), Failure> {
-    let answer = service.ask(Ask::Get, &format!("conflicts?limit={limit}&after={after}"), None)?;
+fn list((all, limit, after): (bool, u64, u64), service: &Service, output: &Output) -> Result<(), Failure> {
+    let history = if all { "&history=true" } else { "" };
+    let answer = service.ask(Ask::Get, &format!("conflicts?limit={limit}&after={after}{history}"), None)?;
     if output.json() {
         return raw(&answer, output);
     }
     let list: List = service.read(&answer)?;
     if list.conflicts.is_empty() {
-        output.remark(if list.total == 0 { "There are no conflicts." } else { "There are none with greater numbers." });
+        output.remark(match (list.total, all) {
+            (0, false) => "There are no conflicts. The history: ark-lattice conflicts list --all",
+            (0, true) => "There are no conflicts, and there is no history.",
+            _ => "There are none with greater numbers.",
+        });
         return Ok(());
     }
-    output.table(&["number", "node", "when", "from", "lost", "won", "size"], list.conflicts.iter().map(row))?;
+    if all {
+        let header = ["number", "kind", "node", "when", "from", "lost", "won", "size"];
+        output.table(&header, list.conflicts.iter().map(row_with_kind))?;
+    } else {
+        output.table(&["number", "node", "when", "from", "lost", "won", "size"], list.conflicts.iter().map(row))?;
+    }
+    let what = if all { "version" } else { "conflict" };
     match list.next {
-        Some(next) => output.remark(format!("{} in all; more with --after {next}", count(list.total, "conflict"))),
+        Some(next) => output.remark(format!("{} in all; more with --after {next}", count(list.total, what))),
         None => output.remark("To see one: ark-lattice conflicts show NUMBER"),
     }
     Ok(())
+}
+
+fn row_with_kind(conflict: &Conflict) -> Vec<String> {
+    let mut row = row(conflict);
+    row.insert(1, kind(conflict).to_owned());
+    row
+}
+
+fn kind(conflict: &Conflict) -> &str {
+    conflict.kind.as_deref().unwrap_or(CONFLICT)
 }
 
 fn row(conflict: &Conflict) -> Vec<String> {
@@ -201,9 +236,11 @@ fn show(number: u64, service: &Service, output: &Output) -> Result<(), Failure> 
     let version = |what: &str, version: &Version, note: &str| {
         format!("  {what:4}  {}  {:SHORT_HASH$}  {}", time(version.at.as_ref()), short(version), printable(note))
     };
+    let (title, note) =
+        if kind(&conflict) == CONFLICT { ("Conflict", "made here") } else { ("Overruled version", "held here before") };
     let mut lines = vec![
-        bold(&format!("Conflict {number}: {}", printable(&conflict.id))),
-        version("lost", &conflict.lost, "made here"),
+        bold(&format!("{title} {number}: {}", printable(&conflict.id))),
+        version("lost", &conflict.lost, note),
         version("won", &conflict.won, &format!("from {}", conflict.from)),
         version("now", &current, now),
         String::new(),

@@ -66,6 +66,7 @@ fn examine(args: &Args) -> Result<Findings, Failure> {
     let now = SystemClock::shared().now();
     machine::identity(&settings, &mut findings);
     machine::state(&settings, &mut findings);
+    machine::marker(&settings, &mut findings);
     machine::lattice(&settings, now, &mut findings);
     machine::clock(now, &mut findings);
     machine::certificate(&settings, now, &mut findings);

@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand. Arguments become a checked job before any work starts.
 
+mod adopt;
 mod audit;
 mod completions;
 mod config;
@@ -80,6 +81,8 @@ enum Command {
     /// See and settle edits made here that lost against another instance's
     #[command(subcommand)]
     Conflicts(conflicts::Command),
+    /// Keep the journal for a data directory whose marker is missing or another one
+    Adopt(adopt::Args),
     /// Say what is wrong with this installation, and what to type next
     Doctor(doctor::Args),
     /// Watch three instances find each other and come in step, on this machine and in one minute
@@ -153,6 +156,7 @@ fn dispatch(command: Command, output: &Output) -> Result<(), Failure> {
         Command::Pull(args) => pull::run(args, output),
         Command::Federation(command) => federation::run(command, output),
         Command::Conflicts(command) => conflicts::run(command, output),
+        Command::Adopt(args) => adopt::run(&args, output),
         Command::Doctor(args) => doctor::run(&args, output),
         Command::Demo(args) => demo::run(&args, output),
         Command::Healthcheck(args) => healthcheck::run(&args, output),

@@ -1,4 +1,6 @@
-//! `node list|show|put|rm|hash|verify`: on the files themselves, whether or not a service runs.
+//! `node list|show|put|rm|hash|verify`: on the files themselves, whether or not a service runs; `node accept` needs the journal.
+
+mod accept;
 
 use super::{
     exit::Failure,
@@ -97,6 +99,8 @@ With --json:
         #[command(flatten)]
         lattice: LatticeArg,
     },
+    /// Date versions now: after files were restored from a backup on purpose
+    Accept(accept::Args),
     /// Check every file of the data directory
     #[command(after_help = "\
 Exits with 5 if a file is broken, or states an updated_at that cannot be read
@@ -122,6 +126,7 @@ pub(super) fn run(command: Command, output: &Output) -> Result<(), Failure> {
         Command::Put { file, id, lattice } => put(&file, id.as_deref(), &lattice, output),
         Command::Rm { id, lattice } => remove(&id, &lattice, output),
         Command::Hash { what, lattice } => hash(&what, &lattice, output),
+        Command::Accept(args) => accept::run(&args, output),
         Command::Verify { lattice } => verify(&lattice, output),
     }
 }

@@ -88,6 +88,16 @@ impl Service {
         job::wait(self.answer(ask, path, body))
     }
 
+    /// The answer to a request that the command can do without: `None` where the service of the settings does not run.
+    pub(super) fn post_if_running(&self, path: &str, body: String) -> Result<Option<Bytes>, Failure> {
+        job::wait(async {
+            match self.client.ask(Ask::Post, path, Some(body)).await {
+                Err(ClientError::Unreachable(..)) if self.own => Ok(None),
+                answer => answer.map(Some).map_err(|error| self.told(error)),
+            }
+        })
+    }
+
     /// The answer to a question.
     pub(super) async fn answer(&self, ask: Ask, path: &str, body: Option<String>) -> Result<Bytes, Failure> {
         self.client.ask(ask, path, body).await.map_err(|error| self.told(error))
@@ -119,7 +129,7 @@ impl Service {
             "federation_stopped" => "start it with: ark-lattice federation start",
             "peer_not_found" => "see: ark-lattice federation list-peers",
             "key_unknown" => "begin with: ark-lattice federation trust add --peer URL",
-            "conflict_not_found" => "see: ark-lattice conflicts list",
+            "conflict_not_found" => "see: ark-lattice conflicts list --all",
             "not_found" => "the service there has no such route: bring it to this version",
             _ => return failure,
         };

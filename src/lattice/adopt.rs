@@ -2,7 +2,7 @@
 
 use super::{
     directory::OpenError,
-    journal::{self, Binding, Journal, JournalError},
+    journal::{self, Binding, Journal, JournalError, Loaded, Peeked},
     marker::{self, Marker, MarkerError},
 };
 use std::{
@@ -15,8 +15,10 @@ use std::{
 pub struct Adopted {
     /// The lattice id that directory and journal share now.
     pub lattice_id: String,
-    /// Nodes that the journal knows. Those that are missing in the directory count as lost at the next start, not as deleted.
+    /// Nodes that the journal knows.
     pub known_nodes: u64,
+    /// Those of them that have no file in the directory. At the next start they count as lost, not as deleted.
+    pub missing_nodes: u64,
 }
 
 /// Binds the journal to this directory, whatever it was kept for. The next start takes no missing file for a deleted node.
@@ -35,9 +37,40 @@ pub fn adopt(directory: &Path, journal: &Path) -> Result<Adopted, OpenError> {
     mark(&directory, &lattice_id)?;
     let lock = Marker::hold(&directory, lattice_id.clone()).map_err(|error| marker_error(&directory, error))?;
     opened.bind(&lattice_id, true).map_err(failed)?;
-    let known_nodes = opened.file_count().map_err(failed)?;
+    let (mut known_nodes, mut missing_nodes) = (0_u64, 0_u64);
+    let count = |row: Loaded<'_>| {
+        known_nodes = known_nodes.saturating_add(1);
+        missing_nodes = missing_nodes.saturating_add(u64::from(directory.join(row.name).symlink_metadata().is_err()));
+    };
+    opened.load(count).map_err(failed)?;
     drop(lock);
-    Ok(Adopted { lattice_id, known_nodes })
+    Ok(Adopted { lattice_id, known_nodes, missing_nodes })
+}
+
+/// Compares the marker of the directory with the journal, as a start of the service would, but changes and locks neither. What cannot be
+/// seen so is no error: a journal that a running service holds open, or one that was not closed in order.
+///
+/// # Errors
+/// [`OpenError::NoMarker`], [`OpenError::OtherLattice`], [`OpenError::BadMarker`].
+pub fn check_marker(directory: &Path, journal: &Path) -> Result<(), OpenError> {
+    let found = match marker::read(directory) {
+        Err(error @ MarkerError::Unreadable(_)) => return Err(marker_error(directory, error)),
+        // That it cannot be read has other reasons, which are reported elsewhere.
+        Err(MarkerError::InUse | MarkerError::Io(_)) => return Ok(()),
+        Ok(found) => found,
+    };
+    let paths = || (directory.to_owned(), journal.to_owned());
+    match journal::peek(journal) {
+        Ok(Some(Peeked { binding, is_empty: false })) => match (found, binding.lattice_id) {
+            (Some(found), Some(known)) if found != known => Err(other_lattice(paths())),
+            (None, Some(_)) => Err(no_marker(paths())),
+            (found, None) => check_inode(directory, &binding.directory_inode, found.is_some(), paths()),
+            (Some(_), Some(_)) => Ok(()),
+        },
+        // A service runs: it made the marker when it started.
+        Err(JournalError::InUse) if found.is_none() => Err(no_marker(paths())),
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 /// The marker of the directory, if the journal is kept for it; both are bound to each other where one of them is new.
@@ -62,11 +95,7 @@ pub(super) fn bind(directory: &Path, journal: (&Path, &Journal), binding: &Bindi
         (None, Some(_)) => return Err(no_marker(paths())),
         // A journal of 0.1.0 knows its directory by the inode.
         (found, None) => {
-            let inode =
-                std::fs::metadata(directory).map_err(|error| OpenError::NotReadable(directory.to_owned(), error))?;
-            if binding.directory_inode != Some(inode.ino()) {
-                return Err(if found.is_some() { other_lattice(paths()) } else { no_marker(paths()) });
-            }
+            check_inode(directory, &binding.directory_inode, found.is_some(), paths())?;
             match found {
                 Some(found) => found,
                 None => journal::random_id().map_err(failed)?,
@@ -79,6 +108,20 @@ pub(super) fn bind(directory: &Path, journal: (&Path, &Journal), binding: &Bindi
         journal.bind(&lattice_id, false).map_err(failed)?;
     }
     Ok(marker)
+}
+
+/// Fails unless the directory has the inode that a journal of 0.1.0 knows.
+fn check_inode(
+    directory: &Path,
+    known: &Option<u64>,
+    is_marked: bool,
+    paths: (PathBuf, PathBuf),
+) -> Result<(), OpenError> {
+    let metadata = std::fs::metadata(directory).map_err(|error| OpenError::NotReadable(directory.to_owned(), error))?;
+    if *known == Some(metadata.ino()) {
+        return Ok(());
+    }
+    Err(if is_marked { other_lattice(paths) } else { no_marker(paths) })
 }
 
 /// Sees to it that the directory's marker names this lattice.

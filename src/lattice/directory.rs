@@ -1,7 +1,7 @@
 //! The lattice in a directory of files: the adapter of the port.
 
 pub use super::{
-    adopt::{Adopted, adopt},
+    adopt::{Adopted, adopt, check_marker},
     file_name::CaseSensitivity,
     manifest_file::ManifestHeader,
     watch::GATHER_INTERVAL,
@@ -87,10 +87,12 @@ pub enum OpenError {
     #[error("the data directory {0} cannot be written: {1}")]
     NotWritable(PathBuf, io::Error),
     /// Another process has the journal open.
-    #[error("the journal {0} is in use by another process; only one may serve a data directory")]
+    #[error(
+        "the journal {0} is in use by another process: stop that service first; only one may serve a data directory"
+    )]
     JournalInUse(PathBuf),
     /// Another process serves the directory, with another journal.
-    #[error("the data directory {0} is served by another process; only one may serve it")]
+    #[error("the data directory {0} is served by another process: stop that service first; only one may serve it")]
     DirectoryInUse(PathBuf),
     /// The directory has no marker, and the journal knows nodes: perhaps its disk is not mounted. All nodes would count as deleted.
     #[error(
@@ -509,6 +511,10 @@ impl Lattice for DirectoryLattice {
 
     fn overruled(&self, after: u64, limit: usize) -> Result<Vec<Conflict>, LatticeError> {
         Ok(self.shared.journal.overruled(after, limit)?)
+    }
+
+    fn overruled_count(&self) -> Result<u64, LatticeError> {
+        Ok(self.shared.journal.overruled_count()?)
     }
 
     fn last_conflict(&self) -> Result<u64, LatticeError> {

@@ -29,7 +29,7 @@ mod write;
 
 use super::{Change, Entry, Tombstone, reader::FileStamp, reserve::Reserve, version::Ancestry};
 use crate::types::{NodeId, Timestamp};
-pub(super) use binding::Binding;
+pub(super) use binding::{Binding, Peeked, peek};
 pub(super) use coming::Coming;
 use epochs::EpochState;
 use redb::{

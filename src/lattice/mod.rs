@@ -272,6 +272,8 @@ pub struct LatticeStatus {
     pub fault: Option<String>,
     /// That fault is a full disk.
     pub full: bool,
+    /// That fault is only that the directory cannot be watched: edits are seen late, by the full scan.
+    pub unwatched: bool,
 }
 
 /// The unbroken stretches of the journal (DESIGN 4.6).
@@ -558,6 +560,12 @@ pub trait Lattice: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// [`LatticeError::Io`].
     fn overruled(&self, after: u64, limit: usize) -> Result<Vec<Conflict>, LatticeError>;
+
+    /// How many versions the history holds.
+    ///
+    /// # Errors
+    /// [`LatticeError::Io`].
+    fn overruled_count(&self) -> Result<u64, LatticeError>;
 
     /// The greatest number that a conflict was given so far; 0 where there was none.
     ///

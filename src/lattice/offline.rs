@@ -1,6 +1,7 @@
 //! A data directory as its files are now, without index, journal or watcher: for commands, which work whether or not a service
 //! serves the directory. A service that does sees the changes like those of any other program.
 
+mod file_id;
 mod walk;
 mod whole_file;
 
@@ -433,7 +434,7 @@ impl Listing {
         match found {
             Found::Nothing => {}
             Found::Broken(reason, _) | Found::Misnamed(_, reason, _) => {
-                self.broken.push(BrokenFile { file: name.to_owned(), reason })
+                self.broken.push(BrokenFile { file: name.to_owned(), reason });
             }
             Found::Node(file) => {
                 let plain = file_name::plain(&file.id);

@@ -1,11 +1,11 @@
 //! What is known of the directory: shared with readers, changed by the writer thread alone.
 
 use super::{
-    BrokenFile, Entry, LatticeError, LatticeStatus, NodeType, Tombstone,
+    BrokenFile, Entry, LatticeError, LatticeStatus, NodeType,
     dating::AtStart,
     file_name::{self, CaseSensitivity},
     index::Index,
-    journal::{Coming, Journal, JournalError, Op, Record, Source, is_full},
+    journal::{Coming, Journal, JournalError, Op, Record, is_full},
     known::{Known, KnownFiles},
     marker::Marker,
     packs::Packs,
@@ -30,21 +30,15 @@ use std::{
 };
 use tokio::sync::watch;
 
+mod broken;
+mod changes;
+
+pub(super) use broken::Broken;
+use broken::Claim;
+pub(super) use changes::{Changes, SeenFile};
+
 /// The most broken files that a status lists.
 const BROKEN_SHOWN: usize = 100;
-/// The longest reason that is kept for a broken file, characters.
-const REASON_CHARS: usize = 200;
-
-/// A file that is no node.
-#[derive(Debug)]
-pub(super) struct Broken {
-    pub(super) reason: Box<str>,
-    /// It is this node under a name that is not its own.
-    pub(super) claims: Option<NodeId>,
-    pub(super) fingerprint: Option<u64>,
-    pub(super) generation: u32,
-}
-
 /// Since when a file is not there.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Away {
@@ -52,16 +46,6 @@ pub(super) struct Away {
     pub(super) since: Instant,
     /// When it went, at the latest.
     pub(super) at: Timestamp,
-}
-
-/// Files that hold a node under names that are not its own.
-#[derive(Debug)]
-struct Claim {
-    files: usize,
-    /// When the newest of them was found, by the process's own clock.
-    since: Instant,
-    /// The node's own file was not there then: it was renamed, not copied.
-    is_renamed: bool,
 }
 
 /// What a status tells beside the index.
@@ -119,6 +103,7 @@ impl Shared {
         let report = self.report();
         let broken = report.broken.iter().take(BROKEN_SHOWN);
         let faults = [&report.write_fault, &report.scan_fault, &report.watch_fault];
+        let unwatched = report.write_fault.is_none() && report.scan_fault.is_none() && report.watch_fault.is_some();
         let fault = faults.into_iter().flatten().next().cloned();
         LatticeStatus {
             ready: self.ready.load(Ordering::Acquire),
@@ -132,6 +117,7 @@ impl Shared {
             index_id: self.index_id.clone(),
             seq: self.seq.load(Ordering::Acquire),
             full: fault.as_ref() == Some(&LatticeError::NoSpace.to_string()),
+            unwatched,
             fault,
         }
     }
@@ -196,49 +182,6 @@ impl From<JournalError> for LatticeError {
             },
             other => Self::Io(format!("the journal: {other}")),
         }
-    }
-}
-
-/// A file as it was seen.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct SeenFile<'a> {
-    pub(super) name: &'a str,
-    pub(super) stamp: FileStamp,
-    /// By the machine's clock, ns since the epoch.
-    pub(super) read_at_ns: i64,
-    /// See [`Record::stated`].
-    pub(super) stated: Option<Option<Timestamp>>,
-}
-
-impl SeenFile<'_> {
-    fn record(self, entry: Arc<Entry>) -> Record {
-        let Self { name, stamp, read_at_ns, stated } = self;
-        Record { entry, name: name.into(), stamp, read_at_ns, stated, live: true }
-    }
-}
-
-/// Changes that are written down together. Each node at most once.
-#[derive(Debug, Default)]
-pub(super) struct Changes {
-    pub(super) ops: Vec<Op>,
-    /// Files that are broken no longer, or gone: reported so until the node shows.
-    pub(super) repaired: Vec<String>,
-    touched: HashSet<NodeId>,
-    positions: u64,
-}
-
-impl Changes {
-    pub(super) fn touches(&self, id: &NodeId) -> bool {
-        self.touched.contains(id)
-    }
-
-    /// Nothing but files whose nodes are as they were.
-    pub(super) fn only_looks(&self) -> bool {
-        self.ops.iter().all(|op| matches!(op, Op::Seen(_)))
-    }
-
-    pub(super) fn deletes(&self) -> bool {
-        self.ops.iter().any(|op| matches!(op, Op::Deleted(..) | Op::Lost(_)))
     }
 }
 
@@ -423,71 +366,6 @@ impl Store {
         if self.folded.is_some() { id.as_str().to_ascii_lowercase() } else { id.as_str().to_owned() }
     }
 
-    /// The position of the next change of this batch.
-    fn next_seq(&self, changes: &mut Changes) -> u64 {
-        changes.positions += 1;
-        self.seq.saturating_add(changes.positions)
-    }
-
-    /// The node has new content. Answers its entry as it will be.
-    pub(super) fn stage_put(
-        &self,
-        changes: &mut Changes,
-        entry: Entry,
-        file: SeenFile<'_>,
-        source: Source,
-    ) -> Arc<Entry> {
-        let mut entry = Entry { seq: self.next_seq(changes), ..entry };
-        entry.node_type.iter_mut().for_each(|own| self.types.share(own));
-        let entry = Arc::new(entry);
-        changes.touched.insert(entry.id.clone());
-        changes.ops.push(Op::Put(file.record(Arc::clone(&entry)), source));
-        entry
-    }
-
-    /// The node has the content that it had, in a file that looks different or was looked at again.
-    pub(super) fn stage_seen(&self, changes: &mut Changes, mut entry: Entry, file: SeenFile<'_>) {
-        entry.node_type.iter_mut().for_each(|own| self.types.share(own));
-        changes.touched.insert(entry.id.clone());
-        changes.ops.push(Op::Seen(file.record(Arc::new(entry))));
-    }
-
-    /// The node was lost with an older copy of the directory.
-    pub(super) fn stage_lost(&self, changes: &mut Changes, id: NodeId) {
-        changes.touched.insert(id.clone());
-        changes.ops.push(Op::Lost(id));
-        self.stage_void(changes);
-    }
-
-    /// The directory holds older versions than before: what others know of the journal is void.
-    pub(super) fn stage_void(&self, changes: &mut Changes) {
-        if !changes.ops.iter().any(|op| matches!(op, Op::VoidPositions)) {
-            // A position of its own: others see that something happened.
-            changes.positions += 1;
-            changes.ops.push(Op::VoidPositions);
-        }
-    }
-
-    /// The node's file broke.
-    pub(super) fn stage_broke(&self, changes: &mut Changes, id: NodeId) {
-        changes.touched.insert(id.clone());
-        changes.ops.push(Op::Broke(id));
-    }
-
-    /// The node is gone since `at`. Answers its tombstone as it will be.
-    pub(super) fn stage_deleted(
-        &self,
-        changes: &mut Changes,
-        (id, content_hash): (&NodeId, ContentHash),
-        at: Timestamp,
-        source: Source,
-    ) -> Tombstone {
-        let tombstone = Tombstone { id: id.clone(), deleted_at: at, content_hash, seq: self.next_seq(changes) };
-        changes.touched.insert(id.clone());
-        changes.ops.push(Op::Deleted(tombstone.clone(), source));
-        tombstone
-    }
-
     /// When an edit of the node counts as made that is seen now and states this time.
     pub(super) fn edit_time(&self, id: &NodeId, stated: Option<Timestamp>) -> Result<Timestamp, LatticeError> {
         let previous = self.held(id)?.map(|version| version.at);
@@ -629,63 +507,6 @@ impl Store {
         if let Some(folded) = &mut self.folded {
             folded.remove(&name.to_ascii_lowercase());
         }
-    }
-
-    /// Reports a file that is no node. `claims`: it is this node under a name that is not its own.
-    pub(super) fn mark_broken(&mut self, name: &str, reason: &str, stamp: Option<&FileStamp>, claims: Option<NodeId>) {
-        let reason: String = reason.chars().map(|c| if c.is_control() { ' ' } else { c }).take(REASON_CHARS).collect();
-        let broken = Broken {
-            reason: reason.as_str().into(),
-            claims: claims.clone(),
-            fingerprint: stamp.map(fingerprint),
-            generation: self.generation,
-        };
-        let before = self.shared.report().broken.insert(name.to_owned(), broken);
-        let (same_reason, before_claims) = before.map_or((false, None), |it| (*it.reason == *reason, it.claims));
-        self.unclaim(before_claims.clone());
-        if let Some(id) = claims {
-            let is_renamed = self.shared.directory.join(self.name_for(&id)).symlink_metadata().is_err();
-            let mut report = self.shared.report();
-            let claim = report.claimed.entry(id).or_insert(Claim { files: 0, since: Instant::now(), is_renamed });
-            claim.files += 1;
-            claim.is_renamed |= is_renamed;
-            if before_claims.is_none() {
-                claim.since = Instant::now();
-            }
-        }
-        if !same_reason {
-            tracing::warn!(lattice.file = name, reason, "a file of the data directory is not a node");
-        }
-    }
-
-    pub(super) fn unmark_broken(&mut self, names: &[String]) {
-        for name in names {
-            let before = self.shared.report().broken.remove(name);
-            self.unclaim(before.and_then(|broken| broken.claims));
-        }
-    }
-
-    /// A file does not stand for this node any more: whether the node is deleted is to be looked at.
-    fn unclaim(&mut self, id: Option<NodeId>) {
-        let Some(id) = id else { return };
-        {
-            let claimed = &mut self.shared.report().claimed;
-            match claimed.get_mut(&id) {
-                Some(claim) if claim.files > 1 => claim.files -= 1,
-                _ => drop(claimed.remove(&id)),
-            }
-        }
-        if self.known.get(id.as_str()).is_some_and(|known| !known.live) {
-            self.look_again.push(self.name_for(&id));
-        }
-    }
-
-    /// Was the file of this node, which is not there, given a name that is not its own? A copy that was made long before does not count.
-    pub(super) fn is_renamed(&self, id: &NodeId) -> bool {
-        let report = self.shared.report();
-        let missing_since = self.missing.get(id).map_or_else(Instant::now, |away| away.since);
-        let is_young = |claim: &Claim| missing_since.saturating_duration_since(claim.since) <= self.vanish_grace;
-        report.claimed.get(id).is_some_and(|claim| claim.is_renamed || is_young(claim))
     }
 }
 

@@ -1,4 +1,5 @@
-//! Versions that were made here and lost: kept until somebody has looked at them.
+//! Versions that were overruled by those of other instances: conflicts, which are kept until the admin settles them, and the history,
+//! of which the oldest go.
 
 use super::Context;
 use crate::lattice::{Conflict, LatticeError, Restored, StoredNode, Tombstone};
@@ -6,6 +7,15 @@ use bytes::Bytes;
 
 /// The most bytes of contents in one page.
 const PAGE_BYTES: u64 = 16 << 20;
+
+/// Which overruled versions are listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OverruledKinds {
+    /// Conflicts only.
+    Conflicts,
+    /// Conflicts and the history.
+    All,
+}
 
 /// Some conflicts.
 #[derive(Debug)]
@@ -18,18 +28,25 @@ pub struct ConflictPage {
     pub next: Option<u64>,
 }
 
-/// Up to `limit` conflicts with greater numbers than `after`. With contents a page is also bounded in bytes.
+/// Up to `limit` conflicts, or all kinds of overruled versions, with greater numbers than `after`. With contents a page is also bounded in
+/// bytes.
 ///
 /// # Errors
 /// [`LatticeError::Io`].
 pub fn list_conflicts(
     context: &Context,
-    after: u64,
-    limit: usize,
+    kinds: OverruledKinds,
+    (after, limit): (u64, usize),
     contents: bool,
 ) -> Result<ConflictPage, LatticeError> {
     let lattice = &context.lattice;
     let mut found = lattice.conflicts(after, limit.saturating_add(1))?;
+    let mut total = lattice.conflict_count()?;
+    if kinds == OverruledKinds::All {
+        found.extend(lattice.overruled(after, limit.saturating_add(1))?);
+        found.sort_by_key(|conflict| conflict.number);
+        total = total.saturating_add(lattice.overruled_count()?);
+    }
     let mut more = found.len() > limit;
     found.truncate(limit);
     let (mut conflicts, mut bytes) = (Vec::with_capacity(found.len()), 0_u64);
@@ -46,7 +63,7 @@ pub fn list_conflicts(
         conflicts.push((conflict, content));
     }
     let last = conflicts.last().map(|(conflict, _)| conflict.number);
-    Ok(ConflictPage { next: last.filter(|_| more), conflicts, total: lattice.conflict_count()? })
+    Ok(ConflictPage { next: last.filter(|_| more), conflicts, total })
 }
 
 /// A conflict with both sides.

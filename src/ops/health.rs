@@ -23,6 +23,8 @@ pub struct Health {
     pub live_peers: Option<u64>,
     /// The lattice.
     pub lattice: LatticeStatus,
+    /// Nodes whose files are broken: their last good versions count, their contents cannot be had.
+    pub unavailable: usize,
     /// Peers whose last round went well.
     pub peers_connected: usize,
     /// Deletions of other instances that wait for the admin.
@@ -39,7 +41,7 @@ impl Health {
     /// Everything works, to the last file, and nothing waits for the admin.
     #[must_use]
     pub fn flawless(&self) -> bool {
-        let lattice = self.lattice.broken_total == 0 && self.lattice.fault.is_none();
+        let lattice = self.lattice.broken_total == 0 && self.unavailable == 0 && self.lattice.fault.is_none();
         self.ready() && self.registry.detail.is_none() && lattice && self.deletions_waiting == 0
     }
 }
@@ -62,6 +64,7 @@ pub async fn health(context: &Context) -> Health {
         registry: PartHealth { ok: live.is_ok(), detail },
         registry_kind: context.registry.kind(),
         live_peers: live.ok(),
+        unavailable: context.lattice.unavailable().len(),
         lattice: context.lattice.status(),
         // Where the journal fails, the lattice's own fault says so.
         deletions_waiting: waiting.iter().map(|sender| sender.deletions).sum(),

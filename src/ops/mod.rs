@@ -41,7 +41,8 @@ mod trust;
 pub use audit::read_audit;
 pub use compare::{ConflictLines, conflict_lines};
 pub use conflicts::{
-    ConflictDetail, ConflictPage, NodeState, dismiss_conflict, get_conflict, list_conflicts, restore_conflict,
+    ConflictDetail, ConflictPage, NodeState, OverruledKinds, dismiss_conflict, get_conflict, list_conflicts,
+    restore_conflict,
 };
 pub use context::{Context, Identity};
 pub use deletions::{
@@ -71,7 +72,7 @@ pub use limits::{KnownIds, NewIdError, charge_wrong_signature, spend};
 pub use local::{LocalError, hash_node, put_local};
 pub use neighbours::{Look, LookError, MAX_NEIGHBOURS, Neighbour, connections, look, neighbours};
 pub use network::member;
-pub use nodes::{Giver, delete_node, get_node, givers, list_nodes, put_node};
+pub use nodes::{AcceptedNodes, Giver, accept_nodes, delete_node, get_node, givers, list_nodes, put_node};
 pub use pull::{PullError, PullOptions, PullReport, Standing, pull};
 pub use register::{RefusedManifest, RegisterError, Registration, register};
 pub use remote::{RemoteError, RemotePeer, discover_remote, publish};

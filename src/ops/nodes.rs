@@ -6,7 +6,7 @@ use crate::{
     trust::TrustLevel,
     types::NodeId,
 };
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// Up to `limit` nodes after `after` that pass `filter`. Stops early rather than look at the whole lattice at one go.
 ///
@@ -67,6 +67,26 @@ pub async fn put_node(
     precondition: Precondition,
 ) -> Result<Written, LatticeError> {
     context.lattice.put(node, precondition).await
+}
+
+/// What [`accept_nodes`] did.
+#[derive(Debug)]
+pub struct AcceptedNodes {
+    /// The nodes whose versions are dated now.
+    pub accepted: Vec<NodeId>,
+    /// The ids of which there is no node, or a broken file.
+    pub missing: Vec<NodeId>,
+}
+
+/// Dates the versions of these nodes now, durably: they count as edited here in this moment.
+///
+/// # Errors
+/// [`LatticeError`]; nodes before the one that failed may have been dated.
+pub async fn accept_nodes(context: &Context, ids: Vec<NodeId>) -> Result<AcceptedNodes, LatticeError> {
+    let ids: BTreeSet<NodeId> = ids.into_iter().collect();
+    let accepted = context.lattice.accept(ids.iter().cloned().collect()).await?;
+    let missing = ids.into_iter().filter(|id| accepted.binary_search(id).is_err()).collect();
+    Ok(AcceptedNodes { accepted, missing })
 }
 
 /// Deletes a node and leaves a tombstone; durable when this answers.

@@ -6,7 +6,7 @@ const EARLIER: &str = r#"{"id": "x", "updated_at": 1000, "n": 1.0, "text": "b's"
 const LATER: &str = r#"{"same": [1, 2], "id": "x", "updated_at": 2000, "n": 1.0, "text": "a's"}"#;
 
 /// Two instances, of which `b` holds one conflict: its own edit lost.
-fn two() -> (Instance, Instance) {
+pub fn two() -> (Instance, Instance) {
     let (a, b) = (Instance::start("ark-a", &[]), Instance::start("ark-b", &[]));
     for (instance, text) in [(&a, LATER), (&b, EARLIER)] {
         instance.bed.file("lattice_data/x.json", text);
@@ -67,10 +67,40 @@ fn what_lost_is_shown_beside_what_won_and_restored_everywhere() {
 }
 
 #[test]
+fn what_an_instance_overruled_that_had_been_given_it_is_history() {
+    let (a, b) = two();
+    b.bed.run_with(&["node", "put", "-"], r#"{"id":"y","v":1}"#).ok();
+    b.sees(2);
+    b.federation(&["sync"]).ok();
+    a.bed.run_with(&["node", "put", "-"], r#"{"id":"y","v":2}"#).ok();
+    a.bed.wait_until("the edit came back", || {
+        b.federation(&["sync"]).ok();
+        b.bed.run(&["node", "show", "y"]).ok().contains("\"v\":2")
+    });
+    let conflicts = |args: &[&str]| b.bed.run(&[&["conflicts"], args].concat());
+    assert_eq!(conflicts(&["list", "--json"]).ok_json()["total"], 1);
+    let all = conflicts(&["list", "--all", "--json"]).ok_json();
+    let kinds: Vec<&str> = all["conflicts"].as_array().unwrap().iter().map(|it| it["kind"].as_str().unwrap()).collect();
+    assert_eq!((kinds.as_slice(), &all["total"]), (&["conflict", "overruled"][..], &2.into()), "{all}");
+    let page = conflicts(&["list", "--all", "--limit", "1"]);
+    assert!(page.stderr.contains("2 versions in all; more with --after 1"), "{page:?}");
+    let listed = conflicts(&["list", "--all"]).ok();
+    let rows: Vec<Vec<&str>> = listed.lines().skip(1).map(|line| line.split_whitespace().take(3).collect()).collect();
+    assert_eq!(rows, [["1", "conflict", "x"], ["2", "overruled", "y"]], "{listed}");
+
+    let shown = conflicts(&["show", "2"]).ok();
+    assert!(shown.contains("Overruled version 2: y") && shown.contains("held here before"), "{shown}");
+    assert!(conflicts(&["restore", "2"]).ok().starts_with("restored y"));
+    assert!(b.bed.run(&["node", "show", "y"]).ok().contains("\"v\":1"));
+    assert!(conflicts(&["dismiss", "2"]).fails(3).contains("ark-lattice conflicts list --all"));
+}
+
+#[test]
 fn answers_for_programs_have_the_shape_that_help_shows() {
     let (_a, b) = two();
     let ask = |command: &str, more: &[&str]| answers_as_its_help_shows(&b.bed, &["conflicts", command], more);
     assert_eq!(ask("list", &[])["total"], 1);
+    assert_eq!(ask("list", &["--all"])["conflicts"][0]["kind"], "conflict");
     let shown = ask("show", &["1"]);
     assert_eq!((&shown["node"]["text"], &shown["current"]["node"]["text"]), (&"b's".into(), &"a's".into()));
     let kept = ask("restore", &["1"])["kept"].as_u64().unwrap().to_string();

@@ -97,6 +97,16 @@ fn a_running_service_is_recognised_and_looked_at_from_outside() {
     assert_eq!((of(&report, "proxy").0.as_str(), of(&report, "bodies").0.as_str()), ("ok", "ok"));
     assert_eq!((of(&report, "tls").0.as_str(), of(&report, "metrics").0.as_str()), ("warn", "warn"));
     assert_eq!(of(&report, "clock").0, "ok");
+
+    bed.file("lattice_data/a.json", r#"{"id":"a"}"#);
+    bed.wait_until("the node is seen", || crate::bed::get(service.port, "/nodes/a").starts_with("HTTP/1.1 200"));
+    bed.file("lattice_data/a.json", "{");
+    bed.wait_until("it is broken", || crate::bed::get(service.port, "/health").contains("\"unavailable\":1"));
+    fs::remove_file(bed.path("lattice_data/.ark-lattice")).unwrap();
+    let (code, report) = examine(&bed, &[]);
+    let (_, found, next) = of(&report, "service");
+    assert!(found.contains("1 nodes without their contents") && next.contains("node verify"), "{report}");
+    assert!(code == 1 && of(&report, "marker").1.contains("is the disk mounted?"), "{report}");
 }
 
 #[test]

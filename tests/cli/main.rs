@@ -9,6 +9,8 @@
     reason = "a test that cannot go on should stop where it stands"
 )]
 
+mod accepts;
+mod adopts;
 mod bed;
 mod conflicts;
 mod demo;

@@ -115,6 +115,8 @@ fn every_answer_has_the_shape_that_its_help_shows() {
     check(&["completions"], &["fish"]);
     check(&["man"], &["--dir", "man1"]);
     check(&["init"], &["--yes"]);
+    drop(bed.serve().terminate(std::time::Duration::from_secs(10)));
+    check(&["adopt"], &[]);
     let service = bed.serve();
     check(&["manifest", "publish"], &["--to", &service.url]);
     check(&["discover"], &["--from", &service.url, "--instance-type", "cloud"]);
@@ -133,6 +135,7 @@ fn every_answer_has_the_shape_that_its_help_shows() {
     check(&["federation", "remove-peer"], &there);
     check(&["conflicts", "list"], &here);
     std::fs::create_dir(bed.path("copy")).unwrap();
+    check(&["node", "accept"], &[&["b"], &here[..]].concat());
     check(&["pull"], &["--from", &service.url, "--lattice", "copy"]);
 }
 

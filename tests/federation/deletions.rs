@@ -8,7 +8,7 @@ use ark_lattice::{
         peers::{Direction, PeerState},
         round::Outcome,
     },
-    lattice::{NodeDocument, Precondition, Stamp},
+    lattice::{NodeDocument, Precondition},
     ops,
     types::{Clock, PeerId},
 };
@@ -164,7 +164,7 @@ async fn deletions_that_wait_explain_no_other_difference() {
     b.clock.advance(Duration::from_secs(100));
     let early = json!({"id": "early", "updated_at": b.clock.now().seconds() + 250}).to_string();
     let early = NodeDocument::parse(Bytes::from(early), 64).unwrap();
-    b.lattice().put(early, Stamp::Keep, Precondition::None).await.unwrap();
+    b.lattice().put(early, Precondition::None).await.unwrap();
     let synced = sync(&b).await;
     assert_eq!((synced.report.outcome, synced.report.waiting_here), (Some(Outcome::Unexplained), 20));
     assert!(synced.error.unwrap().contains("the two sets still differ"));

@@ -162,7 +162,9 @@ async fn a_file_that_is_copied_in_with_an_old_mtime_counts_from_when_it_was_put_
     bed.write("a.json", r#"{"id":"a","v":1}"#);
     let lattice = bed.open().await;
     let begun = stamp(SystemTime::now());
-    fs::write(bed.path("old"), r#"{"id":"a","v":0}"#).unwrap();
+    let mut old = File::create(bed.path("old")).unwrap();
+    std::io::Write::write_all(&mut old, br#"{"id":"a","v":0}"#).unwrap();
+    drop(old);
     date(&bed.path("old"), ago(100_000));
     fs::rename(bed.path("old"), bed.data("a.json")).unwrap();
     let content = node(r#"{"id":"a","v":0}"#).content_hash();

@@ -73,6 +73,10 @@ class Calls:
     def getNode(self):
         assert self.call("getNode", id="notes/today").value == "Grüß Gott"
 
+    def acceptNodes(self):
+        answer = self.call("acceptNodes", {"ids": ["notes/today", "absent"]})
+        assert (answer.accepted, answer.missing) == (["notes/today"], ["absent"]), answer
+
     def listNodes(self):
         listed = self.call("listNodes", type="note", limit=5)
         assert [node.id for node in listed.nodes] == ["notes/today"], listed

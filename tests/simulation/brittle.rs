@@ -228,6 +228,10 @@ impl Lattice for Brittle {
         self.inner.is_unavailable(id)
     }
 
+    fn overruled_count(&self) -> Result<u64, LatticeError> {
+        self.inner.overruled_count()
+    }
+
     fn last_conflict(&self) -> Result<u64, LatticeError> {
         self.inner.last_conflict()
     }

@@ -1,4 +1,4 @@
-//! `/conflicts`: versions that were made here and lost.
+//! `/conflicts`: versions that were overruled by those of other instances.
 
 use super::nodes::seconds;
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
         schemas::{Hash, Id, Node},
         state::ApiState,
     },
-    ops::{self, Conflict, NodeState, Version, Written},
+    ops::{self, Conflict, NodeState, OverruledKinds, Version, Written},
 };
 use actix_web::{HttpResponse, http::header::CACHE_CONTROL, web};
 use bytes::Bytes;
@@ -31,6 +31,8 @@ pub(crate) struct ConflictsQuery {
     limit: Option<usize>,
     /// Whether the contents that lost come along.
     contents: Option<bool>,
+    /// Whether the history is listed too: versions that were overruled by instances that had been given them.
+    history: Option<bool>,
 }
 
 /// A version of a node.
@@ -46,12 +48,16 @@ pub(crate) struct VersionAnswer {
     hash: Option<String>,
 }
 
-/// A version that was made here and lost against one that did not come from it.
+/// A version that was held here and was overruled by one of another instance.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Conflict)]
 pub(crate) struct ConflictAnswer {
     /// Its number; grows.
     number: u64,
+    /// `conflict`: made here, and the other instance had not been given it as far as this instance knows; kept until it is settled.
+    /// `overruled`: history, of which the oldest go.
+    #[schema(example = "conflict")]
+    kind: &'static str,
     /// The node.
     #[schema(value_type = Id, example = "python_flask_basic")]
     id: String,
@@ -150,7 +156,9 @@ pub(crate) struct ConflictsAnswer {
 
 /// List conflicts
 ///
-/// An edit that was made here and lost against another instance's is kept here, with its content.
+/// A version that was made here, and was overruled by one of an instance that had not been given it, is a conflict: kept with its content
+/// until it is restored or dismissed. With `history=true` also those that were overruled by instances that had been given them: the
+/// newest 10,000, 64 MiB of contents at most.
 #[utoipa::path(
     get,
     path = "/conflicts",
@@ -168,7 +176,8 @@ pub(crate) async fn list(
     if after > ops::MAX_SEQ {
         return Err(refuse(Code::InvalidQuery, format!("after is a number from 0 to {}", ops::MAX_SEQ)));
     }
-    let page = ops::list_conflicts(&state.context, after, limit, contents)?;
+    let kinds = if query.history.unwrap_or(false) { OverruledKinds::All } else { OverruledKinds::Conflicts };
+    let page = ops::list_conflicts(&state.context, kinds, (after, limit), contents)?;
     let entries = page.conflicts.iter().map(|(conflict, content)| entry(conflict, content.as_ref()));
     let entries = entries.collect::<Result<Vec<String>, _>>()?.join(",");
     let next = page.next.map(|next| format!(",\"next\":{next}")).unwrap_or_default();
@@ -178,7 +187,8 @@ pub(crate) async fn list(
 }
 
 fn missing(number: u64) -> ApiError {
-    refuse(Code::ConflictNotFound, format!("there is no conflict {number}; GET /conflicts lists them"))
+    let detail = format!("there is no conflict or overruled version {number}; GET /conflicts?history=true lists them");
+    refuse(Code::ConflictNotFound, detail)
 }
 
 /// Get a conflict
@@ -271,6 +281,7 @@ pub(crate) async fn dismiss(
 fn entry(conflict: &Conflict, content: Option<&Bytes>) -> Result<String, ApiError> {
     let answer = ConflictAnswer {
         number: conflict.number,
+        kind: if conflict.is_conflict { "conflict" } else { "overruled" },
         id: conflict.id.to_string(),
         noticed_at: seconds(conflict.noticed_at),
         from: conflict.from.to_string(),

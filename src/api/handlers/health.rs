@@ -68,7 +68,10 @@ pub(crate) struct LatticeAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false)]
     manifest: Option<&'static str>,
-    /// What is wrong with the directory.
+    /// Nodes whose files are broken: their last good versions count, but their contents cannot be had. 0.1.0 does not have this member.
+    #[schema(required = false)]
+    unavailable: usize,
+    /// What is wrong with the directory; also where it is `ok` except that edits are seen late.
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<&'static str>,
 }
@@ -99,8 +102,8 @@ fn lattice_answer(health: Health) -> LatticeAnswer {
     let (lattice, deletions_waiting) = (health.lattice, health.deletions_waiting);
     let status = match (lattice.ready, &lattice.fault) {
         (false, _) => "loading",
-        (true, None) => "ok",
-        (true, Some(_)) => "failing",
+        (true, Some(_)) if !lattice.unwatched => "failing",
+        (true, _) => "ok",
     };
     LatticeAnswer {
         status,
@@ -116,10 +119,14 @@ fn lattice_answer(health: Health) -> LatticeAnswer {
             .collect(),
         deletions_waiting,
         manifest: lattice.foreign_manifest.then_some(FOREIGN_MANIFEST),
-        detail: match (lattice.fault, lattice.full) {
-            (None, _) => None,
-            (Some(_), true) => Some("the disk is full: writes are refused until there is room"),
-            (Some(_), false) => Some("the data directory cannot be used; the service's log says more"),
+        unavailable: health.unavailable,
+        detail: match lattice.fault {
+            None => None,
+            Some(_) if lattice.full => Some("the disk is full: writes are refused until there is room"),
+            Some(_) if lattice.unwatched => Some(
+                "the data directory cannot be watched: edits are seen late, by the full scan only; the service's log says why",
+            ),
+            Some(_) => Some("the data directory cannot be used; the service's log says more"),
         },
     }
 }

@@ -1,5 +1,6 @@
 //! One file per resource.
 
+pub(super) mod accept;
 pub(super) mod conflicts;
 pub(super) mod control;
 pub(super) mod deletions;

@@ -126,6 +126,14 @@ pub(super) fn state(settings: &Settings, findings: &mut Findings) {
     room("state room", path, findings);
 }
 
+/// The marker of the data directory: that of the lattice for which the journal is kept.
+pub(super) fn marker(settings: &Settings, findings: &mut Findings) {
+    if let Err(error) = startup::check_marker(settings) {
+        let next = "mount the right directory; or, if this is the right one: ark-lattice adopt";
+        findings.fail("marker", error, next);
+    }
+}
+
 /// The data directory: there, writable, its files nodes, their dates not ahead.
 pub(super) fn lattice(settings: &Settings, now: Timestamp, findings: &mut Findings) {
     let path = &settings.lattice.path;
@@ -159,8 +167,9 @@ pub(super) fn lattice(settings: &Settings, now: Timestamp, findings: &mut Findin
 fn files(listing: &Listing, now: Timestamp, findings: &mut Findings) {
     if !listing.broken.is_empty() {
         let named: Vec<&str> = listing.broken.iter().take(NAMED).map(|broken| broken.file.as_str()).collect();
-        let found = format!("{} skipped, such as {}", count(listing.broken.len(), "broken file"), named.join(", "));
-        findings.warn("files", found, "ark-lattice node verify");
+        let files = count(listing.broken.len(), "broken file");
+        let found = format!("{files}, such as {}: no content of theirs can be had", named.join(", "));
+        findings.warn("files", found, "ark-lattice node verify names them; correct or remove them");
     }
     if !listing.unreadable_times.is_empty() {
         let (times, named) = (&listing.unreadable_times, listing.unreadable_times.iter().take(NAMED));

@@ -107,8 +107,16 @@ fn judge(health: &Value, port: u16, findings: &mut Findings) {
         return findings.ok("service", found);
     }
     let parts = format!("registry {}, lattice {}", text("/registry/status"), text("/lattice/status"));
-    let broken = health.pointer("/lattice/broken_total").and_then(Value::as_u64).unwrap_or(0);
-    findings.warn("service", format!("{found}: {parts}, {broken} broken files"), "its log says more");
+    let number = |pointer: &str| health.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
+    let detail = |pointer: &str| health.pointer(pointer).and_then(Value::as_str).map(|detail| format!(" ({detail})"));
+    let details: String = ["/registry/detail", "/lattice/detail"].into_iter().filter_map(detail).collect();
+    let (broken, unavailable) = (number("/lattice/broken_total"), number("/lattice/unavailable"));
+    let next = match (broken, details.as_str()) {
+        (1.., "") => "ark-lattice node verify names the broken files; correct or remove them",
+        _ => "its log says more",
+    };
+    let found = format!("{found}: {parts}{details}, {broken} broken files, {unavailable} nodes without their contents");
+    findings.warn("service", found, next);
 }
 
 /// The service as others see it.

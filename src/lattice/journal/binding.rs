@@ -1,7 +1,8 @@
 //! Which data directory the journal is kept for: by the lattice id of the directory's marker (DESIGN 4.8).
 
 use super::{FILES, Journal, JournalError, META, read_meta};
-use redb::{ReadableDatabase, ReadableTable, ReadableTableMetadata};
+use redb::{ReadOnlyDatabase, ReadableDatabase, ReadableTable, ReadableTableMetadata};
+use std::path::Path;
 
 /// In `meta`: the lattice id. Journals of 0.1.0 have none, and the directory's inode in its place.
 const LATTICE: &str = "lattice";
@@ -22,6 +23,30 @@ pub(super) fn read(meta: &impl ReadableTable<&'static str, &'static str>) -> Res
     let lattice_id = meta.get(LATTICE)?.map(|id| id.value().to_owned());
     let directory_inode = meta.get(DIRECTORY)?.and_then(|inode| inode.value().parse().ok());
     Ok(Binding { lattice_id, directory_inode })
+}
+
+/// What shows of a journal without opening it for writing.
+#[derive(Debug)]
+pub(in crate::lattice) struct Peeked {
+    /// What it is kept for.
+    pub(in crate::lattice) binding: Binding,
+    /// It knows neither a node nor a deletion.
+    pub(in crate::lattice) is_empty: bool,
+}
+
+/// Looks into the journal's file without changing it; `None`: there is none.
+///
+/// # Errors
+/// [`JournalError`]; [`JournalError::Damaged`] also where it was not closed in order.
+pub(in crate::lattice) fn peek(path: &Path) -> Result<Option<Peeked>, JournalError> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let transaction = ReadOnlyDatabase::open(path)?.begin_read()?;
+    let binding = read(&transaction.open_table(META)?)?;
+    let is_empty =
+        transaction.open_table(FILES)?.is_empty()? && transaction.open_table(super::TOMBSTONES)?.is_empty()?;
+    Ok(Some(Peeked { binding, is_empty }))
 }
 
 impl Journal {

@@ -112,6 +112,14 @@ impl Journal {
         })
     }
 
+    /// How many versions the history holds.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub(in crate::lattice) fn overruled_count(&self) -> Result<u64, JournalError> {
+        self.with(|database| Ok(database.begin_read()?.open_table(HISTORY)?.len()?))
+    }
+
     /// The greatest number that was given.
     ///
     /// # Errors
@@ -315,5 +323,6 @@ mod tests {
         assert!(journal.forget_conflict(18).unwrap() && !journal.forget_conflict(18).unwrap());
         assert_eq!(journal.keep(&[overruled(false)], &[]).unwrap(), [19], "no number is given twice");
         assert_eq!(numbers(journal.overruled(0, 99).unwrap()).len(), 16);
+        assert_eq!((journal.conflict_count().unwrap(), journal.overruled_count().unwrap()), (1, 16));
     }
 }

@@ -1,0 +1,97 @@
+//! The lattice of the settings: opened for the service, and for commands that run without one.
+
+use super::StartupError;
+use crate::{
+    lattice::{
+        Lattice,
+        directory::{
+            self, CaseSensitivity, DirectoryLattice, DirectoryOptions, GATHER_INTERVAL, ManifestHeader, OpenError,
+            VANISH_GRACE,
+        },
+    },
+    settings::Settings,
+    types::{NodeId, SharedClock, SystemClock},
+};
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+pub use crate::lattice::directory::Adopted;
+
+/// How often a command looks whether the index is built.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+impl From<OpenError> for StartupError {
+    fn from(error: OpenError) -> Self {
+        Self::Lattice(error.to_string())
+    }
+}
+
+fn journal(settings: &Settings) -> PathBuf {
+    settings.state.path.join("lattice.redb")
+}
+
+/// Opens the lattice of the settings. Its index is built from then on.
+pub(super) fn open(settings: &Settings, clock: &SharedClock) -> Result<Arc<dyn Lattice>, StartupError> {
+    let header = ManifestHeader {
+        node_id: settings.node_id()?.to_string(),
+        instance_type: settings.instance.instance_type.as_str().to_owned(),
+    };
+    let options = DirectoryOptions {
+        directory: settings.lattice.path.clone(),
+        journal: journal(settings),
+        limits: settings.limits(),
+        clock: Arc::clone(clock),
+        gather_interval: GATHER_INTERVAL,
+        vanish_grace: VANISH_GRACE,
+        rescan_interval: settings.lattice.rescan_interval.get(),
+        case: CaseSensitivity::Probe,
+        manifest: settings.lattice.write_manifest.then_some(header),
+    };
+    Ok(DirectoryLattice::open(options)?)
+}
+
+/// Binds the journal of the settings to their data directory. No service may run on either.
+///
+/// # Errors
+/// [`StartupError::Lattice`]: there is no journal, one of them cannot be used, or a service uses it.
+pub fn adopt(settings: &Settings) -> Result<Adopted, StartupError> {
+    let journal = journal(settings);
+    if !journal.exists() {
+        return Err(StartupError::Lattice(format!(
+            "there is no journal {}, so nothing has to be adopted: a first start takes the data directory as it is (ark-lattice serve). If \
+             there should be one, set ARK_STATE_PATH to its directory",
+            journal.display()
+        )));
+    }
+    Ok(directory::adopt(&settings.lattice.path, &journal)?)
+}
+
+/// Whether a service would start on the data directory with the journal of the settings, as far as their markers show it. Changes nothing.
+///
+/// # Errors
+/// [`StartupError::Lattice`], as the service would report it.
+pub fn check_marker(settings: &Settings) -> Result<(), StartupError> {
+    Ok(directory::check_marker(&settings.lattice.path, &journal(settings))?)
+}
+
+/// Dates the versions of these nodes now, without a service: opens the lattice, waits for its index, and closes it again. Answers those
+/// that are here.
+///
+/// # Errors
+/// [`StartupError::Lattice`]: the lattice cannot be opened, or failed.
+pub async fn accept_nodes(settings: &Settings, ids: Vec<NodeId>) -> Result<Vec<NodeId>, StartupError> {
+    let lattice = open(settings, &SystemClock::shared())?;
+    let accepted = async {
+        loop {
+            let status = lattice.status();
+            match status.fault {
+                _ if status.ready => break,
+                Some(fault) if !status.unwatched => return Err(StartupError::Lattice(fault)),
+                _ => tokio::time::sleep(LOOK_EVERY).await,
+            }
+        }
+        lattice.accept(ids).await.map_err(|error| StartupError::Lattice(error.to_string()))
+    };
+    let accepted = accepted.await;
+    lattice.close().await;
+    accepted
+}

@@ -352,7 +352,7 @@ async fn no_kill_loses_what_was_acknowledged() {
     let hash = service.set_hash().await;
     until("manifest.json shows the set", Duration::from_secs(20), async || shows(&hash)).await;
     let names = fs::read_dir(place.lattice()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let left: Vec<String> = names.filter(|name| name.starts_with(".ark-")).collect();
+    let left: Vec<String> = names.filter(|name| name.starts_with(".ark-") && name.ends_with(".tmp")).collect();
     assert_eq!(left, Vec::<String>::new(), "temporary files of the dead");
     eprintln!(
         "{kills} kills in {:?}: {} writes acknowledged, {} changes of nodes cut off, {} bindings",

@@ -137,7 +137,7 @@ async fn check_files(disks: &Disks, service: &Service) -> BTreeMap<String, u64> 
     for entry in fs::read_dir(disks.path("lattice")).unwrap() {
         let entry = entry.unwrap();
         let name = entry.file_name().into_string().unwrap();
-        if name == "fill" || name == "manifest.json" {
+        if ["fill", "manifest.json", ".ark-lattice"].contains(&name.as_str()) {
             continue;
         }
         let bytes = Bytes::from(fs::read(entry.path()).unwrap());

@@ -420,12 +420,9 @@ impl Lattice for DirectoryLattice {
     }
 
     async fn accept(&self, ids: Vec<NodeId>) -> Result<Vec<NodeId>, LatticeError> {
-        let outcomes = self.write(ids.into_iter().map(WriteOp::Accept).collect()).await?;
-        let accepted = |outcome| match outcome {
-            Outcome::Accepted(id) => id,
-            _ => None,
-        };
-        Ok(outcomes.into_iter().filter_map(accepted).collect())
+        let outcomes = self.write(ids.iter().cloned().map(WriteOp::Accept).collect()).await?;
+        let is_here = |(_, outcome): &(NodeId, Outcome)| !matches!(outcome, Outcome::NotHere);
+        Ok(ids.into_iter().zip(outcomes).filter(is_here).map(|(id, _)| id).collect())
     }
 
     async fn delete(&self, id: &NodeId, precondition: Precondition) -> Result<Option<Tombstone>, LatticeError> {

@@ -11,6 +11,7 @@ mod clock_jump;
 mod dating;
 pub mod delta;
 pub mod directory;
+mod error;
 mod examine;
 mod file_name;
 mod hold;
@@ -43,6 +44,7 @@ mod whole_sync;
 mod write_batch;
 mod writer;
 
+pub use error::LatticeError;
 pub use node::{NodeDocument, NodeError, OVERSIZE_BYTES};
 pub use node_type::NodeType;
 pub use version::{Ancestry, Version};
@@ -303,52 +305,6 @@ pub struct NodePage {
     pub next: Option<NodeId>,
     /// Live nodes in all, whatever the filter.
     pub total: usize,
-}
-
-/// Why the lattice did not do what was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum LatticeError {
-    /// The index is still being built.
-    #[error("the index is still being built")]
-    Loading,
-    /// The precondition does not hold. Nothing was changed.
-    #[error("the node is not in the state that the precondition asks for")]
-    PreconditionFailed {
-        /// The current content hash; `None` where there is no such node.
-        current: Option<ContentHash>,
-    },
-    /// Nothing was changed: the version made here that would be replaced could not be kept beside so many others.
-    #[error(
-        "{kept} versions made here lost against those of {from} and are kept; nothing that would add to them is taken from it until \
-         they are looked at: ark-lattice conflicts"
-    )]
-    Contested {
-        /// Who sent the versions that won.
-        from: Box<str>,
-        /// How many lost against them.
-        kept: u64,
-    },
-    /// The node's file is broken or was there a moment ago: its content cannot be had or replaced now. A later attempt may succeed.
-    #[error("the content of the node {0:?} cannot be had now: its file is broken, or is being written")]
-    Unavailable(NodeId),
-    /// Nothing was changed: a deletion would have to wait beside so many others.
-    #[error(
-        "as many deletions of instances that are not verified wait here as there are nodes, and none of them sent more than {from}: no \
-         further one is taken from it. On this machine: ark-lattice federation deletions"
-    )]
-    WaitingFull {
-        /// The instance that sent the deletion.
-        from: Box<str>,
-    },
-    /// The data directory or the state directory is full (ENOSPC, EDQUOT). Nothing was acknowledged.
-    #[error("the disk has no space left")]
-    NoSpace,
-    /// The data directory or the state directory cannot be written (EROFS, EACCES, EPERM). Nothing was acknowledged.
-    #[error("the data directory cannot be written: {0}")]
-    ReadOnly(String),
-    /// Any other failure of a file or of the journal. Nothing was acknowledged.
-    #[error("the data directory failed: {0}")]
-    Io(String),
 }
 
 /// The nodes of this instance.

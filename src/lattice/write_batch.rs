@@ -56,8 +56,8 @@ pub(super) enum Outcome {
     Deleted(Option<Tombstone>),
     Applied(Applied),
     Restored(Option<Restored>),
-    /// `None`: there is no such node.
-    Accepted(Option<NodeId>),
+    /// There is no such node.
+    NotHere,
 }
 
 /// Writes that are answered together. The first failure ends them.
@@ -369,7 +369,7 @@ fn stage(store: &mut Store, op: WriteOp) -> Result<Stage, LatticeError> {
             Ok(Stage::Later(name, kind, precondition))
         }
         WriteOp::Accept(id) => {
-            let Some(current) = store.live(&id).cloned() else { return Ok(Stage::Done(Outcome::Accepted(None))) };
+            let Some(current) = store.live(&id).cloned() else { return Ok(Stage::Done(Outcome::NotHere)) };
             let accepted = Accepted::made_here(store.edit_time(&id, None)?, Source::Edit);
             let precondition = unchanged(Some(&current));
             Ok(Stage::Later(name, StagedKind::Retime(current, accepted), precondition))
@@ -559,10 +559,7 @@ fn write_down(store: &mut Store, placed: &[Staged], seen_at_ns: i64) -> Result<V
                     let (name, read_at_ns) = (staged.name.as_str(), stamp.mtime_ns);
                     store.stage_put(&mut changes, dated, SeenFile { name, stamp, read_at_ns, stated: None }, source);
                 }
-                match accepted.source {
-                    Source::Edit => Outcome::Accepted(Some(entry.id.clone())),
-                    Source::Given { .. } => Outcome::Applied(Applied::Same),
-                }
+                Outcome::Applied(Applied::Same)
             }
             StagedKind::Wait(waiting) => {
                 changes.ops.push(Op::Waits(Waiting::clone(waiting)));

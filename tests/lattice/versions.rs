@@ -262,11 +262,36 @@ async fn an_edit_of_an_edit_made_here_is_no_conflict() {
         put(&theirs, numbered("a", n)).await;
     }
     clock.advance(Duration::from_secs(10));
-    assert_eq!(mine.apply(changes(&theirs, 0).await).await.unwrap(), [Applied::Taken(None)]);
+    // What it was given of this journal, this instance knows by its own record.
+    let given = |arrivals: Vec<Arrival>| -> Vec<Arrival> {
+        arrivals.into_iter().map(|arrival| Arrival { given: u64::MAX, ..arrival }).collect()
+    };
+    assert_eq!(mine.apply(given(changes(&theirs, 0).await)).await.unwrap(), [Applied::Taken(None)]);
     other_clock.advance(Duration::from_secs(1));
     theirs.delete(&id("a"), Default::default()).await.unwrap();
-    assert_eq!(mine.apply(changes(&theirs, 0).await).await.unwrap(), [Applied::Taken(None)]);
+    assert_eq!(mine.apply(given(changes(&theirs, 0).await)).await.unwrap(), [Applied::Taken(None)]);
     assert_eq!(mine.conflict_count().unwrap(), 0);
+    let history = mine.overruled(0, 9).unwrap();
+    assert_eq!(
+        history.iter().map(|it| it.lost.content.is_some()).collect::<Vec<_>>(),
+        [true, true],
+        "kept all the same"
+    );
+}
+
+#[tokio::test]
+async fn a_forged_ancestry_hides_no_conflict() {
+    let (here, clock) = bed();
+    let lattice = here.open().await;
+    put(&lattice, numbered("a", 1)).await;
+    clock.advance(Duration::from_secs(10));
+    let mine = lattice.entry(&id("a")).unwrap().unwrap();
+    let forged = Arrival {
+        ancestry: Ancestry::default().after(&mine.content_hash),
+        ..arrival(r#"{"id":"a","forged":true}"#, mine.updated_at.plus(Duration::from_secs(1)))
+    };
+    assert!(matches!(lattice.apply(vec![forged]).await.unwrap()[..], [Applied::Taken(Some(_))]));
+    assert_eq!(lattice.conflict_count().unwrap(), 1);
 }
 
 #[tokio::test]

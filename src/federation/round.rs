@@ -38,6 +38,10 @@ pub struct Positions {
     /// Nodes of theirs before the position whose contents could not be had yet.
     #[serde(default, skip_serializing_if = "UnavailableNodes::is_empty")]
     pub unavailable: UnavailableNodes,
+    /// The last round ended with sets that differ in nodes whose files are broken. Where a file is repaired, what the other side made of
+    /// its node meanwhile lies before the positions.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub left_out: bool,
 }
 
 /// Release 0.1.0 recorded the `index_id` alone: a position at the beginning of that journal.

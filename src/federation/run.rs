@@ -423,6 +423,16 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
                 Step::Done(_) if self.ask_for_unavailable(&round).await? => round.stand(self.stand()?),
                 Step::Done(outcome) => {
                     let outcome = self.but_for_left_out(&round, outcome, known.waiting_there).await?;
+                    if outcome == Outcome::Unexplained && std::mem::take(&mut round.positions.left_out) {
+                        if !self.find_repaired(&mut round, &known).await? {
+                            return Ok(Outcome::Moving);
+                        }
+                        continue;
+                    }
+                    round.positions.left_out |= self.unavailable.are_left_out();
+                    if outcome == Outcome::InStep {
+                        round.positions.left_out = false;
+                    }
                     if round.end(outcome) || *self.unavailable.recorded() != round.positions.unavailable {
                         self.tell(&round.positions);
                     }

@@ -1,14 +1,14 @@
 //! What a round knows of nodes whose files are broken, here or at the peer: their contents are not exchanged, and the comparison of the
 //! two sets leaves them out (DESIGN 4.6).
 
-use super::{Held, LIST, RoundError, Run};
+use super::{Held, Known, LIST, RoundError, Run};
 use crate::{
     federation::{
         client::ClientError,
         feed,
         lines::Lines,
         reconcile::item::ItemId,
-        round::{Outcome, Positions, Round},
+        round::{Outcome, Positions, Reset, Round},
         unavailable::{LeftOut, UnavailableNodes},
         wire::{Line, WireChange, WireContent, read_line},
     },
@@ -33,6 +33,8 @@ pub(super) struct Unavailable {
     unread: BTreeSet<NodeId>,
     /// Nodes of the peer that differ from ours, and that it keeps because their files are broken.
     kept: u64,
+    /// The sets are equal but for nodes that are unavailable on either side.
+    left_out: bool,
 }
 
 impl Unavailable {
@@ -45,6 +47,11 @@ impl Unavailable {
     /// What is to be recorded.
     pub(super) fn recorded(&self) -> &UnavailableNodes {
         &self.theirs
+    }
+
+    /// Are the sets equal but for nodes that are unavailable on either side?
+    pub(super) fn are_left_out(&self) -> bool {
+        self.left_out
     }
 
     /// Versions of ours, with their positions, that could not be read in this moment. They go in a later round.
@@ -136,6 +143,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
             }
         }
         if !is_cut && !at_peer.is_empty() && is_theirs(&at_peer) {
+            self.unavailable.left_out = true;
             return Ok(Some(Outcome::Unavailable));
         }
         // Others are theirs alone: nodes that were deleted here, and that it keeps because their files are broken.
@@ -150,6 +158,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         }
         is_cut |= at_peer.len() >= MAX_COMPARED;
         Ok(if !at_peer.is_empty() && is_theirs(&at_peer) {
+            self.unavailable.left_out = true;
             Some(Outcome::Unavailable)
         } else if at_peer.is_empty() && !is_cut {
             None
@@ -159,6 +168,16 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
             // Of so many not all are known: which set is theirs cannot be told.
             is_cut.then_some(Outcome::Exchanged)
         })
+    }
+
+    /// Reconciles the sets after nodes that the last rounds left out were repaired. Answers whether the round goes on; otherwise its time is
+    /// over.
+    pub(super) async fn find_repaired(&mut self, round: &mut Round, known: &Known) -> Result<bool, RoundError> {
+        // No position was lost.
+        let (reset, reconciles) = (self.report.reset, round.reconciles);
+        let goes_on = self.reconcile(round, known, Reset::FirstContact).await;
+        (self.report.reset, round.reconciles) = (reset, reconciles);
+        goes_on
     }
 
     /// What the peer holds of these nodes of ours. Answers the position at which its journal stands; `None`: it does not say.

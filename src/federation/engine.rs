@@ -589,6 +589,7 @@ impl Shared {
             bytes,
             waiting_here,
             waiting_there,
+            unavailable: report.unavailable,
         };
         self.options.history.add(past);
     }

@@ -132,6 +132,8 @@ impl Remote for Client {
         ];
         pairs.extend(filter_pair(filter));
         pairs.extend(priorities.then(|| ("priorities", "true".to_owned())));
+        // An instance without epochs is of release 0.1.0, which refuses members that it does not know.
+        pairs.extend(seen.map(|_| ("unavailable", "true".to_owned())));
         pairs.extend(knowing_pairs(Knowing { seen: *seen, holds: None }));
         let query = encoded(&pairs);
         let response = self
@@ -142,7 +144,7 @@ impl Remote for Client {
 
     async fn nodes(&self, ids: &[NodeId]) -> Result<Lines, ClientError> {
         let ids: Vec<&str> = ids.iter().map(NodeId::as_str).collect();
-        self.fetch(&serde_json::json!({ "ids": ids })).await
+        self.fetch(&serde_json::json!({ "ids": ids, "unavailable": true })).await
     }
 
     async fn reconcile(&self, message: &[u8]) -> Result<Option<Answer>, ClientError> {
@@ -166,7 +168,15 @@ impl Remote for Client {
 
     async fn versions(&self, items: &[ItemId], contents: bool) -> Result<Lines, ClientError> {
         let items: Vec<String> = items.iter().map(ItemId::to_hex).collect();
-        self.fetch(&serde_json::json!({ "versions": items, "contents": contents })).await
+        self.fetch(&serde_json::json!({ "versions": items, "contents": contents, "unavailable": true })).await
+    }
+
+    async fn unavailable(&self) -> Result<Option<Lines>, ClientError> {
+        match self.fetch(&serde_json::json!({ "unavailable": true })).await {
+            // Of release 0.1.0.
+            Err(ClientError::Refused { status: 400, .. }) => Ok(None),
+            lines => lines.map(Some),
+        }
     }
 
     async fn offer(

@@ -5,7 +5,9 @@ use super::{
     reconcile::message::MessageError,
     remote::JournalStand,
     waiting::Waits,
-    wire::{Line, Start, WireChange, WireContent, WireError, end_line, read_line, start_line, write_line},
+    wire::{
+        Line, Start, WireChange, WireContent, WireError, end_line, read_line, start_line, write_line, write_unavailable,
+    },
 };
 use crate::{
     lattice::{
@@ -87,6 +89,8 @@ pub struct FeedOptions {
     pub matcher: Matcher,
     /// Each line says its node's priority.
     pub priorities: bool,
+    /// Nodes whose contents cannot be had have a line as well; otherwise a feed with contents leaves them out.
+    pub unavailable: bool,
 }
 
 /// What became of changes that were sent here.
@@ -229,6 +233,18 @@ fn walk_lines(walk: Walk) -> LineStream {
     .boxed()
 }
 
+/// Lines of a feed.
+#[derive(Debug, Default)]
+pub struct WrittenLines {
+    /// Their text.
+    pub text: Vec<u8>,
+    /// How many they are.
+    pub count: usize,
+    /// Versions that were left out, with their positions: their files could not be read in this moment. They need not get another
+    /// position when they can be read again.
+    pub unread: Vec<(u64, NodeId)>,
+}
+
 /// A walk through the journal, some changes at a time.
 pub struct Walk {
     lattice: Arc<dyn Lattice>,
@@ -273,22 +289,25 @@ impl Walk {
         }
     }
 
-    /// The lines of those of these changes that match, and how many they are.
+    /// The lines of those of these changes that match.
     ///
     /// # Errors
     /// [`LatticeError`].
-    pub async fn lines(&self, batch: &[Change]) -> Result<(Vec<u8>, usize), LatticeError> {
-        let FeedOptions { contents, matcher, priorities } = &self.options;
-        let (mut out, mut count) = (Vec::new(), 0_usize);
+    pub async fn lines(&self, batch: &[Change]) -> Result<WrittenLines, LatticeError> {
+        let FeedOptions { contents, matcher, priorities, unavailable } = &self.options;
         if *contents || *priorities || matcher.needs_content() {
-            count = self.write_contents(batch, &mut out).await?;
-        } else {
-            for change in batch {
-                write_line(change, None, None, &mut out);
-                count = count.saturating_add(1);
+            return self.write_contents(batch).await;
+        }
+        let mut lines = WrittenLines { count: batch.len(), ..WrittenLines::default() };
+        for change in batch {
+            match change {
+                Change::Put { id, .. } if *unavailable && self.lattice.is_unavailable(id) => {
+                    write_unavailable(change, &mut lines.text);
+                }
+                change => write_line(change, None, None, &mut lines.text),
             }
         }
-        Ok((out, count))
+        Ok(lines)
     }
 
     /// The next lines; `None` at the end.
@@ -298,10 +317,10 @@ impl Walk {
             if batch.is_empty() {
                 return Ok(None);
             }
-            let (lines, count) = self.lines(&batch).await?;
+            let lines = self.lines(&batch).await?;
             // An empty part would end the answer.
-            if count > 0 {
-                return Ok(Some(lines.into()));
+            if lines.count > 0 {
+                return Ok(Some(lines.text.into()));
             }
         }
     }
@@ -329,17 +348,28 @@ impl Walk {
         batch
     }
 
-    async fn write_contents(&self, batch: &[Change], out: &mut Vec<u8>) -> Result<usize, LatticeError> {
-        let FeedOptions { contents, matcher, priorities } = &self.options;
+    async fn write_contents(&self, batch: &[Change]) -> Result<WrittenLines, LatticeError> {
+        let FeedOptions { contents, matcher, priorities, unavailable } = &self.options;
         let stored = stored(&*self.lattice, batch).await?;
-        let mut count = 0_usize;
+        let mut lines = WrittenLines::default();
         for change in batch {
             let (node, priority) = match change {
                 Change::Deleted(..) => (None, None),
-                Change::Put { id, content_hash, node_type, .. } => {
-                    // Who changed meanwhile stands further behind in the journal, and comes there.
+                Change::Put { id, seq, content_hash, node_type, .. } => {
+                    // A node that changed meanwhile stands further behind in the journal, and comes there.
                     let same = find(&stored, id).filter(|node| node.entry.content_hash == *content_hash);
-                    let Some(node) = same else { continue };
+                    let Some(node) = same else {
+                        if self.lattice.entry(id)?.is_none_or(|entry| entry.seq != *seq) {
+                            continue;
+                        }
+                        if *unavailable {
+                            write_unavailable(change, &mut lines.text);
+                            lines.count = lines.count.saturating_add(1);
+                        } else if !self.lattice.is_unavailable(id) {
+                            lines.unread.push((*seq, id.clone()));
+                        }
+                        continue;
+                    };
                     let labels = (*priorities || matcher.needs_content()).then(|| labels(&node.bytes));
                     if labels.as_ref().is_some_and(|labels| !matcher.matches(id, node_type.as_deref(), labels)) {
                         continue;
@@ -348,10 +378,10 @@ impl Walk {
                     (contents.then_some(&node.bytes), priority)
                 }
             };
-            write_line(change, node.map(AsRef::as_ref), priority, out);
-            count = count.saturating_add(1);
+            write_line(change, node.map(AsRef::as_ref), priority, &mut lines.text);
+            lines.count = lines.count.saturating_add(1);
         }
-        Ok(count)
+        Ok(lines)
     }
 }
 
@@ -410,7 +440,9 @@ pub async fn admitted(
             WireContent::Put { node: Some(node), .. } => {
                 matcher.matches(&change.id, node.node_type().as_deref(), &Labels::of(node.document()))
             }
-            WireContent::Put { node: None, node_type, .. } => matcher.may_match(&change.id, node_type.as_deref()),
+            WireContent::Put { node: None, node_type, .. } | WireContent::Unavailable { node_type, .. } => {
+                matcher.may_match(&change.id, node_type.as_deref())
+            }
             WireContent::Deleted(_) => deletes_what_matches(lattice, matcher, &change.id).await?,
         };
         if matches {
@@ -425,7 +457,11 @@ async fn deletes_what_matches(lattice: &dyn Lattice, matcher: &Matcher, id: &Nod
     if !matcher.needs_content() {
         return Ok(matcher.may_match(id, entry.node_type.as_deref()));
     }
-    let stored = lattice.read(id).await?;
+    let stored = match lattice.read(id).await {
+        // A node whose file is broken is not deleted by a peer anyway.
+        Err(LatticeError::Unavailable(_)) => None,
+        stored => stored?,
+    };
     Ok(stored.is_some_and(|node| matcher.matches(id, node.entry.node_type.as_deref(), &labels(&node.bytes))))
 }
 
@@ -438,11 +474,15 @@ pub fn position(change: &Change) -> u64 {
     }
 }
 
-/// The nodes with these ids, as lines of a feed; who is not here any more is left out. Ends with the last line of a feed.
+/// The nodes with these ids, as lines of a feed; those that are not here any more are left out. Ends with the last line of a feed.
 ///
 /// # Errors
 /// [`LatticeError::Loading`]. The stream itself may fail with [`LatticeError`].
-pub fn contents(lattice: &Arc<dyn Lattice>, ids: Vec<NodeId>) -> Result<LineStream, LatticeError> {
+pub fn contents(
+    lattice: &Arc<dyn Lattice>,
+    ids: Vec<NodeId>,
+    options: FeedOptions,
+) -> Result<LineStream, LatticeError> {
     let end = lattice.status().seq;
     let mut page = Vec::with_capacity(ids.len());
     for id in ids {
@@ -457,15 +497,24 @@ pub fn contents(lattice: &Arc<dyn Lattice>, ids: Vec<NodeId>) -> Result<LineStre
             id,
         });
     }
-    Ok(lines_of(lattice, page, end, true))
+    Ok(lines_of(lattice, page, end, options))
+}
+
+/// The nodes whose files are broken here, at most `limit` of them, as lines of a feed without contents.
+///
+/// # Errors
+/// [`LatticeError::Loading`]. The stream itself may fail with [`LatticeError`].
+pub fn unavailable(lattice: &Arc<dyn Lattice>, limit: usize) -> Result<LineStream, LatticeError> {
+    let mut ids = lattice.unavailable();
+    ids.truncate(limit);
+    contents(lattice, ids, FeedOptions { unavailable: true, ..FeedOptions::default() })
 }
 
 /// These changes, as lines of a feed. Ends with the last line of a feed, which names `end`.
 #[must_use]
-pub fn lines_of(lattice: &Arc<dyn Lattice>, changes: Vec<Change>, end: u64, contents: bool) -> LineStream {
+pub fn lines_of(lattice: &Arc<dyn Lattice>, changes: Vec<Change>, end: u64, options: FeedOptions) -> LineStream {
     let mut page = changes;
     page.reverse();
-    let options = FeedOptions { contents, ..FeedOptions::default() };
     // From the end of the journal on, nothing else comes.
     walk_lines(Walk { page, ..Walk::new(lattice, u64::MAX, end, options) })
 }
@@ -556,15 +605,23 @@ pub(super) fn arrivals((from, given): (&str, u64), changes: Vec<WireChange>) -> 
 pub fn wanted(lattice: &dyn Lattice, changes: &[WireChange], now: Timestamp) -> Result<Vec<NodeId>, FeedError> {
     let mut wanted = Vec::new();
     for change in changes {
-        let Some(content) = change.content_hash() else { continue };
-        let offered = Version { at: change.at, content: Some(*content) };
-        let held = match lattice.entry(&change.id)? {
-            Some(entry) => Some(Version { at: entry.updated_at, content: Some(entry.content_hash) }),
-            None => lattice.tombstone(&change.id)?.map(|it| Version { at: it.deleted_at, content: None }),
-        };
-        if matches!(judge(held.as_ref(), &offered, now), Verdict::Take | Verdict::Later) {
+        if matches!(change.content, WireContent::Put { .. }) && would_count(lattice, change, now)? {
             wanted.push(change.id.clone());
         }
     }
     Ok(wanted)
+}
+
+/// Would this version of a node count here?
+///
+/// # Errors
+/// [`FeedError::Lattice`].
+pub fn would_count(lattice: &dyn Lattice, change: &WireChange, now: Timestamp) -> Result<bool, FeedError> {
+    let Some(content) = change.content_hash() else { return Ok(false) };
+    let offered = Version { at: change.at, content: Some(*content) };
+    let held = match lattice.entry(&change.id)? {
+        Some(entry) => Some(Version { at: entry.updated_at, content: Some(entry.content_hash) }),
+        None => lattice.tombstone(&change.id)?.map(|it| Version { at: it.deleted_at, content: None }),
+    };
+    Ok(matches!(judge(held.as_ref(), &offered, now), Verdict::Take | Verdict::Later))
 }

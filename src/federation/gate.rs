@@ -94,6 +94,11 @@ impl Remote for Guarded<'_> {
         self.remote.versions(items, contents).await
     }
 
+    async fn unavailable(&self) -> Result<Option<Lines>, ClientError> {
+        self.turn().await;
+        self.remote.unavailable().await
+    }
+
     async fn offer(
         &self,
         signer: &Signer<'_>,

@@ -1,5 +1,6 @@
 //! Rounds that were: the last of them, kept over restarts.
 
+use super::unavailable::LeftOut;
 use crate::{
     lattice::offline::{OfflineError, write_file},
     types::Timestamp,
@@ -23,7 +24,7 @@ pub struct Past {
     pub peer: String,
     /// How long it took.
     pub duration_ms: u64,
-    /// `in_step`, `waiting`, `exchanged`, `unexplained`, `moving` or `failed`.
+    /// `in_step`, `waiting`, `unavailable`, `exchanged`, `unexplained`, `moving` or `failed`.
     pub outcome: String,
     /// Why it failed.
     pub error: Option<String>,
@@ -41,6 +42,9 @@ pub struct Past {
     /// Deletions of this instance that waited there.
     #[serde(default)]
     pub waiting_there: u64,
+    /// Nodes that were left out because their files are broken.
+    #[serde(default, skip_serializing_if = "LeftOut::is_nothing")]
+    pub unavailable: LeftOut,
 }
 
 /// The last rounds.
@@ -110,6 +114,7 @@ mod tests {
             bytes,
             waiting_here: 0,
             waiting_there: 0,
+            unavailable: LeftOut::default(),
         };
         history.add(past(1));
         history.add(past(2));

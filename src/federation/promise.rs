@@ -52,7 +52,7 @@ impl Promise {
             return Err("it goes on beyond its own end");
         }
         self.last = change.seq;
-        if let WireContent::Put { .. } = change.content {
+        if let WireContent::Put { .. } | WireContent::Unavailable { .. } = change.content {
             self.puts = self.puts.checked_sub(1).ok_or("it has more nodes than were signed for")?;
         }
         Ok(())
@@ -93,6 +93,13 @@ mod tests {
         Start { index_id: "a".to_owned(), since, seq, floor: 0, epoch: None }
     }
 
+    fn unavailable(seq: u64) -> WireChange {
+        WireChange {
+            content: WireContent::Unavailable { content_hash: ContentHash::of(b""), node_type: None },
+            ..put(seq)
+        }
+    }
+
     fn put(seq: u64) -> WireChange {
         let content_hash = ContentHash::of(b"");
         let content = WireContent::Put { content_hash, node_type: None, size_bytes: 0, node: None };
@@ -117,7 +124,11 @@ mod tests {
         assert!(
             promise.change(&put(3)).is_ok() && promise.change(&put(3)).is_err() && promise.change(&put(11)).is_err()
         );
-        assert!(promise.change(&put(4)).is_ok() && promise.change(&put(5)).is_ok() && promise.change(&put(6)).is_err());
+        assert!(
+            promise.change(&put(4)).is_ok()
+                && promise.change(&unavailable(5)).is_ok()
+                && promise.change(&put(6)).is_err()
+        );
         assert!(promise.end(10).is_ok() && promise.end(9).is_err() && promise.end(11).is_err());
     }
 }

@@ -119,6 +119,14 @@ pub trait Remote: Send + Sync {
     /// [`ClientError`].
     async fn versions(&self, items: &[ItemId], contents: bool) -> Result<Lines, ClientError>;
 
+    /// The nodes whose files are broken there, as lines of a feed; `None` where the other side does not know of it.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    async fn unavailable(&self) -> Result<Option<Lines>, ClientError> {
+        Ok(None)
+    }
+
     /// Of which of these changes the content is wanted.
     ///
     /// # Errors

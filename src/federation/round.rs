@@ -10,6 +10,7 @@
 
 pub use crate::manifest::Position;
 
+use super::unavailable::UnavailableNodes;
 use crate::manifest::{Epoch, EpochStart, Head, Lineage, MAX_SEQ, Void};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::sync::Arc;
@@ -34,6 +35,13 @@ pub struct Positions {
     /// Where their journal and ours stood when both sets were equal.
     #[serde(default)]
     pub in_step: Option<(u64, u64)>,
+    /// Nodes of theirs before the position whose contents could not be had yet.
+    #[serde(default, skip_serializing_if = "UnavailableNodes::is_empty")]
+    pub unavailable: UnavailableNodes,
+    /// The last round ended with sets that differ in nodes whose files are broken. Where a file is repaired, what the other side made of
+    /// its node meanwhile lies before the positions.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub left_out: bool,
 }
 
 /// Release 0.1.0 recorded the `index_id` alone: a position at the beginning of that journal.
@@ -158,6 +166,8 @@ pub enum Outcome {
     Moving,
     /// Both hold the same set but for nodes whose deletion waits for an admin, here or there.
     Waiting,
+    /// Both hold the same set but for nodes whose files are broken, here or there.
+    Unavailable,
 }
 
 /// Does the next round begin from the beginning, after so many in a row whose end nothing explains? In case it was an accident; ever
@@ -177,6 +187,7 @@ impl Outcome {
             Self::Unexplained => "unexplained",
             Self::Moving => "moving",
             Self::Waiting => "waiting",
+            Self::Unavailable => "unavailable",
         }
     }
 }

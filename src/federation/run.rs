@@ -4,8 +4,10 @@ mod pull;
 mod push;
 mod reconcile;
 mod stage;
+mod unavailable;
 mod waits;
 
+use self::unavailable::Unavailable;
 use super::{
     client::ClientError,
     deletions::DeletionGuard,
@@ -19,6 +21,7 @@ use super::{
     reconcile::{Sets, message::MessageError},
     remote::Remote,
     round::{Directions, Outcome, Position, Positions, Reset, Round, Stand, Step},
+    unavailable::LeftOut,
     wire::WireError,
 };
 use crate::{
@@ -191,6 +194,8 @@ pub struct RoundReport {
     pub waiting_here: u64,
     /// Deletions of this instance that wait at the peer; `None`: this round did not find out.
     pub waiting_there: Option<u64>,
+    /// Nodes that were left out because their files are broken.
+    pub unavailable: LeftOut,
 }
 
 /// Who exchanges with whom.
@@ -253,6 +258,7 @@ pub struct Run<'a, N> {
     /// When it ends whatever is left, by the process's own clock.
     until: Duration,
     held: Held,
+    unavailable: Unavailable,
     /// Up to this position of our journal they had been given our versions before the round.
     given: u64,
 }
@@ -265,11 +271,16 @@ struct Held {
 }
 
 impl Held {
+    /// No position from `seq` on is noted.
+    fn before(held: &mut Option<u64>, seq: u64) {
+        let before = seq.saturating_sub(1);
+        *held = Some(held.map_or(before, |held| held.min(before)));
+    }
+
     /// A version at `seq`, dated `at`, is taken by a clock that reads `now`.
     fn hold(held: &mut Option<u64>, seq: u64, at: Timestamp, now: Timestamp) {
         if at > now.plus(SKEW) && at <= now.plus(SKEW.saturating_add(SOON)) {
-            let before = seq.saturating_sub(1);
-            *held = Some(held.map_or(before, |held| held.min(before)));
+            Self::before(held, seq);
         }
     }
 }
@@ -313,6 +324,7 @@ pub async fn run<N: FnMut(&Positions) + Send>(parties: &Parties<'_>, known: Know
         options: known.options.clone(),
         until: parties.clock.elapsed().saturating_add(LONGEST_ROUND),
         held: Held::default(),
+        unavailable: Unavailable::default(),
         given: 0,
     };
     match run.exchange(head, known).await {
@@ -320,6 +332,7 @@ pub async fn run<N: FnMut(&Positions) + Send>(parties: &Parties<'_>, known: Know
         Err(error) => end.error = Some(error),
     }
     run.count_waiting();
+    run.count_unavailable();
     end.report = run.report;
     end
 }
@@ -374,6 +387,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         let mut round = Round::new(theirs, ours, positions, directions);
         round.reconciles = Some(self.parties.sets.least_nodes());
         self.given = round.given();
+        self.unavailable = Unavailable::new(round.positions.unavailable.clone());
         loop {
             if self.is_over() {
                 return Ok(Outcome::Moving);
@@ -406,9 +420,20 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
                     round.asked(self.stand_of(&head, &round.positions).await?);
                     round.stand(self.stand()?);
                 }
+                Step::Done(_) if self.ask_for_unavailable(&round).await? => round.stand(self.stand()?),
                 Step::Done(outcome) => {
-                    let outcome = self.but_for_waiting(&round, outcome, known.waiting_there).await?;
-                    if round.end(outcome) {
+                    let outcome = self.but_for_left_out(&round, outcome, known.waiting_there).await?;
+                    if outcome == Outcome::Unexplained && std::mem::take(&mut round.positions.left_out) {
+                        if !self.find_repaired(&mut round, &known).await? {
+                            return Ok(Outcome::Moving);
+                        }
+                        continue;
+                    }
+                    round.positions.left_out |= self.unavailable.are_left_out();
+                    if outcome == Outcome::InStep {
+                        round.positions.left_out = false;
+                    }
+                    if round.end(outcome) || *self.unavailable.recorded() != round.positions.unavailable {
                         self.tell(&round.positions);
                     }
                     return Ok(outcome);
@@ -442,7 +467,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
 
     /// Says how far the two know each other, for the next round.
     fn tell(&mut self, positions: &Positions) {
-        let mut positions = positions.clone();
+        let mut positions = Positions { unavailable: self.unavailable.recorded().clone(), ..positions.clone() };
         for (position, held) in [(&mut positions.pulled, self.held.pulled), (&mut positions.pushed, self.held.pushed)] {
             if let (Some(position), Some(held)) = (position, held) {
                 position.seq = position.seq.min(held);

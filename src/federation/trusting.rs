@@ -161,6 +161,11 @@ impl Remote for Trusting<'_> {
         Ok(self.guarded(self.remote.versions(items, contents).await?))
     }
 
+    async fn unavailable(&self) -> Result<Option<Lines>, ClientError> {
+        self.still()?;
+        Ok(self.remote.unavailable().await?.map(|lines| self.guarded(lines)))
+    }
+
     async fn offer(
         &self,
         signer: &Signer<'_>,

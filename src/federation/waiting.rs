@@ -53,6 +53,15 @@ pub fn waits(lattice: &dyn Lattice, from: &str) -> Result<Option<Waits>, Lattice
         return Ok(None);
     }
     let snapshot = lattice.snapshot()?;
+    let ids = waiting_ids(lattice, from)?;
+    Ok(Some(Waits { deletions, set_hash: snapshot.hash_with(ids.iter().map(|id| (id, None))) }))
+}
+
+/// The nodes whose deletions by `from` wait here.
+///
+/// # Errors
+/// [`LatticeError::Io`].
+pub fn waiting_ids(lattice: &dyn Lattice, from: &str) -> Result<Vec<NodeId>, LatticeError> {
     let (mut ids, mut after) = (Vec::new(), None::<NodeId>);
     loop {
         let page = lattice.waiting(Some(from), after.as_ref().map(|id| (id, from)), PAGE)?;
@@ -60,7 +69,7 @@ pub fn waits(lattice: &dyn Lattice, from: &str) -> Result<Option<Waits>, Lattice
         after = Some(last.id.clone());
         ids.extend(page.into_iter().map(|waiting| waiting.id));
     }
-    Ok(Some(Waits { deletions, set_hash: snapshot.hash_with(ids.iter().map(|id| (id, None))) }))
+    Ok(ids)
 }
 
 /// Judges and stores versions of another instance. Where these changes would delete more than the guard lets through, all of their

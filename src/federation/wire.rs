@@ -4,10 +4,13 @@
 //! {"index_id":"…","since":4,"seq":6,"floor":0,"epoch":"…","epoch_since":3}
 //! {"seq":5,"id":"a","at":1763696494.123,"hash":"sha256:…","size":27,"type":"note","after":["9f86d081884c7d65"],"node":{…}}
 //! {"seq":6,"id":"b","at":1763696495,"deleted":"sha256:…","after":[]}
-//! {"end":6}
+//! {"seq":7,"id":"c","at":1763696496,"hash":"sha256:…","size":31,"after":[],"unavailable":true}
+//! {"end":7}
 //! ```
 //!
-//! `at` is the version's time in seconds, `after` what it came from, `node` the content and `priority` the node's, where they were asked for. Without the last
+//! `at` is the version's time in seconds, `after` what it came from, `node` the content and `priority` the node's, where they were asked for. `unavailable`: the file of the
+//! node is broken or unreadable at the sender; the line states its last good version, whose content cannot be had now. Such lines go only to
+//! clients that ask for them. Without the last
 //! line the answer was cut off; what came before it counts all the same, and the next request goes on from there. A change that
 //! is pushed has the same form.
 
@@ -115,6 +118,13 @@ pub enum WireContent {
         /// The node, where it came along; it has this id and this hash.
         node: Option<NodeDocument>,
     },
+    /// The node's last good version has this content, which cannot be had now: its file is broken at the sender.
+    Unavailable {
+        /// The hash of the content.
+        content_hash: ContentHash,
+        /// Its `type`.
+        node_type: Option<Box<str>>,
+    },
     /// The node, which had this content, is deleted.
     Deleted(ContentHash),
 }
@@ -125,6 +135,7 @@ impl WireChange {
     pub fn into_arrival(self, from: &str, given: u64) -> Option<Arrival> {
         let change = match self.content {
             WireContent::Put { node, .. } => Arrived::Put { node: node?, at: self.at },
+            WireContent::Unavailable { .. } => return None,
             WireContent::Deleted(content_hash) => Arrived::Deleted { id: self.id, at: self.at, content_hash },
         };
         Some(Arrival { change, ancestry: self.ancestry, from: from.into(), given })
@@ -134,7 +145,7 @@ impl WireChange {
     #[must_use]
     pub fn content_hash(&self) -> Option<&ContentHash> {
         match &self.content {
-            WireContent::Put { content_hash, .. } => Some(content_hash),
+            WireContent::Put { content_hash, .. } | WireContent::Unavailable { content_hash, .. } => Some(content_hash),
             WireContent::Deleted(_) => None,
         }
     }
@@ -158,6 +169,22 @@ pub fn end_line(seq: u64) -> String {
 
 /// Appends the line of a change. `node`: the text of its content, where it goes along; `priority`: where it was asked for.
 pub fn write_line(change: &Change, node: Option<&[u8]>, priority: Option<f64>, out: &mut Vec<u8>) {
+    write_version(change, priority, out);
+    if let Some(node) = node {
+        out.extend_from_slice(b",\"node\":");
+        write_compact(node, out);
+    }
+    out.extend_from_slice(b"}\n");
+}
+
+/// Appends the line of a version whose content cannot be had now.
+pub fn write_unavailable(change: &Change, out: &mut Vec<u8>) {
+    write_version(change, None, out);
+    out.extend_from_slice(b",\"unavailable\":true}\n");
+}
+
+/// Appends a change's line up to its content.
+fn write_version(change: &Change, priority: Option<f64>, out: &mut Vec<u8>) {
     let (seq, id, at, ancestry) = match change {
         Change::Put { seq, id, updated_at, ancestry, .. } => (*seq, id, *updated_at, ancestry),
         Change::Deleted(tombstone, ancestry) => (tombstone.seq, &tombstone.id, tombstone.deleted_at, ancestry),
@@ -189,11 +216,6 @@ pub fn write_line(change: &Change, node: Option<&[u8]>, priority: Option<f64>, o
         let _infallible = write!(out, "{comma}\"{ancestor}\"");
     }
     out.push(b']');
-    if let Some(node) = node {
-        out.extend_from_slice(b",\"node\":");
-        write_compact(node, out);
-    }
-    out.extend_from_slice(b"}\n");
 }
 
 /// Appends a JSON string.
@@ -246,6 +268,14 @@ fn read_content(object: Object<'_>, id: &NodeId, line: &Document, limits: &Limit
     let hash = text(object, "hash").and_then(|text| ContentHash::parse(&text).ok());
     let content_hash = hash.ok_or(WireError::Member("hash"))?;
     let size = object.get("size").and_then(Value::as_number).and_then(|text| text.parse().ok());
+    let node_type = text(object, "type").map(|text| text.into());
+    match object.get("unavailable").map(Value::as_bool) {
+        None | Some(Some(false)) => {}
+        Some(Some(true)) if object.get("node").is_none() => {
+            return Ok(WireContent::Unavailable { content_hash, node_type });
+        }
+        Some(_) => return Err(WireError::Member("unavailable")),
+    }
     let node = match object.get("node") {
         None => None,
         Some(value) => {
@@ -264,12 +294,7 @@ fn read_content(object: Object<'_>, id: &NodeId, line: &Document, limits: &Limit
             Some(node)
         }
     };
-    Ok(WireContent::Put {
-        content_hash,
-        node_type: text(object, "type").map(|text| text.into()),
-        size_bytes: size.ok_or(WireError::Member("size"))?,
-        node,
-    })
+    Ok(WireContent::Put { content_hash, node_type, size_bytes: size.ok_or(WireError::Member("size"))?, node })
 }
 
 fn read_ancestry(object: Object<'_>) -> Result<Ancestry, WireError> {
@@ -330,6 +355,14 @@ mod tests {
         assert_eq!(bare.content_hash(), change.content_hash());
         assert!(bare.into_arrival("peer", 0).is_none(), "there is nothing to store yet");
 
+        let mut unavailable = Vec::new();
+        write_unavailable(&put(), &mut unavailable);
+        assert_eq!(unavailable.pop(), Some(b'\n'));
+        let Line::Change(broken) = read(unavailable.into()).unwrap() else { panic!() };
+        assert!(matches!(broken.content, WireContent::Unavailable { .. }), "{broken:?}");
+        assert_eq!((broken.content_hash(), broken.at), (change.content_hash(), change.at));
+        assert!(broken.into_arrival("peer", 0).is_none());
+
         let (id, content_hash) = (node().id().clone(), node().content_hash());
         let tombstone = Tombstone { id, deleted_at: Timestamp::from_seconds(7), content_hash, seq: 6 };
         let Line::Change(gone) = read(line(&Change::Deleted(tombstone, Ancestry::default()), None)).unwrap() else {
@@ -362,6 +395,8 @@ mod tests {
             ("\"after\":[", "\"after\":[7,", "after"),
             ("\"id\":\"a\\\"b\",", "\"id\":\"\\u0000\",", "id"),
             ("\"hash\":\"sha256:", "\"hash\":\"md5:", "hash"),
+            ("\"node\":", "\"unavailable\":true,\"node\":", "unavailable"),
+            ("\"node\":", "\"unavailable\":1,\"n\":", "unavailable"),
         ] {
             assert!(refused(from, to).contains(said), "{to}");
         }

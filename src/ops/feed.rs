@@ -83,8 +83,16 @@ pub fn paced(context: &Context, lines: LineStream) -> LineStream {
 ///
 /// # Errors
 /// [`LatticeError::Loading`]. The stream itself may fail with [`LatticeError`].
-pub fn contents(context: &Context, ids: Vec<NodeId>) -> Result<LineStream, LatticeError> {
-    Ok(paced(context, feed::contents(&context.lattice, ids)?))
+pub fn contents(context: &Context, ids: Vec<NodeId>, options: FeedOptions) -> Result<LineStream, LatticeError> {
+    Ok(paced(context, feed::contents(&context.lattice, ids, options)?))
+}
+
+/// The nodes whose files are broken here, at most `limit` of them, as lines of a feed.
+///
+/// # Errors
+/// [`LatticeError::Loading`]. The stream itself may fail with [`LatticeError`].
+pub fn unavailable(context: &Context, limit: usize) -> Result<LineStream, LatticeError> {
+    Ok(paced(context, feed::unavailable(&context.lattice, limit)?))
 }
 
 /// The answer to a message of a set reconciliation.
@@ -95,14 +103,14 @@ pub async fn reconcile(context: &Context, message: Bytes) -> Result<Answer, Feed
     context.sets.respond(&context.lattice, message).await
 }
 
-/// These versions, or what their nodes became since, as lines of a feed. `contents`: whether each node comes along.
+/// These versions, or what their nodes became since, as lines of a feed.
 ///
 /// # Errors
 /// [`LatticeError`]. The stream itself may fail with it.
-pub async fn versions(context: &Context, items: Vec<ItemId>, contents: bool) -> Result<LineStream, LatticeError> {
+pub async fn versions(context: &Context, items: Vec<ItemId>, options: FeedOptions) -> Result<LineStream, LatticeError> {
     let end = context.lattice.status().seq;
     let changes = context.sets.changes_of(&context.lattice, items).await?;
-    Ok(paced(context, feed::lines_of(&context.lattice, changes, end, contents)))
+    Ok(paced(context, feed::lines_of(&context.lattice, changes, end, options)))
 }
 
 /// Judges and stores versions of another instance; with a filter, those that it lets in. `knowing`: what the sender states of this

@@ -59,7 +59,7 @@ pub use federation::{
 pub use feed::{
     ANSWERS_HEADER, Answer, FRAME_BYTES, FeedError, FeedOptions, Filter, INDEX_HEADER, ItemId, JournalStand, Knowing,
     LineStream, POSITION_HEADER, PushAnswer, Received, changes, contents, head, head_of, here, lineage, paced,
-    read_changes, receive, reconcile, versions, wanted,
+    read_changes, receive, reconcile, unavailable, versions, wanted,
 };
 pub use health::{Health, PartHealth, health};
 pub use heartbeats::Heartbeats;
@@ -104,6 +104,7 @@ pub use crate::{
         peers::{Added, Direction, PeerOptions, PeerState, PeersError},
         round::Outcome,
         run::RoundReport,
+        unavailable::LeftOut,
     },
     guard::{Allowance, Caller, Class, Limited, NetworkKey, Payer, Reach},
     identity::{

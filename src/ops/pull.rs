@@ -295,7 +295,9 @@ impl Apply {
         match wire::read_line(line, &self.limits).map_err(|error| error.to_string())? {
             Line::Change(change) => match change.content {
                 WireContent::Put { node: Some(node), .. } => Ok(Offered { node, at: Some(change.at) }),
-                WireContent::Put { node: None, .. } | WireContent::Deleted(_) => Err("it brings no node".to_owned()),
+                WireContent::Put { node: None, .. } | WireContent::Unavailable { .. } | WireContent::Deleted(_) => {
+                    Err("it brings no node".to_owned())
+                }
             },
             Line::Start(_) | Line::End(_) => Err("it brings no node".to_owned()),
         }

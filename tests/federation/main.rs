@@ -20,3 +20,4 @@ mod reconcile;
 mod restores;
 mod rounds;
 mod selective;
+mod unavailable;

@@ -303,6 +303,10 @@ impl Remote for Liar {
         self.client.versions(items, contents).await
     }
 
+    async fn unavailable(&self) -> Result<Option<Lines>, ClientError> {
+        self.client.unavailable().await
+    }
+
     async fn offer(
         &self,
         signer: &Signer<'_>,

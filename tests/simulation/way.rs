@@ -108,6 +108,11 @@ impl Way<'_> {
         old.unwrap_or(fresh)
     }
 
+    /// An instance of before leaves out what is unavailable.
+    fn options(&self, contents: bool) -> FeedOptions {
+        FeedOptions { contents, unavailable: !self.world.sites[self.to].is_old, ..FeedOptions::default() }
+    }
+
     async fn lines(&self, kind: &'static str, stream: LineStream) -> Result<Lines, ClientError> {
         let parts: Vec<Bytes> = stream.map(|part| part.unwrap()).collect().await;
         let whole = self.answer(kind, parts.concat());
@@ -159,8 +164,12 @@ impl Remote for Way<'_> {
     async fn changes(&self, query: &ChangesQuery<'_>) -> Result<Lines, ClientError> {
         self.go("changes").await?;
         let lattice = self.world.sites[self.to].lattice();
-        let options =
-            FeedOptions { contents: query.contents, matcher: query.filter.matcher(), priorities: query.priorities };
+        let options = FeedOptions {
+            contents: query.contents,
+            matcher: query.filter.matcher(),
+            priorities: query.priorities,
+            unavailable: query.seen.is_some(),
+        };
         let stream = feed::feed(&lattice, Some(query.index_id), query.since, options, query.seen)
             .map_err(|error| Self::refused(&error))?;
         let kind = if query.contents { "changes" } else { "list" };
@@ -172,8 +181,8 @@ impl Remote for Way<'_> {
     async fn nodes(&self, ids: &[NodeId]) -> Result<Lines, ClientError> {
         self.go("nodes").await?;
         let lattice = self.world.sites[self.to].lattice();
-        let stream =
-            feed::contents(&lattice, ids.to_vec()).map_err(|error| Self::refused(&FeedError::Lattice(error)))?;
+        let stream = feed::contents(&lattice, ids.to_vec(), self.options(true))
+            .map_err(|error| Self::refused(&FeedError::Lattice(error)))?;
         let lines = self.lines("nodes", stream).await?;
         self.back("nodes").await?;
         Ok(lines)
@@ -208,10 +217,24 @@ impl Remote for Way<'_> {
         let (lattice, sets) = (site.lattice(), site.sets());
         let changes = sets.changes_of(&lattice, items.to_vec()).await;
         let changes = changes.map_err(|error| Self::refused(&FeedError::Lattice(error)))?;
-        let stream = feed::lines_of(&lattice, changes, lattice.status().seq, contents);
+        let stream = feed::lines_of(&lattice, changes, lattice.status().seq, self.options(contents));
         let lines = self.lines("versions", stream).await?;
         self.back("versions").await?;
         Ok(lines)
+    }
+
+    async fn unavailable(&self) -> Result<Option<Lines>, ClientError> {
+        self.go("unavailable").await?;
+        let site = &self.world.sites[self.to];
+        // An instance of before, which does not know of it.
+        if site.is_old {
+            return Ok(None);
+        }
+        let stream = feed::unavailable(&site.lattice(), 10_000);
+        let stream = stream.map_err(|error| Self::refused(&FeedError::Lattice(error)))?;
+        let lines = self.lines("unavailable", stream).await?;
+        self.back("unavailable").await?;
+        Ok(Some(lines))
     }
 
     async fn offer(&self, _: &Signer<'_>, knowing: Knowing<'_>, lines: Vec<u8>) -> Result<OfferAnswer, ClientError> {

@@ -83,6 +83,9 @@ pub(crate) struct ChangesQuery {
     /// Whether each line says its node's priority.
     #[serde(default)]
     priorities: bool,
+    /// Whether a node whose file is broken has a line as well, with `"unavailable": true` and without its content.
+    #[serde(default)]
+    unavailable: bool,
     /// The position of the head that is acted on, `EPOCH:SEQ`; refused (`other_index`) where the journal does not continue from it.
     seen: Option<String>,
 }
@@ -108,7 +111,7 @@ pub(crate) async fn snapshot(
 ) -> Result<HttpResponse, ApiError> {
     let SnapshotQuery { index_id, since, filter } = query.0;
     let matcher = read_filter(filter.as_deref())?.matcher();
-    let options = FeedOptions { contents: true, matcher, priorities: false };
+    let options = FeedOptions { contents: true, matcher, ..FeedOptions::default() };
     let lines = ops::changes(&state.context, index_id.as_deref(), since, options, None)?;
     Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).content_type(LINES).streaming(lines))
 }
@@ -143,10 +146,10 @@ pub(crate) async fn changes(
     state: web::Data<ApiState>,
     query: StrictQuery<ChangesQuery>,
 ) -> Result<HttpResponse, ApiError> {
-    let ChangesQuery { index_id, since, contents, filter, priorities, seen } = query.0;
+    let ChangesQuery { index_id, since, contents, filter, priorities, unavailable, seen } = query.0;
     let seen = read_position(seen.as_deref())?;
     let matcher = read_filter(filter.as_deref())?.matcher();
-    let options = FeedOptions { contents, matcher, priorities };
+    let options = FeedOptions { contents, matcher, priorities, unavailable };
     let lines = ops::changes(&state.context, index_id.as_deref(), since, options, seen.as_ref())?;
     Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).content_type(LINES).streaming(lines))
 }
@@ -185,19 +188,22 @@ pub(crate) async fn notify(request: HttpRequest, state: web::Data<ApiState>) -> 
 /// Fetch nodes
 ///
 /// The nodes with these ids, or these versions and deletions, as lines of the changes feed; those that are not here are left out.
-/// Of a version that is not here any more comes what the node became.
+/// Of a version that is not here any more comes what the node became. With `"unavailable": true` a node whose file is broken has a line
+/// as well, with that member and without its content; with that member alone, all of these nodes are listed.
 pub(crate) async fn nodes(state: web::Data<ApiState>, body: SyncBody) -> Result<HttpResponse, ApiError> {
     let lines = match read_wanted(body.0, &state.context.limits)? {
-        Wanted::Nodes(ids) => ops::contents(&state.context, ids)?,
-        Wanted::Versions(items, contents) => ops::versions(&state.context, items, contents).await?,
+        Wanted::Nodes(ids, options) => ops::contents(&state.context, ids, options)?,
+        Wanted::Versions(items, options) => ops::versions(&state.context, items, options).await?,
+        Wanted::Unavailable => ops::unavailable(&state.context, MAX_FETCHED)?,
     };
     Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).content_type(LINES).streaming(lines))
 }
 
 enum Wanted {
-    Nodes(Vec<NodeId>),
-    /// And whether each node comes along.
-    Versions(Vec<ItemId>, bool),
+    Nodes(Vec<NodeId>, FeedOptions),
+    Versions(Vec<ItemId>, FeedOptions),
+    /// Those whose files are broken.
+    Unavailable,
 }
 
 fn read_wanted(body: Bytes, limits: &Limits) -> Result<Wanted, ApiError> {
@@ -211,17 +217,21 @@ fn read_wanted(body: Bytes, limits: &Limits) -> Result<Wanted, ApiError> {
     let document = Document::parse(body, limits.json_depth)?;
     let object = document.root().as_object().ok_or_else(wrong)?;
     let list = |key: &str| object.get(key).map(|value| value.as_array().filter(|list| list.len() <= MAX_FETCHED));
+    let unavailable = object.get("unavailable").map_or(Some(false), Value::as_bool).ok_or_else(wrong)?;
+    let options = |contents| FeedOptions { contents, unavailable, ..FeedOptions::default() };
     match (list("ids"), list("versions"), object.get("contents").map(Value::as_bool)) {
         (Some(ids), None, None) => {
             let id = |value: Value<'_>| value.as_str().and_then(|text| NodeId::parse(&text).ok());
-            ids.and_then(|ids| ids.iter().map(id).collect()).map(Wanted::Nodes).ok_or_else(wrong)
+            let ids: Option<Vec<NodeId>> = ids.and_then(|ids| ids.iter().map(id).collect());
+            ids.map(|ids| Wanted::Nodes(ids, options(true))).ok_or_else(wrong)
         }
         (None, Some(versions), None | Some(Some(_))) => {
             let item = |value: Value<'_>| value.as_str().and_then(|text| ItemId::parse(&text));
             let contents = object.get("contents").and_then(Value::as_bool).unwrap_or(false);
             let items: Option<Vec<ItemId>> = versions.and_then(|versions| versions.iter().map(item).collect());
-            items.map(|items| Wanted::Versions(items, contents)).ok_or_else(wrong)
+            items.map(|items| Wanted::Versions(items, options(contents))).ok_or_else(wrong)
         }
+        (None, None, None) if unavailable => Ok(Wanted::Unavailable),
         _ => Err(wrong()),
     }
 }

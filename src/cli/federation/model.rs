@@ -99,6 +99,14 @@ pub(super) struct Waiting {
     pub(super) there: Option<u64>,
 }
 
+/// Nodes that were left out because their files are broken.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct LeftOut {
+    pub(super) here: u64,
+    pub(super) there: u64,
+}
+
 #[derive(Debug, Deserialize)]
 pub(super) struct WaitingSender {
     pub(super) from: String,
@@ -174,6 +182,8 @@ pub(super) struct SyncedPeer {
     pub(super) error: Option<String>,
     #[serde(default)]
     pub(super) deletions_waiting: Waiting,
+    #[serde(default)]
+    pub(super) unavailable: LeftOut,
 }
 
 #[derive(Debug, Deserialize)]

@@ -2,7 +2,7 @@
 
 use super::{
     CONTROLS,
-    model::{Peers, Status, Synced, SyncedPeer},
+    model::{LeftOut, Peers, Status, Synced, SyncedPeer},
 };
 use crate::{
     cli::{
@@ -30,7 +30,8 @@ const LOOK: Duration = Duration::from_millis(500);
 Deletions of more than ten nodes and more than a quarter of them wait, everything
 else is exchanged; --confirm-deletions carries them out. Exits with 4 if a peer
 cannot be reached or fails, with 3 if it refuses, with 5 if it is not who it was,
-deletions wait, or it leaves something out.
+deletions wait, or it leaves something out. Nodes whose files are broken here or
+there are left out and counted; everything else is exchanged.
 
 Examples:
   ark-lattice federation sync
@@ -39,7 +40,8 @@ Examples:
 With --json:
   {\"status\": \"synced\", \"result\": [{\"peer\": \"http://192.168.1.100:9000\", \"success\": true,
    \"nodesSent\": 15, \"nodesReceived\": 23, \"conflictsResolved\": 0, \"bytes\": 5120, \"requests\": 3,
-   \"outcome\": \"in_step\", \"error\": null, \"deletionsWaiting\": {\"here\": 0, \"there\": 0}}]}")]
+   \"outcome\": \"in_step\", \"error\": null, \"deletionsWaiting\": {\"here\": 0, \"there\": 0}}]}
+Where nodes are left out: \"outcome\": \"unavailable\", \"unavailable\": {\"here\": 1, \"there\": 0}")]
 pub(in crate::cli) struct Args {
     /// Only with this peer.
     #[arg(long, value_name = "URL")]
@@ -141,6 +143,7 @@ fn say(result: &SyncedPeer, output: &Output) -> std::io::Result<()> {
         Some("moving") => "; goes on, there are newer changes",
         Some("unexplained") => "; the sets differ, and nothing says why",
         Some("waiting") => "; in step but for deletions that wait",
+        Some("unavailable") => "; in step but for nodes whose files are broken",
         _ => "",
     };
     let text = format!(
@@ -157,8 +160,32 @@ fn say(result: &SyncedPeer, output: &Output) -> std::io::Result<()> {
         (here, 0) => (format!("{text}; {} here", count_u64(here)), Some(confirm(result))),
         (here, there) => (format!("{text}; {} here and {there} there", count_u64(here)), Some(confirm(result))),
     };
-    let calm = result.outcome.as_deref() != Some("unexplained") && (here, there) == (0, 0);
+    let (text, next) = match left_out(result) {
+        Some((nodes, correct)) => (format!("{text}; {nodes}"), next.or(Some(correct))),
+        None => (text, next),
+    };
+    let calm = result.outcome.as_deref() != Some("unexplained") && (here, there) == (0, 0) && next.is_none();
     output.finding(if calm { "ok" } else { "warn" }, &result.peer, &text, next.as_deref())
+}
+
+/// What was left out because of broken files, and what to do.
+fn left_out(result: &SyncedPeer) -> Option<(String, String)> {
+    let LeftOut { here, there } = result.unavailable;
+    let nodes = |nodes: u64| count(usize::try_from(nodes).unwrap_or(usize::MAX), "unavailable node");
+    match (here, there) {
+        (0, 0) => None,
+        (0, there) => Some((
+            format!("{} there", nodes(there)),
+            "on that machine, correct the files that this names: ark-lattice doctor".to_owned(),
+        )),
+        (here, 0) => {
+            Some((format!("{} here", nodes(here)), "correct the files that this names: ark-lattice doctor".to_owned()))
+        }
+        (here, there) => Some((
+            format!("{} here and {there} there", nodes(here)),
+            "correct the files that this names on both machines: ark-lattice doctor".to_owned(),
+        )),
+    }
 }
 
 /// Deletions that wait here and there.

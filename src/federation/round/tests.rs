@@ -51,7 +51,7 @@ fn round(pulled: u64, pushed: u64) -> Round {
         pulled_floor: 0,
         pushed: at("o", pushed),
         pushed_to: at("t", 9),
-        in_step: None,
+        ..Positions::default()
     };
     Round::new(stand(head("t", 9, "x")), stand(head("o", 5, "y")), positions, BOTH)
 }
@@ -222,7 +222,7 @@ fn every_state_leads_to_an_end() {
                         pulled_floor: 0,
                         pushed,
                         pushed_to: to.clone(),
-                        in_step: None,
+                        ..Positions::default()
                     };
                     it.directions = Directions {
                         pull: bits & 1 > 0,

@@ -53,7 +53,7 @@ impl Pulling {
 }
 
 /// A content that the list told of.
-type Wanted = (NodeId, ContentHash);
+pub(super) type Wanted = (NodeId, ContentHash);
 
 /// A batch that is being written.
 struct Writing {
@@ -167,12 +167,14 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         batch: Vec<WireChange>,
         bytes: usize,
     ) -> Result<(), RoundError> {
+        self.note_available(&batch);
         let batch = feed::admitted(&**self.parties.lattice, &self.matcher, batch).await?;
         self.remember(&batch);
         let clock = self.parties.clock.now();
         for change in &batch {
             Held::hold(&mut self.held.pulled, change.seq, change.at, clock);
         }
+        let batch = self.set_aside(batch)?;
         let mut now = Vec::with_capacity(batch.len());
         for change in batch {
             if feed::deletes(&**self.parties.lattice, &change)? {
@@ -279,7 +281,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         Ok(())
     }
 
-    async fn fetch(&mut self, wanted: Vec<Wanted>) -> Result<(), RoundError> {
+    pub(super) async fn fetch(&mut self, wanted: Vec<Wanted>) -> Result<(), RoundError> {
         self.report.requests = self.report.requests.saturating_add(1);
         let ids: Vec<NodeId> = wanted.iter().map(|(id, _)| id.clone()).collect();
         let mut lines = self.parties.client.nodes(&ids).await?;
@@ -309,8 +311,10 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
                 bytes = 0;
                 self.count_in(lines.bytes(), &mut counted).await;
                 let lattice = &**self.parties.lattice;
+                self.note_available(&batch);
                 let admitted = feed::admitted(lattice, &self.matcher, std::mem::take(&mut batch)).await?;
                 self.remember(&admitted);
+                let admitted = self.set_aside(admitted)?;
                 self.store(admitted).await?;
             }
             if last {

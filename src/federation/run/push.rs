@@ -1,9 +1,9 @@
 //! What we have goes.
 
-use super::{BATCH_BYTES, Held, LIST, RoundError, Run};
+use super::{BATCH_BYTES, Held, LIST, RoundError, Run, unavailable::is_available};
 use crate::{
     federation::{
-        feed::{self, FeedOptions, Walk},
+        feed::{self, FeedOptions, Walk, WrittenLines},
         remote::{Knowing, PushAnswer},
         round::{Mode, Position, Positions, Round},
     },
@@ -26,7 +26,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
             if batch.is_empty() {
                 break;
             }
-            batch.retain(|change| !self.is_remembered(change));
+            batch.retain(|change| !self.is_remembered(change) && is_available(&**self.parties.lattice, change));
             for change in &batch {
                 // Their clock, as they signed it.
                 Held::hold(&mut self.held.pushed, feed::position(change), time(change), round.theirs.issued_at);
@@ -34,8 +34,8 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
             if !batch.is_empty() {
                 match mode {
                     Mode::Inline => {
-                        let (lines, count) = walk.lines(&batch).await?;
-                        self.send(round, lines, count).await?;
+                        let lines = walk.lines(&batch).await?;
+                        self.send(round, lines).await?;
                     }
                     Mode::List => later.append(&mut self.offer(round, batch).await?),
                 }
@@ -68,7 +68,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
     }
 
     fn walk(&self, since: u64, end: u64, contents: bool) -> Walk {
-        let options = FeedOptions { contents, matcher: self.matcher.clone(), priorities: false };
+        let options = FeedOptions { contents, matcher: self.matcher.clone(), ..FeedOptions::default() };
         Walk::new(self.parties.lattice, since, end, options)
     }
 
@@ -87,14 +87,15 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
     async fn offer(&mut self, round: &mut Round, batch: Vec<Change>) -> Result<Vec<Change>, RoundError> {
         let mut goes = Vec::new();
         for part in batch.chunks(LIST) {
-            let (list, count) = self.walk(0, 0, false).lines(part).await?;
+            let WrittenLines { text, count, unread } = self.walk(0, 0, false).lines(part).await?;
+            self.unavailable.hold_unread(&mut self.held.pushed, unread);
             if count == 0 {
                 continue;
             }
-            self.count_out(list.len()).await;
+            self.count_out(text.len()).await;
             let seen = seen(round);
             let knowing = Knowing { seen: seen.as_ref(), holds: None };
-            let offered = self.parties.client.offer(&self.signer(), knowing, list).await?;
+            let offered = self.parties.client.offer(&self.signer(), knowing, text).await?;
             if let Some(stood) = offered.stood {
                 they_stood(round, stood.start, stood.seq)?;
             }
@@ -130,21 +131,23 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         if part.is_empty() {
             return Ok(());
         }
-        let (lines, count) = self.walk(0, 0, true).lines(&part).await?;
-        self.send(round, lines, count).await
+        let lines = self.walk(0, 0, true).lines(&part).await?;
+        self.send(round, lines).await
     }
 
-    async fn send(&mut self, round: &mut Round, lines: Vec<u8>, count: usize) -> Result<(), RoundError> {
+    async fn send(&mut self, round: &mut Round, lines: WrittenLines) -> Result<(), RoundError> {
+        let WrittenLines { text, count, unread } = lines;
+        self.unavailable.hold_unread(&mut self.held.pushed, unread);
         if count == 0 {
             return Ok(());
         }
-        self.count_out(lines.len()).await;
+        self.count_out(text.len()).await;
         let filter = self.matcher.filter();
         let seen = seen(round);
         let holds = round.positions.pulled.clone().filter(|_| seen.is_some());
         let knowing = Knowing { seen: seen.as_ref(), holds: holds.as_ref() };
         let PushAnswer { mut received, moved, epoch } =
-            self.parties.client.push(&self.signer(), knowing, filter, lines).await?;
+            self.parties.client.push(&self.signer(), knowing, filter, text).await?;
         received.taken = received.taken.min(count);
         match epoch {
             Some(start) => they_stood(round, start, moved.end)?,

@@ -1,6 +1,9 @@
 //! What only one side has is found, fetched and sent.
 
-use super::{BATCH, BATCH_BYTES, Held, Known, LIST, RoundError, Run, pull::Pulling, push::time, stage::Stage};
+use super::{
+    BATCH, BATCH_BYTES, Held, Known, LIST, RoundError, Run, pull::Pulling, push::time, stage::Stage,
+    unavailable::is_available,
+};
 use crate::{
     federation::{
         feed,
@@ -201,7 +204,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
     async fn send_versions(&mut self, round: &mut Round, positions: &[u64]) -> Result<bool, RoundError> {
         for part in positions.chunks(LIST) {
             let mut changes = changes_at(&**self.parties.lattice, part)?;
-            changes.retain(|change| !self.is_remembered(change));
+            changes.retain(|change| !self.is_remembered(change) && is_available(&**self.parties.lattice, change));
             for change in &changes {
                 Held::hold(&mut self.held.pushed, feed::position(change), time(change), round.theirs.issued_at);
             }

@@ -8,7 +8,7 @@ use super::{BATCH, Known, LIST, RoundError, Run, meet, pull::Pulling};
 use crate::{
     federation::{
         round::{Mode, Positions, Reset, Round},
-        wire::{WireChange, WireContent},
+        wire::WireChange,
     },
     lattice::index::Snapshot,
     manifest::Head,
@@ -52,13 +52,7 @@ impl Stage {
     fn leads_to(&self, lacking: &[NodeId], head: &Head) -> bool {
         let nothing = Snapshot::of([]);
         let base = self.base.as_ref().map_or(&nothing, |(base, _)| base);
-        let changes = self.changes.iter().map(|change| {
-            let content = match &change.content {
-                WireContent::Put { content_hash, .. } => Some(*content_hash),
-                WireContent::Deleted(_) => None,
-            };
-            (&change.id, content)
-        });
+        let changes = self.changes.iter().map(|change| (&change.id, change.content_hash().copied()));
         base.hash_with(lacking.iter().map(|id| (id, None)).chain(changes)) == head.manifest_hash
     }
 }

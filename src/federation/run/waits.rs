@@ -1,10 +1,14 @@
-//! What a round knows of deletions that wait for an admin, here or at the peer.
+//! What a round knows of deletions that wait for an admin, here or at the peer; and how a round ends where the sets differ.
 
 use super::{Parties, RoundError, Run};
-use crate::federation::{
-    round::{Outcome, Positions, Round},
-    waiting,
+use crate::{
+    federation::{
+        round::{Outcome, Positions, Round},
+        waiting,
+    },
+    types::{ContentHash, NodeId},
 };
+use std::collections::BTreeMap;
 
 impl<N: FnMut(&Positions) + Send> Run<'_, N> {
     /// The admin confirmed what the peer deletes: what waits of it is carried out, and nothing of this round waits.
@@ -16,9 +20,9 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         Ok(())
     }
 
-    /// At the end of a round: how it ended where nothing differs but nodes whose deletion waits here or at the peer. `known`: how many
-    /// waited there before.
-    pub(super) async fn but_for_waiting(
+    /// At the end of a round: how it ended where nothing differs but nodes whose deletion waits here or at the peer, and nodes whose files
+    /// are broken. `known`: how many waited there before.
+    pub(super) async fn but_for_left_out(
         &mut self,
         round: &Round,
         outcome: Outcome,
@@ -31,26 +35,42 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
             return Ok(outcome);
         }
         let lattice = &**self.parties.lattice;
-        let (here, mut there) = (waiting::waits(lattice, self.peer.as_str())?, None);
+        let (here, mut there) = (waiting::waiting_ids(lattice, self.peer.as_str())?, None);
         let mut seq = round.theirs.seq;
         if round.directions.push && (known > 0 || self.report.waiting_there.is_some_and(|count| count > 0)) {
             self.report.requests = self.report.requests.saturating_add(1);
             (there, seq) = self.parties.client.waiting(&self.signer()).await?;
             self.report.waiting_there = Some(there.map_or(0, |there| there.deletions));
         }
-        if outcome == Outcome::Exchanged || (here.is_none() && there.is_none()) {
+        if outcome == Outcome::Exchanged {
             return Ok(outcome);
         }
+        let snapshot = lattice.snapshot()?;
         if seq != round.theirs.seq || lattice.status().seq != round.ours.seq {
             return Ok(Outcome::Moving);
         }
-        let ours = here.map_or(round.ours.manifest_hash, |here| here.set_hash);
         let theirs = there.map_or(round.theirs.manifest_hash, |there| there.set_hash);
-        if ours != theirs {
-            return Ok(Outcome::Unexplained);
+        let waits = !here.is_empty() || there.is_some();
+        let is_theirs = |at_peer: &BTreeMap<NodeId, Option<ContentHash>>| {
+            let is_with = |wanted: &dyn Fn(&NodeId) -> bool| {
+                let unavailable = at_peer.iter().filter(|(id, _)| wanted(id)).map(|(id, content)| (id, *content));
+                snapshot.hash_with(unavailable.chain(here.iter().map(|id| (id, None)))) == theirs
+            };
+            // A node whose deletion waits there is left out of what they stated.
+            is_with(&|_| true) || (there.is_some() && is_with(&|id| snapshot.get(id.as_str()).is_some()))
+        };
+        let outcome = match waits && is_theirs(&BTreeMap::new()) {
+            true => Outcome::Waiting,
+            false => match self.but_for_unavailable(round, is_theirs).await? {
+                Some(Outcome::Unavailable) if waits => Outcome::Waiting,
+                Some(outcome) => outcome,
+                None => Outcome::Unexplained,
+            },
+        };
+        if outcome == Outcome::Waiting {
+            self.report.waiting_there.get_or_insert(0);
         }
-        self.report.waiting_there.get_or_insert(0);
-        Ok(Outcome::Waiting)
+        Ok(outcome)
     }
 
     /// Notes how many deletions of the peer wait here, however the round ended.

@@ -6,7 +6,8 @@ use crate::{
         schemas::{Hash, PublicKeyText},
     },
     ops::{
-        self, Direction, FederationInfo, Filter, Found, Lag, LatticeError, Outcome, Past, PeerState, Stand, Synced, Via,
+        self, Direction, FederationInfo, Filter, Found, Lag, LatticeError, LeftOut, Outcome, Past, PeerState, Stand,
+        Synced, Via,
     },
 };
 use serde::Serialize;
@@ -142,6 +143,22 @@ pub(crate) struct WaitingAnswer {
     /// Of this instance, at the peer, as it last said; null: it did not.
     #[schema(required = true)]
     there: Option<u64>,
+}
+
+/// Nodes that a round left out because their files are broken.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = FederationUnavailable)]
+pub(crate) struct LeftOutAnswer {
+    /// Of this instance.
+    here: u64,
+    /// Of the peer.
+    there: u64,
+}
+
+impl LeftOutAnswer {
+    fn of(LeftOut { here, there }: LeftOut) -> Option<Self> {
+        (here > 0 || there > 0).then_some(Self { here, there })
+    }
 }
 
 /// A peer.
@@ -392,8 +409,11 @@ pub(crate) struct RoundAnswer {
     requests: u32,
     /// Deletions that wait for an admin.
     deletions_waiting: WaitingAnswer,
-    /// `in_step`, `waiting` (equal but for deletions that wait), `exchanged`, `unexplained` or `moving`; null: it did not come to its
-    /// end.
+    /// Nodes that were left out because their files are broken; only where any were.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unavailable: Option<LeftOutAnswer>,
+    /// `in_step`, `waiting` (equal but for deletions that wait), `unavailable` (equal but for nodes whose files are broken), `exchanged`,
+    /// `unexplained` or `moving`; null: it did not come to its end.
     #[schema(required = true)]
     outcome: Option<&'static str>,
     /// Why it did not.
@@ -413,6 +433,7 @@ impl From<Synced> for RoundAnswer {
             bytes: report.bytes_in.saturating_add(report.bytes_out),
             requests: report.requests,
             deletions_waiting: WaitingAnswer { here: report.waiting_here, there: report.waiting_there },
+            unavailable: LeftOutAnswer::of(report.unavailable),
             outcome: report.outcome.map(Outcome::as_str),
             error: synced.error,
         }
@@ -506,7 +527,7 @@ pub(crate) struct PastAnswer {
     peer: String,
     /// How long it took, milliseconds.
     duration_ms: u64,
-    /// `in_step`, `waiting`, `exchanged`, `unexplained`, `moving` or `failed`.
+    /// `in_step`, `waiting`, `unavailable`, `exchanged`, `unexplained`, `moving` or `failed`.
     outcome: String,
     /// Why it failed.
     #[schema(required = true)]
@@ -521,6 +542,9 @@ pub(crate) struct PastAnswer {
     bytes: u64,
     /// Deletions that waited for an admin at its end.
     deletions_waiting: WaitingAnswer,
+    /// Nodes that were left out because their files were broken; only where any were.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unavailable: Option<LeftOutAnswer>,
 }
 
 impl From<Past> for PastAnswer {
@@ -536,6 +560,7 @@ impl From<Past> for PastAnswer {
             conflicts_resolved: past.conflicts,
             bytes: past.bytes,
             deletions_waiting: WaitingAnswer { here: past.waiting_here, there: Some(past.waiting_there) },
+            unavailable: LeftOutAnswer::of(past.unavailable),
         }
     }
 }

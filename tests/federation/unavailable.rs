@@ -1,0 +1,295 @@
+//! Nodes whose files are broken at one of two instances.
+
+use crate::bed::{Instance, nothing, provider, until};
+use ark_lattice::{
+    federation::{
+        engine::{Engine, Synced},
+        peers::Direction,
+        round::Outcome,
+        unavailable::LeftOut,
+    },
+    types::NodeId,
+};
+use std::{fs, sync::Arc, time::Duration};
+
+fn engine(instance: &Instance) -> Arc<Engine> {
+    Arc::clone(instance.context.engine.as_ref().unwrap())
+}
+
+/// Two with a few nodes at the first one; nothing was exchanged yet.
+async fn two() -> (Instance, Instance) {
+    provider();
+    let (a, b) = (Instance::start("a").await, Instance::start("b").await);
+    for n in 0..5 {
+        a.put(&format!("node-{n}"), "first").await;
+    }
+    b.clock.advance(Duration::from_secs(1));
+    (a, b)
+}
+
+async fn sync(instance: &Instance) -> Synced {
+    instance.clock.advance(Duration::from_secs(1));
+    engine(instance).sync(None, false).await.remove(0)
+}
+
+/// The ways in which a file breaks.
+#[derive(Clone, Copy)]
+enum Damage {
+    HalfWritten,
+    Renamed,
+}
+
+const WAYS: [Damage; 2] = [Damage::HalfWritten, Damage::Renamed];
+
+fn id(text: &str) -> NodeId {
+    NodeId::parse(text).unwrap()
+}
+
+/// Breaks the file of a node; answers what it held.
+async fn damage(instance: &Instance, node: &str, way: Damage) -> Vec<u8> {
+    let path = instance.directory().join(format!("{node}.json"));
+    let whole = fs::read(&path).unwrap();
+    match way {
+        Damage::HalfWritten => fs::write(&path, &whole[..whole.len() / 2]).unwrap(),
+        Damage::Renamed => fs::rename(&path, instance.directory().join("another name.json")).unwrap(),
+    }
+    until("the broken file is noticed", async || instance.lattice().is_unavailable(&id(node))).await;
+    whole
+}
+
+async fn repair(instance: &Instance, node: &str, way: Damage, whole: &[u8]) {
+    let path = instance.directory().join(format!("{node}.json"));
+    match way {
+        Damage::HalfWritten => fs::write(&path, whole).unwrap(),
+        Damage::Renamed => fs::rename(instance.directory().join("another name.json"), &path).unwrap(),
+    }
+    until("the repaired file is noticed", async || !instance.lattice().is_unavailable(&id(node))).await;
+}
+
+/// Outcome, what was left out here, and there; the round succeeded and the peer counts as reachable.
+fn told(instance: &Instance, synced: &Synced) -> (Option<Outcome>, u64, u64) {
+    assert_eq!(synced.error, None);
+    let peer = engine(instance).peers().remove(0);
+    assert!(peer.is_active() && peer.stats.failures == 0, "{peer:?}");
+    let LeftOut { here, there } = synced.report.unavailable;
+    (synced.report.outcome, here, there)
+}
+
+async fn stop(instances: [Instance; 2]) {
+    for instance in instances {
+        instance.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn at_first_contact_a_broken_node_of_the_peer_is_left_out() {
+    for way in WAYS {
+        let (a, b) = two().await;
+        let whole = damage(&a, "node-1", way).await;
+        engine(&b).add_peer(&a.url, Direction::Both.into()).unwrap();
+        for _ in 0..3 {
+            assert_eq!(told(&b, &sync(&b).await), (Some(Outcome::Unavailable), 0, 1));
+            assert_eq!(b.lattice().status().nodes, 4);
+        }
+        assert_eq!(engine(&b).peers()[0].positions.unavailable.len(), 1);
+        // Edits of both sides go on.
+        a.put("node-2", "edited on a").await;
+        b.clock.advance(Duration::from_secs(1));
+        b.put("node-3", "edited on b").await;
+        assert_eq!(told(&b, &sync(&b).await), (Some(Outcome::Unavailable), 0, 1));
+        assert_eq!(b.content("node-2").await.as_deref(), Some("edited on a"));
+        assert_eq!(a.content("node-3").await.as_deref(), Some("edited on b"));
+
+        repair(&a, "node-1", way, &whole).await;
+        assert_eq!(told(&b, &sync(&b).await), (Some(Outcome::InStep), 0, 0));
+        assert_eq!(b.content("node-1").await.as_deref(), Some("first"));
+        assert!(engine(&b).peers()[0].positions.unavailable.is_empty());
+        assert_eq!(a.set_hash(), b.set_hash());
+        stop([a, b]).await;
+    }
+}
+
+#[tokio::test]
+async fn at_first_contact_a_broken_node_here_is_left_out() {
+    for way in WAYS {
+        let (a, b) = two().await;
+        let whole = damage(&a, "node-1", way).await;
+        engine(&a).add_peer(&b.url, Direction::Both.into()).unwrap();
+        assert_eq!(told(&a, &sync(&a).await), (Some(Outcome::Unavailable), 1, 0));
+        assert_eq!(b.lattice().status().nodes, 4);
+        b.put("node-2", "edited on b").await;
+        a.clock.advance(Duration::from_secs(5));
+        a.put("node-3", "edited on a").await;
+        assert_eq!(told(&a, &sync(&a).await), (Some(Outcome::Unavailable), 1, 0));
+        assert_eq!(a.content("node-2").await.as_deref(), Some("edited on b"));
+        assert_eq!(b.content("node-3").await.as_deref(), Some("edited on a"));
+        repair(&a, "node-1", way, &whole).await;
+        assert_eq!(told(&a, &sync(&a).await), (Some(Outcome::InStep), 0, 0));
+        assert_eq!(a.set_hash(), b.set_hash());
+        stop([a, b]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_breaks_later_is_as_it_was_on_both_sides() {
+    for way in WAYS {
+        let (a, b) = two().await;
+        engine(&b).add_peer(&a.url, Direction::Both.into()).unwrap();
+        assert_eq!(told(&b, &sync(&b).await), (Some(Outcome::InStep), 0, 0));
+        let whole = damage(&a, "node-1", way).await;
+        a.put("node-2", "edited on a").await;
+        assert_eq!(told(&b, &sync(&b).await), (Some(Outcome::InStep), 0, 0));
+        assert_eq!((b.lattice().status().nodes, b.content("node-1").await.as_deref()), (5, Some("first")));
+        repair(&a, "node-1", way, &whole).await;
+        assert_eq!(told(&b, &sync(&b).await), (Some(Outcome::InStep), 0, 0));
+        assert_eq!(a.lattice().status().nodes, 5);
+        stop([a, b]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_broken_node_that_the_other_side_deletes_is_kept_and_nobody_is_accused() {
+    for from_a in [false, true] {
+        let (a, b) = two().await;
+        let asks = if from_a { &a } else { &b };
+        let (other, left_out) = if from_a { (&b, (1, 0)) } else { (&a, (0, 1)) };
+        engine(asks).add_peer(&other.url, Direction::Both.into()).unwrap();
+        assert_eq!(told(asks, &sync(asks).await), (Some(Outcome::InStep), 0, 0));
+        let whole = damage(&a, "node-1", Damage::HalfWritten).await;
+        for instance in [&a, &b] {
+            instance.clock.advance(Duration::from_secs(10));
+        }
+        b.delete("node-1").await;
+        for n in 0..3 {
+            b.put("node-2", &format!("edit {n} on b")).await;
+            assert_eq!(told(asks, &sync(asks).await), (Some(Outcome::Unavailable), left_out.0, left_out.1), "{from_a}");
+            assert_eq!(a.content("node-2").await, Some(format!("edit {n} on b")));
+        }
+        assert!(a.lattice().entry(&id("node-1")).unwrap().is_some());
+        // The file that is corrected is an edit like any other: here the deletion is later.
+        repair(&a, "node-1", Damage::HalfWritten, &whole).await;
+        assert_eq!(told(asks, &sync(asks).await), (Some(Outcome::InStep), 0, 0), "{from_a}");
+        assert_eq!((a.lattice().status().nodes, a.set_hash()), (4, b.set_hash()));
+        stop([a, b]).await;
+    }
+}
+
+#[tokio::test]
+async fn one_way_a_broken_node_is_named_and_comes_when_it_is_repaired() {
+    for direction in [Direction::Pull, Direction::Push] {
+        let (a, b) = two().await;
+        let whole = damage(&a, "node-1", Damage::HalfWritten).await;
+        let (asks, other) = if direction == Direction::Pull { (&b, &a) } else { (&a, &b) };
+        engine(asks).add_peer(&other.url, direction.into()).unwrap();
+        let left_out = if direction == Direction::Pull { (0, 1) } else { (1, 0) };
+        assert_eq!(told(asks, &sync(asks).await), (Some(Outcome::Exchanged), left_out.0, left_out.1));
+        a.put("node-2", "edited on a").await;
+        b.clock.advance(Duration::from_secs(1));
+        assert_eq!(told(asks, &sync(asks).await), (Some(Outcome::Exchanged), left_out.0, left_out.1));
+        assert_eq!((b.lattice().status().nodes, b.content("node-2").await.as_deref()), (4, Some("edited on a")));
+        repair(&a, "node-1", Damage::HalfWritten, &whole).await;
+        sync(asks).await;
+        assert_eq!(told(asks, &sync(asks).await), (Some(Outcome::InStep), 0, 0));
+        assert_eq!(b.content("node-1").await.as_deref(), Some("first"));
+        stop([a, b]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_read_for_a_moment_comes_later_without_another_position() {
+    for direction in [Direction::Pull, Direction::Push] {
+        let (a, b) = two().await;
+        a.register_at(&b).await;
+        let path = a.directory().join("node-1.json");
+        let whole = fs::read(&path).unwrap();
+        // An editor writes it anew: for a moment it is not whole, and then as it was.
+        fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+        let (asks, other) = if direction == Direction::Pull { (&b, &a) } else { (&a, &b) };
+        let mut known = nothing(direction);
+        let seq = a.lattice().status().seq;
+        let end = asks.round(&other.url, &mut known).await;
+        assert_eq!(end.report.outcome, Some(Outcome::Exchanged), "{:?}", end.error);
+        assert_eq!(b.lattice().status().nodes, 4);
+        fs::write(&path, &whole).unwrap();
+        a.lattice().rescan().await.unwrap();
+        assert_eq!(a.lattice().status().seq, seq);
+        let end = asks.round(&other.url, &mut known).await;
+        assert!(end.error.is_none() && end.report.outcome.is_some(), "{:?}", end.error);
+        let end = asks.round(&other.url, &mut known).await;
+        assert_eq!(end.report.outcome, Some(Outcome::InStep), "{:?}", end.error);
+        assert_eq!(b.content("node-1").await.as_deref(), Some("first"));
+        stop([a, b]).await;
+    }
+}
+
+#[tokio::test]
+async fn sets_are_reconciled_but_for_broken_nodes() {
+    for broken_at_a in [true, false] {
+        let (a, b) = two().await;
+        for instance in [&a, &b] {
+            instance.put_many(400).await;
+            instance.clock.advance(Duration::from_secs(5));
+        }
+        let (broken, other) = if broken_at_a { (&a, &b) } else { (&b, &a) };
+        broken.put("broken", "b").await;
+        let whole = damage(broken, "broken", Damage::HalfWritten).await;
+        other.put("other", "o").await;
+        engine(&b).add_peer(&a.url, Direction::Both.into()).unwrap();
+        let synced = sync(&b).await;
+        let left_out = if broken_at_a { (0, 1) } else { (1, 0) };
+        assert!(synced.report.messages > 0, "{:?}", synced.report);
+        assert_eq!(told(&b, &synced), (Some(Outcome::Unavailable), left_out.0, left_out.1));
+        assert_eq!(broken.content("other").await.as_deref(), Some("o"));
+        repair(broken, "broken", Damage::HalfWritten, &whole).await;
+        assert_eq!(told(&b, &sync(&b).await), (Some(Outcome::InStep), 0, 0));
+        assert_eq!(other.content("broken").await.as_deref(), Some("b"));
+        stop([a, b]).await;
+    }
+}
+
+#[tokio::test]
+async fn release_0_1_0_gets_no_line_that_it_does_not_know() {
+    let (a, b) = two().await;
+    damage(&a, "node-1", Damage::HalfWritten).await;
+    let lines = async |query: &str| {
+        let answer = reqwest::get(format!("{}/lattice/changes?contents=true{query}", a.url)).await.unwrap();
+        answer.text().await.unwrap()
+    };
+    let (old, new) = (lines("").await, lines("&unavailable=true").await);
+    assert!(!old.contains("node-1") && old.lines().count() == 6, "{old}");
+    let line = new.lines().find(|line| line.contains("node-1")).unwrap();
+    assert!(line.contains("\"unavailable\":true") && !line.contains("\"node\""), "{line}");
+    stop([a, b]).await;
+}
+
+#[tokio::test]
+async fn other_edits_flow_at_once_while_a_file_is_broken() {
+    provider();
+    let a = Instance::start_with("a", |settings| settings.federation.auto_sync = true).await;
+    let b = Instance::start_with("b", |settings| settings.federation.auto_sync = true).await;
+    for n in 0..5 {
+        a.put(&format!("node-{n}"), "first").await;
+    }
+    b.clock.advance(Duration::from_secs(1));
+    engine(&b).add_peer(&a.url, Direction::Both.into()).unwrap();
+    engine(&a).add_peer(&b.url, Direction::Both.into()).unwrap();
+    until("all is there", async || b.lattice().status().nodes == 5).await;
+    a.put("node-9", "new").await;
+    let path = a.directory().join("node-9.json");
+    let whole = fs::read(&path).unwrap();
+    fs::write(&path, &whole[..10]).unwrap();
+    for n in 0..20 {
+        let (from, to) = if n % 2 == 0 { (&a, &b) } else { (&b, &a) };
+        for instance in [&a, &b] {
+            instance.clock.advance(Duration::from_secs(1));
+        }
+        from.put("node-2", &format!("edit {n}")).await;
+        let took = until("an edit", async || to.content("node-2").await == Some(format!("edit {n}"))).await;
+        assert!(took < Duration::from_secs(3), "edit {n} took {took:?}");
+    }
+    for instance in [&a, &b] {
+        let peer = engine(instance).peers().remove(0);
+        assert!(peer.is_active() && peer.stats.failures == 0, "{peer:?}");
+    }
+    stop([a, b]).await;
+}

@@ -170,7 +170,7 @@ impl Ledger {
     }
 
     /// Which instances keep a content, as a conflict or in the history; each with that very content.
-    fn conflicts(&self, sites: &[Site]) -> Result<HashMap<Key, BTreeSet<usize>>, String> {
+    pub(crate) fn conflicts(&self, sites: &[Site]) -> Result<HashMap<Key, BTreeSet<usize>>, String> {
         let mut kept: HashMap<Key, BTreeSet<usize>> = HashMap::new();
         for (number, site) in sites.iter().enumerate() {
             let lattice = site.lattice();
@@ -239,7 +239,7 @@ fn check_directory(site: &Site) -> Result<(), String> {
     let snapshot = lattice.snapshot().unwrap();
     let index: BTreeMap<String, ContentHash> =
         snapshot.iter_after(None).map(|entry| (entry.id.to_string(), entry.content_hash)).collect();
-    let files = site.files().into_iter().map(|(name, text)| {
+    let files = site.files().into_iter().map(|(name, (text, _))| {
         let name = name.trim_end_matches(".json").to_owned();
         crate::site::content_of(text).map(|content| (name.clone(), content)).ok_or(format!("{name} is broken"))
     });

@@ -121,6 +121,8 @@ pub(crate) struct World {
     disks: Mutex<Disks>,
     /// What is wrong whatever comes after.
     problem: Mutex<Option<String>>,
+    /// A file is changed and nobody has seen it yet.
+    unnoticed: Mutex<bool>,
     /// Counts what happens while a round is under way, and is not the round.
     beside: Mutex<usize>,
     /// Who is in a round of its own, and with which link.
@@ -179,6 +181,7 @@ impl World {
             delayed: Mutex::default(),
             disks: Mutex::default(),
             problem: Mutex::default(),
+            unnoticed: Mutex::default(),
             beside: Mutex::default(),
             busy: Mutex::default(),
             calm: Mutex::new(false),
@@ -431,7 +434,9 @@ impl World {
         let mut text = None;
         match kind {
             0..2 if site.has_file(&id) => site.remove(&id),
-            2..4 if self.plan.broken_files && site.held(&id).is_some() => return self.break_file(number, &id, late).await,
+            2..4 if self.plan.broken_files && site.held(&id).is_some() => {
+                return self.break_file(number, &id, late).await;
+            }
             _ => {
                 let written = self.text(number, &id);
                 site.write(&id, written.as_bytes());
@@ -638,7 +643,8 @@ impl World {
         self.count(|tally| tally.rounds += 1);
         // Killed by the last thing that it did.
         let end = end.filter(|_| !process.is_killed());
-        if let Some(end) = end.as_ref().filter(|_| *self.beside.lock().unwrap() == beside) {
+        let is_alone = *self.beside.lock().unwrap() == beside && !*self.unnoticed.lock().unwrap();
+        if let Some(end) = end.as_ref().filter(|_| is_alone) {
             self.check_report(link, end);
         }
         match &end {
@@ -661,7 +667,8 @@ impl World {
         {
             self.wrong(|| format!("s{} says that it is in step with s{}: {difference}", link.from, link.to));
         }
-        if !matches!(outcome, Outcome::InStep | Outcome::Exchanged) {
+        // One without epochs cannot say that it stepped back; release 0.1.0 does not.
+        if !matches!(outcome, Outcome::InStep | Outcome::Exchanged) || one.is_old || other.is_old {
             return;
         }
         let (matcher, may_forget) = (link.options.filter.matcher(), self.ledger.lock().unwrap().months);
@@ -687,7 +694,9 @@ impl World {
         if link.options.direction != Direction::Pull
             && let Some(missing) = lacking(one, other)
         {
-            self.wrong(|| format!("s{} says that it gave all that it has to s{}, which lacks {missing}", link.from, link.to));
+            self.wrong(|| {
+                format!("s{} says that it gave all that it has to s{}, which lacks {missing}", link.from, link.to)
+            });
         }
     }
 

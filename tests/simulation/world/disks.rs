@@ -148,7 +148,9 @@ impl World {
             if let (Some((text, modified)), false) = (&edit, self.plan.reuse) {
                 let stated = stated(text.as_bytes()).map(|stated| stated.min(site.now()));
                 if at != Some(*modified) && (stated.is_none() || at != stated) {
-                    self.wrong(|| format!("{id} was edited at {modified:?} while s{number} was down, and counts from {at:?}"));
+                    self.wrong(|| {
+                        format!("{id} was edited at {modified:?} while s{number} was down, and counts from {at:?}")
+                    });
                 }
             }
             let before = before[&id];
@@ -298,15 +300,21 @@ impl World {
             let stated = files.get(&format!("{id}.json")).and_then(|(text, _)| stated(text));
             if let Some(was) = was.filter(|was| *was <= clock && at > *was && stated < Some(at)) {
                 self.wrong(|| {
-                    format!("step {step}, {loss:?}: s{number} has {id} = {} of {was:?}, and says {at:?}", short(content))
+                    format!(
+                        "step {step}, {loss:?}: s{number} has {id} = {} of {was:?}, and says {at:?}",
+                        short(content)
+                    )
                 });
             }
         }
         if loss == Loss::Data(true) {
             let lattice = site.lattice();
-            let deleted = now.keys().find(|id| lattice.entry(id).unwrap().is_none() && lattice.tombstone(id).unwrap().is_some());
+            let deleted =
+                now.keys().find(|id| lattice.entry(id).unwrap().is_none() && lattice.tombstone(id).unwrap().is_some());
             if let Some(id) = deleted {
-                self.wrong(|| format!("step {step}: s{number} deletes {id}, which is not in the older copy of its directory"));
+                self.wrong(|| {
+                    format!("step {step}: s{number} deletes {id}, which is not in the older copy of its directory")
+                });
             }
         }
     }
@@ -357,7 +365,8 @@ impl World {
                 let was_calm = std::mem::replace(&mut *self.calm.lock().unwrap(), true);
                 let end = self.round(self.pick(&links), super::DEPTH).await;
                 *self.calm.lock().unwrap() = was_calm;
-                let moved = end.is_some_and(|end| end.report.outcome == Some(Outcome::InStep) && end.report.received.taken > 0);
+                let moved =
+                    end.is_some_and(|end| end.report.outcome == Some(Outcome::InStep) && end.report.received.taken > 0);
                 if moved {
                     self.wrong(|| format!("s{number} takes versions without its directory"));
                 }
@@ -439,12 +448,14 @@ impl World {
         }
     }
 
-    /// A round of one of its links.
+    /// A round of one of its links, while a file of it is changed that nobody has seen.
     pub(super) async fn round_of(&self, number: usize) {
         let links = 0..self.plan.links.len();
         let its = |link: &usize| self.plan.links[*link].from == number || self.plan.links[*link].to == number;
         let its: Vec<usize> = links.filter(its).collect();
+        *self.unnoticed.lock().unwrap() = true;
         self.round(self.pick(&its), super::DEPTH).await;
+        *self.unnoticed.lock().unwrap() = false;
     }
 
     pub(super) async fn month(&self) {

@@ -77,6 +77,11 @@ impl Ledger {
         self.state_lost || self.replayed
     }
 
+    /// Its greatest version cannot be told any more.
+    pub(crate) fn doubt(&mut self, id: &NodeId) {
+        self.uncertain.insert(id.clone());
+    }
+
     pub(crate) fn give_up(&mut self, id: &NodeId, content: ContentHash) {
         self.given_up.insert((id.clone(), content));
     }

@@ -147,6 +147,17 @@ fn held(lattice: &dyn Lattice, id: &NodeId) -> Option<Version> {
     lattice.tombstone(id).unwrap().map(|tombstone| Version { at: tombstone.deleted_at, content: None })
 }
 
+/// Epochs are drawn by the journals, not by the seed.
+fn without_epochs(text: &str) -> String {
+    let is_epoch = |word: &str| word.len() >= 16 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let parts = text.split_inclusive(|letter: char| !letter.is_ascii_alphanumeric());
+    let masked = parts.map(|part| match part.split_at_checked(part.len().saturating_sub(1)) {
+        Some((word, end)) if is_epoch(word) => format!("an epoch{end}"),
+        _ => part.to_owned(),
+    });
+    masked.collect()
+}
+
 /// In which contents two instances differ.
 fn contents_differ(one: &Site, other: &Site) -> Option<String> {
     let contents = |site: &Site| crate::oracle::versions(site).into_iter().map(|(id, (_, content))| (id, content));
@@ -230,7 +241,7 @@ impl World {
     }
 
     pub(crate) fn say(&self, text: impl FnOnce() -> String) {
-        let line = format!("{:>3} {}", self.step.lock().unwrap(), text());
+        let line = format!("{:>3} {}", self.step.lock().unwrap(), without_epochs(&text()));
         let mut log = self.log.lock().unwrap();
         if log.len() == LOG_LINES {
             // The first line is what the seed stands for.
@@ -568,9 +579,7 @@ impl World {
         } else if let Some(old) = old {
             self.say(|| format!("    s{} is killed between its files and its journal", pushed.to));
             self.count(|tally| tally.torn += 1);
-            site.down();
-            site.use_journal(Some(&old));
-            site.reopen().await;
+            self.reopen_torn(pushed.to, &old).await;
             return Err(FeedError::Lattice(LatticeError::Io("killed".to_owned())));
         }
         let epoch = Some(stood.start).filter(|_| !site.is_old);

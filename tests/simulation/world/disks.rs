@@ -14,7 +14,7 @@ use ark_lattice::{
 use bytes::Bytes;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -76,6 +76,20 @@ impl World {
         site.reopen().await;
     }
 
+    /// With a journal that did not come to its last commit: what that said is found in the files, and dated by them.
+    pub(super) async fn reopen_torn(&self, number: usize, journal: &Path) {
+        let site = &self.sites[number];
+        let times = || -> Vec<_> { self.ids.iter().map(|id| held(&*site.lattice(), id)).collect() };
+        let before = times();
+        site.down();
+        site.use_journal(Some(journal));
+        site.reopen().await;
+        let after = times();
+        let mut ledger = self.ledger.lock().unwrap();
+        let changed = self.ids.iter().zip(before.iter().zip(&after)).filter(|(_, (before, after))| before != after);
+        changed.for_each(|(id, _)| ledger.doubt(id));
+    }
+
     pub(super) async fn restart(&self, number: usize) {
         if self.is_busy(number) {
             return;
@@ -102,9 +116,7 @@ impl World {
                 }
                 let Some(copy) = site.copy_journal_before_last_commit() else { return };
                 self.count(|tally| tally.torn += 1);
-                site.down();
-                site.use_journal(Some(&copy));
-                site.reopen().await;
+                self.reopen_torn(number, &copy).await;
             }
             3 => self.edit_while_down(number).await,
             _ => self.reopen_as_killed(site).await,
@@ -296,9 +308,12 @@ impl World {
         for (id, (at, content)) in versions(site) {
             let times = [now.get(&id), then.get(&id)].into_iter().flatten();
             let was = times.filter(|(_, was)| *was == content).map(|(at, _)| *at).max();
+            let modified = files.get(&format!("{id}.json")).map(|(_, modified)| *modified);
             // A file of the future shows that the clock is behind. A document that stated a time ahead of the clock states it still.
             let stated = files.get(&format!("{id}.json")).and_then(|(text, _)| stated(text));
-            if let Some(was) = was.filter(|was| *was <= clock && at > *was && stated < Some(at)) {
+            if let Some(was) =
+                was.filter(|was| *was <= clock && at > *was && stated < Some(at) && modified <= clock.to_system_time())
+            {
                 self.wrong(|| {
                     format!(
                         "step {step}, {loss:?}: s{number} has {id} = {} of {was:?}, and says {at:?}",

@@ -172,7 +172,7 @@ fn contents_differ(one: &Site, other: &Site) -> Option<String> {
 impl World {
     pub(crate) async fn new(seed: u64, folder: &Path, log: Log) -> Self {
         let mut random = Random::new(seed);
-        let plan = Plan::new(&mut random);
+        let plan = Plan::new(&mut random, seed);
         let reserve = reserve(folder);
         let mut sites = Vec::new();
         for number in 0..plan.sites {
@@ -305,8 +305,9 @@ impl World {
         let sweeps = self.quiet().await?;
         self.nothing_wrong()?;
         let ledger = self.ledger.lock().unwrap();
+        let greatest = if self.plan.partial { BTreeMap::new() } else { greatest };
         self.check_greatest(&greatest).map_err(|problem| format!("{problem}\n{}", ledger.story()))?;
-        ledger.check(&self.sites).map_err(|problem| format!("{problem}\n{}", ledger.story()))?;
+        ledger.check(&self.sites, self.plan.partial).map_err(|problem| format!("{problem}\n{}", ledger.story()))?;
         self.count(|tally| {
             tally.writes = ledger.writes.len();
             tally.sweeps = sweeps;

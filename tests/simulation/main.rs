@@ -2,8 +2,11 @@
 //!
 //! A run is made from one number, its seed: 3 to 12 instances in some shape (mesh, ring, line, hub, two hubs), each a real data
 //! directory with its journal and a clock of its own; edits, deletions, edits by hand, conflicts that are restored; messages that
-//! are lost, cut, repeated, late, replayed; processes that end anywhere; clocks that are off; journals that are deleted or brought
-//! back from a backup; months in which tombstones are forgotten. Rounds are `federation::run`, what they ask is answered by
+//! are lost, cut, repeated, late, replayed; processes that end anywhere; clocks that are off; edits and deletions while the service is
+//! stopped; journals that are deleted; backups of the state, of the files, of both, brought back with and without mtimes; two processes of
+//! one identity that answer by turns; an empty directory in place of the right one; files that are half written or misnamed and repaired
+//! later; months in which tombstones are forgotten. Files are dated by the clock of their instance. A process that resumes from a snapshot
+//! of its memory is not played: its epoch would have to go on in a copy (`tests/federation/restores.rs` has that). Rounds are `federation::run`, what they ask is answered by
 //! `federation::feed`; only the way between the two is ours, and it is a bad one. Rounds happen within rounds. Then all ways are
 //! open and the clocks right, and
 //!
@@ -11,7 +14,13 @@
 //! * all hold the same versions, and index, journal and files agree;
 //! * every content that was ever written is held, or was replaced by somebody who had it before him, or is kept as a conflict
 //!   where it was made;
-//! * where nobody lost state, the greatest version is the one that is held.
+//! * the greatest version that any instance held when all was well again is the one that is held in the end, and where no state was
+//!   lost the greatest one that was ever written.
+//!
+//! And at any time: a round that reports success, while nothing else happened, has exchanged what its directions and filter let through,
+//! and two that are in step hold the same; what is brought back from a backup is the version that it was and no newer one; what is
+//! missing in an older copy of a directory, or in another directory in its place, is not deleted; a broken file is neither an edit nor a
+//! deletion; an edit of a stopped service counts from when the file was written.
 //!
 //! One thread, one thing after the other: a seed that fails fails again.
 //!

@@ -77,6 +77,11 @@ impl Ledger {
         self.state_lost || self.replayed
     }
 
+    /// Its greatest version cannot be told any more.
+    pub(crate) fn doubt(&mut self, id: &NodeId) {
+        self.uncertain.insert(id.clone());
+    }
+
     pub(crate) fn give_up(&mut self, id: &NodeId, content: ContentHash) {
         self.given_up.insert((id.clone(), content));
     }
@@ -85,10 +90,11 @@ impl Ledger {
         self.texts.get(id).map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// Does everything hold that must hold once all instances have spoken with each other?
-    pub(crate) fn check(&self, sites: &[Site]) -> Result<(), String> {
+    /// Does everything hold that must hold once all instances have spoken with each other? `partial`: not of everything; then each
+    /// content is somewhere.
+    pub(crate) fn check(&self, sites: &[Site], partial: bool) -> Result<(), String> {
         let held: Vec<_> = sites.iter().map(versions).collect();
-        for (number, other) in held.iter().enumerate().skip(1) {
+        for (number, other) in held.iter().enumerate().skip(1).filter(|_| !partial) {
             if let Some(difference) = difference(&held[0], other) {
                 return Err(format!("s0 and s{number} differ: {difference}"));
             }
@@ -96,8 +102,8 @@ impl Ledger {
         for (number, site) in sites.iter().enumerate() {
             check_directory(site).map_err(|problem| format!("s{number}: {problem}"))?;
         }
-        let held = &held[0];
-        for (id, (_, content)) in held {
+        let anywhere: HashSet<Key> = held.iter().flatten().map(|(id, (_, content))| (id.clone(), *content)).collect();
+        for (id, content) in &anywhere {
             if !self.makers.contains_key(&(id.clone(), *content)) {
                 return Err(format!("{id} holds {}, which nobody wrote", short(*content)));
             }
@@ -106,15 +112,14 @@ impl Ledger {
         for write in &self.writes {
             let Some(content) = write.content else { continue };
             let key = (write.id.clone(), content);
-            let is_final = held.get(&write.id).is_some_and(|(_, held)| *held == content);
-            if is_final || self.replaced.contains(&key) || self.given_up.contains(&key) {
+            if anywhere.contains(&key) || self.replaced.contains(&key) || self.given_up.contains(&key) {
                 continue;
             }
             let kept_by = conflicts.get(&key);
             let kept = match kept_by {
                 None => false,
                 // Who found it again made it, as far as he knows.
-                Some(_) if self.state_lost || self.reused => true,
+                Some(_) if self.state_lost || self.reused || partial => true,
                 Some(kept_by) => kept_by.contains(&write.site),
             };
             if !kept {
@@ -127,7 +132,7 @@ impl Ledger {
                 ));
             }
         }
-        self.greatest(held)
+        if partial { Ok(()) } else { self.greatest(&held[0]) }
     }
 
     /// Where every version was known to somebody all the time, the greatest of them is what is held.
@@ -170,7 +175,7 @@ impl Ledger {
     }
 
     /// Which instances keep a content, as a conflict or in the history; each with that very content.
-    fn conflicts(&self, sites: &[Site]) -> Result<HashMap<Key, BTreeSet<usize>>, String> {
+    pub(crate) fn conflicts(&self, sites: &[Site]) -> Result<HashMap<Key, BTreeSet<usize>>, String> {
         let mut kept: HashMap<Key, BTreeSet<usize>> = HashMap::new();
         for (number, site) in sites.iter().enumerate() {
             let lattice = site.lattice();
@@ -239,7 +244,7 @@ fn check_directory(site: &Site) -> Result<(), String> {
     let snapshot = lattice.snapshot().unwrap();
     let index: BTreeMap<String, ContentHash> =
         snapshot.iter_after(None).map(|entry| (entry.id.to_string(), entry.content_hash)).collect();
-    let files = site.files().into_iter().map(|(name, text)| {
+    let files = site.files().into_iter().map(|(name, (text, _))| {
         let name = name.trim_end_matches(".json").to_owned();
         crate::site::content_of(text).map(|content| (name.clone(), content)).ok_or(format!("{name} is broken"))
     });

@@ -6,7 +6,7 @@ use ark_lattice::{
     identity::KeyPair,
     lattice::{
         Lattice, NodeDocument,
-        directory::{CaseSensitivity, DirectoryLattice, DirectoryOptions},
+        directory::{CaseSensitivity, DirectoryLattice, DirectoryOptions, OpenError},
     },
     types::{Clock, ContentHash, Limits, NodeId, PeerId, SharedClock, TestClock, Timestamp},
 };
@@ -19,15 +19,16 @@ use std::{
     io::Write as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
-pub(crate) const START: Timestamp = Timestamp::from_seconds(1_795_219_200);
+/// Before any machine's clock: no file looks young, and what only the machine dates (ctime, directories) is later than every clock here.
+pub(crate) const START: Timestamp = Timestamp::from_seconds(1_600_000_000);
 /// As long as the journal's own: a hard link to one file of it keeps every open from writing 4 MiB of its own.
 const RESERVE_BYTES: usize = 4 << 20;
 
-/// What is in a data directory.
-pub(crate) type Files = BTreeMap<String, Vec<u8>>;
+/// What is in a data directory: texts and mtimes.
+pub(crate) type Files = BTreeMap<String, (Vec<u8>, SystemTime)>;
 
 pub(crate) struct Site {
     pub(crate) node_id: PeerId,
@@ -127,6 +128,12 @@ impl Site {
 
     /// Opens what is there, and comes back when the index is built and what is due at the start is done.
     pub(crate) async fn reopen(&self) {
+        let lattice = self.open().unwrap();
+        self.state().lattice = Some(lattice);
+        self.settle().await;
+    }
+
+    fn open(&self) -> Result<Arc<DirectoryLattice>, OpenError> {
         let (journal, clock): (_, SharedClock) = (self.journal(), self.clock.clone());
         let _there_already = fs::hard_link(&self.reserve, journal.with_extension("reserve"));
         let options = DirectoryOptions {
@@ -141,9 +148,12 @@ impl Site {
             case: CaseSensitivity::Sensitive,
             manifest: None,
         };
-        let lattice = DirectoryLattice::open(options).unwrap();
-        self.state().lattice = Some(lattice);
-        self.settle().await;
+        DirectoryLattice::open(options)
+    }
+
+    /// Does it refuse to start?
+    pub(crate) fn refuses(&self) -> bool {
+        self.open().is_err()
     }
 
     /// Everything that is in the directory is known afterwards, and the thread has done what else was due.
@@ -198,42 +208,111 @@ impl Site {
     pub(crate) fn files(&self) -> Files {
         let entries = fs::read_dir(self.data()).unwrap().map(|entry| entry.unwrap());
         let visible = entries.map(|entry| (entry.file_name().into_string().unwrap(), entry.path()));
-        visible.filter(|(name, _)| !name.starts_with('.')).map(|(name, path)| (name, fs::read(path).unwrap())).collect()
+        let visible = visible.filter(|(name, _)| !name.starts_with('.'));
+        let read = |path: PathBuf| (fs::read(&path).unwrap(), path.metadata().unwrap().modified().unwrap());
+        visible.map(|(name, path)| (name, read(path))).collect()
     }
 
-    /// The directory's files are these now; those that are so already are not touched.
-    pub(crate) fn restore(&self, files: &Files) {
+    /// The directory's files are these now; with their mtimes, those that are so already are not touched. A copy that keeps the mtimes
+    /// of files keeps that of the directory as well.
+    pub(crate) fn restore(&self, files: &Files, with_times: bool) {
         let there = self.files();
         for name in there.keys().filter(|name| !files.contains_key(*name)) {
             fs::remove_file(self.data().join(name)).unwrap();
         }
-        for (name, bytes) in files.iter().filter(|(name, bytes)| there.get(*name) != Some(bytes)) {
-            self.write_file(name, bytes);
+        for (name, file) in files.iter().filter(|(name, file)| !with_times || there.get(*name) != Some(file)) {
+            let at = if with_times { file.1 } else { self.now().to_system_time().unwrap() };
+            self.write_file(name, &file.0, at);
+        }
+        if with_times {
+            let long_ago = SystemTime::now() - Duration::from_secs(60 * 60);
+            File::open(self.data()).unwrap().set_modified(long_ago).unwrap();
         }
     }
 
     /// As an editor that renames: an edit that is seen whatever its length.
-    fn write_file(&self, name: &str, bytes: &[u8]) {
+    fn write_file(&self, name: &str, bytes: &[u8], at: SystemTime) {
         let temp = self.data().join(format!(".{name}.swp"));
-        File::create(&temp).unwrap().write_all(bytes).unwrap();
+        let mut file = File::create(&temp).unwrap();
+        file.write_all(bytes).unwrap();
+        file.set_modified(at).unwrap();
         fs::rename(temp, self.data().join(name)).unwrap();
     }
 
+    fn path(&self, id: &NodeId) -> PathBuf {
+        self.data().join(format!("{id}.json"))
+    }
+
+    /// Somebody writes the node's file now, by the clock of this instance.
     pub(crate) fn write(&self, id: &NodeId, text: &[u8]) {
-        self.write_file(&format!("{id}.json"), text);
+        self.write_at(id, text, self.now());
+    }
+
+    pub(crate) fn write_at(&self, id: &NodeId, text: &[u8], at: Timestamp) {
+        self.write_file(&format!("{id}.json"), text, at.to_system_time().unwrap());
+    }
+
+    /// The machine dated the file that the service just wrote: this instance has a clock of its own.
+    pub(crate) fn date(&self, id: &NodeId) {
+        File::open(self.path(id)).unwrap().set_modified(self.now().to_system_time().unwrap()).unwrap();
     }
 
     pub(crate) fn remove(&self, id: &NodeId) {
-        fs::remove_file(self.data().join(format!("{id}.json"))).unwrap();
+        fs::remove_file(self.path(id)).unwrap();
+    }
+
+    fn misnamed(&self, id: &NodeId) -> PathBuf {
+        self.data().join(format!("x-{id}.json"))
+    }
+
+    /// The file gets a name that does not fit its id.
+    pub(crate) fn misname(&self, id: &NodeId) {
+        fs::rename(self.path(id), self.misnamed(id)).unwrap();
+    }
+
+    /// The misnamed file gets its name back, unless the node has a file again.
+    pub(crate) fn name_again(&self, id: &NodeId) {
+        if self.has_file(id) {
+            fs::remove_file(self.misnamed(id)).unwrap();
+        } else {
+            fs::rename(self.misnamed(id), self.path(id)).unwrap();
+        }
+    }
+
+    pub(crate) fn is_misnamed(&self, id: &NodeId) -> bool {
+        self.misnamed(id).exists()
+    }
+
+    /// Another directory, an empty one, stands in the place of the data directory.
+    pub(crate) fn unmount(&self) {
+        fs::rename(self.data(), self.folder.join("away")).unwrap();
+        fs::create_dir(self.data()).unwrap();
+    }
+
+    /// What was written into the other directory; the right one is back.
+    pub(crate) fn mount(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.data()).unwrap();
+        let found = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        fs::remove_dir_all(self.data()).unwrap();
+        fs::rename(self.folder.join("away"), self.data()).unwrap();
+        found
     }
 
     /// What the file says, found without the index. `None`: there is no such file, or it is no node.
     pub(crate) fn held(&self, id: &NodeId) -> Content {
-        content_of(fs::read(self.data().join(format!("{id}.json"))).ok()?)
+        content_of(fs::read(self.path(id)).ok()?)
+    }
+
+    /// The same, and of a file that is broken its last good version.
+    pub(crate) fn current(&self, id: &NodeId) -> Content {
+        let lattice = self.lattice();
+        self.held(id).or_else(|| {
+            lattice.entry(id).unwrap().filter(|_| lattice.is_unavailable(id)).map(|entry| entry.content_hash)
+        })
     }
 
     pub(crate) fn has_file(&self, id: &NodeId) -> bool {
-        self.data().join(format!("{id}.json")).exists()
+        self.path(id).exists()
     }
 }
 

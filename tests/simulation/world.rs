@@ -3,9 +3,9 @@
 use crate::{
     brittle::{Break, Brittle, Process},
     oracle::{Ledger, OPERATOR, Write, short},
-    plan::Plan,
+    plan::{Link, Plan},
     random::Random,
-    site::{Files, START, Site, content_of, reserve},
+    site::{START, Site, reserve},
     way::{Before, Way},
 };
 use ark_lattice::{
@@ -13,21 +13,25 @@ use ark_lattice::{
         deletions::DeletionGuard,
         feed::{self, FeedError},
         filter::Filter,
+        peers::Direction,
         rate::Rates,
         remote::PushAnswer,
         round::{Outcome, Position, Positions, Reset, begins_anew},
         run::{Known, Parties, RoundError, RunEnd, run},
     },
-    lattice::{Lattice, LatticeError, NodeDocument, Precondition, Written},
-    types::{Clock, Limits, NodeId, SharedClock, Timestamp},
+    lattice::{Lattice, LatticeError, NodeDocument, Precondition, Version, Written},
+    types::{Clock, ContentHash, Limits, NodeId, SharedClock, Timestamp},
 };
 use bytes::Bytes;
+use disks::Disks;
 use std::{
-    collections::{BTreeMap, HashSet, VecDeque},
-    path::{Path, PathBuf},
+    collections::{BTreeMap, BTreeSet, HashSet, VecDeque},
+    path::Path,
     sync::{Arc, Mutex},
     time::Duration,
 };
+
+mod disks;
 
 const LOG_LINES: usize = 400;
 /// Rounds within rounds.
@@ -54,14 +58,6 @@ struct Contact {
     positions: Positions,
     unexplained: u32,
     cuts: u32,
-}
-
-/// An instance's disk as it was.
-struct Backup {
-    files: Files,
-    journal: PathBuf,
-    contacts: Vec<Contact>,
-    writes: usize,
 }
 
 /// What happened in a run: a simulation in which nothing goes wrong finds nothing.
@@ -122,7 +118,13 @@ pub(crate) struct World {
     contacts: Mutex<Vec<Contact>>,
     blocked: Mutex<HashSet<(usize, usize)>>,
     delayed: Mutex<Vec<Delayed>>,
-    backups: Mutex<BTreeMap<usize, Backup>>,
+    disks: Mutex<Disks>,
+    /// What is wrong whatever comes after.
+    problem: Mutex<Option<String>>,
+    /// A file is changed and nobody has seen it yet.
+    unnoticed: Mutex<bool>,
+    /// Counts what happens while a round is under way, and is not the round.
+    beside: Mutex<usize>,
     /// Who is in a round of its own, and with which link.
     busy: Mutex<Vec<(usize, usize)>>,
     calm: Mutex<bool>,
@@ -133,14 +135,44 @@ pub(crate) struct World {
 
 /// What somebody sees who is about to replace it, and what must still be so then.
 fn seen(site: &Site, id: &NodeId) -> (crate::oracle::Content, Precondition) {
-    let before = site.held(id);
-    (before, before.map_or(Precondition::Absent, |before| Precondition::OneOf(vec![before])))
+    let held = site.held(id);
+    (site.current(id), held.map_or(Precondition::Absent, |held| Precondition::OneOf(vec![held])))
+}
+
+/// The version that counts in a lattice.
+fn held(lattice: &dyn Lattice, id: &NodeId) -> Option<Version> {
+    if let Some(entry) = lattice.entry(id).unwrap() {
+        return Some(Version { at: entry.updated_at, content: Some(entry.content_hash) });
+    }
+    lattice.tombstone(id).unwrap().map(|tombstone| Version { at: tombstone.deleted_at, content: None })
+}
+
+/// Epochs are drawn by the journals, not by the seed.
+fn without_epochs(text: &str) -> String {
+    let is_epoch = |word: &str| word.len() >= 16 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let parts = text.split_inclusive(|letter: char| !letter.is_ascii_alphanumeric());
+    let masked = parts.map(|part| match part.split_at_checked(part.len().saturating_sub(1)) {
+        Some((word, end)) if is_epoch(word) => format!("an epoch{end}"),
+        _ => part.to_owned(),
+    });
+    masked.collect()
+}
+
+/// In which contents two instances differ.
+fn contents_differ(one: &Site, other: &Site) -> Option<String> {
+    let contents = |site: &Site| crate::oracle::versions(site).into_iter().map(|(id, (_, content))| (id, content));
+    let contents = |site: &Site| contents(site).collect::<BTreeMap<_, _>>();
+    let (one, other) = (contents(one), contents(other));
+    let ids: BTreeSet<&NodeId> = one.keys().chain(other.keys()).collect();
+    let differing = ids.into_iter().find(|id| one.get(*id) != other.get(*id))?;
+    let name = |contents: &BTreeMap<NodeId, ContentHash>| contents.get(differing).copied().map(short);
+    Some(format!("{differing} is {:?} and {:?}", name(&one), name(&other)))
 }
 
 impl World {
     pub(crate) async fn new(seed: u64, folder: &Path, log: Log) -> Self {
         let mut random = Random::new(seed);
-        let plan = Plan::new(&mut random);
+        let plan = Plan::new(&mut random, seed);
         let reserve = reserve(folder);
         let mut sites = Vec::new();
         for number in 0..plan.sites {
@@ -158,7 +190,10 @@ impl World {
             contacts: Mutex::new(contacts),
             blocked: Mutex::default(),
             delayed: Mutex::default(),
-            backups: Mutex::default(),
+            disks: Mutex::default(),
+            problem: Mutex::default(),
+            unnoticed: Mutex::default(),
+            beside: Mutex::default(),
             busy: Mutex::default(),
             calm: Mutex::new(false),
             tally: Mutex::default(),
@@ -206,7 +241,7 @@ impl World {
     }
 
     pub(crate) fn say(&self, text: impl FnOnce() -> String) {
-        let line = format!("{:>3} {}", self.step.lock().unwrap(), text());
+        let line = format!("{:>3} {}", self.step.lock().unwrap(), without_epochs(&text()));
         let mut log = self.log.lock().unwrap();
         if log.len() == LOG_LINES {
             // The first line is what the seed stands for.
@@ -219,7 +254,12 @@ impl World {
         count(&mut self.tally.lock().unwrap());
     }
 
+    fn wrong(&self, what: impl FnOnce() -> String) {
+        self.problem.lock().unwrap().get_or_insert_with(what);
+    }
+
     pub(crate) fn replayed(&self) {
+        *self.beside.lock().unwrap() += 1;
         self.ledger.lock().unwrap().replayed = true;
     }
 
@@ -258,11 +298,16 @@ impl World {
             let most = if self.percent(5) { 60_000 } else { 800 };
             self.pass(Duration::from_millis(1 + u64::try_from(self.below(most)).unwrap()));
             self.act().await;
+            self.nothing_wrong()?;
         }
         self.heal().await;
+        let greatest = self.greatest();
         let sweeps = self.quiet().await?;
+        self.nothing_wrong()?;
         let ledger = self.ledger.lock().unwrap();
-        ledger.check(&self.sites).map_err(|problem| format!("{problem}\n{}", ledger.story()))?;
+        let greatest = if self.plan.partial { BTreeMap::new() } else { greatest };
+        self.check_greatest(&greatest).map_err(|problem| format!("{problem}\n{}", ledger.story()))?;
+        ledger.check(&self.sites, self.plan.partial).map_err(|problem| format!("{problem}\n{}", ledger.story()))?;
         self.count(|tally| {
             tally.writes = ledger.writes.len();
             tally.sweeps = sweeps;
@@ -270,9 +315,17 @@ impl World {
         Ok(*self.tally.lock().unwrap())
     }
 
+    fn nothing_wrong(&self) -> Result<(), String> {
+        let problem = self.problem.lock().unwrap().take();
+        problem.map_or(Ok(()), |problem| Err(format!("{problem}\n{}", self.ledger.lock().unwrap().story())))
+    }
+
     async fn act(&self) {
         let site = self.below(self.sites.len());
-        match self.below(100) {
+        match self.below(103) {
+            100..101 => self.unmount(site).await,
+            101..103 if self.plan.broken_files => self.repair(site).await,
+            101..103 => self.lose_or_back_up(site).await,
             0..28 => self.edit(site).await,
             28..34 => self.edit_by_hand(site, 0).await,
             34..73 => drop(self.round(self.below(self.plan.links.len()), 0).await),
@@ -280,7 +333,7 @@ impl World {
             78..84 => self.deliver().await,
             84..86 => self.skew(&self.sites[site], self.plan.skew, self.true_now()),
             86..91 => self.restart(site).await,
-            91..93 => self.back_up(site),
+            91..93 => self.back_up(site).await,
             93..96 if self.plan.state_loss => self.lose(site).await,
             96..98 if self.plan.months => self.month().await,
             _ if self.plan.reuse => self.restore_conflict(site).await,
@@ -293,6 +346,7 @@ impl World {
         if self.is_calm() || depth >= DEPTH || !self.percent(self.plan.meanwhile) {
             return;
         }
+        *self.beside.lock().unwrap() += 1;
         self.pass(Duration::from_millis(1 + u64::try_from(self.below(50)).unwrap()));
         match self.below(10) {
             0..4 => self.edit(if self.below(2) == 0 { from } else { to }).await,
@@ -357,6 +411,7 @@ impl World {
             }
         };
         let (Written::Created(entry) | Written::Replaced(entry)) = written else { return };
+        site.date(id);
         let (content, at) = (Some(entry.content_hash), Some(entry.updated_at));
         self.say(|| format!("s{number} puts {id} = {}", short(entry.content_hash)));
         self.note(Write { id: id.clone(), content, site: number, at, before, step: self.step() }, Some(text));
@@ -386,12 +441,14 @@ impl World {
         let id = self.pick(&self.ids);
         let site = &self.sites[number];
         let late = depth == 0 && self.percent(30);
-        let before = site.held(&id);
+        let before = site.current(&id);
         let kind = self.below(10);
         let mut text = None;
         match kind {
             0..2 if site.has_file(&id) => site.remove(&id),
-            2..4 if self.plan.broken_files && site.has_file(&id) => site.write(&id, b"{\"id\":"),
+            2..4 if self.plan.broken_files && site.held(&id).is_some() => {
+                return self.break_file(number, &id, late).await;
+            }
             _ => {
                 let written = self.text(number, &id);
                 site.write(&id, written.as_bytes());
@@ -402,15 +459,13 @@ impl World {
         self.say(|| {
             format!("s{number} has {id} = {:?} by hand, seen {}", content.map(short), if late { "late" } else { "now" })
         });
-        if content == before {
+        if content == before && !site.lattice().is_unavailable(&id) {
+            self.touched(number);
             return;
         }
         if late {
             self.note(Write { id, content, site: number, at: None, before, step: self.step() }, text.as_deref());
-            let links = 0..self.plan.links.len();
-            let its = |link: &usize| self.plan.links[*link].from == number || self.plan.links[*link].to == number;
-            let its: Vec<usize> = links.filter(its).collect();
-            self.round(self.pick(&its), DEPTH).await;
+            self.round_of(number).await;
             site.settle().await;
             return;
         }
@@ -446,6 +501,7 @@ impl World {
         if let Written::Unchanged(_) = restored.written {
             return;
         }
+        site.date(&id);
         self.note(Write { id, content, site: number, at, before, step: self.step() }, None);
     }
 
@@ -524,9 +580,7 @@ impl World {
         } else if let Some(old) = old {
             self.say(|| format!("    s{} is killed between its files and its journal", pushed.to));
             self.count(|tally| tally.torn += 1);
-            site.down();
-            site.use_journal(Some(&old));
-            site.reopen().await;
+            self.reopen_torn(pushed.to, &old).await;
             return Err(FeedError::Lattice(LatticeError::Io("killed".to_owned())));
         }
         let epoch = Some(stood.start).filter(|_| !site.is_old);
@@ -555,6 +609,7 @@ impl World {
             format!("round s{from} -> s{to} {:?} at {:?} {:?}", link.options.direction, seq(pulled), seq(pushed))
         });
         self.busy.lock().unwrap().push((from, number));
+        let beside = *self.beside.lock().unwrap();
         let process = Arc::new(Process::default());
         let once = self.busy.lock().unwrap().iter().filter(|(busy, _)| *busy == from).count() == 1;
         let plan = if self.is_calm() {
@@ -598,6 +653,10 @@ impl World {
         self.count(|tally| tally.rounds += 1);
         // Killed by the last thing that it did.
         let end = end.filter(|_| !process.is_killed());
+        let is_alone = *self.beside.lock().unwrap() == beside && !*self.unnoticed.lock().unwrap();
+        if let Some(end) = end.as_ref().filter(|_| is_alone) {
+            self.check_report(link, end);
+        }
         match &end {
             Some(end) => self.conclude(number, end),
             None => {
@@ -607,6 +666,78 @@ impl World {
             }
         }
         end
+    }
+
+    /// What a round reports is so, where nothing else happened meanwhile.
+    fn check_report(&self, link: &Link, end: &RunEnd) {
+        let Some(outcome) = end.report.outcome.filter(|_| end.error.is_none()) else { return };
+        let (one, other) = (&self.sites[link.from], &self.sites[link.to]);
+        if outcome == Outcome::InStep
+            && let Some(difference) = contents_differ(one, other)
+        {
+            self.wrong(|| format!("s{} says that it is in step with s{}: {difference}", link.from, link.to));
+        }
+        // One without epochs cannot say that it stepped back; release 0.1.0 does not.
+        if !matches!(outcome, Outcome::InStep | Outcome::Exchanged) || one.is_old || other.is_old {
+            return;
+        }
+        let (matcher, may_forget) = (link.options.filter.matcher(), self.ledger.lock().unwrap().months);
+        let lacking = |from: &Site, to: &Site| {
+            let (from, to, now) = (from.lattice(), to.lattice(), to.now());
+            let versions = from.snapshot().unwrap();
+            let missing = versions.iter_after(None).find(|entry| {
+                let version = Version { at: entry.updated_at, content: Some(entry.content_hash) };
+                matcher.id_may_match(&entry.id)
+                    && !from.is_unavailable(&entry.id)
+                    && !to.is_unavailable(&entry.id)
+                    && version.at <= now
+                    // A deletion that was taken there may be forgotten.
+                    && held(&*to, &entry.id).map_or(!may_forget, |held| held < version)
+            });
+            missing.map(|entry| format!("{} = {} at {:?}", entry.id, short(entry.content_hash), entry.updated_at))
+        };
+        if link.options.direction != Direction::Push
+            && let Some(missing) = lacking(other, one)
+        {
+            self.wrong(|| format!("s{} says that it has what s{} has, and lacks {missing}", link.from, link.to));
+        }
+        if link.options.direction != Direction::Pull
+            && let Some(missing) = lacking(one, other)
+        {
+            self.wrong(|| {
+                format!("s{} says that it gave all that it has to s{}, which lacks {missing}", link.from, link.to)
+            });
+        }
+    }
+
+    /// The greatest version of each node that any instance holds.
+    fn greatest(&self) -> BTreeMap<NodeId, Version> {
+        let mut greatest = BTreeMap::new();
+        for site in &self.sites {
+            let lattice = site.lattice();
+            // What is dated further ahead is not believed.
+            let latest = site.now().plus(Duration::from_secs(300));
+            for (id, version) in self.ids.iter().filter_map(|id| Some((id, held(&*lattice, id)?))) {
+                if version.at > latest {
+                    continue;
+                }
+                let known = greatest.entry(id.clone()).or_insert(version);
+                *known = (*known).max(version);
+            }
+        }
+        greatest
+    }
+
+    /// What was the greatest version when all was well again is what is held now.
+    fn check_greatest(&self, greatest: &BTreeMap<NodeId, Version>) -> Result<(), String> {
+        let lattice = self.sites[0].lattice();
+        for (id, version) in greatest {
+            let content = lattice.entry(id).unwrap().map(|entry| entry.content_hash);
+            if content != version.content {
+                return Err(format!("{id} was {version:?} somewhere, and {content:?} is held instead"));
+            }
+        }
+        Ok(())
     }
 
     /// As the engine concludes a round: what nothing explains begins from the beginning, ever more seldom.
@@ -658,171 +789,6 @@ impl World {
         });
     }
 
-    // ---- processes and disks
-
-    fn is_busy(&self, site: usize) -> bool {
-        self.busy.lock().unwrap().iter().any(|(from, _)| *from == site)
-    }
-
-    /// On the files as they stand; the journal is one that was never closed.
-    async fn reopen_as_killed(&self, site: &Site) {
-        let copy = site.copy_journal();
-        site.down();
-        site.use_journal(Some(&copy));
-        site.reopen().await;
-    }
-
-    async fn restart(&self, number: usize) {
-        if self.is_busy(number) {
-            return;
-        }
-        let site = &self.sites[number];
-        let kind = self.below(5);
-        self.say(|| format!("s{number} restarts, kind {kind}"));
-        self.count(|tally| tally.kills += 1);
-        match kind {
-            0 => {
-                site.close().await;
-                site.reopen().await;
-            }
-            1 => {
-                site.down();
-                site.reopen().await;
-            }
-            2 if self.plan.torn => {
-                // An edit that was answered, of a process whose journal did not reach the disk.
-                let before = site.lattice().status().seq;
-                self.edit(number).await;
-                if site.lattice().status().seq == before {
-                    return;
-                }
-                let Some(copy) = site.copy_journal_before_last_commit() else { return };
-                self.count(|tally| tally.torn += 1);
-                site.down();
-                site.use_journal(Some(&copy));
-                site.reopen().await;
-            }
-            3 => {
-                // A file is changed while nobody looks.
-                let id = self.pick(&self.ids);
-                let text = self.text(number, &id);
-                let before = site.held(&id);
-                site.down();
-                site.write(&id, text.as_bytes());
-                site.reopen().await;
-                let content = site.held(&id);
-                if content != before {
-                    let at = site.lattice().entry(&id).unwrap().map(|entry| entry.updated_at);
-                    self.note(
-                        Write { id, content, site: number, at, before, step: self.step() },
-                        Some(text.as_bytes()),
-                    );
-                }
-            }
-            _ => self.reopen_as_killed(site).await,
-        }
-    }
-
-    fn links_of(&self, site: usize) -> Vec<usize> {
-        let links = self.plan.links.iter().enumerate();
-        links.filter(|(_, link)| link.from == site).map(|(number, _)| number).collect()
-    }
-
-    fn back_up(&self, number: usize) {
-        let site = &self.sites[number];
-        let contacts = self.contacts.lock().unwrap();
-        let contacts = self.links_of(number).into_iter().map(|link| contacts[link].clone()).collect();
-        let writes = self.ledger.lock().unwrap().writes.len();
-        let backup = Backup { files: site.files(), journal: site.copy_journal(), contacts, writes };
-        self.backups.lock().unwrap().insert(number, backup);
-        self.say(|| format!("s{number} is backed up"));
-    }
-
-    /// An operator deletes state, or brings back what was.
-    async fn lose(&self, number: usize) {
-        let site = &self.sites[number];
-        let backup = self.backups.lock().unwrap().remove(&number);
-        let kind = self.below(if backup.is_some() { 5 } else { 2 });
-        self.say(|| format!("s{number} loses state, kind {kind}"));
-        {
-            let mut ledger = self.ledger.lock().unwrap();
-            ledger.state_lost = true;
-            for conflict in site.lattice().conflicts(0, usize::MAX).unwrap() {
-                ledger.give_up(&conflict.id, conflict.lost.content.unwrap());
-            }
-        }
-        let set_contacts = |list: Vec<Contact>| {
-            let mut contacts = self.contacts.lock().unwrap();
-            self.links_of(number).into_iter().zip(list).for_each(|(link, contact)| contacts[link] = contact);
-        };
-        if kind != 4 {
-            site.down();
-        }
-        match (kind, backup) {
-            (0, _) => site.use_journal(None),
-            (1, _) => {
-                site.use_journal(None);
-                set_contacts(vec![Contact::default(); self.plan.links.len()]);
-            }
-            (2, Some(backup)) => {
-                site.use_journal(Some(&backup.journal));
-                set_contacts(backup.contacts);
-            }
-            (3, Some(backup)) => {
-                site.restore(&backup.files);
-                site.use_journal(Some(&backup.journal));
-                set_contacts(backup.contacts);
-                let mut ledger = self.ledger.lock().unwrap();
-                let lost: Vec<Write> = ledger.writes[backup.writes..].to_vec();
-                for write in lost.into_iter().filter(|write| write.site == number) {
-                    if let Some(content) = write.content {
-                        ledger.give_up(&write.id, content);
-                    }
-                }
-            }
-            (_, Some(backup)) => {
-                // The files alone: to the running service these are edits.
-                let (now, then) = (site.files(), &backup.files);
-                let names: Vec<&String> = now.keys().chain(then.keys()).collect();
-                let mut writes = Vec::new();
-                for name in names.into_iter().collect::<std::collections::BTreeSet<_>>() {
-                    if now.get(name) == then.get(name) {
-                        continue;
-                    }
-                    let id = NodeId::parse(name.trim_end_matches(".json")).unwrap();
-                    let content = |files: &Files| content_of(files.get(name)?.clone());
-                    let (before, content) = (content(&now), content(then));
-                    if before != content {
-                        writes.push((
-                            Write { id, content, site: number, at: None, before, step: self.step() },
-                            then.get(name),
-                        ));
-                    }
-                }
-                site.restore(then);
-                for (write, text) in writes {
-                    let text = text.filter(|_| write.content.is_some());
-                    self.note(write, text.map(Vec::as_slice));
-                }
-                site.settle().await;
-            }
-            (kind, None) => unreachable!("kind {kind} is only for what has a backup"),
-        }
-        if kind != 4 {
-            site.reopen().await;
-        }
-    }
-
-    async fn month(&self) {
-        self.say(|| "a month passes".to_owned());
-        self.ledger.lock().unwrap().months = true;
-        self.delayed.lock().unwrap().clear();
-        self.pass(Duration::from_secs(31 * 24 * 60 * 60));
-        for site in &self.sites {
-            site.settle().await;
-        }
-    }
-
     // ---- the end
 
     /// All ways are open, clocks are right again, and what was under way has arrived.
@@ -840,14 +806,7 @@ impl World {
         for number in 0..self.sites.len() {
             let site = &self.sites[number];
             for id in &self.ids {
-                if site.has_file(id) && site.held(id).is_none() {
-                    let text = self.text(number, id);
-                    site.write(id, text.as_bytes());
-                    let content = site.held(id);
-                    let write =
-                        Write { id: id.clone(), content, site: number, at: None, before: None, step: self.step() };
-                    self.note(write, Some(text.as_bytes()));
-                }
+                self.repair_file(number, id).await;
             }
             site.settle().await;
         }

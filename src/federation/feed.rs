@@ -1,5 +1,9 @@
 //! What changed, in both directions: where a lattice stands, what came after a position, and taking what others have.
 
+mod verdicts;
+
+pub use verdicts::{deletes, deletions, wanted, would_count};
+
 use super::{
     filter::{Labels, Matcher},
     reconcile::message::MessageError,
@@ -10,10 +14,7 @@ use super::{
     },
 };
 use crate::{
-    lattice::{
-        Applied, Arrival, Change, Lattice, LatticeError, StoredNode, Version,
-        version::{Verdict, judge},
-    },
+    lattice::{Applied, Arrival, Change, Lattice, LatticeError, StoredNode},
     manifest::{Epoch, EpochStart, Head, HeadEpoch, Position},
     types::{Limits, NodeId, PeerId, Timestamp},
 };
@@ -544,33 +545,6 @@ pub fn read_changes(body: &Bytes, limits: &Limits) -> Result<Vec<WireChange>, Fe
     Ok(changes)
 }
 
-/// Would this change delete a node that is here?
-///
-/// # Errors
-/// [`LatticeError::Loading`].
-pub fn deletes(lattice: &dyn Lattice, change: &WireChange) -> Result<bool, LatticeError> {
-    if change.content_hash().is_some() {
-        return Ok(false);
-    }
-    let held = lattice.entry(&change.id)?;
-    Ok(held.is_some_and(|entry| {
-        let held = Version { at: entry.updated_at, content: Some(entry.content_hash) };
-        Version { at: change.at, content: None } > held
-    }))
-}
-
-/// How many nodes these changes would delete here.
-///
-/// # Errors
-/// [`LatticeError::Loading`].
-pub fn deletions(lattice: &dyn Lattice, changes: &[WireChange]) -> Result<usize, LatticeError> {
-    let mut deletions = 0_usize;
-    for change in changes {
-        deletions = deletions.saturating_add(usize::from(deletes(lattice, change)?));
-    }
-    Ok(deletions)
-}
-
 /// Judges and stores versions of the instance `from`, which had been given ours up to the position `given` ([`Arrival::given`](crate::lattice::Arrival::given)).
 ///
 /// # Errors
@@ -596,32 +570,4 @@ pub(super) fn arrivals((from, given): (&str, u64), changes: Vec<WireChange>) -> 
         change.into_arrival(from, given).ok_or_else(|| FeedError::NoContent(number.saturating_add(1)))
     };
     changes.into_iter().enumerate().map(arrival).collect()
-}
-
-/// Of which of these versions the content is wanted: they would count here.
-///
-/// # Errors
-/// [`FeedError::Lattice`].
-pub fn wanted(lattice: &dyn Lattice, changes: &[WireChange], now: Timestamp) -> Result<Vec<NodeId>, FeedError> {
-    let mut wanted = Vec::new();
-    for change in changes {
-        if matches!(change.content, WireContent::Put { .. }) && would_count(lattice, change, now)? {
-            wanted.push(change.id.clone());
-        }
-    }
-    Ok(wanted)
-}
-
-/// Would this version of a node count here?
-///
-/// # Errors
-/// [`FeedError::Lattice`].
-pub fn would_count(lattice: &dyn Lattice, change: &WireChange, now: Timestamp) -> Result<bool, FeedError> {
-    let Some(content) = change.content_hash() else { return Ok(false) };
-    let offered = Version { at: change.at, content: Some(*content) };
-    let held = match lattice.entry(&change.id)? {
-        Some(entry) => Some(Version { at: entry.updated_at, content: Some(entry.content_hash) }),
-        None => lattice.tombstone(&change.id)?.map(|it| Version { at: it.deleted_at, content: None }),
-    };
-    Ok(matches!(judge(held.as_ref(), &offered, now), Verdict::Take | Verdict::Later))
 }

@@ -1,6 +1,6 @@
 //! Rounds that were: the last of them, kept over restarts.
 
-use super::unavailable::LeftOut;
+use super::round::unavailable::LeftOut;
 use crate::{
     lattice::offline::{OfflineError, write_file},
     types::Timestamp,

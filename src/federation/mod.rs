@@ -29,7 +29,6 @@ pub mod resolver;
 pub mod round;
 pub mod run;
 mod trusting;
-pub mod unavailable;
 mod unpack;
 pub mod waiting;
 mod watch;

@@ -10,7 +10,9 @@
 
 pub use crate::manifest::Position;
 
-use super::unavailable::UnavailableNodes;
+pub mod unavailable;
+
+use self::unavailable::UnavailableNodes;
 use crate::manifest::{Epoch, EpochStart, Head, Lineage, MAX_SEQ, Void};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::sync::Arc;

@@ -20,8 +20,7 @@ use super::{
     rate::Rates,
     reconcile::{Sets, message::MessageError},
     remote::Remote,
-    round::{Directions, Outcome, Position, Positions, Reset, Round, Stand, Step},
-    unavailable::LeftOut,
+    round::{Directions, Outcome, Position, Positions, Reset, Round, Stand, Step, unavailable::LeftOut},
     wire::WireError,
 };
 use crate::{

@@ -102,9 +102,8 @@ pub use crate::{
         membership::Membership,
         operator::{Ask, OperatorClient, percent_encode},
         peers::{Added, Direction, PeerOptions, PeerState, PeersError},
-        round::Outcome,
+        round::{Outcome, unavailable::LeftOut},
         run::RoundReport,
-        unavailable::LeftOut,
     },
     guard::{Allowance, Caller, Class, Limited, NetworkKey, Payer, Reach},
     identity::{

@@ -5,8 +5,7 @@ use ark_lattice::{
     federation::{
         engine::{Engine, Synced},
         peers::Direction,
-        round::Outcome,
-        unavailable::LeftOut,
+        round::{Outcome, unavailable::LeftOut},
     },
     types::NodeId,
 };

@@ -163,3 +163,44 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        federation::wire::WireContent,
+        lattice::{Ancestry, index::tests::entry},
+        types::{ContentHash, PeerId, Timestamp},
+    };
+
+    #[test]
+    fn an_unavailable_node_belongs_to_the_signed_set() {
+        let set = Snapshot::of([entry("a", "1"), entry("b", "1")]);
+        let head = Head {
+            node_id: PeerId::parse("p").unwrap(),
+            index_id: "p".to_owned(),
+            seq: 2,
+            floor: 0,
+            manifest_hash: set.set_hash(),
+            count: 2,
+            issued_at: Timestamp::EPOCH,
+            expires: Timestamp::EPOCH,
+            epoch: None,
+        };
+        let content_hash = ContentHash::of(b"1");
+        let available = WireContent::Put { content_hash, node_type: None, size_bytes: 1, node: None };
+        let change = |id: &str, content: WireContent| WireChange {
+            seq: 1,
+            id: NodeId::parse(id).unwrap(),
+            at: Timestamp::EPOCH,
+            ancestry: Ancestry::default(),
+            priority: 0.0,
+            content,
+        };
+        let mut stage = Stage::new(None);
+        stage.add(vec![change("a", available)], 0);
+        assert!(!stage.leads_to(&[], &head));
+        stage.add(vec![change("b", WireContent::Unavailable { content_hash, node_type: None })], 0);
+        assert!(stage.leads_to(&[], &head));
+    }
+}

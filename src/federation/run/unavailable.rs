@@ -8,8 +8,10 @@ use crate::{
         feed,
         lines::Lines,
         reconcile::item::ItemId,
-        round::{Outcome, Positions, Reset, Round},
-        unavailable::{LeftOut, UnavailableNodes},
+        round::{
+            Outcome, Positions, Reset, Round,
+            unavailable::{LeftOut, UnavailableNodes},
+        },
         wire::{Line, WireChange, WireContent, read_line},
     },
     lattice::{Change, Lattice},
@@ -69,7 +71,7 @@ impl Unavailable {
 }
 
 /// How two sets differ in nodes whose files are broken: the nodes as the peer holds them.
-type AtPeer = BTreeMap<NodeId, Option<ContentHash>>;
+pub(super) type AtPeer = BTreeMap<NodeId, Option<ContentHash>>;
 
 impl<N: FnMut(&Positions) + Send> Run<'_, N> {
     /// Later versions of nodes that were unavailable came: these are so no longer.

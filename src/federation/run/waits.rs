@@ -1,14 +1,14 @@
 //! What a round knows of deletions that wait for an admin, here or at the peer; and how a round ends where the sets differ.
 
-use super::{Parties, RoundError, Run};
+use super::{Parties, RoundError, Run, unavailable::AtPeer};
 use crate::{
     federation::{
         round::{Outcome, Positions, Round},
         waiting,
     },
-    types::{ContentHash, NodeId},
+    lattice::index::Snapshot,
+    types::{NodeId, SetHash},
 };
-use std::collections::BTreeMap;
 
 impl<N: FnMut(&Positions) + Send> Run<'_, N> {
     /// The admin confirmed what the peer deletes: what waits of it is carried out, and nothing of this round waits.
@@ -51,15 +51,9 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         }
         let theirs = there.map_or(round.theirs.manifest_hash, |there| there.set_hash);
         let waits = !here.is_empty() || there.is_some();
-        let is_theirs = |at_peer: &BTreeMap<NodeId, Option<ContentHash>>| {
-            let is_with = |wanted: &dyn Fn(&NodeId) -> bool| {
-                let unavailable = at_peer.iter().filter(|(id, _)| wanted(id)).map(|(id, content)| (id, *content));
-                snapshot.hash_with(unavailable.chain(here.iter().map(|id| (id, None)))) == theirs
-            };
-            // A node whose deletion waits there is left out of what they stated.
-            is_with(&|_| true) || (there.is_some() && is_with(&|id| snapshot.get(id.as_str()).is_some()))
-        };
-        let outcome = match waits && is_theirs(&BTreeMap::new()) {
+        let comparison = Comparison { ours: &snapshot, waiting_here: &here, waiting_there: there.is_some(), theirs };
+        let is_theirs = |at_peer: &AtPeer| comparison.is_theirs(at_peer);
+        let outcome = match waits && is_theirs(&AtPeer::new()) {
             true => Outcome::Waiting,
             false => match self.but_for_unavailable(round, is_theirs).await? {
                 Some(Outcome::Unavailable) if waits => Outcome::Waiting,
@@ -77,5 +71,57 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
     pub(super) fn count_waiting(&mut self) {
         // Where the journal fails, the round says so.
         self.report.waiting_here = self.parties.lattice.waiting_of(self.peer.as_str()).unwrap_or_default();
+    }
+}
+
+/// Our set and theirs, but for what was left out.
+struct Comparison<'a> {
+    ours: &'a Snapshot,
+    /// Nodes that were deleted there.
+    waiting_here: &'a [NodeId],
+    /// Their set is stated without nodes that were deleted here.
+    waiting_there: bool,
+    theirs: SetHash,
+}
+
+impl Comparison<'_> {
+    /// Is our set theirs, with the nodes that are unavailable on either side as they are at the peer?
+    fn is_theirs(&self, at_peer: &AtPeer) -> bool {
+        let is_with = |wanted: &dyn Fn(&NodeId) -> bool| {
+            let unavailable = at_peer.iter().filter(|(id, _)| wanted(id)).map(|(id, content)| (id, *content));
+            let waiting = self.waiting_here.iter().map(|id| (id, None));
+            self.ours.hash_with(unavailable.chain(waiting)) == self.theirs
+        };
+        // A node may be broken there, and its deletion wait there as well.
+        is_with(&|_| true) || (self.waiting_there && is_with(&|id| self.ours.get(id.as_str()).is_some()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{lattice::index::tests::entry, types::ContentHash};
+
+    #[test]
+    fn sets_are_compared_but_for_what_was_left_out() {
+        let set = |nodes: &[(&str, &str)]| Snapshot::of(nodes.iter().map(|(id, content)| entry(id, content)));
+        let ours = set(&[("a", "1"), ("b", "1"), ("c", "1")]);
+        let node = |id: &str, content: Option<&str>| {
+            (NodeId::parse(id).unwrap(), content.map(|it| ContentHash::of(it.as_bytes())))
+        };
+        let compare = |theirs: &[(&str, &str)], waiting: &[&str], there: bool, at_peer: &[(&str, Option<&str>)]| {
+            let waiting_here: Vec<NodeId> = waiting.iter().map(|id| NodeId::parse(id).unwrap()).collect();
+            let theirs = set(theirs).set_hash();
+            let comparison = Comparison { ours: &ours, waiting_here: &waiting_here, waiting_there: there, theirs };
+            comparison.is_theirs(&at_peer.iter().map(|(id, content)| node(id, *content)).collect())
+        };
+        let theirs = [("a", "1"), ("b", "2"), ("d", "1")];
+        let left_out = [("b", Some("2")), ("c", None), ("d", Some("1"))];
+        assert!(compare(&theirs, &[], false, &left_out));
+        assert!(!compare(&theirs, &[], false, &left_out[1..]), "another version explains nothing");
+        assert!(!compare(&theirs[1..], &[], false, &left_out), "nor does a node that is left out of what was signed");
+        assert!(compare(&theirs, &["c"], false, &[left_out[0], left_out[2]]));
+        assert!(compare(&theirs[..2], &["c"], true, &[left_out[0], left_out[2]]), "stated without the broken node");
+        assert!(!compare(&theirs[..2], &["c"], false, &[left_out[0], left_out[2]]));
     }
 }

@@ -408,6 +408,7 @@ impl World {
         let site = &self.sites[number];
         let before = site.held(id);
         let tombstone = held(&*site.lattice(), id).filter(|held| held.content.is_none());
+        self.ledger.lock().unwrap().broke = true;
         let half = self.below(2) == 0 || site.is_misnamed(id);
         if half {
             let file = site.files().remove(&format!("{id}.json")).unwrap();

@@ -47,6 +47,8 @@ pub(crate) struct Ledger {
     pub(crate) replayed: bool,
     /// Tombstones may be forgotten.
     pub(crate) months: bool,
+    /// A file was broken: where it is, what it held cannot be kept.
+    pub(crate) broke: bool,
     /// One content was written more than once.
     pub(crate) reused: bool,
 }
@@ -119,7 +121,7 @@ impl Ledger {
             let kept = match kept_by {
                 None => false,
                 // Who found it again made it, as far as he knows.
-                Some(_) if self.state_lost || self.reused || partial => true,
+                Some(_) if self.state_lost || self.reused || self.broke || partial => true,
                 Some(kept_by) => kept_by.contains(&write.site),
             };
             if !kept {

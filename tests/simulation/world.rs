@@ -23,7 +23,7 @@ use ark_lattice::{
     types::{Clock, ContentHash, Limits, NodeId, SharedClock, Timestamp},
 };
 use bytes::Bytes;
-use disks::Disks;
+use disks::{Disks, stated};
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet, VecDeque},
     path::Path,
@@ -149,7 +149,8 @@ fn held(lattice: &dyn Lattice, id: &NodeId) -> Option<Version> {
 
 /// Epochs are drawn by the journals, not by the seed.
 fn without_epochs(text: &str) -> String {
-    let is_epoch = |word: &str| word.len() >= 16 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_time = |word: &str| word.bytes().all(|byte| byte.is_ascii_digit());
+    let is_epoch = |word: &str| word.len() >= 16 && !is_time(word) && word.bytes().all(|byte| byte.is_ascii_hexdigit());
     let parts = text.split_inclusive(|letter: char| !letter.is_ascii_alphanumeric());
     let masked = parts.map(|part| match part.split_at_checked(part.len().saturating_sub(1)) {
         Some((word, end)) if is_epoch(word) => format!("an epoch{end}"),
@@ -442,6 +443,7 @@ impl World {
         let site = &self.sites[number];
         let late = depth == 0 && self.percent(30);
         let before = site.current(&id);
+        let (previous, made_at) = (held(&*site.lattice(), &id).map(|held| held.at), site.now());
         let kind = self.below(10);
         let mut text = None;
         match kind {
@@ -464,14 +466,27 @@ impl World {
             return;
         }
         if late {
-            self.note(Write { id, content, site: number, at: None, before, step: self.step() }, text.as_deref());
+            let write = Write { id: id.clone(), content, site: number, at: None, before, step: self.step() };
+            self.note(write, text.as_deref());
+            self.pass(Duration::from_millis(1 + u64::try_from(self.below(3000)).unwrap()));
             self.round_of(number).await;
-            site.settle().await;
-            return;
         }
         site.settle().await;
         let lattice = site.lattice();
         let entry = lattice.entry(&id).unwrap().filter(|entry| Some(entry.content_hash) == content);
+        let is_dated = text.as_deref().is_some_and(|text| stated(text).is_some());
+        // With one clock an edit counts from when it was made, however late it is noticed.
+        if let Some(entry) = entry.as_ref().filter(|_| self.plan.skew == 0 && !self.plan.reuse && !is_dated)
+            && entry.updated_at != made_at
+            && previous.is_none_or(|previous| previous < made_at)
+        {
+            self.wrong(|| {
+                format!("{id} was edited on s{number} at {made_at:?}, and counts from {:?}", entry.updated_at)
+            });
+        }
+        if late {
+            return;
+        }
         let at = match content {
             Some(_) => entry.map(|entry| entry.updated_at),
             None => lattice.tombstone(&id).unwrap().map(|tombstone| tombstone.deleted_at),

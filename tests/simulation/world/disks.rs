@@ -59,7 +59,7 @@ enum Loss {
 }
 
 /// The time that a document states.
-fn stated(text: &[u8]) -> Option<Timestamp> {
+pub(super) fn stated(text: &[u8]) -> Option<Timestamp> {
     NodeDocument::parse(Bytes::copy_from_slice(text), 64).ok()?.updated_at()
 }
 
@@ -126,6 +126,7 @@ impl World {
     /// Files are changed while the service is stopped: each counts from when that was.
     async fn edit_while_down(&self, number: usize) {
         let site = &self.sites[number];
+        let times: BTreeMap<&NodeId, _> = self.ids.iter().map(|id| (id, held(&*site.lattice(), id))).collect();
         let before: BTreeMap<&NodeId, Content> = self.ids.iter().map(|id| (id, site.current(id))).collect();
         let mut edits: BTreeMap<NodeId, Option<(String, Timestamp)>> = BTreeMap::new();
         site.down();
@@ -156,6 +157,10 @@ impl World {
             }
             let at = held(&*site.lattice(), &id).filter(|held| held.content == content).map(|held| held.at);
             self.say(|| format!("s{number} had {id} = {:?} while it was down: {at:?}", content.map(short)));
+            // Its peers do not hear of it that it stepped back; release 0.1.0 does not.
+            if site.is_old && at < times[&id].map(|held| held.at) {
+                self.ledger.lock().unwrap().state_lost = true;
+            }
             let text = edit.as_ref().map(|(text, _)| text.as_bytes());
             if let (Some((text, modified)), false) = (&edit, self.plan.reuse) {
                 let stated = stated(text.as_bytes()).map(|stated| stated.min(site.now()));
@@ -403,6 +408,7 @@ impl World {
         let site = &self.sites[number];
         let before = site.held(id);
         let tombstone = held(&*site.lattice(), id).filter(|held| held.content.is_none());
+        self.ledger.lock().unwrap().broke = true;
         let half = self.below(2) == 0 || site.is_misnamed(id);
         if half {
             let file = site.files().remove(&format!("{id}.json")).unwrap();

@@ -362,7 +362,7 @@ mod tests {
         assert_eq!(write(&mut file, folder.path()), ManifestWritten::Foreign);
         std::fs::remove_dir(&path).unwrap();
         write_file(&path, OLD.as_bytes()).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0)).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).unwrap();
         // The superuser reads it all the same.
         let readable = File::open(&path).is_ok();
         assert_eq!(write(&mut file, folder.path()) == ManifestWritten::Written, readable);

@@ -351,7 +351,7 @@ pub(crate) mod tests {
         }
 
         fn seq(&self) -> u64 {
-            self.entries.len() as u64
+            u64::try_from(self.entries.len()).unwrap()
         }
     }
 

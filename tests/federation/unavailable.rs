@@ -9,7 +9,12 @@ use ark_lattice::{
     },
     types::NodeId,
 };
-use std::{fs, sync::Arc, time::Duration};
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
+    sync::Arc,
+    time::Duration,
+};
 
 fn engine(instance: &Instance) -> Arc<Engine> {
     Arc::clone(instance.context.engine.as_ref().unwrap())
@@ -36,9 +41,11 @@ async fn sync(instance: &Instance) -> Synced {
 enum Damage {
     HalfWritten,
     Renamed,
+    /// It may not be read. Root may read everything: there it is half written.
+    Unreadable,
 }
 
-const WAYS: [Damage; 2] = [Damage::HalfWritten, Damage::Renamed];
+const WAYS: [Damage; 3] = [Damage::HalfWritten, Damage::Renamed, Damage::Unreadable];
 
 fn id(text: &str) -> NodeId {
     NodeId::parse(text).unwrap()
@@ -49,6 +56,12 @@ async fn damage(instance: &Instance, node: &str, way: Damage) -> Vec<u8> {
     let path = instance.directory().join(format!("{node}.json"));
     let whole = fs::read(&path).unwrap();
     match way {
+        Damage::Unreadable => {
+            fs::set_permissions(&path, Permissions::from_mode(0)).unwrap();
+            if fs::read(&path).is_ok() {
+                fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+            }
+        }
         Damage::HalfWritten => fs::write(&path, &whole[..whole.len() / 2]).unwrap(),
         Damage::Renamed => fs::rename(&path, instance.directory().join("another name.json")).unwrap(),
     }
@@ -59,6 +72,10 @@ async fn damage(instance: &Instance, node: &str, way: Damage) -> Vec<u8> {
 async fn repair(instance: &Instance, node: &str, way: Damage, whole: &[u8]) {
     let path = instance.directory().join(format!("{node}.json"));
     match way {
+        Damage::Unreadable => {
+            fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+            fs::write(&path, whole).unwrap();
+        }
         Damage::HalfWritten => fs::write(&path, whole).unwrap(),
         Damage::Renamed => fs::rename(instance.directory().join("another name.json"), &path).unwrap(),
     }

@@ -370,7 +370,8 @@ impl Journal {
 /// Two that exchanged everything when one stood at 20 and the other at 30, in their second epochs.
 fn in_step() -> (Journal, Journal, Positions) {
     let (mut theirs, mut ours) = (Journal::new(10), Journal::new(20));
-    (theirs.begin(11), ours.begin(21));
+    theirs.begin(11);
+    ours.begin(21);
     (theirs.seq, ours.seq) = (20, 30);
     let positions = Positions {
         pulled: Some(theirs.at()),
@@ -386,7 +387,7 @@ fn in_step() -> (Journal, Journal, Positions) {
 fn restored(journal: &Journal) -> Vec<(Journal, Reset)> {
     let copy = Journal { seq: 10, ..journal.clone() };
     let mut continued = copy.clone();
-    continued.begin(journal.stand().lineage.starts().len() as u64 + 700);
+    continued.begin(u64::try_from(journal.stand().lineage.starts().len()).unwrap() + 700);
     let later = [15, 90].map(|seq| (Journal { seq, ..continued.clone() }, Reset::WentBack));
     // From a copy that is older than the epoch.
     let mut older = Journal { starts: journal.starts[..1].to_vec(), seq: 0 };
@@ -439,7 +440,8 @@ fn positions_that_were_restored_themselves_are_only_older() {
     // peers.json of an earlier day: less is known than happened.
     let (theirs, ours, positions) = in_step();
     let (mut later_theirs, mut later_ours) = (theirs.clone(), ours.clone());
-    (later_theirs.begin(12), later_ours.begin(22));
+    later_theirs.begin(12);
+    later_ours.begin(22);
     (later_theirs.seq, later_ours.seq) = (44, 55);
     for ways in ways() {
         let mut it = Round::new(later_theirs.stand(), later_ours.stand(), positions.clone(), ways);
@@ -462,7 +464,8 @@ fn positions_that_were_restored_themselves_are_only_older() {
 fn positions_are_recorded_in_the_newest_epochs() {
     let (theirs, ours, positions) = in_step();
     let (mut later_theirs, mut later_ours) = (theirs.clone(), ours.clone());
-    (later_theirs.begin(12), later_ours.begin(22));
+    later_theirs.begin(12);
+    later_ours.begin(22);
     assert!(positions.need_lineage(&later_theirs.stand().head));
     let mut it = Round::new(later_theirs.stand(), later_ours.stand(), positions, BOTH);
     let Positions { pulled, pulled_into, pushed, pushed_to, .. } = it.positions.clone();

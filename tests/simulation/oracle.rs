@@ -79,6 +79,11 @@ impl Ledger {
         self.state_lost || self.replayed
     }
 
+    /// Is that the version of a write?
+    pub(crate) fn was_written_at(&self, id: &NodeId, content: ContentHash, at: Timestamp) -> bool {
+        self.writes.iter().any(|write| write.id == *id && write.content == Some(content) && write.at == Some(at))
+    }
+
     /// Its greatest version cannot be told any more.
     pub(crate) fn doubt(&mut self, id: &NodeId) {
         self.uncertain.insert(id.clone());

@@ -313,12 +313,14 @@ impl World {
         for (id, (at, content)) in versions(site) {
             let times = [now.get(&id), then.get(&id)].into_iter().flatten();
             let was = times.filter(|(_, was)| *was == content).map(|(at, _)| *at).max();
+            // Or one that the journal remembers, though a start without a journal dated it by its file.
+            let is_known = self.ledger.lock().unwrap().was_written_at(&id, content, at);
             let modified = files.get(&format!("{id}.json")).map(|(_, modified)| *modified);
             // A file of the future shows that the clock is behind. A document that stated a time ahead of the clock states it still.
             let stated = files.get(&format!("{id}.json")).and_then(|(text, _)| stated(text));
-            if let Some(was) =
-                was.filter(|was| *was <= clock && at > *was && stated < Some(at) && modified <= clock.to_system_time())
-            {
+            if let Some(was) = was.filter(|was| {
+                *was <= clock && at > *was && stated < Some(at) && !is_known && modified <= clock.to_system_time()
+            }) {
                 self.wrong(|| {
                     format!(
                         "step {step}, {loss:?}: s{number} has {id} = {} of {was:?}, and says {at:?}",
@@ -446,7 +448,8 @@ impl World {
         let old = self.disks.lock().unwrap().broken.remove(&(number, id.clone()));
         let before = site.current(id);
         let mut text = None;
-        if site.is_misnamed(id) {
+        let is_misnamed = site.is_misnamed(id);
+        if is_misnamed {
             site.name_again(id);
         }
         if site.has_file(id) && site.held(id).is_none() {
@@ -455,7 +458,7 @@ impl World {
                 _ => Some(self.text(number, id).into_bytes()),
             };
             site.write(id, text.as_deref().unwrap());
-        } else if !site.lattice().is_unavailable(id) {
+        } else if !is_misnamed && !site.lattice().is_unavailable(id) {
             return;
         }
         site.settle().await;

@@ -208,9 +208,9 @@ async fn after_a_minute_of_everything_all_hold_the_last_edit_of_each_document() 
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(seconds) {
         let now = Instant::now();
-        for number in 0..INSTANCES {
-            if !instances[number].runs() && instances[number].until < now {
-                instances[number].start().await;
+        for instance in &mut instances {
+            if !instance.runs() && instance.until < now {
+                instance.start().await;
             }
         }
         let number = usize::try_from(random.below(4)).unwrap();

@@ -112,7 +112,8 @@ async fn what_a_restored_hub_lost_comes_again_and_what_it_gives_anew_is_taken() 
 
 #[tokio::test]
 async fn what_a_restored_laptop_lost_comes_again_whatever_of_it_was_restored() {
-    let parts: [(&str, fn(&str) -> bool); 4] = [
+    type IsRestored = fn(&str) -> bool;
+    let parts: [(&str, IsRestored); 4] = [
         ("everything", |_| true),
         ("the positions", |name| name == "state/peers.json"),
         ("the journal", |name| name == "state/lattice.redb"),
@@ -161,7 +162,7 @@ async fn a_copy_that_runs_beside_its_original_is_named_with_what_to_do() {
     for turn in 0..4 {
         let current;
         (hub, current) = hub.copied().await;
-        let next = std::mem::replace(&mut copies[turn % 2], Copy::default());
+        let next = std::mem::take(&mut copies[turn % 2]);
         copies[(turn + 1) % 2] = current;
         hub = hub.restored(&next, |_| true).await;
         hub.clock.advance(Duration::from_secs(5));

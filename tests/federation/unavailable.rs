@@ -57,7 +57,7 @@ async fn damage(instance: &Instance, node: &str, way: Damage) -> Vec<u8> {
     let whole = fs::read(&path).unwrap();
     match way {
         Damage::Unreadable => {
-            fs::set_permissions(&path, Permissions::from_mode(0)).unwrap();
+            fs::set_permissions(&path, Permissions::from_mode(0o000)).unwrap();
             if fs::read(&path).is_ok() {
                 fs::write(&path, &whole[..whole.len() / 2]).unwrap();
             }

@@ -117,6 +117,12 @@ class Calls:
     def confirmFederationDeletions(self):
         assert self.call("confirmFederationDeletions", {"from": "ark-1"}).status == "confirmed"
 
+    def listFederationDeletions(self):
+        assert self.call("listFederationDeletions", limit=1).deletions == []
+
+    def refuseFederationDeletions(self):
+        assert self.call("refuseFederationDeletions", {"from": "ark-1"}).status == "refused"
+
     def removeFederationPeer(self):
         assert self.call("removeFederationPeer", url="http://127.0.0.1:1").totalPeers == 0
 

@@ -74,7 +74,7 @@ fn sample_place() -> Place {
 
 fn json_files(folder: &Path) -> Vec<String> {
     let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let mut names: Vec<String> = names.filter(|name| name != "manifest.json").collect();
+    let mut names: Vec<String> = names.filter(|name| name != "manifest.json" && !name.starts_with('.')).collect();
     names.sort();
     names
 }

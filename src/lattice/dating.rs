@@ -9,7 +9,7 @@ use super::{
     version::{self, FileTimes},
 };
 use crate::types::{NodeId, Timestamp};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// So many files of one start that hold an earlier content under a new mtime come from a backup; fewer are edits that were undone.
 const RESTORED: usize = 10;
@@ -129,22 +129,6 @@ pub(super) enum Missing {
     Lost,
 }
 
-/// An instant of a file, to the microsecond.
-pub(super) fn from_system(at: SystemTime) -> Timestamp {
-    let since_epoch = at.duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_micros(i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX))
-}
-
-/// The same instant for a file; `None` for what no file can be dated.
-pub(super) fn to_system(at: Timestamp) -> Option<SystemTime> {
-    let micros = u64::try_from(at.micros()).ok().filter(|micros| *micros > 0)?;
-    UNIX_EPOCH.checked_add(Duration::from_micros(micros))
-}
-
-fn from_nanos(nanos: i64) -> Timestamp {
-    Timestamp::from_micros(nanos.div_euclid(1_000))
-}
-
 impl Store {
     /// Dates the content of a file that is not the content of the node's version.
     ///
@@ -154,8 +138,8 @@ impl Store {
         let (held, now) = (self.held(&file.id)?, self.shared.clock.now());
         let times = FileTimes {
             stated: self.newly_stated(file, held)?,
-            modified: from_nanos(file.stamp.mtime_ns),
-            placed: from_nanos(file.stamp.ctime_ns),
+            modified: Timestamp::from_nanos(file.stamp.mtime_ns),
+            placed: Timestamp::from_nanos(file.stamp.ctime_ns),
         };
         let Some(start) = &mut self.at_start else {
             return Ok(Dated::At(version::edit_seen(held.map(|held| held.at), times, self.known_at, now)));
@@ -205,7 +189,7 @@ impl Store {
         let Some(start) = &mut self.at_start else {
             return Ok(after(self.missing.get(&entry.id).map_or(now, |away| away.at)));
         };
-        let seen_at = self.shared.journal.read_at_ns(&entry.id)?.map(from_nanos);
+        let seen_at = self.shared.journal.read_at_ns(&entry.id)?.map(Timestamp::from_nanos);
         let changed_at = start.directory_changed_at;
         let predates = changed_at.zip(seen_at).is_some_and(|(changed, seen)| changed.plus(COARSE) < seen);
         if start.adopting || predates || start.reading == Some(Reading::Restored) {

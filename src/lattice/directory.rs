@@ -12,7 +12,7 @@ use super::{
     NodeDocument, NodeFilter, NodePage, Precondition, Restored, StoredNode, Tombstone, WaitingDeletion, WaitingSender,
     Written, adopt,
     atomic_file::TempFile,
-    dating::{AtStart, from_system},
+    dating::AtStart,
     index::{Index, Snapshot},
     journal::{Journal, JournalError},
     packs::{self, Packs},
@@ -162,7 +162,7 @@ impl DirectoryLattice {
         let directory = given.canonicalize().map_err(|error| OpenError::NotReadable(given, error))?;
         let journal_error = |error| open_error(options.journal.clone(), error);
         // Before this process changes anything in it.
-        let changed_at = metadata.modified().map(from_system).unwrap_or(Timestamp::EPOCH);
+        let changed_at = metadata.modified().map(Timestamp::from_system_time).unwrap_or(Timestamp::EPOCH);
         let (journal, head) = Journal::open(&options.journal).map_err(journal_error)?;
         // With the journal's lock held: no living process of ours owns what lies around here.
         // What was left over in it goes while the journal is read; whether it can be listed is said at once.

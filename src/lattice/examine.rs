@@ -2,7 +2,7 @@
 
 use super::{
     Entry, LatticeError,
-    dating::{Dated, Missing, from_system},
+    dating::{Dated, Missing},
     file_name,
     journal::Source,
     reader::{self, FileStamp, Found, NodeFile},
@@ -10,7 +10,7 @@ use super::{
     turns::Turns,
     watch::{Pending, Work},
 };
-use crate::types::{Limits, NodeId};
+use crate::types::{Limits, NodeId, Timestamp};
 use std::{
     collections::{BTreeSet, hash_map},
     path::Path,
@@ -115,7 +115,7 @@ impl Store {
                 // Whatever happened in the directory last, the file was gone then.
                 let changed_at = self.shared.directory.metadata().and_then(|it| it.modified()).ok();
                 let at = [noticed_at, changed_at].into_iter().flatten().fold(SystemTime::now(), SystemTime::min);
-                free.insert(Away { since: Instant::now(), at: from_system(at) });
+                free.insert(Away { since: Instant::now(), at: Timestamp::from_system_time(at) });
                 true
             }
         }

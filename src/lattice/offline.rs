@@ -496,11 +496,11 @@ fn sync_files(batch: &mut [Staged]) -> io::Result<()> {
 
 /// When the content of a file was first seen, as far as the file itself can tell.
 fn seen_at(stamp: &FileStamp) -> Timestamp {
-    Timestamp::from_micros(stamp.mtime_ns.div_euclid(1_000))
+    Timestamp::from_nanos(stamp.mtime_ns)
 }
 
 fn now() -> Timestamp {
-    Timestamp::from_micros(reader::machine_nanos().div_euclid(1_000))
+    Timestamp::from_nanos(reader::machine_nanos())
 }
 
 fn entry_of(node: &NodeDocument, first_seen: Timestamp) -> Entry {

@@ -3,7 +3,6 @@
 use super::{
     Entry, NodeDocument,
     atomic_file::{self, TempFile},
-    dating::to_system,
     reader::FileStamp,
 };
 use crate::types::{ContentHash, Sha256Digest, Timestamp};
@@ -236,7 +235,8 @@ pub(super) fn write_first(
 fn fill(temp: &TempFile, bytes: &[u8], dated: Option<Timestamp>) -> io::Result<FileStamp> {
     let mut file = temp.file()?;
     file.write_all(bytes)?;
-    if let Some(modified) = dated.and_then(to_system)
+    let dated = dated.filter(|at| *at > Timestamp::EPOCH);
+    if let Some(modified) = dated.and_then(Timestamp::to_system_time)
         && let Err(error) = file.set_modified(modified)
     {
         // The journal knows the version's time all the same.

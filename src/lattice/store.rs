@@ -512,7 +512,6 @@ impl Store {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::dating::from_system;
     use super::*;
     use crate::types::SystemClock;
     use std::path::Path;
@@ -527,7 +526,7 @@ pub(super) mod tests {
     pub(crate) fn opened(folder: &Path, journal: &str) -> Store {
         const LATTICE: &str = "0123456789abcdef0123456789abcdef";
         let directory = folder.join("data");
-        let changed_at = from_system(std::fs::metadata(&directory).unwrap().modified().unwrap());
+        let changed_at = Timestamp::from_system_time(std::fs::metadata(&directory).unwrap().modified().unwrap());
         let (journal, head) = Journal::open(&folder.join(journal)).unwrap();
         if super::super::marker::read(&directory).unwrap().is_none() {
             super::super::marker::write(&directory, LATTICE).unwrap();

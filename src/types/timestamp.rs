@@ -145,6 +145,19 @@ impl Timestamp {
             .unwrap_or_else(|| self.to_seconds_text())
     }
 
+    /// From nanoseconds since the epoch; what is less than a microsecond is cut.
+    #[must_use]
+    pub const fn from_nanos(nanos: i64) -> Self {
+        Self(nanos.div_euclid(1_000))
+    }
+
+    /// From the machine's clock or file system; what lies before 1970 reads as 1970.
+    #[must_use]
+    pub fn from_system_time(at: SystemTime) -> Self {
+        let since_epoch = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self(i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX))
+    }
+
     /// As the file system takes it; `None` where the machine has no such time.
     #[must_use]
     pub fn to_system_time(self) -> Option<SystemTime> {

@@ -13,10 +13,9 @@
 //! | `stated` | id | the document's own `updated_at` (µs), where it is not the version's time |
 //! | `remembered` | id | earlier contents of the node's file, each with its version's time |
 //! | `epochs` | first position | epoch: an unbroken stretch of the journal |
-//! | `meta` | name | text: schema, index_id, seq, floor, lattice, adopting, conflict; directory (written by 0.1.0) |
+//! | `meta` | name | text: schema, index_id, seq, floor, lattice, adopting, conflict, stated_from, history_bytes; directory (written by 0.1.0) |
 //! | `waiting` | id, sender | a deletion that waits for the admin |
 //! | `waiting_from` | sender | how many of them wait, and since when |
-//! | `meta` | name | text: schema, index_id, seq, floor, directory, conflict |
 
 mod binding;
 mod coming;
@@ -28,7 +27,7 @@ mod waiting;
 mod write;
 
 use super::{Change, Entry, Tombstone, reader::FileStamp, reserve::Reserve, version::Ancestry};
-use crate::types::{NodeId, Timestamp};
+use crate::types::{NodeId, Timestamp, encode_hex};
 pub(super) use binding::{Binding, Peeked, peek};
 pub(super) use coming::Coming;
 use epochs::EpochState;
@@ -537,7 +536,7 @@ fn random_bytes<const N: usize>() -> Result<[u8; N], JournalError> {
 }
 
 pub(super) fn random_id() -> Result<String, JournalError> {
-    Ok(random_bytes::<16>()?.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(encode_hex(&random_bytes::<16>()?))
 }
 
 fn read_meta(database: &Database, key: &str) -> Result<Option<String>, JournalError> {

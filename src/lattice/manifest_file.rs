@@ -1,7 +1,7 @@
 //! `manifest.json` in the data directory: written for the seeds' services, unless there is a foreign file of that name (DESIGN 4.8).
 
 use super::{Entry, atomic_file, file_name, index::Snapshot, reader::FileStamp};
-use crate::types::Timestamp;
+use crate::types::{Timestamp, is_lower_hex};
 use std::{
     fs::File,
     io::{self, BufRead, BufReader, BufWriter, Read, Write},
@@ -166,8 +166,7 @@ fn read_text(bytes: &[u8]) -> Option<&[u8]> {
 /// What follows a hash.
 fn read_hash(bytes: &[u8]) -> Option<&[u8]> {
     let (digits, rest) = bytes.strip_prefix(b"\"sha256:")?.split_at_checked(64)?;
-    let hex = digits.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
-    rest.strip_prefix(b"\"").filter(|_| hex)
+    rest.strip_prefix(b"\"").filter(|_| is_lower_hex(digits))
 }
 
 /// What follows a number of seconds.

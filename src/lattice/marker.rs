@@ -5,7 +5,10 @@
 //! marker also carries the lock against a second service on the same directory.
 
 use super::atomic_file;
-use crate::json::{Document, Value};
+use crate::{
+    json::{Document, Value},
+    types::is_lower_hex,
+};
 use bytes::Bytes;
 use rustix::fs::{FlockOperation, flock};
 use std::{
@@ -70,7 +73,7 @@ fn parse(file: &File) -> Result<String, MarkerError> {
     Read::take(file, MAX_BYTES).read_to_end(&mut text)?;
     let document = Document::parse(Bytes::from(text), 4).map_err(|_| MarkerError::Unreadable("it is not JSON"))?;
     let member = |key| document.root().as_object().and_then(|object| object.get(key)).and_then(Value::as_str);
-    let is_id = |id: &str| id.len() == ID_DIGITS && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let is_id = |id: &str| id.len() == ID_DIGITS && is_lower_hex(id.as_bytes());
     let id = member("lattice").filter(|id| is_id(id)).ok_or(MarkerError::Unreadable("it names no lattice"))?;
     if member("layout").is_none_or(|layout| layout != LAYOUT) {
         return Err(MarkerError::Unreadable("it is of a layout that this release does not know"));

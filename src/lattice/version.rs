@@ -5,7 +5,7 @@
 //! Where a version came from does not take part: a version that came over a wire that does not tell would be judged differently
 //! on the way.
 
-use crate::types::{ContentHash, Timestamp};
+use crate::types::{ContentHash, Timestamp, is_lower_hex};
 use std::{cmp::Ordering, time::Duration};
 
 /// How far ahead of our clock a version may be dated: as far as a manifest.
@@ -178,9 +178,8 @@ impl Ancestry {
         let parse = |text: &str| {
             let mut bytes = [0; ANCESTOR_BYTES];
             let digits = (text.len() == 2 * ANCESTOR_BYTES).then(|| u64::from_str_radix(text, 16).ok()).flatten()?;
-            let lower = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
             bytes.copy_from_slice(&digits.to_be_bytes());
-            lower.then_some(bytes)
+            is_lower_hex(text.as_bytes()).then_some(bytes)
         };
         texts.into_iter().take(MAX_ANCESTORS).map(parse).collect::<Option<Vec<_>>>().map(Self)
     }

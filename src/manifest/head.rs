@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     json::{Object, Value},
-    types::{PeerId, SetHash, Timestamp, encode_hex},
+    types::{PeerId, SetHash, Timestamp, encode_hex, is_lower_hex},
 };
 use std::borrow::Cow;
 
@@ -119,7 +119,7 @@ fn read_epoch(object: Object<'_>) -> Result<Option<HeadEpoch>, EnvelopeError> {
 
 /// Is this text an `index_id`?
 fn is_index_id(text: &str) -> bool {
-    text.len() == INDEX_ID_DIGITS && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    text.len() == INDEX_ID_DIGITS && is_lower_hex(text.as_bytes())
 }
 
 fn text<'a>(object: Object<'a>, field: &str) -> Option<Cow<'a, str>> {

@@ -1,7 +1,7 @@
 //! The unbroken stretches of a journal, and whether a position that was recorded earlier still counts (DESIGN 4.6). Pure: no clock,
 //! no files. The one rule stands in [`Lineage::check`].
 
-use crate::types::{Sha256Digest, decode_hex};
+use crate::types::{Sha256Digest, decode_hex, encode_hex, is_lower_hex};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::{fmt, fmt::Write as _};
@@ -27,7 +27,7 @@ impl Epoch {
     /// The epoch with these random bytes.
     #[must_use]
     pub fn from_bytes(bytes: [u8; EPOCH_DIGITS / 2]) -> Self {
-        Self(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+        Self(encode_hex(&bytes).into())
     }
 
     /// Reads 16 lower-case hex digits, or 32 where an `index_id` is the epoch.
@@ -36,11 +36,7 @@ impl Epoch {
     /// [`EpochError`].
     pub fn parse(text: &str) -> Result<Self, EpochError> {
         let is_length = [EPOCH_DIGITS, INDEX_ID_DIGITS].contains(&text.len());
-        if is_length && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
-            Ok(Self(text.into()))
-        } else {
-            Err(EpochError)
-        }
+        if is_length && is_lower_hex(text.as_bytes()) { Ok(Self(text.into())) } else { Err(EpochError) }
     }
 
     /// The digits.

@@ -36,6 +36,12 @@ pub fn decode_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     Some(bytes)
 }
 
+/// Are these digits as [`encode_hex`] writes them: lower-case, or none at all?
+#[must_use]
+pub fn is_lower_hex(digits: &[u8]) -> bool {
+    digits.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 pub(super) fn hex_digit(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
@@ -51,6 +57,10 @@ mod tests {
         assert_eq!(decode_hex("009aFF"), Some(bytes));
         for wrong in ["", "009af", "009a", "009aff00", "009a+f", "009a f", "ö09af"] {
             assert_eq!(decode_hex::<3>(wrong), None, "{wrong}");
+        }
+        assert!(is_lower_hex(b"0123456789abcdef"));
+        for wrong in ["A", "g", "0 ", "0x", "ö"] {
+            assert!(!is_lower_hex(wrong.as_bytes()), "{wrong}");
         }
     }
 }

@@ -22,7 +22,7 @@ pub use clock::{Clock, SharedClock, SystemClock, TestClock};
 pub use event_kind::{EventKind, UnknownEvent};
 pub use glob::Glob;
 pub use hash::{ContentHash, HashError, SetHash, Sha256Digest, content_digest};
-pub use hex::{decode_hex, encode_hex, hex_pair};
+pub use hex::{decode_hex, encode_hex, hex_pair, is_lower_hex};
 pub use ids::{IdError, MAX_ID_CHARS, NodeId, PeerId};
 pub use limits::Limits;
 pub use percent::{percent_decode, percent_encode};

@@ -11,7 +11,7 @@ use super::{
     write_batch::WriteOp,
 };
 use crate::types::NodeId;
-use std::{cmp::Ordering, sync::Arc};
+use std::sync::Arc;
 
 /// Waiting deletions that are ended together.
 const PAGE: usize = 1000;
@@ -45,7 +45,7 @@ pub(super) fn wait(store: &Store, arrival: Arrival, budget: &DeletionBudget) -> 
         return Ok(Decision::Done(Applied::Kept));
     };
     let before = journal.waiting_at(&id, &from)?;
-    if before.as_ref().is_some_and(|before| before.deletion.at.cmp(&at) != Ordering::Less) {
+    if before.as_ref().is_some_and(|before| before.deletion.at >= at) {
         return Ok(Decision::Done(Applied::Waiting));
     }
     let nodes = u64::try_from(store.known.len()).unwrap_or(u64::MAX);

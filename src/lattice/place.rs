@@ -9,7 +9,7 @@ use crate::types::{ContentHash, Sha256Digest, Timestamp};
 use std::{
     fs::{self, File},
     io::{self, Write},
-    path::{Path, PathBuf},
+    path::Path,
     thread,
 };
 
@@ -61,13 +61,7 @@ const SHORT_HASH_DIGITS: usize = 8;
 
 /// Keeps a broken file's bytes under a hidden name: they may be the user's half-finished edit.
 pub(super) fn keep_aside(directory: &Path, name: &str) -> io::Result<()> {
-    let stem = if name.len() <= MAX_NAME_BYTES - 20 { name.to_owned() } else { hex_name(name) };
-    let kept = |number: usize| match number {
-        1 => directory.join(format!(".{stem}.broken")),
-        number => directory.join(format!(".{stem}.broken.{number}")),
-    };
-    if let Some(kept) = keep(&directory.join(name), kept)? {
-        let kept = kept.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    if let Some(kept) = keep(&directory.join(name), directory, &format!(".{}.broken", stem(name)))? {
         tracing::warn!(lattice.file = name, lattice.kept = kept, "a broken file was replaced; its bytes are kept");
     }
     Ok(())
@@ -82,12 +76,9 @@ pub(super) struct Overruled {
 }
 
 impl Overruled {
-    /// Is this still the file that is kept? To keep it moved its ctime.
+    /// Is this still the file that is kept?
     pub(super) fn is(&self, path: &Path) -> bool {
-        let stamp = path.symlink_metadata().ok().map(|metadata| FileStamp::of(&metadata));
-        stamp.is_some_and(|it| {
-            (it.mtime_ns, it.size, it.inode) == (self.stamp.mtime_ns, self.stamp.size, self.stamp.inode)
-        })
+        path.symlink_metadata().is_ok_and(|metadata| FileStamp::of(&metadata).is_same_file(&self.stamp))
     }
 }
 
@@ -109,15 +100,8 @@ pub(super) fn keep_overruled(directory: &Path, name: &str) -> io::Result<Option<
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }
-    let stem = if name.len() <= MAX_NAME_BYTES - 20 { name.to_owned() } else { hex_name(name) };
-    let kept = keep(&path, |number| match number {
-        1 => folder.join(format!("{stem}~{hash}")),
-        number => folder.join(format!("{stem}~{hash}.{number}")),
-    })?;
-    Ok(kept.map(|kept| Overruled {
-        kept_as: format!("{OVERRULED}/{}", kept.file_name().unwrap_or_default().to_string_lossy()),
-        stamp,
-    }))
+    let kept = keep(&path, &folder, &format!("{}~{hash}", stem(name)))?;
+    Ok(kept.map(|kept| Overruled { kept_as: format!("{OVERRULED}/{kept}"), stamp }))
 }
 
 /// Makes what [`keep_overruled`] did durable.
@@ -126,29 +110,31 @@ pub(super) fn sync_overruled(directory: &Path) -> io::Result<()> {
     atomic_file::sync_directory(directory)
 }
 
-fn hex_name(name: &str) -> String {
-    ContentHash::of(name.as_bytes()).to_hex()
+/// The file's name, or a hash of one that is too long for what is added to it.
+fn stem(name: &str) -> String {
+    if name.len() <= MAX_NAME_BYTES - 20 { name.to_owned() } else { ContentHash::of(name.as_bytes()).to_hex() }
 }
 
-/// Keeps a file's bytes under the first of these names, which are numbered from 1, that is free or has the same bytes already. What was kept
-/// before is never replaced. `None`: there is no file, or it is none that has bytes.
-fn keep(path: &Path, kept: impl Fn(usize) -> PathBuf) -> io::Result<Option<PathBuf>> {
+/// Keeps a file's bytes in the folder under this name, or the first of `{name}.2`, `{name}.3` and so on that is free or has the same
+/// bytes already. What was kept before is never replaced. Answers the name; `None`: there is no file, or it is none that has bytes.
+fn keep(path: &Path, folder: &Path, name: &str) -> io::Result<Option<String>> {
     for number in 1.. {
-        let target = kept(number);
+        let kept = if number == 1 { name.to_owned() } else { format!("{name}.{number}") };
+        let target = folder.join(&kept);
         match fs::hard_link(path, &target) {
-            Ok(()) => return Ok(Some(target)),
+            Ok(()) => return Ok(Some(kept)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             // FAT and some network file systems have no links. What is no regular file has no bytes to keep.
             Err(_) if !path.symlink_metadata()?.is_file() => return Ok(None),
             Err(_) => match copy_new(path, &target) {
-                Ok(()) => return Ok(Some(target)),
+                Ok(()) => return Ok(Some(kept)),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
             },
         }
         if is_same_file(path, &target)? {
-            return Ok(Some(target));
+            return Ok(Some(kept));
         }
     }
     Ok(None)
@@ -177,8 +163,7 @@ fn is_same_file(one: &Path, other: &Path) -> io::Result<bool> {
 pub(super) fn stamp_in_place(path: &Path, written: &FileStamp) -> FileStamp {
     let Ok(metadata) = path.symlink_metadata() else { return NO_FILE };
     let stamp = FileStamp::of(&metadata);
-    let ours = (stamp.mtime_ns, stamp.size, stamp.inode) == (written.mtime_ns, written.size, written.inode);
-    if ours { stamp } else { NO_FILE }
+    if stamp.is_same_file(written) { stamp } else { NO_FILE }
 }
 
 /// What the index will know of this document.
@@ -266,9 +251,9 @@ mod tests {
         // A name of the longest kind, and a directory in the way of what is kept.
         let long = format!("{}.json", "x".repeat(250));
         write_file(&directory.join(&long), b"{long").unwrap();
-        fs::create_dir(directory.join(format!(".{}.broken", hex_name(&long)))).unwrap();
+        fs::create_dir(directory.join(format!(".{}.broken", stem(&long)))).unwrap();
         keep_aside(directory, &long).unwrap();
-        assert_eq!(kept(&format!(".{}.broken.2", hex_name(&long))).as_deref(), Some(&b"{long"[..]));
+        assert_eq!(kept(&format!(".{}.broken.2", stem(&long))).as_deref(), Some(&b"{long"[..]));
     }
 
     #[test]

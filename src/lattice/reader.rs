@@ -69,6 +69,11 @@ impl FileStamp {
         self.mtime_ns.abs_diff(machine_nanos())
     }
 
+    /// The same file with the same content, wherever it was moved and whoever linked to it: both change its ctime.
+    pub(super) fn is_same_file(&self, other: &Self) -> bool {
+        (self.mtime_ns, self.size, self.inode) == (other.mtime_ns, other.size, other.inode)
+    }
+
     /// Was the content too young when it was read at `read_at_ns` for an equal stamp to prove anything later?
     pub(super) fn is_racy(&self, read_at_ns: i64) -> bool {
         self.mtime_ns.abs_diff(read_at_ns) <= RACY_NANOS

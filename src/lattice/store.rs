@@ -39,6 +39,7 @@ pub(super) use changes::{Changes, SeenFile};
 
 /// The most broken files that a status lists.
 const BROKEN_SHOWN: usize = 100;
+
 /// Since when a file is not there.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Away {

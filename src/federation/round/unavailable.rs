@@ -46,6 +46,12 @@ impl UnavailableNodes {
         self.0.remove(id);
     }
 
+    /// The content of this node that could not be had.
+    #[must_use]
+    pub fn get(&self, id: &NodeId) -> Option<&ContentHash> {
+        self.0.get(id)
+    }
+
     /// How many.
     #[must_use]
     pub fn len(&self) -> usize {

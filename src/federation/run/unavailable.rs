@@ -17,7 +17,7 @@ use crate::{
     lattice::{Change, Lattice},
     types::{ContentHash, NodeId},
 };
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The most nodes of either side that a comparison leaves out: as many as are fetched at once.
 const MAX_COMPARED: usize = 10_000;
@@ -105,10 +105,8 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
     /// Asks once a round for the contents that could not be had before this round. Answers whether anything came.
     pub(super) async fn ask_for_unavailable(&mut self, round: &Round) -> Result<bool, RoundError> {
         let before = std::mem::take(&mut self.unavailable.before);
-        let recorded = self.unavailable.theirs.clone();
-        let recorded: HashMap<&NodeId, &ContentHash> = recorded.iter().collect();
-        let wanted: Vec<(NodeId, ContentHash)> =
-            before.into_iter().filter_map(|id| Some((id.clone(), **recorded.get(&id)?))).collect();
+        let content = |id: NodeId| self.unavailable.theirs.get(&id).copied().map(|content_hash| (id, content_hash));
+        let wanted: Vec<(NodeId, ContentHash)> = before.into_iter().filter_map(content).collect();
         if wanted.is_empty() || !round.directions.pull {
             return Ok(false);
         }

@@ -1,7 +1,7 @@
 //! Which data directory the journal is kept for: by the lattice id of the directory's marker (DESIGN 4.8).
 
-use super::{FILES, Journal, JournalError, META, read_meta};
-use redb::{ReadOnlyDatabase, ReadableDatabase, ReadableTable, ReadableTableMetadata};
+use super::{FILES, Journal, JournalError, META, TOMBSTONES, read_meta};
+use redb::{ReadOnlyDatabase, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 use std::path::Path;
 
 /// In `meta`: the lattice id. Journals of 0.1.0 have none, and the directory's inode in its place.
@@ -44,9 +44,11 @@ pub(in crate::lattice) fn peek(path: &Path) -> Result<Option<Peeked>, JournalErr
     }
     let transaction = ReadOnlyDatabase::open(path)?.begin_read()?;
     let binding = read(&transaction.open_table(META)?)?;
-    let is_empty =
-        transaction.open_table(FILES)?.is_empty()? && transaction.open_table(super::TOMBSTONES)?.is_empty()?;
-    Ok(Some(Peeked { binding, is_empty }))
+    Ok(Some(Peeked { binding, is_empty: is_empty(&transaction)? }))
+}
+
+fn is_empty(transaction: &ReadTransaction) -> Result<bool, JournalError> {
+    Ok(transaction.open_table(FILES)?.is_empty()? && transaction.open_table(TOMBSTONES)?.is_empty()?)
 }
 
 impl Journal {
@@ -55,10 +57,7 @@ impl Journal {
     /// # Errors
     /// [`JournalError`].
     pub(in crate::lattice) fn is_empty(&self) -> Result<bool, JournalError> {
-        self.with(|database| {
-            let transaction = database.begin_read()?;
-            Ok(transaction.open_table(FILES)?.is_empty()? && transaction.open_table(super::TOMBSTONES)?.is_empty()?)
-        })
+        self.with(|database| is_empty(&database.begin_read()?))
     }
 
     /// Binds it to the lattice with this id, durably. `adopting`: until [`Self::adopted`], missing files are not deleted nodes.

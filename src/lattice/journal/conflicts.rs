@@ -85,15 +85,7 @@ impl Journal {
     /// # Errors
     /// [`JournalError`].
     pub(in crate::lattice) fn conflicts(&self, after: u64, limit: usize) -> Result<Vec<Conflict>, JournalError> {
-        self.with(|database| {
-            let Some(first) = after.checked_add(1) else { return Ok(Vec::new()) };
-            let table = database.begin_read()?.open_table(CONFLICTS)?;
-            let rows = table.range(first..)?.take(limit);
-            rows.map(|row| {
-                row.map_err(JournalError::from).and_then(|(number, value)| read(number.value(), value.value(), true))
-            })
-            .collect()
-        })
+        self.page((CONFLICTS, true), after, limit)
     }
 
     /// As [`Self::conflicts`], of the history.
@@ -101,12 +93,22 @@ impl Journal {
     /// # Errors
     /// [`JournalError`].
     pub(in crate::lattice) fn overruled(&self, after: u64, limit: usize) -> Result<Vec<Conflict>, JournalError> {
+        self.page((HISTORY, false), after, limit)
+    }
+
+    fn page(
+        &self,
+        (table, is_conflict): (TableDefinition<'_, u64, ConflictValue<'static>>, bool),
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Conflict>, JournalError> {
         self.with(|database| {
             let Some(first) = after.checked_add(1) else { return Ok(Vec::new()) };
-            let table = database.begin_read()?.open_table(HISTORY)?;
+            let table = database.begin_read()?.open_table(table)?;
             let rows = table.range(first..)?.take(limit);
             rows.map(|row| {
-                row.map_err(JournalError::from).and_then(|(number, value)| read(number.value(), value.value(), false))
+                let (number, value) = row?;
+                read(number.value(), value.value(), is_conflict)
             })
             .collect()
         })

@@ -45,7 +45,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
         })
     };
     output.answer(answer, || {
-        let nodes = count(usize::try_from(known).unwrap_or(usize::MAX), "known node");
+        let nodes = count(known, "known node");
         format!("adopted {path} as lattice {}: {nodes}, {missing} of them without a file here", adopted.lattice_id)
     })?;
     if missing > 0 {

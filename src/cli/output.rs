@@ -199,7 +199,8 @@ pub(super) fn size(bytes: u64) -> String {
 }
 
 /// `1 node`, `2 nodes`.
-pub(super) fn count(number: usize, word: &str) -> String {
+pub(super) fn count(number: impl TryInto<usize>, word: &str) -> String {
+    let number = number.try_into().unwrap_or(usize::MAX);
     if number == 1 { format!("1 {word}") } else { format!("{number} {word}s") }
 }
 

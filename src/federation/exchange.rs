@@ -5,6 +5,7 @@ use super::{
     feed::Received,
     filter::Filter,
     lines::Lines,
+    operator::percent_encode,
     reconcile::{Answer, item::ItemId, message::FRAME_BYTES},
     remote::{ChangesQuery, JournalStand, Knowing, OfferAnswer, PushAnswer, Remote},
     waiting::Waits,
@@ -15,7 +16,7 @@ use crate::{
         message::{self, Message},
     },
     manifest::{Epoch, EpochStart, Head, Lineage, Verified, lineage::MAX_EPOCHS, verify_head},
-    types::{Limits, NodeId, PeerId, SetHash, Timestamp, decode_hex, percent_encode},
+    types::{Limits, NodeId, PeerId, SetHash, Timestamp, decode_hex},
 };
 use async_trait::async_trait;
 use reqwest::Method;
@@ -225,7 +226,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn head_of(&self, of: &PeerId, limits: &Limits) -> Result<Option<Verified<Head>>, ClientError> {
-        let path = format!("lattice/heads/{}", percent_encode(of.as_str(), b"-._~"));
+        let path = format!("lattice/heads/{}", percent_encode(of.as_str()));
         let response = match self.ask(small(self.request(Method::GET, &path, None))).await {
             // Nothing is known of it, or the instance there is of release 0.1.0.
             Err(ClientError::Refused { status: 404 | 405, .. }) => return Ok(None),

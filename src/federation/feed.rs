@@ -173,14 +173,18 @@ pub fn here(lattice: &dyn Lattice) -> JournalStand {
     JournalStand { start: start.unwrap_or(EpochStart { epoch: Epoch::from_bytes([0; 8]), since: 0 }), seq }
 }
 
+/// Does this position count in our journal?
+fn counts(lattice: &dyn Lattice, position: &Position) -> bool {
+    let seq = *lattice.positions().borrow();
+    lattice.epochs().lineage.check(position, seq).is_ok()
+}
+
 /// Fails where the journal does not continue from a position that the other side saw in our head.
 ///
 /// # Errors
 /// [`FeedError::OtherHistory`].
 pub fn continues(lattice: &dyn Lattice, seen: Option<&Position>) -> Result<(), FeedError> {
-    let seq = *lattice.positions().borrow();
-    let lineage = lattice.epochs().lineage;
-    match seen.filter(|seen| lineage.check(seen, seq).is_err()) {
+    match seen.filter(|seen| !counts(lattice, seen)) {
         Some(seen) => Err(FeedError::OtherHistory(seen.clone())),
         None => Ok(()),
     }
@@ -189,9 +193,7 @@ pub fn continues(lattice: &dyn Lattice, seen: Option<&Position>) -> Result<(), F
 /// How far the other side had been given our versions, as it states; 0 where that does not count in our journal.
 #[must_use]
 pub fn given(lattice: &dyn Lattice, holds: Option<&Position>) -> u64 {
-    let seq = *lattice.positions().borrow();
-    let lineage = lattice.epochs().lineage;
-    holds.filter(|holds| lineage.check(holds, seq).is_ok()).map_or(0, |holds| holds.seq)
+    holds.filter(|holds| counts(lattice, holds)).map_or(0, |holds| holds.seq)
 }
 
 /// The changes after `since`, up to where the journal stands now. `seen`: the position of the head that the other side acts on.

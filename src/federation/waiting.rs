@@ -122,11 +122,11 @@ async fn apply(
         if part.is_empty() {
             return Ok((received, left));
         }
-        let deletion = |change: &WireChange| change.content_hash().is_none().then(|| change.clone());
+        let deletion = |change: &WireChange| (again && change.content_hash().is_none()).then(|| change.clone());
         let deletions: Vec<Option<WireChange>> = part.iter().map(deletion).collect();
         let applied = lattice.apply_within(feed::arrivals(from, part)?, budget).await?;
         for (applied, deletion) in applied.into_iter().zip(deletions) {
-            match (applied, deletion.filter(|_| again)) {
+            match (applied, deletion) {
                 (Applied::Waiting, Some(deletion)) => left.push(deletion),
                 (applied, _) => received.count(applied),
             }

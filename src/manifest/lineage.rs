@@ -185,10 +185,8 @@ impl Lineage {
     /// # Errors
     /// [`Void`].
     pub fn check(&self, position: &Position, seq: u64) -> Result<(), Void> {
-        let at = self.starts.iter().rposition(|start| start.epoch == position.epoch).ok_or(Void::UnknownEpoch)?;
-        let next = self.starts.get(at.saturating_add(1));
-        let is_replaced = next.is_some_and(|next| position.seq >= next.since);
-        if position.seq > seq || is_replaced { Err(Void::Beyond) } else { Ok(()) }
+        let end = self.end_of(&position.epoch, seq).ok_or(Void::UnknownEpoch)?;
+        if position.seq > seq.min(end) { Err(Void::Beyond) } else { Ok(()) }
     }
 
     /// The last position of this epoch in a journal that stands at `seq`. `None`: the epoch is not part of it.

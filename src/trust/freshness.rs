@@ -36,10 +36,6 @@ const CLONE_LASTS: Duration = Duration::from_secs(60 * 60);
 /// The largest envelope of a head that is kept.
 const MAX_ENVELOPE_BYTES: usize = 8 << 10;
 
-fn is_empty<T>(list: &[T]) -> bool {
-    list.is_empty()
-}
-
 /// The newest accepted head of one peer and key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accepted {
@@ -63,10 +59,10 @@ pub struct Accepted {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<Epoch>,
     /// The epochs that were stated so far, newest last.
-    #[serde(default, skip_serializing_if = "is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     seen: Vec<Epoch>,
     /// Where continuations end that were left behind by a restore: what lies beyond is not part of the journal any more.
-    #[serde(default, skip_serializing_if = "is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     left: Vec<Position>,
     /// When a continuation that was left behind first came back: an operator may have put a newer copy in the place of an older one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -115,9 +111,9 @@ impl Accepted {
 
     /// Says nothing but the time anew.
     fn repeats(&self, other: &Self) -> bool {
-        let says =
-            |it: &Self| (it.index_id.clone(), it.seq, it.manifest_hash.clone(), it.epoch.clone(), it.seen.clone());
-        says(self) == says(other) && self.left == other.left && self.cloned_at == other.cloned_at
+        (self.seq, self.cloned_at) == (other.seq, other.cloned_at)
+            && (&self.index_id, &self.manifest_hash) == (&other.index_id, &other.manifest_hash)
+            && (&self.epoch, &self.seen, &self.left) == (&other.epoch, &other.seen, &other.left)
     }
 
     /// The position at which the journal stood.

@@ -1,9 +1,9 @@
 //! `POST /nodes/accept`: the versions of nodes are dated now.
 
+use super::control::shape;
 use crate::{
     api::{
-        codes::Code,
-        error::{ApiError, refuse},
+        error::ApiError,
         extract::{ControlRequest, writable},
         schemas::Id,
         state::ApiState,
@@ -40,10 +40,6 @@ pub(crate) struct AcceptAnswer {
     /// Ids of which there is no node here, or whose files are broken.
     #[schema(value_type = Vec<Id>)]
     missing: Vec<String>,
-}
-
-fn shape(detail: impl Into<String>) -> ApiError {
-    refuse(Code::InvalidFederationRequest, detail)
 }
 
 fn read_id(value: Value<'_>) -> Result<NodeId, ApiError> {

@@ -76,7 +76,7 @@ pub(super) fn list(args: &ListArgs, output: &Output) -> Result<(), Failure> {
 /// What waits of one instance, and what to do about it on this machine.
 pub(super) fn lines(sender: &WaitingSender, now: Timestamp) -> [String; 3] {
     let since = instant(&sender.since).map_or_else(String::new, |then| format!(", since {}", ago(then, now)));
-    let (from, deletions) = (&sender.from, usize::try_from(sender.deletions).unwrap_or(usize::MAX));
+    let (from, deletions) = (&sender.from, sender.deletions);
     [
         format!("{} of {from} wait here{since}. On this machine:", count(deletions, "deletion")),
         format!("  ark-lattice federation confirm-deletions {from}   deletes the nodes here"),
@@ -86,7 +86,6 @@ pub(super) fn lines(sender: &WaitingSender, now: Timestamp) -> [String; 3] {
 
 /// The deletions of this instance that wait at a peer, and what to do about it on that machine.
 pub(super) fn there(url: &str, deletions: u64, own_id: &str) -> [String; 3] {
-    let deletions = usize::try_from(deletions).unwrap_or(usize::MAX);
     [
         format!("{} of this instance wait at {url}. On that machine:", count(deletions, "deletion")),
         format!("  ark-lattice federation confirm-deletions {own_id}   deletes the nodes there"),
@@ -96,14 +95,14 @@ pub(super) fn there(url: &str, deletions: u64, own_id: &str) -> [String; 3] {
 
 pub(super) fn confirm(from: Option<&str>, service: &Service, output: &Output) -> Result<(), Failure> {
     settle(from, "confirm", service, output, |from, settled| {
-        let deleted = count(usize::try_from(settled.deleted).unwrap_or(usize::MAX), "node");
+        let deleted = count(settled.deleted, "node");
         format!("{deleted} deleted; what {from} deletes within the hour is carried out at once")
     })
 }
 
 pub(super) fn refuse(from: Option<&str>, service: &Service, output: &Output) -> Result<(), Failure> {
     settle(from, "refuse", service, output, |from, settled| {
-        let kept = count(usize::try_from(settled.kept).unwrap_or(usize::MAX), "node");
+        let kept = count(settled.kept, "node");
         format!("{kept} kept; they go back to {from} with the next round")
     })
 }

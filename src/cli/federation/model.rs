@@ -259,7 +259,7 @@ pub(super) fn ago(then: Timestamp, now: Timestamp) -> String {
         seconds if seconds < MINUTE => format!("{seconds} s ago"),
         seconds if seconds < HOUR => format!("{} min ago", seconds / MINUTE),
         seconds if seconds < 2 * DAY => format!("{} h ago", seconds / HOUR),
-        seconds => format!("{} ago", count(usize::try_from(seconds / DAY).unwrap_or(usize::MAX), "day")),
+        seconds => format!("{} ago", count(seconds / DAY, "day")),
     }
 }
 

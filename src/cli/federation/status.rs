@@ -135,7 +135,7 @@ fn lines(status: &Status, now: Timestamp) -> Vec<String> {
     let running = if status.is_running { "yes" } else { "no; start it with: ark-lattice federation start" };
     let conflicts = match status.lattice.conflicts {
         0 => "no conflicts".to_owned(),
-        conflicts => format!("{}; see: ark-lattice conflicts list", words(conflicts, "conflict")),
+        conflicts => format!("{}; see: ark-lattice conflicts list", count(conflicts, "conflict")),
     };
     let fact = |name: &str, text: String| format!("  {name:10}  {}", printable(&text));
     let mut lines = vec![
@@ -147,16 +147,16 @@ fn lines(status: &Status, now: Timestamp) -> Vec<String> {
         fact("address", info.address.clone().unwrap_or_else(|| format!("port {}", info.listen_port))),
         fact("running", running.to_owned()),
         fact("auto-sync", auto_sync),
-        fact("lattice", format!("{}, {conflicts}", words(status.lattice.nodes, "node"))),
+        fact("lattice", format!("{}, {conflicts}", count(status.lattice.nodes, "node"))),
         fact(
             "exchanged",
             format!(
                 "{}, {} failed; {} sent, {} received, {}, {}",
-                words(stats.total_syncs, "round"),
+                count(stats.total_syncs, "round"),
                 stats.failures,
-                words(stats.nodes_sent, "node"),
+                count(stats.nodes_sent, "node"),
                 stats.nodes_received,
-                words(stats.conflicts_resolved, "conflict"),
+                count(stats.conflicts_resolved, "conflict"),
                 size(stats.bytes)
             ),
         ),
@@ -177,8 +177,4 @@ fn lines(status: &Status, now: Timestamp) -> Vec<String> {
         lines.extend(there.into_iter().flat_map(|there| deletions::there(&peer.url, there, &info.instance_id)));
     }
     lines
-}
-
-fn words(number: u64, word: &str) -> String {
-    count(usize::try_from(number).unwrap_or(usize::MAX), word)
 }

@@ -150,16 +150,15 @@ fn say(result: &SyncedPeer, output: &Output) -> std::io::Result<()> {
         "{} sent, {} received, {}, {}{state}",
         result.nodes_sent,
         result.nodes_received,
-        count(usize::try_from(result.conflicts_resolved).unwrap_or(usize::MAX), "conflict"),
+        count(result.conflicts_resolved, "conflict"),
         size(result.bytes)
     );
     let (here, there) = waiting(result);
-    let (text, next) = match (here, there) {
-        (0, 0) => (text, None),
-        (0, there) => (format!("{text}; {} there", count_u64(there)), None),
-        (here, 0) => (format!("{text}; {} here", count_u64(here)), Some(confirm(result))),
-        (here, there) => (format!("{text}; {} here and {there} there", count_u64(here)), Some(confirm(result))),
+    let text = match places(here, there, waiting_words) {
+        Some(waiting) => format!("{text}; {waiting}"),
+        None => text,
     };
+    let next = (here > 0).then(|| confirm(result));
     let (text, next) = match left_out(result) {
         Some((nodes, correct)) => (format!("{text}; {nodes}"), next.or(Some(correct))),
         None => (text, next),
@@ -171,21 +170,13 @@ fn say(result: &SyncedPeer, output: &Output) -> std::io::Result<()> {
 /// What was left out because of broken files, and what to do.
 fn left_out(result: &SyncedPeer) -> Option<(String, String)> {
     let LeftOut { here, there } = result.unavailable;
-    let nodes = |nodes: u64| count(usize::try_from(nodes).unwrap_or(usize::MAX), "unavailable node");
-    match (here, there) {
-        (0, 0) => None,
-        (0, there) => Some((
-            format!("{} there", nodes(there)),
-            "on that machine, correct the files that this names: ark-lattice doctor".to_owned(),
-        )),
-        (here, 0) => {
-            Some((format!("{} here", nodes(here)), "correct the files that this names: ark-lattice doctor".to_owned()))
-        }
-        (here, there) => Some((
-            format!("{} here and {there} there", nodes(here)),
-            "correct the files that this names on both machines: ark-lattice doctor".to_owned(),
-        )),
-    }
+    let nodes = places(here, there, |nodes| count(nodes, "unavailable node"))?;
+    let correct = match (here, there) {
+        (0, _) => "on that machine, correct the files that this names: ark-lattice doctor",
+        (_, 0) => "correct the files that this names: ark-lattice doctor",
+        _ => "correct the files that this names on both machines: ark-lattice doctor",
+    };
+    Some((nodes, correct.to_owned()))
 }
 
 /// Deletions that wait here and there.
@@ -193,9 +184,19 @@ fn waiting(result: &SyncedPeer) -> (u64, u64) {
     (result.deletions_waiting.here, result.deletions_waiting.there.unwrap_or_default())
 }
 
-fn count_u64(deletions: u64) -> String {
+/// How many there are here and there; `None`: none.
+fn places(here: u64, there: u64, counted: impl Fn(u64) -> String) -> Option<String> {
+    match (here, there) {
+        (0, 0) => None,
+        (0, there) => Some(format!("{} there", counted(there))),
+        (here, 0) => Some(format!("{} here", counted(here))),
+        (here, there) => Some(format!("{} here and {there} there", counted(here))),
+    }
+}
+
+fn waiting_words(deletions: u64) -> String {
     let word = if deletions == 1 { "waits" } else { "wait" };
-    format!("{} {word}", count(usize::try_from(deletions).unwrap_or(usize::MAX), "deletion"))
+    format!("{} {word}", count(deletions, "deletion"))
 }
 
 fn confirm(result: &SyncedPeer) -> String {
@@ -234,7 +235,7 @@ fn verdict(told: &[Told]) -> Result<(), Failure> {
         let (here, there) = waiting(result);
         let (peer, here_first) = (&result.peer, here > 0);
         let place = if here_first { "here" } else { "there" };
-        let text = format!("{peer}: {} {place}", count_u64(if here_first { here } else { there }));
+        let text = format!("{peer}: {} {place}", waiting_words(if here_first { here } else { there }));
         let next = match here_first {
             true => confirm(result),
             false => "see: ark-lattice federation status".to_owned(),

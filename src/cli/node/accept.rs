@@ -140,7 +140,8 @@ fn here(settings: &Settings, ids: Vec<NodeId>, output: &Output) -> Result<Answer
         telemetry::start_logging("warn", false).map_err(|error| Failure::new(Exit::Local, error))?;
     }
     let accepted = job::wait(startup::accept_nodes(settings, ids.clone()))?;
-    let missing = ids.into_iter().filter(|id| !accepted.contains(id));
+    // In the order of their ids, as they were asked for.
+    let missing = ids.into_iter().filter(|id| accepted.binary_search(id).is_err());
     let missing = missing.map(|id| id.to_string()).collect();
     Ok(Answer { accepted: accepted.iter().map(ToString::to_string).collect(), missing })
 }

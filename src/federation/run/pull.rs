@@ -1,7 +1,9 @@
 //! What they have comes.
 
 use super::{
-    BATCH, BATCH_BYTES, Held, Known, LIST, Parties, REMEMBERED, RoundError, Run, SKEW, fingerprint, stage::Stage,
+    BATCH, BATCH_BYTES, Held, Known, LIST, Parties, REMEMBERED, RoundError, Run, SKEW, fingerprint,
+    push::{seen, they_stood},
+    stage::Stage,
 };
 use crate::{
     federation::{
@@ -103,7 +105,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
 
     /// Reads to the end, which it answers, or until the round's time is over.
     pub(super) async fn read(&mut self, round: &mut Round, pulling: &mut Pulling) -> Result<Option<u64>, RoundError> {
-        let seen = round.theirs.epoch.as_ref().map(|_| round.theirs.position());
+        let seen = seen(round);
         let inline = pulling.mode == Mode::Inline;
         self.report.requests = self.report.requests.saturating_add(1);
         let query = ChangesQuery {
@@ -155,8 +157,10 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         let Some(line) = lines.next_line().await? else { return Err(no_start) };
         let Line::Start(start) = read_line(line, &self.parties.limits)? else { return Err(no_start) };
         let promise = Promise::new(&round.theirs, since, &start).map_err(RoundError::OtherFeed)?;
-        let continues = start.epoch.is_none_or(|epoch| round.they_stood(epoch, start.seq));
-        if continues { Ok(promise) } else { Err(RoundError::OtherFeed("its journal was restored meanwhile")) }
+        if let Some(epoch) = start.epoch {
+            they_stood(round, epoch, start.seq)?;
+        }
+        Ok(promise)
     }
 
     /// Takes changes that came; of a list fetches the contents that are needed.

@@ -178,11 +178,15 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
 }
 
 /// The position that is acted on, where their journal has epochs.
-fn seen(round: &Round) -> Option<Position> {
+pub(super) fn seen(round: &Round) -> Option<Position> {
     round.theirs.epoch.as_ref().map(|_| round.theirs.position())
 }
 
-fn they_stood(round: &mut Round, start: EpochStart, seq: u64) -> Result<(), RoundError> {
+/// Notes where their journal stands now.
+///
+/// # Errors
+/// [`RoundError::OtherFeed`]: it does not continue from the head that is acted on.
+pub(super) fn they_stood(round: &mut Round, start: EpochStart, seq: u64) -> Result<(), RoundError> {
     let continues = round.they_stood(start, seq);
     if continues { Ok(()) } else { Err(RoundError::OtherFeed("its journal was restored meanwhile")) }
 }

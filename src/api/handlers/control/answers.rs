@@ -156,8 +156,8 @@ pub(crate) struct LeftOutAnswer {
 }
 
 impl LeftOutAnswer {
-    fn of(LeftOut { here, there }: LeftOut) -> Option<Self> {
-        (here > 0 || there > 0).then_some(Self { here, there })
+    fn of(left_out: LeftOut) -> Option<Self> {
+        (!left_out.is_nothing()).then_some(Self { here: left_out.here, there: left_out.there })
     }
 }
 

@@ -3,6 +3,7 @@
 use ark_lattice::{
     federation::{
         client::Client,
+        engine::{Engine, Synced},
         peers::PeerOptions,
         rate::Rates,
         remote::Remote,
@@ -60,25 +61,21 @@ impl Instance {
     }
 
     /// Stops it and starts it again, on another port.
-    pub async fn restart(mut self) -> Self {
-        drop(self.stop.take());
-        self.served.take().unwrap().await.unwrap();
-        let now = self.clock.now();
-        Self::open(self.name, self.folder, self.key, now, |_| {}).await
+    pub async fn restart(self) -> Self {
+        let (_, folder, key, name, now) = self.halt().await;
+        Self::open(name, folder, key, now, |_| {}).await
     }
 
     /// Stops it, loses everything in its state directory but its key, and starts it again.
-    pub async fn lose_state(mut self) -> Self {
-        drop(self.stop.take());
-        self.served.take().unwrap().await.unwrap();
-        for entry in std::fs::read_dir(self.folder.path().join("state")).unwrap() {
+    pub async fn lose_state(self) -> Self {
+        let (_, folder, key, name, now) = self.halt().await;
+        for entry in std::fs::read_dir(folder.path().join("state")).unwrap() {
             let path = entry.unwrap().path();
             if path.is_file() && path.file_name().unwrap() != "identity.key" {
                 std::fs::remove_file(path).unwrap();
             }
         }
-        let now = self.clock.now();
-        Self::open(self.name, self.folder, self.key, now, |_| {}).await
+        Self::open(name, folder, key, now, |_| {}).await
     }
 
     /// Stops it, copies its directories, and starts it again at the same address.
@@ -101,6 +98,16 @@ impl Instance {
         self.served.take().unwrap().await.unwrap();
         let port = self.url.rsplit(':').next().unwrap().parse().unwrap();
         (port, self.folder, self.key, self.name, self.clock.now())
+    }
+
+    pub fn engine(&self) -> Arc<Engine> {
+        Arc::clone(self.context.engine.as_ref().unwrap())
+    }
+
+    /// A round with its only peer, a second later: heads are told apart by their times.
+    pub async fn sync(&self, deletions_confirmed: bool) -> Synced {
+        self.clock.advance(Duration::from_secs(1));
+        self.engine().sync(None, deletions_confirmed).await.remove(0)
     }
 
     /// Where its state is.
@@ -297,4 +304,10 @@ pub fn nothing(options: impl Into<PeerOptions>) -> Known {
 /// The clients need a TLS provider, also for plain HTTP.
 pub fn provider() {
     let _already_there = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}
+
+pub async fn stop(instances: [Instance; 2]) {
+    for instance in instances {
+        instance.stop().await;
+    }
 }

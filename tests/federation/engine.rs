@@ -1,10 +1,9 @@
 use crate::bed::{Instance, provider, until};
 use ark_lattice::federation::{
-    engine::Engine,
     events::{EventKind, Heard},
     peers::{Added, Direction, PeerOptions},
 };
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 /// An instance that exchanges by itself with these.
 async fn spoke(name: &'static str, peers: Vec<String>) -> Instance {
@@ -15,10 +14,6 @@ async fn spoke(name: &'static str, peers: Vec<String>) -> Instance {
     .await
 }
 
-fn engine(instance: &Instance) -> Arc<Engine> {
-    Arc::clone(instance.context.engine.as_ref().unwrap())
-}
-
 #[tokio::test]
 async fn a_change_on_either_side_reaches_the_other_by_itself() {
     provider();
@@ -27,7 +22,7 @@ async fn a_change_on_either_side_reaches_the_other_by_itself() {
     let spoke = spoke("spoke", vec![hub.url.clone()]).await;
     until("the spoke has what the hub has", async || spoke.set_hash() == hub.set_hash()).await;
     // The spoke listens: nothing but its own connection leads to it.
-    until("the spoke listens", async || engine(&spoke).peers()[0].is_active()).await;
+    until("the spoke listens", async || spoke.engine().peers()[0].is_active()).await;
     hub.clock.advance(Duration::from_secs(1));
     hub.put("node-000001", "edited on the hub").await;
     let down = until("the edit is on the spoke", async || {
@@ -43,11 +38,11 @@ async fn a_change_on_either_side_reaches_the_other_by_itself() {
     eprintln!("an edit was there after {down:?} (hub to spoke) and {up:?} (spoke to hub)");
     // Counted when its round is over.
     until("it is counted", async || {
-        let stats = engine(&spoke).peers()[0].stats;
+        let stats = spoke.engine().peers()[0].stats;
         stats.nodes_received >= 51 && stats.nodes_sent >= 1
     })
     .await;
-    let peer = engine(&spoke).peers().remove(0);
+    let peer = spoke.engine().peers().remove(0);
     assert_eq!((peer.node_id.as_deref(), peer.error), (Some("hub"), None));
     spoke.stop().await;
     hub.stop().await;
@@ -58,7 +53,7 @@ async fn without_auto_sync_rounds_are_made_on_demand_and_kept_in_the_history() {
     provider();
     let (a, b) = (Instance::start("a").await, Instance::start("b").await);
     a.put("x", "from a").await;
-    let engine = engine(&b);
+    let engine = b.engine();
     let begin = engine.events().listen(None, Vec::new()).unwrap().begins_after();
     let (url, new) = engine.add_peer(&format!("{}/", a.url), PeerOptions::default()).unwrap();
     assert_eq!((new, url == a.url), (Added::New, true));
@@ -100,7 +95,7 @@ async fn a_peer_that_is_gone_delays_no_other_and_is_caught_up_with_later() {
     let gone = "http://127.0.0.1:1".to_owned();
     let c = spoke("c", vec![gone.clone(), a.url.clone(), b.url.clone()]).await;
     until("what a has is on b, through c", async || b.content("x").await.is_some()).await;
-    let engine = engine(&c);
+    let engine = c.engine();
     until("the one that is gone is known to be", async || {
         engine.peers().iter().any(|peer| peer.url == gone && peer.failed_in_a_row > 0)
     })

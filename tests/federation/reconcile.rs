@@ -1,6 +1,6 @@
 //! Sets that are reconciled: what it costs, that it finds everything, and what somebody gains who lies.
 
-use crate::bed::{Instance, nothing, provider, until};
+use crate::bed::{Instance, nothing, provider, stop, until};
 use ark_lattice::{
     federation::{
         client::{Client, ClientError},
@@ -63,12 +63,6 @@ async fn versions(instance: &Instance) -> BTreeSet<ItemId> {
 
 async fn are_alike(a: &Instance, b: &Instance) -> bool {
     a.set_hash() == b.set_hash() && versions(a).await == versions(b).await
-}
-
-async fn stop(instances: [Instance; 2]) {
-    for instance in instances {
-        instance.stop().await;
-    }
 }
 
 #[tokio::test]

@@ -4,28 +4,17 @@ use crate::bed::{Copy, Instance, provider};
 use ark_lattice::{
     federation::{
         client::Client,
-        engine::{Engine, Synced},
         filter::Filter,
         peers::{Direction, PeerOptions},
     },
     lattice::NodeFilter,
     trust::Entry,
 };
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
-
-fn engine(instance: &Instance) -> Arc<Engine> {
-    Arc::clone(instance.context.engine.as_ref().unwrap())
-}
+use std::{collections::BTreeSet, time::Duration};
 
 fn ids(instance: &Instance) -> BTreeSet<String> {
     let page = instance.lattice().page(None, &NodeFilter::default(), 1000).unwrap();
     page.entries.iter().map(|entry| entry.id.to_string()).collect()
-}
-
-async fn sync(instance: &Instance) -> Synced {
-    // Heads are told apart by their times.
-    instance.clock.advance(Duration::from_secs(1));
-    engine(instance).sync(None, true).await.remove(0)
 }
 
 async fn put(instance: &Instance, prefix: &str, numbers: std::ops::RangeInclusive<u32>) {
@@ -50,7 +39,7 @@ async fn two(direction: Direction, filtered: bool) -> (Instance, Instance) {
     let (hub, laptop) = (Instance::start("hub").await, Instance::start("laptop").await);
     let filter = if filtered { r#"{"ids":["h*","l*"]}"# } else { "{}" };
     let options = PeerOptions { direction, filter: Filter::parse(filter).unwrap(), priority: false };
-    engine(&laptop).add_peer(&hub.url, options).unwrap();
+    laptop.engine().add_peer(&hub.url, options).unwrap();
     (hub, laptop)
 }
 
@@ -77,19 +66,19 @@ async fn what_a_restored_hub_lost_comes_again_and_what_it_gives_anew_is_taken() 
             let (mut hub, laptop) = two(direction, filtered).await;
             put(&hub, "h", 1..=3).await;
             put(&laptop, "l", 1..=3).await;
-            assert_eq!(sync(&laptop).await.error, None, "{case}");
+            assert_eq!(laptop.sync(true).await.error, None, "{case}");
             let copy;
             (hub, copy) = hub.copied().await;
             put(&hub, "h", 4..=6).await;
             put(&laptop, "l", 4..=6).await;
-            assert_eq!(sync(&laptop).await.error, None, "{case}");
+            assert_eq!(laptop.sync(true).await.error, None, "{case}");
             assert_exchanged(&hub, &laptop, direction, (&[1, 2, 3, 4, 5, 6], 6), &case);
 
             hub = hub.restored(&copy, |_| true).await;
             hub.clock.advance(Duration::from_secs(5));
             assert!(!ids(&hub).contains("h6") && !ids(&hub).contains("l6"), "{case}");
             put(&hub, "h", 11..=10 + written).await;
-            assert_eq!(sync(&laptop).await.error, None, "{case}");
+            assert_eq!(laptop.sync(true).await.error, None, "{case}");
             let mut of_hub = vec![1, 2, 3];
             of_hub.extend(11..=10 + written);
             assert_exchanged(&hub, &laptop, direction, (&of_hub, 6), &case);
@@ -98,11 +87,11 @@ async fn what_a_restored_hub_lost_comes_again_and_what_it_gives_anew_is_taken() 
             // From then on as before, and nothing moves that need not.
             put(&hub, "h", 31..=31).await;
             put(&laptop, "l", 7..=7).await;
-            let synced = sync(&laptop).await;
+            let synced = laptop.sync(true).await;
             assert_eq!((synced.error, synced.report.reset), (None, None), "{case}");
             of_hub.push(31);
             assert_exchanged(&hub, &laptop, direction, (&of_hub, 7), &case);
-            let quiet = sync(&laptop).await.report;
+            let quiet = laptop.sync(true).await.report;
             assert_eq!((quiet.requests, quiet.reset, quiet.bytes_in, quiet.bytes_out), (1, None, 0, 0), "{case}");
             laptop.stop().await;
             hub.stop().await;
@@ -125,17 +114,17 @@ async fn what_a_restored_laptop_lost_comes_again_whatever_of_it_was_restored() {
             let (hub, mut laptop) = two(direction, filtered).await;
             put(&hub, "h", 1..=3).await;
             put(&laptop, "l", 1..=3).await;
-            assert_eq!(sync(&laptop).await.error, None, "{case}");
+            assert_eq!(laptop.sync(true).await.error, None, "{case}");
             let copy;
             (laptop, copy) = laptop.copied().await;
             put(&hub, "h", 4..=6).await;
             put(&laptop, "l", 4..=6).await;
-            assert_eq!(sync(&laptop).await.error, None, "{case}");
+            assert_eq!(laptop.sync(true).await.error, None, "{case}");
             laptop = laptop.restored(&copy, part).await;
             laptop.clock.advance(Duration::from_secs(5));
             put(&laptop, "l", 21..=24).await;
             put(&hub, "h", 7..=7).await;
-            assert_eq!(sync(&laptop).await.error, None, "{case}");
+            assert_eq!(laptop.sync(true).await.error, None, "{case}");
             assert_exchanged(&hub, &laptop, direction, (&[1, 2, 3, 4, 5, 6, 7], 3), &case);
             if direction != Direction::Pull {
                 assert!(ids(&hub).is_superset(&named("l", 21..=24)), "{case}: {:?}", ids(&hub));
@@ -151,11 +140,11 @@ async fn a_copy_that_runs_beside_its_original_is_named_with_what_to_do() {
     // It pulls: of the registrations that a push needs each copy has its own.
     let (mut hub, laptop) = two(Direction::Pull, false).await;
     put(&hub, "h", 1..=3).await;
-    assert_eq!(sync(&laptop).await.error, None);
+    assert_eq!(laptop.sync(true).await.error, None);
     let original;
     (hub, original) = hub.copied().await;
     put(&hub, "h", 4..=4).await;
-    assert_eq!(sync(&laptop).await.error, None);
+    assert_eq!(laptop.sync(true).await.error, None);
     // One address, behind which now the one and now the other answers.
     let mut copies = [original, Copy::default()];
     let mut errors = Vec::new();
@@ -168,12 +157,12 @@ async fn a_copy_that_runs_beside_its_original_is_named_with_what_to_do() {
         hub.clock.advance(Duration::from_secs(5));
         laptop.clock.advance(Duration::from_secs(5));
         hub.put(&format!("turn{turn}"), "1").await;
-        errors.push(sync(&laptop).await.error);
+        errors.push(laptop.sync(true).await.error);
         assert!(ids(&laptop).contains(&format!("turn{turn}")), "it is exchanged all the same");
     }
     let last = errors.pop().flatten().unwrap();
     assert!(errors[0].is_none() && last.contains("hub") && last.contains("ARK_NODE_ID"), "{errors:?} {last}");
-    assert!(engine(&laptop).peers()[0].error.as_deref().is_some_and(|error| error.contains("two instances")));
+    assert!(laptop.engine().peers()[0].error.as_deref().is_some_and(|error| error.contains("two instances")));
     assert!(kinds(&laptop).contains(&"cloned".to_owned()));
     laptop.stop().await;
     hub.stop().await;
@@ -182,12 +171,12 @@ async fn a_copy_that_runs_beside_its_original_is_named_with_what_to_do() {
 #[tokio::test]
 async fn an_instance_that_a_peer_knows_to_have_been_further_begins_a_new_epoch() {
     let (mut hub, laptop) = two(Direction::Both, false).await;
-    engine(&hub).add_peer(&laptop.url, PeerOptions::default()).unwrap();
+    hub.engine().add_peer(&laptop.url, PeerOptions::default()).unwrap();
     put(&hub, "h", 1..=3).await;
     let copy;
     (hub, copy) = hub.copied().await;
     put(&hub, "h", 4..=6).await;
-    assert_eq!(sync(&laptop).await.error, None);
+    assert_eq!(laptop.sync(true).await.error, None);
     hub = hub.restored(&copy, |_| true).await;
     hub.clock.advance(Duration::from_secs(5));
     // As after a live snapshot: the process does not know that it was started again.
@@ -199,11 +188,11 @@ async fn an_instance_that_a_peer_knows_to_have_been_further_begins_a_new_epoch()
     assert_eq!(shown.get().seq, 6);
     let stranger = client.head_of(&laptop.context.identity.node_id, &hub.context.limits).await.unwrap();
     assert!(stranger.is_none(), "of itself it shows nothing");
-    let synced = sync(&hub).await;
+    let synced = hub.sync(true).await;
     assert_eq!(synced.error, None);
     let after = hub.lattice().epochs();
     assert!(after.next.is_some() || after.lineage.starts().len() > begun.lineage.starts().len(), "{after:?}");
-    assert_eq!(sync(&laptop).await.error, None);
+    assert_eq!(laptop.sync(true).await.error, None);
     assert_eq!(ids(&hub), ids(&laptop));
     assert!(ids(&hub).is_superset(&named("h", 1..=6)), "what was lost came back");
     laptop.stop().await;

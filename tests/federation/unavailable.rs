@@ -1,9 +1,9 @@
 //! Nodes whose files are broken at one of two instances.
 
-use crate::bed::{Instance, nothing, provider, until};
+use crate::bed::{Instance, nothing, provider, stop, until};
 use ark_lattice::{
     federation::{
-        engine::{Engine, Synced},
+        engine::Synced,
         peers::Direction,
         round::{Outcome, unavailable::LeftOut},
     },
@@ -12,13 +12,8 @@ use ark_lattice::{
 use std::{
     fs::{self, Permissions},
     os::unix::fs::PermissionsExt,
-    sync::Arc,
     time::Duration,
 };
-
-fn engine(instance: &Instance) -> Arc<Engine> {
-    Arc::clone(instance.context.engine.as_ref().unwrap())
-}
 
 /// Two with a few nodes at the first one; nothing was exchanged yet.
 async fn two() -> (Instance, Instance) {
@@ -29,11 +24,6 @@ async fn two() -> (Instance, Instance) {
     }
     b.clock.advance(Duration::from_secs(1));
     (a, b)
-}
-
-async fn sync(instance: &Instance) -> Synced {
-    instance.clock.advance(Duration::from_secs(1));
-    engine(instance).sync(None, false).await.remove(0)
 }
 
 /// The ways in which a file breaks.
@@ -85,16 +75,10 @@ async fn repair(instance: &Instance, node: &str, way: Damage, whole: &[u8]) {
 /// Outcome, what was left out here, and there; the round succeeded and the peer counts as reachable.
 fn told(instance: &Instance, synced: &Synced) -> (Option<Outcome>, u64, u64) {
     assert_eq!(synced.error, None);
-    let peer = engine(instance).peers().remove(0);
+    let peer = instance.engine().peers().remove(0);
     assert!(peer.is_active() && peer.stats.failures == 0, "{peer:?}");
     let LeftOut { here, there } = synced.report.unavailable;
     (synced.report.outcome, here, there)
-}
-
-async fn stop(instances: [Instance; 2]) {
-    for instance in instances {
-        instance.stop().await;
-    }
 }
 
 #[tokio::test]
@@ -102,24 +86,24 @@ async fn at_first_contact_a_broken_node_of_the_peer_is_left_out() {
     for way in WAYS {
         let (a, b) = two().await;
         let whole = damage(&a, "node-1", way).await;
-        engine(&b).add_peer(&a.url, Direction::Both.into()).unwrap();
+        b.engine().add_peer(&a.url, Direction::Both.into()).unwrap();
         for _ in 0..3 {
-            assert_eq!(told(&b, &sync(&b).await), (Some(Outcome::Unavailable), 0, 1));
+            assert_eq!(told(&b, &b.sync(false).await), (Some(Outcome::Unavailable), 0, 1));
             assert_eq!(b.lattice().status().nodes, 4);
         }
-        assert_eq!(engine(&b).peers()[0].positions.unavailable.len(), 1);
+        assert_eq!(b.engine().peers()[0].positions.unavailable.len(), 1);
         // Edits of both sides go on.
         a.put("node-2", "edited on a").await;
         b.clock.advance(Duration::from_secs(1));
         b.put("node-3", "edited on b").await;
-        assert_eq!(told(&b, &sync(&b).await), (Some(Outcome::Unavailable), 0, 1));
+        assert_eq!(told(&b, &b.sync(false).await), (Some(Outcome::Unavailable), 0, 1));
         assert_eq!(b.content("node-2").await.as_deref(), Some("edited on a"));
         assert_eq!(a.content("node-3").await.as_deref(), Some("edited on b"));
 
         repair(&a, "node-1", way, &whole).await;
-        assert_eq!(told(&b, &sync(&b).await), (Some(Outcome::InStep), 0, 0));
+        assert_eq!(told(&b, &b.sync(false).await), (Some(Outcome::InStep), 0, 0));
         assert_eq!(b.content("node-1").await.as_deref(), Some("first"));
-        assert!(engine(&b).peers()[0].positions.unavailable.is_empty());
+        assert!(b.engine().peers()[0].positions.unavailable.is_empty());
         assert_eq!(a.set_hash(), b.set_hash());
         stop([a, b]).await;
     }
@@ -130,17 +114,17 @@ async fn at_first_contact_a_broken_node_here_is_left_out() {
     for way in WAYS {
         let (a, b) = two().await;
         let whole = damage(&a, "node-1", way).await;
-        engine(&a).add_peer(&b.url, Direction::Both.into()).unwrap();
-        assert_eq!(told(&a, &sync(&a).await), (Some(Outcome::Unavailable), 1, 0));
+        a.engine().add_peer(&b.url, Direction::Both.into()).unwrap();
+        assert_eq!(told(&a, &a.sync(false).await), (Some(Outcome::Unavailable), 1, 0));
         assert_eq!(b.lattice().status().nodes, 4);
         b.put("node-2", "edited on b").await;
         a.clock.advance(Duration::from_secs(5));
         a.put("node-3", "edited on a").await;
-        assert_eq!(told(&a, &sync(&a).await), (Some(Outcome::Unavailable), 1, 0));
+        assert_eq!(told(&a, &a.sync(false).await), (Some(Outcome::Unavailable), 1, 0));
         assert_eq!(a.content("node-2").await.as_deref(), Some("edited on b"));
         assert_eq!(b.content("node-3").await.as_deref(), Some("edited on a"));
         repair(&a, "node-1", way, &whole).await;
-        assert_eq!(told(&a, &sync(&a).await), (Some(Outcome::InStep), 0, 0));
+        assert_eq!(told(&a, &a.sync(false).await), (Some(Outcome::InStep), 0, 0));
         assert_eq!(a.set_hash(), b.set_hash());
         stop([a, b]).await;
     }
@@ -150,14 +134,14 @@ async fn at_first_contact_a_broken_node_here_is_left_out() {
 async fn a_node_that_breaks_later_is_as_it_was_on_both_sides() {
     for way in WAYS {
         let (a, b) = two().await;
-        engine(&b).add_peer(&a.url, Direction::Both.into()).unwrap();
-        assert_eq!(told(&b, &sync(&b).await), (Some(Outcome::InStep), 0, 0));
+        b.engine().add_peer(&a.url, Direction::Both.into()).unwrap();
+        assert_eq!(told(&b, &b.sync(false).await), (Some(Outcome::InStep), 0, 0));
         let whole = damage(&a, "node-1", way).await;
         a.put("node-2", "edited on a").await;
-        assert_eq!(told(&b, &sync(&b).await), (Some(Outcome::InStep), 0, 0));
+        assert_eq!(told(&b, &b.sync(false).await), (Some(Outcome::InStep), 0, 0));
         assert_eq!((b.lattice().status().nodes, b.content("node-1").await.as_deref()), (5, Some("first")));
         repair(&a, "node-1", way, &whole).await;
-        assert_eq!(told(&b, &sync(&b).await), (Some(Outcome::InStep), 0, 0));
+        assert_eq!(told(&b, &b.sync(false).await), (Some(Outcome::InStep), 0, 0));
         assert_eq!(a.lattice().status().nodes, 5);
         stop([a, b]).await;
     }
@@ -169,8 +153,8 @@ async fn a_broken_node_that_the_other_side_deletes_is_kept_and_nobody_is_accused
         let (a, b) = two().await;
         let asks = if from_a { &a } else { &b };
         let (other, left_out) = if from_a { (&b, (1, 0)) } else { (&a, (0, 1)) };
-        engine(asks).add_peer(&other.url, Direction::Both.into()).unwrap();
-        assert_eq!(told(asks, &sync(asks).await), (Some(Outcome::InStep), 0, 0));
+        asks.engine().add_peer(&other.url, Direction::Both.into()).unwrap();
+        assert_eq!(told(asks, &asks.sync(false).await), (Some(Outcome::InStep), 0, 0));
         let whole = damage(&a, "node-1", Damage::HalfWritten).await;
         for instance in [&a, &b] {
             instance.clock.advance(Duration::from_secs(10));
@@ -178,13 +162,17 @@ async fn a_broken_node_that_the_other_side_deletes_is_kept_and_nobody_is_accused
         b.delete("node-1").await;
         for n in 0..3 {
             b.put("node-2", &format!("edit {n} on b")).await;
-            assert_eq!(told(asks, &sync(asks).await), (Some(Outcome::Unavailable), left_out.0, left_out.1), "{from_a}");
+            assert_eq!(
+                told(asks, &asks.sync(false).await),
+                (Some(Outcome::Unavailable), left_out.0, left_out.1),
+                "{from_a}"
+            );
             assert_eq!(a.content("node-2").await, Some(format!("edit {n} on b")));
         }
         assert!(a.lattice().entry(&id("node-1")).unwrap().is_some());
         // The file that is corrected is an edit like any other: here the deletion is later.
         repair(&a, "node-1", Damage::HalfWritten, &whole).await;
-        assert_eq!(told(asks, &sync(asks).await), (Some(Outcome::InStep), 0, 0), "{from_a}");
+        assert_eq!(told(asks, &asks.sync(false).await), (Some(Outcome::InStep), 0, 0), "{from_a}");
         assert_eq!((a.lattice().status().nodes, a.set_hash()), (4, b.set_hash()));
         stop([a, b]).await;
     }
@@ -196,16 +184,16 @@ async fn one_way_a_broken_node_is_named_and_comes_when_it_is_repaired() {
         let (a, b) = two().await;
         let whole = damage(&a, "node-1", Damage::HalfWritten).await;
         let (asks, other) = if direction == Direction::Pull { (&b, &a) } else { (&a, &b) };
-        engine(asks).add_peer(&other.url, direction.into()).unwrap();
+        asks.engine().add_peer(&other.url, direction.into()).unwrap();
         let left_out = if direction == Direction::Pull { (0, 1) } else { (1, 0) };
-        assert_eq!(told(asks, &sync(asks).await), (Some(Outcome::Exchanged), left_out.0, left_out.1));
+        assert_eq!(told(asks, &asks.sync(false).await), (Some(Outcome::Exchanged), left_out.0, left_out.1));
         a.put("node-2", "edited on a").await;
         b.clock.advance(Duration::from_secs(1));
-        assert_eq!(told(asks, &sync(asks).await), (Some(Outcome::Exchanged), left_out.0, left_out.1));
+        assert_eq!(told(asks, &asks.sync(false).await), (Some(Outcome::Exchanged), left_out.0, left_out.1));
         assert_eq!((b.lattice().status().nodes, b.content("node-2").await.as_deref()), (4, Some("edited on a")));
         repair(&a, "node-1", Damage::HalfWritten, &whole).await;
-        sync(asks).await;
-        assert_eq!(told(asks, &sync(asks).await), (Some(Outcome::InStep), 0, 0));
+        asks.sync(false).await;
+        assert_eq!(told(asks, &asks.sync(false).await), (Some(Outcome::InStep), 0, 0));
         assert_eq!(b.content("node-1").await.as_deref(), Some("first"));
         stop([a, b]).await;
     }
@@ -250,14 +238,14 @@ async fn sets_are_reconciled_but_for_broken_nodes() {
         broken.put("broken", "b").await;
         let whole = damage(broken, "broken", Damage::HalfWritten).await;
         other.put("other", "o").await;
-        engine(&b).add_peer(&a.url, Direction::Both.into()).unwrap();
-        let synced = sync(&b).await;
+        b.engine().add_peer(&a.url, Direction::Both.into()).unwrap();
+        let synced = b.sync(false).await;
         let left_out = if broken_at_a { (0, 1) } else { (1, 0) };
         assert!(synced.report.messages > 0, "{:?}", synced.report);
         assert_eq!(told(&b, &synced), (Some(Outcome::Unavailable), left_out.0, left_out.1));
         assert_eq!(broken.content("other").await.as_deref(), Some("o"));
         repair(broken, "broken", Damage::HalfWritten, &whole).await;
-        assert_eq!(told(&b, &sync(&b).await), (Some(Outcome::InStep), 0, 0));
+        assert_eq!(told(&b, &b.sync(false).await), (Some(Outcome::InStep), 0, 0));
         assert_eq!(other.content("broken").await.as_deref(), Some("b"));
         stop([a, b]).await;
     }
@@ -287,8 +275,8 @@ async fn other_edits_flow_at_once_while_a_file_is_broken() {
         a.put(&format!("node-{n}"), "first").await;
     }
     b.clock.advance(Duration::from_secs(1));
-    engine(&b).add_peer(&a.url, Direction::Both.into()).unwrap();
-    engine(&a).add_peer(&b.url, Direction::Both.into()).unwrap();
+    b.engine().add_peer(&a.url, Direction::Both.into()).unwrap();
+    a.engine().add_peer(&b.url, Direction::Both.into()).unwrap();
     until("all is there", async || b.lattice().status().nodes == 5).await;
     a.put("node-9", "new").await;
     let path = a.directory().join("node-9.json");
@@ -304,7 +292,7 @@ async fn other_edits_flow_at_once_while_a_file_is_broken() {
         assert!(took < Duration::from_secs(3), "edit {n} took {took:?}");
     }
     for instance in [&a, &b] {
-        let peer = engine(instance).peers().remove(0);
+        let peer = instance.engine().peers().remove(0);
         assert!(peer.is_active() && peer.stats.failures == 0, "{peer:?}");
     }
     stop([a, b]).await;

@@ -2,11 +2,11 @@
 
 use ark_lattice::{
     lattice::{
-        Change, Lattice, NodeDocument, Precondition, Written,
+        Ancestry, Arrival, Arrived, Change, Lattice, NodeDocument, Precondition, Written,
         directory::{CaseSensitivity, DirectoryLattice, DirectoryOptions, GATHER_INTERVAL, OpenError},
         index::Snapshot,
     },
-    types::{Limits, NodeId, SetHash, SharedClock, SystemClock},
+    types::{Limits, NodeId, SetHash, SharedClock, SystemClock, TestClock, Timestamp},
 };
 use bytes::Bytes;
 use std::{
@@ -38,6 +38,13 @@ impl Bed {
         Self { root, clock: SystemClock::shared(), case: CaseSensitivity::Probe, limits: Limits::default() }
     }
 
+    /// With a clock that stands at `at`.
+    pub(crate) fn at(at: Timestamp) -> (Self, Arc<TestClock>) {
+        let clock = TestClock::at(at);
+        let shared: SharedClock = Arc::<TestClock>::clone(&clock);
+        (Self { clock: shared, ..Self::new() }, clock)
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.root.path().join(name)
     }
@@ -57,7 +64,7 @@ impl Bed {
             limits: self.limits,
             clock: Arc::clone(&self.clock),
             gather_interval: GATHER_INTERVAL,
-            vanish_grace: std::time::Duration::from_millis(300),
+            vanish_grace: Duration::from_millis(300),
             // Events alone must do; a scan is asked for where a test means one.
             rescan_interval: Duration::from_secs(3600),
             case: self.case,
@@ -159,6 +166,12 @@ pub(crate) fn id(text: &str) -> NodeId {
 
 pub(crate) fn node(text: &str) -> NodeDocument {
     NodeDocument::parse(Bytes::copy_from_slice(text.as_bytes()), 64).unwrap()
+}
+
+/// A version of another instance, made then.
+pub(crate) fn arrival(text: &str, at: Timestamp) -> Arrival {
+    let change = Arrived::Put { node: node(text), at };
+    Arrival { change, ancestry: Ancestry::default(), from: "peer".into(), given: 0 }
 }
 
 pub(crate) fn numbered(text: &str, number: usize) -> NodeDocument {

@@ -3,7 +3,7 @@
 use crate::bed::{Bed, DEADLINE, id, node, until};
 use ark_lattice::{
     lattice::{Lattice, Precondition, Written},
-    types::{SharedClock, TestClock, Timestamp},
+    types::{TestClock, Timestamp},
 };
 use std::{sync::Arc, time::Duration};
 
@@ -11,11 +11,7 @@ const NOW: Timestamp = Timestamp::from_micros(1_763_696_494_123_000);
 const AN_HOUR_AGO: Timestamp = Timestamp::from_micros(1_763_692_894_123_000);
 
 fn bed() -> (Bed, Arc<TestClock>) {
-    let clock = TestClock::at(NOW);
-    let shared: SharedClock = Arc::<TestClock>::clone(&clock);
-    let mut bed = Bed::new();
-    bed.clock = shared;
-    (bed, clock)
+    Bed::at(NOW)
 }
 
 #[tokio::test]

@@ -1,8 +1,8 @@
 //! When edits count as made: noticed late, found at start, brought back from backups with and without their mtimes (DESIGN 4.7).
 
-use crate::bed::{Bed, DEADLINE, has, id, node, put, until};
+use crate::bed::{Bed, DEADLINE, arrival, has, id, node, put, until};
 use ark_lattice::{
-    lattice::{Ancestry, Applied, Arrival, Arrived, Entry, Lattice, directory::DirectoryLattice},
+    lattice::{Applied, Entry, Lattice, directory::DirectoryLattice},
     types::Timestamp,
 };
 use std::{
@@ -28,19 +28,6 @@ fn entry(lattice: &DirectoryLattice, name: &str) -> Arc<Entry> {
     lattice.entry(&id(name)).unwrap().unwrap()
 }
 
-fn arrival(text: &str, at: Timestamp) -> Arrival {
-    Arrival {
-        change: Arrived::Put { node: node(text), at },
-        ancestry: Ancestry::default(),
-        from: "peer".into(),
-        given: 0,
-    }
-}
-
-fn positions_of(lattice: &DirectoryLattice) -> u64 {
-    lattice.status().seq
-}
-
 #[tokio::test]
 async fn an_edit_made_while_the_service_was_down_counts_from_its_mtime() {
     let bed = Bed::new();
@@ -54,7 +41,7 @@ async fn an_edit_made_while_the_service_was_down_counts_from_its_mtime() {
     let lattice = bed.open().await;
     assert_eq!(entry(&lattice, "plan").updated_at, stamp_of(&bed, "plan.json"));
     // Made at a peer since: it counts, although this instance came to know of its own edit later.
-    let newer = Timestamp::from_micros(stamp(ago(20)).micros());
+    let newer = stamp(ago(20));
     let applied = lattice.apply(vec![arrival(r#"{"id":"plan","v":3}"#, newer)]).await.unwrap();
     assert!(matches!(applied[..], [Applied::Taken(_)]), "{applied:?}");
     assert_eq!(stamp_of(&bed, "plan.json"), newer, "its file is dated like its version");
@@ -72,14 +59,14 @@ async fn a_file_that_is_older_than_the_journal_steps_back_and_a_newer_version_re
     let lattice = bed.open().await;
     let first = entry(&lattice, "a").updated_at;
     put(&lattice, node(r#"{"id":"a","v":2}"#)).await;
-    let (second, before) = (entry(&lattice, "a").updated_at, positions_of(&lattice));
+    let (second, before) = (entry(&lattice, "a").updated_at, lattice.status().seq);
     lattice.close().await;
     // The backup brings the file back with its mtime.
     bed.write("a.json", r#"{"id":"a","v":1}"#);
     date(&bed.data("a.json"), ago(300));
     let lattice = bed.open().await;
     assert_eq!(entry(&lattice, "a").updated_at, first, "the version that it is, with the time that it had");
-    assert!(positions_of(&lattice) > before);
+    assert!(lattice.status().seq > before);
     let applied = lattice.apply(vec![arrival(r#"{"id":"a","v":2}"#, second)]).await.unwrap();
     assert!(matches!(applied[..], [Applied::Taken(_)]), "{applied:?}");
     assert_eq!(entry(&lattice, "a").updated_at, second);

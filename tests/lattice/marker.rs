@@ -1,6 +1,6 @@
 //! The data directory is known by its marker (DESIGN 4.8), and files that break delete nothing.
 
-use crate::bed::{Bed, DEADLINE, has, id, node, put, until};
+use crate::bed::{Bed, DEADLINE, arrival, has, id, node, put, until};
 use ark_lattice::lattice::{
     Ancestry, Applied, Arrival, Arrived, Lattice, LatticeError,
     directory::{DirectoryOptions, OpenError, adopt},
@@ -36,11 +36,7 @@ async fn a_copied_pair_of_directories_starts_with_its_deletions_and_conflicts() 
     put(&lattice, node(r#"{"id":"b"}"#)).await;
     lattice.delete(&id("b"), Default::default()).await.unwrap();
     let later = Timestamp::from_micros(lattice.entry(&id("a")).unwrap().unwrap().updated_at.micros() + 5);
-    let change = Arrived::Put { node: node(r#"{"id":"a","v":2}"#), at: later };
-    lattice
-        .apply(vec![Arrival { change, ancestry: Ancestry::default(), from: "peer".into(), given: 0 }])
-        .await
-        .unwrap();
+    lattice.apply(vec![arrival(r#"{"id":"a","v":2}"#, later)]).await.unwrap();
     lattice.close().await;
     fs::create_dir(bed.path("copy")).unwrap();
     for part in ["data", "state"] {
@@ -142,8 +138,7 @@ async fn a_version_that_comes_while_an_editor_has_moved_the_file_aside_is_not_ju
     put(&lattice, node(r#"{"id":"a","v":1}"#)).await;
     let at = lattice.entry(&id("a")).unwrap().unwrap().updated_at.plus(Duration::from_micros(1));
     fs::rename(bed.data("a.json"), bed.data("a.json~")).unwrap();
-    let change = Arrived::Put { node: node(r#"{"id":"a","v":2}"#), at };
-    let arrival = Arrival { change, ancestry: Ancestry::default(), from: "peer".into(), given: 0 };
+    let arrival = arrival(r#"{"id":"a","v":2}"#, at);
     let applying = tokio::spawn({
         let lattice = std::sync::Arc::clone(&lattice);
         async move { lattice.apply(vec![arrival]).await }

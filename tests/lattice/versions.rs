@@ -1,6 +1,6 @@
 //! Versions of other instances, against what is held here.
 
-use crate::bed::{Bed, DEADLINE, id, numbered, put, until};
+use crate::bed::{Bed, DEADLINE, arrival, id, node, numbered, put, until};
 use ark_lattice::{
     lattice::{
         Ancestry, Applied, Arrival, Arrived, Change, Lattice, NodeDocument, Precondition, Written,
@@ -8,7 +8,6 @@ use ark_lattice::{
     },
     types::{Clock, NodeId, TestClock, Timestamp},
 };
-use bytes::Bytes;
 use std::{fs, sync::Arc, time::Duration};
 
 const START: Timestamp = Timestamp::from_seconds(1_763_696_494);
@@ -19,25 +18,12 @@ fn at(seconds: u64) -> Timestamp {
 
 /// A bed whose clock stands, some time after [`START`].
 fn bed() -> (Bed, Arc<TestClock>) {
-    let clock = TestClock::at(at(1000));
-    let mut bed = Bed::new();
-    let shared: Arc<dyn Clock> = clock.clone();
-    bed.clock = shared;
-    (bed, clock)
-}
-
-fn document(text: &str) -> NodeDocument {
-    NodeDocument::parse(Bytes::copy_from_slice(text.as_bytes()), 64).unwrap()
-}
-
-fn arrival(text: &str, at: Timestamp) -> Arrival {
-    let change = Arrived::Put { node: document(text), at };
-    Arrival { change, ancestry: Ancestry::default(), from: "peer".into(), given: 0 }
+    Bed::at(at(1000))
 }
 
 fn deletion(text: &str, at: Timestamp) -> Arrival {
-    let node = document(text);
-    let change = Arrived::Deleted { id: node.id().clone(), at, content_hash: node.content_hash() };
+    let gone = node(text);
+    let change = Arrived::Deleted { id: gone.id().clone(), at, content_hash: gone.content_hash() };
     Arrival { change, ancestry: Ancestry::default(), from: "peer".into(), given: 0 }
 }
 
@@ -78,10 +64,10 @@ async fn a_deletion_that_is_passed_on_says_what_was_deleted_where_it_was_made() 
     assert_eq!(apply(&lattice, deletion(gone, at(20))).await, Applied::Taken(None));
     // Otherwise whoever made the first one would think that it was deleted knowingly, and not keep it.
     let passed_on = lattice.tombstone(&id("a")).unwrap().unwrap();
-    assert_eq!(passed_on.content_hash, document(gone).content_hash());
+    assert_eq!(passed_on.content_hash, node(gone).content_hash());
     put(&lattice, numbered("a", 3)).await;
     let ancestry = lattice.ancestry(&id("a")).unwrap();
-    assert_eq!(ancestry, Ancestry::default().after(&document(gone).content_hash()));
+    assert_eq!(ancestry, Ancestry::default().after(&node(gone).content_hash()));
 }
 
 #[tokio::test]
@@ -89,7 +75,7 @@ async fn an_edit_made_here_that_comes_back_with_a_later_time_is_kept_where_it_lo
     let (bed, _) = bed();
     let lattice = bed.open().await;
     let text = r#"{"id":"a","updated_at":1763696504,"n":"mine"}"#;
-    put(&lattice, document(text)).await;
+    put(&lattice, node(text)).await;
     assert_eq!(apply(&lattice, arrival(text, at(20))).await, Applied::Same);
     assert_eq!(lattice.entry(&id("a")).unwrap().unwrap().updated_at, at(20));
     let other = r#"{"id":"a","n":"another's"}"#;
@@ -183,7 +169,7 @@ async fn an_edit_made_here_that_loses_is_kept() {
 
 /// An edit made here that lost against one of `peer`; its number.
 async fn lost(lattice: &DirectoryLattice, here: &str, there: &str) -> u64 {
-    lattice.put(document(here), Precondition::None).await.unwrap();
+    lattice.put(node(here), Precondition::None).await.unwrap();
     match apply(lattice, arrival(there, at(1100))).await {
         Applied::Taken(Some(number)) => number,
         other => panic!("{other:?}"),
@@ -209,7 +195,7 @@ async fn a_restored_version_wins_everywhere_and_what_it_replaces_is_kept() {
     // Whoever holds the version that had won takes this one.
     let change = lattice.changes(0, 9).unwrap().pop().unwrap();
     assert!(matches!(&change, Change::Put { updated_at, ancestry, .. }
-        if *updated_at == dated && ancestry.names(&document(there).content_hash())));
+        if *updated_at == dated && ancestry.names(&node(there).content_hash())));
 
     let back = lattice.restore(kept.number, "me").await.unwrap().unwrap();
     assert!(held(&bed, "a.json").unwrap().contains("there"), "and back");

@@ -1,6 +1,6 @@
 //! Deletions of other instances that wait for the admin.
 
-use crate::bed::{Bed, id, put};
+use crate::bed::{Bed, arrival, id, node, put};
 use ark_lattice::{
     lattice::{
         Ancestry, Applied, Arrival, Arrived, Change, DeletionBudget, Lattice, LatticeError, NodeDocument, Precondition,
@@ -8,7 +8,6 @@ use ark_lattice::{
     },
     types::{Clock, ContentHash, NodeId, TestClock, Timestamp},
 };
-use bytes::Bytes;
 use std::{sync::Arc, time::Duration};
 
 const START: Timestamp = Timestamp::from_seconds(1_763_696_494);
@@ -18,11 +17,7 @@ fn at(seconds: u64) -> Timestamp {
 }
 
 fn bed() -> (Bed, Arc<TestClock>) {
-    let clock = TestClock::at(at(1000));
-    let mut bed = Bed::new();
-    let shared: Arc<dyn Clock> = clock.clone();
-    bed.clock = shared;
-    (bed, clock)
+    Bed::at(at(1000))
 }
 
 fn name(number: usize) -> String {
@@ -34,7 +29,7 @@ async fn filled(count: usize) -> (Bed, Arc<TestClock>, Arc<DirectoryLattice>) {
     let (bed, clock) = bed();
     let lattice = bed.open().await;
     let text = |number| format!("{{\"id\":\"{}\",\"updated_at\":{}}}", name(number), START.seconds());
-    let nodes = (0..count).map(|number| NodeDocument::parse(Bytes::from(text(number)), 64).unwrap());
+    let nodes = (0..count).map(|number| node(&text(number)));
     lattice.put_many(nodes.collect()).await.unwrap();
     (bed, clock, lattice)
 }
@@ -140,20 +135,13 @@ async fn a_later_version_of_the_node_ends_the_wait() {
     let (bed, clock, lattice) = filled(6).await;
     wait(&lattice, "a", 0..6, at(10)).await;
     wait(&lattice, "b", 0..6, at(11)).await;
-    let ours = NodeDocument::parse(Bytes::from_static(br#"{"id":"n00","edited":"here"}"#), 64).unwrap();
-    put(&lattice, ours).await;
+    put(&lattice, node(r#"{"id":"n00","edited":"here"}"#)).await;
     lattice.delete(&id("n01"), Precondition::None).await.unwrap();
-    let theirs = NodeDocument::parse(Bytes::from_static(br#"{"id":"n02","edited":"there"}"#), 64).unwrap();
-    let put_at = |node: &NodeDocument, at| Arrival {
-        change: Arrived::Put { node: node.clone(), at },
-        ancestry: Ancestry::default(),
-        from: "c".into(),
-        given: 0,
-    };
-    assert!(matches!(lattice.apply(vec![put_at(&theirs, at(12))]).await.unwrap()[..], [Applied::Taken(_)]));
+    let theirs = arrival(r#"{"id":"n02","edited":"there"}"#, at(12));
+    assert!(matches!(lattice.apply(vec![theirs]).await.unwrap()[..], [Applied::Taken(_)]));
     // Older than what waits, newer than what is here.
-    let older = NodeDocument::parse(Bytes::from_static(br#"{"id":"n03","edited":"before"}"#), 64).unwrap();
-    assert!(matches!(lattice.apply(vec![put_at(&older, at(5))]).await.unwrap()[..], [Applied::Taken(_)]));
+    let older = arrival(r#"{"id":"n03","edited":"before"}"#, at(5));
+    assert!(matches!(lattice.apply(vec![older]).await.unwrap()[..], [Applied::Taken(_)]));
     bed.write("n04.json", r#"{"id":"n04","edited":"by hand"}"#);
     lattice.rescan().await.unwrap();
     let left: Vec<NodeId> = lattice.waiting(Some("a"), None, 9).unwrap().into_iter().map(|it| it.id).collect();

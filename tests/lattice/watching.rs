@@ -3,9 +3,9 @@
 use crate::bed::{Bed, DEADLINE, SEEN_WITHIN, has, id, numbered, put, until};
 use ark_lattice::{
     lattice::{Change, Lattice},
-    types::{Clock, TestClock, Timestamp},
+    types::{Clock, Timestamp},
 };
-use std::{fs, sync::Arc, time::Duration};
+use std::{fs, time::Duration};
 
 #[tokio::test]
 async fn creates_edits_and_deletes_are_seen_within_a_second() {
@@ -108,10 +108,7 @@ async fn a_directory_that_is_gone_is_a_fault_and_not_a_deletion() {
 
 #[tokio::test]
 async fn tombstones_are_forgotten_after_thirty_days() {
-    let mut bed = Bed::new();
-    let clock = TestClock::at(Timestamp::from_seconds(1_763_696_494));
-    let shared: Arc<dyn Clock> = clock.clone();
-    bed.clock = shared;
+    let (bed, clock) = Bed::at(Timestamp::from_seconds(1_763_696_494));
     let lattice = bed.open().await;
     put(&lattice, numbered("a", 1)).await;
     put(&lattice, numbered("b", 1)).await;

@@ -3,7 +3,7 @@
 use crate::bed::{Bed, has, id, node, numbered, put};
 use ark_lattice::{
     lattice::{Lattice, LatticeError, Precondition, Written},
-    types::{ContentHash, SharedClock, TestClock, Timestamp},
+    types::{ContentHash, Timestamp},
 };
 use futures_util::future::join_all;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -28,10 +28,7 @@ async fn a_write_says_what_it_did() {
 
 #[tokio::test]
 async fn what_was_sent_is_stored_byte_for_byte_and_its_version_dated_in_the_journal() {
-    let mut bed = Bed::new();
-    let clock = TestClock::at(NOW);
-    let shared: SharedClock = clock.clone();
-    bed.clock = shared;
+    let (bed, clock) = Bed::at(NOW);
     let lattice = bed.open().await;
     let step = Duration::from_millis(1);
     let later = NOW.plus(Duration::from_secs(600));

@@ -56,8 +56,14 @@ pub(super) struct AtStart {
     /// The directory was adopted: what is missing in it was lost.
     adopting: bool,
     reading: Option<Reading>,
+    /// One file at least is the very file that the journal knows, edited or not: the files were not all put there anew.
+    has_kept_file: bool,
+    /// Files that were put there anew with the content that they had: programs that copy do that, editing seldom.
+    recreated: usize,
     /// Files that hold an earlier content under a new mtime, while the reading is not decided.
     undecided: Vec<String>,
+    /// Whether there were any.
+    has_earlier: bool,
     older: Tally,
     undone: Tally,
     lost: Tally,
@@ -69,11 +75,26 @@ impl AtStart {
             directory_changed_at: Some(directory_changed_at).filter(|at| *at > Timestamp::EPOCH),
             adopting,
             reading: None,
+            has_kept_file: false,
+            recreated: 0,
             undecided: Vec::new(),
+            has_earlier: false,
             older: Tally::default(),
             undone: Tally::default(),
             lost: Tally::default(),
         }
+    }
+
+    /// A file is as the journal knows it.
+    pub(super) fn found_kept(&mut self) {
+        self.has_kept_file = true;
+    }
+
+    /// Do the files come from a copy that was made before? What is missing in a copy was not yet in it; to take that for deleted would
+    /// delete it everywhere.
+    fn is_copy(&self) -> bool {
+        let all_anew = !self.has_kept_file && (self.recreated > 0 || self.has_earlier);
+        self.adopting || self.older.count > 0 || all_anew || self.reading == Some(Reading::Restored)
     }
 
     /// One line for each thing that the admin may want to know, with the command for the other reading.
@@ -155,6 +176,7 @@ impl Store {
         Ok(match (remembered, start.reading) {
             (None, _) => Dated::At(at),
             (Some(_), None) => {
+                start.has_earlier = true;
                 start.undecided.push(name.to_owned());
                 Dated::Undecided
             }
@@ -167,6 +189,24 @@ impl Store {
                 Dated::At(at)
             }
         })
+    }
+
+    /// Notes whether a file of a start, of a node that is known, is the one that the journal knows. Its inode alone does not say so:
+    /// file systems give the number of a file that was deleted to the next one. `is_same`: it holds the node's version.
+    ///
+    /// # Errors
+    /// [`LatticeError`]: the journal cannot be read.
+    pub(super) fn note_origin(&mut self, file: &NodeFile, is_same: bool) -> Result<(), LatticeError> {
+        let Some(start) = self.at_start.as_mut().filter(|start| !start.has_kept_file) else { return Ok(()) };
+        let Some(seen) = self.shared.journal.last_seen(&file.id)? else { return Ok(()) };
+        let was_there = file.created_ns.is_none_or(|created| created <= seen.read_at_ns);
+        // A file system without lasting numbers shows by the ctime that nobody touched the file.
+        if (file.stamp.inode == seen.inode && was_there) || file.stamp.ctime_ns == seen.ctime_ns {
+            start.has_kept_file = true;
+        } else if is_same {
+            start.recreated = start.recreated.saturating_add(1);
+        }
+        Ok(())
     }
 
     /// The document's own date, where the edit changed it.
@@ -189,10 +229,11 @@ impl Store {
         let Some(start) = &mut self.at_start else {
             return Ok(after(self.missing.get(&entry.id).map_or(now, |away| away.at)));
         };
-        let seen_at = self.shared.journal.read_at_ns(&entry.id)?.map(Timestamp::from_nanos);
+        let seen = self.shared.journal.last_seen(&entry.id)?;
+        let seen_at = seen.map(|seen| Timestamp::from_nanos(seen.read_at_ns));
         let changed_at = start.directory_changed_at;
         let predates = changed_at.zip(seen_at).is_some_and(|(changed, seen)| changed.plus(COARSE) < seen);
-        if start.adopting || predates || start.reading == Some(Reading::Restored) {
+        if predates || start.is_copy() {
             start.lost.add(&entry.id);
             return Ok(Missing::Lost);
         }
@@ -204,8 +245,8 @@ impl Store {
     pub(super) fn decide_reading(&mut self) -> Vec<String> {
         let Some(start) = self.at_start.as_mut().filter(|start| start.reading.is_none()) else { return Vec::new() };
         let found = start.undecided.len().saturating_add(start.older.count);
-        let reading =
-            if found >= RESTORED && !start.undecided.is_empty() { Reading::Restored } else { Reading::Undone };
+        let is_restored = found >= RESTORED || (!start.has_kept_file && start.recreated > 0);
+        let reading = if is_restored && start.has_earlier { Reading::Restored } else { Reading::Undone };
         start.reading = Some(reading);
         std::mem::take(&mut start.undecided)
     }

@@ -231,6 +231,7 @@ impl Store {
         let known = self.known.get(file.id.as_str()).map(|known| (Arc::clone(&known.entry), known.live));
         let same = known.as_ref().filter(|(entry, _)| entry.content_hash == file.content_hash);
         self.note_time(name, file.has_unreadable_time);
+        self.note_origin(&file, same.is_some())?;
         let arrived = if same.is_some() { None } else { self.arrived(&file.id, Some(file.content_hash))? };
         // The same content keeps its version's time: a file that was only touched, or came back, is no edit.
         let dated = match (same, &arrived) {

@@ -4,7 +4,7 @@
 //! and another directory in its place (an empty disk, an unmounted one) is recognised before its missing files count as deleted. The
 //! marker also carries the lock against a second service on the same directory.
 
-use super::atomic_file;
+use super::{atomic_file, reader::FileStamp};
 use crate::{
     json::{Document, Value},
     types::is_lower_hex,
@@ -12,7 +12,7 @@ use crate::{
 use bytes::Bytes;
 use rustix::fs::{FlockOperation, flock};
 use std::{
-    fs::{File, OpenOptions},
+    fs::{File, Metadata, OpenOptions},
     io::{self, Read, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
@@ -94,11 +94,12 @@ pub(super) struct Marker {
 struct Held {
     file: File,
     device: u64,
-    inode: u64,
+    /// The file may be overwritten in its place: then only its times and its size differ.
+    stamp: FileStamp,
 }
 
 impl Held {
-    fn of(file: File) -> Result<Self, MarkerError> {
+    fn of(file: File, metadata: &Metadata) -> Result<Self, MarkerError> {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => return Err(MarkerError::InUse),
@@ -106,8 +107,11 @@ impl Held {
             Err(rustix::io::Errno::NOTSUP | rustix::io::Errno::NOLCK | rustix::io::Errno::NOSYS) => {}
             Err(error) => return Err(MarkerError::Io(error.into())),
         }
-        let metadata = file.metadata()?;
-        Ok(Self { file, device: metadata.dev(), inode: metadata.ino() })
+        Ok(Self { file, device: metadata.dev(), stamp: FileStamp::of(metadata) })
+    }
+
+    fn is(&self, metadata: &Metadata) -> bool {
+        self.device == metadata.dev() && self.stamp == FileStamp::of(metadata)
     }
 }
 
@@ -117,7 +121,9 @@ impl Marker {
     /// # Errors
     /// [`MarkerError`].
     pub(super) fn hold(directory: &Path, lattice_id: String) -> Result<Self, MarkerError> {
-        let held = Mutex::new(Held::of(open(directory)?)?);
+        let file = open(directory)?;
+        let metadata = file.metadata()?;
+        let held = Mutex::new(Held::of(file, &metadata)?);
         Ok(Self { directory: directory.to_owned(), lattice_id, held })
     }
 
@@ -132,11 +138,13 @@ impl Marker {
             _ => error,
         })?;
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if (metadata.dev(), metadata.ino()) == (held.device, held.inode) {
+        if held.is(&metadata) {
             return Ok(());
         }
-        // Another file: the directory was replaced, or the marker was restored.
+        // Another file, or another content: the directory was replaced, or the marker was restored or overwritten.
         let file = open(&self.directory)?;
+        // From before it is read: a change meanwhile is then seen by the next look.
+        let metadata = file.metadata()?;
         match parse(&file) {
             Ok(found) if found == self.lattice_id => {}
             Ok(found) => {
@@ -144,9 +152,19 @@ impl Marker {
                     "the directory that stands there now is of another lattice ({found}): is the right disk mounted?"
                 )));
             }
-            Err(error) => return Err(io::Error::other(format!("its marker {NAME} cannot be used: {error}"))),
+            Err(error) => {
+                return Err(io::Error::other(format!(
+                    "its marker {NAME} cannot be used ({error}), so no file counts as deleted and nothing is written: is the right disk \
+                     mounted? If this is the right directory, stop the service, move the marker away and run: ark-lattice adopt"
+                )));
+            }
         }
-        *held = Held::of(file).map_err(|error| match error {
+        if metadata.ino() == held.stamp.inode && metadata.dev() == held.device {
+            // Its lock is ours as it was.
+            held.stamp = FileStamp::of(&metadata);
+            return Ok(());
+        }
+        *held = Held::of(file, &metadata).map_err(|error| match error {
             MarkerError::Io(error) => error,
             other => io::Error::other(other.to_string()),
         })?;
@@ -217,6 +235,18 @@ mod tests {
         assert!(marker.check().unwrap_err().to_string().contains("another lattice"));
         write(&data, ID).unwrap();
         marker.check().unwrap();
+        // Overwritten in its place: the same file, another lattice, or none.
+        let text = fs::read_to_string(data.join(NAME)).unwrap();
+        for (other, reason) in [(text.replace('0', "f"), "another lattice"), (String::new(), "cannot be used")] {
+            fs::write(data.join(NAME), &other).unwrap();
+            for _ in 0..2 {
+                let error = marker.check().unwrap_err().to_string();
+                assert!(error.contains(reason) && error.contains("mounted"), "{error}");
+            }
+            fs::write(data.join(NAME), &text).unwrap();
+            marker.check().unwrap();
+        }
+        assert!(matches!(Marker::hold(&data, ID.to_owned()), Err(MarkerError::InUse)), "its lock is still ours");
         drop(marker);
         Marker::hold(&data, ID.to_owned()).unwrap();
     }

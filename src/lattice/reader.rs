@@ -82,8 +82,11 @@ impl FileStamp {
 
 /// The machine's clock, ns since the epoch. Not the injected clock: it is compared with what the file system writes.
 pub(super) fn machine_nanos() -> i64 {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since_epoch.as_nanos()).unwrap_or(i64::MAX)
+    nanos_since_epoch(SystemTime::now())
+}
+
+fn nanos_since_epoch(at: SystemTime) -> i64 {
+    i64::try_from(at.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos()).unwrap_or(i64::MAX)
 }
 
 /// A file that is a node.
@@ -98,6 +101,8 @@ pub(super) struct NodeFile {
     /// It states one that cannot be read.
     pub(super) has_unreadable_time: bool,
     pub(super) stamp: FileStamp,
+    /// When the file was created, where its file system tells, ns since the epoch. No program can choose it.
+    pub(super) created_ns: Option<i64>,
     /// When it was read, by the machine's clock, ns since the epoch.
     pub(super) read_at_ns: i64,
 }
@@ -261,6 +266,7 @@ pub(super) fn examine_whole(directory: &Path, name: &str, limits: &Limits) -> Wh
         declared: document.updated_at(),
         has_unreadable_time: document.has_unreadable_time(),
         stamp,
+        created_ns: metadata.created().ok().map(nanos_since_epoch),
         read_at_ns,
     };
     Whole::Node(Box::new(file), document)

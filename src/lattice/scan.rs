@@ -173,6 +173,12 @@ fn mark_not_text(store: &mut Store, listed: &Listed) {
     }
 }
 
+fn found_kept(store: &mut Store) {
+    if let Some(start) = &mut store.at_start {
+        start.found_kept();
+    }
+}
+
 /// Compares the stamps, where there are any, with what is known. Answers which files are to be read.
 fn compare_all(store: &mut Store, names: &Names, stamps: &[AtomicU64]) -> Vec<Place> {
     let all = names.some(0, usize::MAX);
@@ -193,7 +199,10 @@ fn compare_all(store: &mut Store, names: &Names, stamps: &[AtomicU64]) -> Vec<Pl
     let mut differing = Vec::new();
     for (place, known) in all.iter().zip(stamps) {
         match known.load(Ordering::Relaxed).checked_sub(1).and_then(|known| u32::try_from(known).ok()) {
-            Some(known) => store.known.seen(known, store.generation),
+            Some(known) => {
+                store.known.seen(known, store.generation);
+                found_kept(store);
+            }
             None => differing.push(*place),
         }
     }
@@ -214,7 +223,7 @@ fn look_at(
     for (place, look) in some.iter().zip(looks) {
         match look {
             Look::Nothing => {}
-            Look::File(stamp) if store.glance(names.name(*place), &stamp) == Glance::Same => {}
+            Look::File(stamp) if store.glance(names.name(*place), &stamp) == Glance::Same => found_kept(store),
             Look::File(_) => differing.push(*place),
             Look::Failed(error) => {
                 store.settle(&mut changes, names.name(*place), Found::Broken(error.to_string(), None))?;

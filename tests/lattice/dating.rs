@@ -126,6 +126,71 @@ async fn what_is_missing_in_an_older_copy_of_the_directory_is_lost_and_not_delet
     assert_eq!((has(&lattice, "b"), lattice.status().tombstones), (false, 1), "no deletion of b is known");
 }
 
+fn sh(bed: &Bed, command: &str) {
+    let done = std::process::Command::new("sh").args(["-c", command]).current_dir(bed.path("")).status();
+    assert!(done.unwrap().success(), "{command}");
+}
+
+/// Three nodes, a backup of their files, then `edited` of them edited and one node more. Stopped.
+async fn backed_up(edited: usize) -> Bed {
+    let bed = Bed::new();
+    for name in ["a", "b", "c"] {
+        bed.write(&format!("{name}.json"), &format!(r#"{{"id":"{name}","v":1}}"#));
+    }
+    let lattice = bed.open().await;
+    sh(&bed, "cp -a data backup");
+    for name in ["a", "b", "c"].into_iter().take(edited) {
+        put(&lattice, node(&format!(r#"{{"id":"{name}","v":2}}"#))).await;
+    }
+    put(&lattice, node(r#"{"id":"new"}"#)).await;
+    lattice.close().await;
+    bed
+}
+
+#[tokio::test]
+async fn a_restore_of_the_files_alone_deletes_no_node_that_was_made_after_the_backup() {
+    let restores = [
+        "rm data/*.json; cp -a backup/*.json data",
+        "rm data/*.json; cp backup/*.json data",
+        "rm data/*.json; tar -C backup -cf - a.json b.json c.json | tar -C data -xmf -",
+        "rm -rf data; cp -a backup data; echo '{\"id\":\"c\",\"v\":3}' > data/.c; mv data/.c data/c.json",
+        // As programs do that copy only what differs, and delete what the backup has not.
+        "for id in a b c; do cmp -s backup/$id.json data/$id.json || cp -a backup/$id.json data; done; rm data/new.json",
+    ];
+    for restore in restores {
+        for edited in 0..=3 {
+            // Nothing tells a directory in which no other file was touched, and which was changed since, from one in which the node was deleted.
+            if restore.starts_with("for") && edited == 0 {
+                continue;
+            }
+            let bed = backed_up(edited).await;
+            sh(&bed, restore);
+            let lattice = bed.open().await;
+            let status = lattice.status();
+            assert_eq!((has(&lattice, "new"), status.tombstones), (false, 0), "{restore} ({edited} edited)");
+            assert_eq!(status.nodes, 3);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_missing_beside_edited_ones_was_deleted() {
+    for edit in [
+        "echo '{\"id\":\"b\",\"v\":3}' > data/b.json",
+        "for id in a b c; do echo \"{\\\"id\\\":\\\"$id\\\",\\\"v\\\":3}\" > data/.$id; mv data/.$id data/$id.json; done",
+        "sed -i s/1/7/ data/c.json",
+        // One edit is undone.
+        "cp backup/a.json data/.a; mv data/.a data/a.json",
+        "touch data/b.json; chmod 600 data/c.json",
+    ] {
+        let bed = backed_up(1).await;
+        sh(&bed, edit);
+        fs::remove_file(bed.data("new.json")).unwrap();
+        let lattice = bed.open().await;
+        assert_eq!((has(&lattice, "new"), lattice.status().tombstones), (false, 1), "{edit}");
+    }
+}
+
 #[tokio::test]
 async fn a_deletion_made_while_the_service_was_down_is_dated_before_a_later_edit_of_a_peer() {
     let bed = Bed::new();

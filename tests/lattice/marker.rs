@@ -29,6 +29,27 @@ async fn an_empty_directory_in_its_place_deletes_nothing_at_start_and_while_it_r
 }
 
 #[tokio::test]
+async fn a_marker_that_is_overwritten_in_its_place_deletes_nothing() {
+    let bed = Bed::new();
+    let lattice = bed.open().await;
+    put(&lattice, node(r#"{"id":"a"}"#)).await;
+    let marker = fs::read_to_string(bed.data(".ark-lattice")).unwrap();
+    let other = r#"{"lattice":"00000000000000000000000000000000","layout":"flat"}"#;
+    for (text, reason) in [(other, "another lattice"), ("", "cannot be used")] {
+        fs::write(bed.data(".ark-lattice"), text).unwrap();
+        fs::remove_file(bed.data("a.json")).unwrap();
+        until("the service is degraded", DEADLINE, || lattice.status().fault.is_some_and(|it| it.contains(reason)))
+            .await;
+        lattice.rescan().await.unwrap_err();
+        assert_eq!((lattice.status().nodes, lattice.status().tombstones), (1, 0));
+        bed.write("a.json", r#"{"id":"a"}"#);
+        fs::write(bed.data(".ark-lattice"), &marker).unwrap();
+        until("the service is well again", DEADLINE, || lattice.status().fault.is_none()).await;
+    }
+    assert!(has(&lattice, "a"));
+}
+
+#[tokio::test]
 async fn a_copied_pair_of_directories_starts_with_its_deletions_and_conflicts() {
     let bed = Bed::new();
     let lattice = bed.open().await;

@@ -101,6 +101,15 @@ impl<'a> Tables<'a> {
     }
 }
 
+/// What tells whether a file is still the one that was read.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::lattice) struct LastSeen {
+    pub(in crate::lattice) ctime_ns: i64,
+    pub(in crate::lattice) inode: u64,
+    /// When it was read or written, by the machine's clock, ns since the epoch.
+    pub(in crate::lattice) read_at_ns: i64,
+}
+
 impl Journal {
     /// What the document of this version states of its date.
     ///
@@ -117,14 +126,16 @@ impl Journal {
         })
     }
 
-    /// When the node's file was last read or written, by the machine's clock, ns since the epoch.
+    /// The node's file as it was last read or written.
     ///
     /// # Errors
     /// [`JournalError`].
-    pub(in crate::lattice) fn read_at_ns(&self, id: &NodeId) -> Result<Option<i64>, JournalError> {
+    pub(in crate::lattice) fn last_seen(&self, id: &NodeId) -> Result<Option<LastSeen>, JournalError> {
         self.with(|database| {
             let table = database.begin_read()?.open_table(super::FILES)?;
-            Ok(table.get(id.as_str())?.map(|row| row.value().1.4))
+            let Some(row) = table.get(id.as_str())? else { return Ok(None) };
+            let (_, (_, ctime_ns, _, inode, read_at_ns), ..) = row.value();
+            Ok(Some(LastSeen { ctime_ns, inode, read_at_ns }))
         })
     }
 

@@ -54,6 +54,11 @@ impl Accepted {
         Self { at, source, loser: None, announced: false, budget: None }
     }
 
+    /// The same, where it replaces what must be kept.
+    pub(super) fn replacing(self, loser: Option<Box<(Conflict, Bytes)>>) -> Self {
+        Self { loser, ..self }
+    }
+
     /// What is written down before a file is touched; nothing where nobody could mistake it for an edit of what was here.
     pub(super) fn coming(&self, content_hash: ContentHash, deletion: bool) -> Option<Coming> {
         let Source::Given { ancestry, from } = &self.source else { return None };

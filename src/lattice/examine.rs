@@ -148,6 +148,11 @@ impl Store {
     pub(super) fn settle(&mut self, changes: &mut Changes, name: &str, found: Found) -> Result<(), LatticeError> {
         match found {
             Found::Node(file) => self.settle_node(changes, name, *file),
+            // A folder like any other: nobody misses a node there.
+            Found::Broken(..) if self.owner(name).is_none() && is_directory(&self.shared.directory.join(name)) => {
+                changes.repaired.push(name.to_owned());
+                Ok(())
+            }
             Found::Broken(reason, stamp) => {
                 self.mark_broken(name, &reason, stamp.as_ref(), None);
                 self.settle_broken(changes, name)
@@ -271,6 +276,10 @@ impl Store {
     fn make_room(&mut self, changes: &mut Changes, id: &NodeId) -> Result<(), LatticeError> {
         if changes.touches(id) { self.commit_found(&std::mem::take(changes)) } else { Ok(()) }
     }
+}
+
+pub(super) fn is_directory(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir())
 }
 
 /// Reads the names with as many threads as the machine has cores; each holds one file at a time.

@@ -14,6 +14,7 @@ pub mod directory;
 mod error;
 mod examine;
 mod file_name;
+mod half_written;
 mod hold;
 pub mod index;
 mod journal;

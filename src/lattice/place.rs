@@ -56,15 +56,45 @@ pub(super) fn on_threads<T: Send>(
 const OVERRULED: &str = ".ark-overruled";
 /// The most bytes of a file's name.
 const MAX_NAME_BYTES: usize = 255;
+/// A file that was changed within this time may be one that somebody is writing, ns.
+const WRITTEN_FOR_NANOS: u64 = 600_000_000_000;
 /// Hex digits that tell the kept versions of one file apart.
 const SHORT_HASH_DIGITS: usize = 8;
 
-/// Keeps a broken file's bytes under a hidden name: they may be the user's half-finished edit.
-pub(super) fn keep_aside(directory: &Path, name: &str) -> io::Result<()> {
-    if let Some(kept) = keep(&directory.join(name), directory, &format!(".{}.broken", stem(name)))? {
+/// Keeps a broken file's bytes under a hidden name: they may be the user's half-finished edit. A directory in its place is moved there.
+/// Answers the name; `None`: there is nothing to keep.
+pub(super) fn keep_aside(directory: &Path, name: &str) -> io::Result<Option<String>> {
+    let (path, hidden) = (directory.join(name), format!(".{}.broken", stem(name)));
+    let kept = match path.symlink_metadata() {
+        Ok(metadata) if metadata.is_dir() => Some(move_aside(&path, directory, &hidden)?),
+        Ok(metadata) => {
+            // Somebody may still be writing it. What he writes goes on in the bytes that are kept, so that no others do.
+            let is_shared = FileStamp::of(&metadata).age_nanos() >= WRITTEN_FOR_NANOS;
+            keep(&path, directory, &hidden, is_shared)?
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    if let Some(kept) = &kept {
         tracing::warn!(lattice.file = name, lattice.kept = kept, "a broken file was replaced; its bytes are kept");
     }
-    Ok(())
+    Ok(kept)
+}
+
+fn numbered(name: &str, number: u32) -> String {
+    if number == 1 { name.to_owned() } else { format!("{name}.{number}") }
+}
+
+/// Moves a directory to the first of `{name}`, `{name}.2` and so on that is free. Answers the name.
+fn move_aside(path: &Path, folder: &Path, name: &str) -> io::Result<String> {
+    for number in 1..=u32::MAX {
+        let kept = numbered(name, number);
+        let target = folder.join(&kept);
+        if matches!(target.symlink_metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound) {
+            return fs::rename(path, target).map(|()| kept);
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
 }
 
 /// A file whose content is about to be overruled, and where it is kept.
@@ -89,7 +119,7 @@ pub(super) fn keep_overruled(directory: &Path, name: &str) -> io::Result<Option<
     let stamp = match path.symlink_metadata() {
         Ok(metadata) if metadata.is_file() => FileStamp::of(&metadata),
         // A link that took the place meanwhile, or the like.
-        Ok(_) => return keep_aside(directory, name).map(|()| None),
+        Ok(_) => return keep_aside(directory, name).map(|_| None),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
@@ -100,7 +130,7 @@ pub(super) fn keep_overruled(directory: &Path, name: &str) -> io::Result<Option<
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }
-    let kept = keep(&path, &folder, &format!("{}~{hash}", stem(name)))?;
+    let kept = keep(&path, &folder, &format!("{}~{hash}", stem(name)), true)?;
     Ok(kept.map(|kept| Overruled { kept_as: format!("{OVERRULED}/{kept}"), stamp }))
 }
 
@@ -116,10 +146,11 @@ fn stem(name: &str) -> String {
 }
 
 /// Keeps a file's bytes in the folder under this name, or the first of `{name}.2`, `{name}.3` and so on that is free or has the same
-/// bytes already. What was kept before is never replaced. Answers the name; `None`: there is no file, or it is none that has bytes.
-fn keep(path: &Path, folder: &Path, name: &str) -> io::Result<Option<String>> {
-    for number in 1.. {
-        let kept = if number == 1 { name.to_owned() } else { format!("{name}.{number}") };
+/// bytes already (`is_shared`). What was kept before is never replaced. Answers the name; `None`: there is no file, or it is none that has
+/// bytes.
+fn keep(path: &Path, folder: &Path, name: &str, is_shared: bool) -> io::Result<Option<String>> {
+    for number in 1..=u32::MAX {
+        let kept = numbered(name, number);
         let target = folder.join(&kept);
         match fs::hard_link(path, &target) {
             Ok(()) => return Ok(Some(kept)),
@@ -133,7 +164,7 @@ fn keep(path: &Path, folder: &Path, name: &str) -> io::Result<Option<String>> {
                 Err(error) => return Err(error),
             },
         }
-        if is_same_file(path, &target)? {
+        if is_shared && is_same_file(path, &target)? {
             return Ok(Some(kept));
         }
     }
@@ -239,14 +270,23 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let directory = folder.path();
         let kept = |name: &str| fs::read(directory.join(name)).ok();
+        let path = directory.join("a.json");
+        let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
         for text in ["{one", "{two", "{one", "{three"] {
-            write_file(&directory.join("a.json"), text.as_bytes()).unwrap();
+            write_file(&path, text.as_bytes()).unwrap();
+            File::open(&path).unwrap().set_modified(long_ago).unwrap();
             keep_aside(directory, "a.json").unwrap();
         }
         assert_eq!(kept(".a.json.broken").as_deref(), Some(&b"{one"[..]));
         assert_eq!(kept(".a.json.broken.2").as_deref(), Some(&b"{two"[..]));
         assert_eq!(kept(".a.json.broken.3").as_deref(), Some(&b"{three"[..]));
         assert!(kept(".a.json.broken.4").is_none(), "the same bytes are kept once");
+        write_file(&path, b"{one").unwrap();
+        assert_eq!(
+            keep_aside(directory, "a.json").unwrap().as_deref(),
+            Some(".a.json.broken.4"),
+            "not of a young file"
+        );
         keep_aside(directory, "missing.json").unwrap();
         // A name of the longest kind, and a directory in the way of what is kept.
         let long = format!("{}.json", "x".repeat(250));

@@ -110,7 +110,7 @@ pub(super) struct NodeFile {
 /// What a name of the directory stands for.
 #[derive(Debug)]
 pub(super) enum Found {
-    /// There is nothing of that name, or a directory.
+    /// There is nothing of that name.
     Nothing,
     /// Something that is no node: why, and its stamp.
     Broken(String, Option<FileStamp>),
@@ -225,14 +225,21 @@ pub(super) enum Whole {
 
 /// Reads what the name stands for, and keeps the content.
 pub(super) fn examine_whole(directory: &Path, name: &str, limits: &Limits) -> Whole {
-    let path = directory.join(name);
+    examine_as(directory, name, name, limits)
+}
+
+/// Reads the file `kept_as` as if its name were `name`.
+pub(super) fn examine_as(directory: &Path, kept_as: &str, name: &str, limits: &Limits) -> Whole {
+    let path = directory.join(kept_as);
     let metadata = match path.symlink_metadata() {
-        Ok(metadata) if metadata.is_dir() => return Whole::Nothing,
         Ok(metadata) => metadata,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Whole::Nothing,
         Err(error) => return Whole::Broken(error.to_string(), None),
     };
     let seen = Some(FileStamp::of(&metadata));
+    if metadata.is_dir() {
+        return Whole::Broken("a directory, where the file of a node would be".to_owned(), seen);
+    }
     if metadata.is_symlink() {
         return Whole::Broken("a symbolic link; links are not followed".to_owned(), seen);
     }

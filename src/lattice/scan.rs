@@ -66,8 +66,8 @@ enum Phase {
 
 /// What there is of a name.
 pub(super) enum Look {
-    /// Nothing, or a directory.
     Nothing,
+    /// A file, or what stands in the place of one.
     File(FileStamp),
     Failed(io::Error),
 }
@@ -75,7 +75,6 @@ pub(super) enum Look {
 impl Look {
     pub(super) fn at(directory: &File, name: &str) -> Self {
         match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) if rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir() => Self::Nothing,
             Ok(stat) => Self::File(FileStamp::of_stat(&stat)),
             // Gone since it was listed.
             Err(Errno::NOENT) => Self::Nothing,

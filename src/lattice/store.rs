@@ -4,6 +4,7 @@ use super::{
     BrokenFile, Entry, LatticeError, LatticeStatus, NodeType,
     dating::AtStart,
     file_name::{self, CaseSensitivity},
+    half_written::HalfWritten,
     index::Index,
     journal::{Coming, Journal, JournalError, Op, Record, is_full},
     known::{Known, KnownFiles},
@@ -238,6 +239,8 @@ pub(super) struct Store {
     pub(super) vanish_grace: Duration,
     /// Names that must be looked at again: what they stand for depends on another file, which changed.
     pub(super) look_again: Vec<String>,
+    /// Broken files that were replaced while somebody may have been writing them.
+    pub(super) half_written: HalfWritten,
     /// Counts the commits that changed the set.
     pub(super) version: u64,
     pub(super) whole_sync: WholeSync,
@@ -269,6 +272,7 @@ impl Store {
             missing: HashMap::new(),
             vanish_grace: Duration::ZERO,
             look_again: Vec::new(),
+            half_written: HalfWritten::default(),
             version: 0,
             whole_sync: WholeSync::default(),
         }

@@ -9,6 +9,7 @@ use super::{
     apply::{self, Accepted, Decision},
     atomic_file::{self, TempFile},
     examine::Glance,
+    half_written,
     hold::{self, Settle, Settling},
     journal::{Coming, Op, Source, Waiting},
     place::{NO_FILE, entry_of, write_temp},
@@ -47,6 +48,11 @@ pub(super) enum WriteOp {
     Apply(Arrival, Option<Arc<DeletionBudget>>),
     Restore(Restore),
     Settle(Settle),
+    /// An edit that was half written when it was replaced, and whole then.
+    Finish {
+        node: NodeDocument,
+        modified: Timestamp,
+    },
 }
 
 /// What it did.
@@ -196,7 +202,7 @@ pub(super) fn run(store: &mut Store, requests: Vec<WriteRequest>) -> Vec<String>
 impl WriteOp {
     fn id(&self) -> &NodeId {
         match self {
-            Self::Put { node, .. } => node.id(),
+            Self::Put { node, .. } | Self::Finish { node, .. } => node.id(),
             Self::Delete { id, .. } | Self::Accept(id) => id,
             Self::Apply(arrival, _) => arrival.id(),
             Self::Restore(restore) => restore.node.id(),
@@ -358,6 +364,16 @@ fn stage(store: &mut Store, op: WriteOp) -> Result<Stage, LatticeError> {
                 Decision::Wait(waiting) => StagedKind::Wait(waiting),
             };
             Ok(Stage::Later(name, kind, precondition))
+        }
+        WriteOp::Finish { node, modified } => {
+            let current = store.live(node.id()).cloned();
+            let precondition = unchanged(current.as_ref());
+            let half_written::Decision::Write(node, accepted) = half_written::decide(store, node, modified, &path)?
+            else {
+                return Ok(Stage::Done(Outcome::Applied(Applied::Kept)));
+            };
+            let put = stage_put(store, &node, current.as_deref(), accepted.at, Some(accepted))?;
+            Ok(Stage::Later(name, StagedKind::Put(Box::new(put)), precondition))
         }
         WriteOp::Settle(settle) => {
             let precondition = unchanged(store.live(&settle.deletion.id));

@@ -140,6 +140,7 @@ impl Writer {
                 continue;
             }
             self.examine();
+            self.take_finished();
             self.step_scan();
             let again = std::mem::take(&mut self.work.store.look_again);
             again.iter().for_each(|name| self.work.pending.add(name));
@@ -248,9 +249,25 @@ impl Writer {
                 let _ = write.reply.send(Err(LatticeError::Loading));
             }
         } else if !writes.is_empty() {
-            let suspects = write_batch::run(&mut self.work.store, writes);
-            suspects.iter().for_each(|name| self.work.pending.add(name));
+            self.carry_out(writes);
         }
+    }
+
+    /// Edits that were half written when they were replaced, and are whole now.
+    fn take_finished(&mut self) {
+        // Each by itself: one that fails keeps no other.
+        for finished in self.work.store.finished_edits() {
+            let (reply, mut answer) = oneshot::channel();
+            let kept_as = finished.kept_as().to_owned();
+            self.carry_out(vec![WriteRequest { ops: vec![finished.op], reply }]);
+            let is_taken = matches!(answer.try_recv(), Ok(Ok(_)));
+            self.work.store.half_written.end(&kept_as, is_taken);
+        }
+    }
+
+    fn carry_out(&mut self, writes: Vec<WriteRequest>) {
+        let suspects = write_batch::run(&mut self.work.store, writes);
+        suspects.iter().for_each(|name| self.work.pending.add(name));
     }
 
     /// After a write that failed: sees by itself when the next one would not, so that nobody need try.

@@ -6,7 +6,7 @@ use ark_lattice::lattice::{
     directory::{DirectoryOptions, OpenError, adopt},
 };
 use ark_lattice::types::{ContentHash, Timestamp};
-use std::{fs, time::Duration};
+use std::{fs, io::Write as _, time::Duration};
 
 #[tokio::test]
 async fn an_empty_directory_in_its_place_deletes_nothing_at_start_and_while_it_runs() {
@@ -150,6 +150,59 @@ async fn a_copy_under_another_name_does_not_keep_its_node_from_being_deleted() {
     tokio::time::sleep(Duration::from_millis(400)).await;
     fs::remove_file(bed.data("a.json")).unwrap();
     until("the node is deleted", DEADLINE, || lattice.status().tombstones == 1).await;
+}
+
+#[tokio::test]
+async fn an_edit_that_was_half_written_when_it_was_replaced_counts_once_it_is_whole() {
+    let bed = Bed::new();
+    let lattice = bed.open().await;
+    for name in ["a", "b"] {
+        put(&lattice, node(&format!(r#"{{"id":"{name}","v":1}}"#))).await;
+        let mut editor = fs::File::create(bed.data(&format!("{name}.json"))).unwrap();
+        editor.write_all(format!(r#"{{"id":"{name}","v":"#).as_bytes()).unwrap();
+        until("the file is broken", DEADLINE, || lattice.is_unavailable(&id(name))).await;
+        // Of b, the version that comes is later than the end of the edit.
+        let ahead = Duration::from_secs(if name == "b" { 60 } else { 0 });
+        let at = Timestamp::from_system_time(std::time::SystemTime::now()).plus(ahead);
+        let applied = lattice.apply(vec![arrival(&format!(r#"{{"id":"{name}","v":"peer"}}"#), at)]).await.unwrap();
+        assert!(matches!(applied[..], [Applied::Taken(_)]), "{applied:?}");
+        editor.write_all(br#""edited"}"#).unwrap();
+    }
+    let content = |name: &str| fs::read_to_string(bed.data(&format!("{name}.json"))).unwrap();
+    let kept = |count| lattice.conflicts(0, 9).unwrap().len() == count;
+    until("both edits are seen", DEADLINE, || kept(2)).await;
+    until("the later one counts", DEADLINE, || content("a") == r#"{"id":"a","v":"edited"}"#).await;
+    assert_eq!(content("b"), r#"{"id":"b","v":"peer"}"#);
+    let of = |name: &str| lattice.conflicts(0, 9).unwrap().into_iter().find(|it| it.id == id(name)).unwrap();
+    assert_eq!(of("a").lost.content, Some(node(r#"{"id":"a","v":"peer"}"#).content_hash()));
+    assert_eq!(of("b").lost.content, Some(node(r#"{"id":"b","v":"edited"}"#).content_hash()));
+    bed.check(&lattice);
+}
+
+#[tokio::test]
+async fn a_directory_in_the_place_of_a_file_is_broken_and_moved_aside_for_a_newer_version() {
+    let bed = Bed::new();
+    let lattice = bed.open().await;
+    put(&lattice, node(r#"{"id":"a","v":1}"#)).await;
+    fs::remove_file(bed.data("a.json")).unwrap();
+    fs::create_dir(bed.data("a.json")).unwrap();
+    fs::write(bed.data("a.json/inside"), "kept").unwrap();
+    // One where there never was a file.
+    fs::create_dir(bed.data("b.json")).unwrap();
+    until("it is broken", DEADLINE, || lattice.is_unavailable(&id("a"))).await;
+    lattice.rescan().await.unwrap();
+    assert_eq!((lattice.status().nodes, lattice.status().tombstones, lattice.status().broken_total), (1, 0, 1));
+    lattice.close().await;
+    let lattice = bed.open().await;
+    assert!(lattice.is_unavailable(&id("a")), "also after a start");
+    let at = lattice.entry(&id("a")).unwrap().unwrap().updated_at.plus(Duration::from_secs(1));
+    let arrivals = ["a", "b", "c"].map(|name| arrival(&format!(r#"{{"id":"{name}","v":2}}"#), at));
+    let applied = lattice.apply(arrivals.into()).await.unwrap();
+    assert!(applied.iter().all(|applied| matches!(applied, Applied::Taken(_))), "{applied:?}");
+    assert_eq!(fs::read_to_string(bed.data(".a.json.broken/inside")).unwrap(), "kept");
+    assert!(bed.data(".b.json.broken").is_dir() && lattice.unavailable().is_empty());
+    assert_eq!(lattice.status().broken_total, 0);
+    bed.check(&lattice);
 }
 
 #[tokio::test]

@@ -1,12 +1,13 @@
 //! The files of a batch: written beside their places, made durable, put in place. One part is written while the one before it is placed.
 
-use super::{Answers, Staged, StagedKind, check, differs, fail, may_not_come_back};
+use super::{Answers, Outcome, Staged, StagedKind, check, differs, fail, may_not_come_back};
 use crate::lattice::{
-    LatticeError, Precondition,
+    Applied, LatticeError, Precondition,
     atomic_file::TempFile,
+    examine::is_directory,
     place::{self, keep_aside, on_threads, stamp_in_place, write_first, write_unsynced},
-    reader::FileStamp,
-    store::{Store, lattice_error},
+    reader::{FileStamp, Found},
+    store::{Changes, Store, lattice_error},
     whole_sync::WholeSync,
 };
 use std::{fs, fs::File, io, path::Path, thread};
@@ -47,6 +48,7 @@ pub(super) fn place_all(
                 match place(store, &root, &mut staged, written) {
                     Ok(()) => placed.push(staged),
                     Err(NotPlaced::Changed(error)) => fail(store, answers, staged.request, error),
+                    Err(NotPlaced::Blocked(error)) => blocked(store, answers, &staged, &error),
                     Err(NotPlaced::Failed(error)) => {
                         fail(store, answers, staged.request, lattice_error(&error));
                         suspects.push(staged.name);
@@ -104,19 +106,42 @@ fn write_part(root: &File, directory: &Path, whole_sync: &mut WholeSync, part: &
 enum NotPlaced {
     /// What stands there is not what the write was to replace.
     Changed(LatticeError),
+    /// Nothing can be put there: a mount point, or a file that the admin made immutable.
+    Blocked(io::Error),
     /// The file system does not do it; what stands there now is not known.
     Failed(io::Error),
 }
 
 impl From<io::Error> for NotPlaced {
     fn from(error: io::Error) -> Self {
-        Self::Failed(error)
+        use io::ErrorKind::{DirectoryNotEmpty, IsADirectory, NotADirectory, ResourceBusy};
+        let is_of_one_file = matches!(error.kind(), IsADirectory | NotADirectory | DirectoryNotEmpty | ResourceBusy)
+            || error.raw_os_error() == Some(libc::EPERM);
+        if is_of_one_file { Self::Blocked(error) } else { Self::Failed(error) }
     }
 }
 
 impl From<LatticeError> for NotPlaced {
     fn from(error: LatticeError) -> Self {
         Self::Changed(error)
+    }
+}
+
+/// Nothing can be put in this one place. A version of another instance waits for that, like one of a node whose file is broken: the
+/// others that came with it must not.
+fn blocked(store: &mut Store, answers: &mut Answers, staged: &Staged, error: &io::Error) {
+    let reason = format!("it cannot be replaced: {error}");
+    let failure = LatticeError::Io(format!("{}: {error}", staged.name));
+    if staged.kind.accepted().is_none() {
+        return answers.fail(staged.request, failure);
+    }
+    let mut changes = Changes::default();
+    // No stamp: the place may become free without a trace on the file, and is tried again after the next look.
+    let found = Found::Broken(reason, None);
+    let settled = store.settle(&mut changes, &staged.name, found).and_then(|()| store.commit_found(&changes));
+    match settled {
+        Ok(()) => answers.set(staged.request, staged.slot, Outcome::Applied(Applied::Kept)),
+        Err(error) => fail(store, answers, staged.request, error),
     }
 }
 
@@ -132,7 +157,7 @@ fn place(store: &mut Store, root: &File, staged: &mut Staged, written: io::Resul
         return Ok(());
     }
     still_holds(store, staged)?;
-    written?;
+    written.map_err(NotPlaced::Failed)?;
     let directory = &store.shared.directory;
     let path = directory.join(&staged.name);
     match &mut staged.kind {
@@ -146,8 +171,10 @@ fn place(store: &mut Store, root: &File, staged: &mut Staged, written: io::Resul
             result => result?,
         },
         StagedKind::Put(put) => {
-            if store.shared.report().broken.contains_key(&staged.name) {
-                keep_aside(directory, &staged.name)?;
+            let is_broken = store.shared.report().broken.contains_key(&staged.name);
+            if is_broken || (!put.existed && is_directory(&path)) {
+                let kept_as = keep_aside(directory, &staged.name)?;
+                kept_as.into_iter().for_each(|kept_as| store.half_written.add(&staged.name, kept_as));
             }
             let named = put.temp.take().filter(|temp| !temp.is_unnamed());
             let (temp, stamp) = match named {

@@ -237,13 +237,14 @@ mod tests {
         marker.check().unwrap();
         // Overwritten in its place: the same file, another lattice, or none.
         let text = fs::read_to_string(data.join(NAME)).unwrap();
+        let overwrite = |text: &str| File::create(data.join(NAME)).unwrap().write_all(text.as_bytes()).unwrap();
         for (other, reason) in [(text.replace('0', "f"), "another lattice"), (String::new(), "cannot be used")] {
-            fs::write(data.join(NAME), &other).unwrap();
+            overwrite(&other);
             for _ in 0..2 {
                 let error = marker.check().unwrap_err().to_string();
                 assert!(error.contains(reason) && error.contains("mounted"), "{error}");
             }
-            fs::write(data.join(NAME), &text).unwrap();
+            overwrite(&text);
             marker.check().unwrap();
         }
         assert!(matches!(Marker::hold(&data, ID.to_owned()), Err(MarkerError::InUse)), "its lock is still ours");

@@ -36,14 +36,14 @@ async fn a_marker_that_is_overwritten_in_its_place_deletes_nothing() {
     let marker = fs::read_to_string(bed.data(".ark-lattice")).unwrap();
     let other = r#"{"lattice":"00000000000000000000000000000000","layout":"flat"}"#;
     for (text, reason) in [(other, "another lattice"), ("", "cannot be used")] {
-        fs::write(bed.data(".ark-lattice"), text).unwrap();
+        bed.write(".ark-lattice", text);
         fs::remove_file(bed.data("a.json")).unwrap();
         until("the service is degraded", DEADLINE, || lattice.status().fault.is_some_and(|it| it.contains(reason)))
             .await;
         lattice.rescan().await.unwrap_err();
         assert_eq!((lattice.status().nodes, lattice.status().tombstones), (1, 0));
         bed.write("a.json", r#"{"id":"a"}"#);
-        fs::write(bed.data(".ark-lattice"), &marker).unwrap();
+        bed.write(".ark-lattice", &marker);
         until("the service is well again", DEADLINE, || lattice.status().fault.is_none()).await;
     }
     assert!(has(&lattice, "a"));
@@ -186,7 +186,7 @@ async fn a_directory_in_the_place_of_a_file_is_broken_and_moved_aside_for_a_newe
     put(&lattice, node(r#"{"id":"a","v":1}"#)).await;
     fs::remove_file(bed.data("a.json")).unwrap();
     fs::create_dir(bed.data("a.json")).unwrap();
-    fs::write(bed.data("a.json/inside"), "kept").unwrap();
+    bed.write("a.json/inside", "kept");
     // One where there never was a file.
     fs::create_dir(bed.data("b.json")).unwrap();
     until("it is broken", DEADLINE, || lattice.is_unavailable(&id("a"))).await;

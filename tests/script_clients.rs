@@ -131,8 +131,13 @@ async fn a_directory_is_announced_discovered_and_pulled() {
         assert_eq!((Kind::count(&third, "added"), Kind::count(&third, "changed")), (0, 1), "{third}");
         let copied: Value = serde_json::from_slice(&fs::read(folder.path().join("copy/a.json")).unwrap()).unwrap();
         assert_eq!(copied["value"], "changed");
-        let names = fs::read_dir(folder.path().join("copy")).unwrap();
-        assert!(names.into_iter().all(|name| !name.unwrap().file_name().to_string_lossy().starts_with('.')));
+        let names = fs::read_dir(folder.path().join("copy")).unwrap().map(|name| name.unwrap().file_name());
+        let hidden: Vec<_> = names.filter(|name| name.to_string_lossy().starts_with('.')).collect();
+        assert_eq!(hidden, [".ark-overruled"], "nothing temporary is left");
+        let kept: Vec<_> = fs::read_dir(folder.path().join("copy/.ark-overruled")).unwrap().collect();
+        assert_eq!((kept.len(), Kind::count(&third, "kept_as")), (1, 1), "{third}");
+        let kept: Value = serde_json::from_slice(&fs::read(kept[0].as_ref().unwrap().path()).unwrap()).unwrap();
+        assert_eq!(kept["value"], "Grüß Gott");
     }
 }
 

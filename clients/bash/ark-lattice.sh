@@ -235,10 +235,27 @@ same() {
     one=$(content_hash "$1") && two=$(content_hash "$2") && [ "$one" = "$two" ]
 }
 
+# Keeps the file $2 of the directory $1, which is about to be replaced, as the service does. What was kept before is never replaced.
+keep_overruled() {
+    local file=$1/$2 folder=$1/.ark-overruled stem=$2 base kept number=1
+    [ -e "$file" ] || return 0
+    mkdir -p "$folder"
+    [ ${#stem} -le 235 ] || stem=$(printf %s "$2" | openssl dgst -sha256 -r | cut -c 1-64)
+    base=$stem~$(openssl dgst -sha256 -r < "$file" | cut -c 1-8)
+    kept=$base
+    while [ -e "$folder/$kept" ] && ! cmp -s "$file" "$folder/$kept"; do
+        number=$((number + 1))
+        kept=$base.$number
+    done
+    [ -e "$folder/$kept" ] || cp -p -- "$file" "$folder/$kept"
+    sync "$folder/$kept" "$folder"
+    kept_as=$((kept_as + 1))
+}
+
 pull() {
     [ -n "$from" ] || usage "name the service: --from URL"
     [ -d "$dir" ] || usage "name a directory that exists: --dir DIR"
-    local cursor='' next expected line id name target temporary added=0 changed=0 unchanged=0 kept=0 refused=0
+    local cursor='' next expected line id name target temporary added=0 changed=0 unchanged=0 kept=0 refused=0 kept_as=0
     held > "$work/held"
     while :; do
         jq -cs --arg cursor "$cursor" '{nodes: .} + (if $cursor == "" then {} else {cursor: $cursor} end)' "$work/held" > "$work/request"
@@ -274,6 +291,7 @@ pull() {
             fi
             if [ -e "$target" ]; then changed=$((changed + 1)); else added=$((added + 1)); fi
             $dry_run && continue
+            keep_overruled "$dir" "$name" || fail 1 "cannot write $dir/.ark-overruled"
             temporary=$(mktemp "$dir/.ark-XXXXXXXX.tmp")
             if ! { printf '%s\n' "$line" > "$temporary" && chmod 644 "$temporary" && sync "$temporary" && mv -f -- "$temporary" "$target"; }; then
                 rm -f "$temporary"
@@ -287,9 +305,11 @@ pull() {
     sync "$dir"
     if $json; then
         jq -cn --argjson added $added --argjson changed $changed --argjson unchanged $unchanged --argjson kept $kept --argjson refused $refused \
-            --argjson dry $dry_run '{added: $added, changed: $changed, unchanged: $unchanged, kept: $kept, refused: $refused, dry_run: $dry}'
+            --argjson kept_as $kept_as --argjson dry $dry_run \
+            '{added: $added, changed: $changed, kept_as: $kept_as, unchanged: $unchanged, kept: $kept, refused: $refused, dry_run: $dry}'
     else
         printf '%d added, %d changed, %d unchanged, %d kept, %d refused\n' $added $changed $unchanged $kept $refused
+        [ $kept_as -eq 0 ] || printf 'what was replaced is kept in %s/.ark-overruled\n' "$dir"
     fi
     [ $refused -eq 0 ] || exit 5
 }

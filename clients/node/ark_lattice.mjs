@@ -264,6 +264,37 @@ function writeDurably(directory, name, text, changedAt) {
   syncDirectory(directory);
 }
 
+/**
+ * Keeps a file that is about to be replaced as `.ark-overruled/{name}~{hash}`, as the service does; answers where. What was kept before is
+ * never replaced.
+ */
+function keepOverruled(directory, name) {
+  const file = path.join(directory, name);
+  const folder = path.join(directory, ".ark-overruled");
+  try {
+    if (!fs.existsSync(file)) return undefined;
+    const content = fs.readFileSync(file);
+    fs.mkdirSync(folder, { recursive: true });
+    const hex = (bytes) => createHash("sha256").update(bytes).digest("hex");
+    const base = `${name.length <= 235 ? name : hex(name)}~${hex(content).slice(0, 8)}`;
+    for (let number = 1; ; number++) {
+      const kept = number === 1 ? base : `${base}.${number}`;
+      const target = path.join(folder, kept);
+      if (!fs.existsSync(target)) {
+        const descriptor = fs.openSync(target, "wx", 0o644);
+        fs.writeFileSync(descriptor, content);
+        fs.fsyncSync(descriptor);
+        fs.closeSync(descriptor);
+      } else if (!fs.readFileSync(target).equals(content)) continue;
+      syncDirectory(folder);
+      syncDirectory(directory);
+      return `.ark-overruled/${kept}`;
+    }
+  } catch (error) {
+    throw new ArkError(`cannot write ${folder}: ${error.code}`);
+  }
+}
+
 function syncDirectory(directory) {
   const descriptor = fs.openSync(directory, "r");
   fs.fsyncSync(descriptor);
@@ -506,7 +537,7 @@ export class Client {
   async pull(directory, { dryRun = false } = {}) {
     const local = readDirectory(directory);
     const held = new Map(local.nodes.map((node) => [node.id, node]));
-    const report = { added: [], changed: [], unchanged: [], kept: [], refused: [], broken: local.broken, dry_run: dryRun };
+    const report = { added: [], changed: [], kept_as: [], unchanged: [], kept: [], refused: [], broken: local.broken, dry_run: dryRun };
     const arrived = new Set();
     for await (const bytes of this.sync(local.nodes)) {
       let id = "a line";
@@ -535,7 +566,11 @@ export class Client {
     if (before?.hash === hash) return void report.unchanged.push(id);
     const mine = before && (instant(before.updatedAt) ?? before.changedAt);
     if (before && (at === undefined || mine > at || (mine === at && before.hash > hash))) return void report.kept.push(id);
-    if (!report.dry_run) writeDurably(directory, fileName(id), `${writeJson(node)}\n`, at);
+    if (!report.dry_run) {
+      const keptAs = keepOverruled(directory, fileName(id));
+      writeDurably(directory, fileName(id), `${writeJson(node)}\n`, at);
+      if (keptAs) report.kept_as.push(keptAs);
+    }
     held.set(id, { id, hash });
     (before ? report.changed : report.added).push(id);
   }
@@ -624,7 +659,8 @@ const COMMANDS = {
     for (const [what, reason] of report.refused) process.stderr.write(`refused: ${printable(what)}: ${printable(reason)}\n`);
     const { added, changed, unchanged, kept, refused } = report;
     const text = `${added.length} added, ${changed.length} changed, ${unchanged.length} unchanged, ${kept.length} kept, ${refused.length} refused`;
-    return [report, text, refused.length ? 5 : 0];
+    const where = report.kept_as.length ? `\nwhat was replaced is kept: ${report.kept_as.slice(0, 3).map(printable).join(", ")}${report.kept_as.length > 3 ? ", …" : ""}` : "";
+    return [report, text + where, refused.length ? 5 : 0];
   },
   hash(options, [file]) {
     if (!file) throw usage("name the file");

@@ -35,6 +35,7 @@ import contextlib
 import hashlib
 import hmac
 import http.client
+import itertools
 import json
 import math
 import os
@@ -389,6 +390,39 @@ def write_node(directory: str, node: Node, names: Optional[set] = None) -> str:
     return name
 
 
+def keep_overruled(directory: str, name: str) -> Optional[str]:
+    """Keeps the file ``name``, which is about to be replaced, as ``.ark-overruled/{name}~{hash}`` in ``directory``, as the service does, and
+    hands that path back; ``None`` where there is no such file. What was kept before is never replaced.
+
+    Raises ``OSError`` where the disk fails.
+    """
+    try:
+        with open(os.path.join(directory, name), "rb") as file:
+            content = file.read()
+    except FileNotFoundError:
+        return None
+    folder = os.path.join(directory, ".ark-overruled")
+    os.makedirs(folder, exist_ok=True)
+    stem = name if len(name) <= 235 else hashlib.sha256(name.encode("utf-8")).hexdigest()
+    base = f"{stem}~{hashlib.sha256(content).hexdigest()[:8]}"
+    for number in itertools.count(1):
+        kept = base if number == 1 else f"{base}.{number}"
+        path = os.path.join(folder, kept)
+        try:
+            with open(path, "xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        except FileExistsError:
+            with open(path, "rb") as file:
+                if file.read() != content:
+                    continue
+        _fsync_directory(folder)
+        _fsync_directory(directory)
+        return f".ark-overruled/{kept}"
+    return None
+
+
 def _fsync_directory(path: str) -> None:
     if os.name != "posix":
         return
@@ -532,6 +566,8 @@ class Pulled:
 
     added: List[str] = field(default_factory=list)
     changed: List[str] = field(default_factory=list)
+    #: Where the files are kept that were replaced, relative to the directory.
+    kept_as: List[str] = field(default_factory=list)
     #: The service has another hash of it, but the content that came is what is here already.
     unchanged: List[str] = field(default_factory=list)
     #: Ids that are here and that the service does not have.
@@ -711,7 +747,8 @@ class Client:
     def pull(self, directory: str, dry_run: bool = False) -> Pulled:
         """Brings what the service has and ``directory`` lacks, or has otherwise, into ``directory``.
 
-        Each node is checked (an object, a usable id that occurs once) and written atomically. Nodes that only ``directory`` has
+        Each node is checked (an object, a usable id that occurs once) and written atomically. What it replaces is kept in
+        ``.ark-overruled``. Nodes that only ``directory`` has
         are left alone. Raises ``ArkError``; what was written before stays, and the next pull goes on from there.
         """
         try:
@@ -750,7 +787,9 @@ class Client:
                 result.unchanged.append(node_id)
                 return
             if not result.dry_run:
+                kept_as = keep_overruled(directory, file_name(node_id))
                 write_node(directory, node, names)
+                result.kept_as.extend([kept_as] if kept_as else [])
         except ValueError as error:
             result.refused.append((shown if isinstance(shown, str) else json.dumps(shown), str(error)))
             return
@@ -892,6 +931,8 @@ def _pull(args: argparse.Namespace) -> int:
                 print(_printable(f"{sign} {node_id}"))
         verb = "would be " if args.dry_run else ""
         print(f"{len(result.added)} {verb}added, {len(result.changed)} {verb}changed, {len(result.wanted)} only here")
+        if result.kept_as:
+            print(_printable(f"what was replaced is kept: {', '.join(result.kept_as[:3])}{', …' if len(result.kept_as) > 3 else ''}"))
     for name, reason in result.broken:
         _warn(f"skipped {name}: {reason}")
     for node_id, reason in result.refused:

@@ -420,6 +420,22 @@ class Pull(WithService):
         self.assertEqual(hashes["math/π"], ark.content_hash(new))
         self.assertEqual(hashes["old"], ark.content_hash({"id": "old", "value": 2}))
         self.assertEqual(result.local_manifest_hash, ark.manifest_hash(nodes))
+        self.assertEqual(len(result.kept_as), 1)
+        self.assertEqual(ark.read_node(os.path.join(self.directory, result.kept_as[0])), {"id": "old", "value": 1})
+
+    def test_what_is_kept_is_numbered_and_never_replaced(self):
+        path, kept = os.path.join(self.directory, "a.json"), set()
+        for content in (b"one", b"two", b"one"):
+            with open(path, "wb") as file:
+                file.write(content)
+            kept.add(ark.keep_overruled(self.directory, "a.json"))
+        self.assertEqual(kept, {".ark-overruled/a.json~7692c3ad", ".ark-overruled/a.json~3fc4ccfe"})
+        with open(os.path.join(self.directory, ".ark-overruled/a.json~3fc4ccfe"), "wb") as file:
+            file.write(b"else")
+        with open(path, "wb") as file:
+            file.write(b"two")
+        self.assertEqual(ark.keep_overruled(self.directory, "a.json"), ".ark-overruled/a.json~3fc4ccfe.2")
+        self.assertIsNone(ark.keep_overruled(self.directory, "missing.json"))
 
     def test_a_dry_run_writes_nothing(self):
         self.answer({"delta_count": 1, "nodes": [{"id": "a"}]})

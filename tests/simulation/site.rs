@@ -230,6 +230,16 @@ impl Site {
         }
     }
 
+    /// All files are removed, and these are put there with their mtimes, one by one: the directory itself is not older.
+    pub(crate) fn restore_files(&self, files: &Files) {
+        for name in self.files().keys() {
+            fs::remove_file(self.data().join(name)).unwrap();
+        }
+        for (name, (bytes, at)) in files {
+            self.write_file(name, bytes, *at);
+        }
+    }
+
     /// As an editor that renames: an edit that is seen whatever its length.
     fn write_file(&self, name: &str, bytes: &[u8], at: SystemTime) {
         let temp = self.data().join(format!(".{name}.swp"));

@@ -52,10 +52,17 @@ enum Loss {
     Both(bool),
     /// The files of a backup while the service is stopped.
     Data(bool),
+    /// The same, file by file: the directory keeps its own mtime.
+    Files,
     /// The files of a backup while the service runs: edits.
     DataLive(bool),
     /// Two processes have one identity: from here on the other one answers.
     Clone,
+}
+
+fn is_node(name: &str, text: &[u8]) -> bool {
+    let node = NodeDocument::parse(Bytes::copy_from_slice(text), 64);
+    node.is_ok_and(|node| format!("{}.json", node.id()) == name)
 }
 
 /// The time that a document states.
@@ -240,11 +247,18 @@ impl World {
                 Loss::Data(true),
                 Loss::Data(true),
                 Loss::Data(false),
+                Loss::Files,
                 Loss::DataLive(true),
                 Loss::DataLive(false),
                 Loss::Clone,
                 Loss::Clone,
             ]),
+        };
+        // Files of which none is a node tell nothing of a directory that is not older itself.
+        let has_node = |files: &Files| files.iter().any(|(name, (text, _))| is_node(name, text));
+        let loss = match loss {
+            Loss::Files if !backup.as_ref().is_some_and(|backup| has_node(&backup.files)) => Loss::OldState,
+            loss => loss,
         };
         self.say(|| format!("s{number} loses state: {loss:?}"));
         self.ledger.lock().unwrap().state_lost = true;
@@ -278,6 +292,7 @@ impl World {
                 set_contacts(then.contacts);
                 self.disks.lock().unwrap().backups.insert(number, now.clone());
             }
+            Loss::Files => site.restore_files(&then.files),
             Loss::Data(with_times) | Loss::DataLive(with_times) => {
                 site.restore(&then.files, with_times);
                 // Older versions, where it can be told; otherwise, edits.
@@ -329,7 +344,7 @@ impl World {
                 });
             }
         }
-        if loss == Loss::Data(true) {
+        if matches!(loss, Loss::Data(true) | Loss::Files) {
             let lattice = site.lattice();
             let deleted =
                 now.keys().find(|id| lattice.entry(id).unwrap().is_none() && lattice.tombstone(id).unwrap().is_some());

@@ -17,6 +17,8 @@ const RESTORED: usize = 10;
 const SHOWN: usize = 3;
 /// How coarse the times of a directory may be. A directory whose last change lies further before a file was seen in it is an older copy.
 const COARSE: Duration = Duration::from_secs(3);
+/// The same, where the time is not one of whole seconds.
+const FINE: Duration = Duration::from_millis(100);
 
 /// How files are read that hold an earlier content under a new mtime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +62,9 @@ pub(super) struct AtStart {
     has_kept_file: bool,
     /// Files that were put there anew with the content that they had: programs that copy do that, editing seldom.
     recreated: usize,
+    /// A file was put there after the directory's last change: who copied the files gave the directory its time back, which tells then
+    /// how old the copy is.
+    is_dated_back: bool,
     /// Files that hold an earlier content under a new mtime, while the reading is not decided.
     undecided: Vec<String>,
     /// Whether there were any.
@@ -77,6 +82,7 @@ impl AtStart {
             reading: None,
             has_kept_file: false,
             recreated: 0,
+            is_dated_back: false,
             undecided: Vec::new(),
             has_earlier: false,
             older: Tally::default(),
@@ -93,8 +99,18 @@ impl AtStart {
     /// Do the files come from a copy that was made before? What is missing in a copy was not yet in it; to take that for deleted would
     /// delete it everywhere.
     fn is_copy(&self) -> bool {
-        let all_anew = !self.has_kept_file && (self.recreated > 0 || self.has_earlier);
+        let all_anew = self.all_anew() && (self.recreated > 0 || self.has_earlier);
         self.adopting || self.older.count > 0 || all_anew || self.reading == Some(Reading::Restored)
+    }
+
+    /// Was every file put there anew, in a directory whose own time tells nothing?
+    fn all_anew(&self) -> bool {
+        !self.has_kept_file && !self.is_dated_back
+    }
+
+    /// Was the directory last changed before a file was seen in it at `seen`?
+    fn predates(&self, seen: Timestamp) -> bool {
+        self.directory_changed_at.is_some_and(|changed| changed.plus(fineness(changed)) < seen)
     }
 
     /// One line for each thing that the admin may want to know, with the command for the other reading.
@@ -139,6 +155,10 @@ pub(super) enum Dated {
     Older(Timestamp),
     /// That is decided once all files were looked at.
     Undecided,
+}
+
+fn fineness(at: Timestamp) -> Duration {
+    if at.micros().rem_euclid(1_000_000) == 0 { COARSE } else { FINE }
 }
 
 /// What a missing file means.
@@ -199,6 +219,8 @@ impl Store {
     pub(super) fn note_origin(&mut self, file: &NodeFile, is_same: bool) -> Result<(), LatticeError> {
         let Some(start) = self.at_start.as_mut().filter(|start| !start.has_kept_file) else { return Ok(()) };
         let Some(seen) = self.shared.journal.last_seen(&file.id)? else { return Ok(()) };
+        let created = file.created_ns.map(Timestamp::from_nanos);
+        start.is_dated_back |= created.is_some_and(|created| start.predates(created));
         let was_there = file.created_ns.is_none_or(|created| created <= seen.read_at_ns);
         // A file system without lasting numbers shows by the ctime that nobody touched the file.
         if (file.stamp.inode == seen.inode && was_there) || file.stamp.ctime_ns == seen.ctime_ns {
@@ -230,10 +252,8 @@ impl Store {
             return Ok(after(self.missing.get(&entry.id).map_or(now, |away| away.at)));
         };
         let seen = self.shared.journal.last_seen(&entry.id)?;
-        let seen_at = seen.map(|seen| Timestamp::from_nanos(seen.read_at_ns));
         let changed_at = start.directory_changed_at;
-        let predates = changed_at.zip(seen_at).is_some_and(|(changed, seen)| changed.plus(COARSE) < seen);
-        if predates || start.is_copy() {
+        if seen.is_some_and(|seen| start.predates(Timestamp::from_nanos(seen.read_at_ns))) || start.is_copy() {
             start.lost.add(&entry.id);
             return Ok(Missing::Lost);
         }
@@ -245,7 +265,7 @@ impl Store {
     pub(super) fn decide_reading(&mut self) -> Vec<String> {
         let Some(start) = self.at_start.as_mut().filter(|start| start.reading.is_none()) else { return Vec::new() };
         let found = start.undecided.len().saturating_add(start.older.count);
-        let is_restored = found >= RESTORED || (!start.has_kept_file && start.recreated > 0);
+        let is_restored = found >= RESTORED || (start.all_anew() && start.recreated > 0);
         let reading = if is_restored && start.has_earlier { Reading::Restored } else { Reading::Undone };
         start.reading = Some(reading);
         std::mem::take(&mut start.undecided)

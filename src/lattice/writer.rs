@@ -149,6 +149,9 @@ impl Writer {
             self.write_manifest(false);
         }
         if loaded.is_ok() {
+            if self.is_ready() && self.retry_at.is_none() {
+                self.work.store.settle_missing();
+            }
             self.write_manifest(true);
         }
         self.watcher = None;

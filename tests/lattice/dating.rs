@@ -174,6 +174,17 @@ async fn a_restore_of_the_files_alone_deletes_no_node_that_was_made_after_the_ba
 }
 
 #[tokio::test]
+async fn what_was_deleted_before_a_directory_was_copied_is_deleted_in_the_copy() {
+    let bed = backed_up(1).await;
+    // While the service is down; then both directories move to another machine.
+    fs::remove_file(bed.data("new.json")).unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    sh(&bed, "cp -a data moved; rm -rf data; mv moved data");
+    let lattice = bed.open().await;
+    assert_eq!((has(&lattice, "new"), lattice.status().tombstones), (false, 1));
+}
+
+#[tokio::test]
 async fn a_file_that_is_missing_beside_edited_ones_was_deleted() {
     for edit in [
         "echo '{\"id\":\"b\",\"v\":3}' > data/b.json",

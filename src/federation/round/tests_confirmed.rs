@@ -1,6 +1,7 @@
 //! What follows where a side has forgotten deletions.
 
-use super::{super::confirmed::ForgottenBefore, *};
+use super::*;
+use crate::federation::round::confirmed::ForgottenBefore;
 
 /// One that forgot deletions after the position that the two know.
 fn with_floor(journal: &Journal, floor: u64) -> Stand {

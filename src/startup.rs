@@ -2,7 +2,10 @@
 
 use crate::{
     api::{self, ApiState, BodyBudget, Cors, Edge, OperatorToken},
-    federation::reconcile::{LEAST_NODES, Sets},
+    federation::{
+        reconcile::{LEAST_NODES, Sets},
+        twins::Twins,
+    },
     guard::Limiter,
     identity::{KeyPair, KeyPlace},
     ops::{Context, Heartbeats, Identity, KnownIds, KnownLists},
@@ -185,6 +188,7 @@ impl Application {
             lattice,
             sets,
             deletions,
+            twins: Twins::default(),
             trust: trusted,
             limits: settings.limits(),
             clock,

@@ -64,6 +64,7 @@ static CONTEXT: LazyLock<Context> = LazyLock::new(|| Context {
     lattice: Arc::new(Fixed(Snapshot::of(nodes()))),
     sets: Arc::new(Sets::new(SystemClock::shared(), LEAST_NODES)),
     deletions: Arc::default(),
+    twins: ark_lattice::federation::twins::Twins::default(),
     trust: Arc::new(trust()),
     limits: Limits::default(),
     clock: SystemClock::shared(),

@@ -109,7 +109,7 @@ With --json:
         #[command(flatten)]
         service: ServiceArg,
     },
-    /// Refuse the deletions of an instance that wait: the nodes stay, and go back to it
+    /// Refuse the deletions of an instance that wait: the nodes stay, and go back to it where changes go that way
     #[command(after_help = "\
 Each node gets a later time, so that it counts wherever it was deleted. PEER may be
 left out where deletions of one instance alone wait.

@@ -49,7 +49,7 @@ use tokio::{
 };
 
 mod clients;
-pub(super) mod continuation;
+mod continuation;
 mod doubt;
 mod keys;
 mod refused;

@@ -79,17 +79,19 @@ struct ReceivedAnswer {
     epoch: Option<Epoch>,
     #[serde(default)]
     epoch_since: u64,
-    /// None of these three where nothing waits, and of an instance that knows of no waiting.
+    /// None of the next three where nothing waits, and of an instance that knows of no waiting.
     #[serde(default)]
     waiting: usize,
     #[serde(default)]
     waiting_total: u64,
     waiting_without: Option<String>,
+    #[serde(default)]
+    twin: bool,
 }
 
 /// What a request states of the other side's journal.
-fn knowing_pairs(Knowing { seen, holds }: Knowing<'_>) -> Vec<(&'static str, String)> {
-    let pairs = [("seen", seen), ("holds", holds)];
+fn knowing_pairs(Knowing { seen, holds, stands }: Knowing<'_>) -> Vec<(&'static str, String)> {
+    let pairs = [("seen", seen), ("holds", holds), ("stands", stands)];
     pairs.into_iter().filter_map(|(key, position)| Some((key, position?.to_string()))).collect()
 }
 
@@ -135,7 +137,7 @@ impl Remote for Client {
         pairs.extend(priorities.then(|| ("priorities", "true".to_owned())));
         // An instance without epochs is of release 0.1.0, which refuses members that it does not know.
         pairs.extend(seen.map(|_| ("unavailable", "true".to_owned())));
-        pairs.extend(knowing_pairs(Knowing { seen: *seen, holds: None }));
+        pairs.extend(knowing_pairs(Knowing { seen: *seen, ..Knowing::default() }));
         let query = encoded(&pairs);
         let response = self
             .ask(self.request(Method::GET, "lattice/changes", Some(&query)).header("accept-encoding", "zstd"))
@@ -186,7 +188,7 @@ impl Remote for Client {
         knowing: Knowing<'_>,
         lines: Vec<u8>,
     ) -> Result<OfferAnswer, ClientError> {
-        let query = encoded(&knowing_pairs(Knowing { holds: None, ..knowing }));
+        let query = encoded(&knowing_pairs(Knowing { seen: knowing.seen, ..Knowing::default() }));
         let answer: WantedAnswer = self.send_signed(signer, "/lattice/offer", &query, lines).await?;
         let WantedAnswer { wanted, epoch, epoch_since, seq } = answer;
         let ids = wanted.iter().map(|id| NodeId::parse(id)).collect::<Result<_, _>>();
@@ -205,6 +207,7 @@ impl Remote for Client {
         let mut pairs = knowing_pairs(knowing);
         pairs.extend(filter_pair(filter));
         let answer: ReceivedAnswer = self.send_signed(signer, "/lattice/changes", &encoded(&pairs), lines).await?;
+        let answer_has_twin = answer.twin;
         let there = match answer.waiting_without {
             Some(text) if answer.waiting_total > 0 => {
                 let set_hash = SetHash::parse(&text).map_err(|_| self.wrong("its answer has no set hash"))?;
@@ -216,7 +219,7 @@ impl Remote for Client {
             answer;
         let received = Received { taken, same, kept, ahead, conflicts, waiting, there };
         let epoch = epoch.map(|epoch| EpochStart { epoch, since: epoch_since });
-        Ok(PushAnswer { received, moved: since..seq, epoch })
+        Ok(PushAnswer { received, moved: since..seq, epoch, has_twin: answer_has_twin })
     }
 }
 

@@ -547,22 +547,6 @@ pub fn read_changes(body: &Bytes, limits: &Limits) -> Result<Vec<WireChange>, Fe
     Ok(changes)
 }
 
-/// Judges and stores versions of the instance `from`, which had been given ours up to the position `given` ([`Arrival::given`](crate::lattice::Arrival::given)).
-///
-/// # Errors
-/// [`FeedError::NoContent`], [`FeedError::Lattice`]; what came before may have been written.
-pub async fn receive(
-    lattice: &dyn Lattice,
-    (from, given): (&str, u64),
-    changes: Vec<WireChange>,
-) -> Result<Received, FeedError> {
-    let mut received = Received::default();
-    for applied in lattice.apply(arrivals((from, given), changes)?).await? {
-        received.count(applied);
-    }
-    Ok(received)
-}
-
 /// These changes as the lattice takes them.
 ///
 /// # Errors

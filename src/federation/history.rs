@@ -24,7 +24,7 @@ pub struct Past {
     pub peer: String,
     /// How long it took.
     pub duration_ms: u64,
-    /// `in_step`, `waiting`, `unavailable`, `exchanged`, `unexplained`, `moving` or `failed`.
+    /// `in_step`, `waiting`, `unavailable`, `exchanged`, `diverged`, `unexplained`, `moving` or `failed`.
     pub outcome: String,
     /// Why it failed.
     pub error: Option<String>,

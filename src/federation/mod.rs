@@ -29,6 +29,7 @@ pub mod resolver;
 pub mod round;
 pub mod run;
 mod trusting;
+pub mod twins;
 mod unpack;
 pub mod waiting;
 mod watch;

@@ -40,6 +40,8 @@ pub struct Knowing<'a> {
     pub seen: Option<&'a Position>,
     /// Everything up to here came to us.
     pub holds: Option<&'a Position>,
+    /// Where our own journal stands: of two instances with one identity these alternate.
+    pub stands: Option<&'a Position>,
 }
 
 /// Where a journal stood when it answered.
@@ -77,6 +79,8 @@ pub struct PushAnswer {
     pub moved: Range<u64>,
     /// Its newest epoch afterwards. `None`: it has none.
     pub epoch: Option<EpochStart>,
+    /// Another instance pushes there with our identity.
+    pub has_twin: bool,
 }
 
 /// The other side of a round.

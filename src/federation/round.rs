@@ -10,9 +10,15 @@
 
 pub use crate::manifest::Position;
 
+pub mod confirmed;
+pub mod differences;
 pub mod unavailable;
 
-use self::unavailable::UnavailableNodes;
+use self::{
+    confirmed::{Confirmed, Refused},
+    differences::Compared,
+    unavailable::UnavailableNodes,
+};
 use crate::manifest::{Epoch, EpochStart, Head, Lineage, MAX_SEQ, Void};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::sync::Arc;
@@ -37,6 +43,15 @@ pub struct Positions {
     /// Where their journal and ours stood when both sets were equal.
     #[serde(default)]
     pub in_step: Option<(u64, u64)>,
+    /// When they are last known to have held every node of ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_there: Option<Confirmed>,
+    /// When we are last known to have held every node of theirs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_here: Option<Confirmed>,
+    /// In what the sets differed when they were last compared, where changes go one way only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub differences: Option<Compared>,
     /// Nodes of theirs before the position whose contents could not be had yet.
     #[serde(default, skip_serializing_if = "UnavailableNodes::is_empty")]
     pub unavailable: UnavailableNodes,
@@ -73,8 +88,9 @@ impl Positions {
     #[must_use]
     pub fn need_lineage(&self, theirs: &Head) -> bool {
         let newest = theirs.current_epoch();
-        let of_theirs = [&self.pulled, &self.pushed_to];
-        theirs.epoch.is_some() && of_theirs.into_iter().flatten().any(|position| position.epoch != newest)
+        let confirmed = [&self.held_there, &self.held_here].into_iter().flatten().map(|it| &it.theirs);
+        let mut of_theirs = [&self.pulled, &self.pushed_to].into_iter().flatten().chain(confirmed);
+        theirs.epoch.is_some() && of_theirs.any(|position| position.epoch != newest)
     }
 }
 
@@ -141,6 +157,18 @@ pub enum Step {
     Done(Outcome),
 }
 
+impl Step {
+    /// Does it begin from the beginning?
+    #[must_use]
+    pub const fn is_anew(&self) -> bool {
+        match self {
+            Self::Pull { reset, .. } | Self::Push { reset, .. } => reset.is_some(),
+            Self::Reconcile { .. } => true,
+            Self::Ask | Self::Done(_) => false,
+        }
+    }
+}
+
 /// Why a position does not count any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reset {
@@ -160,8 +188,11 @@ pub enum Reset {
 pub enum Outcome {
     /// Both hold the same set.
     InStep,
-    /// Everything that the directions and filters let through was exchanged; the sets may differ.
+    /// Everything that the direction and the filter let through was exchanged; the sets may differ in what they do not let through.
     Exchanged,
+    /// The direction lets nothing more through, and nodes that both sides knew differ: one side changed or deleted them, and the direction
+    /// does not carry that.
+    Diverged,
     /// Everything was exchanged, nothing moved meanwhile, and yet the sets differ: one side left something out or refused it.
     Unexplained,
     /// Both changed faster than they could exchange; the next round goes on.
@@ -186,6 +217,7 @@ impl Outcome {
         match self {
             Self::InStep => "in_step",
             Self::Exchanged => "exchanged",
+            Self::Diverged => "diverged",
             Self::Unexplained => "unexplained",
             Self::Moving => "moving",
             Self::Waiting => "waiting",
@@ -221,6 +253,8 @@ pub struct Round {
     lost: Option<Reset>,
     /// The positions as they are recorded so far.
     recorded: Positions,
+    /// The earliest positions that this round goes on from, in their journal and in ours.
+    begun: Option<(u64, u64)>,
 }
 
 /// From so many changes on, a list goes first.
@@ -247,9 +281,11 @@ impl Round {
             stale: false,
             reconciles: None,
             lost: None,
+            begun: None,
         };
         round.forget_together();
         round.renew_positions();
+        round.renew_confirmed();
         round
     }
 
@@ -285,8 +321,17 @@ impl Round {
         };
         if let Some(lost) = pulled.filter(|_| self.directions.pull).or(pushed.filter(|_| self.directions.push)) {
             self.lost = Some(lost);
-            self.positions = Positions::default();
+            // What each held then is no position: it tells of nodes that are lacking now whether they were deleted.
+            let Positions { held_there, held_here, .. } = std::mem::take(&mut self.positions);
+            self.positions = Positions { held_there, held_here, ..Positions::default() };
         }
+    }
+
+    /// Do changes go one way only, and all of them?
+    #[must_use]
+    pub fn is_one_way(&self) -> bool {
+        let Directions { pull, push, filtered, .. } = self.directions;
+        !filtered && pull != push
     }
 
     /// What to do next.
@@ -308,7 +353,9 @@ impl Round {
         if self.theirs.manifest_hash == self.ours.manifest_hash {
             return Step::Done(Outcome::InStep);
         }
-        if !self.directions.pull || !self.directions.push || self.directions.filtered {
+        let one_way = self.is_one_way();
+        // A head from before a push says nothing of what they hold since.
+        if self.directions.filtered || (one_way && !self.stale) {
             return Step::Done(Outcome::Exchanged);
         }
         match (self.stale, self.asked >= MAX_ASKED) {
@@ -443,7 +490,11 @@ impl Round {
     }
 
     /// The round is over. Answers whether there is something new to note.
-    pub fn end(&mut self, outcome: Outcome) -> bool {
+    pub fn end(&mut self, outcome: Outcome, refused: Refused) -> bool {
+        self.confirm(outcome, refused);
+        if outcome == Outcome::InStep {
+            self.positions.differences = None;
+        }
         let pulled = self.positions.pulled.as_ref().filter(|_| outcome == Outcome::InStep);
         self.positions.in_step = pulled.map(|pulled| (pulled.seq, self.ours.seq));
         self.positions != self.recorded
@@ -457,6 +508,7 @@ impl Round {
         self.stale = false;
         self.forget_together();
         self.renew_positions();
+        self.renew_confirmed();
     }
 }
 

@@ -1,5 +1,7 @@
 //! Carries out the steps that [`super::round`] decides.
 
+mod forgotten;
+mod one_way;
 mod pull;
 mod push;
 mod reconcile;
@@ -7,11 +9,10 @@ mod stage;
 mod unavailable;
 mod waits;
 
-use self::unavailable::Unavailable;
+use self::{forgotten::Forgotten, unavailable::Unavailable};
 use super::{
     client::ClientError,
     deletions::DeletionGuard,
-    engine::continuation::ANOTHER_IDENTITY,
     exchange::Signer,
     feed::{self, FeedError, Received},
     filter::Matcher,
@@ -20,7 +21,11 @@ use super::{
     rate::Rates,
     reconcile::{Sets, message::MessageError},
     remote::Remote,
-    round::{Directions, Outcome, Position, Positions, Reset, Round, Stand, Step, unavailable::LeftOut},
+    round::{
+        Directions, Outcome, Position, Positions, Reset, Round, Stand, Step, confirmed::Refused,
+        differences::Differences, unavailable::LeftOut,
+    },
+    twins::ANOTHER_IDENTITY,
     wire::WireError,
 };
 use crate::{
@@ -137,6 +142,12 @@ pub enum RoundError {
         "two instances have the identity of {0}: its journal goes on in two ways that alternate. Give one of them its own: {ANOTHER_IDENTITY}"
     )]
     Cloned(PeerId),
+    /// Another instance has our identity; everything was exchanged all the same.
+    #[error(
+        "another instance runs with the identity of this one, {0}: the peer takes changes from both in turn. Give one of them its own: \
+         {ANOTHER_IDENTITY}"
+    )]
+    OwnTwin(PeerId),
     /// This process ends.
     #[error("this instance stops")]
     Stopped,
@@ -195,6 +206,10 @@ pub struct RoundReport {
     pub waiting_there: Option<u64>,
     /// Nodes that were left out because their files are broken.
     pub unavailable: LeftOut,
+    /// In what the sets differ at the end, where changes go one way only.
+    pub differences: Differences,
+    /// The peer has seen another instance with the identity of this one.
+    pub has_twin: bool,
 }
 
 /// Who exchanges with whom.
@@ -258,6 +273,8 @@ pub struct Run<'a, N> {
     until: Duration,
     held: Held,
     unavailable: Unavailable,
+    forgotten: Forgotten,
+    refused: Refused,
     /// Up to this position of our journal they had been given our versions before the round.
     given: u64,
 }
@@ -324,6 +341,8 @@ pub async fn run<N: FnMut(&Positions) + Send>(parties: &Parties<'_>, known: Know
         until: parties.clock.elapsed().saturating_add(LONGEST_ROUND),
         held: Held::default(),
         unavailable: Unavailable::default(),
+        forgotten: Forgotten::default(),
+        refused: Refused::default(),
         given: 0,
     };
     match run.exchange(head, known).await {
@@ -392,6 +411,9 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
                 return Ok(Outcome::Moving);
             }
             match round.next() {
+                step if step.is_anew() && !self.forgotten.is_searched() => {
+                    self.find_forgotten(&mut round, &known).await?;
+                }
                 Step::Pull { since, mode, reset } => {
                     self.report.reset = self.report.reset.or(reset);
                     if !self.pull(&mut round, &known, (since, mode, reset)).await? {
@@ -421,7 +443,10 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
                 }
                 Step::Done(_) if self.ask_for_unavailable(&round).await? => round.stand(self.stand()?),
                 Step::Done(outcome) => {
-                    let outcome = self.but_for_left_out(&round, outcome, known.waiting_there).await?;
+                    let mut outcome = self.but_for_left_out(&round, outcome, known.waiting_there).await?;
+                    if outcome == Outcome::Exchanged && round.is_one_way() {
+                        outcome = self.explain_one_way(&mut round).await?;
+                    }
                     if outcome == Outcome::Unexplained && std::mem::take(&mut round.positions.left_out) {
                         if !self.find_repaired(&mut round, &known).await? {
                             return Ok(Outcome::Moving);
@@ -432,7 +457,8 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
                     if outcome == Outcome::InStep {
                         round.positions.left_out = false;
                     }
-                    if round.end(outcome) || *self.unavailable.recorded() != round.positions.unavailable {
+                    if round.end(outcome, self.refused()) || *self.unavailable.recorded() != round.positions.unavailable
+                    {
                         self.tell(&round.positions);
                     }
                     return Ok(outcome);
@@ -457,6 +483,14 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
             head.get().newest_epoch()
         };
         Ok(Stand { head: head.get().clone(), lineage: Arc::new(lineage) })
+    }
+
+    /// What this round could not exchange.
+    fn refused(&self) -> Refused {
+        let here =
+            self.report.received.ahead > 0 || self.held.pulled.is_some() || !self.unavailable.recorded().is_empty();
+        let there = self.held.pushed.is_some() || !self.parties.lattice.unavailable().is_empty();
+        Refused { here: self.refused.here || here, there: self.refused.there || there }
     }
 
     /// The position at which our journal stands: everything that was taken before this call lies before it.

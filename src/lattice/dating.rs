@@ -153,6 +153,8 @@ pub(super) enum Dated {
     At(Timestamp),
     /// Then: before the version that the journal has. The directory holds an older version.
     Older(Timestamp),
+    /// The same, of a version that was here before and was replaced: nobody could miss it.
+    Remembered(Timestamp),
     /// That is decided once all files were looked at.
     Undecided,
 }
@@ -191,7 +193,7 @@ impl Store {
         let remembered = self.shared.journal.remembered(&file.id, &file.content_hash)?.filter(|at| is_older(*at));
         if is_older(at) {
             start.older.add(&file.id);
-            return Ok(Dated::Older(remembered.unwrap_or(at)));
+            return Ok(remembered.map_or(Dated::Older(at), Dated::Remembered));
         }
         Ok(match (remembered, start.reading) {
             (None, _) => Dated::At(at),
@@ -202,7 +204,7 @@ impl Store {
             }
             (Some(old), Some(Reading::Restored)) => {
                 start.older.add(&file.id);
-                Dated::Older(old)
+                Dated::Remembered(old)
             }
             (Some(_), Some(Reading::Undone)) => {
                 start.undone.add(&file.id);
@@ -280,7 +282,7 @@ impl Store {
 
     /// Stages a version that is older than the journal's: every position is void with it.
     pub(super) fn stage_step_back(&self, changes: &mut Changes, dated: Dated) {
-        if matches!(dated, Dated::Older(_)) {
+        if matches!(dated, Dated::Older(_) | Dated::Remembered(_)) {
             self.stage_void(changes);
         }
     }

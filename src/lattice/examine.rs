@@ -254,7 +254,7 @@ impl Store {
             (None, Some(coming)) => Dated::At(coming.at),
             (None, None) => self.date_edit(name, &file)?,
         };
-        let (Dated::At(updated_at) | Dated::Older(updated_at)) = dated else {
+        let (Dated::At(updated_at) | Dated::Older(updated_at) | Dated::Remembered(updated_at)) = dated else {
             // It is there: only what it means is open.
             if let Some(known) = self.known.get_mut(file.id.as_str()) {
                 known.generation = self.generation;
@@ -276,7 +276,11 @@ impl Store {
             self.stage_seen(changes, entry, at);
         } else {
             // Also a repaired file with the content that it had: its content can be had again.
-            let source = arrived.map_or(Source::Edit, |it| Source::Given { ancestry: it.ancestry, from: it.from });
+            let source = match arrived {
+                Some(it) => Source::Given { ancestry: it.ancestry, from: it.from },
+                None if matches!(dated, Dated::Remembered(_)) => Source::Remembered,
+                None => Source::Edit,
+            };
             self.stage_put(changes, entry, at, source);
         }
         Ok(())

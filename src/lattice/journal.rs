@@ -5,6 +5,7 @@
 //! | `files` | id | name, stamps, hashes, type, time, position, live |
 //! | `by_seq` | position | id; each id once, at its last change |
 //! | `tombstones` | id | when (µs), content hash, position |
+//! | `buried` | id | when (µs) a deletion that was made long before came to be known here |
 //! | `lineage` | id | whether the version was made here or who gave it, and what it came from; none: made here, from nothing |
 //! | `conflicts` | number | a version that lost, with its content |
 //! | `conflicts_with` | who sent the versions that won | how many lost against them |
@@ -18,6 +19,7 @@
 //! | `waiting_from` | sender | how many of them wait, and since when |
 
 mod binding;
+mod buried;
 mod coming;
 mod conflicts;
 mod epochs;
@@ -29,6 +31,7 @@ mod write;
 use super::{Change, Entry, Tombstone, reader::FileStamp, reserve::Reserve, version::Ancestry};
 use crate::types::{NodeId, Timestamp, encode_hex};
 pub(super) use binding::{Binding, Peeked, peek};
+pub(super) use buried::is_late;
 pub(super) use coming::Coming;
 use epochs::EpochState;
 use redb::{
@@ -128,6 +131,8 @@ pub(super) struct Record {
 pub(super) enum Source {
     /// It was made here, from what the node was before.
     Edit,
+    /// It was here before and was replaced; it came back from a backup.
+    Remembered,
     /// Another instance gave it.
     Given {
         /// What it came from.
@@ -153,6 +158,8 @@ pub(super) enum Op {
     VoidPositions,
     /// The node was deleted.
     Deleted(Tombstone, Source),
+    /// The node's deletion, made long before, came to be known only at this time. After its [`Op::Deleted`].
+    Buried(NodeId, Timestamp),
     /// The conflict with this number is settled.
     Settled(u64),
     /// A deletion is kept and not carried out.
@@ -453,7 +460,7 @@ impl Journal {
         })
     }
 
-    /// Forgets the tombstones that are older than [`TOMBSTONE_AGE`].
+    /// Forgets the tombstones that are older than [`TOMBSTONE_AGE`], and were kept here for as long.
     ///
     /// # Errors
     /// [`JournalError`].
@@ -465,11 +472,18 @@ impl Journal {
                 let mut tombstones = transaction.open_table(TOMBSTONES)?;
                 let mut lineages = transaction.open_table(LINEAGE)?;
                 let mut memory = remembered::Tables::open(&transaction)?;
+                let mut buried = buried::open(&transaction)?;
                 let mut meta = transaction.open_table(META)?;
                 let mut floor = meta.get("floor")?.and_then(|text| text.value().parse().ok()).unwrap_or(0_u64);
-                let old = tombstones.extract_if(|_, (deleted_at, _, _)| {
-                    now.since(Timestamp::from_micros(deleted_at)) > TOMBSTONE_AGE
+                let mut failed = None;
+                let old = tombstones.extract_if(|id, value| match buried::is_over(&buried, (id, value), now) {
+                    Ok(is_over) => is_over,
+                    Err(error) => {
+                        failed.get_or_insert(error);
+                        false
+                    }
                 })?;
+                let mut over = Vec::new();
                 for row in old {
                     let (id, value) = row?;
                     let seq = value.value().2;
@@ -477,6 +491,13 @@ impl Journal {
                     lineages.remove(id.value())?;
                     memory.forget(id.value())?;
                     floor = floor.max(seq);
+                    over.push(id.value().to_owned());
+                }
+                if let Some(error) = failed {
+                    return Err(error);
+                }
+                for id in over {
+                    buried.remove(id.as_str())?;
                 }
                 meta.insert("floor", floor.to_string().as_str())?;
             }
@@ -515,6 +536,7 @@ fn prepare(database: &Database) -> Result<Head, JournalError> {
         transaction.open_table(TOMBSTONES)?;
         transaction.open_table(LINEAGE)?;
         conflicts::prepare(&transaction)?;
+        buried::prepare(&transaction)?;
         coming::prepare(&transaction)?;
         remembered::prepare(&transaction, &mut meta)?;
         if let Some(index_id) = &index_id {

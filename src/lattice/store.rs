@@ -455,7 +455,7 @@ impl Store {
                 self.forget(id);
                 index.remove(id.as_str());
             }
-            Op::VoidPositions | Op::Settled(_) | Op::Waits(_) | Op::WaitsNoLonger(..) => {}
+            Op::VoidPositions | Op::Buried(..) | Op::Settled(_) | Op::Waits(_) | Op::WaitsNoLonger(..) => {}
         }
     }
 

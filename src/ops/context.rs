@@ -2,7 +2,7 @@
 
 use super::{heartbeats::Heartbeats, known_lists::KnownLists, limits::KnownIds};
 use crate::{
-    federation::{deletions::DeletionGuard, engine::Engine, lan::Lan, rate::Rates, reconcile::Sets},
+    federation::{deletions::DeletionGuard, engine::Engine, lan::Lan, rate::Rates, reconcile::Sets, twins::Twins},
     guard::{Limiter, NetworkKey},
     identity::Keyring,
     lattice::Lattice,
@@ -51,6 +51,8 @@ pub struct Context {
     pub sets: Arc<Sets>,
     /// What other instances delete here.
     pub deletions: Arc<DeletionGuard>,
+    /// Where the journals of instances stood that sent changes here.
+    pub twins: Twins,
     /// What is thought of each key.
     pub trust: Arc<TrustStore>,
     /// Bounds on input.

@@ -90,7 +90,7 @@ pub async fn confirm_deletions(context: &Context, from: &PeerId) -> Result<u64, 
     Ok(deleted)
 }
 
-/// Refuses the deletions of `from` that wait: the nodes go back to it. Answers how many.
+/// Refuses the deletions of `from` that wait: the nodes stay, and go back to it where changes go that way. Answers how many.
 ///
 /// # Errors
 /// [`FederationError::Lattice`]; what was not refused waits still.

@@ -2,7 +2,13 @@
 
 use super::{Context, Speaker, deletions};
 use crate::{
-    federation::{deletions::Sender, feed, waiting, wire::WireChange},
+    federation::{
+        deletions::Sender,
+        feed,
+        twins::{ANOTHER_IDENTITY, Sighting},
+        waiting,
+        wire::WireChange,
+    },
     lattice::LatticeError,
     manifest::{Head, Position, sign_head},
     types::{NodeId, PeerId},
@@ -136,7 +142,26 @@ pub async fn receive(
     let JournalStand { start, seq } = feed::here(lattice);
     received.there = waiting::waits(lattice, sender.id)?;
     deletions::tell(context, from.peer(), waited, received.there);
-    Ok(PushAnswer { received, moved: since..seq, epoch: Some(start) })
+    let has_twin = knowing.stands.is_some_and(|stands| has_twin(context, from, stands));
+    Ok(PushAnswer { received, moved: since..seq, epoch: Some(start), has_twin })
+}
+
+/// Does another instance push here with the identity of this sender? Says so once in the log.
+fn has_twin(context: &Context, from: &Speaker, stands: &Position) -> bool {
+    let (peer, key, now) = (from.peer(), from.public_key(), context.clock.now());
+    match context.twins.note(peer, key, stands, now) {
+        Sighting::Single => false,
+        Sighting::Twin { is_new } => {
+            if is_new {
+                tracing::warn!(
+                    peer.id = peer.as_str(),
+                    "two instances have the identity of {peer}: both send changes here, in turn. Give one of them its own: {ANOTHER_IDENTITY}"
+                );
+                context.trust.note_twins(peer, key, stands);
+            }
+            true
+        }
+    }
 }
 
 /// Up to which position of the journal here the sender of a push had been given the versions: by what it states that it holds, and by

@@ -102,7 +102,7 @@ pub use crate::{
         membership::Membership,
         operator::{Ask, OperatorClient, percent_encode},
         peers::{Added, Direction, PeerOptions, PeerState, PeersError},
-        round::{Outcome, unavailable::LeftOut},
+        round::{Outcome, differences::Differences, unavailable::LeftOut},
         run::RoundReport,
     },
     guard::{Allowance, Caller, Class, Limited, NetworkKey, Payer, Reach},

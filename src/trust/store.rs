@@ -11,7 +11,7 @@ use super::{
     state::{LEVEL, QUARANTINE, RELEASE, Record, State, UNASKED, VOUCH},
 };
 use crate::{
-    manifest::{Epoch, Head, Lineage, Manifest, Verified},
+    manifest::{Epoch, Head, Lineage, Manifest, Position, Verified},
     types::{PeerId, PublicKey, Timestamp},
 };
 use serde_json::{Map, Value, json};
@@ -360,6 +360,15 @@ impl TrustStore {
         let Value::Object(detail) = detail else { return };
         // What was accepted is kept already; the log of the service has it in any case.
         if let Err(error) = self.audit.append(kind, head.node_id.as_str(), detail) {
+            tracing::warn!(%error, "the audit log cannot be written");
+        }
+    }
+
+    /// Writes into the audit log that two instances push with the identity of this peer. `stands`: where the journal of one of them stands.
+    pub fn note_twins(&self, peer: &PeerId, key: PublicKey, stands: &Position) {
+        let detail = json!({ "public_key": key.to_base64(), "seq": stands.seq, "epoch": stands.epoch.as_str() });
+        let Value::Object(detail) = detail else { return };
+        if let Err(error) = self.audit.append(CLONED, peer.as_str(), detail) {
             tracing::warn!(%error, "the audit log cannot be written");
         }
     }

@@ -93,6 +93,16 @@ impl Instance {
         Self::open(name, folder, key, now, |settings| settings.server.port = port).await
     }
 
+    /// Starts another instance with everything that this one has in the copy: its identity, nodes and state.
+    pub async fn cloned(&self, copy: &Copy) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("lattice")).unwrap();
+        std::fs::create_dir(folder.path().join("state")).unwrap();
+        copy.put_back(folder.path(), |_| true);
+        let key = identity::read(&folder.path().join("state/identity.key")).unwrap();
+        Self::open(self.name, folder, key, self.clock.now(), |_| {}).await
+    }
+
     async fn halt(mut self) -> (u16, TempDir, KeyPair, &'static str, Timestamp) {
         drop(self.stop.take());
         self.served.take().unwrap().await.unwrap();

@@ -12,6 +12,7 @@
 mod bed;
 mod deletions;
 mod engine;
+mod forgotten;
 mod keys;
 mod lan;
 mod machine;

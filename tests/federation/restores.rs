@@ -6,9 +6,11 @@ use ark_lattice::{
         client::Client,
         filter::Filter,
         peers::{Direction, PeerOptions},
+        round::{Outcome, differences::Differences},
     },
     lattice::NodeFilter,
     trust::Entry,
+    types::NodeId,
 };
 use std::{collections::BTreeSet, time::Duration};
 
@@ -197,6 +199,133 @@ async fn an_instance_that_a_peer_knows_to_have_been_further_begins_a_new_epoch()
     assert!(ids(&hub).is_superset(&named("h", 1..=6)), "what was lost came back");
     laptop.stop().await;
     hub.stop().await;
+}
+
+#[tokio::test]
+async fn copies_that_send_to_one_hub_are_named_there_and_to_both() {
+    let (hub, mut laptop) = two(Direction::Push, false).await;
+    put(&laptop, "l", 1..=3).await;
+    assert_eq!(laptop.sync(true).await.error, None);
+    let copy;
+    (laptop, copy) = laptop.copied().await;
+    let twin = laptop.cloned(&copy).await;
+    let mut told = Vec::new();
+    for turn in 0..4 {
+        for (name, instance) in [("one", &laptop), ("other", &twin)] {
+            instance.put(&format!("{name}{turn}"), "1").await;
+            told.push(instance.sync(true).await.error);
+        }
+        hub.clock.advance(Duration::from_secs(1));
+    }
+    let is_told = |error: &Option<String>| {
+        error
+            .as_ref()
+            .is_some_and(|error| error.contains("the identity of this one, laptop") && error.contains("ARK_NODE_ID"))
+    };
+    let (before, after) = told.split_at(3);
+    assert!(before.iter().all(Option::is_none) && after.iter().all(is_told), "{told:?}");
+    assert_eq!(kinds(&hub).iter().filter(|kind| *kind == "cloned").count(), 1);
+    assert!(ids(&hub).is_superset(&["one3".to_owned(), "other3".to_owned()].into()), "it is exchanged all the same");
+    for instance in [hub, laptop, twin] {
+        instance.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn versions_that_were_stepped_back_to_are_no_conflicts() {
+    let (hub, mut laptop) = two(Direction::Both, false).await;
+    put(&laptop, "l", 1..=12).await;
+    assert_eq!(laptop.sync(true).await.error, None);
+    let copy;
+    (laptop, copy) = laptop.copied().await;
+    for number in 1..=12 {
+        laptop.put(&format!("l{number}"), "2").await;
+    }
+    hub.clock.advance(Duration::from_secs(1));
+    assert_eq!(laptop.sync(true).await.error, None);
+    laptop = laptop.restored(&copy, |name| name.starts_with("lattice/")).await;
+    assert_eq!(laptop.content("l1").await.as_deref(), Some("1"));
+    // One of them is accepted: it counts as edited here, and where it loses that is a conflict.
+    laptop.lattice().accept(vec![NodeId::parse("l12").unwrap()]).await.unwrap();
+    hub.clock.advance(Duration::from_secs(5));
+    hub.put("l12", "3").await;
+    laptop.clock.advance(Duration::from_secs(4));
+    assert_eq!(laptop.sync(true).await.error, None);
+    assert_eq!((laptop.content("l1").await.as_deref(), laptop.content("l12").await.as_deref()), (Some("2"), Some("3")));
+    let of = |versions: Vec<ark_lattice::lattice::Conflict>| {
+        versions.into_iter().map(|it| it.id.to_string()).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(of(laptop.lattice().conflicts(0, 99).unwrap()), named("l", 12..=12));
+    assert_eq!(of(laptop.lattice().overruled(0, 99).unwrap()), named("l", 1..=11));
+    laptop.stop().await;
+    hub.stop().await;
+}
+
+#[tokio::test]
+async fn a_one_way_exchange_names_what_differs_after_a_restore() {
+    for direction in [Direction::Push, Direction::Pull] {
+        let (mut hub, mut laptop) = two(direction, false).await;
+        let author = if direction == Direction::Push { &laptop } else { &hub };
+        put(author, "n", 1..=12).await;
+        laptop.clock.advance(Duration::from_secs(1));
+        assert_eq!(laptop.sync(true).await.error, None);
+        let copy;
+        if direction == Direction::Push {
+            (laptop, copy) = laptop.copied().await;
+        } else {
+            (hub, copy) = hub.copied().await;
+        }
+        let author = if direction == Direction::Push { &laptop } else { &hub };
+        for number in 1..=12 {
+            author.put(&format!("n{number}"), "2").await;
+        }
+        for instance in [&hub, &laptop] {
+            instance.clock.advance(Duration::from_secs(1));
+        }
+        assert_eq!(laptop.sync(true).await.report.outcome, Some(Outcome::InStep), "{direction:?}");
+        let is_node = |name: &str| name.starts_with("lattice/");
+        let expected = if direction == Direction::Push {
+            laptop = laptop.restored(&copy, is_node).await;
+            Differences { newer_there: 12, ..Differences::default() }
+        } else {
+            hub = hub.restored(&copy, is_node).await;
+            hub.clock.advance(Duration::from_secs(5));
+            laptop.clock.advance(Duration::from_secs(5));
+            Differences { newer_here: 12, ..Differences::default() }
+        };
+        for _ in 0..2 {
+            let synced = laptop.sync(true).await;
+            assert_eq!(
+                (synced.error, synced.report.outcome, synced.report.differences),
+                (None, Some(Outcome::Diverged), expected),
+                "{direction:?}"
+            );
+        }
+        let kept = laptop.engine().peers()[0].positions.differences;
+        assert_eq!(kept.and_then(|it| it.differences), Some(expected));
+        // What the receiver has beside that is its own.
+        let receiver = if direction == Direction::Push { &hub } else { &laptop };
+        put(receiver, "own", 1..=2).await;
+        let both = laptop.engine().peers()[0].options.clone();
+        laptop.engine().add_peer(&hub.url, PeerOptions { direction: Direction::Both, ..both.clone() }).unwrap();
+        assert_eq!(laptop.sync(true).await.report.outcome, Some(Outcome::InStep), "{direction:?}");
+        laptop.engine().add_peer(&hub.url, both).unwrap();
+        laptop.clock.advance(Duration::from_secs(1));
+        hub.clock.advance(Duration::from_secs(1));
+        put(if direction == Direction::Push { &hub } else { &laptop }, "more", 1..=2).await;
+        let synced = laptop.sync(true).await;
+        let own = match direction {
+            Direction::Push => Differences { only_there: 2, ..Differences::default() },
+            _ => Differences { only_here: 2, ..Differences::default() },
+        };
+        assert_eq!(
+            (synced.report.outcome, synced.report.differences),
+            (Some(Outcome::Exchanged), own),
+            "{direction:?}"
+        );
+        laptop.stop().await;
+        hub.stop().await;
+    }
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 use crate::bed::{Instance, nothing, provider};
 use ark_lattice::federation::{
     peers::Direction,
-    round::{Outcome, Reset},
+    round::{Outcome, Reset, differences::Differences},
     run::RoundError,
 };
 use ark_lattice::{
@@ -220,7 +220,7 @@ async fn a_version_that_is_not_believed_yet_comes_again_until_it_is() {
     a.put("y", "later in the journal").await;
     let (mut pulling, mut pushing) = (nothing(Direction::Pull), nothing(Direction::Push));
     let end = b.round(&a.url, &mut pulling).await;
-    assert_eq!((end.report.outcome, end.report.received.ahead), (Some(Outcome::Exchanged), 1), "{:?}", end.error);
+    assert_eq!((end.report.outcome, end.report.received.ahead), (Some(Outcome::Diverged), 1), "{:?}", end.error);
     a.round(&b.url, &mut pushing).await;
     assert_eq!((b.content("x").await, b.content("y").await.as_deref()), (None, Some("later in the journal")));
     b.clock.advance(Duration::from_secs(200));
@@ -233,7 +233,8 @@ async fn a_version_that_is_not_believed_yet_comes_again_until_it_is() {
     b.delete("x").await;
     a.register_at(&b).await;
     let end = a.round(&b.url, &mut pushing).await;
-    assert_eq!((end.report.outcome, end.report.sent), (Some(Outcome::Exchanged), 2), "{:?}", end.error);
+    assert_eq!((end.report.outcome, end.report.sent), (Some(Outcome::Diverged), 2), "{:?}", end.error);
+    assert_eq!(end.report.differences, Differences { deleted_there: 1, ..Differences::default() });
     assert_eq!(pulling.positions.pulled.map(|it| it.seq), Some(2));
     assert_eq!(pushing.positions.pushed.map(|it| it.seq), Some(2));
     a.stop().await;

@@ -2,7 +2,7 @@
 
 use crate::oracle::Content;
 use ark_lattice::{
-    federation::reconcile::Sets,
+    federation::{deletions::DeletionGuard, reconcile::Sets},
     identity::KeyPair,
     lattice::{
         Lattice, NodeDocument,
@@ -49,6 +49,7 @@ struct Open {
     lattice: Option<Arc<DirectoryLattice>>,
     /// Of one process: gone with it.
     sets: Arc<Sets>,
+    deletions: Arc<DeletionGuard>,
     /// Of the journal's file: a copy gets a name of its own.
     number: u32,
     copies: u32,
@@ -78,7 +79,13 @@ impl Site {
             is_old: number % 5 == 4,
             folder,
             reserve: reserve.to_owned(),
-            open: Mutex::new(Open { lattice: None, sets: sets(&clock), number: 0, copies: 0 }),
+            open: Mutex::new(Open {
+                lattice: None,
+                sets: sets(&clock),
+                deletions: Arc::default(),
+                number: 0,
+                copies: 0,
+            }),
             clock,
         };
         site.reopen().await;
@@ -97,6 +104,21 @@ impl Site {
         Arc::clone(&self.state().sets)
     }
 
+    pub(crate) fn deletions(&self) -> Arc<DeletionGuard> {
+        Arc::clone(&self.state().deletions)
+    }
+
+    /// The admin confirms every deletion that waits. Answers how many nodes were deleted.
+    pub(crate) async fn confirm_deletions(&self) -> u64 {
+        let (lattice, guard) = (self.lattice(), self.deletions());
+        let mut deleted = 0;
+        for sender in lattice.waiting_senders().unwrap() {
+            guard.confirm(&sender.from, self.clock.elapsed());
+            deleted += lattice.confirm_waiting(&sender.from).await.unwrap();
+        }
+        deleted
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
     }
@@ -113,7 +135,7 @@ impl Site {
     pub(crate) fn down(&self) {
         let lattice = {
             let mut state = self.state();
-            state.sets = sets(&self.clock);
+            (state.sets, state.deletions) = (sets(&self.clock), Arc::default());
             state.lattice.take()
         };
         drop(lattice);

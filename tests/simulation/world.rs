@@ -10,7 +10,7 @@ use crate::{
 };
 use ark_lattice::{
     federation::{
-        deletions::DeletionGuard,
+        deletions::Sender,
         feed::{self, FeedError},
         filter::Filter,
         peers::Direction,
@@ -18,6 +18,7 @@ use ark_lattice::{
         remote::PushAnswer,
         round::{Outcome, Position, Positions, Reset, begins_anew},
         run::{Known, Parties, RoundError, RunEnd, run},
+        waiting,
     },
     lattice::{Lattice, LatticeError, NodeDocument, Precondition, Version, Written},
     types::{Clock, ContentHash, Limits, NodeId, SharedClock, Timestamp},
@@ -58,6 +59,7 @@ struct Contact {
     positions: Positions,
     unexplained: u32,
     cuts: u32,
+    waiting_there: u64,
 }
 
 /// What happened in a run: a simulation in which nothing goes wrong finds nothing.
@@ -81,6 +83,8 @@ pub(crate) struct Tally {
     pub(crate) mixed: usize,
     pub(crate) nested: usize,
     pub(crate) sweeps: usize,
+    /// Deletions that were pushed and waited.
+    pub(crate) waiting: usize,
 }
 
 impl Tally {
@@ -104,6 +108,7 @@ impl Tally {
             nested: self.nested + other.nested,
             // The most that any of them needed.
             sweeps: self.sweeps.max(other.sweeps),
+            waiting: self.waiting + other.waiting,
         }
     }
 }
@@ -583,9 +588,12 @@ impl World {
         let changes = feed::admitted(&brittle, &pushed.filter.matcher(), changes).await?;
         let since = brittle.status().seq;
         let given = feed::given(&brittle, pushed.holds.as_ref());
-        let received = feed::receive(&brittle, (&format!("s{}", pushed.from), given), changes).await;
+        let from = format!("s{}", pushed.from);
+        let sender = Sender { id: &from, verified: true, given };
+        let received = waiting::receive(&brittle, &site.deletions(), sender, site.clock.elapsed(), changes).await;
         let stood = feed::here(&brittle);
         let end = stood.seq;
+        let there = waiting::waits(&brittle, &from);
         let old = (torn && end > since).then(|| site.copy_journal_before_last_commit()).flatten();
         drop(brittle);
         if process.is_killed() {
@@ -599,7 +607,10 @@ impl World {
             return Err(FeedError::Lattice(LatticeError::Io("killed".to_owned())));
         }
         let epoch = Some(stood.start).filter(|_| !site.is_old);
-        Ok(PushAnswer { received: received?, moved: since..end, epoch })
+        let (mut received, _) = received?;
+        self.count(|tally| tally.waiting += received.waiting);
+        received.there = there?;
+        Ok(PushAnswer { received, moved: since..end, epoch, has_twin: false })
     }
 
     // ---- rounds
@@ -615,7 +626,7 @@ impl World {
             positions: contact.positions.clone(),
             options: link.options.clone(),
             deletions_confirmed: true,
-            waiting_there: 0,
+            waiting_there: contact.waiting_there,
             unstaged: contact.cuts >= 2,
         };
         self.say(|| {
@@ -640,7 +651,7 @@ impl World {
             let lattice: Arc<dyn Lattice> = brittle.clone();
             let clock: SharedClock = site.clock.clone();
             let way = Way { world: self, from, to, depth, process: Arc::clone(&process) };
-            let (sets, deletions) = (site.sets(), Arc::new(DeletionGuard::default()));
+            let (sets, deletions) = (site.sets(), site.deletions());
             let parties = Parties {
                 lattice: &lattice,
                 client: &way,
@@ -771,6 +782,7 @@ impl World {
         if mixed {
             contact.positions = Positions::default();
         }
+        contact.waiting_there = end.report.waiting_there.unwrap_or(contact.waiting_there);
         let unexplained = end.report.outcome == Some(Outcome::Unexplained);
         let failed = end.error.is_some() || unexplained;
         if unexplained {
@@ -835,6 +847,9 @@ impl World {
             *self.step.lock().unwrap() = self.plan.steps + 1 + sweep;
             self.random.lock().unwrap().shuffle(&mut order);
             let mut quiet = true;
+            for site in &self.sites {
+                quiet &= site.confirm_deletions().await == 0;
+            }
             for link in &order {
                 self.pass(Duration::from_millis(5));
                 let end = self.round(*link, DEPTH).await.unwrap();

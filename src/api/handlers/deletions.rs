@@ -57,7 +57,7 @@ pub(crate) struct RefusedAnswer {
     /// The instance's id.
     #[schema(value_type = Id, example = "ark-1")]
     from: String,
-    /// Nodes that stay and go back to that instance.
+    /// Nodes that stay. They go back to that instance with the next round that carries changes to it.
     kept: u64,
 }
 

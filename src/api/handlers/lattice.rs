@@ -125,6 +125,8 @@ pub(crate) struct SentQuery {
     seen: Option<String>,
     /// The position of this journal up to which the sender has everything, `EPOCH:SEQ`.
     holds: Option<String>,
+    /// Where the journal of the sender stands, `EPOCH:SEQ`.
+    stands: Option<String>,
 }
 
 fn read_position(text: Option<&str>) -> Result<Option<Position>, ApiError> {
@@ -323,6 +325,9 @@ pub(crate) struct ReceivedAnswer {
     /// The hash of the whole set as it would be without their nodes.
     #[serde(skip_serializing_if = "Option::is_none")]
     waiting_without: Option<String>,
+    /// Another instance sends changes here with the identity of the sender; only where that is so.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    twin: bool,
 }
 
 /// Send changes (another instance)
@@ -340,8 +345,9 @@ pub(crate) async fn receive(
     let changes = ops::read_changes(&body, &state.context.limits)?;
     let filter = read_filter(query.0.filter.as_deref())?;
     let (seen, holds) = (read_position(query.0.seen.as_deref())?, read_position(query.0.holds.as_deref())?);
-    let knowing = Knowing { seen: seen.as_ref(), holds: holds.as_ref() };
-    let PushAnswer { received, moved, epoch } =
+    let stands = read_position(query.0.stands.as_deref())?;
+    let knowing = Knowing { seen: seen.as_ref(), holds: holds.as_ref(), stands: stands.as_ref() };
+    let PushAnswer { received, moved, epoch, has_twin } =
         ops::receive(&state.context, &speaker, knowing, &filter, changes).await?;
     let (epoch, epoch_since) = epoch.map(|it| (it.epoch.to_string(), it.since)).unzip();
     let Received { taken, same, kept, ahead, conflicts, waiting, there } = received;
@@ -358,6 +364,7 @@ pub(crate) async fn receive(
         waiting: there.map(|_| waiting),
         waiting_total: there.map(|there| there.deletions),
         waiting_without: there.map(|there| there.set_hash.to_string()),
+        twin: has_twin,
     };
     Ok(HttpResponse::Ok().json(answer))
 }

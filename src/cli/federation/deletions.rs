@@ -2,7 +2,7 @@
 
 use super::{
     CONTROLS,
-    model::{Deletions, Peers, Settled, WaitingSender, ago, instant},
+    model::{Deletions, Peer, Peers, Settled, WaitingSender, ago, instant},
     print,
 };
 use crate::{
@@ -20,7 +20,8 @@ use serde_json::json;
 #[command(after_help = "\
 An instance that deletes more than ten nodes and more than a quarter of those here
 does not delete them at once: they wait. confirm-deletions carries them out,
-refuse-deletions sends the nodes back, and a later edit of a node ends it too.
+refuse-deletions keeps the nodes, which go back where changes go that way, and a
+later edit of a node ends it too.
 
 Examples:
   ark-lattice federation deletions
@@ -80,7 +81,9 @@ pub(super) fn lines(sender: &WaitingSender, now: Timestamp) -> [String; 3] {
     [
         format!("{} of {from} wait here{since}. On this machine:", count(deletions, "deletion")),
         format!("  ark-lattice federation confirm-deletions {from}   deletes the nodes here"),
-        format!("  ark-lattice federation refuse-deletions {from}    keeps them and sends them back"),
+        format!(
+            "  ark-lattice federation refuse-deletions {from}    keeps them; where changes go that way, they go back"
+        ),
     ]
 }
 
@@ -89,7 +92,9 @@ pub(super) fn there(url: &str, deletions: u64, own_id: &str) -> [String; 3] {
     [
         format!("{} of this instance wait at {url}. On that machine:", count(deletions, "deletion")),
         format!("  ark-lattice federation confirm-deletions {own_id}   deletes the nodes there"),
-        format!("  ark-lattice federation refuse-deletions {own_id}    keeps them and sends them back here"),
+        format!(
+            "  ark-lattice federation refuse-deletions {own_id}    keeps them; where changes go that way, they come back here"
+        ),
     ]
 }
 
@@ -101,10 +106,33 @@ pub(super) fn confirm(from: Option<&str>, service: &Service, output: &Output) ->
 }
 
 pub(super) fn refuse(from: Option<&str>, service: &Service, output: &Output) -> Result<(), Failure> {
+    // Before it is done: what cannot be told is no reason to do it twice.
+    let answer = service.ask(Ask::Get, &format!("{CONTROLS}/peers"), None)?;
+    let peers = service.read::<Peers>(&answer)?.peers;
     settle(from, "refuse", service, output, |from, settled| {
         let kept = count(settled.kept, "node");
-        format!("{kept} kept; they go back to {from} with the next round")
+        let what_follows =
+            if settled.kept == 0 { "no deletion of it waits".to_owned() } else { goes_back(from, &peers) };
+        format!("{kept} kept; {what_follows}")
     })
+}
+
+/// Whether nodes go back to the instance that deleted them, and what makes them go back.
+fn goes_back(from: &str, peers: &[Peer]) -> String {
+    let mut known = peers.iter().filter(|peer| peer.node_id.as_deref() == Some(from)).peekable();
+    let Some(first) = known.peek().map(|peer| peer.url.clone()) else {
+        return format!(
+            "{from} gets them back with its next round if it also takes changes from this instance. Where it only sends, they stay here \
+             alone; on that machine: ark-lattice federation add-peer <address of this instance> --direction both"
+        );
+    };
+    if known.any(|peer| peer.direction != "pull") {
+        return format!("they go back to {from} with the next round");
+    }
+    format!(
+        "they stay here alone: this instance only takes from {from}. To send them back: ark-lattice federation add-peer {first} \
+         --direction both"
+    )
 }
 
 fn settle(

@@ -24,7 +24,8 @@ Examples:
 
 With --json; outcome is in_step, waiting (equal but for
 deletions that wait), unavailable (equal but for nodes whose files are broken;
-counted in unavailable), exchanged, unexplained, moving or failed:
+counted in unavailable), exchanged, diverged (one way, and nodes that should be
+alike differ), unexplained, moving or failed:
   {\"rounds\": [{\"at\": 1767225600.25, \"peer\": \"http://a:9000\", \"durationMs\": 12, \"outcome\": \"in_step\",
    \"error\": null, \"nodesReceived\": 1, \"nodesSent\": 0, \"conflictsResolved\": 0, \"bytes\": 310,
    \"deletionsWaiting\": {\"here\": 0, \"there\": 0}}], \"count\": 1}")]

@@ -86,6 +86,8 @@ pub(super) struct Peer {
     pub(super) lag: Lag,
     pub(super) error: Option<String>,
     #[serde(default)]
+    pub(super) differences: Differences,
+    #[serde(default)]
     pub(super) failures_in_a_row: u64,
     #[serde(default)]
     pub(super) deletions_waiting: Waiting,
@@ -105,6 +107,36 @@ pub(super) struct Waiting {
 pub(super) struct LeftOut {
     pub(super) here: u64,
     pub(super) there: u64,
+}
+
+/// In what the sets differ where changes go one way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Differences {
+    pub(super) newer_there: u64,
+    pub(super) newer_here: u64,
+    pub(super) deleted_there: u64,
+    pub(super) deleted_here: u64,
+    pub(super) only_there: u64,
+    pub(super) only_here: u64,
+}
+
+impl Differences {
+    /// For people; `None`: there are none.
+    pub(super) fn words(self) -> Option<String> {
+        let Self { newer_there, newer_here, deleted_there, deleted_here, only_there, only_here } = self;
+        let counted = [
+            (newer_there, "newer there"),
+            (newer_here, "newer here"),
+            (deleted_there, "deleted there"),
+            (deleted_here, "deleted here"),
+            (only_there, "only there"),
+            (only_here, "only here"),
+        ];
+        let named = counted.into_iter().filter(|(nodes, _)| *nodes > 0);
+        let named: Vec<String> = named.map(|(nodes, how)| format!("{} {how}", count(nodes, "node"))).collect();
+        (!named.is_empty()).then(|| named.join(", "))
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -184,6 +216,8 @@ pub(super) struct SyncedPeer {
     pub(super) deletions_waiting: Waiting,
     #[serde(default)]
     pub(super) unavailable: LeftOut,
+    #[serde(default)]
+    pub(super) differences: Differences,
 }
 
 #[derive(Debug, Deserialize)]

@@ -173,6 +173,10 @@ fn lines(status: &Status, now: Timestamp) -> Vec<String> {
     }
     lines.extend(status.deletions_waiting.iter().flat_map(|sender| deletions::lines(sender, now)));
     for peer in &status.peers {
+        if let Some(differences) = peer.differences.words() {
+            let url = printable(&peer.url);
+            lines.push(format!("{url} takes or gives changes one way only; when last compared: {differences}"));
+        }
         let there = peer.deletions_waiting.there.filter(|there| *there > 0);
         lines.extend(there.into_iter().flat_map(|there| deletions::there(&peer.url, there, &info.instance_id)));
     }

@@ -30,8 +30,9 @@ const LOOK: Duration = Duration::from_millis(500);
 Deletions of more than ten nodes and more than a quarter of them wait, everything
 else is exchanged; --confirm-deletions carries them out. Exits with 4 if a peer
 cannot be reached or fails, with 3 if it refuses, with 5 if it is not who it was,
-deletions wait, or it leaves something out. Nodes whose files are broken here or
-there are left out and counted; everything else is exchanged.
+deletions wait, it leaves something out, or changes go one way only and nodes that
+both sides knew differ: they are counted. Nodes whose files are broken here or there
+are left out and counted; everything else is exchanged.
 
 Examples:
   ark-lattice federation sync
@@ -41,7 +42,9 @@ With --json:
   {\"status\": \"synced\", \"result\": [{\"peer\": \"http://192.168.1.100:9000\", \"success\": true,
    \"nodesSent\": 15, \"nodesReceived\": 23, \"conflictsResolved\": 0, \"bytes\": 5120, \"requests\": 3,
    \"outcome\": \"in_step\", \"error\": null, \"deletionsWaiting\": {\"here\": 0, \"there\": 0}}]}
-Where nodes are left out: \"outcome\": \"unavailable\", \"unavailable\": {\"here\": 1, \"there\": 0}")]
+Where nodes are left out: \"outcome\": \"unavailable\", \"unavailable\": {\"here\": 1, \"there\": 0}
+Where changes go one way and nodes differ: \"outcome\": \"diverged\", \"differences\":
+  {\"newerThere\": 5, \"newerHere\": 0, \"deletedThere\": 0, \"deletedHere\": 0, \"onlyThere\": 0, \"onlyHere\": 0}")]
 pub(in crate::cli) struct Args {
     /// Only with this peer.
     #[arg(long, value_name = "URL")]
@@ -163,6 +166,11 @@ fn say(result: &SyncedPeer, output: &Output) -> std::io::Result<()> {
         Some((nodes, correct)) => (format!("{text}; {nodes}"), next.or(Some(correct))),
         None => (text, next),
     };
+    let text = match result.differences.words() {
+        Some(differences) => format!("{text}; {differences}"),
+        None => text,
+    };
+    let next = next.or_else(|| diverged(result).then(|| exchange_both_ways(&result.peer)));
     let calm = result.outcome.as_deref() != Some("unexplained") && (here, there) == (0, 0) && next.is_none();
     output.finding(if calm { "ok" } else { "warn" }, &result.peer, &text, next.as_deref())
 }
@@ -177,6 +185,18 @@ fn left_out(result: &SyncedPeer) -> Option<(String, String)> {
         _ => "correct the files that this names on both machines: ark-lattice doctor",
     };
     Some((nodes, correct.to_owned()))
+}
+
+/// Do changes go one way only, and nodes differ that should be alike?
+fn diverged(result: &SyncedPeer) -> bool {
+    result.outcome.as_deref() == Some("diverged")
+}
+
+/// What makes sets equal between which changes go one way only.
+pub(super) fn exchange_both_ways(peer: &str) -> String {
+    format!(
+        "this direction does not carry that; to exchange both ways: ark-lattice federation add-peer {peer} --direction both"
+    )
 }
 
 /// Deletions that wait here and there.
@@ -241,6 +261,12 @@ fn verdict(told: &[Told]) -> Result<(), Failure> {
             false => "see: ark-lattice federation status".to_owned(),
         };
         return Err(Failure::differs(text).because(next));
+    }
+    if let Some(result) = told.iter().map(|told| &told.result).find(|result| diverged(result)) {
+        let differences = result.differences.words().unwrap_or_else(|| "the sets differ".to_owned());
+        return Err(
+            Failure::differs(format!("{}: {differences}", result.peer)).because(exchange_both_ways(&result.peer))
+        );
     }
     let unexplained = told.iter().find(|told| told.result.outcome.as_deref() == Some("unexplained"));
     unexplained.map_or(Ok(()), |told| {

@@ -7,6 +7,7 @@ use crate::{
         client::Client,
         events::EventKind,
         run::{RoundError, RunEnd},
+        twins::ANOTHER_IDENTITY,
     },
     trust::Follows,
     types::PublicKey,
@@ -67,13 +68,22 @@ impl Shared {
             let data = json!({ "peer": peer.url, "nodeId": id.as_str() });
             self.options.events.tell(EventKind::PeerRestored, data);
         }
+        if end.report.has_twin {
+            self.tell_twin(peer, before, RoundError::OwnTwin(self.options.node_id.clone()), end);
+            return;
+        }
         let newest = self.options.trust.newest_head(id, *key);
         if newest.is_none_or(|newest| !newest.is_cloned(self.options.clock.now())) {
             return;
         }
         let error = RoundError::Cloned(id.clone());
+        self.tell_twin(peer, before, error, end);
+    }
+
+    /// Tells once of two instances with one identity, and as the failure of the round.
+    fn tell_twin(&self, peer: &PeerTask, before: &PeerState, error: RoundError, end: &mut RunEnd) {
         if before.error.as_deref() != Some(error.to_string().as_str()) {
-            tracing::warn!(peer = peer.url, peer.id = id.as_str(), "{error}");
+            tracing::warn!(peer = peer.url, "{error}");
         }
         // Of its two journals each makes positions in the other void.
         if matches!(end.error, None | Some(RoundError::Unsteady)) {
@@ -81,8 +91,3 @@ impl Shared {
         }
     }
 }
-
-/// What gives one of two instances an identity of its own.
-pub(in crate::federation) const ANOTHER_IDENTITY: &str = "on one of the two machines stop the service and start it with another id, \
-     and with a new state directory (its documents stay): ARK_NODE_ID=<new id> ARK_STATE_PATH=<new directory> ark-lattice serve; \
-     where its key is a setting, also with another key (ark-lattice keygen)";

@@ -36,6 +36,7 @@ fn code(error: &RoundError) -> Option<&'static str> {
         )
         | RoundError::Lattice(_)
         | RoundError::OwnKeyRevoked
+        | RoundError::OwnTwin(_)
         | RoundError::Keys(_)
         | RoundError::Self_
         | RoundError::Stale(_)

@@ -5,6 +5,9 @@ use crate::{
 };
 use proptest::prelude::*;
 
+#[path = "tests_confirmed.rs"]
+mod confirmed;
+
 const BOTH: Directions = Directions { pull: true, push: true, filtered: false, by_priority: false };
 
 /// A journal of release 0.1.0.
@@ -171,6 +174,8 @@ fn one_way_and_partial_exchanges_end_without_equal_sets() {
     source.directions.pull = false;
     assert_eq!(source.next(), push(4, Mode::Inline, None));
     source.pushed();
+    assert_eq!(source.next(), Step::Ask, "what they hold since is to be compared");
+    source.asked(stand(head("t", 9, "z")));
     assert_eq!(source.next(), Step::Done(Outcome::Exchanged));
 
     let mut partial = round(9, 5);
@@ -471,9 +476,9 @@ fn positions_are_recorded_in_the_newest_epochs() {
     let Positions { pulled, pulled_into, pushed, pushed_to, .. } = it.positions.clone();
     assert_eq!((pulled, pushed_to), (Some(later_theirs.at()), Some(later_theirs.at())));
     assert_eq!((pulled_into, pushed), (Some(later_ours.at()), Some(later_ours.at())));
-    assert!(it.end(Outcome::InStep) && !it.positions.need_lineage(&it.theirs));
+    assert!(it.end(Outcome::InStep, Refused::default()) && !it.positions.need_lineage(&it.theirs));
     let mut it = Round::new(later_theirs.stand(), later_ours.stand(), it.positions, BOTH);
-    assert!(!it.end(Outcome::InStep), "there is nothing new to note then");
+    assert!(!it.end(Outcome::InStep, Refused::default()), "there is nothing new to note then");
 }
 
 #[test]

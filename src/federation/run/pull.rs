@@ -152,7 +152,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         }
     }
 
-    async fn begin(&self, lines: &mut Lines, round: &mut Round, since: u64) -> Result<Promise, RoundError> {
+    pub(super) async fn begin(&self, lines: &mut Lines, round: &mut Round, since: u64) -> Result<Promise, RoundError> {
         let no_start = RoundError::OtherFeed("it has no first line");
         let Some(line) = lines.next_line().await? else { return Err(no_start) };
         let Line::Start(start) = read_line(line, &self.parties.limits)? else { return Err(no_start) };
@@ -171,6 +171,8 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         batch: Vec<WireChange>,
         bytes: usize,
     ) -> Result<(), RoundError> {
+        let mut batch = batch;
+        batch.retain(|change| !self.forgotten.is_deleted_here(change));
         self.note_available(&batch);
         let batch = feed::admitted(&**self.parties.lattice, &self.matcher, batch).await?;
         self.remember(&batch);

@@ -1,11 +1,12 @@
 //! What we have goes.
 
-use super::{BATCH_BYTES, Held, LIST, RoundError, Run, unavailable::is_available};
+use super::{BATCH_BYTES, Held, LIST, RoundError, Run, SKEW, unavailable::is_available};
 use crate::{
     federation::{
         feed::{self, FeedOptions, Walk, WrittenLines},
         remote::{Knowing, PushAnswer},
         round::{Mode, Position, Positions, Round},
+        waiting,
     },
     lattice::Change,
     manifest::EpochStart,
@@ -21,16 +22,13 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
     pub(super) async fn push(&mut self, round: &mut Round, since: u64, mode: Mode) -> Result<bool, RoundError> {
         let mut walk = self.walk(since, round.ours.seq, mode == Mode::Inline);
         let mut later = Vec::new();
+        let waiting = self.waiting_here()?;
         loop {
             let mut batch = walk.next_batch()?;
             if batch.is_empty() {
                 break;
             }
-            batch.retain(|change| !self.is_remembered(change) && is_available(&**self.parties.lattice, change));
-            for change in &batch {
-                // Their clock, as they signed it.
-                Held::hold(&mut self.held.pushed, feed::position(change), time(change), round.theirs.issued_at);
-            }
+            self.retain_wanted(round, &mut batch, &waiting);
             if !batch.is_empty() {
                 match mode {
                     Mode::Inline => {
@@ -56,6 +54,28 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         self.send_contents(round, later).await?;
         self.pushed_to(round, walk.position());
         Ok(true)
+    }
+
+    /// Nodes of which a deletion by the peer waits here: they do not go back to it before the admin decides.
+    pub(super) fn waiting_here(&self) -> Result<HashSet<NodeId>, RoundError> {
+        Ok(waiting::waiting_ids(&**self.parties.lattice, self.peer.as_str())?.into_iter().collect())
+    }
+
+    /// Keeps the changes that are to go to the peer, and notes those that it will not believe yet.
+    pub(super) fn retain_wanted(&mut self, round: &Round, changes: &mut Vec<Change>, waiting: &HashSet<NodeId>) {
+        let lattice = &**self.parties.lattice;
+        changes.retain(|change| {
+            let waits = matches!(change, Change::Put { id, .. } if waiting.contains(id));
+            let is_held = self.is_remembered(change) || self.forgotten.is_deleted_there(change);
+            !is_held && !waits && is_available(lattice, change)
+        });
+        // Their clock, as they signed it.
+        let clock = round.theirs.issued_at;
+        for change in changes {
+            let at = time(change);
+            Held::hold(&mut self.held.pushed, feed::position(change), at, clock);
+            self.refused.there |= at > clock.plus(SKEW);
+        }
     }
 
     fn pushed_to(&mut self, round: &mut Round, seq: u64) {
@@ -94,7 +114,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
             }
             self.count_out(text.len()).await;
             let seen = seen(round);
-            let knowing = Knowing { seen: seen.as_ref(), holds: None };
+            let knowing = Knowing { seen: seen.as_ref(), ..Knowing::default() };
             let offered = self.parties.client.offer(&self.signer(), knowing, text).await?;
             if let Some(stood) = offered.stood {
                 they_stood(round, stood.start, stood.seq)?;
@@ -135,7 +155,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         self.send(round, lines).await
     }
 
-    async fn send(&mut self, round: &mut Round, lines: WrittenLines) -> Result<(), RoundError> {
+    pub(super) async fn send(&mut self, round: &mut Round, lines: WrittenLines) -> Result<(), RoundError> {
         let WrittenLines { text, count, unread } = lines;
         self.unavailable.hold_unread(&mut self.held.pushed, unread);
         if count == 0 {
@@ -144,11 +164,14 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         self.count_out(text.len()).await;
         let filter = self.matcher.filter();
         let seen = seen(round);
-        let holds = round.positions.pulled.clone().filter(|_| seen.is_some());
-        let knowing = Knowing { seen: seen.as_ref(), holds: holds.as_ref() };
-        let PushAnswer { mut received, moved, epoch } =
+        let holds = self.forgotten.held().or(round.positions.pulled.as_ref()).cloned().filter(|_| seen.is_some());
+        let stands = seen.is_some().then(|| round.ours.position());
+        let knowing = Knowing { seen: seen.as_ref(), holds: holds.as_ref(), stands: stands.as_ref() };
+        let PushAnswer { mut received, moved, epoch, has_twin } =
             self.parties.client.push(&self.signer(), knowing, filter, text).await?;
         received.taken = received.taken.min(count);
+        self.refused.there |= received.ahead > 0;
+        self.report.has_twin |= has_twin;
         match epoch {
             Some(start) => they_stood(round, start, moved.end)?,
             // Of release 0.1.0.

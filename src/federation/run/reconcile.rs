@@ -1,12 +1,8 @@
 //! What only one side has is found, fetched and sent.
 
-use super::{
-    BATCH, BATCH_BYTES, Held, Known, LIST, RoundError, Run, pull::Pulling, push::time, stage::Stage,
-    unavailable::is_available,
-};
+use super::{BATCH, BATCH_BYTES, Known, LIST, RoundError, Run, pull::Pulling, stage::Stage};
 use crate::{
     federation::{
-        feed,
         reconcile::{
             Answer, changes_at, digest,
             item::{ItemId, NodePart, node_part},
@@ -30,19 +26,19 @@ const NODES_A_MESSAGE: u64 = 1024;
 
 /// What only one side has.
 #[derive(Debug, Default)]
-struct Differences {
+pub(super) struct Differences {
     /// Positions in our journal.
-    have: Vec<u64>,
+    pub(super) have: Vec<u64>,
     /// Versions of nodes that we know nothing of.
     new: Vec<ItemId>,
     /// Other versions than ours.
-    other: Vec<ItemId>,
+    pub(super) other: Vec<ItemId>,
     /// They changed since their head was signed.
-    moved: bool,
+    pub(super) moved: bool,
 }
 
 /// How the search for differences ended.
-enum Search {
+pub(super) enum Search {
     Found(Differences),
     /// The other side cannot, or it costs more than a list.
     InVain,
@@ -103,7 +99,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
     }
 
     /// Exchanges messages until everything is said.
-    async fn search(&mut self, round: &Round) -> Result<Search, RoundError> {
+    pub(super) async fn search(&mut self, round: &Round) -> Result<Search, RoundError> {
         let (sets, lattice) = (self.parties.sets, self.parties.lattice);
         let nodes = round.theirs.count.saturating_add(round.ours.count);
         let mut bytes_left = LEAST_BYTES.saturating_add(nodes.saturating_mul(BYTES_A_NODE));
@@ -202,12 +198,10 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
 
     /// Sends what stands at these positions of our journal; what it became meanwhile stands further behind and goes from there.
     async fn send_versions(&mut self, round: &mut Round, positions: &[u64]) -> Result<bool, RoundError> {
+        let waiting = self.waiting_here()?;
         for part in positions.chunks(LIST) {
             let mut changes = changes_at(&**self.parties.lattice, part)?;
-            changes.retain(|change| !self.is_remembered(change) && is_available(&**self.parties.lattice, change));
-            for change in &changes {
-                Held::hold(&mut self.held.pushed, feed::position(change), time(change), round.theirs.issued_at);
-            }
+            self.retain_wanted(round, &mut changes, &waiting);
             let any = !changes.is_empty();
             self.send_contents(round, changes).await?;
             round.stale |= any;

@@ -51,6 +51,16 @@ impl Unavailable {
         &self.theirs
     }
 
+    /// Nodes of the peer, where they would count here.
+    pub(super) fn of_peer(&self) -> impl Iterator<Item = &NodeId> {
+        self.theirs.iter().map(|(id, _)| id).chain(self.unrecorded.keys())
+    }
+
+    /// Nodes of ours that could not be read in this round.
+    pub(super) fn unread(&self) -> impl Iterator<Item = &NodeId> {
+        self.unread.iter()
+    }
+
     /// Are the sets equal but for nodes that are unavailable on either side?
     pub(super) fn are_left_out(&self) -> bool {
         self.left_out
@@ -223,7 +233,11 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
     }
 
     /// The changes of a list of at most so many, and the position that it ends with.
-    async fn read_list(&mut self, mut lines: Lines, most: usize) -> Result<(Vec<WireChange>, u64), RoundError> {
+    pub(super) async fn read_list(
+        &mut self,
+        mut lines: Lines,
+        most: usize,
+    ) -> Result<(Vec<WireChange>, u64), RoundError> {
         let (mut changes, mut counted) = (Vec::new(), 0);
         loop {
             let Some(line) = lines.next_line().await? else { return Err(self.cut_off()) };

@@ -50,7 +50,9 @@ pub(super) fn write(transaction: &WriteTransaction, coming: &[(NodeId, Coming)])
     let mut table = open(transaction)?;
     for (id, coming) in coming {
         let Coming { at, deletion, content_hash, ancestry, from } = coming;
-        let lineage = Lineage { made_here: false, from: Some(from.clone()), ancestry: ancestry.clone() }.to_bytes();
+        let lineage =
+            Lineage { made_here: false, came_back: false, from: Some(from.clone()), ancestry: ancestry.clone() }
+                .to_bytes();
         table.insert(id.as_str(), (at.micros(), *deletion, content_hash.as_bytes(), lineage.as_slice()))?;
     }
     Ok(())

@@ -12,20 +12,24 @@ use std::sync::Arc;
 pub(in crate::lattice) struct Lineage {
     /// It was made here.
     pub(in crate::lattice) made_here: bool,
+    /// It was replaced before, and came back from a backup. Who made it is not known then.
+    pub(in crate::lattice) came_back: bool,
     /// Who gave it; `None`: it was made here, or nobody noted it.
     pub(in crate::lattice) from: Option<Box<str>>,
     /// What it was before.
     pub(in crate::lattice) ancestry: Ancestry,
 }
 
-/// How a row begins: given by somebody, made here, given by whoever is named next.
+/// How a row begins: given by somebody, made here, given by the one that is named next.
 const GIVEN: u8 = 0;
 const MADE_HERE: u8 = 1;
 const GIVEN_BY: u8 = 2;
+/// Came back from a backup; for an older release, given by somebody.
+const CAME_BACK: u8 = 3;
 
 impl Default for Lineage {
     fn default() -> Self {
-        Self { made_here: true, from: None, ancestry: Ancestry::default() }
+        Self { made_here: true, came_back: false, from: None, ancestry: Ancestry::default() }
     }
 }
 
@@ -39,7 +43,8 @@ impl Lineage {
             _ => (Default::default(), rest),
         };
         let from = std::str::from_utf8(from).ok().filter(|from| !from.is_empty()).map(Into::into);
-        Self { made_here: *kind == MADE_HERE, from, ancestry: Ancestry::from_bytes(ancestry) }
+        let ancestry = Ancestry::from_bytes(ancestry);
+        Self { made_here: *kind == MADE_HERE, came_back: *kind == CAME_BACK, from, ancestry }
     }
 
     pub(super) fn to_bytes(&self) -> Vec<u8> {
@@ -50,7 +55,14 @@ impl Lineage {
             Some((length, from)) if !self.made_here => {
                 [&[GIVEN_BY, length], from.as_bytes(), ancestry.as_slice()].concat()
             }
-            _ => [&[if self.made_here { MADE_HERE } else { GIVEN }], ancestry.as_slice()].concat(),
+            _ => {
+                let kind = match (self.made_here, self.came_back) {
+                    (true, _) => MADE_HERE,
+                    (false, true) => CAME_BACK,
+                    (false, false) => GIVEN,
+                };
+                [&[kind], ancestry.as_slice()].concat()
+            }
         }
     }
 }

@@ -79,6 +79,23 @@ fn old_tombstones_go_with_their_positions() {
 }
 
 #[test]
+fn a_deletion_that_came_to_be_known_late_is_kept_as_long_as_others() {
+    let root = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(&root.path().join("j.redb")).unwrap();
+    let (a, later) = (NodeId::parse("a").unwrap(), Timestamp::EPOCH.plus(2 * TOMBSTONE_AGE));
+    journal.commit(&[deleted("a", 0, 1), Op::Buried(a.clone(), later), deleted("b", 0, 2)], 2).unwrap();
+    journal.prune(later.plus(TOMBSTONE_AGE)).unwrap();
+    assert_eq!((positions(&journal, 0), journal.floor().unwrap()), (vec![(1, false)], 2));
+    journal.prune(later.plus(TOMBSTONE_AGE + Duration::from_micros(1))).unwrap();
+    assert_eq!((positions(&journal, 0), journal.floor().unwrap()), (vec![], 2));
+    // What is noted goes with the tombstone: another one of the node has its own date.
+    journal.commit(&[deleted("a", 0, 3), Op::Buried(a, later.plus(9 * TOMBSTONE_AGE)), put("a", "1", 4)], 4).unwrap();
+    journal.commit(&[deleted("a", 0, 5)], 5).unwrap();
+    journal.prune(later).unwrap();
+    assert_eq!(positions(&journal, 0), []);
+}
+
+#[test]
 fn a_version_knows_what_it_came_from() {
     let root = tempfile::tempdir().unwrap();
     let (journal, _) = Journal::open(&root.path().join("j.redb")).unwrap();

@@ -55,7 +55,12 @@ impl<'txn> Tables<'txn> {
         let Waiting { deletion, ancestry, bounded } = waiting;
         let (id, from) = (deletion.id.as_str(), &*deletion.from);
         self.remove(id, from)?;
-        let lineage = Lineage { made_here: false, from: Some(deletion.from.clone()), ancestry: ancestry.clone() };
+        let lineage = Lineage {
+            made_here: false,
+            came_back: false,
+            from: Some(deletion.from.clone()),
+            ancestry: ancestry.clone(),
+        };
         let (lineage, since) = (lineage.to_bytes(), deletion.since.micros());
         let value = (deletion.at.micros(), deletion.content_hash.as_bytes(), lineage.as_slice(), since, *bounded);
         self.rows.insert((id, from), value)?;

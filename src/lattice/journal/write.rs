@@ -1,7 +1,7 @@
 //! Writing changes down.
 
 use super::{
-    BY_SEQ, FILES, JournalError, LINEAGE, Op, Record, Source, TOMBSTONES, coming, conflicts, remembered,
+    BY_SEQ, FILES, JournalError, LINEAGE, Op, Record, Source, TOMBSTONES, buried, coming, conflicts, remembered,
     rows::{Lineage, Loaded, file_value, loaded},
     waiting,
 };
@@ -20,6 +20,7 @@ pub(super) fn write_ops(transaction: &WriteTransaction, ops: &[Op]) -> Result<()
     let mut by_seq = transaction.open_table(BY_SEQ)?;
     let mut tombstones = transaction.open_table(TOMBSTONES)?;
     let mut lineages = transaction.open_table(LINEAGE)?;
+    let mut late = buried::open(transaction)?;
     let mut coming = coming::open(transaction)?;
     let mut memory = remembered::Tables::open(transaction)?;
     let mut waiting = waiting::Tables::open(transaction)?;
@@ -30,6 +31,10 @@ pub(super) fn write_ops(transaction: &WriteTransaction, ops: &[Op]) -> Result<()
             // The commit does it, with its first position.
             Op::VoidPositions => continue,
             Op::Deleted(tombstone, _) => &tombstone.id,
+            Op::Buried(id, at) => {
+                late.insert(id.as_str(), at.micros())?;
+                continue;
+            }
             Op::Settled(number) => {
                 conflicts::remove(transaction, *number)?;
                 continue;
@@ -60,11 +65,15 @@ pub(super) fn write_ops(transaction: &WriteTransaction, ops: &[Op]) -> Result<()
                     (None, Some((_, before))) => memory.state_as_before(id, before)?,
                     (None, None) => {}
                 }
+                let held_at = held.map(|(_, at)| at);
                 let held = held.map(|(content, _)| content);
                 let buried = tombstones.get(id)?.map(|value| ContentHash::from_digest(*value.value().1));
                 // A content that comes back with a later time came from where it came from.
                 let same = held == Some(record.entry.content_hash);
-                if !same || *source != Source::Edit {
+                if same && *source == Source::Edit {
+                    // The admin dated it anew: from here on it is an edit made here.
+                    accept(&mut lineages, id, held_at.is_some_and(|at| at < record.entry.updated_at))?;
+                } else {
                     follow(&mut lineages, id, held.or(buried), same, source)?;
                 }
                 if let Some(last) = last {
@@ -72,6 +81,7 @@ pub(super) fn write_ops(transaction: &WriteTransaction, ops: &[Op]) -> Result<()
                 }
                 if let Some(old) = tombstones.remove(id)? {
                     by_seq.remove(old.value().2)?;
+                    late.remove(id)?;
                 }
                 coming.remove(id)?;
                 let version = Version { at: record.entry.updated_at, content: Some(record.entry.content_hash) };
@@ -105,6 +115,7 @@ pub(super) fn write_ops(transaction: &WriteTransaction, ops: &[Op]) -> Result<()
                 let old = tombstones.insert(id, value)?.map(|old| old.value().2);
                 if let Some(old) = old {
                     by_seq.remove(old)?;
+                    late.remove(id)?;
                 }
                 coming.remove(id)?;
                 waiting.superseded(id, Version { at: tombstone.deleted_at, content: None })?;
@@ -119,8 +130,18 @@ pub(super) fn write_ops(transaction: &WriteTransaction, ops: &[Op]) -> Result<()
                 coming.remove(id)?;
                 memory.forget(id)?;
             }
-            Op::VoidPositions | Op::Settled(_) | Op::Waits(_) | Op::WaitsNoLonger(..) => {}
+            Op::VoidPositions | Op::Buried(..) | Op::Settled(_) | Op::Waits(_) | Op::WaitsNoLonger(..) => {}
         }
+    }
+    Ok(())
+}
+
+/// A version that came back from a backup counts as made here once it got a later time here.
+fn accept(lineages: &mut Table<'_, &'static str, &'static [u8]>, id: &str, is_later: bool) -> Result<(), JournalError> {
+    let old = lineages.get(id)?.map(|bytes| Lineage::from_bytes(bytes.value()));
+    if let Some(old) = old.filter(|old| is_later && old.came_back) {
+        let lineage = Lineage { ancestry: old.ancestry, ..Lineage::default() };
+        lineages.insert(id, lineage.to_bytes().as_slice())?;
     }
     Ok(())
 }
@@ -141,12 +162,14 @@ fn follow(
             // did to keep it where it loses.
             let made_here = same && old.made_here;
             let from = if same { old.from } else { Some(from.clone()) };
-            Lineage { made_here, from: from.filter(|_| !made_here), ancestry: ancestry.clone() }
+            let came_back = same && old.came_back;
+            Lineage { made_here, came_back, from: from.filter(|_| !made_here), ancestry: ancestry.clone() }
         }
         Source::Edit => {
             let ancestry = before.map_or_else(|| old.ancestry.clone(), |before| old.ancestry.after(&before));
             Lineage { ancestry, ..Lineage::default() }
         }
+        Source::Remembered => Lineage { made_here: false, came_back: true, from: None, ancestry: old.ancestry.clone() },
     };
     if lineage == Lineage::default() {
         lineages.remove(id)?;

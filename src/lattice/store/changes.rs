@@ -4,7 +4,7 @@ use super::Store;
 use crate::{
     lattice::{
         Entry, Tombstone,
-        journal::{Op, Record, Source},
+        journal::{Op, Record, Source, is_late},
         reader::FileStamp,
     },
     types::{ContentHash, NodeId, Timestamp},
@@ -117,6 +117,10 @@ impl Store {
         let tombstone = Tombstone { id: id.clone(), deleted_at: at, content_hash, seq: self.next_seq(changes) };
         changes.touched.insert(id.clone());
         changes.ops.push(Op::Deleted(tombstone.clone(), source));
+        let now = self.shared.clock.now();
+        if is_late(at, now) {
+            changes.ops.push(Op::Buried(id.clone(), now));
+        }
         tombstone
     }
 }

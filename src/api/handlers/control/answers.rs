@@ -1,5 +1,8 @@
 //! What the controls answer, in the members of the seed (its guide's API reference), and ours in the same style.
 
+mod differences;
+
+use self::differences::DifferencesAnswer;
 use crate::{
     api::{
         handlers::{deletions::SenderAnswer, nodes::seconds},
@@ -193,6 +196,9 @@ pub(crate) struct PeerAnswer {
     lag: LagAnswer,
     /// Deletions that wait for an admin.
     deletions_waiting: WaitingAnswer,
+    /// In what the sets differed when they were last compared; only where changes go one way and they differ.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    differences: Option<DifferencesAnswer>,
     /// Why the last round failed; null: it did not.
     #[schema(required = true)]
     error: Option<String>,
@@ -221,6 +227,7 @@ impl PeerAnswer {
             last_sync: peer.synced_at.map(seconds),
             lag: LagAnswer { to_send: lag.to_send, to_receive: lag.to_receive },
             deletions_waiting: WaitingAnswer { here: lag.waiting_here, there: Some(peer.waiting_there) },
+            differences: peer.positions.differences.and_then(|it| it.differences).and_then(DifferencesAnswer::of),
             failures_in_a_row: peer.failed_in_a_row,
             stats: PeerStatsAnswer {
                 rounds: peer.stats.rounds,
@@ -412,8 +419,12 @@ pub(crate) struct RoundAnswer {
     /// Nodes that were left out because their files are broken; only where any were.
     #[serde(skip_serializing_if = "Option::is_none")]
     unavailable: Option<LeftOutAnswer>,
-    /// `in_step`, `waiting` (equal but for deletions that wait), `unavailable` (equal but for nodes whose files are broken), `exchanged`,
-    /// `unexplained` or `moving`; null: it did not come to its end.
+    /// In what the sets differ; only where changes go one way and they differ.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    differences: Option<DifferencesAnswer>,
+    /// `in_step`, `waiting` (equal but for deletions that wait), `unavailable` (equal but for nodes whose files are broken), `exchanged`
+    /// (what the direction and the filter let through), `diverged` (the same, and nodes that should be alike differ: one side changed or
+    /// deleted them, and the direction does not carry that), `unexplained` or `moving`; null: it did not come to its end.
     #[schema(required = true)]
     outcome: Option<&'static str>,
     /// Why it did not.
@@ -434,6 +445,7 @@ impl From<Synced> for RoundAnswer {
             requests: report.requests,
             deletions_waiting: WaitingAnswer { here: report.waiting_here, there: report.waiting_there },
             unavailable: LeftOutAnswer::of(report.unavailable),
+            differences: DifferencesAnswer::of(report.differences),
             outcome: report.outcome.map(Outcome::as_str),
             error: synced.error,
         }
@@ -527,7 +539,7 @@ pub(crate) struct PastAnswer {
     peer: String,
     /// How long it took, milliseconds.
     duration_ms: u64,
-    /// `in_step`, `waiting`, `unavailable`, `exchanged`, `unexplained`, `moving` or `failed`.
+    /// `in_step`, `waiting`, `unavailable`, `exchanged`, `diverged`, `unexplained`, `moving` or `failed`.
     outcome: String,
     /// Why it failed.
     #[schema(required = true)]

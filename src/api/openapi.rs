@@ -12,7 +12,7 @@ use super::{
     error::Problem,
     handlers::{
         accept, conflicts, control, deletions, discover, documents, events, health, keys, manifest, nodes, seed_wire,
-        sync, trust,
+        sync, trust, versions,
     },
     routes::ROUTES,
 };
@@ -61,6 +61,7 @@ status list the codes that it may carry. Every answer has an `X-Request-Id`, whi
         nodes::put,
         nodes::delete,
         accept::accept,
+        versions::take,
         conflicts::list,
         conflicts::show,
         conflicts::dismiss,

@@ -205,6 +205,12 @@ pub const ROUTES: &[Route] = &[
         problems: &[ALWAYS, GATE, OPERATES, LATTICE_WRITE, &[Code::InvalidFederationRequest]],
     },
     Route {
+        method: "POST",
+        path: "/nodes/versions",
+        summary: "Take versions that were made elsewhere (operator)",
+        problems: &[ALWAYS, GATE, OPERATES, LATTICE_WRITE, &[Code::InvalidFederationRequest]],
+    },
+    Route {
         method: "GET",
         path: "/conflicts",
         summary: "List conflicts",

@@ -40,7 +40,7 @@ pub(super) fn text(object: Object<'_>, key: &str) -> Result<Option<String>, ApiE
     member(object, key).map(|value| read(value).ok_or_else(|| shape(format!("{key} is not a string")))).transpose()
 }
 
-fn flag(object: Object<'_>, key: &str) -> Result<bool, ApiError> {
+pub(super) fn flag(object: Object<'_>, key: &str) -> Result<bool, ApiError> {
     let read = |value: Value<'_>| value.as_bool().ok_or_else(|| shape(format!("{key} is neither true nor false")));
     member(object, key).map_or(Ok(false), read)
 }

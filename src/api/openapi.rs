@@ -186,3 +186,18 @@ fn example_problem(code: Code) -> Value {
         "request_id": "6f1d0c3a9b2e4f5a7c8d9e0f"
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::document;
+    use crate::types::EventKind;
+
+    #[test]
+    fn the_patterns_of_events_name_every_kind_once() {
+        let text = serde_json::to_string(&document().0).unwrap();
+        let names = EventKind::ALL.map(EventKind::as_str).join("|");
+        for pattern in [format!("\"^({names})(,({names}))*$\""), format!("\"^({names}|missed)$\"")] {
+            assert_eq!(text.matches(&pattern).count(), 1, "{pattern}");
+        }
+    }
+}

@@ -291,13 +291,19 @@ pub const ROUTES: &[Route] = &[
         method: "POST",
         path: "/api/federation/deletions/refuse",
         summary: "Refuse what an instance deletes (operator)",
-        problems: &[ALWAYS, GATE, CONTROLS, LATTICE_WRITE, &[Code::InvalidFederationRequest]],
+        problems: &[ALWAYS, GATE, CONTROLS, LATTICE_WRITE, &[Code::InvalidFederationRequest, Code::NoDeletionsWait]],
     },
     Route {
         method: "POST",
         path: "/api/federation/deletions/confirm",
         summary: "Confirm what an instance deletes (operator)",
-        problems: &[ALWAYS, GATE, CONTROLS, LATTICE_WRITE, &[Code::InvalidFederationRequest, Code::ConflictsFull]],
+        problems: &[
+            ALWAYS,
+            GATE,
+            CONTROLS,
+            LATTICE_WRITE,
+            &[Code::InvalidFederationRequest, Code::NoDeletionsWait, Code::ConflictsFull],
+        ],
     },
     Route {
         method: "POST",

@@ -419,6 +419,10 @@ impl Lattice for DirectoryLattice {
         Ok(outcomes.into_iter().filter_map(written).collect())
     }
 
+    fn check_directory(&self) -> Result<(), LatticeError> {
+        self.shared.check_directory().map_err(|error| LatticeError::Io(error.to_string()))
+    }
+
     async fn accept(&self, ids: Vec<NodeId>) -> Result<Vec<NodeId>, LatticeError> {
         let outcomes = self.write(ids.iter().cloned().map(WriteOp::Accept).collect()).await?;
         let is_here = |(_, outcome): &(NodeId, Outcome)| !matches!(outcome, Outcome::NotHere);

@@ -9,6 +9,7 @@ use crate::{
             VANISH_GRACE,
         },
     },
+    ops::{self, AcceptedNodes},
     settings::Settings,
     types::{NodeId, SharedClock, SystemClock},
 };
@@ -101,14 +102,13 @@ pub async fn open_idle(settings: &Settings) -> Result<Arc<dyn Lattice>, StartupE
     }
 }
 
-/// Dates the versions of these nodes now, without a service: opens the lattice, waits for its index, and closes it again. Answers those
-/// that are here.
+/// Dates the versions of these nodes now, without a service: opens the lattice, waits for its index, and closes it again.
 ///
 /// # Errors
 /// [`StartupError::Lattice`]: the lattice cannot be opened, or failed.
-pub async fn accept_nodes(settings: &Settings, ids: Vec<NodeId>) -> Result<Vec<NodeId>, StartupError> {
+pub async fn accept_nodes(settings: &Settings, ids: Vec<NodeId>) -> Result<AcceptedNodes, StartupError> {
     let lattice = open_idle(settings).await?;
-    let accepted = lattice.accept(ids).await.map_err(|error| StartupError::Lattice(error.to_string()));
+    let accepted = ops::accept_nodes(&*lattice, ids).await.map_err(|error| StartupError::Lattice(error.to_string()));
     lattice.close().await;
     accepted
 }

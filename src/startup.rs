@@ -49,7 +49,7 @@ mod lattice;
 mod traces;
 mod trust;
 
-pub use lattice::{Adopted, accept_nodes, adopt, check_marker};
+pub use lattice::{Adopted, JournalStanding, accept_nodes, adopt, check_marker, journal_standing, open_idle};
 pub use trust::AUDIT_FILE;
 
 /// How long a connection that is done stays open for what the client still sends.

@@ -116,6 +116,8 @@ codes! {
     NodeNotFound = "node_not_found" NOT_FOUND "There is no such node",
     /// There is no such conflict.
     ConflictNotFound = "conflict_not_found" NOT_FOUND "There is no such conflict",
+    /// No deletion of that instance waits here.
+    NoDeletionsWait = "no_deletions_wait" NOT_FOUND "No deletions of that instance wait here",
     /// The route does not take this method.
     MethodNotAllowed = "method_not_allowed" METHOD_NOT_ALLOWED "The method is not allowed here",
     /// The body came too slowly.

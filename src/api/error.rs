@@ -204,6 +204,7 @@ fn federation_code(error: &ops::FederationError) -> Code {
         FederationError::NoKey => Code::NoKey,
         FederationError::Stopped => Code::FederationStopped,
         FederationError::NoPeer(_) => Code::PeerNotFound,
+        FederationError::NothingWaits(_) => Code::NoDeletionsWait,
         FederationError::Listeners(_) => Code::TooManyListeners,
         FederationError::Interval => Code::InvalidFederationRequest,
         FederationError::Add(AddError::Address(_) | AddError::Filter(_)) => Code::InvalidPeer,

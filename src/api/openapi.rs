@@ -12,7 +12,7 @@ use super::{
     error::Problem,
     handlers::{
         accept, conflicts, control, deletions, discover, documents, events, health, keys, manifest, nodes, seed_wire,
-        sync, trust,
+        sync, trust, versions,
     },
     routes::ROUTES,
 };
@@ -61,6 +61,7 @@ status list the codes that it may carry. Every answer has an `X-Request-Id`, whi
         nodes::put,
         nodes::delete,
         accept::accept,
+        versions::take,
         conflicts::list,
         conflicts::show,
         conflicts::dismiss,
@@ -184,4 +185,19 @@ fn example_problem(code: Code) -> Value {
         "detail": "What is wrong this time",
         "request_id": "6f1d0c3a9b2e4f5a7c8d9e0f"
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::document;
+    use crate::types::EventKind;
+
+    #[test]
+    fn the_patterns_of_events_name_every_kind_once() {
+        let text = serde_json::to_string(&document().0).unwrap();
+        let names = EventKind::ALL.map(EventKind::as_str).join("|");
+        for pattern in [format!("\"^({names})(,({names}))*$\""), format!("\"^({names}|missed)$\"")] {
+            assert_eq!(text.matches(&pattern).count(), 1, "{pattern}");
+        }
+    }
 }

@@ -205,6 +205,12 @@ pub const ROUTES: &[Route] = &[
         problems: &[ALWAYS, GATE, OPERATES, LATTICE_WRITE, &[Code::InvalidFederationRequest]],
     },
     Route {
+        method: "POST",
+        path: "/nodes/versions",
+        summary: "Take versions that were made elsewhere (operator)",
+        problems: &[ALWAYS, GATE, OPERATES, LATTICE_WRITE, &[Code::InvalidFederationRequest]],
+    },
+    Route {
         method: "GET",
         path: "/conflicts",
         summary: "List conflicts",
@@ -285,13 +291,19 @@ pub const ROUTES: &[Route] = &[
         method: "POST",
         path: "/api/federation/deletions/refuse",
         summary: "Refuse what an instance deletes (operator)",
-        problems: &[ALWAYS, GATE, CONTROLS, LATTICE_WRITE, &[Code::InvalidFederationRequest]],
+        problems: &[ALWAYS, GATE, CONTROLS, LATTICE_WRITE, &[Code::InvalidFederationRequest, Code::NoDeletionsWait]],
     },
     Route {
         method: "POST",
         path: "/api/federation/deletions/confirm",
         summary: "Confirm what an instance deletes (operator)",
-        problems: &[ALWAYS, GATE, CONTROLS, LATTICE_WRITE, &[Code::InvalidFederationRequest, Code::ConflictsFull]],
+        problems: &[
+            ALWAYS,
+            GATE,
+            CONTROLS,
+            LATTICE_WRITE,
+            &[Code::InvalidFederationRequest, Code::NoDeletionsWait, Code::ConflictsFull],
+        ],
     },
     Route {
         method: "POST",

@@ -227,6 +227,7 @@ impl From<PullError> for Failure {
         match error {
             PullError::Client(error) => error.into(),
             PullError::Directory(error) => error.into(),
+            PullError::Take(error) => error.into(),
             PullError::Worker(_) => Self::local(error),
         }
     }

@@ -93,8 +93,9 @@ With --json:
     #[command(after_help = "\
 More than ten nodes and more than a quarter of them are not deleted without this,
 neither when the instance sends its deletions nor when they are fetched from it.
-For an hour nothing else of that instance waits. PEER may be left out where
-deletions of one instance alone wait.
+What waits is carried out, and as many again within ten minutes: a wave may come
+in several batches. Where nothing of PEER waits, nothing is changed (exit code 3).
+PEER may be left out where deletions of one instance alone wait.
 
 Examples:
   ark-lattice federation confirm-deletions laptop

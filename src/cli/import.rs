@@ -3,13 +3,13 @@
 use super::{
     exit::Failure,
     input,
-    job::LatticeArg,
+    job::{self, LatticeArg},
     output::{Output, count},
     progress::Progress,
-    stop,
+    stop, target,
 };
 use crate::{
-    ops::{self, ImportError, ImportOptions, ImportReport},
+    ops::{self, ImportError, ImportOptions, ImportReport, Offered, TakeOptions},
     types::SystemClock,
 };
 use serde_json::{Value, json};
@@ -23,8 +23,9 @@ const NAMED: usize = 20;
 Nodes are written as they are and count as edited now, or when their updated_at
 says so and that is later than what they replace: they win over what is there.
 With --exact they are the versions that they were: a later version that is there
-stays (kept), also where the file does not say when a node was made; one that
-loses is kept in .ark-overruled in the data directory. The manifest hash that is
+stays (kept), also where the file does not say when a node was made, and a node
+that was deleted here later stays deleted. One that loses is kept, as by
+ark-lattice pull. The manifest hash that is
 printed is that of the nodes of the file, as they are in the directory then.
 
 Examples:
@@ -35,7 +36,8 @@ Examples:
 With --json:
   {\"added\": 2, \"changed\": 0, \"unchanged\": 0, \"refused\": 1,
    \"refusals\": [{\"place\": \"nodes[1]\", \"reason\": \"…\"}],
-   \"kept\": 0, \"kept_ids\": [], \"kept_as\": [],
+   \"kept\": 0, \"kept_ids\": [], \"kept_deleted\": 0, \"kept_deleted_ids\": [],
+   \"kept_as\": [], \"overruled\": [],
    \"manifest_hash\": \"sha256:…\", \"dry_run\": false}")]
 pub(super) struct Args {
     /// A node, a list of nodes, any tree whose lists called "nodes" hold nodes, or one node a line (.ndjson); - for standard input.
@@ -57,17 +59,28 @@ pub(super) fn run(args: Args, output: &Output) -> Result<(), Failure> {
     let source = input::open(&args.file)?;
     let options = ImportOptions {
         now: SystemClock::shared().now(),
-        exact: args.exact,
         dry: args.dry_run,
         lines: args.file.extension().is_some_and(|extension| extension == "ndjson" || extension == "jsonl"),
         interrupt: stop::on_signal(output)?,
     };
-    let report = {
-        let progress = Progress::new("importing", output);
-        ops::import(&directory, source, &settings.limits(), &options, |done, total| progress.at(done, total))
+    let limits = settings.limits();
+    let progress = Progress::new("importing", output);
+    let advance = |done: usize, total: Option<usize>| progress.at(done, total);
+    let report = if args.exact {
+        let runtime = job::runtime()?;
+        let target = runtime.block_on(target::find(&settings, &directory, output))?;
+        let take_options = TakeOptions { from: &name, now: options.now, limits, dry: options.dry };
+        let take = |offered: Vec<Offered>| runtime.block_on(target.take(offered, take_options));
+        let report = ops::import((&directory, Some(&take)), source, &limits, &options, advance);
+        runtime.block_on(target::release(&target));
+        report
+    } else {
+        ops::import((&directory, None), source, &limits, &options, advance)
     };
+    drop(progress);
     let report = report.map_err(|error| match error {
         ImportError::Directory(error) => Failure::from(error),
+        ImportError::Take(error) => Failure::from(error),
         error => Failure::from(error).about(&name),
     })?;
     output.answer(|| as_json(&report, args.dry_run), || as_text(&report, args.dry_run))?;
@@ -87,7 +100,8 @@ fn as_json(report: &ImportReport, dry_run: bool) -> Value {
     json!({
         "added": report.added, "changed": report.changed, "unchanged": report.unchanged,
         "refused": refused.len(), "refusals": refused, "kept": report.kept.len(), "kept_ids": report.kept,
-        "kept_as": report.kept_as, "manifest_hash": report.set_hash, "dry_run": dry_run,
+        "kept_deleted": report.kept_deleted.len(), "kept_deleted_ids": report.kept_deleted,
+        "kept_as": report.kept_as, "overruled": report.overruled, "manifest_hash": report.set_hash, "dry_run": dry_run,
     })
 }
 
@@ -108,6 +122,15 @@ fn as_text(report: &ImportReport, dry_run: bool) -> String {
             if report.kept.len() == 1 { "it is" } else { "they are" },
             named.join(", ")
         ));
+    }
+    if !report.kept_deleted.is_empty() {
+        let named: Vec<&str> = report.kept_deleted.iter().take(NAMED).map(|id| id.as_str()).collect();
+        let (number, named) = (report.kept_deleted.len(), named.join(", "));
+        text.push_str(&format!("\n{number} kept deleted here: deleted later than the version was made: {named}"));
+    }
+    if !report.overruled.is_empty() {
+        let replaced = count(report.overruled.len(), "replaced version");
+        text.push_str(&format!("\n{replaced} kept in the history: ark-lattice conflicts list --all"));
     }
     for file in report.kept_as.iter().take(NAMED) {
         text.push_str(&format!("\nthe replaced version is kept as {file}"));

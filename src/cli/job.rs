@@ -112,6 +112,10 @@ pub(super) fn wait<T, E>(work: impl Future<Output = Result<T, E>>) -> Result<T, 
 where
     Failure: From<E>,
 {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    Ok(runtime.map_err(Failure::local)?.block_on(work)?)
+    Ok(runtime()?.block_on(work)?)
+}
+
+/// What waits for several conversations, one after the other.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::local)
 }

@@ -27,6 +27,7 @@ mod pull;
 mod serve;
 mod service;
 mod stop;
+mod target;
 mod version;
 
 pub use exit::Exit;

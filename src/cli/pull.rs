@@ -5,7 +5,7 @@ use super::{
     job::{self, CaFileArg, LatticeArg},
     output::{Output, count, size},
     progress::Progress,
-    stop,
+    stop, target,
 };
 use crate::{
     ops::{self, PullOptions, PullReport, Standing},
@@ -19,20 +19,26 @@ const NAMED: usize = 20;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Of two versions of a node the later one wins, on either side, as it does
-between services: what counts here is updated_at, else when the file was last
-changed. A version here that loses is kept in .ark-overruled in the data
-directory. Nodes that are only here stay. The first request lists all nodes that
+between services. A deletion is a version too: a node that was deleted here later
+than the other version was made stays deleted. Where a service runs on the data
+directory, it takes the versions; otherwise its journal is opened for a moment. A
+version here that loses is kept: ark-lattice conflicts list --all. A directory
+that no service was ever started on has no journal: there updated_at counts, else
+when the file was last changed, and what loses is kept in .ark-overruled in it.
+Nodes that are only here stay. The first request lists all nodes that
 are here: with more than about 300000 the other side's limits.sync_bytes may
-be too small. Exits with 5 if something was refused.
+be too small. A file that cannot be written is named, and the rest is taken.
+Exits with 5 if something was refused.
 
 Examples:
   ark-lattice pull --from https://ark.example --dry-run
   ark-lattice pull --from https://ark.example --lattice copy
 
 With --json:
-  {\"added\": 1, \"replaced\": 0, \"kept\": 0, \"kept_ids\": [], \"unchanged\": 0,
+  {\"added\": 1, \"replaced\": 0, \"kept\": 0, \"kept_ids\": [],
+   \"kept_deleted\": 0, \"kept_deleted_ids\": [], \"unchanged\": 0,
    \"refused\": 1, \"refusals\": [{\"node\": \"a\", \"reason\": \"…\"}],
-   \"kept_as\": [\".ark-overruled/b.json~1a2b3c4d\"], \"bytes\": 80,
+   \"kept_as\": [\".ark-overruled/b.json~1a2b3c4d\"], \"overruled\": [12], \"bytes\": 80,
    \"dry_run\": false, \"in_step\": false, \"only_here\": 0,
    \"manifest_hash\": \"sha256:…\"}")]
 pub(super) struct Args {
@@ -56,12 +62,20 @@ pub(super) fn run(args: Args, output: &Output) -> Result<(), Failure> {
     let report = {
         let progress = Progress::new("pulling", output);
         let advance = |came: usize, announced: usize| progress.at(came, Some(announced));
-        job::wait(ops::pull(&directory, &client, settings.limits(), clock, options, advance)).map_err(explained)?
+        job::wait(async {
+            let target = target::find(&settings, &directory, output).await?;
+            let places = ((&directory, target.clone()), (&client, args.from.as_str()));
+            let pulled = ops::pull(places.0, places.1, settings.limits(), clock, options, advance).await;
+            target::release(&target).await;
+            pulled.map_err(|error| explained(error.into()))
+        })?
     };
     output.answer(|| as_json(&report), || as_text(&report, &args.from))?;
     if report.refused > 0 {
+        let all =
+            if report.standing == Standing::DryRun { "" } else { "; the others were taken: correct it and pull again" };
         return Err(Failure::differs(format!(
-            "{} refused; the first: {}",
+            "{} refused; the first: {}{all}",
             count(report.refused, "node"),
             report.refusals.first().map(|(what, reason)| format!("{what}: {reason}")).unwrap_or_default()
         )));
@@ -96,7 +110,8 @@ fn as_json(report: &PullReport) -> Value {
         report.refusals.iter().map(|(what, reason)| json!({"node": what, "reason": reason})).collect();
     json!({
         "added": report.added, "replaced": report.replaced, "kept": report.kept.len(), "kept_ids": report.kept,
-        "unchanged": report.unchanged, "refused": report.refused, "refusals": refusals, "kept_as": report.kept_as,
+        "kept_deleted": report.kept_deleted.len(), "kept_deleted_ids": report.kept_deleted,
+        "unchanged": report.unchanged, "refused": report.refused, "refusals": refusals, "kept_as": report.kept_as, "overruled": report.overruled,
         "bytes": report.bytes,
         "dry_run": report.standing == Standing::DryRun, "in_step": in_step, "only_here": only_here,
         "manifest_hash": report.their_hash,
@@ -114,6 +129,17 @@ fn as_text(report: &PullReport, from: &str) -> String {
         size(report.bytes)
     )];
     lines.extend(report.kept.iter().take(NAMED).map(|id| format!("  kept {id}: the version here wins")));
+    if !report.kept_deleted.is_empty() {
+        lines.push(format!(
+            "  {} kept deleted here: deleted later than the other version was made",
+            report.kept_deleted.len()
+        ));
+        lines.extend(report.kept_deleted.iter().take(NAMED).map(|id| format!("    {id}")));
+    }
+    if !report.overruled.is_empty() {
+        let replaced = count(report.overruled.len(), "replaced version");
+        lines.push(format!("  {replaced} kept in the history: ark-lattice conflicts list --all"));
+    }
     let overruled = report.kept_as.iter().take(NAMED);
     lines.extend(overruled.map(|file| format!("  the replaced version is kept as {file}")));
     if let Some(more) = report.kept_as.len().checked_sub(NAMED).filter(|more| *more > 0) {

@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -11,6 +11,8 @@ use std::{
 pub const FEW_DELETIONS: usize = 10;
 /// Deletions of one account within this time are added up.
 const WINDOW: Duration = Duration::from_secs(60 * 60);
+/// How long after a confirmation the rest of the same wave is carried out as well: it may come in several batches.
+const WAVE: Duration = Duration::from_secs(10 * 60);
 /// Verified senders that are counted at the same time. Beyond it the oldest window is dropped.
 const MOST_WINDOWS: usize = 10_000;
 
@@ -58,26 +60,49 @@ struct Window {
 pub struct Reservation {
     /// How many.
     pub deletions: usize,
-    /// The window that they are counted in; `None`: they are not counted, the admin confirmed them.
-    window: Option<(Account, Duration)>,
+    counted: Counted,
+}
+
+/// What a reservation was taken from.
+#[derive(Debug)]
+enum Counted {
+    /// Nothing: there are none, or the admin confirmed the round that they are of.
+    Nowhere,
+    /// The window of this account that began then.
+    Window(Account, Duration),
+    /// The rest of a confirmed wave of this sender.
+    Wave(Box<str>),
+}
+
+/// What is left of a wave that the admin confirmed.
+#[derive(Debug)]
+struct Wave {
+    since: Duration,
+    left: usize,
 }
 
 /// What every account deleted within its window.
 #[derive(Debug, Default)]
 struct Counts {
     windows: HashMap<Account, Window>,
-    /// When the admin confirmed the deletions of these senders.
-    confirmed: HashMap<Box<str>, Duration>,
+    /// Waves that the admin confirmed, by sender.
+    waves: HashMap<Box<str>, Wave>,
+    /// Rounds under way whose deletions the admin confirmed, by peer.
+    rounds: HashMap<Box<str>, usize>,
 }
 
 impl Counts {
     fn reserve(&mut self, sender: Sender<'_>, deletions: usize, nodes: usize, now: Duration) -> Option<Reservation> {
-        self.confirmed.retain(|_, at| now.saturating_sub(*at) < WINDOW);
-        if self.confirmed.contains_key(sender.id) {
-            return Some(Reservation { deletions: usize::MAX, window: None });
+        if self.rounds.contains_key(sender.id) {
+            return Some(Reservation { deletions: usize::MAX, counted: Counted::Nowhere });
         }
         if deletions == 0 {
-            return Some(Reservation { deletions, window: None });
+            return Some(Reservation { deletions, counted: Counted::Nowhere });
+        }
+        self.waves.retain(|_, wave| wave.left > 0 && now.saturating_sub(wave.since) < WAVE);
+        if let Some(wave) = self.waves.get_mut(sender.id).filter(|wave| wave.left >= deletions) {
+            wave.left = wave.left.saturating_sub(deletions);
+            return Some(Reservation { deletions, counted: Counted::Wave(sender.id.into()) });
         }
         self.windows.retain(|_, window| now.saturating_sub(window.since) < WINDOW);
         let account = Account::from(sender);
@@ -95,15 +120,27 @@ impl Counts {
         let new = Window { since: now, deletions: 0, nodes };
         let window = self.windows.entry(account.clone()).or_insert(new);
         window.deletions = after;
-        Some(Reservation { deletions, window: Some((account, window.since)) })
+        Some(Reservation { deletions, counted: Counted::Window(account, window.since) })
     }
 
     fn settle(&mut self, reservation: Reservation, carried_out: usize) {
-        let Reservation { deletions, window: Some((account, since)) } = reservation else { return };
-        let Some(window) = self.windows.get_mut(&account).filter(|window| window.since == since) else { return };
-        window.deletions = window.deletions.saturating_sub(deletions.saturating_sub(carried_out));
-        if window.deletions == 0 {
-            self.windows.remove(&account);
+        let unused = reservation.deletions.saturating_sub(carried_out);
+        match reservation.counted {
+            Counted::Nowhere => {}
+            Counted::Wave(sender) => {
+                if let Some(wave) = self.waves.get_mut(&sender) {
+                    wave.left = wave.left.saturating_add(unused);
+                }
+            }
+            Counted::Window(account, since) => {
+                let Some(window) = self.windows.get_mut(&account).filter(|window| window.since == since) else {
+                    return;
+                };
+                window.deletions = window.deletions.saturating_sub(unused);
+                if window.deletions == 0 {
+                    self.windows.remove(&account);
+                }
+            }
         }
     }
 }
@@ -134,11 +171,38 @@ impl DeletionGuard {
         self.counts().settle(reservation, carried_out);
     }
 
-    /// The admin confirmed the deletions of this instance: for an hour none of them waits.
-    pub fn confirm(&self, from: &str, elapsed: Duration) {
+    /// The admin confirmed so many deletions of this instance. As many again are carried out within [`WAVE`], the rest of a wave that comes
+    /// in several batches; beyond that the guard counts from now.
+    pub fn confirm(&self, from: &str, deletions: usize, elapsed: Duration) {
         let mut counts = self.counts();
         counts.windows.remove(&Account::Verified(from.into()));
-        counts.confirmed.insert(from.into(), elapsed);
+        counts.waves.insert(from.into(), Wave { since: elapsed, left: deletions });
+    }
+
+    /// The admin confirmed what this instance deletes in the round that begins: none of it waits until the round ends.
+    pub fn confirm_round(self: &Arc<Self>, from: &str) -> ConfirmedRound {
+        let count = &mut self.counts();
+        let rounds = count.rounds.entry(from.into()).or_default();
+        *rounds = rounds.saturating_add(1);
+        ConfirmedRound { guard: Arc::clone(self), from: from.into() }
+    }
+}
+
+/// A round whose deletions the admin confirmed; dropped, it is over.
+#[derive(Debug)]
+#[must_use]
+pub struct ConfirmedRound {
+    guard: Arc<DeletionGuard>,
+    from: Box<str>,
+}
+
+impl Drop for ConfirmedRound {
+    fn drop(&mut self) {
+        let mut counts = self.guard.counts();
+        match counts.rounds.get_mut(&self.from) {
+            Some(rounds) if *rounds > 1 => *rounds = rounds.saturating_sub(1),
+            _ => drop(counts.rounds.remove(&self.from)),
+        }
     }
 }
 
@@ -193,16 +257,37 @@ mod tests {
     }
 
     #[test]
-    fn confirmed_deletions_are_not_counted_for_an_hour() {
-        let guard = DeletionGuard::default();
+    fn a_confirmation_covers_the_rest_of_its_wave_and_nothing_else() {
         for sender in [verified("a"), other("b")] {
-            assert!(!deletes(&guard, sender, 75, 75, at(2)));
-            guard.confirm(sender.id, at(2));
-            assert!(deletes(&guard, sender, 75, 75, at(3)) && deletes(&guard, sender, 5, 5, at(4)));
-            assert!(!deletes(&guard, sender, 26, 100, at(2 + 3600)));
+            let guard = DeletionGuard::default();
+            assert!(!deletes(&guard, sender, 75, 100, at(2)));
+            guard.confirm(sender.id, 75, at(2));
+            assert!(deletes(&guard, sender, 50, 60, at(3)));
+            assert!(!deletes(&guard, sender, 26, 60, at(4)), "more than was confirmed");
+            assert!(deletes(&guard, sender, 25, 60, at(4)));
+            assert!(!deletes(&guard, sender, 26, 60, at(5)), "it is used up");
+            guard.confirm(sender.id, 75, at(100));
+            assert!(!deletes(&guard, sender, 50, 60, at(100 + 600)), "ten minutes later it is another wave");
+            guard.confirm(sender.id, 0, at(800));
+            assert!(!deletes(&guard, sender, 50, 60, at(801)), "where nothing was confirmed, nothing is switched");
         }
-        guard.confirm("b", at(5000));
-        assert!(!deletes(&guard, other("c"), 75, 75, at(5001)), "what one of the others may, its neighbour may not");
+        let guard = DeletionGuard::default();
+        guard.confirm("b", 75, at(5));
+        assert!(!deletes(&guard, other("c"), 75, 75, at(6)), "what one of the others may, its neighbour may not");
+        let unused = guard.reserve(other("b"), 60, 75, at(7)).unwrap();
+        guard.settle(unused, 10);
+        assert!(deletes(&guard, other("b"), 65, 75, at(8)), "what was not carried out is left");
+    }
+
+    #[test]
+    fn a_confirmed_round_covers_what_comes_until_it_ends() {
+        let guard = Arc::new(DeletionGuard::default());
+        let rounds = (guard.confirm_round("a"), guard.confirm_round("a"));
+        assert!(deletes(&guard, verified("a"), 75, 75, at(0)) && !deletes(&guard, verified("b"), 75, 75, at(0)));
+        drop(rounds.0);
+        assert!(deletes(&guard, verified("a"), 75, 75, at(1)));
+        drop(rounds.1);
+        assert!(!deletes(&guard, verified("a"), 75, 75, at(2)));
     }
 
     #[test]

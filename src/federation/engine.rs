@@ -524,6 +524,7 @@ impl Shared {
         let (report, url) = (&end.report, before.url.as_str());
         let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         let error = end.error.as_ref().map(ToString::to_string);
+        let is_own = end.failed_here(&*self.options.lattice);
         let (received, sent) = (number(report.received.taken), number(report.sent_taken));
         let conflicts = number(report.received.conflicts);
         let bytes = report.bytes_in.saturating_add(report.bytes_out);
@@ -541,6 +542,7 @@ impl Shared {
                     state.stats.rounds = state.stats.rounds.saturating_add(1);
                     (state.synced_at, state.error, state.failed_in_a_row) = (Some(at), None, 0);
                 }
+                Some(_) if is_own => state.stats.failures = state.stats.failures.saturating_add(1),
                 Some(error) => {
                     state.stats.failures = state.stats.failures.saturating_add(1);
                     state.failed_in_a_row = state.failed_in_a_row.saturating_add(1);
@@ -556,7 +558,7 @@ impl Shared {
                 let data = json!({ "peer": url, "nodeId": node_id, "latencyMs": latency_ms });
                 events.tell(EventKind::PeerOnline, data);
             }
-            (true, false) => {
+            (true, false) if !is_own => {
                 events.tell(EventKind::PeerOffline, json!({ "peer": url, "nodeId": node_id, "error": error }));
             }
             _ => {}
@@ -564,7 +566,8 @@ impl Shared {
         let (outcome, duration_ms) = (outcome(end), milliseconds(took));
         let (waiting_here, waiting_there) = (report.waiting_here, report.waiting_there.unwrap_or(before.waiting_there));
         let waiting_moved = report.received.waiting > 0 || waiting_there != before.waiting_there;
-        let worth_keeping = received + sent > 0 || waiting_moved || (error.is_some() && before.failed_in_a_row == 0);
+        let worth_keeping =
+            received + sent > 0 || waiting_moved || (error.is_some() && !is_own && before.failed_in_a_row == 0);
         if exchange.end() || worth_keeping {
             let data = json!({
                 "peer": url, "nodeId": node_id, "outcome": outcome, "error": error, "nodesReceived": received,

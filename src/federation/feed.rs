@@ -145,6 +145,8 @@ impl Received {
 /// # Errors
 /// [`LatticeError::Loading`], [`LatticeError::Io`].
 pub fn stand(lattice: &dyn Lattice, node_id: &PeerId, now: Timestamp) -> Result<Head, LatticeError> {
+    // What is in the set can be had nowhere while the directory is away.
+    lattice.check_directory()?;
     // The position first: what is added meanwhile is then in the set, and told again, but never left out.
     let status = lattice.status();
     // The epoch after it: one that began since begins behind that position.
@@ -207,6 +209,7 @@ pub fn feed(
     options: FeedOptions,
     seen: Option<&Position>,
 ) -> Result<LineStream, FeedError> {
+    lattice.check_directory()?;
     let status = lattice.status();
     let epochs = lattice.epochs();
     continues(&**lattice, seen)?;
@@ -486,6 +489,7 @@ pub fn contents(
     ids: Vec<NodeId>,
     options: FeedOptions,
 ) -> Result<LineStream, LatticeError> {
+    lattice.check_directory()?;
     let end = lattice.status().seq;
     let mut page = Vec::with_capacity(ids.len());
     for id in ids {

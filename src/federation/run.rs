@@ -251,7 +251,7 @@ pub struct Known {
     pub positions: Positions,
     /// Which changes go, and which ways.
     pub options: PeerOptions,
-    /// The admin confirmed what the peer deletes here: nothing of it waits.
+    /// The admin confirmed what the peer deletes here: nothing of it waits in this round.
     pub deletions_confirmed: bool,
     /// Deletions of this instance that waited at the peer when that was last known.
     pub waiting_there: u64,
@@ -315,6 +315,13 @@ pub struct RunEnd {
     pub peer: Option<(PeerId, PublicKey)>,
     /// Why it did not come to its end.
     pub error: Option<RoundError>,
+}
+
+impl RunEnd {
+    /// Did it fail because the data directory here is away? The peer is as it was then.
+    pub(super) fn failed_here(&self, lattice: &dyn Lattice) -> bool {
+        matches!(self.error, Some(RoundError::Lattice(_))) && lattice.check_directory().is_err()
+    }
 }
 
 /// Exchanges with the other side until nothing is left to say. `note` is told each position that is reached: everything before it
@@ -399,9 +406,10 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         // Whoever answers later in this round is the one who answered first.
         let mut known = Known { node_id: Some(self.peer.to_string()), public_key: Some(key.to_base64()), ..known };
         let positions = std::mem::take(&mut known.positions);
-        if known.deletions_confirmed {
-            self.confirm_deletions().await?;
-        }
+        let _confirmed = match known.deletions_confirmed {
+            true => Some(self.confirm_deletions().await?),
+            false => None,
+        };
         let mut round = Round::new(theirs, ours, positions, directions);
         round.reconciles = Some(self.parties.sets.least_nodes());
         self.given = round.given();

@@ -73,6 +73,50 @@ pub fn check_marker(directory: &Path, journal: &Path) -> Result<(), OpenError> {
     }
 }
 
+/// How a data directory stands to a journal, for commands that write versions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JournalStanding {
+    /// There is no journal for this directory: only its files show what it holds.
+    None,
+    /// The journal is kept for it, and no service has it open.
+    Idle,
+    /// A service has the journal open.
+    Served,
+}
+
+/// How `directory` stands to `journal`. `is_own`: both are those of the settings, so that the journal is meant for it whatever its marker
+/// says. Changes nothing.
+///
+/// # Errors
+/// [`OpenError::DirectoryInUse`]: a service with another journal serves it. [`OpenError::NoMarker`], where that shows without opening the
+/// journal.
+pub fn journal_standing(directory: &Path, journal: &Path, is_own: bool) -> Result<JournalStanding, OpenError> {
+    let peeked = journal::peek(journal);
+    if is_own {
+        return match peeked {
+            Ok(None) => not_served(directory),
+            Err(JournalError::InUse) => check_marker(directory, journal).map(|()| JournalStanding::Served),
+            Ok(Some(_)) | Err(_) => Ok(JournalStanding::Idle),
+        };
+    }
+    let found = marker::read(directory).map_err(|error| marker_error(directory, error))?;
+    match (peeked, found) {
+        (Ok(Some(Peeked { binding, .. })), Some(found)) if binding.lattice_id.as_ref() == Some(&found) => {
+            Ok(JournalStanding::Idle)
+        }
+        _ => not_served(directory),
+    }
+}
+
+fn not_served(directory: &Path) -> Result<JournalStanding, OpenError> {
+    match marker::read(directory).map_err(|error| marker_error(directory, error))? {
+        Some(lattice_id) => Marker::hold(directory, lattice_id)
+            .map(|_lock| JournalStanding::None)
+            .map_err(|error| marker_error(directory, error)),
+        None => Ok(JournalStanding::None),
+    }
+}
+
 /// The marker of the directory, if the journal is kept for it; both are bound to each other where one of them is new.
 ///
 /// # Errors

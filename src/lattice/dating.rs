@@ -119,17 +119,18 @@ impl AtStart {
             tracing::warn!(
                 lattice.older_files = self.older.count,
                 "{} files are older than the versions that were here ({}): they count as restored from a backup, and newer versions \
-                 of peers replace them (what is replaced is kept: ark-lattice conflicts list --all). If these files are to count as edited now: \
-                 ark-lattice node accept ID...",
+                 of peers replace them. If these files are to count as edited now: ark-lattice node accept ID... Once they are replaced, they \
+                 are kept here: ark-lattice conflicts list --all, then ark-lattice conflicts restore NUMBER",
                 self.older.count,
                 self.older.names()
             );
         }
         if self.undone.count > 0 {
-            tracing::info!(
+            tracing::warn!(
                 lattice.undone_edits = self.undone.count,
-                "{} files hold an earlier content again ({}): each counts as an edit made when the file was written. If they come from a \
-                 backup: ark-lattice conflicts list on the peers shows what they replaced",
+                "{} files hold an earlier content again ({}): each counts as an edit made when the file was written, and replaces what peers \
+                 have. If they come from a backup, the later versions are kept on the peers that had them. There: ark-lattice conflicts list \
+                 --all, then ark-lattice conflicts restore NUMBER",
                 self.undone.count,
                 self.undone.names()
             );

@@ -1,7 +1,7 @@
 //! The lattice in a directory of files: the adapter of the port.
 
 pub use super::{
-    adopt::{Adopted, adopt, check_marker},
+    adopt::{Adopted, JournalStanding, adopt, check_marker, journal_standing},
     file_name::CaseSensitivity,
     manifest_file::ManifestHeader,
     watch::GATHER_INTERVAL,
@@ -417,6 +417,10 @@ impl Lattice for DirectoryLattice {
             _ => None,
         };
         Ok(outcomes.into_iter().filter_map(written).collect())
+    }
+
+    fn check_directory(&self) -> Result<(), LatticeError> {
+        self.shared.check_directory().map_err(|error| LatticeError::Io(error.to_string()))
     }
 
     async fn accept(&self, ids: Vec<NodeId>) -> Result<Vec<NodeId>, LatticeError> {

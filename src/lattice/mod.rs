@@ -317,6 +317,14 @@ pub trait Lattice: Send + Sync + std::fmt::Debug {
     /// How the lattice is. Answers also while loading.
     fn status(&self) -> LatticeStatus;
 
+    /// Fails where the data directory is not there, or is another one: then no file can be read, and none counts as deleted. Cheap.
+    ///
+    /// # Errors
+    /// [`LatticeError::Io`], with what to check.
+    fn check_directory(&self) -> Result<(), LatticeError> {
+        Ok(())
+    }
+
     /// The journal's newest position, and every later one as it is reached.
     fn positions(&self) -> tokio::sync::watch::Receiver<u64>;
 

@@ -148,10 +148,11 @@ mod tests {
             assert_eq!(node(text).updated_at(), Some(Timestamp::from_seconds(1_699_564_800)), "{text}");
             assert!(!node(text).has_unreadable_time(), "{text}");
         }
-        for text in [r#""yesterday""#, "1e300", r#""1699564800""#, "[1]", "true", r#""""#, r#""2023-11-09""#] {
+        for text in [r#""yesterday""#, "1e300", r#""1699564800""#, "[1]", "true", r#""""#, r#""2023-11""#] {
             assert_eq!(node(text).updated_at(), None, "{text}");
             assert!(node(text).has_unreadable_time(), "{text}");
         }
+        assert_eq!(node(r#""2023-11-09""#).updated_at(), Some(Timestamp::from_seconds(1_699_488_000)));
         assert_eq!(node("null").updated_at(), None);
         assert!(!node("null").has_unreadable_time(), "it says that there is no time");
         assert!(!parse(r#"{"id":"a"}"#).unwrap().has_unreadable_time());

@@ -143,6 +143,8 @@ struct Place {
 
 /// A write whose file is not in place yet.
 struct Staged {
+    /// Its place among the answers.
+    number: usize,
     name: String,
     temp: TempFile,
     /// A broken file is in its place.
@@ -253,7 +255,7 @@ impl OfflineDirectory {
     }
 
     /// Writes nodes as they are, as edits made now; all that is acknowledged is durable when this answers. One answer a node, in their
-    /// order. With `dry` nothing is written and the answers are the same.
+    /// order; a node whose own file cannot be written does not stop the others. With `dry` nothing is written.
     ///
     /// # Errors
     /// The first failure of the directory itself; nodes before it may have been written.
@@ -287,10 +289,10 @@ impl OfflineDirectory {
             // Two ids that differ by case may be one file: the second must see the first.
             let key = file_name::plain(node.id()).to_ascii_lowercase();
             if batch.len() >= BATCH || !names.insert(key.clone()) {
-                taken.kept_as.extend(self.commit(std::mem::take(&mut batch))?);
+                self.commit(std::mem::take(&mut batch), &mut taken)?;
                 names = HashSet::from([key]);
             }
-            match self.stage(&node, changed_at, way) {
+            match self.stage(taken.written.len(), &node, changed_at, way) {
                 Ok((written, staged)) => {
                     taken.written.push(Ok(written));
                     batch.extend(staged);
@@ -299,7 +301,7 @@ impl OfflineDirectory {
                 Err(error) => return Err(error),
             }
         }
-        taken.kept_as.extend(self.commit(batch)?);
+        self.commit(batch, &mut taken)?;
         Ok(taken)
     }
 
@@ -353,6 +355,7 @@ impl OfflineDirectory {
 
     fn stage(
         &self,
+        number: usize,
         node: &NodeDocument,
         changed_at: Option<Timestamp>,
         way: Way,
@@ -380,48 +383,61 @@ impl OfflineDirectory {
             Ok(())
         };
         write().map_err(|error| failed(&self.directory, error))?;
-        Ok((written, Some(Staged { name: place.name, temp, broken: place.broken.is_some(), keep: way.keep })))
+        let broken = place.broken.is_some();
+        Ok((written, Some(Staged { number, name: place.name, temp, broken, keep: way.keep })))
     }
 
-    /// Puts the files in place. Answers where what they replace is kept.
-    fn commit(&self, mut batch: Vec<Staged>) -> Result<Vec<String>, OfflineError> {
+    /// Puts the files in place, and adds to `taken` where what they replace is kept. A file that cannot be put in its place turns its
+    /// node's answer into the error; the others go on.
+    fn commit(&self, mut batch: Vec<Staged>, taken: &mut Taken) -> Result<(), OfflineError> {
         if batch.is_empty() {
-            return Ok(Vec::new());
+            return Ok(());
         }
         sync_files(&mut batch).map_err(|error| failed(&self.directory, error))?;
-        let mut kept_as = Vec::new();
         let kept = self.keep_all(&batch)?;
-        for (staged, mut kept) in batch.into_iter().zip(kept) {
-            let path = self.directory.join(&staged.name);
-            if staged.broken {
-                keep_aside(&self.directory, &staged.name).map_err(|error| failed(&path, error))?;
-            } else if staged.keep && !kept.as_ref().is_some_and(|kept| kept.is(&path)) {
-                // Another program was here meanwhile.
-                kept_as.extend(kept.take().map(|kept| kept.kept_as));
-                kept = self.keep(&staged.name)?;
-                if kept.is_some() {
-                    place::sync_overruled(&self.directory).map_err(|error| failed(&self.directory, error))?;
+        for (staged, kept) in batch.into_iter().zip(kept) {
+            let (number, path) = (staged.number, self.directory.join(&staged.name));
+            match kept.and_then(|kept| self.put_in_place(staged, &path, kept)) {
+                Ok(kept_as) => taken.kept_as.extend(kept_as),
+                Err(error) if concerns_all(&error) => return Err(failed(&path, error)),
+                Err(error) => {
+                    if let Some(answer) = taken.written.get_mut(number) {
+                        *answer = Err(failed(&path, error));
+                    }
                 }
             }
-            kept_as.extend(kept.map(|kept| kept.kept_as));
-            staged.temp.rename(&path).map_err(|error| failed(&path, error))?;
         }
-        self.sync_directory()?;
+        self.sync_directory()
+    }
+
+    fn put_in_place(&self, staged: Staged, path: &Path, mut kept: Option<Overruled>) -> io::Result<Vec<String>> {
+        let mut kept_as = Vec::new();
+        if staged.broken {
+            keep_aside(&self.directory, &staged.name)?;
+        } else if staged.keep && !kept.as_ref().is_some_and(|kept| kept.is(path)) {
+            // Another program was here meanwhile.
+            kept_as.extend(kept.take().map(|kept| kept.kept_as));
+            kept = place::keep_overruled(&self.directory, &staged.name)?;
+            if kept.is_some() {
+                place::sync_overruled(&self.directory)?;
+            }
+        }
+        kept_as.extend(kept.map(|kept| kept.kept_as));
+        staged.temp.rename(path)?;
         Ok(kept_as)
     }
 
     /// Keeps what the batch replaces, durably: before the first file is replaced.
-    fn keep_all(&self, batch: &[Staged]) -> Result<Vec<Option<Overruled>>, OfflineError> {
-        let keep = |staged: &Staged| if staged.keep && !staged.broken { self.keep(&staged.name) } else { Ok(None) };
-        let kept = batch.iter().map(keep).collect::<Result<Vec<_>, _>>()?;
-        if kept.iter().any(Option::is_some) {
+    fn keep_all(&self, batch: &[Staged]) -> Result<Vec<io::Result<Option<Overruled>>>, OfflineError> {
+        let keep = |staged: &Staged| match staged.keep && !staged.broken {
+            true => place::keep_overruled(&self.directory, &staged.name),
+            false => Ok(None),
+        };
+        let kept: Vec<io::Result<Option<Overruled>>> = batch.iter().map(keep).collect();
+        if kept.iter().any(|kept| matches!(kept, Ok(Some(_)))) {
             place::sync_overruled(&self.directory).map_err(|error| failed(&self.directory, error))?;
         }
         Ok(kept)
-    }
-
-    fn keep(&self, name: &str) -> Result<Option<Overruled>, OfflineError> {
-        place::keep_overruled(&self.directory, name).map_err(|error| failed(&self.directory.join(name), error))
     }
 
     fn sync_directory(&self) -> Result<(), OfflineError> {
@@ -470,6 +486,14 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), OfflineError> {
 /// [`OfflineError::Io`], also where there is one.
 pub fn write_new_file(path: &Path, bytes: &[u8], mode: u32) -> Result<(), OfflineError> {
     atomic_file::write_new(path, mode, |file| file.write_all(bytes)).map_err(|error| failed(path, error))
+}
+
+/// Does every other write fail for this reason as well?
+fn concerns_all(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::ReadOnlyFilesystem
+    )
 }
 
 fn failed(path: &Path, error: io::Error) -> OfflineError {

@@ -137,10 +137,11 @@ pub(super) fn read_node(shared: &Shared, pending: &Pending, id: &NodeId) -> Resu
             Ok((bytes, _)) => bytes,
             Err(_) if is_broken => return Err(unavailable()),
             Err(ReadError::Io(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(ReadError::Io(error)) if error.raw_os_error() != Some(libc::ELOOP) => {
-                return Err(lattice_error(&error));
+            // The directory is there: it is this file that cannot be read, and all others go on.
+            Err(error) => {
+                tracing::debug!(%error, lattice.file = name, "a file cannot be read");
+                return Err(unavailable());
             }
-            Err(_) => return Err(unavailable()),
         };
         let node = NodeDocument::parse(bytes.clone(), shared.limits.json_depth).ok().filter(|node| node.id() == id);
         // Half written, perhaps: broken is not deleted.

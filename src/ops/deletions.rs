@@ -1,6 +1,6 @@
 //! Deletions of other instances that wait for the admin: listed, carried out, refused.
 
-use super::{Context, FederationError, Speaker};
+use super::{Context, FederationError, Speaker, federation::NothingWaits};
 use crate::{
     federation::{
         deletions::Sender,
@@ -78,23 +78,37 @@ pub fn waiting_senders(context: &Context) -> Result<Vec<WaitingSender>, LatticeE
     context.lattice.waiting_senders()
 }
 
-/// Carries out the deletions of `from` that wait, each judged again, and lets none of it wait within the hour. Answers how many nodes
-/// were deleted.
+/// Carries out the deletions of `from` that wait, each judged again; the rest of the same wave is let through
+/// ([`DeletionGuard::confirm`](crate::federation::deletions::DeletionGuard::confirm)). Answers how many nodes were deleted.
 ///
 /// # Errors
-/// [`FederationError::Lattice`]; what was not carried out waits still.
+/// [`FederationError::NothingWaits`]: then nothing is let through. [`FederationError::Lattice`]; what was not carried out waits still.
 pub async fn confirm_deletions(context: &Context, from: &PeerId) -> Result<u64, FederationError> {
-    context.deletions.confirm(from.as_str(), context.clock.elapsed());
+    something_waits(context, from, "confirm")?;
     let deleted = context.lattice.confirm_waiting(from.as_str()).await?;
+    let count = usize::try_from(deleted).unwrap_or(usize::MAX);
+    context.deletions.confirm(from.as_str(), count, context.clock.elapsed());
     tracing::info!(peer_id = %from, deletions = deleted, "the admin confirmed deletions");
     Ok(deleted)
+}
+
+fn something_waits(context: &Context, from: &PeerId, verb: &'static str) -> Result<(), FederationError> {
+    if context.lattice.waiting_of(from.as_str())? > 0 {
+        return Ok(());
+    }
+    let here = context.lattice.waiting_senders()?.into_iter().map(|sender| sender.from).collect();
+    let peers = context.engine.as_ref().map(|engine| engine.peers()).unwrap_or_default();
+    let there = peers.into_iter().filter(|peer| peer.waiting_there > 0).map(|peer| peer.url).collect();
+    let own_id = context.identity.node_id.clone();
+    Err(NothingWaits { verb, from: from.clone(), own_id, here, there }.into())
 }
 
 /// Refuses the deletions of `from` that wait: the nodes stay, and go back to it where changes go that way. Answers how many.
 ///
 /// # Errors
-/// [`FederationError::Lattice`]; what was not refused waits still.
+/// [`FederationError::NothingWaits`]. [`FederationError::Lattice`]; what was not refused waits still.
 pub async fn refuse_deletions(context: &Context, from: &PeerId) -> Result<u64, FederationError> {
+    something_waits(context, from, "refuse")?;
     let nodes = context.lattice.refuse_waiting(from.as_str()).await?;
     tracing::info!(peer_id = %from, nodes, "the admin refused deletions");
     Ok(nodes)

@@ -11,7 +11,7 @@ use crate::{
         peers::{Added, PeerOptions, PeerState, PeersError},
     },
     lattice::LatticeError,
-    types::SetHash,
+    types::{PeerId, SetHash},
 };
 use std::{sync::Arc, time::Duration};
 
@@ -32,6 +32,9 @@ pub enum FederationError {
     /// There is no such peer.
     #[error("there is no peer {0:?}; GET /api/federation/peers lists them")]
     NoPeer(String),
+    /// No deletion of that instance waits here.
+    #[error(transparent)]
+    NothingWaits(#[from] NothingWaits),
     /// The interval is too short or too long.
     #[error("intervalMs is a number from {} to {}", INTERVAL_BOUNDS.0.as_millis(), INTERVAL_BOUNDS.1.as_millis())]
     Interval,
@@ -54,6 +57,45 @@ pub enum FederationError {
     #[error(transparent)]
     Listeners(#[from] TooManyListeners),
 }
+
+/// That no deletion of an instance waits here, and where any do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NothingWaits {
+    /// `confirm` or `refuse`.
+    pub verb: &'static str,
+    /// The instance that was named.
+    pub from: PeerId,
+    /// This instance.
+    pub own_id: PeerId,
+    /// Instances whose deletions wait here.
+    pub here: Vec<Box<str>>,
+    /// Addresses of peers at which deletions of this instance wait.
+    pub there: Vec<String>,
+}
+
+impl std::fmt::Display for NothingWaits {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { verb, from, own_id, here, there } = self;
+        write!(f, "no deletions of {from} wait here, and nothing was changed")?;
+        if let Some(first) = here.first() {
+            let command = format!("ark-lattice federation {verb}-deletions {first}");
+            write!(f, "; deletions of these instances wait here: {} ({command})", here.join(", "))?;
+        }
+        if !there.is_empty() {
+            let command = format!("ark-lattice federation {verb}-deletions {own_id}");
+            write!(f, "; deletions of this instance wait at {}: on that machine: {command}", there.join(", "))?;
+        }
+        if here.is_empty() && there.is_empty() {
+            write!(
+                f,
+                "; what waits is listed by: ark-lattice federation deletions, and on the peer by the same command"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for NothingWaits {}
 
 /// Who this instance is to others.
 #[derive(Debug, Clone)]
@@ -79,8 +121,14 @@ pub struct FederationInfo {
 }
 
 /// Where the lattice stands.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Stand {
+    /// The index is built.
+    pub is_ready: bool,
+    /// What is wrong with the data directory or the journal, and what to check; `None`: nothing, or only that edits are seen late.
+    pub fault: Option<String>,
+    /// Files that are broken: what they hold now is sent to nobody.
+    pub broken_files: usize,
     /// Live nodes.
     pub nodes: usize,
     /// The journal's newest position.
@@ -154,8 +202,17 @@ pub fn stand(context: &Context) -> Result<Stand, LatticeError> {
         Err(error) => return Err(error),
     };
     let conflicts = context.lattice.conflict_count()?;
-    let foreign_manifest = status.foreign_manifest;
-    Ok(Stand { nodes: status.nodes, seq: status.seq, set_hash, conflicts, foreign_manifest })
+    let away = context.lattice.check_directory().err().map(|error| error.to_string());
+    Ok(Stand {
+        is_ready: status.ready,
+        fault: away.or_else(|| status.fault.filter(|_| !status.unwatched)),
+        broken_files: status.broken_total,
+        nodes: status.nodes,
+        seq: status.seq,
+        set_hash,
+        conflicts,
+        foreign_manifest: status.foreign_manifest,
+    })
 }
 
 /// All peers, by address, and how far each is.

@@ -1,12 +1,16 @@
 //! Many nodes from one file into a data directory.
 
-use super::{interrupt::Interrupt, set_sum::SetSum};
+use super::{
+    interrupt::Interrupt,
+    set_sum::SetSum,
+    versions::{Fate, Offered, TakeError, TakenVersions},
+};
 use crate::{
     json::{Document, JsonError, Value},
     lattice::{
-        NodeDocument, Version, Written,
-        offline::{OfflineDirectory, OfflineError, Taken},
-        version::{self, Verdict, judge},
+        Ancestry, NodeDocument, Written,
+        offline::{OfflineDirectory, OfflineError},
+        version,
     },
     types::{Limits, NodeId, SetHash, Timestamp},
 };
@@ -47,6 +51,9 @@ pub enum ImportError {
     /// The directory failed; nodes before that may have been imported.
     #[error(transparent)]
     Directory(#[from] OfflineError),
+    /// Versions cannot be taken; nodes before that may have been imported.
+    #[error(transparent)]
+    Take(#[from] TakeError),
 }
 
 /// A node that was not imported.
@@ -69,21 +76,26 @@ pub struct ImportReport {
     pub unchanged: usize,
     /// Exact ones that lost against the versions that are there, which are later.
     pub kept: Vec<NodeId>,
-    /// Where the versions that exact ones replaced are kept, relative to the directory.
+    /// Exact ones that were deleted here later: they stay deleted.
+    pub kept_deleted: Vec<NodeId>,
+    /// Where the versions that exact ones replaced are kept as files, relative to the directory.
     pub kept_as: Vec<String>,
+    /// The numbers under which the history keeps the versions that exact ones replaced.
+    pub overruled: Vec<u64>,
     /// Ones that are no nodes, or that the directory did not take.
     pub refused: Vec<Refusal>,
     /// The set hash of all that were taken, as they are in the directory now.
     pub set_hash: SetHash,
 }
 
+/// What takes versions: [`super::Target::take`], waited for.
+pub type TakeExact<'a> = &'a dyn Fn(Vec<Offered>) -> Result<TakenVersions, TakeError>;
+
 /// How nodes are imported.
 #[derive(Debug, Clone)]
 pub struct ImportOptions {
     /// The time.
     pub now: Timestamp,
-    /// The nodes are the versions that they were, and a later version that is there stays. Otherwise they are edits made now.
-    pub exact: bool,
     /// Nothing is written.
     pub dry: bool,
     /// The file is known to hold one node a line; otherwise its first line tells.
@@ -157,13 +169,13 @@ fn search(document: &Document, value: Value<'_>, place: &str, found: &mut Vec<(S
 /// # Errors
 /// [`ImportError`].
 pub fn import(
-    directory: &OfflineDirectory,
+    (directory, exact): (&OfflineDirectory, Option<TakeExact<'_>>),
     mut source: impl BufRead,
     limits: &Limits,
     options: &ImportOptions,
     progress: impl FnMut(usize, Option<usize>),
 ) -> Result<ImportReport, ImportError> {
-    let mut importer = Importer::new(directory, limits, options, progress);
+    let mut importer = Importer::new((directory, exact), limits, options, progress);
     let first = read_line(&mut source, line_limit(limits))?;
     let is_node =
         |line: &Line| matches!(line, Line::Whole(text) if NodeDocument::parse(text.clone(), limits.json_depth).is_ok());
@@ -210,6 +222,8 @@ fn read_line(source: &mut impl BufRead, limit: usize) -> io::Result<Option<Line>
 
 struct Importer<'a, P> {
     directory: &'a OfflineDirectory,
+    /// What takes the nodes as the versions that they were; `None`: they are edits made now.
+    exact: Option<TakeExact<'a>>,
     limits: &'a Limits,
     options: &'a ImportOptions,
     progress: P,
@@ -223,19 +237,39 @@ struct Importer<'a, P> {
 }
 
 impl<'a, P: FnMut(usize, Option<usize>)> Importer<'a, P> {
-    fn new(directory: &'a OfflineDirectory, limits: &'a Limits, options: &'a ImportOptions, progress: P) -> Self {
+    fn new(
+        (directory, exact): (&'a OfflineDirectory, Option<TakeExact<'a>>),
+        limits: &'a Limits,
+        options: &'a ImportOptions,
+        progress: P,
+    ) -> Self {
         let sum = SetSum::default();
         let report = ImportReport {
             added: 0,
             changed: 0,
             unchanged: 0,
             kept: Vec::new(),
+            kept_deleted: Vec::new(),
             kept_as: Vec::new(),
+            overruled: Vec::new(),
             refused: Vec::new(),
             set_hash: sum.finish(),
         };
         let (seen, batch) = (HashSet::new(), Vec::with_capacity(BATCH));
-        Self { directory, limits, options, progress, report, sum, seen, batch, batch_bytes: 0, done: 0, total: None }
+        Self {
+            directory,
+            exact,
+            limits,
+            options,
+            progress,
+            report,
+            sum,
+            seen,
+            batch,
+            batch_bytes: 0,
+            done: 0,
+            total: None,
+        }
     }
 
     fn document(&mut self, head: &[u8], rest: impl Read) -> Result<(), ImportError> {
@@ -292,43 +326,68 @@ impl<'a, P: FnMut(usize, Option<usize>)> Importer<'a, P> {
         self.report.refused.push(Refusal { place, reason });
     }
 
-    /// Does an exact node count against what is there? Otherwise that is noted.
-    fn counts(&mut self, node: &NodeDocument) -> bool {
-        let now = self.options.now;
-        let held = self.directory.node(node.id()).map(|held| held.version(now));
-        let at = version_time(node, now).unwrap_or_else(|| version::time_of_undated(held.is_some(), now));
-        let loses = judge(held.as_ref(), &Version { at, content: Some(node.content_hash()) }, now) == Verdict::Keep;
-        if let Some(content) = held.filter(|_| loses).and_then(|held| held.content) {
-            self.sum.insert(node.id().clone(), content);
-            self.report.kept.push(node.id().clone());
-        }
-        !loses
-    }
-
     fn store(&mut self) -> Result<(), ImportError> {
         self.batch_bytes = 0;
-        let mut batch = std::mem::take(&mut self.batch);
-        if self.options.exact {
-            batch.retain(|(_, node)| self.counts(node));
+        let batch = std::mem::take(&mut self.batch);
+        let (places, nodes): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+        match self.exact {
+            Some(take) => self.take_exact(places, nodes, take)?,
+            None => self.put(places, nodes)?,
         }
-        let (named, nodes): (Vec<_>, Vec<_>) =
-            batch.into_iter().map(|(place, node)| ((place, node.id().clone()), node)).unzip();
-        let (directory, options) = (self.directory, self.options);
+        (self.progress)(self.done, self.total);
+        Ok(())
+    }
+
+    fn take_exact(
+        &mut self,
+        places: Vec<String>,
+        nodes: Vec<NodeDocument>,
+        take: TakeExact<'_>,
+    ) -> Result<(), ImportError> {
+        let now = self.options.now;
+        let contents: Vec<_> = nodes.iter().map(|node| (node.id().clone(), node.content_hash())).collect();
+        let offered =
+            nodes.into_iter().map(|node| Offered { at: version_time(&node, now), node, ancestry: Ancestry::default() });
         let taken = {
-            let _held = options.interrupt.hold();
-            if options.exact {
-                let dated = |node: NodeDocument| {
-                    let at = version_time(&node, options.now);
-                    (node, at)
-                };
-                let versions = nodes.into_iter().map(dated).collect();
-                directory.take_many(versions, options.dry)?
-            } else {
-                Taken { written: directory.put_many(nodes, options.dry)?, kept_as: Vec::new() }
-            }
+            let _held = self.options.interrupt.hold();
+            take(offered.collect())?
         };
         self.report.kept_as.extend(taken.kept_as);
-        for ((place, id), answer) in named.into_iter().zip(taken.written) {
+        self.report.overruled.extend(taken.overruled);
+        for ((place, (id, content)), fate) in places.into_iter().zip(contents).zip(taken.fates) {
+            let count = match fate {
+                Fate::Added => &mut self.report.added,
+                Fate::Replaced => &mut self.report.changed,
+                Fate::Unchanged => &mut self.report.unchanged,
+                Fate::Kept => {
+                    if let Some(held) = self.directory.node(&id) {
+                        self.sum.insert(id.clone(), held.entry.content_hash);
+                    }
+                    self.report.kept.push(id);
+                    continue;
+                }
+                Fate::KeptDeleted => {
+                    self.report.kept_deleted.push(id);
+                    continue;
+                }
+                Fate::Refused(reason) => {
+                    self.report.refused.push(Refusal { place, reason });
+                    continue;
+                }
+            };
+            *count += 1;
+            self.sum.insert(id, content);
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, places: Vec<String>, nodes: Vec<NodeDocument>) -> Result<(), ImportError> {
+        let ids: Vec<NodeId> = nodes.iter().map(|node| node.id().clone()).collect();
+        let answers = {
+            let _held = self.options.interrupt.hold();
+            self.directory.put_many(nodes, self.options.dry)?
+        };
+        for ((place, id), answer) in places.into_iter().zip(ids).zip(answers) {
             match answer {
                 Ok(written) => {
                     let count = match written {
@@ -342,7 +401,6 @@ impl<'a, P: FnMut(usize, Option<usize>)> Importer<'a, P> {
                 Err(error) => self.report.refused.push(Refusal { place, reason: error.to_string() }),
             }
         }
-        (self.progress)(self.done, self.total);
         Ok(())
     }
 
@@ -380,9 +438,8 @@ mod tests {
         let file = br#"{"nodes":[{"id":"a"},{"id":7},{"id":"b"},{"id":"a","n":2}]}"#;
         let run = |now| {
             let now = Timestamp::from_seconds(now);
-            let options =
-                ImportOptions { now, exact: false, dry: false, lines: false, interrupt: Interrupt::default() };
-            import(&directory, &file[..], &limits, &options, |_, _| {}).unwrap()
+            let options = ImportOptions { now, dry: false, lines: false, interrupt: Interrupt::default() };
+            import((&directory, None), &file[..], &limits, &options, |_, _| {}).unwrap()
         };
         let report = run(1);
         assert_eq!((report.added, report.changed, report.unchanged), (2, 0, 0));

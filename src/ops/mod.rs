@@ -37,6 +37,7 @@ mod sync;
 mod sync_request;
 mod traced;
 mod trust;
+mod versions;
 
 pub use audit::read_audit;
 pub use compare::{ConflictLines, conflict_lines};
@@ -90,6 +91,7 @@ pub use trust::{
     Compared, Establish, Method as TrustMethod, Proof, Relationship, TrustOpError, answer_challenge, establish,
     relationships, revoke_peer, take_proof, take_voucher, trust_in, verify_peer, vouch_for,
 };
+pub use versions::{Fate, Offered, TakeError, TakeOptions, TakenVersions, Target, take_versions};
 
 /// What operations take and give, for the doors: they need not know the rooms behind.
 pub use crate::{
@@ -112,8 +114,8 @@ pub use crate::{
     },
     lattice::offline::{Listing, OfflineDirectory, OfflineError, OfflineNode, WholeFile, write_file, write_new_file},
     lattice::{
-        Conflict, Entry, LatticeError, LatticeStatus, NodeDocument, NodeError, NodeFilter, NodePage, Precondition,
-        StoredNode, Tombstone, Version, WaitingDeletion, WaitingSender, Written,
+        Ancestry, Conflict, Entry, LatticeError, LatticeStatus, NodeDocument, NodeError, NodeFilter, NodePage,
+        Precondition, StoredNode, Tombstone, Version, WaitingDeletion, WaitingSender, Written,
     },
     manifest::{Canonicalization, EnvelopeError, MAX_SEQ},
     registry::{FollowError, PeerCursor, RegistryError},

@@ -2,11 +2,17 @@
 
 use super::Context;
 use crate::{
-    lattice::{LatticeError, NodeDocument, NodeFilter, NodePage, Precondition, StoredNode, Tombstone, Written},
+    lattice::{
+        Conflict, Lattice, LatticeError, NodeDocument, NodeFilter, NodePage, Precondition, StoredNode, Tombstone,
+        Version, Written,
+    },
     trust::TrustLevel,
     types::NodeId,
 };
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// Kept versions that are looked at together.
+const PAGE: usize = 1000;
 
 /// Up to `limit` nodes after `after` that pass `filter`. Stops early rather than look at the whole lattice at one go.
 ///
@@ -76,17 +82,51 @@ pub struct AcceptedNodes {
     pub accepted: Vec<NodeId>,
     /// The ids of which there is no node, or a broken file.
     pub missing: Vec<NodeId>,
+    /// The nodes whose files another instance's version replaced already, each with what keeps the content that was replaced.
+    pub replaced: Vec<Conflict>,
 }
 
-/// Dates the versions of these nodes now, durably: they count as edited here in this moment.
+/// Dates the versions of these nodes now, durably: they count as edited here in this moment. A node that holds what replaced its file is
+/// left as it is: not that version is meant.
 ///
 /// # Errors
 /// [`LatticeError`]; nodes before the one that failed may have been dated.
-pub async fn accept_nodes(context: &Context, ids: Vec<NodeId>) -> Result<AcceptedNodes, LatticeError> {
-    let ids: BTreeSet<NodeId> = ids.into_iter().collect();
-    let accepted = context.lattice.accept(ids.iter().cloned().collect()).await?;
+pub async fn accept_nodes(lattice: &dyn Lattice, ids: Vec<NodeId>) -> Result<AcceptedNodes, LatticeError> {
+    let mut ids: BTreeSet<NodeId> = ids.into_iter().collect();
+    let replaced = replaced(lattice, &ids)?;
+    for conflict in &replaced {
+        ids.remove(&conflict.id);
+    }
+    let accepted = lattice.accept(ids.iter().cloned().collect()).await?;
     let missing = ids.into_iter().filter(|id| accepted.binary_search(id).is_err()).collect();
-    Ok(AcceptedNodes { accepted, missing })
+    Ok(AcceptedNodes { accepted, missing, replaced })
+}
+
+/// What was overruled of these nodes by the versions that they hold now, by node; the newest of each.
+fn replaced(lattice: &dyn Lattice, ids: &BTreeSet<NodeId>) -> Result<Vec<Conflict>, LatticeError> {
+    let mut found: BTreeMap<NodeId, Conflict> = BTreeMap::new();
+    let lists: [&dyn Fn(u64) -> Result<Vec<Conflict>, LatticeError>; 2] =
+        [&|after| lattice.conflicts(after, PAGE), &|after| lattice.overruled(after, PAGE)];
+    for list in lists {
+        let mut after = 0;
+        loop {
+            let page = list(after)?;
+            let Some(last) = page.last() else { break };
+            after = last.number;
+            for conflict in page.into_iter().filter(|conflict| ids.contains(&conflict.id)) {
+                let holds_winner = lattice.entry(&conflict.id)?.is_some_and(|entry| {
+                    Version { at: entry.updated_at, content: Some(entry.content_hash) } == conflict.won
+                });
+                // What a restore here made count is no other instance's.
+                let holds_winner = holds_winner && lattice.givers(&[&conflict.id])?.into_iter().any(|by| by.is_some());
+                let is_newer = found.get(&conflict.id).is_none_or(|found| found.number < conflict.number);
+                if holds_winner && is_newer {
+                    found.insert(conflict.id.clone(), conflict);
+                }
+            }
+        }
+    }
+    Ok(found.into_values().collect())
 }
 
 /// Deletes a node and leaves a tombstone; durable when this answers.

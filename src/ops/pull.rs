@@ -1,21 +1,23 @@
 //! Bringing a data directory in step with another instance: what differs comes by `POST /sync`, one node at a time.
 
-use super::interrupt::Interrupt;
+use super::{
+    interrupt::Interrupt,
+    versions::{Fate, Offered, TakeError, TakeOptions, Target},
+};
 use crate::{
     federation::{
         client::{Client, ClientError},
         wire::{self, Line, WireContent},
     },
     lattice::{
-        NodeDocument, Version, Written,
+        Ancestry, NodeDocument,
         index::Snapshot,
         offline::{Listing, OfflineDirectory, OfflineError},
-        version::{self, MAX_AHEAD, Verdict, judge},
     },
-    types::{Limits, NodeId, SetHash, SharedClock, Timestamp},
+    types::{Limits, NodeId, SetHash, SharedClock},
 };
 use bytes::Bytes;
-use std::{collections::HashSet, fmt::Write, sync::Arc};
+use std::{fmt::Write, sync::Arc};
 
 /// What is held in memory before it is written.
 const BATCH_NODES: usize = 256;
@@ -34,8 +36,11 @@ pub enum PullError {
     /// The directory failed.
     #[error(transparent)]
     Directory(#[from] OfflineError),
+    /// Nothing can be written.
+    #[error(transparent)]
+    Take(#[from] TakeError),
     /// A worker thread failed.
-    #[error("writing stopped: {0}")]
+    #[error("reading stopped: {0}")]
     Worker(String),
 }
 
@@ -66,14 +71,18 @@ pub struct PullReport {
     pub replaced: usize,
     /// Nodes whose own version won.
     pub kept: Vec<NodeId>,
+    /// Nodes that were deleted here later than the other version was made: they stay deleted.
+    pub kept_deleted: Vec<NodeId>,
     /// Nodes that came although they were here already.
     pub unchanged: usize,
     /// How many were refused.
     pub refused: usize,
     /// The first hundred of them: id or line, and why.
     pub refusals: Vec<(String, String)>,
-    /// Where the own versions that lost are kept, relative to the directory.
+    /// Where the own versions that lost are kept as files, relative to the directory.
     pub kept_as: Vec<String>,
+    /// The numbers under which the history keeps the own versions that lost.
+    pub overruled: Vec<u64>,
     /// Bytes that came, after decompression.
     pub bytes: u64,
     /// The other side's set hash.
@@ -91,14 +100,15 @@ pub struct PullOptions {
     pub interrupt: Interrupt,
 }
 
-/// Takes from the other side what differs. Of two versions the one counts that counts in a round as well (DESIGN 4.7): the later one. What
-/// it replaces is kept. `progress` hears how many nodes came, and how many are announced so far.
+/// Takes from the other side what differs. Of two versions the one counts that counts in a round as well (DESIGN 4.7): the later one, also
+/// where that is a deletion. What it replaces is kept. `directory` is listed, `target` is written to. `progress` hears how many nodes came,
+/// and how many are announced so far.
 ///
 /// # Errors
 /// [`PullError`].
 pub async fn pull(
-    directory: &OfflineDirectory,
-    client: &Client,
+    (directory, target): (&OfflineDirectory, Target),
+    (client, url): (&Client, &str),
     limits: Limits,
     clock: SharedClock,
     options: PullOptions,
@@ -113,7 +123,10 @@ pub async fn pull(
     let held = Held::of(&listing);
     let ours = listing.set_hash();
     drop(listing);
-    let mut apply = Apply::new(directory, limits, clock, options);
+    let from = target.source(client, url).await;
+    let mut apply = Apply::new((directory, target), from, limits, clock, options);
+    // What a running service takes in one request.
+    let most_bytes = BATCH_BYTES.min(limits.sync_bytes / 2);
     let mut cursor: Option<String> = None;
     let mut bytes = 0_u64;
     let mut their_hash = ours;
@@ -130,7 +143,7 @@ pub async fn pull(
             came += 1;
             batch_bytes += line.len();
             batch.push(line);
-            if batch.len() >= BATCH_NODES || batch_bytes >= BATCH_BYTES {
+            if batch.len() >= BATCH_NODES || batch_bytes >= most_bytes {
                 apply = apply.run(std::mem::take(&mut batch)).await?;
                 batch_bytes = 0;
                 progress(came, announced);
@@ -202,16 +215,19 @@ async fn standing(client: &Client, apply: &Apply, their_hash: SetHash) -> Result
         return Ok(Standing::InStep);
     }
     let theirs = client.node_total().await?;
-    let in_common = theirs.saturating_sub(apply.refused_and_lacking);
+    let in_common = theirs.saturating_sub(apply.refused_and_lacking).saturating_sub(apply.kept_deleted.len());
     let only_here = ours.len().saturating_sub(in_common);
-    let not_taken = apply.kept.len().saturating_add(apply.refused);
+    let not_taken = apply.kept.len().saturating_add(apply.kept_deleted.len()).saturating_add(apply.refused);
     Ok(if only_here + not_taken == 0 { Standing::Unexplained } else { Standing::Differs { only_here, not_taken } })
 }
 
-/// What came so far. Moves to a thread for files and back.
+/// What came so far.
 #[derive(Debug)]
 struct Apply {
     directory: OfflineDirectory,
+    target: Target,
+    /// The other side, as it is noted beside what its versions replace.
+    from: String,
     limits: Limits,
     clock: SharedClock,
     options: PullOptions,
@@ -224,23 +240,27 @@ struct Apply {
     replaced: usize,
     unchanged: usize,
     kept: Vec<NodeId>,
+    kept_deleted: Vec<NodeId>,
     refused: usize,
     /// Refused nodes of which we hold no version either.
     refused_and_lacking: usize,
     refusals: Vec<(String, String)>,
     kept_as: Vec<String>,
-}
-
-/// A version that is offered. `at`: when it was made, as the line or else its document says.
-struct Offered {
-    node: NodeDocument,
-    at: Option<Timestamp>,
+    overruled: Vec<u64>,
 }
 
 impl Apply {
-    fn new(directory: OfflineDirectory, limits: Limits, clock: SharedClock, options: PullOptions) -> Self {
+    fn new(
+        (directory, target): (OfflineDirectory, Target),
+        from: String,
+        limits: Limits,
+        clock: SharedClock,
+        options: PullOptions,
+    ) -> Self {
         Self {
             directory,
+            target,
+            from,
             limits,
             clock,
             options,
@@ -251,50 +271,43 @@ impl Apply {
             replaced: 0,
             unchanged: 0,
             kept: Vec::new(),
+            kept_deleted: Vec::new(),
             refused: 0,
             refused_and_lacking: 0,
             refusals: Vec::new(),
             kept_as: Vec::new(),
+            overruled: Vec::new(),
         }
     }
 
     async fn run(mut self, batch: Vec<Bytes>) -> Result<Self, PullError> {
-        if batch.is_empty() {
-            return Ok(self);
-        }
-        blocking(move || self.apply(batch).map(|()| self)).await?.map_err(PullError::from)
-    }
-
-    fn apply(&mut self, batch: Vec<Bytes>) -> Result<(), OfflineError> {
-        let mut taken = Vec::with_capacity(batch.len());
-        let mut waiting = HashSet::new();
+        let mut offered = Vec::with_capacity(batch.len());
         for line in batch {
             self.lines += 1;
             match self.read(line) {
-                Ok(offered) => {
-                    let node = &offered.node;
-                    self.last = Some(node.id().clone());
-                    // A node's second version is judged against the first one that came.
-                    if !waiting.insert(node.id().clone()) {
-                        self.store(std::mem::take(&mut taken))?;
-                        waiting = HashSet::from([node.id().clone()]);
-                    }
-                    taken.extend(self.judge(offered));
+                Ok(version) => {
+                    self.last = Some(version.node.id().clone());
+                    offered.push(version);
                 }
                 Err(reason) => self.refuse(format!("line {}", self.lines), None, reason),
             }
         }
-        self.store(taken)
+        if !offered.is_empty() {
+            self.take(offered).await?;
+        }
+        Ok(self)
     }
 
     fn read(&self, line: Bytes) -> Result<Offered, String> {
         if !self.versions {
             let node = NodeDocument::parse(line, self.limits.json_depth).map_err(|error| error.to_string())?;
-            return Ok(Offered { at: node.updated_at(), node });
+            return Ok(Offered { at: node.updated_at(), node, ancestry: Ancestry::default() });
         }
         match wire::read_line(line, &self.limits).map_err(|error| error.to_string())? {
             Line::Change(change) => match change.content {
-                WireContent::Put { node: Some(node), .. } => Ok(Offered { node, at: Some(change.at) }),
+                WireContent::Put { node: Some(node), .. } => {
+                    Ok(Offered { node, at: Some(change.at), ancestry: change.ancestry })
+                }
                 WireContent::Put { node: None, .. } | WireContent::Unavailable { .. } | WireContent::Deleted(_) => {
                     Err("it brings no node".to_owned())
                 }
@@ -303,41 +316,26 @@ impl Apply {
         }
     }
 
-    fn store(&mut self, taken: Vec<(NodeDocument, Option<Timestamp>)>) -> Result<(), OfflineError> {
-        let ids: Vec<NodeId> = taken.iter().map(|(node, _)| node.id().clone()).collect();
+    async fn take(&mut self, offered: Vec<Offered>) -> Result<(), PullError> {
+        let ids: Vec<NodeId> = offered.iter().map(|offered| offered.node.id().clone()).collect();
+        let (now, limits, dry) = (self.clock.now(), self.limits, self.options.dry);
         let taken = {
             let _held = self.options.interrupt.hold();
-            self.directory.take_many(taken, self.options.dry)?
+            self.target.take(offered, TakeOptions { from: &self.from, now, limits, dry }).await?
         };
         self.kept_as.extend(taken.kept_as);
-        for (id, answer) in ids.into_iter().zip(taken.written) {
-            match answer {
-                Ok(Written::Created(_)) => self.added += 1,
-                Ok(Written::Replaced(_)) => self.replaced += 1,
-                Ok(Written::Unchanged(_)) => self.unchanged += 1,
-                Err(error) => self.refuse(id.to_string(), Some(&id), error.to_string()),
+        self.overruled.extend(taken.overruled);
+        for (id, fate) in ids.into_iter().zip(taken.fates) {
+            match fate {
+                Fate::Added => self.added += 1,
+                Fate::Replaced => self.replaced += 1,
+                Fate::Unchanged => self.unchanged += 1,
+                Fate::Kept => self.kept.push(id),
+                Fate::KeptDeleted => self.kept_deleted.push(id),
+                Fate::Refused(reason) => self.refuse(id.to_string(), Some(&id), reason),
             }
         }
         Ok(())
-    }
-
-    /// What is to be stored: the node, and when it was made, where that is known.
-    fn judge(&mut self, offered: Offered) -> Option<(NodeDocument, Option<Timestamp>)> {
-        let Offered { node, at } = offered;
-        let now = self.clock.now();
-        // As it is now: an edit that was made since the pull began must not lose against what was asked for then.
-        let held = self.directory.node(node.id()).map(|held| held.version(now));
-        let made_at = at.unwrap_or_else(|| version::time_of_undated(held.is_some(), now));
-        match judge(held.as_ref(), &Version { at: made_at, content: Some(node.content_hash()) }, now) {
-            Verdict::Take => return Some((node, at)),
-            Verdict::Keep => self.kept.push(node.id().clone()),
-            Verdict::Same | Verdict::Later => self.unchanged += 1,
-            Verdict::Ahead => {
-                let reason = format!("it is dated more than {} s ahead of this machine's clock", MAX_AHEAD.as_secs());
-                self.refuse(node.id().to_string(), Some(node.id()), reason);
-            }
-        }
-        None
     }
 
     fn refuse(&mut self, what: String, id: Option<&NodeId>, reason: String) {
@@ -355,10 +353,12 @@ impl Apply {
             added: self.added,
             replaced: self.replaced,
             kept: self.kept,
+            kept_deleted: self.kept_deleted,
             unchanged: self.unchanged,
             refused: self.refused,
             refusals: self.refusals,
             kept_as: self.kept_as,
+            overruled: self.overruled,
             bytes,
             their_hash,
             standing,
@@ -375,7 +375,12 @@ mod tests {
     fn begin(folder: &Path) -> Apply {
         let limits = Limits::default();
         let directory = OfflineDirectory::open(folder, limits).unwrap();
-        Apply::new(directory, limits, SystemClock::shared(), PullOptions::default())
+        let target = Target::Files(directory.clone());
+        Apply::new((directory, target), "peer".to_owned(), limits, SystemClock::shared(), PullOptions::default())
+    }
+
+    fn apply(begun: Apply, batch: Vec<Bytes>) -> Apply {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(begun.run(batch)).unwrap()
     }
 
     fn lines(lines: &[&'static str]) -> Vec<Bytes> {
@@ -410,10 +415,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.json");
         write_text(&path, r#"{"id":"a","updated_at":1}"#);
-        let mut apply = begin(folder.path());
+        let begun = begin(folder.path());
         write_text(&path, r#"{"id":"a","updated_at":3}"#);
         write_text(&folder.path().join("b.json"), r#"{"id":"b","updated_at":3}"#);
-        apply.apply(lines(&[r#"{"id":"a","updated_at":2}"#, r#"{"id":"b","updated_at":2}"#])).unwrap();
+        let apply = apply(begun, lines(&[r#"{"id":"a","updated_at":2}"#, r#"{"id":"b","updated_at":2}"#]));
         assert_eq!(fs::read(&path).unwrap(), br#"{"id":"a","updated_at":3}"#);
         assert_eq!(fs::read(folder.path().join("b.json")).unwrap(), br#"{"id":"b","updated_at":3}"#);
         assert_eq!((apply.kept.len(), apply.added, apply.replaced), (2, 0, 0));
@@ -424,10 +429,7 @@ mod tests {
         let (old, new) = (r#"{"id":"a","updated_at":2}"#, r#"{"id":"a","updated_at":3}"#);
         for batches in [vec![vec![old, new]], vec![vec![new, old]], vec![vec![new], vec![old]]] {
             let folder = tempfile::tempdir().unwrap();
-            let mut apply = begin(folder.path());
-            for batch in &batches {
-                apply.apply(lines(batch)).unwrap();
-            }
+            batches.iter().fold(begin(folder.path()), |begun, batch| apply(begun, lines(batch)));
             assert_eq!(fs::read(folder.path().join("a.json")).unwrap(), new.as_bytes(), "{batches:?}");
         }
     }

@@ -9,12 +9,13 @@ use crate::{
             VANISH_GRACE,
         },
     },
+    ops::{self, AcceptedNodes},
     settings::Settings,
     types::{NodeId, SharedClock, SystemClock},
 };
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-pub use crate::lattice::directory::Adopted;
+pub use crate::lattice::directory::{Adopted, JournalStanding};
 
 /// How often a command looks whether the index is built.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -73,25 +74,41 @@ pub fn check_marker(settings: &Settings) -> Result<(), StartupError> {
     Ok(directory::check_marker(&settings.lattice.path, &journal(settings))?)
 }
 
-/// Dates the versions of these nodes now, without a service: opens the lattice, waits for its index, and closes it again. Answers those
-/// that are here.
+/// How the data directory of the settings stands to their journal. `is_own`: the settings name this directory themselves, and not a command
+/// of its own accord.
+///
+/// # Errors
+/// [`StartupError::Lattice`]: another service serves the directory, or its marker is missing.
+pub fn journal_standing(settings: &Settings, is_own: bool) -> Result<JournalStanding, StartupError> {
+    Ok(directory::journal_standing(&settings.lattice.path, &journal(settings), is_own)?)
+}
+
+/// Opens the lattice of the settings without a service, and waits until its index is built. To be closed when done.
 ///
 /// # Errors
 /// [`StartupError::Lattice`]: the lattice cannot be opened, or failed.
-pub async fn accept_nodes(settings: &Settings, ids: Vec<NodeId>) -> Result<Vec<NodeId>, StartupError> {
+pub async fn open_idle(settings: &Settings) -> Result<Arc<dyn Lattice>, StartupError> {
     let lattice = open(settings, &SystemClock::shared())?;
-    let accepted = async {
-        loop {
-            let status = lattice.status();
-            match status.fault {
-                _ if status.ready => break,
-                Some(fault) if !status.unwatched => return Err(StartupError::Lattice(fault)),
-                _ => tokio::time::sleep(LOOK_EVERY).await,
+    loop {
+        let status = lattice.status();
+        match status.fault {
+            _ if status.ready => return Ok(lattice),
+            Some(fault) if !status.unwatched => {
+                lattice.close().await;
+                return Err(StartupError::Lattice(fault));
             }
+            _ => tokio::time::sleep(LOOK_EVERY).await,
         }
-        lattice.accept(ids).await.map_err(|error| StartupError::Lattice(error.to_string()))
-    };
-    let accepted = accepted.await;
+    }
+}
+
+/// Dates the versions of these nodes now, without a service: opens the lattice, waits for its index, and closes it again.
+///
+/// # Errors
+/// [`StartupError::Lattice`]: the lattice cannot be opened, or failed.
+pub async fn accept_nodes(settings: &Settings, ids: Vec<NodeId>) -> Result<AcceptedNodes, StartupError> {
+    let lattice = open_idle(settings).await?;
+    let accepted = ops::accept_nodes(&*lattice, ids).await.map_err(|error| StartupError::Lattice(error.to_string()));
     lattice.close().await;
     accepted
 }

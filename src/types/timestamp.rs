@@ -94,11 +94,14 @@ impl Timestamp {
         }
     }
 
-    /// Reads an ISO 8601 date and time: RFC 3339, and the same with a blank instead of `T`, without seconds, or without an offset, which
-    /// then is UTC: what Python's `datetime.isoformat()` writes. `None` for every other text.
+    /// Reads an ISO 8601 date, or date and time: RFC 3339, and the same with a blank instead of `T`, without seconds, or without an offset,
+    /// which then is UTC: what Python's `datetime.isoformat()` writes. A date alone is its midnight, UTC. `None` for every other text.
     #[must_use]
     pub fn from_iso8601(text: &str) -> Option<Self> {
         let (date, rest) = text.split_at_checked(DATE_BYTES)?;
+        if rest.is_empty() {
+            return Self::from_rfc3339(&format!("{date}T00:00:00Z"));
+        }
         let rest = rest.strip_prefix(['T', 't', ' '])?;
         let (time, offset) = rest.split_at_checked(rest.find(['Z', 'z', '+', '-']).unwrap_or(rest.len()))?;
         let seconds = if time.len() == MINUTES_BYTES { ":00" } else { "" };
@@ -247,11 +250,14 @@ mod tests {
             assert_eq!(at(text), Some(noon), "{text}");
         }
         assert_eq!(at("2026-11-01T12:00:00.123456"), Some(noon + 123_456));
+        assert_eq!(at("2026-11-01"), Some(noon - 12 * 3_600_000_000), "a date alone is its midnight");
         assert_eq!(at("2026-11-01T12:00:00.1234567891"), Some(noon + 123_456));
         for text in [
             "",
             "2026",
-            "2026-11-01",
+            "2026-11",
+            "2026-13-01",
+            "2026-11-1 ",
             "2026-11-01T",
             "2026-11-01T12",
             "2026-13-01T12:00:00",

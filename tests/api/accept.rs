@@ -19,13 +19,36 @@ async fn accepted_nodes_are_dated_now_with_the_contents_that_they_have() {
     app.clock.advance(Duration::from_secs(60));
     let answer = accept(&app, &json!({"ids": ["b/c", "absent", "a", "a"]})).await;
     assert_eq!(answer.status(), 200);
-    assert_eq!(answer.json::<Value>().await.unwrap(), json!({"accepted": ["a", "b/c"], "missing": ["absent"]}));
+    assert_eq!(
+        answer.json::<Value>().await.unwrap(),
+        json!({"accepted": ["a", "b/c"], "missing": ["absent"], "replaced": []})
+    );
     let after = app.get_json("/nodes").await["nodes"].clone();
     for (before, after) in before.as_array().unwrap().iter().zip(after.as_array().unwrap()) {
         assert_eq!((&after["id"], &after["hash"]), (&before["id"], &before["hash"]));
         assert!(after["updated_at"].as_f64().unwrap() >= (NOW + 60) as f64, "{before} {after}");
     }
     assert_eq!(accept(&app, &json!({"ids": []})).await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_node_whose_file_was_replaced_already_is_left_as_it_is() {
+    let app = spawn_app().await;
+    let text = json!({"id": "a", "v": "from the backup", "updated_at": NOW - 9000});
+    assert_eq!(app.put("a", &text).await.status(), 201);
+    let later = json!({"from": "ark-b", "versions": [{"at": NOW - 100, "node": {"id": "a", "v": "later"}}]});
+    let taken = app.request(Method::POST, "/nodes/versions").bearer_auth(TOKEN).json(&later).send().await.unwrap();
+    let number = taken.json::<Value>().await.unwrap()["overruled"][0].clone();
+    let before = app.get_json("/nodes").await["nodes"].clone();
+    let answer = accept(&app, &json!({"ids": ["a"]})).await.json::<Value>().await.unwrap();
+    let replaced = json!([{"id": "a", "number": number, "from": "ark-b"}]);
+    assert_eq!(answer, json!({"accepted": [], "missing": [], "replaced": replaced}));
+    assert_eq!(app.get_json("/nodes").await["nodes"], before, "nothing was dated");
+    // Restored as this says, it counts, and may be accepted again.
+    let restore = app.request(Method::POST, &format!("/conflicts/{number}/restore")).bearer_auth(TOKEN);
+    assert_eq!(restore.send().await.unwrap().status(), 200);
+    assert_eq!(app.get_json("/nodes/a").await["v"], "from the backup");
+    assert_eq!(accept(&app, &json!({"ids": ["a"]})).await.json::<Value>().await.unwrap()["accepted"], json!(["a"]));
 }
 
 #[tokio::test]

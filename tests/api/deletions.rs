@@ -102,9 +102,36 @@ async fn confirmed_deletions_are_carried_out() {
     assert_eq!(confirmed, json!({"status": "confirmed", "from": "ark-known", "deleted": 50}));
     assert_eq!((nodes(&app).await, app.get("/nodes/n000").await.status().as_u16()), (50, 404));
     assert_eq!(app.get_json("/health").await["status"], "healthy");
-    // Within the hour nothing of it waits.
-    let answer = push(&app, (50..90).map(deleted)).await;
-    assert_eq!((answer["taken"].as_u64(), answer.get("waiting"), nodes(&app).await), (Some(40), None, 10));
+    // As many again belong to it, where they come within ten minutes.
+    let answer = push(&app, (50..80).map(deleted)).await;
+    assert_eq!((answer["taken"].as_u64(), answer.get("waiting"), nodes(&app).await), (Some(30), None, 20));
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn where_nothing_waits_nothing_is_confirmed_and_the_guard_stays_on() {
+    let app = filled().await;
+    let refused = async |verb: &str, from: &str| {
+        let path = format!("/api/federation/deletions/{verb}");
+        let request = app.request(reqwest::Method::POST, &path).bearer_auth(TOKEN).json(&json!({"from": from}));
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), 404);
+        let problem: Value = response.json().await.unwrap();
+        assert_eq!(problem["code"], "no_deletions_wait");
+        problem["detail"].as_str().unwrap().to_owned()
+    };
+    let detail = refused("confirm", "ark-known").await;
+    assert!(
+        detail.contains("no deletions of ark-known wait here") && detail.contains("federation deletions"),
+        "{detail}"
+    );
+    let answer = push(&app, (0..50).map(deleted)).await;
+    assert_eq!((answer["waiting"].as_u64(), nodes(&app).await), (Some(50), 100), "the guard is on");
+    for verb in ["confirm", "refuse"] {
+        let detail = refused(verb, "ark-typo").await;
+        assert!(detail.contains(&format!("wait here: ark-known (ark-lattice federation {verb}-deletions ark-known)")));
+    }
+    assert_eq!(settle(&app, "confirm").await["deleted"], 50);
     app.stop().await;
 }
 

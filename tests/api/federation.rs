@@ -67,7 +67,7 @@ async fn the_status_has_the_members_of_the_guide() {
         only(&status, &["status", "isRunning", "activePeers", "stats"]),
         json!({"status": "ok", "isRunning": true, "activePeers": [], "stats": stats})
     );
-    assert_eq!(members(&status["lattice"]), ["conflicts", "manifestHash", "nodes", "seq"]);
+    assert_eq!(members(&status["lattice"]), ["brokenFiles", "conflicts", "manifestHash", "nodes", "seq", "status"]);
 
     let listed = ask(&app, "GET", "/api/federation/peers", "").await;
     assert_eq!(listed["peers"], status["peers"]);
@@ -155,7 +155,28 @@ async fn two_instances_become_peers_exchange_and_part() {
     assert_eq!(removed, json!({"status": "removed", "peerUrl": b.url, "totalPeers": 0}));
     assert_eq!(refused(&a, "DELETE", &path, "").await, (404, "peer_not_found".to_owned()));
     assert_eq!(refused(&a, "POST", "/api/federation/sync", &one).await, (404, "peer_not_found".to_owned()));
-    assert_eq!(ask(&a, "POST", "/api/federation/sync", "{}").await, json!({"status": "synced", "result": []}));
+    assert_eq!(
+        ask(&a, "POST", "/api/federation/sync", "{}").await,
+        json!({"status": "synced", "result": [],
+        "lattice": ask(&a, "GET", "/api/federation/status", "").await["lattice"]})
+    );
+    a.stop().await;
+    b.stop().await;
+}
+
+#[tokio::test]
+async fn the_status_of_a_sync_says_how_many_rounds_came_to_their_end() {
+    let (a, b) = (instance("ark-a").await, instance("ark-b").await);
+    let add =
+        async |url: &str| ask(&a, "POST", "/api/federation/peers/add", &json!({"peerUrl": url}).to_string()).await;
+    let status = async || ask(&a, "POST", "/api/federation/sync", "{}").await["status"].clone();
+    add("http://127.0.0.1:1").await;
+    assert_eq!(status().await, "failed");
+    add(&b.url).await;
+    assert_eq!(status().await, "partial");
+    let path = format!("/api/federation/peers/{}", percent_encode("http://127.0.0.1:1"));
+    ask(&a, "DELETE", &path, "").await;
+    assert_eq!(status().await, "synced");
     a.stop().await;
     b.stop().await;
 }

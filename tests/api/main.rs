@@ -31,6 +31,7 @@ mod seed_wire;
 mod service;
 mod sync;
 mod tls;
+mod versions;
 
 #[path = "../support/certificates.rs"]
 mod certificates;

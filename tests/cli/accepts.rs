@@ -58,6 +58,30 @@ fn without_a_service_the_lattice_is_opened_for_a_moment() {
 }
 
 #[test]
+fn a_file_that_a_peer_replaced_already_is_named_with_what_brings_it_back() {
+    let (bed, peer) = (Bed::new(), Bed::new());
+    bed.file("lattice_data/a.json", r#"{"id":"a","v":"restored","updated_at":1600000000}"#);
+    peer.file("lattice_data/a.json", r#"{"id":"a","v":"later","updated_at":1700000000}"#);
+    let (own, from) = (bed.serve(), peer.serve());
+    let bed = bed.set("FEDERATION_PORT", &own.port.to_string());
+    bed.run(&["pull", "--from", &from.url]).ok();
+    let refused = |bed: &Bed| {
+        let said = bed.run(&["node", "accept", "a"]);
+        assert_eq!((said.code, said.stdout.as_str()), (1, "0 nodes count as edited now\n"), "{said:?}");
+        assert!(said.stderr.contains("1 file was replaced already, and nothing was changed: a by ark-bed"), "{said:?}");
+        said.stderr.trim_end().rsplit(' ').next().unwrap().to_owned()
+    };
+    let number = refused(&bed);
+    let closed = Bed::set(bed, "FEDERATION_PORT", &closed_port());
+    assert!(own.terminate(GRACE).0.success());
+    assert_eq!(refused(&closed), number, "without a service, too");
+    let own = closed.serve();
+    let bed = closed.set("FEDERATION_PORT", &own.port.to_string());
+    bed.run(&["conflicts", "restore", &number]).ok();
+    assert!(bed.read("lattice_data/a.json").contains("restored"));
+}
+
+#[test]
 fn the_running_service_dates_what_stands_in_the_file() {
     let bed = Bed::new();
     bed.file("lattice_data/a.json", r#"{"id":"a","v":2}"#);

@@ -158,6 +158,39 @@ fn a_peer_that_fails_is_told_of_and_does_not_keep_the_others() {
 }
 
 #[test]
+fn own_broken_files_and_a_directory_that_is_away_are_named_by_sync_and_status() {
+    let (a, b) = (Instance::start("ark-a", &[]), Instance::start("ark-b", &[]));
+    a.bed.file("lattice_data/n.json", r#"{"id": "n"}"#);
+    a.sees(1);
+    a.federation(&["add-peer", b.url()]).ok();
+    assert!(a.federation(&["sync"]).ok().contains("in step"));
+    a.bed.file("lattice_data/never.json", "{half");
+    let lattice = || {
+        let status: serde_json::Value = serde_json::from_str(&a.federation(&["status", "--json"]).stdout).unwrap();
+        status["lattice"].clone()
+    };
+    a.bed.wait_until("the broken file is seen", || lattice()["brokenFiles"] == 1);
+    let said = a.federation(&["sync"]).ok();
+    assert!(said.contains("in step") && said.contains("warn") && said.contains("1 broken file in"), "{said}");
+    assert!(said.contains("ark-lattice doctor"), "{said}");
+    let answer = a.federation(&["sync", "--json"]).ok_json();
+    assert_eq!(answer["lattice"], serde_json::json!({"status": "ok", "brokenFiles": 1}));
+    assert!(a.federation(&["status"]).ok().contains("1 broken file; named by: ark-lattice doctor"));
+
+    std::fs::rename(a.bed.path("lattice_data"), a.bed.path("away")).unwrap();
+    std::fs::create_dir(a.bed.path("lattice_data")).unwrap();
+    for command in ["sync", "status"] {
+        let said = a.federation(&[command]);
+        assert!(said.code == 1 && !said.stdout.contains("in step"), "{said:?}");
+        assert!(said.stderr.contains("degraded") && said.stderr.contains("is the disk mounted?"), "{said:?}");
+    }
+    assert_eq!(lattice()["status"], "failing");
+    b.federation(&["add-peer", a.url()]).ok();
+    let said = b.federation(&["sync"]).fails(4);
+    assert!(said.contains("lattice_unavailable") && said.contains("On that machine: ark-lattice doctor"), "{said}");
+}
+
+#[test]
 fn many_deletions_are_confirmed_by_name() {
     let (a, b) = (Instance::start("ark-a", &[]), Instance::start("ark-b", &[]));
     let nodes: String = (0..30).map(|number| format!("{{\"id\":\"n{number}\"}}\n")).collect();
@@ -178,6 +211,8 @@ fn many_deletions_are_confirmed_by_name() {
     assert!(shown.contains("20 deletions of ark-a wait here") && shown.contains("confirm-deletions ark-a"), "{shown}");
     let listed = b.federation(&["deletions", a.url(), "--json"]).ok_json();
     assert_eq!((&listed["total"], &listed["deletions"][0]["from"]), (&20.into(), &"ark-a".into()));
+    let typo = b.federation(&["confirm-deletions", "ark-typo"]).fails(3);
+    assert!(typo.contains("no_deletions_wait") && typo.contains("federation confirm-deletions ark-a"), "{typo}");
     let kept = b.federation(&["refuse-deletions"]).ok();
     let both_ways = format!("ark-lattice federation add-peer {} --direction both", a.url());
     assert!(kept.contains("20 nodes kept; they stay here alone") && kept.contains(&both_ways), "{kept}");

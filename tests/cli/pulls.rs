@@ -87,16 +87,149 @@ fn cursors_are_followed_to_the_end() {
     assert_eq!(bed.run(&["discover", "--from", &service.url]).ok().lines().count(), 1 + 5);
 }
 
+fn holds(service: &crate::bed::Service, id: &str) -> bool {
+    crate::bed::get(service.port, &format!("/nodes/{id}")).starts_with("HTTP/1.1 200")
+}
+
 #[test]
-fn a_pull_into_a_directory_that_is_served_is_seen_by_its_service() {
+fn a_pull_into_a_directory_that_is_served_is_taken_by_its_service() {
     let (source, target) = (Bed::new(), Bed::new());
     source.file("lattice_data/a.json", r#"{"id": "a", "updated_at": 5}"#);
     let (from, to) = (source.serve(), target.serve());
+    let target = target.set("FEDERATION_PORT", "1");
+    let said = target.run(&["pull", "--from", &from.url]).fails(4);
+    assert!(said.contains("does not answer at the address of the settings"), "{said}");
+    let target = target.set("FEDERATION_PORT", &to.port.to_string());
+    let dry = target.run(&["pull", "--from", &from.url, "--dry-run"]).ok();
+    assert!(dry.starts_with("Dry run: 1 added") && !holds(&to, "a"), "{dry}");
     target.run(&["pull", "--from", &from.url]).ok();
-    let started = std::time::Instant::now();
-    while !crate::bed::get(to.port, "/nodes/a").starts_with("HTTP/1.1 200") {
-        assert!(started.elapsed() < std::time::Duration::from_secs(5), "the service does not see the node");
-        std::thread::park_timeout(std::time::Duration::from_millis(50));
+    let listed = crate::bed::get(to.port, "/nodes");
+    assert!(listed.contains("\"updated_at\":5"), "with the time of the version, at once: {listed}");
+}
+
+/// Deletes a node's file here, and waits until the service has seen it.
+fn delete(bed: &Bed, service: &crate::bed::Service, id: &str) {
+    std::fs::remove_file(bed.path(&format!("lattice_data/{id}.json"))).unwrap();
+    let counted = || crate::bed::get(service.port, "/health").contains("\"tombstones\":1");
+    bed.wait_until("the deletion is noted", || counted() && !holds(service, id));
+}
+
+#[test]
+fn a_node_that_was_deleted_later_stays_deleted_whether_a_service_runs_or_not() {
+    let (source, target) = (Bed::new(), Bed::new());
+    for id in ["a", "b"] {
+        let text = format!(r#"{{"id": "{id}", "v": 1}}"#);
+        source.file(&format!("lattice_data/{id}.json"), &text);
+        target.file(&format!("lattice_data/{id}.json"), &text);
+    }
+    let (from, to) = (source.serve(), target.serve());
+    let target = target.set("FEDERATION_PORT", &to.port.to_string());
+    delete(&target, &to, "a");
+    let pull = || target.run(&["pull", "--from", &from.url, "--json"]).ok_json();
+    let stays_deleted = |report: &serde_json::Value| {
+        assert_eq!((&report["added"], &report["kept_deleted_ids"]), (&0.into(), &serde_json::json!(["a"])), "{report}");
+        assert_eq!((&report["in_step"], &report["only_here"]), (&false.into(), &0.into()), "{report}");
+        assert!(!target.path("lattice_data/a.json").exists());
+    };
+    stays_deleted(&pull());
+    let said = target.run(&["pull", "--from", &from.url]).ok();
+    assert!(said.contains("1 kept deleted here") && said.contains("1 not taken"), "{said}");
+    let exact =
+        || target.run_with(&["import", "--exact", "-", "--json"], r#"{"id": "a", "v": 1, "updated_at": 5}"#).ok_json();
+    assert_eq!(exact()["kept_deleted_ids"], serde_json::json!(["a"]));
+    assert!(to.terminate(std::time::Duration::from_secs(20)).0.success());
+    stays_deleted(&pull());
+    assert_eq!(exact()["kept_deleted_ids"], serde_json::json!(["a"]));
+    assert!(!target.path("lattice_data/a.json").exists());
+
+    // An edit that was made after the deletion brings the node back.
+    source.file("lattice_data/a.json", r#"{"id": "a", "v": "back"}"#);
+    source.wait_until("the edit is seen", || crate::bed::get(from.port, "/nodes/a").contains("back"));
+    let report = pull();
+    assert_eq!((&report["added"], &report["kept_deleted"]), (&1.into(), &0.into()), "{report}");
+    assert!(target.read("lattice_data/a.json").contains("back"));
+}
+
+#[test]
+fn an_edit_that_only_the_journal_dates_is_not_replaced_by_an_older_version() {
+    let (source, target) = (Bed::new(), Bed::new());
+    source.file("lattice_data/a.json", r#"{"id": "a", "v": "there", "updated_at": 1700000000}"#);
+    target.file("lattice_data/a.json", r#"{"id": "a", "v": "before", "updated_at": 1600000000}"#);
+    let (from, to) = (source.serve(), target.serve());
+    // The editor leaves the date as it is: the edit counts as made now, and only the journal knows.
+    target.file("lattice_data/a.json", r#"{"id": "a", "v": "edited", "updated_at": 1600000000}"#);
+    target.wait_until("the edit is seen", || crate::bed::get(to.port, "/nodes/a").contains("edited"));
+    assert!(to.terminate(std::time::Duration::from_secs(20)).0.success());
+    let report = target.run(&["pull", "--from", &from.url, "--json"]).ok_json();
+    assert_eq!((&report["replaced"], &report["kept_ids"][0]), (&0.into(), &"a".into()), "{report}");
+    assert!(target.read("lattice_data/a.json").contains("edited"));
+}
+
+#[test]
+fn what_a_pull_replaces_is_in_the_history_where_there_is_a_journal() {
+    let (source, target) = (Bed::new(), Bed::new());
+    target.file("lattice_data/a.json", r#"{"id": "a", "v": "here", "updated_at": 1600000000}"#);
+    source.file("lattice_data/a.json", r#"{"id": "a", "v": "there", "updated_at": 1700000000}"#);
+    let (from, to) = (source.serve(), target.serve());
+    assert!(to.terminate(std::time::Duration::from_secs(20)).0.success());
+    let report = target.run(&["pull", "--from", &from.url, "--json"]).ok_json();
+    assert_eq!((&report["replaced"], &report["kept_as"]), (&1.into(), &serde_json::json!([])), "{report}");
+    let number = report["overruled"][0].as_u64().unwrap().to_string();
+    let to = target.serve();
+    let target = target.set("FEDERATION_PORT", &to.port.to_string());
+    let shown = target.run(&["conflicts", "show", &number]).ok();
+    assert!(shown.contains("here") && shown.contains("ark-bed"), "{shown}");
+    target.run(&["conflicts", "restore", &number]).ok();
+    assert!(target.read("lattice_data/a.json").contains("here"));
+}
+
+#[test]
+fn an_empty_directory_in_the_place_of_the_data_directory_is_not_filled() {
+    let (source, target) = (Bed::new(), Bed::new());
+    source.file("lattice_data/a.json", r#"{"id": "a"}"#);
+    target.file("lattice_data/b.json", r#"{"id": "b"}"#);
+    let (from, to) = (source.serve(), target.serve());
+    assert!(to.terminate(std::time::Duration::from_secs(20)).0.success());
+    std::fs::rename(target.path("lattice_data"), target.path("real")).unwrap();
+    std::fs::create_dir(target.path("lattice_data")).unwrap();
+    let refused = target.run(&["serve", "--port", "0"]).fails(1);
+    assert!(refused.contains("is the disk mounted?") && refused.contains("ark-lattice adopt"), "{refused}");
+    for args in [&["pull", "--from", &from.url][..], &["pull", "--from", &from.url, "--dry-run"]] {
+        assert_eq!(target.run(args).fails(1), refused);
+    }
+    let exact = target.run_with(&["import", "--exact", "-"], r#"{"id": "a"}"#).fails(1);
+    assert_eq!(exact, refused);
+    assert_eq!(std::fs::read_dir(target.path("lattice_data")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_named_and_the_rest_is_taken() {
+    for has_journal in [false, true] {
+        let (source, target) = (Bed::new(), Bed::new());
+        for number in 0..8 {
+            let file = format!("lattice_data/n{number}.json");
+            source.file(&file, &format!(r#"{{"id": "n{number}", "v": 2, "updated_at": 1700000000}}"#));
+            target.file(&file, &format!(r#"{{"id": "n{number}", "v": 1, "updated_at": 1600000000}}"#));
+        }
+        let from = source.serve();
+        if has_journal {
+            assert!(target.serve().terminate(std::time::Duration::from_secs(20)).0.success());
+        }
+        // Later than the moment at which its file went, too.
+        let soon = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs() + 120;
+        source.file("lattice_data/n5.json", &format!(r#"{{"id": "n5", "updated_at": {soon}}}"#));
+        source.wait_until("the edit is seen", || {
+            crate::bed::get(from.port, "/nodes/n5").contains(&format!("\"updated_at\": {soon}"))
+        });
+        std::fs::remove_file(target.path("lattice_data/n5.json")).unwrap();
+        std::fs::create_dir(target.path("lattice_data/n5.json")).unwrap();
+        let pulled = target.run(&["pull", "--from", &from.url]);
+        assert_eq!(pulled.code, 5, "{pulled:?}");
+        assert!(pulled.stdout.contains("7 replaced") && pulled.stdout.contains("refused n5: "), "{pulled:?}");
+        assert!(pulled.stderr.contains("1 node refused; the first: n5: "), "{pulled:?}");
+        for number in (0..8).filter(|number| *number != 5) {
+            assert!(target.read(&format!("lattice_data/n{number}.json")).contains("1700000000"), "{number}");
+        }
     }
 }
 
@@ -268,5 +401,5 @@ fn the_newer_document_is_not_replaced_however_its_time_is_written() {
     }
     let service = there.serve();
     let report = here.run(&["pull", "--from", &service.url, "--json"]).ok_json();
-    assert_eq!((&report["kept"], &report["replaced"]), (&5.into(), &0.into()), "{report}");
+    assert_eq!((&report["kept"], &report["replaced"]), (&6.into(), &0.into()), "{report}");
 }

@@ -4,11 +4,12 @@ use crate::{bed::Bed, federation::Instance};
 use std::time::Duration;
 
 /// `updated_at` of a later and of an earlier version, as different programs write them.
-pub const PAIRS: [(&str, &str, &str); 5] = [
+pub const PAIRS: [(&str, &str, &str); 6] = [
     ("isoformat", r#""2026-03-01T12:00:00.123456""#, r#""2024-01-01T12:00:00.123456""#),
     ("isoformat with a blank", r#""2026-03-01 12:00""#, r#""2024-01-01 12:00:00""#),
     ("milliseconds", "1772366400000", "1704110400000"),
     ("milliseconds and seconds", "1772366400000", "1704110400"),
+    ("a date alone", r#""2026-03-01""#, r#""2024-01-01T12:00:00Z""#),
     ("two styles", r#""2026-03-01T12:00:00""#, r#""2024-01-01T12:00:00Z""#),
 ];
 
@@ -23,12 +24,12 @@ fn the_newer_document_wins_by_rounds_however_its_time_is_written() {
     for (number, (_, new, _)) in (1..).zip(PAIRS) {
         one.bed.file(&format!("lattice_data/{number}.json"), &document(&number.to_string(), "NEW", new));
     }
-    one.sees(5);
+    one.sees(6);
     // The older ones are written last: when a file came is not when its document was made.
     for (number, (_, _, old)) in (1..).zip(PAIRS) {
         other.bed.file(&format!("lattice_data/{number}.json"), &document(&number.to_string(), "OLD", old));
     }
-    other.sees(5);
+    other.sees(6);
     other.federation(&["sync"]).ok();
     for side in [&one, &other] {
         for (number, (style, new, _)) in (1..).zip(PAIRS) {

@@ -103,6 +103,11 @@ async fn pushed_deletions_wait_there_and_the_sender_knows() {
         let again = b.sync(false).await;
         assert_eq!((told(&again), again.report.sent), ((Some(waits), 0, Some(20)), 0));
 
+        // Confirmed on the wrong machine, nothing is switched, and the right one is named.
+        let wrong = ops::confirm_deletions(&b.context, &id(&a)).await.unwrap_err().to_string();
+        let command = format!("wait at {}: on that machine: ark-lattice federation confirm-deletions b", a.url);
+        assert!(wrong.contains("no deletions of a wait here") && wrong.contains(&command), "{wrong}");
+
         // A later edit there takes one of them back.
         a.clock.advance(Duration::from_secs(10));
         a.put("node-000000", "edited on a").await;

@@ -227,6 +227,42 @@ async fn a_file_that_cannot_be_read_for_a_moment_comes_later_without_another_pos
 }
 
 #[tokio::test]
+async fn where_the_data_directory_is_away_no_round_is_in_step_and_nobody_else_is_accused() {
+    let (a, b) = two().await;
+    let third = Instance::start("c").await;
+    b.engine().add_peer(&a.url, Direction::Both.into()).unwrap();
+    a.engine().add_peer(&b.url, Direction::Both.into()).unwrap();
+    assert_eq!(told(&b, &b.sync(false).await), (Some(Outcome::InStep), 0, 0));
+    a.sync(false).await;
+    let away = a.directory().with_extension("away");
+    fs::rename(a.directory(), &away).unwrap();
+    fs::create_dir(a.directory()).unwrap();
+
+    let own = a.sync(false).await;
+    let error = own.error.unwrap();
+    assert!(error.starts_with("the lattice here: ") && error.contains("is the disk mounted?"), "{error}");
+    assert_eq!(own.report.outcome, None);
+    let peer = a.engine().peers().remove(0);
+    assert!(peer.is_active() && peer.error.is_none() && peer.failed_in_a_row == 0, "the peer is well: {peer:?}");
+    let stand = ark_lattice::ops::stand(&a.context).unwrap();
+    assert!(stand.fault.unwrap().contains("is the disk mounted?"));
+
+    third.engine().add_peer(&a.url, Direction::Both.into()).unwrap();
+    for other in [&b, &third] {
+        let error = other.sync(false).await.error.unwrap();
+        assert!(error.contains("503") && error.contains("lattice_unavailable"), "{error}");
+    }
+    assert_eq!((b.lattice().status().nodes, third.lattice().status().nodes), (5, 0));
+    fs::remove_dir_all(a.directory()).unwrap();
+    fs::rename(&away, a.directory()).unwrap();
+    until("it is well again", async || a.sync(false).await.error.is_none()).await;
+    let synced = third.sync(false).await;
+    assert_eq!((synced.error, synced.report.outcome), (None, Some(Outcome::InStep)));
+    third.stop().await;
+    stop([a, b]).await;
+}
+
+#[tokio::test]
 async fn sets_are_reconciled_but_for_broken_nodes() {
     for broken_at_a in [true, false] {
         let (a, b) = two().await;

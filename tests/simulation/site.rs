@@ -113,8 +113,9 @@ impl Site {
         let (lattice, guard) = (self.lattice(), self.deletions());
         let mut deleted = 0;
         for sender in lattice.waiting_senders().unwrap() {
-            guard.confirm(&sender.from, self.clock.elapsed());
-            deleted += lattice.confirm_waiting(&sender.from).await.unwrap();
+            let carried_out = lattice.confirm_waiting(&sender.from).await.unwrap();
+            guard.confirm(&sender.from, usize::try_from(carried_out).unwrap(), self.clock.elapsed());
+            deleted += carried_out;
         }
         deleted
     }

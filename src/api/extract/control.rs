@@ -1,6 +1,6 @@
 //! The operator at the controls: the token where one is set; otherwise whoever asks straight from this machine.
 
-use super::body;
+use super::{body, budget::BodyShare};
 use crate::{
     api::{
         codes::Code,
@@ -15,6 +15,8 @@ use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use std::future::{Ready, ready};
 
+/// Levels of nesting around a node in a [`BulkControlRequest`].
+const BULK_DEPTH: usize = 4;
 /// The longest body: a filter at its bounds, every character escaped.
 const CONTROL_BYTES: usize = 1 << 20;
 
@@ -80,20 +82,58 @@ impl FromRequest for ControlRequest {
     type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let (request, mut payload) = (request.clone(), payload.take());
+        let (request, payload) = (request.clone(), payload.take());
+        Box::pin(async move { Ok(Self(read(&request, payload, CONTROL_BYTES, 0).await?.0)) })
+    }
+}
+
+async fn read(
+    request: &HttpRequest,
+    mut payload: Payload,
+    limit: usize,
+    depth: usize,
+) -> Result<(Document, BodyShare), ApiError> {
+    let state = body::state(request)?;
+    if let Err(error) = Controls::check(request, &state) {
+        body::drain(request, &mut payload, state.body_timeout).await;
+        return Err(error);
+    }
+    let (bytes, share) = body::read_json(request, payload, limit, body::COST_OF_A_DOCUMENT).await?;
+    if !bytes.trim_ascii().is_empty() {
+        declared(request)?;
+    }
+    let nothing = matches!(bytes.trim_ascii(), b"" | b"null");
+    let bytes = if nothing { Bytes::from_static(b"{}") } else { bytes };
+    Ok((Document::parse(bytes, state.context.limits.json_depth.saturating_add(depth))?, share))
+}
+
+/// A [`ControlRequest`] that brings nodes: as large as what instances send each other.
+#[derive(Debug)]
+pub struct BulkControlRequest(
+    ControlRequest,
+    #[expect(dead_code, reason = "held for as long as the nodes are, not read")] BodyShare,
+);
+
+impl BulkControlRequest {
+    /// As [`ControlRequest::members`], with the text that the object is in.
+    ///
+    /// # Errors
+    /// 400 `invalid_federation_request`.
+    pub fn members(&self, known: &[&str]) -> Result<(Object<'_>, &Document), ApiError> {
+        Ok((self.0.members(known)?, &self.0.0))
+    }
+}
+
+impl FromRequest for BulkControlRequest {
+    type Error = ApiError;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let (request, payload) = (request.clone(), payload.take());
         Box::pin(async move {
-            let state = body::state(&request)?;
-            if let Err(error) = Controls::check(&request, &state) {
-                body::drain(&request, &mut payload, state.body_timeout).await;
-                return Err(error);
-            }
-            let (bytes, _share) = body::read_json(&request, payload, CONTROL_BYTES, body::COST_OF_A_DOCUMENT).await?;
-            if !bytes.trim_ascii().is_empty() {
-                declared(&request)?;
-            }
-            let nothing = matches!(bytes.trim_ascii(), b"" | b"null");
-            let bytes = if nothing { Bytes::from_static(b"{}") } else { bytes };
-            Ok(Self(Document::parse(bytes, state.context.limits.json_depth)?))
+            let limit = body::state(&request)?.context.limits.sync_bytes;
+            let (document, share) = read(&request, payload, limit, BULK_DEPTH).await?;
+            Ok(Self(ControlRequest(document), share))
         })
     }
 }

@@ -16,7 +16,7 @@ pub use audited::{audit, audit_answer, refused};
 pub(super) use body::drain;
 pub use body::{LinesBody, ManifestBody, MessageBody, SyncBody};
 pub use budget::{BodyBudget, BodyShare};
-pub use control::{ControlRequest, Controls, declared};
+pub use control::{BulkControlRequest, ControlRequest, Controls, declared};
 pub use door::peers_door;
 pub use operator::{Operator, OperatorNode, OperatorToken};
 pub use path::{ConflictPath, HeadPath, NodePath, PeerPath, PeerUrl, TrustPath};

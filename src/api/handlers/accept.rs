@@ -40,6 +40,29 @@ pub(crate) struct AcceptAnswer {
     /// Ids of which there is no node here, or whose files are broken.
     #[schema(value_type = Vec<Id>)]
     missing: Vec<String>,
+    /// Nodes whose files another instance's version replaced already: they are left as they are. `POST /conflicts/{number}/restore` brings
+    /// back what was replaced.
+    replaced: Vec<ReplacedAnswer>,
+}
+
+/// A node whose file was replaced.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ReplacedNode)]
+pub(crate) struct ReplacedAnswer {
+    /// The node.
+    #[schema(value_type = Id)]
+    id: String,
+    /// The number under which the replaced content is kept.
+    number: u64,
+    /// The instance whose version replaced it.
+    #[schema(value_type = Id)]
+    from: String,
+}
+
+impl From<ops::Conflict> for ReplacedAnswer {
+    fn from(kept: ops::Conflict) -> Self {
+        Self { id: kept.id.to_string(), number: kept.number, from: kept.from.into() }
+    }
 }
 
 fn read_id(value: Value<'_>) -> Result<NodeId, ApiError> {
@@ -50,7 +73,7 @@ fn read_id(value: Value<'_>) -> Result<NodeId, ApiError> {
 /// Accept files as edited now (operator)
 ///
 /// Dates the versions of these nodes now, with the contents that they have: after files were restored from a backup on purpose, they count
-/// over newer versions of peers. Durable when answered.
+/// over newer versions of peers. Durable when answered. A node whose file was replaced by a peer's version meanwhile is left as it is.
 #[utoipa::path(
     post,
     path = "/nodes/accept",
@@ -69,7 +92,8 @@ pub(crate) async fn accept(request: ControlRequest, state: web::Data<ApiState>) 
         return Err(shape(format!("ids has {} entries; at most {MAX_IDS} fit into one request", ids.len())));
     }
     let ids = ids.iter().map(read_id).collect::<Result<Vec<NodeId>, ApiError>>()?;
-    let done = ops::accept_nodes(&state.context, ids).await?;
+    let done = ops::accept_nodes(&*state.context.lattice, ids).await?;
     let texts = |ids: Vec<NodeId>| ids.iter().map(ToString::to_string).collect();
-    Ok(HttpResponse::Ok().json(AcceptAnswer { accepted: texts(done.accepted), missing: texts(done.missing) }))
+    let replaced = done.replaced.into_iter().map(Into::into).collect();
+    Ok(HttpResponse::Ok().json(AcceptAnswer { accepted: texts(done.accepted), missing: texts(done.missing), replaced }))
 }

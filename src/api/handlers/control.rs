@@ -1,6 +1,7 @@
 //! `/api/federation/…`: the federation's controls, and what it did. The operator's.
 
 pub(crate) mod answers;
+mod synced;
 
 use crate::{
     api::{
@@ -17,10 +18,11 @@ use crate::{
 use actix_web::{HttpResponse, http::header::CACHE_CONTROL, web::Data};
 use answers::{
     AutoSyncAnswer, FoundAnswer, HistoryAnswer, PeerSetAnswer, PeersAnswer, StartAnswer, StatusAnswer, StopAnswer,
-    SyncedAnswer, millis,
+    millis,
 };
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
+use synced::SyncedAnswer;
 use utoipa::{IntoParams, ToSchema};
 
 const DEFAULT_ROUNDS: usize = 100;
@@ -40,7 +42,7 @@ pub(super) fn text(object: Object<'_>, key: &str) -> Result<Option<String>, ApiE
     member(object, key).map(|value| read(value).ok_or_else(|| shape(format!("{key} is not a string")))).transpose()
 }
 
-fn flag(object: Object<'_>, key: &str) -> Result<bool, ApiError> {
+pub(super) fn flag(object: Object<'_>, key: &str) -> Result<bool, ApiError> {
     let read = |value: Value<'_>| value.as_bool().ok_or_else(|| shape(format!("{key} is neither true nor false")));
     member(object, key).map_or(Ok(false), read)
 }
@@ -248,7 +250,7 @@ pub(crate) struct SyncRequest {
     /// The peer's address; left out: all peers.
     #[schema(required = false, pattern = "^https?://", format = "peer-url", example = "http://192.168.1.100:9000")]
     peer_url: Option<String>,
-    /// What the peer deletes here is right, however much: what waits of it is carried out, and nothing of it waits for an hour.
+    /// What the peer deletes here is right, however much: what waits of it is carried out, and nothing waits of what this round brings.
     #[schema(required = false)]
     confirm_deletions: Option<bool>,
 }
@@ -270,7 +272,7 @@ pub(crate) async fn sync(request: ControlRequest, state: Data<ApiState>) -> Resu
     let object = request.members(&["peerUrl", "confirmDeletions"])?;
     let (url, confirmed) = (text(object, "peerUrl")?, flag(object, "confirmDeletions")?);
     let synced = ops::sync_peers(&state.context, url.as_deref(), confirmed).await?;
-    Ok(answer(SyncedAnswer { status: "synced", result: synced.into_iter().map(Into::into).collect() }))
+    Ok(answer(SyncedAnswer::new(&state.context, synced)?))
 }
 
 /// How to search.

@@ -191,7 +191,8 @@ fn sender(request: &ControlRequest) -> Result<PeerId, ApiError> {
 
 /// Confirm what an instance deletes (operator)
 ///
-/// What waits of it is carried out, each deletion judged again. For an hour nothing of it waits, whoever of the two asks the other.
+/// What waits of it is carried out, each deletion judged again. As many again are carried out within ten minutes, for a wave that comes in
+/// several batches. Where nothing of it waits, nothing is changed: 404 `no_deletions_wait`.
 #[utoipa::path(
     post,
     path = "/api/federation/deletions/confirm",
@@ -210,7 +211,7 @@ pub(crate) async fn confirm(request: ControlRequest, state: Data<ApiState>) -> R
 
 /// Refuse what an instance deletes (operator)
 ///
-/// The nodes whose deletion waits stay. Each gets a later time and goes back to that instance, and to every other one.
+/// Where nothing of it waits: 404 `no_deletions_wait`. The nodes whose deletion waits stay. Each gets a later time and goes back to that instance, and to every other one.
 #[utoipa::path(
     post,
     path = "/api/federation/deletions/refuse",

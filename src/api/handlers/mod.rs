@@ -16,3 +16,4 @@ pub(super) mod nodes;
 pub(super) mod seed_wire;
 pub(super) mod sync;
 pub(super) mod trust;
+pub(super) mod versions;

@@ -2,10 +2,10 @@
 
 pub(crate) mod answers;
 
+use super::control::shape;
 use crate::{
     api::{
-        codes::Code,
-        error::{ApiError, refuse},
+        error::ApiError,
         extract::{ControlRequest, Controls, StrictQuery, TrustPath, page_limit},
         state::ApiState,
     },
@@ -20,10 +20,6 @@ use utoipa::{IntoParams, ToSchema};
 
 const DEFAULT_NODES: usize = 500;
 const MAX_REASON_CHARS: usize = 300;
-
-fn shape(detail: impl Into<String>) -> ApiError {
-    refuse(Code::InvalidFederationRequest, detail)
-}
 
 fn text(object: Object<'_>, key: &str) -> Result<Option<String>, ApiError> {
     let read = |value: crate::json::Value<'_>| value.as_str().map(std::borrow::Cow::into_owned);

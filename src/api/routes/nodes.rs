@@ -1,7 +1,7 @@
 //! Nodes, and the versions of them that were overruled.
 
 use super::{get, resource};
-use crate::api::handlers::{accept, conflicts, nodes};
+use crate::api::handlers::{accept, conflicts, nodes, versions};
 use actix_web::web::{self, ServiceConfig};
 
 /// Adds their routes.
@@ -15,6 +15,14 @@ pub(super) fn configure(config: &mut ServiceConfig) {
                 .route(web::put().to(nodes::put))
                 .route(web::delete().to(nodes::delete))
                 .route(web::post().to(accept::accept)),
+        )
+        .service(
+            // And `versions`.
+            resource("/nodes/versions", "GET, HEAD, PUT, DELETE, POST")
+                .route(get().to(nodes::show))
+                .route(web::put().to(nodes::put))
+                .route(web::delete().to(nodes::delete))
+                .route(web::post().to(versions::take)),
         )
         .service(
             resource("/nodes/{id:.*}", "GET, HEAD, PUT, DELETE")

@@ -2,7 +2,10 @@
 
 use crate::{
     cli::exit::Failure,
-    ops::{self, Canonicalization, Client, KeyPair, Listing, OfflineDirectory, PullOptions, PullReport, Statement},
+    ops::{
+        self, Canonicalization, Client, KeyPair, Listing, OfflineDirectory, OperatorClient, PullOptions, PullReport,
+        Statement, Target,
+    },
     settings::{InstanceType, Settings},
     types::{NodeId, PeerId, SetHash, SharedClock, Timestamp},
 };
@@ -94,7 +97,11 @@ impl Instance {
     pub(super) async fn pull(&self, own: &Client, other: &Client) -> Result<PullReport, Failure> {
         let limits = self.settings.limits();
         let clock = SharedClock::clone(&self.clock);
-        let report = ops::pull(&self.directory, other, limits, clock, PullOptions::default(), |_, _| {}).await?;
+        // An edit that the service has not seen yet would not be judged.
+        self.seen(own).await?;
+        let target = Target::Service(Box::new(OperatorClient::new(own.clone(), None)));
+        let places = ((&self.directory, target), (other, "the other instance"));
+        let report = ops::pull(places.0, places.1, limits, clock, PullOptions::default(), |_, _| {}).await?;
         self.seen(own).await?;
         Ok(report)
     }

@@ -101,7 +101,9 @@ pub(super) fn there(url: &str, deletions: u64, own_id: &str) -> [String; 3] {
 pub(super) fn confirm(from: Option<&str>, service: &Service, output: &Output) -> Result<(), Failure> {
     settle(from, "confirm", service, output, |from, settled| {
         let deleted = count(settled.deleted, "node");
-        format!("{deleted} deleted; what {from} deletes within the hour is carried out at once")
+        format!(
+            "{deleted} deleted; as many again are carried out at once if {from} sends more within ten minutes, and wait after that"
+        )
     })
 }
 

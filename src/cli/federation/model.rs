@@ -58,6 +58,13 @@ pub(super) struct Stats {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Lattice {
+    /// 0.1.0 does not state it.
+    #[serde(default)]
+    pub(super) status: String,
+    #[serde(default)]
+    pub(super) detail: Option<String>,
+    #[serde(default)]
+    pub(super) broken_files: u64,
     pub(super) nodes: u64,
     pub(super) seq: u64,
     pub(super) conflicts: u64,

@@ -3,7 +3,7 @@
 use super::{
     CONTROLS, deletions,
     model::{Status, interval},
-    peers,
+    peers, sync,
 };
 use crate::{
     cli::{
@@ -26,6 +26,7 @@ const LONGEST_SECONDS: u64 = 3600;
 #[command(after_help = "\
 A peer is online when the last round with it came to its end, and new before
 the first. What is to send and to receive is known since the last contact.
+Exits with 1 if the lattice of this instance is degraded (not with --watch).
 Elsewhere than on a terminal --watch prints one status after the other; Ctrl-C
 ends it, with exit code 0.
 
@@ -48,7 +49,7 @@ line each time:
     \"addedAt\": 1767225600, \"lastSync\": 1767225600, \"lag\": {\"toSend\": 0, \"toReceive\": 0},
     \"deletionsWaiting\": {\"here\": 0, \"there\": 0}, \"error\": null, \"failuresInARow\": 0, \"stats\": {\"rounds\": 42, \"failures\": 0, \"nodesSent\": 15,
      \"nodesReceived\": 23, \"conflictsResolved\": 0, \"bytes\": 5120}}],
-   \"lattice\": {\"nodes\": 32, \"seq\": 40, \"manifestHash\": \"sha256:…\", \"conflicts\": 0},
+   \"lattice\": {\"status\": \"ok\", \"brokenFiles\": 0, \"nodes\": 32, \"seq\": 40, \"manifestHash\": \"sha256:…\", \"conflicts\": 0},
    \"deletionsWaiting\": [{\"from\": \"a\", \"deletions\": 40, \"since\": 1767225600}]}")]
 pub(in crate::cli) struct Args {
     /// Look again every so many seconds.
@@ -62,7 +63,11 @@ pub(in crate::cli) struct Args {
 pub(super) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     let service = args.service.open()?;
     match args.watch {
-        None => show(&service, &service.ask(Ask::Get, &path(), None)?, output),
+        None => {
+            let answer = service.ask(Ask::Get, &path(), None)?;
+            show(&service, &answer, output)?;
+            verdict(&service, &answer)
+        }
         Some(seconds) => job::wait(watch(&service, Duration::from_secs(seconds), output)),
     }
 }
@@ -77,6 +82,11 @@ fn show(service: &Service, answer: &Bytes, output: &Output) -> Result<(), Failur
     }
     let status: Status = service.read(answer)?;
     Ok(output.lines(&lines(&status, SystemClock::shared().now()))?)
+}
+
+/// Fails where the lattice is degraded, after all was shown.
+fn verdict(service: &Service, answer: &Bytes) -> Result<(), Failure> {
+    sync::degraded(&service.read::<Status>(answer)?.lattice)
 }
 
 /// Until Ctrl-C. The first answer must come; later the service may be away for a while, which is said.
@@ -162,6 +172,16 @@ fn lines(status: &Status, now: Timestamp) -> Vec<String> {
         ),
         String::new(),
     ];
+    let mut findings = Vec::new();
+    if let Some(detail) = &status.lattice.detail {
+        findings.push(fact("degraded", format!("{detail}; see also: ark-lattice doctor")));
+    }
+    if status.lattice.broken_files > 0 {
+        let broken = count(status.lattice.broken_files, "broken file");
+        findings.push(fact("broken", format!("{broken}; named by: ark-lattice doctor")));
+    }
+    let end = lines.len().saturating_sub(1);
+    lines.splice(end..end, findings);
     if status.lattice.foreign_manifest {
         let found = "another program's file is left as it is; none is written".to_owned();
         lines.insert(lines.len().saturating_sub(1), fact("manifest.json", found));

@@ -2,7 +2,7 @@
 
 use super::{
     CONTROLS,
-    model::{LeftOut, Peers, Status, Synced, SyncedPeer},
+    model::{Lattice, LeftOut, Peers, Status, Synced, SyncedPeer},
 };
 use crate::{
     cli::{
@@ -30,9 +30,10 @@ const LOOK: Duration = Duration::from_millis(500);
 Deletions of more than ten nodes and more than a quarter of them wait, everything
 else is exchanged; --confirm-deletions carries them out. Exits with 4 if a peer
 cannot be reached or fails, with 3 if it refuses, with 5 if it is not who it was,
-deletions wait, it leaves something out, or changes go one way only and nodes that
-both sides knew differ: they are counted. Nodes whose files are broken here or there
-are left out and counted; everything else is exchanged.
+ deletions wait, it leaves something out, or changes go one way only and nodes that
+ both sides knew differ (they are counted), and with 1 if the data directory here
+ cannot be used. Nodes whose files are broken here or there are left out and
+ counted; everything else is exchanged.
 
 Examples:
   ark-lattice federation sync
@@ -41,15 +42,17 @@ Examples:
 With --json:
   {\"status\": \"synced\", \"result\": [{\"peer\": \"http://192.168.1.100:9000\", \"success\": true,
    \"nodesSent\": 15, \"nodesReceived\": 23, \"conflictsResolved\": 0, \"bytes\": 5120, \"requests\": 3,
-   \"outcome\": \"in_step\", \"error\": null, \"deletionsWaiting\": {\"here\": 0, \"there\": 0}}]}
-Where nodes are left out: \"outcome\": \"unavailable\", \"unavailable\": {\"here\": 1, \"there\": 0}
-Where changes go one way and nodes differ: \"outcome\": \"diverged\", \"differences\":
+   \"outcome\": \"in_step\", \"error\": null, \"deletionsWaiting\": {\"here\": 0, \"there\": 0}}],
+   \"lattice\": {\"status\": \"ok\", \"brokenFiles\": 0}}
+ status is partial where some peers failed, and failed where all did.
+ Where nodes are left out: \"outcome\": \"unavailable\", \"unavailable\": {\"here\": 1, \"there\": 0}
+ Where changes go one way and nodes differ: \"outcome\": \"diverged\", \"differences\":
   {\"newerThere\": 5, \"newerHere\": 0, \"deletedThere\": 0, \"deletedHere\": 0, \"onlyThere\": 0, \"onlyHere\": 0}")]
 pub(in crate::cli) struct Args {
     /// Only with this peer.
     #[arg(long, value_name = "URL")]
     peer: Option<String>,
-    /// What the peers delete here is right, however much: what waits is carried out, and nothing waits for an hour.
+    /// What the peers delete here is right, however much: what waits is carried out, and what this round brings.
     #[arg(long)]
     confirm_deletions: bool,
     #[command(flatten)]
@@ -66,13 +69,43 @@ struct Told {
 pub(super) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     let service = args.service.open_for(Some(PATIENCE))?;
     let told = job::wait(sync(args, &service, output))?;
+    let status = service.ask(Ask::Get, &format!("{CONTROLS}/status"), None)?;
+    let lattice = service.read::<Status>(&status)?.lattice;
     if output.json() {
+        let failed = told.iter().filter(|told| !told.result.success).count();
+        let status = match failed {
+            0 => "synced",
+            failed if failed < told.len() => "partial",
+            _ => "failed",
+        };
         let result: Vec<&Value> = told.iter().map(|told| &told.raw).collect();
-        output.line(json!({"status": "synced", "result": result}))?;
-    } else if told.is_empty() {
-        output.remark("There are no peers; add one with: ark-lattice federation add-peer URL");
+        let mut own = json!({"status": lattice.status, "brokenFiles": lattice.broken_files});
+        if let (Some(detail), Some(own)) = (&lattice.detail, own.as_object_mut()) {
+            own.insert("detail".to_owned(), detail.as_str().into());
+        }
+        output.line(json!({"status": status, "result": result, "lattice": own}))?;
+    } else {
+        if told.is_empty() {
+            output.remark("There are no peers; add one with: ark-lattice federation add-peer URL");
+        }
+        if lattice.broken_files > 0 {
+            let broken = count(lattice.broken_files, "broken file");
+            let text = format!("{broken} in the data directory here: what is in it now goes to nobody");
+            output.finding("warn", "this instance", &text, Some("correct what this names: ark-lattice doctor"))?;
+        }
     }
+    degraded(&lattice)?;
     verdict(&told)
+}
+
+/// Fails where the lattice of this instance cannot be used: what its rounds say is not true then.
+pub(super) fn degraded(lattice: &Lattice) -> Result<(), Failure> {
+    match &lattice.detail {
+        Some(detail) if lattice.status == "failing" => Err(Failure::local(format!(
+            "the lattice of this instance is degraded: {detail}; see also: ark-lattice doctor"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 async fn sync(args: &Args, service: &Service, output: &Output) -> Result<Vec<Told>, Failure> {
@@ -227,6 +260,8 @@ fn confirm(result: &SyncedPeer) -> String {
 fn exit(error: &str) -> Exit {
     if error.contains("signs with another key") || error.contains("the instance there is now") {
         Exit::Differs
+    } else if error.starts_with("the lattice here") {
+        Exit::Local
     } else if error.contains("refused with 4") {
         Exit::Refused
     } else {
@@ -238,6 +273,10 @@ fn next(result: &SyncedPeer, error: &str) -> String {
     let peer = &result.peer;
     match exit(error) {
         Exit::Differs => format!("if that is right: ark-lattice federation remove-peer {peer}, and add it again"),
+        Exit::Local => "see what is wrong here: ark-lattice doctor".to_owned(),
+        _ if error.contains("lattice_unavailable") => {
+            "its data directory cannot be read. On that machine: ark-lattice doctor".to_owned()
+        }
         Exit::Refused => "see what that instance asks of others: its trust.mode, and its log".to_owned(),
         _ => format!("when it is back: ark-lattice federation sync --peer {peer}"),
     }
@@ -286,6 +325,7 @@ mod tests {
         for (error, expected) in [
             ("http://a/ cannot be reached: Connection refused", Exit::Unavailable),
             ("refused with 403 not_trusted: no", Exit::Refused),
+            ("the lattice here: the data directory failed", Exit::Local),
             ("a now signs with another key, x; if that is right, remove the peer and add it again", Exit::Differs),
         ] {
             assert_eq!(exit(error), expected, "{error}");

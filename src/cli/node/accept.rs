@@ -12,7 +12,7 @@ use crate::{
     startup, telemetry,
     types::NodeId,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::{collections::BTreeSet, path::Path};
 
@@ -25,7 +25,9 @@ const NAMED: usize = 3;
 #[command(after_help = "\
 A file that is restored from a backup is older than what the service and its
 peers had: newer versions of peers replace it. Accepted, it counts as edited
-now, goes to all peers, and wins there.
+now, goes to all peers, and wins there. Where a peer's version replaced the file
+already, nothing is changed: the file's content is kept, and this names the
+command that brings it back.
 
 The running service is asked. Where none runs, the data directory and the state
 directory of the settings are opened for a moment.
@@ -35,8 +37,9 @@ Examples:
   cp -a /backup/notes-*.json lattice_data/
   ark-lattice node accept lattice_data/notes-*.json
 
-With --json; exits with 1 if any is missing:
-  {\"accepted\": [\"notes-1\"], \"missing\": []}")]
+With --json; exits with 1 if any is missing or was replaced:
+  {\"accepted\": [\"notes-1\"], \"missing\": [],
+   \"replaced\": [{\"id\": \"notes-2\", \"number\": 7, \"from\": \"laptop\"}]}")]
 pub(in crate::cli) struct Args {
     /// Ids of nodes, or their files in the data directory.
     #[arg(required = true, value_name = "ID|FILE")]
@@ -49,6 +52,17 @@ pub(in crate::cli) struct Args {
 struct Answer {
     accepted: Vec<String>,
     missing: Vec<String>,
+    #[serde(default)]
+    replaced: Vec<Replaced>,
+}
+
+/// A node whose file was replaced by a version of another instance.
+#[derive(Debug, Serialize, Deserialize)]
+struct Replaced {
+    id: String,
+    /// Under which its content is kept.
+    number: u64,
+    from: String,
 }
 
 pub(super) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
@@ -60,11 +74,14 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
         Some(answer) => answer,
         None => here(&settings, ids, output)?,
     };
-    let (accepted, missing) = (&answer.accepted, &answer.missing);
+    let (accepted, missing, replaced) = (&answer.accepted, &answer.missing, &answer.replaced);
     output.answer(
-        || json!({"accepted": accepted, "missing": missing}),
+        || json!({"accepted": accepted, "missing": missing, "replaced": replaced}),
         || format!("{} edited now", counted_as(accepted.len())),
     )?;
+    if let Some(first) = replaced.first() {
+        return Err(too_late(replaced, first));
+    }
     if missing.is_empty() {
         return Ok(());
     }
@@ -75,6 +92,19 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
         if missing.len() == 1 { "1 node is".to_owned() } else { format!("{} are", count(missing.len(), "node")) },
         named.join(", ")
     )))
+}
+
+/// The files are not those any more that were restored.
+fn too_late(replaced: &[Replaced], first: &Replaced) -> Failure {
+    let named: Vec<String> = replaced.iter().take(NAMED).map(|it| format!("{} by {}", it.id, it.from)).collect();
+    let more = if replaced.len() > NAMED { ", …" } else { "" };
+    let was = if replaced.len() == 1 { "file was" } else { "files were" };
+    let (number, named) = (first.number, printable(&named.join(", ")));
+    Failure::local(format!(
+        "{} {was} replaced already, and nothing was changed: {named}{more}; what they held is kept: ark-lattice conflicts list --all; it counts \
+         again with: ark-lattice conflicts restore {number}",
+        replaced.len()
+    ))
 }
 
 fn counted_as(number: usize) -> String {
@@ -126,7 +156,8 @@ fn ask(service: &Service, ids: &[NodeId]) -> Result<Option<Answer>, Failure> {
     for some in ids.chunks(AT_A_TIME) {
         let body = json!({"ids": some}).to_string();
         let Some(answer) = service.post_if_running("nodes/accept", body)? else { return Ok(None) };
-        let Answer { accepted, missing } = service.read(&answer)?;
+        let Answer { accepted, missing, replaced } = service.read(&answer)?;
+        all.replaced.extend(replaced);
         all.accepted.extend(accepted);
         all.missing.extend(missing);
     }
@@ -139,9 +170,9 @@ fn here(settings: &Settings, ids: Vec<NodeId>, output: &Output) -> Result<Answer
         // What is found at such a start is reported once: other files that are older than the journal, say.
         telemetry::start_logging("warn", false).map_err(|error| Failure::new(Exit::Local, error))?;
     }
-    let accepted = job::wait(startup::accept_nodes(settings, ids.clone()))?;
-    // In the order of their ids, as they were asked for.
-    let missing = ids.into_iter().filter(|id| accepted.binary_search(id).is_err());
-    let missing = missing.map(|id| id.to_string()).collect();
-    Ok(Answer { accepted: accepted.iter().map(ToString::to_string).collect(), missing })
+    let done = job::wait(startup::accept_nodes(settings, ids))?;
+    let texts = |ids: Vec<NodeId>| ids.iter().map(ToString::to_string).collect();
+    let replaced = done.replaced.into_iter();
+    let replaced = replaced.map(|it| Replaced { id: it.id.to_string(), number: it.number, from: it.from.into() });
+    Ok(Answer { accepted: texts(done.accepted), missing: texts(done.missing), replaced: replaced.collect() })
 }

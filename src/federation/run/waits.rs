@@ -3,6 +3,7 @@
 use super::{Parties, RoundError, Run, unavailable::AtPeer};
 use crate::{
     federation::{
+        deletions::ConfirmedRound,
         round::{Outcome, Positions, Round},
         waiting,
     },
@@ -11,13 +12,13 @@ use crate::{
 };
 
 impl<N: FnMut(&Positions) + Send> Run<'_, N> {
-    /// The admin confirmed what the peer deletes: what waits of it is carried out, and nothing of this round waits.
-    pub(super) async fn confirm_deletions(&mut self) -> Result<(), RoundError> {
-        let Parties { lattice, deletions, clock, .. } = self.parties;
-        deletions.confirm(self.peer.as_str(), clock.elapsed());
+    /// The admin confirmed what the peer deletes: what waits of it is carried out, and nothing waits until the round ends.
+    pub(super) async fn confirm_deletions(&mut self) -> Result<ConfirmedRound, RoundError> {
+        let Parties { lattice, deletions, .. } = self.parties;
+        let confirmed = deletions.confirm_round(self.peer.as_str());
         let deleted = lattice.confirm_waiting(self.peer.as_str()).await?;
         self.report.deleted = self.report.deleted.saturating_add(usize::try_from(deleted).unwrap_or(usize::MAX));
-        Ok(())
+        Ok(confirmed)
     }
 
     /// At the end of a round: how it ended where nothing differs but nodes whose deletion waits here or at the peer, and nodes whose files

@@ -163,6 +163,9 @@ async fn every_code_of_the_4xx_is_answered_with() {
         signed_lines("/lattice/changes", &format!("{body}{last}\n"), &key(2), &Speech { node_id: "ark-two", ..RIGHT });
     seen.extend(run(&full, &[row("a deletion beside as many as may wait", last, 409, "mass_delete")]).await);
 
+    let nothing = as_operator("POST", "/api/federation/deletions/confirm").json("{\"from\":\"ark-none\"}");
+    seen.extend(run(&app, &[row("deletions of which none wait", nothing, 404, "no_deletions_wait")]).await);
+
     // What was deleted 31 days ago is forgotten: who stands before that must begin again.
     app.clock.advance(Duration::from_secs(1));
     assert_eq!(

@@ -250,6 +250,15 @@ impl PeerAnswer {
 #[serde(rename_all = "camelCase")]
 #[schema(as = FederationLattice)]
 pub(crate) struct LatticeAnswer {
+    /// `ok`, `loading` or `failing`, as in `GET /health`.
+    #[schema(example = "ok")]
+    status: &'static str,
+    /// There where it fails: what is wrong, and what to check.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    detail: Option<String>,
+    /// Files that are broken: what they hold now is sent to nobody. `ark-lattice doctor` names them.
+    broken_files: usize,
     /// Live nodes.
     nodes: usize,
     /// The journal's newest position.
@@ -268,7 +277,15 @@ pub(crate) struct LatticeAnswer {
 impl From<Stand> for LatticeAnswer {
     fn from(stand: Stand) -> Self {
         let manifest_hash = stand.set_hash.map(|hash| hash.to_string());
+        let status = match (stand.is_ready, &stand.fault) {
+            (false, _) => "loading",
+            (true, Some(_)) => "failing",
+            (true, None) => "ok",
+        };
         Self {
+            status,
+            detail: stand.fault,
+            broken_files: stand.broken_files,
             nodes: stand.nodes,
             seq: stand.seq,
             manifest_hash,
@@ -450,17 +467,6 @@ impl From<Synced> for RoundAnswer {
             error: synced.error,
         }
     }
-}
-
-/// What the rounds did.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = FederationSynced)]
-pub(crate) struct SyncedAnswer {
-    /// Always `synced`; whether a round came to its end stands with it.
-    #[schema(example = "synced")]
-    pub(super) status: &'static str,
-    /// One entry for each peer.
-    pub(super) result: Vec<RoundAnswer>,
 }
 
 /// Another instance.

@@ -1,0 +1,32 @@
+//! What rounds that were asked for did, all together.
+
+use super::answers::{LatticeAnswer, RoundAnswer};
+use crate::ops::{self, LatticeError, Synced};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// What the rounds did.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = FederationSynced)]
+pub(crate) struct SyncedAnswer {
+    /// `synced`: every round came to its end. `partial`: some did. `failed`: none did.
+    #[schema(example = "synced")]
+    status: &'static str,
+    /// One entry for each peer.
+    result: Vec<RoundAnswer>,
+    /// This instance's lattice after the rounds.
+    lattice: LatticeAnswer,
+}
+
+impl SyncedAnswer {
+    pub(super) fn new(context: &ops::Context, synced: Vec<Synced>) -> Result<Self, LatticeError> {
+        let failed = synced.iter().filter(|synced| synced.error.is_some()).count();
+        let status = match failed {
+            0 => "synced",
+            failed if failed < synced.len() => "partial",
+            _ => "failed",
+        };
+        let result = synced.into_iter().map(Into::into).collect();
+        Ok(Self { status, result, lattice: ops::stand(context)?.into() })
+    }
+}

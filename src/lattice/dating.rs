@@ -17,7 +17,7 @@ const RESTORED: usize = 10;
 const SHOWN: usize = 3;
 /// How coarse the times of a directory may be. A directory whose last change lies further before a file was seen in it is an older copy.
 const COARSE: Duration = Duration::from_secs(3);
-/// The same, where the time is not one of whole seconds.
+/// How far the clock of the file system may lie behind that of the process.
 const FINE: Duration = Duration::from_millis(100);
 
 /// How files are read that hold an earlier content under a new mtime.
@@ -110,7 +110,12 @@ impl AtStart {
 
     /// Was the directory last changed before a file was seen in it at `seen`?
     fn predates(&self, seen: Timestamp) -> bool {
-        self.directory_changed_at.is_some_and(|changed| changed.plus(fineness(changed)) < seen)
+        self.directory_changed_at.is_some_and(|changed| changed.plus(fineness(changed).max(FINE)) < seen)
+    }
+
+    /// Was the directory last changed before a file was put there? To put it there changed the directory, by the same clock.
+    fn is_older_than(&self, created: Timestamp) -> bool {
+        self.directory_changed_at.is_some_and(|changed| changed.plus(fineness(changed)) < created)
     }
 
     /// One line for each thing that the admin may want to know, with the command for the other reading.
@@ -161,7 +166,7 @@ pub(super) enum Dated {
 }
 
 fn fineness(at: Timestamp) -> Duration {
-    if at.micros().rem_euclid(1_000_000) == 0 { COARSE } else { FINE }
+    if at.micros().rem_euclid(1_000_000) == 0 { COARSE } else { Duration::ZERO }
 }
 
 /// What a missing file means.
@@ -223,7 +228,7 @@ impl Store {
         let Some(start) = self.at_start.as_mut().filter(|start| !start.has_kept_file) else { return Ok(()) };
         let Some(seen) = self.shared.journal.last_seen(&file.id)? else { return Ok(()) };
         let created = file.created_ns.map(Timestamp::from_nanos);
-        start.is_dated_back |= created.is_some_and(|created| start.predates(created));
+        start.is_dated_back |= created.is_some_and(|created| start.is_older_than(created));
         let was_there = file.created_ns.is_none_or(|created| created <= seen.read_at_ns);
         // A file system without lasting numbers shows by the ctime that nobody touched the file.
         if (file.stamp.inode == seen.inode && was_there) || file.stamp.ctime_ns == seen.ctime_ns {

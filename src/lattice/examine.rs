@@ -121,11 +121,13 @@ impl Store {
         }
     }
 
-    /// Before the end: nobody waits any more for files that are away, and a deletion that is not written down would be left to whoever
-    /// starts next, perhaps in a copy of the directory that tells less of it.
-    pub(super) fn settle_missing(&mut self) {
-        let mut names: Vec<String> = self.missing.keys().map(|id| self.name_for(id)).collect();
-        names.sort_unstable();
+    /// Before the end: nobody waits any more for files that are away, among them those of `pending`, and a deletion that is not written
+    /// down would be left to whoever starts next, perhaps in a copy of the directory that tells less of it.
+    pub(super) fn settle_missing(&mut self, pending: BTreeSet<String>) {
+        let mut names = pending;
+        names.extend(self.missing.keys().map(|id| self.name_for(id)));
+        names.retain(|name| self.shared.directory.join(name).symlink_metadata().is_err());
+        let names: Vec<String> = names.into_iter().collect();
         if let Err(error) = self.examine(&names) {
             tracing::warn!(%error, "deletions of the last moment are left to the next start");
         }
@@ -349,7 +351,7 @@ mod tests {
         fs::remove_file(path).unwrap();
         events(&mut store, &Pending::default());
         assert_eq!(store.shared.status().tombstones, 0);
-        store.settle_missing();
+        store.settle_missing(BTreeSet::new());
         assert_eq!((store.shared.status().nodes, store.shared.status().tombstones), (0, 1));
     }
 

@@ -117,6 +117,13 @@ impl Pending {
         Some(std::mem::take(&mut state.0))
     }
 
+    /// All names that wait, however short they did.
+    pub(super) fn take_all(&self) -> BTreeSet<String> {
+        let mut state = self.state();
+        state.1 = None;
+        std::mem::take(&mut state.0).names.into_keys().collect()
+    }
+
     /// Answers when something begins to wait.
     pub(super) async fn woken(&self) {
         self.wake.notified().await;

@@ -150,7 +150,7 @@ impl Writer {
         }
         if loaded.is_ok() {
             if self.is_ready() && self.retry_at.is_none() {
-                self.work.store.settle_missing();
+                self.work.store.settle_missing(self.work.pending.take_all());
             }
             self.write_manifest(true);
         }

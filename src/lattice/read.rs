@@ -109,6 +109,11 @@ fn read_files<'a>(shared: &Shared, entries: impl Iterator<Item = &'a Arc<Entry>>
     contents
 }
 
+/// Has the process or the machine no more of something? No file can be read then.
+fn is_of_process(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM))
+}
+
 /// Reads a node such that entry and bytes belong together.
 ///
 /// # Errors
@@ -137,6 +142,7 @@ pub(super) fn read_node(shared: &Shared, pending: &Pending, id: &NodeId) -> Resu
             Ok((bytes, _)) => bytes,
             Err(_) if is_broken => return Err(unavailable()),
             Err(ReadError::Io(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(ReadError::Io(error)) if is_of_process(&error) => return Err(lattice_error(&error)),
             // The directory is there: it is this file that cannot be read, and all others go on.
             Err(error) => {
                 tracing::debug!(%error, lattice.file = name, "a file cannot be read");

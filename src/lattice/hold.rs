@@ -111,7 +111,8 @@ impl DirectoryLattice {
     }
 }
 
+/// The deletion as it is carried out. The admin saw it: where it is of the very version that is here, nothing contradicts it.
 fn arrival(waiting: Waiting) -> Arrival {
     let WaitingDeletion { id, from, at, content_hash, .. } = waiting.deletion;
-    Arrival { change: Arrived::Deleted { id, at, content_hash }, ancestry: waiting.ancestry, from, given: 0 }
+    Arrival { change: Arrived::Deleted { id, at, content_hash }, ancestry: waiting.ancestry, from, given: u64::MAX }
 }

@@ -3,8 +3,8 @@
 use crate::bed::{Bed, arrival, id, node, put};
 use ark_lattice::{
     lattice::{
-        Ancestry, Applied, Arrival, Arrived, Change, DeletionBudget, Lattice, LatticeError, NodeDocument, Precondition,
-        directory::DirectoryLattice,
+        Ancestry, Applied, Arrival, Arrived, Change, Conflict, DeletionBudget, Lattice, LatticeError, NodeDocument,
+        Precondition, directory::DirectoryLattice,
     },
     types::{Clock, ContentHash, NodeId, TestClock, Timestamp},
 };
@@ -102,6 +102,22 @@ async fn confirmed_deletions_are_those_of_their_sender() {
     assert_eq!((tombstone.deleted_at, tombstone.content_hash), (at(10), ContentHash::of(b"there")));
     assert_eq!(lattice.givers(&[&id("n00")]).unwrap(), [Some("a".into())]);
     assert_eq!(lattice.confirm_waiting("a").await.unwrap(), 0);
+    bed.check(&lattice);
+}
+
+#[tokio::test]
+async fn a_confirmed_deletion_of_the_version_that_is_here_is_no_conflict() {
+    let (bed, _, lattice) = filled(2).await;
+    // Of n00 the version that is here was deleted there, of n01 another one.
+    let content_hash = lattice.entry(&id("n00")).unwrap().unwrap().content_hash;
+    let same = Arrived::Deleted { id: id("n00"), at: at(10), content_hash };
+    let same = Arrival { change: same, ..deletion("a", 0, at(10)) };
+    let applied = lattice.apply_within(vec![same, deletion("a", 1, at(10))], &budget(0)).await.unwrap();
+    assert_eq!(applied, [Applied::Waiting; 2]);
+    assert_eq!(lattice.confirm_waiting("a").await.unwrap(), 2);
+    let ids = |of: Vec<Conflict>| of.into_iter().map(|it| it.id.to_string()).collect::<Vec<_>>();
+    assert_eq!(ids(lattice.conflicts(0, 9).unwrap()), ["n01"]);
+    assert_eq!(ids(lattice.overruled(0, 9).unwrap()), ["n00"]);
     bed.check(&lattice);
 }
 

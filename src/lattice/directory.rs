@@ -159,7 +159,8 @@ impl DirectoryLattice {
             return Err(OpenError::NotADirectory(given));
         }
         // The process may change its working directory later.
-        let directory = given.canonicalize().map_err(|error| OpenError::NotReadable(given, error))?;
+        let given = std::path::absolute(&given).map_err(|error| OpenError::NotReadable(given, error))?;
+        let directory = given.canonicalize().map_err(|error| OpenError::NotReadable(given.clone(), error))?;
         let journal_error = |error| open_error(options.journal.clone(), error);
         // Before this process changes anything in it.
         let changed_at = metadata.modified().map(Timestamp::from_system_time).unwrap_or(Timestamp::EPOCH);
@@ -174,6 +175,7 @@ impl DirectoryLattice {
 
         let shared = Arc::new(Shared {
             directory,
+            given,
             marker,
             limits: options.limits,
             clock: options.clock,

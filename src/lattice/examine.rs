@@ -80,6 +80,8 @@ impl Store {
     /// # Errors
     /// As [`Self::examine`].
     pub(super) fn examine_events(&mut self, work: &Work, pending: &Pending) -> Result<(), LatticeError> {
+        // What is in another directory in its place are no edits.
+        self.shared.check_directory().map_err(|error| LatticeError::Io(error.to_string()))?;
         let names: BTreeSet<&String> = work.names.keys().chain(&work.doubted).collect();
         let mut names: Vec<String> = names.into_iter().cloned().collect();
         // Our own writes come back as events: their stamps are known.

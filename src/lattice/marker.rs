@@ -16,7 +16,10 @@ use std::{
     io::{self, Read, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 /// The marker's file name. A dot file: never a node.
@@ -87,6 +90,8 @@ pub(super) struct Marker {
     directory: PathBuf,
     lattice_id: String,
     held: Mutex<Held>,
+    /// The directory's own path, as it was given, leads to another directory now.
+    leads_elsewhere: AtomicBool,
 }
 
 /// The marker file that was read last. Open: its lock is ours as long as it is.
@@ -96,6 +101,10 @@ struct Held {
     device: u64,
     /// The file may be overwritten in its place: then only its times and its size differ.
     stamp: FileStamp,
+    /// The last look did not find it.
+    was_away: bool,
+    /// Another directory of this lattice is in its place, or the same one again: nobody has looked at it yet.
+    is_replaced: bool,
 }
 
 impl Held {
@@ -107,7 +116,8 @@ impl Held {
             Err(rustix::io::Errno::NOTSUP | rustix::io::Errno::NOLCK | rustix::io::Errno::NOSYS) => {}
             Err(error) => return Err(MarkerError::Io(error.into())),
         }
-        Ok(Self { file, device: metadata.dev(), stamp: FileStamp::of(metadata) })
+        let (device, stamp) = (metadata.dev(), FileStamp::of(metadata));
+        Ok(Self { file, device, stamp, was_away: false, is_replaced: false })
     }
 
     fn is(&self, metadata: &Metadata) -> bool {
@@ -124,20 +134,59 @@ impl Marker {
         let file = open(directory)?;
         let metadata = file.metadata()?;
         let held = Mutex::new(Held::of(file, &metadata)?);
-        Ok(Self { directory: directory.to_owned(), lattice_id, held })
+        Ok(Self { directory: directory.to_owned(), lattice_id, held, leads_elsewhere: AtomicBool::new(false) })
     }
 
-    /// Fails unless the directory that stands there now has the marker of this lattice. Cheap: one `stat` while nothing changed.
+    /// Fails unless the directory that stands there now has the marker of this lattice, and is the one that was looked at. Cheap: one
+    /// `stat` while nothing changed.
     ///
     /// # Errors
     /// [`io::Error`] with one line for people, which says what to check.
     pub(super) fn check(&self) -> io::Result<()> {
+        if self.leads_elsewhere.load(Ordering::Acquire) {
+            return Err(io::Error::other(
+                "its path leads to another directory now than when the service started, and what is in that one is not followed: restart \
+                 the service",
+            ));
+        }
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let looked = self.look(&mut held);
+        match &looked {
+            Ok(()) if std::mem::take(&mut held.was_away) => held.is_replaced = true,
+            Ok(()) => {}
+            Err(_) => held.was_away = true,
+        }
+        looked?;
+        if held.is_replaced {
+            return Err(io::Error::other(
+                "it was away or replaced, and is about to be looked at anew; try again in a moment",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Is there a directory of this lattice that must be looked at as at a start? It may be an older copy.
+    pub(super) fn is_replaced(&self) -> bool {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).is_replaced
+    }
+
+    /// From here on the directory that stands there now is looked at.
+    pub(super) fn accept(&self) {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).is_replaced = false;
+    }
+
+    /// Notes whether the path `given` of the directory leads to it still: a symbolic link may be changed.
+    pub(super) fn follow(&self, given: &Path) {
+        let leads_elsewhere = given.canonicalize().is_ok_and(|it| it != self.directory);
+        self.leads_elsewhere.store(leads_elsewhere, Ordering::Release);
+    }
+
+    fn look(&self, held: &mut Held) -> io::Result<()> {
         let path = self.directory.join(NAME);
         let metadata = path.symlink_metadata().map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => self.missing(),
             _ => error,
         })?;
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if held.is(&metadata) {
             return Ok(());
         }
@@ -164,10 +213,12 @@ impl Marker {
             held.stamp = FileStamp::of(&metadata);
             return Ok(());
         }
-        *held = Held::of(file, &metadata).map_err(|error| match error {
+        let another = Held::of(file, &metadata).map_err(|error| match error {
             MarkerError::Io(error) => error,
             other => io::Error::other(other.to_string()),
         })?;
+        // While it is held open, no other file has its number.
+        *held = Held { is_replaced: true, ..another };
         Ok(())
     }
 
@@ -234,6 +285,10 @@ mod tests {
         write(&data, &ID.replace('0', "f")).unwrap();
         assert!(marker.check().unwrap_err().to_string().contains("another lattice"));
         write(&data, ID).unwrap();
+        for _ in 0..2 {
+            assert!(marker.check().unwrap_err().to_string().contains("looked at anew") && marker.is_replaced());
+        }
+        marker.accept();
         marker.check().unwrap();
         // Overwritten in its place: the same file, another lattice, or none.
         let text = fs::read_to_string(data.join(NAME)).unwrap();
@@ -245,8 +300,26 @@ mod tests {
                 assert!(error.contains(reason) && error.contains("mounted"), "{error}");
             }
             overwrite(&text);
+            marker.check().unwrap_err();
+            assert!(marker.is_replaced(), "what happened in it meanwhile is not known");
+            marker.accept();
             marker.check().unwrap();
         }
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&data, &link).unwrap();
+        let marker = {
+            drop(marker);
+            Marker::hold(&data.canonicalize().unwrap(), ID.to_owned()).unwrap()
+        };
+        marker.follow(&link);
+        marker.check().unwrap();
+        fs::remove_file(&link).unwrap();
+        std::os::unix::fs::symlink(&moved, &link).unwrap();
+        marker.follow(&link);
+        assert!(marker.check().unwrap_err().to_string().contains("restart the service"));
+        std::os::unix::fs::symlink(&data, folder.path().join("back")).unwrap();
+        marker.follow(&folder.path().join("back"));
+        marker.check().unwrap();
         assert!(matches!(Marker::hold(&data, ID.to_owned()), Err(MarkerError::InUse)), "its lock is still ours");
         drop(marker);
         Marker::hold(&data, ID.to_owned()).unwrap();

@@ -107,6 +107,7 @@ impl Scan {
     /// # Errors
     /// [`LatticeError`]; the scan is over then, and nothing counts as deleted.
     pub(super) fn step(&mut self, store: &mut Store) -> Result<bool, LatticeError> {
+        store.shared.check_directory().map_err(not_listed)?;
         match std::mem::replace(&mut self.phase, Phase::Vanished) {
             Phase::Await(mut ahead) => {
                 if ahead.help() {

@@ -70,6 +70,8 @@ pub(super) struct Report {
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) directory: PathBuf,
+    /// Its path as it was given, which may lead elsewhere later.
+    pub(super) given: PathBuf,
     /// Which lattice the directory holds: another one in its place is not ours.
     pub(super) marker: Marker,
     pub(super) limits: Limits,
@@ -539,6 +541,7 @@ pub(super) mod tests {
         let shared = Shared {
             marker: Marker::hold(&directory, LATTICE.to_owned()).unwrap(),
             unavailable: RwLock::default(),
+            given: directory.clone(),
             directory,
             limits: Limits::default(),
             clock: SystemClock::shared(),

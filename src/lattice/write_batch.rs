@@ -151,8 +151,8 @@ impl Answers {
 /// Carries the requests out and answers each. Answers the names whose files may differ from what is known: after a failure.
 pub(super) fn run(store: &mut Store, requests: Vec<WriteRequest>) -> Vec<String> {
     // Before any file is touched: what is refused must not have happened.
-    if let Err(error) = store.shared.journal.ready() {
-        let error = LatticeError::from(error);
+    let ready = store.shared.journal.ready().map_err(LatticeError::from);
+    if let Err(error) = ready.and_then(|()| store.shared.check_directory().map_err(|error| lattice_error(&error))) {
         note_fault(store, &error);
         for request in requests {
             let _ = request.reply.send(Err(copy_of(&error)));

@@ -4,6 +4,7 @@ use super::{
     LatticeError,
     ahead::Ahead,
     clock_jump::ClockJump,
+    dating::AtStart,
     manifest_file::{FOREIGN, ManifestFile, ManifestHeader, ManifestWritten},
     scan::Scan,
     store::Store,
@@ -11,7 +12,7 @@ use super::{
     watch::{self, Pending},
     write_batch::{self, WriteRequest},
 };
-use crate::manifest::BUCKETS;
+use crate::{manifest::BUCKETS, types::Timestamp};
 use std::{
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
@@ -80,6 +81,8 @@ pub(super) struct Writer {
     retry_at: Option<Instant>,
     /// By the machine's clock as well.
     recheck_at: Instant,
+    /// When the directory itself is looked at again.
+    directory_at: Instant,
     closing: Option<oneshot::Sender<()>>,
     stop: bool,
 }
@@ -105,6 +108,7 @@ impl Writer {
             manifest_version: None,
             retry_at: None,
             recheck_at: Instant::now(),
+            directory_at: Instant::now(),
             closing: None,
             stop: false,
         }
@@ -128,6 +132,9 @@ impl Writer {
         while !self.stop {
             self.receive(runtime);
             self.notice_clock_jump();
+            if loaded.is_ok() {
+                self.look_at_directory();
+            }
             self.write();
             // Without its journal the index stays closed: every call answers Loading.
             if loaded.is_err() {
@@ -162,6 +169,44 @@ impl Writer {
         if let Some(closing) = self.closing {
             let _ = closing.send(());
         }
+    }
+
+    /// Sees once in a while whether the directory is there, also where no event tells.
+    fn look_at_directory(&mut self) {
+        let shared = &self.work.store.shared;
+        if self.directory_at <= Instant::now() {
+            self.directory_at = Instant::now() + TICK;
+            shared.marker.follow(&shared.given);
+            if let Err(error) = shared.check_directory()
+                && !shared.marker.is_replaced()
+            {
+                self.fault(&LatticeError::Io(error.to_string()));
+            }
+        }
+        if self.work.store.shared.marker.is_replaced() {
+            self.read_anew();
+        }
+    }
+
+    /// A directory that was away or replaced may be an older copy: it is read as at a start, and nobody is given anything until that is
+    /// done.
+    fn read_anew(&mut self) {
+        let shared = Arc::clone(&self.work.store.shared);
+        tracing::warn!(
+            "the data directory was away or replaced; what is in it now is read as at a start of the service"
+        );
+        shared.ready.store(false, Ordering::Release);
+        shared.marker.accept();
+        let changed_at = std::fs::metadata(&shared.directory).and_then(|it| it.modified());
+        let changed_at = changed_at.map(Timestamp::from_system_time).unwrap_or(Timestamp::EPOCH);
+        self.work.store.at_start = Some(AtStart::new(changed_at, false));
+        self.work.store.missing.clear();
+        if let Some((_, waiters)) = self.scan.take() {
+            self.waiting.extend(waiters);
+        }
+        (self.ahead, self.watcher, self.retry_at) = (None, None, None);
+        drop(self.work.pending.take_all());
+        self.rescan_at = self.elapsed();
     }
 
     /// Before anything is written: after a jump the next write begins a new epoch.
@@ -258,6 +303,9 @@ impl Writer {
 
     /// Edits that were half written when they were replaced, and are whole now.
     fn take_finished(&mut self) {
+        if !self.is_ready() {
+            return;
+        }
         // Each by itself: one that fails keeps no other.
         for finished in self.work.store.finished_edits() {
             let (reply, mut answer) = oneshot::channel();
@@ -358,7 +406,11 @@ impl Writer {
         if !self.scan_is_due() {
             return false;
         }
-        if self.work.store.shared.check_directory().is_ok() {
+        let is_there = self.work.store.shared.check_directory().is_ok();
+        if self.work.store.shared.marker.is_replaced() {
+            self.read_anew();
+        }
+        if is_there || self.work.store.shared.check_directory().is_ok() {
             self.watch();
         }
         let waiters = std::mem::take(&mut self.waiting);

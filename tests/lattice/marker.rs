@@ -29,6 +29,38 @@ async fn an_empty_directory_in_its_place_deletes_nothing_at_start_and_while_it_r
 }
 
 #[tokio::test]
+async fn an_older_copy_that_takes_its_place_while_the_service_runs_is_read_as_at_a_start() {
+    for replace in
+        ["mv data old; sleep 1.3; mv backup data", "mv data old; mv backup data", "rm -rf data; cp -a backup data"]
+    {
+        let bed = Bed::new();
+        bed.write("a.json", r#"{"id":"a","v":1}"#);
+        bed.age_files();
+        let lattice = bed.open().await;
+        let shell = |command: &str| {
+            let done = std::process::Command::new("sh").args(["-c", command]).current_dir(bed.path("")).status();
+            assert!(done.unwrap().success(), "{command}");
+        };
+        let first = lattice.entry(&id("a")).unwrap().unwrap().updated_at;
+        shell("cp -a data backup; touch -d '-50 seconds' backup");
+        put(&lattice, node(r#"{"id":"a","v":2}"#)).await;
+        put(&lattice, node(r#"{"id":"new"}"#)).await;
+        let newer = lattice.entry(&id("a")).unwrap().unwrap();
+        shell(replace);
+        let entry = || lattice.entry(&id("a")).ok().flatten().map(|entry| entry.updated_at);
+        until("what is there now is known", DEADLINE, || entry() == Some(first)).await;
+        assert_eq!((has(&lattice, "new"), lattice.status().tombstones), (false, 0), "{replace}");
+        assert!(lattice.status().fault.is_none() && lattice.status().ready);
+        // A peer's newer version counts, and edits are seen in the directory that is there now.
+        let applied = lattice.apply(vec![arrival(r#"{"id":"a","v":2}"#, newer.updated_at)]).await.unwrap();
+        assert!(matches!(applied[..], [Applied::Taken(_)]), "{applied:?}");
+        bed.write("later.json", r#"{"id":"later"}"#);
+        until("an edit is seen", DEADLINE, || has(&lattice, "later")).await;
+        bed.check(&lattice);
+    }
+}
+
+#[tokio::test]
 async fn a_marker_that_is_overwritten_in_its_place_deletes_nothing() {
     let bed = Bed::new();
     let lattice = bed.open().await;

@@ -79,9 +79,16 @@ impl Ledger {
         self.state_lost || self.replayed
     }
 
-    /// Is that the version of a write?
+    /// Is that the version of a write, or may it be?
     pub(crate) fn was_written_at(&self, id: &NodeId, content: ContentHash, at: Timestamp) -> bool {
-        self.writes.iter().any(|write| write.id == *id && write.content == Some(content) && write.at == Some(at))
+        let is_its = |write: &&Write| write.id == *id && write.content == Some(content);
+        self.writes.iter().filter(is_its).any(|write| write.at.is_none_or(|it| it == at))
+    }
+
+    /// Was this content deleted somewhere, so long ago that the deletion itself may be forgotten?
+    pub(crate) fn may_be_forgotten(&self, id: &NodeId, content: Content) -> bool {
+        let is_deletion = |write: &Write| write.content.is_none() && write.before == content;
+        self.months && self.writes.iter().any(|write| write.id == *id && is_deletion(write))
     }
 
     /// Its greatest version cannot be told any more.

@@ -25,12 +25,22 @@ impl LatticeArg {
         Ok(Settings::load(overrides)?)
     }
 
-    /// The directory, checked.
+    /// The directory, checked: where it is that of the settings, an empty mount point in its place is refused as by `serve`.
     pub(super) fn open(&self) -> Result<(Settings, OfflineDirectory), Failure> {
         let settings = self.settings()?;
+        if self.lattice.is_none() || is_own(&settings)? {
+            startup::check_marker(&settings)?;
+        }
         let directory = OfflineDirectory::open(&settings.lattice.path, settings.limits())?;
         Ok((settings, directory))
     }
+}
+
+/// Is the directory of `settings` the one that the settings name without the command line? Then the journal is meant for it.
+pub(super) fn is_own(settings: &Settings) -> Result<bool, Failure> {
+    let (own, path) = (Settings::load(Overrides::new())?.lattice.path, &settings.lattice.path);
+    let canonical = own.canonicalize().ok().zip(path.canonicalize().ok());
+    Ok(own == *path || canonical.is_some_and(|(own, it)| own == it))
 }
 
 /// Puts a path of the command line over the settings.

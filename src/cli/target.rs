@@ -2,12 +2,12 @@
 
 use super::{
     exit::{Exit, Failure},
-    healthcheck,
+    healthcheck, job,
     output::Output,
 };
 use crate::{
     ops::{ClientError, OfflineDirectory, OperatorClient, TakeError, Target},
-    settings::{Overrides, Settings},
+    settings::Settings,
     startup::{self, JournalStanding},
     telemetry,
 };
@@ -18,10 +18,7 @@ pub(super) async fn find(
     directory: &OfflineDirectory,
     output: &Output,
 ) -> Result<Target, Failure> {
-    let own = Settings::load(Overrides::new())?.lattice.path;
-    let is_own = own == settings.lattice.path
-        || own.canonicalize().ok().zip(settings.lattice.path.canonicalize().ok()).is_some_and(|(own, it)| own == it);
-    match startup::journal_standing(settings, is_own)? {
+    match startup::journal_standing(settings, job::is_own(settings)?)? {
         JournalStanding::None => Ok(Target::Files(directory.clone())),
         JournalStanding::Idle => {
             if !output.json() {

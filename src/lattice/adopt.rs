@@ -59,7 +59,7 @@ pub fn check_marker(directory: &Path, journal: &Path) -> Result<(), OpenError> {
         Err(MarkerError::InUse | MarkerError::Io(_)) => return Ok(()),
         Ok(found) => found,
     };
-    let paths = || (directory.to_owned(), journal.to_owned());
+    let paths = || (directory.canonicalize().unwrap_or_else(|_| directory.to_owned()), journal.to_owned());
     match journal::peek(journal) {
         Ok(Some(Peeked { binding, is_empty: false })) => match (found, binding.lattice_id) {
             (Some(found), Some(known)) if found != known => Err(other_lattice(paths())),

@@ -5,6 +5,7 @@ use super::{
     Conflict, LatticeError, NodeDocument, Version,
     apply::Accepted,
     journal::Source,
+    place,
     reader::{self, FileStamp, Whole},
     store::{Store, fingerprint},
     version::{MAX_AHEAD, Verdict, judge},
@@ -14,7 +15,7 @@ use crate::types::Timestamp;
 use bytes::Bytes;
 use std::{
     collections::VecDeque,
-    fs,
+    fs::{self, Metadata},
     path::Path,
     time::{Duration, Instant},
 };
@@ -48,7 +49,7 @@ pub(super) struct Finished {
     pub(super) op: WriteOp,
 }
 
-/// Those that may still be written to. They are known until the process ends.
+/// Those that may still be written to.
 #[derive(Debug, Default)]
 pub(super) struct HalfWritten {
     files: VecDeque<Kept>,
@@ -65,6 +66,13 @@ impl HalfWritten {
         // Of no file: it is read at the first look, for it may be whole by now.
         let changed = Instant::now();
         self.files.push_back(Kept { kept_as, name: name.to_owned(), fingerprint: 0, changed, is_taken: false });
+    }
+
+    /// What it holds is known.
+    fn seen(&mut self, kept_as: &str, fingerprint: u64) {
+        for kept in self.files.iter_mut().filter(|kept| kept.kept_as == kept_as) {
+            (kept.fingerprint, kept.is_taken) = (fingerprint, true);
+        }
     }
 
     /// The edit is taken, or (`!is_taken`) could not be, and is to be tried again.
@@ -86,6 +94,36 @@ impl Finished {
 }
 
 impl Store {
+    /// Looks for files that an earlier process kept, and that somebody may still be writing. One that was whole when that process saw it
+    /// last was taken by it.
+    pub(super) fn find_half_written(&mut self, kept: &[String]) {
+        for kept_as in kept {
+            let Some(name) = place::kept_aside(kept_as) else { continue };
+            let metadata = self.shared.directory.join(kept_as).symlink_metadata();
+            let stamp = metadata.ok().filter(Metadata::is_file).map(|metadata| FileStamp::of(&metadata));
+            let Some(stamp) = stamp.filter(|stamp| u128::from(stamp.age_nanos()) < LOOKED_AT_FOR.as_nanos()) else {
+                continue;
+            };
+            self.half_written.add(name, kept_as.clone());
+            let is_known = match reader::examine_as(&self.shared.directory, kept_as, name, &self.shared.limits) {
+                Whole::Node(_, node) => self.is_known_edit(&node, Timestamp::from_nanos(stamp.mtime_ns)),
+                Whole::Nothing | Whole::Broken(..) | Whole::Misnamed(..) => false,
+            };
+            if is_known {
+                self.half_written.seen(kept_as, fingerprint(&stamp));
+            }
+        }
+    }
+
+    /// Is this content the node's version, one that it had from then on, or one that is kept?
+    fn is_known_edit(&self, node: &NodeDocument, modified: Timestamp) -> bool {
+        let (id, content, journal) = (node.id(), node.content_hash(), &self.shared.journal);
+        let kept = [journal.conflicts(0, usize::MAX), journal.overruled(0, usize::MAX)];
+        self.live(id).is_some_and(|entry| entry.content_hash == content)
+            || journal.remembered(id, &content).is_ok_and(|at| at == Some(modified))
+            || kept.into_iter().flatten().flatten().any(|kept| kept.id == *id && kept.lost.content == Some(content))
+    }
+
     /// Edits that were half written when they were replaced, and are whole now.
     pub(super) fn finished_edits(&mut self) -> Vec<Finished> {
         let now = Instant::now();

@@ -1,6 +1,6 @@
 //! The names of a directory.
 
-use super::{atomic_file, file_name};
+use super::{atomic_file, file_name, place};
 use std::{fs::ReadDir, io};
 
 /// Where a name begins and ends among many.
@@ -54,6 +54,8 @@ pub(super) struct Listed {
     pub(super) names: Names,
     /// Those that would be, were they UTF-8.
     pub(super) not_text: Vec<String>,
+    /// Broken files that were replaced, under the names by which they are kept.
+    pub(super) kept_aside: Vec<String>,
     /// Files of writes that did not come to their end, or not yet.
     pub(super) temporary: Vec<String>,
 }
@@ -70,6 +72,7 @@ impl Listed {
                     }
                 }
                 Ok(name) if atomic_file::is_temporary(&name) => self.temporary.push(name),
+                Ok(name) if place::kept_aside(&name).is_some() => self.kept_aside.push(name),
                 Ok(_) => {}
                 Err(name) => {
                     let name = name.to_string_lossy();

@@ -81,6 +81,14 @@ pub(super) fn keep_aside(directory: &Path, name: &str) -> io::Result<Option<Stri
     Ok(kept)
 }
 
+/// The name of the file that is kept under this name as [`keep_aside`] does; `None`: it is no such name, or one of a name that was too
+/// long.
+pub(super) fn kept_aside(name: &str) -> Option<&str> {
+    let (file, number) = name.strip_prefix('.')?.rsplit_once(".broken")?;
+    let is_number = number.strip_prefix('.').is_some_and(|number| number.parse::<u32>().is_ok());
+    ((number.is_empty() || is_number) && file.ends_with(".json")).then_some(file)
+}
+
 fn numbered(name: &str, number: u32) -> String {
     if number == 1 { name.to_owned() } else { format!("{name}.{number}") }
 }
@@ -288,6 +296,16 @@ mod tests {
             "not of a young file"
         );
         keep_aside(directory, "missing.json").unwrap();
+        for (name, of) in [
+            (".a.json.broken", Some("a.json")),
+            (".a.json.broken.12", Some("a.json")),
+            (".a.json.broken.x", None),
+            ("a.json.broken", None),
+            (".a.broken", None),
+            (".ark-lattice", None),
+        ] {
+            assert_eq!(kept_aside(name), of, "{name}");
+        }
         // A name of the longest kind, and a directory in the way of what is kept.
         let long = format!("{}.json", "x".repeat(250));
         write_file(&directory.join(&long), b"{long").unwrap();

@@ -199,8 +199,17 @@ fn an_empty_directory_in_the_place_of_the_data_directory_is_not_filled() {
     for args in [&["pull", "--from", &from.url][..], &["pull", "--from", &from.url, "--dry-run"]] {
         assert_eq!(target.run(args).fails(1), refused);
     }
-    let exact = target.run_with(&["import", "--exact", "-"], r#"{"id": "a"}"#).fails(1);
-    assert_eq!(exact, refused);
+    for args in [&["import", "--exact", "-"][..], &["import", "-"], &["node", "put", "-"]] {
+        assert_eq!(target.run_with(args, r#"{"id": "a"}"#).fails(1), refused);
+    }
+    // Nor is the last backup replaced by an empty one.
+    target.file("backup.ndjson", "{\"id\":\"b\"}\n");
+    for args in
+        [&["export", "--out", "backup.ndjson"][..], &["node", "verify"], &["node", "list"], &["node", "rm", "b"]]
+    {
+        assert_eq!(target.run(args).fails(1), refused, "{args:?}");
+    }
+    assert!(target.read("backup.ndjson").contains("\"b\""));
     assert_eq!(std::fs::read_dir(target.path("lattice_data")).unwrap().count(), 0);
 }
 

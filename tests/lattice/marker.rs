@@ -2,7 +2,7 @@
 
 use crate::bed::{Bed, DEADLINE, arrival, has, id, node, put, until};
 use ark_lattice::lattice::{
-    Ancestry, Applied, Arrival, Arrived, Lattice, LatticeError,
+    Ancestry, Applied, Arrival, Arrived, Lattice, LatticeError, Written,
     directory::{DirectoryOptions, OpenError, adopt},
 };
 use ark_lattice::types::{ContentHash, Timestamp};
@@ -209,6 +209,36 @@ async fn an_edit_that_was_half_written_when_it_was_replaced_counts_once_it_is_wh
     assert_eq!(of("a").lost.content, Some(node(r#"{"id":"a","v":"peer"}"#).content_hash()));
     assert_eq!(of("b").lost.content, Some(node(r#"{"id":"b","v":"edited"}"#).content_hash()));
     bed.check(&lattice);
+    // Both are known: a start takes neither again.
+    lattice.close().await;
+    let lattice = bed.open().await;
+    let again = put(&lattice, node(r#"{"id":"a","v":"later"}"#)).await;
+    assert!(matches!(again, Written::Replaced(_)));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!((lattice.conflicts(0, 9).unwrap().len(), content("a").as_str()), (2, r#"{"id":"a","v":"later"}"#));
+}
+
+#[tokio::test]
+async fn an_edit_that_was_half_written_counts_also_where_the_service_was_restarted_meanwhile() {
+    for while_down in [true, false] {
+        let bed = Bed::new();
+        let lattice = bed.open().await;
+        put(&lattice, node(r#"{"id":"a","v":1}"#)).await;
+        let mut editor = fs::File::create(bed.data("a.json")).unwrap();
+        editor.write_all(br#"{"id":"a","v":"#).unwrap();
+        until("the file is broken", DEADLINE, || lattice.is_unavailable(&id("a"))).await;
+        let at = Timestamp::from_system_time(std::time::SystemTime::now());
+        lattice.apply(vec![arrival(r#"{"id":"a","v":"peer"}"#, at)]).await.unwrap();
+        lattice.close().await;
+        if while_down {
+            editor.write_all(br#""edited"}"#).unwrap();
+        }
+        let lattice = bed.open().await;
+        editor.write_all(if while_down { b"" } else { br#""edited"}"# }).unwrap();
+        let content = || fs::read_to_string(bed.data("a.json")).unwrap();
+        until("the edit counts", DEADLINE, || content() == r#"{"id":"a","v":"edited"}"#).await;
+        until("what it replaced is kept", DEADLINE, || lattice.conflicts(0, 9).unwrap().len() == 1).await;
+    }
 }
 
 #[tokio::test]

@@ -312,7 +312,7 @@ impl World {
         self.nothing_wrong()?;
         let ledger = self.ledger.lock().unwrap();
         let greatest = if self.plan.partial { BTreeMap::new() } else { greatest };
-        self.check_greatest(&greatest).map_err(|problem| format!("{problem}\n{}", ledger.story()))?;
+        self.check_greatest(&greatest, &ledger).map_err(|problem| format!("{problem}\n{}", ledger.story()))?;
         ledger.check(&self.sites, self.plan.partial).map_err(|problem| format!("{problem}\n{}", ledger.story()))?;
         self.count(|tally| {
             tally.writes = ledger.writes.len();
@@ -756,12 +756,12 @@ impl World {
     }
 
     /// What was the greatest version when all was well again is what is held now.
-    fn check_greatest(&self, greatest: &BTreeMap<NodeId, Version>) -> Result<(), String> {
+    fn check_greatest(&self, greatest: &BTreeMap<NodeId, Version>, ledger: &Ledger) -> Result<(), String> {
         let lattice = self.sites[0].lattice();
         for (id, version) in greatest {
             let content = lattice.entry(id).unwrap().map(|entry| entry.content_hash);
             // One side lacks the node without a tombstone: it counts as deleted there.
-            let is_deletion = content.is_none() && self.ledger.lock().unwrap().may_be_forgotten(id, version.content);
+            let is_deletion = content.is_none() && ledger.may_be_forgotten(id, version.content);
             if content != version.content && !is_deletion {
                 return Err(format!("{id} was {version:?} somewhere, and {content:?} is held instead"));
             }

@@ -17,6 +17,9 @@ use std::{collections::HashSet, sync::Arc};
 /// Where a running service takes versions.
 const ROUTE: &str = "nodes/versions";
 
+/// As long as an id may be.
+const MOST_SOURCE_CHARS: usize = 256;
+
 /// A version that is offered.
 #[derive(Debug, Clone)]
 pub struct Offered {
@@ -141,9 +144,16 @@ impl Target {
     }
 }
 
+/// A file's name, or whatever else versions come from, in the form of an id.
+fn source_id(from: &str) -> String {
+    let id: String = from.chars().filter(|c| !c.is_control()).take(MOST_SOURCE_CHARS).collect();
+    if id.is_empty() { "-".to_owned() } else { id }
+}
+
 /// The request of [`ROUTE`].
 fn request_text(offered: &[Offered], options: TakeOptions<'_>) -> String {
-    let mut text = format!("{{\"from\":{},\"dryRun\":{},\"versions\":[", quoted(options.from), options.dry);
+    let from = quoted(&source_id(options.from));
+    let mut text = format!("{{\"from\":{from},\"dryRun\":{},\"versions\":[", options.dry);
     for (place, Offered { node, at, ancestry }) in offered.iter().enumerate() {
         let at = at.map_or_else(|| "null".to_owned(), |at| at.to_seconds_text().to_string());
         let after: Vec<String> = ancestry.texts().map(|text| quoted(&text)).collect();
@@ -186,7 +196,7 @@ pub async fn take_versions(
                 fates.push(Fate::Kept);
                 let change = Arrived::Put { node, at };
                 // What the sender had been given is not known: what was made here and is replaced is a conflict.
-                arrivals.push(Arrival { change, ancestry, from: options.from.into(), given: 0 });
+                arrivals.push(Arrival { change, ancestry, from: source_id(options.from).into(), given: 0 });
             }
         }
         for ((place, held, offered), applied) in places.into_iter().zip(apply(lattice, arrivals).await?) {

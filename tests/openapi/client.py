@@ -77,6 +77,11 @@ class Calls:
         answer = self.call("acceptNodes", {"ids": ["notes/today", "absent"]})
         assert (answer.accepted, answer.missing) == (["notes/today"], ["absent"]), answer
 
+    def takeVersions(self):
+        version = {"at": 1763696494.25, "node": {"id": "notes/yesterday"}}
+        answer = self.call("takeVersions", {"from": "ark-1", "dryRun": True, "versions": [version]})
+        assert [fate.outcome for fate in answer.fates] == ["added"], answer
+
     def listNodes(self):
         listed = self.call("listNodes", type="note", limit=5)
         assert [node.id for node in listed.nodes] == ["notes/today"], listed
@@ -115,13 +120,13 @@ class Calls:
         assert self.call("listFederationRounds", peer="http://127.0.0.1:1", limit=1).rounds[0].outcome == "failed"
 
     def confirmFederationDeletions(self):
-        assert self.call("confirmFederationDeletions", {"from": "ark-1"}).status == "confirmed"
+        self.refuses("confirmFederationDeletions", "no_deletions_wait", data={"from": "ark-1"})
 
     def listFederationDeletions(self):
         assert self.call("listFederationDeletions", limit=1).deletions == []
 
     def refuseFederationDeletions(self):
-        assert self.call("refuseFederationDeletions", {"from": "ark-1"}).status == "refused"
+        self.refuses("refuseFederationDeletions", "no_deletions_wait", data={"from": "ark-1"})
 
     def removeFederationPeer(self):
         assert self.call("removeFederationPeer", url="http://127.0.0.1:1").totalPeers == 0

@@ -2,14 +2,22 @@
 
 use super::control::{flag, shape, text};
 use crate::{
-    api::{error::ApiError, extract::BulkControlRequest, schemas::Node, state::ApiState},
+    api::{
+        error::ApiError,
+        extract::BulkControlRequest,
+        schemas::{Id, Node},
+        state::ApiState,
+    },
     json::{Document, Value},
     ops::{self, Ancestry, NodeDocument, Offered, TakeOptions},
-    types::Timestamp,
+    types::{PeerId, Timestamp},
 };
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
 use utoipa::ToSchema;
+
+/// The times that are read end here on both sides, epoch seconds: far beyond every clock.
+const MOST_SECONDS: i64 = 100_000_000_000;
 
 /// A version that was made elsewhere.
 #[derive(Debug, Serialize, ToSchema)]
@@ -18,14 +26,20 @@ use utoipa::ToSchema;
 #[allow(dead_code, reason = "read by hand, behind the gate; this is its description")]
 pub(crate) struct OfferedVersion {
     /// When it was made, epoch seconds; null: nothing says so, and it replaces nothing.
-    #[schema(required = false)]
+    #[schema(required = false, minimum = -100_000_000_000_i64, maximum = 100_000_000_000_i64)]
     at: Option<f64>,
     /// The contents that it came from, as the changes feed has them.
     #[schema(required = false)]
-    after: Vec<String>,
+    after: Vec<AncestorText>,
     /// The node as it was then.
     node: Node,
 }
+
+/// The first 16 hex digits of a content hash.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(pattern = "^[0-9a-f]{16}$")]
+#[allow(dead_code, reason = "no value is made of it; it is a description")]
+pub(crate) struct AncestorText(String);
 
 /// Versions that were made elsewhere.
 #[derive(Debug, Serialize, ToSchema)]
@@ -33,11 +47,12 @@ pub(crate) struct OfferedVersion {
 #[schema(as = VersionsRequest)]
 #[allow(dead_code, reason = "read by hand, behind the gate; this is its description")]
 pub(crate) struct VersionsRequest {
-    /// Where they come from: kept beside what they replace.
+    /// Where they come from, an instance or a file: kept beside what they replace.
+    #[schema(value_type = Id)]
     from: String,
     /// They are judged only: nothing is written.
     #[schema(required = false)]
-    dry_run: bool,
+    dry_run: Option<bool>,
     /// The versions.
     versions: Vec<OfferedVersion>,
 }
@@ -84,12 +99,13 @@ pub(crate) struct VersionsAnswer {
 pub(crate) async fn take(request: BulkControlRequest, state: web::Data<ApiState>) -> Result<HttpResponse, ApiError> {
     let (object, document) = request.members(&["from", "dryRun", "versions"])?;
     let from = text(object, "from")?.ok_or_else(|| shape("from is missing: where the versions come from"))?;
+    let from = PeerId::parse(&from).map_err(|error| shape(format!("from: {error}")))?;
     let versions = object.get("versions").and_then(Value::as_array);
     let versions = versions.ok_or_else(|| shape("versions is missing: a list of versions"))?;
     let depth = state.context.limits.json_depth;
     let offered = versions.iter().map(|version| read(version, document, depth)).collect::<Result<Vec<_>, _>>()?;
     let (now, limits) = (state.context.clock.now(), state.context.limits);
-    let options = TakeOptions { from: &from, now, limits, dry: flag(object, "dryRun")? };
+    let options = TakeOptions { from: from.as_str(), now, limits, dry: flag(object, "dryRun")? };
     Ok(HttpResponse::Ok().json(ops::take_versions(&*state.context.lattice, offered, options).await?))
 }
 
@@ -102,10 +118,13 @@ fn read(version: Value<'_>, document: &Document, depth: usize) -> Result<Offered
         None => None,
         Some(at) => {
             let at = at.as_number().and_then(Timestamp::from_seconds_text);
+            let at = at.filter(|at| {
+                *at >= Timestamp::from_seconds(-MOST_SECONDS) && *at <= Timestamp::from_seconds(MOST_SECONDS)
+            });
             Some(at.ok_or_else(|| shape("a version's at is not a time in epoch seconds"))?)
         }
     };
-    let texts: Option<Vec<_>> = match object.get("after").filter(|after| !after.is_null()) {
+    let texts: Option<Vec<_>> = match object.get("after") {
         None => Some(Vec::new()),
         Some(after) => after.as_array().and_then(|list| list.iter().map(Value::as_str).collect()),
     };

@@ -171,7 +171,7 @@ impl DeletionGuard {
         self.counts().settle(reservation, carried_out);
     }
 
-    /// The admin confirmed so many deletions of this instance. As many again are carried out within [`WAVE`], the rest of a wave that comes
+    /// The admin confirmed so many deletions of this instance. As many again are carried out within ten minutes, the rest of a wave that comes
     /// in several batches; beyond that the guard counts from now.
     pub fn confirm(&self, from: &str, deletions: usize, elapsed: Duration) {
         let mut counts = self.counts();

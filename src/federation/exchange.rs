@@ -207,7 +207,6 @@ impl Remote for Client {
         let mut pairs = knowing_pairs(knowing);
         pairs.extend(filter_pair(filter));
         let answer: ReceivedAnswer = self.send_signed(signer, "/lattice/changes", &encoded(&pairs), lines).await?;
-        let answer_has_twin = answer.twin;
         let there = match answer.waiting_without {
             Some(text) if answer.waiting_total > 0 => {
                 let set_hash = SetHash::parse(&text).map_err(|_| self.wrong("its answer has no set hash"))?;
@@ -215,11 +214,12 @@ impl Remote for Client {
             }
             _ => None,
         };
-        let ReceivedAnswer { taken, same, kept, ahead, conflicts, since, seq, epoch, epoch_since, waiting, .. } =
-            answer;
+        let ReceivedAnswer {
+            taken, same, kept, ahead, conflicts, since, seq, epoch, epoch_since, waiting, twin, ..
+        } = answer;
         let received = Received { taken, same, kept, ahead, conflicts, waiting, there };
         let epoch = epoch.map(|epoch| EpochStart { epoch, since: epoch_since });
-        Ok(PushAnswer { received, moved: since..seq, epoch, has_twin: answer_has_twin })
+        Ok(PushAnswer { received, moved: since..seq, epoch, has_twin: twin })
     }
 }
 

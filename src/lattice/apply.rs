@@ -180,17 +180,21 @@ fn loser(
     }
     let (content, _) =
         reader::read_bytes(path, &store.shared.limits).map_err(|error| LatticeError::Io(error.to_string()))?;
-    let conflict = Conflict {
-        number: 0,
-        id: entry.id.clone(),
-        noticed_at: store.shared.clock.now(),
-        from: arrival.from.clone(),
-        lost: held,
-        won: offered,
-        size_bytes: u64::try_from(content.len()).unwrap_or(u64::MAX),
-        is_conflict,
-    };
-    Ok(Some((conflict, content)))
+    Ok(Some(overruled(store, &entry.id, arrival.from.clone(), (held, offered), content, is_conflict)))
+}
+
+/// What is kept of a version that is overruled now: `from` sent the one that counts, `content` is that of the one that lost.
+pub(super) fn overruled(
+    store: &Store,
+    id: &NodeId,
+    from: Box<str>,
+    (lost, won): (Version, Version),
+    content: Bytes,
+    is_conflict: bool,
+) -> (Conflict, Bytes) {
+    let (id, noticed_at) = (id.clone(), store.shared.clock.now());
+    let size_bytes = u64::try_from(content.len()).unwrap_or(u64::MAX);
+    (Conflict { number: 0, id, noticed_at, from, lost, won, size_bytes, is_conflict }, content)
 }
 
 #[cfg(test)]

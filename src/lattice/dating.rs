@@ -9,7 +9,7 @@ use super::{
     version::{self, FileTimes},
 };
 use crate::types::{NodeId, Timestamp};
-use std::time::Duration;
+use std::{fs::Metadata, time::Duration};
 
 /// So many files of one start that hold an earlier content under a new mtime come from a backup; fewer are edits that were undone.
 const RESTORED: usize = 10;
@@ -60,8 +60,8 @@ pub(super) struct AtStart {
     reading: Option<Reading>,
     /// One file at least is the very file that the journal knows, edited or not: the files were not all put there anew.
     has_kept_file: bool,
-    /// Files that were put there anew with the content that they had: programs that copy do that, editing seldom.
-    recreated: usize,
+    /// A file was put there anew with the content that it had: programs that copy do that, editing seldom.
+    has_recreated: bool,
     /// A file was put there after the directory's last change: who copied the files gave the directory its time back, which tells then
     /// how old the copy is.
     is_dated_back: bool,
@@ -75,13 +75,15 @@ pub(super) struct AtStart {
 }
 
 impl AtStart {
-    pub(super) fn new(directory_changed_at: Timestamp, adopting: bool) -> Self {
+    /// Of a directory that is as it was before this process changed anything in it.
+    pub(super) fn new(directory: &Metadata, adopting: bool) -> Self {
+        let changed_at = directory.modified().map(Timestamp::from_system_time).ok();
         Self {
-            directory_changed_at: Some(directory_changed_at).filter(|at| *at > Timestamp::EPOCH),
+            directory_changed_at: changed_at.filter(|at| *at > Timestamp::EPOCH),
             adopting,
             reading: None,
             has_kept_file: false,
-            recreated: 0,
+            has_recreated: false,
             is_dated_back: false,
             undecided: Vec::new(),
             has_earlier: false,
@@ -99,7 +101,7 @@ impl AtStart {
     /// Do the files come from a copy that was made before? What is missing in a copy was not yet in it; to take that for deleted would
     /// delete it everywhere.
     fn is_copy(&self) -> bool {
-        let all_anew = self.all_anew() && (self.recreated > 0 || self.has_earlier);
+        let all_anew = self.all_anew() && (self.has_recreated || self.has_earlier);
         self.adopting || self.older.count > 0 || all_anew || self.reading == Some(Reading::Restored)
     }
 
@@ -234,7 +236,7 @@ impl Store {
         if (file.stamp.inode == seen.inode && was_there) || file.stamp.ctime_ns == seen.ctime_ns {
             start.has_kept_file = true;
         } else if is_same {
-            start.recreated = start.recreated.saturating_add(1);
+            start.has_recreated = true;
         }
         Ok(())
     }
@@ -273,7 +275,7 @@ impl Store {
     pub(super) fn decide_reading(&mut self) -> Vec<String> {
         let Some(start) = self.at_start.as_mut().filter(|start| start.reading.is_none()) else { return Vec::new() };
         let found = start.undecided.len().saturating_add(start.older.count);
-        let is_restored = found >= RESTORED || (start.all_anew() && start.recreated > 0);
+        let is_restored = found >= RESTORED || (start.all_anew() && start.has_recreated);
         let reading = if is_restored && start.has_earlier { Reading::Restored } else { Reading::Undone };
         start.reading = Some(reading);
         std::mem::take(&mut start.undecided)

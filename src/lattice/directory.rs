@@ -24,7 +24,7 @@ use super::{
     write_batch::{Outcome, WriteOp, WriteRequest},
     writer::{Request, Work, Writer},
 };
-use crate::types::{Limits, NodeId, SharedClock, Timestamp};
+use crate::types::{Limits, NodeId, SharedClock};
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::{
@@ -162,8 +162,6 @@ impl DirectoryLattice {
         let given = std::path::absolute(&given).map_err(|error| OpenError::NotReadable(given, error))?;
         let directory = given.canonicalize().map_err(|error| OpenError::NotReadable(given.clone(), error))?;
         let journal_error = |error| open_error(options.journal.clone(), error);
-        // Before this process changes anything in it.
-        let changed_at = metadata.modified().map(Timestamp::from_system_time).unwrap_or(Timestamp::EPOCH);
         let (journal, head) = Journal::open(&options.journal).map_err(journal_error)?;
         // With the journal's lock held: no living process of ours owns what lies around here.
         // What was left over in it goes while the journal is read; whether it can be listed is said at once.
@@ -192,7 +190,7 @@ impl DirectoryLattice {
         });
         let pending = Arc::new(Pending::new(options.gather_interval));
         let (sender, requests) = mpsc::channel(QUEUE);
-        let at_start = AtStart::new(changed_at, adopting);
+        let at_start = AtStart::new(&metadata, adopting);
         let mut store = Store::new(Arc::clone(&shared), case, Some(at_start));
         store.vanish_grace = options.vanish_grace;
         let writer = Writer::new(Work {

@@ -3,7 +3,7 @@
 
 use super::{
     Conflict, LatticeError, NodeDocument, Version,
-    apply::Accepted,
+    apply::{Accepted, overruled},
     journal::Source,
     place,
     reader::{self, FileStamp, Whole},
@@ -12,7 +12,6 @@ use super::{
     write_batch::WriteOp,
 };
 use crate::types::Timestamp;
-use bytes::Bytes;
 use std::{
     collections::VecDeque,
     fs::{self, Metadata},
@@ -31,7 +30,7 @@ const HERE: &str = "this instance";
 
 /// One kept file.
 #[derive(Debug)]
-struct Kept {
+struct KeptFile {
     /// Its name.
     kept_as: String,
     /// The name of the file that it was.
@@ -44,15 +43,16 @@ struct Kept {
 
 /// An edit that was half written when it was replaced, and is whole now.
 #[derive(Debug)]
-pub(super) struct Finished {
-    kept_as: String,
+pub(super) struct FinishedEdit {
+    /// The name of the kept file.
+    pub(super) kept_as: String,
     pub(super) op: WriteOp,
 }
 
 /// Those that may still be written to.
 #[derive(Debug, Default)]
 pub(super) struct HalfWritten {
-    files: VecDeque<Kept>,
+    files: VecDeque<KeptFile>,
     look_at: Option<Instant>,
 }
 
@@ -65,7 +65,7 @@ impl HalfWritten {
         }
         // Of no file: it is read at the first look, for it may be whole by now.
         let changed = Instant::now();
-        self.files.push_back(Kept { kept_as, name: name.to_owned(), fingerprint: 0, changed, is_taken: false });
+        self.files.push_back(KeptFile { kept_as, name: name.to_owned(), fingerprint: 0, changed, is_taken: false });
     }
 
     /// What it holds is known.
@@ -86,17 +86,13 @@ impl HalfWritten {
     }
 }
 
-impl Finished {
-    /// The kept file's name.
-    pub(super) fn kept_as(&self) -> &str {
-        &self.kept_as
-    }
-}
-
 impl Store {
-    /// Looks for files that an earlier process kept, and that somebody may still be writing. One that was whole when that process saw it
-    /// last was taken by it.
-    pub(super) fn find_half_written(&mut self, kept: &[String]) {
+    /// Looks for files that an earlier process kept, and that may still be written. One that was whole when that process read it last was
+    /// taken by it.
+    ///
+    /// # Errors
+    /// [`LatticeError`]: the journal cannot be read.
+    pub(super) fn find_half_written(&mut self, kept: &[String]) -> Result<(), LatticeError> {
         for kept_as in kept {
             let Some(name) = place::kept_aside(kept_as) else { continue };
             let metadata = self.shared.directory.join(kept_as).symlink_metadata();
@@ -106,26 +102,28 @@ impl Store {
             };
             self.half_written.add(name, kept_as.clone());
             let is_known = match reader::examine_as(&self.shared.directory, kept_as, name, &self.shared.limits) {
-                Whole::Node(_, node) => self.is_known_edit(&node, Timestamp::from_nanos(stamp.mtime_ns)),
+                Whole::Node(_, node) => self.is_known_edit(&node, Timestamp::from_nanos(stamp.mtime_ns))?,
                 Whole::Nothing | Whole::Broken(..) | Whole::Misnamed(..) => false,
             };
             if is_known {
                 self.half_written.seen(kept_as, fingerprint(&stamp));
             }
         }
+        Ok(())
     }
 
     /// Is this content the node's version, one that it had from then on, or one that is kept?
-    fn is_known_edit(&self, node: &NodeDocument, modified: Timestamp) -> bool {
+    fn is_known_edit(&self, node: &NodeDocument, modified: Timestamp) -> Result<bool, LatticeError> {
         let (id, content, journal) = (node.id(), node.content_hash(), &self.shared.journal);
-        let kept = [journal.conflicts(0, usize::MAX), journal.overruled(0, usize::MAX)];
-        self.live(id).is_some_and(|entry| entry.content_hash == content)
-            || journal.remembered(id, &content).is_ok_and(|at| at == Some(modified))
-            || kept.into_iter().flatten().flatten().any(|kept| kept.id == *id && kept.lost.content == Some(content))
+        let is_its = |kept: Conflict| kept.id == *id && kept.lost.content == Some(content);
+        Ok(self.live(id).is_some_and(|entry| entry.content_hash == content)
+            || journal.remembered(id, &content)? == Some(modified)
+            || journal.conflicts(0, usize::MAX)?.into_iter().any(is_its)
+            || journal.overruled(0, usize::MAX)?.into_iter().any(is_its))
     }
 
     /// Edits that were half written when they were replaced, and are whole now.
-    pub(super) fn finished_edits(&mut self) -> Vec<Finished> {
+    pub(super) fn finished_edits(&mut self) -> Vec<FinishedEdit> {
         let now = Instant::now();
         if self.half_written.files.is_empty() || self.half_written.look_at.is_some_and(|at| at > now) {
             return Vec::new();
@@ -134,8 +132,8 @@ impl Store {
         let mut files = std::mem::take(&mut self.half_written.files);
         let mut finished = Vec::new();
         files.retain_mut(|kept| match self.look_at_kept(kept, now) {
-            Look::Unchanged if now.saturating_duration_since(kept.changed) < LOOKED_AT_FOR => true,
-            Look::Unchanged => {
+            KeptFileState::Unchanged if now.saturating_duration_since(kept.changed) < LOOKED_AT_FOR => true,
+            KeptFileState::Unchanged => {
                 if kept.is_taken
                     && let Err(error) = fs::remove_file(self.shared.directory.join(&kept.kept_as))
                 {
@@ -143,10 +141,10 @@ impl Store {
                 }
                 false
             }
-            Look::Broken => true,
-            Look::Gone => false,
-            Look::Whole(op) => {
-                finished.push(Finished { kept_as: kept.kept_as.clone(), op: *op });
+            KeptFileState::Broken => true,
+            KeptFileState::Gone => false,
+            KeptFileState::Whole(op) => {
+                finished.push(FinishedEdit { kept_as: kept.kept_as.clone(), op: *op });
                 true
             }
         });
@@ -154,12 +152,12 @@ impl Store {
         finished
     }
 
-    fn look_at_kept(&self, kept: &mut Kept, now: Instant) -> Look {
+    fn look_at_kept(&self, kept: &mut KeptFile, now: Instant) -> KeptFileState {
         let path = self.shared.directory.join(&kept.kept_as);
-        let Ok(metadata) = path.symlink_metadata() else { return Look::Gone };
+        let Ok(metadata) = path.symlink_metadata() else { return KeptFileState::Gone };
         let seen = fingerprint(&FileStamp::of(&metadata));
         if std::mem::replace(&mut kept.fingerprint, seen) == seen {
-            return Look::Unchanged;
+            return KeptFileState::Unchanged;
         }
         (kept.changed, kept.is_taken) = (now, false);
         match reader::examine_as(&self.shared.directory, &kept.kept_as, &kept.name, &self.shared.limits) {
@@ -170,15 +168,15 @@ impl Store {
                     lattice.kept = kept.kept_as,
                     "a file that was replaced while it was half written is whole now: it counts as an edit"
                 );
-                Look::Whole(Box::new(WriteOp::Finish { node, modified: modified.min(clock) }))
+                KeptFileState::Whole(Box::new(WriteOp::Finish { node, modified: modified.min(clock) }))
             }
-            Whole::Nothing | Whole::Broken(..) | Whole::Misnamed(..) => Look::Broken,
+            Whole::Nothing | Whole::Broken(..) | Whole::Misnamed(..) => KeptFileState::Broken,
         }
     }
 }
 
 /// What became of a kept file.
-enum Look {
+enum KeptFileState {
     Unchanged,
     Broken,
     Gone,
@@ -217,7 +215,7 @@ pub(super) fn decide(
                 Some(_) => {
                     let (content, _) = reader::read_bytes(path, &store.shared.limits)
                         .map_err(|error| LatticeError::Io(error.to_string()))?;
-                    Some(Box::new(conflict(store, &node, HERE.into(), (held, content), edit)))
+                    Some(Box::new(overruled(store, node.id(), HERE.into(), (held, edit), content, true)))
                 }
                 None => None,
             };
@@ -226,30 +224,10 @@ pub(super) fn decide(
         (Verdict::Take, None) => Ok(Decision::Write(Box::new(node), Accepted::made_here(at, Source::Edit))),
         (Verdict::Keep, Some(held)) => {
             let from = store.shared.journal.lineage(node.id())?.from.unwrap_or_else(|| HERE.into());
-            let lost = (edit, node.document().source().clone());
-            store.shared.journal.keep(&[conflict(store, &node, from, lost, held)], &[])?;
+            let content = node.document().source().clone();
+            store.shared.journal.keep(&[overruled(store, node.id(), from, (edit, held), content, true)], &[])?;
             Ok(Decision::Done)
         }
         (Verdict::Same | Verdict::Later | Verdict::Ahead | Verdict::Keep, _) => Ok(Decision::Done),
     }
-}
-
-fn conflict(
-    store: &Store,
-    node: &NodeDocument,
-    from: Box<str>,
-    (lost, content): (Version, Bytes),
-    won: Version,
-) -> (Conflict, Bytes) {
-    let conflict = Conflict {
-        number: 0,
-        id: node.id().clone(),
-        noticed_at: store.shared.clock.now(),
-        from,
-        lost,
-        won,
-        size_bytes: u64::try_from(content.len()).unwrap_or(u64::MAX),
-        is_conflict: true,
-    };
-    (conflict, content)
 }

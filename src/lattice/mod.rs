@@ -412,6 +412,17 @@ pub trait Lattice: Send + Sync + std::fmt::Debug {
     /// [`LatticeError::Io`].
     fn tombstone(&self, id: &NodeId) -> Result<Option<Tombstone>, LatticeError>;
 
+    /// The version of a node that counts here, be it a content or a deletion.
+    ///
+    /// # Errors
+    /// [`LatticeError::Loading`], [`LatticeError::Io`].
+    fn current_version(&self, id: &NodeId) -> Result<Option<Version>, LatticeError> {
+        match self.entry(id)? {
+            Some(entry) => Ok(Some(entry.version())),
+            None => Ok(self.tombstone(id)?.map(|tombstone| tombstone.version())),
+        }
+    }
+
     /// Those of `ids` that have no tombstone.
     ///
     /// # Errors

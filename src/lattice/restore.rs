@@ -1,6 +1,9 @@
 //! A version that lost counts again. What it replaces is kept in its place, so that nothing that was here is lost on the way.
 
-use super::{Conflict, LatticeError, NodeDocument, Restored, Version, Written, node::UPDATED_AT, reader, store::Store};
+use super::{
+    Conflict, LatticeError, NodeDocument, Restored, Version, Written, apply::overruled, node::UPDATED_AT, reader,
+    store::Store,
+};
 use crate::{
     json::{Document, jcs},
     types::{ContentHash, Timestamp},
@@ -62,15 +65,11 @@ pub(super) fn decide(store: &Store, restore: Restore, path: &Path) -> Result<Dec
         }
         replaced = Some(bytes);
     }
-    let id = node.id().clone();
     // Whatever time it states: it counts again from now on.
-    let at = store.edit_time(&id, None)?;
+    let at = store.edit_time(node.id(), None)?;
     let won = Version { at, content: Some(node.content_hash()) };
-    let loser = replaced.zip(held).map(|(content, lost)| {
-        let noticed_at = shared.clock.now();
-        let size_bytes = u64::try_from(content.len()).unwrap_or(u64::MAX);
-        Box::new((Conflict { number: 0, id, noticed_at, from: by, lost, won, size_bytes, is_conflict: true }, content))
-    });
+    let loser =
+        replaced.zip(held).map(|(content, lost)| Box::new(overruled(store, node.id(), by, (lost, won), content, true)));
     Ok(Decision::Write(Box::new(node), at, Restoration { number, loser, kept: None }))
 }
 

@@ -115,14 +115,14 @@ impl Scan {
                     return Ok(false);
                 }
                 let (listed, stamps) = ahead.join().map_err(not_listed)?;
-                note_others(store, &listed);
+                note_others(store, &listed)?;
                 let differing = compare_all(store, &listed.names, &stamps);
                 self.phase = Phase::Read { names: listed.names.sorted(differing), at: 0 };
                 Ok(false)
             }
             Phase::List(mut listing, mut listed) => {
                 self.phase = if listed.list(&mut listing, LIST_STEP).map_err(not_listed)? {
-                    note_others(store, &listed);
+                    note_others(store, &listed)?;
                     let directory = File::open(&store.shared.directory).map_err(|error| lattice_error(&error))?;
                     Phase::Look { directory, names: listed.names, at: 0, differing: Vec::new() }
                 } else {
@@ -167,13 +167,14 @@ fn not_listed(error: io::Error) -> LatticeError {
     LatticeError::Io(format!("it cannot be listed: {error}"))
 }
 
-fn note_others(store: &mut Store, listed: &Listed) {
+fn note_others(store: &mut Store, listed: &Listed) -> Result<(), LatticeError> {
     if store.at_start.is_some() {
-        store.find_half_written(&listed.kept_aside);
+        store.find_half_written(&listed.kept_aside)?;
     }
     for name in &listed.not_text {
         store.mark_broken(name, "the file's name is not UTF-8", None, None);
     }
+    Ok(())
 }
 
 fn found_kept(store: &mut Store) {

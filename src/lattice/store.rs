@@ -382,14 +382,13 @@ impl Store {
     /// The version of the node that counts here, be it a content or a deletion.
     pub(super) fn held(&self, id: &NodeId) -> Result<Option<Version>, LatticeError> {
         if let Some(known) = self.known.get(id.as_str()) {
-            return Ok(Some(Version { at: known.entry.updated_at, content: Some(known.entry.content_hash) }));
+            return Ok(Some(known.entry.version()));
         }
         // Most new nodes are met while there is no tombstone at all.
         if self.shared.report().tombstones == 0 {
             return Ok(None);
         }
-        let tombstone = self.shared.journal.tombstone(id)?;
-        Ok(tombstone.map(|tombstone| Version { at: tombstone.deleted_at, content: None }))
+        Ok(self.shared.journal.tombstone(id)?.map(|tombstone| tombstone.version()))
     }
 
     /// Writes the changes down, then shows them to readers. All or none of them.
@@ -533,7 +532,7 @@ pub(super) mod tests {
     pub(crate) fn opened(folder: &Path, journal: &str) -> Store {
         const LATTICE: &str = "0123456789abcdef0123456789abcdef";
         let directory = folder.join("data");
-        let changed_at = Timestamp::from_system_time(std::fs::metadata(&directory).unwrap().modified().unwrap());
+        let metadata = std::fs::metadata(&directory).unwrap();
         let (journal, head) = Journal::open(&folder.join(journal)).unwrap();
         if super::super::marker::read(&directory).unwrap().is_none() {
             super::super::marker::write(&directory, LATTICE).unwrap();
@@ -555,7 +554,7 @@ pub(super) mod tests {
             seq: AtomicU64::new(head.seq),
             moved: watch::Sender::new(head.seq),
         };
-        Store::new(Arc::new(shared), CaseSensitivity::Sensitive, Some(AtStart::new(changed_at, false)))
+        Store::new(Arc::new(shared), CaseSensitivity::Sensitive, Some(AtStart::new(&metadata, false)))
     }
 
     #[test]

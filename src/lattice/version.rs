@@ -5,6 +5,7 @@
 //! Where a version came from does not take part: a version that came over a wire that does not tell would be judged differently
 //! on the way.
 
+use super::{Entry, Tombstone};
 use crate::types::{ContentHash, Timestamp, is_lower_hex};
 use std::{cmp::Ordering, time::Duration};
 
@@ -39,6 +40,22 @@ impl Ord for Version {
 impl PartialOrd for Version {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
+    }
+}
+
+impl Entry {
+    /// The version that the index holds.
+    #[must_use]
+    pub const fn version(&self) -> Version {
+        Version { at: self.updated_at, content: Some(self.content_hash) }
+    }
+}
+
+impl Tombstone {
+    /// The version that the tombstone is of.
+    #[must_use]
+    pub const fn version(&self) -> Version {
+        Version { at: self.deleted_at, content: None }
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
     watch::{self, Pending},
     write_batch::{self, WriteRequest},
 };
-use crate::{manifest::BUCKETS, types::Timestamp};
+use crate::manifest::BUCKETS;
 use std::{
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
@@ -192,14 +192,17 @@ impl Writer {
     /// done.
     fn read_anew(&mut self) {
         let shared = Arc::clone(&self.work.store.shared);
+        let metadata = match std::fs::metadata(&shared.directory) {
+            Ok(metadata) => metadata,
+            // It is away again.
+            Err(error) => return self.fault(&LatticeError::Io(error.to_string())),
+        };
         tracing::warn!(
             "the data directory was away or replaced; what is in it now is read as at a start of the service"
         );
         shared.ready.store(false, Ordering::Release);
         shared.marker.accept();
-        let changed_at = std::fs::metadata(&shared.directory).and_then(|it| it.modified());
-        let changed_at = changed_at.map(Timestamp::from_system_time).unwrap_or(Timestamp::EPOCH);
-        self.work.store.at_start = Some(AtStart::new(changed_at, false));
+        self.work.store.at_start = Some(AtStart::new(&metadata, false));
         self.work.store.missing.clear();
         if let Some((_, waiters)) = self.scan.take() {
             self.waiting.extend(waiters);
@@ -309,10 +312,9 @@ impl Writer {
         // Each by itself: one that fails keeps no other.
         for finished in self.work.store.finished_edits() {
             let (reply, mut answer) = oneshot::channel();
-            let kept_as = finished.kept_as().to_owned();
             self.carry_out(vec![WriteRequest { ops: vec![finished.op], reply }]);
             let is_taken = matches!(answer.try_recv(), Ok(Ok(_)));
-            self.work.store.half_written.end(&kept_as, is_taken);
+            self.work.store.half_written.end(&finished.kept_as, is_taken);
         }
     }
 
@@ -407,10 +409,11 @@ impl Writer {
             return false;
         }
         let is_there = self.work.store.shared.check_directory().is_ok();
-        if self.work.store.shared.marker.is_replaced() {
+        let is_replaced = self.work.store.shared.marker.is_replaced();
+        if is_replaced {
             self.read_anew();
         }
-        if is_there || self.work.store.shared.check_directory().is_ok() {
+        if is_there || is_replaced {
             self.watch();
         }
         let waiters = std::mem::take(&mut self.waiting);

@@ -4,7 +4,7 @@ use super::Context;
 use crate::{
     lattice::{
         Conflict, Lattice, LatticeError, NodeDocument, NodeFilter, NodePage, Precondition, StoredNode, Tombstone,
-        Version, Written,
+        Written,
     },
     trust::TrustLevel,
     types::NodeId,
@@ -114,9 +114,7 @@ fn replaced(lattice: &dyn Lattice, ids: &BTreeSet<NodeId>) -> Result<Vec<Conflic
             let Some(last) = page.last() else { break };
             after = last.number;
             for conflict in page.into_iter().filter(|conflict| ids.contains(&conflict.id)) {
-                let holds_winner = lattice.entry(&conflict.id)?.is_some_and(|entry| {
-                    Version { at: entry.updated_at, content: Some(entry.content_hash) } == conflict.won
-                });
+                let holds_winner = lattice.entry(&conflict.id)?.is_some_and(|entry| entry.version() == conflict.won);
                 // What a restore here made count is no other instance's.
                 let holds_winner = holds_winner && lattice.givers(&[&conflict.id])?.into_iter().any(|by| by.is_some());
                 let is_newer = found.get(&conflict.id).is_none_or(|found| found.number < conflict.number);

@@ -183,7 +183,7 @@ pub async fn take_versions(
     for run in runs(offered) {
         let (mut fates, mut places, mut arrivals) = (Vec::with_capacity(run.len()), Vec::new(), Vec::new());
         for Offered { node, at, ancestry } in run {
-            let held = held(lattice, node.id())?;
+            let held = lattice.current_version(node.id())?;
             let at = at.unwrap_or_else(|| version::time_of_undated(held.is_some(), options.now));
             let (offered, bytes) = (Version { at, content: Some(node.content_hash()) }, node.document().source().len());
             if bytes > options.limits.node_bytes.saturating_add(OVERSIZE_BYTES) {
@@ -233,13 +233,6 @@ fn runs(offered: Vec<Offered>) -> Vec<Vec<Offered>> {
         }
     }
     runs
-}
-
-fn held(lattice: &dyn Lattice, id: &NodeId) -> Result<Option<Version>, LatticeError> {
-    if let Some(entry) = lattice.entry(id)? {
-        return Ok(Some(Version { at: entry.updated_at, content: Some(entry.content_hash) }));
-    }
-    Ok(lattice.tombstone(id)?.map(|tombstone| Version { at: tombstone.deleted_at, content: None }))
 }
 
 /// Applies all of them; where that fails for a reason that may be one node's own, each by itself, so that the others are taken.

@@ -146,10 +146,7 @@ fn seen(site: &Site, id: &NodeId) -> (crate::oracle::Content, Precondition) {
 
 /// The version that counts in a lattice.
 fn held(lattice: &dyn Lattice, id: &NodeId) -> Option<Version> {
-    if let Some(entry) = lattice.entry(id).unwrap() {
-        return Some(Version { at: entry.updated_at, content: Some(entry.content_hash) });
-    }
-    lattice.tombstone(id).unwrap().map(|tombstone| Version { at: tombstone.deleted_at, content: None })
+    lattice.current_version(id).unwrap()
 }
 
 /// Epochs are drawn by the journals, not by the seed.
@@ -712,7 +709,7 @@ impl World {
             let (from, to, now) = (from.lattice(), to.lattice(), to.now());
             let versions = from.snapshot().unwrap();
             let missing = versions.iter_after(None).find(|entry| {
-                let version = Version { at: entry.updated_at, content: Some(entry.content_hash) };
+                let version = entry.version();
                 matcher.id_may_match(&entry.id)
                     && !from.is_unavailable(&entry.id)
                     && !to.is_unavailable(&entry.id)

@@ -30,10 +30,10 @@ const LOOK: Duration = Duration::from_millis(500);
 Deletions of more than ten nodes and more than a quarter of them wait, everything
 else is exchanged; --confirm-deletions carries them out. Exits with 4 if a peer
 cannot be reached or fails, with 3 if it refuses, with 5 if it is not who it was,
- deletions wait, it leaves something out, or changes go one way only and nodes that
- both sides knew differ (they are counted), and with 1 if the data directory here
- cannot be used. Nodes whose files are broken here or there are left out and
- counted; everything else is exchanged.
+deletions wait, it leaves something out, or changes go one way only and nodes that
+both sides knew differ (they are counted), and with 1 if the data directory here
+cannot be used. Nodes whose files are broken here or there are left out and
+counted; everything else is exchanged.
 
 Examples:
   ark-lattice federation sync
@@ -44,9 +44,9 @@ With --json:
    \"nodesSent\": 15, \"nodesReceived\": 23, \"conflictsResolved\": 0, \"bytes\": 5120, \"requests\": 3,
    \"outcome\": \"in_step\", \"error\": null, \"deletionsWaiting\": {\"here\": 0, \"there\": 0}}],
    \"lattice\": {\"status\": \"ok\", \"brokenFiles\": 0}}
- status is partial where some peers failed, and failed where all did.
- Where nodes are left out: \"outcome\": \"unavailable\", \"unavailable\": {\"here\": 1, \"there\": 0}
- Where changes go one way and nodes differ: \"outcome\": \"diverged\", \"differences\":
+status is partial where some peers failed, and failed where all did.
+Where nodes are left out: \"outcome\": \"unavailable\", \"unavailable\": {\"here\": 1, \"there\": 0}
+Where changes go one way and nodes differ: \"outcome\": \"diverged\", \"differences\":
   {\"newerThere\": 5, \"newerHere\": 0, \"deletedThere\": 0, \"deletedHere\": 0, \"onlyThere\": 0, \"onlyHere\": 0}")]
 pub(in crate::cli) struct Args {
     /// Only with this peer.

@@ -19,10 +19,7 @@ pub fn deletes(lattice: &dyn Lattice, change: &WireChange) -> Result<bool, Latti
         return Ok(false);
     }
     let held = lattice.entry(&change.id)?;
-    Ok(held.is_some_and(|entry| {
-        let held = Version { at: entry.updated_at, content: Some(entry.content_hash) };
-        Version { at: change.at, content: None } > held
-    }))
+    Ok(held.is_some_and(|entry| Version { at: change.at, content: None } > entry.version()))
 }
 
 /// How many nodes these changes would delete here.
@@ -58,9 +55,6 @@ pub fn wanted(lattice: &dyn Lattice, changes: &[WireChange], now: Timestamp) -> 
 pub fn would_count(lattice: &dyn Lattice, change: &WireChange, now: Timestamp) -> Result<bool, FeedError> {
     let Some(content) = change.content_hash() else { return Ok(false) };
     let offered = Version { at: change.at, content: Some(*content) };
-    let held = match lattice.entry(&change.id)? {
-        Some(entry) => Some(Version { at: entry.updated_at, content: Some(entry.content_hash) }),
-        None => lattice.tombstone(&change.id)?.map(|it| Version { at: it.deleted_at, content: None }),
-    };
+    let held = lattice.current_version(&change.id)?;
     Ok(matches!(judge(held.as_ref(), &offered, now), Verdict::Take | Verdict::Later))
 }

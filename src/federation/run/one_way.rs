@@ -118,6 +118,6 @@ fn version(change: &Change) -> (&NodeId, Version) {
         Change::Put { id, updated_at, content_hash, .. } => {
             (id, Version { at: *updated_at, content: Some(*content_hash) })
         }
-        Change::Deleted(tombstone, _) => (&tombstone.id, Version { at: tombstone.deleted_at, content: None }),
+        Change::Deleted(tombstone, _) => (&tombstone.id, tombstone.version()),
     }
 }

@@ -224,6 +224,12 @@ impl Outcome {
             Self::Unavailable => "unavailable",
         }
     }
+
+    /// Does somebody have to do something, so that the sets become equal in what the two exchange?
+    #[must_use]
+    pub const fn needs_attention(self) -> bool {
+        matches!(self, Self::Diverged | Self::Unexplained | Self::Waiting)
+    }
 }
 
 /// What is known in a round.

@@ -108,8 +108,8 @@ pub(super) fn decide(
     let (held, offered) = (store.held(arrival.id())?, arrival.version());
     let current = store.live(arrival.id()).cloned();
     let verdict = judge(held.as_ref(), &offered, now);
-    // A broken file may be somebody's half-finished edit: no deletion from elsewhere takes it away.
-    let broken = held.is_some_and(|held| held.content.is_some()) && current.is_none();
+    // A broken file may be somebody's half-finished edit. Its bytes are kept aside, and count as an edit once they are whole.
+    let is_broken = held.is_some_and(|held| held.content.is_some()) && current.is_none();
     match verdict {
         Verdict::Ahead => return Ok(Decision::Done(Applied::Ahead)),
         Verdict::Same => return Ok(Decision::Done(Applied::Same)),
@@ -120,7 +120,7 @@ pub(super) fn decide(
     {
         return Ok(Decision::Done(Applied::Kept));
     }
-    let deletes = current.is_some() && matches!(arrival.change, Arrived::Deleted { .. });
+    let deletes = (current.is_some() || is_broken) && matches!(arrival.change, Arrived::Deleted { .. });
     if let Some(budget) = budget.filter(|_| deletes)
         && !budget.spend()
     {
@@ -145,9 +145,8 @@ pub(super) fn decide(
     Ok(match (arrival.change, current) {
         (Arrived::Put { .. }, Some(entry)) if verdict == Verdict::Later => Decision::Retime(entry, accepted),
         (Arrived::Put { node, .. }, _) => Decision::Write(Box::new(node), accepted),
-        (Arrived::Deleted { .. }, None) if broken => Decision::Done(Applied::Kept),
-        (Arrived::Deleted { id, content_hash, .. }, None) => Decision::Bury(id, content_hash, accepted),
-        (Arrived::Deleted { id, content_hash, .. }, Some(_)) => Decision::Remove(id, content_hash, accepted),
+        (Arrived::Deleted { id, content_hash, .. }, None) if !is_broken => Decision::Bury(id, content_hash, accepted),
+        (Arrived::Deleted { id, content_hash, .. }, _) => Decision::Remove(id, content_hash, accepted),
     })
 }
 
@@ -174,7 +173,8 @@ fn loser(
     let succeeds = entry.seq <= arrival.given && arrival.comes_from(&entry.content_hash);
     let is_conflict = !succeeds && store.shared.journal.lineage(&entry.id)?.made_here;
     // Whoever makes each edit lose fills the disk with what lost: every version is kept, so it is he who is stopped.
-    let kept = store.shared.journal.conflicts_with(&arrival.from)?;
+    let staged = store.staged_conflicts.get(&arrival.from).copied().unwrap_or_default();
+    let kept = store.shared.journal.conflicts_with(&arrival.from)?.saturating_add(staged);
     if is_conflict && kept >= store.shared.limits.peer_conflicts {
         return Err(LatticeError::Contested { from: arrival.from.clone(), kept });
     }

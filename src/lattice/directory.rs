@@ -24,7 +24,7 @@ use super::{
     write_batch::{Outcome, WriteOp, WriteRequest},
     writer::{Request, Work, Writer},
 };
-use crate::types::{Limits, NodeId, SharedClock};
+use crate::types::{Limits, NodeId, SharedClock, Timestamp};
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::{
@@ -439,6 +439,11 @@ impl Lattice for DirectoryLattice {
 
     fn tombstone(&self, id: &NodeId) -> Result<Option<Tombstone>, LatticeError> {
         Ok(self.shared.journal.tombstone(id)?)
+    }
+
+    fn stays_deleted(&self, id: &NodeId, at: Timestamp) -> Result<bool, LatticeError> {
+        let is_forgotten = self.shared.journal.forgotten_deletion(id)?.is_some_and(|deleted_at| deleted_at >= at);
+        Ok(is_forgotten && self.current_version(id)?.is_none())
     }
 
     fn not_deleted<'a>(&self, ids: Vec<&'a NodeId>) -> Result<Vec<&'a NodeId>, LatticeError> {

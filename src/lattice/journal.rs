@@ -6,6 +6,7 @@
 //! | `by_seq` | position | id; each id once, at its last change |
 //! | `tombstones` | id | when (µs), content hash, position |
 //! | `buried` | id | when (µs) a deletion that was made long before came to be known here |
+//! | `forgotten` | id | when (µs) a node was deleted whose tombstone is forgotten |
 //! | `lineage` | id | whether the version was made here or who gave it, and what it came from; none: made here, from nothing |
 //! | `conflicts` | number | a version that lost, with its content |
 //! | `conflicts_with` | who sent the versions that won | how many lost against them |
@@ -23,6 +24,7 @@ mod buried;
 mod coming;
 mod conflicts;
 mod epochs;
+mod forgotten;
 mod remembered;
 mod rows;
 mod waiting;
@@ -483,22 +485,23 @@ impl Journal {
                         false
                     }
                 })?;
-                let mut over = Vec::new();
+                let mut over: Vec<(String, i64)> = Vec::new();
                 for row in old {
                     let (id, value) = row?;
-                    let seq = value.value().2;
+                    let (deleted_at, _, seq) = value.value();
                     by_seq.remove(seq)?;
                     lineages.remove(id.value())?;
                     memory.forget(id.value())?;
                     floor = floor.max(seq);
-                    over.push(id.value().to_owned());
+                    over.push((id.value().to_owned(), deleted_at));
                 }
                 if let Some(error) = failed {
                     return Err(error);
                 }
-                for id in over {
+                for (id, _) in &over {
                     buried.remove(id.as_str())?;
                 }
+                forgotten::note(&transaction, &over, None)?;
                 meta.insert("floor", floor.to_string().as_str())?;
             }
             transaction.commit()?;
@@ -537,6 +540,7 @@ fn prepare(database: &Database) -> Result<Head, JournalError> {
         transaction.open_table(LINEAGE)?;
         conflicts::prepare(&transaction)?;
         buried::prepare(&transaction)?;
+        forgotten::prepare(&transaction)?;
         coming::prepare(&transaction)?;
         remembered::prepare(&transaction, &mut meta)?;
         if let Some(index_id) = &index_id {

@@ -423,6 +423,13 @@ pub trait Lattice: Send + Sync + std::fmt::Debug {
         }
     }
 
+    /// Was this node, which is not here and has no tombstone, deleted at `at` or later, so long ago that its tombstone is forgotten? A
+    /// version of then that comes by another way than a round must not bring it back.
+    ///
+    /// # Errors
+    /// [`LatticeError::Loading`], [`LatticeError::Io`].
+    fn stays_deleted(&self, id: &NodeId, at: Timestamp) -> Result<bool, LatticeError>;
+
     /// Those of `ids` that have no tombstone.
     ///
     /// # Errors

@@ -70,7 +70,13 @@ pub(super) fn keep_aside(directory: &Path, name: &str) -> io::Result<Option<Stri
         Ok(metadata) => {
             // Somebody may still be writing it. What he writes goes on in the bytes that are kept, so that no others do.
             let is_shared = FileStamp::of(&metadata).age_nanos() >= WRITTEN_FOR_NANOS;
-            keep(&path, directory, &hidden, is_shared)?
+            match keep(&path, directory, &hidden, is_shared) {
+                // A file of somebody else that may be neither read nor linked.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    Some(move_aside(&path, directory, &hidden)?)
+                }
+                kept => kept?,
+            }
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(error),

@@ -243,6 +243,8 @@ pub(super) struct Store {
     pub(super) look_again: Vec<String>,
     /// Broken files that were replaced while somebody may have been writing them.
     pub(super) half_written: HalfWritten,
+    /// Conflicts that the batch which is being staged makes with each sender: the journal does not count them yet.
+    pub(super) staged_conflicts: HashMap<Box<str>, u64>,
     /// Counts the commits that changed the set.
     pub(super) version: u64,
     pub(super) whole_sync: WholeSync,
@@ -275,6 +277,7 @@ impl Store {
             vanish_grace: Duration::ZERO,
             look_again: Vec::new(),
             half_written: HalfWritten::default(),
+            staged_conflicts: HashMap::new(),
             version: 0,
             whole_sync: WholeSync::default(),
         }

@@ -182,6 +182,10 @@ pub(super) fn run(store: &mut Store, requests: Vec<WriteRequest>) -> Vec<String>
                 Ok(Stage::Done(outcome)) => answers.set(number, slot, outcome),
                 Ok(Stage::Later(name, kind, precondition)) => {
                     touched.insert(key);
+                    if let Some((conflict, _)) = kind.loser().filter(|(loser, _)| loser.is_conflict) {
+                        let staged = store.staged_conflicts.entry(conflict.from.clone()).or_default();
+                        *staged = staged.saturating_add(1);
+                    }
                     batch.push(Staged { request: number, slot, name, precondition, kind });
                 }
                 Err(error) => fail(store, &mut answers, number, error),
@@ -465,6 +469,7 @@ fn stated_by_edit(store: &Store, current: Option<&Entry>, node: &NodeDocument, p
 
 /// Puts the batch's files in place, writes it down and sets the answers.
 fn commit(store: &mut Store, mut batch: Vec<Staged>, answers: &mut Answers, suspects: &mut Vec<String>) {
+    store.staged_conflicts.clear();
     if batch.is_empty() {
         return;
     }
@@ -538,11 +543,14 @@ fn write_down(store: &mut Store, placed: &[Staged], seen_at_ns: i64) -> Result<V
     for staged in placed {
         let source = staged.kind.accepted().map_or(Source::Edit, |accepted| accepted.source.clone());
         outcomes.push(match &staged.kind {
-            StagedKind::Delete { id, content_hash, accepted, .. } => {
+            StagedKind::Delete { id, content_hash, accepted, has_file } => {
                 let at = match accepted {
                     Some(accepted) => accepted.at,
                     None => store.edit_time(id, None)?,
                 };
+                if *has_file {
+                    changes.repaired.push(staged.name.clone());
+                }
                 let tombstone = store.stage_deleted(&mut changes, (id, *content_hash), at, source);
                 match accepted {
                     Some(_) => Outcome::Applied(Applied::Taken(None)),
@@ -659,6 +667,28 @@ mod tests {
         store.load().unwrap();
         store.all_arrived();
         assert_eq!(store.shared.journal.coming().unwrap(), []);
+    }
+
+    #[test]
+    fn conflicts_of_one_batch_count_before_they_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = store(folder.path());
+        Arc::get_mut(&mut store.shared).unwrap().limits.peer_conflicts = 2;
+        let at = store.shared.clock.now().plus(std::time::Duration::from_secs(9));
+        let mut ops = Vec::new();
+        for id in ["a", "b", "c"] {
+            let name = format!("{id}.json");
+            write_file(&store.shared.directory.join(&name), format!(r#"{{"id":"{id}"}}"#).as_bytes()).unwrap();
+            store.examine(&[name]).unwrap();
+            let node = NodeDocument::parse(format!(r#"{{"id":"{id}","of":"peer"}}"#).into(), 64).unwrap();
+            let change = Arrived::Put { node, at };
+            let arrival = Arrival { change, ancestry: Ancestry::default(), from: "peer".into(), given: 0 };
+            ops.push(WriteOp::Apply(arrival, None));
+        }
+        let (reply, answer) = oneshot::channel();
+        run(&mut store, vec![WriteRequest { ops, reply }]);
+        assert!(matches!(answer.blocking_recv().unwrap(), Err(LatticeError::Contested { kept: 2, .. })));
+        assert!(store.shared.journal.conflict_count().unwrap() <= 2);
     }
 
     #[test]

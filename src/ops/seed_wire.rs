@@ -221,6 +221,10 @@ pub async fn push(context: &Context, body: Bytes, speaker: Option<&PeerId>) -> R
         let mut arrivals = Vec::with_capacity(nodes.len());
         for node in nodes {
             let at = version_time(context, &node)?;
+            if context.lattice.stays_deleted(node.id(), at)? {
+                push.done.received.count(Applied::Kept);
+                continue;
+            }
             let ancestry = Ancestry::default();
             arrivals.push(Arrival { change: Arrived::Put { node, at }, ancestry, from: from.clone(), given: 0 });
         }
@@ -284,6 +288,7 @@ fn version_time(context: &Context, node: &NodeDocument) -> Result<Timestamp, Lat
     if let Some(stated) = node.updated_at().or_else(|| node.instant(TIMESTAMP)) {
         return Ok(stated);
     }
-    let is_known = context.lattice.entry(node.id())?.is_some() || context.lattice.tombstone(node.id())?.is_some();
+    let (lattice, id) = (&context.lattice, node.id());
+    let is_known = lattice.current_version(id)?.is_some() || lattice.stays_deleted(id, Timestamp::EPOCH)?;
     Ok(version::time_of_undated(is_known, context.clock.now()))
 }

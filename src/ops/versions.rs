@@ -184,11 +184,17 @@ pub async fn take_versions(
         let (mut fates, mut places, mut arrivals) = (Vec::with_capacity(run.len()), Vec::new(), Vec::new());
         for Offered { node, at, ancestry } in run {
             let held = lattice.current_version(node.id())?;
-            let at = at.unwrap_or_else(|| version::time_of_undated(held.is_some(), options.now));
+            let stays_deleted = |at| Ok::<_, LatticeError>(held.is_none() && lattice.stays_deleted(node.id(), at)?);
+            let at = match at {
+                Some(at) => at,
+                None => version::time_of_undated(held.is_some() || stays_deleted(Timestamp::EPOCH)?, options.now),
+            };
             let (offered, bytes) = (Version { at, content: Some(node.content_hash()) }, node.document().source().len());
             if bytes > options.limits.node_bytes.saturating_add(OVERSIZE_BYTES) {
                 let limit = options.limits.node_bytes;
                 fates.push(Fate::Refused(format!("it has {bytes} bytes; the limit is {limit} (limits.node_bytes)")));
+            } else if stays_deleted(at)? {
+                fates.push(Fate::KeptDeleted);
             } else if options.dry {
                 fates.push(fate(held, offered, judge(held.as_ref(), &offered, options.now)));
             } else {

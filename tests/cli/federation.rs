@@ -220,6 +220,9 @@ fn many_deletions_are_confirmed_by_name() {
     // Refused and given back by hand, they are deleted anew.
     let said = b.federation(&["sync"]).fails(5);
     assert!(said.contains("20 nodes newer here") && said.contains(&both_ways), "{said}");
+    let printed: Value = serde_json::from_str(&b.federation(&["sync", "--json"]).stdout).unwrap();
+    let outcome = &printed["result"][0]["outcome"];
+    assert_eq!((&printed["status"], outcome), (&"differs".into(), &"diverged".into()));
     let shown = b.federation(&["status"]).ok();
     assert!(shown.contains("one way only; when last compared: 20 nodes newer here"), "{shown}");
     a.bed.run_with(&["import", "-"], &nodes).ok();

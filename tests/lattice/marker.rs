@@ -2,11 +2,11 @@
 
 use crate::bed::{Bed, DEADLINE, arrival, has, id, node, put, until};
 use ark_lattice::lattice::{
-    Ancestry, Applied, Arrival, Arrived, Lattice, LatticeError, Written,
+    Ancestry, Applied, Arrival, Arrived, DeletionBudget, Lattice, LatticeError, Written,
     directory::{DirectoryOptions, OpenError, adopt},
 };
-use ark_lattice::types::{ContentHash, Timestamp};
-use std::{fs, io::Write as _, time::Duration};
+use ark_lattice::types::Timestamp;
+use std::{fs, io::Write as _, sync::Arc, time::Duration};
 
 #[tokio::test]
 async fn an_empty_directory_in_its_place_deletes_nothing_at_start_and_while_it_runs() {
@@ -143,15 +143,49 @@ async fn a_broken_file_keeps_its_last_good_version_and_only_its_content_cannot_b
     let lattice = bed.open().await;
     assert!(lattice.is_unavailable(&id("a")), "also after a start");
     assert_eq!(lattice.snapshot().unwrap().set_hash(), set);
-    // No deletion from elsewhere takes a half-finished edit away; a newer version replaces it, and keeps its bytes aside.
-    let later = lattice.entry(&id("a")).unwrap().unwrap().updated_at.plus(Duration::from_secs(1));
-    let gone = Arrived::Deleted { id: id("a"), at: later, content_hash: ContentHash::of(b"") };
-    let arrival = |change| Arrival { change, ancestry: Ancestry::default(), from: "peer".into(), given: 0 };
-    assert_eq!(lattice.apply(vec![arrival(gone)]).await.unwrap(), [Applied::Kept]);
     bed.write("a.json", r#"{"id":"a","v":1}"#);
     until("it is repaired", DEADLINE, || !lattice.is_unavailable(&id("a"))).await;
     assert_eq!(lattice.snapshot().unwrap().set_hash(), set);
     assert!(lattice.entry(&id("a")).unwrap().unwrap().seq > seq, "its content can be had again: peers are told");
+}
+
+#[tokio::test]
+async fn a_deletion_from_elsewhere_keeps_the_bytes_of_a_broken_file_and_its_edit_counts_once_it_is_whole() {
+    for deleted_later in [false, true] {
+        let bed = Bed::new();
+        let lattice = bed.open().await;
+        put(&lattice, node(r#"{"id":"a","v":1}"#)).await;
+        put(&lattice, node(r#"{"id":"b"}"#)).await;
+        let mut editor = fs::File::create(bed.data("a.json")).unwrap();
+        editor.write_all(br#"{"id":"a","v":"#).unwrap();
+        until("the file is broken", DEADLINE, || lattice.is_unavailable(&id("a"))).await;
+        let ahead = Duration::from_secs(if deleted_later { 60 } else { 0 });
+        let at = Timestamp::from_system_time(std::time::SystemTime::now()).plus(ahead);
+        let gone = || Arrival {
+            change: Arrived::Deleted { id: id("a"), at, content_hash: node(r#"{"id":"a","v":1}"#).content_hash() },
+            ancestry: Ancestry::default(),
+            from: "peer".into(),
+            given: 0,
+        };
+        // Where the guard lets nothing through it waits like any other.
+        let none = Arc::new(DeletionBudget::new(0, false));
+        assert_eq!(lattice.apply_within(vec![gone()], &none).await.unwrap(), [Applied::Waiting]);
+        assert!(lattice.is_unavailable(&id("a")));
+        assert_eq!(lattice.apply(vec![gone()]).await.unwrap(), [Applied::Taken(None)]);
+        let status = lattice.status();
+        assert_eq!((status.nodes, status.tombstones, status.broken_total), (1, 1, 0));
+        assert!(lattice.unavailable().is_empty() && !bed.data("a.json").exists());
+        assert_eq!(fs::read(bed.data(".a.json.broken")).unwrap(), br#"{"id":"a","v":"#);
+        bed.check(&lattice);
+        editor.write_all(br#""edited"}"#).unwrap();
+        if deleted_later {
+            until("the edit is kept", DEADLINE, || lattice.conflicts(0, 9).unwrap().len() == 1).await;
+        } else {
+            until("the edit counts", DEADLINE, || bed.data("a.json").exists()).await;
+        }
+        assert_eq!(has(&lattice, "a"), !deleted_later);
+        lattice.close().await;
+    }
 }
 
 #[tokio::test]

@@ -3,7 +3,8 @@
 use crate::bed::{Bed, DEADLINE, SEEN_WITHIN, has, id, numbered, put, until};
 use ark_lattice::{
     lattice::{Change, Lattice},
-    types::{Clock, Timestamp},
+    ops::{Fate, Offered, TakeOptions, take_versions},
+    types::{Clock, Limits, Timestamp},
 };
 use std::{fs, time::Duration};
 
@@ -124,4 +125,16 @@ async fn tombstones_are_forgotten_after_thirty_days() {
     assert_eq!(lattice.tombstone(&id("a")).unwrap(), None);
     assert_eq!(lattice.changes(0, 10).unwrap().len(), 1);
     bed.check(&lattice);
+    // A version of then stays deleted, whoever offers it; a later one does not.
+    let take = async |at| {
+        let offered = vec![Offered { node: numbered("a", 1), at, ancestry: Default::default() }];
+        let options = TakeOptions { from: "backup", now: clock.now(), limits: Limits::default(), dry: false };
+        take_versions(&*lattice, offered, options).await.unwrap().fates
+    };
+    for at in [Some(tombstone.deleted_at), Some(Timestamp::EPOCH), None] {
+        assert_eq!(take(at).await, [Fate::KeptDeleted], "{at:?}");
+    }
+    assert!(!has(&lattice, "a"));
+    assert_eq!(take(Some(tombstone.deleted_at.plus(Duration::from_secs(1)))).await, [Fate::Added]);
+    assert_eq!(take(None).await, [Fate::Unchanged]);
 }

@@ -6,7 +6,7 @@ use ark_lattice::{
         LatticeStatus, NodeDocument, NodeFilter, NodePage, Precondition, Restored, StoredNode, Tombstone,
         WaitingDeletion, WaitingSender, Written, index::Snapshot,
     },
-    types::NodeId,
+    types::{NodeId, Timestamp},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -157,6 +157,10 @@ impl Lattice for Brittle {
 
     async fn delete(&self, id: &NodeId, precondition: Precondition) -> Result<Option<Tombstone>, LatticeError> {
         self.inner.delete(id, precondition).await
+    }
+
+    fn stays_deleted(&self, id: &NodeId, at: Timestamp) -> Result<bool, LatticeError> {
+        self.inner.stays_deleted(id, at)
     }
 
     fn tombstone(&self, id: &NodeId) -> Result<Option<Tombstone>, LatticeError> {

@@ -44,7 +44,8 @@ With --json:
    \"nodesSent\": 15, \"nodesReceived\": 23, \"conflictsResolved\": 0, \"bytes\": 5120, \"requests\": 3,
    \"outcome\": \"in_step\", \"error\": null, \"deletionsWaiting\": {\"here\": 0, \"there\": 0}}],
    \"lattice\": {\"status\": \"ok\", \"brokenFiles\": 0}}
-status is partial where some peers failed, and failed where all did.
+status is partial where some peers failed, failed where all did, and differs where
+none did but sets differ or deletions wait: see outcome.
 Where nodes are left out: \"outcome\": \"unavailable\", \"unavailable\": {\"here\": 1, \"there\": 0}
 Where changes go one way and nodes differ: \"outcome\": \"diverged\", \"differences\":
   {\"newerThere\": 5, \"newerHere\": 0, \"deletedThere\": 0, \"deletedHere\": 0, \"onlyThere\": 0, \"onlyHere\": 0}")]
@@ -74,6 +75,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     if output.json() {
         let failed = told.iter().filter(|told| !told.result.success).count();
         let status = match failed {
+            0 if verdict(&told).is_err() => "differs",
             0 => "synced",
             failed if failed < told.len() => "partial",
             _ => "failed",

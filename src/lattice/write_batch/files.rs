@@ -158,33 +158,41 @@ fn place(store: &mut Store, root: &File, staged: &mut Staged, written: io::Resul
     }
     still_holds(store, staged)?;
     written.map_err(NotPlaced::Failed)?;
-    let directory = &store.shared.directory;
+    let directory = store.shared.directory.clone();
     let path = directory.join(&staged.name);
     match &mut staged.kind {
         StagedKind::Retime(..)
         | StagedKind::Delete { has_file: false, .. }
         | StagedKind::Wait(_)
         | StagedKind::WaitNoLonger(_) => {}
-        StagedKind::Delete { .. } => match fs::remove_file(&path) {
-            // Another program was faster: deleted is deleted.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            result => result?,
-        },
-        StagedKind::Put(put) => {
-            let is_broken = store.shared.report().broken.contains_key(&staged.name);
-            if is_broken || (!put.existed && is_directory(&path)) {
-                let kept_as = keep_aside(directory, &staged.name)?;
-                kept_as.into_iter().for_each(|kept_as| store.half_written.add(&staged.name, kept_as));
+        StagedKind::Delete { .. } => {
+            keep_broken(store, &staged.name, false)?;
+            match fs::remove_file(&path) {
+                // Another program was faster, or it was moved aside: deleted is deleted.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                result => result?,
             }
+        }
+        StagedKind::Put(put) => {
+            keep_broken(store, &staged.name, !put.existed && is_directory(&path))?;
             let named = put.temp.take().filter(|temp| !temp.is_unnamed());
             let (temp, stamp) = match named {
                 Some(temp) => (temp, put.stamp),
                 // Its place was taken meanwhile, or there is no `/proc`.
-                None => place::write_temp(directory, &put.bytes, put.dated())?,
+                None => place::write_temp(&directory, &put.bytes, put.dated())?,
             };
             temp.rename(&path)?;
             put.stamp = stamp_in_place(&path, &stamp);
         }
+    }
+    Ok(())
+}
+
+/// Keeps the bytes of a file that is about to go, where they are no node's or the place must be freed: what is written to them goes on.
+fn keep_broken(store: &mut Store, name: &str, is_in_the_way: bool) -> io::Result<()> {
+    if is_in_the_way || store.shared.report().broken.contains_key(name) {
+        let kept_as = keep_aside(&store.shared.directory, name)?;
+        kept_as.into_iter().for_each(|kept_as| store.half_written.add(name, kept_as));
     }
     Ok(())
 }

@@ -154,8 +154,9 @@ async fn a_broken_node_that_the_other_side_deletes_is_deleted_in_every_direction
     {
         let (a, b) = two().await;
         let (asks, other) = if from_a { (&a, &b) } else { (&b, &a) };
-        asks.engine().add_peer(&other.url, direction.into()).unwrap();
+        asks.engine().add_peer(&other.url, Direction::Both.into()).unwrap();
         assert_eq!(told(asks, &asks.sync(false).await), (Some(Outcome::InStep), 0, 0));
+        asks.engine().add_peer(&other.url, direction.into()).unwrap();
         damage(&a, "node-1", Damage::HalfWritten).await;
         for instance in [&a, &b] {
             instance.clock.advance(Duration::from_secs(10));

@@ -333,6 +333,13 @@ impl Round {
         }
     }
 
+    /// Their journal does not lead on from where the two stood: both ways begin from the beginning. What is lacking on a side may have been
+    /// lost there.
+    pub fn begin_anew(&mut self) {
+        self.lost = Some(Reset::WentBack);
+        self.positions = Positions::default();
+    }
+
     /// Do changes go one way only, and all of them?
     #[must_use]
     pub fn is_one_way(&self) -> bool {

@@ -427,7 +427,6 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
                     if !self.pull(&mut round, &known, (since, mode, reset)).await? {
                         return Ok(Outcome::Moving);
                     }
-                    round.pulled(self.stand()?);
                     self.tell(&round.positions);
                 }
                 Step::Reconcile { reset } => {

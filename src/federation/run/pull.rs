@@ -80,12 +80,24 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
             read => read,
         };
         self.drain(round, &mut pulling).await?;
+        if since > 0 && matches!(read, Err(RoundError::Mixed)) {
+            // Release 0.1.0 does not show that it was restored. Where it is not that, the whole list does not lead there either.
+            tracing::info!(
+                peer.id = self.peer.as_str(),
+                since,
+                "what changed since does not lead to the signed set: all is listed anew"
+            );
+            round.begin_anew();
+            round.stand(self.stand()?);
+            return Ok(true);
+        }
         let Some(end) = read? else { return Ok(false) };
         self.finish(pulling).await?;
         // What was added there since its head was signed came as well: its hash is that of an older set.
         round.stale |= end > round.theirs.seq;
         round.theirs.seq = end;
         self.pulled_to(round, end);
+        round.pulled(self.stand()?);
         Ok(true)
     }
 

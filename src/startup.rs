@@ -49,7 +49,10 @@ mod lattice;
 mod traces;
 mod trust;
 
-pub use lattice::{Adopted, JournalStanding, accept_nodes, adopt, check_marker, journal_standing, open_idle};
+pub use lattice::{
+    Adopted, EditAccess, JournalStanding, accept_nodes, adopt, check_marker, edit_access, journal_standing, open_idle,
+    open_unless_busy,
+};
 pub use trust::AUDIT_FILE;
 
 /// How long a connection that is done stays open for what the client still sends.

@@ -9,7 +9,10 @@ use super::{
     stop, target,
 };
 use crate::{
-    ops::{self, ImportError, ImportOptions, ImportReport, Offered, TakeOptions},
+    ops::{
+        self, EditError, ImportError, ImportOptions, ImportReport, ImportTarget, NodeDocument, Offered,
+        OfflineDirectory, TakeOptions, Written,
+    },
     types::SystemClock,
 };
 use serde_json::{Value, json};
@@ -59,27 +62,33 @@ pub(super) fn run(args: Args, output: &Output) -> Result<(), Failure> {
     let source = input::open(&args.file)?;
     let options = ImportOptions {
         now: SystemClock::shared().now(),
-        dry: args.dry_run,
         lines: args.file.extension().is_some_and(|extension| extension == "ndjson" || extension == "jsonl"),
         interrupt: stop::on_signal(output)?,
     };
     let limits = settings.limits();
     let progress = Progress::new("importing", output);
     let advance = |done: usize, total: Option<usize>| progress.at(done, total);
+    let import = |target: ImportTarget<'_>| ops::import((&directory, target), source, &limits, &options, advance);
+    let runtime = job::runtime()?;
     let report = if args.exact {
-        let runtime = job::runtime()?;
         let target = runtime.block_on(target::find(&settings, &directory, output))?;
-        let take_options = TakeOptions { from: &name, now: options.now, limits, dry: options.dry };
+        let take_options = TakeOptions { from: &name, now: options.now, limits, dry: args.dry_run };
         let take = |offered: Vec<Offered>| runtime.block_on(target.take(offered, take_options));
-        let report = ops::import((&directory, Some(&take)), source, &limits, &options, advance);
+        let report = import(ImportTarget::Exact(&take));
         runtime.block_on(target::release(&target));
         report
+    } else if args.dry_run {
+        // From the files: to open the journal would write down what changed in them.
+        import(ImportTarget::Edits(&|nodes| would_put(&directory, nodes)))
     } else {
-        ops::import((&directory, None), source, &limits, &options, advance)
+        let target = runtime.block_on(target::find_for_edits(&settings, &directory, output))?;
+        let report = import(ImportTarget::Edits(&|nodes| runtime.block_on(target.put_many(nodes))));
+        runtime.block_on(target.close());
+        report
     };
     drop(progress);
     let report = report.map_err(|error| match error {
-        ImportError::Directory(error) => Failure::from(error),
+        ImportError::Edit(error) => Failure::from(error),
         ImportError::Take(error) => Failure::from(error),
         error => Failure::from(error).about(&name),
     })?;
@@ -93,6 +102,14 @@ pub(super) fn run(args: Args, output: &Output) -> Result<(), Failure> {
             first.reason
         ))),
     }
+}
+
+/// What it would do to write these nodes.
+fn would_put(
+    directory: &OfflineDirectory,
+    nodes: Vec<NodeDocument>,
+) -> Result<Vec<Result<Written, EditError>>, EditError> {
+    Ok(directory.put_many(nodes, true)?.into_iter().map(|written| Ok(written?)).collect())
 }
 
 fn as_json(report: &ImportReport, dry_run: bool) -> Value {

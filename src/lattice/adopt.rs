@@ -96,6 +96,8 @@ pub fn journal_standing(directory: &Path, journal: &Path, is_own: bool) -> Resul
         return match peeked {
             Ok(None) => not_served(directory),
             Err(JournalError::InUse) => check_marker(directory, journal).map(|()| JournalStanding::Served),
+            // Of one that this user may not read, only the marker shows whether a service has it open.
+            Err(JournalError::Io(_)) => not_served(directory).map(|_| JournalStanding::Idle),
             Ok(Some(_)) | Err(_) => Ok(JournalStanding::Idle),
         };
     }

@@ -18,6 +18,9 @@ use std::time::{Duration, Instant};
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
+/// What an edit logs: what is found once. Broken files, say, are there at each of many edits, and what fails is the command's own error.
+const EDIT_LOG: &str = "off,ark_lattice::lattice::dating=warn";
+
 /// Finds it for the directory of `settings`. To be released when done.
 pub(super) async fn find(
     settings: &Settings,
@@ -27,7 +30,7 @@ pub(super) async fn find(
     match startup::journal_standing(settings, job::is_own(settings)?)? {
         JournalStanding::None => Ok(Target::Files(directory.clone())),
         JournalStanding::Idle => {
-            start_logging(output)?;
+            start_logging("warn", output)?;
             Ok(Target::Lattice(startup::open_idle(settings).await?))
         }
         JournalStanding::Served => {
@@ -39,11 +42,11 @@ pub(super) async fn find(
 }
 
 /// What is found at such a start is reported once: other files that are older than the journal, say.
-fn start_logging(output: &Output) -> Result<(), Failure> {
+fn start_logging(level: &str, output: &Output) -> Result<(), Failure> {
     if output.json() {
         return Ok(());
     }
-    telemetry::start_logging("warn", false).map_err(|error| Failure::new(Exit::Local, error))
+    telemetry::start_logging(level, false).map_err(|error| Failure::new(Exit::Local, error))
 }
 
 /// Finds what edits of the directory of `settings` are written to. To be closed when done.
@@ -57,7 +60,7 @@ pub(super) async fn find_for_edits(
         match startup::edit_access(settings, is_own)? {
             EditAccess::Files => return Ok(EditTarget::Files(directory.clone())),
             EditAccess::Lattice => {
-                start_logging(output)?;
+                start_logging(EDIT_LOG, output)?;
                 if let Some(lattice) = startup::open_unless_busy(settings).await? {
                     return Ok(EditTarget::Lattice(lattice, directory.clone()));
                 }

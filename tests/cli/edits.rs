@@ -53,8 +53,13 @@ fn modified(bed: &Bed, name: &str) -> SystemTime {
     bed.path(name).metadata().unwrap().modified().unwrap()
 }
 
-/// Two nodes, a backup of their directory, then one of them edited and another one made. All of it is on the peer too. Stopped.
-fn backed_up(peer: &Instance) -> Bed {
+/// Every file and the directory as in the backup, put there anew.
+const COPIED: &str = "rm -r lattice_data && cp -a backup lattice_data";
+/// As programs do that copy only what differs, and delete what the backup has not: of a directory in which no file was edited since.
+const SYNCED: &str = "rm lattice_data/new.json && touch -r backup lattice_data";
+
+/// Two nodes, a backup of their directory, then another one made, and one of them edited. All of it is on the peer too. Stopped.
+fn backed_up(peer: &Instance, is_edited: bool) -> Bed {
     let bed = Bed::new().set("ARK_NODE_ID", "ark-laptop");
     bed.file("lattice_data/a.json", r#"{"id":"a","v":1}"#);
     bed.file("lattice_data/other.json", r#"{"id":"other"}"#);
@@ -65,10 +70,12 @@ fn backed_up(peer: &Instance) -> Bed {
     sh(&bed, "cp -a lattice_data backup");
     std::thread::park_timeout(LATER);
     let bed = served(bed, |bed, port| {
-        bed.file("lattice_data/a.json", r#"{"id":"a","v":2}"#);
         bed.file("lattice_data/new.json", r#"{"id":"new"}"#);
+        if is_edited {
+            bed.file("lattice_data/a.json", r#"{"id":"a","v":2}"#);
+        }
         bed.wait_until("the edits are seen", || {
-            health(port)["nodes"] == 3 && get(port, "/nodes/a").contains("\"v\":2")
+            health(port)["nodes"] == 3 && (!is_edited || get(port, "/nodes/a").contains("\"v\":2"))
         });
         bed.run(&["federation", "sync"]).ok();
     });
@@ -92,18 +99,21 @@ fn edit(bed: &Bed, way: &str) -> BTreeSet<String> {
 
 #[test]
 fn an_edit_in_a_restored_directory_deletes_no_node_that_was_made_after_the_backup() {
-    for way in ["put", "import", "rm"] {
+    let restores = [(COPIED, true), (COPIED, false), (SYNCED, false)];
+    for (way, (restore, is_edited)) in ["put", "import", "rm"].into_iter().flat_map(|way| restores.map(|it| (way, it)))
+    {
+        let case = format!("{way} after {restore} ({is_edited})");
         let peer = Instance::start("ark-peer", &[]);
-        let bed = backed_up(&peer);
-        sh(&bed, "rm -r lattice_data && cp -a backup lattice_data");
+        let bed = backed_up(&peer, is_edited);
+        sh(&bed, restore);
         let expected = edit(&bed, way);
         served(bed, |bed, port| {
             bed.run(&["federation", "sync"]).ok();
-            assert_eq!(ids(port), expected, "{way}: here");
-            assert!(get(port, "/nodes/a").contains("\"v\":2"), "{way}");
+            assert_eq!(ids(port), expected, "{case}: here");
+            assert!(!is_edited || get(port, "/nodes/a").contains("\"v\":2"), "{case}");
         });
-        assert_eq!(ids(peer.service.port), expected, "{way}: on the peer");
-        assert_eq!(health(peer.service.port)["tombstones"], u64::from(way == "rm"), "{way}");
+        assert_eq!(ids(peer.service.port), expected, "{case}: on the peer");
+        assert_eq!(health(peer.service.port)["tombstones"], u64::from(way == "rm"), "{case}");
     }
 }
 
@@ -111,7 +121,7 @@ fn an_edit_in_a_restored_directory_deletes_no_node_that_was_made_after_the_backu
 fn an_edit_beside_a_restored_file_stays_and_reaches_the_peer() {
     for way in ["rm", "put", "import"] {
         let peer = Instance::start("ark-peer", &[]);
-        let bed = backed_up(&peer);
+        let bed = backed_up(&peer, true);
         sh(&bed, "cp -a backup/a.json lattice_data/");
         let said = bed.run(&["node", "hash", "a"]).ok();
         let expected = edit(&bed, way);
@@ -129,8 +139,8 @@ fn an_edit_beside_a_restored_file_stays_and_reaches_the_peer() {
 #[test]
 fn what_a_restored_directory_lacks_is_reported_by_the_command_that_finds_it() {
     let peer = Instance::start("ark-peer", &[]);
-    let bed = backed_up(&peer);
-    sh(&bed, "rm -r lattice_data && cp -a backup lattice_data");
+    let bed = backed_up(&peer, true);
+    sh(&bed, COPIED);
     let put = bed.run_with(&["node", "put", "-"], r#"{"id":"late"}"#);
     assert!(put.stdout.starts_with("created late sha256:") && put.code == 0, "{put:?}");
     assert!(put.stderr.contains("1 files are older") && put.stderr.contains("1 nodes are missing"), "{put:?}");
@@ -197,8 +207,8 @@ fn a_broken_file_is_removed_with_the_node_that_it_was() {
 #[test]
 fn a_dry_run_of_an_import_leaves_directory_and_journal_as_they_are() {
     let peer = Instance::start("ark-peer", &[]);
-    let bed = backed_up(&peer);
-    sh(&bed, "rm -r lattice_data && cp -a backup lattice_data");
+    let bed = backed_up(&peer, true);
+    sh(&bed, COPIED);
     let times = |bed: &Bed| ["lattice_data", "ark_state/lattice.redb"].map(|name| modified(bed, name));
     let before = times(&bed);
     let dry = bed.run_with(&["import", "-", "--dry-run"], r#"[{"id":"late"},{"id":"a","v":3}]"#).ok();

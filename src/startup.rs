@@ -160,7 +160,7 @@ impl Application {
             trust::watch_certificates(port, &trusted);
         }
         let registry = open_registry(settings, &clock).await?;
-        let lattice = lattice::open(settings, &clock)?;
+        let lattice = lattice::open_for_service(settings, &clock).await?;
         // Made only once nothing stands in the way of starting.
         let key = keys::ring(settings, key)?.map(Arc::new);
         let identity = Identity {

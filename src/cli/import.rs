@@ -28,8 +28,9 @@ says so and that is later than what they replace: they win over what is there.
 With --exact they are the versions that they were: a later version that is there
 stays (kept), also where the file does not say when a node was made, and a node
 that was deleted here later stays deleted. One that loses is kept, as by
-ark-lattice pull. The manifest hash that is
-printed is that of the nodes of the file, as they are in the directory then.
+ark-lattice pull. Where no service runs on the data directory, its journal is
+open until the import has ended. The manifest hash that is printed is that of
+the nodes of the file, as they are in the directory then.
 
 Examples:
   ark-lattice import nodes.json --dry-run
@@ -57,8 +58,22 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args, output: &Output) -> Result<(), Failure> {
-    let (settings, directory) = args.lattice.open()?;
     let name = input::name(&args.file);
+    let report = import(&args, &name, output)?;
+    output.answer(|| as_json(&report, args.dry_run), || as_text(&report, args.dry_run))?;
+    match report.refused.first() {
+        None => Ok(()),
+        Some(first) => Err(Failure::local(format!(
+            "{name}: {} refused; the first: {}: {}",
+            count(report.refused.len(), "node"),
+            first.place,
+            first.reason
+        ))),
+    }
+}
+
+fn import(args: &Args, name: &str, output: &Output) -> Result<ImportReport, Failure> {
+    let (settings, directory) = args.lattice.open()?;
     let source = input::open(&args.file)?;
     let options = ImportOptions {
         now: SystemClock::shared().now(),
@@ -72,7 +87,7 @@ pub(super) fn run(args: Args, output: &Output) -> Result<(), Failure> {
     let runtime = job::runtime()?;
     let report = if args.exact {
         let target = runtime.block_on(target::find(&settings, &directory, output))?;
-        let take_options = TakeOptions { from: &name, now: options.now, limits, dry: args.dry_run };
+        let take_options = TakeOptions { from: name, now: options.now, limits, dry: args.dry_run };
         let take = |offered: Vec<Offered>| runtime.block_on(target.take(offered, take_options));
         let report = import(ImportTarget::Exact(&take));
         runtime.block_on(target::release(&target));
@@ -86,22 +101,11 @@ pub(super) fn run(args: Args, output: &Output) -> Result<(), Failure> {
         runtime.block_on(target.close());
         report
     };
-    drop(progress);
-    let report = report.map_err(|error| match error {
+    report.map_err(|error| match error {
         ImportError::Edit(error) => Failure::from(error),
         ImportError::Take(error) => Failure::from(error),
-        error => Failure::from(error).about(&name),
-    })?;
-    output.answer(|| as_json(&report, args.dry_run), || as_text(&report, args.dry_run))?;
-    match report.refused.first() {
-        None => Ok(()),
-        Some(first) => Err(Failure::local(format!(
-            "{name}: {} refused; the first: {}: {}",
-            count(report.refused.len(), "node"),
-            first.place,
-            first.reason
-        ))),
-    }
+        error => Failure::from(error).about(name),
+    })
 }
 
 /// What it would do to write these nodes.

@@ -57,7 +57,9 @@ Prints the node, which is JSON, with --json and without.")]
     /// Write a node, as it is
     #[command(after_help = "\
 What was there under the id is replaced; a broken file is kept aside. It counts
-as edited now, or when its updated_at says that it was.
+as edited now, or when its updated_at says that it was. Where a service runs on
+the data directory, it sees the file; otherwise its journal is opened for a
+moment. A directory that no service was ever started on has no journal.
 
 Examples:
   ark-lattice node put note.json
@@ -76,6 +78,9 @@ With --json; status is created, replaced or unchanged:
     },
     /// Delete a node
     #[command(after_help = "\
+A broken file under its name is removed too. Where a service runs on the data
+directory, it sees that; otherwise its journal is opened for a moment.
+
 Examples:
   ark-lattice node rm hello
 

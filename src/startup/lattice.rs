@@ -17,12 +17,14 @@ use std::{
     fs::{File, TryLockError},
     path::PathBuf,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 pub use crate::lattice::directory::{Adopted, JournalStanding};
 
-/// How often a command looks whether the index is built.
+/// How long the service waits for a command that has the journal open.
+const WAIT_FOR_COMMAND: Duration = Duration::from_secs(10);
+/// How often it is looked whether the index is built, or the journal is free.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 impl From<OpenError> for StartupError {
@@ -35,17 +37,25 @@ fn journal(settings: &Settings) -> PathBuf {
     settings.state.path.join("lattice.redb")
 }
 
-/// Opens the lattice of the settings. Its index is built from then on.
-pub(super) fn open(settings: &Settings, clock: &SharedClock) -> Result<Arc<dyn Lattice>, StartupError> {
-    Ok(DirectoryLattice::open(options(settings, clock)?)?)
+/// Opens the lattice of the settings for the service, which holds the state directory: whatever has the journal open then is a command, and
+/// is waited for. Its index is built from then on.
+pub(super) async fn open_for_service(
+    settings: &Settings,
+    clock: &SharedClock,
+) -> Result<Arc<dyn Lattice>, StartupError> {
+    let began = Instant::now();
+    loop {
+        match DirectoryLattice::open(options(settings, clock, manifest(settings)?)) {
+            Err(OpenError::JournalInUse(_)) if began.elapsed() < WAIT_FOR_COMMAND => {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            opened => return Ok(opened?),
+        }
+    }
 }
 
-fn options(settings: &Settings, clock: &SharedClock) -> Result<DirectoryOptions, StartupError> {
-    let header = ManifestHeader {
-        node_id: settings.node_id()?.to_string(),
-        instance_type: settings.instance.instance_type.as_str().to_owned(),
-    };
-    Ok(DirectoryOptions {
+fn options(settings: &Settings, clock: &SharedClock, manifest: Option<ManifestHeader>) -> DirectoryOptions {
+    DirectoryOptions {
         directory: settings.lattice.path.clone(),
         journal: journal(settings),
         limits: settings.limits(),
@@ -54,8 +64,17 @@ fn options(settings: &Settings, clock: &SharedClock) -> Result<DirectoryOptions,
         vanish_grace: VANISH_GRACE,
         rescan_interval: settings.lattice.rescan_interval.get(),
         case: CaseSensitivity::Probe,
-        manifest: settings.lattice.write_manifest.then_some(header),
-    })
+        manifest,
+    }
+}
+
+/// What `manifest.json` says of this instance, where it is written.
+fn manifest(settings: &Settings) -> Result<Option<ManifestHeader>, StartupError> {
+    let header = ManifestHeader {
+        node_id: settings.node_id()?.to_string(),
+        instance_type: settings.instance.instance_type.as_str().to_owned(),
+    };
+    Ok(settings.lattice.write_manifest.then_some(header))
 }
 
 /// Binds the journal of the settings to their data directory. No service may run on either.
@@ -96,7 +115,8 @@ pub fn journal_standing(settings: &Settings, is_own: bool) -> Result<JournalStan
 /// # Errors
 /// [`StartupError::Lattice`]: the lattice cannot be opened, or failed.
 pub async fn open_idle(settings: &Settings) -> Result<Arc<dyn Lattice>, StartupError> {
-    built(open(settings, &SystemClock::shared())?).await
+    let options = options(settings, &SystemClock::shared(), manifest(settings)?);
+    built(DirectoryLattice::open(options)?).await
 }
 
 /// Waits until its index is built.
@@ -146,12 +166,12 @@ fn is_served(settings: &Settings) -> bool {
     lock.map_or(true, |lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
-/// As [`open_idle`]; `None`: another process opened it first.
+/// As [`open_idle`], for edits: `manifest.json` is left to the service. `None`: another process opened it first.
 ///
 /// # Errors
 /// As [`open_idle`].
 pub async fn open_unless_busy(settings: &Settings) -> Result<Option<Arc<dyn Lattice>>, StartupError> {
-    match DirectoryLattice::open(options(settings, &SystemClock::shared())?) {
+    match DirectoryLattice::open(options(settings, &SystemClock::shared(), None)) {
         Ok(lattice) => built(lattice).await.map(Some),
         Err(OpenError::JournalInUse(_) | OpenError::DirectoryInUse(_)) => Ok(None),
         Err(error) => Err(error.into()),

@@ -8,6 +8,7 @@ use crate::{
 use serde_json::Value;
 use std::{
     collections::BTreeSet,
+    io::Write,
     process::{Command, Stdio},
     time::{Duration, SystemTime},
 };
@@ -247,6 +248,23 @@ fn commands_that_come_at_once_wait_for_each_other() {
         assert!(output.status.success(), "{output:?}");
     }
     served(bed, |_, port| assert_eq!(ids(port).len(), 6));
+}
+
+#[test]
+fn a_service_that_starts_during_an_edit_waits_for_it() {
+    let bed = served(Bed::new(), |_, _| {});
+    let mut import = Command::new(env!("CARGO_BIN_EXE_ark-lattice"));
+    import.args(["import", "-"]).current_dir(bed.path("")).env_clear();
+    let mut import = import.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    bed.wait_until("the journal is open", || bed.run(&["node", "accept", "a"]).stderr.contains("in use by another"));
+    let mut stdin = import.stdin.take().unwrap();
+    let end = std::thread::spawn(move || {
+        std::thread::park_timeout(Duration::from_secs(1));
+        stdin.write_all(br#"{"id":"a"}"#).unwrap();
+    });
+    served(bed, |_, port| assert_eq!(ids(port), names(&["a"])));
+    end.join().unwrap();
+    assert!(import.wait().unwrap().success());
 }
 
 #[test]

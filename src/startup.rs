@@ -50,8 +50,8 @@ mod traces;
 mod trust;
 
 pub use lattice::{
-    Adopted, EditAccess, JournalStanding, accept_nodes, adopt, check_marker, edit_access, journal_standing, open_idle,
-    open_unless_busy,
+    Adopted, EditAccess, JournalStanding, accept_nodes, adopt, are_copies, check_marker, edit_access, journal_standing,
+    open_idle, open_unless_busy,
 };
 pub use trust::AUDIT_FILE;
 

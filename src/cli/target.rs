@@ -56,6 +56,10 @@ pub(super) async fn find_for_edits(
     output: &Output,
 ) -> Result<EditTarget, Failure> {
     let (is_own, began) = (job::is_own(settings)?, Instant::now());
+    // Of a backup that lies beside the directory of the journal nothing belongs into that journal.
+    if !is_own && startup::are_copies(&job::own_directory()?, directory.path()) {
+        return Ok(EditTarget::Files(directory.clone()));
+    }
     while began.elapsed() < LONGEST_WAIT {
         match startup::edit_access(settings, is_own)? {
             EditAccess::Files => return Ok(EditTarget::Files(directory.clone())),

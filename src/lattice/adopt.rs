@@ -110,6 +110,12 @@ pub fn journal_standing(directory: &Path, journal: &Path, is_own: bool) -> Resul
     }
 }
 
+/// Do the markers of both directories name the same lattice? Then one is a copy of the other.
+#[must_use]
+pub fn are_copies(one: &Path, other: &Path) -> bool {
+    matches!((marker::read(one), marker::read(other)), (Ok(Some(one)), Ok(Some(other))) if one == other)
+}
+
 fn not_served(directory: &Path) -> Result<JournalStanding, OpenError> {
     match marker::read(directory).map_err(|error| marker_error(directory, error))? {
         Some(lattice_id) => Marker::hold(directory, lattice_id)

@@ -1,7 +1,7 @@
 //! The lattice in a directory of files: the adapter of the port.
 
 pub use super::{
-    adopt::{Adopted, JournalStanding, adopt, check_marker, journal_standing},
+    adopt::{Adopted, JournalStanding, adopt, are_copies, check_marker, journal_standing},
     file_name::CaseSensitivity,
     manifest_file::ManifestHeader,
     watch::GATHER_INTERVAL,

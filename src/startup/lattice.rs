@@ -20,7 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use crate::lattice::directory::{Adopted, JournalStanding};
+pub use crate::lattice::directory::{Adopted, JournalStanding, are_copies};
 
 /// How long the service waits for a command that has the journal open.
 const WAIT_FOR_COMMAND: Duration = Duration::from_secs(10);

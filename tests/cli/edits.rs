@@ -188,6 +188,35 @@ fn without_a_journal_an_edit_is_one_of_the_files_and_makes_none() {
 }
 
 #[test]
+fn an_edit_in_a_copy_that_lies_beside_the_directory_is_one_of_its_files() {
+    let bed = Bed::new();
+    bed.file("lattice_data/a.json", r#"{"id":"a"}"#);
+    let bed = served(bed, |_, _| {});
+    sh(&bed, "cp -a lattice_data backup");
+    std::thread::park_timeout(LATER);
+    let mut before = Value::Null;
+    let bed = served(bed, |bed, port| {
+        bed.file("lattice_data/new.json", r#"{"id":"new"}"#);
+        bed.wait_until("the edit is seen", || ids(port).contains("new"));
+        before = health(port)["seq"].take();
+    });
+    bed.run_with(&["node", "put", "-", "--lattice", "backup"], r#"{"id":"late"}"#).ok();
+    bed.run(&["node", "rm", "a", "--lattice", "backup"]).ok();
+    assert!(bed.path("backup/late.json").exists() && !bed.path("backup/a.json").exists());
+    served(bed, |_, port| {
+        assert_eq!((ids(port), &health(port)["seq"]), (names(&["a", "new"]), &before));
+    });
+
+    // The directory itself, moved to where the settings do not name it.
+    let bed = served(Bed::new(), |_, _| {});
+    sh(&bed, "mv lattice_data moved");
+    bed.run_with(&["node", "put", "-", "--lattice", "moved"], r#"{"id":"a"}"#).ok();
+    bed.run(&["node", "rm", "a", "--lattice", "moved"]).ok();
+    sh(&bed, "mv moved lattice_data");
+    served(bed, |_, port| assert_eq!(health(port)["tombstones"], 1));
+}
+
+#[test]
 fn a_broken_file_is_removed_with_the_node_that_it_was() {
     let bed = Bed::new();
     bed.file("lattice_data/a.json", r#"{"id":"a"}"#);

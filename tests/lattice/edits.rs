@@ -2,7 +2,7 @@
 
 use crate::bed::{Bed, id, node, put};
 use ark_lattice::{
-    lattice::{Lattice, NodeDocument, Written},
+    lattice::{Lattice, NodeDocument, Written, directory::DirectoryLattice},
     ops::{EditTarget, OfflineDirectory},
     types::Limits,
 };
@@ -44,7 +44,8 @@ async fn a_node_is_deleted_with_a_tombstone_also_where_its_file_is_broken() {
     bed.write("broken.json", "{half");
     let lattice = bed.open().await;
     let directory = OfflineDirectory::open(&bed.path("data"), bed.limits).unwrap();
-    let edits = EditTarget::Lattice(Arc::<_>::clone(&lattice) as Arc<dyn Lattice>, directory);
+    let shared: Arc<dyn Lattice> = Arc::<DirectoryLattice>::clone(&lattice);
+    let edits = EditTarget::Lattice(shared, directory);
     assert!(lattice.is_unavailable(&id("broken")));
     for name in ["sound", "broken"] {
         assert!(edits.remove(&id(name)).await.unwrap());

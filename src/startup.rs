@@ -49,7 +49,10 @@ mod lattice;
 mod traces;
 mod trust;
 
-pub use lattice::{Adopted, JournalStanding, accept_nodes, adopt, check_marker, journal_standing, open_idle};
+pub use lattice::{
+    Adopted, EditAccess, JournalStanding, accept_nodes, adopt, are_copies, check_marker, edit_access, journal_standing,
+    open_idle, open_unless_busy,
+};
 pub use trust::AUDIT_FILE;
 
 /// How long a connection that is done stays open for what the client still sends.
@@ -157,7 +160,7 @@ impl Application {
             trust::watch_certificates(port, &trusted);
         }
         let registry = open_registry(settings, &clock).await?;
-        let lattice = lattice::open(settings, &clock)?;
+        let lattice = lattice::open_for_service(settings, &clock).await?;
         // Made only once nothing stands in the way of starting.
         let key = keys::ring(settings, key)?.map(Arc::new);
         let identity = Identity {

@@ -3,8 +3,8 @@
 use super::{output::Output, version};
 use crate::{
     ops::{
-        ClientError, EnvelopeError, ImportError, KeyChangeError, KeyError, KeyFileError, LocalError, OfflineError,
-        PullError, RemoteError, WordsError,
+        ClientError, EditError, EnvelopeError, ImportError, KeyChangeError, KeyError, KeyFileError, LocalError,
+        OfflineError, PullError, RemoteError, WordsError,
     },
     settings::SettingsError,
     startup::StartupError,
@@ -172,7 +172,17 @@ macro_rules! local {
         }
     })* };
 }
-local!(StartupError, OfflineError, KeyChangeError, KeyError, KeyFileError, WordsError, LocalError, ImportError);
+local!(
+    StartupError,
+    OfflineError,
+    EditError,
+    KeyChangeError,
+    KeyError,
+    KeyFileError,
+    WordsError,
+    LocalError,
+    ImportError
+);
 
 impl From<SettingsError> for Failure {
     fn from(error: SettingsError) -> Self {

@@ -9,7 +9,10 @@ use super::{
     stop, target,
 };
 use crate::{
-    ops::{self, ImportError, ImportOptions, ImportReport, Offered, TakeOptions},
+    ops::{
+        self, EditError, ImportError, ImportOptions, ImportReport, ImportTarget, NodeDocument, Offered,
+        OfflineDirectory, TakeOptions, Written,
+    },
     types::SystemClock,
 };
 use serde_json::{Value, json};
@@ -25,8 +28,9 @@ says so and that is later than what they replace: they win over what is there.
 With --exact they are the versions that they were: a later version that is there
 stays (kept), also where the file does not say when a node was made, and a node
 that was deleted here later stays deleted. One that loses is kept, as by
-ark-lattice pull. The manifest hash that is
-printed is that of the nodes of the file, as they are in the directory then.
+ark-lattice pull. Where no service runs on the data directory, its journal is
+open until the import has ended. The manifest hash that is printed is that of
+the nodes of the file, as they are in the directory then.
 
 Examples:
   ark-lattice import nodes.json --dry-run
@@ -54,35 +58,8 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args, output: &Output) -> Result<(), Failure> {
-    let (settings, directory) = args.lattice.open()?;
     let name = input::name(&args.file);
-    let source = input::open(&args.file)?;
-    let options = ImportOptions {
-        now: SystemClock::shared().now(),
-        dry: args.dry_run,
-        lines: args.file.extension().is_some_and(|extension| extension == "ndjson" || extension == "jsonl"),
-        interrupt: stop::on_signal(output)?,
-    };
-    let limits = settings.limits();
-    let progress = Progress::new("importing", output);
-    let advance = |done: usize, total: Option<usize>| progress.at(done, total);
-    let report = if args.exact {
-        let runtime = job::runtime()?;
-        let target = runtime.block_on(target::find(&settings, &directory, output))?;
-        let take_options = TakeOptions { from: &name, now: options.now, limits, dry: options.dry };
-        let take = |offered: Vec<Offered>| runtime.block_on(target.take(offered, take_options));
-        let report = ops::import((&directory, Some(&take)), source, &limits, &options, advance);
-        runtime.block_on(target::release(&target));
-        report
-    } else {
-        ops::import((&directory, None), source, &limits, &options, advance)
-    };
-    drop(progress);
-    let report = report.map_err(|error| match error {
-        ImportError::Directory(error) => Failure::from(error),
-        ImportError::Take(error) => Failure::from(error),
-        error => Failure::from(error).about(&name),
-    })?;
+    let report = import(&args, &name, output)?;
     output.answer(|| as_json(&report, args.dry_run), || as_text(&report, args.dry_run))?;
     match report.refused.first() {
         None => Ok(()),
@@ -93,6 +70,50 @@ pub(super) fn run(args: Args, output: &Output) -> Result<(), Failure> {
             first.reason
         ))),
     }
+}
+
+fn import(args: &Args, name: &str, output: &Output) -> Result<ImportReport, Failure> {
+    let (settings, directory) = args.lattice.open()?;
+    let source = input::open(&args.file)?;
+    let options = ImportOptions {
+        now: SystemClock::shared().now(),
+        lines: args.file.extension().is_some_and(|extension| extension == "ndjson" || extension == "jsonl"),
+        interrupt: stop::on_signal(output)?,
+    };
+    let limits = settings.limits();
+    let progress = Progress::new("importing", output);
+    let advance = |done: usize, total: Option<usize>| progress.at(done, total);
+    let import = |target: ImportTarget<'_>| ops::import((&directory, target), source, &limits, &options, advance);
+    let runtime = job::runtime()?;
+    let report = if args.exact {
+        let target = runtime.block_on(target::find(&settings, &directory, output))?;
+        let take_options = TakeOptions { from: name, now: options.now, limits, dry: args.dry_run };
+        let take = |offered: Vec<Offered>| runtime.block_on(target.take(offered, take_options));
+        let report = import(ImportTarget::Exact(&take));
+        runtime.block_on(target::release(&target));
+        report
+    } else if args.dry_run {
+        // From the files: to open the journal would write down what changed in them.
+        import(ImportTarget::Edits(&|nodes| would_put(&directory, nodes)))
+    } else {
+        let target = runtime.block_on(target::find_for_edits(&settings, &directory, output))?;
+        let report = import(ImportTarget::Edits(&|nodes| runtime.block_on(target.put_many(nodes))));
+        runtime.block_on(target.close());
+        report
+    };
+    report.map_err(|error| match error {
+        ImportError::Edit(error) => Failure::from(error),
+        ImportError::Take(error) => Failure::from(error),
+        error => Failure::from(error).about(name),
+    })
+}
+
+/// What it would do to write these nodes.
+fn would_put(
+    directory: &OfflineDirectory,
+    nodes: Vec<NodeDocument>,
+) -> Result<Vec<Result<Written, EditError>>, EditError> {
+    Ok(directory.put_many(nodes, true)?.into_iter().map(|written| Ok(written?)).collect())
 }
 
 fn as_json(report: &ImportReport, dry_run: bool) -> Value {

@@ -38,9 +38,14 @@ impl LatticeArg {
 
 /// Is the directory of `settings` the one that the settings name without the command line? Then the journal is meant for it.
 pub(super) fn is_own(settings: &Settings) -> Result<bool, Failure> {
-    let (own, path) = (Settings::load(Overrides::new())?.lattice.path, &settings.lattice.path);
+    let (own, path) = (own_directory()?, &settings.lattice.path);
     let canonical = own.canonicalize().ok().zip(path.canonicalize().ok());
     Ok(own == *path || canonical.is_some_and(|(own, it)| own == it))
+}
+
+/// The data directory that the settings name without the command line.
+pub(super) fn own_directory() -> Result<PathBuf, Failure> {
+    Ok(Settings::load(Overrides::new())?.lattice.path)
 }
 
 /// Puts a path of the command line over the settings.

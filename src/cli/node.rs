@@ -1,4 +1,5 @@
-//! `node list|show|put|rm|hash|verify`: on the files themselves, whether or not a service runs; `node accept` needs the journal.
+//! `node list|show|put|rm|hash|verify`: reads the files themselves, whether or not a service runs; edits go through the journal where no
+//! service has it open. `node accept` needs the journal.
 
 mod accept;
 
@@ -8,6 +9,7 @@ use super::{
     job::{self, LatticeArg},
     output::{Output, count},
     progress::Progress,
+    target,
 };
 use crate::ops::{self, Entry, Listing, Written};
 use serde_json::{Value, json};
@@ -55,7 +57,9 @@ Prints the node, which is JSON, with --json and without.")]
     /// Write a node, as it is
     #[command(after_help = "\
 What was there under the id is replaced; a broken file is kept aside. It counts
-as edited now, or when its updated_at says that it was.
+as edited now, or when its updated_at says that it was. Where a service runs on
+the data directory, it sees the file; otherwise its journal is opened for a
+moment. A directory that no service was ever started on has no journal.
 
 Examples:
   ark-lattice node put note.json
@@ -74,6 +78,9 @@ With --json; status is created, replaced or unchanged:
     },
     /// Delete a node
     #[command(after_help = "\
+A broken file under its name is removed too. Where a service runs on the data
+directory, it sees that; otherwise its journal is opened for a moment.
+
 Examples:
   ark-lattice node rm hello
 
@@ -188,8 +195,14 @@ fn put(file: &std::path::Path, id: Option<&str>, lattice: &LatticeArg, output: &
     let limits = settings.limits();
     let named = id.map(job::node_id).transpose()?;
     let text = input::read(file, limits.node_bytes)?;
-    let written = ops::put_local(&directory, text, named.as_ref(), &limits)
-        .map_err(|error| Failure::from(error).about(input::name(file)))?;
+    let about_file = |failure: Failure| failure.about(input::name(file));
+    let node = ops::parse_node(text, named.as_ref(), &limits).map_err(|error| about_file(error.into()))?;
+    let written = job::wait(async {
+        let target = target::find_for_edits(&settings, &directory, output).await?;
+        let written = target.put(node).await;
+        target.close().await;
+        written.map_err(|error| about_file(error.into()))
+    })?;
     let (what, entry) = match &written {
         Written::Created(entry) => ("created", entry),
         Written::Replaced(entry) => ("replaced", entry),
@@ -200,8 +213,15 @@ fn put(file: &std::path::Path, id: Option<&str>, lattice: &LatticeArg, output: &
 }
 
 fn remove(id: &str, lattice: &LatticeArg, output: &Output) -> Result<(), Failure> {
-    let (_, directory) = lattice.open()?;
-    if !directory.remove(&job::node_id(id)?)? {
+    let (settings, directory) = lattice.open()?;
+    let node_id = job::node_id(id)?;
+    let is_removed = job::wait(async {
+        let target = target::find_for_edits(&settings, &directory, output).await?;
+        let removed = target.remove(&node_id).await;
+        target.close().await;
+        removed.map_err(Failure::from)
+    })?;
+    if !is_removed {
         return Err(missing(id, directory.path()));
     }
     Ok(output.answer(|| json!({"status": "deleted", "id": id}), || format!("deleted {id}"))?)

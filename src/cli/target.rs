@@ -1,4 +1,5 @@
-//! What a command writes versions to: the running service, the lattice that none runs on, or a directory that has no journal.
+//! What a command writes to: versions to the running service, the lattice that none runs on, or a directory that has no journal; edits to
+//! that lattice or to the files.
 
 use super::{
     exit::{Exit, Failure},
@@ -6,11 +7,19 @@ use super::{
     output::Output,
 };
 use crate::{
-    ops::{ClientError, OfflineDirectory, OperatorClient, TakeError, Target},
+    ops::{ClientError, EditTarget, OfflineDirectory, OperatorClient, TakeError, Target},
     settings::Settings,
-    startup::{self, JournalStanding},
+    startup::{self, EditAccess, JournalStanding},
     telemetry,
 };
+use std::time::{Duration, Instant};
+
+/// How long a command waits for another one that has the journal open, and how often it looks.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// What an edit logs: what is found once. Broken files, say, are there at each of many edits, and what fails is the command's own error.
+const EDIT_LOG: &str = "off,ark_lattice::lattice::dating=warn";
 
 /// Finds it for the directory of `settings`. To be released when done.
 pub(super) async fn find(
@@ -21,10 +30,7 @@ pub(super) async fn find(
     match startup::journal_standing(settings, job::is_own(settings)?)? {
         JournalStanding::None => Ok(Target::Files(directory.clone())),
         JournalStanding::Idle => {
-            if !output.json() {
-                // What is found at such a start is reported once: other files that are older than the journal, say.
-                telemetry::start_logging("warn", false).map_err(|error| Failure::new(Exit::Local, error))?;
-            }
+            start_logging("warn", output)?;
             Ok(Target::Lattice(startup::open_idle(settings).await?))
         }
         JournalStanding::Served => {
@@ -33,6 +39,44 @@ pub(super) async fn find(
             Ok(Target::Service(Box::new(OperatorClient::new(client, settings.admin.token.clone()))))
         }
     }
+}
+
+/// What is found at such a start is reported once: other files that are older than the journal, say.
+fn start_logging(level: &str, output: &Output) -> Result<(), Failure> {
+    if output.json() {
+        return Ok(());
+    }
+    telemetry::start_logging(level, false).map_err(|error| Failure::new(Exit::Local, error))
+}
+
+/// Finds what edits of the directory of `settings` are written to. To be closed when done.
+pub(super) async fn find_for_edits(
+    settings: &Settings,
+    directory: &OfflineDirectory,
+    output: &Output,
+) -> Result<EditTarget, Failure> {
+    let (is_own, began) = (job::is_own(settings)?, Instant::now());
+    // Of a backup that lies beside the directory of the journal nothing belongs into that journal.
+    if !is_own && startup::are_copies(&job::own_directory()?, directory.path()) {
+        return Ok(EditTarget::Files(directory.clone()));
+    }
+    while began.elapsed() < LONGEST_WAIT {
+        match startup::edit_access(settings, is_own)? {
+            EditAccess::Files => return Ok(EditTarget::Files(directory.clone())),
+            EditAccess::Lattice => {
+                start_logging(EDIT_LOG, output)?;
+                if let Some(lattice) = startup::open_unless_busy(settings).await? {
+                    return Ok(EditTarget::Lattice(lattice, directory.clone()));
+                }
+            }
+            EditAccess::Busy => {}
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    let state = settings.state.path.display();
+    Err(Failure::local(format!(
+        "another ark-lattice command has the journal in {state} open: try again when it has ended"
+    )))
 }
 
 /// Closes what was opened.

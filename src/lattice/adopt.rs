@@ -96,6 +96,8 @@ pub fn journal_standing(directory: &Path, journal: &Path, is_own: bool) -> Resul
         return match peeked {
             Ok(None) => not_served(directory),
             Err(JournalError::InUse) => check_marker(directory, journal).map(|()| JournalStanding::Served),
+            // Of one that this user may not read, only the marker shows whether a service has it open.
+            Err(JournalError::Io(_)) => not_served(directory).map(|_| JournalStanding::Idle),
             Ok(Some(_)) | Err(_) => Ok(JournalStanding::Idle),
         };
     }
@@ -106,6 +108,12 @@ pub fn journal_standing(directory: &Path, journal: &Path, is_own: bool) -> Resul
         }
         _ => not_served(directory),
     }
+}
+
+/// Do the markers of both directories name the same lattice? Then one is a copy of the other.
+#[must_use]
+pub fn are_copies(one: &Path, other: &Path) -> bool {
+    matches!((marker::read(one), marker::read(other)), (Ok(Some(one)), Ok(Some(other))) if one == other)
 }
 
 fn not_served(directory: &Path) -> Result<JournalStanding, OpenError> {

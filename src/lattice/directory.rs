@@ -1,7 +1,7 @@
 //! The lattice in a directory of files: the adapter of the port.
 
 pub use super::{
-    adopt::{Adopted, JournalStanding, adopt, check_marker, journal_standing},
+    adopt::{Adopted, JournalStanding, adopt, are_copies, check_marker, journal_standing},
     file_name::CaseSensitivity,
     manifest_file::ManifestHeader,
     watch::GATHER_INTERVAL,
@@ -123,7 +123,9 @@ pub enum OpenError {
     #[error("the journal {0} cannot be used: {1}; to build a new one: mv {0} {0}.old")]
     JournalDamaged(PathBuf, String),
     /// The journal cannot be opened.
-    #[error("the journal {0} cannot be opened: {1}")]
+    #[error(
+        "the journal {0} cannot be opened: {1}; give this user the right to read and write it, or set ARK_STATE_PATH to the right directory"
+    )]
     Journal(PathBuf, io::Error),
     /// The writer thread cannot be started.
     #[error("the writer thread cannot be started: {0}")]

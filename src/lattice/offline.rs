@@ -1,5 +1,5 @@
-//! A data directory as its files are now, without index, journal or watcher: for commands, which work whether or not a service
-//! serves the directory. A service that does sees the changes like those of any other program.
+//! A data directory as its files are now, without index, journal or watcher: for commands that read it, and for those that write where
+//! there is no journal or a service has it open. A service sees the changes like those of any other program.
 
 mod file_id;
 mod walk;
@@ -254,6 +254,32 @@ impl OfflineDirectory {
         Ok(Some(StoredNode { entry: Arc::new(entry_of(&node, seen_at(&file.stamp))), bytes }))
     }
 
+    /// Fails for a node that is larger than one that may be put.
+    ///
+    /// # Errors
+    /// [`OfflineError::TooLarge`].
+    pub fn check_size(&self, node: &NodeDocument) -> Result<(), OfflineError> {
+        self.check_within(node, 0)
+    }
+
+    fn check_within(&self, node: &NodeDocument, allowance: usize) -> Result<(), OfflineError> {
+        let (bytes, limit) = (node.document().source().len(), self.limits.node_bytes);
+        if bytes > limit.saturating_add(allowance) {
+            return Err(OfflineError::TooLarge { id: node.id().clone(), bytes, limit });
+        }
+        Ok(())
+    }
+
+    /// Writes one node as [`Self::put_many`] does.
+    ///
+    /// # Errors
+    /// [`OfflineError`]; nothing was written.
+    pub fn put(&self, node: NodeDocument) -> Result<Written, OfflineError> {
+        let file = node.id().to_string();
+        let answer = self.put_many(vec![node], false)?.pop();
+        answer.ok_or_else(|| OfflineError::Broken { file, reason: "the write has no outcome".to_owned() })?
+    }
+
     /// Writes nodes as they are, as edits made now; all that is acknowledged is durable when this answers. One answer a node, in their
     /// order; a node whose own file cannot be written does not stop the others. With `dry` nothing is written.
     ///
@@ -360,11 +386,8 @@ impl OfflineDirectory {
         changed_at: Option<Timestamp>,
         way: Way,
     ) -> Result<(Written, Option<Staged>), OfflineError> {
-        let (bytes, limit) = (node.document().source().len(), self.limits.node_bytes);
         // What comes from elsewhere may have been stored there by an older release.
-        if bytes > limit.saturating_add(if way.keep { OVERSIZE_BYTES } else { 0 }) {
-            return Err(OfflineError::TooLarge { id: node.id().clone(), bytes, limit });
-        }
+        self.check_within(node, if way.keep { OVERSIZE_BYTES } else { 0 })?;
         let place = self.place(node.id());
         if let Some(same) = place.current.as_ref().filter(|file| file.content_hash == node.content_hash()) {
             return Ok((Written::Unchanged(Arc::new(entry_of_file(same))), None));

@@ -1,17 +1,14 @@
 //! Many nodes from one file into a data directory.
 
 use super::{
+    edits::EditError,
     interrupt::Interrupt,
     set_sum::SetSum,
     versions::{Fate, Offered, TakeError, TakenVersions},
 };
 use crate::{
     json::{Document, JsonError, Value},
-    lattice::{
-        Ancestry, NodeDocument, Written,
-        offline::{OfflineDirectory, OfflineError},
-        version,
-    },
+    lattice::{Ancestry, NodeDocument, Written, offline::OfflineDirectory, version},
     types::{Limits, NodeId, SetHash, Timestamp},
 };
 use bytes::Bytes;
@@ -48,9 +45,9 @@ pub enum ImportError {
     /// The file is larger than anything that is read as one document.
     #[error("larger than {0} bytes; as one node a line (.ndjson) it may be of any size")]
     TooLarge(usize),
-    /// The directory failed; nodes before that may have been imported.
+    /// Nodes cannot be written; nodes before that may have been imported.
     #[error(transparent)]
-    Directory(#[from] OfflineError),
+    Edit(#[from] EditError),
     /// Versions cannot be taken; nodes before that may have been imported.
     #[error(transparent)]
     Take(#[from] TakeError),
@@ -91,13 +88,23 @@ pub struct ImportReport {
 /// What takes versions: [`super::Target::take`], waited for.
 pub type TakeExact<'a> = &'a dyn Fn(Vec<Offered>) -> Result<TakenVersions, TakeError>;
 
+/// What writes nodes: [`super::EditTarget::put_many`], waited for, or what only says what that would do.
+pub type PutNodes<'a> = &'a dyn Fn(Vec<NodeDocument>) -> Result<Vec<Result<Written, EditError>>, EditError>;
+
+/// As what the nodes of a file are taken, and by what.
+#[derive(Clone, Copy)]
+pub enum ImportTarget<'a> {
+    /// As edits made now.
+    Edits(PutNodes<'a>),
+    /// As the versions that they were.
+    Exact(TakeExact<'a>),
+}
+
 /// How nodes are imported.
 #[derive(Debug, Clone)]
 pub struct ImportOptions {
     /// The time.
     pub now: Timestamp,
-    /// Nothing is written.
-    pub dry: bool,
     /// The file is known to hold one node a line; otherwise its first line tells.
     pub lines: bool,
     /// Who may stop the import between two batches.
@@ -164,18 +171,18 @@ fn search(document: &Document, value: Value<'_>, place: &str, found: &mut Vec<(S
 }
 
 /// Brings the nodes of `source` into the directory: one document with nodes in it, or one node a line. The same file again changes
-/// nothing. An id that occurs a second time is refused. `progress` hears how many are done, and of how many where that is known.
+/// nothing. An id that occurs a second time is refused. `directory` is that of the target; `progress` hears how many are done, and of how many where that is known.
 ///
 /// # Errors
 /// [`ImportError`].
 pub fn import(
-    (directory, exact): (&OfflineDirectory, Option<TakeExact<'_>>),
+    (directory, target): (&OfflineDirectory, ImportTarget<'_>),
     mut source: impl BufRead,
     limits: &Limits,
     options: &ImportOptions,
     progress: impl FnMut(usize, Option<usize>),
 ) -> Result<ImportReport, ImportError> {
-    let mut importer = Importer::new((directory, exact), limits, options, progress);
+    let mut importer = Importer::new((directory, target), limits, options, progress);
     let first = read_line(&mut source, line_limit(limits))?;
     let is_node =
         |line: &Line| matches!(line, Line::Whole(text) if NodeDocument::parse(text.clone(), limits.json_depth).is_ok());
@@ -222,8 +229,7 @@ fn read_line(source: &mut impl BufRead, limit: usize) -> io::Result<Option<Line>
 
 struct Importer<'a, P> {
     directory: &'a OfflineDirectory,
-    /// What takes the nodes as the versions that they were; `None`: they are edits made now.
-    exact: Option<TakeExact<'a>>,
+    target: ImportTarget<'a>,
     limits: &'a Limits,
     options: &'a ImportOptions,
     progress: P,
@@ -238,7 +244,7 @@ struct Importer<'a, P> {
 
 impl<'a, P: FnMut(usize, Option<usize>)> Importer<'a, P> {
     fn new(
-        (directory, exact): (&'a OfflineDirectory, Option<TakeExact<'a>>),
+        (directory, target): (&'a OfflineDirectory, ImportTarget<'a>),
         limits: &'a Limits,
         options: &'a ImportOptions,
         progress: P,
@@ -258,7 +264,7 @@ impl<'a, P: FnMut(usize, Option<usize>)> Importer<'a, P> {
         let (seen, batch) = (HashSet::new(), Vec::with_capacity(BATCH));
         Self {
             directory,
-            exact,
+            target,
             limits,
             options,
             progress,
@@ -330,9 +336,9 @@ impl<'a, P: FnMut(usize, Option<usize>)> Importer<'a, P> {
         self.batch_bytes = 0;
         let batch = std::mem::take(&mut self.batch);
         let (places, nodes): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
-        match self.exact {
-            Some(take) => self.take_exact(places, nodes, take)?,
-            None => self.put(places, nodes)?,
+        match self.target {
+            ImportTarget::Exact(take) => self.take_exact(places, nodes, take)?,
+            ImportTarget::Edits(put) => self.put(places, nodes, put)?,
         }
         (self.progress)(self.done, self.total);
         Ok(())
@@ -381,11 +387,11 @@ impl<'a, P: FnMut(usize, Option<usize>)> Importer<'a, P> {
         Ok(())
     }
 
-    fn put(&mut self, places: Vec<String>, nodes: Vec<NodeDocument>) -> Result<(), ImportError> {
+    fn put(&mut self, places: Vec<String>, nodes: Vec<NodeDocument>, put: PutNodes<'_>) -> Result<(), ImportError> {
         let ids: Vec<NodeId> = nodes.iter().map(|node| node.id().clone()).collect();
         let answers = {
             let _held = self.options.interrupt.hold();
-            self.directory.put_many(nodes, self.options.dry)?
+            put(nodes)?
         };
         for ((place, id), answer) in places.into_iter().zip(ids).zip(answers) {
             match answer {
@@ -438,8 +444,9 @@ mod tests {
         let file = br#"{"nodes":[{"id":"a"},{"id":7},{"id":"b"},{"id":"a","n":2}]}"#;
         let run = |now| {
             let now = Timestamp::from_seconds(now);
-            let options = ImportOptions { now, dry: false, lines: false, interrupt: Interrupt::default() };
-            import((&directory, None), &file[..], &limits, &options, |_, _| {}).unwrap()
+            let options = ImportOptions { now, lines: false, interrupt: Interrupt::default() };
+            let put = |nodes| Ok(directory.put_many(nodes, false)?.into_iter().map(|put| Ok(put?)).collect());
+            import((&directory, ImportTarget::Edits(&put)), &file[..], &limits, &options, |_, _| {}).unwrap()
         };
         let report = run(1);
         assert_eq!((report.added, report.changed, report.unchanged), (2, 0, 0));

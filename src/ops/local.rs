@@ -2,15 +2,12 @@
 
 use crate::{
     json::{Document, JsonError, jcs},
-    lattice::{
-        NodeDocument, NodeError, Written,
-        offline::{OfflineDirectory, OfflineError},
-    },
+    lattice::{NodeDocument, NodeError},
     types::{ContentHash, Limits, NodeId},
 };
 use bytes::Bytes;
 
-/// Why a node was not written.
+/// Why a text is not the node that was meant.
 #[derive(Debug, thiserror::Error)]
 pub enum LocalError {
     /// The text is not a node.
@@ -24,31 +21,18 @@ pub enum LocalError {
         /// On the command line.
         named: NodeId,
     },
-    /// The directory failed.
-    #[error(transparent)]
-    Directory(#[from] OfflineError),
 }
 
-/// Writes a node as it is, durably: an edit made now. `named` is the id that the caller expects.
+/// Reads a node. `named` is the id that the caller expects.
 ///
 /// # Errors
-/// [`LocalError`]; nothing was written.
-pub fn put_local(
-    directory: &OfflineDirectory,
-    text: Bytes,
-    named: Option<&NodeId>,
-    limits: &Limits,
-) -> Result<Written, LocalError> {
+/// [`LocalError`].
+pub fn parse_node(text: Bytes, named: Option<&NodeId>, limits: &Limits) -> Result<NodeDocument, LocalError> {
     let node = NodeDocument::parse(text, limits.json_depth)?;
-    if let Some(named) = named
-        && named != node.id()
-    {
-        return Err(LocalError::OtherId { found: node.id().clone(), named: named.clone() });
+    match named.filter(|named| *named != node.id()) {
+        Some(named) => Err(LocalError::OtherId { found: node.id().clone(), named: named.clone() }),
+        None => Ok(node),
     }
-    let id = node.id().clone();
-    let mut answers = directory.put_many(vec![node], false)?;
-    let broken = || OfflineError::Broken { file: id.to_string(), reason: "the write has no outcome".to_owned() };
-    Ok(answers.pop().ok_or_else(broken)??)
 }
 
 /// The content hash of any JSON text.

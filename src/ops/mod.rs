@@ -6,6 +6,7 @@ mod conflicts;
 mod context;
 mod deletions;
 mod discover;
+mod edits;
 mod events;
 mod export;
 mod federation;
@@ -50,6 +51,7 @@ pub use deletions::{
     MOST_WAITING, WaitingPage, confirm_deletions, refuse_deletions, waiting_deletions, waiting_senders,
 };
 pub use discover::{DiscoverFilter, DiscoverState, Discovered, Peer, discover, envelope};
+pub use edits::{EditError, EditTarget};
 pub use events::{Event, Heard, Listening, listen};
 pub use export::{ExportError, ExportForm, ExportReport, export, export_remote};
 pub use federation::{
@@ -64,13 +66,13 @@ pub use feed::{
 };
 pub use health::{Health, PartHealth, health};
 pub use heartbeats::Heartbeats;
-pub use import::{ImportError, ImportOptions, ImportReport, Refusal, import};
+pub use import::{ImportError, ImportOptions, ImportReport, ImportTarget, Refusal, import};
 pub use interrupt::Interrupt;
 pub use key_life::{follow_own_statements, follow_statements, own_statements};
 pub use keys::{generate_key, read_key};
 pub use known_lists::KnownLists;
 pub use limits::{KnownIds, NewIdError, charge_wrong_signature, spend};
-pub use local::{LocalError, hash_node, put_local};
+pub use local::{LocalError, hash_node, parse_node};
 pub use neighbours::{Look, LookError, MAX_NEIGHBOURS, Neighbour, connections, look, neighbours};
 pub use network::member;
 pub use nodes::{AcceptedNodes, Giver, accept_nodes, delete_node, get_node, givers, list_nodes, put_node};

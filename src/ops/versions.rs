@@ -270,7 +270,8 @@ async fn apply(lattice: &dyn Lattice, arrivals: Vec<Arrival>) -> Result<Vec<Resu
     Ok(outcomes)
 }
 
-fn concerns_all(error: &LatticeError) -> bool {
+/// Does every other write fail for this reason as well?
+pub(super) fn concerns_all(error: &LatticeError) -> bool {
     match error {
         LatticeError::Loading | LatticeError::NoSpace | LatticeError::ReadOnly(_) => true,
         LatticeError::PreconditionFailed { .. }

@@ -15,6 +15,7 @@ mod bed;
 mod conflicts;
 mod demo;
 mod doctor;
+mod edits;
 mod exports;
 mod federation;
 mod health;

@@ -132,15 +132,25 @@ fn a_stopped_pull_leaves_whole_nodes_only() {
 
 #[test]
 fn a_stopped_import_leaves_whole_nodes_only_and_can_be_repeated() {
-    let bed = Bed::new();
-    let mut import = Running::start(&bed, &["import", "--exact", "-"]);
-    let mut stdin = import.0.stdin.take().unwrap();
-    // More than a pipe and a batch hold, so that some of it is read; the pipe stays open.
-    stdin.write_all(nodes(300).as_bytes()).unwrap();
-    wait_for("the first batch", || bed.path("lattice_data/n0255.json").exists());
-    let (exit, _) = import.stop("-INT");
-    assert_eq!(exit, Some(130));
-    assert_eq!(names(&bed.path("lattice_data")).len(), 256);
-    let again = bed.run_with(&["import", "--exact", "-"], &nodes(300)).ok();
-    assert!(again.starts_with("44 added, 0 changed, 256 unchanged"), "{again}");
+    // As versions and as edits, with a journal and without.
+    for (args, has_journal) in
+        [(&["import", "--exact", "-"][..], false), (&["import", "-"], false), (&["import", "-"], true)]
+    {
+        let bed = Bed::new();
+        if has_journal {
+            assert!(bed.serve().terminate(Duration::from_secs(20)).0.success());
+        }
+        let stored = || names(&bed.path("lattice_data")).iter().filter(|name| name.starts_with('n')).count();
+        let mut import = Running::start(&bed, args);
+        let mut stdin = import.0.stdin.take().unwrap();
+        // More than a pipe and a batch hold, so that some of it is read; the pipe stays open.
+        stdin.write_all(nodes(300).as_bytes()).unwrap();
+        wait_for("the first batch", || bed.path("lattice_data/n0255.json").exists());
+        let (exit, _) = import.stop("-INT");
+        assert_eq!(exit, Some(130));
+        assert_eq!(stored(), 256);
+        assert!(!names(&bed.path("lattice_data")).iter().any(|name| is_temporary(name)));
+        let again = bed.run_with(args, &nodes(300)).ok();
+        assert!(again.starts_with("44 added, 0 changed, 256 unchanged"), "{again}");
+    }
 }

@@ -11,6 +11,7 @@
 mod bed;
 mod clock;
 mod dating;
+mod edits;
 mod files;
 mod marker;
 mod packs;

@@ -55,7 +55,8 @@ impl Instance {
 
     /// Writes a node.
     pub(super) fn edit(&self, text: Bytes) -> Result<(), Failure> {
-        ops::put_local(&self.directory, text, None, &self.settings.limits())?;
+        let node = ops::parse_node(text, None, &self.settings.limits())?;
+        self.directory.put(node)?;
         Ok(())
     }
 

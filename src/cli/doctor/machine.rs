@@ -9,7 +9,7 @@ use crate::{
     types::Timestamp,
 };
 use rustix::{
-    fs::statvfs,
+    fs::{Access, access, statvfs},
     process::{Resource, getrlimit},
 };
 use std::{fs, os::unix::fs::MetadataExt, path::Path, time::Duration};
@@ -150,7 +150,7 @@ pub(super) fn lattice(settings: &Settings, now: Timestamp, findings: &mut Findin
             return findings.fail("lattice", error, next);
         }
     };
-    match writable(path) {
+    match writable_as_it_is(path) {
         Ok(()) => {
             findings.ok("lattice", format!("{} in {}", count(listing.nodes.len(), "node"), path.display()));
         }
@@ -261,6 +261,25 @@ fn room(check: &'static str, path: &Path, findings: &mut Findings) {
 /// Whether a file can be made there; it has no name and is gone at once.
 fn writable(path: &Path) -> std::io::Result<()> {
     tempfile::tempfile_in(path).map(drop)
+}
+
+/// Whether a file can be made in the data directory, without making one with a name: that would change the time of the directory, by which
+/// a start recognises one that was restored from a backup.
+fn writable_as_it_is(path: &Path) -> std::io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::{
+            fs::{Mode, OFlags, open},
+            io::Errno,
+        };
+        let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+        match open(path, flags, Mode::RUSR | Mode::WUSR) {
+            // The file system has no files without names.
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT) => {}
+            made => return Ok(made.map(drop)?),
+        }
+    }
+    Ok(access(path, Access::WRITE_OK | Access::EXEC_OK)?)
 }
 
 /// A service holds the lock.

@@ -39,7 +39,7 @@ pub(in crate::lattice) struct Peeked {
 /// # Errors
 /// [`JournalError`]; [`JournalError::Damaged`] also where it was not closed in order.
 pub(in crate::lattice) fn peek(path: &Path) -> Result<Option<Peeked>, JournalError> {
-    if !path.exists() {
+    if !path.try_exists()? {
         return Ok(None);
     }
     let transaction = ReadOnlyDatabase::open(path)?.begin_read()?;

@@ -27,7 +27,11 @@ pub(super) async fn find(
     directory: &OfflineDirectory,
     output: &Output,
 ) -> Result<Target, Failure> {
-    match startup::journal_standing(settings, job::is_own(settings)?)? {
+    let is_own = job::is_own(settings)?;
+    if is_copy(is_own, directory)? {
+        return Ok(Target::Files(directory.clone()));
+    }
+    match startup::journal_standing(settings, is_own)? {
         JournalStanding::None => Ok(Target::Files(directory.clone())),
         JournalStanding::Idle => {
             start_logging("warn", output)?;
@@ -39,6 +43,11 @@ pub(super) async fn find(
             Ok(Target::Service(Box::new(OperatorClient::new(client, settings.admin.token.clone()))))
         }
     }
+}
+
+/// Is it a copy of the directory that the settings name, a backup that lies beside it, say? Nothing of it belongs into the journal.
+fn is_copy(is_own: bool, directory: &OfflineDirectory) -> Result<bool, Failure> {
+    Ok(!is_own && startup::are_copies(&job::own_directory()?, directory.path()))
 }
 
 /// What is found at such a start is reported once: other files that are older than the journal, say.
@@ -56,8 +65,7 @@ pub(super) async fn find_for_edits(
     output: &Output,
 ) -> Result<EditTarget, Failure> {
     let (is_own, began) = (job::is_own(settings)?, Instant::now());
-    // Of a backup that lies beside the directory of the journal nothing belongs into that journal.
-    if !is_own && startup::are_copies(&job::own_directory()?, directory.path()) {
+    if is_copy(is_own, directory)? {
         return Ok(EditTarget::Files(directory.clone()));
     }
     while began.elapsed() < LONGEST_WAIT {

@@ -1,7 +1,7 @@
 //! What was written, and what must have become of it.
 
 use ark_lattice::{
-    lattice::NodeDocument,
+    lattice::{NodeDocument, Version},
     types::{ContentHash, NodeId, Timestamp},
 };
 use bytes::Bytes;
@@ -85,9 +85,12 @@ impl Ledger {
         self.writes.iter().filter(is_its).any(|write| write.at.is_none_or(|it| it == at))
     }
 
-    /// Was this content deleted somewhere, so long ago that the deletion itself may be forgotten?
-    pub(crate) fn may_be_forgotten(&self, id: &NodeId, content: Content) -> bool {
-        let is_deletion = |write: &Write| write.content.is_none() && write.before == content;
+    /// Was this version deleted somewhere, or overruled by a deletion, so long ago that the deletion itself may be forgotten?
+    pub(crate) fn may_be_forgotten(&self, id: &NodeId, version: Version) -> bool {
+        let is_deletion = |write: &Write| {
+            let is_later = write.at.is_none_or(|at| at > version.at);
+            write.content.is_none() && (write.before == version.content || is_later)
+        };
         self.months && self.writes.iter().any(|write| write.id == *id && is_deletion(write))
     }
 

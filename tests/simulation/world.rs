@@ -716,7 +716,7 @@ impl World {
                     && version.at <= now
                     // A deletion that was taken there may be forgotten, and an older version have come since.
                     && held(&*to, &entry.id).map_or(!may_forget, |held| held < version)
-                    && !self.ledger.lock().unwrap().may_be_forgotten(&entry.id, version.content)
+                    && !self.ledger.lock().unwrap().may_be_forgotten(&entry.id, version)
             });
             missing.map(|entry| format!("{} = {} at {:?}", entry.id, short(entry.content_hash), entry.updated_at))
         };
@@ -758,7 +758,7 @@ impl World {
         for (id, version) in greatest {
             let content = lattice.entry(id).unwrap().map(|entry| entry.content_hash);
             // One side lacks the node without a tombstone: it counts as deleted there.
-            let is_deletion = content.is_none() && ledger.may_be_forgotten(id, version.content);
+            let is_deletion = content.is_none() && ledger.may_be_forgotten(id, *version);
             if content != version.content && !is_deletion {
                 return Err(format!("{id} was {version:?} somewhere, and {content:?} is held instead"));
             }

@@ -65,6 +65,7 @@ static CONTEXT: LazyLock<Context> = LazyLock::new(|| Context {
     sets: Arc::new(Sets::new(SystemClock::shared(), LEAST_NODES)),
     deletions: Arc::default(),
     twins: ark_lattice::federation::twins::Twins::default(),
+    left_out: ark_lattice::federation::left_out::NamedVersions::default(),
     trust: Arc::new(trust()),
     limits: Limits::default(),
     clock: SystemClock::shared(),

@@ -330,13 +330,13 @@ async fn of_a_sender_that_knows_no_bound_a_long_line_is_skipped_once() {
 #[tokio::test]
 async fn a_receiver_that_refuses_a_whole_request_gets_the_rest_and_the_node_once_an_hour() {
     let (a, b) = two().await;
-    a.register_at(&b).await;
     let mut old = OldPeer { client: Client::new(&b.url, &a.context.limits).unwrap(), most: SLIGHTLY };
     let mut known = nothing(Direction::Both);
     let mut sent = Vec::new();
     for minutes in [0, 1, 30, 61, 1] {
         a.clock.advance(Duration::from_secs(60 * minutes));
         b.clock.advance(Duration::from_secs(60 * minutes));
+        a.register_at(&b).await;
         let end = a.round_with(&old, &mut known).await;
         assert!(end.error.is_none(), "{:?}", end.error);
         let LeftOut { here, there } = end.report.too_large;
@@ -349,6 +349,7 @@ async fn a_receiver_that_refuses_a_whole_request_gets_the_rest_and_the_node_once
     old.most = usize::MAX;
     a.clock.advance(Duration::from_secs(61 * 60));
     b.clock.advance(Duration::from_secs(61 * 60));
+    a.register_at(&b).await;
     let end = a.round_with(&old, &mut known).await;
     assert_eq!(end.report.outcome, Some(Outcome::InStep), "{:?}", end.error);
     stop([a, b]).await;

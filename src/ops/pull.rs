@@ -140,7 +140,10 @@ pub async fn pull(
         let (mut batch, mut batch_bytes, mut any) = (Vec::new(), 0, false);
         let versions = answer.versions;
         // A node alone states nothing of its length.
-        let longest = |beginning: &[u8]| if versions { wire::longest_line(beginning, &limits) } else { Some(u64::MAX) };
+        let longest = |beginning: &[u8]| match versions {
+            true => wire::longest_line(beginning, &limits),
+            false => beginning.starts_with(b"{").then_some(u64::MAX),
+        };
         while let Some(line) = answer.next_or_skip(longest).await? {
             any = true;
             came += 1;

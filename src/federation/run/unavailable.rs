@@ -7,6 +7,7 @@ use crate::{
         client::ClientError,
         feed,
         lines::Lines,
+        peers::Direction,
         reconcile::item::ItemId,
         round::{
             Outcome, Positions, Reset, Round,
@@ -276,7 +277,8 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
             here: count(self.parties.lattice.unavailable().len().saturating_add(unread.len())),
             there: count(broken.len()).saturating_add(*kept),
         };
-        self.report.too_large = LeftOut { here: count(too_large.len()), there: count(self.too_large.there().count()) };
+        let there = self.too_large.there().filter(|_| self.options.direction != Direction::Pull).count();
+        self.report.too_large = LeftOut { here: count(too_large.len()), there: count(there) };
         self.too_large.name_rest(&self.peer);
     }
 }

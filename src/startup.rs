@@ -3,6 +3,7 @@
 use crate::{
     api::{self, ApiState, BodyBudget, Cors, Edge, OperatorToken},
     federation::{
+        left_out::NamedVersions,
         reconcile::{LEAST_NODES, Sets},
         twins::Twins,
     },
@@ -192,6 +193,7 @@ impl Application {
             sets,
             deletions,
             twins: Twins::default(),
+            left_out: NamedVersions::default(),
             trust: trusted,
             limits: settings.limits(),
             clock,

@@ -65,6 +65,7 @@ static CONTEXT: LazyLock<Context> = LazyLock::new(|| Context {
     sets: Arc::new(Sets::new(SystemClock::shared(), LEAST_NODES)),
     deletions: Arc::default(),
     twins: ark_lattice::federation::twins::Twins::default(),
+    left_out: ark_lattice::federation::left_out::NamedVersions::default(),
     trust: Arc::new(trust()),
     limits: Limits::default(),
     clock: SystemClock::shared(),
@@ -231,6 +232,9 @@ impl Lattice for Fixed {
     }
     async fn delete(&self, _: &NodeId, _: Precondition) -> Result<Option<Tombstone>, LatticeError> {
         Err(absent())
+    }
+    fn stays_deleted(&self, _id: &NodeId, _at: Timestamp) -> Result<bool, LatticeError> {
+        Ok(false)
     }
     fn tombstone(&self, id: &NodeId) -> Result<Option<Tombstone>, LatticeError> {
         let content_hash = ContentHash::of(b"");

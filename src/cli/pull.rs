@@ -27,7 +27,8 @@ that no service was ever started on has no journal: there updated_at counts, els
 when the file was last changed, and what loses is kept in .ark-overruled in it.
 Nodes that are only here stay. The first request lists all nodes that
 are here: with more than about 300000 the other side's limits.sync_bytes may
-be too small. A file that cannot be written is named, and the rest is taken.
+be too small. A file that cannot be written is named, and so is a node that is
+larger than limits.node_bytes here; the rest is taken.
 Exits with 5 if something was refused.
 
 Examples:

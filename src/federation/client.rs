@@ -4,7 +4,7 @@ mod member;
 mod tls;
 
 use super::{
-    lines::{Lines, Parts},
+    lines::{Lines, NextLine, Parts},
     membership::Membership,
     pace::{self, LEAST_BYTES_A_SECOND},
     resolver::Resolver,
@@ -187,6 +187,11 @@ impl Client {
     /// With its requests watched.
     pub(super) fn watched(self, watch: Watch) -> Self {
         Self { watch: Some(watch), ..self }
+    }
+
+    /// The bounds on what it reads.
+    pub(super) fn bounds(&self) -> &Limits {
+        &self.limits
     }
 
     /// Who watches its requests.
@@ -493,12 +498,28 @@ impl SyncStream {
     /// [`ClientError::Unreachable`] where the connection broke, [`ClientError::Protocol`] for a line that is too long, for more
     /// lines than announced, and for an end within a line.
     pub async fn next_line(&mut self) -> Result<Option<Bytes>, ClientError> {
-        let Some(line) = self.lines.next_line().await? else { return Ok(None) };
-        self.seen = self.seen.saturating_add(1);
+        let line = self.lines.next_line().await?;
+        self.count(line)
+    }
+
+    /// The same, with lines skipped that are too long (see [`Lines::next_or_skip`]).
+    ///
+    /// # Errors
+    /// As [`Self::next_line`], but for lines that are skipped.
+    pub async fn next_or_skip(
+        &mut self,
+        longest: impl Fn(&[u8]) -> Option<u64>,
+    ) -> Result<Option<NextLine>, ClientError> {
+        let line = self.lines.next_or_skip(longest).await?;
+        self.count(line)
+    }
+
+    fn count<L>(&mut self, line: Option<L>) -> Result<Option<L>, ClientError> {
+        self.seen = self.seen.saturating_add(usize::from(line.is_some()));
         if self.seen > self.expected {
             return Err(self.lines.wrong("it sends more nodes than it announced"));
         }
-        Ok(Some(line))
+        Ok(line)
     }
 
     /// How many bytes came so far, after decompression.

@@ -593,6 +593,7 @@ impl Shared {
             waiting_here,
             waiting_there,
             unavailable: report.unavailable,
+            too_large: report.too_large,
         };
         self.options.history.add(past);
     }

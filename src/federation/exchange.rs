@@ -7,8 +7,9 @@ use super::{
     lines::Lines,
     operator::percent_encode,
     reconcile::{Answer, item::ItemId, message::FRAME_BYTES},
-    remote::{ChangesQuery, JournalStand, Knowing, OfferAnswer, PushAnswer, Remote},
+    remote::{ChangesQuery, JournalStand, Knowing, OfferAnswer, PushAnswer, ReceiverBounds, Remote},
     waiting::Waits,
+    wire::most_node_bytes,
 };
 use crate::{
     identity::{
@@ -55,6 +56,20 @@ pub struct Signer<'a> {
     pub now: Timestamp,
 }
 
+/// Nothing in it: of an instance that does not state what it takes.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct TakesAnswer {
+    node_bytes: Option<usize>,
+    body_bytes: Option<usize>,
+}
+
+impl TakesAnswer {
+    fn bounds(&self) -> ReceiverBounds {
+        ReceiverBounds { node_bytes: self.node_bytes, body_bytes: self.body_bytes }
+    }
+}
+
 #[derive(Deserialize)]
 struct WantedAnswer {
     wanted: Vec<String>,
@@ -64,6 +79,8 @@ struct WantedAnswer {
     epoch_since: u64,
     #[serde(default)]
     seq: u64,
+    #[serde(default)]
+    takes: TakesAnswer,
 }
 
 #[derive(Deserialize)]
@@ -87,6 +104,10 @@ struct ReceivedAnswer {
     waiting_without: Option<String>,
     #[serde(default)]
     twin: bool,
+    #[serde(default)]
+    too_large: Vec<String>,
+    #[serde(default)]
+    takes: TakesAnswer,
 }
 
 /// What a request states of the other side's journal.
@@ -136,7 +157,10 @@ impl Remote for Client {
         pairs.extend(filter_pair(filter));
         pairs.extend(priorities.then(|| ("priorities", "true".to_owned())));
         // An instance without epochs is of release 0.1.0, which refuses members that it does not know.
-        pairs.extend(seen.map(|_| ("unavailable", "true".to_owned())));
+        if seen.is_some() {
+            pairs.push(("unavailable", "true".to_owned()));
+            pairs.push(("max_bytes", self.max_bytes().to_string()));
+        }
         pairs.extend(knowing_pairs(Knowing { seen: *seen, ..Knowing::default() }));
         let query = encoded(&pairs);
         let response = self
@@ -147,7 +171,7 @@ impl Remote for Client {
 
     async fn nodes(&self, ids: &[NodeId]) -> Result<Lines, ClientError> {
         let ids: Vec<&str> = ids.iter().map(NodeId::as_str).collect();
-        self.fetch(&serde_json::json!({ "ids": ids, "unavailable": true })).await
+        self.fetch(&serde_json::json!({ "ids": ids, "unavailable": true, "max_bytes": self.max_bytes() })).await
     }
 
     async fn reconcile(&self, message: &[u8]) -> Result<Option<Answer>, ClientError> {
@@ -171,7 +195,11 @@ impl Remote for Client {
 
     async fn versions(&self, items: &[ItemId], contents: bool) -> Result<Lines, ClientError> {
         let items: Vec<String> = items.iter().map(ItemId::to_hex).collect();
-        self.fetch(&serde_json::json!({ "versions": items, "contents": contents, "unavailable": true })).await
+        let max_bytes = self.max_bytes();
+        let wanted = serde_json::json!({
+            "versions": items, "contents": contents, "unavailable": true, "max_bytes": max_bytes,
+        });
+        self.fetch(&wanted).await
     }
 
     async fn unavailable(&self) -> Result<Option<Lines>, ClientError> {
@@ -190,11 +218,10 @@ impl Remote for Client {
     ) -> Result<OfferAnswer, ClientError> {
         let query = encoded(&knowing_pairs(Knowing { seen: knowing.seen, ..Knowing::default() }));
         let answer: WantedAnswer = self.send_signed(signer, "/lattice/offer", &query, lines).await?;
-        let WantedAnswer { wanted, epoch, epoch_since, seq } = answer;
-        let ids = wanted.iter().map(|id| NodeId::parse(id)).collect::<Result<_, _>>();
-        let wanted = ids.map_err(|error| self.wrong(&format!("it wants a node with a bad id: {error}")))?;
+        let WantedAnswer { wanted, epoch, epoch_since, seq, takes } = answer;
+        let wanted = self.ids(&wanted, "wants")?;
         let stood = epoch.map(|epoch| JournalStand { start: EpochStart { epoch, since: epoch_since }, seq });
-        Ok(OfferAnswer { wanted, stood })
+        Ok(OfferAnswer { wanted, stood, bounds: takes.bounds() })
     }
 
     async fn push(
@@ -215,11 +242,25 @@ impl Remote for Client {
             _ => None,
         };
         let ReceivedAnswer {
-            taken, same, kept, ahead, conflicts, since, seq, epoch, epoch_since, waiting, twin, ..
+            taken,
+            same,
+            kept,
+            ahead,
+            conflicts,
+            since,
+            seq,
+            epoch,
+            epoch_since,
+            waiting,
+            twin,
+            too_large,
+            takes,
+            ..
         } = answer;
+        let too_large = self.ids(&too_large, "leaves out")?;
         let received = Received { taken, same, kept, ahead, conflicts, waiting, there };
         let epoch = epoch.map(|epoch| EpochStart { epoch, since: epoch_since });
-        Ok(PushAnswer { received, moved: since..seq, epoch, has_twin: twin })
+        Ok(PushAnswer { received, moved: since..seq, epoch, has_twin: twin, too_large, bounds: takes.bounds() })
     }
 }
 
@@ -256,6 +297,15 @@ impl Client {
     pub async fn notices(&self) -> Result<Lines, ClientError> {
         let response = self.ask(small(self.request(Method::GET, "lattice/notify", None))).await?;
         Ok(self.notices_of(response, MAX_NOTICE_BYTES))
+    }
+
+    fn max_bytes(&self) -> usize {
+        most_node_bytes(self.bounds())
+    }
+
+    fn ids(&self, texts: &[String], what: &str) -> Result<Vec<NodeId>, ClientError> {
+        let ids: Result<Vec<NodeId>, _> = texts.iter().map(|id| NodeId::parse(id)).collect();
+        ids.map_err(|error| self.wrong(&format!("it {what} a node with a bad id: {error}")))
     }
 
     async fn fetch(&self, wanted: &serde_json::Value) -> Result<Lines, ClientError> {

@@ -1,20 +1,20 @@
 //! What changed, in both directions: where a lattice stands, what came after a position, and taking what others have.
 
 mod verdicts;
+mod walk;
 
 pub use verdicts::{deletes, deletions, wanted, would_count};
+pub use walk::{TooLargeNode, Walk, WrittenLines};
 
 use super::{
     filter::{Labels, Matcher},
     reconcile::message::MessageError,
     remote::JournalStand,
     waiting::Waits,
-    wire::{
-        Line, Start, WireChange, WireContent, WireError, end_line, read_line, start_line, write_line, write_unavailable,
-    },
+    wire::{Line, Start, WireChange, WireContent, WireError, end_line, read_line, start_line},
 };
 use crate::{
-    lattice::{Applied, Arrival, Change, Lattice, LatticeError, StoredNode},
+    lattice::{Applied, Arrival, Change, Entry, Lattice, LatticeError, StoredNode},
     manifest::{Epoch, EpochStart, Head, HeadEpoch, Position},
     types::{Limits, NodeId, PeerId, Timestamp},
 };
@@ -24,10 +24,6 @@ use std::{sync::Arc, time::Duration};
 
 /// How long a head counts.
 const HEAD_LIFE: Duration = Duration::from_secs(300);
-/// Changes that are looked up together.
-const PAGE: usize = 512;
-/// Contents that are read together.
-const BATCH_BYTES: u64 = 4 << 20;
 
 /// Why changes are not given or taken.
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +88,8 @@ pub struct FeedOptions {
     pub priorities: bool,
     /// Nodes whose contents cannot be had have a line as well; otherwise a feed with contents leaves them out.
     pub unavailable: bool,
+    /// Contents of more bytes do not come along: their nodes are as those whose contents cannot be had.
+    pub max_bytes: Option<usize>,
 }
 
 /// What became of changes that were sent here.
@@ -232,163 +230,11 @@ fn walk_lines(walk: Walk) -> LineStream {
         let mut walk = walk?;
         match walk.step().await {
             Ok(Some(lines)) => Some((Ok(lines), Some(walk))),
-            Ok(None) => Some((Ok(Bytes::from(end_line(walk.end))), None)),
+            Ok(None) => Some((Ok(Bytes::from(end_line(walk.end()))), None)),
             Err(error) => Some((Err(error), None)),
         }
     })
     .boxed()
-}
-
-/// Lines of a feed.
-#[derive(Debug, Default)]
-pub struct WrittenLines {
-    /// Their text.
-    pub text: Vec<u8>,
-    /// How many they are.
-    pub count: usize,
-    /// Versions that were left out, with their positions: their files could not be read in this moment. They need not get another
-    /// position when they can be read again.
-    pub unread: Vec<(u64, NodeId)>,
-}
-
-/// A walk through the journal, some changes at a time.
-pub struct Walk {
-    lattice: Arc<dyn Lattice>,
-    since: u64,
-    end: u64,
-    options: FeedOptions,
-    /// Looked up and not sent yet, last first.
-    page: Vec<Change>,
-}
-
-impl Walk {
-    /// The changes after `since`, up to `end`.
-    #[must_use]
-    pub fn new(lattice: &Arc<dyn Lattice>, since: u64, end: u64, options: FeedOptions) -> Self {
-        Self { lattice: Arc::clone(lattice), since, end, options, page: Vec::new() }
-    }
-
-    /// Everything up to here was given out.
-    #[must_use]
-    pub fn position(&self) -> u64 {
-        self.since
-    }
-
-    /// The next changes; none at the end. As many as fit together in memory with their contents.
-    ///
-    /// # Errors
-    /// [`LatticeError`].
-    pub fn next_batch(&mut self) -> Result<Vec<Change>, LatticeError> {
-        loop {
-            if self.page.is_empty() {
-                let page = self.lattice.changes(self.since, PAGE)?;
-                self.page = page.into_iter().take_while(|change| position(change) <= self.end).collect();
-                self.page.reverse();
-            }
-            if self.page.is_empty() {
-                return Ok(Vec::new());
-            }
-            let batch = self.batch();
-            if !batch.is_empty() {
-                return Ok(batch);
-            }
-        }
-    }
-
-    /// The lines of those of these changes that match.
-    ///
-    /// # Errors
-    /// [`LatticeError`].
-    pub async fn lines(&self, batch: &[Change]) -> Result<WrittenLines, LatticeError> {
-        let FeedOptions { contents, matcher, priorities, unavailable } = &self.options;
-        if *contents || *priorities || matcher.needs_content() {
-            return self.write_contents(batch).await;
-        }
-        let mut lines = WrittenLines { count: batch.len(), ..WrittenLines::default() };
-        for change in batch {
-            match change {
-                Change::Put { id, .. } if *unavailable && self.lattice.is_unavailable(id) => {
-                    write_unavailable(change, &mut lines.text);
-                }
-                change => write_line(change, None, None, &mut lines.text),
-            }
-        }
-        Ok(lines)
-    }
-
-    /// The next lines; `None` at the end.
-    async fn step(&mut self) -> Result<Option<Bytes>, LatticeError> {
-        loop {
-            let batch = self.next_batch()?;
-            if batch.is_empty() {
-                return Ok(None);
-            }
-            let lines = self.lines(&batch).await?;
-            // An empty part would end the answer.
-            if lines.count > 0 {
-                return Ok(Some(lines.text.into()));
-            }
-        }
-    }
-
-    /// Takes as many as fit together in memory.
-    fn batch(&mut self) -> Vec<Change> {
-        let (mut batch, mut bytes) = (Vec::new(), 0_u64);
-        while let Some(change) = self.page.pop() {
-            self.since = self.since.max(position(&change));
-            match &change {
-                Change::Put { id, node_type, size_bytes, .. } => {
-                    if !self.options.matcher.may_match(id, node_type.as_deref()) {
-                        continue;
-                    }
-                    bytes = bytes.saturating_add(*size_bytes);
-                }
-                Change::Deleted(tombstone, _) if !self.options.matcher.id_may_match(&tombstone.id) => continue,
-                Change::Deleted(..) => {}
-            }
-            batch.push(change);
-            if self.options.contents && bytes >= BATCH_BYTES {
-                break;
-            }
-        }
-        batch
-    }
-
-    async fn write_contents(&self, batch: &[Change]) -> Result<WrittenLines, LatticeError> {
-        let FeedOptions { contents, matcher, priorities, unavailable } = &self.options;
-        let stored = stored(&*self.lattice, batch).await?;
-        let mut lines = WrittenLines::default();
-        for change in batch {
-            let (node, priority) = match change {
-                Change::Deleted(..) => (None, None),
-                Change::Put { id, seq, content_hash, node_type, .. } => {
-                    // A node that changed meanwhile stands further behind in the journal, and comes there.
-                    let same = find(&stored, id).filter(|node| node.entry.content_hash == *content_hash);
-                    let Some(node) = same else {
-                        if self.lattice.entry(id)?.is_none_or(|entry| entry.seq != *seq) {
-                            continue;
-                        }
-                        if *unavailable {
-                            write_unavailable(change, &mut lines.text);
-                            lines.count = lines.count.saturating_add(1);
-                        } else if !self.lattice.is_unavailable(id) {
-                            lines.unread.push((*seq, id.clone()));
-                        }
-                        continue;
-                    };
-                    let labels = (*priorities || matcher.needs_content()).then(|| labels(&node.bytes));
-                    if labels.as_ref().is_some_and(|labels| !matcher.matches(id, node_type.as_deref(), labels)) {
-                        continue;
-                    }
-                    let priority = labels.filter(|_| *priorities).map(|labels| labels.priority);
-                    (contents.then_some(&node.bytes), priority)
-                }
-            };
-            write_line(change, node.map(AsRef::as_ref), priority, &mut lines.text);
-            lines.count = lines.count.saturating_add(1);
-        }
-        Ok(lines)
-    }
 }
 
 fn labels(text: &Bytes) -> Labels {
@@ -494,17 +340,25 @@ pub fn contents(
     let mut page = Vec::with_capacity(ids.len());
     for id in ids {
         let Some(entry) = lattice.entry(&id)? else { continue };
-        page.push(Change::Put {
-            seq: entry.seq,
-            content_hash: entry.content_hash,
-            updated_at: entry.updated_at,
-            node_type: entry.node_type.clone(),
-            size_bytes: entry.size_bytes,
-            ancestry: lattice.ancestry(&id)?,
-            id,
-        });
+        page.push(put_of(&**lattice, &entry)?);
     }
     Ok(lines_of(lattice, page, end, options))
+}
+
+/// The change that a node's version came with.
+///
+/// # Errors
+/// [`LatticeError::Loading`].
+pub fn put_of(lattice: &dyn Lattice, entry: &Entry) -> Result<Change, LatticeError> {
+    Ok(Change::Put {
+        seq: entry.seq,
+        content_hash: entry.content_hash,
+        updated_at: entry.updated_at,
+        node_type: entry.node_type.clone(),
+        size_bytes: entry.size_bytes,
+        ancestry: lattice.ancestry(&entry.id)?,
+        id: entry.id.clone(),
+    })
 }
 
 /// The nodes whose files are broken here, at most `limit` of them, as lines of a feed without contents.
@@ -523,7 +377,7 @@ pub fn lines_of(lattice: &Arc<dyn Lattice>, changes: Vec<Change>, end: u64, opti
     let mut page = changes;
     page.reverse();
     // From the end of the journal on, nothing else comes.
-    walk_lines(Walk { page, ..Walk::new(lattice, u64::MAX, end, options) })
+    walk_lines(Walk::new(lattice, u64::MAX, end, options).with_page(page))
 }
 
 /// Reads the lines of a body; blank lines do not count.

@@ -45,6 +45,9 @@ pub struct Past {
     /// Nodes that were left out because their files are broken.
     #[serde(default, skip_serializing_if = "LeftOut::is_nothing")]
     pub unavailable: LeftOut,
+    /// Nodes that were left out because they are larger than this instance or the peer takes.
+    #[serde(default, skip_serializing_if = "LeftOut::is_nothing")]
+    pub too_large: LeftOut,
 }
 
 /// The last rounds.
@@ -115,6 +118,7 @@ mod tests {
             waiting_here: 0,
             waiting_there: 0,
             unavailable: LeftOut::default(),
+            too_large: LeftOut::default(),
         };
         history.add(past(1));
         history.add(past(2));

@@ -14,6 +14,7 @@ mod gate;
 pub mod history;
 pub mod introduce;
 pub mod lan;
+pub mod left_out;
 pub mod lines;
 pub mod membership;
 pub mod observe;

@@ -95,7 +95,7 @@ mod tests {
 
     fn unavailable(seq: u64) -> WireChange {
         WireChange {
-            content: WireContent::Unavailable { content_hash: ContentHash::of(b""), node_type: None },
+            content: WireContent::Unavailable { content_hash: ContentHash::of(b""), node_type: None, too_large: None },
             ..put(seq)
         }
     }

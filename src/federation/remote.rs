@@ -61,6 +61,15 @@ impl JournalStand {
     }
 }
 
+/// What an instance takes of others; `None`: it does not state it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ReceiverBounds {
+    /// Its largest node, bytes of JSON text without blanks.
+    pub node_bytes: Option<usize>,
+    /// Its largest request body, bytes.
+    pub body_bytes: Option<usize>,
+}
+
 /// The answer to an offer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OfferAnswer {
@@ -68,6 +77,8 @@ pub struct OfferAnswer {
     pub wanted: Vec<NodeId>,
     /// Where the journal stood then: the other versions are in it. `None`: it has no epochs.
     pub stood: Option<JournalStand>,
+    /// What it takes.
+    pub bounds: ReceiverBounds,
 }
 
 /// The answer to changes that were sent.
@@ -81,6 +92,10 @@ pub struct PushAnswer {
     pub epoch: Option<EpochStart>,
     /// Another instance pushes there with our identity.
     pub has_twin: bool,
+    /// Nodes that it left out because they are larger than it takes.
+    pub too_large: Vec<NodeId>,
+    /// What it takes.
+    pub bounds: ReceiverBounds,
 }
 
 /// The other side of a round.

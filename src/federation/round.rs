@@ -52,10 +52,13 @@ pub struct Positions {
     /// In what the sets differed when they were last compared, where changes go one way only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub differences: Option<Compared>,
-    /// Nodes of theirs before the position whose contents could not be had yet.
+    /// Nodes of theirs before the position whose contents did not come yet.
     #[serde(default, skip_serializing_if = "UnavailableNodes::is_empty")]
     pub unavailable: UnavailableNodes,
-    /// The last round ended with sets that differ in nodes whose files are broken. Where a file is repaired, what the other side made of
+    /// Nodes of ours before the position that are larger than they take.
+    #[serde(default, skip_serializing_if = "UnavailableNodes::is_empty")]
+    pub too_large_there: UnavailableNodes,
+    /// The last round ended with sets that differ in nodes that were left out. Where a file is repaired, what the other side made of
     /// its node meanwhile lies before the positions.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub left_out: bool,
@@ -199,7 +202,7 @@ pub enum Outcome {
     Moving,
     /// Both hold the same set but for nodes whose deletion waits for an admin, here or there.
     Waiting,
-    /// Both hold the same set but for nodes whose files are broken, here or there.
+    /// Both hold the same set but for nodes whose files are broken, here or there, and nodes that one side does not take for their size.
     Unavailable,
 }
 

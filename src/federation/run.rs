@@ -6,10 +6,11 @@ mod pull;
 mod push;
 mod reconcile;
 mod stage;
+mod too_large;
 mod unavailable;
 mod waits;
 
-use self::{forgotten::Forgotten, unavailable::Unavailable};
+use self::{forgotten::Forgotten, too_large::TooLarge, unavailable::Unavailable};
 use super::{
     client::ClientError,
     deletions::DeletionGuard,
@@ -206,6 +207,8 @@ pub struct RoundReport {
     pub waiting_there: Option<u64>,
     /// Nodes that were left out because their files are broken.
     pub unavailable: LeftOut,
+    /// Nodes that were left out because they are larger than this instance or the peer takes.
+    pub too_large: LeftOut,
     /// In what the sets differ at the end, where changes go one way only.
     pub differences: Differences,
     /// The peer has seen another instance with the identity of this one.
@@ -273,6 +276,7 @@ pub struct Run<'a, N> {
     until: Duration,
     held: Held,
     unavailable: Unavailable,
+    too_large: TooLarge,
     forgotten: Forgotten,
     refused: Refused,
     /// Up to this position of our journal they had been given our versions before the round.
@@ -348,6 +352,7 @@ pub async fn run<N: FnMut(&Positions) + Send>(parties: &Parties<'_>, known: Know
         until: parties.clock.elapsed().saturating_add(LONGEST_ROUND),
         held: Held::default(),
         unavailable: Unavailable::default(),
+        too_large: TooLarge::default(),
         forgotten: Forgotten::default(),
         refused: Refused::default(),
         given: 0,
@@ -414,6 +419,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         round.reconciles = Some(self.parties.sets.least_nodes());
         self.given = round.given();
         self.unavailable = Unavailable::new(round.positions.unavailable.clone());
+        self.too_large = TooLarge::new(round.positions.too_large_there.clone());
         loop {
             if self.is_over() {
                 return Ok(Outcome::Moving);
@@ -449,6 +455,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
                     round.stand(self.stand()?);
                 }
                 Step::Done(_) if self.ask_for_unavailable(&round).await? => round.stand(self.stand()?),
+                Step::Done(outcome) if self.offer_too_large(&mut round, outcome).await? => {}
                 Step::Done(outcome) => {
                     let mut outcome = self.but_for_left_out(&round, outcome, known.waiting_there).await?;
                     if outcome == Outcome::Exchanged && round.is_one_way() {
@@ -464,8 +471,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
                     if outcome == Outcome::InStep {
                         round.positions.left_out = false;
                     }
-                    if round.end(outcome, self.refused()) || *self.unavailable.recorded() != round.positions.unavailable
-                    {
+                    if round.end(outcome, self.refused()) || self.left_out_changed(&round.positions) {
                         self.tell(&round.positions);
                     }
                     return Ok(outcome);
@@ -496,7 +502,8 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
     fn refused(&self) -> Refused {
         let here =
             self.report.received.ahead > 0 || self.held.pulled.is_some() || !self.unavailable.recorded().is_empty();
-        let there = self.held.pushed.is_some() || !self.parties.lattice.unavailable().is_empty();
+        let left_out_there = !self.parties.lattice.unavailable().is_empty() || !self.too_large.recorded().is_empty();
+        let there = self.held.pushed.is_some() || left_out_there;
         Refused { here: self.refused.here || here, there: self.refused.there || there }
     }
 
@@ -507,13 +514,19 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
 
     /// Says how far the two know each other, for the next round.
     fn tell(&mut self, positions: &Positions) {
-        let mut positions = Positions { unavailable: self.unavailable.recorded().clone(), ..positions.clone() };
+        let (unavailable, too_large_there) = (self.unavailable.recorded().clone(), self.too_large.recorded().clone());
+        let mut positions = Positions { unavailable, too_large_there, ..positions.clone() };
         for (position, held) in [(&mut positions.pulled, self.held.pulled), (&mut positions.pushed, self.held.pushed)] {
             if let (Some(position), Some(held)) = (position, held) {
                 position.seq = position.seq.min(held);
             }
         }
         (self.note)(&positions);
+    }
+
+    /// Is something else left out than is recorded in `positions`?
+    fn left_out_changed(&self, positions: &Positions) -> bool {
+        *self.unavailable.recorded() != positions.unavailable || *self.too_large.recorded() != positions.too_large_there
     }
 
     fn is_over(&self) -> bool {

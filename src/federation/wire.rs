@@ -5,12 +5,14 @@
 //! {"seq":5,"id":"a","at":1763696494.123,"hash":"sha256:…","size":27,"type":"note","after":["9f86d081884c7d65"],"node":{…}}
 //! {"seq":6,"id":"b","at":1763696495,"deleted":"sha256:…","after":[]}
 //! {"seq":7,"id":"c","at":1763696496,"hash":"sha256:…","size":31,"after":[],"unavailable":true}
-//! {"end":7}
+//! {"seq":8,"id":"d","at":1763696497,"hash":"sha256:…","size":5242880,"after":[],"unavailable":true,"too_large":5242880}
+//! {"end":8}
 //! ```
 //!
 //! `at` is the version's time in seconds, `after` what it came from, `node` the content and `priority` the node's, where they were asked for. `unavailable`: the file of the
-//! node is broken or unreadable at the sender; the line states its last good version, whose content cannot be had now. Such lines go only to
-//! clients that ask for them. Without the last
+//! node is broken or unreadable at the sender; the line states its last good version, whose content cannot be had now. With `too_large` the
+//! file is whole, and its content has more bytes than the client said that it takes. Such lines go only to clients that ask for them. Without
+//! the last
 //! line the answer was cut off; what came before it counts all the same, and the next request goes on from there. A change that
 //! is pushed has the same form.
 
@@ -25,6 +27,8 @@ use std::{borrow::Cow, io::Write};
 
 /// What a line may hold beside a node's own text.
 pub const LINE_ROOM_BYTES: usize = 16 << 10;
+/// What stands between a version and its content.
+const NODE_MEMBER: &[u8] = b",\"node\":";
 /// Levels of nesting around a node.
 const LINE_DEPTH: usize = 4;
 
@@ -45,14 +49,9 @@ pub enum WireError {
         /// Why.
         error: NodeError,
     },
-    /// The node is larger than nodes may be here.
-    #[error("the node {id:?} has {bytes} bytes, more than limits.node_bytes here")]
-    TooLarge {
-        /// Its id.
-        id: NodeId,
-        /// How many.
-        bytes: usize,
-    },
+    /// It is longer than any line may be here, and it does not begin as that of a node.
+    #[error("a line has {0} bytes, and does not begin as that of a node")]
+    TooLong(u64),
     /// The node is another one than the line says.
     #[error("the line of the node {0:?} brings another node")]
     OtherNode(NodeId),
@@ -118,12 +117,15 @@ pub enum WireContent {
         /// The node, where it came along; it has this id and this hash.
         node: Option<NodeDocument>,
     },
-    /// The node's last good version has this content, which cannot be had now: its file is broken at the sender.
+    /// The node's last good version has this content, which does not come: its file is broken at the sender, or it is larger than nodes
+    /// may be here.
     Unavailable {
         /// The hash of the content.
         content_hash: ContentHash,
         /// Its `type`.
         node_type: Option<Box<str>>,
+        /// The bytes of the content, where it is too large; `None`: the file is broken.
+        too_large: Option<u64>,
     },
     /// The node, which had this content, is deleted.
     Deleted(ContentHash),
@@ -171,16 +173,27 @@ pub fn end_line(seq: u64) -> String {
 pub fn write_line(change: &Change, node: Option<&[u8]>, priority: Option<f64>, out: &mut Vec<u8>) {
     write_version(change, priority, out);
     if let Some(node) = node {
-        out.extend_from_slice(b",\"node\":");
+        out.extend_from_slice(NODE_MEMBER);
         write_compact(node, out);
     }
     out.extend_from_slice(b"}\n");
 }
 
-/// Appends the line of a version whose content cannot be had now.
-pub fn write_unavailable(change: &Change, out: &mut Vec<u8>) {
+/// Appends the line of a version whose content cannot be had now. `too_large`: its bytes, where it is larger than the client takes.
+pub fn write_unavailable(change: &Change, too_large: Option<usize>, out: &mut Vec<u8>) {
     write_version(change, None, out);
-    out.extend_from_slice(b",\"unavailable\":true}\n");
+    out.extend_from_slice(b",\"unavailable\":true");
+    if let Some(bytes) = too_large {
+        // A Vec takes all.
+        let _infallible = write!(out, ",\"too_large\":{bytes}");
+    }
+    out.extend_from_slice(b"}\n");
+}
+
+/// The largest content that is taken, bytes of its JSON text without blanks.
+#[must_use]
+pub const fn most_node_bytes(limits: &Limits) -> usize {
+    limits.node_bytes.saturating_add(OVERSIZE_BYTES)
 }
 
 /// Appends a change's line up to its content.
@@ -224,7 +237,43 @@ fn write_text(text: &str, out: &mut Vec<u8>) {
     let _infallible = serde_json::to_writer(out, text);
 }
 
-/// Reads a line, without its line feed. A node that comes along is checked against the id and the hash that it is announced with.
+/// Reads a line that is longer than any may be here from its beginning: a version whose content is too large. `length`: its bytes.
+///
+/// # Errors
+/// [`WireError`]: its beginning does not state a version.
+pub fn read_beginning(beginning: &[u8], length: u64, limits: &Limits) -> Result<Line, WireError> {
+    let (mut change, at) = read_version(beginning, limits).ok_or(WireError::TooLong(length))?;
+    let WireContent::Put { content_hash, node_type, .. } = change.content else {
+        return Err(WireError::TooLong(length));
+    };
+    let around = at.saturating_add(NODE_MEMBER.len()).saturating_add(1);
+    let too_large = Some(length.saturating_sub(u64::try_from(around).unwrap_or(u64::MAX)));
+    change.content = WireContent::Unavailable { content_hash, node_type, too_large };
+    Ok(Line::Change(change))
+}
+
+/// How long a line may be that begins so: by the bytes that the version states of its file. `None`: it does not state a version.
+#[must_use]
+pub fn longest_line(beginning: &[u8], limits: &Limits) -> Option<u64> {
+    let (change, at) = read_version(beginning, limits)?;
+    let WireContent::Put { size_bytes, .. } = change.content else { return None };
+    let around = at.saturating_add(LINE_ROOM_BYTES);
+    Some(size_bytes.saturating_add(u64::try_from(around).unwrap_or(u64::MAX)))
+}
+
+/// The version that a line begins with, and where its content follows.
+fn read_version(beginning: &[u8], limits: &Limits) -> Option<(Box<WireChange>, usize)> {
+    // In JSON these bytes stand nowhere within a text: each quotation mark there has a backslash before it.
+    let at = memchr::memmem::find(beginning, NODE_MEMBER)?;
+    let version = [beginning.get(..at)?, b"}"].concat();
+    match read_line(Bytes::from(version), limits) {
+        Ok(Line::Change(change)) => Some((change, at)),
+        Ok(Line::Start(_) | Line::End(_)) | Err(_) => None,
+    }
+}
+
+/// Reads a line, without its line feed. A node that comes along is checked against the id and the hash that it is announced with; one
+/// that is larger than nodes may be here is read as [`WireContent::Unavailable`].
 ///
 /// # Errors
 /// [`WireError`].
@@ -272,7 +321,8 @@ fn read_content(object: Object<'_>, id: &NodeId, line: &Document, limits: &Limit
     match object.get("unavailable").map(Value::as_bool) {
         None | Some(Some(false)) => {}
         Some(Some(true)) if object.get("node").is_none() => {
-            return Ok(WireContent::Unavailable { content_hash, node_type });
+            let too_large = object.get("too_large").and_then(Value::as_number).and_then(|text| text.parse().ok());
+            return Ok(WireContent::Unavailable { content_hash, node_type, too_large });
         }
         Some(_) => return Err(WireError::Member("unavailable")),
     }
@@ -280,8 +330,9 @@ fn read_content(object: Object<'_>, id: &NodeId, line: &Document, limits: &Limit
         None => None,
         Some(value) => {
             let bytes = line.source().slice(value.span());
-            if bytes.len() > limits.node_bytes.saturating_add(OVERSIZE_BYTES) {
-                return Err(WireError::TooLarge { id: id.clone(), bytes: bytes.len() });
+            if bytes.len() > most_node_bytes(limits) {
+                let too_large = Some(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+                return Ok(WireContent::Unavailable { content_hash, node_type, too_large });
             }
             let node = NodeDocument::parse(bytes, limits.json_depth)
                 .map_err(|error| WireError::Node { id: id.clone(), error })?;
@@ -356,10 +407,10 @@ mod tests {
         assert!(bare.into_arrival("peer", 0).is_none(), "there is nothing to store yet");
 
         let mut unavailable = Vec::new();
-        write_unavailable(&put(), &mut unavailable);
+        write_unavailable(&put(), None, &mut unavailable);
         assert_eq!(unavailable.pop(), Some(b'\n'));
         let Line::Change(broken) = read(unavailable.into()).unwrap() else { panic!() };
-        assert!(matches!(broken.content, WireContent::Unavailable { .. }), "{broken:?}");
+        assert!(matches!(broken.content, WireContent::Unavailable { too_large: None, .. }), "{broken:?}");
         assert_eq!((broken.content_hash(), broken.at), (change.content_hash(), change.at));
         assert!(broken.into_arrival("peer", 0).is_none());
 
@@ -377,6 +428,33 @@ mod tests {
             assert!(matches!(read(trimmed(start_line(&start))).unwrap(), Line::Start(it) if it == start));
         }
         assert!(matches!(read(trimmed(end_line(9))).unwrap(), Line::End(9)));
+    }
+
+    #[test]
+    fn of_a_node_that_is_too_large_the_version_is_read() {
+        let too_large = |line: Line, expected: u64| {
+            let Line::Change(change) = line else { panic!() };
+            assert_eq!((change.seq, &change.id, change.at.micros()), (5, node().id(), 1_763_696_494_123_456));
+            let WireContent::Unavailable { content_hash, node_type, too_large } = change.content else { panic!() };
+            assert_eq!((content_hash, node_type.as_deref()), (node().content_hash(), Some("no\"te")));
+            assert_eq!(too_large, Some(expected));
+        };
+        let mut stated = Vec::new();
+        write_unavailable(&put(), Some(500), &mut stated);
+        stated.pop();
+        too_large(read(stated.into()).unwrap(), 500);
+
+        let small = Limits { node_bytes: 1, ..Limits::default() };
+        let large = format!("{{\"id\":\"a\\\"b\",\"n\":\"{}\"}}", ",\\\"node\\\":".repeat(100));
+        let whole = line(&put(), Some(large.as_bytes()));
+        let bytes = u64::try_from(large.len()).unwrap();
+        too_large(read_line(whole.clone(), &small).unwrap(), bytes);
+        let length = u64::try_from(whole.len()).unwrap();
+        too_large(read_beginning(&whole[..400], length, &small).unwrap(), bytes);
+        assert!(longest_line(&whole[..400], &small).is_some_and(|most| most < 20_000), "it states 27 bytes");
+        for bad in [&whole[..40], b"{\"end\":1,\"node\":", b"{\"seq\":1,\"node\":", b"", &line(&put(), None)] {
+            read_beginning(bad, length, &small).unwrap_err();
+        }
     }
 
     #[test]

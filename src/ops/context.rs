@@ -2,7 +2,10 @@
 
 use super::{heartbeats::Heartbeats, known_lists::KnownLists, limits::KnownIds};
 use crate::{
-    federation::{deletions::DeletionGuard, engine::Engine, lan::Lan, rate::Rates, reconcile::Sets, twins::Twins},
+    federation::{
+        deletions::DeletionGuard, engine::Engine, lan::Lan, left_out::NamedVersions, rate::Rates, reconcile::Sets,
+        twins::Twins,
+    },
     guard::{Limiter, NetworkKey},
     identity::Keyring,
     lattice::Lattice,
@@ -53,6 +56,8 @@ pub struct Context {
     pub deletions: Arc<DeletionGuard>,
     /// Where the journals of instances stood that sent changes here.
     pub twins: Twins,
+    /// Versions of other instances that were left out for their size.
+    pub left_out: NamedVersions,
     /// What is thought of each key.
     pub trust: Arc<TrustStore>,
     /// Bounds on input.

@@ -5,9 +5,10 @@ use crate::{
     federation::{
         deletions::Sender,
         feed,
+        remote::ReceiverBounds,
         twins::{ANOTHER_IDENTITY, Sighting},
         waiting,
-        wire::WireChange,
+        wire::{WireChange, WireContent},
     },
     lattice::LatticeError,
     manifest::{Head, Position, sign_head},
@@ -22,6 +23,7 @@ pub use crate::federation::{
     filter::Filter,
     reconcile::{Answer, item::ItemId, message::FRAME_BYTES},
     remote::{JournalStand, Knowing, PushAnswer},
+    wire::most_node_bytes,
 };
 
 /// Where this lattice stands, and that signed.
@@ -134,6 +136,7 @@ pub async fn receive(
     feed::continues(&*context.lattice, knowing.seen)?;
     let given = given(context, from.peer(), knowing);
     let changes = feed::admitted(&*context.lattice, &filter.matcher(), changes).await?;
+    let (changes, too_large) = without_too_large(context, from.peer(), changes)?;
     let (lattice, elapsed) = (&*context.lattice, context.clock.elapsed());
     let (since, waited) = (lattice.status().seq, lattice.waiting_of(from.peer().as_str())?);
     let sender = Sender { given, ..deletions::sender(context, from, &changes) };
@@ -143,7 +146,41 @@ pub async fn receive(
     received.there = waiting::waits(lattice, sender.id)?;
     deletions::tell(context, from.peer(), waited, received.there);
     let has_twin = knowing.stands.is_some_and(|stands| has_twin(context, from, stands));
-    Ok(PushAnswer { received, moved: since..seq, epoch: Some(start), has_twin })
+    let bounds = ReceiverBounds {
+        node_bytes: Some(most_node_bytes(&context.limits)),
+        body_bytes: Some(context.limits.sync_bytes),
+    };
+    Ok(PushAnswer { received, moved: since..seq, epoch: Some(start), has_twin, too_large, bounds })
+}
+
+/// The changes without nodes that are too large for this instance; and those of these nodes whose version would count here, which are
+/// named in the log, each once.
+fn without_too_large(
+    context: &Context,
+    from: &PeerId,
+    changes: Vec<WireChange>,
+) -> Result<(Vec<WireChange>, Vec<NodeId>), FeedError> {
+    let (mut rest, mut left_out) = (Vec::with_capacity(changes.len()), Vec::new());
+    let now = context.clock.now();
+    for change in changes {
+        let WireContent::Unavailable { content_hash, too_large: Some(bytes), .. } = change.content else {
+            rest.push(change);
+            continue;
+        };
+        if !feed::would_count(&*context.lattice, &change, now)? {
+            continue;
+        }
+        if context.left_out.is_new(&change.id, &content_hash) {
+            tracing::warn!(
+                peer.id = from.as_str(),
+                node.id = change.id.as_str(),
+                node.bytes = bytes,
+                "a node that a peer sends is too large for this instance and is left out here; to take it, raise limits.node_bytes here"
+            );
+        }
+        left_out.push(change.id);
+    }
+    Ok((rest, left_out))
 }
 
 /// Does another instance push here with the identity of this sender? Says so once in the log.

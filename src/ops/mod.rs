@@ -61,8 +61,8 @@ pub use federation::{
 };
 pub use feed::{
     ANSWERS_HEADER, Answer, FRAME_BYTES, FeedError, FeedOptions, Filter, INDEX_HEADER, ItemId, JournalStand, Knowing,
-    LineStream, POSITION_HEADER, PushAnswer, Received, changes, contents, head, head_of, here, lineage, paced,
-    read_changes, receive, reconcile, unavailable, versions, wanted,
+    LineStream, POSITION_HEADER, PushAnswer, Received, changes, contents, head, head_of, here, lineage,
+    most_node_bytes, paced, read_changes, receive, reconcile, unavailable, versions, wanted,
 };
 pub use health::{Health, PartHealth, health};
 pub use heartbeats::Heartbeats;

@@ -7,6 +7,7 @@ use super::{
 use crate::{
     federation::{
         client::{Client, ClientError},
+        lines::NextLine,
         wire::{self, Line, WireContent},
     },
     lattice::{
@@ -16,7 +17,6 @@ use crate::{
     },
     types::{Limits, NodeId, SetHash, SharedClock},
 };
-use bytes::Bytes;
 use std::{fmt::Write, sync::Arc};
 
 /// What is held in memory before it is written.
@@ -138,10 +138,19 @@ pub async fn pull(
         announced += answer.expected;
         apply.versions = answer.versions;
         let (mut batch, mut batch_bytes, mut any) = (Vec::new(), 0, false);
-        while let Some(line) = answer.next_line().await? {
+        let versions = answer.versions;
+        // A node alone states nothing of its length.
+        let longest = |beginning: &[u8]| match versions {
+            true => wire::longest_line(beginning, &limits),
+            false => beginning.starts_with(b"{").then_some(u64::MAX),
+        };
+        while let Some(line) = answer.next_or_skip(longest).await? {
             any = true;
             came += 1;
-            batch_bytes += line.len();
+            batch_bytes += match &line {
+                NextLine::Whole(line) => line.len(),
+                NextLine::TooLong { beginning, .. } => beginning.len(),
+            };
             batch.push(line);
             if batch.len() >= BATCH_NODES || batch_bytes >= most_bytes {
                 apply = apply.run(std::mem::take(&mut batch)).await?;
@@ -221,6 +230,20 @@ async fn standing(client: &Client, apply: &Apply, their_hash: SetHash) -> Result
     Ok(if only_here + not_taken == 0 { Standing::Unexplained } else { Standing::Differs { only_here, not_taken } })
 }
 
+/// Why a line brings no version that can be taken.
+#[derive(Debug)]
+struct Unread {
+    /// Of which node, where that can be read.
+    id: Option<NodeId>,
+    reason: String,
+}
+
+impl From<String> for Unread {
+    fn from(reason: String) -> Self {
+        Self { id: None, reason }
+    }
+}
+
 /// What came so far.
 #[derive(Debug)]
 struct Apply {
@@ -280,7 +303,7 @@ impl Apply {
         }
     }
 
-    async fn run(mut self, batch: Vec<Bytes>) -> Result<Self, PullError> {
+    async fn run(mut self, batch: Vec<NextLine>) -> Result<Self, PullError> {
         let mut offered = Vec::with_capacity(batch.len());
         for line in batch {
             self.lines += 1;
@@ -289,7 +312,11 @@ impl Apply {
                     self.last = Some(version.node.id().clone());
                     offered.push(version);
                 }
-                Err(reason) => self.refuse(format!("line {}", self.lines), None, reason),
+                Err(Unread { id: Some(id), reason }) => {
+                    self.refuse(id.to_string(), Some(&id), reason);
+                    self.last = Some(id);
+                }
+                Err(Unread { id: None, reason }) => self.refuse(format!("line {}", self.lines), None, reason),
             }
         }
         if !offered.is_empty() {
@@ -298,22 +325,34 @@ impl Apply {
         Ok(self)
     }
 
-    fn read(&self, line: Bytes) -> Result<Offered, String> {
-        if !self.versions {
-            let node = NodeDocument::parse(line, self.limits.json_depth).map_err(|error| error.to_string())?;
-            return Ok(Offered { at: node.updated_at(), node, ancestry: Ancestry::default() });
+    fn read(&self, line: NextLine) -> Result<Offered, Unread> {
+        let line = match line {
+            NextLine::Whole(line) if !self.versions => {
+                let node = NodeDocument::parse(line, self.limits.json_depth).map_err(|error| error.to_string())?;
+                return Ok(Offered { at: node.updated_at(), node, ancestry: Ancestry::default() });
+            }
+            NextLine::TooLong { bytes, .. } if !self.versions => return Err(self.too_large(bytes).into()),
+            NextLine::Whole(line) => wire::read_line(line, &self.limits),
+            NextLine::TooLong { beginning, bytes } => wire::read_beginning(&beginning, bytes, &self.limits),
+        };
+        let Line::Change(change) = line.map_err(|error| error.to_string())? else {
+            return Err("it brings no node".to_owned().into());
+        };
+        match change.content {
+            WireContent::Put { node: Some(node), .. } => {
+                Ok(Offered { node, at: Some(change.at), ancestry: change.ancestry })
+            }
+            WireContent::Unavailable { too_large: Some(bytes), .. } => {
+                Err(Unread { id: Some(change.id), reason: self.too_large(bytes) })
+            }
+            WireContent::Put { node: None, .. } | WireContent::Unavailable { .. } | WireContent::Deleted(_) => {
+                Err("it brings no node".to_owned().into())
+            }
         }
-        match wire::read_line(line, &self.limits).map_err(|error| error.to_string())? {
-            Line::Change(change) => match change.content {
-                WireContent::Put { node: Some(node), .. } => {
-                    Ok(Offered { node, at: Some(change.at), ancestry: change.ancestry })
-                }
-                WireContent::Put { node: None, .. } | WireContent::Unavailable { .. } | WireContent::Deleted(_) => {
-                    Err("it brings no node".to_owned())
-                }
-            },
-            Line::Start(_) | Line::End(_) => Err("it brings no node".to_owned()),
-        }
+    }
+
+    fn too_large(&self, bytes: u64) -> String {
+        format!("it has {bytes} bytes; the limit here is {} (limits.node_bytes)", self.limits.node_bytes)
     }
 
     async fn take(&mut self, offered: Vec<Offered>) -> Result<(), PullError> {
@@ -370,6 +409,7 @@ impl Apply {
 mod tests {
     use super::*;
     use crate::types::SystemClock;
+    use bytes::Bytes;
     use std::{fs, path::Path};
 
     fn begin(folder: &Path) -> Apply {
@@ -379,12 +419,12 @@ mod tests {
         Apply::new((directory, target), "peer".to_owned(), limits, SystemClock::shared(), PullOptions::default())
     }
 
-    fn apply(begun: Apply, batch: Vec<Bytes>) -> Apply {
+    fn apply(begun: Apply, batch: Vec<NextLine>) -> Apply {
         tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(begun.run(batch)).unwrap()
     }
 
-    fn lines(lines: &[&'static str]) -> Vec<Bytes> {
-        lines.iter().map(|line| Bytes::from_static(line.as_bytes())).collect()
+    fn lines(lines: &[&'static str]) -> Vec<NextLine> {
+        lines.iter().map(|line| NextLine::Whole(Bytes::from_static(line.as_bytes()))).collect()
     }
 
     #[test]

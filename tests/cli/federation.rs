@@ -102,6 +102,30 @@ fn a_peer_is_added_exchanged_with_watched_and_removed() {
 }
 
 #[test]
+fn nodes_that_are_too_large_are_counted_with_what_to_raise_and_the_others_are_exchanged() {
+    let a = Instance::start("ark-a", &[]);
+    let mut b = Instance::start("ark-b", &[("ARK__LIMITS__NODE_BYTES", "10000")]);
+    for (id, bytes) in [("large", 100_000), ("small", 10)] {
+        let text = format!("{{\"id\": \"{id}\", \"content\": \"{}\"}}", "x".repeat(bytes));
+        a.bed.file(&format!("lattice_data/{id}.json"), &text);
+    }
+    a.sees(2);
+    b.federation(&["add-peer", a.url()]).ok();
+    let synced = b.federation(&["sync"]).ok();
+    assert!(synced.starts_with(&format!("warn  {}", a.url())) && synced.contains("1 received"), "{synced}");
+    assert!(synced.contains("1 node too large here") && synced.contains("raise limits.node_bytes here"), "{synced}");
+    let log = b.service.log_line();
+    assert!(["large", "100", "limits.node_bytes", "ark-a"].iter().all(|it| log.contains(it)), "{log}");
+    let round = &b.federation(&["sync", "--json"]).ok_json()["result"][0];
+    assert_eq!((&round["outcome"], &round["tooLarge"]["here"]), (&"unavailable".into(), &1.into()), "{round}");
+    assert_eq!(b.federation(&["history", "--json"]).ok_json()["rounds"][0]["tooLarge"]["here"], 1);
+
+    a.federation(&["add-peer", b.url()]).ok();
+    let synced = a.federation(&["sync"]).ok();
+    assert!(synced.contains("1 node too large there") && synced.contains("limits.sync_bytes"), "{synced}");
+}
+
+#[test]
 fn what_is_switched_stays_switched() {
     let a = Instance::start("ark-a", &[]);
     assert!(a.federation(&["start"]).ok().contains("runs already"));

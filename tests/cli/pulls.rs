@@ -87,6 +87,28 @@ fn cursors_are_followed_to_the_end() {
     assert_eq!(bed.run(&["discover", "--from", &service.url]).ok().lines().count(), 1 + 5);
 }
 
+#[test]
+fn a_node_that_is_too_large_here_is_refused_by_its_name_and_the_others_are_pulled() {
+    let bed = Bed::new();
+    for (id, bytes) in [("a", 10), ("b-large", 300_000), ("c-slightly", 20_000), ("d", 10)] {
+        bed.file(
+            &format!("lattice_data/{id}.json"),
+            &format!("{{\"id\": \"{id}\", \"content\": \"{}\"}}", "x".repeat(bytes)),
+        );
+    }
+    let service = bed.serve();
+    std::fs::create_dir(bed.path("copy")).unwrap();
+    let pull = ["pull", "--from", &service.url, "--lattice", "copy"];
+    let bed = bed.set("ARK__LIMITS__NODE_BYTES", "10000");
+    let pulled = bed.run(&pull);
+    assert!(pulled.code == 5 && pulled.stdout.starts_with("2 added, 0 replaced, 0 kept, 2 refused"), "{pulled:?}");
+    assert!(pulled.stdout.contains("refused b-large: it has 300"), "{pulled:?}");
+    assert!(pulled.stderr.contains("limits.node_bytes"), "{pulled:?}");
+    let bed = bed.set("ARK__LIMITS__NODE_BYTES", "1000000");
+    let pulled = bed.run(&pull).ok();
+    assert!(pulled.starts_with("2 added") && pulled.contains("In step"), "{pulled}");
+}
+
 fn holds(service: &crate::bed::Service, id: &str) -> bool {
     crate::bed::get(service.port, &format!("/nodes/{id}")).starts_with("HTTP/1.1 200")
 }

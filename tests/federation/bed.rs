@@ -66,6 +66,16 @@ impl Instance {
         Self::open(name, folder, key, now, |_| {}).await
     }
 
+    /// Stops it and starts it again at the same address, with the settings changed by `change`.
+    pub async fn restart_with(self, change: impl FnOnce(&mut Settings)) -> Self {
+        let (port, folder, key, name, now) = self.halt().await;
+        let change = |settings: &mut Settings| {
+            settings.server.port = port;
+            change(settings);
+        };
+        Self::open(name, folder, key, now, change).await
+    }
+
     /// Stops it, loses everything in its state directory but its key, and starts it again.
     pub async fn lose_state(self) -> Self {
         let (_, folder, key, name, now) = self.halt().await;

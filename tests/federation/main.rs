@@ -21,4 +21,5 @@ mod reconcile;
 mod restores;
 mod rounds;
 mod selective;
+mod too_large;
 mod unavailable;

@@ -268,6 +268,13 @@ fn feeds() -> Vec<Misdeed> {
     vec![
         at("html-feed", "changes", "what it sends: a line is not JSON", ok("<html>Please log in</html>\n")),
         on_feed("endless-line", "a line of over", |_| Reply::Endless(open(), vec![b'x'; 64 << 10])),
+        on_feed("endless-node", "a line of over", |request| {
+            let hash = "0".repeat(64);
+            let node = format!(
+                r#"{{"seq":1,"id":"endless","at":1,"hash":"sha256:{hash}","size":9000000,"after":[],"node":{{"x":""#
+            );
+            Reply::Endless([open(), (feed(request, 9, &[]) + &node).into_bytes()].concat(), vec![b'x'; 64 << 10])
+        }),
         on_feed("endless-blank-lines", "a line is not JSON", |_| Reply::Endless(open(), vec![b'\n'; 64 << 10])),
         on_feed("bomb-feed", "a line of over", |_| endless_gzip()),
         on_feed("endless-feed", "not the feed that was asked for", |request| {

@@ -12,7 +12,7 @@ use ark_lattice::{
         filter::Filter,
         lines::Lines,
         reconcile::{Answer, item::ItemId},
-        remote::{ChangesQuery, Knowing, OfferAnswer, PushAnswer, Remote},
+        remote::{ChangesQuery, Knowing, OfferAnswer, PushAnswer, ReceiverBounds, Remote},
     },
     manifest::{Head, Lineage, Verified, sign_head, verify_head},
     types::{Limits, NodeId, decode_hex, encode_hex},
@@ -169,6 +169,7 @@ impl Remote for Way<'_> {
             matcher: query.filter.matcher(),
             priorities: query.priorities,
             unavailable: query.seen.is_some(),
+            max_bytes: None,
         };
         let stream = feed::feed(&lattice, Some(query.index_id), query.since, options, query.seen)
             .map_err(|error| Self::refused(&error))?;
@@ -246,7 +247,7 @@ impl Remote for Way<'_> {
             feed::read_changes(&Bytes::from(lines), &Limits::default()).map_err(|error| Self::refused(&error))?;
         let wanted = feed::wanted(&*site.lattice(), &changes, site.now()).map_err(|error| Self::refused(&error))?;
         self.back("offer").await?;
-        Ok(OfferAnswer { wanted, stood })
+        Ok(OfferAnswer { wanted, stood, bounds: ReceiverBounds::default() })
     }
 
     async fn push(

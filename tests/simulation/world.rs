@@ -15,7 +15,7 @@ use ark_lattice::{
         filter::Filter,
         peers::Direction,
         rate::Rates,
-        remote::PushAnswer,
+        remote::{PushAnswer, ReceiverBounds},
         round::{Outcome, Position, Positions, Reset, begins_anew},
         run::{Known, Parties, RoundError, RunEnd, run},
         waiting,
@@ -607,7 +607,8 @@ impl World {
         let (mut received, _) = received?;
         self.count(|tally| tally.waiting += received.waiting);
         received.there = there?;
-        Ok(PushAnswer { received, moved: since..end, epoch, has_twin: false })
+        let (too_large, bounds) = (Vec::new(), ReceiverBounds::default());
+        Ok(PushAnswer { received, moved: since..end, epoch, has_twin: false, too_large, bounds })
     }
 
     // ---- rounds

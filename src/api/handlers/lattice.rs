@@ -86,6 +86,9 @@ pub(crate) struct ChangesQuery {
     /// Whether a node whose file is broken has a line as well, with `"unavailable": true` and without its content.
     #[serde(default)]
     unavailable: bool,
+    /// The largest content that the caller takes, bytes of JSON text without blanks: a node with a larger one comes as one whose file is
+    /// broken, with its bytes in `too_large`.
+    max_bytes: Option<usize>,
     /// The position of the head that is acted on, `EPOCH:SEQ`; refused (`other_index`) where the journal does not continue from it.
     seen: Option<String>,
 }
@@ -148,10 +151,10 @@ pub(crate) async fn changes(
     state: web::Data<ApiState>,
     query: StrictQuery<ChangesQuery>,
 ) -> Result<HttpResponse, ApiError> {
-    let ChangesQuery { index_id, since, contents, filter, priorities, unavailable, seen } = query.0;
+    let ChangesQuery { index_id, since, contents, filter, priorities, unavailable, max_bytes, seen } = query.0;
     let seen = read_position(seen.as_deref())?;
     let matcher = read_filter(filter.as_deref())?.matcher();
-    let options = FeedOptions { contents, matcher, priorities, unavailable };
+    let options = FeedOptions { contents, matcher, priorities, unavailable, max_bytes };
     let lines = ops::changes(&state.context, index_id.as_deref(), since, options, seen.as_ref())?;
     Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).content_type(LINES).streaming(lines))
 }
@@ -191,7 +194,8 @@ pub(crate) async fn notify(request: HttpRequest, state: web::Data<ApiState>) -> 
 ///
 /// The nodes with these ids, or these versions and deletions, as lines of the changes feed; those that are not here are left out.
 /// Of a version that is not here any more comes what the node became. With `"unavailable": true` a node whose file is broken has a line
-/// as well, with that member and without its content; with that member alone, all of these nodes are listed.
+/// as well, with that member and without its content; with that member alone, all of these nodes are listed. With `"max_bytes"` the same
+/// goes for nodes whose content is larger; their lines say so with `too_large`.
 pub(crate) async fn nodes(state: web::Data<ApiState>, body: SyncBody) -> Result<HttpResponse, ApiError> {
     let lines = match read_wanted(body.0, &state.context.limits)? {
         Wanted::Nodes(ids, options) => ops::contents(&state.context, ids, options)?,
@@ -220,7 +224,9 @@ fn read_wanted(body: Bytes, limits: &Limits) -> Result<Wanted, ApiError> {
     let object = document.root().as_object().ok_or_else(wrong)?;
     let list = |key: &str| object.get(key).map(|value| value.as_array().filter(|list| list.len() <= MAX_FETCHED));
     let unavailable = object.get("unavailable").map_or(Some(false), Value::as_bool).ok_or_else(wrong)?;
-    let options = |contents| FeedOptions { contents, unavailable, ..FeedOptions::default() };
+    let max_bytes = object.get("max_bytes").map(|value| value.as_number().and_then(|text| text.parse().ok()));
+    let max_bytes = max_bytes.map(|bytes| bytes.ok_or_else(wrong)).transpose()?;
+    let options = |contents| FeedOptions { contents, unavailable, max_bytes, ..FeedOptions::default() };
     match (list("ids"), list("versions"), object.get("contents").map(Value::as_bool)) {
         (Some(ids), None, None) => {
             let id = |value: Value<'_>| value.as_str().and_then(|text| NodeId::parse(&text).ok());
@@ -256,6 +262,21 @@ pub(crate) async fn reconcile(
     Ok(response.content_type("application/octet-stream").body(answer.message))
 }
 
+/// What this instance takes of others.
+#[derive(Debug, Serialize)]
+pub(crate) struct TakesAnswer {
+    /// The largest node, bytes of JSON text without blanks.
+    node_bytes: usize,
+    /// The largest body of a request.
+    body_bytes: usize,
+}
+
+impl TakesAnswer {
+    fn of(limits: &Limits) -> Self {
+        Self { node_bytes: ops::most_node_bytes(limits), body_bytes: limits.sync_bytes }
+    }
+}
+
 /// Which contents are wanted.
 #[derive(Debug, Serialize)]
 pub(crate) struct WantedAnswer {
@@ -267,6 +288,8 @@ pub(crate) struct WantedAnswer {
     epoch_since: u64,
     /// The newest position.
     seq: u64,
+    /// Larger contents are not taken, wanted or not.
+    takes: TakesAnswer,
 }
 
 #[derive(Debug, Deserialize)]
@@ -292,7 +315,8 @@ pub(crate) async fn offer(
     let JournalStand { start: EpochStart { epoch, since }, seq } = ops::here(&state.context);
     let wanted = ops::wanted(&state.context, seen.as_ref(), &changes)?;
     let wanted = wanted.iter().map(ToString::to_string).collect();
-    Ok(HttpResponse::Ok().json(WantedAnswer { wanted, epoch: epoch.to_string(), epoch_since: since, seq }))
+    let (epoch, takes) = (epoch.to_string(), TakesAnswer::of(&state.context.limits));
+    Ok(HttpResponse::Ok().json(WantedAnswer { wanted, epoch, epoch_since: since, seq, takes }))
 }
 
 /// What became of the changes.
@@ -328,12 +352,18 @@ pub(crate) struct ReceivedAnswer {
     /// Another instance sends changes here with the identity of the sender; only where that is so.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     twin: bool,
+    /// Nodes that were left out because they are larger than this instance takes; only where any were.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    too_large: Vec<String>,
+    /// What this instance takes.
+    takes: TakesAnswer,
 }
 
 /// Send changes (another instance)
 ///
 /// Lines of the changes feed with their nodes. Each is judged against what is here; what counts is durable when this answers. Deletions
-/// of more than ten nodes and a quarter of them wait for the admin here; everything else is taken.
+/// of more than ten nodes and a quarter of them wait for the admin here; nodes that are larger than this instance takes are left out and
+/// named; everything else is taken.
 /// Signed by the sender (RFC 9421).
 pub(crate) async fn receive(
     request: HttpRequest,
@@ -347,7 +377,7 @@ pub(crate) async fn receive(
     let (seen, holds) = (read_position(query.0.seen.as_deref())?, read_position(query.0.holds.as_deref())?);
     let stands = read_position(query.0.stands.as_deref())?;
     let knowing = Knowing { seen: seen.as_ref(), holds: holds.as_ref(), stands: stands.as_ref() };
-    let PushAnswer { received, moved, epoch, has_twin } =
+    let PushAnswer { received, moved, epoch, has_twin, too_large, .. } =
         ops::receive(&state.context, &speaker, knowing, &filter, changes).await?;
     let (epoch, epoch_since) = epoch.map(|it| (it.epoch.to_string(), it.since)).unzip();
     let Received { taken, same, kept, ahead, conflicts, waiting, there } = received;
@@ -365,6 +395,8 @@ pub(crate) async fn receive(
         waiting_total: there.map(|there| there.deletions),
         waiting_without: there.map(|there| there.set_hash.to_string()),
         twin: has_twin,
+        too_large: too_large.iter().map(ToString::to_string).collect(),
+        takes: TakesAnswer::of(&state.context.limits),
     };
     Ok(HttpResponse::Ok().json(answer))
 }

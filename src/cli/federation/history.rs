@@ -23,9 +23,10 @@ Examples:
   ark-lattice federation history --peer http://192.168.1.100:9000
 
 With --json; outcome is in_step, waiting (equal but for
-deletions that wait), unavailable (equal but for nodes whose files are broken;
-counted in unavailable), exchanged, diverged (one way, and nodes that should be
-alike differ), unexplained, moving or failed:
+deletions that wait), unavailable (equal but for nodes whose files are broken,
+counted in unavailable, or that are too large, counted in tooLarge), exchanged,
+diverged (one way, and nodes that should be alike differ), unexplained, moving or
+failed:
   {\"rounds\": [{\"at\": 1767225600.25, \"peer\": \"http://a:9000\", \"durationMs\": 12, \"outcome\": \"in_step\",
    \"error\": null, \"nodesReceived\": 1, \"nodesSent\": 0, \"conflictsResolved\": 0, \"bytes\": 310,
    \"deletionsWaiting\": {\"here\": 0, \"there\": 0}}], \"count\": 1}")]

@@ -108,7 +108,7 @@ pub(super) struct Waiting {
     pub(super) there: Option<u64>,
 }
 
-/// Nodes that were left out because their files are broken.
+/// Nodes that were left out: their files are broken, or they are too large, here or there.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct LeftOut {
@@ -223,6 +223,8 @@ pub(super) struct SyncedPeer {
     pub(super) deletions_waiting: Waiting,
     #[serde(default)]
     pub(super) unavailable: LeftOut,
+    #[serde(default)]
+    pub(super) too_large: LeftOut,
     #[serde(default)]
     pub(super) differences: Differences,
 }

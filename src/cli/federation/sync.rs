@@ -32,7 +32,8 @@ else is exchanged; --confirm-deletions carries them out. Exits with 4 if a peer
 cannot be reached or fails, with 3 if it refuses, with 5 if it is not who it was,
 deletions wait, it leaves something out, or changes go one way only and nodes that
 both sides knew differ (they are counted), and with 1 if the data directory here
-cannot be used. Nodes whose files are broken here or there are left out and
+cannot be used. Nodes whose files are broken here or there, and nodes that are
+larger than limits.node_bytes of the side that would take them, are left out and
 counted; everything else is exchanged.
 
 Examples:
@@ -46,7 +47,8 @@ With --json:
    \"lattice\": {\"status\": \"ok\", \"brokenFiles\": 0}}
 status is partial where some peers failed, failed where all did, and differs where
 none did but sets differ or deletions wait: see outcome.
-Where nodes are left out: \"outcome\": \"unavailable\", \"unavailable\": {\"here\": 1, \"there\": 0}
+Where broken nodes are left out: \"outcome\": \"unavailable\", \"unavailable\": {\"here\": 1, \"there\": 0}
+Where nodes are too large: \"outcome\": \"unavailable\", \"tooLarge\": {\"here\": 1, \"there\": 0}
 Where changes go one way and nodes differ: \"outcome\": \"diverged\", \"differences\":
   {\"newerThere\": 5, \"newerHere\": 0, \"deletedThere\": 0, \"deletedHere\": 0, \"onlyThere\": 0, \"onlyHere\": 0}")]
 pub(in crate::cli) struct Args {
@@ -181,7 +183,7 @@ fn say(result: &SyncedPeer, output: &Output) -> std::io::Result<()> {
         Some("moving") => "; goes on, there are newer changes",
         Some("unexplained") => "; the sets differ, and nothing says why",
         Some("waiting") => "; in step but for deletions that wait",
-        Some("unavailable") => "; in step but for nodes whose files are broken",
+        Some("unavailable") => "; in step but for nodes that are left out",
         _ => "",
     };
     let text = format!(
@@ -192,15 +194,15 @@ fn say(result: &SyncedPeer, output: &Output) -> std::io::Result<()> {
         size(result.bytes)
     );
     let (here, there) = waiting(result);
-    let text = match places(here, there, waiting_words) {
+    let mut text = match places(here, there, waiting_words) {
         Some(waiting) => format!("{text}; {waiting}"),
         None => text,
     };
-    let next = (here > 0).then(|| confirm(result));
-    let (text, next) = match left_out(result) {
-        Some((nodes, correct)) => (format!("{text}; {nodes}"), next.or(Some(correct))),
-        None => (text, next),
-    };
+    let mut next = (here > 0).then(|| confirm(result));
+    for (nodes, correct) in left_out(result).into_iter().chain(too_large(result)) {
+        text = format!("{text}; {nodes}");
+        next = next.or(Some(correct));
+    }
     let text = match result.differences.words() {
         Some(differences) => format!("{text}; {differences}"),
         None => text,
@@ -220,6 +222,20 @@ fn left_out(result: &SyncedPeer) -> Option<(String, String)> {
         _ => "correct the files that this names on both machines: ark-lattice doctor",
     };
     Some((nodes, correct.to_owned()))
+}
+
+/// What was left out for its size, and what to do.
+fn too_large(result: &SyncedPeer) -> Option<(String, String)> {
+    let LeftOut { here, there } = result.too_large;
+    let nodes = places(here, there, |nodes| format!("{} too large", count(nodes, "node")))?;
+    let raise = match (here, there) {
+        (0, _) => {
+            "to send them, on that machine raise limits.node_bytes, and limits.sync_bytes where that is smaller; the log names them"
+        }
+        (_, 0) => "to take them, raise limits.node_bytes here; the log names them",
+        _ => "to exchange them, raise limits.node_bytes on both machines; the log names them",
+    };
+    Some((nodes, raise.to_owned()))
 }
 
 /// Do changes go one way only, and nodes differ that should be alike?

@@ -18,9 +18,9 @@ pub struct Confirmed {
 /// What did not get through in a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Refused {
-    /// Of theirs: dated ahead, or unavailable.
+    /// Of theirs: dated ahead, unavailable, or too large.
     pub here: bool,
-    /// Of ours: dated ahead, or unavailable.
+    /// Of ours: dated ahead, unavailable, or too large.
     pub there: bool,
 }
 

@@ -1,19 +1,19 @@
-//! Nodes that are left out between two instances because their files are broken at one of them (DESIGN 4.6): how many, and what is
-//! recorded of them from one round to the next.
+//! Nodes that are left out between two instances because their files are broken at one of them, or because they are larger than one of them
+//! takes (DESIGN 4.6): how many, and what is recorded of them from one round to the next.
 
-use crate::types::{ContentHash, NodeId};
-use serde::{Deserialize, Deserializer, Serialize};
+use crate::types::{ContentHash, NodeId, Timestamp};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::collections::BTreeMap;
 
 /// The most nodes of one peer that are recorded.
 pub const MAX_RECORDED: usize = 2000;
 
-/// How many nodes a round left out because their files are broken.
+/// How many nodes a round left out because of what is at one of the two instances: broken files, or a limit that they exceed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct LeftOut {
-    /// Of this instance.
+    /// At this instance.
     pub here: u64,
-    /// Of the peer.
+    /// At the peer.
     pub there: u64,
 }
 
@@ -25,19 +25,80 @@ impl LeftOut {
     }
 }
 
-/// Nodes of a peer that would count here and whose contents could not be had, each with the hash of the content. At most
+/// A content that was left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeftOutContent {
+    /// Its hash.
+    pub content_hash: ContentHash,
+    /// Its bytes, where it is larger than its receiver takes; `None`: the file is broken at the sender.
+    pub too_large: Option<u64>,
+    /// When a request was refused that brought it alone.
+    pub refused_at: Option<Timestamp>,
+}
+
+impl LeftOutContent {
+    /// Its file is broken.
+    #[must_use]
+    pub const fn broken(content_hash: ContentHash) -> Self {
+        Self { content_hash, too_large: None, refused_at: None }
+    }
+
+    /// It is larger than its receiver takes.
+    #[must_use]
+    pub const fn too_large(content_hash: ContentHash, bytes: u64) -> Self {
+        Self { content_hash, too_large: Some(bytes), refused_at: None }
+    }
+}
+
+/// As it is recorded: of a broken file the hash alone.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Recorded {
+    Broken(String),
+    TooLarge {
+        hash: String,
+        bytes: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        refused_at: Option<Timestamp>,
+    },
+}
+
+impl Serialize for LeftOutContent {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let hash = self.content_hash.to_string();
+        let recorded = match self.too_large {
+            None => Recorded::Broken(hash),
+            Some(bytes) => Recorded::TooLarge { hash, bytes, refused_at: self.refused_at },
+        };
+        recorded.serialize(to)
+    }
+}
+
+impl<'de> Deserialize<'de> for LeftOutContent {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let content_hash = |hash: &str| ContentHash::parse(hash).map_err(de::Error::custom);
+        Ok(match Recorded::deserialize(from)? {
+            Recorded::Broken(hash) => Self::broken(content_hash(&hash)?),
+            Recorded::TooLarge { hash, bytes, refused_at } => {
+                Self { refused_at, ..Self::too_large(content_hash(&hash)?, bytes) }
+            }
+        })
+    }
+}
+
+/// Nodes whose contents were left out between an instance and one of its peers, each with what is known of the content. At most
 /// [`MAX_RECORDED`].
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[serde(transparent)]
-pub struct UnavailableNodes(BTreeMap<NodeId, ContentHash>);
+pub struct UnavailableNodes(BTreeMap<NodeId, LeftOutContent>);
 
 impl UnavailableNodes {
     /// Records a node; `false`: there are too many.
-    pub fn insert(&mut self, id: &NodeId, content_hash: ContentHash) -> bool {
+    pub fn insert(&mut self, id: &NodeId, content: LeftOutContent) -> bool {
         if self.0.len() >= MAX_RECORDED && !self.0.contains_key(id) {
             return false;
         }
-        self.0.insert(id.clone(), content_hash);
+        self.0.insert(id.clone(), content);
         true
     }
 
@@ -46,9 +107,9 @@ impl UnavailableNodes {
         self.0.remove(id);
     }
 
-    /// The content of this node that could not be had.
+    /// The content of this node that was left out.
     #[must_use]
-    pub fn get(&self, id: &NodeId) -> Option<&ContentHash> {
+    pub fn get(&self, id: &NodeId) -> Option<&LeftOutContent> {
         self.0.get(id)
     }
 
@@ -65,7 +126,7 @@ impl UnavailableNodes {
     }
 
     /// In the order of their ids.
-    pub fn iter(&self) -> impl Iterator<Item = (&NodeId, &ContentHash)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&NodeId, &LeftOutContent)> {
         self.0.iter()
     }
 }
@@ -73,9 +134,8 @@ impl UnavailableNodes {
 impl<'de> Deserialize<'de> for UnavailableNodes {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let mut nodes = Self::default();
-        for (id, content_hash) in BTreeMap::<String, String>::deserialize(from)? {
-            let id = NodeId::parse(&id).map_err(serde::de::Error::custom)?;
-            nodes.insert(&id, ContentHash::parse(&content_hash).map_err(serde::de::Error::custom)?);
+        for (id, content) in BTreeMap::<String, LeftOutContent>::deserialize(from)? {
+            nodes.insert(&NodeId::parse(&id).map_err(de::Error::custom)?, content);
         }
         Ok(nodes)
     }
@@ -89,13 +149,16 @@ mod tests {
     fn recorded_nodes_are_bounded_and_read_again() {
         let mut nodes = UnavailableNodes::default();
         let id = |n: usize| NodeId::parse(&format!("node-{n}")).unwrap();
-        let hash = ContentHash::of(b"");
-        assert!((0..MAX_RECORDED).all(|n| nodes.insert(&id(n), hash)));
-        assert!(!nodes.insert(&id(MAX_RECORDED), hash));
-        assert!(nodes.insert(&id(7), ContentHash::of(b"later")));
+        let broken = LeftOutContent::broken(ContentHash::of(b""));
+        assert!((0..MAX_RECORDED).all(|n| nodes.insert(&id(n), broken)));
+        assert!(!nodes.insert(&id(MAX_RECORDED), broken));
+        let large = LeftOutContent::too_large(ContentHash::of(b"later"), 5 << 20);
+        assert!(nodes.insert(&id(7), large));
+        assert!(nodes.insert(&id(8), LeftOutContent { refused_at: Some(Timestamp::from_seconds(5)), ..large }));
         nodes.remove(&id(0));
-        assert!(nodes.insert(&id(MAX_RECORDED), hash));
+        assert!(nodes.insert(&id(MAX_RECORDED), broken));
         let text = serde_json::to_string(&nodes).unwrap();
+        assert!(text.contains(&format!("\"node-1\":\"{}\"", broken.content_hash)), "as before there were limits");
         assert_eq!(serde_json::from_str::<UnavailableNodes>(&text).unwrap(), nodes);
         assert!(serde_json::from_str::<UnavailableNodes>("{\"a\":\"x\"}").is_err());
     }

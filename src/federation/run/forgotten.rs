@@ -12,7 +12,7 @@ use crate::{
         round::{Position, Positions, Round, confirmed::ForgottenBefore},
         run::push::seen,
         waiting,
-        wire::{Line, WireChange, WireContent, read_line, write_line},
+        wire::{Line, WireChange, WireContent, write_line},
     },
     lattice::{Change, Entry, Tombstone, index::Snapshot, version::just_after},
     manifest::Head,
@@ -223,8 +223,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         let mut promise = self.begin(&mut lines, round, 0).await?;
         let mut counted = 0;
         loop {
-            let Some(line) = lines.next_line().await? else { return Err(self.cut_off()) };
-            match read_line(line, &self.parties.limits)? {
+            match self.next_line(&mut lines).await?.0 {
                 Line::Start(_) => return Err(RoundError::OtherFeed("it begins twice")),
                 Line::End(end) => {
                     promise.end(end).map_err(RoundError::OtherFeed)?;

@@ -49,7 +49,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         // These are named as what they are.
         let mut left_out: HashSet<NodeId> = waiting::waiting_ids(&**lattice, self.peer.as_str())?.into_iter().collect();
         left_out.extend(lattice.unavailable());
-        left_out.extend(self.unavailable.unread().cloned());
+        left_out.extend(self.unavailable.unread().chain(self.too_large.there()).cloned());
         let mut unavailable_alone = 0_u64;
         for id in self.unavailable.of_peer() {
             unavailable_alone = unavailable_alone.saturating_add(u64::from(lattice.entry(id)?.is_none()));

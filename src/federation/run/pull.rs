@@ -133,9 +133,8 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         let most = if inline { BATCH } else { LIST };
         let (mut batch, mut batch_bytes, mut counted) = (Vec::new(), 0_usize, 0);
         loop {
-            let Some(line) = lines.next_line().await? else { return Err(self.cut_off()) };
-            let size = line.len();
-            let end = match read_line(line, &self.parties.limits)? {
+            let (line, size) = self.next_line(&mut lines).await?;
+            let end = match line {
                 Line::Start(_) => return Err(RoundError::OtherFeed("it begins twice")),
                 Line::End(end) => {
                     promise.end(end).map_err(RoundError::OtherFeed)?;
@@ -307,9 +306,9 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         let (mut batch, mut bytes, mut counted) = (Vec::new(), 0_usize, 0);
         loop {
             // An answer that is cut off between two lines must not pass for one in which the other nodes are gone.
-            let Some(line) = lines.next_line().await? else { return Err(self.cut_off()) };
-            bytes = bytes.saturating_add(line.len());
-            let change = match read_line(line, &self.parties.limits)? {
+            let (line, size) = self.next_line(&mut lines).await?;
+            bytes = bytes.saturating_add(size);
+            let change = match line {
                 Line::Change(change) => Some(*change),
                 Line::End(_) => None,
                 Line::Start(_) => return Err(RoundError::OtherFeed("it begins twice")),

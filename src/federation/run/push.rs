@@ -1,6 +1,10 @@
 //! What we have goes.
 
-use super::{BATCH_BYTES, Held, LIST, RoundError, Run, SKEW, unavailable::is_available};
+use super::{
+    BATCH_BYTES, Held, LIST, RoundError, Run, SKEW,
+    too_large::{count_lines, first_lines, is_size_refusal},
+    unavailable::is_available,
+};
 use crate::{
     federation::{
         feed::{self, FeedOptions, Walk, WrittenLines},
@@ -12,6 +16,7 @@ use crate::{
     manifest::EpochStart,
     types::{NodeId, Timestamp},
 };
+use bytes::{Buf, Bytes};
 use std::collections::HashSet;
 
 impl<N: FnMut(&Positions) + Send> Run<'_, N> {
@@ -31,10 +36,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
             self.retain_wanted(round, &mut batch, &waiting);
             if !batch.is_empty() {
                 match mode {
-                    Mode::Inline => {
-                        let lines = walk.lines(&batch).await?;
-                        self.send(round, lines).await?;
-                    }
+                    Mode::Inline => self.send_part(round, batch).await?,
                     Mode::List => later.append(&mut self.offer(round, batch).await?),
                 }
             }
@@ -88,7 +90,8 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
     }
 
     fn walk(&self, since: u64, end: u64, contents: bool) -> Walk {
-        let options = FeedOptions { contents, matcher: self.matcher.clone(), ..FeedOptions::default() };
+        let (matcher, max_bytes) = (self.matcher.clone(), self.too_large.bounds().node_bytes);
+        let options = FeedOptions { contents, matcher, max_bytes, ..FeedOptions::default() };
         Walk::new(self.parties.lattice, since, end, options)
     }
 
@@ -104,22 +107,12 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
     }
 
     /// Sends a list; answers the deletions, and the changes whose contents are wanted.
-    async fn offer(&mut self, round: &mut Round, batch: Vec<Change>) -> Result<Vec<Change>, RoundError> {
+    pub(super) async fn offer(&mut self, round: &mut Round, batch: Vec<Change>) -> Result<Vec<Change>, RoundError> {
         let mut goes = Vec::new();
         for part in batch.chunks(LIST) {
-            let WrittenLines { text, count, unread } = self.walk(0, 0, false).lines(part).await?;
+            let WrittenLines { text, unread, .. } = self.walk(0, 0, false).lines(part).await?;
             self.unavailable.hold_unread(&mut self.held.pushed, unread);
-            if count == 0 {
-                continue;
-            }
-            self.count_out(text.len()).await;
-            let seen = seen(round);
-            let knowing = Knowing { seen: seen.as_ref(), ..Knowing::default() };
-            let offered = self.parties.client.offer(&self.signer(), knowing, text).await?;
-            if let Some(stood) = offered.stood {
-                they_stood(round, stood.start, stood.seq)?;
-            }
-            let wanted: HashSet<NodeId> = offered.wanted.into_iter().collect();
+            let wanted = self.offer_lines(round, Bytes::from(text)).await?;
             goes.extend(
                 part.iter()
                     .filter(|change| match change {
@@ -130,6 +123,32 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
             );
         }
         Ok(goes)
+    }
+
+    /// Offers these lines, in as many requests as the size of a body there asks for. Answers the nodes that are wanted.
+    async fn offer_lines(&mut self, round: &mut Round, mut rest: Bytes) -> Result<HashSet<NodeId>, RoundError> {
+        let mut wanted = HashSet::new();
+        while !rest.is_empty() {
+            let body = first_lines(&rest, self.too_large.most_body());
+            let seen = seen(round);
+            let knowing = Knowing { seen: seen.as_ref(), ..Knowing::default() };
+            self.count_out(body.len()).await;
+            let offered = self.parties.client.offer(&self.signer(), knowing, body.to_vec()).await;
+            let offered = match offered.map_err(RoundError::from) {
+                Err(error) if is_size_refusal(&error) && count_lines(&body) > 1 => {
+                    self.too_large.halve_body(body.len());
+                    continue;
+                }
+                offered => offered?,
+            };
+            if let Some(stood) = offered.stood {
+                they_stood(round, stood.start, stood.seq)?;
+            }
+            self.too_large.learn(offered.bounds);
+            wanted.extend(offered.wanted);
+            rest.advance(body.len());
+        }
+        Ok(wanted)
     }
 
     pub(super) async fn send_contents(&mut self, round: &mut Round, changes: Vec<Change>) -> Result<(), RoundError> {
@@ -155,20 +174,45 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         self.send(round, lines).await
     }
 
+    /// Sends these lines, in as many requests as the size of a body there asks for. A node that is too large there is left out.
     pub(super) async fn send(&mut self, round: &mut Round, lines: WrittenLines) -> Result<(), RoundError> {
-        let WrittenLines { text, count, unread } = lines;
+        let WrittenLines { text, unread, too_large, .. } = lines;
         self.unavailable.hold_unread(&mut self.held.pushed, unread);
-        if count == 0 {
-            return Ok(());
+        for node in &too_large {
+            self.leave_out_there(node, None);
         }
-        self.count_out(text.len()).await;
+        let mut rest = Bytes::from(text);
+        while !rest.is_empty() {
+            let body = first_lines(&rest, self.too_large.most_body());
+            if self.too_large.exceeds_body(body.len()) && count_lines(&body) == 1 {
+                self.leave_out_line(&body, None)?;
+            } else {
+                match self.send_body(round, &body).await {
+                    Err(error) if is_size_refusal(&error) && count_lines(&body) > 1 => {
+                        self.too_large.halve_body(body.len());
+                        continue;
+                    }
+                    Err(error) if is_size_refusal(&error) => self.leave_out_line(&body, Some(error))?,
+                    sent => sent?,
+                }
+            }
+            rest.advance(body.len());
+        }
+        Ok(())
+    }
+
+    async fn send_body(&mut self, round: &mut Round, body: &Bytes) -> Result<(), RoundError> {
+        let count = count_lines(body);
+        self.count_out(body.len()).await;
         let filter = self.matcher.filter();
         let seen = seen(round);
         let holds = self.forgotten.held().or(round.positions.pulled.as_ref()).cloned().filter(|_| seen.is_some());
         let stands = seen.is_some().then(|| round.ours.position());
         let knowing = Knowing { seen: seen.as_ref(), holds: holds.as_ref(), stands: stands.as_ref() };
-        let PushAnswer { mut received, moved, epoch, has_twin } =
-            self.parties.client.push(&self.signer(), knowing, filter, text).await?;
+        let PushAnswer { mut received, moved, epoch, has_twin, too_large, bounds } =
+            self.parties.client.push(&self.signer(), knowing, filter, body.to_vec()).await?;
+        self.too_large.learn(bounds);
+        let left_out = self.leave_out_lines(body, too_large)?;
         received.taken = received.taken.min(count);
         self.refused.there |= received.ahead > 0;
         self.report.has_twin |= has_twin;
@@ -188,7 +232,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
             round.positions.pulled_into = Some(round.ours.position());
             round.theirs.seq = round.theirs.seq.max(moved.end);
         }
-        self.report.sent = self.report.sent.saturating_add(count);
+        self.report.sent = self.report.sent.saturating_add(count.saturating_sub(left_out));
         self.report.sent_taken = self.report.sent_taken.saturating_add(received.taken);
         Ok(())
     }

@@ -8,7 +8,7 @@ use crate::{
             item::{ItemId, NodePart, node_part},
         },
         round::{Mode, Positions, Reset, Round},
-        wire::{Line, read_line},
+        wire::Line,
     },
     lattice::Change,
     manifest::MAX_SEQ,
@@ -169,9 +169,9 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         let mut came: HashSet<NodeId> = HashSet::new();
         let (mut batch, mut bytes, mut counted) = (Vec::new(), 0_usize, 0);
         loop {
-            let Some(line) = lines.next_line().await? else { return Err(self.cut_off()) };
-            bytes = bytes.saturating_add(line.len());
-            let last = match read_line(line, &self.parties.limits)? {
+            let (line, size) = self.next_line(&mut lines).await?;
+            bytes = bytes.saturating_add(size);
+            let last = match line {
                 // Each once: the answer is no longer than what was asked for.
                 Line::Change(change) if asked.contains(&node_part(&change.id)) && came.insert(change.id.clone()) => {
                     batch.push(*change);

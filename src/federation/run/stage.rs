@@ -200,7 +200,7 @@ mod tests {
         let mut stage = Stage::new(None);
         stage.add(vec![change("a", available)], 0);
         assert!(!stage.leads_to(&[], &head));
-        stage.add(vec![change("b", WireContent::Unavailable { content_hash, node_type: None })], 0);
+        stage.add(vec![change("b", WireContent::Unavailable { content_hash, node_type: None, too_large: None })], 0);
         assert!(stage.leads_to(&[], &head));
     }
 }

@@ -1,5 +1,5 @@
-//! What a round knows of nodes whose files are broken, here or at the peer: their contents are not exchanged, and the comparison of the
-//! two sets leaves them out (DESIGN 4.6).
+//! What a round knows of nodes whose files are broken, here or at the peer, and of nodes of the peer that are too large for this instance:
+//! their contents are not exchanged, and the comparison of the two sets leaves them out (DESIGN 4.6).
 
 use super::{Held, Known, LIST, RoundError, Run};
 use crate::{
@@ -7,12 +7,13 @@ use crate::{
         client::ClientError,
         feed,
         lines::Lines,
+        peers::Direction,
         reconcile::item::ItemId,
         round::{
             Outcome, Positions, Reset, Round,
-            unavailable::{LeftOut, UnavailableNodes},
+            unavailable::{LeftOut, LeftOutContent, UnavailableNodes},
         },
-        wire::{Line, WireChange, WireContent, read_line},
+        wire::{Line, WireChange, WireContent, most_node_bytes},
     },
     lattice::{Change, Lattice},
     types::{ContentHash, NodeId},
@@ -30,12 +31,12 @@ pub(super) struct Unavailable {
     /// Those of them that were recorded before this round.
     before: Vec<NodeId>,
     /// More of them than are recorded: they come again.
-    unrecorded: BTreeMap<NodeId, ContentHash>,
+    unrecorded: BTreeMap<NodeId, LeftOutContent>,
     /// Ours that could not be read in this round, and perhaps can in the next one.
     unread: BTreeSet<NodeId>,
     /// Nodes of the peer that differ from ours, and that it keeps because their files are broken.
     kept: u64,
-    /// The sets are equal but for nodes that are unavailable on either side.
+    /// The sets are equal but for nodes that were left out.
     left_out: bool,
 }
 
@@ -80,7 +81,7 @@ impl Unavailable {
     }
 }
 
-/// How two sets differ in nodes whose files are broken: the nodes as the peer holds them.
+/// How two sets differ in nodes that were left out: the nodes as the peer holds them.
 pub(super) type AtPeer = BTreeMap<NodeId, Option<ContentHash>>;
 
 impl<N: FnMut(&Positions) + Send> Run<'_, N> {
@@ -95,37 +96,48 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         let (lattice, now) = (&**self.parties.lattice, self.parties.clock.now());
         let mut rest = Vec::with_capacity(batch.len());
         for change in batch {
-            let WireContent::Unavailable { content_hash, .. } = &change.content else {
+            let WireContent::Unavailable { content_hash, too_large, .. } = change.content else {
                 rest.push(change);
                 continue;
             };
-            let is_here = lattice.entry(&change.id)?.is_some_and(|entry| entry.content_hash == *content_hash);
+            let is_here = lattice.entry(&change.id)?.is_some_and(|entry| entry.content_hash == content_hash);
             if is_here || !feed::would_count(lattice, &change, now)? {
                 self.unavailable.forget(&change.id);
-            } else if !self.unavailable.theirs.insert(&change.id, *content_hash) {
+                continue;
+            }
+            let content = LeftOutContent { content_hash, too_large, refused_at: None };
+            let is_new = self.unavailable.theirs.get(&change.id) != Some(&content);
+            if let Some(bytes) = too_large.filter(|_| is_new) {
+                self.too_large.name_here(&self.peer, &change.id, bytes);
+            }
+            if !self.unavailable.theirs.insert(&change.id, content) {
                 Held::before(&mut self.held.pulled, change.seq);
                 if self.unavailable.unrecorded.len() < MAX_COMPARED {
-                    self.unavailable.unrecorded.insert(change.id, *content_hash);
+                    self.unavailable.unrecorded.insert(change.id, content);
                 }
             }
         }
         Ok(rest)
     }
 
-    /// Asks once a round for the contents that could not be had before this round. Answers whether anything came.
+    /// Asks once a round for the contents that could not be had before this round, but for those that are still too large. Answers whether
+    /// anything came.
     pub(super) async fn ask_for_unavailable(&mut self, round: &Round) -> Result<bool, RoundError> {
         let before = std::mem::take(&mut self.unavailable.before);
-        let content = |id: NodeId| self.unavailable.theirs.get(&id).copied().map(|content_hash| (id, content_hash));
-        let wanted: Vec<(NodeId, ContentHash)> = before.into_iter().filter_map(content).collect();
+        let most = u64::try_from(most_node_bytes(&self.parties.limits)).unwrap_or(u64::MAX);
+        let content = |id: NodeId| self.unavailable.theirs.get(&id).copied().map(|content| (id, content));
+        let fits = |(_, content): &(NodeId, LeftOutContent)| content.too_large.is_none_or(|bytes| bytes <= most);
+        let wanted: Vec<(NodeId, LeftOutContent)> = before.into_iter().filter_map(content).filter(fits).collect();
         if wanted.is_empty() || !round.directions.pull {
             return Ok(false);
         }
         let seq = self.parties.lattice.status().seq;
         // Those of which nothing comes are not there any more: what became of them has a later position.
         wanted.iter().for_each(|(id, _)| self.unavailable.forget(id));
-        if let Err(error) = self.fetch(wanted.clone()).await {
-            for (id, content_hash) in &wanted {
-                self.unavailable.theirs.insert(id, *content_hash);
+        let contents = wanted.iter().map(|(id, content)| (id.clone(), content.content_hash)).collect();
+        if let Err(error) = self.fetch(contents).await {
+            for (id, content) in &wanted {
+                self.unavailable.theirs.insert(id, *content);
             }
             return Err(error);
         }
@@ -141,10 +153,10 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         is_theirs: impl Fn(&AtPeer) -> bool,
     ) -> Result<Option<Outcome>, RoundError> {
         let mut ours = self.parties.lattice.unavailable();
-        ours.extend(self.unavailable.unread.iter().cloned());
+        ours.extend(self.unavailable.unread.iter().chain(self.too_large.there()).cloned());
         ours.truncate(MAX_COMPARED.saturating_add(1));
         let recorded = self.unavailable.theirs.iter().chain(&self.unavailable.unrecorded);
-        let mut at_peer: AtPeer = recorded.map(|(id, content_hash)| (id.clone(), Some(*content_hash))).collect();
+        let mut at_peer: AtPeer = recorded.map(|(id, content)| (id.clone(), Some(content.content_hash))).collect();
         let (mut end, mut is_cut) = (round.theirs.seq, ours.len() > MAX_COMPARED);
         if !is_cut {
             for part in ours.chunks(LIST) {
@@ -240,8 +252,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
     ) -> Result<(Vec<WireChange>, u64), RoundError> {
         let (mut changes, mut counted) = (Vec::new(), 0);
         loop {
-            let Some(line) = lines.next_line().await? else { return Err(self.cut_off()) };
-            match read_line(line, &self.parties.limits)? {
+            match self.next_line(&mut lines).await?.0 {
                 Line::Change(change) if changes.len() < most => changes.push(*change),
                 Line::Change(_) => return Err(RoundError::OtherFeed("it has versions that were not asked for")),
                 Line::Start(_) => return Err(RoundError::OtherFeed("it begins as another one")),
@@ -260,10 +271,15 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         }
         let Unavailable { theirs, unrecorded, unread, kept, .. } = &self.unavailable;
         let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        let of_peer = theirs.iter().chain(unrecorded);
+        let (too_large, broken): (Vec<_>, Vec<_>) = of_peer.partition(|(_, content)| content.too_large.is_some());
         self.report.unavailable = LeftOut {
             here: count(self.parties.lattice.unavailable().len().saturating_add(unread.len())),
-            there: count(theirs.len().saturating_add(unrecorded.len())).saturating_add(*kept),
+            there: count(broken.len()).saturating_add(*kept),
         };
+        let there = self.too_large.there().filter(|_| self.options.direction != Direction::Pull).count();
+        self.report.too_large = LeftOut { here: count(too_large.len()), there: count(there) };
+        self.too_large.name_rest(&self.peer);
     }
 }
 

@@ -64,6 +64,7 @@ pub fn rows() -> Vec<Row> {
             "other_index",
         ),
         row("changes since a word", Raw::new("GET", "/lattice/changes?since=now"), 400, "invalid_query"),
+        row("changes up to a word of bytes", Raw::new("GET", "/lattice/changes?max_bytes=x"), 400, "invalid_query"),
         row("changes with an unknown parameter", Raw::new("GET", "/lattice/changes?sinc=1"), 400, "invalid_query"),
         row("nodes without ids", Raw::new("POST", "/lattice/nodes").json("{}"), 400, "invalid_change"),
         row("nodes by number", Raw::new("POST", "/lattice/nodes").json("{\"ids\":[1]}"), 400, "invalid_change"),
@@ -83,6 +84,12 @@ pub fn rows() -> Vec<Row> {
         row(
             "versions with half a wish",
             Raw::new("POST", "/lattice/nodes").json("{\"versions\":[],\"contents\":1}"),
+            400,
+            "invalid_change",
+        ),
+        row(
+            "nodes up to a word of bytes",
+            Raw::new("POST", "/lattice/nodes").json("{\"ids\":[],\"max_bytes\":\"x\"}"),
             400,
             "invalid_change",
         ),
@@ -143,8 +150,6 @@ pub fn rows() -> Vec<Row> {
     ] {
         rows.push(row(name, right(&line), 400, "invalid_change"));
     }
-    let long = format!(",\"node\":{{\"id\":\"a\",\"text\":\"{}\"}}", "x".repeat(super::NODE_BYTES + 1024));
-    rows.push(row("a change with too large a node", right(&put_line("a", zeros, &long)), 400, "invalid_change"));
     rows.push(row("too many changes", right(&"\n".repeat(super::SYNC_BYTES + 1)), 413, "body_too_large"));
     rows
 }

@@ -1,16 +1,19 @@
 //! What the controls answer, in the members of the seed (its guide's API reference), and ours in the same style.
 
 mod differences;
+mod left_out;
 
-use self::differences::DifferencesAnswer;
+use self::{
+    differences::DifferencesAnswer,
+    left_out::{LeftOutAnswer, TooLargeAnswer},
+};
 use crate::{
     api::{
         handlers::{deletions::SenderAnswer, nodes::seconds},
         schemas::{Hash, PublicKeyText},
     },
     ops::{
-        self, Direction, FederationInfo, Filter, Found, Lag, LatticeError, LeftOut, Outcome, Past, PeerState, Stand,
-        Synced, Via,
+        self, Direction, FederationInfo, Filter, Found, Lag, LatticeError, Outcome, Past, PeerState, Stand, Synced, Via,
     },
 };
 use serde::Serialize;
@@ -146,22 +149,6 @@ pub(crate) struct WaitingAnswer {
     /// Of this instance, at the peer, as it last said; null: it did not.
     #[schema(required = true)]
     there: Option<u64>,
-}
-
-/// Nodes that a round left out because their files are broken.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = FederationUnavailable)]
-pub(crate) struct LeftOutAnswer {
-    /// Of this instance.
-    here: u64,
-    /// Of the peer.
-    there: u64,
-}
-
-impl LeftOutAnswer {
-    fn of(left_out: LeftOut) -> Option<Self> {
-        (!left_out.is_nothing()).then_some(Self { here: left_out.here, there: left_out.there })
-    }
 }
 
 /// A peer.
@@ -436,10 +423,13 @@ pub(crate) struct RoundAnswer {
     /// Nodes that were left out because their files are broken; only where any were.
     #[serde(skip_serializing_if = "Option::is_none")]
     unavailable: Option<LeftOutAnswer>,
+    /// Nodes that were left out for their size; only where any were.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    too_large: Option<TooLargeAnswer>,
     /// In what the sets differ; only where changes go one way and they differ.
     #[serde(skip_serializing_if = "Option::is_none")]
     differences: Option<DifferencesAnswer>,
-    /// `in_step`, `waiting` (equal but for deletions that wait), `unavailable` (equal but for nodes whose files are broken), `exchanged`
+    /// `in_step`, `waiting` (equal but for deletions that wait), `unavailable` (equal but for nodes whose files are broken or that are too large), `exchanged`
     /// (what the direction and the filter let through), `diverged` (the same, and nodes that should be alike differ: one side changed or
     /// deleted them, and the direction does not carry that), `unexplained` or `moving`; null: it did not come to its end.
     #[schema(required = true)]
@@ -462,6 +452,7 @@ impl From<Synced> for RoundAnswer {
             requests: report.requests,
             deletions_waiting: WaitingAnswer { here: report.waiting_here, there: report.waiting_there },
             unavailable: LeftOutAnswer::of(report.unavailable),
+            too_large: TooLargeAnswer::of(report.too_large),
             differences: DifferencesAnswer::of(report.differences),
             outcome: report.outcome.map(Outcome::as_str),
             error: synced.error,
@@ -563,6 +554,9 @@ pub(crate) struct PastAnswer {
     /// Nodes that were left out because their files were broken; only where any were.
     #[serde(skip_serializing_if = "Option::is_none")]
     unavailable: Option<LeftOutAnswer>,
+    /// Nodes that were left out for their size; only where any were.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    too_large: Option<TooLargeAnswer>,
 }
 
 impl From<Past> for PastAnswer {
@@ -579,6 +573,7 @@ impl From<Past> for PastAnswer {
             bytes: past.bytes,
             deletions_waiting: WaitingAnswer { here: past.waiting_here, there: Some(past.waiting_there) },
             unavailable: LeftOutAnswer::of(past.unavailable),
+            too_large: TooLargeAnswer::of(past.too_large),
         }
     }
 }

@@ -118,13 +118,12 @@ pub enum RoundError {
         most: usize,
     },
     /// Everything was exchanged, and yet it is not what was signed.
-    #[error(
-        "after everything was exchanged the two sets still differ: it left something out of what it signed, or a version was not \
-         taken ({ahead} were dated ahead)"
-    )]
+    #[error("after everything was exchanged the two sets still differ: {}", why_sets_differ(*ahead, *own_ahead))]
     Differs {
-        /// Versions that were refused for their date.
+        /// Versions of the peer that were refused for their date.
         ahead: usize,
+        /// Nodes here that are dated so far ahead that no peer with the right time takes them.
+        own_ahead: usize,
     },
     /// It was given all the time that a round has, and still sends what was asked for.
     #[error("it still sends after {} s; what came is here, and the next round goes on", LONGEST_ROUND.as_secs())]
@@ -152,6 +151,19 @@ pub enum RoundError {
     /// This process ends.
     #[error("this instance stops")]
     Stopped,
+}
+
+fn why_sets_differ(ahead: usize, own_ahead: usize) -> String {
+    match (ahead, own_ahead) {
+        (0, 0) => "it left something out of what it signed, or a version was not taken".to_owned(),
+        (0, own) => format!(
+            "{own} nodes here are dated more than 5 minutes ahead, and no peer takes them before; ark-lattice doctor names them"
+        ),
+        (ahead, _) => format!(
+            "{ahead} of its versions are dated more than 5 minutes ahead of the clock here, and are not taken before; there: ark-lattice \
+             doctor"
+        ),
+    }
 }
 
 impl RoundError {

@@ -27,6 +27,8 @@ pub(super) enum Decision {
     Remove(NodeId, ContentHash, Accepted),
     /// Remember that it is deleted; there is no file.
     Bury(NodeId, ContentHash, Accepted),
+    /// Remember again that it is deleted: the tombstone is forgotten, and somebody still holds a version from before.
+    Revive(NodeId, ContentHash, Timestamp),
     /// Note the later time of what is held.
     Retime(Arc<Entry>, Accepted),
     /// Keep the deletion until the admin has confirmed it.
@@ -42,6 +44,8 @@ pub(super) struct Accepted {
     pub(super) source: Source,
     /// What it is about to replace and must be kept.
     pub(super) loser: Option<Box<(Conflict, Bytes)>>,
+    /// The number under which that is kept.
+    pub(super) kept: Option<u64>,
     /// Its file alone does not say all of it: what it came from, what it replaced, or when it was made.
     announced: bool,
     /// Told of a deletion that is carried out.
@@ -51,7 +55,7 @@ pub(super) struct Accepted {
 impl Accepted {
     /// A version that came from nowhere else.
     pub(super) fn made_here(at: Timestamp, source: Source) -> Self {
-        Self { at, source, loser: None, announced: false, budget: None }
+        Self { at, source, loser: None, kept: None, announced: false, budget: None }
     }
 
     /// The same, where it replaces what must be kept.
@@ -113,7 +117,7 @@ pub(super) fn decide(
     match verdict {
         Verdict::Ahead => return Ok(Decision::Done(Applied::Ahead)),
         Verdict::Same => return Ok(Decision::Done(Applied::Same)),
-        Verdict::Keep => return Ok(Decision::Done(Applied::Kept)),
+        Verdict::Keep => return keep(store, arrival, held),
         Verdict::Take | Verdict::Later => {}
     }
     if held.is_none() && matches!(arrival.change, Arrived::Deleted { .. }) && !worth_remembering(store, offered.at, now)
@@ -126,9 +130,15 @@ pub(super) fn decide(
     {
         return hold::wait(store, arrival, budget);
     }
-    let loser = match (&current, held) {
-        (Some(entry), Some(held)) if verdict == Verdict::Take => {
-            loser(store, entry, &arrival, held, offered, path)?.map(Box::new)
+    let lost = match (&current, is_broken) {
+        _ if verdict != Verdict::Take => None,
+        (Some(entry), _) => Some((Arc::clone(entry), read(store, path)?)),
+        (None, true) => last_good(store, arrival.id()),
+        (None, false) => None,
+    };
+    let loser = match (lost, held) {
+        (Some((entry, content)), Some(held)) => {
+            Some(Box::new(loser(store, &entry, &arrival, (held, offered), content)?))
         }
         _ => None,
     };
@@ -141,12 +151,24 @@ pub(super) fn decide(
     };
     let source = Source::Given { ancestry: arrival.ancestry, from: arrival.from };
     let budget = budget.filter(|_| deletes).cloned();
-    let accepted = Accepted { at: offered.at, source, loser, announced: !plain, budget };
+    let accepted = Accepted { at: offered.at, source, loser, kept: None, announced: !plain, budget };
     Ok(match (arrival.change, current) {
         (Arrived::Put { .. }, Some(entry)) if verdict == Verdict::Later => Decision::Retime(entry, accepted),
         (Arrived::Put { node, .. }, _) => Decision::Write(Box::new(node), accepted),
         (Arrived::Deleted { id, content_hash, .. }, None) if !is_broken => Decision::Bury(id, content_hash, accepted),
         (Arrived::Deleted { id, content_hash, .. }, _) => Decision::Remove(id, content_hash, accepted),
+    })
+}
+
+/// What is held counts. Whoever sent the other version learns of it; of a deletion only if there is a tombstone.
+fn keep(store: &Store, arrival: Arrival, held: Option<Version>) -> Result<Decision, LatticeError> {
+    let (Arrived::Put { node, .. }, Some(Version { at, content: None })) = (arrival.change, held) else {
+        return Ok(Decision::Done(Applied::Kept));
+    };
+    let is_forgotten = store.shared.journal.tombstone(node.id())?.is_none();
+    Ok(match is_forgotten {
+        true => Decision::Revive(node.id().clone(), node.content_hash(), at),
+        false => Decision::Done(Applied::Kept),
     })
 }
 
@@ -164,10 +186,9 @@ fn loser(
     store: &Store,
     entry: &Entry,
     arrival: &Arrival,
-    held: Version,
-    offered: Version,
-    path: &Path,
-) -> Result<Option<(Conflict, Bytes)>, LatticeError> {
+    versions: (Version, Version),
+    content: Bytes,
+) -> Result<(Conflict, Bytes), LatticeError> {
     // What a line says of its ancestry, anybody can write: it counts only where this instance's own record shows that the sender had been
     // given the version. A sender that had been given it, and edited another one all the same, says so by an ancestry without it.
     let succeeds = entry.seq <= arrival.given && arrival.comes_from(&entry.content_hash);
@@ -178,9 +199,27 @@ fn loser(
     if is_conflict && kept >= store.shared.limits.peer_conflicts {
         return Err(LatticeError::Contested { from: arrival.from.clone(), kept });
     }
-    let (content, _) =
-        reader::read_bytes(path, &store.shared.limits).map_err(|error| LatticeError::Io(error.to_string()))?;
-    Ok(Some(overruled(store, &entry.id, arrival.from.clone(), (held, offered), content, is_conflict)))
+    Ok(overruled(store, &entry.id, arrival.from.clone(), versions, content, is_conflict))
+}
+
+/// The last good version of a broken file, where a copy of its content is left: its own bytes are kept aside, and are another one.
+fn last_good(store: &Store, id: &NodeId) -> Option<(Arc<Entry>, Bytes)> {
+    let entry = Arc::clone(&store.known.get(id.as_str())?.entry);
+    let recent = || Some(store.shared.recent.all_of(std::slice::from_ref(&entry))?.pop()?.bytes);
+    let packed = || store.shared.packs.newest()?.walk().find(id.as_str().as_bytes(), &entry.file_hash);
+    let content = recent().or_else(packed);
+    if content.is_none() {
+        tracing::warn!(
+            node.id = id.as_str(),
+            "a newer version replaces a node whose file is broken: of its last good version no copy is left to be kept"
+        );
+    }
+    content.map(|content| (entry, content))
+}
+
+fn read(store: &Store, path: &Path) -> Result<Bytes, LatticeError> {
+    let read = reader::read_bytes(path, &store.shared.limits);
+    Ok(read.map_err(|error| LatticeError::Io(error.to_string()))?.0)
 }
 
 /// What is kept of a version that is overruled now: `from` sent the one that counts, `content` is that of the one that lost.

@@ -275,7 +275,8 @@ impl Store {
     pub(super) fn decide_reading(&mut self) -> Vec<String> {
         let Some(start) = self.at_start.as_mut().filter(|start| start.reading.is_none()) else { return Vec::new() };
         let found = start.undecided.len().saturating_add(start.older.count);
-        let is_restored = found >= RESTORED || (start.all_anew() && start.has_recreated);
+        // One file alone that was put there anew may be an edit that was undone; several are a backup.
+        let is_restored = found >= RESTORED || (start.all_anew() && (start.has_recreated || found > 1));
         let reading = if is_restored && start.has_earlier { Reading::Restored } else { Reading::Undone };
         start.reading = Some(reading);
         std::mem::take(&mut start.undecided)

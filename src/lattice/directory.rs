@@ -561,6 +561,14 @@ impl Lattice for DirectoryLattice {
         self.answered(answer).await?
     }
 
+    async fn catch_up(&self) {
+        let (reply, answer) = oneshot::channel();
+        if self.send(Request::CatchUp(reply)).await.is_ok() {
+            // Not answered by a thread that ends: every other call says so.
+            let _ = answer.await;
+        }
+    }
+
     async fn close(&self) {
         let shared = Arc::clone(&self.shared);
         let _ = tokio::task::spawn_blocking(move || shared.packs.close()).await;

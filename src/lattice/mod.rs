@@ -7,6 +7,7 @@ mod adopt;
 mod ahead;
 mod apply;
 pub mod atomic_file;
+mod catch_up;
 mod clock_jump;
 mod dating;
 pub mod delta;
@@ -587,6 +588,10 @@ pub trait Lattice: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// [`LatticeError::Io`].
     async fn rescan(&self) -> Result<(), LatticeError>;
+
+    /// Answers once every change that other programs made before is in the index, also deletions, of which it takes two seconds to be
+    /// sure; after five seconds at the longest.
+    async fn catch_up(&self) {}
 
     /// Stops the watcher and flushes. Later writes answer [`LatticeError::Io`].
     async fn close(&self);

@@ -73,6 +73,11 @@ impl Shared {
         let is_current = |entry: &Arc<Entry>| index.get(entry.id.as_str()).is_some_and(|now| Arc::ptr_eq(now, entry));
         let all_are_current = entries.iter().all(is_current);
         drop(index);
+        // Of a broken file the content cannot be had, whatever copy of it is left.
+        let all_are_current = all_are_current && {
+            let unavailable = self.unavailable();
+            unavailable.is_empty() || entries.iter().all(|entry| !unavailable.contains(&entry.id))
+        };
         (all_are_current && self.is_well()).then_some(nodes)
     }
 }

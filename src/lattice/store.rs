@@ -59,6 +59,8 @@ pub(super) struct Report {
     pub(super) index_build: Option<Duration>,
     pub(super) hashed_files: u64,
     pub(super) tombstones: u64,
+    /// There are deletions whose tombstones are forgotten.
+    pub(super) has_forgotten: bool,
     pub(super) unreadable_times: UnreadableTimes,
     pub(super) foreign_manifest: bool,
     pub(super) write_fault: Option<String>,
@@ -296,7 +298,11 @@ impl Store {
             self.learn(entry, (row.name, &row.stamp, row.read_at_ns), (row.live, row.is_listed), &mut index);
         })?;
         *shared.index.write().unwrap_or_else(PoisonError::into_inner) = index;
-        shared.report().tombstones = shared.journal.tombstones()?;
+        let (tombstones, has_forgotten) = (shared.journal.tombstones()?, shared.journal.has_forgotten()?);
+        {
+            let mut report = shared.report();
+            (report.tombstones, report.has_forgotten) = (tombstones, has_forgotten);
+        }
         self.coming = shared.journal.coming()?.into_iter().collect();
         Ok(())
     }
@@ -382,16 +388,23 @@ impl Store {
         Ok(version::edit_time(previous, stated, self.shared.clock.now()))
     }
 
-    /// The version of the node that counts here, be it a content or a deletion.
+    /// The version of the node that counts here, be it a content or a deletion, also one whose tombstone is forgotten.
     pub(super) fn held(&self, id: &NodeId) -> Result<Option<Version>, LatticeError> {
         if let Some(known) = self.known.get(id.as_str()) {
             return Ok(Some(known.entry.version()));
         }
         // Most new nodes are met while there is no tombstone at all.
-        if self.shared.report().tombstones == 0 {
+        let (has_tombstones, has_forgotten) = {
+            let report = self.shared.report();
+            (report.tombstones > 0, report.has_forgotten)
+        };
+        if has_tombstones && let Some(tombstone) = self.shared.journal.tombstone(id)? {
+            return Ok(Some(tombstone.version()));
+        }
+        if !has_forgotten {
             return Ok(None);
         }
-        Ok(self.shared.journal.tombstone(id)?.map(|tombstone| tombstone.version()))
+        Ok(self.shared.journal.forgotten_deletion(id)?.map(|at| Version { at, content: None }))
     }
 
     /// Writes the changes down, then shows them to readers. All or none of them.

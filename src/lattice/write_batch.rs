@@ -87,6 +87,7 @@ struct Staged {
 enum StagedKind {
     Put(Box<StagedPut>),
     Delete { id: NodeId, content_hash: ContentHash, accepted: Option<Accepted>, has_file: bool },
+    Revive { id: NodeId, content_hash: ContentHash, at: Timestamp },
     Retime(Arc<Entry>, Accepted),
     Wait(Box<Waiting>),
     WaitNoLonger(Box<WaitingDeletion>),
@@ -219,7 +220,7 @@ impl StagedKind {
     fn id(&self) -> &NodeId {
         match self {
             Self::Put(put) => &put.entry.id,
-            Self::Delete { id, .. } => id,
+            Self::Delete { id, .. } | Self::Revive { id, .. } => id,
             Self::Retime(entry, _) => &entry.id,
             Self::Wait(waiting) => &waiting.deletion.id,
             Self::WaitNoLonger(deletion) => &deletion.id,
@@ -231,15 +232,30 @@ impl StagedKind {
             Self::Put(put) => put.accepted.as_ref(),
             Self::Delete { accepted, .. } => accepted.as_ref(),
             Self::Retime(_, accepted) => Some(accepted),
-            Self::Wait(_) | Self::WaitNoLonger(_) => None,
+            Self::Revive { .. } | Self::Wait(_) | Self::WaitNoLonger(_) => None,
         }
     }
 
-    fn restoration(&mut self) -> Option<&mut Restoration> {
+    /// What it replaces is kept under this number.
+    fn set_kept(&mut self, number: u64) {
         match self {
-            Self::Put(put) => put.restoration.as_mut(),
-            _ => None,
+            Self::Put(put) => match (&mut put.restoration, &mut put.accepted) {
+                (Some(restoration), _) => restoration.kept = Some(number),
+                (None, Some(accepted)) => accepted.kept = Some(number),
+                (None, None) => {}
+            },
+            Self::Delete { accepted: Some(accepted), .. } => accepted.kept = Some(number),
+            _ => {}
         }
+    }
+
+    /// The number under which what it replaces is kept.
+    fn kept(&self) -> Option<u64> {
+        let restoration = match self {
+            Self::Put(put) => put.restoration.as_ref(),
+            _ => None,
+        };
+        restoration.map_or_else(|| self.accepted()?.kept, |restoration| restoration.kept)
     }
 
     /// What it puts in another one's place.
@@ -364,6 +380,7 @@ fn stage(store: &mut Store, op: WriteOp) -> Result<Stage, LatticeError> {
                 Decision::Bury(id, content_hash, accepted) => {
                     StagedKind::Delete { id, content_hash, accepted: Some(accepted), has_file: false }
                 }
+                Decision::Revive(id, content_hash, at) => StagedKind::Revive { id, content_hash, at },
                 Decision::Retime(entry, accepted) => StagedKind::Retime(entry, accepted),
                 Decision::Wait(waiting) => StagedKind::Wait(waiting),
             };
@@ -390,7 +407,11 @@ fn stage(store: &mut Store, op: WriteOp) -> Result<Stage, LatticeError> {
         }
         WriteOp::Accept(id) => {
             let Some(current) = store.live(&id).cloned() else { return Ok(Stage::Done(Outcome::NotHere)) };
-            let accepted = Accepted::made_here(store.edit_time(&id, None)?, Source::Edit);
+            let now = store.shared.clock.now();
+            // What is dated too far ahead is refused by peers: to date it just after itself would help nobody.
+            let is_ahead = current.updated_at > now.plus(version::MAX_AHEAD);
+            let at = if is_ahead { now } else { store.edit_time(&id, None)? };
+            let accepted = Accepted::made_here(at, Source::Edit);
             let precondition = unchanged(Some(&current));
             Ok(Stage::Later(name, StagedKind::Retime(current, accepted), precondition))
         }
@@ -525,12 +546,10 @@ fn keep_losers(store: &mut Store, batch: &mut [Staged], answers: &mut Answers) -
     let numbers = store.shared.journal.keep(&kept, &coming)?;
     store.coming.extend(coming);
     for ((staged, number), (lost, _)) in replacing.into_iter().zip(numbers).zip(&kept) {
-        match staged.kind.restoration() {
-            Some(restoration) => restoration.kept = Some(number),
-            None => {
-                let taken = Applied::Taken(lost.is_conflict.then_some(number));
-                answers.set(staged.request, staged.slot, Outcome::Applied(taken));
-            }
+        staged.kind.set_kept(number);
+        if staged.kind.accepted().is_some() {
+            let taken = Applied::Taken(lost.is_conflict.then_some(number));
+            answers.set(staged.request, staged.slot, Outcome::Applied(taken));
         }
     }
     Ok(())
@@ -557,11 +576,19 @@ fn write_down(store: &mut Store, placed: &[Staged], seen_at_ns: i64) -> Result<V
                     None => Outcome::Deleted(Some(tombstone)),
                 }
             }
+            StagedKind::Revive { id, content_hash, at } => {
+                store.stage_deleted(&mut changes, (id, *content_hash), *at, source);
+                Outcome::Applied(Applied::Kept)
+            }
             StagedKind::Put(put) => {
                 changes.repaired.push(staged.name.clone());
                 let (name, stamp) = (staged.name.as_str(), put.stamp);
                 let file = SeenFile { name, stamp, read_at_ns: seen_at_ns, stated: Some(put.stated) };
                 let entry = store.stage_put(&mut changes, put.entry.clone(), file, source);
+                if put.accepted.is_none() {
+                    // Peers ask for it at once; and where another program breaks the file, it is the copy that is left.
+                    store.shared.recent.keep(&entry.file_hash, &put.bytes);
+                }
                 let written = if put.existed { Written::Replaced(entry) } else { Written::Created(entry) };
                 match (&put.accepted, &put.restoration) {
                     (Some(_), _) => Outcome::Applied(Applied::Taken(None)),
@@ -689,6 +716,31 @@ mod tests {
         run(&mut store, vec![WriteRequest { ops, reply }]);
         assert!(matches!(answer.blocking_recv().unwrap(), Err(LatticeError::Contested { kept: 2, .. })));
         assert!(store.shared.journal.conflict_count().unwrap() <= 2);
+    }
+
+    #[test]
+    fn a_version_that_was_not_replaced_is_not_kept_as_one_that_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = store(folder.path());
+        let path = store.shared.directory.join("a.json");
+        write_file(&path, br#"{"id":"a","n":0}"#).unwrap();
+        store.examine(&["a.json".to_owned()]).unwrap();
+        let at = store.shared.clock.now().plus(std::time::Duration::from_secs(9));
+        let change = Arrived::Put { node: node(r#"{"id":"a","n":1}"#), at };
+        let arrival = Arrival { change, ancestry: Ancestry::default(), from: "peer".into(), given: 0 };
+        let Ok(Stage::Later(name, kind, precondition)) = stage(&mut store, WriteOp::Apply(arrival, None)) else {
+            panic!("it is a write")
+        };
+        let mut answers = Answers(vec![Answer { outcomes: vec![None], error: None }]);
+        let mut batch = vec![Staged { request: 0, slot: 0, name, precondition, kind }];
+        keep_losers(&mut store, &mut batch, &mut answers).unwrap();
+        assert_eq!(store.shared.journal.conflict_count().unwrap(), 1, "before the file is touched");
+        // Nothing can be put there.
+        fs::remove_file(&path).unwrap();
+        fs::create_dir_all(path.join("inside")).unwrap();
+        store.examine(&["a.json".to_owned()]).unwrap();
+        files::place_all(&mut store, batch, &mut answers, &mut Vec::new());
+        assert_eq!(store.shared.journal.conflict_count().unwrap(), 0);
     }
 
     #[test]

@@ -3,8 +3,10 @@
 use super::{
     LatticeError,
     ahead::Ahead,
+    catch_up::{CatchUp, LOOK_EVERY, Stand},
     clock_jump::ClockJump,
     dating::AtStart,
+    journal::JournalError,
     manifest_file::{FOREIGN, ManifestFile, ManifestHeader, ManifestWritten},
     scan::Scan,
     store::Store,
@@ -43,6 +45,8 @@ pub(super) enum Request {
     Write(WriteRequest),
     /// Look at every file, beginning now.
     Rescan(Waiter),
+    /// Answer once what other programs did so far is in the index.
+    CatchUp(oneshot::Sender<()>),
     /// Finish what was asked before, then stop.
     Close(oneshot::Sender<()>),
 }
@@ -64,6 +68,7 @@ pub(super) struct Writer {
     inbox: Vec<WriteRequest>,
     /// Callers for whom a scan must begin.
     waiting: Vec<Waiter>,
+    catch_up: CatchUp,
     scan: Option<(Scan, Vec<Waiter>)>,
     /// For the first scan.
     ahead: Option<Ahead>,
@@ -96,6 +101,7 @@ impl Writer {
             work,
             inbox: Vec::new(),
             waiting: Vec::new(),
+            catch_up: CatchUp::default(),
             scan: None,
             ahead: None,
             watcher: None,
@@ -151,6 +157,7 @@ impl Writer {
             self.step_scan();
             let again = std::mem::take(&mut self.work.store.look_again);
             again.iter().for_each(|name| self.work.pending.add(name));
+            self.answer_caught_up();
             self.recheck();
             self.prune();
             self.write_manifest(false);
@@ -257,7 +264,7 @@ impl Writer {
                 Some(retry_at) => retry_at.saturating_duration_since(Instant::now()),
                 None => self.work.pending.due_in().unwrap_or(TICK),
             };
-            let timeout = timeout.min(TICK);
+            let timeout = timeout.min(if self.catch_up.is_empty() { TICK } else { LOOK_EVERY });
             let (requests, pending) = (&mut self.work.requests, &self.work.pending);
             let request = runtime.block_on(async {
                 tokio::select! {
@@ -286,6 +293,7 @@ impl Writer {
         match request {
             Request::Write(write) => self.inbox.push(write),
             Request::Rescan(waiter) => self.waiting.push(waiter),
+            Request::CatchUp(reply) => self.catch_up.add(reply),
             Request::Close(reply) => {
                 self.closing = Some(reply);
                 self.stop = true;
@@ -351,6 +359,18 @@ impl Writer {
             self.fault(&error);
         }
         self.work.store.report_times();
+    }
+
+    fn answer_caught_up(&mut self) {
+        if self.catch_up.is_empty() {
+            return;
+        }
+        let stand = Stand {
+            gather_interval: self.work.pending.gather_interval(),
+            watcher: self.watcher.as_ref(),
+            is_busy: self.work.pending.due_in().is_some() || self.scan.is_some(),
+        };
+        self.catch_up.answer(&stand, self.work.store.missing.values());
     }
 
     fn fault(&mut self, error: &LatticeError) {
@@ -471,8 +491,12 @@ impl Writer {
         }
         self.prune_at = now.saturating_add(PRUNE_EVERY);
         let shared = &self.work.store.shared;
-        match shared.journal.prune(shared.clock.now()).and_then(|()| shared.journal.tombstones()) {
-            Ok(tombstones) => shared.report().tombstones = tombstones,
+        let counted = || Ok::<_, JournalError>((shared.journal.tombstones()?, shared.journal.has_forgotten()?));
+        match shared.journal.prune(shared.clock.now()).and_then(|()| counted()) {
+            Ok((tombstones, has_forgotten)) => {
+                let mut report = shared.report();
+                (report.tombstones, report.has_forgotten) = (tombstones, has_forgotten);
+            }
             Err(error) => tracing::warn!(%error, "old tombstones cannot be removed"),
         }
     }

@@ -270,6 +270,8 @@ pub async fn sync_peers(
     if engine.control().is_stopped() {
         return Err(FederationError::Stopped);
     }
+    // Who asks may have edited a file just now, and believes what is answered.
+    context.lattice.catch_up().await;
     let synced = engine.sync(url, deletions_confirmed).await;
     match url {
         Some(url) if synced.is_empty() => Err(FederationError::NoPeer(url.to_owned())),

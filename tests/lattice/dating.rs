@@ -2,7 +2,7 @@
 
 use crate::bed::{Bed, DEADLINE, arrival, has, id, node, put, until};
 use ark_lattice::{
-    lattice::{Applied, Entry, Lattice, directory::DirectoryLattice},
+    lattice::{Ancestry, Applied, Arrival, Arrived, Entry, Lattice, directory::DirectoryLattice},
     types::Timestamp,
 };
 use std::{
@@ -126,6 +126,67 @@ async fn what_is_missing_in_an_older_copy_of_the_directory_is_lost_and_not_delet
     assert_eq!((has(&lattice, "b"), lattice.status().tombstones), (false, 1), "no deletion of b is known");
 }
 
+#[tokio::test]
+async fn what_is_dated_too_far_ahead_is_dated_now_where_it_is_accepted() {
+    let now = Timestamp::from_seconds(1_763_696_494);
+    let (bed, clock) = Bed::at(now.plus(Duration::from_secs(3600)));
+    let lattice = bed.open().await;
+    put(&lattice, node(r#"{"id":"a"}"#)).await;
+    clock.set_wall(now);
+    assert_eq!(lattice.accept(vec![id("a")]).await.unwrap(), [id("a")]);
+    assert_eq!(entry(&lattice, "a").updated_at, now);
+    bed.check(&lattice);
+    // What peers take is dated after itself, as ever.
+    put(&lattice, node(r#"{"id":"b"}"#)).await;
+    clock.set_wall(now.minus(Duration::from_secs(60)));
+    lattice.accept(vec![id("b")]).await.unwrap();
+    assert!(entry(&lattice, "b").updated_at > now);
+}
+
+#[tokio::test]
+async fn a_file_from_before_its_forgotten_deletion_does_not_bring_the_node_back() {
+    let (bed, clock) = Bed::at(stamp(ago(60 * 24 * 3600)));
+    bed.write("a.json", r#"{"id":"a"}"#);
+    date(&bed.data("a.json"), ago(60 * 24 * 3600));
+    bed.write("b.json", r#"{"id":"b"}"#);
+    let lattice = bed.open().await;
+    sh(&bed, "cp -a data backup");
+    clock.advance(Duration::from_secs(10));
+    let deleted_at = lattice.delete(&id("a"), Default::default()).await.unwrap().unwrap().deleted_at;
+    let seq = lattice.status().seq;
+    clock.advance(Duration::from_secs(31 * 24 * 3600));
+    until("the tombstone is forgotten", DEADLINE, || lattice.status().tombstones == 0).await;
+    // Somebody still offers the version of before: the deletion is known again, and goes to everybody.
+    let at = deleted_at.minus(Duration::from_secs(1));
+    assert_eq!(lattice.apply(vec![arrival(r#"{"id":"a"}"#, at)]).await.unwrap(), [Applied::Kept]);
+    assert_eq!(lattice.tombstone(&id("a")).unwrap().unwrap().deleted_at, deleted_at);
+    assert!(lattice.status().seq > seq);
+    bed.check(&lattice);
+    clock.advance(Duration::from_secs(31 * 24 * 3600));
+    until("the tombstone is forgotten again", DEADLINE, || lattice.status().tombstones == 0).await;
+    lattice.close().await;
+    // A backup of before is put in place: the file counts as the older version that it is, and a peer that knows of the deletion wins.
+    sh(&bed, "rm -rf data; cp -a backup data");
+    let lattice = bed.open().await;
+    assert!(entry(&lattice, "a").updated_at < deleted_at);
+    let gone = Arrived::Deleted { id: id("a"), at: deleted_at, content_hash: node(r#"{"id":"a"}"#).content_hash() };
+    let gone = Arrival { change: gone, ancestry: Ancestry::default(), from: "peer".into(), given: 0 };
+    let applied = lattice.apply(vec![gone]).await.unwrap();
+    assert!(matches!(applied[..], [Applied::Taken(Some(_))]), "what was in the file is kept: {applied:?}");
+    assert!(!has(&lattice, "a"));
+}
+
+#[tokio::test]
+async fn a_whole_directory_that_lost_its_mtimes_is_a_backup_also_where_it_is_small() {
+    for edited in 1..=3 {
+        let bed = backed_up(edited).await;
+        sh(&bed, "rm -rf data; cp -r backup data");
+        let lattice = bed.open().await;
+        let at = entry(&lattice, "a").updated_at;
+        assert!(at < stamp(SystemTime::now()).minus(Duration::from_secs(200)), "{edited}: the old time, {at:?}");
+    }
+}
+
 fn sh(bed: &Bed, command: &str) {
     let done = std::process::Command::new("sh").args(["-c", command]).current_dir(bed.path("")).status();
     assert!(done.unwrap().success(), "{command}");
@@ -136,6 +197,7 @@ async fn backed_up(edited: usize) -> Bed {
     let bed = Bed::new();
     for name in ["a", "b", "c"] {
         bed.write(&format!("{name}.json"), &format!(r#"{{"id":"{name}","v":1}}"#));
+        date(&bed.data(&format!("{name}.json")), ago(300));
     }
     let lattice = bed.open().await;
     sh(&bed, "cp -a data backup");

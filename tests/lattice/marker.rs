@@ -171,7 +171,10 @@ async fn a_deletion_from_elsewhere_keeps_the_bytes_of_a_broken_file_and_its_edit
         let none = Arc::new(DeletionBudget::new(0, false));
         assert_eq!(lattice.apply_within(vec![gone()], &none).await.unwrap(), [Applied::Waiting]);
         assert!(lattice.is_unavailable(&id("a")));
-        assert_eq!(lattice.apply(vec![gone()]).await.unwrap(), [Applied::Taken(None)]);
+        let applied = lattice.apply(vec![gone()]).await.unwrap();
+        assert!(matches!(applied[..], [Applied::Taken(Some(_))]), "the acknowledged version is kept: {applied:?}");
+        let lost = lattice.conflicts(0, 9).unwrap().remove(0);
+        assert_eq!(lattice.conflict(lost.number).unwrap().unwrap().1, r#"{"id":"a","v":1}"#);
         let status = lattice.status();
         assert_eq!((status.nodes, status.tombstones, status.broken_total), (1, 1, 0));
         assert!(lattice.unavailable().is_empty() && !bed.data("a.json").exists());
@@ -179,9 +182,9 @@ async fn a_deletion_from_elsewhere_keeps_the_bytes_of_a_broken_file_and_its_edit
         bed.check(&lattice);
         editor.write_all(br#""edited"}"#).unwrap();
         if deleted_later {
-            until("the edit is kept", DEADLINE, || lattice.conflicts(0, 9).unwrap().len() == 1).await;
+            until("the edit is kept", DEADLINE, || lattice.conflicts(0, 9).unwrap().len() == 2).await;
         } else {
-            until("the edit counts", DEADLINE, || bed.data("a.json").exists()).await;
+            until("the edit counts", DEADLINE, || has(&lattice, "a")).await;
         }
         assert_eq!(has(&lattice, "a"), !deleted_later);
         lattice.close().await;
@@ -236,10 +239,11 @@ async fn an_edit_that_was_half_written_when_it_was_replaced_counts_once_it_is_wh
     }
     let content = |name: &str| fs::read_to_string(bed.data(&format!("{name}.json"))).unwrap();
     let kept = |count| lattice.conflicts(0, 9).unwrap().len() == count;
-    until("both edits are seen", DEADLINE, || kept(2)).await;
+    // Beside the two versions of before, of which the peer knew nothing.
+    until("both edits are seen", DEADLINE, || kept(4)).await;
     until("the later one counts", DEADLINE, || content("a") == r#"{"id":"a","v":"edited"}"#).await;
     assert_eq!(content("b"), r#"{"id":"b","v":"peer"}"#);
-    let of = |name: &str| lattice.conflicts(0, 9).unwrap().into_iter().find(|it| it.id == id(name)).unwrap();
+    let of = |name: &str| lattice.conflicts(0, 9).unwrap().into_iter().rfind(|it| it.id == id(name)).unwrap();
     assert_eq!(of("a").lost.content, Some(node(r#"{"id":"a","v":"peer"}"#).content_hash()));
     assert_eq!(of("b").lost.content, Some(node(r#"{"id":"b","v":"edited"}"#).content_hash()));
     bed.check(&lattice);
@@ -249,7 +253,7 @@ async fn an_edit_that_was_half_written_when_it_was_replaced_counts_once_it_is_wh
     let again = put(&lattice, node(r#"{"id":"a","v":"later"}"#)).await;
     assert!(matches!(again, Written::Replaced(_)));
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!((lattice.conflicts(0, 9).unwrap().len(), content("a").as_str()), (2, r#"{"id":"a","v":"later"}"#));
+    assert_eq!((lattice.conflicts(0, 9).unwrap().len(), content("a").as_str()), (4, r#"{"id":"a","v":"later"}"#));
 }
 
 #[tokio::test]
@@ -271,7 +275,7 @@ async fn an_edit_that_was_half_written_counts_also_where_the_service_was_restart
         editor.write_all(if while_down { b"" } else { br#""edited"}"# }).unwrap();
         let content = || fs::read_to_string(bed.data("a.json")).unwrap();
         until("the edit counts", DEADLINE, || content() == r#"{"id":"a","v":"edited"}"#).await;
-        until("what it replaced is kept", DEADLINE, || lattice.conflicts(0, 9).unwrap().len() == 1).await;
+        until("what it replaced is kept", DEADLINE, || lattice.conflicts(0, 9).unwrap().len() == 2).await;
     }
 }
 

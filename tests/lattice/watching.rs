@@ -1,6 +1,6 @@
 //! Edits by other programs.
 
-use crate::bed::{Bed, DEADLINE, SEEN_WITHIN, has, id, numbered, put, until};
+use crate::bed::{Bed, DEADLINE, SEEN_WITHIN, has, id, node, numbered, put, until};
 use ark_lattice::{
     lattice::{Change, Lattice},
     ops::{Fate, Offered, TakeOptions, take_versions},
@@ -105,6 +105,21 @@ async fn a_directory_that_is_gone_is_a_fault_and_not_a_deletion() {
     bed.write("y.json", r#"{"id":"y"}"#);
     until("events come again", SEEN_WITHIN, || has(&lattice, "y")).await;
     bed.check(&lattice);
+}
+
+#[tokio::test]
+async fn who_waits_for_the_index_finds_what_was_written_and_deleted_before() {
+    let bed = Bed::new();
+    let lattice = bed.open().await;
+    for n in 0..5 {
+        bed.write("a.json", &format!(r#"{{"id":"a","n":{n}}}"#));
+        lattice.catch_up().await;
+        let held = lattice.entry(&id("a")).unwrap().unwrap().content_hash;
+        assert_eq!(held, node(&format!(r#"{{"id":"a","n":{n}}}"#)).content_hash());
+    }
+    fs::remove_file(bed.data("a.json")).unwrap();
+    lattice.catch_up().await;
+    assert!(!has(&lattice, "a") && lattice.status().tombstones == 1);
 }
 
 #[tokio::test]

@@ -193,7 +193,7 @@ fn files(listing: &Listing, now: Timestamp, findings: &mut Findings) {
                 "{} dated more than 5 minutes ahead, such as {first}: peers refuse them",
                 count(ahead.len(), "node")
             ),
-            "set the clock, or correct updated_at in those files",
+            "set the clock, and correct updated_at in those files, or date them now: ark-lattice node accept ID...",
         );
     }
 }

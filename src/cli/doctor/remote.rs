@@ -81,10 +81,28 @@ async fn running(settings: &Settings, findings: &mut Findings) {
     let Ok((_, client)) = own_service(settings) else { return };
     match client.probe("health").await {
         Ok(probe) => match health(&probe) {
-            Some(health) => judge(&health, port, findings),
+            Some(health) => {
+                judge(&health, port, findings);
+                dates(&client, findings).await;
+            }
             None => findings.fail("port", format!("{port} is in use by something that is no ark-lattice"), foreign),
         },
         Err(error) => findings.fail("port", format!("{port} is in use, and does not answer: {error}"), foreign),
+    }
+}
+
+/// Versions that are dated too far ahead by the service's journal, whatever their files say.
+async fn dates(client: &Client, findings: &mut Findings) {
+    let latest = SystemClock::shared().now().plus(SKEW_ALLOWED);
+    let path = format!("nodes?updated_since={}&limit=3", latest.to_seconds_text());
+    let Ok(probe) = client.probe(&path).await else { return };
+    let answer: Option<Value> = serde_json::from_slice(&probe.body).ok();
+    let nodes = answer.as_ref().and_then(|answer| answer.get("nodes")?.as_array());
+    let ids: Vec<&str> = nodes.into_iter().flatten().filter_map(|node| node.get("id")?.as_str()).collect();
+    if !ids.is_empty() {
+        let found = format!("nodes are dated more than 5 minutes ahead ({}): peers refuse them", ids.join(", "));
+        let next = "set the clock, and date them now: ark-lattice node accept ID...";
+        findings.warn("dates", found, next);
     }
 }
 

@@ -5,6 +5,7 @@ use crate::federation::{
     round::{Outcome, Positions, Reset, begins_anew},
     run::{RoundError, RunEnd},
 };
+use crate::trust::MAX_SKEW;
 use std::sync::atomic::Ordering;
 
 /// After so many rounds in a row that were cut off, what comes is taken as it comes: a line that never lasts as long as the changes
@@ -36,12 +37,20 @@ impl Shared {
         if again && resets >= MAX_RESETS {
             end.error = Some(RoundError::Unsteady);
         } else if end.report.outcome == Some(Outcome::Unexplained) {
-            end.error = Some(RoundError::Differs { ahead: end.report.received.ahead });
+            let own_ahead = self.dated_ahead();
+            end.error = Some(RoundError::Differs { ahead: end.report.received.ahead, own_ahead });
             if begins_anew(peer.unexplained.fetch_add(1, Ordering::AcqRel).saturating_add(1)) {
                 self.update(&peer.url, |state| state.positions = Positions::default());
             }
         } else {
             peer.unexplained.store(0, Ordering::Release);
         }
+    }
+
+    /// How many nodes here no peer takes yet that has the same time.
+    fn dated_ahead(&self) -> usize {
+        let latest = self.options.clock.now().plus(MAX_SKEW);
+        let Ok(snapshot) = self.options.lattice.snapshot() else { return 0 };
+        snapshot.iter_after(None).filter(|entry| entry.updated_at > latest).count()
     }
 }

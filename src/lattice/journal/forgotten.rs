@@ -40,6 +40,14 @@ pub(super) fn note(
 }
 
 impl Journal {
+    /// Are there any?
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub(in crate::lattice) fn has_forgotten(&self) -> Result<bool, JournalError> {
+        self.with(|database| Ok(!database.begin_read()?.open_table(FORGOTTEN)?.is_empty()?))
+    }
+
     /// When this node was deleted the last time, where its tombstone is forgotten.
     ///
     /// # Errors

@@ -72,7 +72,7 @@ pub(super) fn write_ops(transaction: &WriteTransaction, ops: &[Op]) -> Result<()
                 let same = held == Some(record.entry.content_hash);
                 if same && *source == Source::Edit {
                     // The admin dated it anew: from here on it is an edit made here.
-                    accept(&mut lineages, id, held_at.is_some_and(|at| at < record.entry.updated_at))?;
+                    accept(&mut lineages, id, held_at.is_some_and(|at| at != record.entry.updated_at))?;
                 } else {
                     follow(&mut lineages, id, held.or(buried), same, source)?;
                 }
@@ -137,9 +137,13 @@ pub(super) fn write_ops(transaction: &WriteTransaction, ops: &[Op]) -> Result<()
 }
 
 /// A version that came back from a backup counts as made here once it got a later time here.
-fn accept(lineages: &mut Table<'_, &'static str, &'static [u8]>, id: &str, is_later: bool) -> Result<(), JournalError> {
+fn accept(
+    lineages: &mut Table<'_, &'static str, &'static [u8]>,
+    id: &str,
+    is_dated_anew: bool,
+) -> Result<(), JournalError> {
     let old = lineages.get(id)?.map(|bytes| Lineage::from_bytes(bytes.value()));
-    if let Some(old) = old.filter(|old| is_later && old.came_back) {
+    if let Some(old) = old.filter(|old| is_dated_anew && old.came_back) {
         let lineage = Lineage { ancestry: old.ancestry, ..Lineage::default() };
         lineages.insert(id, lineage.to_bytes().as_slice())?;
     }

@@ -59,6 +59,13 @@ pub(in crate::lattice) fn watch(directory: &Path, pending: Arc<Pending>) -> io::
     Ok(Watcher { kernel, stopped, thread: Some(thread) })
 }
 
+impl Watcher {
+    /// Were all events taken that the kernel has? `false` also where it does not say.
+    pub(in crate::lattice) fn is_drained(&self) -> bool {
+        rustix::io::ioctl_fionread(&*self.kernel) == Ok(0)
+    }
+}
+
 impl Drop for Watcher {
     fn drop(&mut self) {
         self.stopped.store(true, Ordering::Release);

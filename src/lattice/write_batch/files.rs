@@ -43,13 +43,21 @@ pub(super) fn place_all(
             for (mut staged, written) in part.drain(..).zip(written) {
                 // A request ends with its first failure: its later writes must not happen.
                 if answers.failed(staged.request) {
+                    forget_kept(store, &staged);
                     continue;
                 }
-                match place(store, &root, &mut staged, written) {
-                    Ok(()) => placed.push(staged),
-                    Err(NotPlaced::Changed(error)) => fail(store, answers, staged.request, error),
-                    Err(NotPlaced::Blocked(error)) => blocked(store, answers, &staged, &error),
-                    Err(NotPlaced::Failed(error)) => {
+                let not_placed = match place(store, &root, &mut staged, written) {
+                    Ok(()) => {
+                        placed.push(staged);
+                        continue;
+                    }
+                    Err(not_placed) => not_placed,
+                };
+                forget_kept(store, &staged);
+                match not_placed {
+                    NotPlaced::Changed(error) => fail(store, answers, staged.request, error),
+                    NotPlaced::Blocked(error) => blocked(store, answers, &staged, &error),
+                    NotPlaced::Failed(error) => {
                         fail(store, answers, staged.request, lattice_error(&error));
                         suspects.push(staged.name);
                     }
@@ -127,6 +135,14 @@ impl From<LatticeError> for NotPlaced {
     }
 }
 
+/// What was to be replaced stands still: it is no version that lost. A file that cannot be replaced is tried again and again.
+fn forget_kept(store: &Store, staged: &Staged) {
+    let Some(number) = staged.kind.kept() else { return };
+    if let Err(error) = store.shared.journal.forget_conflict(number) {
+        tracing::warn!(%error, number, "a version that was not replaced stays in the history");
+    }
+}
+
 /// Nothing can be put in this one place. A version of another instance waits for that, like one of a node whose file is broken: the
 /// others that came with it must not.
 fn blocked(store: &mut Store, answers: &mut Answers, staged: &Staged, error: &io::Error) {
@@ -162,6 +178,7 @@ fn place(store: &mut Store, root: &File, staged: &mut Staged, written: io::Resul
     let path = directory.join(&staged.name);
     match &mut staged.kind {
         StagedKind::Retime(..)
+        | StagedKind::Revive { .. }
         | StagedKind::Delete { has_file: false, .. }
         | StagedKind::Wait(_)
         | StagedKind::WaitNoLonger(_) => {}

@@ -55,7 +55,13 @@ impl Pulling {
 }
 
 /// A content that the list told of.
-pub(super) type Wanted = (NodeId, ContentHash);
+#[derive(Debug, Clone)]
+pub(super) struct Wanted {
+    pub(super) id: NodeId,
+    pub(super) content_hash: ContentHash,
+    /// The position at which their list has it; `None`: it is in none.
+    pub(super) listed_at: Option<u64>,
+}
 
 /// A batch that is being written.
 struct Writing {
@@ -211,7 +217,10 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         self.store(gone).await?;
         let wanted: HashSet<NodeId> = wanted.into_iter().collect();
         let wanted = listed.into_iter().filter(|change| wanted.contains(&change.id));
-        let wanted = wanted.filter_map(|it| Some((it.priority, (it.id.clone(), *it.content_hash()?))));
+        let content = |it: &WireChange| {
+            Some(Wanted { id: it.id.clone(), content_hash: *it.content_hash()?, listed_at: Some(it.seq) })
+        };
+        let wanted = wanted.filter_map(|it| Some((it.priority, content(&it)?)));
         let mut wanted: Vec<(f64, Wanted)> = wanted.collect();
         pulling.wanted.append(&mut wanted);
         if self.options.priority && pulling.wanted.len() < REMEMBERED {
@@ -300,9 +309,9 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
 
     pub(super) async fn fetch(&mut self, wanted: Vec<Wanted>) -> Result<(), RoundError> {
         self.report.requests = self.report.requests.saturating_add(1);
-        let ids: Vec<NodeId> = wanted.iter().map(|(id, _)| id.clone()).collect();
+        let ids: Vec<NodeId> = wanted.iter().map(|it| it.id.clone()).collect();
         let mut lines = self.parties.client.nodes(&ids).await?;
-        let mut asked: HashMap<NodeId, ContentHash> = wanted.into_iter().collect();
+        let mut asked: HashMap<NodeId, Wanted> = wanted.into_iter().map(|it| (it.id.clone(), it)).collect();
         let (mut batch, mut bytes, mut counted) = (Vec::new(), 0_usize, 0);
         loop {
             // An answer that is cut off between two lines must not pass for one in which the other nodes are gone.
@@ -319,8 +328,12 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
                 let Some(listed) = asked.remove(&change.id) else {
                     return Err(RoundError::OtherFeed("it has nodes that were not asked for"));
                 };
-                // What changed since the list comes after the list's end.
-                batch.extend(Some(change).filter(|change| change.content_hash() == Some(&listed)));
+                if change.content_hash() == Some(&listed.content_hash) {
+                    batch.push(change);
+                } else if listed.listed_at.is_some_and(|listed_at| change.seq <= listed_at) {
+                    // Not what changed since the list, which comes after the list's end: an old answer. The list is asked for again from there.
+                    self.hold_missing(&listed);
+                }
             }
             // What came counts; but a turn is not held by thousands of nodes that trickle in.
             let over = self.is_over();
@@ -335,11 +348,20 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
                 self.store(admitted).await?;
             }
             if last {
+                // What was deleted since comes with a later position; where it did not, what was listed comes again.
+                asked.values().for_each(|missing| self.hold_missing(missing));
                 return Ok(());
             }
             if over {
                 return Err(RoundError::TooLong);
             }
+        }
+    }
+
+    /// This content was listed, and did not come.
+    fn hold_missing(&mut self, missing: &Wanted) {
+        if let Some(listed_at) = missing.listed_at {
+            Held::before(&mut self.held.pulled, listed_at);
         }
     }
 

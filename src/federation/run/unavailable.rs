@@ -1,7 +1,7 @@
 //! What a round knows of nodes whose files are broken, here or at the peer, and of nodes of the peer that are too large for this instance:
 //! their contents are not exchanged, and the comparison of the two sets leaves them out (DESIGN 4.6).
 
-use super::{Held, Known, LIST, RoundError, Run};
+use super::{Held, Known, LIST, RoundError, Run, pull::Wanted};
 use crate::{
     federation::{
         client::ClientError,
@@ -134,7 +134,12 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         let seq = self.parties.lattice.status().seq;
         // Those of which nothing comes are not there any more: what became of them has a later position.
         wanted.iter().for_each(|(id, _)| self.unavailable.forget(id));
-        let contents = wanted.iter().map(|(id, content)| (id.clone(), content.content_hash)).collect();
+        let content = |(id, content): &(NodeId, LeftOutContent)| Wanted {
+            id: id.clone(),
+            content_hash: content.content_hash,
+            listed_at: None,
+        };
+        let contents = wanted.iter().map(content).collect();
         if let Err(error) = self.fetch(contents).await {
             for (id, content) in &wanted {
                 self.unavailable.theirs.insert(id, *content);

@@ -32,6 +32,7 @@ mod place;
 mod read;
 mod reader;
 mod recent;
+mod replaced;
 mod reserve;
 mod restore;
 mod scan;

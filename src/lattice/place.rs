@@ -87,6 +87,19 @@ pub(super) fn keep_aside(directory: &Path, name: &str) -> io::Result<Option<Stri
     Ok(kept)
 }
 
+/// Keeps these bytes as [`keep_aside`] does those of the file of this name.
+pub(super) fn keep_bytes(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let (temp, _) = write_temp(directory, bytes, None)?;
+    let hidden = format!(".{}.broken", stem(name));
+    let kept = keep(temp.path(), directory, &hidden, true)?;
+    tracing::warn!(
+        lattice.file = name,
+        lattice.kept = kept,
+        "what was written into a replaced file is no node; its bytes are kept"
+    );
+    atomic_file::sync_directory(directory)
+}
+
 /// The name of the file that is kept under this name as [`keep_aside`] does; `None`: it is no such name, or one of a name that was too
 /// long.
 pub(super) fn kept_aside(name: &str) -> Option<&str> {

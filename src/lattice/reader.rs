@@ -12,7 +12,7 @@ use rustix::{
 };
 use std::{
     fs::{File, Metadata, OpenOptions},
-    io::{self, Read},
+    io::{self, Read, Seek, SeekFrom},
     ops::Range,
     os::{
         fd::OwnedFd,
@@ -136,25 +136,44 @@ pub(super) enum ReadError {
 /// # Errors
 /// [`ReadError`].
 pub(super) fn read_bytes(path: &Path, limits: &Limits) -> Result<(Bytes, FileStamp), ReadError> {
+    let file = open_regular(path)?;
+    let metadata = file.metadata()?;
+    // The stamp from before the read: a change during the read then shows as a difference later.
+    Ok((read_whole(&file, metadata.len(), limits)?, FileStamp::of(&metadata)))
+}
+
+/// Opens a regular file; a link, a FIFO or a directory is none.
+///
+/// # Errors
+/// [`ReadError`].
+pub(super) fn open_regular(path: &Path) -> Result<File, ReadError> {
     // A FIFO would block the open until somebody writes; O_NONBLOCK has no effect on regular files.
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(ReadError::NotRegular);
-    }
+    if file.metadata()?.is_file() { Ok(file) } else { Err(ReadError::NotRegular) }
+}
+
+/// Reads an open file from its beginning.
+///
+/// # Errors
+/// [`ReadError`].
+pub(super) fn read_open(file: &File, limits: &Limits) -> Result<Bytes, ReadError> {
+    (&*file).seek(SeekFrom::Start(0))?;
+    read_whole(file, file.metadata()?.len(), limits)
+}
+
+fn read_whole(file: &File, length: u64, limits: &Limits) -> Result<Bytes, ReadError> {
     let limit = limits.node_bytes.saturating_add(OVERSIZE_BYTES);
     let limit_u64 = u64::try_from(limit).unwrap_or(u64::MAX);
-    if metadata.len() > limit_u64 {
+    if length > limit_u64 {
         return Err(ReadError::TooLarge(limits.node_bytes));
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0).saturating_add(1));
-    read_at_most(&file, limit_u64, &mut bytes)?;
+    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0).saturating_add(1));
+    read_at_most(file, limit_u64, &mut bytes)?;
     if bytes.len() > limit {
         return Err(ReadError::TooLarge(limits.node_bytes));
     }
-    // The stamp from before the read: a change during the read then shows as a difference later.
-    Ok((Bytes::from(bytes), FileStamp::of(&metadata)))
+    Ok(Bytes::from(bytes))
 }
 
 fn read_at_most(file: &File, limit: u64, bytes: &mut Vec<u8>) -> io::Result<()> {

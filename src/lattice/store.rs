@@ -12,6 +12,7 @@ use super::{
     packs::Packs,
     reader::FileStamp,
     recent::Recent,
+    replaced::Replaced,
     unreadable_times::UnreadableTimes,
     version::{self, Version},
     whole_sync::WholeSync,
@@ -245,6 +246,8 @@ pub(super) struct Store {
     pub(super) look_again: Vec<String>,
     /// Broken files that were replaced while somebody may have been writing them.
     pub(super) half_written: HalfWritten,
+    /// Files that were replaced while a program may have had them open.
+    pub(super) replaced: Replaced,
     /// Conflicts that the batch which is being staged makes with each sender: the journal does not count them yet.
     pub(super) staged_conflicts: HashMap<Box<str>, u64>,
     /// Counts the commits that changed the set.
@@ -279,6 +282,7 @@ impl Store {
             vanish_grace: Duration::ZERO,
             look_again: Vec::new(),
             half_written: HalfWritten::default(),
+            replaced: Replaced::default(),
             staged_conflicts: HashMap::new(),
             version: 0,
             whole_sync: WholeSync::default(),

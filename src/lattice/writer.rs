@@ -312,7 +312,7 @@ impl Writer {
         }
     }
 
-    /// Edits that were half written when they were replaced, and are whole now.
+    /// Edits that were half written when they were replaced, or were written into a file that was replaced, and are whole now.
     fn take_finished(&mut self) {
         if !self.is_ready() {
             return;
@@ -323,6 +323,13 @@ impl Writer {
             self.carry_out(vec![WriteRequest { ops: vec![finished.op], reply }]);
             let is_taken = matches!(answer.try_recv(), Ok(Ok(_)));
             self.work.store.half_written.end(&finished.kept_as, is_taken);
+        }
+        for (number, op) in self.work.store.edits_of_replaced() {
+            let (reply, mut answer) = oneshot::channel();
+            self.carry_out(vec![WriteRequest { ops: vec![op], reply }]);
+            if !matches!(answer.try_recv(), Ok(Ok(_))) {
+                self.work.store.replaced.try_again(number);
+            }
         }
     }
 

@@ -257,6 +257,38 @@ async fn an_edit_that_was_half_written_when_it_was_replaced_counts_once_it_is_wh
 }
 
 #[tokio::test]
+async fn what_is_written_into_a_file_that_was_replaced_or_removed_meanwhile_is_an_edit() {
+    let bed = Bed::new();
+    let lattice = bed.open().await;
+    let open = |name: &str| fs::OpenOptions::new().write(true).open(bed.data(&format!("{name}.json"))).unwrap();
+    let now = || Timestamp::from_system_time(std::time::SystemTime::now());
+    for name in ["a", "b"] {
+        put(&lattice, node(&format!(r#"{{"id":"{name}","v":"first"}}"#))).await;
+    }
+    let (mut of_a, mut of_b) = (open("a"), open("b"));
+    let content_hash = node(r#"{"id":"b","v":"first"}"#).content_hash();
+    let gone = Arrived::Deleted { id: id("b"), at: now(), content_hash };
+    let gone = Arrival { change: gone, ancestry: Ancestry::default(), from: "peer".into(), given: u64::MAX };
+    lattice.apply(vec![arrival(r#"{"id":"a","v":"peer"}"#, now()), gone]).await.unwrap();
+    for (editor, name) in [(&mut of_a, "a"), (&mut of_b, "b")] {
+        editor.write_all(format!(r#"{{"id":"{name}","v":"#).as_bytes()).unwrap();
+        editor.set_len(14).unwrap();
+    }
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    for editor in [&mut of_a, &mut of_b] {
+        editor.write_all(br#""late"}"#).unwrap();
+    }
+    let content = |name: &str| fs::read_to_string(bed.data(&format!("{name}.json"))).unwrap_or_default();
+    for name in ["a", "b"] {
+        let late = format!(r#"{{"id":"{name}","v":"late"}}"#);
+        until("the edit counts", DEADLINE, || content(name) == late && has(&lattice, name)).await;
+    }
+    let lost = lattice.conflicts(0, 9).unwrap();
+    assert!(lost.iter().any(|it| it.lost.content == Some(node(r#"{"id":"a","v":"peer"}"#).content_hash())), "{lost:?}");
+    bed.check(&lattice);
+}
+
+#[tokio::test]
 async fn an_edit_that_was_half_written_counts_also_where_the_service_was_restarted_meanwhile() {
     for while_down in [true, false] {
         let bed = Bed::new();

@@ -7,6 +7,7 @@ use crate::lattice::{
     examine::is_directory,
     place::{self, keep_aside, on_threads, stamp_in_place, write_first, write_unsynced},
     reader::{FileStamp, Found},
+    replaced::Replaced,
     store::{Changes, Store, lattice_error},
     whole_sync::WholeSync,
 };
@@ -183,15 +184,18 @@ fn place(store: &mut Store, root: &File, staged: &mut Staged, written: io::Resul
         | StagedKind::Wait(_)
         | StagedKind::WaitNoLonger(_) => {}
         StagedKind::Delete { .. } => {
-            keep_broken(store, &staged.name, false)?;
+            let was_broken = keep_broken(store, &staged.name, false)?;
+            let open = if was_broken { None } else { Replaced::open(&path) };
             match fs::remove_file(&path) {
                 // Another program was faster, or it was moved aside: deleted is deleted.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 result => result?,
             }
+            open.into_iter().for_each(|file| store.replaced.add(&staged.name, file));
         }
         StagedKind::Put(put) => {
-            keep_broken(store, &staged.name, !put.existed && is_directory(&path))?;
+            let was_broken = keep_broken(store, &staged.name, !put.existed && is_directory(&path))?;
+            let open = if put.existed && !was_broken { Replaced::open(&path) } else { None };
             let named = put.temp.take().filter(|temp| !temp.is_unnamed());
             let (temp, stamp) = match named {
                 Some(temp) => (temp, put.stamp),
@@ -199,6 +203,7 @@ fn place(store: &mut Store, root: &File, staged: &mut Staged, written: io::Resul
                 None => place::write_temp(&directory, &put.bytes, put.dated())?,
             };
             temp.rename(&path)?;
+            open.into_iter().for_each(|file| store.replaced.add(&staged.name, file));
             put.stamp = stamp_in_place(&path, &stamp);
         }
     }
@@ -206,12 +211,14 @@ fn place(store: &mut Store, root: &File, staged: &mut Staged, written: io::Resul
 }
 
 /// Keeps the bytes of a file that is about to go, where they are no node's or the place must be freed: what is written to them goes on.
-fn keep_broken(store: &mut Store, name: &str, is_in_the_way: bool) -> io::Result<()> {
-    if is_in_the_way || store.shared.report().broken.contains_key(name) {
+/// Answers whether it is such a file.
+fn keep_broken(store: &mut Store, name: &str, is_in_the_way: bool) -> io::Result<bool> {
+    let is_to_be_kept = is_in_the_way || store.shared.report().broken.contains_key(name);
+    if is_to_be_kept {
         let kept_as = keep_aside(&store.shared.directory, name)?;
         kept_as.into_iter().for_each(|kept_as| store.half_written.add(name, kept_as));
     }
-    Ok(())
+    Ok(is_to_be_kept)
 }
 
 /// To make a batch durable may take seconds: what another program did meanwhile is not overwritten by a write that was to happen

@@ -5,6 +5,7 @@ mod tasks;
 mod traced;
 
 use self::{
+    announcing::Announcing,
     clients::By,
     tasks::{keep_in_step, listen},
     traced::{milliseconds, outcome, tell_span},
@@ -14,10 +15,9 @@ use super::{
     control::{Control, ControlError},
     deletions::DeletionGuard,
     events::{EventKind, Events, Exchange},
-    filter::FilterError,
     gate::Gate,
     history::{History, Past},
-    peers::{Added, Direction, PeerOptions, PeerState, Peers, PeersError},
+    peers::{Direction, PeerOptions, PeerState, Peers},
     rate::Rates,
     reconcile::Sets,
     run::{Known, Parties, RoundError, RoundReport, RunEnd, run},
@@ -48,12 +48,17 @@ use tokio::{
     time::sleep,
 };
 
+mod add;
+mod announcing;
 mod clients;
 mod continuation;
 mod doubt;
 mod keys;
 mod refused;
 mod waits;
+
+pub use self::add::AddError;
+pub use self::announcing::NO_LIVE_MANIFEST;
 
 /// Changes that come one after the other go in one round.
 const GATHER: Duration = Duration::from_millis(50);
@@ -344,41 +349,6 @@ impl Engine {
         }
     }
 
-    /// Adds a peer, durably, and exchanges with it from now on; or gives one that is known other options. Answers its address as it
-    /// is kept, and what was done.
-    ///
-    /// # Errors
-    /// [`AddError`].
-    pub fn add_peer(&self, url: &str, options: PeerOptions) -> Result<(String, Added), AddError> {
-        // Checked before it is kept.
-        self.shared.client(url, By::Operator)?;
-        options.filter.check()?;
-        let url = url.trim_end_matches('/').to_owned();
-        let now = self.shared.options.clock.now();
-        let added = self.shared.options.peers.add(PeerState::new(url.clone(), options, now))?;
-        if added == Added::New {
-            self.shared.options.events.tell(EventKind::PeerAdded, json!({ "peer": url }));
-        }
-        if added != Added::Same && self.is_running() {
-            self.spawn(&url)?;
-        }
-        Ok((url, added))
-    }
-
-    /// Removes a peer, durably. Answers whether there was one.
-    ///
-    /// # Errors
-    /// The peers cannot be kept.
-    pub fn remove_peer(&self, url: &str) -> Result<bool, PeersError> {
-        let url = url.trim_end_matches('/');
-        let known = self.shared.options.peers.remove(url)?;
-        if known {
-            drop(self.tasks().remove(url));
-            self.shared.options.events.tell(EventKind::PeerRemoved, json!({ "peer": url }));
-        }
-        Ok(known)
-    }
-
     fn spawn(&self, url: &str) -> Result<(), ClientError> {
         let peer = Arc::new(self.shared.peer_task(url)?);
         let rounds = tokio::spawn(keep_in_step(Arc::clone(&self.shared), Arc::clone(&peer)));
@@ -420,20 +390,6 @@ impl Engine {
     }
 }
 
-/// Why a peer was not added.
-#[derive(Debug, thiserror::Error)]
-pub enum AddError {
-    /// The address is not one.
-    #[error(transparent)]
-    Address(#[from] ClientError),
-    /// The filter is not one.
-    #[error(transparent)]
-    Filter(#[from] FilterError),
-    /// It cannot be kept.
-    #[error(transparent)]
-    Peers(#[from] PeersError),
-}
-
 impl Shared {
     fn peer_task(&self, url: &str) -> Result<PeerTask, ClientError> {
         let client = self.client(url, By::Anybody)?.with_membership(self.membership());
@@ -467,7 +423,8 @@ impl Shared {
             self.say_who_we_are(&client, &held, &mut said).await;
         }
         let exchange = Exchange::new(&options.events, &peer.url);
-        let remote = self.gate.guard(&client, state.failed_in_a_row > 0, &exchange);
+        let announcing = Announcing::new(self, &client, &held);
+        let remote = self.gate.guard(&announcing, state.failed_in_a_row > 0, &exchange);
         let pinned = (state.node_id.clone(), state.public_key.clone());
         let remote = Trusting::new(&remote, &options.trust, &options.clock, pinned);
         let parties = Parties {
@@ -492,6 +449,7 @@ impl Shared {
         };
         let waited = self.waiting_here(&state);
         let mut end = self.run_with_keys(peer, &parties, known, &held, &mut said).await;
+        announcing.note_in(&mut said);
         // A peer that was not met is not asked another time.
         if end.peer.is_some() {
             self.ask_for_own_head(&client, held.key.public_key(), &mut said).await;

@@ -295,7 +295,7 @@ pub async fn admitted(
             WireContent::Put { node: None, node_type, .. } | WireContent::Unavailable { node_type, .. } => {
                 matcher.may_match(&change.id, node_type.as_deref())
             }
-            WireContent::Deleted(_) => deletes_what_matches(lattice, matcher, &change.id).await?,
+            WireContent::Deleted(_) => holds_match(lattice, matcher, &change.id).await?,
         };
         if matches {
             admitted.push(change);
@@ -304,7 +304,11 @@ pub async fn admitted(
     Ok(admitted)
 }
 
-async fn deletes_what_matches(lattice: &dyn Lattice, matcher: &Matcher, id: &NodeId) -> Result<bool, LatticeError> {
+/// Does the node that is held here pass the filter? None is held, or its file is broken: it does not.
+///
+/// # Errors
+/// [`LatticeError`].
+pub async fn holds_match(lattice: &dyn Lattice, matcher: &Matcher, id: &NodeId) -> Result<bool, LatticeError> {
     let Some(entry) = lattice.entry(id)?.filter(|_| matcher.id_may_match(id)) else { return Ok(false) };
     if !matcher.needs_content() {
         return Ok(matcher.may_match(id, entry.node_type.as_deref()));

@@ -16,7 +16,7 @@ pub mod unavailable;
 
 use self::{
     confirmed::{Confirmed, Refused},
-    differences::Compared,
+    differences::{Compared, Differences},
     unavailable::UnavailableNodes,
 };
 use crate::manifest::{Epoch, EpochStart, Head, Lineage, MAX_SEQ, Void};
@@ -117,6 +117,14 @@ pub struct Directions {
     pub filtered: bool,
     /// What is more important goes first: a list tells what there is.
     pub by_priority: bool,
+}
+
+impl Directions {
+    /// Do changes go one way only?
+    #[must_use]
+    pub const fn is_one_way(self) -> bool {
+        self.pull != self.push
+    }
 }
 
 /// How changes travel.
@@ -346,8 +354,7 @@ impl Round {
     /// Do changes go one way only, and all of them?
     #[must_use]
     pub fn is_one_way(&self) -> bool {
-        let Directions { pull, push, filtered, .. } = self.directions;
-        !filtered && pull != push
+        !self.directions.filtered && self.directions.is_one_way()
     }
 
     /// What to do next.
@@ -509,7 +516,11 @@ impl Round {
     pub fn end(&mut self, outcome: Outcome, refused: Refused) -> bool {
         self.confirm(outcome, refused);
         if outcome == Outcome::InStep {
-            self.positions.differences = None;
+            let Directions { filtered, .. } = self.directions;
+            let (theirs, ours, differences) = (self.theirs.seq, self.ours.seq, Some(Differences::default()));
+            // Within a filter only what moved since is compared.
+            let compared = filtered && self.directions.is_one_way();
+            self.positions.differences = compared.then_some(Compared { theirs, ours, differences });
         }
         let pulled = self.positions.pulled.as_ref().filter(|_| outcome == Outcome::InStep);
         self.positions.in_step = pulled.map(|pulled| (pulled.seq, self.ours.seq));

@@ -1,5 +1,6 @@
 //! Carries out the steps that [`super::round`] decides.
 
+mod filtered;
 mod forgotten;
 mod one_way;
 mod pull;
@@ -470,7 +471,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
                 Step::Done(outcome) if self.offer_too_large(&mut round, outcome).await? => {}
                 Step::Done(outcome) => {
                     let mut outcome = self.but_for_left_out(&round, outcome, known.waiting_there).await?;
-                    if outcome == Outcome::Exchanged && round.is_one_way() {
+                    if outcome == Outcome::Exchanged && round.directions.is_one_way() {
                         outcome = self.explain_one_way(&mut round).await?;
                     }
                     if outcome == Outcome::Unexplained && std::mem::take(&mut round.positions.left_out) {

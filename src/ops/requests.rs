@@ -2,6 +2,7 @@
 
 use super::{Context, audit::catch_up, limits};
 use crate::{
+    federation::engine::NO_LIVE_MANIFEST,
     guard::{Caller, Limited},
     identity::message::{self, Message, MessageError, Sender, WINDOW},
     manifest::verify,
@@ -186,7 +187,7 @@ pub(super) async fn trusted(context: &Context, peer: &PeerId, key: PublicKey) ->
         TrustLevel::Unknown | TrustLevel::Pending | TrustLevel::Revoked => {}
     }
     let Some(envelope) = context.registry.envelope(peer).await? else {
-        return refuse("it has no live manifest here; register one first");
+        return refuse(NO_LIVE_MANIFEST);
     };
     match verify(envelope, &context.limits) {
         Ok(manifest) if manifest.public_key() == key => Ok(()),

@@ -1,7 +1,10 @@
 use crate::bed::{Instance, provider, until};
-use ark_lattice::federation::{
-    events::{EventKind, Heard},
-    peers::{Added, Direction, PeerOptions},
+use ark_lattice::{
+    federation::{
+        events::{EventKind, Heard},
+        peers::{Added, Direction, PeerOptions},
+    },
+    trust::TrustMode,
 };
 use std::time::Duration;
 
@@ -104,4 +107,48 @@ async fn a_peer_that_is_gone_delays_no_other_and_is_caught_up_with_later() {
     for instance in [c, a, b] {
         instance.stop().await;
     }
+}
+
+#[tokio::test]
+async fn a_round_that_is_refused_for_a_missing_manifest_registers_and_goes_on() {
+    provider();
+    for direction in [Direction::Both, Direction::Push] {
+        let (hub, laptop) = (Instance::start("hub").await, Instance::start("laptop").await);
+        let (hub, before_contact) = hub.copied().await;
+        laptop.engine().add_peer(&hub.url, direction.into()).unwrap();
+        laptop.put("first", "1").await;
+        assert_eq!(laptop.sync(false).await.error, None, "{direction:?}");
+
+        // Its registry never met the laptop.
+        let hub = hub.restored(&before_contact, |name| name.starts_with("state/")).await;
+        hub.clock.advance(Duration::from_secs(5));
+        laptop.put("second", "2").await;
+        let synced = laptop.sync(false).await;
+        assert_eq!((synced.error, hub.content("second").await.as_deref()), (None, Some("2")), "{direction:?}");
+
+        // The entry expired.
+        for instance in [&hub, &laptop] {
+            instance.clock.advance(Duration::from_secs(1000));
+        }
+        laptop.put("third", "3").await;
+        let synced = laptop.sync(false).await;
+        assert_eq!((synced.error, hub.content("third").await.as_deref()), (None, Some("3")), "{direction:?}");
+        laptop.stop().await;
+        hub.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_round_that_is_refused_for_its_key_is_refused_once() {
+    provider();
+    let hub = Instance::start_with("hub", |settings| settings.trust.mode = TrustMode::Allowlist).await;
+    let laptop = Instance::start("laptop").await;
+    laptop.engine().add_peer(&hub.url, Direction::Push.into()).unwrap();
+    laptop.put("first", "1").await;
+    let synced = laptop.sync(false).await;
+    let error = synced.error.unwrap();
+    assert!(error.contains("not_trusted") && !error.contains("no live manifest"), "{error}");
+    assert_eq!((synced.report.sent, hub.content("first").await), (0, None));
+    laptop.stop().await;
+    hub.stop().await;
 }

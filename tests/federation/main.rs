@@ -12,6 +12,7 @@
 mod bed;
 mod deletions;
 mod engine;
+mod filtered;
 mod forgotten;
 mod keys;
 mod lan;

@@ -701,6 +701,14 @@ impl World {
         {
             self.wrong(|| format!("s{} says that it is in step with s{}: {difference}", link.from, link.to));
         }
+        if outcome == Outcome::Diverged && !one.is_old && !other.is_old {
+            let (ours, theirs, matcher) = (one.lattice(), other.lattice(), link.options.filter.matcher());
+            let content = |lattice: &dyn Lattice, id: &NodeId| lattice.entry(id).unwrap().map(|it| it.content_hash);
+            let differs = |id: &&NodeId| content(&*ours, id) != content(&*theirs, id);
+            if !self.ids.iter().filter(|id| matcher.id_may_match(id)).any(|id| differs(&id)) {
+                self.wrong(|| format!("s{} says that it differs from s{}, and does not", link.from, link.to));
+            }
+        }
         // One without epochs cannot say that it stepped back; release 0.1.0 does not.
         if !matches!(outcome, Outcome::InStep | Outcome::Exchanged) || one.is_old || other.is_old {
             return;

@@ -49,7 +49,7 @@ status is partial where some peers failed, failed where all did, and differs whe
 none did but sets differ or deletions wait: see outcome.
 Where broken nodes are left out: \"outcome\": \"unavailable\", \"unavailable\": {\"here\": 1, \"there\": 0}
 Where nodes are too large: \"outcome\": \"unavailable\", \"tooLarge\": {\"here\": 1, \"there\": 0}
-Where changes go one way and nodes differ: \"outcome\": \"diverged\", \"differences\":
+Where changes go one way and nodes differ (within the filter, if any): \"outcome\": \"diverged\", \"differences\":
   {\"newerThere\": 5, \"newerHere\": 0, \"deletedThere\": 0, \"deletedHere\": 0, \"onlyThere\": 0, \"onlyHere\": 0}")]
 pub(in crate::cli) struct Args {
     /// Only with this peer.
@@ -246,7 +246,8 @@ fn diverged(result: &SyncedPeer) -> bool {
 /// What makes sets equal between which changes go one way only.
 pub(super) fn exchange_both_ways(peer: &str) -> String {
     format!(
-        "this direction does not carry that; to exchange both ways: ark-lattice federation add-peer {peer} --direction both"
+        "this direction does not carry that; to exchange both ways (with the same filter, where the peer has one): ark-lattice federation \
+         add-peer {peer} --direction both"
     )
 }
 

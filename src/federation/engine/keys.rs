@@ -40,9 +40,9 @@ pub(super) struct Announcement {
 #[derive(Debug, Default)]
 pub(super) struct Said {
     /// When we last said who we are.
-    announced: Option<Instant>,
+    pub(super) announced: Option<Instant>,
     /// The newest of our statements that it has.
-    told: Option<Sha256Digest>,
+    pub(super) told: Option<Sha256Digest>,
     /// When we last heard what it says of its key.
     learned: Option<Instant>,
     /// When it last showed which head of ours it knows.

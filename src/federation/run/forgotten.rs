@@ -50,9 +50,14 @@ impl Forgotten {
     /// Is this version of ours one that they deleted? Then it does not go to them.
     pub(super) fn is_deleted_there(&self, change: &Change) -> bool {
         match change {
-            Change::Put { id, seq, .. } => self.there.get(id) == Some(seq),
+            Change::Put { id, seq, .. } => self.has_deleted_there(id, *seq),
             Change::Deleted(..) => false,
         }
+    }
+
+    /// Is the version of ours at this position one that they deleted?
+    pub(super) fn has_deleted_there(&self, id: &NodeId, seq: u64) -> bool {
+        self.there.get(id) == Some(&seq)
     }
 
     /// Is this version of theirs one that was deleted here? Then it is not taken.
@@ -69,6 +74,16 @@ impl Forgotten {
     pub(super) fn held(&self) -> Option<&Position> {
         self.held.as_ref()
     }
+}
+
+/// How a list of theirs ended.
+pub(super) enum ListEnd {
+    /// At this position in their journal.
+    At(u64),
+    /// The reader takes no more.
+    Refused,
+    /// The round's time is over.
+    Over,
 }
 
 /// Their set, compared with ours while it is read. The ids themselves are not kept.
@@ -209,36 +224,56 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         theirs: &mut TheirSet,
         before: &ForgottenBefore,
     ) -> Result<u64, RoundError> {
+        let add = |change| {
+            theirs.add(change, before);
+            true
+        };
+        match self.list_theirs(round, (0, &Filter::ALL), add).await? {
+            ListEnd::At(end) => Ok(end),
+            ListEnd::Refused | ListEnd::Over => Err(RoundError::TooLong),
+        }
+    }
+
+    /// Lists their changes after `since` that a filter lets through, without contents, until `take` refuses one.
+    pub(super) async fn list_theirs(
+        &mut self,
+        round: &mut Round,
+        (since, filter): (u64, &Filter),
+        mut take: impl FnMut(WireChange) -> bool + Send,
+    ) -> Result<ListEnd, RoundError> {
         let seen = seen(round);
         let query = ChangesQuery {
             index_id: &round.theirs.index_id,
             seen: seen.as_ref(),
-            since: 0,
+            since,
             contents: false,
-            filter: &Filter::ALL,
+            filter,
             priorities: false,
         };
         self.report.requests = self.report.requests.saturating_add(1);
         let mut lines = self.parties.client.changes(&query).await?;
-        let mut promise = self.begin(&mut lines, round, 0).await?;
+        let mut promise = self.begin(&mut lines, round, since).await?;
         let mut counted = 0;
-        loop {
+        let end = loop {
             match self.next_line(&mut lines).await?.0 {
                 Line::Start(_) => return Err(RoundError::OtherFeed("it begins twice")),
                 Line::End(end) => {
                     promise.end(end).map_err(RoundError::OtherFeed)?;
-                    self.count_in(lines.bytes(), &mut counted).await;
-                    return Ok(end);
+                    break ListEnd::At(end);
                 }
                 Line::Change(change) => {
                     promise.change(&change).map_err(RoundError::OtherFeed)?;
-                    theirs.add(*change, before);
+                    if !take(*change) {
+                        break ListEnd::Refused;
+                    }
                 }
             }
             if self.is_over() {
-                return Err(RoundError::TooLong);
+                break ListEnd::Over;
             }
-        }
+        };
+        self.count_in(lines.bytes(), &mut counted).await;
+        Ok(end)
     }
 
     /// Nodes of ours that were deleted there: they held them, lack them now, and show no tombstone.

@@ -24,6 +24,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
             Some(known) => Some(known),
             // Release 0.1.0 cannot tell.
             None if round.theirs.epoch.is_none() => None,
+            None if round.directions.filtered => self.compare_within_filter(round).await?,
             None => self.compare_one_way(round).await?,
         };
         round.positions.differences = compared;
@@ -46,14 +47,10 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
             return Ok(None);
         }
         let theirs = self.their_versions(&found.other).await?;
-        // These are named as what they are.
-        let mut left_out: HashSet<NodeId> = waiting::waiting_ids(&**lattice, self.peer.as_str())?.into_iter().collect();
-        left_out.extend(lattice.unavailable());
-        left_out.extend(self.unavailable.unread().chain(self.too_large.there()).cloned());
+        let left_out = self.left_out()?;
         let mut unavailable_alone = 0_u64;
         for id in self.unavailable.of_peer() {
             unavailable_alone = unavailable_alone.saturating_add(u64::from(lattice.entry(id)?.is_none()));
-            left_out.insert(id.clone());
         }
         let mut differences = Differences::default();
         // Nodes that only one side holds now, whatever happened to them there.
@@ -95,6 +92,16 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
             .saturating_add(forgotten);
         differences.only_there = unknown_here.saturating_sub(forgotten);
         Ok(compared(Some(differences)))
+    }
+
+    /// Nodes that were left out of the round, which are counted as what they are.
+    pub(super) fn left_out(&self) -> Result<HashSet<NodeId>, RoundError> {
+        let lattice = &**self.parties.lattice;
+        let mut left_out: HashSet<NodeId> = waiting::waiting_ids(lattice, self.peer.as_str())?.into_iter().collect();
+        left_out.extend(lattice.unavailable());
+        left_out.extend(self.unavailable.unread().chain(self.unavailable.of_peer()).cloned());
+        left_out.extend(self.too_large.there().cloned());
+        Ok(left_out)
     }
 
     /// What became there of these nodes.

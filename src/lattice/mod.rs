@@ -531,6 +531,12 @@ pub trait Lattice: Send + Sync + std::fmt::Debug {
     /// The first error; what came before it was refused, the rest waits still.
     async fn refuse_waiting(&self, from: &str) -> Result<u64, LatticeError>;
 
+    /// Ends what waits of this sender for these nodes, which stay as they are. Answers for how many.
+    ///
+    /// # Errors
+    /// The first error; what came before it ended, the rest waits still.
+    async fn end_waiting(&self, from: &str, ids: &[NodeId]) -> Result<u64, LatticeError>;
+
     /// Up to `limit` conflicts with greater numbers than `after`, in order.
     ///
     /// # Errors

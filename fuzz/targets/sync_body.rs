@@ -279,6 +279,9 @@ impl Lattice for Fixed {
     async fn confirm_waiting(&self, _: &str) -> Result<u64, LatticeError> {
         Err(absent())
     }
+    async fn end_waiting(&self, _from: &str, _ids: &[NodeId]) -> Result<u64, LatticeError> {
+        Err(absent())
+    }
     async fn refuse_waiting(&self, _: &str) -> Result<u64, LatticeError> {
         Err(absent())
     }

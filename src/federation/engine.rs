@@ -416,8 +416,7 @@ impl Shared {
         if options.read_only {
             exchanged.direction = Direction::Pull;
         }
-        let span = options.tracer.root("round");
-        let held = options.key.held();
+        let (span, held) = (options.tracer.root("round"), options.key.held());
         let (client, watch) = self.traced(peer, &state, &held, &span);
         if exchanged.direction != Direction::Pull {
             self.say_who_we_are(&client, &held, &mut said).await;
@@ -445,6 +444,7 @@ impl Shared {
             options: exchanged,
             deletions_confirmed: confirmed,
             waiting_there: state.waiting_there,
+            asks_what_waits: !said.waits,
             unstaged: peer.cuts.load(Ordering::Acquire) >= doubt::CUTS,
         };
         let waited = self.waiting_here(&state);
@@ -454,7 +454,7 @@ impl Shared {
         if end.peer.is_some() {
             self.ask_for_own_head(&client, held.key.public_key(), &mut said).await;
         }
-        self.note_waiting(&state, waited, &end);
+        self.note_waiting(&state, waited, &end, &mut said);
         self.doubt(peer, &mut end);
         self.tell_continuation(peer, &state, remote.follows(), &mut end);
         self.audit(&state, &end);

@@ -2,6 +2,7 @@
 
 mod filtered;
 mod forgotten;
+mod held_again;
 mod one_way;
 mod pull;
 mod push;
@@ -11,7 +12,7 @@ mod too_large;
 mod unavailable;
 mod waits;
 
-use self::{forgotten::Forgotten, too_large::TooLarge, unavailable::Unavailable};
+use self::{forgotten::Forgotten, too_large::TooLarge, unavailable::Unavailable, waits::WaitsThere};
 use super::{
     client::ClientError,
     deletions::DeletionGuard,
@@ -271,6 +272,8 @@ pub struct Known {
     pub deletions_confirmed: bool,
     /// Deletions of this instance that waited at the peer when that was last known.
     pub waiting_there: u64,
+    /// That is asked for whatever is known: what is recorded may be that of a backup.
+    pub asks_what_waits: bool,
     /// What comes is taken as it comes, and the sets are compared at the end alone: what waits to be compared was cut off before.
     pub unstaged: bool,
 }
@@ -292,6 +295,7 @@ pub struct Run<'a, N> {
     too_large: TooLarge,
     forgotten: Forgotten,
     refused: Refused,
+    waits_there: WaitsThere,
     /// Up to this position of our journal they had been given our versions before the round.
     given: u64,
 }
@@ -368,6 +372,7 @@ pub async fn run<N: FnMut(&Positions) + Send>(parties: &Parties<'_>, known: Know
         too_large: TooLarge::default(),
         forgotten: Forgotten::default(),
         refused: Refused::default(),
+        waits_there: WaitsThere::new(&known),
         given: 0,
     };
     match run.exchange(head, known).await {
@@ -439,6 +444,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
             }
             match round.next() {
                 step if step.is_anew() && !self.forgotten.is_searched() => {
+                    self.end_waits(&mut round).await?;
                     self.find_forgotten(&mut round, &known).await?;
                 }
                 Step::Pull { since, mode, reset } => {
@@ -470,7 +476,13 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
                 Step::Done(_) if self.ask_for_unavailable(&round).await? => round.stand(self.stand()?),
                 Step::Done(outcome) if self.offer_too_large(&mut round, outcome).await? => {}
                 Step::Done(outcome) => {
-                    let mut outcome = self.but_for_left_out(&round, outcome, known.waiting_there).await?;
+                    self.find_what_waits_there(&mut round, outcome).await?;
+                    let mut outcome = self.but_for_left_out(&round, outcome).await?;
+                    if self.are_waits_lost_there(&round, outcome) {
+                        round.begin_anew();
+                        round.stand(self.stand()?);
+                        continue;
+                    }
                     if outcome == Outcome::Exchanged && round.directions.is_one_way() {
                         outcome = self.explain_one_way(&mut round).await?;
                     }

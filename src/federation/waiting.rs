@@ -72,6 +72,28 @@ pub fn waiting_ids(lattice: &dyn Lattice, from: &str) -> Result<Vec<NodeId>, Lat
     Ok(ids)
 }
 
+/// Ends what waits here of the deletions of `from` for nodes that it states to hold: it has them again, from a backup for instance, with
+/// a version that may be older than its deletion. Answers for how many.
+///
+/// # Errors
+/// [`LatticeError`]; what came before it ended.
+pub async fn end_where_held(lattice: &dyn Lattice, from: &PeerId, stated: &[WireChange]) -> Result<u64, LatticeError> {
+    if lattice.waiting_of(from.as_str())? == 0 {
+        return Ok(0);
+    }
+    let held = stated.iter().filter(|change| change.content_hash().is_some());
+    let held: Vec<NodeId> = held.map(|change| change.id.clone()).collect();
+    let ended = lattice.end_waiting(from.as_str(), &held).await?;
+    if ended > 0 {
+        tracing::info!(
+            peer.id = from.as_str(),
+            deletions = ended,
+            "deletions of a peer no longer wait here: it holds the nodes again"
+        );
+    }
+    Ok(ended)
+}
+
 /// Judges and stores versions of another instance. Where these changes would delete more than the guard lets through, all of their
 /// deletions wait; everything else is taken. `elapsed`: by the process's own clock. Answers how many nodes were deleted as well.
 ///

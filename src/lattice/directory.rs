@@ -513,6 +513,10 @@ impl Lattice for DirectoryLattice {
         self.settle_waiting(from, true).await
     }
 
+    async fn end_waiting(&self, from: &str, ids: &[NodeId]) -> Result<u64, LatticeError> {
+        self.withdraw(from, ids).await
+    }
+
     fn conflicts(&self, after: u64, limit: usize) -> Result<Vec<Conflict>, LatticeError> {
         Ok(self.shared.journal.conflicts(after, limit)?)
     }

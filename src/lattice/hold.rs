@@ -109,6 +109,27 @@ impl DirectoryLattice {
             }
         }
     }
+
+    /// Ends what waits of this sender for these nodes. Answers for how many.
+    ///
+    /// # Errors
+    /// The first error; the rest waits still.
+    pub(super) async fn withdraw(&self, from: &str, ids: &[NodeId]) -> Result<u64, LatticeError> {
+        let mut ended = 0_u64;
+        for part in ids.chunks(PAGE) {
+            let mut ops = Vec::new();
+            for id in part {
+                let Some(Waiting { deletion, .. }) = self.journal().waiting_at(id, from)? else { continue };
+                ops.push(WriteOp::Settle(Settle { deletion, refused: false }));
+            }
+            let count = u64::try_from(ops.len()).unwrap_or(u64::MAX);
+            if count > 0 {
+                self.apply_ops(ops).await?;
+            }
+            ended = ended.saturating_add(count);
+        }
+        Ok(ended)
+    }
 }
 
 /// The deletion as it is carried out. The admin saw it: where it is of the very version that is here, nothing contradicts it.

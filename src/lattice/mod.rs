@@ -37,6 +37,7 @@ mod reserve;
 mod restore;
 mod scan;
 mod sorted;
+mod status;
 mod store;
 mod turns;
 mod unreadable_times;
@@ -50,16 +51,14 @@ mod writer;
 pub use error::LatticeError;
 pub use node::{NodeDocument, NodeError, OVERSIZE_BYTES};
 pub use node_type::NodeType;
+pub use status::{BrokenFile, Epochs, LatticeStatus};
 pub use version::{Ancestry, Version};
 pub use waiting::{DeletionBudget, WaitingDeletion, WaitingSender};
 
-use crate::{
-    manifest::{Epoch, Lineage},
-    types::{ContentHash, NodeId, Sha256Digest, Timestamp},
-};
+use crate::types::{ContentHash, NodeId, Sha256Digest, Timestamp};
 use async_trait::async_trait;
 use bytes::Bytes;
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 /// What the index knows of one node, without its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -239,55 +238,6 @@ pub struct Restored {
     pub written: Written,
     /// The number of the conflict that keeps what the node held until then.
     pub kept: Option<u64>,
-}
-
-/// A file of the data directory that is not a node, and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BrokenFile {
-    /// The file's name in the directory (not a path).
-    pub file: String,
-    /// One line for people.
-    pub reason: String,
-}
-
-/// How the lattice is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LatticeStatus {
-    /// The index is built; before that every other call answers [`LatticeError::Loading`].
-    pub ready: bool,
-    /// Live nodes.
-    pub nodes: usize,
-    /// Tombstones that are kept.
-    pub tombstones: u64,
-    /// How many files are broken.
-    pub broken_total: usize,
-    /// The first hundred of them, by name.
-    pub broken: Vec<BrokenFile>,
-    /// How long the last full build of the index took.
-    pub index_build: Option<Duration>,
-    /// How many files that build had to hash.
-    pub hashed_files: u64,
-    /// There is a `manifest.json` that is not ours: none is written.
-    pub foreign_manifest: bool,
-    /// Random, 32 hex digits; new after any reset of the journal.
-    pub index_id: String,
-    /// The journal's newest position.
-    pub seq: u64,
-    /// Whether the last write or scan failed for want of space, permission or the like; one line for people.
-    pub fault: Option<String>,
-    /// That fault is a full disk.
-    pub full: bool,
-    /// That fault is only that the directory cannot be watched: edits are seen late, by the full scan.
-    pub unwatched: bool,
-}
-
-/// The unbroken stretches of the journal (DESIGN 4.6).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Epochs {
-    /// Those that began so far.
-    pub lineage: Arc<Lineage>,
-    /// The one that the next write begins; `None`: it continues the newest one.
-    pub next: Option<Epoch>,
 }
 
 /// Which nodes [`Lattice::page`] shows.
@@ -532,6 +482,12 @@ pub trait Lattice: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// The first error; what came before it was refused, the rest waits still.
     async fn refuse_waiting(&self, from: &str) -> Result<u64, LatticeError>;
+
+    /// Ends what waits of this sender for these nodes, which stay as they are. Answers for how many.
+    ///
+    /// # Errors
+    /// The first error; what came before it ended, the rest waits still.
+    async fn end_waiting(&self, from: &str, ids: &[NodeId]) -> Result<u64, LatticeError>;
 
     /// Up to `limit` conflicts with greater numbers than `after`, in order.
     ///

@@ -7,24 +7,27 @@ use super::{
     Applied, Arrival, Conflict, Entry, LatticeError, NodeDocument, OVERSIZE_BYTES, Precondition, Restored, Tombstone,
     Written,
     apply::{self, Accepted, Decision},
-    atomic_file::{self, TempFile},
+    atomic_file,
     examine::Glance,
     half_written,
     hold::{self, Settle, Settling},
     journal::{Coming, Op, Source, Waiting},
     place::{NO_FILE, entry_of, write_temp},
     reader::{self, FileStamp},
-    restore::{self, Restoration, Restore},
+    restore::{self, Restore},
     store::{Changes, SeenFile, Store, copy_of, fingerprint, lattice_error},
     version,
-    waiting::{DeletionBudget, WaitingDeletion},
+    waiting::DeletionBudget,
 };
-use crate::types::{ContentHash, NodeId, Timestamp};
+use crate::types::{NodeId, Timestamp};
 use bytes::Bytes;
 use std::{collections::HashSet, io, path::Path, sync::Arc};
 use tokio::sync::oneshot;
 
 mod files;
+mod staged;
+
+use staged::{Staged, StagedKind, StagedPut};
 
 /// The most writes that share one commit.
 const BATCH: usize = 4096;
@@ -71,50 +74,6 @@ pub(super) enum Outcome {
 pub(super) struct WriteRequest {
     pub(super) ops: Vec<WriteOp>,
     pub(super) reply: oneshot::Sender<Result<Vec<Outcome>, LatticeError>>,
-}
-
-/// A write whose turn came and whose file is not in place yet.
-#[derive(Debug)]
-struct Staged {
-    request: usize,
-    slot: usize,
-    name: String,
-    precondition: Precondition,
-    kind: StagedKind,
-}
-
-#[derive(Debug)]
-enum StagedKind {
-    Put(Box<StagedPut>),
-    Delete { id: NodeId, content_hash: ContentHash, accepted: Option<Accepted>, has_file: bool },
-    Revive { id: NodeId, content_hash: ContentHash, at: Timestamp },
-    Retime(Arc<Entry>, Accepted),
-    Wait(Box<Waiting>),
-    WaitNoLonger(Box<WaitingDeletion>),
-}
-
-#[derive(Debug)]
-struct StagedPut {
-    bytes: Bytes,
-    /// Durable, and not in its place yet.
-    temp: Option<TempFile>,
-    entry: Entry,
-    existed: bool,
-    /// It came from another instance.
-    accepted: Option<Accepted>,
-    /// It lost before, and counts again.
-    restoration: Option<Restoration>,
-    /// The document's own date.
-    stated: Option<Timestamp>,
-    /// Of the file in its place.
-    stamp: FileStamp,
-}
-
-impl StagedPut {
-    /// The mtime of its file; `None`: when it is written.
-    fn dated(&self) -> Option<Timestamp> {
-        self.accepted.as_ref().map(|accepted| accepted.at)
-    }
 }
 
 enum Stage {
@@ -213,69 +172,6 @@ impl WriteOp {
             Self::Restore(restore) => restore.node.id(),
             Self::Settle(settle) => &settle.deletion.id,
         }
-    }
-}
-
-impl StagedKind {
-    fn id(&self) -> &NodeId {
-        match self {
-            Self::Put(put) => &put.entry.id,
-            Self::Delete { id, .. } | Self::Revive { id, .. } => id,
-            Self::Retime(entry, _) => &entry.id,
-            Self::Wait(waiting) => &waiting.deletion.id,
-            Self::WaitNoLonger(deletion) => &deletion.id,
-        }
-    }
-
-    fn accepted(&self) -> Option<&Accepted> {
-        match self {
-            Self::Put(put) => put.accepted.as_ref(),
-            Self::Delete { accepted, .. } => accepted.as_ref(),
-            Self::Retime(_, accepted) => Some(accepted),
-            Self::Revive { .. } | Self::Wait(_) | Self::WaitNoLonger(_) => None,
-        }
-    }
-
-    /// What it replaces is kept under this number.
-    fn set_kept(&mut self, number: u64) {
-        match self {
-            Self::Put(put) => match (&mut put.restoration, &mut put.accepted) {
-                (Some(restoration), _) => restoration.kept = Some(number),
-                (None, Some(accepted)) => accepted.kept = Some(number),
-                (None, None) => {}
-            },
-            Self::Delete { accepted: Some(accepted), .. } => accepted.kept = Some(number),
-            _ => {}
-        }
-    }
-
-    /// The number under which what it replaces is kept.
-    fn kept(&self) -> Option<u64> {
-        let restoration = match self {
-            Self::Put(put) => put.restoration.as_ref(),
-            _ => None,
-        };
-        restoration.map_or_else(|| self.accepted()?.kept, |restoration| restoration.kept)
-    }
-
-    /// What it puts in another one's place.
-    fn coming(&self) -> Option<(NodeId, Coming)> {
-        let accepted = self.accepted()?;
-        let coming = match self {
-            Self::Put(put) => accepted.coming(put.entry.content_hash, false),
-            Self::Delete { content_hash, has_file: true, .. } => accepted.coming(*content_hash, true),
-            _ => None,
-        };
-        Some((self.id().clone(), coming?))
-    }
-
-    /// What it replaces and must be kept.
-    fn loser(&self) -> Option<&(Conflict, Bytes)> {
-        let restored = match self {
-            Self::Put(put) => put.restoration.as_ref().and_then(|restoration| restoration.loser.as_deref()),
-            _ => None,
-        };
-        restored.or_else(|| self.accepted()?.loser.as_deref())
     }
 }
 

@@ -209,11 +209,18 @@ fn given(context: &Context, from: &PeerId, knowing: Knowing<'_>) -> u64 {
     stated.max(feed::given(&*context.lattice, pushed.as_ref()))
 }
 
-/// Of which of these versions the content is wanted: they would count here.
+/// Of which of these versions, that `from` offers, the content is wanted: they would count here. A deletion by it of a node that it
+/// offers waits no longer.
 ///
 /// # Errors
 /// [`FeedError::Lattice`], [`FeedError::OtherHistory`].
-pub fn wanted(context: &Context, seen: Option<&Position>, changes: &[WireChange]) -> Result<Vec<NodeId>, FeedError> {
+pub async fn wanted(
+    context: &Context,
+    from: &Speaker,
+    seen: Option<&Position>,
+    changes: &[WireChange],
+) -> Result<Vec<NodeId>, FeedError> {
     feed::continues(&*context.lattice, seen)?;
+    waiting::end_where_held(&*context.lattice, from.peer(), changes).await?;
     feed::wanted(&*context.lattice, changes, context.clock.now())
 }

@@ -317,6 +317,7 @@ pub fn nothing(options: impl Into<PeerOptions>) -> Known {
         options,
         deletions_confirmed: false,
         waiting_there: 0,
+        asks_what_waits: false,
         unstaged: false,
     }
 }

@@ -186,3 +186,24 @@ async fn deletions_wait_on_both_sides_and_end_with_a_confirmed_round() {
     a.stop().await;
     b.stop().await;
 }
+
+#[tokio::test]
+async fn what_a_third_instance_holds_and_edits_ends_no_wait() {
+    let (a, b) = in_step(Direction::Both).await;
+    delete(&b, 0..20).await;
+    assert_eq!(told(&b.sync(false).await), (Some(Outcome::Waiting), 0, Some(20)));
+    let c = Instance::start("c").await;
+    c.put_many(40).await;
+    c.engine().add_peer(&a.url, Direction::Both.into()).unwrap();
+    assert_eq!(told(&c.sync(false).await), (Some(Outcome::InStep), 0, Some(0)));
+    c.put("node-000030", "edited on c").await;
+    assert_eq!(told(&c.sync(false).await), (Some(Outcome::InStep), 0, Some(0)));
+    assert_eq!(a.lattice().waiting_of("b").unwrap(), 20);
+    // What the sender itself holds, but deleted none of, ends none either.
+    b.clock.advance(Duration::from_secs(1));
+    assert_eq!(told(&b.sync(false).await), (Some(Outcome::Waiting), 0, Some(20)));
+    assert_eq!((nodes(&a), a.lattice().waiting_of("b").unwrap()), (40, 20));
+    for instance in [a, b, c] {
+        instance.stop().await;
+    }
+}

@@ -1,6 +1,6 @@
 //! Instances that are restored from copies of their directories: what was lost comes again, in every direction.
 
-use crate::bed::{Copy, Instance, provider};
+use crate::bed::{Copy, Instance, provider, stop};
 use ark_lattice::{
     federation::{
         client::Client,
@@ -9,8 +9,9 @@ use ark_lattice::{
         round::{Outcome, differences::Differences},
     },
     lattice::NodeFilter,
+    ops,
     trust::Entry,
-    types::NodeId,
+    types::{NodeId, PeerId},
 };
 use std::{collections::BTreeSet, time::Duration};
 
@@ -341,4 +342,125 @@ async fn a_clock_that_jumps_begins_a_new_epoch_with_the_next_write() {
     assert_eq!((after.lineage.starts().len(), after.next), (before.lineage.starts().len() + 1, None));
     assert_eq!(after.lineage.current().unwrap().since, 3);
     a.stop().await;
+}
+
+/// Deletes `l1` to `l20` of 30.
+async fn delete_many(instance: &Instance) {
+    for number in 1..=20 {
+        instance.delete(&format!("l{number}")).await;
+    }
+}
+
+type IsRestored = fn(&str) -> bool;
+const NODES: IsRestored = |name| name.starts_with("lattice/");
+const EVERYTHING: IsRestored = |_| true;
+/// Ways in which deletions go to the peer, filtered or not, and how a round ends while they wait there.
+const WAYS: [(Direction, bool, Outcome); 4] = [
+    (Direction::Both, false, Outcome::Waiting),
+    (Direction::Push, false, Outcome::Exchanged),
+    (Direction::Both, true, Outcome::Exchanged),
+    (Direction::Push, true, Outcome::Exchanged),
+];
+
+#[tokio::test]
+async fn deletions_wait_no_longer_there_once_the_sender_is_restored() {
+    for direction in [Direction::Both, Direction::Push] {
+        for (what, part) in [("nodes", NODES), ("everything", EVERYTHING)] {
+            let case = format!("{direction:?} {what}");
+            let (hub, laptop) = two(direction, false).await;
+            put(&laptop, "l", 1..=30).await;
+            assert_eq!(laptop.sync(false).await.report.outcome, Some(Outcome::InStep), "{case}");
+            let (laptop, copy) = laptop.copied().await;
+            delete_many(&laptop).await;
+            let waits = laptop.sync(false).await.report;
+            assert_eq!((waits.waiting_there, hub.lattice().waiting_of("laptop").unwrap()), (Some(20), 20), "{case}");
+            let laptop = laptop.restored(&copy, part).await;
+            let synced = laptop.sync(false).await;
+            let told = (synced.error, synced.report.outcome, synced.report.waiting_there);
+            assert_eq!(told, (None, Some(Outcome::InStep), Some(0)), "{case}");
+            assert_eq!((ids(&hub), hub.lattice().waiting_of("laptop").unwrap()), (named("l", 1..=30), 0), "{case}");
+            assert_eq!(ids(&laptop), named("l", 1..=30), "{case}");
+            stop([hub, laptop]).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_the_restored_sender_lacks_still_waits_there() {
+    for (direction, filtered, outcome) in WAYS {
+        let (hub, laptop) = two(direction, filtered).await;
+        put(&laptop, "l", 1..=30).await;
+        assert_eq!(laptop.sync(false).await.error, None);
+        let (laptop, copy) = laptop.copied().await;
+        delete_many(&laptop).await;
+        assert_eq!(laptop.sync(false).await.report.waiting_there, Some(20));
+        // 5 of 20 come back.
+        let is_lost = |name: &str| (1..=15).any(|number| name.ends_with(&format!("/l{number}.json")));
+        let laptop = laptop.restored(&copy, |name| NODES(name) && !is_lost(name)).await;
+        for _ in 0..2 {
+            let synced = laptop.sync(false).await;
+            let told = (synced.error, synced.report.outcome, synced.report.waiting_there);
+            assert_eq!(told, (None, Some(outcome), Some(15)), "{direction:?} filtered {filtered}");
+        }
+        let laptop_id = PeerId::parse("laptop").unwrap();
+        assert_eq!(
+            ops::confirm_deletions(&hub.context, &laptop_id).await.unwrap(),
+            15,
+            "{direction:?} filtered {filtered}"
+        );
+        assert_eq!(laptop.sync(false).await.report.outcome, Some(Outcome::InStep), "{direction:?} filtered {filtered}");
+        assert_eq!(
+            (ids(&hub), ids(&laptop)),
+            (named("l", 16..=30), named("l", 16..=30)),
+            "{direction:?} filtered {filtered}"
+        );
+        stop([hub, laptop]).await;
+    }
+}
+
+#[tokio::test]
+async fn pulled_deletions_wait_no_longer_here_once_the_sender_is_restored() {
+    for direction in [Direction::Both, Direction::Pull] {
+        for (what, part) in [("nodes", NODES), ("everything", EVERYTHING)] {
+            let case = format!("{direction:?} {what}");
+            let (hub, laptop) = two(direction, false).await;
+            put(&hub, "l", 1..=30).await;
+            assert_eq!(laptop.sync(false).await.report.outcome, Some(Outcome::InStep), "{case}");
+            let (hub, copy) = hub.copied().await;
+            delete_many(&hub).await;
+            assert_eq!(laptop.sync(false).await.report.waiting_here, 20, "{case}");
+            let hub = hub.restored(&copy, part).await;
+            hub.clock.advance(Duration::from_secs(10));
+            laptop.clock.advance(Duration::from_secs(10));
+            let synced = laptop.sync(false).await;
+            let told = (synced.error, synced.report.outcome, synced.report.waiting_here);
+            assert_eq!(told, (None, Some(Outcome::InStep), 0), "{case}");
+            assert_eq!((ids(&hub), ids(&laptop)), (named("l", 1..=30), named("l", 1..=30)), "{case}");
+            stop([hub, laptop]).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn deletions_that_waited_at_a_restored_hub_wait_there_again_after_one_round() {
+    for (direction, filtered, outcome) in WAYS {
+        let (hub, laptop) = two(direction, filtered).await;
+        put(&laptop, "l", 1..=30).await;
+        assert_eq!(laptop.sync(false).await.error, None);
+        let (hub, copy) = hub.copied().await;
+        delete_many(&laptop).await;
+        assert_eq!(laptop.sync(false).await.report.waiting_there, Some(20));
+        let hub = hub.restored(&copy, EVERYTHING).await;
+        for _ in 0..2 {
+            let synced = laptop.sync(false).await;
+            let told = (synced.error, synced.report.outcome, synced.report.waiting_there);
+            assert_eq!(told, (None, Some(outcome), Some(20)), "{direction:?} filtered {filtered}");
+            assert_eq!(
+                (ids(&hub).len(), hub.lattice().waiting_of("laptop").unwrap()),
+                (30, 20),
+                "{direction:?} filtered {filtered}"
+            );
+        }
+        stop([hub, laptop]).await;
+    }
 }

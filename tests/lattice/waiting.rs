@@ -169,6 +169,24 @@ async fn a_later_version_of_the_node_ends_the_wait() {
 }
 
 #[tokio::test]
+async fn what_a_sender_holds_again_waits_no_longer_of_that_sender() {
+    let (bed, _, lattice) = filled(10).await;
+    wait(&lattice, "a", 0..6, at(10)).await;
+    wait(&lattice, "b", 4..8, at(20)).await;
+    let seq = lattice.status().seq;
+    let held: Vec<NodeId> = (3..10).map(|number| id(&name(number))).collect();
+    assert_eq!(lattice.end_waiting("a", &held).await.unwrap(), 3);
+    assert_eq!(lattice.end_waiting("a", &held).await.unwrap(), 0);
+    assert_eq!(counts(&lattice), [("a".to_owned(), 3), ("b".to_owned(), 4)]);
+    assert_eq!((lattice.status().seq, lattice.status().nodes), (seq, 10));
+    // Deleted there once more, it waits once more.
+    wait(&lattice, "a", 3..4, at(10)).await;
+    assert_eq!(lattice.confirm_waiting("a").await.unwrap(), 4);
+    assert_eq!((lattice.status().nodes, counts(&lattice)), (6, vec![("b".to_owned(), 4)]));
+    bed.check(&lattice);
+}
+
+#[tokio::test]
 async fn senders_that_are_not_verified_fill_no_more_than_there_are_nodes() {
     let (_bed, _, lattice) = filled(10).await;
     let bounded = Arc::new(DeletionBudget::new(0, true));

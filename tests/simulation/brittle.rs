@@ -212,6 +212,10 @@ impl Lattice for Brittle {
         self.inner.refuse_waiting(from).await
     }
 
+    async fn end_waiting(&self, from: &str, ids: &[NodeId]) -> Result<u64, LatticeError> {
+        self.inner.end_waiting(from, ids).await
+    }
+
     fn conflicts(&self, after: u64, limit: usize) -> Result<Vec<Conflict>, LatticeError> {
         self.inner.conflicts(after, limit)
     }

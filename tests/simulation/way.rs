@@ -13,9 +13,10 @@ use ark_lattice::{
         lines::Lines,
         reconcile::{Answer, item::ItemId},
         remote::{ChangesQuery, Knowing, OfferAnswer, PushAnswer, ReceiverBounds, Remote},
+        waiting,
     },
     manifest::{Head, Lineage, Verified, sign_head, verify_head},
-    types::{Limits, NodeId, decode_hex, encode_hex},
+    types::{Limits, NodeId, PeerId, decode_hex, encode_hex},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -245,6 +246,9 @@ impl Remote for Way<'_> {
         let stood = (!site.is_old).then(|| feed::here(&*site.lattice()));
         let changes =
             feed::read_changes(&Bytes::from(lines), &Limits::default()).map_err(|error| Self::refused(&error))?;
+        let from = PeerId::parse(&format!("s{}", self.from)).unwrap();
+        let ended = waiting::end_where_held(&*site.lattice(), &from, &changes).await;
+        ended.map_err(|error| Self::refused(&FeedError::Lattice(error)))?;
         let wanted = feed::wanted(&*site.lattice(), &changes, site.now()).map_err(|error| Self::refused(&error))?;
         self.back("offer").await?;
         Ok(OfferAnswer { wanted, stood, bounds: ReceiverBounds::default() })

@@ -625,6 +625,7 @@ impl World {
             options: link.options.clone(),
             deletions_confirmed: true,
             waiting_there: contact.waiting_there,
+            asks_what_waits: false,
             unstaged: contact.cuts >= 2,
         };
         self.say(|| {

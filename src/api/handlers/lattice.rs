@@ -301,19 +301,20 @@ pub(crate) struct OfferQuery {
 
 /// Offer changes (another instance)
 ///
-/// Lines of the changes feed without their nodes; the answer says which nodes are wanted. Signed by the sender (RFC 9421).
+/// Lines of the changes feed without their nodes; the answer says which nodes are wanted. Where a deletion of the sender waits for the
+/// admin and the sender offers the node, that deletion ends. Signed by the sender (RFC 9421).
 pub(crate) async fn offer(
     request: HttpRequest,
     state: web::Data<ApiState>,
     query: StrictQuery<OfferQuery>,
     LinesBody(body, _held): LinesBody,
 ) -> Result<HttpResponse, ApiError> {
-    speaker(&request, &state, "/lattice/offer", &body).await?;
+    let speaker = speaker(&request, &state, "/lattice/offer", &body).await?;
     let changes = ops::read_changes(&body, &state.context.limits)?;
     let seen = read_position(query.0.seen.as_deref())?;
     // The position first: what is not wanted is here up to it.
     let JournalStand { start: EpochStart { epoch, since }, seq } = ops::here(&state.context);
-    let wanted = ops::wanted(&state.context, seen.as_ref(), &changes)?;
+    let wanted = ops::wanted(&state.context, &speaker, seen.as_ref(), &changes).await?;
     let wanted = wanted.iter().map(ToString::to_string).collect();
     let (epoch, takes) = (epoch.to_string(), TakesAnswer::of(&state.context.limits));
     Ok(HttpResponse::Ok().json(WantedAnswer { wanted, epoch, epoch_since: since, seq, takes }))

@@ -47,6 +47,8 @@ pub(super) struct Said {
     learned: Option<Instant>,
     /// When it last showed which head of ours it knows.
     pub(super) shown: Option<Instant>,
+    /// It said what waits there of our deletions, since this process began.
+    pub(super) waits: bool,
 }
 
 impl Shared {

@@ -1,6 +1,6 @@
 //! Deletions that wait for an admin, as the engine notes them: with the peer, as an event, in the log.
 
-use super::Shared;
+use super::{Shared, keys::Said};
 use crate::federation::{
     events::EventKind,
     peers::PeerState,
@@ -17,12 +17,13 @@ impl Shared {
     }
 
     /// Notes with the peer what waits there, and tells once of more than before on either side.
-    pub(super) fn note_waiting(&self, before: &PeerState, waited_here: u64, end: &RunEnd) {
+    pub(super) fn note_waiting(&self, before: &PeerState, waited_here: u64, end: &RunEnd, said: &mut Said) {
         let (report, events) = (&end.report, &self.options.events);
         let Some((peer, _)) = &end.peer else { return };
         if report.waiting_here > waited_here {
             events.tell(EventKind::DeletionsWaiting, waiting_here(peer, Some(&before.url), report.waiting_here));
         }
+        said.waits |= report.waiting_there.is_some();
         let Some(there) = report.waiting_there.filter(|there| *there != before.waiting_there) else { return };
         self.update(&before.url, |state| state.waiting_there = there);
         if there > before.waiting_there {

@@ -89,7 +89,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         self.options.priority
     }
 
-    fn walk(&self, since: u64, end: u64, contents: bool) -> Walk {
+    pub(super) fn walk(&self, since: u64, end: u64, contents: bool) -> Walk {
         let (matcher, max_bytes) = (self.matcher.clone(), self.too_large.bounds().node_bytes);
         let options = FeedOptions { contents, matcher, max_bytes, ..FeedOptions::default() };
         Walk::new(self.parties.lattice, since, end, options)

@@ -1,15 +1,38 @@
 //! What a round knows of deletions that wait for an admin, here or at the peer; and how a round ends where the sets differ.
 
-use super::{Parties, RoundError, Run, unavailable::AtPeer};
+use super::{Known, Parties, RoundError, Run, unavailable::AtPeer};
 use crate::{
     federation::{
         deletions::ConfirmedRound,
         round::{Outcome, Positions, Round},
-        waiting,
+        waiting::{self, Waits},
     },
     lattice::index::Snapshot,
     types::{NodeId, SetHash},
 };
+
+/// What is known of our deletions that wait at the peer.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct WaitsThere {
+    /// How many, before this round.
+    pub(super) known: u64,
+    /// The peer is asked for that at the end in any case.
+    is_asked: bool,
+    /// Where their journal stood then, as far as that was noted.
+    stood: u64,
+    /// What the peer answered at the end of the round, and where its journal stood.
+    told: Option<(Option<Waits>, u64)>,
+    /// They were sent again in this round, since the peer had lost them.
+    is_anew: bool,
+}
+
+impl WaitsThere {
+    /// Before a round.
+    pub(super) fn new(known: &Known) -> Self {
+        let stood = known.positions.pushed_to.as_ref().map_or(0, |position| position.seq);
+        Self { known: known.waiting_there, is_asked: known.asks_what_waits, stood, ..Self::default() }
+    }
+}
 
 impl<N: FnMut(&Positions) + Send> Run<'_, N> {
     /// The admin confirmed what the peer deletes: what waits of it is carried out, and nothing waits until the round ends.
@@ -21,31 +44,71 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         Ok(confirmed)
     }
 
-    /// At the end of a round: how it ended where nothing differs but nodes whose deletion waits here or at the peer, and nodes whose files
-    /// are broken. `known`: how many waited there before.
-    pub(super) async fn but_for_left_out(
+    /// At the end of a round: asks what waits at the peer, where anything may.
+    pub(super) async fn find_what_waits_there(
         &mut self,
-        round: &Round,
+        round: &mut Round,
         outcome: Outcome,
-        known: u64,
-    ) -> Result<Outcome, RoundError> {
-        if outcome == Outcome::InStep {
-            self.report.waiting_there = Some(0);
+    ) -> Result<(), RoundError> {
+        self.waits_there.told = None;
+        let WaitsThere { known, is_asked, .. } = self.waits_there;
+        let may_wait = known > 0 || self.report.waiting_there.is_some_and(|count| count > 0);
+        // Nothing waits at an instance of release 0.1.0.
+        let is_asked = is_asked && round.theirs.epoch.is_some();
+        let is_end = matches!(outcome, Outcome::InStep | Outcome::Unexplained | Outcome::Exchanged);
+        if !is_end || !round.directions.push || !(may_wait || is_asked) {
+            return Ok(());
         }
-        if !matches!(outcome, Outcome::Unexplained | Outcome::Exchanged) {
-            return Ok(outcome);
+        let there = match self.ask_what_waits().await {
+            // What it takes from nobody does not wait there.
+            Err(RoundError::Client(_)) if !may_wait => return Ok(()),
+            there => there?,
+        };
+        let sent = u64::try_from(self.report.sent).unwrap_or(u64::MAX);
+        // More than was sent: this instance forgot them. Where the sets are equal, it holds all of these nodes.
+        if there > known.saturating_add(sent) || (there > 0 && outcome == Outcome::InStep) {
+            self.state_held_nodes(round).await?;
+            self.ask_what_waits().await?;
+        }
+        Ok(())
+    }
+
+    /// Is what waited at the peer gone without a trace? Then everything goes there again, once a round. Each deletion that ends otherwise
+    /// moves the journal there; one that was restored from a backup may stand where it stood.
+    pub(super) fn are_waits_lost_there(&mut self, round: &Round, outcome: Outcome) -> bool {
+        let WaitsThere { known, stood, told, is_anew, .. } = self.waits_there;
+        let Some((there, seq)) = told.filter(|_| !is_anew) else { return false };
+        let ended = known.saturating_sub(there.map_or(0, |there| there.deletions));
+        let is_lost = match outcome {
+            Outcome::Unexplained => ended > 0,
+            Outcome::Exchanged => ended > seq.max(round.theirs.seq).saturating_sub(stood),
+            _ => false,
+        };
+        self.waits_there.is_anew = is_lost;
+        is_lost
+    }
+
+    /// Asks how many deletions of this instance wait at the peer.
+    pub(super) async fn ask_what_waits(&mut self) -> Result<u64, RoundError> {
+        self.report.requests = self.report.requests.saturating_add(1);
+        let told = self.parties.client.waiting(&self.signer()).await?;
+        self.waits_there.told = Some(told);
+        let count = told.0.map_or(0, |there| there.deletions);
+        self.report.waiting_there = Some(count);
+        Ok(count)
+    }
+
+    /// At the end of a round: how it ended where nothing differs but nodes whose deletion waits here or at the peer, and nodes whose files
+    /// are broken.
+    pub(super) async fn but_for_left_out(&mut self, round: &Round, outcome: Outcome) -> Result<Outcome, RoundError> {
+        let (there, seq) = self.waits_there.told.unwrap_or((None, round.theirs.seq));
+        match outcome {
+            Outcome::InStep => return self.in_step_but_for_waits(round, there.is_some()).await,
+            Outcome::Unexplained => {}
+            outcome => return Ok(outcome),
         }
         let lattice = &**self.parties.lattice;
-        let (here, mut there) = (waiting::waiting_ids(lattice, self.peer.as_str())?, None);
-        let mut seq = round.theirs.seq;
-        if round.directions.push && (known > 0 || self.report.waiting_there.is_some_and(|count| count > 0)) {
-            self.report.requests = self.report.requests.saturating_add(1);
-            (there, seq) = self.parties.client.waiting(&self.signer()).await?;
-            self.report.waiting_there = Some(there.map_or(0, |there| there.deletions));
-        }
-        if outcome == Outcome::Exchanged {
-            return Ok(outcome);
-        }
+        let here = waiting::waiting_ids(lattice, self.peer.as_str())?;
         let snapshot = lattice.snapshot()?;
         if seq != round.theirs.seq || lattice.status().seq != round.ours.seq {
             return Ok(Outcome::Moving);
@@ -66,6 +129,14 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
             self.report.waiting_there.get_or_insert(0);
         }
         Ok(outcome)
+    }
+
+    /// Where the sets are equal, each side holds what it deleted: nothing waits. Where something waits all the same, that is said.
+    async fn in_step_but_for_waits(&mut self, round: &Round, waits_there: bool) -> Result<Outcome, RoundError> {
+        self.report.waiting_there.get_or_insert(0);
+        self.end_waiting_here(round).await?;
+        let waits = waits_there || self.parties.lattice.waiting_of(self.peer.as_str())? > 0;
+        Ok(if waits { Outcome::Waiting } else { Outcome::InStep })
     }
 
     /// Notes how many deletions of the peer wait here, however the round ended.

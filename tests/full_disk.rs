@@ -114,8 +114,17 @@ impl Disks {
         let script = format!("mount -o remount,{how} \"$0\"");
         let pid = self.holder.id().to_string();
         let args = ["--target", &pid, "--mount", "--user", "--preserve-credentials", "sh", "-c", &script];
-        let status = Command::new("nsenter").args(args).arg(self.place.path(disk)).status().unwrap();
-        assert!(status.success(), "remount {how}");
+        let mut remount = Command::new("nsenter");
+        remount.args(args).arg(self.place.path(disk));
+        // A file that was replaced is open for two seconds longer: so long it may be busy.
+        let remounted = (0..100).any(|_| {
+            let is_done = remount.status().unwrap().success();
+            if !is_done {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            is_done
+        });
+        assert!(remounted, "remount {how}");
     }
 }
 

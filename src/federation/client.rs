@@ -1,7 +1,10 @@
 //! Asking another instance over HTTP: bounded in time and size, never led to another host.
 
 mod member;
+mod probe;
 mod tls;
+
+pub use probe::Probe;
 
 use super::{
     lines::{Lines, NextLine, Parts},
@@ -22,10 +25,7 @@ use reqwest::{
     header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, RETRY_AFTER},
     redirect::{Attempt, Policy},
 };
-use std::{
-    error::Error,
-    time::{Duration, SystemTime},
-};
+use std::{error::Error, time::Duration};
 use tokio::time::timeout;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -110,19 +110,6 @@ pub struct Client {
     patience: Duration,
     membership: Option<Membership>,
     watch: Option<Watch>,
-}
-
-/// An answer as it came, for those who look at the way rather than at the content.
-#[derive(Debug, Clone)]
-pub struct Probe {
-    /// The HTTP status.
-    pub status: u16,
-    /// Where it sends us.
-    pub location: Option<String>,
-    /// The other side's clock, in whole seconds.
-    pub date: Option<SystemTime>,
-    /// What it says.
-    pub body: Bytes,
 }
 
 /// Which peers are asked for.
@@ -244,31 +231,6 @@ impl Client {
     pub async fn rotate(&self, statements: String) -> Result<Bytes, ClientError> {
         let response = self.send(self.post("v1/trust/rotate", statements)).await?;
         self.whole(response, MAX_PROBLEM_BYTES).await
-    }
-
-    /// `GET path`, whatever the answer is.
-    ///
-    /// # Errors
-    /// [`ClientError::Unreachable`], [`ClientError::Protocol`] for an answer that is too long.
-    pub async fn probe(&self, path: &str) -> Result<Probe, ClientError> {
-        self.answer(self.http.request(Method::GET, self.url(path))).await
-    }
-
-    /// `POST path` with a JSON body, whatever the answer is.
-    ///
-    /// # Errors
-    /// [`ClientError::Unreachable`], [`ClientError::Protocol`] for an answer that is too long.
-    pub async fn probe_with(&self, path: &str, body: String) -> Result<Probe, ClientError> {
-        self.answer(self.post(path, body)).await
-    }
-
-    async fn answer(&self, request: RequestBuilder) -> Result<Probe, ClientError> {
-        let response = self.begin(request).await?;
-        let (status, headers) = (response.status().as_u16(), response.headers());
-        let location = text(headers, "location").map(printable);
-        let date = text(headers, "date").and_then(|date| httpdate::parse_http_date(date).ok());
-        let body = self.whole(response, MAX_ANSWER_BYTES).await?;
-        Ok(Probe { status, location, date, body })
     }
 
     /// How many nodes the other side has.

@@ -205,9 +205,9 @@ fn loser(
 /// The last good version of a broken file, where a copy of its content is left: its own bytes are kept aside, and are another one.
 fn last_good(store: &Store, id: &NodeId) -> Option<(Arc<Entry>, Bytes)> {
     let entry = Arc::clone(&store.known.get(id.as_str())?.entry);
-    let recent = || Some(store.shared.recent.all_of(std::slice::from_ref(&entry))?.pop()?.bytes);
+    let written = || Some(store.written.all_of(std::slice::from_ref(&entry))?.pop()?.bytes);
     let packed = || store.shared.packs.newest()?.walk().find(id.as_str().as_bytes(), &entry.file_hash);
-    let content = recent().or_else(packed);
+    let content = written().or_else(packed);
     if content.is_none() {
         tracing::warn!(
             node.id = id.as_str(),

@@ -17,7 +17,10 @@ use std::{
 
 /// The most files that are looked at: each holds a descriptor.
 const MOST: usize = 64;
-/// How long a file is looked at after it was replaced, or changed last.
+/// How long a file is looked at after it was replaced: programs that read, change and write do so at once. For so long its disk cannot be
+/// remounted read-only, and its room is not free.
+const UNTOUCHED_FOR: Duration = Duration::from_secs(2);
+/// How long one in which something was written since is looked at after it changed last.
 const LOOKED_AT_FOR: Duration = Duration::from_secs(10 * 60);
 /// How often.
 const EVERY: Duration = Duration::from_millis(250);
@@ -30,8 +33,17 @@ struct ReplacedFile {
     file: File,
     seen: Seen,
     changed: Instant,
+    /// Something was written there since.
+    is_touched: bool,
     /// What was written there since is no node.
     is_broken: bool,
+}
+
+impl ReplacedFile {
+    fn is_over(&self, now: Instant) -> bool {
+        let most = if self.is_touched { LOOKED_AT_FOR } else { UNTOUCHED_FOR };
+        now.saturating_duration_since(self.changed) >= most
+    }
 }
 
 /// What a write changes. Not the ctime, which changes with the file's name.
@@ -73,7 +85,12 @@ impl Replaced {
         self.last = self.last.saturating_add(1);
         let (number, changed) = (self.last, Instant::now());
         let name = name.to_owned();
-        self.files.push_back(ReplacedFile { number, name, file, seen, changed, is_broken: false });
+        self.files.push_back(ReplacedFile { number, name, file, seen, changed, is_touched: false, is_broken: false });
+    }
+
+    /// Gives the room free of those in which nothing was written.
+    pub(super) fn release(&mut self) {
+        self.files.retain(|file| file.is_touched);
     }
 
     /// The edit could not be taken: it is to be tried again.
@@ -100,7 +117,7 @@ impl Store {
             }
         }
         for file in files {
-            if now.saturating_duration_since(file.changed) < LOOKED_AT_FOR {
+            if !file.is_over(now) {
                 self.replaced.files.push_back(file);
             } else if file.is_broken {
                 self.keep_bytes_of(&file);
@@ -114,7 +131,7 @@ impl Store {
         if std::mem::replace(&mut file.seen, seen) == seen {
             return None;
         }
-        file.changed = now;
+        (file.changed, file.is_touched) = (now, true);
         let node = reader::read_open(&file.file, &self.shared.limits)
             .ok()
             .and_then(|bytes| NodeDocument::parse(bytes, self.shared.limits.json_depth).ok())

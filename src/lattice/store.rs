@@ -246,6 +246,8 @@ pub(super) struct Store {
     pub(super) look_again: Vec<String>,
     /// Broken files that were replaced while somebody may have been writing them.
     pub(super) half_written: HalfWritten,
+    /// Contents that were written here of late: where another program breaks such a file, they are the copies that are left.
+    pub(super) written: Recent,
     /// Files that were replaced while a program may have had them open.
     pub(super) replaced: Replaced,
     /// Conflicts that the batch which is being staged makes with each sender: the journal does not count them yet.
@@ -282,6 +284,7 @@ impl Store {
             vanish_grace: Duration::ZERO,
             look_again: Vec::new(),
             half_written: HalfWritten::default(),
+            written: Recent::default(),
             replaced: Replaced::default(),
             staged_conflicts: HashMap::new(),
             version: 0,

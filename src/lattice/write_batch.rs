@@ -153,6 +153,9 @@ pub(super) fn run(store: &mut Store, requests: Vec<WriteRequest>) -> Vec<String>
         }
     }
     commit(store, batch, &mut answers, &mut suspects);
+    if store.shared.report().write_fault.is_some() {
+        store.replaced.release();
+    }
     for (reply, answer) in replies.into_iter().zip(answers.0) {
         // Nobody waits any more where the caller's future was dropped: the write stands all the same.
         let _ = reply.send(match answer.error {
@@ -482,8 +485,7 @@ fn write_down(store: &mut Store, placed: &[Staged], seen_at_ns: i64) -> Result<V
                 let file = SeenFile { name, stamp, read_at_ns: seen_at_ns, stated: Some(put.stated) };
                 let entry = store.stage_put(&mut changes, put.entry.clone(), file, source);
                 if put.accepted.is_none() {
-                    // Peers ask for it at once; and where another program breaks the file, it is the copy that is left.
-                    store.shared.recent.keep(&entry.file_hash, &put.bytes);
+                    store.written.keep(&entry.file_hash, &put.bytes);
                 }
                 let written = if put.existed { Written::Replaced(entry) } else { Written::Created(entry) };
                 match (&put.accepted, &put.restoration) {
@@ -631,10 +633,8 @@ mod tests {
         let mut batch = vec![Staged { request: 0, slot: 0, name, precondition, kind }];
         keep_losers(&mut store, &mut batch, &mut answers).unwrap();
         assert_eq!(store.shared.journal.conflict_count().unwrap(), 1, "before the file is touched");
-        // Nothing can be put there.
-        fs::remove_file(&path).unwrap();
-        fs::create_dir_all(path.join("inside")).unwrap();
-        store.examine(&["a.json".to_owned()]).unwrap();
+        // Another program was faster.
+        write_file(&path, br#"{"id":"a","n":"by hand"}"#).unwrap();
         files::place_all(&mut store, batch, &mut answers, &mut Vec::new());
         assert_eq!(store.shared.journal.conflict_count().unwrap(), 0);
     }

@@ -293,7 +293,14 @@ impl Writer {
         match request {
             Request::Write(write) => self.inbox.push(write),
             Request::Rescan(waiter) => self.waiting.push(waiter),
-            Request::CatchUp(reply) => self.catch_up.add(reply),
+            Request::CatchUp(reply) => {
+                // Places in which nothing could be put may be free by now, without a trace on the file.
+                let report = self.work.store.shared.report();
+                let blocked = report.broken.iter().filter(|(_, broken)| broken.fingerprint.is_none());
+                blocked.for_each(|(name, _)| self.work.pending.add(name));
+                drop(report);
+                self.catch_up.add(reply);
+            }
             Request::Close(reply) => {
                 self.closing = Some(reply);
                 self.stop = true;

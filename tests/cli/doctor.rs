@@ -1,6 +1,13 @@
 use crate::bed::{Bed, answer, canned};
+use ark_lattice::{
+    lattice::{
+        Lattice, NodeDocument, Precondition,
+        directory::{CaseSensitivity, DirectoryLattice, DirectoryOptions, GATHER_INTERVAL, VANISH_GRACE},
+    },
+    types::{Limits, SystemClock, TestClock},
+};
 use serde_json::Value;
-use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt};
+use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt, time::Duration};
 
 /// The answer with `--json`, and the exit code.
 fn examine(bed: &Bed, args: &[&str]) -> (i32, Value) {
@@ -107,6 +114,45 @@ fn a_running_service_is_recognised_and_looked_at_from_outside() {
     let (_, found, next) = of(&report, "service");
     assert!(found.contains("1 nodes without their contents") && next.contains("node verify"), "{report}");
     assert!(code == 1 && of(&report, "marker").1.contains("is the disk mounted?"), "{report}");
+}
+
+/// The state of a service whose clock was an hour ahead when this node was written.
+fn written_ahead(bed: &Bed, id: &str) {
+    let now = SystemClock::shared().now();
+    let options = DirectoryOptions {
+        directory: bed.path("lattice_data"),
+        journal: bed.path("ark_state/lattice.redb"),
+        limits: Limits::default(),
+        clock: TestClock::at(now.plus(Duration::from_secs(3600))),
+        gather_interval: GATHER_INTERVAL,
+        vanish_grace: VANISH_GRACE,
+        rescan_interval: Duration::from_secs(3600),
+        case: CaseSensitivity::Probe,
+        manifest: None,
+    };
+    let write = async {
+        let lattice = DirectoryLattice::open(options).unwrap();
+        bed.wait_until("the index is built", || lattice.status().ready);
+        let node = NodeDocument::parse(format!(r#"{{"id":"{id}"}}"#).into(), 64).unwrap();
+        lattice.put(node, Precondition::None).await.unwrap();
+        lattice.close().await;
+    };
+    tokio::runtime::Runtime::new().unwrap().block_on(write);
+}
+
+#[test]
+fn a_node_that_a_wrong_clock_dated_ahead_is_named_with_the_command_that_dates_it_now() {
+    let bed = Bed::new();
+    fs::create_dir_all(bed.path("lattice_data")).unwrap();
+    written_ahead(&bed, "early");
+    let service = bed.serve();
+    let bed = bed.set("FEDERATION_PORT", &service.port.to_string());
+    let (_, report) = examine(&bed, &[]);
+    let (grade, found, next) = of(&report, "dates");
+    assert!(grade == "warn" && found.contains("early") && next.contains("ark-lattice node accept"), "{report}");
+    bed.run(&["node", "accept", "early"]).ok();
+    let (_, report) = examine(&bed, &[]);
+    assert!(!report.to_string().contains("dated more than"), "{report}");
 }
 
 #[test]

@@ -128,6 +128,8 @@ async fn what_was_deleted_here_before_a_long_absence_is_deleted_at_the_peer() {
         let (hub, laptop) = two(direction, filtered, own).await;
         laptop.delete("n3").await;
         laptop.delete("n4").await;
+        // Later than the deletion, also by the clock of the laptop.
+        hub.clock.advance(Duration::from_secs(60));
         hub.put("n4", "edited meanwhile").await;
         let (hub, laptop, _) = away([hub, laptop], "laptop").await;
         for _ in 0..2 {

@@ -94,8 +94,8 @@ async fn running(settings: &Settings, findings: &mut Findings) {
 /// Versions that are dated too far ahead by the service's journal, whatever their files say.
 async fn dates(client: &Client, findings: &mut Findings) {
     let latest = SystemClock::shared().now().plus(SKEW_ALLOWED);
-    let path = format!("nodes?updated_since={}&limit=3", latest.to_seconds_text());
-    let Ok(probe) = client.probe(&path).await else { return };
+    let query = format!("updated_since={}&limit=3", latest.to_seconds_text());
+    let Ok(probe) = client.probe_query("nodes", &query).await else { return };
     let answer: Option<Value> = serde_json::from_slice(&probe.body).ok();
     let nodes = answer.as_ref().and_then(|answer| answer.get("nodes")?.as_array());
     let ids: Vec<&str> = nodes.into_iter().flatten().filter_map(|node| node.get("id")?.as_str()).collect();

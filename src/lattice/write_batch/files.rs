@@ -183,9 +183,10 @@ fn place(store: &mut Store, root: &File, staged: &mut Staged, written: io::Resul
         | StagedKind::Delete { has_file: false, .. }
         | StagedKind::Wait(_)
         | StagedKind::WaitNoLonger(_) => {}
-        StagedKind::Delete { .. } => {
+        StagedKind::Delete { accepted, .. } => {
             let was_broken = keep_broken(store, &staged.name, false)?;
-            let open = if was_broken { None } else { Replaced::open(&path) };
+            // Who deletes it here wants its room.
+            let open = if was_broken || accepted.is_none() { None } else { Replaced::open(&path) };
             match fs::remove_file(&path) {
                 // Another program was faster, or it was moved aside: deleted is deleted.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -195,7 +196,8 @@ fn place(store: &mut Store, root: &File, staged: &mut Staged, written: io::Resul
         }
         StagedKind::Put(put) => {
             let was_broken = keep_broken(store, &staged.name, !put.existed && is_directory(&path))?;
-            let open = if put.existed && !was_broken { Replaced::open(&path) } else { None };
+            let may_be_open = put.existed && put.accepted.is_some() && !was_broken;
+            let open = if may_be_open { Replaced::open(&path) } else { None };
             let named = put.temp.take().filter(|temp| !temp.is_unnamed());
             let (temp, stamp) = match named {
                 Some(temp) => (temp, put.stamp),

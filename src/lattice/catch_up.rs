@@ -4,12 +4,12 @@ use super::{store::Away, watch::Watcher};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
-/// Events are on their way to us for so long, at the longest; they are gathered beside that.
-const ON_THEIR_WAY: Duration = Duration::from_millis(50);
+/// Events that the kernel gave to the watcher's thread are noted within so long.
+const ON_THEIR_WAY: Duration = Duration::from_millis(10);
 /// Who writes all the time keeps nobody waiting for longer.
 const LONGEST: Duration = Duration::from_secs(5);
 /// How often it is looked while somebody waits.
-pub(super) const LOOK_EVERY: Duration = Duration::from_millis(20);
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Those who wait.
 #[derive(Debug, Default)]
@@ -17,7 +17,6 @@ pub(super) struct CatchUp(Vec<(Instant, oneshot::Sender<()>)>);
 
 /// How the events stand.
 pub(super) struct Stand<'a> {
-    pub(super) gather_interval: Duration,
     pub(super) watcher: Option<&'a Watcher>,
     /// Events wait to be looked at, or a scan is under way.
     pub(super) is_busy: bool,
@@ -36,12 +35,11 @@ impl CatchUp {
 
     /// Answers those who need not wait any longer. `missing`: files that are away, and may come back.
     pub(super) fn answer<'a>(&mut self, stand: &Stand<'_>, missing: impl Iterator<Item = &'a Away> + Clone) {
-        let least = stand.gather_interval.saturating_add(ON_THEIR_WAY);
         let is_quiet = !stand.is_busy && stand.watcher.is_none_or(is_drained);
         for (asked, reply) in std::mem::take(&mut self.0) {
             let waited = asked.elapsed();
             let is_settled = missing.clone().all(|away| away.since > asked);
-            if waited >= LONGEST || (waited >= least && is_quiet && is_settled) {
+            if waited >= LONGEST || (waited >= ON_THEIR_WAY && is_quiet && is_settled) {
                 // Whoever asked may be gone.
                 let _ = reply.send(());
             } else {

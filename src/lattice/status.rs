@@ -15,7 +15,7 @@ pub struct BrokenFile {
 /// How the lattice is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LatticeStatus {
-    /// The index is built; before that every other call answers [`LatticeError::Loading`].
+    /// The index is built; before that every other call answers [`LatticeError::Loading`](super::LatticeError::Loading).
     pub ready: bool,
     /// Live nodes.
     pub nodes: usize,

@@ -104,11 +104,6 @@ impl Pending {
         }
     }
 
-    /// How long events are gathered.
-    pub(super) fn gather_interval(&self) -> Duration {
-        self.gather_interval
-    }
-
     /// How long until there is work; `None` while nothing waits.
     pub(super) fn due_in(&self) -> Option<Duration> {
         self.state().1.map(|since| self.gather_interval.saturating_sub(since.elapsed()))

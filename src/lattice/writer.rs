@@ -380,7 +380,6 @@ impl Writer {
             return;
         }
         let stand = Stand {
-            gather_interval: self.work.pending.gather_interval(),
             watcher: self.watcher.as_ref(),
             is_busy: self.work.pending.due_in().is_some() || self.scan.is_some(),
         };

@@ -7,8 +7,8 @@ use crate::{
 use reqwest::Method;
 use serde_json::{Value, json};
 
-/// Most bytes of a round with few changes. A round from position 0 takes more than five times as many.
-const FEW_BYTES: u64 = 1500;
+/// Most bytes of a round with few changes, the first one of a process, which asks more. A round from position 0 takes three times as many.
+const FEW_BYTES: u64 = 2500;
 
 async fn start(pair: &Pair, addresses: &Addresses) -> (Place, Service) {
     let place = pair.unpack(pair.taken_at() + 30.0, addresses);

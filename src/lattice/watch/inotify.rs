@@ -39,6 +39,8 @@ const CHANGES: WatchFlags = WatchFlags::ATTRIB
 pub(in crate::lattice) struct Watcher {
     kernel: Arc<OwnedFd>,
     stopped: Arc<AtomicBool>,
+    /// The thread has noted all that it took from the kernel.
+    is_idle: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -52,17 +54,17 @@ pub(in crate::lattice) fn watch(directory: &Path, pending: Arc<Pending>) -> io::
         Errno::NOSPC => io::Error::other("the kernel has no watch left (fs.inotify.max_user_watches)"),
         other => other.into(),
     })?;
-    let stopped = Arc::new(AtomicBool::new(false));
-    let (events, stop) = (Arc::clone(&kernel), Arc::clone(&stopped));
-    let listen = move || listen(&events, &stop, &pending);
+    let (stopped, is_idle) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (events, stop, idle) = (Arc::clone(&kernel), Arc::clone(&stopped), Arc::clone(&is_idle));
+    let listen = move || listen(&events, &stop, &idle, &pending);
     let thread = thread::Builder::new().name("lattice-watch".to_owned()).spawn(listen)?;
-    Ok(Watcher { kernel, stopped, thread: Some(thread) })
+    Ok(Watcher { kernel, stopped, is_idle, thread: Some(thread) })
 }
 
 impl Watcher {
-    /// Were all events taken that the kernel has? `false` also where it does not say.
+    /// Are all events noted that the kernel had so far? `false` also where it does not say.
     pub(in crate::lattice) fn is_drained(&self) -> bool {
-        rustix::io::ioctl_fionread(&*self.kernel) == Ok(0)
+        rustix::io::ioctl_fionread(&*self.kernel) == Ok(0) && self.is_idle.load(Ordering::Acquire)
     }
 }
 
@@ -79,11 +81,13 @@ impl Drop for Watcher {
     }
 }
 
-fn listen(kernel: &OwnedFd, stopped: &AtomicBool, pending: &Pending) {
+fn listen(kernel: &OwnedFd, stopped: &AtomicBool, is_idle: &AtomicBool, pending: &Pending) {
     let mut buffer = [const { MaybeUninit::uninit() }; BUFFER_BYTES];
     let mut events = Reader::new(kernel, &mut buffer);
     loop {
+        is_idle.store(events.is_buffer_empty(), Ordering::Release);
         let event = events.next();
+        is_idle.store(false, Ordering::Release);
         if stopped.load(Ordering::Acquire) {
             return;
         }

@@ -678,7 +678,9 @@ impl World {
         self.count(|tally| tally.rounds += 1);
         // Killed by the last thing that it did.
         let end = end.filter(|_| !process.is_killed());
-        let is_alone = *self.beside.lock().unwrap() == beside && !*self.unnoticed.lock().unwrap();
+        // A round around this one writes what it was given while this one waits.
+        let is_within = self.busy.lock().unwrap().iter().any(|(busy, _)| [from, to].contains(busy));
+        let is_alone = *self.beside.lock().unwrap() == beside && !*self.unnoticed.lock().unwrap() && !is_within;
         if let Some(end) = end.as_ref().filter(|_| is_alone) {
             self.check_report(link, end);
         }

@@ -20,6 +20,7 @@ use crate::{
     types::{Limits, NodeId, PeerId, SetHash, Timestamp, decode_hex},
 };
 use async_trait::async_trait;
+use bytes::Bytes;
 use reqwest::Method;
 use serde::Deserialize;
 
@@ -210,12 +211,7 @@ impl Remote for Client {
         }
     }
 
-    async fn offer(
-        &self,
-        signer: &Signer<'_>,
-        knowing: Knowing<'_>,
-        lines: Vec<u8>,
-    ) -> Result<OfferAnswer, ClientError> {
+    async fn offer(&self, signer: &Signer<'_>, knowing: Knowing<'_>, lines: Bytes) -> Result<OfferAnswer, ClientError> {
         let query = encoded(&knowing_pairs(Knowing { seen: knowing.seen, ..Knowing::default() }));
         let answer: WantedAnswer = self.send_signed(signer, "/lattice/offer", &query, lines).await?;
         let WantedAnswer { wanted, epoch, epoch_since, seq, takes } = answer;
@@ -229,7 +225,7 @@ impl Remote for Client {
         signer: &Signer<'_>,
         knowing: Knowing<'_>,
         filter: &Filter,
-        lines: Vec<u8>,
+        lines: Bytes,
     ) -> Result<PushAnswer, ClientError> {
         let mut pairs = knowing_pairs(knowing);
         pairs.extend(filter_pair(filter));
@@ -322,7 +318,7 @@ impl Client {
         signer: &Signer<'_>,
         route: &str,
         query: &str,
-        body: Vec<u8>,
+        body: Bytes,
     ) -> Result<T, ClientError> {
         let signed_query = format!("?{query}");
         let message = Message {

@@ -16,6 +16,7 @@ use crate::{
     types::{Limits, NodeId},
 };
 use async_trait::async_trait;
+use bytes::Bytes;
 use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 
 /// Turns of rounds.
@@ -99,12 +100,7 @@ impl Remote for Guarded<'_> {
         self.remote.unavailable().await
     }
 
-    async fn offer(
-        &self,
-        signer: &Signer<'_>,
-        knowing: Knowing<'_>,
-        lines: Vec<u8>,
-    ) -> Result<OfferAnswer, ClientError> {
+    async fn offer(&self, signer: &Signer<'_>, knowing: Knowing<'_>, lines: Bytes) -> Result<OfferAnswer, ClientError> {
         self.turn().await;
         self.remote.offer(signer, knowing, lines).await
     }
@@ -114,7 +110,7 @@ impl Remote for Guarded<'_> {
         signer: &Signer<'_>,
         knowing: Knowing<'_>,
         filter: &Filter,
-        lines: Vec<u8>,
+        lines: Bytes,
     ) -> Result<PushAnswer, ClientError> {
         self.turn().await;
         self.remote.push(signer, knowing, filter, lines).await

@@ -14,6 +14,7 @@ use crate::{
     types::{Limits, NodeId},
 };
 use async_trait::async_trait;
+use bytes::Bytes;
 use std::ops::Range;
 
 /// Which changes are asked for.
@@ -150,12 +151,7 @@ pub trait Remote: Send + Sync {
     ///
     /// # Errors
     /// [`ClientError`].
-    async fn offer(
-        &self,
-        signer: &Signer<'_>,
-        knowing: Knowing<'_>,
-        lines: Vec<u8>,
-    ) -> Result<OfferAnswer, ClientError>;
+    async fn offer(&self, signer: &Signer<'_>, knowing: Knowing<'_>, lines: Bytes) -> Result<OfferAnswer, ClientError>;
 
     /// What became of these changes. Deletions count there for nodes that the filter lets through.
     ///
@@ -166,7 +162,7 @@ pub trait Remote: Send + Sync {
         signer: &Signer<'_>,
         knowing: Knowing<'_>,
         filter: &Filter,
-        lines: Vec<u8>,
+        lines: Bytes,
     ) -> Result<PushAnswer, ClientError>;
 
     /// What waits there of our deletions, and where its journal stands: the answer to a push of nothing.
@@ -175,7 +171,7 @@ pub trait Remote: Send + Sync {
     /// [`ClientError`].
     async fn waiting(&self, signer: &Signer<'_>) -> Result<(Option<Waits>, u64), ClientError> {
         let PushAnswer { received, moved, .. } =
-            self.push(signer, Knowing::default(), &Filter::ALL, Vec::new()).await?;
+            self.push(signer, Knowing::default(), &Filter::ALL, Bytes::new()).await?;
         Ok((received.there, moved.end))
     }
 }

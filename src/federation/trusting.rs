@@ -17,6 +17,7 @@ use crate::{
     types::{Limits, NodeId, PeerId, PublicKey, SharedClock},
 };
 use async_trait::async_trait;
+use bytes::Bytes;
 use serde_json::Map;
 use std::sync::{Arc, OnceLock};
 use tokio::sync::Mutex;
@@ -166,12 +167,7 @@ impl Remote for Trusting<'_> {
         Ok(self.remote.unavailable().await?.map(|lines| self.guarded(lines)))
     }
 
-    async fn offer(
-        &self,
-        signer: &Signer<'_>,
-        knowing: Knowing<'_>,
-        lines: Vec<u8>,
-    ) -> Result<OfferAnswer, ClientError> {
+    async fn offer(&self, signer: &Signer<'_>, knowing: Knowing<'_>, lines: Bytes) -> Result<OfferAnswer, ClientError> {
         self.still()?;
         self.remote.offer(signer, knowing, lines).await
     }
@@ -181,7 +177,7 @@ impl Remote for Trusting<'_> {
         signer: &Signer<'_>,
         knowing: Knowing<'_>,
         filter: &Filter,
-        lines: Vec<u8>,
+        lines: Bytes,
     ) -> Result<PushAnswer, ClientError> {
         self.still()?;
         self.remote.push(signer, knowing, filter, lines).await

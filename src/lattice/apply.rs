@@ -217,7 +217,11 @@ fn last_good(store: &Store, id: &NodeId) -> Option<(Arc<Entry>, Bytes)> {
     content.map(|content| (entry, content))
 }
 
-fn read(store: &Store, path: &Path) -> Result<Bytes, LatticeError> {
+/// The content of the file that is about to be replaced.
+///
+/// # Errors
+/// [`LatticeError::Io`].
+pub(super) fn read(store: &Store, path: &Path) -> Result<Bytes, LatticeError> {
     let read = reader::read_bytes(path, &store.shared.limits);
     Ok(read.map_err(|error| LatticeError::Io(error.to_string()))?.0)
 }

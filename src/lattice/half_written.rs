@@ -3,7 +3,7 @@
 
 use super::{
     Conflict, LatticeError, NodeDocument, Version,
-    apply::{Accepted, overruled},
+    apply::{self, Accepted, overruled},
     journal::Source,
     place,
     reader::{self, FileStamp, Whole},
@@ -213,8 +213,7 @@ pub(super) fn decide(
         (Verdict::Take, Some(held)) => {
             let loser = match store.live(node.id()) {
                 Some(_) => {
-                    let (content, _) = reader::read_bytes(path, &store.shared.limits)
-                        .map_err(|error| LatticeError::Io(error.to_string()))?;
+                    let content = apply::read(store, path)?;
                     Some(Box::new(overruled(store, node.id(), HERE.into(), (held, edit), content, true)))
                 }
                 None => None,

@@ -104,6 +104,17 @@ impl Shared {
         self.report.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Notes in the report which deletions the journal keeps.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub(super) fn count_deletions(&self) -> Result<(), JournalError> {
+        let (tombstones, has_forgotten) = (self.journal.tombstones()?, self.journal.has_forgotten()?);
+        let mut report = self.report();
+        (report.tombstones, report.has_forgotten) = (tombstones, has_forgotten);
+        Ok(())
+    }
+
     /// See [`Lattice::status`](super::Lattice::status).
     pub(super) fn status(&self) -> LatticeStatus {
         let nodes = self.index().len();
@@ -305,11 +316,7 @@ impl Store {
             self.learn(entry, (row.name, &row.stamp, row.read_at_ns), (row.live, row.is_listed), &mut index);
         })?;
         *shared.index.write().unwrap_or_else(PoisonError::into_inner) = index;
-        let (tombstones, has_forgotten) = (shared.journal.tombstones()?, shared.journal.has_forgotten()?);
-        {
-            let mut report = shared.report();
-            (report.tombstones, report.has_forgotten) = (tombstones, has_forgotten);
-        }
+        shared.count_deletions()?;
         self.coming = shared.journal.coming()?.into_iter().collect();
         Ok(())
     }
@@ -401,10 +408,9 @@ impl Store {
             return Ok(Some(known.entry.version()));
         }
         // Most new nodes are met while there is no tombstone at all.
-        let (has_tombstones, has_forgotten) = {
-            let report = self.shared.report();
-            (report.tombstones > 0, report.has_forgotten)
-        };
+        let report = self.shared.report();
+        let (has_tombstones, has_forgotten) = (report.tombstones > 0, report.has_forgotten);
+        drop(report);
         if has_tombstones && let Some(tombstone) = self.shared.journal.tombstone(id)? {
             return Ok(Some(tombstone.version()));
         }

@@ -6,7 +6,6 @@ use super::{
     catch_up::{CatchUp, LOOK_EVERY, Stand},
     clock_jump::ClockJump,
     dating::AtStart,
-    journal::JournalError,
     manifest_file::{FOREIGN, ManifestFile, ManifestHeader, ManifestWritten},
     scan::Scan,
     store::Store,
@@ -504,13 +503,8 @@ impl Writer {
         }
         self.prune_at = now.saturating_add(PRUNE_EVERY);
         let shared = &self.work.store.shared;
-        let counted = || Ok::<_, JournalError>((shared.journal.tombstones()?, shared.journal.has_forgotten()?));
-        match shared.journal.prune(shared.clock.now()).and_then(|()| counted()) {
-            Ok((tombstones, has_forgotten)) => {
-                let mut report = shared.report();
-                (report.tombstones, report.has_forgotten) = (tombstones, has_forgotten);
-            }
-            Err(error) => tracing::warn!(%error, "old tombstones cannot be removed"),
+        if let Err(error) = shared.journal.prune(shared.clock.now()).and_then(|()| shared.count_deletions()) {
+            tracing::warn!(%error, "old tombstones cannot be removed");
         }
     }
 

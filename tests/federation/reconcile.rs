@@ -301,12 +301,7 @@ impl Remote for Liar {
         self.client.unavailable().await
     }
 
-    async fn offer(
-        &self,
-        signer: &Signer<'_>,
-        knowing: Knowing<'_>,
-        lines: Vec<u8>,
-    ) -> Result<OfferAnswer, ClientError> {
+    async fn offer(&self, signer: &Signer<'_>, knowing: Knowing<'_>, lines: Bytes) -> Result<OfferAnswer, ClientError> {
         self.client.offer(signer, knowing, lines).await
     }
 
@@ -315,7 +310,7 @@ impl Remote for Liar {
         signer: &Signer<'_>,
         knowing: Knowing<'_>,
         filter: &Filter,
-        lines: Vec<u8>,
+        lines: Bytes,
     ) -> Result<PushAnswer, ClientError> {
         self.client.push(signer, knowing, filter, lines).await
     }

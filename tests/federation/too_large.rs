@@ -18,6 +18,7 @@ use ark_lattice::{
     types::{Limits, NodeId},
 };
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use std::time::Duration;
 
@@ -276,12 +277,7 @@ impl Remote for OldPeer {
         Ok(self.read_small(self.client.versions(items, contents).await?).await)
     }
 
-    async fn offer(
-        &self,
-        signer: &Signer<'_>,
-        knowing: Knowing<'_>,
-        lines: Vec<u8>,
-    ) -> Result<OfferAnswer, ClientError> {
+    async fn offer(&self, signer: &Signer<'_>, knowing: Knowing<'_>, lines: Bytes) -> Result<OfferAnswer, ClientError> {
         let answer = self.client.offer(signer, knowing, lines).await?;
         Ok(OfferAnswer { bounds: ReceiverBounds::default(), ..answer })
     }
@@ -291,7 +287,7 @@ impl Remote for OldPeer {
         signer: &Signer<'_>,
         knowing: Knowing<'_>,
         filter: &Filter,
-        lines: Vec<u8>,
+        lines: Bytes,
     ) -> Result<PushAnswer, ClientError> {
         if lines.split(|byte| *byte == b'\n').any(|line| line.len() > self.most) {
             let detail = "line 3: the node \"x\" has many bytes, more than limits.node_bytes here".to_owned();

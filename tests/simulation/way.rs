@@ -239,13 +239,12 @@ impl Remote for Way<'_> {
         Ok(Some(lines))
     }
 
-    async fn offer(&self, _: &Signer<'_>, knowing: Knowing<'_>, lines: Vec<u8>) -> Result<OfferAnswer, ClientError> {
+    async fn offer(&self, _: &Signer<'_>, knowing: Knowing<'_>, lines: Bytes) -> Result<OfferAnswer, ClientError> {
         self.go("offer").await?;
         let site = &self.world.sites[self.to];
         feed::continues(&*site.lattice(), knowing.seen).map_err(|error| Self::refused(&error))?;
         let stood = (!site.is_old).then(|| feed::here(&*site.lattice()));
-        let changes =
-            feed::read_changes(&Bytes::from(lines), &Limits::default()).map_err(|error| Self::refused(&error))?;
+        let changes = feed::read_changes(&lines, &Limits::default()).map_err(|error| Self::refused(&error))?;
         let from = PeerId::parse(&format!("s{}", self.from)).unwrap();
         let ended = waiting::end_where_held(&*site.lattice(), &from, &changes).await;
         ended.map_err(|error| Self::refused(&FeedError::Lattice(error)))?;
@@ -259,7 +258,7 @@ impl Remote for Way<'_> {
         _: &Signer<'_>,
         knowing: Knowing<'_>,
         filter: &Filter,
-        lines: Vec<u8>,
+        lines: Bytes,
     ) -> Result<PushAnswer, ClientError> {
         let holds = knowing.holds.cloned();
         let delayed = Delayed { from: self.from, to: self.to, filter: filter.clone(), lines, holds };

@@ -46,7 +46,7 @@ pub(crate) struct Delayed {
     pub(crate) from: usize,
     pub(crate) to: usize,
     pub(crate) filter: Filter,
-    pub(crate) lines: Vec<u8>,
+    pub(crate) lines: Bytes,
     /// What the sender held of the receiver's journal.
     pub(crate) holds: Option<Position>,
 }
@@ -570,7 +570,7 @@ impl World {
     /// What an instance does with what is pushed to it.
     pub(crate) async fn receive(&self, pushed: &Delayed) -> Result<PushAnswer, FeedError> {
         let site = &self.sites[pushed.to];
-        let changes = feed::read_changes(&Bytes::from(pushed.lines.clone()), &Limits::default())?;
+        let changes = feed::read_changes(&pushed.lines, &Limits::default())?;
         let busy = self.busy.lock().unwrap().iter().any(|(from, _)| *from == pushed.to);
         let may_die = !busy && !self.is_calm() && self.percent(self.plan.kills);
         let torn = may_die && self.plan.torn && self.below(2) == 0;

@@ -17,6 +17,7 @@ use crate::{
     types::{Limits, NodeId},
 };
 use async_trait::async_trait;
+use bytes::Bytes;
 use std::sync::OnceLock;
 
 /// In the detail of `403 not_trusted`: the instance that signed the request is not registered. The code has other causes too, and releases
@@ -92,12 +93,7 @@ impl Remote for Announcing<'_> {
         self.client.unavailable().await
     }
 
-    async fn offer(
-        &self,
-        signer: &Signer<'_>,
-        knowing: Knowing<'_>,
-        lines: Vec<u8>,
-    ) -> Result<OfferAnswer, ClientError> {
+    async fn offer(&self, signer: &Signer<'_>, knowing: Knowing<'_>, lines: Bytes) -> Result<OfferAnswer, ClientError> {
         match self.client.offer(signer, knowing, lines.clone()).await {
             Err(error) if self.has_announced(&error).await => self.client.offer(signer, knowing, lines).await,
             answer => answer,
@@ -109,7 +105,7 @@ impl Remote for Announcing<'_> {
         signer: &Signer<'_>,
         knowing: Knowing<'_>,
         filter: &Filter,
-        lines: Vec<u8>,
+        lines: Bytes,
     ) -> Result<PushAnswer, ClientError> {
         match self.client.push(signer, knowing, filter, lines.clone()).await {
             Err(error) if self.has_announced(&error).await => self.client.push(signer, knowing, filter, lines).await,

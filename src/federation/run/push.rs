@@ -133,7 +133,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
             let seen = seen(round);
             let knowing = Knowing { seen: seen.as_ref(), ..Knowing::default() };
             self.count_out(body.len()).await;
-            let offered = self.parties.client.offer(&self.signer(), knowing, body.to_vec()).await;
+            let offered = self.parties.client.offer(&self.signer(), knowing, body.clone()).await;
             let offered = match offered.map_err(RoundError::from) {
                 Err(error) if is_size_refusal(&error) && count_lines(&body) > 1 => {
                     self.too_large.halve_body(body.len());
@@ -210,7 +210,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         let stands = seen.is_some().then(|| round.ours.position());
         let knowing = Knowing { seen: seen.as_ref(), holds: holds.as_ref(), stands: stands.as_ref() };
         let PushAnswer { mut received, moved, epoch, has_twin, too_large, bounds } =
-            self.parties.client.push(&self.signer(), knowing, filter, body.to_vec()).await?;
+            self.parties.client.push(&self.signer(), knowing, filter, body.clone()).await?;
         self.too_large.learn(bounds);
         let left_out = self.leave_out_lines(body, too_large)?;
         received.taken = received.taken.min(count);

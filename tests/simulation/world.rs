@@ -717,6 +717,8 @@ impl World {
             return;
         }
         let (matcher, may_forget) = (link.options.filter.matcher(), self.ledger.lock().unwrap().months);
+        // Who lost its state dates what it has anew, and an old answer says that it need not be told: equal contents are all that is sure.
+        let may_date_otherwise = self.ledger.lock().unwrap().may_date_otherwise();
         let lacking = |from: &Site, to: &Site| {
             let (from, to, now) = (from.lattice(), to.lattice(), to.now());
             let versions = from.snapshot().unwrap();
@@ -727,7 +729,9 @@ impl World {
                     && !to.is_unavailable(&entry.id)
                     && version.at <= now
                     // A deletion that was taken there may be forgotten, and an older version have come since.
-                    && held(&*to, &entry.id).map_or(!may_forget, |held| held < version)
+                    && held(&*to, &entry.id).map_or(!may_forget, |held| {
+                        held < version && !(may_date_otherwise && held.content == version.content)
+                    })
                     && !self.ledger.lock().unwrap().may_be_forgotten(&entry.id, version)
             });
             missing.map(|entry| format!("{} = {} at {:?}", entry.id, short(entry.content_hash), entry.updated_at))

@@ -27,6 +27,8 @@ struct Backup {
     journal: PathBuf,
     contacts: Vec<Contact>,
     held: Held,
+    /// It is of the other process of one identity: what it holds, this one may never have seen.
+    is_of_other: bool,
 }
 
 /// What lies beside the instances.
@@ -199,7 +201,7 @@ impl World {
         let site = &self.sites[number];
         let contacts = self.contacts.lock().unwrap();
         let contacts = self.links_of(number).into_iter().map(|link| contacts[link].clone()).collect();
-        Backup { files: site.files(), journal: site.copy_journal(), contacts, held: versions(site) }
+        Backup { files: site.files(), journal: site.copy_journal(), contacts, held: versions(site), is_of_other: false }
     }
 
     pub(super) async fn back_up(&self, number: usize) {
@@ -254,10 +256,11 @@ impl World {
                 Loss::Clone,
             ]),
         };
-        // Files of which none is a node tell nothing of a directory that is not older itself.
-        let has_node = |files: &Files| files.iter().any(|(name, (text, _))| is_node(name, text));
+        // Files of which none is a node, or was ever seen here, tell nothing of a directory that is not older itself.
+        let tells =
+            |backup: &Backup| !backup.is_of_other && backup.files.iter().any(|(name, (text, _))| is_node(name, text));
         let loss = match loss {
-            Loss::Files if !backup.as_ref().is_some_and(|backup| has_node(&backup.files)) => Loss::OldState,
+            Loss::Files if !backup.as_ref().is_some_and(tells) => Loss::OldState,
             loss => loss,
         };
         self.say(|| format!("s{number} loses state: {loss:?}"));
@@ -290,7 +293,7 @@ impl World {
                 site.restore(&then.files, true);
                 site.use_journal(Some(&then.journal));
                 set_contacts(then.contacts);
-                self.disks.lock().unwrap().backups.insert(number, now.clone());
+                self.disks.lock().unwrap().backups.insert(number, Backup { is_of_other: true, ..now.clone() });
             }
             Loss::Files => site.restore_files(&then.files),
             Loss::Data(with_times) | Loss::DataLive(with_times) => {

@@ -221,10 +221,6 @@ pub async fn push(context: &Context, body: Bytes, speaker: Option<&PeerId>) -> R
         let mut arrivals = Vec::with_capacity(nodes.len());
         for node in nodes {
             let at = version_time(context, &node)?;
-            if context.lattice.stays_deleted(node.id(), at)? {
-                push.done.received.count(Applied::Kept);
-                continue;
-            }
             let ancestry = Ancestry::default();
             arrivals.push(Arrival { change: Arrived::Put { node, at }, ancestry, from: from.clone(), given: 0 });
         }

@@ -193,13 +193,14 @@ pub async fn take_versions(
             if bytes > options.limits.node_bytes.saturating_add(OVERSIZE_BYTES) {
                 let limit = options.limits.node_bytes;
                 fates.push(Fate::Refused(format!("it has {bytes} bytes; the limit is {limit} (limits.node_bytes)")));
-            } else if stays_deleted(at)? {
+            } else if options.dry && stays_deleted(at)? {
                 fates.push(Fate::KeptDeleted);
             } else if options.dry {
                 fates.push(fate(held, offered, judge(held.as_ref(), &offered, options.now)));
             } else {
                 places.push((fates.len(), held, offered));
-                fates.push(Fate::Kept);
+                // Where the tombstone is forgotten, the lattice remembers the deletion anew, and peers are told of it.
+                fates.push(if stays_deleted(at)? { Fate::KeptDeleted } else { Fate::Kept });
                 let change = Arrived::Put { node, at };
                 // What the sender had been given is not known: what was made here and is replaced is a conflict.
                 arrivals.push(Arrival { change, ancestry, from: source_id(options.from).into(), given: 0 });
@@ -212,7 +213,10 @@ pub async fn take_versions(
                         Applied::Taken(number) => number,
                         _ => None,
                     });
-                    fate(held, offered, verdict(applied))
+                    match (fates.get(place), verdict(applied)) {
+                        (Some(Fate::KeptDeleted), Verdict::Keep) => Fate::KeptDeleted,
+                        (_, verdict) => fate(held, offered, verdict),
+                    }
                 }
                 Err(reason) => Fate::Refused(reason),
             };

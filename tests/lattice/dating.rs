@@ -3,7 +3,8 @@
 use crate::bed::{Bed, DEADLINE, arrival, has, id, node, put, until};
 use ark_lattice::{
     lattice::{Ancestry, Applied, Arrival, Arrived, Entry, Lattice, directory::DirectoryLattice},
-    types::Timestamp,
+    ops::{Fate, Offered, TakeOptions, take_versions},
+    types::{Clock, Limits, Timestamp},
 };
 use std::{
     fs::{self, File, FileTimes},
@@ -164,6 +165,15 @@ async fn a_file_from_before_its_forgotten_deletion_does_not_bring_the_node_back(
     bed.check(&lattice);
     clock.advance(Duration::from_secs(31 * 24 * 3600));
     until("the tombstone is forgotten again", DEADLINE, || lattice.status().tombstones == 0).await;
+    // The same where a command offers it.
+    let options = TakeOptions { from: "backup.ndjson", now: clock.now(), limits: Limits::default(), dry: false };
+    let offered = |at| vec![Offered { node: node(r#"{"id":"a"}"#), at, ancestry: Ancestry::default() }];
+    for (dry, tombstones) in [(true, 0), (false, 1)] {
+        let taken = take_versions(&*lattice, offered(Some(at)), TakeOptions { dry, ..options }).await.unwrap();
+        assert_eq!((taken.fates, lattice.status().tombstones), (vec![Fate::KeptDeleted], tombstones));
+    }
+    clock.advance(Duration::from_secs(31 * 24 * 3600));
+    until("the tombstone is forgotten once more", DEADLINE, || lattice.status().tombstones == 0).await;
     lattice.close().await;
     // A backup of before is put in place: the file counts as the older version that it is, and a peer that knows of the deletion wins.
     sh(&bed, "rm -rf data; cp -a backup data");

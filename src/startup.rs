@@ -259,6 +259,7 @@ impl Application {
         if let Some((tls, interval)) = self.tls {
             watches.spawn(tls.watch(interval));
         }
+        watches.spawn(trust::tell(Arc::clone(&self.context)));
         watches.spawn(keys::watch(Arc::clone(&self.context), self.key_lifetime, self.metrics));
         self.deliveries.spawn(&mut watches, &self.context.lattice, self.context.engine.as_ref());
         let discovery = self.context.lan.clone().map(|lan| tokio::spawn(lan.run(self.context.closing.clone())));

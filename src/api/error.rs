@@ -225,7 +225,7 @@ fn distrust_code(distrust: &Distrust) -> Code {
     match distrust {
         Distrust::Revoked(_) => Code::PeerRevoked,
         Distrust::Quarantined(_) => Code::Quarantined,
-        Distrust::OtherKey(_) | Distrust::NotVerified(_) => Code::NotTrusted,
+        Distrust::OtherKey(_) | Distrust::NotVerified(..) => Code::NotTrusted,
         Distrust::Freshness(FreshnessError::Rollback { .. }) => Code::Rollback,
         Distrust::Freshness(FreshnessError::Equivocation) => Code::Equivocation,
         Distrust::Freshness(FreshnessError::FastForward(_)) => Code::FastForward,

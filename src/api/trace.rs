@@ -63,7 +63,9 @@ impl Traced {
         let Self { context, proof, began } = self;
         let owner = match proof {
             Some(proof) if state.tracer.may_check() => {
-                ops::trace_owner(&state.context, &proof, &context.trace_id()).await
+                // Whom the network's door turned away shows nothing of it.
+                let of_network = answered.status != 404;
+                ops::trace_owner(&state.context, &proof, &context.trace_id(), of_network).await
             }
             _ => None,
         };

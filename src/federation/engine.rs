@@ -425,7 +425,7 @@ impl Shared {
         let announcing = Announcing::new(self, &client, &held);
         let remote = self.gate.guard(&announcing, state.failed_in_a_row > 0, &exchange);
         let pinned = (state.node_id.clone(), state.public_key.clone());
-        let remote = Trusting::new(&remote, &options.trust, &options.clock, pinned);
+        let remote = Trusting::new(&remote, &options.trust, &options.clock, pinned, self.named(&state));
         let parties = Parties {
             lattice: &options.lattice,
             client: &remote,

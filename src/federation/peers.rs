@@ -125,6 +125,14 @@ pub struct PeerState {
     /// Deletions of this instance that wait there for the admin, as it last said.
     #[serde(default)]
     pub waiting_there: u64,
+    /// The admin named it, by a command, the API or a setting; otherwise it was found, and made a peer by the settings.
+    #[serde(default = "named")]
+    pub named: bool,
+}
+
+/// Of peers that an earlier version wrote down.
+fn named() -> bool {
+    true
 }
 
 impl PeerState {
@@ -143,6 +151,7 @@ impl PeerState {
             failed_in_a_row: 0,
             stats: PeerStats::default(),
             waiting_there: 0,
+            named: true,
         }
     }
 
@@ -198,6 +207,14 @@ impl Peers {
         self.lock().by_url.values().cloned().collect()
     }
 
+    /// Did the admin name an instance with this id that has this key?
+    #[must_use]
+    pub fn names(&self, id: &str, has_key: impl Fn(&str) -> bool) -> bool {
+        let is_it = |peer: &PeerState| peer.named && peer.node_id.as_deref() == Some(id);
+        let kept = self.lock();
+        kept.by_url.values().filter(|peer| is_it(peer)).filter_map(|peer| peer.public_key.as_deref()).any(has_key)
+    }
+
     /// Is the instance with this id a peer?
     #[must_use]
     pub fn has_instance(&self, id: &str) -> bool {
@@ -228,7 +245,7 @@ impl Peers {
         let peers = &kept.by_url;
         let known = peers.get(&peer.url);
         let added = match known {
-            Some(known) if known.options == peer.options => return Ok(Added::Same),
+            Some(known) if known.options == peer.options && known.named >= peer.named => return Ok(Added::Same),
             Some(_) => Added::Changed,
             None if peers.len() >= MAX_PEERS => return Err(PeersError::Full),
             None => Added::New,
@@ -239,7 +256,7 @@ impl Peers {
                 let ways = (&known.options.direction, &known.options.filter);
                 let same = ways == (&peer.options.direction, &peer.options.filter);
                 let positions = if same { known.positions.clone() } else { Positions::default() };
-                PeerState { options: peer.options, positions, ..known.clone() }
+                PeerState { options: peer.options, positions, named: known.named || peer.named, ..known.clone() }
             }
         };
         let mut with = peers.clone();

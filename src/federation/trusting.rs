@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     manifest::{Head, Lineage, Verified},
-    trust::{Distrust, Follows, MAX_SKEW, Refusal, TrustStore, freshness::is_expired},
+    trust::{Distrust, Follows, MAX_SKEW, Named, Refusal, TrustStore, freshness::is_expired},
     types::{Limits, NodeId, PeerId, PublicKey, SharedClock},
 };
 use async_trait::async_trait;
@@ -40,6 +40,7 @@ pub(super) struct Trusting<'a> {
     clock: &'a SharedClock,
     /// Id and key of the first contact.
     pinned: (Option<String>, Option<String>),
+    named: Named,
     who: OnceLock<(PeerId, PublicKey)>,
     /// How its head follows the newest one of before, where it does not continue that.
     follows: OnceLock<Follows>,
@@ -53,9 +54,10 @@ impl<'a> Trusting<'a> {
         trust: &'a Arc<TrustStore>,
         clock: &'a SharedClock,
         pinned: (Option<String>, Option<String>),
+        named: Named,
     ) -> Self {
         let (who, follows) = (OnceLock::new(), OnceLock::new());
-        Self { remote, trust, clock, pinned, who, follows, lineage: Mutex::default() }
+        Self { remote, trust, clock, pinned, named, who, follows, lineage: Mutex::default() }
     }
 
     /// How the head that came follows the newest one of before.
@@ -91,13 +93,13 @@ impl<'a> Trusting<'a> {
 
     fn still(&self) -> Result<(), ClientError> {
         let Some((peer, key)) = self.who.get() else { return Ok(()) };
-        self.trust.may_pull(peer, *key).map_err(|distrust| self.refuse(peer, *key, distrust))
+        self.trust.may_pull(peer, *key, self.named).map_err(|distrust| self.refuse(peer, *key, distrust))
     }
 
     fn guarded(&self, lines: Lines) -> Lines {
         let Some((peer, key)) = self.who.get().cloned() else { return lines };
-        let trust = Arc::clone(self.trust);
-        lines.while_trusted(move || Ok(trust.may_pull(&peer, key)?))
+        let (trust, named) = (Arc::clone(self.trust), self.named);
+        lines.while_trusted(move || Ok(trust.may_pull(&peer, key, named)?))
     }
 }
 
@@ -114,9 +116,9 @@ impl Remote for Trusting<'_> {
                     true => self.lineage(&verified).await?,
                     false => head.newest_epoch(),
                 };
-                self.trust.take_head(&verified, &lineage)
+                self.trust.take_head(&verified, &lineage, self.named)
             }
-            false => self.trust.may_pull(&head.node_id, key).map(|()| Follows::Continues),
+            false => self.trust.may_pull(&head.node_id, key, self.named).map(|()| Follows::Continues),
         };
         let follows = taken.map_err(|distrust| self.refuse(&head.node_id, key, distrust))?;
         if follows != Follows::Continues {

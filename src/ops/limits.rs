@@ -99,7 +99,8 @@ pub(super) async fn admit_id(
     peer: &PeerId,
     key: PublicKey,
 ) -> Result<(), NewIdError> {
-    let bounded = context.ids_per_key > 0 && context.trust.mode() == TrustMode::Tofu;
+    let binds = matches!(context.trust.mode(), TrustMode::Tofu | TrustMode::Verified);
+    let bounded = context.ids_per_key > 0 && binds;
     if (caller.payer().is_none() && !bounded) || context.known_ids.has(peer) {
         return Ok(());
     }

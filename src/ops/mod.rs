@@ -11,6 +11,7 @@ mod events;
 mod export;
 mod federation;
 mod feed;
+mod former_writers;
 mod health;
 mod heartbeats;
 mod import;
@@ -64,6 +65,7 @@ pub use feed::{
     LineStream, POSITION_HEADER, PushAnswer, Received, changes, contents, head, head_of, here, lineage,
     most_node_bytes, paced, read_changes, receive, reconcile, unavailable, versions, wanted,
 };
+pub use former_writers::{FormerWritersError, former_writers};
 pub use health::{Health, PartHealth, health};
 pub use heartbeats::Heartbeats;
 pub use import::{ImportError, ImportOptions, ImportReport, ImportTarget, Refusal, import};
@@ -121,6 +123,6 @@ pub use crate::{
     },
     manifest::{Canonicalization, EnvelopeError, MAX_SEQ},
     registry::{FollowError, PeerCursor, RegistryError},
-    trust::{Entry as AuditEntry, KeyLine, Step, TrustLevel, file::FileError},
+    trust::{Entry as AuditEntry, KeyLine, Named, Step, TrustLevel, file::FileError},
     types::Glob,
 };

@@ -7,7 +7,7 @@ use crate::{
     identity::message::{self, Message, MessageError, Sender, WINDOW},
     manifest::verify,
     registry::RegistryError,
-    trust::{Distrust, ReplayError, TrustLevel, TrustMode},
+    trust::{Distrust, Named, ReplayError, TrustLevel, TrustMode},
     types::{PeerId, PublicKey},
 };
 use std::sync::PoisonError;
@@ -86,6 +86,8 @@ pub struct SignedRequest<'a> {
     pub signature_input: Option<&'a str>,
     /// `Signature`.
     pub signature: Option<&'a str>,
+    /// It shows that its sender knows the key of our network.
+    pub of_network: bool,
 }
 
 /// Who sent a request and may change this lattice: only [`speaker`] makes one.
@@ -120,7 +122,7 @@ pub async fn speaker(context: &Context, request: SignedRequest<'_>) -> Result<Sp
     limits::spend_of_key(context, caller, speaker.key).await?;
     let Speaker { peer, key } = &speaker;
     let of = |error| RequestError::Of { speaker: (peer.clone(), *key), error: Box::new(error) };
-    trusted(context, peer, *key).await.map_err(of)?;
+    trusted(context, peer, *key, named(context, peer, *key, request.of_network)).await.map_err(of)?;
     first_sight(context, &sender).map_err(|error| of(error.into()))?;
     Ok(speaker)
 }
@@ -168,9 +170,22 @@ pub fn takes_from_anybody(context: &Context) -> bool {
     context.trust.mode() == TrustMode::Open && !context.trust.requires_verified()
 }
 
+/// Did the admin name this instance? `of_network`: its request proves that it knows the network's key.
+pub(super) fn named(context: &Context, peer: &PeerId, key: PublicKey, of_network: bool) -> Named {
+    if of_network && context.network.is_some() && context.trust.network_key_names() {
+        return Named::Yes;
+    }
+    context.engine.as_ref().map_or(Named::No, |engine| engine.names(peer, key))
+}
+
 /// May this key change nodes here in this instance's name? Listed keys may; in `open` mode everybody; otherwise the key that the
 /// id's live manifest is signed with.
-pub(super) async fn trusted(context: &Context, peer: &PeerId, key: PublicKey) -> Result<(), RequestError> {
+pub(super) async fn trusted(
+    context: &Context,
+    peer: &PeerId,
+    key: PublicKey,
+    named: Named,
+) -> Result<(), RequestError> {
     let refuse = |reason| Err(RequestError::NotTrusted { peer: peer.clone(), reason });
     // Whoever stole a key that was replaced or revoked meanwhile speaks for nobody with it, in no mode.
     let bound = context.registry.bound(peer).await?;
@@ -180,7 +195,7 @@ pub(super) async fn trusted(context: &Context, peer: &PeerId, key: PublicKey) ->
         _ => {}
     }
     catch_up(context, peer, bound.as_ref()).await;
-    context.trust.may_push(peer, key)?;
+    context.trust.may_push(peer, key, named)?;
     match context.trust.level(peer, key) {
         TrustLevel::Verified => return Ok(()),
         TrustLevel::Unknown if context.trust.mode() == TrustMode::Open => return Ok(()),

@@ -13,7 +13,7 @@ use crate::{
     manifest::verify,
     registry::RegistryError,
     trust::{
-        Decision, DecisionError, Distrust, Record, Right, TrustLevel, certificate,
+        Decision, DecisionError, Distrust, Named, Record, Right, TrustLevel, certificate,
         challenge::{NONCE_BYTES, Side, Transcript},
         words::{same_words, words},
     },
@@ -409,7 +409,7 @@ pub async fn take_voucher(context: &Context, request: SignedRequest<'_>) -> Resu
     let voucher = (speaker.peer().clone(), speaker.public_key());
     not_revoked(context, &voucher)?;
     let of = |error| RequestError::Of { speaker: voucher.clone(), error: Box::new(error) };
-    if !context.trust.may(&voucher.0, voucher.1, Right::Vouch) {
+    if !context.trust.may(&voucher.0, voucher.1, Named::No, Right::Vouch) {
         let reason = "only a verified key vouches for another";
         return Err(of(RequestError::NotTrusted { peer: voucher.0.clone(), reason }).into());
     }

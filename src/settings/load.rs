@@ -371,7 +371,8 @@ impl Settings {
     /// What the table of rights depends on.
     #[must_use]
     pub fn trust_rules(&self) -> Rules {
-        Rules { mode: self.trust.mode, require_verified: self.trust.require_verified }
+        let TrustSettings { mode, require_verified, network_key_names, .. } = self.trust;
+        Rules { mode, require_verified, network_key_names }
     }
 
     /// The bounds on input.

@@ -71,12 +71,7 @@ word_enum! {
 
 impl TomlDefault for TrustMode {
     fn toml(&self) -> Option<String> {
-        let word = match self {
-            Self::Open => "open",
-            Self::Tofu => "tofu",
-            Self::Allowlist => "allowlist",
-        };
-        Some(format!("{word:?}"))
+        Some(format!("{:?}", self.as_str()))
     }
 }
 
@@ -310,12 +305,15 @@ section! {
 section! {
     /// Who may speak for an id.
     TrustSettings "trust" {
-        /// open (any key), tofu (the first key owns the id) or allowlist (only listed keys). ARK_TRUST_MODE.
-        mode: TrustMode = TrustMode::Tofu,
+        /// open (any key), tofu (the first key owns the id and writes), verified (the first key owns the id; verified keys and named peers
+        /// write) or allowlist (only listed keys). ARK_TRUST_MODE.
+        mode: TrustMode = TrustMode::Verified,
         /// Keys that the operator knows: listed = [{ node_id = "ark-1", pubkey = "…" }].
         listed: Vec<ListedPeer> = Vec::new(),
         /// Exchange nodes with verified keys only; otherwise also with the first key that spoke for an id.
         require_verified: bool = false,
+        /// Whoever proves that he knows federation.network_key is named by the admin: his changes are taken in mode verified.
+        network_key_names: bool = true,
         /// How many verified keys must vouch for another one to make it verified; 0: they cannot.
         vouchers: usize = 0,
         /// PEM file with the authorities whose certificates prove who a peer is (POST /v1/trust/establish, method certificate).

@@ -2,20 +2,27 @@
 
 use super::StartupError;
 use crate::{
+    lattice::LatticeError,
+    ops::{self, Context, FormerWritersError},
     settings::Settings,
     tls::{self, TlsPort},
     trust::{
-        Audit, Entry, Refusal, TrustStore,
+        Audit, Entry, Refusal, TrustMode, TrustStore,
         chain::ChainError,
         file::{ChainFile, FileError},
         freshness::Freshness,
     },
     types::SharedClock,
 };
-use std::{path::Path, sync::Arc, thread};
+use std::{path::Path, sync::Arc, thread, time::Duration};
+use tokio::time::sleep;
 
 /// The audit log of a state directory.
 pub const AUDIT_FILE: &str = "audit.log";
+/// How often it is asked whether the index is built.
+const LOADING: Duration = Duration::from_secs(1);
+/// So many instances that are refused are named one by one.
+const NAMED: usize = 20;
 /// The newest accepted heads of peers.
 const HEADS_FILE: &str = "heads.log";
 
@@ -95,4 +102,38 @@ pub(super) fn watch_certificates(port: &TlsPort, trust: &Arc<TrustStore>) {
         let (code, door) = ("client_certificate", "handshake");
         trust.refused(Refusal { code, door, subject: None, account: None, detail });
     });
+}
+
+/// Says in the log what the mode allows, and who wrote before and may not any more.
+pub(super) async fn tell(context: Arc<Context>) {
+    let allows = match (context.trust.requires_verified(), context.trust.mode()) {
+        (true, _) => "changes are taken from verified keys only",
+        (_, TrustMode::Open) => "any key may speak for any id, and anybody may write; only for a closed network",
+        (_, TrustMode::Tofu) => "the first key of an id owns it, and may write; not where strangers reach the port",
+        (_, TrustMode::Verified) => {
+            "any key may register and be listed; verified keys and peers that the admin named may write"
+        }
+        (_, TrustMode::Allowlist) => "only keys of trust.listed may register and write",
+    };
+    tracing::info!("trust.mode is {}: {allows}", context.trust.mode().as_str());
+    if matches!(context.trust.mode(), TrustMode::Open | TrustMode::Tofu) && !context.trust.requires_verified() {
+        return;
+    }
+    let refused = loop {
+        match ops::former_writers(&context).await {
+            Err(FormerWritersError::Lattice(LatticeError::Loading)) => sleep(LOADING).await,
+            told => break told,
+        }
+    };
+    match refused {
+        Ok(refused) => {
+            for distrust in refused.iter().take(NAMED) {
+                tracing::warn!("{distrust} (nodes that it gave before are here)");
+            }
+            if refused.len() > NAMED {
+                tracing::warn!("so it is with {} more instances", refused.len().saturating_sub(NAMED));
+            }
+        }
+        Err(error) => tracing::warn!(%error, "who wrote before and may not any more cannot be told"),
+    }
 }

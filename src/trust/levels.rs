@@ -37,25 +37,50 @@ impl Right {
     }
 }
 
-/// The settings that the table depends on.
+/// Did the admin name an instance, whatever the level of its key? By adding it as a peer, with its key pinned at the first contact, or by
+/// giving it the key of the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Named {
+    /// He did not.
+    #[default]
+    No,
+    /// He did.
+    Yes,
+}
+
+impl From<bool> for Named {
+    fn from(is_named: bool) -> Self {
+        if is_named { Self::Yes } else { Self::No }
+    }
+}
+
+/// The settings that the table depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {
     /// Who may speak for an id.
     pub mode: TrustMode,
     /// Nodes are exchanged with verified keys only.
     pub require_verified: bool,
+    /// Whoever proves that he knows the network's key counts as named by the admin.
+    pub network_key_names: bool,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        TrustMode::default().into()
+    }
 }
 
 impl From<TrustMode> for Rules {
     fn from(mode: TrustMode) -> Self {
-        Self { mode, require_verified: false }
+        Self { mode, require_verified: false, network_key_names: true }
     }
 }
 
 /// The table: may a key of this level do this?
 #[must_use]
-pub fn may(level: TrustLevel, rules: impl Into<Rules>, right: Right) -> bool {
-    let Rules { mode, require_verified } = rules.into();
+pub fn may(level: TrustLevel, named: Named, rules: impl Into<Rules>, right: Right) -> bool {
+    let Rules { mode, require_verified, .. } = rules.into();
     match (level, right) {
         (TrustLevel::Verified, _)
         // What was published before stays in sight, marked, until it expires: silence would hide the warning.
@@ -63,11 +88,14 @@ pub fn may(level: TrustLevel, rules: impl Into<Rules>, right: Right) -> bool {
         (TrustLevel::Revoked, _) | (_, Right::Vouch) => false,
         (_, Right::Read) => true,
         (_, Right::Register) => mode != TrustMode::Allowlist,
-        // Nobody claims an id by being unknown: in tofu a key is pending as soon as it speaks for one.
-        (TrustLevel::Unknown, Right::Push) => mode == TrustMode::Open && !require_verified,
-        (TrustLevel::Unknown | TrustLevel::Pending, Right::PulledFrom | Right::Push) => {
-            mode != TrustMode::Allowlist && !require_verified
-        }
+        (TrustLevel::Unknown | TrustLevel::Pending, Right::PulledFrom | Right::Push) if require_verified => false,
+        (TrustLevel::Unknown | TrustLevel::Pending, Right::PulledFrom | Right::Push) => match mode {
+            TrustMode::Open => true,
+            // Nobody claims an id by being unknown: a key is pending as soon as it speaks for one.
+            TrustMode::Tofu => level == TrustLevel::Pending || right == Right::PulledFrom || named == Named::Yes,
+            TrustMode::Verified => named == Named::Yes,
+            TrustMode::Allowlist => false,
+        },
     }
 }
 
@@ -98,17 +126,24 @@ mod tests {
         }
     }
 
-    /// A cell as the document writes it: in which modes, and what `require_verified` changes.
+    /// A cell as the document writes it: in which modes, and what `named` and `require_verified` change.
     fn cell_of(level: TrustLevel, right: Right) -> &'static str {
-        let modes = [TrustMode::Open, TrustMode::Tofu, TrustMode::Allowlist];
-        let plain = modes.map(|mode| may(level, mode, right));
-        let strict = modes.map(|mode| may(level, Rules { mode, require_verified: true }, right));
-        match (plain, strict) {
-            ([true, true, true], [true, true, true]) => "yes",
-            ([false, false, false], [false, false, false]) => "no",
-            ([true, true, false], [true, true, false]) => "open, tofu",
-            ([true, true, false], [false, false, false]) => "open, tofu ¹",
-            ([true, false, false], [false, false, false]) => "open ¹",
+        let modes = [TrustMode::Open, TrustMode::Tofu, TrustMode::Verified, TrustMode::Allowlist];
+        let plain = modes.map(|mode| may(level, Named::No, mode, right));
+        let named = modes.map(|mode| may(level, Named::Yes, mode, right));
+        let strict = modes.map(|mode| {
+            let rules = Rules { require_verified: true, ..Rules::from(mode) };
+            may(level, Named::Yes, rules, right)
+        });
+        const ALL: [bool; 4] = [true; 4];
+        const NONE: [bool; 4] = [false; 4];
+        const LISTED_ALONE_NOT: [bool; 4] = [true, true, true, false];
+        match (plain, named, strict) {
+            (ALL, ALL, ALL) => "yes",
+            (NONE, NONE, NONE) => "no",
+            (LISTED_ALONE_NOT, LISTED_ALONE_NOT, LISTED_ALONE_NOT) => "not in allowlist",
+            ([true, true, false, false], LISTED_ALONE_NOT, NONE) => "open, tofu; verified: if named ¹",
+            ([true, false, false, false], LISTED_ALONE_NOT, NONE) => "open; tofu, verified: if named ¹",
             other => panic!("no word for {other:?}"),
         }
     }

@@ -20,7 +20,7 @@ pub mod words;
 pub use audit::{Audit, Entry};
 pub use freshness::{Accepted, Follows, FreshnessError};
 pub use key_line::{KeyChange, KeyEvents, KeyLine, KeyLineError, Known};
-pub use levels::{Right, Rules};
+pub use levels::{Named, Right, Rules};
 pub use nonces::{Nonces, ReplayError};
 pub use policy::{Admitted, Binding, MAX_SKEW, TrustError, TrustLevel, TrustMode, TrustPolicy};
 pub use refusals::Refusal;

@@ -15,11 +15,26 @@ pub const MAX_SKEW: Duration = Duration::from_secs(300);
 pub enum TrustMode {
     /// Any key for any id: the seed's behaviour, for a closed network.
     Open,
-    /// The first key that registers an id owns it (trust on first use).
-    #[default]
+    /// The first key that registers an id owns it (trust on first use), and may write.
     Tofu,
+    /// The first key that registers an id owns it. Changes are taken from verified keys only, and from peers that the admin named.
+    #[default]
+    Verified,
     /// Only keys that the operator listed, each for its id.
     Allowlist,
+}
+
+impl TrustMode {
+    /// The word of the settings.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Tofu => "tofu",
+            Self::Verified => "verified",
+            Self::Allowlist => "allowlist",
+        }
+    }
 }
 
 /// What this instance thinks of a peer's key.
@@ -177,7 +192,7 @@ impl TrustPolicy {
             (TrustMode::Allowlist, None, None) => return Err(TrustError::NotListed { peer: peer.clone() }),
             // The operator's word also replaces a key that was pinned before.
             (_, Some(_), _) | (_, _, Some(_)) | (TrustMode::Open, None, None) => Binding::AnyKey,
-            (TrustMode::Tofu, None, None) => Binding::FirstKey,
+            (TrustMode::Tofu | TrustMode::Verified, None, None) => Binding::FirstKey,
         };
         Ok(Admitted { manifest, binding })
     }
@@ -189,7 +204,7 @@ impl TrustPolicy {
             (Some(listed), _) if *listed == key => TrustLevel::Verified,
             (Some(_), _) => TrustLevel::Revoked,
             (None, TrustMode::Open) => TrustLevel::Unknown,
-            (None, TrustMode::Tofu) => TrustLevel::Pending,
+            (None, TrustMode::Tofu | TrustMode::Verified) => TrustLevel::Pending,
             (None, TrustMode::Allowlist) => TrustLevel::Revoked,
         }
     }

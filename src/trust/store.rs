@@ -2,7 +2,7 @@
 //! memory: read from the beginning it gives the same state again.
 
 use super::{
-    Admitted, Audit, Entry, FreshnessError, Right, Rules, TrustError, TrustLevel, TrustMode, TrustPolicy,
+    Admitted, Audit, Entry, FreshnessError, Named, Right, Rules, TrustError, TrustLevel, TrustMode, TrustPolicy,
     chain::ChainError,
     challenge::Challenges,
     freshness::{Accepted, Follows, Freshness},
@@ -106,8 +106,11 @@ pub enum Distrust {
     #[error("another key is trusted to speak for {0}, or only listed ones are")]
     OtherKey(PeerId),
     /// Its level does not allow it.
-    #[error("this instance exchanges with verified keys only, and that of {0} is none")]
-    NotVerified(PeerId),
+    #[error(
+        "changes of {0} are not taken: its key is not verified here, and the admin did not name it; the admin takes them from now on \
+         with: ark-lattice federation trust verify {0} --public-key {1}"
+    )]
+    NotVerified(PeerId, PublicKey),
     /// What it says is old, or contradicts what it said.
     #[error(transparent)]
     Freshness(#[from] FreshnessError),
@@ -120,7 +123,7 @@ impl Distrust {
         match self {
             Self::Revoked(_) => "peer_revoked",
             Self::Quarantined(_) => "quarantined",
-            Self::OtherKey(_) | Self::NotVerified(_) => "not_trusted",
+            Self::OtherKey(_) | Self::NotVerified(..) => "not_trusted",
             Self::Freshness(FreshnessError::Rollback { .. }) => "rollback",
             Self::Freshness(FreshnessError::Equivocation) => "equivocation",
             Self::Freshness(FreshnessError::FastForward(_)) => "fast_forward",
@@ -193,6 +196,12 @@ impl TrustStore {
         self.rules.require_verified
     }
 
+    /// Does whoever proves the network's key count as named by the admin?
+    #[must_use]
+    pub fn network_key_names(&self) -> bool {
+        self.rules.network_key_names
+    }
+
     /// Do other instances' vouchers count here?
     #[must_use]
     pub fn goes_by_vouchers(&self) -> bool {
@@ -256,8 +265,8 @@ impl TrustStore {
 
     /// May this key do that for this instance?
     #[must_use]
-    pub fn may(&self, peer: &PeerId, key: PublicKey, right: Right) -> bool {
-        may(self.level(peer, key), self.rules, right)
+    pub fn may(&self, peer: &PeerId, key: PublicKey, named: Named, right: Right) -> bool {
+        may(self.level(peer, key), named, self.rules, right)
     }
 
     /// Was this key revoked, whoever it speaks for?
@@ -325,10 +334,10 @@ impl TrustStore {
     ///
     /// # Errors
     /// [`Distrust`].
-    pub fn take_head(&self, signed: &Verified<Head>, lineage: &Lineage) -> Result<Follows, Distrust> {
+    pub fn take_head(&self, signed: &Verified<Head>, lineage: &Lineage, named: Named) -> Result<Follows, Distrust> {
         let (head, key) = (signed.get(), signed.public_key());
         let peer = &head.node_id;
-        self.may_pull(peer, key)?;
+        self.may_pull(peer, key, named)?;
         let before = self.heads.newest(peer, key);
         match self.heads.accept(signed, lineage) {
             Ok(follows) => {
@@ -399,19 +408,19 @@ impl TrustStore {
     ///
     /// # Errors
     /// [`Distrust`], other than of freshness.
-    pub fn may_pull(&self, peer: &PeerId, key: PublicKey) -> Result<(), Distrust> {
-        self.may_exchange(peer, key, Right::PulledFrom)
+    pub fn may_pull(&self, peer: &PeerId, key: PublicKey, named: Named) -> Result<(), Distrust> {
+        self.may_exchange(peer, key, named, Right::PulledFrom)
     }
 
     /// May this key change nodes here?
     ///
     /// # Errors
     /// [`Distrust`], other than of freshness.
-    pub fn may_push(&self, peer: &PeerId, key: PublicKey) -> Result<(), Distrust> {
-        self.may_exchange(peer, key, Right::Push)
+    pub fn may_push(&self, peer: &PeerId, key: PublicKey, named: Named) -> Result<(), Distrust> {
+        self.may_exchange(peer, key, named, Right::Push)
     }
 
-    fn may_exchange(&self, peer: &PeerId, key: PublicKey, right: Right) -> Result<(), Distrust> {
+    fn may_exchange(&self, peer: &PeerId, key: PublicKey, named: Named, right: Right) -> Result<(), Distrust> {
         if let Some(record) = self.record(key).filter(|record| record.level == TrustLevel::Revoked) {
             return Err(match record.successor {
                 Some(_) => Distrust::OtherKey(peer.clone()),
@@ -422,10 +431,10 @@ impl TrustStore {
             return Err(Distrust::Quarantined(peer.clone()));
         }
         match self.level(peer, key) {
-            level if may(level, self.rules, right) => Ok(()),
+            level if may(level, named, self.rules, right) => Ok(()),
             TrustLevel::Revoked => Err(Distrust::OtherKey(peer.clone())),
             TrustLevel::Unknown | TrustLevel::Pending | TrustLevel::Verified => {
-                Err(Distrust::NotVerified(peer.clone()))
+                Err(Distrust::NotVerified(peer.clone(), key))
             }
         }
     }

@@ -41,7 +41,7 @@ impl Bed {
     fn new() -> Self {
         let clock = TestClock::at(Timestamp::from_seconds(1_767_225_600));
         let (audit, heads) = (Arc::default(), Arc::default());
-        Self { clock, audit, heads, rules: Rules::default(), vouchers: 0, listed: HashMap::new() }
+        Self { clock, audit, heads, rules: TrustMode::Tofu.into(), vouchers: 0, listed: HashMap::new() }
     }
 
     fn open(&self) -> TrustStore {
@@ -83,7 +83,7 @@ fn decisions_hold_and_come_back_after_a_restart() {
             assert_eq!(store.level(&peer(name), key(2)), TrustLevel::Revoked, "a revoked key speaks for nobody");
         }
         assert_eq!(store.level(&peer("b"), key(3)), TrustLevel::Pending, "the id is free for another key");
-        assert_eq!(store.may_push(&peer("b"), key(2)), Err(Distrust::Revoked(peer("b"))));
+        assert_eq!(store.may_push(&peer("b"), key(2), Named::No), Err(Distrust::Revoked(peer("b"))));
         assert_eq!(store.records().len(), 2);
     }
 }
@@ -310,7 +310,7 @@ fn take(store: &TrustStore, head: &Head, number: u8) -> Result<Follows, Distrust
 }
 
 fn take_with(store: &TrustStore, head: &Head, lineage: &Lineage, number: u8) -> Result<Follows, Distrust> {
-    store.take_head(&verified_for_test(head.clone(), key(number), [0; 32], Bytes::new()), lineage)
+    store.take_head(&verified_for_test(head.clone(), key(number), [0; 32], Bytes::new()), lineage, Named::No)
 }
 
 fn head(seq: u64, issued_at: i64) -> Head {
@@ -361,7 +361,7 @@ fn heads_follow_each_other_and_old_ones_do_not_come_back() {
     assert_eq!(take(&store, &contradiction, 1), Err(Distrust::Freshness(Equivocation)));
     for store in [store, bed.open()] {
         assert_eq!(take(&store, &head(11, 1001), 1), Err(Distrust::Quarantined(peer("a"))));
-        assert_eq!(store.may_push(&peer("a"), key(1)), Err(Distrust::Quarantined(peer("a"))));
+        assert_eq!(store.may_push(&peer("a"), key(1), Named::No), Err(Distrust::Quarantined(peer("a"))));
     }
     let store = bed.open();
     decide(&store, "a", 1, TrustLevel::Verified).unwrap();
@@ -381,12 +381,15 @@ fn the_file_of_heads_does_not_grow_without_end() {
 
 #[test]
 fn only_verified_keys_exchange_where_that_is_asked_for() {
-    let bed = Bed { rules: Rules { mode: TrustMode::Tofu, require_verified: true }, ..Bed::new() };
+    let bed = Bed { rules: Rules { require_verified: true, ..Rules::from(TrustMode::Tofu) }, ..Bed::new() };
     let store = bed.open();
-    assert_eq!(store.may_push(&peer("a"), key(1)), Err(Distrust::NotVerified(peer("a"))));
-    assert_eq!(take(&store, &head(1, 1), 1), Err(Distrust::NotVerified(peer("a"))));
+    assert_eq!(store.may_push(&peer("a"), key(1), Named::No), Err(Distrust::NotVerified(peer("a"), key(1))));
+    assert_eq!(take(&store, &head(1, 1), 1), Err(Distrust::NotVerified(peer("a"), key(1))));
     decide(&store, "a", 1, TrustLevel::Verified).unwrap();
-    assert_eq!((store.may_push(&peer("a"), key(1)), take(&store, &head(1, 1), 1)), (Ok(()), Ok(Follows::Continues)));
+    assert_eq!(
+        (store.may_push(&peer("a"), key(1), Named::No), take(&store, &head(1, 1), 1)),
+        (Ok(()), Ok(Follows::Continues))
+    );
 }
 
 /// A head of a journal with these epochs, each with its first position; the last one is due, if it begins behind the position.
@@ -452,7 +455,7 @@ fn the_newest_signed_head_of_an_instance_can_be_shown_to_it() {
     assert_eq!(bed.open().signed_head(&peer("a")), None);
     for (seq, at, text) in [(4, 1000, "one"), (5, 1001, "two")] {
         let signed = verified_for_test(head(seq, at), key(1), [0; 32], Bytes::from_static(text.as_bytes()));
-        bed.open().take_head(&signed, &head(seq, at).newest_epoch()).unwrap();
+        bed.open().take_head(&signed, &head(seq, at).newest_epoch(), Named::Yes).unwrap();
     }
     assert_eq!(bed.open().signed_head(&peer("a")).as_deref(), Some("two"));
 }

@@ -16,6 +16,7 @@ use ark_lattice::{
     ops::Context,
     settings::Settings,
     startup::Application,
+    trust::TrustMode,
     types::{Clock, NodeId, SetHash, SharedClock, TestClock, Timestamp},
 };
 use bytes::Bytes;
@@ -154,6 +155,8 @@ impl Instance {
         settings.server.workers = 1;
         settings.lattice.path = folder.path().join("lattice");
         settings.lattice.write_manifest = false;
+        // Most tests are about other things than who may write; `verified`, the default, has its own.
+        settings.trust.mode = TrustMode::Tofu;
         settings.state.path = folder.path().join("state");
         change(&mut settings);
         let clock = TestClock::at(now);

@@ -12,6 +12,7 @@ use ark_lattice::{
         lan::{Found, Lan, LanError, Search, Via},
     },
     manifest::{Canonicalization, sign},
+    ops::Named,
     settings::Settings,
     types::{Clock, ScanSubnets},
 };
@@ -260,7 +261,7 @@ async fn a_search_finds_instances_among_all_kinds_of_things() {
             until("it is hung up on whoever does not end", async || endless.now() == 0 && silent.now() == 0).await;
 
             // Who accepts has peers; once.
-            let accept = || Search { accept: true, ..Search::default() };
+            let accept = || Search { accept: Some(Named::Yes), ..Search::default() };
             let subnets = Some(ScanSubnets::parse(["127.0.0.3"]).unwrap());
             let found = lan(&one).discover(Search { subnets, ..accept() }).await.unwrap();
             assert!(is_found(&found, &three, Via::Scan) && found[0].accepted && !found[0].known, "{found:?}");
@@ -356,7 +357,7 @@ async fn who_registered_is_shown_but_never_called() {
             let text = Bytes::from(manifest.to_string());
             let envelope = sign(text, Canonicalization::Dsse, &limits, key.public_key(), |bytes| key.sign(bytes));
             Client::new(&one.url, &limits).unwrap().publish(envelope.unwrap()).await.unwrap();
-            let found = lan(&one).discover(Search { accept: true, ..Search::default() }).await.unwrap();
+            let found = lan(&one).discover(Search { accept: Some(Named::Yes), ..Search::default() }).await.unwrap();
             let shown = found.iter().map(|it| (it.url.as_str(), it.node_id.as_deref(), it.via, it.accepted));
             assert_eq!(shown.collect::<Vec<_>>(), [("http://127.0.0.9", Some("two"), Via::Registry, false)]);
             assert_eq!((found[0].instance_type, trap.all()), (Some("cloud"), 0));

@@ -17,6 +17,7 @@ mod forgotten;
 mod keys;
 mod lan;
 mod machine;
+mod named;
 mod odd_neighbours;
 mod reconcile;
 mod restores;

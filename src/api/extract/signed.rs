@@ -5,12 +5,12 @@ use crate::{
     api::{
         codes::Code,
         error::{ApiError, refuse},
-        origin::caller,
+        origin::{NetworkDigest, caller},
         state::ApiState,
     },
     ops::{self, SignedRequest, Speaker, TrustOpError},
 };
-use actix_web::{FromRequest, HttpRequest, dev::Payload};
+use actix_web::{FromRequest, HttpMessage, HttpRequest, dev::Payload};
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 
@@ -58,6 +58,7 @@ fn signed_request<'a>(request: &'a HttpRequest, route: &'a str, body: &'a [u8]) 
         audience: text("ark-audience"),
         signature_input: text("signature-input"),
         signature: text("signature"),
+        of_network: request.extensions().contains::<NetworkDigest>(),
     }
 }
 

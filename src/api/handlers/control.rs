@@ -12,7 +12,7 @@ use crate::{
         state::ApiState,
     },
     json::{Object, Value},
-    ops::{self, Added, Direction, Filter, PeerOptions, Search},
+    ops::{self, Added, Direction, Filter, Named, PeerOptions, Search},
     types::ScanSubnets,
 };
 use actix_web::{HttpResponse, http::header::CACHE_CONTROL, web::Data};
@@ -319,7 +319,7 @@ fn read_search(object: Object<'_>) -> Result<Search, ApiError> {
         Some(_) => return Err(shape(format!("timeoutSeconds is a number from 1 to {longest}"))),
     };
     let subnets = member(object, "subnets").map(read_subnets).transpose()?;
-    Ok(Search { accept: flag(object, "accept")?, subnets, timeout })
+    Ok(Search { accept: flag(object, "accept")?.then_some(Named::Yes), subnets, timeout })
 }
 
 fn read_subnets(value: Value<'_>) -> Result<ScanSubnets, ApiError> {

@@ -1,11 +1,15 @@
 //! Which peers the engine exchanges with: adding and removing them.
 
-use super::{Engine, clients::By};
-use crate::federation::{
-    client::ClientError,
-    events::EventKind,
-    filter::FilterError,
-    peers::{Added, PeerOptions, PeerState, PeersError},
+use super::{Engine, Shared, clients::By};
+use crate::{
+    federation::{
+        client::ClientError,
+        events::EventKind,
+        filter::FilterError,
+        peers::{Added, PeerOptions, PeerState, PeersError},
+    },
+    trust::Named,
+    types::{PeerId, PublicKey},
 };
 use serde_json::json;
 
@@ -23,6 +27,14 @@ pub enum AddError {
     Peers(#[from] PeersError),
 }
 
+impl Shared {
+    /// Did the admin name this peer? Whoever proves that he knows the network's key is named by it: every answer does.
+    pub(super) fn named(&self, peer: &PeerState) -> Named {
+        let names = self.options.network.is_some() && self.options.trust.network_key_names();
+        (peer.named || names).into()
+    }
+}
+
 impl Engine {
     /// Adds a peer, durably, and exchanges with it from now on; or gives one that is known other options. Answers its address as it
     /// is kept, and what was done.
@@ -30,12 +42,25 @@ impl Engine {
     /// # Errors
     /// [`AddError`].
     pub fn add_peer(&self, url: &str, options: PeerOptions) -> Result<(String, Added), AddError> {
+        self.add(url, options, true)
+    }
+
+    /// As [`Self::add_peer`], where no admin named the peer: it was found, and the settings make peers of those.
+    ///
+    /// # Errors
+    /// [`AddError`].
+    pub fn add_found(&self, url: &str) -> Result<(String, Added), AddError> {
+        self.add(url, PeerOptions::default(), false)
+    }
+
+    fn add(&self, url: &str, options: PeerOptions, named: bool) -> Result<(String, Added), AddError> {
         // Checked before it is kept.
         self.shared.client(url, By::Operator)?;
         options.filter.check()?;
         let url = url.trim_end_matches('/').to_owned();
         let now = self.shared.options.clock.now();
-        let added = self.shared.options.peers.add(PeerState::new(url.clone(), options, now))?;
+        let peer = PeerState { named, ..PeerState::new(url.clone(), options, now) };
+        let added = self.shared.options.peers.add(peer)?;
         if added == Added::New {
             self.shared.options.events.tell(EventKind::PeerAdded, json!({ "peer": url }));
         }
@@ -43,6 +68,16 @@ impl Engine {
             self.spawn(&url)?;
         }
         Ok((url, added))
+    }
+
+    /// Did the admin name the instance with this id, which has this key now?
+    #[must_use]
+    pub fn names(&self, peer: &PeerId, key: PublicKey) -> Named {
+        let options = &self.shared.options;
+        let has_key = |pinned: &str| {
+            PublicKey::parse(pinned).is_ok_and(|pinned| pinned == key || options.trust.succeeds(key, pinned))
+        };
+        options.peers.names(peer.as_str(), has_key).into()
     }
 
     /// Removes a peer, durably. Answers whether there was one.

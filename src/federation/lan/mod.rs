@@ -26,7 +26,7 @@ use super::{
 use crate::{
     guard::NetworkKey,
     registry::Registry,
-    trust::MAX_SKEW,
+    trust::{MAX_SKEW, Named},
     types::{BasePath, Limits, PeerId, ScanSubnetError, ScanSubnets, SharedClock, Timestamp},
 };
 use serde::Serialize;
@@ -93,8 +93,8 @@ pub struct LanOptions {
 /// What a search is asked for.
 #[derive(Debug, Clone)]
 pub struct Search {
-    /// Make peers of those who prove who they are.
-    pub accept: bool,
+    /// Make peers of those who prove who they are; as named by the admin where he asks for it himself. `None`: show them only.
+    pub accept: Option<Named>,
     /// Only these addresses; `None`: all that the settings allow.
     pub subnets: Option<ScanSubnets>,
     /// How long it may take, up to [`MAX_TIMEOUT`]; what was found until then is shown.
@@ -103,7 +103,7 @@ pub struct Search {
 
 impl Default for Search {
     fn default() -> Self {
-        Self { accept: false, subnets: None, timeout: DEFAULT_TIMEOUT }
+        Self { accept: None, subnets: None, timeout: DEFAULT_TIMEOUT }
     }
 }
 
@@ -211,7 +211,10 @@ impl Lan {
             loop {
                 times.tick().await;
                 let before = self.suggestions();
-                match self.discover(Search { accept: self.options.accept, ..Search::default() }).await {
+                match self
+                    .discover(Search { accept: self.options.accept.then_some(Named::No), ..Search::default() })
+                    .await
+                {
                     Ok(found) => found.iter().filter(|it| !before.iter().any(|old| old.url == it.url)).for_each(tell),
                     Err(error) => tracing::warn!(%error, "the network was not searched"),
                 }
@@ -257,8 +260,8 @@ impl Lan {
         let mut found = sightings.join(&self.options, &peers);
         self.add_registered(&mut found, &peers).await;
         found.truncate(MAX_FOUND);
-        if search.accept {
-            self.accept(&mut found);
+        if let Some(named) = search.accept {
+            self.accept(&mut found, named);
         }
         self.suggestions.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&found);
         Ok(found)
@@ -315,11 +318,17 @@ impl Lan {
         }
     }
 
-    /// Makes peers of those who proved who they are, at the address where they did.
-    fn accept(&self, found: &mut [Found]) {
+    /// Makes peers of those who proved who they are, at the address where they did. `named`: the admin asked for these just now; a
+    /// setting names nobody whom it has not seen.
+    fn accept(&self, found: &mut [Found], named: Named) {
         let proved = |it: &&mut Found| !it.known && it.via != Via::Registry && it.public_key.is_some();
         for suggestion in found.iter_mut().filter(proved) {
-            match self.options.engine.add_peer(&suggestion.url, PeerOptions::default()) {
+            let engine = &self.options.engine;
+            let added = match named {
+                Named::Yes => engine.add_peer(&suggestion.url, PeerOptions::default()),
+                Named::No => engine.add_found(&suggestion.url),
+            };
+            match added {
                 Ok(_) => suggestion.accepted = true,
                 Err(error) => tracing::warn!(peer = suggestion.url, %error, "a found instance was not made a peer"),
             }

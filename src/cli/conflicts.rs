@@ -137,7 +137,16 @@ struct Version {
 struct Detail {
     #[serde(flatten)]
     conflict: Conflict,
-    current: Version,
+    current: Current,
+}
+
+#[derive(Debug, Deserialize)]
+struct Current {
+    #[serde(flatten)]
+    version: Version,
+    /// Its file is broken.
+    #[serde(default)]
+    unavailable: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -228,7 +237,9 @@ fn show(number: u64, service: &Service, output: &Output) -> Result<(), Failure> 
         let problem = "does not answer as an ark-lattice service does: a content is missing";
         Failure::new(Exit::Refused, format!("{} {problem}", service.address()))
     })?;
+    let Current { version: current, unavailable } = current;
     let now = match (&current.hash, current.hash == conflict.won.hash) {
+        (None, _) if unavailable => "its file is broken, and cannot be read",
         (None, _) => "deleted",
         (Some(_), true) => "the version that won",
         (Some(_), false) => "a later version",
@@ -242,7 +253,10 @@ fn show(number: u64, service: &Service, output: &Output) -> Result<(), Failure> 
         bold(&format!("{title} {number}: {}", printable(&conflict.id))),
         version("lost", &conflict.lost, note),
         version("won", &conflict.won, &format!("from {}", conflict.from)),
-        version("now", &current, now),
+        match unavailable {
+            true => format!("  now   {now}"),
+            false => version("now", &current, now),
+        },
         String::new(),
     ];
     lines.extend(difference(&sides.lost, &sides.current.unwrap_or_default()));

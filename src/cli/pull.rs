@@ -81,6 +81,13 @@ pub(super) fn run(args: Args, output: &Output) -> Result<(), Failure> {
             report.refusals.first().map(|(what, reason)| format!("{what}: {reason}")).unwrap_or_default()
         )));
     }
+    if let Standing::OwnBroken { count: broken, first } = &report.standing {
+        return Err(Failure::differs(format!(
+            "not in step with {}: {} here cannot be read, the first is {first}; correct it and pull again; see: ark-lattice node verify",
+            args.from,
+            count(*broken, "file"),
+        )));
+    }
     if report.standing == Standing::Unexplained {
         return Err(Failure::differs(format!(
             "all that came was taken, but the sets differ: {} changed meanwhile or left something out; pull again",
@@ -105,7 +112,7 @@ fn as_json(report: &PullReport) -> Value {
         Standing::DryRun => (Value::Null, Value::Null),
         Standing::InStep => (Value::Bool(true), Value::from(0)),
         Standing::Differs { only_here, .. } => (Value::Bool(false), Value::from(only_here)),
-        Standing::Unexplained => (Value::Bool(false), Value::Null),
+        Standing::Unexplained | Standing::OwnBroken { .. } => (Value::Bool(false), Value::Null),
     };
     let refusals: Vec<Value> =
         report.refusals.iter().map(|(what, reason)| json!({"node": what, "reason": reason})).collect();
@@ -153,7 +160,7 @@ fn as_text(report: &PullReport, from: &str) -> String {
         Standing::Differs { only_here, not_taken } => {
             Some(format!("Not in step with {from}: {} only here, {not_taken} not taken.", count(only_here, "node")))
         }
-        Standing::Unexplained => None,
+        Standing::Unexplained | Standing::OwnBroken { .. } => None,
     });
     lines.join("\n")
 }

@@ -203,7 +203,7 @@ fn loser(
 }
 
 /// The last good version of a broken file, where a copy of its content is left: its own bytes are kept aside, and are another one.
-fn last_good(store: &Store, id: &NodeId) -> Option<(Arc<Entry>, Bytes)> {
+pub(super) fn last_good(store: &Store, id: &NodeId) -> Option<(Arc<Entry>, Bytes)> {
     let entry = Arc::clone(&store.known.get(id.as_str())?.entry);
     let written = || Some(store.written.all_of(std::slice::from_ref(&entry))?.pop()?.bytes);
     let packed = || store.shared.packs.newest()?.walk().find(id.as_str().as_bytes(), &entry.file_hash);

@@ -8,6 +8,8 @@ use tokio::sync::oneshot;
 const ON_THEIR_WAY: Duration = Duration::from_millis(10);
 /// Who writes all the time keeps nobody waiting for longer.
 const LONGEST: Duration = Duration::from_secs(5);
+/// Where nothing tells of changes, all files are looked at: that takes its time.
+const LONGEST_SCAN: Duration = Duration::from_secs(60);
 /// How often it is looked while somebody waits.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(10);
 
@@ -36,10 +38,11 @@ impl CatchUp {
     /// Answers those who need not wait any longer. `missing`: files that are away, and may come back.
     pub(super) fn answer<'a>(&mut self, stand: &Stand<'_>, missing: impl Iterator<Item = &'a Away> + Clone) {
         let is_quiet = !stand.is_busy && stand.watcher.is_none_or(is_drained);
+        let longest = if stand.watcher.is_some() { LONGEST } else { LONGEST_SCAN };
         for (asked, reply) in std::mem::take(&mut self.0) {
             let waited = asked.elapsed();
             let is_settled = missing.clone().all(|away| away.since > asked);
-            if waited >= LONGEST || (waited >= ON_THEIR_WAY && is_quiet && is_settled) {
+            if waited >= longest || (waited >= ON_THEIR_WAY && is_quiet && is_settled) {
                 // Whoever asked may be gone.
                 let _ = reply.send(());
             } else {

@@ -3,13 +3,14 @@
 
 use super::{
     Entry, LatticeError, Version,
-    journal::Stated,
+    journal::{Journal, JournalError, Op, Stated},
     reader::NodeFile,
     store::{Changes, Store},
     version::{self, FileTimes},
 };
 use crate::types::{NodeId, Timestamp};
-use std::{fs::Metadata, time::Duration};
+use serde::{Deserialize, Serialize};
+use std::{fs::Metadata, io, time::Duration};
 
 /// So many files of one start that hold an earlier content under a new mtime come from a backup; fewer are edits that were undone.
 const RESTORED: usize = 10;
@@ -21,7 +22,7 @@ const COARSE: Duration = Duration::from_secs(3);
 const FINE: Duration = Duration::from_millis(100);
 
 /// How files are read that hold an earlier content under a new mtime.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Reading {
     /// They come from a backup that lost the mtimes: the old versions.
     Restored,
@@ -50,11 +51,32 @@ impl Tally {
     }
 }
 
+/// What spoke for and against a copy in a start that did not come to the end of its first scan. What it wrote down is known to the
+/// journal since, and looks as if it had always been there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Found {
+    /// Micros.
+    directory_changed_at: Option<i64>,
+    reading: Option<Reading>,
+    has_kept_file: bool,
+    has_recreated: bool,
+    is_dated_back: bool,
+    has_earlier: bool,
+    has_older: bool,
+}
+
 /// How changes are judged that are found before the first complete scan of a start.
 #[derive(Debug)]
 pub(super) struct AtStart {
     /// The directory's mtime before this process touched it; `None`: its file system keeps none.
     directory_changed_at: Option<Timestamp>,
+    /// An earlier start was ended in the middle of its scan: that a file is as the journal knows it says nothing, for that start may have
+    /// written it down.
+    goes_on: bool,
+    /// That start had found files that are older than the journal.
+    had_older: bool,
+    /// What of this is written down.
+    written: Option<Found>,
     /// The directory was adopted: what is missing in it was lost.
     adopting: bool,
     reading: Option<Reading>,
@@ -75,11 +97,35 @@ pub(super) struct AtStart {
 }
 
 impl AtStart {
-    /// Of a directory that is as it was before this process changed anything in it.
+    /// Of a directory that is as it was before this process changed anything in it. `unfinished`: what the start before had written down
+    /// of itself, if it did not come to the end of its scan.
+    pub(super) fn begun(directory: &Metadata, unfinished: Option<&str>) -> Self {
+        let begun = Self::new(directory, false);
+        // Another version wrote it: nothing is deleted for want of understanding it.
+        let Some(found) = unfinished.map(|text| serde_json::from_str::<Found>(text).ok()) else { return begun };
+        let Some(found) = found else { return Self { goes_on: true, had_older: true, ..begun } };
+        Self {
+            directory_changed_at: found.directory_changed_at.map(Timestamp::from_micros),
+            goes_on: true,
+            had_older: found.has_older,
+            written: Some(found),
+            reading: found.reading,
+            has_kept_file: found.has_kept_file,
+            has_recreated: found.has_recreated,
+            is_dated_back: found.is_dated_back,
+            has_earlier: found.has_earlier,
+            ..begun
+        }
+    }
+
+    /// As [`Self::begun`], where no start before was ended in its scan.
     pub(super) fn new(directory: &Metadata, adopting: bool) -> Self {
         let changed_at = directory.modified().map(Timestamp::from_system_time).ok();
         Self {
             directory_changed_at: changed_at.filter(|at| *at > Timestamp::EPOCH),
+            goes_on: false,
+            had_older: false,
+            written: None,
             adopting,
             reading: None,
             has_kept_file: false,
@@ -95,14 +141,50 @@ impl AtStart {
 
     /// A file is as the journal knows it.
     pub(super) fn found_kept(&mut self) {
-        self.has_kept_file = true;
+        self.has_kept_file |= !self.goes_on;
+    }
+
+    fn found(&self) -> Found {
+        Found {
+            directory_changed_at: self.directory_changed_at.map(Timestamp::micros),
+            reading: self.reading,
+            has_kept_file: self.has_kept_file,
+            has_recreated: self.has_recreated,
+            is_dated_back: self.is_dated_back,
+            has_earlier: self.has_earlier,
+            has_older: self.has_older(),
+        }
+    }
+
+    /// Writes down what was found so far, where that changed, so that a process that ends in the middle of its first scan leaves it to the
+    /// next one.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub(super) fn note(&mut self, journal: &Journal) -> Result<(), JournalError> {
+        let found = self.found();
+        if self.written != Some(found) {
+            let text = serde_json::to_string(&found).map_err(|error| io::Error::other(error.to_string()))?;
+            journal.note_start(&text)?;
+            self.written = Some(found);
+        }
+        Ok(())
+    }
+
+    /// The directory is adopted.
+    pub(super) fn adopt(&mut self) {
+        self.adopting = true;
+    }
+
+    fn has_older(&self) -> bool {
+        self.had_older || self.older.count > 0
     }
 
     /// Do the files come from a copy that was made before? What is missing in a copy was not yet in it; to take that for deleted would
     /// delete it everywhere.
     fn is_copy(&self) -> bool {
         let all_anew = self.all_anew() && (self.has_recreated || self.has_earlier);
-        self.adopting || self.older.count > 0 || all_anew || self.reading == Some(Reading::Restored)
+        self.adopting || self.has_older() || all_anew || self.reading == Some(Reading::Restored)
     }
 
     /// Was every file put there anew, in a directory whose own time tells nothing?
@@ -234,7 +316,7 @@ impl Store {
         let was_there = file.created_ns.is_none_or(|created| created <= seen.read_at_ns);
         // A file system without lasting numbers shows by the ctime that nobody touched the file.
         if (file.stamp.inode == seen.inode && was_there) || file.stamp.ctime_ns == seen.ctime_ns {
-            start.has_kept_file = true;
+            start.found_kept();
         } else if is_same {
             start.has_recreated = true;
         }
@@ -286,7 +368,18 @@ impl Store {
     pub(super) fn started(&mut self) -> Result<(), LatticeError> {
         let Some(start) = self.at_start.take() else { return Ok(()) };
         start.report();
-        Ok(self.shared.journal.adopted()?)
+        Ok(self.shared.journal.started()?)
+    }
+
+    /// Writes changes into the journal; at a start, what they follow from before them.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub(super) fn write_down(&mut self, ops: &[Op], seq: u64) -> Result<(), JournalError> {
+        if let Some(start) = &mut self.at_start {
+            start.note(&self.shared.journal)?;
+        }
+        self.shared.journal.commit(ops, seq)
     }
 
     /// Stages a version that is older than the journal's: every position is void with it.

@@ -168,9 +168,19 @@ impl DirectoryLattice {
         // With the journal's lock held: no living process of ours owns what lies around here.
         // What was left over in it goes while the journal is read; whether it can be listed is said at once.
         std::fs::read_dir(&directory).map_err(|error| OpenError::NotReadable(directory.clone(), error))?;
+        let unfinished = journal.unfinished_start().map_err(|error| open_error(options.journal.clone(), error))?;
+        let mut at_start = AtStart::begun(&metadata, unfinished.as_deref());
+        // Before anything is touched. On a full disk it is tried again with the first change.
+        if head.seq > 0
+            && let Err(error) = at_start.note(&journal)
+        {
+            tracing::debug!(%error, "that a start begins cannot be noted yet");
+        }
         let case = probe(&directory, options.case).map_err(|error| OpenError::NotWritable(directory.clone(), error))?;
         let marker = adopt::bind(&directory, (&options.journal, &journal), &head.binding)?;
-        let adopting = journal.is_adopting().map_err(|error| open_error(options.journal.clone(), error))?;
+        if journal.is_adopting().map_err(|error| open_error(options.journal.clone(), error))? {
+            at_start.adopt();
+        }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(OpenError::Thread)?;
 
         let shared = Arc::new(Shared {
@@ -192,7 +202,6 @@ impl DirectoryLattice {
         });
         let pending = Arc::new(Pending::new(options.gather_interval));
         let (sender, requests) = mpsc::channel(QUEUE);
-        let at_start = AtStart::new(&metadata, adopting);
         let mut store = Store::new(Arc::clone(&shared), case, Some(at_start));
         store.vanish_grace = options.vanish_grace;
         let writer = Writer::new(Work {

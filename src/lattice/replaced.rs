@@ -9,14 +9,17 @@ use super::{
 };
 use crate::types::Timestamp;
 use bytes::Bytes;
+use rustix::process::{Resource, getrlimit};
 use std::{
     collections::VecDeque,
     fs::File,
     time::{Duration, Instant},
 };
 
-/// The most files that are looked at: each holds a descriptor.
-const MOST: usize = 64;
+/// The most files that are looked at: each holds a descriptor. Fewer where the process may open few.
+const MOST: usize = 1024;
+/// One part in this many of the descriptors that the process may open.
+const SHARE: u64 = 8;
 /// How long a file is looked at after it was replaced: programs that read, change and write do so at once. For so long its disk cannot be
 /// remounted read-only, and its room is not free.
 const UNTOUCHED_FOR: Duration = Duration::from_secs(2);
@@ -46,6 +49,11 @@ impl ReplacedFile {
     }
 }
 
+fn most() -> usize {
+    let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(descriptors / SHARE).unwrap_or(MOST).min(MOST)
+}
+
 /// What a write changes. Not the ctime, which changes with the file's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Seen {
@@ -64,6 +72,7 @@ impl Seen {
 #[derive(Debug, Default)]
 pub(super) struct Replaced {
     files: VecDeque<ReplacedFile>,
+    most: Option<usize>,
     last: u64,
     look_at: Option<Instant>,
 }
@@ -77,9 +86,10 @@ impl Replaced {
     /// The file of this name was replaced or removed. Of too many the oldest is looked at no longer.
     pub(super) fn add(&mut self, name: &str, file: File) {
         let Some(seen) = Seen::of(&file) else { return };
-        if self.files.len() >= MOST {
+        if self.files.len() >= *self.most.get_or_insert_with(most) {
             // One in which nothing was written, if there is such a one: of the others what was written is still to be kept.
-            let oldest = self.files.iter().position(|file| !file.is_broken).unwrap_or_default();
+            let is_done = |file: &ReplacedFile| !file.is_broken && Seen::of(&file.file) == Some(file.seen);
+            let oldest = self.files.iter().position(is_done).unwrap_or_default();
             self.files.remove(oldest);
         }
         self.last = self.last.saturating_add(1);
@@ -91,6 +101,11 @@ impl Replaced {
     /// Gives the room free of those in which nothing was written.
     pub(super) fn release(&mut self) {
         self.files.retain(|file| file.is_touched);
+    }
+
+    /// All of them are looked at next time, whenever that is.
+    pub(super) fn look_now(&mut self) {
+        self.look_at = None;
     }
 
     /// The edit could not be taken: it is to be tried again.
@@ -124,6 +139,13 @@ impl Store {
             }
         }
         edits
+    }
+
+    /// Nobody looks any more: of what is half written the bytes are kept.
+    pub(super) fn keep_unfinished(&mut self) {
+        for file in std::mem::take(&mut self.replaced.files).iter().filter(|file| file.is_broken) {
+            self.keep_bytes_of(file);
+        }
     }
 
     fn edit_of(&self, file: &mut ReplacedFile, now: Instant) -> Option<WriteOp> {

@@ -1,7 +1,10 @@
 //! A version that lost counts again. What it replaces is kept in its place, so that nothing that was here is lost on the way.
 
 use super::{
-    Conflict, LatticeError, NodeDocument, Restored, Version, Written, apply::overruled, node::UPDATED_AT, reader,
+    Conflict, LatticeError, NodeDocument, Restored, Version, Written,
+    apply::{last_good, overruled},
+    node::UPDATED_AT,
+    reader,
     store::Store,
 };
 use crate::{
@@ -64,6 +67,9 @@ pub(super) fn decide(store: &Store, restore: Restore, path: &Path) -> Result<Dec
             return Ok(Decision::Done(Some(Restored { written, kept: None })));
         }
         replaced = Some(bytes);
+    } else if held.is_some_and(|held| held.content.is_some()) {
+        // Its file is broken: the bytes of that are kept aside, its last good version here.
+        replaced = last_good(store, node.id()).map(|(_, bytes)| bytes);
     }
     // Whatever time it states: it counts again from now on.
     let at = store.edit_time(node.id(), None)?;

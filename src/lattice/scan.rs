@@ -280,6 +280,7 @@ mod tests {
         store.load().unwrap();
         let mut scan = Scan::begin(&mut store, ahead, true).unwrap();
         while !scan.step(&mut store).unwrap() {}
+        store.started().unwrap();
         let snapshot = store.shared.index().snapshot();
         // Of a broken file the last good version stays, where there was one.
         let can_be_had = snapshot.iter_after(None).filter(|entry| !store.shared.unavailable().contains(&entry.id));
@@ -366,6 +367,46 @@ mod tests {
                 prop_assert_eq!(found, fresh);
             }
         }
+    }
+
+    /// Two files of a backup are put back with their mtimes, one of them is as it was before; the other nodes are not in it.
+    fn restore_a_part(directory: &Path) {
+        for (name, _) in FILES.into_iter().take(5) {
+            fs::remove_file(directory.join(name)).unwrap();
+        }
+        for (file, change) in FILES.into_iter().zip([Change::Edit, Change::Edit]) {
+            change.carry_out(directory, file, 1);
+        }
+    }
+
+    #[test]
+    fn a_start_that_is_ended_in_its_scan_leaves_to_the_next_one_that_the_directory_is_a_copy() {
+        for steps in 0..20 {
+            let folder = tempfile::tempdir().unwrap();
+            let directory = folder.path().join("data");
+            fs::create_dir(&directory).unwrap();
+            for round in [1, 2] {
+                for file in FILES.into_iter().take(5) {
+                    Change::Edit.carry_out(&directory, file, round);
+                }
+                start(folder.path(), "journal", true);
+            }
+            restore_a_part(&directory);
+            let mut store = opened(folder.path(), "journal");
+            store.load().unwrap();
+            let mut scan = Scan::begin(&mut store, None, true).unwrap();
+            // Each change by itself, as in a directory of many files.
+            let is_over = (0..steps).any(|_| scan.step(&mut store).unwrap());
+            drop((scan, store));
+            let (nodes, _) = start(folder.path(), "journal", true);
+            let store = opened(folder.path(), "journal");
+            let deleted = store.shared.journal.tombstones().unwrap();
+            assert_eq!((nodes.len(), deleted), (2, 0), "after {steps} steps");
+            if is_over {
+                return;
+            }
+        }
+        panic!("the scan does not end");
     }
 
     #[test]

@@ -430,7 +430,7 @@ impl Store {
             return Ok(());
         }
         let seq = self.seq.saturating_add(changes.positions);
-        if let Err(error) = self.shared.journal.commit(&changes.ops, seq) {
+        if let Err(error) = self.write_down(&changes.ops, seq) {
             // The failed commit may have reached the disk all the same: its positions are not given out again.
             match self.shared.journal.recover() {
                 Ok(kept) => self.seq = self.seq.max(kept),
@@ -583,7 +583,9 @@ pub(super) mod tests {
             seq: AtomicU64::new(head.seq),
             moved: watch::Sender::new(head.seq),
         };
-        Store::new(Arc::new(shared), CaseSensitivity::Sensitive, Some(AtStart::new(&metadata, false)))
+        let unfinished = shared.journal.unfinished_start().unwrap();
+        let at_start = AtStart::begun(&metadata, unfinished.as_deref());
+        Store::new(Arc::new(shared), CaseSensitivity::Sensitive, Some(at_start))
     }
 
     #[test]

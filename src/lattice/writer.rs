@@ -164,6 +164,9 @@ impl Writer {
         if loaded.is_ok() {
             if self.is_ready() && self.retry_at.is_none() {
                 self.work.store.settle_missing(self.work.pending.take_all());
+                self.work.store.replaced.look_now();
+                self.take_finished();
+                self.work.store.keep_unfinished();
             }
             self.write_manifest(true);
         }
@@ -298,6 +301,11 @@ impl Writer {
                 let blocked = report.broken.iter().filter(|(_, broken)| broken.fingerprint.is_none());
                 blocked.for_each(|(name, _)| self.work.pending.add(name));
                 drop(report);
+                if self.watcher.is_none() {
+                    // No event tells of what others did: all files are looked at, from now on.
+                    self.rescan_at = self.elapsed();
+                    self.rescan_again = self.scan.is_some();
+                }
                 self.catch_up.add(reply);
             }
             Request::Close(reply) => {
@@ -380,7 +388,7 @@ impl Writer {
         }
         let stand = Stand {
             watcher: self.watcher.as_ref(),
-            is_busy: self.work.pending.due_in().is_some() || self.scan.is_some(),
+            is_busy: self.work.pending.due_in().is_some() || self.scan.is_some() || self.scan_is_due(),
         };
         self.catch_up.answer(&stand, self.work.store.missing.values());
     }

@@ -86,6 +86,8 @@ pub enum NodeState {
     Deleted(Tombstone),
     /// It was deleted, and when is forgotten.
     Gone,
+    /// Its file is broken, or cannot be read now.
+    Unavailable,
 }
 
 /// One conflict. `None` where there is no such conflict.
@@ -94,9 +96,12 @@ pub enum NodeState {
 /// [`LatticeError`].
 pub async fn get_conflict(context: &Context, number: u64) -> Result<Option<ConflictDetail>, LatticeError> {
     let Some((conflict, lost)) = context.lattice.conflict(number)? else { return Ok(None) };
-    let current = match context.lattice.read(&conflict.id).await? {
-        Some(node) => NodeState::Held(node),
-        None => context.lattice.tombstone(&conflict.id)?.map_or(NodeState::Gone, NodeState::Deleted),
+    let current = match context.lattice.read(&conflict.id).await {
+        Ok(Some(node)) => NodeState::Held(node),
+        // What lost can be looked at all the same.
+        Err(LatticeError::Unavailable(_)) => NodeState::Unavailable,
+        Err(error) => return Err(error),
+        Ok(None) => context.lattice.tombstone(&conflict.id)?.map_or(NodeState::Gone, NodeState::Deleted),
     };
     Ok(Some(ConflictDetail { conflict, lost, current }))
 }

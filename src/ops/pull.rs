@@ -45,7 +45,7 @@ pub enum PullError {
 }
 
 /// How the directory stands to the other side afterwards.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
     /// Nothing was written, so nothing was compared.
     DryRun,
@@ -57,6 +57,13 @@ pub enum Standing {
         only_here: usize,
         /// Nodes of which the own version was kept, or the other one refused.
         not_taken: usize,
+    },
+    /// The set hashes differ, and files here are broken: what they hold is not known.
+    OwnBroken {
+        /// How many.
+        count: usize,
+        /// The first of them, relative to the data directory.
+        first: String,
     },
     /// The set hashes differ although everything was taken: the other side changed meanwhile, or did not send what it holds.
     Unexplained,
@@ -227,7 +234,13 @@ async fn standing(client: &Client, apply: &Apply, their_hash: SetHash) -> Result
     let in_common = theirs.saturating_sub(apply.refused_and_lacking).saturating_sub(apply.kept_deleted.len());
     let only_here = ours.len().saturating_sub(in_common);
     let not_taken = apply.kept.len().saturating_add(apply.kept_deleted.len()).saturating_add(apply.refused);
-    Ok(if only_here + not_taken == 0 { Standing::Unexplained } else { Standing::Differs { only_here, not_taken } })
+    if only_here + not_taken > 0 {
+        return Ok(Standing::Differs { only_here, not_taken });
+    }
+    Ok(listing.broken.first().map_or(Standing::Unexplained, |first| Standing::OwnBroken {
+        count: listing.broken.len(),
+        first: first.file.clone(),
+    }))
 }
 
 /// Why a line brings no version that can be taken.

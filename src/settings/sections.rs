@@ -307,7 +307,7 @@ section! {
     TrustSettings "trust" {
         /// open (any key), tofu (the first key owns the id and writes), verified (the first key owns the id; verified keys and named peers
         /// write) or allowlist (only listed keys). ARK_TRUST_MODE.
-        mode: TrustMode = TrustMode::Verified,
+        mode: TrustMode = TrustMode::Tofu,
         /// Keys that the operator knows: listed = [{ node_id = "ark-1", pubkey = "…" }].
         listed: Vec<ListedPeer> = Vec::new(),
         /// Exchange nodes with verified keys only; otherwise also with the first key that spoke for an id.

@@ -54,7 +54,7 @@ pub async fn spawn_in(folder: TempDir, change: impl FnOnce(&mut Settings)) -> Te
     let mut settings = Settings::default();
     settings.server.port = 0;
     settings.server.workers = 2;
-    // Most tests are about other things than who may write; `verified`, the default, has its own.
+    // Most tests are about other things than who may write; `verified` has its own.
     settings.trust.mode = TrustMode::Tofu;
     settings.instance.node_id = Some("ark-under-test".to_owned());
     settings.lattice.path = lattice.clone();

@@ -108,7 +108,7 @@ impl Bed {
             .current_dir(self.folder.path())
             .env_clear()
             .env("ARK__LOG__LEVEL", "warn")
-            // Most tests are about other things than who may write; `verified`, the default, has its own.
+            // Most tests are about other things than who may write; `verified` has its own.
             .env("ARK_TRUST_MODE", "tofu")
             .envs(self.variables.iter().cloned())
             .stdout(Stdio::piped())

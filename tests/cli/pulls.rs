@@ -268,6 +268,19 @@ fn a_directory_in_the_place_of_a_file_keeps_nothing_from_being_taken() {
 }
 
 #[test]
+fn a_pull_names_the_own_file_that_cannot_be_read() {
+    let (source, target) = (Bed::new(), Bed::new());
+    for name in ["a", "b"] {
+        source.file(&format!("lattice_data/{name}.json"), &format!(r#"{{"id": "{name}", "updated_at": 1700000000}}"#));
+    }
+    let from = source.serve();
+    target.run(&["pull", "--from", &from.url]).ok();
+    target.file("lattice_data/b.json", r#"{"id": "b", "updated_"#);
+    let said = target.run(&["pull", "--from", &from.url]).fails(5);
+    assert!(said.contains("1 file here cannot be read, the first is b.json"), "{said}");
+}
+
+#[test]
 fn nodes_that_cannot_be_believed_are_refused_and_the_rest_is_taken() {
     let bed = Bed::new();
     let body = "{\"id\":\"good\",\"updated_at\":5}\n{\"id\":\"future\",\"updated_at\":99999999999}\n{\"id\":\"x\",\"x\":NaN}\n[]\n";

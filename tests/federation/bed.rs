@@ -155,7 +155,7 @@ impl Instance {
         settings.server.workers = 1;
         settings.lattice.path = folder.path().join("lattice");
         settings.lattice.write_manifest = false;
-        // Most tests are about other things than who may write; `verified`, the default, has its own.
+        // Most tests are about other things than who may write; `verified` has its own.
         settings.trust.mode = TrustMode::Tofu;
         settings.state.path = folder.path().join("state");
         change(&mut settings);

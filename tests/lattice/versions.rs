@@ -209,6 +209,22 @@ async fn a_restored_version_wins_everywhere_and_what_it_replaces_is_kept() {
 }
 
 #[tokio::test]
+async fn where_the_file_is_broken_a_restore_keeps_the_last_good_version() {
+    let (bed, _) = bed();
+    let lattice = bed.open().await;
+    let first = lost(&lattice, r#"{"id":"a","v":"here"}"#, r#"{"id":"a","v":"there"}"#).await;
+    let unsent = r#"{"id":"a","v":"unsent"}"#;
+    lattice.put(node(unsent), Precondition::None).await.unwrap();
+    bed.write("a.json", r#"{"id":"a","v":"#);
+    until("the file is broken", DEADLINE, || lattice.is_unavailable(&id("a"))).await;
+    let restored = lattice.restore(first, "me").await.unwrap().unwrap();
+    assert_eq!(held(&bed, "a.json").unwrap(), r#"{"id":"a","v":"here"}"#);
+    let (_, content) = lattice.conflict(restored.kept.unwrap()).unwrap().unwrap();
+    assert_eq!(&content[..], unsent.as_bytes());
+    assert_eq!(std::fs::read(bed.data(".a.json.broken")).unwrap(), br#"{"id":"a","v":"#);
+}
+
+#[tokio::test]
 async fn a_deleted_node_is_restored_and_what_is_there_already_is_not_written_again() {
     let (bed, _) = bed();
     let lattice = bed.open().await;

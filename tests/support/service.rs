@@ -88,7 +88,7 @@ impl Place {
                 shell
             }
         };
-        // Most tests are about other things than who may write; `verified`, the default, has its own.
+        // Most tests are about other things than who may write; `verified` has its own.
         command
             .args(args)
             .current_dir(self.root.path())

@@ -91,6 +91,9 @@ pub(crate) struct CurrentVersion {
     /// Its content; not there: the node is deleted.
     #[schema(value_type = Node, required = false)]
     node: Option<serde_json::Value>,
+    /// There, and `true`: the node's file is broken, and what it holds cannot be read now. Nothing else is there then.
+    #[schema(required = false)]
+    unavailable: bool,
 }
 
 /// A conflict, with both contents.
@@ -215,6 +218,7 @@ pub(crate) async fn show(
         }
         NodeState::Deleted(tombstone) => format!("{{\"at\":{}}}", seconds(tombstone.deleted_at)),
         NodeState::Gone => "{}".to_owned(),
+        NodeState::Unavailable => "{\"unavailable\":true}".to_owned(),
     };
     let text = entry(&found.conflict, Some(&found.lost))?;
     let head = text.strip_suffix('}').unwrap_or(&text);

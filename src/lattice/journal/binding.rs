@@ -10,6 +10,9 @@ const DIRECTORY: &str = "directory";
 /// In `meta`, while the first scan of an adopted directory is due: its missing files are not deleted nodes.
 const ADOPTING: &str = "adopting";
 
+/// In `meta`, while the first scan of a start is under way and something of it is written down: what spoke for and against a copy.
+const START: &str = "start";
+
 /// Which directory a journal is kept for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(in crate::lattice) struct Binding {
@@ -60,7 +63,7 @@ impl Journal {
         self.with(|database| is_empty(&database.begin_read()?))
     }
 
-    /// Binds it to the lattice with this id, durably. `adopting`: until [`Self::adopted`], missing files are not deleted nodes.
+    /// Binds it to the lattice with this id, durably. `adopting`: until [`Self::started`], missing files are not deleted nodes.
     ///
     /// # Errors
     /// [`JournalError`].
@@ -88,17 +91,42 @@ impl Journal {
         self.with(|database| Ok(read_meta(database, ADOPTING)?.is_some()))
     }
 
-    /// The adopted directory was scanned: from now on, missing files are deleted nodes.
+    /// What an earlier start had found that did not come to the end of its first scan; `None`: the last one did.
     ///
     /// # Errors
     /// [`JournalError`].
-    pub(in crate::lattice) fn adopted(&self) -> Result<(), JournalError> {
-        if !self.is_adopting()? {
+    pub(in crate::lattice) fn unfinished_start(&self) -> Result<Option<String>, JournalError> {
+        self.with(|database| read_meta(database, START))
+    }
+
+    /// Notes what a start found so far, durably: before what it made of that.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub(in crate::lattice) fn note_start(&self, found: &str) -> Result<(), JournalError> {
+        self.write(|database| {
+            let transaction = database.begin_write()?;
+            transaction.open_table(META)?.insert(START, found)?;
+            transaction.commit()?;
+            Ok(())
+        })
+    }
+
+    /// The directory was scanned: from now on, missing files are deleted nodes, also in one that was adopted.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub(in crate::lattice) fn started(&self) -> Result<(), JournalError> {
+        if !self.is_adopting()? && self.unfinished_start()?.is_none() {
             return Ok(());
         }
         self.write(|database| {
             let transaction = database.begin_write()?;
-            transaction.open_table(META)?.remove(ADOPTING)?;
+            {
+                let mut meta = transaction.open_table(META)?;
+                meta.remove(ADOPTING)?;
+                meta.remove(START)?;
+            }
             transaction.commit()?;
             Ok(())
         })

@@ -47,7 +47,7 @@ async fn what_is_repeated_costs_who_repeats_it() {
         ["", "replayed", "rollback", "rate_limited"].iter().all(|code| codes.iter().any(|it| it == code)),
         "{codes:?}"
     );
-    victim.has_audited("rate_limited", "/manifest", "-");
+    victim.has_audited("rate_limited", "signed", "-");
     // Three of six were its own.
     assert_eq!(victim.service.post("/manifest", owner.manifest(3)).await.status(), 200);
     assert_eq!(owner.push(&victim, &whole(2, "twice", "t")).await.status(), 200);

@@ -16,7 +16,7 @@ async fn what_was_replaced_within_a_second_does_not_come_back() {
     let at = |address: &str| {
         owner.manifest_with(1, |it| {
             it.as_object_mut().unwrap().remove("seq");
-            (it["last_updated"], it["address"]) = (json!(date), json!(address));
+            (it["last_updated"], it["address"], it["nodes"]) = (json!(date), json!(address), json!([]));
         })
     };
     for address in ["http://old.example", "http://new.example"] {

@@ -47,6 +47,7 @@ mod engine;
 mod events;
 mod keys;
 mod lattice;
+mod requests;
 mod traces;
 mod trust;
 
@@ -132,6 +133,7 @@ pub struct Application {
     metrics: Arc<Metrics>,
     deliveries: events::Deliveries,
     traces: traces::Traces,
+    hand_over: requests::HandOver,
     _state_lock: File,
 }
 
@@ -172,6 +174,7 @@ impl Application {
             port: address.port(),
             address: settings.federation.address.clone(),
         };
+        let (nonces, hand_over) = requests::open(settings, &clock)?;
         let (rates, deletions) = (engine::rates(settings), Arc::default());
         let sets = Arc::new(Sets::new(SharedClock::clone(&clock), LEAST_NODES));
         let (events, deliveries) = events::open(settings, &clock, &metrics.events())?;
@@ -204,7 +207,7 @@ impl Application {
             read_only: settings.federation.read_only,
             closing: CancellationToken::new(),
             authorities: trust::authorities(settings)?,
-            nonces: Mutex::default(),
+            nonces: Mutex::new(nonces),
             limiter: Limiter::new(settings.quotas(), &guard_clock),
             network: settings.network_key(),
             ids_per_key: settings.limits.ids_per_key,
@@ -226,6 +229,7 @@ impl Application {
             key_lifetime,
             metrics,
             traces,
+            hand_over,
             _state_lock: state_lock,
         })
     }
@@ -283,6 +287,7 @@ impl Application {
         self.context.registry.close().await;
         self.context.lattice.close().await;
         refusals.finish().await;
+        self.hand_over.leave(&self.context).await;
         traces.finish().await;
         outcome.map_err(|error| io::Error::other(error.to_string()))??;
         Ok(())

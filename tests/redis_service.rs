@@ -52,6 +52,32 @@ async fn discovered(service: &Service) -> Vec<String> {
 }
 
 #[tokio::test]
+async fn the_services_own_id_is_its_own_whatever_lies_in_redis() {
+    let redis = RedisServer::start().await;
+    let own = "ark-under-test";
+    // Registered by somebody at another service that shares this Redis.
+    let other = place(&redis).set("ARK_NODE_ID", "another").serve().await;
+    register(&other, own, 1).await;
+    assert_eq!(discovered(&other).await, [own]);
+    let place = place(&redis).set("ARK__LOG__LEVEL", "error");
+    let service = place.serve().await;
+    until("it says so", Duration::from_secs(10), async || {
+        place.log().contains("binds the id of this instance to another key")
+    })
+    .await;
+    assert_eq!(discovered(&service).await, [] as [&str; 0]);
+    assert_eq!(service.get(&format!("/manifest/{own}")).await.status(), StatusCode::NOT_FOUND);
+    let refused = problem(service.post("/manifest", signed(&key(1), &manifest(own, 2))).await).await;
+    assert_eq!(refused, (409, "key_mismatch".to_owned()));
+    // Where it came first, the id is taken for all that share the Redis.
+    let mut inside = look_inside(&redis).await;
+    let binding: HashMap<String, String> = inside.hgetall("pin:another").await.unwrap();
+    assert!(!binding["pubkey"].is_empty());
+    let refused = problem(service.post("/manifest", signed(&key(1), &manifest("another", 1))).await).await;
+    assert_eq!(refused, (409, "key_mismatch".to_owned()));
+}
+
+#[tokio::test]
 async fn a_manifest_is_discovered_and_lies_in_redis_as_documented() {
     let redis = RedisServer::start().await;
     let place = place(&redis);
@@ -75,6 +101,8 @@ async fn a_manifest_is_discovered_and_lies_in_redis_as_documented() {
     let mut inside = look_inside(&redis).await;
     let mut keys = inside.keys("*").await.unwrap();
     keys.sort();
+    // The service's own id is bound to its own key.
+    keys.retain(|key| key != "pin:ark-under-test");
     let ids = format!("ids:{}", key(1).public_key());
     assert_eq!(keys, [ids.as_str(), "peer:ark-grüße", "peers:by_expiry", "pin:ark-grüße"]);
     let count: HashMap<String, String> = inside.hgetall(&ids).await.unwrap();

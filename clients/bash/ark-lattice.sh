@@ -195,6 +195,11 @@ header() { tr -d '\r' < "$work/headers" | awk -v name="$1:" 'tolower($1) == name
 publish() {
     [ -n "$to" ] || usage "name the service: --to URL"
     if [ -n "$dir" ]; then build "$dir" > "$work/manifest"; elif [ -n "$1" ]; then cat -- "$1" > "$work/manifest"; else usage "name a manifest or --dir"; fi
+    # Signed with the time, it counts for 24 hours, so nobody else can repeat it for longer. The rest stays as it is, byte for byte.
+    if jq -e 'type == "object" and (has("issued_at") | not)' "$work/manifest" > /dev/null 2>&1; then
+        { printf '{"issued_at": %d, ' "$(date +%s)"; LC_ALL=C awk '!d && (i = index($0, "{")) { $0 = substr($0, i + 1); d = 1 } { print }' "$work/manifest"; } > "$work/issued"
+        mv "$work/issued" "$work/manifest"
+    fi
     sign "$work/manifest" > "$work/envelope"
     request POST "${to%/}/manifest" "$work/envelope"
     if $json; then cat "$work/answer"; else jq -r '"\(.status) \(.node_id); expires in \(.expires_in) s"' "$work/answer"; fi

@@ -365,6 +365,13 @@ export function buildManifest(nodes, { nodeId, instanceType = "local", seq = und
   return writeJson(manifest.set("nodes", listed));
 }
 
+/** A manifest's text with issued_at, where it has none: signed then, it counts for 24 hours, so nobody else can repeat it for longer. */
+export function withIssuedAt(text, now = Math.floor(Date.now() / 1000)) {
+  const manifest = parseJson(text);
+  if (!(manifest instanceof Map) || manifest.has("issued_at")) return text;
+  return writeJson(new Map([["issued_at", new Num(String(now))], ...manifest]));
+}
+
 /** The DSSE envelope of a manifest's text: its bytes are signed as they are. */
 export function signManifest(manifest, seed) {
   const payload = Buffer.from(manifest);
@@ -645,7 +652,7 @@ const COMMANDS = {
     const service = client(options.to, options);
     if (!file === !options.dir) throw usage("name a manifest or --dir, one of the two");
     const text = file ? read(file) : manifestOf(options.dir, options);
-    const answer = await service.publish(signManifest(text, loadKey(options.key)));
+    const answer = await service.publish(signManifest(withIssuedAt(text), loadKey(options.key)));
     return [answer, `${answer.status} ${answer.node_id}; expires in ${answer.expires_in} s`];
   },
   async discover(options) {

@@ -546,6 +546,15 @@ def build_manifest(
     return manifest
 
 
+def with_issued_at(manifest: Mapping[str, Json], now: Optional[int] = None) -> Dict[str, Json]:
+    """The manifest with ``issued_at``, where it has none: signed then, it counts for 24 hours, so nobody else can repeat it for longer.
+
+    Sign anew to renew it. Without ``issued_at`` an envelope counts for ever, also when others send it.
+    """
+    issued = int(time.time()) if now is None else now
+    return {"issued_at": issued, **manifest}
+
+
 def sign_manifest(manifest: Mapping[str, Json], seed: bytes) -> Dict[str, Json]:
     """The envelope ``{manifest, signature, pubkey}``. What is signed: ``json.dumps(manifest, sort_keys=True).encode()``."""
     payload = json.dumps(manifest, sort_keys=True).encode()
@@ -894,7 +903,7 @@ def _publish(args: argparse.Namespace) -> int:
     client = _client(args.to, args)
     seed = load_key(args.key)
     manifest = _build_from(args.dir, args) if args.dir else _read_manifest(args.manifest)
-    answer = client.publish(sign_manifest(manifest, seed))
+    answer = client.publish(sign_manifest(with_issued_at(manifest), seed))
     if args.json:
         _print_json(answer)
     else:

@@ -263,6 +263,10 @@ class Signing(unittest.TestCase):
             with self.assertRaises(ValueError):
                 ark.build_manifest([], node_id, seq=seq)
 
+    def test_a_manifest_states_when_it_was_signed(self):
+        self.assertEqual(ark.with_issued_at({"node_id": "a"}, now=7), {"node_id": "a", "issued_at": 7})
+        self.assertEqual(ark.with_issued_at({"issued_at": 5}, now=7), {"issued_at": 5})
+
 
 class FileNames(unittest.TestCase):
     def test_ids_become_safe_names(self):

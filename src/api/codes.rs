@@ -90,6 +90,8 @@ codes! {
     BadSignature = "bad_signature" UNAUTHORIZED "The signature does not fit",
     /// The request is not signed, or not as it must be.
     RequestSignature = "request_signature" UNAUTHORIZED "The request's signature does not count",
+    /// The request was signed before this process started, which does not know what was taken then.
+    SignedBeforeStart = "signed_before_start" UNAUTHORIZED "The request was signed before the service started",
     /// The operator's token is missing or wrong.
     OperatorTokenRequired = "operator_token_required" UNAUTHORIZED "The operator's token is needed",
     /// No operator's token is set.
@@ -126,6 +128,8 @@ codes! {
     KeyMismatch = "key_mismatch" CONFLICT "Another key already speaks for this id",
     /// An older statement than the newest accepted.
     Rollback = "rollback" CONFLICT "The manifest is older than the newest accepted",
+    /// A statement that says when it was signed, longer ago than it counts.
+    StaleStatement = "stale_statement" CONFLICT "The manifest was signed too long ago",
     /// Two contents under one `seq`.
     Equivocation = "equivocation" CONFLICT "Two different manifests have the same seq",
     /// So far ahead that nothing could follow.

@@ -164,7 +164,7 @@ fn registry_code(error: &RegistryError) -> Code {
     match error {
         RegistryError::Refused(VersionError::KeyMismatch) => Code::KeyMismatch,
         RegistryError::Refused(VersionError::Revoked) => Code::PeerRevoked,
-        RegistryError::Refused(VersionError::Rollback { .. }) => Code::Rollback,
+        RegistryError::Refused(VersionError::Rollback { .. } | VersionError::Superseded) => Code::Rollback,
         RegistryError::Refused(VersionError::Equivocation) => Code::Equivocation,
         RegistryError::Refused(VersionError::FastForward) => Code::FastForward,
         RegistryError::Full { .. } => Code::RegistryFull,
@@ -247,6 +247,7 @@ fn signed_code(error: &ops::RequestError) -> Code {
             Code::RequestSignature
         }
         ops::RequestError::Replay(ReplayError::Replayed) => Code::Replayed,
+        ops::RequestError::Replay(ReplayError::BeforeStart { .. }) => Code::SignedBeforeStart,
         ops::RequestError::Replay(ReplayError::Full) => Code::Busy,
         ops::RequestError::NotTrusted { .. } => Code::NotTrusted,
         ops::RequestError::Limited(_) => Code::RateLimited,
@@ -312,6 +313,7 @@ impl ApiError {
             Self::Json(error) => json_code(error),
             Self::Register(ops::RegisterError::Envelope(error)) => envelope_code(error),
             Self::Register(ops::RegisterError::Trust(TrustError::ClockSkew { .. })) => Code::ClockSkew,
+            Self::Register(ops::RegisterError::Trust(TrustError::Stale { .. })) => Code::StaleStatement,
             Self::Register(ops::RegisterError::Trust(TrustError::NotListed { .. })) => Code::NotListed,
             Self::Limited(_)
             | Self::Register(ops::RegisterError::Limited(_) | ops::RegisterError::NewId(ops::NewIdError::Limited(_))) => {
@@ -420,6 +422,10 @@ impl ResponseError for ApiError {
         }
         match self {
             Self::Method { allow } => response.insert_header((header::ALLOW, *allow)),
+            Self::Signed(error) | Self::Trust(ops::TrustOpError::Request(error)) => match error.sign_from() {
+                Some(earliest) => response.insert_header((ops::SIGN_FROM_HEADER, earliest.seconds().to_string())),
+                None => &mut response,
+            },
             _ if code == Code::OperatorTokenRequired => {
                 response.insert_header((header::WWW_AUTHENTICATE, "Bearer realm=\"ark-lattice operator\""))
             }

@@ -66,6 +66,7 @@ const ENVELOPE: &[Code] = &[
     Code::ManifestTooLarge,
     Code::BadSignature,
     Code::ClockSkew,
+    Code::StaleStatement,
     Code::NotListed,
     Code::IdQuota,
     Code::PeerRevoked,
@@ -94,6 +95,7 @@ const OPERATOR: &[Code] = &[Code::OperatorTokenRequired, Code::OperatorDisabled,
 /// Of requests that another instance signs.
 const SIGNED: &[Code] = &[
     Code::RequestSignature,
+    Code::SignedBeforeStart,
     Code::NotTrusted,
     Code::PeerRevoked,
     Code::Quarantined,
@@ -501,7 +503,13 @@ pub const PEER_ROUTES: &[Route] = &[
         method: "POST",
         path: "/lattice/trust/vouch",
         summary: "Vouch for a key (another instance)",
-        problems: &[ALWAYS, DOOR, GATE, PROVES, &[Code::NotTrusted, Code::Replayed, Code::Busy]],
+        problems: &[
+            ALWAYS,
+            DOOR,
+            GATE,
+            PROVES,
+            &[Code::NotTrusted, Code::SignedBeforeStart, Code::Replayed, Code::KeyMismatch, Code::Busy],
+        ],
     },
     Route {
         method: "POST",

@@ -8,6 +8,7 @@ use crate::{
     },
     settings::SettingsError,
     startup::StartupError,
+    types::printable,
 };
 use std::{fmt, io, process::ExitCode, time::Duration};
 
@@ -127,7 +128,7 @@ impl Failure {
 
 fn one_line(text: &str) -> String {
     let words: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    words.join(" ").chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    printable(&words.join(" ")).into_owned()
 }
 
 /// Reports clap's errors: help and version as they are, everything else as one line, in the form that `output` asks for.
@@ -256,6 +257,6 @@ mod tests {
 
     #[test]
     fn messages_are_one_harmless_line() {
-        assert_eq!(one_line("a\n  | b\n\n\u{1b}[2Jc"), "a | b  [2Jc");
+        assert_eq!(one_line("a\n  | b\n\n\u{1b}[2Jc"), "a | b \\u{1b}[2Jc");
     }
 }

@@ -38,6 +38,9 @@ Examples:
   ark-lattice manifest sign manifest.json > envelope.json
   ark-lattice manifest build | ark-lattice manifest sign - --form python --key other.key
 
+The envelope states when it was signed (issued_at) and counts for 24 hours.
+To publish one envelope for longer: --no-issued-at
+
 Prints the envelope, which is JSON, with --json and without.")]
     Sign {
         /// The manifest; - for standard input.
@@ -64,7 +67,8 @@ With --json:
     /// Sign a manifest and send it to an instance
     #[command(after_help = "\
 A manifest lives as long as the other side's registry.peer_ttl says: publish
-again to renew it.
+again to renew it. It states when it was signed (issued_at) and counts for 24
+hours from then.
 
 Examples:
   ark-lattice manifest publish --to https://ark.example
@@ -118,6 +122,9 @@ pub(super) struct Signer {
     /// The key file; otherwise the settings' key.
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
+    /// Do not sign when it is signed (issued_at): the envelope can be published again for ever, also by others.
+    #[arg(long)]
+    no_issued_at: bool,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -180,7 +187,8 @@ impl Speaker {
 impl Signer {
     fn sign(&self, text: Bytes, settings: &Settings) -> Result<String, Failure> {
         let key = job::signing_key(settings, self.key.as_deref())?;
-        Ok(ops::sign_manifest(text, self.form.into(), &key, &settings.limits())?)
+        let issued_at = (!self.no_issued_at).then(|| SystemClock::shared().now());
+        Ok(ops::sign_manifest(text, self.form.into(), &key, issued_at, &settings.limits())?)
     }
 }
 

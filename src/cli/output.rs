@@ -1,6 +1,7 @@
 //! What is printed, and where: answers on standard output, errors and remarks on standard error. Colours on a terminal only.
 
 use super::exit::Exit;
+use crate::types;
 use anstyle::{AnsiColor, Style};
 use comfy_table::{Table, presets};
 use serde_json::{Value, json};
@@ -59,13 +60,13 @@ impl Output {
         match (self.json, self.quiet) {
             (true, _) => self.line(value()),
             (false, true) => Ok(()),
-            (false, false) => self.line(text()),
+            (false, false) => self.line(harmless(&text())),
         }
     }
 
     /// Text for people only: neither with `--json` nor with `--quiet`.
     pub(super) fn answer_text(self, text: impl FnOnce() -> String) -> io::Result<()> {
-        if self.json || self.quiet { Ok(()) } else { self.line(text()) }
+        if self.json || self.quiet { Ok(()) } else { self.line(harmless(&text())) }
     }
 
     /// A table for people only.
@@ -164,7 +165,7 @@ impl Output {
     pub(super) fn remark(self, text: impl Display) {
         if !self.quiet && !self.json {
             // Whoever cannot be told cannot be told of that either.
-            let _ = writeln!(anstream::stderr().lock(), "{text}");
+            let _ = writeln!(anstream::stderr().lock(), "{}", harmless(&text.to_string()));
         }
     }
 
@@ -180,9 +181,28 @@ impl Output {
     }
 }
 
-/// Text of others as one harmless line.
+/// Lines for people, whatever texts of others are in them: only line ends and our own styles (`ESC [ … m`) stay as they are.
+fn harmless(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((at, found)) = rest.char_indices().find(|(_, c)| *c != '\n' && types::is_unprintable(*c)) {
+        let (before, from) = rest.split_at(at);
+        out.push_str(before);
+        let style = from.strip_prefix("\u{1b}[").and_then(|from| from.find(|c: char| !matches!(c, '0'..='9' | ';')));
+        let style = style.and_then(|end| from.get(..end.saturating_add(3))).filter(|style| style.ends_with('m'));
+        match style {
+            Some(style) => out.push_str(style),
+            None => out.extend(found.escape_default()),
+        }
+        rest = from.get(style.map_or(found.len_utf8(), str::len)..).unwrap_or_default();
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Text of others on one line, with escapes for what would not be seen.
 pub(super) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    types::printable(text).into_owned()
 }
 
 /// Bytes as people read them.
@@ -207,6 +227,24 @@ pub(super) fn count(number: impl TryInto<usize>, word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_line_ends_and_our_styles_reach_the_terminal() {
+        let bold = bold("title");
+        assert_eq!(
+            harmless(&format!("{bold}\n  ark-2\u{200b} \u{202e}x")),
+            format!("{bold}\n  ark-2\\u{{200b}} \\u{{202e}}x")
+        );
+        for (text, shown) in [
+            ("\u{1b}[2Ja", "\\u{1b}[2Ja"),
+            ("\u{1b}]0;x\u{7}", "\\u{1b}]0;x\\u{7}"),
+            ("\u{1b}[1", "\\u{1b}[1"),
+            ("\u{1b}", "\\u{1b}"),
+            ("a\rb\tc", "a\\rb\\tc"),
+        ] {
+            assert_eq!(harmless(text), shown);
+        }
+    }
 
     #[test]
     fn sizes_and_counts_read_well() {

@@ -2,9 +2,11 @@
 
 mod member;
 mod probe;
+mod signed;
 mod tls;
 
 pub use probe::Probe;
+pub use signed::SIGN_FROM_HEADER;
 
 use super::{
     lines::{Lines, NextLine, Parts},
@@ -16,7 +18,7 @@ use super::{
 };
 use crate::{
     guard::{OutOfReach, Reach, is_open_path},
-    types::{Limits, SetHash},
+    types::{self, Limits, SetHash},
 };
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
@@ -383,6 +385,11 @@ impl Client {
 
     async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
         let response = self.begin(request).await?;
+        self.success(response).await
+    }
+
+    /// The answer, where it is none that refuses.
+    async fn success(&self, response: Response) -> Result<Response, ClientError> {
         let status = response.status();
         if status.is_success() {
             return Ok(response);
@@ -554,7 +561,7 @@ fn read_problem(body: &[u8], status: StatusCode) -> (String, String) {
 
 /// Text of the other side as one harmless line.
 fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_DETAIL_CHARS).collect()
+    types::printable(text).chars().take(MAX_DETAIL_CHARS).collect()
 }
 
 #[cfg(test)]

@@ -12,10 +12,7 @@ use super::{
     wire::most_node_bytes,
 };
 use crate::{
-    identity::{
-        KeyLog, KeyPair,
-        message::{self, Message},
-    },
+    identity::{KeyLog, KeyPair, message::Message},
     manifest::{Epoch, EpochStart, Head, Lineage, Verified, lineage::MAX_EPOCHS, verify_head},
     types::{Limits, NodeId, PeerId, SetHash, Timestamp, decode_hex},
 };
@@ -329,15 +326,12 @@ impl Client {
             node_id: signer.node_id.as_str(),
             audience: signer.audience.as_str(),
         };
-        let headers =
-            message::sign(&message, signer.key, signer.now).map_err(|error| self.wrong(&error.to_string()))?;
-        let mut request =
-            self.request(Method::POST, route.trim_start_matches('/'), Some(query).filter(|it| !it.is_empty()));
-        request = request.header("content-type", LINES);
-        for (name, value) in headers {
-            request = request.header(name, value);
-        }
-        let response = self.ask(request.body(body)).await?;
+        let request = || {
+            let query = Some(query).filter(|it| !it.is_empty());
+            let request = self.request(Method::POST, route.trim_start_matches('/'), query);
+            request.header("content-type", LINES).body(body.clone())
+        };
+        let response = self.ask_signed(signer, &message, request).await?;
         let body = self.body(response, MAX_ANSWER_BYTES).await?;
         serde_json::from_slice(&body).map_err(|error| self.wrong(&format!("its answer to {route}: {error}")))
     }

@@ -5,7 +5,7 @@ use super::{
     exchange::Signer,
 };
 use crate::{
-    identity::message::{self, Message},
+    identity::message::Message,
     trust::challenge::{NONCE_BYTES, Nonce, Side, Transcript},
     types::{PeerId, PublicKey},
 };
@@ -104,11 +104,9 @@ async fn ask(client: &Client, signer: &Signer<'_>, route: &str, body: String) ->
         node_id: signer.node_id.as_str(),
         audience: signer.audience.as_str(),
     };
-    let headers = message::sign(&message, signer.key, signer.now).map_err(|error| client.wrong(&error.to_string()))?;
-    let mut request = client.request(Method::POST, route.trim_start_matches('/'), None);
-    request = request.header("content-type", "application/json");
-    for (name, value) in headers {
-        request = request.header(name, value);
-    }
-    client.ask(request.body(body)).await
+    let request = || {
+        let request = client.request(Method::POST, route.trim_start_matches('/'), None);
+        request.header("content-type", "application/json").body(body.clone())
+    };
+    client.ask_signed(signer, &message, request).await
 }

@@ -158,6 +158,15 @@ impl Store {
         if full { Payer::Rest } else { *key }
     }
 
+    /// Undoes what took `by`.
+    fn advance(&self, key: &Payer, by: Nanos) {
+        let mut rows = self.rows();
+        let key = Self::row_of(&rows, key);
+        if let Some(full_at) = rows.get_mut(&key) {
+            *full_at = full_at.saturating_sub(by);
+        }
+    }
+
     /// Moves the time at which a bucket is full again.
     fn postpone(&self, key: &Payer, by: Nanos) {
         let mut rows = self.rows();
@@ -250,6 +259,13 @@ impl Bounded {
         }
     }
 
+    fn give_back(&self, payer: Payer) {
+        self.buckets.store.advance(&payer, Nanos::from(time_of(1, self.most)));
+        if let Some(wider) = payer.wider() {
+            self.wider.store.advance(&wider, Nanos::from(time_of(1, self.most.saturating_mul(WIDER))));
+        }
+    }
+
     fn allowance(&self, state: &StateSnapshot) -> Allowance {
         let left = state.remaining_burst_capacity();
         let full_in = time_of(self.most.saturating_sub(left), self.most);
@@ -313,6 +329,20 @@ impl Limiter {
             bounded.take_more(payer, count);
         }
         allowance.less(count)
+    }
+
+    /// A full bucket of this class. `None`: there is no bound.
+    #[must_use]
+    pub fn most(&self, class: Class) -> Option<Allowance> {
+        let bounded = self.of(class)?;
+        Some(Allowance { class, most: bounded.most, left: bounded.most, full_in: Duration::ZERO })
+    }
+
+    /// Gives back one that was taken for what turned out to be another's.
+    pub fn give_back(&self, class: Class, payer: Payer) {
+        if let Some(bounded) = self.of(class) {
+            bounded.give_back(payer);
+        }
     }
 
     const fn of(&self, class: Class) -> Option<&Bounded> {
@@ -380,6 +410,23 @@ mod tests {
         assert!(take().is_err() && limiter.take(Class::Signed, payer("2001:db8:0:1::1")).is_ok());
         clock.advance(Duration::from_secs(1));
         assert_eq!(take().unwrap().unwrap().left, 0);
+    }
+
+    #[test]
+    fn what_is_given_back_can_be_taken_again() {
+        let (_, limiter) = limiter(Quotas { of_key: 2, ..Quotas::default() });
+        let one = payer("192.0.2.1");
+        for _ in 0..10 {
+            limiter.take(Class::Key, one).unwrap();
+            limiter.give_back(Class::Key, one);
+        }
+        assert_eq!(limiter.take(Class::Key, one).unwrap().unwrap().left, 1);
+        limiter.take(Class::Key, one).unwrap();
+        assert!(limiter.take(Class::Key, one).is_err());
+        for _ in 0..10 {
+            limiter.give_back(Class::Key, one);
+        }
+        assert_eq!(limiter.take(Class::Key, one).unwrap().unwrap().left, 1, "no more than a full bucket");
     }
 
     #[test]

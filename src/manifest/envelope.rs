@@ -6,10 +6,11 @@
 use super::{
     Manifest, ManifestError,
     head::{HEAD_PAYLOAD_TYPE, Head},
+    own_members,
 };
 use crate::{
     json::{Document, JsonError, Object, Value, jcs, python},
-    types::{Limits, PublicKey, Sha256Digest},
+    types::{Limits, PublicKey, Sha256Digest, Timestamp},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -17,6 +18,9 @@ use std::{borrow::Cow, sync::Arc};
 
 /// The media type of a manifest inside a DSSE envelope.
 pub const PAYLOAD_TYPE: &str = "application/vnd.ark-lattice.manifest+json";
+
+/// The member of a manifest in which its signer states when it was signed, epoch seconds.
+const ISSUED_AT: &str = "issued_at";
 
 /// How the signed bytes are made. Declared by the sender, never guessed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,12 +114,13 @@ impl<T> Verified<T> {
         self.public_key
     }
 
-    /// The content hash of what was signed, whichever form it was signed in: two envelopes with the same digest say the same.
+    /// The content hash of what was signed, whichever form it was signed in: two envelopes with the same digest say the same. Of a
+    /// manifest without `issued_at`, so that a manifest that is signed anew is still the same.
     pub fn digest(&self) -> &Sha256Digest {
         &self.digest
     }
 
-    /// The envelope's bytes as they came.
+    /// The envelope's bytes as they came, without the members that are not part of its form: nobody signed those.
     pub fn received(&self) -> &Bytes {
         &self.received
     }
@@ -190,7 +195,8 @@ fn verify_inline(
     let signature = signature("signature", &string(object, "signature")?)?;
     let key = public_key("pubkey", &string(object, "pubkey")?)?;
     check(key, &canonical_bytes(value, form)?, &signature)?;
-    Ok(seal(Manifest::parse(document, value, limits)?, key, value, document))
+    let received = own_members::of_inline(document);
+    Ok(seal(Manifest::parse(document, value, limits)?, (key, received), value, limits))
 }
 
 fn canonical_bytes(value: Value<'_>, form: Canonicalization) -> Result<Vec<u8>, EnvelopeError> {
@@ -206,7 +212,7 @@ fn verify_dsse(document: &Document, object: Object<'_>, limits: &Limits) -> Resu
     forbid(object, &["manifest", "signature"])?;
     let (key, inner) = open_dsse(object, PAYLOAD_TYPE, limits)?;
     let manifest = Manifest::parse(&inner, inner.root(), limits)?;
-    Ok(seal(manifest, key, inner.root(), document))
+    Ok(seal(manifest, (key, own_members::of_dsse(document)), inner.root(), limits))
 }
 
 /// Checks a signed head: strict gate, signature, shape.
@@ -219,7 +225,7 @@ pub fn verify_head(received: Bytes, limits: &Limits) -> Result<Verified<Head>, E
     let (key, inner) = open_dsse(object, HEAD_PAYLOAD_TYPE, limits)?;
     let head = Head::parse(inner.root())?;
     let digest = *jcs::content_hash(inner.root()).as_bytes();
-    Ok(Verified { value: Arc::new(head), public_key: key, digest, received: document.source().clone() })
+    Ok(Verified { value: Arc::new(head), public_key: key, digest, received: own_members::of_dsse(&document) })
 }
 
 /// The key that signed a DSSE envelope, and what it signed.
@@ -287,9 +293,30 @@ fn pre_authentication_encoding(payload_type: &str, payload: &[u8]) -> Vec<u8> {
     out
 }
 
-fn seal(manifest: Manifest, public_key: PublicKey, signed: Value<'_>, envelope: &Document) -> Verified<Manifest> {
-    let digest = *jcs::content_hash(signed).as_bytes();
-    Verified { value: Arc::new(manifest), public_key, digest, received: envelope.source().clone() }
+fn seal(
+    manifest: Manifest,
+    (public_key, received): (PublicKey, Bytes),
+    signed: Value<'_>,
+    limits: &Limits,
+) -> Verified<Manifest> {
+    let undated = manifest.issued_at().and_then(|_| own_members::without(signed, ISSUED_AT, limits));
+    let digest = *jcs::content_hash(undated.as_ref().map_or(signed, Document::root)).as_bytes();
+    Verified { value: Arc::new(manifest), public_key, digest, received }
+}
+
+/// A manifest's JSON text with the member `issued_at`, where it has none.
+///
+/// # Errors
+/// [`EnvelopeError::Json`] for a text that the strict gate refuses, [`EnvelopeError::NotAnObject`].
+pub fn with_issued_at(manifest: Bytes, at: Timestamp, limits: &Limits) -> Result<Bytes, EnvelopeError> {
+    let document = Document::parse(manifest, limits.json_depth)?;
+    let object = document.root().as_object().ok_or(EnvelopeError::NotAnObject)?;
+    if object.get(ISSUED_AT).is_some() {
+        return Ok(document.source().clone());
+    }
+    let rest = document.root().raw().strip_prefix('{').unwrap_or_default();
+    let comma = if object.is_empty() { "" } else { ", " };
+    Ok(Bytes::from(format!("{{\"{ISSUED_AT}\": {}{comma}{rest}", at.seconds())))
 }
 
 /// Makes an envelope. `manifest` is the manifest's JSON text (UTF-8), `sign` the key's signing function.

@@ -3,7 +3,7 @@
 use super::set_hash::{self, SetHasher, bucket_of};
 use crate::{
     json::{Document, Kind, Object, Value},
-    types::{ContentHash, IdError, Limits, NodeId, PeerId, SetHash, Timestamp},
+    types::{ContentHash, IdError, Limits, NodeId, PeerId, SetHash, Timestamp, UNSIGNED_PREFIX},
 };
 use bytes::Bytes;
 use std::{borrow::Cow, fmt::Write as _};
@@ -16,8 +16,8 @@ pub const MAX_SEQ: u64 = (1 << 53) - 1;
 const EARLIEST: Timestamp = Timestamp::from_micros(-(1 << 53));
 
 /// Fields of a peer in `/discover` that are this service's to say: a manifest's fields of these names are not repeated there.
-const RESERVED: [&str; 7] =
-    ["nodes", "node_count", "manifest_hash", "pubkey", "last_seen", "expires_in", "trust_level"];
+const RESERVED: [&str; 8] =
+    ["nodes", "node_count", "manifest_hash", "pubkey", "last_seen", "expires_in", "trust_level", "freshness"];
 
 /// Room for what `/discover` shows of most manifests.
 const USUAL_SUMMARY_BYTES: usize = 512;
@@ -79,6 +79,7 @@ pub struct Manifest {
     instance_type: Option<Box<str>>,
     last_updated: Option<Timestamp>,
     seq: Option<u64>,
+    issued_at: Option<Timestamp>,
     node_count: usize,
     set_hash: SetHash,
     fields: Vec<(Box<str>, Bytes)>,
@@ -101,6 +102,7 @@ impl Manifest {
             instance_type: object.get("instance_type").and_then(Value::as_str).map(Box::from),
             last_updated: parse_last_updated(object)?,
             seq: parse_seq(object)?,
+            issued_at: parse_issued_at(object)?,
             node_count,
             set_hash,
             fields,
@@ -130,6 +132,13 @@ impl Manifest {
     #[must_use]
     pub fn seq(&self) -> Option<u64> {
         self.seq
+    }
+
+    /// `issued_at`: when this statement was signed, by the signer's clock. `None`: it is not stated as a number, and the statement can
+    /// be repeated for ever.
+    #[must_use]
+    pub fn issued_at(&self) -> Option<Timestamp> {
+        self.issued_at
     }
 
     /// How many nodes it lists.
@@ -162,16 +171,29 @@ impl Manifest {
 fn parse_peer(object: Object<'_>) -> Result<PeerId, ManifestError> {
     let value = object.get("node_id").ok_or_else(|| wrong("node_id", "is missing"))?;
     let text = value.as_str().ok_or_else(|| wrong("node_id", "is not a string"))?;
-    PeerId::parse(&text).map_err(|error| wrong("node_id", format!("is not usable: {error}")))
+    let peer = PeerId::parse(&text).map_err(|error| wrong("node_id", format!("is not usable: {error}")))?;
+    if peer.is_reserved() {
+        return Err(wrong("node_id", format!("begins with {UNSIGNED_PREFIX}, which marks unsigned senders")));
+    }
+    Ok(peer)
 }
 
 fn parse_last_updated(object: Object<'_>) -> Result<Option<Timestamp>, ManifestError> {
     let Some(value) = object.get("last_updated") else { return Ok(None) };
     let text = value.as_number().ok_or_else(|| wrong("last_updated", "is not a number of epoch seconds"))?;
-    let instant = Timestamp::from_seconds_text(text)
+    parse_instant("last_updated", text).map(Some)
+}
+
+/// What is no number is another program's member of that name, as any other that this service gives no meaning.
+fn parse_issued_at(object: Object<'_>) -> Result<Option<Timestamp>, ManifestError> {
+    let stated = object.get("issued_at").and_then(Value::as_number);
+    stated.map(|text| parse_instant("issued_at", text)).transpose()
+}
+
+fn parse_instant(field: &'static str, text: &str) -> Result<Timestamp, ManifestError> {
+    Timestamp::from_seconds_text(text)
         .filter(|instant| *instant > EARLIEST)
-        .ok_or_else(|| wrong("last_updated", "is out of range: it is epoch seconds, not milliseconds"))?;
-    Ok(Some(instant))
+        .ok_or_else(|| wrong(field, "is out of range: it is epoch seconds, not milliseconds"))
 }
 
 fn parse_seq(object: Object<'_>) -> Result<Option<u64>, ManifestError> {
@@ -301,6 +323,7 @@ impl Manifest {
             instance_type: instance_type.map(Box::from),
             last_updated,
             seq,
+            issued_at: None,
             node_count: 0,
             set_hash: SetHash::of(b""),
             fields: fields
@@ -309,5 +332,10 @@ impl Manifest {
                 .collect(),
             summary: Box::from(summary),
         }
+    }
+
+    /// With `issued_at`.
+    pub(crate) fn issued_for_test(self, issued_at: Option<Timestamp>) -> Self {
+        Self { issued_at, ..self }
     }
 }

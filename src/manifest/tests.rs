@@ -1,5 +1,8 @@
 use super::*;
-use crate::{identity::KeyPair, types::Limits};
+use crate::{
+    identity::KeyPair,
+    types::{Limits, Timestamp},
+};
 use bytes::Bytes;
 use secrecy::SecretString;
 
@@ -139,4 +142,61 @@ fn malformed_manifests_say_where() {
         let text = check(&signed(manifest, Canonicalization::Python)).unwrap_err().to_string();
         assert!(text.contains(expected), "{manifest}: {text}");
     }
+}
+
+/// What is kept of an envelope.
+fn kept(envelope: &str) -> String {
+    String::from_utf8(check(envelope).unwrap().received().to_vec()).unwrap()
+}
+
+#[test]
+fn members_that_nobody_signed_are_not_kept() {
+    for form in [Canonicalization::Python, Canonicalization::Jcs, Canonicalization::Dsse] {
+        let envelope = signed(MANIFEST, form);
+        assert_eq!(kept(&envelope), envelope, "what has none stays byte for byte");
+        for dressed in [
+            envelope.replacen(
+                '{',
+                r#"{"address":"http://evil.example","nodes":[{"id":"evil"}],"trust_level":"verified","#,
+                1,
+            ),
+            envelope.replacen('{', r#"{"\u0061":1,"#, 1),
+            format!("{},\"pad\":\"{}\"}}", &envelope[..envelope.len() - 1], "x".repeat(100_000)),
+            envelope.replacen("\"sig\":", "\"note\":\"pay to me\",\"sig\":", 1),
+        ] {
+            assert_eq!(kept(&dressed), envelope, "{dressed:.200}");
+        }
+        let padded = format!(" {}{{{}", " ".repeat(100_000), envelope.strip_prefix('{').unwrap());
+        assert!(kept(&padded).len() <= envelope.len());
+        assert_eq!(check(&kept(&padded)).unwrap().digest(), check(&envelope).unwrap().digest());
+        let pretty = envelope.replace(",\"", ",\n  \"");
+        assert_eq!(kept(&pretty), pretty);
+    }
+}
+
+#[test]
+fn a_manifest_that_is_signed_anew_says_the_same() {
+    let at = |seconds| with_issued_at(MANIFEST.into(), Timestamp::from_seconds(seconds), &Limits::default()).unwrap();
+    let issued = |seconds| String::from_utf8(at(seconds).to_vec()).unwrap();
+    assert_eq!(with_issued_at(at(7), Timestamp::from_seconds(8), &Limits::default()).unwrap(), at(7), "it states one");
+    let plain = check(&signed(MANIFEST, Canonicalization::Python)).unwrap();
+    assert_eq!(plain.get().issued_at(), None);
+    for form in [Canonicalization::Python, Canonicalization::Jcs, Canonicalization::Dsse] {
+        let (one, two) = (check(&signed(&issued(7), form)).unwrap(), check(&signed(&issued(8), form)).unwrap());
+        assert_eq!(one.get().issued_at(), Some(Timestamp::from_seconds(7)));
+        assert_eq!((one.digest(), two.digest()), (plain.digest(), plain.digest()));
+        assert_ne!(one.received(), two.received());
+    }
+    // Another program's member of that name is content like any other.
+    let worded =
+        |text: &str| signed(&MANIFEST.replacen('{', &format!("{{\"issued_at\":\"{text}\","), 1), Canonicalization::Jcs);
+    let (one, two) = (check(&worded("today")).unwrap(), check(&worded("tomorrow")).unwrap());
+    assert_eq!(one.get().issued_at(), None);
+    assert_ne!(one.digest(), two.digest());
+}
+
+#[test]
+fn no_instance_has_the_name_of_an_unsigned_sender() {
+    let envelope = signed(&MANIFEST.replace("ark-1", "unsigned:ark-1"), Canonicalization::Jcs);
+    assert!(matches!(check(&envelope), Err(EnvelopeError::Manifest(ManifestError::Field { field: "node_id", .. }))));
 }

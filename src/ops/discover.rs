@@ -1,10 +1,10 @@
 //! Who is alive.
 
-use super::{Context, audit::catch_up};
+use super::{Context, audit::catch_up, own_id};
 use crate::{
     registry::{PeerCursor, PeerRecord, RegistryError},
-    trust::TrustLevel,
-    types::{PeerId, encode_hex},
+    trust::{MAX_STATEMENT_AGE, TrustLevel},
+    types::{PeerId, Timestamp, encode_hex},
 };
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -41,6 +41,35 @@ pub struct Peer {
     pub record: PeerRecord,
     /// What this instance thinks of its key.
     pub trust_level: TrustLevel,
+    /// Whether its entry can be a repetition by somebody else.
+    pub freshness: Freshness,
+}
+
+/// Whether a live entry shows that the peer itself was there lately.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freshness {
+    /// The peer signed its newest statement within the last 24 hours.
+    Proven,
+    /// Its newest statement does not say when it was signed, or was signed longer ago: anybody who has it can have repeated it.
+    Unproven,
+}
+
+impl Freshness {
+    /// The word of the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Proven => "proven",
+            Self::Unproven => "unproven",
+        }
+    }
+
+    fn of(issued_at: Option<Timestamp>, now: Timestamp) -> Self {
+        match issued_at {
+            Some(at) if now.since(at) <= MAX_STATEMENT_AGE => Self::Proven,
+            _ => Self::Unproven,
+        }
+    }
 }
 
 /// Some live peers.
@@ -65,6 +94,7 @@ impl Discovered {
                 hasher.update(part);
             }
             hasher.update(peer.trust_level.as_str());
+            hasher.update(peer.freshness.as_str());
         }
         hasher.update(self.total.to_be_bytes());
         let digest: [u8; 32] = hasher.finalize().into();
@@ -132,16 +162,20 @@ pub async fn discover(
 }
 
 async fn admit(context: &Context, filter: &DiscoverFilter, record: PeerRecord) -> Result<Option<Peer>, RegistryError> {
+    if own_id::is_anothers(context, &record.peer, record.public_key) {
+        return Ok(None);
+    }
     // Only of those few that the operator knows with another key: it may have come in the place of that one.
     if context.trust.knows_another(&record.peer, record.public_key) {
         let bound = context.registry.bound(&record.peer).await?;
         catch_up(context, &record.peer, bound.as_ref()).await;
     }
+    let freshness = Freshness::of(record.issued_at, context.clock.now());
     let trust_level = context.trust.level(&record.peer, record.public_key);
     let type_fits =
         filter.instance_type.as_deref().is_none_or(|wanted| record.instance_type.as_deref() == Some(wanted));
     let level_fits = filter.trust_level.is_none_or(|wanted| trust_level == wanted);
-    Ok((type_fits && level_fits).then_some(Peer { record, trust_level }))
+    Ok((type_fits && level_fits).then_some(Peer { record, trust_level, freshness }))
 }
 
 /// The newest envelope of a live peer, as received.
@@ -149,5 +183,6 @@ async fn admit(context: &Context, filter: &DiscoverFilter, record: PeerRecord) -
 /// # Errors
 /// The registry does not answer.
 pub async fn envelope(context: &Context, peer: &PeerId) -> Result<Option<Bytes>, RegistryError> {
-    context.registry.envelope(peer).await
+    let envelope = context.registry.envelope(peer).await?;
+    Ok(envelope.and_then(|envelope| own_id::not_of_anothers(context, peer, envelope)))
 }

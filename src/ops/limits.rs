@@ -78,6 +78,43 @@ pub fn charge_wrong_signature(context: &Context, payer: Payer, allowance: Allowa
     context.limiter.take_more(payer, allowance, WRONG_SIGNATURE_COSTS - 1)
 }
 
+/// One of what a key may have, taken for a manifest that may be a repetition by anybody. Given back when it is dropped, unless
+/// [`Self::spend`] says that the key's holder used it.
+pub(super) struct KeyAllowance<'a> {
+    context: &'a Context,
+    payer: Option<Payer>,
+}
+
+impl<'a> KeyAllowance<'a> {
+    /// Of this replica's account; no other is asked before it is known whose it is.
+    ///
+    /// # Errors
+    /// [`Limited`].
+    pub(super) fn take(context: &'a Context, caller: Caller, key: PublicKey) -> Result<Self, Limited> {
+        let payer = caller.payer().map(|_| Payer::Key(key));
+        let payer = payer.map(|payer| context.limiter.take(Class::Key, payer).map(|taken| taken.map(|_| payer)));
+        Ok(Self { context, payer: payer.transpose()?.flatten() })
+    }
+
+    /// The key's holder used it; of all replicas' account too. Where that is used up, so is this replica's.
+    pub(super) async fn spend(mut self) {
+        let Some(payer) = self.payer.take() else { return };
+        let (limiter, registry) = (&self.context.limiter, &self.context.registry);
+        let Some(most) = limiter.most(Class::Key) else { return };
+        if let Some(Spent::Wait(_)) = registry.spend(Class::Key, payer, most.most, most.window()).await {
+            let _left = limiter.take_more(payer, most, most.most);
+        }
+    }
+}
+
+impl Drop for KeyAllowance<'_> {
+    fn drop(&mut self) {
+        if let Some(payer) = self.payer {
+            self.context.limiter.give_back(Class::Key, payer);
+        }
+    }
+}
+
 /// Takes one of what this key may have. Its signature was checked: nobody else uses up what is his.
 ///
 /// # Errors

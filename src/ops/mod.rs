@@ -26,6 +26,7 @@ mod neighbours;
 mod network;
 mod nodes;
 mod offload;
+mod own_id;
 mod pull;
 mod register;
 mod remote;
@@ -51,7 +52,7 @@ pub use context::{Context, Identity};
 pub use deletions::{
     MOST_WAITING, WaitingPage, confirm_deletions, refuse_deletions, waiting_deletions, waiting_senders,
 };
-pub use discover::{DiscoverFilter, DiscoverState, Discovered, Peer, discover, envelope};
+pub use discover::{DiscoverFilter, DiscoverState, Discovered, Freshness, Peer, discover, envelope};
 pub use edits::{EditError, EditTarget};
 pub use events::{Event, Heard, Listening, listen};
 pub use export::{ExportError, ExportForm, ExportReport, export, export_remote};
@@ -78,10 +79,11 @@ pub use local::{LocalError, hash_node, parse_node};
 pub use neighbours::{Look, LookError, MAX_NEIGHBOURS, Neighbour, connections, look, neighbours};
 pub use network::member;
 pub use nodes::{AcceptedNodes, Giver, accept_nodes, delete_node, get_node, givers, list_nodes, put_node};
+pub use own_id::claim_own_id;
 pub use pull::{PullError, PullOptions, PullReport, Standing, pull};
 pub use register::{RefusedManifest, RegisterError, Registration, register};
 pub use remote::{RemoteError, RemotePeer, discover_remote, publish};
-pub use requests::{RequestError, SignedRequest, Speaker, speaker, takes_from_anybody};
+pub use requests::{REPEATABLE_FOR, RequestError, SignedRequest, Speaker, speaker, takes_from_anybody};
 pub use seed_wire::{
     LivePeer, MAX_LISTED, Part, PartStream, PushError, Pushed, Skipped, live_peers, nodes_since, push,
 };
@@ -100,7 +102,7 @@ pub use versions::{Fate, Offered, TakeError, TakeOptions, TakenVersions, Target,
 /// What operations take and give, for the doors: they need not know the rooms behind.
 pub use crate::{
     federation::{
-        client::{Client, ClientError, LINES_HEADER, LINES_OF_VERSIONS, PeerQuery, Probe},
+        client::{Client, ClientError, LINES_HEADER, LINES_OF_VERSIONS, PeerQuery, Probe, SIGN_FROM_HEADER},
         control::ControlError,
         engine::{AddError, Lag, Synced},
         history::{KEPT as KEPT_ROUNDS, Past},

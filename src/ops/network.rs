@@ -4,6 +4,7 @@ use super::Context;
 use crate::{
     guard::{Asked, Member},
     identity::message::WINDOW,
+    trust::Stamp,
     types::PublicKey,
 };
 use std::sync::PoisonError;
@@ -19,8 +20,11 @@ pub fn member(context: &Context, header: &str, asked: Asked<'_>) -> Option<Membe
     let member = network.check(header, asked, &context.identity.node_id, context.clock.now())?;
     if member.first {
         let (elapsed, keep) = (context.clock.elapsed(), WINDOW.saturating_mul(2));
+        // Dated now: the answer has no code that could ask a member whose clock is behind for another date. What is answered to a
+        // question of before a restart is that there is a member here.
+        let stamp = Stamp { key: NOBODY, nonce: member.nonce, created: context.clock.now() };
         let mut nonces = context.nonces.lock().unwrap_or_else(PoisonError::into_inner);
-        nonces.take(NOBODY, member.nonce, elapsed, keep).ok()?;
+        nonces.take(stamp, elapsed, keep).ok()?;
     }
     Some(member)
 }

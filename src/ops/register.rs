@@ -4,14 +4,15 @@ use super::{
     Context,
     audit::{catch_up, quarantine},
     limits,
-    limits::NewIdError,
+    limits::{KeyAllowance, NewIdError},
     offload::offload,
+    own_id,
 };
 use crate::{
     guard::{Caller, Limited},
     manifest::{EnvelopeError, verify},
     registry::{Registered, RegistryError},
-    trust::{Admitted, Step, TrustError, TrustLevel, VersionError},
+    trust::{Admitted, Step, TrustError, TrustLevel, VersionError, check_age},
     types::{PeerId, PublicKey, SetHash},
 };
 use bytes::Bytes;
@@ -88,7 +89,13 @@ pub async fn register(context: &Context, caller: Caller, received: Bytes) -> Res
     let manifest = manifest.map_err(|error| RefusedManifest { error: error.into(), speaker: None })?;
     let (peer, key) = (manifest.get().peer().clone(), manifest.public_key());
     let refused = |error| RefusedManifest { error, speaker: Some((peer.clone(), key)) };
-    limits::spend_of_key(context, caller, key).await.map_err(|error| refused(error.into()))?;
+    if own_id::is_anothers(context, &peer, key) {
+        return Err(refused(TrustError::OtherKey { peer: peer.clone() }.into()));
+    }
+    check_age(manifest.get(), context.clock.now()).map_err(|error| refused(error.into()))?;
+    // Anybody can repeat a public envelope, on the account of his address: it costs its signer's key nothing.
+    let allowance = if is_known { None } else { Some(KeyAllowance::take(context, caller, key)) };
+    let allowance = allowance.transpose().map_err(|error| refused(error.into()))?;
     // It may have come in the place of the one that the operator knows.
     if context.trust.knows_another(&peer, key) {
         let bound = context.registry.bound(&peer).await.map_err(|error| refused(error.into()))?;
@@ -105,6 +112,11 @@ pub async fn register(context: &Context, caller: Caller, received: Bytes) -> Res
             return Err(refused(error.into()));
         }
     };
+    if registered.step != Step::Heartbeat
+        && let Some(allowance) = allowance
+    {
+        allowance.spend().await;
+    }
     context.known_ids.note(&peer);
     let manifest = admitted.manifest();
     if !is_known {

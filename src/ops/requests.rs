@@ -1,16 +1,16 @@
 //! Signed requests of other instances: verified, fresh, seen for the first time, and of somebody who may.
 
-use super::{Context, audit::catch_up, limits};
+use super::{Context, audit::catch_up, limits, own_id};
 use crate::{
     federation::engine::NO_LIVE_MANIFEST,
     guard::{Caller, Limited},
     identity::message::{self, Message, MessageError, Sender, WINDOW},
     manifest::verify,
     registry::RegistryError,
-    trust::{Distrust, Named, ReplayError, TrustLevel, TrustMode},
-    types::{PeerId, PublicKey},
+    trust::{Distrust, Named, ReplayError, Stamp, TrustLevel, TrustMode},
+    types::{PeerId, PublicKey, Timestamp},
 };
-use std::sync::PoisonError;
+use std::{sync::PoisonError, time::Duration};
 
 /// Why a signed request is refused.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +27,7 @@ pub enum RequestError {
     /// The key was revoked, or its holder is in quarantine.
     #[error(transparent)]
     Distrust(#[from] Distrust),
-    /// It was seen before.
+    /// It was seen before, or signed before this process started.
     #[error(transparent)]
     Replay(#[from] ReplayError),
     /// This instance does not take changes from that key.
@@ -60,6 +60,16 @@ impl RequestError {
     pub fn speaker(&self) -> Option<(PeerId, PublicKey)> {
         match self {
             Self::Of { speaker, .. } => Some(speaker.clone()),
+            _ => None,
+        }
+    }
+
+    /// Of a request that was signed before the start: from which date on one is taken.
+    #[must_use]
+    pub fn sign_from(&self) -> Option<Timestamp> {
+        match self {
+            Self::Of { error, .. } => error.sign_from(),
+            Self::Replay(ReplayError::BeforeStart { earliest }) => Some(*earliest),
             _ => None,
         }
     }
@@ -111,19 +121,21 @@ impl Speaker {
     }
 }
 
-/// Checks a request in this order: signature, time, audience, trust, first sight. Only of those who may speak is it noted that a
-/// request was seen: anybody can make a key, and fill what is noted.
+/// Checks a request in this order: signature, time, audience, repetition, trust, first sight. Only of those who may speak is it noted
+/// that a request was seen: anybody can make a key, and fill what is noted. The key's allowance comes last: what somebody else repeats
+/// of its requests costs it nothing.
 ///
 /// # Errors
 /// [`RequestError`], the first rule that it breaks.
 pub async fn speaker(context: &Context, request: SignedRequest<'_>) -> Result<Speaker, RequestError> {
     let caller = request.caller;
     let (speaker, sender) = sender(context, request)?;
-    limits::spend_of_key(context, caller, speaker.key).await?;
     let Speaker { peer, key } = &speaker;
     let of = |error| RequestError::Of { speaker: (peer.clone(), *key), error: Box::new(error) };
+    not_seen(context, &sender).map_err(|error| of(error.into()))?;
     trusted(context, peer, *key, named(context, peer, *key, request.of_network)).await.map_err(of)?;
     first_sight(context, &sender).map_err(|error| of(error.into()))?;
+    limits::spend_of_key(context, caller, *key).await?;
     Ok(speaker)
 }
 
@@ -153,15 +165,32 @@ pub(super) fn sender(context: &Context, request: SignedRequest<'_>) -> Result<(S
         let error = RequestError::Audience(audience.chars().take(256).collect());
         return Err(RequestError::Of { speaker: (peer, key), error: Box::new(error) });
     }
+    if peer.is_reserved() {
+        return Err(RequestError::Header("Ark-Node-Id"));
+    }
+    if own_id::is_anothers(context, &peer, key) {
+        let error = Box::new(RequestError::NotTrusted { peer: peer.clone(), reason: own_id::OTHER_KEY });
+        return Err(RequestError::Of { speaker: (peer, key), error });
+    }
     Ok((Speaker { peer, key }, sender))
+}
+
+/// How long a request can be repeated after it came: dated ahead by a window, it is valid for two of them.
+pub const REPEATABLE_FOR: Duration = WINDOW.saturating_mul(2);
+
+fn stamp_of(sender: &Sender) -> Stamp {
+    Stamp { key: sender.public_key(), nonce: sender.nonce(), created: sender.created() }
+}
+
+fn not_seen(context: &Context, sender: &Sender) -> Result<(), ReplayError> {
+    let nonces = context.nonces.lock().unwrap_or_else(PoisonError::into_inner);
+    nonces.check(stamp_of(sender), context.clock.elapsed())
 }
 
 /// Notes that a request was seen.
 pub(super) fn first_sight(context: &Context, sender: &Sender) -> Result<(), ReplayError> {
-    // Dated ahead by a window, it is valid for two of them.
-    let (elapsed, keep) = (context.clock.elapsed(), WINDOW.saturating_mul(2));
     let mut nonces = context.nonces.lock().unwrap_or_else(PoisonError::into_inner);
-    nonces.take(sender.public_key(), sender.nonce(), elapsed, keep)
+    nonces.take(stamp_of(sender), context.clock.elapsed(), REPEATABLE_FOR)
 }
 
 /// Does this instance take nodes from anybody, signed or not?

@@ -13,7 +13,7 @@ use crate::{
         version::{self, MAX_AHEAD},
     },
     registry::{PeerCursor, RegistryError},
-    types::{Limits, NodeId, PeerId, PublicKey, Timestamp},
+    types::{Limits, NodeId, PeerId, PublicKey, Timestamp, UNSIGNED_PREFIX},
 };
 use bytes::Bytes;
 use futures_util::{StreamExt, stream, stream::BoxStream};
@@ -206,14 +206,18 @@ struct Push {
 }
 
 /// Judges and stores the nodes of `{"nodes": […], "instanceId"?}`, durably. A node that is none, or is too large, or is dated ahead,
-/// is skipped; the others count. `speaker` has signed it; without one, who sends it is as the push says.
+/// is skipped; the others count. `speaker` has signed it; without one, the name that the push states is noted as that of an unsigned
+/// sender: anybody can state any.
 ///
 /// # Errors
 /// [`PushError`].
 pub async fn push(context: &Context, body: Bytes, speaker: Option<&PeerId>) -> Result<Pushed, PushError> {
     let (size, limits) = (body.len(), context.limits);
     let mut push = offload(size, move || Push::open(body, limits)).await?;
-    let from: Box<str> = speaker.or(push.sender.as_ref()).map_or("unknown", PeerId::as_str).into();
+    let from: Box<str> = match speaker {
+        Some(speaker) => speaker.as_str().into(),
+        None => format!("{UNSIGNED_PREFIX}{}", push.sender.as_ref().map_or("unknown", PeerId::as_str)).into(),
+    };
     loop {
         let nodes;
         (push, nodes) = offload(size, move || push.next_nodes()).await;

@@ -55,7 +55,8 @@ pub fn build_manifest(statement: &Statement, listing: &Listing) -> String {
     out
 }
 
-/// Signs a manifest's JSON text.
+/// Signs a manifest's JSON text, with `issued_at` where that is given and the text does not state it: what was signed then counts for 24
+/// hours.
 ///
 /// # Errors
 /// [`EnvelopeError`] where the text is not a manifest: what is signed here is what a service would take.
@@ -63,8 +64,13 @@ pub fn sign_manifest(
     text: Bytes,
     form: Canonicalization,
     key: &KeyPair,
+    issued_at: Option<Timestamp>,
     limits: &Limits,
 ) -> Result<String, EnvelopeError> {
+    let text = match issued_at {
+        Some(at) => manifest::with_issued_at(text, at, limits)?,
+        None => text,
+    };
     let envelope = manifest::sign(text, form, limits, key.public_key(), |bytes| key.sign(bytes))?;
     manifest::verify(Bytes::copy_from_slice(envelope.as_bytes()), limits)?;
     Ok(envelope)

@@ -1,6 +1,6 @@
 //! Establishing trust, and taking it away.
 
-use super::{Context, RequestError, SignedRequest, requests};
+use super::{Context, RequestError, SignedRequest, own_id, requests};
 use crate::{
     federation::{
         client::{Client, ClientError},
@@ -422,8 +422,11 @@ pub async fn take_voucher(context: &Context, request: SignedRequest<'_>) -> Resu
     let peer = member(&body, "peer_id").and_then(|text| PeerId::parse(&text).ok());
     let key = member(&body, "public_key").and_then(|text| PublicKey::parse(&text).ok());
     let (peer, key) = peer.zip(key).ok_or(TrustOpError::Shape("peer_id or public_key is missing or none"))?;
-    let (trust, subject) = (Arc::clone(&context.trust), peer.clone());
-    let noted = beside(move || trust.vouch((&voucher.0, voucher.1), &subject, key)).await?;
-    noted.map_err(|error| TrustOpError::Decision(error.into()))?;
+    if own_id::is_anothers(context, &peer, key) {
+        return Err(TrustOpError::Itself);
+    }
+    let bound = context.registry.bound(&peer).await?.map(|bound| bound.public_key);
+    let (trust, subject, voucher) = (Arc::clone(&context.trust), peer.clone(), (voucher.0.clone(), voucher.1));
+    beside(move || trust.vouch((&voucher.0, voucher.1), (&subject, key), bound)).await??;
     Ok(context.trust.level(&peer, key))
 }

@@ -57,7 +57,8 @@ macro_rules! conformance_tests {
                 bindings_outlive_expiry, any_key_takes_over_and_starts_a_new_history, bindings_are_known_and_counted,
                 an_expired_statement_comes_back_as_a_heartbeat, one_winner_of_concurrent_first_keys,
                 concurrent_versions_leave_the_newest, versions_to_the_last_digit_are_told_apart,
-                random_histories_are_judged_as_by_the_rules;
+                random_histories_are_judged_as_by_the_rules, a_superseded_statement_of_the_same_date_is_refused,
+                a_statement_that_is_signed_anew_takes_the_place_of_the_older, an_unclaimed_id_is_claimed_once;
             pages: expiry_hides_an_entry_everywhere, pages_come_in_order_of_expiry_then_id,
                 three_hundred_peers_in_pages_of_seven, a_heartbeat_between_pages_hides_nobody,
                 a_cursor_whose_peer_is_gone_goes_on, a_page_of_nothing_still_counts, odd_ids_are_kept_apart;

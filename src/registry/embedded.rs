@@ -188,6 +188,7 @@ fn mirror_of(store: &Store, clock: &OwnClock, ttl: Duration) -> Result<(Mirror, 
             Live {
                 public_key: entry.pin.public_key,
                 digest: entry.pin.digest,
+                issued_at: entry.pin.issued_at,
                 instance_type: entry.instance_type,
                 summary: entry.summary,
                 last_seen: entry.last_seen,
@@ -233,8 +234,22 @@ impl Registry for EmbeddedRegistry {
     async fn bind(&self, peer: &PeerId, before: Option<&Bound>, line: &KeyLine) -> Result<bool, RegistryError> {
         self.refuse_when_closed()?;
         let (answer, answered) = oneshot::channel();
-        let binding = Binding { peer: peer.clone(), before: before.cloned(), line: line.clone() };
+        let (peer, before, public_key) = (peer.clone(), before.cloned(), line.public_key);
+        let binding = Binding { peer, before, public_key, line: Some(line.clone()) };
         self.write(answered, Job::Bind(Box::new(binding), answer)).await
+    }
+
+    async fn claim(&self, peer: &PeerId, key: PublicKey) -> Result<PublicKey, RegistryError> {
+        loop {
+            if let Some(bound) = self.bound(peer).await? {
+                return Ok(bound.public_key);
+            }
+            let (answer, answered) = oneshot::channel();
+            let binding = Binding { peer: peer.clone(), before: None, public_key: key, line: None };
+            if self.write(answered, Job::Bind(Box::new(binding), answer)).await? {
+                return Ok(key);
+            }
+        }
     }
 
     async fn bindings(&self, peer: &PeerId, key: PublicKey) -> Result<Bindings, RegistryError> {

@@ -38,6 +38,8 @@ pub struct PeerRecord {
     pub peer: PeerId,
     /// The key that signed its newest manifest.
     pub public_key: PublicKey,
+    /// `issued_at` of its newest manifest.
+    pub issued_at: Option<Timestamp>,
     /// `instance_type` of its manifest, where that is a string.
     pub instance_type: Option<Box<str>>,
     /// `Manifest::summary` of its newest manifest: a JSON object's text.
@@ -262,6 +264,12 @@ pub trait Registry: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// [`RegistryError::Unavailable`], [`RegistryError::NoSpace`], [`RegistryError::Corrupt`].
     async fn bind(&self, peer: &PeerId, before: Option<&Bound>, line: &KeyLine) -> Result<bool, RegistryError>;
+
+    /// Binds an id to a key, durably and without statements, where it is bound to none. The key that it is bound to then.
+    ///
+    /// # Errors
+    /// [`RegistryError::Unavailable`], [`RegistryError::NoSpace`], [`RegistryError::Corrupt`].
+    async fn claim(&self, peer: &PeerId, key: PublicKey) -> Result<PublicKey, RegistryError>;
 
     /// Up to `limit` live peers after `after`. Costs what the page costs, whatever the number of keys in the store.
     ///

@@ -154,6 +154,7 @@ struct Scripts {
     spend: Script,
     bound: Script,
     bind: Script,
+    claim: Script,
 }
 
 impl fmt::Debug for RedisRegistry {
@@ -190,6 +191,7 @@ impl RedisRegistry {
             spend: Script::new(include_str!("redis/spend.lua")),
             bound: Script::new(include_str!("redis/bound.lua")),
             bind: Script::new(include_str!("redis/bind.lua")),
+            claim: Script::new(include_str!("redis/claim.lua")),
         };
         let RedisOptions { ttl, max_peers, time, .. } = options;
         let renewals = Arc::new(Renewals::new(Arc::clone(&link), keys.clone(), ttl, time.clone()));
@@ -233,6 +235,8 @@ impl RedisRegistry {
         call.arg(pin.last_updated.map_or_else(String::new, |at| at.micros().to_string()));
         call.arg(pin.seq.map_or_else(String::new, |seq| seq.to_string()));
         call.arg(crate::types::SetHash::from_digest(pin.digest).to_hex());
+        let issued_at = pin.issued_at.map(|at| at.micros().to_string());
+        call.arg(issued_at.clone().unwrap_or_default());
         for (name, value) in manifest.fields().iter().filter(|(name, _)| !keys::OWN_FIELDS.contains(&&**name)) {
             call.arg(&**name).arg(&value[..]);
         }
@@ -241,6 +245,9 @@ impl RedisRegistry {
         call.arg(keys::SUMMARY).arg(manifest.summary());
         if let Some(kind) = manifest.instance_type() {
             call.arg(keys::INSTANCE_TYPE).arg(kind);
+        }
+        if let Some(at) = issued_at {
+            call.arg(keys::ISSUED_AT).arg(at);
         }
         call
     }
@@ -299,9 +306,12 @@ impl Registry for RedisRegistry {
             ["ok", "first", _] => Step::First,
             ["ok", "newer", _] => Step::Newer,
             ["ok", "heartbeat", _] => Step::Heartbeat,
+            ["ok", "reissued", _] => Step::Reissued,
             ["revoked"] => return Err(VersionError::Revoked.into()),
             ["key_mismatch"] => return Err(VersionError::KeyMismatch.into()),
             ["rollback", "seq"] => return Err(VersionError::Rollback { field: "seq" }.into()),
+            ["rollback", "issued_at"] => return Err(VersionError::Rollback { field: "issued_at" }.into()),
+            ["superseded"] => return Err(VersionError::Superseded.into()),
             ["rollback", _] => return Err(VersionError::Rollback { field: "last_updated" }.into()),
             ["equivocation"] => return Err(VersionError::Equivocation.into()),
             ["fast_forward"] => return Err(VersionError::FastForward.into()),
@@ -409,6 +419,13 @@ impl Registry for RedisRegistry {
             "changed" => Ok(false),
             _ => Err(RegistryError::Corrupt(format!("the pin of {peer:?}"))),
         }
+    }
+
+    async fn claim(&self, peer: &PeerId, key: PublicKey) -> Result<PublicKey, RegistryError> {
+        let mut call = self.scripts.claim.call(&[&self.keys.pin(peer)]);
+        call.arg(key.to_base64());
+        let (_, bound): (String, String) = parsed(self.link.ask(Ask::Write(&call)).await?)?;
+        PublicKey::parse(&bound).map_err(|_| RegistryError::Corrupt(format!("the pin of {peer:?}")))
     }
 
     async fn list(&self, after: Option<&PeerCursor>, limit: usize) -> Result<PeerPage, RegistryError> {

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     trust::{Rules, TrustPolicy},
-    types::{Limits, PeerId, PublicKey},
+    types::{Limits, PeerId, PublicKey, UNSIGNED_PREFIX},
 };
 use config::{Config, File, FileFormat};
 use secrecy::ExposeSecret;
@@ -349,7 +349,14 @@ impl Settings {
             Some(text) => text.clone(),
             None => format!("ark-{}", gethostname::gethostname().to_string_lossy()),
         };
-        PeerId::parse(&text).map_err(|error| bad("instance.node_id", error.to_string()))
+        let id = PeerId::parse(&text).map_err(|error| bad("instance.node_id", error.to_string()))?;
+        if id.is_reserved() {
+            return Err(bad(
+                "instance.node_id",
+                format!("must not begin with {UNSIGNED_PREFIX}, which marks senders that sign nothing"),
+            ));
+        }
+        Ok(id)
     }
 
     /// The operator's rules on keys.

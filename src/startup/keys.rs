@@ -79,12 +79,19 @@ pub(super) fn ring(settings: &Settings, held: Option<Held>) -> Result<Option<Key
 
 /// Takes a new key when the files change, tells the peers of it, and warns of one that grows old.
 pub(super) async fn watch(context: Arc<Context>, lifetime: Option<Duration>, metrics: Arc<Metrics>) {
-    let Some(ring) = context.signer.clone() else { return };
     let mut ticks = interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut warned: Option<Instant> = None;
     let mut unreadable = false;
     let mut followed = None;
+    let mut is_claimed = false;
+    let Some(ring) = context.signer.clone() else {
+        // The public key is stated, or there is none.
+        while !ops::claim_own_id(&context).await {
+            ticks.tick().await;
+        }
+        return;
+    };
     loop {
         ticks.tick().await;
         let reloading = Arc::clone(&ring);
@@ -92,7 +99,7 @@ pub(super) async fn watch(context: Arc<Context>, lifetime: Option<Duration>, met
         match tokio::task::spawn_blocking(move || reloading.reload()).await {
             Ok(Ok(true)) => {
                 tracing::info!(public_key = %ring.public_key(), "the key of this instance changed; its peers are told");
-                (warned, unreadable) = (None, false);
+                (warned, unreadable, is_claimed) = (None, false, false);
                 if let Some(engine) = &context.engine {
                     engine.key_changed();
                 }
@@ -108,6 +115,8 @@ pub(super) async fn watch(context: Arc<Context>, lifetime: Option<Duration>, met
         if followed != tip && ops::follow_own_statements(&context, &held.log).await {
             followed = tip;
         }
+        // After the statements: they may lead from the key that the id is bound to.
+        is_claimed = is_claimed || ops::claim_own_id(&context).await;
         let (Some(lifetime), Some(since)) = (lifetime, held.since) else { continue };
         let ends = since.plus(lifetime);
         metrics.key_ends(ends);

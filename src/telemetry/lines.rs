@@ -1,5 +1,6 @@
 //! Log lines. Whatever stands in them came from outside perhaps: it never ends a line, and never speaks to a terminal.
 
+use crate::types::is_unprintable;
 use std::{
     fmt::{self, Debug, Write as _},
     io,
@@ -39,19 +40,13 @@ pub fn start_logging(level: &str, json: bool) -> Result<(), tracing_subscriber::
     Ok(())
 }
 
-/// What ends a line, moves a cursor, or turns the direction of what follows it.
-fn speaks_to_a_terminal(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
 /// Writes such characters as Rust writes them in a string: `\n`, `\u{1b}`.
 struct Escaping<'a>(&'a mut dyn fmt::Write);
 
 impl fmt::Write for Escaping<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let mut rest = text;
-        while let Some((at, found)) = rest.char_indices().find(|(_, c)| speaks_to_a_terminal(*c)) {
+        while let Some((at, found)) = rest.char_indices().find(|(_, c)| is_unprintable(*c)) {
             let (before, from) = rest.split_at(at);
             self.0.write_str(before)?;
             write!(self.0, "{}", found.escape_default())?;
@@ -97,9 +92,10 @@ impl<W: io::Write> io::Write for JsonLine<W> {
         let text = text.strip_suffix('\n').unwrap_or(text);
         let mut out = String::with_capacity(line.len().saturating_add(16));
         for c in text.chars() {
-            if speaks_to_a_terminal(c) {
-                // All of them are in the first plane: one escape each.
-                write!(out, "\\u{:04x}", u32::from(c)).map_err(io::Error::other)?;
+            if is_unprintable(c) {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    write!(out, "\\u{unit:04x}").map_err(io::Error::other)?;
+                }
             } else {
                 out.push(c);
             }
@@ -145,7 +141,7 @@ mod tests {
         });
         let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
         let line = text.strip_suffix('\n').unwrap();
-        assert!(!line.chars().any(speaks_to_a_terminal), "{line:?}");
+        assert!(!line.chars().any(is_unprintable), "{line:?}");
         line.to_owned()
     }
 

@@ -21,12 +21,14 @@ pub use audit::{Audit, Entry};
 pub use freshness::{Accepted, Follows, FreshnessError};
 pub use key_line::{KeyChange, KeyEvents, KeyLine, KeyLineError, Known};
 pub use levels::{Named, Right, Rules};
-pub use nonces::{Nonces, ReplayError};
-pub use policy::{Admitted, Binding, MAX_SKEW, TrustError, TrustLevel, TrustMode, TrustPolicy};
+pub use nonces::{Nonces, ReplayError, Stamp};
+pub use policy::{
+    Admitted, Binding, MAX_SKEW, MAX_STATEMENT_AGE, TrustError, TrustLevel, TrustMode, TrustPolicy, check_age,
+};
 pub use refusals::Refusal;
 pub use state::Record;
 pub use store::{Decision, DecisionError, Distrust, TrustStore};
-pub use version::{Pin, Step, VersionError};
+pub use version::{MAX_SUPERSEDED, Pin, Step, VersionError};
 
 #[cfg(test)]
 mod tests;

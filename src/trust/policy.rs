@@ -9,6 +9,9 @@ use std::{collections::HashMap, time::Duration};
 /// How far ahead of our clock a manifest's `last_updated` may be (DESIGN 4.2).
 pub const MAX_SKEW: Duration = Duration::from_secs(300);
 
+/// For how long a statement counts that says when it was signed (DESIGN 4.2). Public envelopes can be repeated by anybody.
+pub const MAX_STATEMENT_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Who may speak for an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -82,11 +85,22 @@ pub enum Binding {
 /// Why a verified manifest is not let in.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TrustError {
-    /// `last_updated` is too far ahead of our clock (freeze and fast-forward: DESIGN 4.2).
-    #[error("last_updated is {ahead_seconds} s ahead of this instance's clock; at most {} s are allowed", MAX_SKEW.as_secs())]
+    /// It is dated too far ahead of our clock (freeze and fast-forward: DESIGN 4.2).
+    #[error("{field} is {ahead_seconds} s ahead of this instance's clock; at most {} s are allowed", MAX_SKEW.as_secs())]
     ClockSkew {
+        /// `last_updated` or `issued_at`.
+        field: &'static str,
         /// How far ahead, seconds.
         ahead_seconds: u64,
+    },
+    /// It was signed too long ago (replay: DESIGN 4.2).
+    #[error(
+        "issued_at is {age_seconds} s ago, more than {} s: somebody repeats it, or it must be signed anew",
+        MAX_STATEMENT_AGE.as_secs()
+    )]
+    Stale {
+        /// How long ago, seconds.
+        age_seconds: u64,
     },
     /// The operator withdrew the key, or its owner did.
     #[error("the key that speaks for {peer} is revoked here")]
@@ -136,6 +150,18 @@ impl Admitted {
     }
 }
 
+/// Was a statement that says when it was signed, signed lately? `now` is the wall clock as it reads: one that was ahead once must not
+/// make all statements old until the next start.
+///
+/// # Errors
+/// [`TrustError::Stale`].
+pub fn check_age(manifest: &Manifest, now: Timestamp) -> Result<(), TrustError> {
+    match manifest.issued_at().map(|issued| now.since(issued)) {
+        Some(age) if age > MAX_STATEMENT_AGE => Err(TrustError::Stale { age_seconds: age.as_secs() }),
+        _ => Ok(()),
+    }
+}
+
 impl TrustPolicy {
     /// Rules from the settings: `listed` says which key speaks for which id.
     #[must_use]
@@ -177,10 +203,10 @@ impl TrustPolicy {
         owner: Option<PublicKey>,
     ) -> Result<Admitted, TrustError> {
         let statement = manifest.get();
-        if let Some(stated) = statement.last_updated() {
-            let ahead = stated.since(now);
+        for (field, stated) in [("last_updated", statement.last_updated()), ("issued_at", statement.issued_at())] {
+            let ahead = stated.map_or(Duration::ZERO, |stated| stated.since(now));
             if ahead > MAX_SKEW {
-                return Err(TrustError::ClockSkew { ahead_seconds: ahead.as_secs() });
+                return Err(TrustError::ClockSkew { field, ahead_seconds: ahead.as_secs() });
             }
         }
         let (peer, key) = (statement.peer(), manifest.public_key());

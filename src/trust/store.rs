@@ -8,7 +8,7 @@ use super::{
     freshness::{Accepted, Follows, Freshness},
     levels::may,
     refusals::Refusal,
-    state::{LEVEL, QUARANTINE, RELEASE, Record, State, UNASKED, VOUCH},
+    state::{LEVEL, QUARANTINE, RELEASE, Record, State, UNASKED},
 };
 use crate::{
     manifest::{Epoch, Head, Lineage, Manifest, Position, Verified},
@@ -23,6 +23,7 @@ use std::{
 };
 
 mod keys;
+mod vouchers;
 
 /// Kinds of the audit log: the journal of a peer goes on from an earlier position,
 const RESTORED: &str = "restored";
@@ -37,8 +38,6 @@ const MAX_UNASKED_OF_ONE: usize = 8;
 /// The most keys in quarantine that nobody verified. Whoever contradicts himself with one key after the other must not fill the disk;
 /// what he contradicts himself with is refused all the same.
 const MAX_QUARANTINED: usize = 1000;
-/// The most keys that one key vouches for.
-const MAX_VOUCHES_OF_ONE: usize = 1000;
 /// The longest reason, in characters.
 pub const MAX_REASON_CHARS: usize = 300;
 
@@ -294,21 +293,6 @@ impl TrustStore {
         Some(key)
     }
 
-    /// k vouchers. Only who is verified by the operator counts: a chain of vouchers would be as weak as its first link.
-    fn is_vouched_for(&self, state: &State, peer: &PeerId, key: PublicKey) -> bool {
-        if self.vouchers == 0 {
-            return false;
-        }
-        let counts = |voucher: &&PublicKey| {
-            let record = state.records.get(voucher);
-            let decided = record.is_some_and(|record| record.level == TrustLevel::Verified);
-            let withdrawn = record.is_some_and(|record| record.level == TrustLevel::Revoked);
-            !state.quarantined.contains(voucher) && !withdrawn && (decided || self.policy.lists(**voucher))
-        };
-        let vouchers = state.vouches.get(&(peer.clone(), key));
-        vouchers.is_some_and(|vouchers| vouchers.iter().filter(counts).count() >= self.vouchers)
-    }
-
     /// Lets a verified manifest in, or says why not. Version and first-key rules are the registry's, in one step with its write.
     ///
     /// # Errors
@@ -549,27 +533,6 @@ impl TrustStore {
             self.state.write().unwrap_or_else(PoisonError::into_inner).quarantined.insert(key);
             self.changes.fetch_add(1, Ordering::AcqRel);
         }
-    }
-
-    /// A verified key says that another one is right. Blocks on the disk. Answers whether that is new.
-    ///
-    /// # Errors
-    /// It cannot be written down.
-    pub fn vouch(&self, voucher: (&PeerId, PublicKey), peer: &PeerId, key: PublicKey) -> io::Result<bool> {
-        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        {
-            let state = self.state();
-            let known = state.vouches.get(&(peer.clone(), key));
-            let of_one = state.vouches.values().filter(|vouchers| vouchers.contains(&voucher.1)).count();
-            if known.is_some_and(|known| known.contains(&voucher.1)) || of_one >= MAX_VOUCHES_OF_ONE {
-                return Ok(false);
-            }
-        }
-        let detail = json!({
-            "public_key": key.to_base64(), "voucher": voucher.1.to_base64(), "by": voucher.0.as_str(),
-        });
-        self.write(VOUCH, peer.as_str(), detail)?;
-        Ok(true)
     }
 
     /// Notes who was refused, for the audit log. Waits for nobody.

@@ -210,7 +210,7 @@ fn vouchers_count_while_they_are_verified_and_make_no_chains() {
     let store = bed.open();
     decide(&store, "a", 1, TrustLevel::Verified).unwrap();
     let vouch = |store: &TrustStore, by: (&str, u8), for_whom: (&str, u8)| {
-        store.vouch((&peer(by.0), key(by.1)), &peer(for_whom.0), key(for_whom.1)).unwrap()
+        store.vouch((&peer(by.0), key(by.1)), (&peer(for_whom.0), key(for_whom.1)), None).unwrap()
     };
     let level = |store: &TrustStore| store.level(&peer("new"), key(20));
     assert!(vouch(&store, ("a", 1), ("new", 20)) && store.goes_by_vouchers());
@@ -223,6 +223,42 @@ fn vouchers_count_while_they_are_verified_and_make_no_chains() {
     assert_eq!(store.level(&peer("newer"), key(21)), TrustLevel::Pending, "who was vouched for does not vouch");
     decide(&store, "a", 1, TrustLevel::Revoked).unwrap();
     assert_eq!(level(&store), TrustLevel::Pending);
+}
+
+#[test]
+fn nobody_is_vouched_into_the_place_of_another_key() {
+    let bed = Bed { vouchers: 2, ..Bed::new() };
+    let store = bed.open();
+    for (name, number) in [("a", 1), ("b", 2), ("c", 3), ("d", 4)] {
+        decide(&store, name, number, TrustLevel::Verified).unwrap();
+    }
+    let vouch = |by: (&str, u8), for_whom: (&str, u8), bound: Option<u8>| {
+        let (voucher, subject) = ((&peer(by.0), key(by.1)), (&peer(for_whom.0), key(for_whom.1)));
+        match store.vouch(voucher, subject, bound.map(key)) {
+            Ok(new) => Ok(new),
+            Err(DecisionError::OtherKey { known, .. }) => Err(known),
+            Err(error) => panic!("{error}"),
+        }
+    };
+    assert_eq!(vouch(("a", 1), ("b", 20), None), Err(key(2)), "it has a verified key");
+    assert_eq!(vouch(("a", 1), ("pinned", 20), Some(21)), Err(key(21)), "it is bound to a key");
+    assert_eq!(vouch(("a", 1), ("pinned", 21), Some(21)), Ok(true));
+    // One voucher speaks for one key of an id, and two are not verified at once.
+    assert_eq!(vouch(("a", 1), ("new", 30), None), Ok(true));
+    assert_eq!(vouch(("a", 1), ("new", 31), None), Err(key(30)));
+    assert_eq!(vouch(("b", 2), ("new", 30), None), Ok(true));
+    assert_eq!(vouch(("c", 3), ("new", 31), None), Err(key(30)));
+    assert_eq!(store.level(&peer("new"), key(30)), TrustLevel::Verified);
+    // Also where the second came while the first did not count.
+    decide(&store, "b", 2, TrustLevel::Revoked).unwrap();
+    for by in [("c", 3), ("d", 4)] {
+        assert_eq!(vouch(by, ("new", 31), None), Ok(true));
+    }
+    assert_eq!(store.level(&peer("new"), key(31)), TrustLevel::Verified);
+    decide(&store, "b", 2, TrustLevel::Verified).unwrap();
+    for number in [30, 31] {
+        assert_eq!(store.level(&peer("new"), key(number)), TrustLevel::Pending, "it takes the operator");
+    }
 }
 
 #[test]

@@ -7,6 +7,8 @@ fn pin(key: u8, last_updated: Option<i64>, seq: Option<u64>, content: u8) -> Pin
         last_updated: last_updated.map(Timestamp::from_seconds),
         seq,
         digest: [content; 32],
+        issued_at: None,
+        superseded: Vec::new(),
     }
 }
 

@@ -111,6 +111,17 @@ id_type! {
     PeerId
 }
 
+/// What the name of a sender that signed nothing begins with, where it is noted. No instance that signs has such an id.
+pub const UNSIGNED_PREFIX: &str = "unsigned:";
+
+impl PeerId {
+    /// Does it look like the name of a sender that signed nothing? Such an id registers and signs nothing.
+    #[must_use]
+    pub fn is_reserved(&self) -> bool {
+        self.0.starts_with(UNSIGNED_PREFIX)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

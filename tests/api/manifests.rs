@@ -46,6 +46,66 @@ async fn the_envelope_is_served_as_it_was_received() {
 }
 
 #[tokio::test]
+async fn what_nobody_signed_is_not_served_with_what_somebody_signed() {
+    let app = spawn_app().await;
+    for form in [Canonicalization::Python, Canonicalization::Jcs, Canonicalization::Dsse] {
+        let peer = format!("ark-{form:?}");
+        let envelope =
+            signed_as(&key(2), &json!({"node_id": peer, "address": "http://good.example"}).to_string(), form);
+        let members =
+            r#"{"address":"http://evil.example","trust_level":"verified","nodes":[{"id":"evil"}],"note":"pay to me","#;
+        let dressed = envelope.replacen('{', members, 1);
+        let served = async || app.get(&format!("/manifest/{peer}")).await.text().await.unwrap();
+        // The first, a repeat, and one that brings an expired entry back.
+        for expired in [false, false, true] {
+            if expired {
+                app.clock.advance(Duration::from_secs(121));
+            }
+            assert_eq!(app.post("/manifest", dressed.clone()).await.status(), 200);
+            assert_eq!(served().await, envelope);
+        }
+        let listed = app.get_json("/discover").await;
+        let shown = listed["peers"].as_array().unwrap().iter().find(|it| it["node_id"] == peer.as_str()).unwrap();
+        assert_eq!((shown["address"].as_str(), shown.get("note")), (Some("http://good.example"), None));
+    }
+}
+
+#[tokio::test]
+async fn an_entry_says_whether_somebody_else_can_keep_it() {
+    let app = spawn_app().await;
+    let with = |peer: &str, change: Value| {
+        let mut manifest = manifest(peer);
+        manifest.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        manifest
+    };
+    // The seeds' example is of 2023.
+    let old = json!({"node_id": "old", "last_updated": 1_699_564_800, "freshness": "proven"});
+    for (number, manifest) in
+        [(1, old), (2, with("new", json!({"issued_at": NOW}))), (3, with("other", json!({"issued_at": "2023"})))]
+    {
+        for _ in 0..2 {
+            assert_eq!(app.post("/manifest", signed(&key(number), &manifest)).await.status(), 200);
+        }
+    }
+    let marks = async || {
+        let listed = app.get_json("/discover").await;
+        let mark = |it: &Value| format!("{} {}", it["node_id"].as_str().unwrap(), it["freshness"].as_str().unwrap());
+        listed["peers"].as_array().unwrap().iter().map(mark).collect::<Vec<_>>()
+    };
+    assert_eq!(marks().await, ["new proven", "old unproven", "other unproven"]);
+    // Signed anew without another word, under the same seq.
+    let again = |at: i64| signed(&key(4), &with("counts", json!({"seq": 7, "last_updated": NOW, "issued_at": at})));
+    for at in [NOW, NOW + 60] {
+        assert_eq!(app.post("/manifest", again(at)).await.status(), 200);
+    }
+    assert_eq!(problem(app.post("/manifest", again(NOW)).await).await, (409, "rollback".to_owned()));
+    assert_eq!(app.get("/manifest/counts").await.text().await.unwrap(), again(NOW + 60));
+    // The same seq with other content is what it was.
+    let other = signed(&key(4), &with("counts", json!({"seq": 7, "last_updated": NOW, "issued_at": NOW + 61, "x": 1})));
+    assert_eq!(problem(app.post("/manifest", other).await).await, (409, "equivocation".to_owned()));
+}
+
+#[tokio::test]
 async fn an_entry_expires_and_a_heartbeat_renews_it() {
     let app = spawn_app().await;
     let envelope = signed(&key(1), &manifest("ark-1"));

@@ -1,7 +1,7 @@
 //! The wire of the first ARK instances: their requests, as their guide writes them, on ours.
 
 use crate::{
-    app::{NOW, TestApp, key, manifest, problem, signed, spawn_app, spawn_with},
+    app::{NOW, TOKEN, TestApp, key, manifest, problem, signed, spawn_app, spawn_with},
     bad_input::feeds::{RIGHT, Speech, signed_json},
     raw_http::{Body, Raw},
 };
@@ -160,8 +160,43 @@ async fn an_edit_made_here_that_loses_is_kept_with_who_sent_the_other() {
     let body = json!({"nodes": [{"id": "x", "v": "theirs", "updated_at": NOW - 5}], "instanceId": "ark-old"});
     assert_eq!(counts(&push(&app, &body.to_string()).await), [1, 1, 0, 0, 1, 0]);
     let kept = app.get_json("/conflicts?contents=true").await;
-    assert_eq!(kept["conflicts"][0]["from"], "ark-old");
+    assert_eq!(kept["conflicts"][0]["from"], "unsigned:ark-old");
     assert_eq!(kept["conflicts"][0]["node"]["v"], "mine");
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn an_unsigned_push_is_nobodys_who_signs() {
+    let app = spawn_with(|settings| {
+        settings.trust.mode = TrustMode::Open;
+        settings.limits.peer_conflicts = 2;
+    })
+    .await;
+    assert_eq!(app.post("/manifest", signed(&key(1), &manifest("ark-known"))).await.status(), 200);
+    let verify = json!({"peer_id": "ark-known", "public_key": key(1).public_key().to_base64(), "reason": "compared"});
+    let verified = app.request(reqwest::Method::POST, "/v1/trust/verify").bearer_auth(TOKEN).json(&verify);
+    assert_eq!(verified.send().await.unwrap().status(), 200);
+    for id in ["a", "b", "c"] {
+        assert_eq!(app.put(id, &json!({"id": id, "v": "mine", "updated_at": NOW - 10})).await.status(), 201);
+    }
+    let node = |id: &str| json!({"id": id, "v": "theirs", "updated_at": NOW - 5});
+    let forged = json!({"instanceId": "ark-known", "nodes": [node("a"), node("b"), {"id": "iban", "updated_at": NOW}]});
+    push(&app, &forged.to_string()).await;
+    push(&app, &json!({"nodes": [{"id": "nameless", "updated_at": NOW}]}).to_string()).await;
+    let nodes = app.get_json("/nodes").await;
+    let given = |id: &str| {
+        let node = nodes["nodes"].as_array().unwrap().iter().find(|node| node["id"] == id).unwrap();
+        (node["given_by"].as_str(), node["giver_trust"].as_str())
+    };
+    assert_eq!(given("iban"), (Some("unsigned:ark-known"), Some("unknown")));
+    assert_eq!(given("nameless"), (Some("unsigned:unknown"), Some("unknown")));
+    // Its conflicts are not those of the peer whose name it states.
+    let signed = signed_json("/federation/sync", &json!({"nodes": [node("c")]}).to_string(), &key(1), &RIGHT);
+    assert_eq!(signed.send(app.port).await.status, 200);
+    let conflicts = app.get_json("/conflicts").await;
+    let from: Vec<_> = conflicts["conflicts"].as_array().unwrap().iter().map(|it| it["from"].as_str()).collect();
+    assert_eq!(from.iter().filter(|it| **it == Some("unsigned:ark-known")).count(), 2, "{conflicts}");
+    assert_eq!(from.iter().filter(|it| **it == Some("ark-known")).count(), 1, "{conflicts}");
     app.stop().await;
 }
 

@@ -94,3 +94,42 @@ fn a_reader_that_goes_away_is_no_failure() {
     let output = std::process::Command::new("bash").args(["-c", &script]).current_dir(bed.path("")).output().unwrap();
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
 }
+
+#[test]
+fn names_that_do_not_look_like_what_they_are_are_shown_with_escapes() {
+    let bed = Bed::new();
+    let peer = Bed::new().set("ARK_NODE_ID", "ark-2\u{200b}");
+    for (id, kind) in [("\u{202e}evil\u{2066}", "note"), ("l\u{2028}sep", "a\u{1b}[2J\nb"), ("plain", "\u{feff}x")] {
+        let node = serde_json::json!({"id": id, "type": kind}).to_string();
+        assert_eq!(bed.run_with(&["node", "put", "-"], &node).code, 0);
+    }
+    bed.file("lattice_data/bad\u{202e}\u{1b}name.json", "{");
+    let service = bed.serve();
+    let (bed, url) = (bed.set("FEDERATION_PORT", &service.port.to_string()), service.url.clone());
+    assert_eq!(peer.run(&["keygen", "--out", "peer.key"]).code, 0);
+    assert_eq!(peer.run(&["manifest", "publish", "--to", &url, "--key", "peer.key"]).code, 0);
+    assert!(peer.run(&["manifest", "publish", "--to", &url, "--key", "peer.key"]).ok().contains("ark-2\\u{200b}"));
+    for args in [
+        &["node", "list"][..],
+        &["node", "list", "--long"],
+        &["node", "verify"],
+        &["node", "show", "no\u{202e}"],
+        &["discover", "--from", &url],
+        &["federation", "status"],
+        &["federation", "trust", "list"],
+        &["federation", "trust", "show", "ark-2\u{200b}"],
+        &["federation", "trust", "revoke", "ark-2\u{200b}", "--reason", "why"],
+        &["audit", "list"],
+        &["doctor"],
+    ] {
+        let run = bed.run(args);
+        let shown = format!("{}{}", run.stdout, run.stderr);
+        let bare = shown.chars().find(|c| *c != '\n' && ark_lattice::types::is_unprintable(*c));
+        assert_eq!(bare, None, "{args:?}: {shown:?}");
+    }
+    assert!(bed.run(&["node", "list"]).ok().contains("\\u{202e}evil\\u{2066}"));
+    assert!(bed.run(&["audit", "list"]).ok().contains("ark-2\\u{200b}"));
+    // Programs are given what is there.
+    let listed = bed.run(&["node", "list", "--json"]).ok_json();
+    assert!(listed["nodes"].as_array().unwrap().iter().any(|node| node["id"] == "\u{202e}evil\u{2066}"));
+}

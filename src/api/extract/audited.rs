@@ -26,7 +26,9 @@ fn is_audited(code: Code) -> bool {
             | Code::Equivocation
             | Code::FastForward
             | Code::ClockSkew
+            | Code::StaleStatement
             | Code::Replayed
+            | Code::SignedBeforeStart
             | Code::RateLimited
             | Code::IdQuota
     )

@@ -71,6 +71,10 @@ pub(crate) struct PeerAnswer {
     /// What this instance thinks of its key.
     #[schema(value_type = TrustLevelText)]
     trust_level: String,
+    /// `proven`: its newest manifest states when it was signed (`issued_at`), within the last 24 hours. `unproven`: it does not, so that
+    /// anybody who has that public envelope can keep the entry alive or bring it back.
+    #[schema(example = "proven")]
+    freshness: String,
 }
 
 /// Live peers.
@@ -99,11 +103,12 @@ fn write_peer(out: &mut Vec<u8>, peer: &Peer) {
     let record = &peer.record;
     out.extend_from_slice(record.summary.strip_suffix(b"}").unwrap_or(b"{\"node_id\":null"));
     let ours = format!(
-        ",\"pubkey\":\"{}\",\"last_seen\":{},\"expires_in\":{},\"trust_level\":\"{}\"}}",
+        ",\"pubkey\":\"{}\",\"last_seen\":{},\"expires_in\":{},\"trust_level\":\"{}\",\"freshness\":\"{}\"}}",
         record.public_key,
         record.last_seen.to_seconds_text(),
         record.expires_in.as_secs(),
-        peer.trust_level.as_str()
+        peer.trust_level.as_str(),
+        peer.freshness.as_str()
     );
     out.extend_from_slice(ours.as_bytes());
 }

@@ -39,7 +39,9 @@ pub(crate) struct RegisteredAnswer {
 /// Register a signed manifest
 ///
 /// Takes what an instance says its lattice holds, checks the signature, binds the id to its first key, and lists the instance in
-/// `/discover` until its time to live is over. The same envelope again is a heartbeat.
+/// `/discover` until its time to live is over. The same envelope again is a heartbeat. A manifest that states `issued_at` (when it was
+/// signed, epoch seconds) counts for 24 hours from then, so that what somebody else repeats of it ends. Members of the envelope that
+/// are not part of its form are left out.
 #[utoipa::path(
     post,
     path = "/manifest",
@@ -61,7 +63,7 @@ pub(crate) async fn publish(
     state.metrics.manifest_accepted(match registration.step {
         Step::First => "first",
         Step::Newer => "newer",
-        Step::Heartbeat => "heartbeat",
+        Step::Heartbeat | Step::Reissued => "heartbeat",
     });
     Ok(HttpResponse::Ok().json(RegisteredAnswer {
         status: "registered",
@@ -84,7 +86,8 @@ fn refuse_manifest(state: &ApiState, refused: RefusedManifest, request: &HttpReq
 
 /// Get a peer's envelope
 ///
-/// The newest envelope of a live peer, byte for byte as it was received: whoever reads it can check the signature.
+/// The newest envelope of a live peer, byte for byte as it was received, without members that are not part of its form (nobody signed
+/// them): whoever reads it can check the signature.
 #[utoipa::path(
     get,
     path = "/manifest/{node_id}",

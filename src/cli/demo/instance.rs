@@ -91,7 +91,7 @@ impl Instance {
     /// Signs a manifest with `key`.
     pub(super) fn sign(&self, manifest: &str, key: &KeyPair) -> Result<String, Failure> {
         let text = Bytes::copy_from_slice(manifest.as_bytes());
-        Ok(ops::sign_manifest(text, Canonicalization::Jcs, key, &self.settings.limits())?)
+        Ok(ops::sign_manifest(text, Canonicalization::Jcs, key, None, &self.settings.limits())?)
     }
 
     /// Takes what differs from `other`, and waits until the own service has seen it.

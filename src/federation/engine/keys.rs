@@ -116,9 +116,11 @@ impl Shared {
 
     fn sign_announcement(&self, held: &Held) -> Result<String, EnvelopeError> {
         let EngineOptions { node_id, instance_type, address, clock, limits, .. } = &self.options;
+        let now = clock.now().seconds();
+        // Signed at every announcement, so that what somebody else repeats of it ends.
         let mut manifest = json!({
             "node_id": node_id.as_str(), "instance_type": instance_type, "version": env!("CARGO_PKG_VERSION"),
-            "last_updated": clock.now().seconds(),
+            "last_updated": now, "issued_at": now,
         });
         if let (Some(address), Some(fields)) = (address, manifest.as_object_mut()) {
             fields.insert("address".to_owned(), json!(address));

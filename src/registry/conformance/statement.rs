@@ -17,6 +17,7 @@ pub(in crate::registry) struct Statement {
     pub(in crate::registry) key: u8,
     pub(in crate::registry) last_updated: Option<Timestamp>,
     pub(in crate::registry) seq: Option<u64>,
+    pub(in crate::registry) issued_at: Option<Timestamp>,
     pub(in crate::registry) content: String,
     pub(in crate::registry) instance_type: Option<String>,
     pub(in crate::registry) fields: Vec<(String, String)>,
@@ -32,6 +33,7 @@ impl Statement {
             key: 1,
             last_updated: None,
             seq: None,
+            issued_at: None,
             content: "first".to_owned(),
             instance_type: Some("laptop".to_owned()),
             fields: vec![("node_id".to_owned(), peer.to_owned()), ("instance_type".to_owned(), "laptop".to_owned())],
@@ -61,6 +63,12 @@ impl Statement {
         self.updated_micros(seconds * 1_000_000)
     }
 
+    /// Signed at this time; what it says stays the same.
+    pub(in crate::registry) fn issued(mut self, seconds: i64) -> Self {
+        self.issued_at = Some(Timestamp::from_seconds(seconds));
+        self
+    }
+
     pub(in crate::registry) fn content(mut self, content: &str) -> Self {
         content.clone_into(&mut self.content);
         self
@@ -82,7 +90,8 @@ impl Statement {
 
     /// The envelope's bytes.
     pub(in crate::registry) fn envelope(&self) -> Bytes {
-        let made = || Bytes::from(format!("envelope of {} by {}: {}", self.peer, self.key, self.content));
+        let issued = self.issued_at.map_or_else(String::new, |at| format!(" issued {}", at.seconds()));
+        let made = || Bytes::from(format!("envelope of {} by {}: {}{issued}", self.peer, self.key, self.content));
         self.envelope.clone().unwrap_or_else(made)
     }
 
@@ -96,6 +105,7 @@ impl Statement {
             &fields,
             &self.summary(),
         );
+        let manifest = manifest.issued_for_test(self.issued_at);
         let digest = Sha256::digest(format!("{} {}", self.peer, self.content).as_bytes()).into();
         let verified = verified_for_test(manifest, self.public_key(), digest, self.envelope());
         let far_ahead = Timestamp::from_micros(i64::MAX);

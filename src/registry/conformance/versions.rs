@@ -3,7 +3,7 @@
 use super::{Harness, START, Statement, TTL, is_key_mismatch, keys::line};
 use crate::{
     registry::{PeerRecord, Registered, RegistryError},
-    trust::{KeyLine, Pin, Step, VersionError, freshness::MAX_SEQ_JUMP},
+    trust::{KeyLine, MAX_SUPERSEDED, Pin, Step, VersionError, freshness::MAX_SEQ_JUMP},
     types::{PeerId, PublicKey},
 };
 use futures_util::future::join_all;
@@ -276,6 +276,9 @@ pub(in crate::registry) async fn random_histories_are_judged_as_by_the_rules(har
         if below(8) != 0 {
             next = next.updated(i64::try_from(below(6)).unwrap() - 2);
         }
+        if below(3) == 0 {
+            next = next.issued(i64::try_from(below(4)).unwrap());
+        }
         if below(4) == 0 {
             next = next.open();
         }
@@ -291,11 +294,86 @@ pub(in crate::registry) async fn random_histories_are_judged_as_by_the_rules(har
             Err(error) => panic!("round {round}: {error}"),
         };
         assert_eq!(outcome, expected, "round {round}: {next:?} after {:?}", pins.get(&next.peer));
-        if outcome.is_ok() {
-            pins.insert(next.peer.clone(), pin);
+        if let Ok(step) = outcome {
+            let after = Pin::after(pins.get(&next.peer), &pin, step);
+            pins.insert(next.peer.clone(), after);
             assert_eq!(shown(harness, &next).await.unwrap().summary, next.summary());
         }
     }
+}
+
+pub(in crate::registry) async fn a_superseded_statement_of_the_same_date_is_refused(harness: &impl Harness) {
+    let registry = harness.registry();
+    let of = |number: usize| Statement { content: format!("content {number}"), ..Statement::of("a").updated(10) };
+    of(0).expect(registry, Step::First).await;
+    for number in 1..=MAX_SUPERSEDED {
+        of(number).expect(registry, Step::Newer).await;
+        of(number - 1).expect_refused(registry, VersionError::Superseded).await;
+        of(0).expect_refused(registry, VersionError::Superseded).await;
+    }
+    harness.advance(TTL * 2);
+    of(1).expect_refused(registry, VersionError::Superseded).await;
+    of(MAX_SUPERSEDED).expect(registry, Step::Heartbeat).await;
+    envelope_is(harness, &of(MAX_SUPERSEDED)).await;
+    // One more than is remembered.
+    of(MAX_SUPERSEDED + 1).expect(registry, Step::Newer).await;
+    of(1).expect_refused(registry, VersionError::Superseded).await;
+    of(0).expect(registry, Step::Newer).await;
+    // Of another date its date alone tells.
+    Statement::of("a").content("x").updated(11).expect(registry, Step::Newer).await;
+    of(5).expect_refused(registry, ROLLBACK_TIME).await;
+    // Undated ones cannot be told from later ones.
+    Statement::of("b").content("x").expect(registry, Step::First).await;
+    Statement::of("b").content("y").expect(registry, Step::Newer).await;
+    Statement::of("b").content("x").expect(registry, Step::Newer).await;
+}
+
+pub(in crate::registry) async fn a_statement_that_is_signed_anew_takes_the_place_of_the_older(harness: &impl Harness) {
+    const OLDER: VersionError = VersionError::Rollback { field: "issued_at" };
+    let registry = harness.registry();
+    let (plain, at) =
+        (Statement::of("a").seq(1).updated(10), |issued| Statement::of("a").seq(1).updated(10).issued(issued));
+    plain.expect(registry, Step::First).await;
+    assert_eq!(shown(harness, &plain).await.unwrap().issued_at, None);
+    at(100).expect(registry, Step::Reissued).await;
+    envelope_is(harness, &at(100)).await;
+    assert_eq!(shown(harness, &plain).await.unwrap().issued_at, at(100).issued_at);
+    assert_eq!(is_renewed(harness, &at(100)).await, harness.renews());
+    at(200).expect(registry, Step::Reissued).await;
+    harness.advance(Duration::from_secs(100));
+    assert!(!is_renewed(harness, &at(100)).await);
+    at(100).expect_refused(registry, OLDER).await;
+    assert_eq!(shown(harness, &plain).await.unwrap().expires_in, Duration::from_secs(20), "it renewed nothing");
+    at(200).expect(registry, Step::Heartbeat).await;
+    // What never said when it was signed is as good as it was, and changes nothing.
+    plain.expect(registry, Step::Heartbeat).await;
+    envelope_is(harness, &at(200)).await;
+    harness.advance(TTL * 2);
+    at(100).expect_refused(registry, OLDER).await;
+    at(200).expect(registry, Step::Heartbeat).await;
+    Statement::of("a").seq(2).updated(11).issued(150).expect_refused(registry, OLDER).await;
+    Statement::of("a").seq(2).updated(11).issued(201).expect(registry, Step::Newer).await;
+    // Signed anew it is no repetition, also of what was replaced within the second.
+    let of = |content: &str, issued| {
+        Statement { content: content.to_owned(), ..Statement::of("b").updated(10) }.issued(issued)
+    };
+    of("x", 1).expect(registry, Step::First).await;
+    of("y", 2).expect(registry, Step::Newer).await;
+    of("x", 2).expect_refused(registry, VersionError::Superseded).await;
+    of("x", 3).expect(registry, Step::Newer).await;
+}
+
+pub(in crate::registry) async fn an_unclaimed_id_is_claimed_once(harness: &impl Harness) {
+    let (registry, statement) = (harness.registry(), Statement::of("own"));
+    let (own, other) = (statement.public_key(), PublicKey::from_bytes([9; 32]));
+    assert_eq!(registry.claim(&statement.peer, own).await.unwrap(), own);
+    assert_eq!(registry.claim(&statement.peer, other).await.unwrap(), own);
+    assert_eq!(registry.live().await.unwrap(), 0);
+    assert_eq!(registry.bound(&statement.peer).await.unwrap().map(|bound| bound.public_key), Some(own));
+    assert!(is_key_mismatch(&Statement::of("own").key(9).register(registry).await));
+    statement.expect(registry, Step::Newer).await;
+    Statement::of("taken").key(9).expect(registry, Step::First).await;
+    assert_eq!(registry.claim(&Statement::of("taken").peer, own).await.unwrap(), other);
 }
 
 pub(in crate::registry) async fn bindings_are_known_and_counted(harness: &impl Harness) {

@@ -1,9 +1,10 @@
 //! What a batch of jobs may do, and what it leaves behind.
 
 use super::{
-    failure::StoreError,
+    failure::{StoreError, unreadable},
     log::{MAX_FRAME_BYTES, NewRow},
     mirror::{Mirror, Pending},
+    rows,
     tables::Tables,
     writer::{Binding, Job, Registration, Shared},
 };
@@ -12,7 +13,10 @@ use crate::{
     trust::{KeyLine, Pin, Step},
     types::PeerId,
 };
-use std::collections::{HashMap, HashSet};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+};
 
 /// An id's longest text and what a row's head takes beside it, with room to spare.
 const LONGEST_ID_BYTES: usize = 2048;
@@ -111,7 +115,7 @@ fn register(
     registration: &Registration,
     seats: &mut Seats,
 ) -> Result<Result<Step, RegistryError>, StoreError> {
-    let Registration { peer, pin, row, .. } = registration;
+    let Registration { peer, pin, .. } = registration;
     let (newest, line) = (tables.pin(peer)?, tables.line(peer)?);
     let step = match seats.step(registration, newest.as_ref(), line.as_ref()) {
         Ok(step) => step,
@@ -120,8 +124,24 @@ fn register(
     if line.is_some_and(|line| line.public_key != pin.public_key) {
         tables.drop_line(peer)?;
     }
-    tables.put_encoded(peer, row)?;
+    let (_, row) = pinned(registration, newest.as_ref(), step)?;
+    tables.put_encoded(peer, &row)?;
     Ok(Ok(step))
+}
+
+/// What is pinned after a registration, and its row with that pin: the row was made before it was known what it follows.
+fn pinned<'a>(
+    registration: &'a Registration,
+    newest: Option<&Pin>,
+    step: Step,
+) -> Result<(Pin, Cow<'a, [u8]>), StoreError> {
+    let Registration { peer, pin, row, .. } = registration;
+    let after = Pin::after(newest, pin, step);
+    if after == *pin {
+        return Ok((after, Cow::Borrowed(row)));
+    }
+    let row = rows::with_pin(peer.as_str(), row, &after).ok_or_else(|| unreadable(peer))?;
+    Ok((after, Cow::Owned(row)))
 }
 
 /// Checks a batch and appends what may be registered to the log. `None` for what the log cannot say: statements of keys, a key in the
@@ -131,13 +151,13 @@ pub(super) fn append_rows(shared: &Shared, jobs: &[Job], mut seats: Seats) -> Re
     let mut outcomes = Vec::with_capacity(jobs.len());
     // Of this batch: later ones of an id follow them.
     let mut rows: Vec<NewRow<'_>> = Vec::with_capacity(jobs.len());
-    let mut newest: HashMap<&PeerId, &Pin> = HashMap::with_capacity(jobs.len());
+    let mut newest: HashMap<&PeerId, Pin> = HashMap::with_capacity(jobs.len());
     let is_checked = shared.store.view(|view| {
         for job in jobs {
             let Job::Register(registration, _) = job else { return Ok(false) };
-            let Registration { peer, pin, row, .. } = registration;
+            let Registration { peer, pin, .. } = registration;
             let known = match newest.get(peer) {
-                Some(pin) => Ok(Some((*pin).clone())),
+                Some(pin) => Ok(Some(pin.clone())),
                 None => view.pin(peer),
             };
             let (known, line) = match known.and_then(|known| Ok((known, view.line(peer)?))) {
@@ -150,13 +170,14 @@ pub(super) fn append_rows(shared: &Shared, jobs: &[Job], mut seats: Seats) -> Re
                 Err(error) => return Err(error),
             };
             let step = seats.step(registration, known.as_ref(), line.as_ref());
-            if step.is_ok() {
+            if let Ok(step) = step {
+                let (after, row) = pinned(registration, known.as_ref(), step)?;
                 bytes = bytes.saturating_add(row.len()).saturating_add(LONGEST_ID_BYTES);
                 if bytes > MAX_FRAME_BYTES || line.is_some_and(|line| line.public_key != pin.public_key) {
                     return Ok(false);
                 }
-                rows.push(NewRow { peer, pin, row });
-                newest.insert(peer, pin);
+                newest.insert(peer, after.clone());
+                rows.push(NewRow { peer, pin: after, row });
             }
             outcomes.push(step.map(Done::Registered));
         }
@@ -172,7 +193,7 @@ pub(super) fn append_rows(shared: &Shared, jobs: &[Job], mut seats: Seats) -> Re
 }
 
 fn bind(tables: &mut Tables<'_>, binding: &Binding) -> Result<Done, StoreError> {
-    let Binding { peer, before, line } = binding;
+    let Binding { peer, before, public_key, line } = binding;
     let pin = tables.pin(peer)?;
     let bound = match &pin {
         Some(pin) => Some(Bound { public_key: pin.public_key, line: tables.line(peer)? }),
@@ -181,11 +202,13 @@ fn bind(tables: &mut Tables<'_>, binding: &Binding) -> Result<Done, StoreError> 
     if bound != *before {
         return Ok(Done::Bound { taken: false, gone: false });
     }
-    tables.put_line(peer, line)?;
-    let same_key = bound.is_some_and(|bound| bound.public_key == line.public_key);
-    let gone = !same_key || line.revoked;
+    if let Some(line) = line {
+        tables.put_line(peer, line)?;
+    }
+    let same_key = bound.is_some_and(|bound| bound.public_key == *public_key);
+    let gone = !same_key || line.as_ref().is_some_and(|line| line.revoked);
     if !same_key {
-        tables.put_pin(peer, &Pin::fresh(line.public_key))?;
+        tables.put_pin(peer, &Pin::fresh(*public_key))?;
     } else if gone {
         tables.remove(peer)?;
     }

@@ -20,6 +20,7 @@ use super::rows::{decode_pin_of, take};
 use crate::{trust::Pin, types::PeerId};
 use memchr::memmem;
 use std::{
+    borrow::Cow,
     collections::HashMap,
     fs::{File, OpenOptions},
     io,
@@ -109,11 +110,11 @@ impl Places {
 }
 
 /// A row that is registered.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct NewRow<'a> {
     pub(super) peer: &'a PeerId,
-    pub(super) pin: &'a Pin,
-    pub(super) row: &'a [u8],
+    pub(super) pin: Pin,
+    pub(super) row: Cow<'a, [u8]>,
 }
 
 /// The open log.
@@ -304,7 +305,7 @@ impl Log {
             frame.extend_from_slice(&u16::try_from(id.len()).map_err(io::Error::other)?.to_be_bytes());
             frame.extend_from_slice(&u32::try_from(row.len()).map_err(io::Error::other)?.to_be_bytes());
             frame.extend_from_slice(id.as_bytes());
-            let place = Place { pin: (*pin).clone(), at: at.saturating_add(wide(frame.len())), row_bytes: row.len() };
+            let place = Place { pin: pin.clone(), at: at.saturating_add(wide(frame.len())), row_bytes: row.len() };
             placed.push(((*peer).clone(), place));
             frame.extend_from_slice(row);
         }

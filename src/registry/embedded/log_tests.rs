@@ -12,7 +12,7 @@ fn peer(number: usize) -> PeerId {
 }
 
 fn pin(seq: u64) -> Pin {
-    Pin { public_key: PublicKey::from_bytes([1; 32]), last_updated: None, seq: Some(seq), digest: [2; 32] }
+    Pin { seq: Some(seq), digest: [2; 32], ..Pin::fresh(PublicKey::from_bytes([1; 32])) }
 }
 
 fn row(peer: &PeerId, pin: &Pin) -> Vec<u8> {
@@ -51,7 +51,8 @@ impl Bed {
 fn append(log: &Log, peers: std::ops::Range<usize>, seq: u64) {
     let (pin, peers) = (pin(seq), peers.map(peer).collect::<Vec<_>>());
     let made: Vec<_> = peers.iter().map(|peer| row(peer, &pin)).collect();
-    let rows: Vec<_> = peers.iter().zip(&made).map(|(peer, row)| NewRow { peer, pin: &pin, row }).collect();
+    let rows: Vec<_> =
+        peers.iter().zip(&made).map(|(peer, row)| NewRow { peer, pin: pin.clone(), row: row.into() }).collect();
     log.append(&rows).unwrap();
 }
 
@@ -159,7 +160,7 @@ fn a_frame_that_a_peer_sends_is_none() {
     let log = bed.open(MARK).unwrap();
     let (peer, pin) = (peer(0), pin(1));
     let sent = [row(&peer, &pin), other.bytes()].concat();
-    log.append(&[NewRow { peer: &peer, pin: &pin, row: &sent }]).unwrap();
+    log.append(&[NewRow { peer: &peer, pin: pin.clone(), row: sent.as_slice().into() }]).unwrap();
     let whole = bed.bytes();
     bed.put(&whole[..whole.len() - 1]);
     assert!(bed.open(MARK).unwrap().is_empty(), "the end is torn, not damaged");
@@ -174,12 +175,12 @@ fn a_log_is_long_when_its_rows_are_old_or_too_many() {
     let (pin, big) = (pin(1), |peer: &PeerId| [row(peer, &pin(1)), vec![0; 1 << 20]].concat());
     for number in 0..5 {
         let peer = peer(number);
-        log.append(&[NewRow { peer: &peer, pin: &pin, row: &big(&peer) }]).unwrap();
+        log.append(&[NewRow { peer: &peer, pin: pin.clone(), row: big(&peer).into() }]).unwrap();
     }
     assert!(!log.is_long(), "all of it is new: it costs the same later");
     let zero = peer(0);
     for _ in 0..36 {
-        log.append(&[NewRow { peer: &zero, pin: &pin, row: &big(&zero) }]).unwrap();
+        log.append(&[NewRow { peer: &zero, pin: pin.clone(), row: big(&zero).into() }]).unwrap();
     }
     assert!(log.is_long());
     log.restart();

@@ -49,6 +49,8 @@ pub(super) struct Live {
     pub(super) public_key: PublicKey,
     /// Of the newest accepted manifest: tells a heartbeat from a new version without a look at the file.
     pub(super) digest: Sha256Digest,
+    /// Of the same.
+    pub(super) issued_at: Option<Timestamp>,
     pub(super) instance_type: Option<Box<str>>,
     pub(super) summary: Bytes,
     pub(super) last_seen: Timestamp,
@@ -99,7 +101,9 @@ impl Mirror {
     pub(super) fn renew(&mut self, peer: &PeerId, pin: &Pin, now_ms: i64, expires_at_ms: i64, seen: Timestamp) -> bool {
         self.drop_expired(now_ms);
         let Some(entry) = self.live.get_mut(peer) else { return false };
-        if entry.digest != pin.digest || entry.public_key != pin.public_key {
+        // One that does not say when it was signed renews the entry of one that does, and changes nothing else.
+        let is_repeat = pin.issued_at.is_none() || pin.issued_at == entry.issued_at;
+        if (entry.digest, entry.public_key) != (pin.digest, pin.public_key) || !is_repeat {
             return false;
         }
         self.changes = self.changes.wrapping_add(1);
@@ -182,6 +186,7 @@ impl Mirror {
             peers.push(PeerRecord {
                 peer: peer.clone(),
                 public_key: entry.public_key,
+                issued_at: entry.issued_at,
                 instance_type: entry.instance_type.clone(),
                 summary: entry.summary.clone(),
                 last_seen: entry.last_seen,

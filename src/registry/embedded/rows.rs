@@ -3,19 +3,24 @@
 //! changed must not pass for one.
 
 use crate::{
-    trust::{KeyLine, Pin},
+    trust::{KeyLine, MAX_SUPERSEDED, Pin},
     types::{PublicKey, Timestamp},
 };
 use sha2::{Digest, Sha256};
 
-/// Version of a pin's form.
+/// Version of a pin's form, of those that neither state `issued_at` nor superseded others.
 const VERSION: u8 = 1;
+/// Version of the form of the others.
+const VERSION_2: u8 = 2;
 /// Version, flags, key, digest, `last_updated`, `seq`, checksum.
 const PIN_BYTES: usize = 2 + 32 + 32 + 8 + 8 + 8;
+/// What version 2 has more: `issued_at`, how many were superseded.
+const MORE_BYTES: usize = 8 + 1;
 /// What a row takes beside its texts.
 const ROW_BYTES: usize = PIN_BYTES + 1 + 8 + 8 + 1 + 4 + 4;
 const HAS_LAST_UPDATED: u8 = 1;
 const HAS_SEQ: u8 = 2;
+const HAS_ISSUED_AT: u8 = 4;
 const HAS_INSTANCE_TYPE: u8 = 1;
 
 /// What is written of a live entry beside its pin.
@@ -44,7 +49,8 @@ fn checksum(row: &[u8], id: &str) -> [u8; 8] {
     [a, b, c, d, e, f, g, h]
 }
 
-/// Version, flags, key, digest, `last_updated` (µs), `seq`, checksum; numbers big-endian, zero where the flag is not set.
+/// Version, flags, key, digest, `last_updated` (µs), `seq`; of version 2 `issued_at` (µs), a count and so many digests; checksum. Numbers
+/// are big-endian, zero where the flag is not set.
 fn encode_pin(out: &mut Vec<u8>, id: &str, pin: &Pin) {
     let mut flags = 0;
     if pin.last_updated.is_some() {
@@ -53,12 +59,22 @@ fn encode_pin(out: &mut Vec<u8>, id: &str, pin: &Pin) {
     if pin.seq.is_some() {
         flags |= HAS_SEQ;
     }
+    if pin.issued_at.is_some() {
+        flags |= HAS_ISSUED_AT;
+    }
     let from = out.len();
-    out.extend_from_slice(&[VERSION, flags]);
+    let is_plain = pin.issued_at.is_none() && pin.superseded.is_empty();
+    out.extend_from_slice(&[if is_plain { VERSION } else { VERSION_2 }, flags]);
     out.extend_from_slice(pin.public_key.as_bytes());
     out.extend_from_slice(&pin.digest);
     out.extend_from_slice(&pin.last_updated.map_or(0, Timestamp::micros).to_be_bytes());
     out.extend_from_slice(&pin.seq.unwrap_or(0).to_be_bytes());
+    if !is_plain {
+        let superseded = pin.superseded.get(..MAX_SUPERSEDED).unwrap_or(&pin.superseded);
+        out.extend_from_slice(&pin.issued_at.map_or(0, Timestamp::micros).to_be_bytes());
+        out.push(u8::try_from(superseded.len()).unwrap_or_default());
+        out.extend(superseded.iter().flatten());
+    }
     let sum = checksum(out.get(from..).unwrap_or_default(), id);
     out.extend_from_slice(&sum);
 }
@@ -74,7 +90,17 @@ fn decode_pin(id: &str, row: &[u8]) -> Option<Pin> {
     let digest = take(&mut row)?;
     let last_updated = Timestamp::from_micros(i64::from_be_bytes(take(&mut row)?));
     let seq = u64::from_be_bytes(take(&mut row)?);
-    if version != VERSION || flags & !(HAS_LAST_UPDATED | HAS_SEQ) != 0 || !row.is_empty() {
+    let (mut issued_at, mut superseded, mut known_flags) = (None, Vec::new(), HAS_LAST_UPDATED | HAS_SEQ);
+    if version == VERSION_2 {
+        let stated = Timestamp::from_micros(i64::from_be_bytes(take(&mut row)?));
+        let [count] = take(&mut row)?;
+        for _ in 0..count {
+            superseded.push(take(&mut row)?);
+        }
+        issued_at = (flags & HAS_ISSUED_AT != 0).then_some(stated);
+        known_flags |= HAS_ISSUED_AT;
+    }
+    if !matches!(version, VERSION | VERSION_2) || flags & !known_flags != 0 || !row.is_empty() {
         return None;
     }
     Some(Pin {
@@ -82,6 +108,8 @@ fn decode_pin(id: &str, row: &[u8]) -> Option<Pin> {
         last_updated: (flags & HAS_LAST_UPDATED != 0).then_some(last_updated),
         seq: (flags & HAS_SEQ != 0).then_some(seq),
         digest,
+        issued_at,
+        superseded,
     })
 }
 
@@ -132,33 +160,59 @@ pub(super) fn encode_row(out: &mut Vec<u8>, id: &str, pin: &Pin, entry: Option<&
 pub(super) fn encode_entry(id: &str, pin: &Pin, entry: &EntryRow<'_>) -> Vec<u8> {
     let texts =
         [entry.instance_type.unwrap_or_default().len(), entry.summary.len(), entry.envelope.unwrap_or_default().len()];
-    let mut row = Vec::with_capacity(ROW_BYTES + texts.iter().sum::<usize>());
+    let more = if pin.issued_at.is_some() { MORE_BYTES } else { 0 };
+    let mut row = Vec::with_capacity(ROW_BYTES + more + texts.iter().sum::<usize>());
     encode_row(&mut row, id, pin, Some(entry));
     row
 }
 
+/// How many bytes of a row are its pin; `None` for what is too short to say so.
+fn pin_bytes(row: &[u8]) -> Option<usize> {
+    if *row.first()? != VERSION_2 {
+        return Some(PIN_BYTES);
+    }
+    // The checksum, which is in both, is the last.
+    let count = row.get(PIN_BYTES + MORE_BYTES - 8 - 1)?;
+    Some(PIN_BYTES + MORE_BYTES + usize::from(*count) * 32)
+}
+
+/// The row's pin, and what follows it.
+fn split_pin(row: &[u8]) -> Option<(&[u8], &[u8])> {
+    row.split_at_checked(pin_bytes(row)?)
+}
+
 /// Appends a row without its entry; its pin is taken as it is. Nothing for what is no row.
 pub(super) fn cut_entry(out: &mut Vec<u8>, row: &[u8]) {
-    if let Some(pin) = row.get(..PIN_BYTES) {
+    if let Some((pin, _)) = split_pin(row) {
         out.extend_from_slice(pin);
         out.push(NOTHING);
     }
 }
 
+/// A row with another pin.
+pub(super) fn with_pin(id: &str, row: &[u8], pin: &Pin) -> Option<Vec<u8>> {
+    let (_, entry) = split_pin(row)?;
+    let mut out = Vec::with_capacity(ROW_BYTES + MORE_BYTES + MAX_SUPERSEDED * 32 + entry.len());
+    encode_pin(&mut out, id, pin);
+    out.extend_from_slice(entry);
+    Some(out)
+}
+
 /// The pin of a row; `None` where [`encode_row`] writes no such row for this id. What follows the pin is not looked at.
 pub(super) fn decode_pin_of(id: &str, row: &[u8]) -> Option<Pin> {
-    decode_pin(id, row.get(..PIN_BYTES)?)
+    decode_pin(id, split_pin(row)?.0)
 }
 
 /// What others are shown of an entry: `instance_type` and summary. Of a row that was made here: its pin is not checked.
 pub(super) fn shown_in(row: &[u8]) -> Option<(Option<&str>, &[u8])> {
-    let entry = decode_entry(row.get(PIN_BYTES..)?)??;
+    let entry = decode_entry(split_pin(row)?.1)??;
     Some((entry.instance_type, entry.summary))
 }
 
 /// What [`encode_row`] wrote; `None` for every row that it does not write for this id.
 pub(super) fn decode_row<'a>(id: &str, row: &'a [u8]) -> Option<(Pin, Option<EntryRow<'a>>)> {
-    Some((decode_pin_of(id, row)?, decode_entry(row.get(PIN_BYTES..)?)?))
+    let (pin, entry) = split_pin(row)?;
+    Some((decode_pin(id, pin)?, decode_entry(entry)?))
 }
 
 /// What follows the pin.
@@ -189,7 +243,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn pin() -> Pin {
-        Pin { public_key: PublicKey::from_bytes([1; 32]), last_updated: None, seq: None, digest: [2; 32] }
+        Pin { digest: [2; 32], ..Pin::fresh(PublicKey::from_bytes([1; 32])) }
     }
 
     #[test]
@@ -212,14 +266,24 @@ mod tests {
     proptest! {
         #[test]
         fn a_pin_is_read_as_it_was_written(
-            key: [u8; 32], digest: [u8; 32], micros in proptest::option::of(any::<i64>()), seq in proptest::option::of(any::<u64>())
+            key: [u8; 32], digest: [u8; 32], micros in proptest::option::of(any::<i64>()), seq in proptest::option::of(any::<u64>()),
+            issued in proptest::option::of(any::<i64>()), superseded in proptest::collection::vec(any::<[u8; 32]>(), 0..=MAX_SUPERSEDED)
         ) {
             let pin = Pin {
-                public_key: PublicKey::from_bytes(key), last_updated: micros.map(Timestamp::from_micros), seq, digest
+                public_key: PublicKey::from_bytes(key), last_updated: micros.map(Timestamp::from_micros), seq, digest,
+                issued_at: issued.map(Timestamp::from_micros), superseded,
             };
             let row = encoded("a", &pin, None);
             prop_assert_eq!(decode_pin_of("a", &row), Some(pin.clone()));
-            prop_assert_eq!(decode_row("a", &row), Some((pin, None)));
+            prop_assert_eq!(decode_row("a", &row), Some((pin.clone(), None)));
+            let entry = EntryRow {
+                instance_type: None, summary: b"{}", last_seen: Timestamp::EPOCH, expires_at_ms: 1, envelope: Some(b"e"),
+            };
+            let other = with_pin("a", &encoded("a", &super::tests::pin(), Some(&entry)), &pin).unwrap();
+            prop_assert_eq!(decode_row("a", &other), Some((pin.clone(), Some(entry))));
+            let mut cut = Vec::new();
+            cut_entry(&mut cut, &other);
+            prop_assert_eq!(decode_row("a", &cut), Some((pin, None)));
         }
 
         #[test]
@@ -266,7 +330,7 @@ mod tests {
         let mut row = Vec::new();
         encode_pin(&mut row, "a", &pin());
         row.truncate(row.len() - 8);
-        row[0] = VERSION + 1;
+        row[0] = VERSION_2 + 1;
         let sum = checksum(&row, "a");
         row.extend_from_slice(&sum);
         assert!(decode_pin("a", &row).is_none());

@@ -112,13 +112,14 @@ impl Registration {
     }
 }
 
-/// A key's statements that were followed.
+/// A key that an id is bound to: by its statements that were followed, or because it is bound to none.
 #[derive(Debug)]
 pub(super) struct Binding {
     pub(super) peer: PeerId,
     /// What they were judged against.
     pub(super) before: Option<Bound>,
-    pub(super) line: KeyLine,
+    pub(super) public_key: PublicKey,
+    pub(super) line: Option<KeyLine>,
 }
 
 type Answer<T> = oneshot::Sender<Result<T, RegistryError>>;
@@ -327,6 +328,7 @@ fn acknowledge(shared: &Shared, jobs: Vec<Job>, outcomes: Vec<Outcome>) {
                         Live {
                             public_key: pin.public_key,
                             digest: pin.digest,
+                            issued_at: pin.issued_at,
                             instance_type: instance_type.map(Box::from),
                             summary: Bytes::copy_from_slice(summary),
                             last_seen,

@@ -11,7 +11,8 @@ redis.call('HSET', KEYS[1], 'line', ARGV[4], 'retired', ARGV[5], 'revoked', ARGV
 local same_key = pin[1] == ARGV[3]
 if not same_key then
   -- Nothing of what the key before said counts any more.
-  redis.call('HSET', KEYS[1], 'pubkey', ARGV[3], 'last_updated', '', 'seq', '', 'digest', string.rep('0', 64))
+  redis.call('HSET', KEYS[1], 'pubkey', ARGV[3], 'last_updated', '', 'seq', '', 'digest', string.rep('0', 64),
+    'issued_at', '', 'superseded', '')
 end
 if ARGV[6] == '1' or not same_key then
   redis.call('DEL', KEYS[2])

@@ -7,7 +7,7 @@ use crate::{
 use sha2::{Digest, Sha256};
 
 /// Names of our own fields in a peer's hash. A manifest field with such a name is left out: ours win.
-pub(super) const OWN_FIELDS: [&str; 6] = [LAST_SEEN, EXPIRES_AT, PUBKEY, ENVELOPE, SUMMARY, INSTANCE_TYPE];
+pub(super) const OWN_FIELDS: [&str; 7] = [LAST_SEEN, EXPIRES_AT, PUBKEY, ENVELOPE, SUMMARY, INSTANCE_TYPE, ISSUED_AT];
 /// When the entry was last renewed, seconds since the epoch.
 pub(super) const LAST_SEEN: &str = "last_seen";
 /// When it expires, ms since the epoch.
@@ -21,6 +21,9 @@ pub(super) const SUMMARY: &str = "summary";
 /// `instance_type` where it is a string. The manifest's own field of that name is kept as it is, and its text does not show
 /// whether it was the string `"5"` or the number `5`.
 pub(super) const INSTANCE_TYPE: &str = "ark_instance_type";
+
+/// `issued_at` of the newest manifest, µs since the epoch; not there where it does not state it.
+pub(super) const ISSUED_AT: &str = "ark_issued_at";
 
 /// How many shares the index has on a Cluster. Fixed: every instance must look for an id in the same one.
 pub(super) const SHARES: usize = 16;

@@ -42,13 +42,14 @@ if limit > 0 then
     if ARGV[3] == '' then
       rows[#rows + 1] = {id, score}
     else
-      local entry = redis.pcall('HMGET', ARGV[3] .. id, 'pubkey', 'summary', 'ark_instance_type', 'last_seen')
+      local entry = redis.pcall('HMGET', ARGV[3] .. id, 'pubkey', 'summary', 'ark_instance_type', 'last_seen',
+        'ark_issued_at')
       if entry.err then
         if not string.find(entry.err, 'WRONGTYPE') then return entry end
         -- Another program's: shown to nobody, and told from what is gone.
         rows[#rows + 1] = {id, score}
       elseif entry[1] then
-        rows[#rows + 1] = {id, score, entry[1], entry[2], entry[3], entry[4]}
+        rows[#rows + 1] = {id, score, entry[1], entry[2], entry[3], entry[4], entry[5]}
       end
       -- A key that Redis evicted, or that someone deleted, is no live peer; its next heartbeat brings it back.
     end

@@ -62,8 +62,8 @@ struct Run {
     rows: Vec<Vec<Option<Vec<u8>>>>,
 }
 
-/// Public key, summary, instance type, last seen.
-const FIELDS: [&str; 4] = [keys::PUBKEY, keys::SUMMARY, keys::INSTANCE_TYPE, keys::LAST_SEEN];
+/// As list.lua gives them.
+const FIELDS: [&str; 5] = [keys::PUBKEY, keys::SUMMARY, keys::INSTANCE_TYPE, keys::LAST_SEEN, keys::ISSUED_AT];
 
 impl RedisRegistry {
     /// A page may be shorter than `limit` with a cursor to go on, where it would take long.
@@ -219,9 +219,12 @@ fn read_row(row: Vec<Option<Vec<u8>>>, now_ms: i64) -> Result<PeerRecord, &'stat
     let summary = next().ok_or("summary")?;
     let instance_type = next().map(|kind| text(Some(kind)).ok_or("ark_instance_type")).transpose()?;
     let last_seen = text(next()).and_then(|seconds| seconds.parse().ok()).ok_or("last_seen")?;
+    let issued_at =
+        next().map(|micros| text(Some(micros)).and_then(|micros| micros.parse().ok()).ok_or("ark_issued_at"));
     Ok(PeerRecord {
         peer,
         public_key,
+        issued_at: issued_at.transpose()?.map(Timestamp::from_micros),
         instance_type: instance_type.map(String::into_boxed_str),
         summary: summary.into(),
         last_seen: Timestamp::from_seconds(last_seen),

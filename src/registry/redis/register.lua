@@ -1,7 +1,8 @@
 -- Registers one statement: the rules of trust::Pin::step and the write, in one atomic step.
 -- KEYS: 1 peer hash, 2 pin hash, 3 index by expiry; on a Cluster without the index, which is in other slots
 -- ARGV: 1 now in ms ('' = this server's clock), 2 time to live in ms, 3 most live entries, 4 'first_key' or 'any_key', 5 id,
---       6 public key, 7 last_updated in µs or '', 8 seq or '', 9 digest, 10... names and values of the peer hash
+--       6 public key, 7 last_updated in µs or '', 8 seq or '', 9 digest, 10 issued_at in µs or '',
+--       11... names and values of the peer hash
 --       Without an index 3 is 'ask', answered with 'room?' for an entry that is not live, or 'room' where there is some.
 -- Answers: 'ok', step and expiry in ms; or why not.
 -- Numbers stay below 2^53, where doubles are exact; they are stored as the text that came.
@@ -11,7 +12,7 @@ if not now then
   now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 end
 local ttl, limit = tonumber(ARGV[2]), tonumber(ARGV[3])
-local id, pubkey, last_updated, seq, digest = ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9]
+local id, pubkey, last_updated, seq, digest, issued_at = ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10]
 
 -- Is `next` below `newest`? Absent ('') is below everything that is present.
 local function below(next, newest)
@@ -29,11 +30,19 @@ end
 
 local step = 'first'
 local takes_over = false
+-- Digests, with spaces between them, that were replaced at the same last_updated: trust::MAX_SUPERSEDED of them.
+local superseded = ''
 if holds(KEYS[2]) ~= 'none' then
-  local pin = redis.call('HMGET', KEYS[2], 'pubkey', 'last_updated', 'seq', 'digest', 'line', 'retired', 'revoked')
-  if not (pin[1] and pin[4] and readable(pin[2]) and readable(pin[3])) then
+  local pin = redis.call('HMGET', KEYS[2], 'pubkey', 'last_updated', 'seq', 'digest', 'line', 'retired', 'revoked',
+    'issued_at', 'superseded')
+  local pinned = pin[8] or ''
+  if not (pin[1] and pin[4] and readable(pin[2]) and readable(pin[3]) and readable(pinned)) then
     return {'corrupt', 'the pin'}
   end
+  local both = issued_at ~= '' and pinned ~= ''
+  local is_older = both and tonumber(issued_at) < tonumber(pinned)
+  local is_reissued = issued_at ~= '' and (pinned == '' or tonumber(issued_at) > tonumber(pinned))
+  local same_date = last_updated ~= '' and pin[2] ~= '' and tonumber(last_updated) == tonumber(pin[2])
   -- A key that was revoked or replaced by its own statements speaks in no mode.
   if pin[7] == '1' and pin[1] == pubkey then return {'revoked'} end
   if pin[6] and string.find(' ' .. pin[6] .. ' ', ' ' .. pubkey .. ' ', 1, true) then return {'key_mismatch'} end
@@ -41,17 +50,27 @@ if holds(KEYS[2]) ~= 'none' then
     if ARGV[4] ~= 'any_key' then return {'key_mismatch'} end
     takes_over = (pin[5] or '') ~= ''
   elseif pin[4] == digest then
-    step = 'heartbeat'
+    if is_older then return {'rollback', 'issued_at'} end
+    step = is_reissued and 'reissued' or 'heartbeat'
   elseif below(seq, pin[3]) then
     return {'rollback', 'seq'}
   elseif below(last_updated, pin[2]) then
     return {'rollback', 'last_updated'}
+  elseif same_date and not is_reissued and string.find(' ' .. (pin[9] or '') .. ' ', ' ' .. digest .. ' ', 1, true) then
+    return {'superseded'}
+  elseif is_older then
+    return {'rollback', 'issued_at'}
   elseif pin[3] ~= '' and tonumber(seq) == tonumber(pin[3]) then
     return {'equivocation'}
   elseif pin[3] ~= '' and tonumber(seq) - tonumber(pin[3]) > 4294967296 then
     return {'fast_forward'}
   else
     step = 'newer'
+    if same_date then
+      superseded = (pin[9] or '') == '' and pin[4] or pin[9] .. ' ' .. pin[4]
+      -- Eight of 64 digits and the spaces between them.
+      if #superseded > 519 then superseded = string.sub(superseded, -519) end
+    end
   end
 end
 
@@ -71,8 +90,11 @@ local expires_at = string.format('%.0f', now + ttl)
 local last_seen = string.format('%.0f', math.floor(now / 1000))
 -- The first write is one that Redis refuses when its memory is full: then nothing at all is written.
 if takes_over then redis.call('HSET', KEYS[2], 'line', '', 'retired', '', 'revoked', '') end
-if step ~= 'heartbeat' then
-  redis.call('HSET', KEYS[2], 'pubkey', pubkey, 'last_updated', last_updated, 'seq', seq, 'digest', digest)
+if step == 'reissued' then
+  redis.call('HSET', KEYS[2], 'issued_at', issued_at)
+elseif step ~= 'heartbeat' then
+  redis.call('HSET', KEYS[2], 'pubkey', pubkey, 'last_updated', last_updated, 'seq', seq, 'digest', digest,
+    'issued_at', issued_at, 'superseded', superseded)
 end
 if step == 'heartbeat' and is_hash then
   redis.call('HSET', KEYS[1], 'last_seen', last_seen, 'expires_at', expires_at)
@@ -81,7 +103,7 @@ else
   redis.call('DEL', KEYS[1])
   redis.call('HSET', KEYS[1], 'last_seen', last_seen, 'expires_at', expires_at)
   -- Lua can pass about 8,000 values to one call.
-  for first = 10, #ARGV, 1000 do
+  for first = 11, #ARGV, 1000 do
     redis.call('HSET', KEYS[1], unpack(ARGV, first, math.min(first + 999, #ARGV)))
   end
 end

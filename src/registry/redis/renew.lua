@@ -1,7 +1,7 @@
 -- Renews live entries whose newest statement came again. Whatever is not exactly that is left for register.lua to judge.
 -- KEYS: 1 index by expiry. Not on a Cluster: the other keys are made of the prefixes.
 -- ARGV: 1 now in ms ('' = this server's clock), 2 time to live in ms, 3 prefix of peer keys, 4 prefix of pin keys,
---       5... id, public key and digest of each
+--       5... id, public key, digest and issued_at in µs or '' of each
 -- Answers: 'ok' and a text with '1' for each that was renewed, '0' for each that was not.
 local now = tonumber(ARGV[1])
 if not now then
@@ -12,9 +12,9 @@ local ttl = tonumber(ARGV[2])
 local expires_at, last_seen = string.format('%.0f', now + ttl), string.format('%.0f', math.floor(now / 1000))
 
 -- Is this what the newest statement of a live entry said? A key that another program wrote holds no such thing.
-local function is_newest(id, pubkey, digest)
-  local pin = redis.pcall('HMGET', ARGV[4] .. id, 'pubkey', 'digest', 'retired', 'revoked')
-  if pin.err or pin[1] ~= pubkey or pin[2] ~= digest or pin[4] == '1' then return false end
+local function is_newest(id, pubkey, digest, issued_at)
+  local pin = redis.pcall('HMGET', ARGV[4] .. id, 'pubkey', 'digest', 'retired', 'revoked', 'issued_at')
+  if pin.err or pin[1] ~= pubkey or pin[2] ~= digest or pin[4] == '1' or (pin[5] or '') ~= issued_at then return false end
   if pin[3] and string.find(' ' .. pin[3] .. ' ', ' ' .. pubkey .. ' ', 1, true) then return false end
   local entry = redis.pcall('HMGET', ARGV[3] .. id, 'pubkey', 'expires_at')
   -- Entry and index always have the same expiry.
@@ -23,9 +23,9 @@ local function is_newest(id, pubkey, digest)
 end
 
 local renewed, index = {}, {}
-for at = 5, #ARGV, 3 do
+for at = 5, #ARGV, 4 do
   local id = ARGV[at]
-  local newest = is_newest(id, ARGV[at + 1], ARGV[at + 2])
+  local newest = is_newest(id, ARGV[at + 1], ARGV[at + 2], ARGV[at + 3])
   if newest then
     redis.call('HSET', ARGV[3] .. id, 'last_seen', last_seen, 'expires_at', expires_at)
     redis.call('PEXPIRE', ARGV[3] .. id, ttl)

@@ -80,6 +80,7 @@ impl Renewals {
         for Heartbeat { peer, pin, .. } in batch {
             let digest = SetHash::from_digest(pin.digest).hex_bytes();
             call.arg(peer.as_str()).arg(pin.public_key.to_base64()).arg(&digest[..]);
+            call.arg(pin.issued_at.map_or_else(String::new, |at| at.micros().to_string()));
         }
         let (_ok, renewed): (String, Vec<u8>) = parsed(self.link.ask(Ask::Write(&call)).await?)?;
         if renewed.len() != batch.len() {

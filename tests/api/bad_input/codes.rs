@@ -121,6 +121,8 @@ async fn every_code_of_the_4xx_is_answered_with() {
     let once = signed_lines("/lattice/changes", "", &key(1), &RIGHT);
     assert_eq!(once.clone().send(app.port).await.status, 200);
     seen.extend(run(&app, &[row("a request that was seen before", once, 409, "replayed")]).await);
+    let early = signed_lines("/lattice/changes", "", &key(1), &Speech { at: NOW - 1, ..RIGHT });
+    seen.extend(run(&app, &[row("a request of before the start", early, 401, "signed_before_start")]).await);
 
     let sent = |lines: &[Value]| {
         let body: String = lines.iter().map(|line| format!("{line}\n")).collect();

@@ -66,6 +66,8 @@ fn members() -> Vec<(&'static str, String, u16, &'static str)> {
         ("fields too large", format!("\"x\":\"{}\"", "x".repeat(FIELD_BYTES)), 413, "manifest_too_large"),
         ("a field name too large", format!("\"{}\":1", "x".repeat(FIELD_BYTES)), 413, "manifest_too_large"),
         ("last_updated 301 s ahead", format!("\"last_updated\":{}", NOW + 301), 400, "clock_skew"),
+        ("issued_at 301 s ahead", format!("\"issued_at\":{}", NOW + 301), 400, "clock_skew"),
+        ("issued_at a day and a second ago", format!("\"issued_at\":{}", NOW - 86_401), 409, "stale_statement"),
         ("last_updated in milliseconds", format!("\"last_updated\":{NOW}000"), 400, "clock_skew"),
     ]);
     members

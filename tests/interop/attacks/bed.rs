@@ -5,9 +5,12 @@ use crate::{
     service::{Place, Service, TOKEN, json_of, problem, text},
     signing::{manifest, signed},
 };
-use ark_lattice::identity::{
-    KeyPair,
-    message::{self, Message},
+use ark_lattice::{
+    identity::{
+        KeyPair,
+        message::{self, Message},
+    },
+    types::Timestamp,
 };
 use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};
@@ -42,6 +45,14 @@ impl Victim {
 
     /// Stops and starts again on the same state.
     pub(crate) async fn restarted(self) -> Self {
+        let victim = self.restarted_just_now().await;
+        // What is signed in the second of a start that follows a crash is refused.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        victim
+    }
+
+    /// As [`Self::restarted`], and in the second of the start perhaps.
+    pub(crate) async fn restarted_just_now(self) -> Self {
         let Self { place, service } = self;
         service.kill();
         let service = place.serve().await;
@@ -141,9 +152,18 @@ impl Attacker {
         (route, audience, seconds_ago): (&str, &str, u64),
         body: &str,
     ) -> RequestBuilder {
+        self.request_dated(victim, (route, audience, now().minus(Duration::from_secs(seconds_ago))), body)
+    }
+
+    /// As [`Self::request`], for another audience and of another date.
+    pub(crate) fn request_dated(
+        &self,
+        victim: &Victim,
+        (route, audience, created): (&str, &str, Timestamp),
+        body: &str,
+    ) -> RequestBuilder {
         let message =
             Message { method: "POST", route, query: "?", body: body.as_bytes(), node_id: self.name, audience };
-        let created = now().minus(std::time::Duration::from_secs(seconds_ago));
         let headers = message::sign(&message, &self.key, created).unwrap().into_iter();
         let lines = route == "/lattice/changes" || route == "/lattice/offer";
         let declared = if lines { "application/x-ndjson" } else { "application/json" };

@@ -10,6 +10,7 @@ mod fast_forward_head;
 mod fast_forward_manifest;
 mod flood_bad_signatures;
 mod flood_new_ids;
+mod flood_repeats;
 mod foreign_network;
 mod freeze;
 mod future_date;
@@ -18,7 +19,10 @@ mod log_lines;
 mod malleated;
 mod mix_and_match;
 mod no_certificate;
+mod own_id;
 mod replay;
+mod replay_manifest;
+mod replay_restart;
 mod revoked_manifest;
 mod revoked_pull;
 mod revoked_push;
@@ -30,6 +34,7 @@ mod ssrf_address;
 mod ssrf_name;
 mod ssrf_redirect;
 mod stolen_key;
+mod voucher_second_key;
 
 use std::{collections::BTreeSet, fs};
 

@@ -1,0 +1,51 @@
+//! This instance's own id: it belongs to this instance's key, whatever anybody registers, pushes or writes into a registry that is shared.
+
+use super::Context;
+use crate::{
+    manifest::verify,
+    registry::RegistryError,
+    types::{PeerId, PublicKey},
+};
+use bytes::Bytes;
+
+/// What others are told that use the id.
+pub(super) const OTHER_KEY: &str = "that is the id of this instance itself, which has another key";
+
+/// Is this our id under a key that is not ours now? One of ours that was replaced is another's too.
+pub(super) fn is_anothers(context: &Context, peer: &PeerId, key: PublicKey) -> bool {
+    *peer == context.identity.node_id && context.public_key().is_some_and(|own| own != key)
+}
+
+/// An envelope of the registry, unless it says with another key that it is ours.
+pub(super) fn not_of_anothers(context: &Context, peer: &PeerId, envelope: Bytes) -> Option<Bytes> {
+    if *peer != context.identity.node_id {
+        return Some(envelope);
+    }
+    let signed = verify(envelope.clone(), &context.limits).ok()?;
+    (!is_anothers(context, peer, signed.public_key())).then_some(envelope)
+}
+
+/// Binds our id to our key in the registry, where it is bound to none. Logs what is to be done where it is bound to another. Answers
+/// whether the registry could be asked.
+pub async fn claim_own_id(context: &Context) -> bool {
+    let Some(own) = context.public_key() else { return true };
+    let peer = &context.identity.node_id;
+    match context.registry.claim(peer, own).await {
+        Ok(bound) if bound == own => true,
+        Ok(bound) => {
+            tracing::error!(
+                node.id = peer.as_str(), key.own = %own, key.bound = %bound, registry.kind = context.registry.kind(),
+                "the registry binds the id of this instance to another key: what is registered there under this id is neither listed nor \
+                 served by this instance, and other instances that share the registry refuse this instance's manifests. Give this \
+                 instance the key that the id is bound to, or another id (ARK_NODE_ID); if nobody may have that other key, delete the \
+                 id's binding from the registry (in Redis the keys pin:ID and peer:ID) and restart"
+            );
+            true
+        }
+        Err(RegistryError::Unavailable(_)) => false,
+        Err(error) => {
+            tracing::error!(%error, node.id = peer.as_str(), "the id of this instance cannot be bound to its key in the registry");
+            true
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Keys that other instances vouch for.
+
+use super::{DecisionError, TrustStore};
+use crate::{
+    trust::{
+        TrustLevel,
+        state::{State, VOUCH},
+    },
+    types::{PeerId, PublicKey},
+};
+use serde_json::json;
+use std::{collections::BTreeSet, sync::PoisonError};
+
+/// The most keys that one key vouches for.
+const MAX_VOUCHES_OF_ONE: usize = 1000;
+
+impl TrustStore {
+    /// k vouchers. Only who is verified by the operator counts: a chain of vouchers would be as weak as its first link.
+    pub(super) fn is_vouched_for(&self, state: &State, peer: &PeerId, key: PublicKey) -> bool {
+        if self.vouchers == 0 {
+            return false;
+        }
+        let counts = |voucher: &&PublicKey| {
+            let record = state.records.get(voucher);
+            let decided = record.is_some_and(|record| record.level == TrustLevel::Verified);
+            let withdrawn = record.is_some_and(|record| record.level == TrustLevel::Revoked);
+            !state.quarantined.contains(voucher) && !withdrawn && (decided || self.policy.lists(**voucher))
+        };
+        let is_enough = |vouchers: &BTreeSet<PublicKey>| vouchers.iter().filter(counts).count() >= self.vouchers;
+        let is_revoked = |key| state.records.get(key).is_some_and(|record| record.level == TrustLevel::Revoked);
+        if !state.vouches.get(&(peer.clone(), key)).is_some_and(is_enough) {
+            return false;
+        }
+        // Of two keys that are vouched for it is not known here which one is right: that takes the admin.
+        let mut others =
+            state.vouches.iter().filter(|((of, other), _)| of == peer && *other != key && !is_revoked(other));
+        !others.any(|(_, vouchers)| is_enough(vouchers))
+    }
+
+    /// A verified key says that another one is right. `bound`: the key that the registry binds the id to. Blocks on the disk. Answers
+    /// whether that is new.
+    ///
+    /// # Errors
+    /// [`DecisionError::OtherKey`]: the id has another key already, bound, verified or vouched for, by this voucher or by enough of them.
+    /// [`DecisionError::Unkept`].
+    pub fn vouch(
+        &self,
+        voucher: (&PeerId, PublicKey),
+        (peer, key): (&PeerId, PublicKey),
+        bound: Option<PublicKey>,
+    ) -> Result<bool, DecisionError> {
+        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        {
+            let state = self.state();
+            if let Some(known) = self.other_key(&state, voucher.1, (peer, key), bound) {
+                return Err(DecisionError::OtherKey { peer: peer.clone(), known });
+            }
+            let known = state.vouches.get(&(peer.clone(), key));
+            let of_one = state.vouches.values().filter(|vouchers| vouchers.contains(&voucher.1)).count();
+            if known.is_some_and(|known| known.contains(&voucher.1)) || of_one >= MAX_VOUCHES_OF_ONE {
+                return Ok(false);
+            }
+        }
+        let detail = json!({
+            "public_key": key.to_base64(), "voucher": voucher.1.to_base64(), "by": voucher.0.as_str(),
+        });
+        self.write(VOUCH, peer.as_str(), detail)?;
+        Ok(true)
+    }
+
+    /// The key that an id has already, if that is another than the one that is vouched for. A voucher speaks for a key of an id that has
+    /// none: whoever could have a second one verified by vouchers would take ids from their owners.
+    fn other_key(
+        &self,
+        state: &State,
+        voucher: PublicKey,
+        (peer, key): (&PeerId, PublicKey),
+        bound: Option<PublicKey>,
+    ) -> Option<PublicKey> {
+        let decided = [bound, self.listed(state, peer), state.owners.get(peer).copied()];
+        let of_peer = state.vouches.iter().filter(|((of, _), _)| of == peer);
+        let vouched = of_peer.filter(|((_, other), vouchers)| {
+            // Where the id has this key by now, what was said of the one before is over.
+            let before = bound.is_none() && vouchers.contains(&voucher);
+            before || self.is_vouched_for(state, peer, *other)
+        });
+        decided.into_iter().flatten().chain(vouched.map(|((_, other), _)| *other)).find(|other| *other != key)
+    }
+}

@@ -534,7 +534,10 @@ fn serve(
         tracer,
         operator_token: OperatorToken::new(settings.admin.token.as_ref()),
         body_timeout: section.body_timeout.get(),
+        body_bytes_per_second: section.body_bytes_per_second,
         body_budget: BodyBudget::new(settings.limits.inflight_bytes),
+        answers: api::answer_pool(settings.limits.answer_bytes),
+        listeners: api::listener_pool(settings.limits.listeners_per_address),
         discovered: api::DiscoveredBodies::default(),
         openapi,
     });
@@ -542,6 +545,7 @@ fn serve(
         state.metrics.watch_runtime(Handle::current());
         App::new()
             .app_data(state.clone())
+            .wrap(from_fn(api::bound_answers))
             .wrap(Compress::default())
             // What the settings leave out costs a request nothing.
             .wrap(Condition::new(state.context.network.is_some(), from_fn(api::network)))

@@ -79,7 +79,7 @@ pub use nodes::{AcceptedNodes, Giver, accept_nodes, delete_node, get_node, giver
 pub use pull::{PullError, PullOptions, PullReport, Standing, pull};
 pub use register::{RefusedManifest, RegisterError, Registration, register};
 pub use remote::{RemoteError, RemotePeer, discover_remote, publish};
-pub use requests::{RequestError, SignedRequest, Speaker, speaker, takes_from_anybody};
+pub use requests::{RequestError, SignedRequest, Speaker, is_verified_head, speaker, takes_from_anybody};
 pub use seed_wire::{
     LivePeer, MAX_LISTED, Part, PartStream, PushError, Pushed, Skipped, live_peers, nodes_since, push,
 };
@@ -116,8 +116,8 @@ pub use crate::{
     },
     lattice::offline::{Listing, OfflineDirectory, OfflineError, OfflineNode, WholeFile, write_file, write_new_file},
     lattice::{
-        Ancestry, Conflict, Entry, LatticeError, LatticeStatus, NodeDocument, NodeError, NodeFilter, NodePage,
-        Precondition, StoredNode, Tombstone, Version, WaitingDeletion, WaitingSender, Written,
+        Ancestry, Conflict, Entry, LatticeError, LatticeStatus, MAX_TYPE_BYTES, NodeDocument, NodeError, NodeFilter,
+        NodePage, Precondition, StoredNode, Tombstone, Version, WaitingDeletion, WaitingSender, Written,
     },
     manifest::{Canonicalization, EnvelopeError, MAX_SEQ},
     registry::{FollowError, PeerCursor, RegistryError},

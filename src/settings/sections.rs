@@ -208,7 +208,7 @@ section! {
         body_timeout: Span = Span::seconds(60),
         /// Least bytes a second of a body of more than 64 KiB, over each 10 s of it (408 body_too_slow); 0: no bound.
         body_bytes_per_second: usize = 4096,
-        /// How long a client may take nothing of an answer, or not be there at all, before its connection is reset (Linux).
+        /// How long a client may take nothing of an answer, less than 16 KiB of a longer one, or not be there at all (Linux), before it is cut off.
         write_timeout: Span = Span::seconds(60),
         /// How long an idle connection is kept open. Longer than federation.sync_interval, so that peers need no new one for each round.
         keep_alive: Span = Span::seconds(75),

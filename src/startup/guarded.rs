@@ -354,20 +354,21 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_client_that_takes_next_to_nothing_is_cut_off() {
-        let within = Duration::from_secs(60);
+        let within = Duration::from_millis(600);
         let (mut client, server) = duplex(1024);
         let mut server = Guarded::new(server, within);
         let begun = Instant::now();
         let answer = tokio::spawn(async move { server.write_all(&[7; 1 << 20]).await.map(|()| server) });
         let mut taken = vec![0; 512];
         for _ in 0..3 {
-            tokio::time::sleep(Duration::from_secs(15)).await;
+            tokio::time::sleep(Duration::from_millis(150)).await;
             client.read_exact(&mut taken).await.unwrap();
         }
         let error = answer.await.unwrap().map(drop).unwrap_err();
-        assert_eq!((error.kind(), begun.elapsed().as_secs()), (io::ErrorKind::TimedOut, 60));
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(begun.elapsed() >= within, "{:?}", begun.elapsed());
 
         // One that is slow, but comes to its end.
         let (mut client, server) = duplex(1024);
@@ -375,7 +376,7 @@ mod tests {
         let answer = tokio::spawn(async move { server.write_all(&[7; 200_000]).await });
         let mut read = 0;
         while read < 200_000 {
-            tokio::time::sleep(Duration::from_secs(2)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
             read += client.read(&mut [0; 1024]).await.unwrap();
         }
         answer.await.unwrap().unwrap();

@@ -152,10 +152,13 @@ pub(super) fn serve(
             config.alpn_protocols = vec![b"http/1.1".to_vec()];
             builder.listen(NAME, listener, move || {
                 let arrivals = Arc::clone(&arrivals);
-                let http =
-                    http_service!(times, stopping, move |stream: &Guarded<TlsStream<TcpStream>>, data: &mut Extensions| {
+                let http = http_service!(
+                    times,
+                    stopping,
+                    move |stream: &Guarded<TlsStream<TcpStream>>, data: &mut Extensions| {
                         arrivals.arrive(stream.get_ref(), data)
-                    });
+                    }
+                );
                 let mut acceptor = Acceptor::new(config.clone());
                 acceptor.set_handshake_timeout(times.head);
                 acceptor

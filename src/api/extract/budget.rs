@@ -24,7 +24,7 @@ const UNIT_BYTES: usize = 1 << 10;
 pub(super) const FREE_BYTES: usize = 64 << 10;
 /// How long a body waits for others that arrive, and once it is whole for others that are read.
 const ARRIVAL_PATIENCE: Duration = Duration::from_secs(2);
-const WORK_PATIENCE: Duration = Duration::from_secs(10);
+const WORK_PATIENCE: Duration = Duration::from_secs(5);
 /// How often a body that waits for room looks whether there is some.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -169,7 +169,7 @@ mod tests {
         Ok(share)
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn one_address_leaves_room_for_the_others_and_all_leave_some_for_the_known() {
         let budget = BodyBudget::new(8 << 20);
         let mut first = arrived(&budget, address(1), 900 << 10).await.unwrap();
@@ -185,7 +185,7 @@ mod tests {
         assert_eq!(budget.arriving.held(), 0);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn what_reading_costs_is_given_back_and_a_body_alone_passes() {
         let budget = BodyBudget::new(4 << 20);
         let work = async |length, factor, holder| {

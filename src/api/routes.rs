@@ -88,14 +88,9 @@ const STATEMENT: &[Code] = &[
 const REGISTRY: &[Code] = &[Code::RegistryUnavailable];
 const REGISTRY_WRITE: &[Code] = &[Code::RegistryUnavailable, Code::RegistryFull, Code::NoSpace];
 const LATTICE: &[Code] = &[Code::LatticeLoading, Code::LatticeUnavailable];
-const LATTICE_WRITE: &[Code] = &[
-    Code::LatticeLoading,
-    Code::LatticeUnavailable,
-    Code::NodeUnavailable,
-    Code::LatticeFull,
-    Code::NoSpace,
-    Code::ReadOnly,
-];
+const LATTICE_WRITE: &[Code] =
+    &[Code::LatticeLoading, Code::LatticeUnavailable, Code::NodeUnavailable, Code::NoSpace, Code::ReadOnly, FULL];
+const FULL: Code = Code::LatticeFull;
 const OPERATOR: &[Code] = &[Code::OperatorTokenRequired, Code::OperatorDisabled, Code::PreconditionFailed];
 /// Of requests that another instance signs.
 const SIGNED: &[Code] = &[
@@ -122,6 +117,8 @@ const PROVES: &[Code] =
 const SENDS: &[Code] = &[Code::InvalidChange, Code::InvalidQuery, Code::OtherIndex];
 /// Of what is for peers.
 const DOOR: &[Code] = &[Code::FederationStopped, Code::ClientCertificate];
+/// Of streams that are listened to.
+const LISTEN: &[Code] = &[Code::TooManyListeners];
 /// Of every route.
 const ALWAYS: &[Code] = &[Code::MethodNotAllowed, Code::RateLimited, Code::Overloaded, Code::Internal];
 
@@ -478,12 +475,7 @@ pub const PEER_ROUTES: &[Route] = &[
         summary: "Everything",
         problems: &[ALWAYS, DOOR, LATTICE, &[Code::InvalidQuery, Code::OtherIndex, Code::PositionLost]],
     },
-    Route {
-        method: "GET",
-        path: "/lattice/notify",
-        summary: "Hear of changes",
-        problems: &[ALWAYS, DOOR, &[Code::TooManyListeners]],
-    },
+    Route { method: "GET", path: "/lattice/notify", summary: "Hear of changes", problems: &[ALWAYS, DOOR, LISTEN] },
     Route {
         method: "POST",
         path: "/lattice/nodes",

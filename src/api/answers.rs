@@ -36,14 +36,14 @@ const PIECE_BYTES: usize = 32 << 10;
 #[must_use]
 pub fn answer_pool(bytes: usize) -> Arc<Pool> {
     let all = u64::try_from(bytes).unwrap_or(u64::MAX);
-    Pool::new(PoolBounds { all, of_one: all / 8, reserve: all / 8, single: true })
+    Pool::new(PoolBounds { all, of_one: all / 8, reserve: all / 8, oldest_passes: true })
 }
 
 /// Streams to which clients of one address listen. What they hold are connections, which are bounded in all elsewhere.
 #[must_use]
 pub fn listener_pool(of_one: u32) -> Arc<Pool> {
     let of_one = if of_one == 0 { u64::MAX } else { u64::from(of_one) };
-    Pool::new(PoolBounds { all: u64::MAX, of_one, reserve: 0, single: false })
+    Pool::new(PoolBounds { all: u64::MAX, of_one, reserve: 0, oldest_passes: false })
 }
 
 fn compresses(headers: &HeaderMap) -> bool {

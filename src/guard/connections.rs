@@ -26,7 +26,7 @@ impl Connections {
         let all = descriptors.saturating_sub(own).max(1);
         let half = (all / 2).max(1);
         let of_one = if of_one == 0 { half } else { u64::from(of_one).min(half) };
-        Self(Pool::new(PoolBounds { all, of_one, reserve: all / 16, single: false }))
+        Self(Pool::new(PoolBounds { all, of_one, reserve: all / 16, oldest_passes: false }))
     }
 
     /// Counts a connection.

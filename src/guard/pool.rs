@@ -3,7 +3,7 @@
 
 use super::Payer;
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -16,9 +16,9 @@ pub struct PoolBounds {
     pub of_one: u64,
     /// Of `all`, to known holders only.
     pub reserve: u64,
-    /// An address that holds one part and nothing else may go beyond its share with it, and beyond all where nobody else holds any: a
-    /// single request is bounded elsewhere, and must not wait for ever.
-    pub single: bool,
+    /// The oldest part of each address may go beyond its share, and the oldest of all beyond all: what is bounded by itself must come to its
+    /// end, and parts that grow while each waits for the others would never.
+    pub oldest_passes: bool,
 }
 
 /// On whose account a part goes.
@@ -55,12 +55,15 @@ struct Held {
     by_addresses: u64,
     /// As many rows as there are parts at most.
     of: HashMap<Payer, OfAddress>,
+    /// All parts, the oldest first.
+    parts: BTreeSet<u64>,
+    newest: u64,
 }
 
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default)]
 struct OfAddress {
     amount: u64,
-    parts: u64,
+    parts: BTreeSet<u64>,
 }
 
 /// A part of a pool, given back on drop.
@@ -68,6 +71,7 @@ struct OfAddress {
 pub struct PoolPart {
     pool: Arc<Pool>,
     holder: Holder,
+    number: u64,
     amount: u64,
 }
 
@@ -82,11 +86,13 @@ impl Pool {
     #[must_use]
     pub fn part(self: &Arc<Self>, holder: Holder) -> PoolPart {
         let mut held = self.lock();
+        held.newest = held.newest.saturating_add(1);
+        let number = held.newest;
+        held.parts.insert(number);
         if let Holder::Address(payer) = holder {
-            let of = held.of.entry(payer).or_default();
-            of.parts = of.parts.saturating_add(1);
+            held.of.entry(payer).or_default().parts.insert(number);
         }
-        PoolPart { pool: Arc::clone(self), holder, amount: 0 }
+        PoolPart { pool: Arc::clone(self), holder, number, amount: 0 }
     }
 
     /// A part of this amount.
@@ -125,30 +131,29 @@ impl PoolPart {
         let bounds = self.pool.bounds;
         let mut held = self.pool.lock();
         let all = held.all.saturating_add(by);
+        let is_oldest = |parts: &BTreeSet<u64>| bounds.oldest_passes && parts.first() == Some(&self.number);
+        let is_oldest_of_all = is_oldest(&held.parts);
         match self.holder {
             Holder::Known => {
-                let alone = bounds.single && held.all == self.amount;
-                if all > bounds.all && !alone {
+                if all > bounds.all && !is_oldest_of_all {
                     return Err(PoolFull::All);
                 }
             }
             Holder::Local => {
                 let by_addresses = held.by_addresses.saturating_add(by);
-                let alone = bounds.single && held.by_addresses == self.amount;
-                if !alone && (all > bounds.all || by_addresses > bounds.all.saturating_sub(bounds.reserve)) {
+                if !is_oldest_of_all && (all > bounds.all || by_addresses > bounds.all.saturating_sub(bounds.reserve)) {
                     return Err(PoolFull::All);
                 }
                 held.by_addresses = by_addresses;
             }
             Holder::Address(payer) => {
                 let by_addresses = held.by_addresses.saturating_add(by);
-                let of = held.of.get(&payer).copied().unwrap_or_default();
-                if of.amount.saturating_add(by) > bounds.of_one && !(bounds.single && of.amount == self.amount) {
+                let of = held.of.entry(payer).or_default();
+                if of.amount.saturating_add(by) > bounds.of_one && !is_oldest(&of.parts) {
                     return Err(PoolFull::OfOne);
                 }
-                let alone = bounds.single && held.by_addresses == self.amount;
                 let most = bounds.all.saturating_sub(bounds.reserve);
-                if (all > bounds.all || by_addresses > most) && !alone {
+                if (all > bounds.all || by_addresses > most) && !is_oldest_of_all {
                     return Err(PoolFull::All);
                 }
                 held.by_addresses = by_addresses;
@@ -167,6 +172,7 @@ impl Drop for PoolPart {
     fn drop(&mut self) {
         let mut held = self.pool.lock();
         held.all = held.all.saturating_sub(self.amount);
+        held.parts.remove(&self.number);
         if self.holder == Holder::Known {
             return;
         }
@@ -174,8 +180,8 @@ impl Drop for PoolPart {
         let Holder::Address(payer) = self.holder else { return };
         let Some(of) = held.of.get_mut(&payer) else { return };
         of.amount = of.amount.saturating_sub(self.amount);
-        of.parts = of.parts.saturating_sub(1);
-        if of.parts == 0 {
+        of.parts.remove(&self.number);
+        if of.parts.is_empty() {
             held.of.remove(&payer);
         }
     }
@@ -189,8 +195,8 @@ mod tests {
         Holder::Address(Payer::of([192, 0, 2, last].into()))
     }
 
-    fn pool(single: bool) -> Arc<Pool> {
-        Pool::new(PoolBounds { all: 10, of_one: 4, reserve: 3, single })
+    fn pool(oldest_passes: bool) -> Arc<Pool> {
+        Pool::new(PoolBounds { all: 10, of_one: 4, reserve: 3, oldest_passes })
     }
 
     #[test]
@@ -217,12 +223,20 @@ mod tests {
     }
 
     #[test]
-    fn one_large_part_passes_where_its_address_holds_no_other() {
+    fn the_oldest_part_comes_to_its_end() {
         let pool = pool(true);
         let large = pool.take(address(1), 6).unwrap();
         assert_eq!(pool.take(address(1), 1).unwrap_err(), PoolFull::OfOne);
         assert_eq!(pool.take(address(2), 2).unwrap_err(), PoolFull::All);
         drop(large);
+        // Each waits for room, and none holds all that it needs.
+        let mut parts: Vec<PoolPart> = (0..4).map(|_| pool.take(address(1), 1).unwrap()).collect();
+        assert!(parts.iter_mut().skip(1).all(|part| part.grow(1) == Err(PoolFull::OfOne)));
+        parts[0].grow(20).unwrap();
+        drop(parts.remove(0));
+        parts[0].grow(1).unwrap();
+        assert_eq!(parts[1].grow(1), Err(PoolFull::OfOne));
+        drop(parts);
         let whole = pool.take(address(1), 100).unwrap();
         assert_eq!(pool.take(address(2), 1).unwrap_err(), PoolFull::All);
         drop(whole);

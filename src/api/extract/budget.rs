@@ -23,7 +23,7 @@ const UNIT_BYTES: usize = 1 << 10;
 /// What is no longer than this is not counted: small requests pass also while large ones fill the budget.
 pub(super) const FREE_BYTES: usize = 64 << 10;
 /// How long a body waits for others that arrive, and once it is whole for others that are read.
-const ARRIVAL_PATIENCE: Duration = Duration::from_secs(2);
+const ARRIVAL_PATIENCE: Duration = Duration::from_secs(4);
 const WORK_PATIENCE: Duration = Duration::from_secs(5);
 /// How often a body that waits for room looks whether there is some.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -76,7 +76,7 @@ impl BodyBudget {
     #[must_use]
     pub fn new(bytes: usize) -> Self {
         let all = u64::try_from(bytes / 2).unwrap_or(u64::MAX);
-        let bounds = PoolBounds { all, of_one: all / 4, reserve: all / 4, single: true };
+        let bounds = PoolBounds { all, of_one: all / 4, reserve: all / 4, oldest_passes: true };
         Self {
             arriving: Pool::new(bounds),
             work: Work::new(bytes - bytes / 4),

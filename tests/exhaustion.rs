@@ -48,7 +48,7 @@ async fn connections_beyond_the_descriptors_are_closed_and_files_are_left() {
              Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
         )
     };
-    let requests = ["/health", "/nodes", "/discover", "/metrics", "/nodes/kept"].map(|path| get(path));
+    let requests = ["/health", "/nodes", "/discover", "/metrics", "/nodes/kept"].map(get);
     for (stream, request) in streams.iter_mut().zip(requests) {
         let answer = answer(stream, &request).await;
         assert!(answer.starts_with("HTTP/1.1 200"), "{request}: {answer}");

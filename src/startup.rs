@@ -1,7 +1,6 @@
 //! Puts an application together: the only file that names adapters.
 
 use crate::{
-    api::{self, ApiState, BodyBudget, Cors, Edge, OperatorToken},
     federation::{
         left_out::NamedVersions,
         reconcile::{LEAST_NODES, Sets},
@@ -17,18 +16,12 @@ use crate::{
     },
     settings::{Settings, SettingsError, Span},
     shutdown,
-    telemetry::{Metrics, Tracer},
+    telemetry::Metrics,
     tls::{self, ClientAuthority, TlsError, TlsFiles, TlsPort},
     trust::file::FileError,
     types::{PublicKey, SharedClock, SystemClock, Timestamp},
 };
-use actix_web::{
-    App, HttpServer,
-    dev::{Server, ServerHandle},
-    http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS},
-    middleware::{Compress, Condition, DefaultHeaders, from_fn},
-    web,
-};
+use actix_web::dev::{Server, ServerHandle};
 use std::{
     fs::{DirBuilder, File, OpenOptions},
     io,
@@ -38,16 +31,18 @@ use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
-use tokio::{net::TcpSocket, runtime::Handle, task::JoinSet};
+use tokio::{net::TcpSocket, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 mod arrivals;
 mod discovery;
 mod engine;
 mod events;
+mod guarded;
 mod keys;
 mod lattice;
 mod requests;
+mod serving;
 mod traces;
 mod trust;
 
@@ -57,8 +52,6 @@ pub use lattice::{
 };
 pub use trust::AUDIT_FILE;
 
-/// How long a connection that is done stays open for what the client still sends.
-const LINGER: Duration = Duration::from_secs(5);
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 4096;
 
@@ -215,7 +208,8 @@ impl Application {
             heartbeats: Heartbeats::default(),
             known_lists: KnownLists::default(),
         });
-        let server = serve(settings, listener, Arc::clone(&context), (Arc::clone(&metrics), tracer), tls.as_ref())?;
+        let server =
+            serving::serve(settings, listener, Arc::clone(&context), (Arc::clone(&metrics), tracer), tls.as_ref())?;
         let tls = tls.map(|port| (port, settings.server.tls_reload_interval.get()));
         let key_lifetime = settings.instance.key_lifetime.map(Span::get);
         let port = address.port();
@@ -508,88 +502,6 @@ fn shown_certificate(settings: &Settings) -> Result<Option<TlsFiles>, StartupErr
 fn open_tls(settings: &Settings, clock: &SharedClock, metrics: &Arc<Metrics>) -> Result<Option<TlsPort>, StartupError> {
     let Some(files) = tls_files(settings)? else { return Ok(None) };
     Ok(Some(TlsPort::open(files, client_authority(settings), Arc::clone(clock), Arc::clone(metrics))?))
-}
-
-fn serve(
-    settings: &Settings,
-    listener: TcpListener,
-    context: Arc<Context>,
-    (metrics, tracer): (Arc<Metrics>, Tracer),
-    tls: Option<&TlsPort>,
-) -> Result<Server, StartupError> {
-    let section = &settings.server;
-    let openapi =
-        serde_json::to_string(&api::openapi_document()).map_err(|error| io::Error::other(error.to_string()))?;
-    // This one's own, and each worker's below.
-    metrics.watch_runtime(Handle::current());
-    let arrivals = arrivals::Arrivals::new(settings, &metrics, &context.trust)?;
-    let edge = Edge {
-        proxies: settings.proxy_networks()?,
-        headers: section.proxy_headers,
-        base_path: settings.base_path()?,
-        tls: tls.is_some(),
-        hsts: Some(section.hsts_max_age.get()).filter(|age| !age.is_zero()),
-    };
-    let state = web::Data::new(ApiState {
-        context,
-        edge,
-        cors: Cors { origins: settings.web_origins()?, max_age: section.cors_max_age.get() },
-        metrics,
-        count_loopback: settings.limits.count_loopback,
-        client_certificates: section.tls_client_ca.is_some(),
-        tracer,
-        operator_token: OperatorToken::new(settings.admin.token.as_ref()),
-        body_timeout: section.body_timeout.get(),
-        body_budget: BodyBudget::new(settings.limits.inflight_bytes),
-        discovered: api::DiscoveredBodies::default(),
-        openapi,
-    });
-    let mut server = HttpServer::new(move || {
-        state.metrics.watch_runtime(Handle::current());
-        App::new()
-            .app_data(state.clone())
-            .wrap(Compress::default())
-            // What the settings leave out costs a request nothing.
-            .wrap(Condition::new(state.context.network.is_some(), from_fn(api::network)))
-            .wrap(Condition::new(state.client_certificates, from_fn(api::certified)))
-            .wrap(from_fn(api::limit))
-            .wrap(Condition::new(!state.edge.base_path.as_str().is_empty(), from_fn(api::strip_prefix)))
-            // Documents are whatever users put there: a browser must not take one for a page.
-            .wrap(
-                DefaultHeaders::new()
-                    .add((X_CONTENT_TYPE_OPTIONS, "nosniff"))
-                    .add((CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"))
-                    .add((REFERRER_POLICY, "no-referrer")),
-            )
-            .wrap(from_fn(api::suit_client))
-            .wrap(from_fn(api::answer_panics))
-            .wrap(Condition::new(!state.cors.origins.is_nobody(), from_fn(api::share)))
-            .wrap(from_fn(api::observe))
-            .configure(api::configure)
-    })
-    // A streamed answer goes out in several writes: with Nagle each would wait for the client's delayed acknowledgement.
-    .tcp_nodelay(true)
-    .on_connect(move |io, data| arrivals.arrive(io, data))
-    .max_connections(section.max_connections)
-    .client_request_timeout(section.header_timeout.get())
-    // A refused upload is answered while the client still sends: it needs time to come to reading.
-    .client_disconnect_timeout(LINGER)
-    .keep_alive(section.keep_alive.get())
-    .shutdown_timeout(section.shutdown_timeout.get().as_secs())
-    .disable_signals();
-    if section.workers > 0 {
-        server = server.workers(section.workers);
-    }
-    let server = match tls {
-        Some(tls) => {
-            let server = server.tls_handshake_timeout(section.header_timeout.get());
-            // Otherwise 256 clients that connect and say nothing keep a worker from everybody else.
-            let server = server.max_connection_rate(section.max_connections);
-            server.listen_rustls_0_23(listener, tls.server_config()?)?
-        }
-        None => server.listen(listener)?,
-    };
-    Ok(server.run())
 }
 
 #[cfg(test)]

@@ -70,6 +70,8 @@ codes! {
     InvalidSyncRequest = "invalid_sync_request" BAD_REQUEST "The sync request has the wrong shape",
     /// The body is not a node.
     InvalidNode = "invalid_node" BAD_REQUEST "The document is not a node",
+    /// The node's `type` is longer than types may be.
+    TypeTooLong = "type_too_long" BAD_REQUEST "The node's type is too long",
     /// The node's id is not the one in the path.
     NodeIdMismatch = "node_id_mismatch" BAD_REQUEST "The node has another id than the path",
     /// A query parameter is unknown or has a bad value.
@@ -124,6 +126,8 @@ codes! {
     MethodNotAllowed = "method_not_allowed" METHOD_NOT_ALLOWED "The method is not allowed here",
     /// The body came too slowly.
     RequestTimeout = "request_timeout" REQUEST_TIMEOUT "The body came too slowly",
+    /// The body came more slowly than bodies must.
+    BodyTooSlow = "body_too_slow" REQUEST_TIMEOUT "The body came at too low a rate",
     /// Another key speaks for the id.
     KeyMismatch = "key_mismatch" CONFLICT "Another key already speaks for this id",
     /// An older statement than the newest accepted.
@@ -192,6 +196,8 @@ codes! {
     Overloaded = "overloaded" SERVICE_UNAVAILABLE "Too many large requests at once",
     /// The data directory cannot be written or read.
     LatticeUnavailable = "lattice_unavailable" SERVICE_UNAVAILABLE "The data directory cannot be used",
+    /// The lattice holds as many nodes or bytes as `limits.lattice_nodes` and `limits.lattice_bytes` allow.
+    LatticeFull = "lattice_full" INSUFFICIENT_STORAGE "The lattice holds as much as it may",
     /// The disk of the data directory or of the state directory is full.
     NoSpace = "no_space" INSUFFICIENT_STORAGE "The disk is full",
 }

@@ -180,6 +180,7 @@ fn lattice_code(error: &LatticeError) -> Code {
         LatticeError::Unavailable(_) => Code::NodeUnavailable,
         LatticeError::PreconditionFailed { .. } => Code::PreconditionFailed,
         LatticeError::NoSpace => Code::NoSpace,
+        LatticeError::BoundReached { .. } => Code::LatticeFull,
         LatticeError::Contested { .. } => Code::ConflictsFull,
         LatticeError::WaitingFull { .. } => Code::MassDelete,
         LatticeError::ReadOnly(_) | LatticeError::Io(_) => Code::LatticeUnavailable,
@@ -454,6 +455,12 @@ pub(crate) fn refuse(code: Code, detail: impl Into<String>) -> ApiError {
 /// Nothing is at this path. `prefix`: what the client sees before it.
 pub(crate) fn nothing_here(prefix: &str, path: &str) -> ApiError {
     refuse(Code::NotFound, format!("there is no {prefix}{path}; GET {prefix}/ lists what there is"))
+}
+
+/// The text for a body that comes at too low a rate.
+pub(crate) fn below_rate(least: usize, window: Duration) -> ApiError {
+    let seconds = window.as_secs();
+    refuse(Code::BodyTooSlow, format!("less than {least} bytes of the body came within {seconds} s; send it again"))
 }
 
 /// The text for a body that comes too slowly.

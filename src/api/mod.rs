@@ -1,5 +1,6 @@
 //! The HTTP room: routes, extractors, handlers, problems, OpenAPI. Handlers extract, call one operation, and answer.
 
+mod answers;
 mod certified;
 pub mod codes;
 mod cors;
@@ -19,6 +20,7 @@ mod schemas;
 mod state;
 mod trace;
 
+pub use answers::{answer_pool, bound_answers, listener_pool};
 pub use certified::certified;
 pub use cors::share;
 pub use discovered::DiscoveredBodies;

@@ -43,19 +43,19 @@ const GATE: &[Code] = &[
     Code::JsonTrailingData,
     Code::InvalidHeader,
     Code::RequestTimeout,
+    Code::BodyTooSlow,
     Code::BodyTooLarge,
     Code::UnsupportedMediaType,
     Code::UnsupportedContentEncoding,
-    Code::Overloaded,
 ];
 /// The refusals of a body that is no text.
 const MESSAGE: &[Code] = &[
     Code::InvalidHeader,
     Code::RequestTimeout,
+    Code::BodyTooSlow,
     Code::BodyTooLarge,
     Code::UnsupportedMediaType,
     Code::UnsupportedContentEncoding,
-    Code::Overloaded,
 ];
 const ENVELOPE: &[Code] = &[
     Code::InvalidEnvelope,
@@ -90,7 +90,8 @@ const REGISTRY: &[Code] = &[Code::RegistryUnavailable];
 const REGISTRY_WRITE: &[Code] = &[Code::RegistryUnavailable, Code::RegistryFull, Code::NoSpace];
 const LATTICE: &[Code] = &[Code::LatticeLoading, Code::LatticeUnavailable];
 const LATTICE_WRITE: &[Code] =
-    &[Code::LatticeLoading, Code::LatticeUnavailable, Code::NodeUnavailable, Code::NoSpace, Code::ReadOnly];
+    &[Code::LatticeLoading, Code::LatticeUnavailable, Code::NodeUnavailable, Code::NoSpace, Code::ReadOnly, FULL];
+const FULL: Code = Code::LatticeFull;
 const OPERATOR: &[Code] = &[Code::OperatorTokenRequired, Code::OperatorDisabled, Code::PreconditionFailed];
 /// Of requests that another instance signs.
 const SIGNED: &[Code] = &[
@@ -118,8 +119,10 @@ const PROVES: &[Code] =
 const SENDS: &[Code] = &[Code::InvalidChange, Code::InvalidQuery, Code::OtherIndex];
 /// Of what is for peers.
 const DOOR: &[Code] = &[Code::FederationStopped, Code::ClientCertificate];
+/// Of streams that are listened to.
+const LISTEN: &[Code] = &[Code::TooManyListeners];
 /// Of every route.
-const ALWAYS: &[Code] = &[Code::MethodNotAllowed, Code::RateLimited, Code::Internal];
+const ALWAYS: &[Code] = &[Code::MethodNotAllowed, Code::RateLimited, Code::Overloaded, Code::Internal];
 
 /// Whether a path is what instances ask each other for. Reading as scripts do is not.
 pub(super) fn is_for_peers(method: &Method, path: &str) -> bool {
@@ -191,7 +194,7 @@ pub const ROUTES: &[Route] = &[
             GATE,
             OPERATOR,
             LATTICE_WRITE,
-            &[Code::InvalidNode, Code::NodeIdMismatch, Code::InvalidPath],
+            &[Code::InvalidNode, Code::TypeTooLong, Code::NodeIdMismatch, Code::InvalidPath],
         ],
     },
     Route {
@@ -474,7 +477,7 @@ pub const PEER_ROUTES: &[Route] = &[
         summary: "Everything",
         problems: &[ALWAYS, DOOR, LATTICE, &[Code::InvalidQuery, Code::OtherIndex, Code::PositionLost]],
     },
-    Route { method: "GET", path: "/lattice/notify", summary: "Hear of changes", problems: &[ALWAYS, DOOR] },
+    Route { method: "GET", path: "/lattice/notify", summary: "Hear of changes", problems: &[ALWAYS, DOOR, LISTEN] },
     Route {
         method: "POST",
         path: "/lattice/nodes",

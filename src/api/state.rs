@@ -6,6 +6,7 @@ use super::{
     origin::Edge,
 };
 use crate::{
+    guard::Pool,
     ops::Context,
     telemetry::{Metrics, Tracer},
     types::WebOrigins,
@@ -34,8 +35,14 @@ pub struct ApiState {
     pub operator_token: OperatorToken,
     /// How long a client may take to send a body.
     pub body_timeout: Duration,
+    /// The least bytes a second of a large body; 0: any.
+    pub body_bytes_per_second: usize,
     /// What all bodies under way may cost together.
     pub body_budget: BodyBudget,
+    /// What all answers under way may hold.
+    pub answers: Arc<Pool>,
+    /// Streams that clients listen to.
+    pub listeners: Arc<Pool>,
     /// What stands between the service and its clients.
     pub edge: Edge,
     /// Whether requests of this machine's programs are counted.

@@ -226,6 +226,7 @@ pub fn feed(
 }
 
 fn walk_lines(walk: Walk) -> LineStream {
+    let walk = walk.in_small_batches();
     stream::unfold(Some(walk), |walk| async {
         let mut walk = walk?;
         match walk.step().await {

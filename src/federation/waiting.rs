@@ -98,7 +98,8 @@ pub async fn end_where_held(lattice: &dyn Lattice, from: &PeerId, stated: &[Wire
 /// deletions wait; everything else is taken. `elapsed`: by the process's own clock. Answers how many nodes were deleted as well.
 ///
 /// # Errors
-/// [`FeedError::NoContent`], [`FeedError::Lattice`]; what came before may have been written.
+/// [`FeedError::NoContent`], [`FeedError::Lattice`]; what came before may have been written. After [`LatticeError::BoundReached`] all that
+/// adds nothing to the lattice is.
 pub async fn receive(
     lattice: &dyn Lattice,
     guard: &DeletionGuard,
@@ -137,16 +138,23 @@ async fn apply(
     budget: &Arc<DeletionBudget>,
     again: bool,
 ) -> Result<(Received, Vec<WireChange>), FeedError> {
-    let (mut received, mut left) = (Received::default(), Vec::new());
+    let (mut received, mut left, mut bound) = (Received::default(), Vec::new(), None);
     let mut changes = changes.into_iter();
     loop {
         let part: Vec<WireChange> = changes.by_ref().take(BATCH).collect();
         if part.is_empty() {
-            return Ok((received, left));
+            return bound.map_or(Ok((received, left)), |bound: LatticeError| Err(bound.into()));
         }
         let deletion = |change: &WireChange| (again && change.content_hash().is_none()).then(|| change.clone());
         let deletions: Vec<Option<WireChange>> = part.iter().map(deletion).collect();
-        let applied = lattice.apply_within(feed::arrivals(from, part)?, budget).await?;
+        let applied = match lattice.apply_within(feed::arrivals(from, part)?, budget).await {
+            // Edits and deletions behind it still count.
+            Err(error @ LatticeError::BoundReached { .. }) => {
+                bound.get_or_insert(error);
+                continue;
+            }
+            applied => applied?,
+        };
         for (applied, deletion) in applied.into_iter().zip(deletions) {
             match (applied, deletion) {
                 (Applied::Waiting, Some(deletion)) => left.push(deletion),

@@ -18,7 +18,7 @@
 
 use crate::{
     json::{Document, Object, Value, write_compact},
-    lattice::{Ancestry, Arrival, Arrived, Change, NodeDocument, NodeError, OVERSIZE_BYTES},
+    lattice::{Ancestry, Arrival, Arrived, Change, MAX_TYPE_BYTES, NodeDocument, NodeError, OVERSIZE_BYTES},
     manifest::{Epoch, EpochStart},
     types::{ContentHash, Limits, NodeId, Timestamp},
 };
@@ -317,7 +317,7 @@ fn read_content(object: Object<'_>, id: &NodeId, line: &Document, limits: &Limit
     let hash = text(object, "hash").and_then(|text| ContentHash::parse(&text).ok());
     let content_hash = hash.ok_or(WireError::Member("hash"))?;
     let size = object.get("size").and_then(Value::as_number).and_then(|text| text.parse().ok());
-    let node_type = text(object, "type").map(|text| text.into());
+    let node_type = text(object, "type").filter(|text| text.len() <= MAX_TYPE_BYTES).map(|text| text.into());
     match object.get("unavailable").map(Value::as_bool) {
         None | Some(Some(false)) => {}
         Some(Some(true)) if object.get("node").is_none() => {
@@ -376,7 +376,7 @@ mod tests {
             id: node().id().clone(),
             content_hash: node().content_hash(),
             updated_at: Timestamp::from_micros(1_763_696_494_123_456),
-            node_type: Some("no\"te".into()),
+            node_type: crate::lattice::NodeType::parse("no\"te"),
             size_bytes: 27,
             ancestry: Ancestry::default().after(&ContentHash::of(b"test")),
         }

@@ -1,49 +1,40 @@
-//! How many connections each address holds open: one that opens them and sends nothing must leave places for the others (slow loris).
+//! How many connections are open: one address that opens them and sends nothing must leave places for the others (slow loris), and all of
+//! them together must leave descriptors for the files and connections of this instance itself.
 
-use super::Payer;
-use std::{
-    collections::HashMap,
-    net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
-};
+use super::{Holder, Pool, PoolBounds, PoolFull, PoolPart};
+use std::sync::Arc;
 
-/// The open connections of every address. As many rows as there are connections at most.
-#[derive(Debug)]
-pub struct Connections {
-    most: u32,
-    open: Mutex<HashMap<Payer, u32>>,
-}
+/// Descriptors for this instance's own: two parts of a batch of files that is written (256 each), the journal and the registry, rounds,
+/// Redis. A quarter of all where there are more.
+const OWN_LEAST: u64 = 640;
+const OWN_MOST: u64 = 8192;
+
+/// The open connections.
+#[derive(Debug, Clone)]
+pub struct Connections(Arc<Pool>);
 
 /// A connection, counted as long as this lives.
 #[derive(Debug)]
-pub struct OpenOfAddress {
-    payer: Payer,
-    all: Arc<Connections>,
-}
+pub struct OpenConnection(#[expect(dead_code, reason = "held, not read")] PoolPart);
 
 impl Connections {
-    /// At most so many for each address; 0: no bound.
+    /// As many as fit into so many descriptors beside this instance's own. One address has half of them at most, and `of_one` (0: no
+    /// other bound); a sixteenth is left for programs of this machine.
     #[must_use]
-    pub fn new(most: u32) -> Arc<Self> {
-        Arc::new(Self { most, open: Mutex::default() })
+    pub fn new(descriptors: u64, of_one: u32) -> Self {
+        let own = (descriptors / 4).clamp(OWN_LEAST, OWN_MOST).min(descriptors - descriptors / 4);
+        let all = descriptors.saturating_sub(own).max(1);
+        let half = (all / 2).max(1);
+        let of_one = if of_one == 0 { half } else { u64::from(of_one).min(half) };
+        Self(Pool::new(PoolBounds { all, of_one, reserve: all / 16, oldest_passes: false }))
     }
 
-    /// Counts a connection of `address`.
+    /// Counts a connection.
     ///
     /// # Errors
-    /// It has as many as it may.
-    pub fn open(self: &Arc<Self>, address: IpAddr) -> Result<Option<OpenOfAddress>, TooMany> {
-        if self.most == 0 {
-            return Ok(None);
-        }
-        let payer = Payer::of(address);
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = open.get(&payer).copied().unwrap_or_default();
-        if count >= self.most {
-            return Err(TooMany);
-        }
-        open.insert(payer, count.saturating_add(1));
-        Ok(Some(OpenOfAddress { payer, all: Arc::clone(self) }))
+    /// [`PoolFull`]: its address, or all together, have as many as they may.
+    pub fn open(&self, holder: Holder) -> Result<OpenConnection, PoolFull> {
+        self.0.take(holder, 1).map(OpenConnection)
     }
 }
 
@@ -51,37 +42,45 @@ impl Connections {
 #[derive(Debug, Clone, Copy)]
 pub struct Certified;
 
-/// An address has as many connections as it may.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TooMany;
-
-impl Drop for OpenOfAddress {
-    fn drop(&mut self) {
-        let mut open = self.all.open.lock().unwrap_or_else(PoisonError::into_inner);
-        match open.get(&self.payer).copied() {
-            Some(count) if count > 1 => drop(open.insert(self.payer, count.saturating_sub(1))),
-            _ => drop(open.remove(&self.payer)),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::Payer, *};
+
+    fn address(last: u8) -> Holder {
+        Holder::Address(Payer::of([192, 0, 2, last].into()))
+    }
 
     #[test]
     fn each_address_has_its_own_and_gets_them_back() {
-        let connections = Connections::new(2);
-        let (one, other): (IpAddr, IpAddr) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
-        let first = connections.open(one).unwrap();
-        let second = connections.open(one).unwrap();
-        assert_eq!(connections.open(one).unwrap_err(), TooMany);
-        let third = connections.open(other).unwrap();
+        let connections = Connections::new(1 << 20, 2);
+        let first = connections.open(address(1)).unwrap();
+        let second = connections.open(address(1)).unwrap();
+        assert_eq!(connections.open(address(1)).unwrap_err(), PoolFull::OfOne);
+        let third = connections.open(address(2)).unwrap();
         drop(first);
-        let fourth = connections.open(one).unwrap();
-        assert!(connections.open(one).is_err());
+        let fourth = connections.open(address(1)).unwrap();
+        assert!(connections.open(address(1)).is_err());
         drop((second, third, fourth));
-        assert!(connections.open.lock().unwrap().is_empty(), "nothing stays behind");
-        assert!(Connections::new(0).open(one).unwrap().is_none());
+        assert_eq!(connections.0.held(), 0);
+    }
+
+    #[test]
+    fn all_together_leave_descriptors_for_files_and_places_for_this_machine() {
+        for (descriptors, least_own) in [(64, 48), (1024, OWN_LEAST), (4096, 1024), (1 << 20, OWN_MOST)] {
+            let connections = Connections::new(descriptors, 0);
+            let mut open = Vec::new();
+            for last in 1..=3 {
+                while let Ok(connection) = connections.open(address(last)) {
+                    open.push(connection);
+                }
+            }
+            let of_strangers = open.len();
+            while let Ok(connection) = connections.open(Holder::Known) {
+                open.push(connection);
+            }
+            let all = u64::try_from(open.len()).unwrap();
+            assert_eq!(all + least_own, descriptors);
+            assert_eq!(open.len() - of_strangers, usize::try_from(all / 16).unwrap(), "{descriptors}");
+        }
     }
 }

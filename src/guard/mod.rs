@@ -5,12 +5,14 @@ mod buckets;
 mod connections;
 mod network;
 mod payer;
+mod pool;
 mod reach;
 
 pub use buckets::{Allowance, Class, Limited, Limiter, Quotas};
-pub use connections::{Certified, Connections, OpenOfAddress, TooMany};
+pub use connections::{Certified, Connections, OpenConnection};
 pub use network::{
     ANYBODY, Asked, FIRST_ROUTE, Member, NETWORK_HEADER, NETWORK_WINDOW, NetworkKey, NoRandomness, is_open_path,
 };
 pub use payer::{Caller, Payer};
+pub use pool::{Holder, Pool, PoolBounds, PoolFull, PoolPart};
 pub use reach::{InnerPeers, Kind, OutOfReach, Reach, kind};

@@ -37,6 +37,24 @@ pub enum LatticeError {
         /// The instance that sent the deletion.
         from: Box<str>,
     },
+    /// The lattice holds as much as it may: this write would add to it. Edits that add nothing, and deletions, are still carried out,
+    /// those of the same request included.
+    #[error(
+        "{nodes} nodes of {bytes} bytes are held, and {setting} = {most} is reached: the node {id:?} adds to them and is not taken. Raise \
+         {setting}, or delete nodes"
+    )]
+    BoundReached {
+        /// The node that was not taken.
+        id: NodeId,
+        /// The setting that names the bound.
+        setting: &'static str,
+        /// Its value.
+        most: u64,
+        /// How many nodes are held.
+        nodes: u64,
+        /// How many bytes their files take.
+        bytes: u64,
+    },
     /// The data directory or the state directory is full (ENOSPC, EDQUOT). Nothing was acknowledged.
     #[error("the disk has no space left")]
     NoSpace,

@@ -322,7 +322,7 @@ pub(crate) mod tests {
             id: NodeId::parse(id).unwrap(),
             content_hash: ContentHash::of(content.as_bytes()),
             file_hash: *b"file hash of thirty-two bytes ok",
-            node_type: Some(if content.len().is_multiple_of(2) { "even" } else { "odd" }.into()),
+            node_type: crate::lattice::NodeType::parse(if content.len().is_multiple_of(2) { "even" } else { "odd" }),
             updated_at: Timestamp::from_seconds(i64::try_from(content.len()).unwrap()),
             size_bytes: 0,
             seq: 1,

@@ -35,6 +35,8 @@ pub(super) struct KnownFiles {
     hashes: RandomState,
     /// Those names that are not the plain ones; there are few.
     odd_names: HashMap<NodeId, Box<str>>,
+    /// What all files take.
+    bytes: u64,
 }
 
 /// Is the file at `place` that of this node?
@@ -54,6 +56,11 @@ fn hash_at(hashes: &RandomState, files: &[Known], place: u32) -> u64 {
 impl KnownFiles {
     pub(super) fn len(&self) -> usize {
         self.files.len()
+    }
+
+    /// What all files take, bytes.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     fn hash(&self, id: &str) -> u64 {
@@ -105,11 +112,13 @@ impl KnownFiles {
         } else if !self.odd_names.is_empty() {
             self.odd_names.remove(&id);
         }
+        self.bytes = self.bytes.saturating_add(known.entry.size_bytes);
         let (hash, hashes, files) = (self.hash(id.as_str()), &self.hashes, &self.files);
         let is_its = |place: &u32| is_at(files, *place, id.as_str());
         match self.places.entry(hash, is_its, |place| hash_at(hashes, files, *place)) {
             hash_table::Entry::Occupied(found) => {
                 if let Some(before) = usize::try_from(*found.get()).ok().and_then(|place| self.files.get_mut(place)) {
+                    self.bytes = self.bytes.saturating_sub(before.entry.size_bytes);
                     *before = known;
                 }
             }
@@ -139,6 +148,7 @@ impl KnownFiles {
         }
         let place = usize::try_from(place).ok().filter(|place| *place < self.files.len())?;
         let known = self.files.swap_remove(place);
+        self.bytes = self.bytes.saturating_sub(known.entry.size_bytes);
         let odd = self.odd_names.remove(id).filter(|_| known.is_odd);
         Some(odd.map_or_else(|| file_name::plain(id), String::from))
     }
@@ -195,6 +205,7 @@ mod tests {
                     proptest::prop_assert_eq!(gone, model.remove(&id).map(|(_, name)| name));
                 }
                 proptest::prop_assert_eq!(files.len(), model.len());
+                proptest::prop_assert_eq!(files.bytes(), files.iter().map(|it| it.entry.size_bytes).sum::<u64>());
                 let all: BTreeMap<_, _> =
                     files.iter().map(|it| (it.entry.id.to_string(), (it.fingerprint, files.name(it)))).collect();
                 proptest::prop_assert_eq!(&all, &model);

@@ -50,7 +50,7 @@ mod writer;
 
 pub use error::LatticeError;
 pub use node::{NodeDocument, NodeError, OVERSIZE_BYTES};
-pub use node_type::NodeType;
+pub use node_type::{MAX_TYPE_BYTES, NodeType};
 pub use status::{BrokenFile, Epochs, LatticeStatus};
 pub use version::{Ancestry, Version};
 pub use waiting::{DeletionBudget, WaitingDeletion, WaitingSender};
@@ -433,7 +433,7 @@ pub trait Lattice: Send + Sync + std::fmt::Debug {
     /// [`Conflict`].
     ///
     /// # Errors
-    /// The first error; arrivals before it may have been written.
+    /// The first error; arrivals before it may have been written. After [`LatticeError::BoundReached`] all others of them are.
     async fn apply(&self, arrivals: Vec<Arrival>) -> Result<Vec<Applied>, LatticeError>;
 
     /// The same, with a bound on the nodes that are deleted: deletions beyond `budget` are kept as waiting, durably, and their nodes stay.

@@ -72,10 +72,16 @@ impl NodeDocument {
         self.content_hash
     }
 
-    /// `type`, where it is a string.
+    /// `type`, where it is a string of at most [`MAX_TYPE_BYTES`](super::MAX_TYPE_BYTES).
     #[must_use]
     pub fn node_type(&self) -> Option<NodeType> {
-        self.member("type").and_then(Value::as_str).map(|text| NodeType::from(&*text))
+        self.member("type").and_then(Value::as_str).and_then(|text| NodeType::parse(&text))
+    }
+
+    /// The length of `type`, bytes of UTF-8; 0 where it is no string.
+    #[must_use]
+    pub fn type_bytes(&self) -> usize {
+        self.member("type").and_then(Value::as_str).map_or(0, |text| text.len())
     }
 
     /// `updated_at`, where it is there and can be read: see [`Self::instant`].
@@ -132,6 +138,9 @@ mod tests {
     fn the_type_counts_where_it_is_a_string() {
         assert_eq!(parse(r#"{"id":"a","type":"note"}"#).unwrap().node_type().as_deref(), Some("note"));
         assert_eq!(parse(r#"{"id":"a","type":7}"#).unwrap().node_type(), None);
+        let long = format!(r#"{{"id":"a","type":"{}"}}"#, "é".repeat(129));
+        let long = NodeDocument::parse(Bytes::from(long), 64).unwrap();
+        assert_eq!((long.node_type(), long.type_bytes()), (None, 258));
     }
 
     #[test]

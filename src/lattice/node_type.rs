@@ -11,9 +11,15 @@ pub struct NodeType(Arc<Text>);
 #[derive(PartialEq, Eq, Hash)]
 struct Text(Box<str>);
 
-impl From<&str> for NodeType {
-    fn from(text: &str) -> Self {
-        Self(Arc::new(Text(text.into())))
+/// The longest `type` that is kept, bytes of UTF-8: the index holds one for each node, and lists and feeds repeat it.
+pub const MAX_TYPE_BYTES: usize = 256;
+
+impl NodeType {
+    /// `None` where the text is longer than [`MAX_TYPE_BYTES`]: such a node counts as one without a type in the index, in lists, in the
+    /// feed and for filters. Its document keeps the text.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        (text.len() <= MAX_TYPE_BYTES).then(|| Self(Arc::new(Text(text.into()))))
     }
 }
 
@@ -55,9 +61,15 @@ mod tests {
 
     #[test]
     fn it_is_its_text() {
-        let note = NodeType::from("note");
+        let note = NodeType::parse("note").unwrap();
         assert_eq!((&*note, format!("{note:?}")), ("note", "\"note\"".to_owned()));
         assert_eq!(serde_json::to_string(&note).unwrap(), "\"note\"");
-        assert_ne!(note, NodeType::from("notes"));
+        assert_ne!(Some(note), NodeType::parse("notes"));
+    }
+
+    #[test]
+    fn a_longer_text_than_the_bound_is_no_type() {
+        assert_eq!(NodeType::parse(&"x".repeat(MAX_TYPE_BYTES)).map(|it| it.len()), Some(MAX_TYPE_BYTES));
+        assert_eq!(NodeType::parse(&"x".repeat(MAX_TYPE_BYTES + 1)), None);
     }
 }

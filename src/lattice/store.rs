@@ -16,6 +16,7 @@ use super::{
     unreadable_times::UnreadableTimes,
     version::{self, Version},
     whole_sync::WholeSync,
+    write_batch::Growth,
 };
 use crate::types::{ContentHash, Limits, NodeId, SharedClock, Timestamp};
 use std::{
@@ -185,6 +186,9 @@ pub(super) fn copy_of(error: &LatticeError) -> LatticeError {
         LatticeError::PreconditionFailed { current } => LatticeError::PreconditionFailed { current: *current },
         LatticeError::Contested { from, kept } => LatticeError::Contested { from: from.clone(), kept: *kept },
         LatticeError::WaitingFull { from } => LatticeError::WaitingFull { from: from.clone() },
+        LatticeError::BoundReached { id, setting, most, nodes, bytes } => {
+            LatticeError::BoundReached { id: id.clone(), setting, most: *most, nodes: *nodes, bytes: *bytes }
+        }
         LatticeError::NoSpace => LatticeError::NoSpace,
         LatticeError::ReadOnly(text) => LatticeError::ReadOnly(text.clone()),
         LatticeError::Io(text) => LatticeError::Io(text.clone()),
@@ -221,13 +225,14 @@ impl TypeNames {
     }
 
     /// The same, of a text that nobody has yet.
-    fn shared(&self, node_type: &str) -> NodeType {
+    fn shared(&self, node_type: &str) -> Option<NodeType> {
         if let Some(shared) = self.0.borrow().get(node_type) {
-            return shared.clone();
+            return Some(shared.clone());
         }
-        let mut own = NodeType::from(node_type);
+        // A journal that release 0.1.0 wrote may hold longer ones.
+        let mut own = NodeType::parse(node_type)?;
         self.share(&mut own);
-        own
+        Some(own)
     }
 }
 
@@ -263,6 +268,8 @@ pub(super) struct Store {
     pub(super) replaced: Replaced,
     /// Conflicts that the batch which is being staged makes with each sender: the journal does not count them yet.
     pub(super) staged_conflicts: HashMap<Box<str>, u64>,
+    /// What that batch adds.
+    pub(super) staged_growth: Growth,
     /// Counts the commits that changed the set.
     pub(super) version: u64,
     pub(super) whole_sync: WholeSync,
@@ -298,6 +305,7 @@ impl Store {
             written: Recent::default(),
             replaced: Replaced::default(),
             staged_conflicts: HashMap::new(),
+            staged_growth: Growth::default(),
             version: 0,
             whole_sync: WholeSync::default(),
         }
@@ -312,7 +320,7 @@ impl Store {
         let mut index = Index::default();
         self.known.reserve(usize::try_from(shared.journal.file_count()?).unwrap_or(0));
         shared.journal.load(|row| {
-            let entry = Arc::new(Entry { node_type: row.node_type.map(|it| self.types.shared(it)), ..row.entry });
+            let entry = Arc::new(Entry { node_type: row.node_type.and_then(|it| self.types.shared(it)), ..row.entry });
             self.learn(entry, (row.name, &row.stamp, row.read_at_ns), (row.live, row.is_listed), &mut index);
         })?;
         *shared.index.write().unwrap_or_else(PoisonError::into_inner) = index;

@@ -24,9 +24,11 @@ use bytes::Bytes;
 use std::{collections::HashSet, io, path::Path, sync::Arc};
 use tokio::sync::oneshot;
 
+mod bounds;
 mod files;
 mod staged;
 
+pub(super) use bounds::Growth;
 use staged::{Staged, StagedKind, StagedPut};
 
 /// The most writes that share one commit.
@@ -88,6 +90,8 @@ struct Answers(Vec<Answer>);
 struct Answer {
     outcomes: Vec<Option<Outcome>>,
     error: Option<LatticeError>,
+    /// The first write that was left out because the lattice holds as much as it may.
+    left_out: Option<LatticeError>,
 }
 
 impl Answers {
@@ -98,6 +102,12 @@ impl Answers {
     fn fail(&mut self, request: usize, error: LatticeError) {
         if let Some(answer) = self.0.get_mut(request) {
             answer.error.get_or_insert(error);
+        }
+    }
+
+    fn leave_out(&mut self, request: usize, error: LatticeError) {
+        if let Some(answer) = self.0.get_mut(request) {
+            answer.left_out.get_or_insert(error);
         }
     }
 
@@ -127,7 +137,7 @@ pub(super) fn run(store: &mut Store, requests: Vec<WriteRequest>) -> Vec<String>
     for (number, request) in requests.into_iter().enumerate() {
         replies.push(request.reply);
         let outcomes = request.ops.iter().map(|_| None).collect();
-        answers.0.push(Answer { outcomes, error: None });
+        answers.0.push(Answer { outcomes, error: None, left_out: None });
         for (slot, op) in request.ops.into_iter().enumerate() {
             let key = store.batch_key(op.id());
             // A node's second write must see the first: it waits for the next batch.
@@ -148,6 +158,7 @@ pub(super) fn run(store: &mut Store, requests: Vec<WriteRequest>) -> Vec<String>
                     }
                     batch.push(Staged { request: number, slot, name, precondition, kind });
                 }
+                Err(error @ LatticeError::BoundReached { .. }) => answers.leave_out(number, error),
                 Err(error) => fail(store, &mut answers, number, error),
             }
         }
@@ -158,7 +169,7 @@ pub(super) fn run(store: &mut Store, requests: Vec<WriteRequest>) -> Vec<String>
     }
     for (reply, answer) in replies.into_iter().zip(answers.0) {
         // Nobody waits any more where the caller's future was dropped: the write stands all the same.
-        let _ = reply.send(match answer.error {
+        let _ = reply.send(match answer.error.or(answer.left_out) {
             Some(error) => Err(error),
             None => Ok(answer.outcomes.into_iter().flatten().collect()),
         });
@@ -186,6 +197,7 @@ fn fail(store: &Store, answers: &mut Answers, request: usize, error: LatticeErro
             | LatticeError::Loading
             | LatticeError::Unavailable(_)
             | LatticeError::WaitingFull { .. }
+            | LatticeError::BoundReached { .. }
     ) {
         note_fault(store, &error);
     }
@@ -260,6 +272,7 @@ fn stage(store: &mut Store, op: WriteOp) -> Result<Stage, LatticeError> {
                 return Ok(Stage::Done(Outcome::Written(Written::Unchanged(Arc::clone(same)))));
             }
             let stated = stated_by_edit(store, current.as_deref(), &node, &path);
+            store.count_growth(&node)?;
             let at = store.edit_time(node.id(), stated)?;
             store.note_time(&name, node.has_unreadable_time());
             let put = stage_put(store, &node, current.as_deref(), at, None)?;
@@ -271,6 +284,7 @@ fn stage(store: &mut Store, op: WriteOp) -> Result<Stage, LatticeError> {
             let kind = match apply::decide(store, arrival, &path, budget.as_ref())? {
                 Decision::Done(applied) => return Ok(Stage::Done(Outcome::Applied(applied))),
                 Decision::Write(node, accepted) => {
+                    store.count_growth(&node)?;
                     StagedKind::Put(Box::new(stage_put(store, &node, current.as_deref(), accepted.at, Some(accepted))?))
                 }
                 Decision::Remove(id, content_hash, accepted) => {
@@ -321,6 +335,7 @@ fn stage(store: &mut Store, op: WriteOp) -> Result<Stage, LatticeError> {
                 restore::Decision::Done(restored) => return Ok(Stage::Done(Outcome::Restored(restored))),
                 restore::Decision::Write(node, at, restoration) => (node, at, restoration),
             };
+            store.count_growth(&node)?;
             let put = stage_put(store, &node, current.as_deref(), at, None)?;
             let put = StagedPut { restoration: Some(restoration), ..put };
             Ok(Stage::Later(name, StagedKind::Put(Box::new(put)), precondition))
@@ -390,6 +405,7 @@ fn stated_by_edit(store: &Store, current: Option<&Entry>, node: &NodeDocument, p
 /// Puts the batch's files in place, writes it down and sets the answers.
 fn commit(store: &mut Store, mut batch: Vec<Staged>, answers: &mut Answers, suspects: &mut Vec<String>) {
     store.staged_conflicts.clear();
+    store.staged_growth = Growth::default();
     if batch.is_empty() {
         return;
     }
@@ -541,7 +557,7 @@ mod tests {
     fn after_an_edit(store: &mut Store, op: WriteOp) -> Answer {
         let Ok(Stage::Later(name, kind, precondition)) = stage(store, op) else { panic!("it is a write") };
         write_file(&store.shared.directory.join(&name), br#"{"id":"a","n":"by hand"}"#).unwrap();
-        let mut answers = Answers(vec![Answer { outcomes: vec![None], error: None }]);
+        let mut answers = Answers(vec![Answer { outcomes: vec![None], error: None, left_out: None }]);
         let batch = vec![Staged { request: 0, slot: 0, name, precondition, kind }];
         commit(store, batch, &mut answers, &mut Vec::new());
         answers.0.remove(0)
@@ -568,7 +584,7 @@ mod tests {
             };
             batch.push(Staged { request: 0, slot, name, precondition, kind });
         }
-        let mut answers = Answers(vec![Answer { outcomes: vec![None, None], error: None }]);
+        let mut answers = Answers(vec![Answer { outcomes: vec![None, None], error: None, left_out: None }]);
         keep_losers(&mut store, &mut batch, &mut answers).unwrap();
         assert_eq!(files::place_all(&mut store, batch, &mut answers, &mut Vec::new()).len(), 2);
 
@@ -629,7 +645,7 @@ mod tests {
         let Ok(Stage::Later(name, kind, precondition)) = stage(&mut store, WriteOp::Apply(arrival, None)) else {
             panic!("it is a write")
         };
-        let mut answers = Answers(vec![Answer { outcomes: vec![None], error: None }]);
+        let mut answers = Answers(vec![Answer { outcomes: vec![None], error: None, left_out: None }]);
         let mut batch = vec![Staged { request: 0, slot: 0, name, precondition, kind }];
         keep_losers(&mut store, &mut batch, &mut answers).unwrap();
         assert_eq!(store.shared.journal.conflict_count().unwrap(), 1, "before the file is touched");

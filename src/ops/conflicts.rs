@@ -6,7 +6,7 @@ use crate::lattice::{Conflict, LatticeError, Restored, StoredNode, Tombstone};
 use bytes::Bytes;
 
 /// The most bytes of contents in one page.
-const PAGE_BYTES: u64 = 16 << 20;
+const PAGE_BYTES: u64 = 4 << 20;
 
 /// Which overruled versions are listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

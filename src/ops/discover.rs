@@ -14,6 +14,8 @@ use std::time::Duration;
 const LOOK_AT_MOST: usize = 10_000;
 /// As above. Short, because a store that stops answering meanwhile has its own time limit on top.
 const LOOK_NO_LONGER: Duration = Duration::from_millis(100);
+/// The most bytes of manifests' fields in one page: it is made in memory.
+const PAGE_BYTES: usize = 4 << 20;
 /// How many peers a filter is tried on at a time, however few are wanted.
 const TRIED_AT_ONCE: usize = 500;
 
@@ -151,7 +153,8 @@ pub async fn discover(
         if more {
             found.next = found.peers.last().map(|peer| peer.record.cursor());
         }
-        let enough = found.peers.len() >= limit || looked_at >= LOOK_AT_MOST;
+        let is_cut = cut_to(PAGE_BYTES, &mut found);
+        let enough = is_cut || found.peers.len() >= limit || looked_at >= LOOK_AT_MOST;
         if enough || found.next.is_none() || context.clock.elapsed().saturating_sub(started) >= LOOK_NO_LONGER {
             found.peers.sort_by(|a, b| a.record.peer.cmp(&b.record.peer));
             // A heartbeat between two pages shows a peer in both.
@@ -159,6 +162,22 @@ pub async fn discover(
             return Ok(found);
         }
     }
+}
+
+/// Leaves the first peers of so many bytes together, and one at least. Answers whether there were more.
+fn cut_to(bytes: usize, found: &mut Discovered) -> bool {
+    let mut sum = 0_usize;
+    let fitting = found.peers.iter().take_while(|peer| {
+        sum = sum.saturating_add(peer.record.summary.len());
+        sum <= bytes
+    });
+    let count = fitting.count().max(1);
+    if count >= found.peers.len() {
+        return false;
+    }
+    found.peers.truncate(count);
+    found.next = found.peers.last().map(|peer| peer.record.cursor());
+    true
 }
 
 async fn admit(context: &Context, filter: &DiscoverFilter, record: PeerRecord) -> Result<Option<Peer>, RegistryError> {

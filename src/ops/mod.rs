@@ -83,7 +83,9 @@ pub use own_id::claim_own_id;
 pub use pull::{PullError, PullOptions, PullReport, Standing, pull};
 pub use register::{RefusedManifest, RegisterError, Registration, register};
 pub use remote::{RemoteError, RemotePeer, discover_remote, publish};
-pub use requests::{REPEATABLE_FOR, RequestError, SignedRequest, Speaker, speaker, takes_from_anybody};
+pub use requests::{
+    REPEATABLE_FOR, RequestError, SignedRequest, Speaker, is_verified_head, speaker, takes_from_anybody,
+};
 pub use seed_wire::{
     LivePeer, MAX_LISTED, Part, PartStream, PushError, Pushed, Skipped, live_peers, nodes_since, push,
 };
@@ -120,8 +122,8 @@ pub use crate::{
     },
     lattice::offline::{Listing, OfflineDirectory, OfflineError, OfflineNode, WholeFile, write_file, write_new_file},
     lattice::{
-        Ancestry, Conflict, Entry, LatticeError, LatticeStatus, NodeDocument, NodeError, NodeFilter, NodePage,
-        Precondition, StoredNode, Tombstone, Version, WaitingDeletion, WaitingSender, Written,
+        Ancestry, Conflict, Entry, LatticeError, LatticeStatus, MAX_TYPE_BYTES, NodeDocument, NodeError, NodeFilter,
+        NodePage, Precondition, StoredNode, Tombstone, Version, WaitingDeletion, WaitingSender, Written,
     },
     manifest::{Canonicalization, EnvelopeError, MAX_SEQ},
     registry::{FollowError, PeerCursor, RegistryError},

@@ -187,6 +187,21 @@ fn not_seen(context: &Context, sender: &Sender) -> Result<(), ReplayError> {
     nonces.check(stamp_of(sender), context.clock.elapsed())
 }
 
+/// Did a key that is verified here sign the headers of this request, for this instance and of late? `digest` is what its header states of
+/// the body, which has not come yet. Says nothing of whether the request counts.
+#[must_use]
+pub fn is_verified_head(context: &Context, request: SignedRequest<'_>, digest: &str) -> bool {
+    let ids = request.node_id.and_then(message::read_id).zip(request.audience.and_then(message::read_id));
+    let Some((node_id, audience)) = ids.filter(|(_, to)| to == context.identity.node_id.as_str()) else { return false };
+    let Ok(peer) = PeerId::parse(&node_id) else { return false };
+    let query = format!("?{}", request.query);
+    let SignedRequest { method, route, body, signature_input, signature, .. } = request;
+    let message = Message { method, route, query: &query, body, node_id: &node_id, audience: &audience };
+    let now = context.clock.now();
+    message::verify_head(&message, digest, signature_input, signature, now)
+        .is_ok_and(|sender| context.trust.level(&peer, sender.public_key()) == TrustLevel::Verified)
+}
+
 /// Notes that a request was seen.
 pub(super) fn first_sight(context: &Context, sender: &Sender) -> Result<(), ReplayError> {
     let mut nonces = context.nonces.lock().unwrap_or_else(PoisonError::into_inner);

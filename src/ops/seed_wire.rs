@@ -214,6 +214,7 @@ struct Push {
 pub async fn push(context: &Context, body: Bytes, speaker: Option<&PeerId>) -> Result<Pushed, PushError> {
     let (size, limits) = (body.len(), context.limits);
     let mut push = offload(size, move || Push::open(body, limits)).await?;
+    let mut bound = None;
     let from: Box<str> = match speaker {
         Some(speaker) => speaker.as_str().into(),
         None => format!("{UNSIGNED_PREFIX}{}", push.sender.as_ref().map_or("unknown", PeerId::as_str)).into(),
@@ -221,7 +222,9 @@ pub async fn push(context: &Context, body: Bytes, speaker: Option<&PeerId>) -> R
     loop {
         let nodes;
         (push, nodes) = offload(size, move || push.next_nodes()).await;
-        let Some(nodes) = nodes else { return Ok(push.done) };
+        let Some(nodes) = nodes else {
+            return bound.map_or(Ok(push.done), |bound: LatticeError| Err(bound.into()));
+        };
         let mut arrivals = Vec::with_capacity(nodes.len());
         for node in nodes {
             let at = version_time(context, &node)?;
@@ -229,7 +232,15 @@ pub async fn push(context: &Context, body: Bytes, speaker: Option<&PeerId>) -> R
             arrivals.push(Arrival { change: Arrived::Put { node, at }, ancestry, from: from.clone(), given: 0 });
         }
         let ids: Vec<NodeId> = arrivals.iter().map(|arrival| arrival.id().clone()).collect();
-        for (id, applied) in ids.into_iter().zip(context.lattice.apply(arrivals).await?) {
+        let applied = match context.lattice.apply(arrivals).await {
+            // Edits behind it still count.
+            Err(error @ LatticeError::BoundReached { .. }) => {
+                bound.get_or_insert(error);
+                continue;
+            }
+            applied => applied?,
+        };
+        for (id, applied) in ids.into_iter().zip(applied) {
             push.done.received.count(applied);
             if applied == Applied::Ahead {
                 let reason = format!("it is dated more than {} s ahead of this instance's clock", MAX_AHEAD.as_secs());

@@ -282,6 +282,7 @@ pub(super) fn concerns_all(error: &LatticeError) -> bool {
         | LatticeError::Contested { .. }
         | LatticeError::Unavailable(_)
         | LatticeError::WaitingFull { .. }
+        | LatticeError::BoundReached { .. }
         | LatticeError::Io(_) => false,
     }
 }

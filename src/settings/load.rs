@@ -304,11 +304,11 @@ impl Settings {
         if self.limits.page_items == 0 || self.registry.pool_size == 0 || self.registry.max_peers == 0 {
             return Err(bad("limits.page_items, registry.pool_size, registry.max_peers", "must be at least 1"));
         }
-        if self.limits.lattice_nodes == 0 || self.limits.peer_conflicts == 0 {
-            return Err(bad("limits.lattice_nodes, limits.peer_conflicts", "must be at least 1"));
+        if self.limits.lattice_nodes == 0 || self.limits.lattice_bytes == 0 || self.limits.peer_conflicts == 0 {
+            return Err(bad("limits.lattice_nodes, limits.lattice_bytes, limits.peer_conflicts", "must be at least 1"));
         }
-        if self.limits.inflight_bytes < 1 << 20 {
-            return Err(bad("limits.inflight_bytes", "must be at least 1048576 (1 MiB)"));
+        if self.limits.inflight_bytes.min(self.limits.answer_bytes) < 1 << 20 {
+            return Err(bad("limits.inflight_bytes, limits.answer_bytes", "must be at least 1048576 (1 MiB)"));
         }
         // A filter reads a word that is no level as the name of a module, and then shows next to nothing.
         let is_level = |word: &str| ["off", "error", "warn", "info", "debug", "trace"].contains(&word);
@@ -389,6 +389,7 @@ impl Settings {
             manifest_bytes: self.limits.manifest_bytes,
             sync_bytes: self.limits.sync_bytes,
             lattice_nodes: self.limits.lattice_nodes,
+            lattice_bytes: self.limits.lattice_bytes,
             peer_conflicts: self.limits.peer_conflicts,
             node_bytes: self.limits.node_bytes,
             manifest_nodes: self.limits.manifest_nodes,

@@ -201,7 +201,9 @@ section! {
         header_timeout: Span = Span::seconds(10),
         /// How long a client may take to send a request's body.
         body_timeout: Span = Span::seconds(60),
-        /// How long a client may take nothing of an answer, or not be there at all, before its connection is reset (Linux).
+        /// Least bytes a second of a body of more than 64 KiB, over each 10 s of it (408 body_too_slow); 0: no bound.
+        body_bytes_per_second: usize = 4096,
+        /// How long a client may take nothing of an answer, less than 16 KiB of a longer one, or not be there at all (Linux), before it is cut off.
         write_timeout: Span = Span::seconds(60),
         /// How long an idle connection is kept open. Longer than federation.sync_interval, so that peers need no new one for each round.
         keep_alive: Span = Span::seconds(75),
@@ -330,14 +332,19 @@ section! {
         sync_bytes: usize = crate::types::Limits::default().sync_bytes,
         /// Largest node, bytes.
         node_bytes: usize = crate::types::Limits::default().node_bytes,
-        /// Most memory that all bodies under way may take together, bytes; beyond it requests wait, then get 503.
+        /// Most memory that all bodies that have come may take while they are read, bytes. Half as much beside it for bodies that still
+        /// arrive, of which one address has a quarter. Beyond it requests wait, then get 503.
         inflight_bytes: usize = 256 << 20,
+        /// Most memory that all answers under way may take together, bytes; one address: an eighth. Beyond it requests get 503.
+        answer_bytes: usize = 512 << 20,
         /// Most nodes in one manifest.
         manifest_nodes: usize = crate::types::Limits::default().manifest_nodes,
         /// Most bytes of a manifest's fields other than nodes.
         manifest_field_bytes: usize = crate::types::Limits::default().manifest_field_bytes,
-        /// Most nodes that a peer may have for this instance to take them.
+        /// Most nodes that requests, imports and peers may bring the lattice to; a peer that has more is not pulled from.
         lattice_nodes: usize = crate::types::Limits::default().lattice_nodes,
+        /// Most bytes that all nodes' files may come to take together by requests, imports and peers.
+        lattice_bytes: u64 = crate::types::Limits::default().lattice_bytes,
         /// Most local edits that lost against one peer and are kept; then its changes are refused until they are looked at.
         peer_conflicts: u64 = crate::types::Limits::default().peer_conflicts,
         /// Most nodes or peers in one answer.
@@ -354,8 +361,10 @@ section! {
         new_ids_per_minute: u32 = 600,
         /// Most ids that one key may be bound to in tofu mode; 0: no bound.
         ids_per_key: u64 = 10_000,
-        /// Most connections that one address holds open; 0: no bound.
+        /// Most connections that one address holds open; 0: no bound but a part of the descriptors that this process may have.
         connections_per_address: u32 = 1_024,
+        /// Most streams of changes and events (GET /lattice/notify, GET /events) that one address listens to; 0: no bound.
+        listeners_per_address: u32 = 128,
         /// Count requests and connections of this machine's own programs too.
         count_loopback: bool = false,
     }

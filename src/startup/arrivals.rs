@@ -1,7 +1,7 @@
 //! Connections as they arrive: counted, and closed at once where their address has as many as it may.
 
 use crate::{
-    guard::{Certified, Connections, Payer, TooMany},
+    guard::{Certified, Connections, Holder, Payer},
     settings::{Settings, SettingsError},
     telemetry::Metrics,
     trust::{Refusal, TrustStore},
@@ -9,6 +9,7 @@ use crate::{
 };
 use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::{dev::Extensions, rt::net::TcpStream};
+use rustix::process::{Resource, getrlimit};
 use serde_json::Map;
 use std::{
     any::Any,
@@ -16,9 +17,15 @@ use std::{
     sync::Arc,
 };
 
+/// How many descriptors this process may have.
+fn descriptors() -> u64 {
+    // No number: there is no limit.
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
 /// What every connection passes.
 pub(super) struct Arrivals {
-    connections: Arc<Connections>,
+    connections: Connections,
     proxies: ProxyNetworks,
     count_loopback: bool,
     metrics: Arc<Metrics>,
@@ -32,7 +39,7 @@ impl Arrivals {
         trust: &Arc<TrustStore>,
     ) -> Result<Self, SettingsError> {
         Ok(Self {
-            connections: Connections::new(settings.limits.connections_per_address),
+            connections: Connections::new(descriptors(), settings.limits.connections_per_address),
             proxies: settings.proxy_networks()?,
             count_loopback: settings.limits.count_loopback,
             metrics: Arc::clone(metrics),
@@ -51,13 +58,15 @@ impl Arrivals {
         let Some(stream) = io.downcast_ref::<TcpStream>().or(tls) else { return };
         let Ok(peer) = stream.peer_addr() else { return };
         let address = peer.ip().to_canonical();
-        // A proxy of ours brings everybody's.
-        if self.proxies.contains(address) || (address.is_loopback() && !self.count_loopback) {
-            return;
-        }
-        match self.connections.open(address) {
-            Ok(counted) => drop(counted.map(|counted| data.insert(counted))),
-            Err(TooMany) => {
+        let holder = match address {
+            // A proxy of ours brings everybody's.
+            proxy if self.proxies.contains(proxy) => Holder::Local,
+            own if own.is_loopback() && !self.count_loopback => Holder::Known,
+            address => Holder::Address(Payer::of(address)),
+        };
+        match self.connections.open(holder) {
+            Ok(counted) => drop(data.insert(counted)),
+            Err(_) => {
                 self.metrics.limited("connections");
                 self.refused(address);
                 // Before a byte of it is read: the server then finds it closed.

@@ -13,8 +13,11 @@ pub struct Limits {
     pub manifest_nodes: usize,
     /// Most bytes that a manifest's top-level fields other than `nodes` may take: each `/discover` answer repeats them.
     pub manifest_field_bytes: usize,
-    /// Most nodes that another instance may have for this one to take them: each costs some hundred bytes of memory here.
+    /// Most nodes that clients and other instances may bring this lattice to: each costs some hundred bytes of memory. A peer that has
+    /// more is not pulled from. Files that are put into the directory on this machine are not counted against it.
     pub lattice_nodes: usize,
+    /// Most bytes that the nodes' files may take together, bounded in the same way.
+    pub lattice_bytes: u64,
     /// Most versions made here that are kept as conflicts with one other instance; beyond it nothing of it replaces another one.
     pub peer_conflicts: u64,
     /// Deepest nesting of arrays and objects; `[]` has depth 1 (DESIGN 4.1).
@@ -32,6 +35,7 @@ impl Default for Limits {
             manifest_nodes: 100_000,
             manifest_field_bytes: 16 << 10,
             lattice_nodes: 10_000_000,
+            lattice_bytes: 1 << 40,
             peer_conflicts: 10_000,
             json_depth: 64,
             page_items: 100_000,

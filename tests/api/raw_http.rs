@@ -141,6 +141,13 @@ impl Connection {
         Self { stream: TcpStream::connect(("127.0.0.1", port)).await.unwrap(), unread: Vec::new() }
     }
 
+    /// From another address of this machine: 127.0.0.`last`.
+    pub async fn open_from(last: u8, port: u16) -> Self {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 0, last], 0).into()).unwrap();
+        Self { stream: socket.connect(([127, 0, 0, 1], port).into()).await.unwrap(), unread: Vec::new() }
+    }
+
     /// Writes everything before anything is read. The server may answer and close before it has taken everything.
     pub async fn write(&mut self, bytes: &[u8]) {
         timeout(PATIENCE, self.stream.write_all(bytes)).await.expect("the server takes what it is sent").unwrap();

@@ -1,10 +1,13 @@
 //! Bodies: declared as JSON, not compressed, within their limit and in time. What is inside is the strict gate's matter.
 
-use super::budget::{BodyBudget, BodyShare, FREE_BYTES};
+use super::{
+    budget::{BodyBudget, BodyShare, FREE_BYTES},
+    holder::holder_of,
+};
 use crate::{
     api::{
         codes::Code,
-        error::{ApiError, nothing_here, refuse, too_slow},
+        error::{ApiError, below_rate, nothing_here, refuse, too_slow},
         origin::{NetworkDigest, prefix_seen_by},
         state::ApiState,
     },
@@ -20,6 +23,7 @@ use actix_web::{
 use bytes::Bytes;
 use futures_util::{StreamExt, future::LocalBoxFuture};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// How much of a refused body is read and thrown away, so that a client which sends first and reads later gets its answer and
 /// not a reset connection.
@@ -114,38 +118,92 @@ enum Unread {
     BrokenOff(ApiError),
 }
 
+/// The rate at which a large body must come: over each window, whatever the client announced.
+struct Pace {
+    least: usize,
+    ends: Instant,
+    received: usize,
+}
+
+/// What a body must bring in it.
+const WINDOW: Duration = Duration::from_secs(10);
+
+impl Pace {
+    /// 0: at any rate.
+    fn new(least_a_second: usize) -> Self {
+        let seconds = usize::try_from(WINDOW.as_secs()).unwrap_or(usize::MAX);
+        Self { least: least_a_second.saturating_mul(seconds), ends: Instant::now() + WINDOW, received: 0 }
+    }
+
+    /// The next part, within the window and those after it. Nothing of it is bounded before the body is large (`is_held`).
+    async fn next(&mut self, payload: &mut Payload, is_held: bool) -> Result<Option<Bytes>, Unread> {
+        let broke_off = |error| Unread::BrokenOff(refuse(Code::JsonSyntax, format!("the body broke off: {error}")));
+        loop {
+            let next = match is_held && self.least > 0 {
+                true => tokio::time::timeout_at(self.ends, payload.next()).await,
+                false => Ok(payload.next().await),
+            };
+            let part = next.ok().map(|part| part.transpose().map_err(broke_off)).transpose()?;
+            if let Some(part) = &part {
+                self.received = self.received.saturating_add(part.as_ref().map_or(0, Bytes::len));
+            }
+            if self.ends <= Instant::now() {
+                if is_held && self.received < self.least && !matches!(part, Some(None)) {
+                    return Err(Unread::BrokenOff(below_rate(self.least, WINDOW)));
+                }
+                (self.ends, self.received) = (Instant::now() + WINDOW, 0);
+            }
+            if let Some(part) = part {
+                return Ok(part);
+            }
+        }
+    }
+
+    /// So long nothing was read, for want of room here.
+    fn pause(&mut self, waited: Duration) {
+        self.ends += waited;
+    }
+}
+
 async fn collect(
-    headers: &HeaderMap,
+    request: &HttpRequest,
+    state: &ApiState,
     payload: &mut Payload,
-    limit: usize,
-    (budget, factor): (&BodyBudget, usize),
+    (limit, factor): (usize, usize),
     declared_as: Declared,
 ) -> Result<(Bytes, BodyShare), Unread> {
+    let (headers, budget): (_, &BodyBudget) = (request.headers(), &state.body_budget);
     check_headers(headers, declared_as).map_err(Unread::Refused)?;
     let too_large = || Unread::Refused(refuse(Code::BodyTooLarge, format!("the body exceeds {limit} bytes")));
     let declared = declared_length(headers).unwrap_or(0);
     if declared > limit {
         return Err(too_large());
     }
-    let mut share = BodyShare::default();
+    let (mut share, mut pace) = (BodyShare::default(), Pace::new(state.body_bytes_per_second));
     let mut body = Vec::with_capacity(declared.min(FREE_BYTES));
-    while let Some(chunk) = payload.next().await {
-        let broke_off = |error| refuse(Code::JsonSyntax, format!("the body broke off: {error}"));
-        let chunk = chunk.map_err(|error| Unread::BrokenOff(broke_off(error)))?;
-        if body.len() + chunk.len() > limit {
+    let mut holder = None;
+    while let Some(chunk) = pace.next(payload, share.is_held()).await? {
+        let length = body.len() + chunk.len();
+        if length > limit {
             return Err(too_large());
         }
-        // Not before it has begun to come: what is announced and never sent costs nothing.
-        if !share.is_held() && body.len() + chunk.len() > FREE_BYTES {
-            let length = if declared > 0 { declared } else { limit };
-            share = budget.take(length, factor).await.map_err(Unread::Refused)?;
-            // Paid for, so the rest of it is copied once.
-            body = budget.buffers.take(declared, body);
+        // What has come is charged: what is announced and never sent costs nothing.
+        if length > FREE_BYTES {
+            let new = if share.is_held() { chunk.len() } else { length };
+            let holder = *holder.get_or_insert_with(|| holder_of(request, state));
+            let is_new = !share.is_held();
+            let waited = budget.arrive(&mut share, holder, new).await.map_err(Unread::Refused)?;
+            pace.pause(waited);
+            if is_new {
+                // Room that nothing is written to takes no memory.
+                body = budget.buffers.take(declared, body);
+            }
         }
         body.extend_from_slice(&chunk);
     }
-    let body = if share.is_held() { budget.buffers.seal(body) } else { body.into() };
-    Ok((body, share))
+    let Some(holder) = holder else { return Ok((body.into(), share)) };
+    budget.begin_work(&mut share, holder, (body.len(), factor)).await.map_err(Unread::Refused)?;
+    Ok((budget.buffers.seal(body), share))
 }
 
 /// Reads a body of at most `limit` bytes, each of which may come to cost `factor` bytes of memory. The share of the budget is to be
@@ -171,7 +229,7 @@ async fn read(
 ) -> Result<(Bytes, BodyShare), ApiError> {
     let state = state(request)?;
     let timeout = state.body_timeout;
-    let collected = collect(request.headers(), &mut payload, limit, (&state.body_budget, factor), declared_as);
+    let collected = collect(request, &state, &mut payload, (limit, factor), declared_as);
     let read = tokio::time::timeout(timeout, collected).await;
     match read.unwrap_or_else(|_| Err(Unread::BrokenOff(too_slow(timeout)))) {
         Ok((body, share)) => {

@@ -6,7 +6,7 @@ use crate::{
         codes::Code,
         error::{ApiError, refuse},
     },
-    ops::{NodeDocument, Precondition},
+    ops::{MAX_TYPE_BYTES, NodeDocument, Precondition},
     types::NodeId,
 };
 use actix_web::{
@@ -135,6 +135,10 @@ impl FromRequest for OperatorNode {
             if *node.id() != id {
                 let detail = format!("the path says {id:?}, the document says {:?}", node.id());
                 return Err(refuse(Code::NodeIdMismatch, detail));
+            }
+            if node.type_bytes() > MAX_TYPE_BYTES {
+                let detail = format!("type has {} bytes; the limit is {MAX_TYPE_BYTES}", node.type_bytes());
+                return Err(refuse(Code::TypeTooLong, detail));
             }
             Ok(Self { node, precondition, share })
         })

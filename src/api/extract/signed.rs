@@ -41,7 +41,7 @@ pub async fn speaker(
 }
 
 /// The headers of a signed request, beside its body.
-fn signed_request<'a>(request: &'a HttpRequest, route: &'a str, body: &'a [u8]) -> SignedRequest<'a> {
+pub(super) fn signed_request<'a>(request: &'a HttpRequest, route: &'a str, body: &'a [u8]) -> SignedRequest<'a> {
     // A header that is there twice is none: which of the two counts would be open.
     let text = |name: &str| {
         let mut values = request.headers().get_all(name);

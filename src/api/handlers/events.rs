@@ -4,7 +4,7 @@ use crate::{
     api::{
         codes::Code,
         error::{ApiError, refuse},
-        extract::{Controls, StrictQuery},
+        extract::{Controls, StrictQuery, listener},
         state::ApiState,
     },
     ops::{self, Heard, Listening},
@@ -110,8 +110,12 @@ pub(crate) async fn listen(
     if request.method() == Method::HEAD {
         return Ok(response.finish());
     }
+    let place = listener(&request, &state)?;
     let listening = ops::listen(&state.context, last, kinds)?;
-    Ok(response.streaming(texts(listening, query.seconds, state.context.closing.clone())))
+    let texts = texts(listening, query.seconds, state.context.closing.clone());
+    Ok(response.streaming(texts.inspect(move |_| {
+        let _held_as_long_as_it_listens = &place;
+    })))
 }
 
 fn at_most(name: &str, number: Option<u64>, most: u64) -> Result<(), ApiError> {

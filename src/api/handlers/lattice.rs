@@ -4,7 +4,7 @@ use crate::{
     api::{
         codes::Code,
         error::{ApiError, refuse},
-        extract::{HeadPath, LinesBody, MessageBody, StrictQuery, SyncBody, if_none_match, speaker},
+        extract::{HeadPath, LinesBody, MessageBody, StrictQuery, SyncBody, if_none_match, listener, speaker},
         state::ApiState,
     },
     json::{Document, Value},
@@ -163,10 +163,11 @@ pub(crate) async fn changes(
 ///
 /// Server-sent events: `data: {"seq": N}` whenever the journal moved, and once at the beginning. For whoever then asks for the
 /// changes; what is missed while the connection is away comes with those all the same.
-pub(crate) async fn notify(request: HttpRequest, state: web::Data<ApiState>) -> HttpResponse {
+pub(crate) async fn notify(request: HttpRequest, state: web::Data<ApiState>) -> Result<HttpResponse, ApiError> {
+    let place = listener(&request, &state)?;
     let positions = state.context.lattice.positions();
     let closing = state.context.closing.clone().cancelled_owned();
-    let events = stream::unfold((positions, true), |(mut positions, first)| async move {
+    let events = stream::unfold((positions, true), move |(mut positions, first)| async move {
         if !first {
             match tokio::time::timeout(KEEP_ALIVE, positions.changed()).await {
                 Ok(Ok(())) => {}
@@ -182,12 +183,15 @@ pub(crate) async fn notify(request: HttpRequest, state: web::Data<ApiState>) -> 
     // Who listens hears by the end of it that the federation is stopped.
     let stopped = ops::stopped(Arc::clone(&state.context)).boxed();
     let events = events.boxed().take_until(futures_util::future::select(closing.boxed(), stopped));
+    let events = events.inspect(move |_| {
+        let _held_as_long_as_it_listens = &place;
+    });
     let mut response = HttpResponse::Ok();
     // Compressed it would wait for more.
     response.insert_header((CACHE_CONTROL, "no-store")).insert_header((CONTENT_ENCODING, "identity"));
     response.insert_header(("X-Accel-Buffering", "no"));
     response.content_type("text/event-stream");
-    if request.method() == Method::HEAD { response.finish() } else { response.streaming(events) }
+    Ok(if request.method() == Method::HEAD { response.finish() } else { response.streaming(events) })
 }
 
 /// Fetch nodes

@@ -24,6 +24,10 @@ use utoipa::{IntoParams, ToSchema};
 
 const DEFAULT_LIMIT: usize = 100;
 const MAX_LIMIT: usize = 10_000;
+/// The most bytes of one answer, about: it is made in memory.
+const PAGE_BYTES: usize = 4 << 20;
+/// What an entry takes beside its texts: member names, hash, time and size.
+const ENTRY_BYTES: usize = 240;
 /// Epoch seconds up to the year 33658: whoever sends more digits means milliseconds, and would get nothing without a word.
 const MAX_SECONDS_DIGITS: usize = 12;
 
@@ -140,6 +144,31 @@ fn summary(entry: &Entry, giver: Option<Giver>) -> NodeSummary {
     }
 }
 
+/// How many bytes a text takes as JSON.
+fn json_bytes(text: &str) -> usize {
+    let of = |byte: u8| match byte {
+        b'"' | b'\\' => 2,
+        0x00..=0x1f => 6,
+        _ => 1,
+    };
+    text.bytes().map(of).sum()
+}
+
+/// The first entries that take so many bytes together, one at least.
+fn fitting(bytes: usize, summaries: impl Iterator<Item = NodeSummary>) -> Vec<NodeSummary> {
+    let (mut nodes, mut sum) = (Vec::new(), 0_usize);
+    for summary in summaries {
+        let texts = [Some(summary.id.as_str()), summary.node_type.as_deref(), summary.given_by.as_deref()];
+        let texts: usize = texts.into_iter().flatten().map(json_bytes).sum();
+        sum = sum.saturating_add(texts).saturating_add(ENTRY_BYTES);
+        if sum > bytes && !nodes.is_empty() {
+            break;
+        }
+        nodes.push(summary);
+    }
+    nodes
+}
+
 fn instant(text: &str) -> Result<Timestamp, ApiError> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
     let number = whole.len() <= MAX_SECONDS_DIGITS
@@ -171,8 +200,11 @@ pub(crate) async fn list(
     let filter = NodeFilter { node_type: query.node_type, updated_since };
     let page = ops::list_nodes(&state.context, after.as_ref(), &filter, limit)?;
     let givers = ops::givers(&state.context, page.entries.iter().map(|entry| &entry.id))?;
-    let nodes: Vec<NodeSummary> = page.entries.iter().zip(givers).map(|(entry, giver)| summary(entry, giver)).collect();
-    let cursor = page.next.as_ref().map(cursor::after_node);
+    let summaries = page.entries.iter().zip(givers).map(|(entry, giver)| summary(entry, giver));
+    let nodes = fitting(PAGE_BYTES, summaries);
+    let last = page.entries.get(nodes.len()..).filter(|cut| !cut.is_empty()).and(nodes.last()).map(|node| &node.id);
+    let last = last.and_then(|last| page.entries.iter().find(|entry| entry.id.as_str() == last)).map(|entry| &entry.id);
+    let cursor = last.or(page.next.as_ref()).map(cursor::after_node);
     Ok(HttpResponse::Ok().json(NodesAnswer { count: nodes.len(), nodes, total: page.total, cursor }))
 }
 

@@ -116,15 +116,12 @@ pub(crate) async fn sync(
     let decode = |text: &str| cursor::node(text).ok();
     let (delta, nodes) = ops::sync(&state.context, body.0, decode).await?;
     let counted = Arc::clone(&state.metrics);
-    let share = body.1;
-    let nodes = nodes.inspect(move |batch| {
-        // The comparison holds what the caller sent until the last node is sent.
-        let _held = &share;
-        match batch {
-            Ok(batch) => counted.delta_sent(u64::try_from(batch.len()).unwrap_or(u64::MAX)),
-            Err(error) => tracing::warn!(%error, "an answer of /sync breaks off"),
-        }
+    let nodes = nodes.inspect(move |batch| match batch {
+        Ok(batch) => counted.delta_sent(u64::try_from(batch.len()).unwrap_or(u64::MAX)),
+        Err(error) => tracing::warn!(%error, "an answer of /sync breaks off"),
     });
+    // Nothing is left of the body: a client that reads slowly keeps no other's from being read.
+    drop(body.1);
     let mut response = HttpResponse::Ok();
     response.insert_header((CACHE_CONTROL, "no-store"));
     if !wants_lines(request.headers()) {

@@ -12,8 +12,9 @@ use std::sync::Arc;
 
 /// Changes that are looked up together.
 const PAGE: usize = 512;
-/// Contents that are read together.
+/// Contents that are read together: for a request that this instance sends, and for each of many answers that it gives at the same time.
 const BATCH_BYTES: u64 = 4 << 20;
+const SMALL_BATCH_BYTES: u64 = 256 << 10;
 
 /// Lines of a feed.
 #[derive(Debug, Default)]
@@ -48,6 +49,7 @@ pub struct Walk {
     since: u64,
     end: u64,
     options: FeedOptions,
+    batch_bytes: u64,
     /// Looked up and not sent yet, last first.
     page: Vec<Change>,
 }
@@ -56,12 +58,17 @@ impl Walk {
     /// The changes after `since`, up to `end`.
     #[must_use]
     pub fn new(lattice: &Arc<dyn Lattice>, since: u64, end: u64, options: FeedOptions) -> Self {
-        Self { lattice: Arc::clone(lattice), since, end, options, page: Vec::new() }
+        Self { lattice: Arc::clone(lattice), since, end, options, batch_bytes: BATCH_BYTES, page: Vec::new() }
     }
 
     /// With changes that are looked up already, last first.
     pub(super) fn with_page(self, page: Vec<Change>) -> Self {
         Self { page, ..self }
+    }
+
+    /// For an answer, which lies here until its reader takes it.
+    pub(super) fn in_small_batches(self) -> Self {
+        Self { batch_bytes: SMALL_BATCH_BYTES, ..self }
     }
 
     /// The position that it goes up to.
@@ -148,7 +155,7 @@ impl Walk {
                 Change::Deleted(..) => {}
             }
             batch.push(change);
-            if self.options.contents && bytes >= BATCH_BYTES {
+            if self.options.contents && bytes >= self.batch_bytes {
                 break;
             }
         }

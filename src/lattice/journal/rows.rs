@@ -2,7 +2,7 @@
 
 use super::{FileValue, JournalError, Record, TombstoneValue};
 use crate::{
-    lattice::{Change, Entry, Tombstone, reader::FileStamp, version::Ancestry},
+    lattice::{Change, Entry, NodeType, Tombstone, reader::FileStamp, version::Ancestry},
     types::{ContentHash, NodeId, Timestamp},
 };
 use std::sync::Arc;
@@ -74,7 +74,7 @@ pub(super) fn change(id: NodeId, value: FileValue<'_>, ancestry: Ancestry) -> Ch
         id,
         content_hash: ContentHash::from_digest(*content_hash),
         updated_at: Timestamp::from_micros(updated_at),
-        node_type: node_type.map(Into::into),
+        node_type: node_type.and_then(NodeType::parse),
         size_bytes,
         ancestry,
     }
@@ -128,7 +128,7 @@ pub(in crate::lattice) struct Loaded<'a> {
 impl Loaded<'_> {
     pub(super) fn into_record(self) -> Record {
         let Self { entry, node_type, name, stamp, read_at_ns, live, is_listed: _ } = self;
-        let entry = Entry { node_type: node_type.map(Into::into), ..entry };
+        let entry = Entry { node_type: node_type.and_then(NodeType::parse), ..entry };
         // Only rewritten as broken: what the document states stays as it is noted.
         Record { entry: Arc::new(entry), name: name.into(), stamp, read_at_ns, stated: None, live }
     }

@@ -57,7 +57,7 @@ fn each_node_stands_once_at_its_last_change() {
     let mut entries = Vec::new();
     let keep = |it: Loaded<'_>| {
         records.push((it.name.to_owned(), it.entry.seq, it.live));
-        entries.push(Entry { node_type: it.node_type.map(Into::into), ..it.entry });
+        entries.push(Entry { node_type: it.node_type.and_then(crate::lattice::NodeType::parse), ..it.entry });
     };
     journal.load(keep).unwrap();
     let expected = [("a.json", 4, true), ("b.json", 6, true), ("c.json", 7, true)];

@@ -1,7 +1,7 @@
 //! Puts an application together: the only file that names adapters.
 
 use crate::{
-    api::{self, ApiState, BodyBudget, Cors, Edge, OperatorToken},
+    api::{self, AdminAccess, ApiState, BodyBudget, Cors, Edge},
     federation::{
         left_out::NamedVersions,
         reconcile::{LEAST_NODES, Sets},
@@ -9,9 +9,10 @@ use crate::{
     },
     guard::Limiter,
     identity::{KeyPair, KeyPlace},
-    ops::{Context, Heartbeats, Identity, KnownIds, KnownLists},
+    ops::{Context, Heartbeats, Identity, KnownIds, KnownLists, LocalAccess},
     registry::{
         Registry,
+        checked::CheckedRegistry,
         embedded::{EmbeddedOptions, EmbeddedRegistry},
         redis::{RedisOptions, RedisRegistry, Servers, TimeSource},
     },
@@ -47,13 +48,16 @@ mod engine;
 mod events;
 mod keys;
 mod lattice;
+mod local;
 mod traces;
 mod trust;
 
+pub use engine::kept_plain_http_peers;
 pub use lattice::{
     Adopted, EditAccess, JournalStanding, accept_nodes, adopt, are_copies, check_marker, edit_access, journal_standing,
     open_idle, open_unless_busy,
 };
+pub use local::local_url;
 pub use trust::AUDIT_FILE;
 
 /// How long a connection that is done stays open for what the client still sends.
@@ -132,6 +136,8 @@ pub struct Application {
     metrics: Arc<Metrics>,
     deliveries: events::Deliveries,
     traces: traces::Traces,
+    // Before the lock: its files are removed while the directory is still ours.
+    _local: Option<LocalAccess>,
     _state_lock: File,
 }
 
@@ -212,7 +218,10 @@ impl Application {
             heartbeats: Heartbeats::default(),
             known_lists: KnownLists::default(),
         });
-        let server = serve(settings, listener, Arc::clone(&context), (Arc::clone(&metrics), tracer), tls.as_ref())?;
+        let local = local::issue(settings, address, tls.is_some());
+        let access = local::access(settings, local.as_ref());
+        let server =
+            serve(settings, listener, Arc::clone(&context), (Arc::clone(&metrics), tracer), (tls.as_ref(), access))?;
         let tls = tls.map(|port| (port, settings.server.tls_reload_interval.get()));
         let key_lifetime = settings.instance.key_lifetime.map(Span::get);
         let port = address.port();
@@ -226,6 +235,7 @@ impl Application {
             key_lifetime,
             metrics,
             traces,
+            _local: local,
             _state_lock: state_lock,
         })
     }
@@ -455,7 +465,9 @@ pub async fn open_registry(settings: &Settings, clock: &SharedClock) -> Result<A
         min_replicas: section.redis_min_replicas,
         time: TimeSource::Server,
     };
-    Ok(Arc::new(RedisRegistry::connect(options).map_err(|error| failed(&error))?))
+    let redis = RedisRegistry::connect(options).map_err(|error| failed(&error))?;
+    // Other programs can write there.
+    Ok(Arc::new(CheckedRegistry::new(Arc::new(redis), settings.limits())))
 }
 
 fn tls_files(settings: &Settings) -> Result<Option<TlsFiles>, StartupError> {
@@ -509,7 +521,7 @@ fn serve(
     listener: TcpListener,
     context: Arc<Context>,
     (metrics, tracer): (Arc<Metrics>, Tracer),
-    tls: Option<&TlsPort>,
+    (tls, admin_access): (Option<&TlsPort>, AdminAccess),
 ) -> Result<Server, StartupError> {
     let section = &settings.server;
     let openapi =
@@ -532,7 +544,7 @@ fn serve(
         count_loopback: settings.limits.count_loopback,
         client_certificates: section.tls_client_ca.is_some(),
         tracer,
-        operator_token: OperatorToken::new(settings.admin.token.as_ref()),
+        admin_access,
         body_timeout: section.body_timeout.get(),
         body_budget: BodyBudget::new(settings.limits.inflight_bytes),
         discovered: api::DiscoveredBodies::default(),

@@ -13,4 +13,4 @@ pub use network::{
     ANYBODY, Asked, FIRST_ROUTE, Member, NETWORK_HEADER, NETWORK_WINDOW, NetworkKey, NoRandomness, is_open_path,
 };
 pub use payer::{Caller, Payer};
-pub use reach::{InnerPeers, Kind, OutOfReach, Reach, kind};
+pub use reach::{InnerPeers, Kind, OutOfReach, PlainHttp, Reach, kind};

@@ -18,7 +18,7 @@ pub use body::{LinesBody, ManifestBody, MessageBody, SyncBody};
 pub use budget::{BodyBudget, BodyShare};
 pub use control::{BulkControlRequest, ControlRequest, Controls, declared};
 pub use door::peers_door;
-pub use operator::{Operator, OperatorNode, OperatorToken};
+pub use operator::{AdminAccess, Operator, OperatorNode};
 pub use path::{ConflictPath, HeadPath, NodePath, PeerPath, PeerUrl, TrustPath};
 pub use precondition::{if_none_match, node_etag, precondition};
 pub use query::{StrictQuery, page_limit};

@@ -61,7 +61,7 @@ pub(in crate::cli) struct Args {
 }
 
 pub(super) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
-    let service = args.service.open()?;
+    let service = args.service.open(output)?;
     match args.watch {
         None => {
             let answer = service.ask(Ask::Get, &path(), None)?;

@@ -22,6 +22,13 @@ pub(super) const SUMMARY: &str = "summary";
 /// whether it was the string `"5"` or the number `5`.
 pub(super) const INSTANCE_TYPE: &str = "ark_instance_type";
 
+/// More than an id has: 256 characters of UTF-8.
+pub(super) const MOST_ID_BYTES: usize = 1024;
+/// More than any field has that is read, but for the envelope: a summary holds a manifest's fields, and a line a key's statements.
+pub(super) const MOST_FIELD_BYTES: usize = 1 << 20;
+/// More than any envelope has that a service takes by its default limits.
+pub(super) const MOST_ENVELOPE_BYTES: usize = 64 << 20;
+
 /// How many shares the index has on a Cluster. Fixed: every instance must look for an id in the same one.
 pub(super) const SHARES: usize = 16;
 const HEX: &[u8; SHARES] = b"0123456789abcdef";

@@ -18,21 +18,25 @@ impl Settings {
         self.federation.hub_url.iter().chain(&self.federation.trusted_peers)
     }
 
-    /// Would a peer with this URL be asked over plain HTTP at an address outside loopback and private networks? Of a name that is
-    /// known only when a round looks it up.
+    /// Would a peer with this URL be asked over plain HTTP at an address that `federation.plain_http` refuses or, where that is
+    /// `always`, at one outside loopback and private networks? Of a name that is known only when a round looks it up.
     #[must_use]
-    pub fn is_public_plain_http(url: &str) -> bool {
+    pub fn is_exposed_by_plain_http(&self, url: &str) -> bool {
+        let policy = match self.federation.plain_http {
+            PlainHttpPeers::Always => PlainHttp::Private,
+            policy => policy.into(),
+        };
         let Ok(url) = reqwest::Url::parse(url) else { return false };
         // In brackets it is an address of IPv6.
         let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-        url.scheme() == "http" && host.parse::<IpAddr>().is_ok_and(|address| !PlainHttp::Private.allows(address))
+        url.scheme() == "http" && host.parse::<IpAddr>().is_ok_and(|address| !policy.allows(address))
     }
 
     /// # Errors
     /// A peer of the settings is refused by `federation.plain_http`.
     pub(super) fn check_plain_http(&mut self) -> Result<(), SettingsError> {
         let public: Vec<&str> =
-            self.named_peers().filter(|url| Self::is_public_plain_http(url)).map(String::as_str).collect();
+            self.named_peers().filter(|url| self.is_exposed_by_plain_http(url)).map(String::as_str).collect();
         if public.is_empty() {
             return Ok(());
         }
@@ -46,8 +50,8 @@ impl Settings {
         Err(bad(
             "federation.plain_http",
             format!(
-                "does not allow plain HTTP to {peers}, outside loopback and private networks: use https://, or set it to \
-                 \"always\" (private, always, never)"
+                "is {policy:?} and refuses plain HTTP to {peers}: use https://, or set it to \"always\" (private, always, never)",
+                policy = self.federation.plain_http.as_str()
             ),
         ))
     }

@@ -43,7 +43,7 @@ pub(super) fn open(
     let section = &settings.federation;
     let failed = |error: &dyn std::fmt::Display| StartupError::Federation(error.to_string());
     let peers = Peers::open(&settings.state.path.join("peers.json")).map_err(|error| failed(&error))?;
-    warn_of_plain_http(&plain_http_peers(&peers), settings);
+    warn_of_plain_http(&plain_http_peers(&peers, settings), settings);
     let control =
         Control::open(&settings.state.path.join("control.json"), section.auto_sync, section.sync_interval.get());
     let engine = Engine::new(EngineOptions {
@@ -100,15 +100,15 @@ fn configured(settings: &Settings) -> impl Iterator<Item = &String> {
     section.hub_url.iter().chain(others)
 }
 
-/// Peers that were added before, over plain HTTP at addresses outside loopback and private networks.
-fn plain_http_peers(peers: &Peers) -> Vec<String> {
-    peers.list().into_iter().map(|peer| peer.url).filter(|url| Settings::is_public_plain_http(url)).collect()
+/// Peers that were added before, at addresses to which plain HTTP is refused or exposes what is exchanged.
+fn plain_http_peers(peers: &Peers, settings: &Settings) -> Vec<String> {
+    peers.list().into_iter().map(|peer| peer.url).filter(|url| settings.is_exposed_by_plain_http(url)).collect()
 }
 
 /// The same, from the state directory; none where what is kept there cannot be read, which the start reports.
 #[must_use]
 pub fn kept_plain_http_peers(settings: &Settings) -> Vec<String> {
-    Peers::open(&settings.state.path.join("peers.json")).map_or_else(|_| Vec::new(), |peers| plain_http_peers(&peers))
+    Peers::open(&settings.state.path.join("peers.json")).map_or_else(|_| Vec::new(), |peers| plain_http_peers(&peers, settings))
 }
 
 fn warn_of_plain_http(peers: &[String], settings: &Settings) {
@@ -126,7 +126,7 @@ fn warn_of_plain_http(peers: &[String], settings: &Settings) {
         tracing::warn!(
             peers,
             policy,
-            "federation.plain_http: no rounds with these peers, at public addresses over plain HTTP; add them with https://, or set it to always"
+            "federation.plain_http: no rounds with these peers over plain HTTP; add them with https://, or set it to always"
         );
     }
 }

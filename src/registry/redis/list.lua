@@ -40,6 +40,20 @@ local function field(value)
   return value and #value <= most_field and value
 end
 
+-- Copying a value that is far too long would keep the server from everybody else. Whose user may not measure reads it all the same.
+local measures = true
+local function is_short(key)
+  for _, name in ipairs({'pubkey', 'summary', 'ark_instance_type', 'last_seen'}) do
+    local size = measures and redis.pcall('HSTRLEN', key, name) or 0
+    if type(size) ~= 'number' then
+      measures = string.find(size.err, 'WRONGTYPE') ~= nil
+      return true
+    end
+    if size > most_field then return false end
+  end
+  return true
+end
+
 local rows, last, looked, sent = {}, {'', ''}, 0, 0
 if limit > 0 and start < size then
   local members = redis.call('ZRANGE', KEYS[1], start, math.min(start + limit, size) - 1, 'WITHSCORES')
@@ -50,7 +64,7 @@ if limit > 0 and start < size then
     last = {score, id}
     if #id > most_id then
       -- Shown to nobody.
-    elseif ARGV[3] == '' then
+    elseif ARGV[3] == '' or not is_short(ARGV[3] .. id) then
       rows[#rows + 1] = {id, score}
     else
       local entry = redis.pcall('HMGET', ARGV[3] .. id, 'pubkey', 'summary', 'ark_instance_type', 'last_seen')

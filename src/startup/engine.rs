@@ -108,7 +108,8 @@ fn plain_http_peers(peers: &Peers, settings: &Settings) -> Vec<String> {
 /// The same, from the state directory; none where what is kept there cannot be read, which the start reports.
 #[must_use]
 pub fn kept_plain_http_peers(settings: &Settings) -> Vec<String> {
-    Peers::open(&settings.state.path.join("peers.json")).map_or_else(|_| Vec::new(), |peers| plain_http_peers(&peers, settings))
+    Peers::open(&settings.state.path.join("peers.json"))
+        .map_or_else(|_| Vec::new(), |peers| plain_http_peers(&peers, settings))
 }
 
 fn warn_of_plain_http(peers: &[String], settings: &Settings) {

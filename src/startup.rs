@@ -8,9 +8,10 @@ use crate::{
     },
     guard::Limiter,
     identity::{KeyPair, KeyPlace},
-    ops::{Context, Heartbeats, Identity, KnownIds, KnownLists},
+    ops::{Context, Heartbeats, Identity, KnownIds, KnownLists, LocalAccess},
     registry::{
         Registry,
+        checked::CheckedRegistry,
         embedded::{EmbeddedOptions, EmbeddedRegistry},
         redis::{RedisOptions, RedisRegistry, Servers, TimeSource},
     },
@@ -41,15 +42,18 @@ mod events;
 mod guarded;
 mod keys;
 mod lattice;
+mod local;
 mod requests;
 mod serving;
 mod traces;
 mod trust;
 
+pub use engine::kept_plain_http_peers;
 pub use lattice::{
     Adopted, EditAccess, JournalStanding, accept_nodes, adopt, are_copies, check_marker, edit_access, journal_standing,
     open_idle, open_unless_busy,
 };
+pub use local::local_url;
 pub use trust::AUDIT_FILE;
 
 /// Connections that may wait to be accepted.
@@ -127,6 +131,8 @@ pub struct Application {
     deliveries: events::Deliveries,
     traces: traces::Traces,
     hand_over: requests::HandOver,
+    // Before the lock: its files are removed while the directory is still ours.
+    _local: Option<LocalAccess>,
     _state_lock: File,
 }
 
@@ -208,8 +214,15 @@ impl Application {
             heartbeats: Heartbeats::default(),
             known_lists: KnownLists::default(),
         });
-        let server =
-            serving::serve(settings, listener, Arc::clone(&context), (Arc::clone(&metrics), tracer), tls.as_ref())?;
+        let local = local::issue(settings, address, tls.is_some());
+        let access = local::access(settings, local.as_ref());
+        let server = serving::serve(
+            settings,
+            listener,
+            Arc::clone(&context),
+            (Arc::clone(&metrics), tracer),
+            (tls.as_ref(), access),
+        )?;
         let tls = tls.map(|port| (port, settings.server.tls_reload_interval.get()));
         let key_lifetime = settings.instance.key_lifetime.map(Span::get);
         let port = address.port();
@@ -224,6 +237,7 @@ impl Application {
             metrics,
             traces,
             hand_over,
+            _local: local,
             _state_lock: state_lock,
         })
     }
@@ -455,7 +469,9 @@ pub async fn open_registry(settings: &Settings, clock: &SharedClock) -> Result<A
         min_replicas: section.redis_min_replicas,
         time: TimeSource::Server,
     };
-    Ok(Arc::new(RedisRegistry::connect(options).map_err(|error| failed(&error))?))
+    let redis = RedisRegistry::connect(options).map_err(|error| failed(&error))?;
+    // Other programs can write there.
+    Ok(Arc::new(CheckedRegistry::new(Arc::new(redis), settings.limits())))
 }
 
 fn tls_files(settings: &Settings) -> Result<Option<TlsFiles>, StartupError> {

@@ -443,3 +443,104 @@ fn settings_of_redis_that_cannot_be_used_are_one_line_at_the_start() {
         }
     }
 }
+
+/// What a program with the service's own Redis user can write, behind the service's back.
+#[tokio::test]
+async fn what_another_program_writes_to_redis_is_checked_like_input() {
+    let redis = RedisServer::start().await;
+    let place = place(&redis);
+    let service = place.serve().await;
+    let mut inside = look_inside(&redis).await;
+    let mut seq = 1;
+    register(&service, "honest", seq).await;
+    let other = signed(&key(2), &manifest("other", 1));
+    assert_eq!(service.post("/manifest", other.clone()).await.status(), 200);
+    let listed = async || -> Vec<Value> {
+        // The service keeps a list for a moment.
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        service.get_json("/discover").await["peers"].as_array().unwrap().clone()
+    };
+    let before = listed().await;
+    assert_eq!(before.len(), 2, "{before:?}");
+    let envelope = service.get("/manifest/honest").await.text().await.unwrap();
+
+    // What the list shows is made from the envelope.
+    for (field, value) in [
+        ("summary", r#"{"a":1}],"peers":[{"node_id":"injected"}"#),
+        ("summary", r#"{"node_id":"honest","address":"http://attacker.example"}"#),
+        ("summary", "\u{1b}[2J"),
+        ("pubkey", &key(3).public_key().to_base64()),
+        ("ark_instance_type", "\"\u{1b}[2J"),
+    ] {
+        let was: Option<String> = inside.hget("peer:honest", field).await.unwrap();
+        inside.hset("peer:honest", field, value).await.unwrap();
+        let peers = listed().await;
+        assert_eq!(peers.len(), 2, "{field}: {peers:?}");
+        let honest = peers.iter().find(|peer| peer["node_id"] == "honest").unwrap();
+        let expected = before.iter().find(|peer| peer["node_id"] == "honest").unwrap();
+        for member in ["address", "pubkey", "instance_type", "node_count", "manifest_hash"] {
+            assert_eq!(honest[member], expected[member], "{field}: {member}");
+        }
+        match was {
+            Some(was) => inside.hset("peer:honest", field, was).await.map(drop).unwrap(),
+            None => inside.hdel("peer:honest", field).await.map(drop).unwrap(),
+        }
+    }
+
+    // An envelope that its peer did not sign is not served, and the peer is left out; numbers that are none likewise.
+    for (field, value) in [
+        ("envelope", envelope.replace("honest", "forged")),
+        ("envelope", other),
+        ("envelope", "\0".repeat(100)),
+        ("envelope", "x".repeat(17 << 20)),
+        ("last_seen", "9".repeat(400)),
+        ("last_seen", "-1".to_owned()),
+        ("summary", "x".repeat(8 << 20)),
+        ("pubkey", "zz".to_owned()),
+    ] {
+        let shown = format!("{field} {:.20}", value);
+        inside.hset("peer:honest", field, &value).await.unwrap();
+        if field == "envelope" {
+            // Nothing is known of the peer's listed fields any more.
+            inside.hset("peer:honest", "summary", "{}").await.unwrap();
+            let answer = problem(service.get("/manifest/honest").await).await;
+            assert_eq!(answer, (404, "peer_not_found".to_owned()), "{shown}");
+        }
+        let names: Vec<Value> = listed().await.into_iter().map(|peer| peer["node_id"].clone()).collect();
+        assert_eq!(names, ["other"], "{shown}");
+        // The peer's next manifest puts its entry right.
+        seq += 1;
+        inside.del("peer:honest").await.unwrap();
+        register(&service, "honest", seq).await;
+        assert_eq!(listed().await.len(), 2, "{shown}");
+    }
+
+    // Entries of the index that are no peers, also with ids that are too long and expiries that never come.
+    let mut pipe = redis::pipe();
+    for number in 0..3000 {
+        pipe.zadd("peers:by_expiry", format!("\u{1}junk{number}"), "+inf");
+        pipe.zadd("peers:by_expiry", format!("\u{1}live{number}"), i64::MAX / (1 << 20));
+    }
+    pipe.zadd("peers:by_expiry", "y".repeat(3 << 20), (signing::now() + 60) * 1000);
+    pipe.exec_async(&mut inside).await.unwrap();
+    let started = Instant::now();
+    assert_eq!(listed().await.len(), 2);
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+
+    // A value of another type is an error that names the key, and everything else goes on.
+    inside.del("pin:honest").await.unwrap();
+    inside.rpush("pin:honest", "x").await.unwrap();
+    assert_eq!(service.post("/manifest", signed(&key(1), &manifest("honest", seq + 1))).await.status(), 500);
+    inside.del("peers:by_expiry").await.unwrap();
+    inside.set("peers:by_expiry", "x").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    assert_eq!(service.get("/discover").await.status(), 500);
+    assert_eq!(service.get("/nodes").await.status(), 200);
+    let log = place.log();
+    assert!(log.contains("pin of") && log.contains("honest") && log.contains("peers:by_expiry"), "{log}");
+    assert!(log.contains("peer:honest") && !log.contains("panicked"), "{log}");
+    // Repaired, it serves again.
+    inside.del(&["peers:by_expiry", "pin:honest"]).await.unwrap();
+    register(&service, "honest", seq + 2).await;
+    assert!(discovered(&service).await.contains(&"honest".to_owned()));
+}

@@ -86,6 +86,8 @@ codes! {
     InvalidFederationRequest = "invalid_federation_request" BAD_REQUEST "The request has the wrong shape",
     /// A peer's address or filter cannot be used.
     InvalidPeer = "invalid_peer" BAD_REQUEST "The peer cannot be used",
+    /// The peer would be asked over plain HTTP, outside loopback and private networks.
+    PlainHttp = "plain_http" BAD_REQUEST "The peer would be asked without encryption",
     /// A header cannot be used.
     InvalidHeader = "invalid_header" BAD_REQUEST "A header cannot be used",
     /// The signature does not fit.
@@ -98,7 +100,7 @@ codes! {
     OperatorTokenRequired = "operator_token_required" UNAUTHORIZED "The operator's token is needed",
     /// No operator's token is set.
     OperatorDisabled = "operator_disabled" FORBIDDEN "Operator requests are switched off",
-    /// Without a token, the operator is on this machine.
+    /// `server.trust_loopback` is on, and the request does not come directly from this machine.
     NotLocal = "not_local" FORBIDDEN "Only programs of this machine may ask this",
     /// The key is not on the operator's list.
     NotListed = "not_listed" FORBIDDEN "The key is not on this instance's list",

@@ -200,7 +200,7 @@ fn feed_code(error: &ops::FeedError) -> Code {
 }
 
 fn federation_code(error: &ops::FederationError) -> Code {
-    use ops::{AddError, FederationError, PeersError};
+    use ops::{AddError, FederationError, OutOfReach, PeersError};
     match error {
         FederationError::NoKey => Code::NoKey,
         FederationError::Stopped => Code::FederationStopped,
@@ -208,6 +208,9 @@ fn federation_code(error: &ops::FederationError) -> Code {
         FederationError::NothingWaits(_) => Code::NoDeletionsWait,
         FederationError::Listeners(_) => Code::TooManyListeners,
         FederationError::Interval => Code::InvalidFederationRequest,
+        FederationError::Add(AddError::Address(ops::ClientError::OutOfReach(_, OutOfReach::PlainHttp(..)))) => {
+            Code::PlainHttp
+        }
         FederationError::Add(AddError::Address(_) | AddError::Filter(_)) => Code::InvalidPeer,
         FederationError::Add(AddError::Peers(PeersError::Full)) | FederationError::Peers(PeersError::Full) => {
             Code::TooManyPeers
@@ -259,10 +262,11 @@ fn signed_code(error: &ops::RequestError) -> Code {
 }
 
 fn trust_code(error: &ops::TrustOpError) -> Code {
-    use ops::TrustOpError;
+    use ops::{OutOfReach, TrustOpError};
     match error {
         TrustOpError::NoKey => Code::NoKey,
         TrustOpError::Shape(_) | TrustOpError::Itself => Code::InvalidFederationRequest,
+        TrustOpError::Peer(ops::ClientError::OutOfReach(_, OutOfReach::PlainHttp(..))) => Code::PlainHttp,
         TrustOpError::Peer(ops::ClientError::Address(..)) => Code::InvalidPeer,
         TrustOpError::NoAuthority
         | TrustOpError::Peer(_)

@@ -43,7 +43,7 @@ fn caller_of(request: &ServiceRequest, state: &ApiState) -> Caller {
     let client = request.extensions().get::<Rc<RequestOrigin>>().and_then(|origin| origin.client);
     match client {
         // He could stop the service as well.
-        _ if state.operator_token.is_shown(request.headers()) => Caller::local(),
+        _ if state.admin_access.is_shown(request.headers()) => Caller::local(),
         Some(address) if !address.is_loopback() || state.count_loopback || is_forwarded(request.headers()) => {
             Caller::counted(address)
         }

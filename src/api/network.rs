@@ -72,7 +72,7 @@ pub async fn network<B: MessageBody>(
         response.headers_mut().insert(HEADER.clone(), value);
         return Ok(response);
     }
-    if state.operator_token.is_shown(request.headers()) {
+    if state.admin_access.is_shown(request.headers()) {
         return Ok(next.call(request).await?.map_into_left_body());
     }
     refused(&state, Code::NotFound, "network", None, request.request());

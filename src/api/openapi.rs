@@ -35,7 +35,7 @@ const DESCRIPTION: &str = "\
 Keeps directories of JSON documents in step between machines: signed manifests, a registry whose entries expire, deltas by hash.
 
 **To try it here**: open an operation, press *Try it out*, then *Execute*. What is filled in works as it stands, signatures included. \
-To write or delete a node, press *Authorize* first and enter the operator's token (`ARK_ADMIN_TOKEN`).
+To write or delete a node, press *Authorize* first and enter the local token (`local.token` in the state directory) or the admin token (`ARK_ADMIN_TOKEN`).
 
 **Errors** are `application/problem+json` (RFC 9457). Programs look at `code`, which never changes its meaning; the examples of each \
 status list the codes that it may carry. Every answer has an `X-Request-Id`, which the service's log repeats.
@@ -120,7 +120,7 @@ pub fn document() -> Document {
     let components = document.components.get_or_insert_default();
     let token = Http::builder()
         .scheme(HttpAuthScheme::Bearer)
-        .description(Some("The operator's token: what the service was started with as `ARK_ADMIN_TOKEN`."))
+        .description(Some("The local token (`local.token` in the state directory, new at each start), or the admin token (`ARK_ADMIN_TOKEN`)."))
         .build();
     components.add_security_scheme("operator", SecurityScheme::Http(token));
     for route in ROUTES {

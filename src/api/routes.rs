@@ -92,7 +92,8 @@ const LATTICE: &[Code] = &[Code::LatticeLoading, Code::LatticeUnavailable];
 const LATTICE_WRITE: &[Code] =
     &[Code::LatticeLoading, Code::LatticeUnavailable, Code::NodeUnavailable, Code::NoSpace, Code::ReadOnly, FULL];
 const FULL: Code = Code::LatticeFull;
-const OPERATOR: &[Code] = &[Code::OperatorTokenRequired, Code::OperatorDisabled, Code::PreconditionFailed];
+const OPERATOR: &[Code] =
+    &[Code::OperatorTokenRequired, Code::OperatorDisabled, Code::NotLocal, Code::PreconditionFailed];
 /// Of requests that another instance signs.
 const SIGNED: &[Code] = &[
     Code::RequestSignature,
@@ -104,10 +105,10 @@ const SIGNED: &[Code] = &[
     Code::Busy,
     Code::ReadOnly,
 ];
-/// Of what the operator does, here or with the token.
-const OPERATES: &[Code] = &[Code::OperatorTokenRequired, Code::NotLocal];
+/// Of administrative requests.
+const OPERATES: &[Code] = &[Code::OperatorTokenRequired, Code::OperatorDisabled, Code::NotLocal];
 /// Of the federation's controls.
-const CONTROLS: &[Code] = &[Code::OperatorTokenRequired, Code::NotLocal, Code::NoKey];
+const CONTROLS: &[Code] = &[Code::OperatorTokenRequired, Code::OperatorDisabled, Code::NotLocal, Code::NoKey];
 const CONTROLS_WRITE: &[Code] = &[Code::InvalidFederationRequest, Code::StateUnavailable];
 /// Of decisions on keys.
 const DECISION: &[Code] =
@@ -272,7 +273,7 @@ pub const ROUTES: &[Route] = &[
         method: "POST",
         path: "/api/federation/peers/add",
         summary: "Add a peer, or change how one is exchanged with (operator)",
-        problems: &[ALWAYS, GATE, CONTROLS, CONTROLS_WRITE, &[Code::InvalidPeer, Code::TooManyPeers]],
+        problems: &[ALWAYS, GATE, CONTROLS, CONTROLS_WRITE, &[Code::InvalidPeer, Code::PlainHttp, Code::TooManyPeers]],
     },
     Route {
         method: "DELETE",
@@ -395,7 +396,7 @@ pub const ROUTES: &[Route] = &[
         method: "POST",
         path: "/v1/trust/establish",
         summary: "Establish trust in a peer (operator)",
-        problems: &[ALWAYS, GATE, CONTROLS, DECISION, &[Code::InvalidPeer, Code::TrustNotEstablished]],
+        problems: &[ALWAYS, GATE, CONTROLS, DECISION, &[Code::InvalidPeer, Code::PlainHttp, Code::TrustNotEstablished]],
     },
     Route {
         method: "GET",

@@ -2,7 +2,7 @@
 
 use super::{
     discovered::DiscoveredBodies,
-    extract::{BodyBudget, OperatorToken},
+    extract::{AdminAccess, BodyBudget},
     origin::Edge,
 };
 use crate::{
@@ -31,8 +31,8 @@ pub struct ApiState {
     pub metrics: Arc<Metrics>,
     /// Makes the spans of requests that belong to a trace.
     pub tracer: Tracer,
-    /// What the operator has to show.
-    pub operator_token: OperatorToken,
+    /// What administrative requests have to show.
+    pub admin_access: AdminAccess,
     /// How long a client may take to send a body.
     pub body_timeout: Duration,
     /// The least bytes a second of a large body; 0: any.

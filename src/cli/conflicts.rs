@@ -158,10 +158,10 @@ struct Restored {
 
 pub(super) fn run(command: Command, output: &Output) -> Result<(), Failure> {
     match command {
-        Command::List { all, limit, after, service } => list((all, limit, after), &service.open()?, output),
-        Command::Show { number, service } => show(number, &service.open()?, output),
-        Command::Restore { number, service } => restore(number, &service.open()?, output),
-        Command::Dismiss { number, service } => dismiss(number, &service.open()?, output),
+        Command::List { all, limit, after, service } => list((all, limit, after), &service.open(output)?, output),
+        Command::Show { number, service } => show(number, &service.open(output)?, output),
+        Command::Restore { number, service } => restore(number, &service.open(output)?, output),
+        Command::Dismiss { number, service } => dismiss(number, &service.open(output)?, output),
     }
 }
 

@@ -65,6 +65,7 @@ fn examine(args: &Args) -> Result<Findings, Failure> {
     }
     let now = SystemClock::shared().now();
     machine::identity(&settings, &mut findings);
+    machine::plain_http(&settings, &mut findings);
     machine::state(&settings, &mut findings);
     machine::marker(&settings, &mut findings);
     machine::lattice(&settings, now, &mut findings);

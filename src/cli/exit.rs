@@ -4,7 +4,7 @@ use super::{output::Output, version};
 use crate::{
     ops::{
         ClientError, EditError, EnvelopeError, ImportError, KeyChangeError, KeyError, KeyFileError, LocalError,
-        OfflineError, PullError, RemoteError, WordsError,
+        OfflineError, OutOfReach, PullError, RemoteError, WordsError,
     },
     settings::SettingsError,
     startup::StartupError,
@@ -207,6 +207,7 @@ impl From<ClientError> for Failure {
         match error {
             ClientError::Address(..) => Self::new(Exit::Usage, text),
             ClientError::Authorities(_) => Self::local(text),
+            ClientError::OutOfReach(_, OutOfReach::PlainHttp(..)) => Self::new(Exit::Refused, text),
             ClientError::Unreachable(..) | ClientError::OutOfReach(..) => {
                 Self::new(Exit::Unavailable, format!("{text}; check the address and that the service runs"))
             }

@@ -163,17 +163,21 @@ pub(super) struct AutoSyncArgs {
 
 pub(super) fn run(command: Command, output: &Output) -> Result<(), Failure> {
     match command {
-        Command::Start { service } => start(&service.open()?, output),
-        Command::Stop { service } => stop(&service.open()?, output),
+        Command::Start { service } => start(&service.open(output)?, output),
+        Command::Stop { service } => stop(&service.open(output)?, output),
         Command::Status(args) => status::run(&args, output),
         Command::AddPeer(args) => peers::add(args, output),
-        Command::RemovePeer { peer, service } => peers::remove(&peer, &service.open()?, output),
-        Command::ListPeers { service } => peers::list(&service.open()?, output),
+        Command::RemovePeer { peer, service } => peers::remove(&peer, &service.open(output)?, output),
+        Command::ListPeers { service } => peers::list(&service.open(output)?, output),
         Command::Discover(args) => discover::run(&args, output),
         Command::Sync(args) => sync::run(&args, output),
         Command::Deletions(args) => deletions::list(&args, output),
-        Command::ConfirmDeletions { from, service } => deletions::confirm(from.as_deref(), &service.open()?, output),
-        Command::RefuseDeletions { from, service } => deletions::refuse(from.as_deref(), &service.open()?, output),
+        Command::ConfirmDeletions { from, service } => {
+            deletions::confirm(from.as_deref(), &service.open(output)?, output)
+        }
+        Command::RefuseDeletions { from, service } => {
+            deletions::refuse(from.as_deref(), &service.open(output)?, output)
+        }
         Command::AutoSync(args) => auto_sync(&args, output),
         Command::History(args) => history::run(&args, output),
         Command::Trust(command) => trust::run(command, output),
@@ -195,7 +199,7 @@ fn stop(service: &Service, output: &Output) -> Result<(), Failure> {
 }
 
 fn auto_sync(args: &AutoSyncArgs, output: &Output) -> Result<(), Failure> {
-    let service = args.service.open()?;
+    let service = args.service.open(output)?;
     let body = args.interval.map(|interval| json!({"intervalMs": millis(interval)}).to_string());
     let path = format!("{CONTROLS}/auto-sync/{}", if args.start { "start" } else { "stop" });
     let answer = service.ask(Ask::Post, &path, body)?;

@@ -63,13 +63,19 @@ pub(super) fn own_service_under(settings: &Settings, prefix: &str) -> Result<(St
     if !prefix.is_empty() {
         url = format!("{url}/{prefix}");
     }
+    let client = client_at(settings, &url, loopback)?;
+    Ok((url, client))
+}
+
+/// Asks the service at `url`; `loopback`: that is a loopback address.
+pub(super) fn client_at(settings: &Settings, url: &str, loopback: bool) -> Result<Client, Failure> {
     let limits = settings.limits();
     // Nobody but this machine answers there: whose certificate it is does not matter.
     let client = match loopback {
-        true => Client::unverified(job::shown_certificate(settings)?.as_deref(), &url, &limits)?,
-        false => Client::new(&url, &limits)?,
+        true => Client::unverified(job::shown_certificate(settings)?.as_deref(), url, &limits)?,
+        false => Client::new(url, &limits)?,
     };
-    Ok((url, client.with_membership(job::membership(settings))))
+    Ok(client.with_membership(job::membership(settings)))
 }
 
 /// What a service that is well says of itself.

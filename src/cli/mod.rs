@@ -47,6 +47,9 @@ struct Cli {
     /// Print only what was asked for, and errors.
     #[arg(long, short, global = true, help_heading = "Options of every command")]
     quiet: bool,
+    /// Say on standard error what was found where: which state directory names the service, for example.
+    #[arg(long, short, global = true, conflicts_with = "quiet", help_heading = "Options of every command")]
+    verbose: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -134,7 +137,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return exit::usage(&error, &Output::new(json, false));
         }
     };
-    let output = Output::new(cli.json, cli.quiet);
+    let output = Output::new(cli.json, cli.quiet).verbose(cli.verbose);
     let outcome = dispatch(cli.command, &output);
     let exit = match outcome {
         Ok(()) => Exit::Ok,

@@ -21,11 +21,24 @@ const ERROR: Style = AnsiColor::Red.on_default().bold();
 pub(super) struct Output {
     json: bool,
     quiet: bool,
+    verbose: bool,
 }
 
 impl Output {
     pub(super) fn new(json: bool, quiet: bool) -> Self {
-        Self { json, quiet }
+        Self { json, quiet, verbose: false }
+    }
+
+    /// With details on standard error, or without.
+    pub(super) fn verbose(self, verbose: bool) -> Self {
+        Self { verbose, ..self }
+    }
+
+    /// A remark on standard error for `--verbose`; never with `--json`.
+    pub(super) fn detail(self, text: impl FnOnce() -> String) {
+        if self.verbose {
+            self.remark(text());
+        }
     }
 
     /// Is JSON asked for?

@@ -2,14 +2,15 @@
 
 use super::{exit::Failure, job::set_path, key::unlock, output::Output};
 use crate::{
+    ops::LOCAL_TOKEN_FILE,
     settings::{LogFormat, Overrides, Settings},
     startup, telemetry,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::PathBuf,
+    net::SocketAddr,
+    path::{Path, PathBuf},
 };
 
 #[derive(Debug, clap::Args)]
@@ -78,19 +79,19 @@ fn allow_descriptors() {
 }
 
 fn announce(settings: &Settings, address: SocketAddr, output: &Output) -> std::io::Result<()> {
-    let url = format!("{}{}", url(address, settings.server.tls_certificate.is_some()), settings.server.base_path);
+    let url = format!(
+        "{}{}",
+        startup::local_url(address, settings.server.tls_certificate.is_some()),
+        settings.server.base_path
+    );
     output.answer(|| json!({"url": url, "port": address.port()}), || greeting(settings, &url))
 }
 
-/// Where a client on this machine finds the service.
-fn url(address: SocketAddr, tls: bool) -> String {
-    let scheme = if tls { "https" } else { "http" };
-    let host = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        ip => ip,
-    };
-    format!("{scheme}://{}", SocketAddr::new(host, address.port()))
+/// A path as one word of a shell's command.
+fn shell_word(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte);
+    if text.bytes().all(is_plain) { text.into_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
 fn greeting(settings: &Settings, url: &str) -> String {
@@ -108,20 +109,12 @@ fn greeting(settings: &Settings, url: &str) -> String {
          \x20 curl {url}/discover\n\
          \x20 curl '{url}/nodes?limit=3'\n\
          \x20 curl -H 'Content-Type: application/json' -d '{{\"nodes\":[],\"limit\":1}}' {url}/sync\n\
+         Administrative requests need a token, also on this machine; the commands of ark-lattice read it themselves:\n\
+         \x20 ark-lattice federation status\n\
+         \x20 curl -H \"Authorization: Bearer $(cat {token})\" {url}/api/federation/status\n\
          or open {url}/docs/ in a browser. Ctrl-C stops it.",
+        token = shell_word(&settings.state.path.join(LOCAL_TOKEN_FILE)),
         version = env!("CARGO_PKG_VERSION"),
         lattice = settings.lattice.path.display(),
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::url;
-
-    #[test]
-    fn the_address_is_one_that_a_client_here_can_use() {
-        assert_eq!(url("0.0.0.0:9001".parse().unwrap(), false), "http://127.0.0.1:9001");
-        assert_eq!(url("[::]:9001".parse().unwrap(), false), "http://[::1]:9001");
-        assert_eq!(url("10.0.0.5:443".parse().unwrap(), true), "https://10.0.0.5:443");
-    }
 }

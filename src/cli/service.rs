@@ -3,16 +3,21 @@
 use super::{
     exit::{Exit, Failure},
     healthcheck,
-    job::{self, CaFileArg},
+    job::{self, CaFileArg, set_path},
+    output::Output,
 };
 use crate::{
-    ops::{Ask, Client, ClientError, OperatorClient},
-    settings::Settings,
+    ops::{self, Ask, Client, ClientError, LocalService, OfflineError, OperatorClient},
+    settings::{Overrides, Settings},
     types::Limits,
 };
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
-use std::{net::IpAddr, time::Duration};
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// The service to ask, on every command that asks one for its operator.
 #[derive(Debug, clap::Args)]
@@ -20,6 +25,10 @@ pub(super) struct ServiceArg {
     /// The service to ask; otherwise the one of the settings, on this machine.
     #[arg(long, value_name = "URL")]
     url: Option<String>,
+    /// The service's state directory, with its address and admin token; otherwise the first of ARK_STATE_PATH, ./ark_state,
+    /// $XDG_STATE_HOME/ark-lattice and /var/lib/ark-lattice in which a service runs.
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
     #[command(flatten)]
     authorities: CaFileArg,
 }
@@ -38,26 +47,69 @@ pub(super) struct Service {
 
 impl ServiceArg {
     /// The service, as quick to answer as any.
-    pub(super) fn open(&self) -> Result<Service, Failure> {
-        self.open_for(None)
+    pub(super) fn open(&self, output: &Output) -> Result<Service, Failure> {
+        self.open_for(output, None)
     }
 
     /// The service, which may take this long.
-    pub(super) fn open_for(&self, patience: Option<Duration>) -> Result<Service, Failure> {
-        let settings = Settings::load(Vec::new())?;
+    pub(super) fn open_for(&self, output: &Output, patience: Option<Duration>) -> Result<Service, Failure> {
+        let mut overrides = Overrides::new();
+        set_path(&mut overrides, "state.path", self.state.as_deref())?;
+        let settings = Settings::load(overrides)?;
         let limits = settings.limits();
-        let (address, client) = match &self.url {
-            Some(url) => (url.clone(), self.authorities.client(&settings, url)?),
-            None => own(&settings)?,
+        let found = ops::local_service(&settings.service_states).or_else(|error| match &self.url {
+            // Named: what another service recorded is not needed.
+            Some(_) if self.state.is_none() => Ok(None),
+            _ => Err(unreadable(error)),
+        })?;
+        if let Some(state) = self.state.as_deref().filter(|_| found.is_none()) {
+            return Err(no_service(state));
+        }
+        if let Some(found) = &found {
+            output.detail(|| format!("state directory {}: the service at {}", found.state.display(), found.url));
+        }
+        let (address, client) = match (&self.url, &found) {
+            (Some(url), _) => (url.clone(), self.authorities.client(&settings, url)?),
+            (None, Some(found)) => (found.url.clone(), recorded(&settings, found)?),
+            (None, None) => own(&settings)?,
         };
         let client = patience.map_or(client.clone(), |patience| client.with_patience(patience));
+        // A local token belongs to the service that recorded it; the admin token never goes to an address that a file names.
+        let token = match (&self.url, found) {
+            (None, Some(found)) => Some(found.token),
+            (Some(url), Some(found)) if self.state.is_some() || found.is_at(url) => Some(found.token),
+            _ => settings.admin.token,
+        };
         // Anybody on the way could read it, and be the operator from then on.
         let safe = self.url.as_deref().is_none_or(is_private);
-        let token = settings.admin.token;
         let withheld = token.is_some() && !safe;
         let client = OperatorClient::new(client, token.filter(|_| safe));
         Ok(Service { client, address, own: self.url.is_none(), withheld, limits })
     }
+}
+
+/// The service that has the state directory of the settings open.
+pub(super) fn of_state(settings: &Settings) -> Result<OperatorClient, Failure> {
+    let found = ops::local_service(std::slice::from_ref(&settings.state.path)).map_err(unreadable)?;
+    Ok(match found {
+        Some(found) => OperatorClient::new(recorded(settings, &found)?, Some(found.token)),
+        None => OperatorClient::new(own(settings)?.1, settings.admin.token.clone()),
+    })
+}
+
+fn recorded(settings: &Settings, found: &LocalService) -> Result<Client, Failure> {
+    healthcheck::client_at(settings, &found.url, is_loopback(&found.url))
+}
+
+fn unreadable(error: OfflineError) -> Failure {
+    Failure::from(error)
+        .because("run the command as the user of the service, with sudo for example; or set ARK_ADMIN_TOKEN and --url")
+}
+
+fn no_service(state: &Path) -> Failure {
+    let state = state.display();
+    let next = format!("start it with: ark-lattice serve --state {state}");
+    Failure::new(Exit::Unavailable, format!("no service runs with the state directory {state}: {next}"))
 }
 
 /// This machine's service, under the prefix of the settings.
@@ -67,8 +119,13 @@ fn own(settings: &Settings) -> Result<(String, Client), Failure> {
 
 /// Does nobody else see what is sent to this address?
 fn is_private(url: &str) -> bool {
+    !url.to_ascii_lowercase().starts_with("http://") || is_loopback(url)
+}
+
+/// Is it an address of this machine only?
+fn is_loopback(url: &str) -> bool {
     let lower = url.to_ascii_lowercase();
-    let Some(rest) = lower.strip_prefix("http://") else { return true };
+    let rest = lower.split_once("://").map_or(lower.as_str(), |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let host = match authority.strip_prefix('[') {
         Some(v6) => v6.split(']').next().unwrap_or_default(),
@@ -125,7 +182,9 @@ impl Service {
                 "the token of the settings is not sent in clear text to another machine: use https://, or a tunnel \
                  (ssh -L 9001:127.0.0.1:9001 HOST) and --url http://127.0.0.1:9001"
             }
-            "operator_token_required" => "set ARK_ADMIN_TOKEN, or ARK_ADMIN_TOKEN_FILE, to that service's",
+            "operator_token_required" => {
+                "name that service's state directory with --state, or set ARK_ADMIN_TOKEN, or ARK_ADMIN_TOKEN_FILE, to that service's"
+            }
             "federation_stopped" => "start it with: ark-lattice federation start",
             "peer_not_found" => "see: ark-lattice federation list-peers",
             "key_unknown" => "begin with: ark-lattice federation trust add --peer URL",

@@ -3,11 +3,12 @@
 
 use super::{
     exit::{Exit, Failure},
-    healthcheck, job,
+    job,
     output::Output,
+    service,
 };
 use crate::{
-    ops::{ClientError, EditTarget, OfflineDirectory, OperatorClient, TakeError, Target},
+    ops::{ClientError, EditTarget, OfflineDirectory, TakeError, Target},
     settings::Settings,
     startup::{self, EditAccess, JournalStanding},
     telemetry,
@@ -37,11 +38,7 @@ pub(super) async fn find(
             start_logging("warn", output)?;
             Ok(Target::Lattice(startup::open_idle(settings).await?))
         }
-        JournalStanding::Served => {
-            let prefix = settings.server.base_path.trim_matches('/');
-            let (_, client) = healthcheck::own_service_under(settings, prefix)?;
-            Ok(Target::Service(Box::new(OperatorClient::new(client, settings.admin.token.clone()))))
-        }
+        JournalStanding::Served => Ok(Target::Service(Box::new(service::of_state(settings)?))),
     }
 }
 

@@ -517,7 +517,10 @@ fn address(base: &str, resolver: &Resolver) -> Result<Url, ClientError> {
     if url.query().is_some() || url.fragment().is_some() {
         return Err(wrong("it has no query or fragment"));
     }
-    resolver.check(&url).map_err(|error| wrong(&error.to_string()))?;
+    resolver.check(&url).map_err(|error| match error {
+        plain @ OutOfReach::PlainHttp(..) => ClientError::OutOfReach(base.to_owned(), plain),
+        error => wrong(&error.to_string()),
+    })?;
     if !url.path().ends_with('/') {
         url.set_path(&format!("{}/", url.path()));
     }

@@ -24,7 +24,7 @@ use super::{
     trusting::Trusting,
 };
 use crate::{
-    guard::{InnerPeers, NetworkKey},
+    guard::{InnerPeers, NetworkKey, PlainHttp},
     identity::Keyring,
     lattice::Lattice,
     manifest::Position,
@@ -112,6 +112,8 @@ pub struct EngineOptions {
     pub tls: Option<rustls::ClientConfig>,
     /// Which addresses within this machine's network may be asked.
     pub inner_peers: InnerPeers,
+    /// Which of them are asked over `http://`.
+    pub plain_http: PlainHttp,
     /// What is counted of other instances.
     pub metrics: FederationMetrics,
     /// Makes the spans of rounds.
@@ -157,6 +159,9 @@ struct Shared {
     running: AtomicBool,
     client: OnceLock<Client>,
     outer_client: OnceLock<Client>,
+    /// As those two, for peers that are asked without TLS.
+    plain_client: OnceLock<Client>,
+    plain_outer_client: OnceLock<Client>,
     /// What we last said of us, to whomever.
     announcement: Mutex<Option<keys::Announcement>>,
 }
@@ -202,8 +207,18 @@ impl Engine {
         let gate = Gate::new(options.concurrent_rounds);
         let running = AtomicBool::new(false);
         let (client, outer_client) = (OnceLock::new(), OnceLock::new());
+        let (plain_client, plain_outer_client) = (OnceLock::new(), OnceLock::new());
         let announcement = Mutex::default();
-        let shared = Arc::new(Shared { options, gate, running, client, outer_client, announcement });
+        let shared = Arc::new(Shared {
+            options,
+            gate,
+            running,
+            client,
+            outer_client,
+            plain_client,
+            plain_outer_client,
+            announcement,
+        });
         Arc::new(Self { shared, tasks: Mutex::default(), watcher: Mutex::default(), switching: Mutex::default() })
     }
 

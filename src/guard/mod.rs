@@ -15,4 +15,4 @@ pub use network::{
 };
 pub use payer::{Caller, Payer};
 pub use pool::{Holder, Pool, PoolBounds, PoolFull, PoolPart};
-pub use reach::{InnerPeers, Kind, OutOfReach, Reach, kind};
+pub use reach::{InnerPeers, Kind, OutOfReach, PlainHttp, Reach, kind};

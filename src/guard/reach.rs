@@ -81,6 +81,39 @@ fn inner(address: IpAddr) -> IpAddr {
     }
 }
 
+/// To which peers requests go over plain HTTP (`http://`), where everything can be read on the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlainHttp {
+    /// Those at loopback and private addresses.
+    Private,
+    /// All.
+    Always,
+    /// Those on this machine only.
+    Never,
+}
+
+impl PlainHttp {
+    /// May a peer at this address be asked without TLS? Also where IPv6 carries an address of IPv4.
+    #[must_use]
+    pub fn allows(self, address: IpAddr) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Private => kind(address) == Kind::Inner,
+            Self::Never => inner(address).is_loopback(),
+        }
+    }
+
+    /// As the setting is written.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Private => "private",
+            Self::Always => "always",
+            Self::Never => "never",
+        }
+    }
+}
+
 /// Why nobody is asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OutOfReach {
@@ -97,6 +130,13 @@ pub enum OutOfReach {
         "{0} led to the internet before and leads into this machine's network now; restart the service if that is right"
     )]
     Rebound(String),
+    /// It would be asked without TLS.
+    #[error(
+        "{0} would be asked over plain HTTP, which anybody on the way can read: use https://, or set federation.plain_http, which is \
+         {policy:?} (private: loopback and private addresses, always, never)",
+        policy = .1.as_str()
+    )]
+    PlainHttp(IpAddr, PlainHttp),
     /// The name has no address.
     #[error("{0} has no address")]
     Nowhere(String),
@@ -131,6 +171,8 @@ impl InnerPeers {
 #[derive(Debug)]
 pub struct Reach {
     inner: bool,
+    /// For requests over plain HTTP; `None`: over TLS, or to whom nothing secret goes.
+    plain: Option<PlainHttp>,
     /// Names that led to the internet.
     public: Mutex<HashSet<String>>,
 }
@@ -140,13 +182,19 @@ impl Reach {
     /// answer, the internet or here.
     #[must_use]
     pub fn of_operator() -> Self {
-        Self { inner: true, public: Mutex::default() }
+        Self { inner: true, plain: None, public: Mutex::default() }
     }
 
     /// Anybody else: to the internet.
     #[must_use]
     pub fn of_others() -> Self {
-        Self { inner: false, public: Mutex::default() }
+        Self { inner: false, plain: None, public: Mutex::default() }
+    }
+
+    /// The same for requests over plain HTTP.
+    #[must_use]
+    pub fn over_plain_http(self, policy: PlainHttp) -> Self {
+        Self { plain: Some(policy), ..self }
     }
 
     /// May this address be asked, written as it is?
@@ -157,8 +205,21 @@ impl Reach {
         match kind(address) {
             Kind::Never => Err(OutOfReach::Never(address)),
             Kind::Inner if !self.inner => Err(OutOfReach::Inner(address)),
-            Kind::Inner | Kind::Public => Ok(()),
+            Kind::Inner | Kind::Public => self.check_plain(address),
         }
+    }
+
+    fn check_plain(&self, address: IpAddr) -> Result<(), OutOfReach> {
+        match self.plain {
+            Some(policy) if !policy.allows(address) => Err(OutOfReach::PlainHttp(address, policy)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Those of a name's addresses that may be asked; over plain HTTP all of them must be allowed, for the name's owner decides which is
+    /// connected to.
+    fn all_plain(&self, addresses: Vec<IpAddr>) -> Result<Vec<IpAddr>, OutOfReach> {
+        addresses.iter().try_for_each(|address| self.check_plain(*address)).map(|()| addresses)
     }
 
     /// Those of a name's addresses that may be asked. One that leads both out and in leads out.
@@ -174,14 +235,14 @@ impl Reach {
             if public.len() < MAX_NAMES {
                 public.insert(name.to_owned());
             }
-            return Ok(outside);
+            return self.all_plain(outside);
         }
         let within: Vec<IpAddr> = is(Kind::Inner).collect();
         match within.first() {
             None => Err(OutOfReach::Never(first)),
             Some(address) if !self.inner => Err(OutOfReach::Inner(*address)),
             Some(_) if public.contains(name) => Err(OutOfReach::Rebound(name.to_owned())),
-            Some(_) => Ok(within),
+            Some(_) => self.all_plain(within),
         }
     }
 }
@@ -263,6 +324,37 @@ mod tests {
         }
         assert_eq!(operator.of_name("ark.lan", vec![ip("192.168.1.7")]), Ok(vec![ip("192.168.1.7")]));
         assert!(matches!(others.of_name("ark.lan", vec![ip("192.168.1.7")]), Err(OutOfReach::Inner(_))));
+    }
+
+    #[test]
+    fn plain_http_goes_to_loopback_and_private_addresses_only() {
+        use PlainHttp::{Always, Never, Private};
+        for (address, private, never) in [
+            ("127.0.0.1", true, true),
+            ("::1", true, true),
+            ("::ffff:127.0.0.1", true, true),
+            ("10.1.2.3", true, false),
+            ("100.64.0.1", true, false),
+            ("fd12::1", true, false),
+            ("fe80::1", true, false),
+            ("8.8.8.8", false, false),
+            ("::ffff:8.8.8.8", false, false),
+            ("64:ff9b::808:808", false, false),
+            ("2606:4700::1111", false, false),
+        ] {
+            let allowed = [Private, Never, Always].map(|policy| policy.allows(ip(address)));
+            assert_eq!(allowed, [private, never, true], "{address}");
+        }
+        let reach = Reach::of_operator().over_plain_http(Private);
+        let refused = OutOfReach::PlainHttp(ip("8.8.8.8"), Private);
+        assert!(refused.to_string().contains("federation.plain_http"), "{refused}");
+        assert_eq!(reach.check(ip("8.8.8.8")), Err(refused.clone()));
+        assert_eq!(reach.of_name("peer.example", vec![ip("8.8.8.8")]), Err(refused.clone()));
+        assert_eq!(reach.of_name("both.example", vec![ip("10.0.0.1"), ip("8.8.8.8")]), Err(refused));
+        assert_eq!(reach.of_name("peer.lan", vec![ip("10.0.0.1")]), Ok(vec![ip("10.0.0.1")]));
+        let never = Reach::of_operator().over_plain_http(Never);
+        assert!(never.of_name("peer.lan", vec![ip("10.0.0.1")]).is_err());
+        assert!(never.of_name("localhost", vec![ip("127.0.0.1"), ip("::1")]).is_ok());
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod known_bytes;
 mod known_lists;
 mod limits;
 mod local;
+mod local_access;
 mod neighbours;
 mod network;
 mod nodes;
@@ -76,6 +77,7 @@ pub use keys::{generate_key, read_key};
 pub use known_lists::KnownLists;
 pub use limits::{KnownIds, NewIdError, charge_wrong_signature, spend};
 pub use local::{LocalError, hash_node, parse_node};
+pub use local_access::{LOCAL_TOKEN_FILE, LocalAccess, LocalService, SERVICE_URL_FILE, local_service};
 pub use neighbours::{Look, LookError, MAX_NEIGHBOURS, Neighbour, connections, look, neighbours};
 pub use network::member;
 pub use nodes::{AcceptedNodes, Giver, accept_nodes, delete_node, get_node, givers, list_nodes, put_node};
@@ -115,7 +117,7 @@ pub use crate::{
         round::{Outcome, differences::Differences, unavailable::LeftOut},
         run::RoundReport,
     },
-    guard::{Allowance, Caller, Class, Limited, NetworkKey, Payer, Reach},
+    guard::{Allowance, Caller, Class, Limited, NetworkKey, OutOfReach, Payer, Reach},
     identity::{
         Change, Held, KeyChangeError, KeyError, KeyFileError, KeyLog, KeyPair, KeyPlace, MAX_REASON_CHARS,
         MIN_PASSPHRASE_CHARS, RecoveryWords, StatementKind, WORDS, WordsError,

@@ -1,12 +1,9 @@
 //! What an instance needs before it can start.
 
+use super::local_access::random_token;
 use crate::lattice::offline::{OfflineError, write_new_file};
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use std::{fs::DirBuilder, io, os::unix::fs::DirBuilderExt, path::Path};
 use zeroize::Zeroizing;
-
-/// Random bytes of an operator's token.
-const TOKEN_BYTES: usize = 32;
 
 fn failed(path: &Path, error: io::Error) -> OfflineError {
     OfflineError::Io { path: path.to_owned(), error }
@@ -35,9 +32,8 @@ pub fn write_token(path: &Path) -> Result<bool, OfflineError> {
     if path.symlink_metadata().is_ok() {
         return Ok(false);
     }
-    let mut bytes = Zeroizing::new([0; TOKEN_BYTES]);
-    getrandom::fill(bytes.as_mut_slice()).map_err(|error| failed(path, io::Error::other(error.to_string())))?;
-    let text = Zeroizing::new(format!("{}\n", URL_SAFE_NO_PAD.encode(bytes.as_slice())));
+    let token = random_token().map_err(|error| failed(path, error))?;
+    let text = Zeroizing::new(format!("{}\n", token.as_str()));
     write_new_file(path, text.as_bytes(), 0o600)?;
     Ok(true)
 }

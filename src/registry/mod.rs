@@ -1,5 +1,6 @@
 //! The registry port: who is alive. Entries expire; key bindings do not.
 
+pub mod checked;
 #[cfg(test)]
 mod conformance;
 pub mod embedded;

@@ -60,6 +60,8 @@ use std::{
 const CHUNK: usize = 500;
 /// A page that takes longer than this ends early, with a cursor.
 const PAGE_TIME: Duration = Duration::from_millis(400);
+/// After this a page ends also where no cursor can name its end.
+const MOST_PAGE_TIME: Duration = Duration::from_millis(1200);
 
 /// How long a request waits for what replicas count together.
 const SPEND: Duration = Duration::from_millis(100);
@@ -333,7 +335,7 @@ impl Registry for RedisRegistry {
 
     async fn bindings(&self, peer: &PeerId, key: PublicKey) -> Result<Bindings, RegistryError> {
         let mut pin = self.scripts.read.call(&[&self.keys.pin(peer)]);
-        pin.arg(self.now_arg()).arg(keys::PUBKEY);
+        pin.arg(self.now_arg()).arg(keys::MOST_FIELD_BYTES).arg(keys::PUBKEY);
         let mut count = self.scripts.count.call(&[&self.keys.ids_of(key)]);
         count.arg(0);
         let (pin, of_key): (Vec<Option<Vec<u8>>>, u64) = parsed(self.link.ask(Ask::ReadAll(&[pin, count])).await?)?;
@@ -360,7 +362,7 @@ impl Registry for RedisRegistry {
 
     async fn envelope(&self, peer: &PeerId) -> Result<Option<Bytes>, RegistryError> {
         let mut call = self.scripts.read.call(&[&self.keys.peer(peer)]);
-        call.arg(self.now_arg()).arg(&[keys::EXPIRES_AT, keys::ENVELOPE][..]);
+        call.arg(self.now_arg()).arg(keys::MOST_ENVELOPE_BYTES).arg(&[keys::EXPIRES_AT, keys::ENVELOPE][..]);
         let fields: Vec<Option<Vec<u8>>> = parsed(self.link.ask(Ask::Read(&call)).await?)?;
         let mut fields = fields.into_iter();
         let mut number = || {
@@ -380,7 +382,7 @@ impl Registry for RedisRegistry {
         let fields: Vec<String> = parsed(self.link.ask(Ask::Read(&call)).await?)?;
         match fields.as_slice() {
             [] => Ok(None),
-            [key, line] => {
+            [key, line] if key.len().max(line.len()) <= keys::MOST_FIELD_BYTES => {
                 let line = match line.as_str() {
                     "" => None,
                     text => Some(KeyLine::from_row(text).ok_or_else(corrupt)?),

@@ -1,18 +1,61 @@
 //! What stands between the service and its clients: proxies, prefixes, TLS, web pages of others.
 
-use super::{Settings, SettingsError, load::bad};
+use super::{PlainHttpPeers, Settings, SettingsError, load::bad};
 use crate::{
-    guard::{NetworkKey, Quotas},
+    guard::{NetworkKey, PlainHttp, Quotas},
     types::{BasePath, ProxyNetworks, WebOrigins},
 };
 use secrecy::ExposeSecret;
-use std::{path::Path, time::Duration};
+use std::{net::IpAddr, path::Path, time::Duration};
 
 /// A shorter key of a network can be guessed.
 const MIN_NETWORK_KEY_CHARS: usize = 24;
 const MAX_WRITE_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
 impl Settings {
+    /// The addresses of peers that the settings name.
+    fn named_peers(&self) -> impl Iterator<Item = &String> {
+        self.federation.hub_url.iter().chain(&self.federation.trusted_peers)
+    }
+
+    /// Would a peer with this URL be asked over plain HTTP at an address that `federation.plain_http` refuses or, where that is
+    /// `always`, at one outside loopback and private networks? Of a name that is known only when a round looks it up.
+    #[must_use]
+    pub fn is_exposed_by_plain_http(&self, url: &str) -> bool {
+        let policy = match self.federation.plain_http {
+            PlainHttpPeers::Always => PlainHttp::Private,
+            policy => policy.into(),
+        };
+        let Ok(url) = reqwest::Url::parse(url) else { return false };
+        // In brackets it is an address of IPv6.
+        let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+        url.scheme() == "http" && host.parse::<IpAddr>().is_ok_and(|address| !policy.allows(address))
+    }
+
+    /// # Errors
+    /// A peer of the settings is refused by `federation.plain_http`.
+    pub(super) fn check_plain_http(&mut self) -> Result<(), SettingsError> {
+        let public: Vec<&str> =
+            self.named_peers().filter(|url| self.is_exposed_by_plain_http(url)).map(String::as_str).collect();
+        if public.is_empty() {
+            return Ok(());
+        }
+        let peers = public.join(", ");
+        if self.federation.plain_http == PlainHttpPeers::Always {
+            self.warnings.push(format!(
+                "federation.plain_http is always: anybody on the way can read what is exchanged over plain HTTP with {peers}"
+            ));
+            return Ok(());
+        }
+        Err(bad(
+            "federation.plain_http",
+            format!(
+                "is {policy:?} and refuses plain HTTP to {peers}: use https://, or set it to \"always\" (private, always, never)",
+                policy = self.federation.plain_http.as_str()
+            ),
+        ))
+    }
+
     /// The prefix under which requests come in.
     ///
     /// # Errors

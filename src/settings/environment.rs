@@ -1,7 +1,11 @@
 //! Which environment variable sets which key.
 
 use super::SettingsError;
-use std::{collections::BTreeMap, ffi::OsString};
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
 /// How a variable's text becomes a setting's text.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -103,6 +107,19 @@ pub(super) fn texts(
         }
     }
     Ok(texts)
+}
+
+/// Where commands look for a running service after the state directory of the settings: the user's XDG state directory, then the
+/// system's.
+pub(super) fn fallback_states(variables: &[(String, String)]) -> Vec<PathBuf> {
+    let of = |name: &str| variables.iter().find(|(known, _)| known == name).map(|(_, value)| Path::new(value));
+    // The XDG specification has relative paths ignored.
+    let absolute = |path: &&Path| path.is_absolute();
+    let user = of("XDG_STATE_HOME").filter(absolute).map(Path::to_owned);
+    let user = user.or_else(|| of("HOME").filter(absolute).map(|home| home.join(".local/state")));
+    // The second is where deploy/systemd puts it.
+    let system = ["/var/lib/ark-lattice", "/var/lib/ark-lattice/state"].map(PathBuf::from);
+    user.map(|state| state.join("ark-lattice")).into_iter().chain(system).collect()
 }
 
 /// Reads `variables`: the seeds' names, our short names, and `ARK__SECTION__KEY`.

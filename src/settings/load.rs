@@ -126,6 +126,9 @@ pub struct Settings {
     pub discovery: DiscoverySettings,
     /// What happens, and who is told.
     pub events: EventSettings,
+    /// State directories in which commands look for the running service, in this order. One only, where the settings name it.
+    #[serde(skip)]
+    pub service_states: Vec<PathBuf>,
     /// Things worth a line in the log once there is one.
     #[serde(skip)]
     pub warnings: Vec<String>,
@@ -209,6 +212,7 @@ impl Settings {
             }
             builder = builder.add_source(File::from(path).format(FileFormat::Toml));
         }
+        let fallbacks = environment::fallback_states(&variables);
         let environment = environment::read(variables)?;
         for (key, found) in &environment.keys {
             let set = match (found.list, found.values.as_slice()) {
@@ -217,10 +221,16 @@ impl Settings {
             };
             builder = set.map_err(|error| SettingsError::Layer(format!("{}: {error}", found.name)))?;
         }
+        let is_named = overrides.iter().any(|(key, _)| *key == "state.path");
         for (key, value) in overrides {
             builder = builder.set_override(key, value).map_err(unreadable)?;
         }
         let mut settings: Self = builder.build().and_then(Config::try_deserialize).map_err(unreadable)?;
+        settings.service_states.push(settings.state.path.clone());
+        let is_named = environment.keys.contains_key("state.path") || is_named;
+        if !is_named && settings.state.path == StateSettings::default().path {
+            settings.service_states.extend(fallbacks);
+        }
         settings.warnings.extend(
             environment.unknown.into_iter().map(|name| format!("{name} is set but means nothing to this version")),
         );
@@ -327,9 +337,18 @@ impl Settings {
         if self.federation.peer_timeout.get().is_zero() {
             return Err(bad("federation.peer_timeout", "must be more than zero"));
         }
+        self.check_plain_http()?;
         self.check_discovery()?;
         self.check_events()?;
         self.check_tracing()?;
+        if self.server.trust_loopback {
+            self.warnings.push(match &self.admin.token {
+                None => "server.trust_loopback is on: every program of this machine, and whoever reaches the port through a TCP \
+                         forwarder on it, has admin rights without a token"
+                    .to_owned(),
+                Some(_) => "server.trust_loopback has no effect: an admin token is set".to_owned(),
+            });
+        }
         if self.trust.vouchers > MAX_VOUCHERS {
             return Err(bad("trust.vouchers", format!("must be at most {MAX_VOUCHERS}")));
         }

@@ -19,8 +19,8 @@ pub use events::CheckedWebhook;
 pub use load::{Overrides, Settings, SettingsError};
 pub use sections::{
     AdminSettings, DiscoverySettings, EventSettings, FederationMode, FederationSettings, InstanceSettings,
-    InstanceType, LatticeSettings, LimitSettings, ListedPeer, LogFormat, LogSettings, PrivatePeers, ProxyHeaders,
-    RegistrySettings, ServerSettings, StateSettings, TracingSettings, TrustSettings, WebhookEntry,
+    InstanceType, LatticeSettings, LimitSettings, ListedPeer, LogFormat, LogSettings, PlainHttpPeers, PrivatePeers,
+    ProxyHeaders, RegistrySettings, ServerSettings, StateSettings, TracingSettings, TrustSettings, WebhookEntry,
 };
 pub use span::Span;
 pub use tracing::Collector;

@@ -1,7 +1,7 @@
 //! The sections, one declaration each.
 
 use super::{Span, section::TomlDefault};
-use crate::trust::TrustMode;
+use crate::{guard::PlainHttp, trust::TrustMode};
 use secrecy::SecretString;
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -72,6 +72,28 @@ word_enum! {
 impl TomlDefault for TrustMode {
     fn toml(&self) -> Option<String> {
         Some(format!("{:?}", self.as_str()))
+    }
+}
+
+word_enum! {
+    /// To which peers requests go over plain HTTP.
+    PlainHttpPeers {
+        /// Those at loopback and private addresses.
+        Private = "private",
+        /// All.
+        Always = "always",
+        /// Those on this machine only.
+        Never = "never",
+    }
+}
+
+impl From<PlainHttpPeers> for PlainHttp {
+    fn from(peers: PlainHttpPeers) -> Self {
+        match peers {
+            PlainHttpPeers::Private => Self::Private,
+            PlainHttpPeers::Always => Self::Always,
+            PlainHttpPeers::Never => Self::Never,
+        }
     }
 }
 
@@ -231,13 +253,15 @@ section! {
         cors_origins: Vec<String> = Vec::new(),
         /// How long a browser may remember what they are allowed.
         cors_max_age: Span = Span::seconds(600),
+        /// Give admin rights to every program of this machine without a token, where no admin token is set. TCP forwarders count as such.
+        trust_loopback: bool = false,
     }
 }
 
 section! {
-    /// The operator's rights. Without a token, PUT and DELETE on nodes answer 403.
+    /// Admin rights. Commands on this machine use the local token, local.token in the state directory, which is new at each start.
     AdminSettings "admin" {
-        /// Bearer token of the operator, at least 16 characters. No default. ARK_ADMIN_TOKEN.
+        /// Bearer token for administrative requests from other machines, at least 16 characters. No default. ARK_ADMIN_TOKEN.
         token: Option<SecretString> = None,
         /// File with the token, as Docker, Kubernetes and systemd hand over secrets; instead of token. ARK_ADMIN_TOKEN_FILE.
         token_file: Option<PathBuf> = None,
@@ -423,6 +447,8 @@ section! {
         tls_ca: Option<PathBuf> = None,
         /// Peers at private addresses, beside those of this file: "auto" those that the operator named or accepted, true all, false none.
         private_peers: PrivatePeers = PrivatePeers::Auto,
+        /// Peers that are asked over http://: "private" those at loopback and private addresses, "always" all, "never" this machine's only.
+        plain_http: PlainHttpPeers = PlainHttpPeers::Private,
         /// How long a peer may be silent; over this time it must send 1024 bytes a second at least.
         peer_timeout: Span = Span::seconds(30),
         /// Only instances with the same key see and accept each other; 24 characters or more. FEDERATION_NETWORK_KEY.

@@ -267,3 +267,42 @@ fn redis_settings_that_contradict_each_other_refuse_to_start() {
     assert_eq!(settings.registry.redis_sentinels, ["a:1", "b:2"]);
     assert!(!settings.show().contains("hunter2") && !format!("{settings:?}").contains("hunter2"));
 }
+
+#[test]
+fn service_is_looked_for_in_one_named_directory_or_in_the_usual_ones() {
+    let states = |variables: &[(&str, &str)]| {
+        let states = load(variables).unwrap().service_states;
+        states.iter().map(|state| state.display().to_string()).collect::<Vec<_>>()
+    };
+    let system = ["/var/lib/ark-lattice", "/var/lib/ark-lattice/state"];
+    assert_eq!(states(&[]), [&["./ark_state"][..], &system].concat());
+    assert_eq!(states(&[("ARK_STATE_PATH", "/srv/state"), ("HOME", "/home/a")]), ["/srv/state"]);
+    let home = states(&[("HOME", "/home/a"), ("XDG_STATE_HOME", "relative")]);
+    assert_eq!(home, [&["./ark_state", "/home/a/.local/state/ark-lattice"][..], &system].concat());
+    let xdg = states(&[("HOME", "/home/a"), ("XDG_STATE_HOME", "/x")]);
+    assert_eq!(xdg, [&["./ark_state", "/x/ark-lattice"][..], &system].concat());
+}
+
+#[test]
+fn public_peers_over_plain_http_need_the_setting() {
+    let peers = ("FEDERATION_TRUSTED_PEERS", "http://10.0.0.1:9001,https://203.0.113.7,http://peer.example");
+    assert!(load(&[peers]).is_ok());
+    for public in ["http://203.0.113.7:9001", "http://[2606:4700::1111]:9001"] {
+        for name in ["FEDERATION_TRUSTED_PEERS", "FEDERATION_HUB_URL"] {
+            let said = error(&[(name, public)]);
+            assert!(said.starts_with("federation.plain_http: ") && said.contains(public), "{said}");
+            let allowed = load(&[(name, public), ("ARK__FEDERATION__PLAIN_HTTP", "always")]).unwrap();
+            assert!(allowed.warnings.iter().any(|warning| warning.contains(public)), "{:?}", allowed.warnings);
+        }
+    }
+    assert!(error(&[("ARK__FEDERATION__PLAIN_HTTP", "sometimes")]).contains("plain_http"));
+}
+
+#[test]
+fn trust_of_loopback_is_off_and_warned_of() {
+    assert!(!load(&[]).unwrap().server.trust_loopback);
+    let on = ("ARK__SERVER__TRUST_LOOPBACK", "true");
+    assert!(load(&[on]).unwrap().warnings.iter().any(|warning| warning.contains("without a token")));
+    let both = load(&[on, ("ARK_ADMIN_TOKEN", "a-long-enough-token")]).unwrap();
+    assert!(both.warnings.iter().any(|warning| warning.contains("has no effect")));
+}

@@ -16,7 +16,7 @@ use crate::{
     identity::Keyring,
     lattice::Lattice,
     registry::Registry,
-    settings::{FederationMode, PrivatePeers, Settings},
+    settings::{FederationMode, PlainHttpPeers, PrivatePeers, Settings},
     telemetry::{Metrics, Tracer},
     trust::TrustStore,
     types::SharedClock,
@@ -43,6 +43,7 @@ pub(super) fn open(
     let section = &settings.federation;
     let failed = |error: &dyn std::fmt::Display| StartupError::Federation(error.to_string());
     let peers = Peers::open(&settings.state.path.join("peers.json")).map_err(|error| failed(&error))?;
+    warn_of_plain_http(&plain_http_peers(&peers, settings), settings);
     let control =
         Control::open(&settings.state.path.join("control.json"), section.auto_sync, section.sync_interval.get());
     let engine = Engine::new(EngineOptions {
@@ -68,6 +69,7 @@ pub(super) fn open(
         network: settings.network_key(),
         tls: super::outgoing_tls(settings)?,
         inner_peers: inner_peers(settings),
+        plain_http: settings.federation.plain_http.into(),
         metrics: metrics.federation(),
         tracer: tracer.clone(),
     });
@@ -96,4 +98,36 @@ fn configured(settings: &Settings) -> impl Iterator<Item = &String> {
     let spoke = section.mode == FederationMode::Hub && section.hub_url.is_some();
     let others = section.trusted_peers.iter().filter(move |_| !spoke);
     section.hub_url.iter().chain(others)
+}
+
+/// Peers that were added before, at addresses to which plain HTTP is refused or exposes what is exchanged.
+fn plain_http_peers(peers: &Peers, settings: &Settings) -> Vec<String> {
+    peers.list().into_iter().map(|peer| peer.url).filter(|url| settings.is_exposed_by_plain_http(url)).collect()
+}
+
+/// The same, from the state directory; none where what is kept there cannot be read, which the start reports.
+#[must_use]
+pub fn kept_plain_http_peers(settings: &Settings) -> Vec<String> {
+    Peers::open(&settings.state.path.join("peers.json"))
+        .map_or_else(|_| Vec::new(), |peers| plain_http_peers(&peers, settings))
+}
+
+fn warn_of_plain_http(peers: &[String], settings: &Settings) {
+    if peers.is_empty() {
+        return;
+    }
+    let (peers, policy) = (peers.join(", "), settings.federation.plain_http.as_str());
+    if settings.federation.plain_http == PlainHttpPeers::Always {
+        tracing::warn!(
+            peers,
+            policy,
+            "federation.plain_http: what is exchanged with these peers can be read on the way"
+        );
+    } else {
+        tracing::warn!(
+            peers,
+            policy,
+            "federation.plain_http: no rounds with these peers over plain HTTP; add them with https://, or set it to always"
+        );
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::{StartupError, arrivals::Arrivals, guarded::Guarded};
 use crate::{
-    api::{self, ApiState, BodyBudget, Cors, Edge, OperatorToken},
+    api::{self, AdminAccess, ApiState, BodyBudget, Cors, Edge},
     ops::Context,
     settings::{ServerSettings, Settings},
     telemetry::{Metrics, Tracer},
@@ -68,7 +68,7 @@ pub(super) fn serve(
     listener: TcpListener,
     context: Arc<Context>,
     (metrics, tracer): (Arc<Metrics>, Tracer),
-    tls: Option<&TlsPort>,
+    (tls, admin_access): (Option<&TlsPort>, AdminAccess),
 ) -> Result<Server, StartupError> {
     let section = &settings.server;
     let openapi =
@@ -91,7 +91,7 @@ pub(super) fn serve(
         count_loopback: settings.limits.count_loopback,
         client_certificates: section.tls_client_ca.is_some(),
         tracer,
-        operator_token: OperatorToken::new(settings.admin.token.as_ref()),
+        admin_access,
         body_timeout: section.body_timeout.get(),
         body_bytes_per_second: section.body_bytes_per_second,
         body_budget: BodyBudget::new(settings.limits.inflight_bytes),

@@ -131,6 +131,11 @@ impl TestApp {
         self.request(Method::DELETE, &format!("/nodes/{}", percent_encode(id))).bearer_auth(TOKEN).send().await.unwrap()
     }
 
+    /// The local admin token, as a program of this machine reads it.
+    pub fn local_token(&self) -> String {
+        std::fs::read_to_string(self._folder.path().join("state/local.token")).unwrap().trim().to_owned()
+    }
+
     /// Asks every 10 ms, for ten seconds at most.
     pub async fn wait_until(&self, what: &str, holds: impl AsyncFn(&Self) -> bool) {
         for _ in 0..1000 {

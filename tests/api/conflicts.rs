@@ -15,8 +15,11 @@ async fn only_the_operator_settles_a_conflict() {
         assert_eq!(problem(ask().bearer_auth("wrong").send().await.unwrap()).await.0, 401);
         assert_eq!(problem(ask().bearer_auth(TOKEN).send().await.unwrap()).await, missing);
     }
-    // Without a token: whoever asks from this machine, and through no proxy.
-    let app = spawn_with(|settings| settings.admin.token = None).await;
+    let app = spawn_with(|settings| {
+        settings.admin.token = None;
+        settings.server.trust_loopback = true;
+    })
+    .await;
     let ask = || app.request(Method::POST, "/conflicts/1/restore");
     assert_eq!(problem(ask().send().await.unwrap()).await, missing);
     let forwarded = ask().header("x-forwarded-for", "192.0.2.1").send().await.unwrap();

@@ -8,7 +8,7 @@ use ark_lattice::{ops::KEPT_ROUNDS, settings::Settings};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-/// An instance with no token: whoever asks from this machine is its operator.
+/// An instance with no admin token: its operator has the local one.
 async fn instance(name: &'static str) -> TestApp {
     spawn_with(|settings| local(settings, name)).await
 }
@@ -20,7 +20,7 @@ fn local(settings: &mut Settings, name: &str) {
 
 /// Asks and expects 200.
 async fn ask(app: &TestApp, method: &str, path: &str, body: &str) -> Value {
-    let mut request = app.request(method.parse().unwrap(), path);
+    let mut request = app.request(method.parse().unwrap(), path).bearer_auth(app.local_token());
     if !body.is_empty() {
         request = request.header("content-type", "application/json").body(body.to_owned());
     }
@@ -33,6 +33,7 @@ async fn ask(app: &TestApp, method: &str, path: &str, body: &str) -> Value {
 /// The problem that a request of a well-meaning operator gets.
 async fn refused(app: &TestApp, method: &str, path: &str, body: &str) -> (u16, String) {
     let request = app.request(method.parse().unwrap(), path).header("content-type", "application/json");
+    let request = request.bearer_auth(app.local_token());
     problem(request.body(body.to_owned()).send().await.unwrap()).await
 }
 
@@ -257,7 +258,7 @@ async fn stopped_is_stopped_also_after_a_restart() {
     }
     assert_eq!(refused(&a, "POST", "/api/federation/sync", "{}").await, (503, "federation_stopped".to_owned()));
     for path in ["/health", "/ready", "/nodes", "/discover", "/api/federation/peers", "/federation/history"] {
-        assert_eq!(a.get(path).await.status(), 200, "{path}");
+        ask(&a, "GET", path, "").await;
     }
     assert_eq!(a.post("/sync", r#"{"nodes":[]}"#).await.status(), 200);
     let added = json!({"peerUrl": a.url}).to_string();
@@ -315,8 +316,12 @@ async fn with_a_token_only_the_token_counts() {
 }
 
 #[tokio::test]
-async fn without_a_token_only_programs_of_this_machine_are_the_operator() {
-    let app = instance("ark-a").await;
+async fn trust_loopback_gives_admin_rights_to_direct_requests_of_this_machine_only() {
+    let app = spawn_with(|settings| {
+        local(settings, "ark-a");
+        settings.server.trust_loopback = true;
+    })
+    .await;
     let stop = |headers: &[(&str, String)]| {
         let raw = Raw::new("POST", "/api/federation/stop");
         headers.iter().fold(raw, |raw, (name, value)| raw.header(name, value))
@@ -357,6 +362,7 @@ async fn without_a_token_only_programs_of_this_machine_are_the_operator() {
 
     let behind = spawn_with(|settings| {
         local(settings, "ark-a");
+        settings.server.trust_loopback = true;
         settings.server.trusted_proxies = vec!["127.0.0.1".to_owned()];
     })
     .await;

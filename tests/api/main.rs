@@ -21,6 +21,7 @@ mod events;
 mod federation;
 mod hostile;
 mod limits;
+mod local_access;
 mod manifests;
 mod nodes;
 mod overload;

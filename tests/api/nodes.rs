@@ -1,6 +1,6 @@
 //! `/nodes`.
 
-use crate::app::{TOKEN, TestApp, percent_encode, problem, spawn_app, spawn_with};
+use crate::app::{TOKEN, TestApp, percent_encode, problem, spawn_app, spawn_in};
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
@@ -83,8 +83,11 @@ async fn if_match_guards_against_lost_updates() {
 }
 
 #[tokio::test]
-async fn without_a_token_in_the_settings_writes_say_how_to_enable_them() {
-    let app = spawn_with(|settings| settings.admin.token = None).await;
+async fn without_any_token_writes_say_how_to_enable_them() {
+    let folder = tempfile::tempdir().unwrap();
+    // What is in the way of the local token stays there.
+    std::fs::create_dir_all(folder.path().join("state/local.token/x")).unwrap();
+    let app = spawn_in(folder, |settings| settings.admin.token = None).await;
     let response = app.put("n", &json!({"id": "n"})).await;
     assert_eq!(response.status(), 403);
     let body: Value = response.json().await.unwrap();

@@ -22,6 +22,7 @@ mod health;
 mod imports;
 mod inits;
 mod keys;
+mod local_access;
 mod nodes;
 mod pulls;
 mod serving;

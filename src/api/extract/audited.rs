@@ -38,7 +38,12 @@ fn is_audited(code: Code) -> bool {
 fn is_audited_of_anybody(code: Code) -> bool {
     matches!(
         code,
-        Code::BodyTooLarge | Code::RequestTimeout | Code::InvalidPeer | Code::OperatorTokenRequired | Code::NotLocal
+        Code::BodyTooLarge
+            | Code::RequestTimeout
+            | Code::InvalidPeer
+            | Code::PlainHttp
+            | Code::OperatorTokenRequired
+            | Code::NotLocal
     )
 }
 

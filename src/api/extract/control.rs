@@ -1,11 +1,10 @@
-//! The operator at the controls: the token where one is set; otherwise whoever asks straight from this machine.
+//! Administrative requests with a JSON body, and those of the federation's controls.
 
 use super::{body, budget::BodyShare};
 use crate::{
     api::{
         codes::Code,
         error::{ApiError, refuse},
-        origin,
         state::ApiState,
     },
     json::{Document, Object},
@@ -20,27 +19,13 @@ const BULK_DEPTH: usize = 4;
 /// The longest body: a filter at its bounds, every character escaped.
 const CONTROL_BYTES: usize = 1 << 20;
 
-/// Proof that the operator asks: only this file makes one.
+/// Proof that the request has admin rights: only this file makes one.
 #[derive(Debug)]
 pub struct Controls(());
 
 impl Controls {
     fn check(request: &HttpRequest, state: &ApiState) -> Result<Self, ApiError> {
-        if state.operator_token.is_set() {
-            state.operator_token.check(request)?;
-            return Ok(Self(()));
-        }
-        match origin::indirect(request.head(), &state.edge) {
-            None => Ok(Self(())),
-            Some(reason) => Err(refuse(
-                Code::NotLocal,
-                format!(
-                    "No operator token is set, so only programs of this machine may ask this, straight: {reason}. Start \
-                     the service with ARK_ADMIN_TOKEN set to a secret of at least 16 characters, and send it as \
-                     Authorization: Bearer."
-                ),
-            )),
-        }
+        state.admin_access.check(request, &state.edge).map(|_admin| Self(()))
     }
 }
 

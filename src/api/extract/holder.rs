@@ -30,7 +30,7 @@ pub fn listener(request: &HttpRequest, state: &ApiState) -> Result<PoolPart, Api
 /// verified here; otherwise its client's address, also that of this machine's own programs. `Ark-Node-Id` alone proves nothing. Of a signed
 /// body only the digest that its header states is covered as long as it has not come: a replayed head may take of the reserve until then.
 pub(crate) fn holder_of(request: &HttpRequest, state: &ApiState) -> Holder {
-    if state.operator_token.is_shown(request.headers()) {
+    if state.admin_access.is_shown(request.headers()) {
         return Holder::Known;
     }
     let digest = request.headers().get("content-digest").and_then(|value| value.to_str().ok());

@@ -22,7 +22,7 @@ pub use control::{BulkControlRequest, ControlRequest, Controls, declared};
 pub use door::peers_door;
 pub(super) use holder::holder_of;
 pub use holder::listener;
-pub use operator::{Operator, OperatorNode, OperatorToken};
+pub use operator::{AdminAccess, Operator, OperatorNode};
 pub use path::{ConflictPath, HeadPath, NodePath, PeerPath, PeerUrl, TrustPath};
 pub use precondition::{if_none_match, node_etag, precondition};
 pub use query::{StrictQuery, page_limit};

@@ -1,5 +1,5 @@
-//! Whether a request comes straight from a program of this machine. Where no operator's token is set, whoever can start a program
-//! here is the operator; nobody else may become it: not through a proxy, and not through a web page that a browser here shows.
+//! Whether a request comes directly from a program of this machine. It counts only with `server.trust_loopback`: a TCP forwarder and a
+//! proxy that adds no header cannot be told from a program of this machine.
 
 use super::Edge;
 use actix_web::{

@@ -100,7 +100,9 @@ impl Instance {
         let clock = SharedClock::clone(&self.clock);
         // An edit that the service has not seen yet would not be judged.
         self.seen(own).await?;
-        let target = Target::Service(Box::new(OperatorClient::new(own.clone(), None)));
+        let local = ops::local_service(std::slice::from_ref(&self.settings.state.path))?;
+        let token = local.map(|service| service.token);
+        let target = Target::Service(Box::new(OperatorClient::new(own.clone(), token)));
         let places = ((&self.directory, target), (other, "the other instance"));
         let report = ops::pull(places.0, places.1, limits, clock, PullOptions::default(), |_, _| {}).await?;
         self.seen(own).await?;

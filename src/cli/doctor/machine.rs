@@ -80,14 +80,24 @@ pub(super) fn identity(settings: &Settings, findings: &mut Findings) {
         ),
     }
     if settings.admin.token.is_some() {
-        findings.ok("token", "the operator's token is set");
+        findings.ok("token", "the admin token is set");
     } else {
-        findings.warn(
-            "token",
-            "there is none: nodes cannot be changed over HTTP",
-            "export ARK_ADMIN_TOKEN=$(openssl rand -base64 24), if you want to",
-        );
+        findings.ok("token", "no admin token is set: administrative requests need the local token, on this machine");
     }
+}
+
+/// Peers that were added before, whose contents could be read on the way.
+pub(super) fn plain_http(settings: &Settings, findings: &mut Findings) {
+    let peers = startup::kept_plain_http_peers(settings);
+    if peers.is_empty() {
+        return;
+    }
+    let policy = settings.federation.plain_http.as_str();
+    findings.warn(
+        "plain HTTP",
+        format!("federation.plain_http is {policy}; peers at public addresses over http://: {}", peers.join(", ")),
+        "add each again with https://, and remove it here with: ark-lattice federation remove-peer URL",
+    );
 }
 
 /// The state directory: private, writable, and whose it is.

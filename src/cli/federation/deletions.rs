@@ -46,7 +46,7 @@ pub(in crate::cli) struct ListArgs {
 }
 
 pub(super) fn list(args: &ListArgs, output: &Output) -> Result<(), Failure> {
-    let service = args.service.open()?;
+    let service = args.service.open(output)?;
     let mut path = format!("{CONTROLS}/deletions?limit={}", args.limit);
     if let Some(from) = &args.from {
         path.push_str(&format!("&from={}", percent_encode(&instance(from, &service)?)));

@@ -47,7 +47,7 @@ pub(in crate::cli) struct Args {
 }
 
 pub(super) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
-    let service = args.service.open_for(Some(args.timeout.unwrap_or(LONGEST_LOOK).saturating_add(SPARE)))?;
+    let service = args.service.open_for(output, Some(args.timeout.unwrap_or(LONGEST_LOOK).saturating_add(SPARE)))?;
     let mut body = Map::new();
     if args.accept {
         body.insert("accept".to_owned(), Value::Bool(true));

@@ -42,7 +42,7 @@ pub(in crate::cli) struct Args {
 }
 
 pub(super) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
-    let service = args.service.open()?;
+    let service = args.service.open(output)?;
     let peer = args.peer.as_ref().map(|peer| format!("&peer={}", percent_encode(peer))).unwrap_or_default();
     let answer = service.ask(Ask::Get, &format!("federation/history?limit={}{peer}", args.limit), None)?;
     if output.json() {

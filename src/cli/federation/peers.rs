@@ -67,7 +67,7 @@ pub(in crate::cli) struct AddArgs {
 }
 
 pub(super) fn add(args: AddArgs, output: &Output) -> Result<(), Failure> {
-    let service = args.service.open()?;
+    let service = args.service.open(output)?;
     let direction = match args.direction {
         _ if args.mirror => "pull",
         Direction::Both => "both",

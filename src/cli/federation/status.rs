@@ -61,14 +61,14 @@ pub(in crate::cli) struct Args {
 }
 
 pub(super) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
-    let service = args.service.open()?;
+    let service = args.service.open(output)?;
     match args.watch {
         None => {
             let answer = service.ask(Ask::Get, &path(), None)?;
             show(&service, &answer, output)?;
             verdict(&service, &answer)
         }
-        Some(seconds) => job::wait(watch(&service, Duration::from_secs(seconds), output)),
+        Some(seconds) => job::wait(watch(args, service, Duration::from_secs(seconds), output)),
     }
 }
 
@@ -90,7 +90,7 @@ fn verdict(service: &Service, answer: &Bytes) -> Result<(), Failure> {
 }
 
 /// Until Ctrl-C. The first answer must come; later the service may be away for a while, which is said.
-async fn watch(service: &Service, every: Duration, output: &Output) -> Result<(), Failure> {
+async fn watch(args: &Args, mut service: Service, every: Duration, output: &Output) -> Result<(), Failure> {
     let mut interrupted = signal(SignalKind::interrupt()).map_err(Failure::local)?;
     let (path, mut seen) = (path(), false);
     loop {
@@ -99,16 +99,23 @@ async fn watch(service: &Service, every: Duration, output: &Output) -> Result<()
             _ = interrupted.recv() => return Ok(()),
         };
         match answer {
-            Ok(answer) if output.redraws() => redraw(service, &answer, every, output)?,
+            Ok(answer) if output.redraws() => redraw(&service, &answer, every, output)?,
             Ok(answer) => {
                 if seen && !output.json() {
                     output.line("")?;
                 }
-                show(service, &answer, output)?;
+                show(&service, &answer, output)?;
             }
             Err(failure) if !seen => return Err(failure),
-            Err(failure) if output.redraws() => output.redraw(&[head(service, every), failure.text()])?,
-            Err(failure) => drop(failure.report(output)),
+            Err(failure) => {
+                if output.redraws() {
+                    output.redraw(&[head(&service, every), failure.text()])?;
+                } else {
+                    drop(failure.report(output));
+                }
+                // After a restart it has another token, and may have another address.
+                service = args.service.open(output).unwrap_or(service);
+            }
         }
         seen = true;
         tokio::select! {

@@ -70,7 +70,7 @@ struct Told {
 }
 
 pub(super) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
-    let service = args.service.open_for(Some(PATIENCE))?;
+    let service = args.service.open_for(output, Some(PATIENCE))?;
     let told = job::wait(sync(args, &service, output))?;
     let status = service.ask(Ask::Get, &format!("{CONTROLS}/status"), None)?;
     let lattice = service.read::<Status>(&status)?.lattice;

@@ -204,17 +204,17 @@ pub(super) fn run(command: Command, output: &Output) -> Result<(), Failure> {
                 ("verification_method", Some(method)),
                 ("public_key", public_key.as_deref()),
             ];
-            let service = service.open()?;
+            let service = service.open(output)?;
             let answer = service.ask(Ask::Post, &format!("{TRUST}/establish"), Some(body(&members)))?;
             said(&service, &answer, output)
         }
         Command::List { service } => {
-            let service = service.open()?;
+            let service = service.open(output)?;
             let answer = service.ask(Ask::Get, &format!("{TRUST}/relationships"), None)?;
             listed(&service, &answer, output)
         }
         Command::Show { peer, service } => {
-            let service = service.open()?;
+            let service = service.open(output)?;
             let path = format!("{TRUST}/relationships/{}", percent_encode(&peer));
             let answer = service.ask(Ask::Get, &path, None)?;
             shown(&service, &answer, output)
@@ -226,7 +226,7 @@ pub(super) fn run(command: Command, output: &Output) -> Result<(), Failure> {
                 ("public_key", public_key.as_deref()),
                 ("reason", reason.as_deref()),
             ];
-            let service = service.open()?;
+            let service = service.open(output)?;
             let answer = service.ask(Ask::Post, &format!("{TRUST}/verify"), Some(body(&members)))?;
             said(&service, &answer, output)
         }
@@ -236,12 +236,12 @@ pub(super) fn run(command: Command, output: &Output) -> Result<(), Failure> {
                 ("public_key", public_key.as_deref()),
                 ("reason", reason.as_deref()),
             ];
-            let service = service.open()?;
+            let service = service.open(output)?;
             let answer = service.ask(Ask::Post, &format!("{TRUST}/revoke"), Some(body(&members)))?;
             listed(&service, &answer, output)
         }
         Command::Vouch { peer, service } => {
-            let service = service.open()?;
+            let service = service.open(output)?;
             let answer =
                 service.ask(Ask::Post, &format!("{TRUST}/vouch"), Some(body(&[("peer_id", Some(peer.as_str()))])))?;
             let told = service.read::<Vouched>(&answer)?.told;

@@ -69,7 +69,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     let settings = Settings::load(Overrides::new())?;
     let ids: BTreeSet<NodeId> = resolve(&args.nodes, &settings, output)?;
     let ids: Vec<NodeId> = ids.into_iter().collect();
-    let service = args.service.open()?;
+    let service = args.service.open(output)?;
     let answer = match ask(&service, &ids)? {
         Some(answer) => answer,
         None => here(&settings, ids, output)?,

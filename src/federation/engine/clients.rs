@@ -35,8 +35,7 @@ impl Engine {
         let client = match tls {
             None => self.shared.client(url, By::Operator)?,
             Some(tls) => {
-                let may = self.shared.may_be_inner(url, By::Operator);
-                let reach = if may { Reach::of_operator() } else { Reach::of_others() };
+                let reach = self.shared.reach(url, By::Operator);
                 Client::connecting(url, &self.shared.options.limits, Some(tls), reach)?
             }
         };
@@ -56,19 +55,32 @@ impl Shared {
         network.clone().map(|key| Membership::new(key, SharedClock::clone(clock)))
     }
 
+    /// Where the client for this address may connect to.
+    fn reach(&self, url: &str, by: By) -> Reach {
+        let reach = if self.may_be_inner(url, by) { Reach::of_operator() } else { Reach::of_others() };
+        if is_plain(url) { reach.over_plain_http(self.options.plain_http) } else { reach }
+    }
+
     /// All peers share what one client costs: the authorities' certificates, above all. Those who may be within share one, those who
-    /// may not another.
+    /// may not another, and of both those that are asked without TLS.
     pub(super) fn client(&self, url: &str, by: By) -> Result<Client, ClientError> {
         let EngineOptions { limits, tls, peer_timeout, .. } = &self.options;
-        let (place, reach) = match self.may_be_inner(url, by) {
-            true => (&self.client, Reach::of_operator()),
-            false => (&self.outer_client, Reach::of_others()),
+        let place = match (self.may_be_inner(url, by), is_plain(url)) {
+            (true, false) => &self.client,
+            (false, false) => &self.outer_client,
+            (true, true) => &self.plain_client,
+            (false, true) => &self.plain_outer_client,
         };
         if let Some(first) = place.get() {
             return first.at(url);
         }
-        let first = Client::connecting(url, limits, tls.clone(), reach)?.with_patience(*peer_timeout);
+        let first = Client::connecting(url, limits, tls.clone(), self.reach(url, by))?.with_patience(*peer_timeout);
         let first = first.watched(Watch::new(self.options.metrics.clone()));
         place.get_or_init(|| first).at(url)
     }
+}
+
+/// Is it an address without TLS? One that cannot be read is refused where the client is made.
+fn is_plain(url: &str) -> bool {
+    reqwest::Url::parse(url).is_ok_and(|url| url.scheme() == "http")
 }

@@ -4,6 +4,7 @@
 use super::{PeerState, RoundError, RunEnd, Shared};
 use crate::{
     federation::{client::ClientError, trusting::ROUND},
+    guard::OutOfReach,
     trust::Refusal,
 };
 use serde_json::Map;
@@ -11,6 +12,7 @@ use serde_json::Map;
 /// The code that the log has for it.
 fn code(error: &RoundError) -> Option<&'static str> {
     match error {
+        RoundError::Client(ClientError::OutOfReach(_, OutOfReach::PlainHttp(..))) => Some("plain_http"),
         RoundError::Client(ClientError::Address(..) | ClientError::OutOfReach(..)) => Some("out_of_reach"),
         RoundError::Client(ClientError::Protocol(..))
         | RoundError::Wire(_)

@@ -24,6 +24,12 @@ pub(super) const INSTANCE_TYPE: &str = "ark_instance_type";
 
 /// `issued_at` of the newest manifest, µs since the epoch; not there where it does not state it.
 pub(super) const ISSUED_AT: &str = "ark_issued_at";
+/// More than an id has: 256 characters of UTF-8.
+pub(super) const MOST_ID_BYTES: usize = 1024;
+/// More than any field has that is read, but for the envelope: a summary holds a manifest's fields, and a line a key's statements.
+pub(super) const MOST_FIELD_BYTES: usize = 1 << 20;
+/// More than any envelope has that a service takes by its default limits.
+pub(super) const MOST_ENVELOPE_BYTES: usize = 64 << 20;
 
 /// How many shares the index has on a Cluster. Fixed: every instance must look for an id in the same one.
 pub(super) const SHARES: usize = 16;

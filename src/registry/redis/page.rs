@@ -1,7 +1,7 @@
 //! Pages of live peers: from one index, or merged from the shares of a Cluster's.
 
 use super::{
-    CHUNK, PAGE_TIME, RedisRegistry,
+    CHUNK, MOST_PAGE_TIME, PAGE_TIME, RedisRegistry,
     keys::{self, SHARES},
     link::Ask,
     parsed,
@@ -79,18 +79,48 @@ impl RedisRegistry {
             if limit == 0 || (page.next.is_some() && (room == 0 || started.elapsed() > PAGE_TIME)) {
                 break;
             }
+            if started.elapsed() > MOST_PAGE_TIME {
+                self.warn_of_index(
+                    "it holds too many entries of other programs in a row; peers after them are not listed",
+                );
+                return Ok(page);
+            }
             if shown.is_empty() {
                 shown.extend(page.peers.iter().map(|record| record.peer.clone()));
             }
             let chunk = self.chunk(Some(place), room.clamp(1, CHUNK)).await?;
             // A heartbeat between two chunks moves a peer to the end: once a page is enough.
             page.peers.extend(chunk.peers.into_iter().filter(|record| shown.insert(record.peer.clone())));
+            if chunk.next.as_ref() == Some(place) {
+                self.warn_of_index("it holds an entry that no page can pass; peers after it are not listed");
+                return Ok(page);
+            }
             (page.total, next) = (chunk.total, chunk.next);
         }
         if next.is_none() {
             page.next = None;
         }
         Ok(page)
+    }
+
+    fn warn_of_index(&self, problem: &str) {
+        if let Some(unsaid) = self.skipped.now() {
+            tracing::warn!(
+                registry.kind = "redis",
+                key = self.keys.by_expiry(),
+                problem,
+                unsaid,
+                "the index of peers in Redis is damaged"
+            );
+        }
+    }
+
+    /// An answer of Redis that has the text of an error, with the key that it is about.
+    async fn read_index(&self, ask: Ask<'_>) -> Result<Value, RegistryError> {
+        self.link.ask(ask).await.map_err(|error| match error {
+            RegistryError::Corrupt(text) => RegistryError::Corrupt(format!("{}: {text}", self.keys.by_expiry())),
+            error => error,
+        })
     }
 
     pub(super) async fn count(&self) -> Result<u64, RegistryError> {
@@ -108,12 +138,13 @@ impl RedisRegistry {
             Some(place) => call.arg(&place.score[..]).arg(&place.member[..]),
             None => call.arg("").arg(""),
         };
+        call.arg(keys::MOST_ID_BYTES).arg(keys::MOST_FIELD_BYTES);
         call
     }
 
     async fn one_chunk(&self, after: Option<&Place>, limit: usize) -> Result<Chunk, RegistryError> {
         let call = self.list_call(self.keys.by_expiry(), self.keys.peer_prefix(), after, limit);
-        let run = read_run(self.link.ask(Ask::Read(&call)).await?)?;
+        let run = read_run(self.read_index(Ask::Read(&call)).await?)?;
         let peers = run.rows.into_iter().filter_map(|row| self.readable(row, run.now_ms)).collect();
         Ok(Chunk { total: run.total, peers, next: run.next })
     }
@@ -127,7 +158,7 @@ impl RedisRegistry {
             limit.min(limit.div_ceil(SHARES).saturating_mul(3).div_ceil(2).saturating_add(8))
         };
         let calls: Vec<_> = self.keys.shares().iter().map(|share| self.list_call(share, "", after, part)).collect();
-        let answers: Vec<Value> = parsed(self.link.ask(Ask::ReadAll(&calls)).await?)?;
+        let answers: Vec<Value> = parsed(self.read_index(Ask::ReadAll(&calls)).await?)?;
         let runs = answers.into_iter().map(read_run).collect::<Result<Vec<_>, _>>()?;
         let total = runs.iter().map(|run| run.total).sum();
         // Beyond the place where a share with more of them stopped, its own next may come first.
@@ -153,7 +184,7 @@ impl RedisRegistry {
         let peers: Vec<_> = places.iter().map(|(place, _)| place.peer()).collect();
         let read = |peer: &PeerId| {
             let mut call = self.scripts.read.call(&[&self.keys.peer(peer)]);
-            call.arg(self.now_arg()).arg(&FIELDS[..]);
+            call.arg(self.now_arg()).arg(keys::MOST_FIELD_BYTES).arg(&FIELDS[..]);
             call
         };
         let calls: Vec<_> = peers.iter().flatten().map(read).collect();
@@ -187,7 +218,7 @@ impl RedisRegistry {
                 if let Some(unsaid) = self.skipped.now() {
                     tracing::warn!(
                         registry.kind = "redis",
-                        peer = %String::from_utf8_lossy(&id),
+                        key = %format_args!("{}{}", self.keys.peer_prefix(), String::from_utf8_lossy(&id)),
                         what,
                         unsaid,
                         "an entry in Redis cannot be read and is left out; its peer's next manifest writes it anew"
@@ -218,7 +249,8 @@ fn read_row(row: Vec<Option<Vec<u8>>>, now_ms: i64) -> Result<PeerRecord, &'stat
     let public_key = text(next()).and_then(|key| PublicKey::parse(&key).ok()).ok_or("pubkey")?;
     let summary = next().ok_or("summary")?;
     let instance_type = next().map(|kind| text(Some(kind)).ok_or("ark_instance_type")).transpose()?;
-    let last_seen = text(next()).and_then(|seconds| seconds.parse().ok()).ok_or("last_seen")?;
+    let last_seen = text(next()).and_then(|seconds| seconds.parse::<i64>().ok());
+    let last_seen = last_seen.filter(|seconds| (0..=now_ms / 1000 + 1).contains(seconds)).ok_or("last_seen")?;
     let issued_at =
         next().map(|micros| text(Some(micros)).and_then(|micros| micros.parse().ok()).ok_or("ark_issued_at"));
     Ok(PeerRecord {

@@ -71,6 +71,7 @@ pub fn rows() -> Vec<Row> {
     ] {
         add("peers/add", &body, 400, "invalid_peer");
     }
+    add("peers/add", "{\"peerUrl\":\"http://203.0.113.1:9001\"}", 400, "plain_http");
     for body in ["{\"peerUrl\":[]}", "{\"confirmDeletions\":1}", "{\"confirmDeletion\":true}"] {
         add("sync", body, 400, "invalid_federation_request");
     }

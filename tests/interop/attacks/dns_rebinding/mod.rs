@@ -22,14 +22,14 @@ use std::{
 use tokio::{net::UdpSocket, runtime::Builder, task::JoinHandle};
 
 /// For documentation (RFC 5737); for the service it is one of the internet like any other.
-const OUTSIDE: &str = "203.0.113.7";
+pub(crate) const OUTSIDE: &str = "203.0.113.7";
 const INSIDE: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 const HEADER_BYTES: usize = 12;
 const TYPE_A: [u8; 2] = [0, 1];
 
 /// Answers every question for an IPv4 address.
-struct NameServer {
+pub(crate) struct NameServer {
     said: Arc<Said>,
     served: JoinHandle<()>,
 }
@@ -49,7 +49,7 @@ impl Drop for NameServer {
 }
 
 impl NameServer {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let socket = UdpSocket::bind("127.0.0.1:53").await.unwrap();
         let said = Arc::new(Said::default());
         let saying = Arc::clone(&said);
@@ -63,7 +63,7 @@ impl NameServer {
     }
 
     /// From now on.
-    fn leads_outside(&self, times: usize) {
+    pub(crate) fn leads_outside(&self, times: usize) {
         self.said.outside.store(times, Ordering::Release);
     }
 
@@ -103,7 +103,7 @@ impl Said {
 }
 
 /// Where the services of this place look names up.
-fn with_names(place: Place) -> Place {
+pub(crate) fn with_names(place: Place) -> Place {
     let mut place = place;
     let (servers, switch) = (place.path("resolv.conf"), place.path("nsswitch.conf"));
     fs::write(&servers, "nameserver 127.0.0.1\noptions timeout:2 attempts:5\n").unwrap();
@@ -124,7 +124,7 @@ fn ip(args: &str) {
 }
 
 /// On a machine of its own.
-fn on_a_machine(work: impl AsyncFnOnce() + Send + 'static) {
+pub(crate) fn on_a_machine(work: impl AsyncFnOnce() + Send + 'static) {
     let machine = thread::spawn(move || {
         unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace; run the tests as root (Linux, CAP_SYS_ADMIN)");
         ip("link set lo up");
@@ -152,7 +152,8 @@ fn a_name_that_led_to_the_internet_leads_nowhere_inside() {
 
         // The operator's own peer, and his name server is not his own.
         names.leads_outside(usize::MAX);
-        let place = with_names(Place::new().set("FEDERATION_TRUSTED_PEERS", &url("rebound")));
+        let plain = || Place::new().set("ARK__FEDERATION__PLAIN_HTTP", "always");
+        let place = with_names(plain().set("FEDERATION_TRUSTED_PEERS", &url("rebound")));
         let victim = Victim::start_in(place).await;
         victim.round().await;
         assert!(outside.peer.asked("head") > 0, "the name leads there");
@@ -172,7 +173,7 @@ fn a_name_that_led_to_the_internet_leads_nowhere_inside() {
         // Once right, and then wrong within the same round.
         names.leads_outside(1);
         let (before, led_inside) = (came(&outside), names.led_inside());
-        let victim = Victim::start_in(with_names(Place::new().set("FEDERATION_TRUSTED_PEERS", &url("at-once")))).await;
+        let victim = Victim::start_in(with_names(plain().set("FEDERATION_TRUSTED_PEERS", &url("at-once")))).await;
         let error = victim.round().await;
         assert!(error.contains("led to the internet before"), "{error}");
         assert!(came(&outside) > before && names.led_inside() > led_inside);

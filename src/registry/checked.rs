@@ -1,0 +1,216 @@
+//! A registry in a store that other programs can write to, read like input: an envelope is verified again before it is handed out, and
+//! what a list shows of a peer is made from its verified envelope, not from what the store says of it.
+//!
+//! Not done here: bindings and allowances, which the adapter reads as typed values; expiry, which is the store's to say.
+
+use super::{Bindings, Bound, PeerCursor, PeerPage, PeerRecord, Registered, Registry, RegistryError, Spent};
+use crate::{
+    guard::{Class, Payer},
+    manifest::{Manifest, Verified, verify},
+    trust::{Admitted, KeyLine},
+    types::{Limits, PeerId, PublicKey},
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use sha2::{Digest, Sha256};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// Envelopes that are fetched and verified at the same time.
+const CONCURRENT: usize = 16;
+/// A page whose peers take longer than this to verify ends early, with a cursor.
+const PAGE_TIME: Duration = Duration::from_millis(400);
+/// Verifying more bytes than this takes longer than a millisecond, in which a worker would serve none of its clients.
+const LARGE_BYTES: usize = 128 << 10;
+/// Most peers of which it is remembered that their listed fields are those of a verified envelope: 32 bytes and the id each.
+const MOST_KNOWN: usize = 200_000;
+/// The shortest time between two warnings.
+const BETWEEN: Duration = Duration::from_secs(10);
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct CheckedRegistry {
+    inner: Arc<dyn Registry>,
+    limits: Limits,
+    /// SHA-256 of the listed fields that were last found to be those of a verified envelope.
+    known: Mutex<HashMap<PeerId, [u8; 32]>>,
+    warned: Mutex<Option<Instant>>,
+}
+
+impl CheckedRegistry {
+    /// Checks what is read from `inner`.
+    #[must_use]
+    pub fn new(inner: Arc<dyn Registry>, limits: Limits) -> Self {
+        Self { inner, limits, known: Mutex::default(), warned: Mutex::default() }
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<PeerId, [u8; 32]>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn remember(&self, peer: &PeerId, digest: [u8; 32]) {
+        let mut known = self.known();
+        if known.len() >= MOST_KNOWN && !known.contains_key(peer) {
+            // Those that are listed again are verified again.
+            known.clear();
+        }
+        known.insert(peer.clone(), digest);
+    }
+
+    fn warn(&self, peer: &PeerId, problem: &str) {
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        if warned.is_none_or(|last| last.elapsed() >= BETWEEN) {
+            *warned = Some(Instant::now());
+            tracing::warn!(
+                registry.kind = self.inner.kind(),
+                key = %format_args!("peer:{peer}"),
+                problem,
+                "an entry of the registry is left out; the peer's next manifest writes it anew"
+            );
+        }
+    }
+
+    /// The peer's envelope, verified; `None`, with a warning, where it is not one of this peer.
+    async fn verified(&self, peer: &PeerId) -> Result<Option<Verified<Manifest>>, RegistryError> {
+        let Some(envelope) = self.inner.envelope(peer).await? else { return Ok(None) };
+        if envelope.len() > self.limits.manifest_bytes {
+            self.warn(peer, "its envelope is larger than limits.manifest_bytes");
+            return Ok(None);
+        }
+        let limits = self.limits;
+        let outcome = if envelope.len() <= LARGE_BYTES {
+            verify(envelope, &limits)
+        } else {
+            let work = tokio::task::spawn_blocking(move || verify(envelope, &limits));
+            work.await.map_err(|error| RegistryError::Unavailable(error.to_string()))?
+        };
+        match outcome {
+            Ok(verified) if verified.get().peer() == peer => Ok(Some(verified)),
+            Ok(_) => {
+                self.warn(peer, "its envelope is another peer's");
+                Ok(None)
+            }
+            Err(error) => {
+                self.warn(peer, &error.to_string());
+                Ok(None)
+            }
+        }
+    }
+
+    /// The record as the peer's own verified envelope has it.
+    async fn proven(&self, record: PeerRecord) -> Result<Option<PeerRecord>, RegistryError> {
+        let listed = digest(record.public_key, record.instance_type.as_deref(), &record.summary);
+        if self.known().get(&record.peer) == Some(&listed) {
+            return Ok(Some(record));
+        }
+        let Some(verified) = self.verified(&record.peer).await? else { return Ok(None) };
+        let manifest = verified.get();
+        self.remember(&record.peer, digest_of(&verified));
+        Ok(Some(PeerRecord {
+            public_key: verified.public_key(),
+            instance_type: manifest.instance_type().map(Box::from),
+            summary: Bytes::copy_from_slice(manifest.summary().as_bytes()),
+            ..record
+        }))
+    }
+}
+
+fn digest(key: PublicKey, instance_type: Option<&str>, summary: &[u8]) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    hasher.update(key.as_bytes());
+    // Lengths apart, so that no two lists of fields have the same bytes.
+    hasher.update(instance_type.map_or(u64::MAX, |kind| u64::try_from(kind.len()).unwrap_or(u64::MAX)).to_be_bytes());
+    hasher.update(instance_type.unwrap_or_default());
+    hasher.update(summary);
+    hasher.finalize().into()
+}
+
+fn digest_of(verified: &Verified<Manifest>) -> [u8; 32] {
+    let manifest = verified.get();
+    digest(verified.public_key(), manifest.instance_type(), manifest.summary().as_bytes())
+}
+
+#[async_trait]
+impl Registry for CheckedRegistry {
+    async fn renew(&self, admitted: &Admitted) -> Result<Option<Registered>, RegistryError> {
+        self.inner.renew(admitted).await
+    }
+
+    async fn register(&self, admitted: &Admitted) -> Result<Registered, RegistryError> {
+        let registered = self.inner.register(admitted).await?;
+        let verified = admitted.manifest();
+        self.remember(verified.get().peer(), digest_of(verified));
+        Ok(registered)
+    }
+
+    async fn envelope(&self, peer: &PeerId) -> Result<Option<Bytes>, RegistryError> {
+        Ok(self.verified(peer).await?.map(|verified| verified.received().clone()))
+    }
+
+    async fn bound(&self, peer: &PeerId) -> Result<Option<Bound>, RegistryError> {
+        self.inner.bound(peer).await
+    }
+
+    async fn bind(&self, peer: &PeerId, before: Option<&Bound>, line: &KeyLine) -> Result<bool, RegistryError> {
+        self.inner.bind(peer, before, line).await
+    }
+
+    async fn claim(&self, peer: &PeerId, key: PublicKey) -> Result<PublicKey, RegistryError> {
+        self.inner.claim(peer, key).await
+    }
+
+    async fn list(&self, after: Option<&PeerCursor>, limit: usize) -> Result<PeerPage, RegistryError> {
+        let PeerPage { peers, total, mut next } = self.inner.list(after, limit).await?;
+        let (started, mut proven) = (Instant::now(), Vec::with_capacity(peers.len()));
+        let mut listed = peers.into_iter();
+        loop {
+            let batch: Vec<PeerRecord> = listed.by_ref().take(CONCURRENT).collect();
+            let Some(last) = batch.last().map(PeerRecord::cursor) else { break };
+            let mut outcomes = stream::iter(batch.into_iter().map(|record| self.proven(record))).buffered(CONCURRENT);
+            while let Some(outcome) = outcomes.next().await {
+                proven.extend(outcome?);
+            }
+            if started.elapsed() > PAGE_TIME && listed.len() > 0 {
+                next = Some(last);
+                break;
+            }
+        }
+        Ok(PeerPage { peers: proven, total, next })
+    }
+
+    async fn bindings(&self, peer: &PeerId, key: PublicKey) -> Result<Bindings, RegistryError> {
+        self.inner.bindings(peer, key).await
+    }
+
+    async fn spend(&self, class: Class, payer: Payer, most: u32, window: Duration) -> Option<Spent> {
+        self.inner.spend(class, payer, most, window).await
+    }
+
+    fn changes(&self) -> u64 {
+        self.inner.changes()
+    }
+
+    async fn live(&self) -> Result<u64, RegistryError> {
+        self.inner.live().await
+    }
+
+    async fn ping(&self) -> Result<(), RegistryError> {
+        self.inner.ping().await
+    }
+
+    fn fault(&self) -> Option<&'static str> {
+        self.inner.fault()
+    }
+
+    fn kind(&self) -> &'static str {
+        self.inner.kind()
+    }
+
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+}

@@ -47,6 +47,7 @@ mod engine;
 mod events;
 mod keys;
 mod lattice;
+mod pairing;
 mod traces;
 mod trust;
 
@@ -185,6 +186,7 @@ impl Application {
             (events, &metrics, &tracer),
         )?;
         let lan = discovery::open(settings, address, engine.as_ref(), (&identity, &registry, &clock))?;
+        let pairing = pairing::open(settings, address)?;
         let guard_clock = SharedClock::clone(&clock);
         let context = Arc::new(Context {
             identity,
@@ -211,6 +213,7 @@ impl Application {
             known_ids: KnownIds::default(),
             heartbeats: Heartbeats::default(),
             known_lists: KnownLists::default(),
+            pairing,
         });
         let server = serve(settings, listener, Arc::clone(&context), (Arc::clone(&metrics), tracer), tls.as_ref())?;
         let tls = tls.map(|port| (port, settings.server.tls_reload_interval.get()));

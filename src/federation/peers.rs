@@ -125,6 +125,9 @@ pub struct PeerState {
     /// Deletions of this instance that wait there for the admin, as it last said.
     #[serde(default)]
     pub waiting_there: u64,
+    /// It is exchanged with automatically, whatever `federation.auto_sync` says: it was paired by an invite.
+    #[serde(default)]
+    pub auto_sync: bool,
 }
 
 impl PeerState {
@@ -143,6 +146,7 @@ impl PeerState {
             failed_in_a_row: 0,
             stats: PeerStats::default(),
             waiting_there: 0,
+            auto_sync: false,
         }
     }
 
@@ -202,6 +206,13 @@ impl Peers {
     #[must_use]
     pub fn has_instance(&self, id: &str) -> bool {
         self.lock().by_url.values().any(|peer| peer.node_id.as_deref() == Some(id))
+    }
+
+    /// Is the instance with this id a peer, with this key pinned?
+    #[must_use]
+    pub fn has_pinned(&self, id: &str, key: &str) -> bool {
+        let is_it = |peer: &PeerState| peer.node_id.as_deref() == Some(id) && peer.public_key.as_deref() == Some(key);
+        self.lock().by_url.values().any(is_it)
     }
 
     /// Up to where our journal went to the instance with this id, whatever address it has.

@@ -25,6 +25,8 @@ mod neighbours;
 mod network;
 mod nodes;
 mod offload;
+mod pairing;
+mod pending;
 mod pull;
 mod register;
 mod remote;
@@ -76,6 +78,11 @@ pub use local::{LocalError, hash_node, parse_node};
 pub use neighbours::{Look, LookError, MAX_NEIGHBOURS, Neighbour, connections, look, neighbours};
 pub use network::member;
 pub use nodes::{AcceptedNodes, Giver, accept_nodes, delete_node, get_node, givers, list_nodes, put_node};
+pub use pairing::{
+    EXPIRY_BOUNDS, InviteWish, Invited, JoinProof, Joined, Pairing, PairingError, invite, invites, join, revoke_invite,
+    take_join,
+};
+pub use pending::{accept_pending, pending, refuse_pending};
 pub use pull::{PullError, PullOptions, PullReport, Standing, pull};
 pub use register::{RefusedManifest, RegisterError, Registration, register};
 pub use remote::{RemoteError, RemotePeer, discover_remote, publish};
@@ -102,6 +109,8 @@ pub use crate::{
         control::ControlError,
         engine::{AddError, Lag, Synced},
         history::{KEPT as KEPT_ROUNDS, Past},
+        inbox::Pending,
+        invites::{Invite, InviteState, InvitesError, Use as InviteUse},
         lan::{DEFAULT_TIMEOUT, Found, LanError, MAX_TIMEOUT, Search, Via},
         membership::Membership,
         operator::{Ask, OperatorClient, percent_encode},
@@ -121,6 +130,6 @@ pub use crate::{
     },
     manifest::{Canonicalization, EnvelopeError, MAX_SEQ},
     registry::{FollowError, PeerCursor, RegistryError},
-    trust::{Entry as AuditEntry, KeyLine, Step, TrustLevel, file::FileError},
+    trust::{Entry as AuditEntry, KeyLine, Step, TrustLevel, file::FileError, invite::InviteId},
     types::Glob,
 };

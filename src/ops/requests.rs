@@ -1,6 +1,6 @@
 //! Signed requests of other instances: verified, fresh, seen for the first time, and of somebody who may.
 
-use super::{Context, audit::catch_up, limits};
+use super::{Context, audit::catch_up, limits, pending};
 use crate::{
     federation::engine::NO_LIVE_MANIFEST,
     guard::{Caller, Limited},
@@ -8,9 +8,9 @@ use crate::{
     manifest::verify,
     registry::RegistryError,
     trust::{Distrust, ReplayError, TrustLevel, TrustMode},
-    types::{PeerId, PublicKey},
+    types::{PeerId, PublicKey, ShellWord},
 };
-use std::sync::PoisonError;
+use std::{net::IpAddr, sync::PoisonError};
 
 /// Why a signed request is refused.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +31,7 @@ pub enum RequestError {
     #[error(transparent)]
     Replay(#[from] ReplayError),
     /// This instance does not take changes from that key.
-    #[error("this instance takes no changes from {peer} with this key: {reason}")]
+    #[error("this instance takes no changes from {peer} with this key: {reason}{next}", next = next(peer, reason))]
     NotTrusted {
         /// Who speaks.
         peer: PeerId,
@@ -54,6 +54,17 @@ pub enum RequestError {
     },
 }
 
+/// Another key than the one that signed is bound to the id.
+pub(super) const OTHER_KEY: &str = "another key speaks for that id";
+
+/// The command that lets the instance write, where it does.
+fn next(peer: &PeerId, reason: &str) -> String {
+    if reason != OTHER_KEY {
+        return String::new();
+    }
+    format!("; on this instance's machine: ark-lattice federation accept {}", ShellWord(peer.as_str()))
+}
+
 impl RequestError {
     /// Who signed, where that is sure.
     #[must_use]
@@ -70,6 +81,8 @@ impl RequestError {
 pub struct SignedRequest<'a> {
     /// Who sent it.
     pub caller: Caller,
+    /// The address that it came from, where that is known.
+    pub address: Option<IpAddr>,
     /// `POST`, …
     pub method: &'a str,
     /// The route that was matched, without any prefix.
@@ -115,12 +128,14 @@ impl Speaker {
 /// # Errors
 /// [`RequestError`], the first rule that it breaks.
 pub async fn speaker(context: &Context, request: SignedRequest<'_>) -> Result<Speaker, RequestError> {
-    let caller = request.caller;
+    let (caller, address) = (request.caller, request.address);
     let (speaker, sender) = sender(context, request)?;
     limits::spend_of_key(context, caller, speaker.key).await?;
     let Speaker { peer, key } = &speaker;
     let of = |error| RequestError::Of { speaker: (peer.clone(), *key), error: Box::new(error) };
-    trusted(context, peer, *key).await.map_err(of)?;
+    let trusted = trusted(context, peer, *key).await;
+    pending::note(context, (peer, *key), address, &trusted);
+    trusted.map_err(of)?;
     first_sight(context, &sender).map_err(|error| of(error.into()))?;
     Ok(speaker)
 }
@@ -191,6 +206,6 @@ pub(super) async fn trusted(context: &Context, peer: &PeerId, key: PublicKey) ->
     };
     match verify(envelope, &context.limits) {
         Ok(manifest) if manifest.public_key() == key => Ok(()),
-        _ => refuse("another key speaks for that id"),
+        _ => refuse(OTHER_KEY),
     }
 }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     manifest::{Epoch, Head, Lineage, Manifest, Position, Verified},
-    types::{PeerId, PublicKey, Timestamp},
+    types::{PeerId, PublicKey, ShellWord, Timestamp},
 };
 use serde_json::{Map, Value, json};
 use std::{
@@ -103,10 +103,17 @@ pub enum Distrust {
     #[error("{0} contradicted itself and is in quarantine until the operator verifies it again")]
     Quarantined(PeerId),
     /// Somebody else has the id.
-    #[error("another key is trusted to speak for {0}, or only listed ones are")]
+    #[error(
+        "another key is trusted to speak for {0}, or only listed ones are; on this instance's machine: ark-lattice federation accept {word}",
+        word = ShellWord(.0.as_str())
+    )]
     OtherKey(PeerId),
     /// Its level does not allow it.
-    #[error("this instance exchanges with verified keys only, and that of {0} is none")]
+    #[error(
+        "this instance exchanges with verified keys only, and that of {0} is none; on this instance's machine: ark-lattice federation \
+         accept {word}",
+        word = ShellWord(.0.as_str())
+    )]
     NotVerified(PeerId),
     /// What it says is old, or contradicts what it said.
     #[error(transparent)]

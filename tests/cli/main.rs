@@ -23,6 +23,7 @@ mod imports;
 mod inits;
 mod keys;
 mod nodes;
+mod pairing;
 mod pulls;
 mod serving;
 mod settings;

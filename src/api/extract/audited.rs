@@ -29,6 +29,7 @@ fn is_audited(code: Code) -> bool {
             | Code::Replayed
             | Code::RateLimited
             | Code::IdQuota
+            | Code::InviteRefused
     )
 }
 

@@ -138,9 +138,13 @@ fn lines(status: &Status, now: Timestamp) -> Vec<String> {
         Ok(key) => key.fingerprint(),
         Err(_) => key.to_owned(),
     });
-    let auto_sync = match info.auto_sync {
-        true => format!("at every change, and every {}", interval(info.sync_interval)),
-        false => "off; exchange with: ark-lattice federation sync".to_owned(),
+    let often = format!("at every change, and every {}", interval(info.sync_interval));
+    let auto_sync = match status.peers.iter().filter(|peer| peer.auto_sync).count() {
+        _ if info.auto_sync => often,
+        paired @ 1.. => {
+            format!("{often}, with {}; with others: ark-lattice federation sync", count(paired, "paired peer"))
+        }
+        0 => "off; exchange with: ark-lattice federation sync".to_owned(),
     };
     let running = if status.is_running { "yes" } else { "no; start it with: ark-lattice federation start" };
     let conflicts = match status.lattice.conflicts {

@@ -169,7 +169,7 @@ fn revoked_and_expired_invites_are_refused() {
     let path = bed.path("ark_state/invites.json");
     let mut invites: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
     for invite in invites.as_array_mut().unwrap() {
-        invite["expires_at"] = 1_600_000_000.into();
+        invite["expires_at"] = 1_600_000_000_000_000_i64.into();
     }
     std::fs::write(&path, invites.to_string()).unwrap();
     let bed = bed.set("FEDERATION_PORT", "0");

@@ -191,10 +191,11 @@ async fn every_code_of_the_4xx_is_answered_with() {
     let mut invites: Vec<Value> = (0..101)
         .map(|number| {
             let id = format!("{number:016x}");
-            json!({"id": id, "key": "0".repeat(64), "created_at": NOW, "expires_at": NOW + 9999, "addresses": []})
+            let (made, ends) = (NOW * 1_000_000, (NOW + 9999) * 1_000_000);
+            json!({"id": id, "key": "0".repeat(64), "created_at": made, "expires_at": ends, "addresses": []})
         })
         .collect();
-    invites[0]["used"] = json!({"peer": "a", "public_key": key(1).public_key().to_base64(), "at": NOW});
+    invites[0]["used"] = json!({"peer": "a", "public_key": key(1).public_key().to_base64(), "at": NOW * 1_000_000});
     std::fs::write(folder.path().join("state/invites.json"), Value::from(invites).to_string()).unwrap();
     let inviting = spawn_in(folder, |_| {}).await;
     let used = as_operator("DELETE", "/api/federation/invites/0000000000000000");

@@ -92,7 +92,7 @@ attack-load: ## What honest peers notice of 5,000 hostile requests a second; ATT
 
 # Nightly Rust and cargo-fuzz: see fuzz/README.md. CI runs the corpora only, with the other tests.
 FUZZ_SECONDS ?= 600
-FUZZ_TARGETS ?= gate canonical envelope sync_body file_name dns
+FUZZ_TARGETS ?= gate canonical envelope sync_body file_name dns invite_line
 fuzz: ## Fuzz each target for FUZZ_SECONDS (600); findings go to fuzz/artifacts
 	@command -v cargo-fuzz > /dev/null || { echo "make fuzz: cargo install cargo-fuzz --locked (see fuzz/README.md)" >&2; exit 1; }
 	cargo +nightly fuzz build

@@ -43,6 +43,7 @@ mod guarded;
 mod keys;
 mod lattice;
 mod local;
+mod pairing;
 mod requests;
 mod serving;
 mod traces;
@@ -187,6 +188,7 @@ impl Application {
             (events, &metrics, &tracer),
         )?;
         let lan = discovery::open(settings, address, engine.as_ref(), (&identity, &registry, &clock))?;
+        let pairing = pairing::open(settings, address)?;
         let guard_clock = SharedClock::clone(&clock);
         let context = Arc::new(Context {
             identity,
@@ -213,6 +215,7 @@ impl Application {
             known_ids: KnownIds::default(),
             heartbeats: Heartbeats::default(),
             known_lists: KnownLists::default(),
+            pairing,
         });
         let local = local::issue(settings, address, tls.is_some());
         let access = local::access(settings, local.as_ref());

@@ -94,6 +94,8 @@ pub struct Gauges {
     pub ready: bool,
     /// Peers whose last round went well.
     pub peers_connected: usize,
+    /// Unknown instances that ask to write and wait for the admin.
+    pub peers_pending: usize,
     /// What is thought of other instances' keys, where that is known.
     pub trust: Option<TrustCounts>,
 }
@@ -300,7 +302,7 @@ impl Metrics {
         self.deletions_waiting.set(whole(gauges.deletions_waiting));
         self.ready.set(i64::from(gauges.ready));
         self.index_build.set(gauges.index_build.unwrap_or_default().as_secs_f64());
-        self.federation.set(gauges.peers_connected, gauges.trust);
+        self.federation.set((gauges.peers_connected, gauges.peers_pending), gauges.trust);
         self.tasks.set(i64::try_from(self.alive_tasks()).unwrap_or(i64::MAX));
         let mut out = String::new();
         text::encode(&mut out, &self.registry)?;

@@ -26,6 +26,8 @@ mod file_name;
 mod file_names;
 #[path = "../fuzz/targets/gate.rs"]
 mod gate;
+#[path = "../fuzz/targets/invite_line.rs"]
+mod invite_line;
 #[path = "../fuzz/targets/sync_body.rs"]
 mod sync_body;
 
@@ -82,4 +84,9 @@ fn file_names_hold() {
 #[test]
 fn multicast_dns_holds() {
     hold("dns", dns_messages::run);
+}
+
+#[test]
+fn invite_lines_hold() {
+    hold("invite_line", invite_line::run);
 }

@@ -86,6 +86,7 @@ impl Service {
         // The tour's second service: on a port that is free, and gone however the script ends.
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let script = script.replace("PORT=9002", &format!("PORT={free}"));
+        let script = script.replace("http://127.0.0.1:9002", &format!("http://127.0.0.1:{free}"));
         let script = format!("trap 'kill $(jobs -p) 2> /dev/null || true' EXIT\n{script}");
         assert!(script.lines().count() > 5, "{readme} has no commands to run");
         let python = std::env::var_os("ARK_TEST_PYTHON").map(PathBuf::from);

@@ -2,6 +2,9 @@
 
 use ark_lattice::{
     federation::{
+        inbox::Inbox,
+        invites::Invites,
+        own_addresses::Listens,
         rate::Rates,
         reconcile::{LEAST_NODES, Sets},
     },
@@ -12,10 +15,10 @@ use ark_lattice::{
         LatticeStatus, NodeDocument, NodeFilter, NodePage, Precondition, Restored, StoredNode, Tombstone,
         WaitingDeletion, WaitingSender, Written, index::Snapshot,
     },
-    ops::{Context, Heartbeats, Identity, KnownIds, KnownLists, SyncRequest, sync},
+    ops::{Context, Heartbeats, Identity, KnownIds, KnownLists, Pairing, SyncRequest, sync},
     registry::{Bindings, Bound, PeerCursor, PeerPage, Registered, Registry, RegistryError},
     trust::{Admitted, Audit, KeyLine, Rules, TrustPolicy, TrustStore, chain::Ledger, freshness::Freshness},
-    types::{ContentHash, Limits, NodeId, PeerId, PublicKey, SystemClock, Timestamp},
+    types::{BasePath, ContentHash, Limits, NodeId, PeerId, PublicKey, SystemClock, Timestamp},
 };
 use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -24,6 +27,7 @@ use futures_util::{FutureExt, StreamExt};
 use std::{
     collections::HashSet,
     io,
+    path::Path,
     sync::{Arc, LazyLock, Mutex},
 };
 use tokio::sync::watch;
@@ -83,6 +87,12 @@ static CONTEXT: LazyLock<Context> = LazyLock::new(|| Context {
     known_ids: KnownIds::default(),
     heartbeats: Heartbeats::default(),
     known_lists: KnownLists::default(),
+    pairing: Pairing {
+        // There is no such file: no invites.
+        invites: Arc::new(Invites::open(Path::new("/nonexistent/invites.json")).expect("nothing to read")),
+        inbox: Inbox::default(),
+        listens: Listens { at: ([127, 0, 0, 1], 0).into(), tls: false, base_path: BasePath::default() },
+    },
 });
 
 /// Keeps nothing.

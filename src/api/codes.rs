@@ -88,6 +88,8 @@ codes! {
     InvalidPeer = "invalid_peer" BAD_REQUEST "The peer cannot be used",
     /// The peer would be asked over plain HTTP, outside loopback and private networks.
     PlainHttp = "plain_http" BAD_REQUEST "The peer would be asked without encryption",
+    /// An invite, or what is wished of one, cannot be used.
+    InvalidInvite = "invalid_invite" BAD_REQUEST "The invite cannot be used",
     /// A header cannot be used.
     InvalidHeader = "invalid_header" BAD_REQUEST "A header cannot be used",
     /// The signature does not fit.
@@ -96,6 +98,8 @@ codes! {
     RequestSignature = "request_signature" UNAUTHORIZED "The request's signature does not count",
     /// The request was signed before this process started, which does not know what was taken then.
     SignedBeforeStart = "signed_before_start" UNAUTHORIZED "The request was signed before the service started",
+    /// The invite is unknown, used, revoked or expired, or its secret was not proved.
+    InviteRefused = "invite_refused" UNAUTHORIZED "The invite does not count",
     /// The operator's token is missing or wrong.
     OperatorTokenRequired = "operator_token_required" UNAUTHORIZED "The operator's token is needed",
     /// No operator's token is set.
@@ -118,6 +122,8 @@ codes! {
     PeerNotFound = "peer_not_found" NOT_FOUND "There is no such peer",
     /// Nothing is known of an instance's keys.
     KeyUnknown = "key_unknown" NOT_FOUND "No key of that instance is known",
+    /// There is no such invite.
+    InviteNotFound = "invite_not_found" NOT_FOUND "There is no such invite",
     /// There is no such node.
     NodeNotFound = "node_not_found" NOT_FOUND "There is no such node",
     /// There is no such conflict.
@@ -144,6 +150,12 @@ codes! {
     Replayed = "replayed" CONFLICT "The request was seen before",
     /// The peer did not prove who it is.
     TrustNotEstablished = "trust_not_established" CONFLICT "The peer did not prove who it is",
+    /// Several keys of one instance are known, and none is named.
+    SeveralKeys = "several_keys" CONFLICT "Several keys of that instance are known",
+    /// The invite was used already.
+    InviteUsed = "invite_used" CONFLICT "The invite was used already",
+    /// There are as many open invites as there may be.
+    TooManyInvites = "too_many_invites" CONFLICT "There are as many open invites as there may be",
     /// The settings do not let this instance look for others so.
     DiscoveryOff = "discovery_off" CONFLICT "Looking for others so is off",
     /// There are as many peers as there may be.
@@ -174,6 +186,8 @@ codes! {
     ClientCertificate = "client_certificate" FORBIDDEN "A client certificate is needed",
     /// A fault of this service.
     Internal = "internal" INTERNAL_SERVER_ERROR "The service failed",
+    /// The instance that is to be paired with does not answer.
+    PeerUnreachable = "peer_unreachable" BAD_GATEWAY "The other instance does not answer",
     /// The registry does not answer.
     RegistryUnavailable = "registry_unavailable" SERVICE_UNAVAILABLE "The registry does not answer",
     /// The registry has no place left.

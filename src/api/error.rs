@@ -86,6 +86,9 @@ pub enum ApiError {
     /// Trust that is not established or taken away.
     #[error(transparent)]
     Trust(#[from] ops::TrustOpError),
+    /// Pairing that did not succeed.
+    #[error(transparent)]
+    Pairing(#[from] ops::PairingError),
     /// Others that are not looked for.
     #[error(transparent)]
     Look(#[from] ops::LookError),
@@ -199,8 +202,18 @@ fn feed_code(error: &ops::FeedError) -> Code {
     }
 }
 
+fn add_code(error: &ops::AddError) -> Code {
+    use ops::{AddError, OutOfReach, PeersError};
+    match error {
+        AddError::Address(ops::ClientError::OutOfReach(_, OutOfReach::PlainHttp(..))) => Code::PlainHttp,
+        AddError::Address(_) | AddError::Filter(_) => Code::InvalidPeer,
+        AddError::Peers(PeersError::Full) => Code::TooManyPeers,
+        AddError::Peers(_) => Code::StateUnavailable,
+    }
+}
+
 fn federation_code(error: &ops::FederationError) -> Code {
-    use ops::{AddError, FederationError, OutOfReach, PeersError};
+    use ops::{FederationError, PeersError};
     match error {
         FederationError::NoKey => Code::NoKey,
         FederationError::Stopped => Code::FederationStopped,
@@ -208,16 +221,9 @@ fn federation_code(error: &ops::FederationError) -> Code {
         FederationError::NothingWaits(_) => Code::NoDeletionsWait,
         FederationError::Listeners(_) => Code::TooManyListeners,
         FederationError::Interval => Code::InvalidFederationRequest,
-        FederationError::Add(AddError::Address(ops::ClientError::OutOfReach(_, OutOfReach::PlainHttp(..)))) => {
-            Code::PlainHttp
-        }
-        FederationError::Add(AddError::Address(_) | AddError::Filter(_)) => Code::InvalidPeer,
-        FederationError::Add(AddError::Peers(PeersError::Full)) | FederationError::Peers(PeersError::Full) => {
-            Code::TooManyPeers
-        }
-        FederationError::Add(AddError::Peers(_)) | FederationError::Peers(_) | FederationError::Control(_) => {
-            Code::StateUnavailable
-        }
+        FederationError::Add(error) => add_code(error),
+        FederationError::Peers(PeersError::Full) => Code::TooManyPeers,
+        FederationError::Peers(_) | FederationError::Control(_) => Code::StateUnavailable,
         FederationError::Lan(ops::LanError::Subnet(_)) => Code::InvalidFederationRequest,
         FederationError::Lan(ops::LanError::Busy) => Code::DiscoveryBusy,
         FederationError::Lan(ops::LanError::Client(_)) => Code::Internal,
@@ -274,6 +280,7 @@ fn trust_code(error: &ops::TrustOpError) -> Code {
         | TrustOpError::Key { .. }
         | TrustOpError::Words => Code::TrustNotEstablished,
         TrustOpError::Unknown(_) => Code::KeyUnknown,
+        TrustOpError::Several { .. } => Code::SeveralKeys,
         TrustOpError::Decision(
             DecisionError::OtherKey { .. }
             | DecisionError::OtherPeer { .. }
@@ -287,6 +294,22 @@ fn trust_code(error: &ops::TrustOpError) -> Code {
         TrustOpError::Request(error) => signed_code(error),
         TrustOpError::Json(error) => json_code(error),
         TrustOpError::Worker(_) => Code::Internal,
+    }
+}
+
+fn pairing_code(error: &ops::PairingError) -> Code {
+    use ops::{InvitesError, PairingError};
+    match error {
+        PairingError::Line(_) | PairingError::Expired(_) | PairingError::Wish(_) => Code::InvalidInvite,
+        PairingError::Add(error) => add_code(error),
+        PairingError::Unreachable(_) => Code::PeerUnreachable,
+        PairingError::RefusedThere(_) => Code::TrustNotEstablished,
+        PairingError::Trust(error) => trust_code(error),
+        PairingError::Refused { .. } => Code::InviteRefused,
+        PairingError::Invites(InvitesError::Unknown(_)) => Code::InviteNotFound,
+        PairingError::Invites(InvitesError::Full) => Code::TooManyInvites,
+        PairingError::Invites(InvitesError::Ended(_)) => Code::InviteUsed,
+        PairingError::Invites(InvitesError::Unreadable { .. } | InvitesError::Unwritable(_)) => Code::StateUnavailable,
     }
 }
 
@@ -338,6 +361,7 @@ impl ApiError {
             Self::Push(error) => push_code(error),
             Self::Signed(error) => signed_code(error),
             Self::Trust(error) => trust_code(error),
+            Self::Pairing(error) => pairing_code(error),
             Self::Look(ops::LookError::Off(_)) => Code::DiscoveryOff,
             Self::Look(ops::LookError::Lan(_)) => Code::Busy,
             Self::Look(ops::LookError::Registry(error)) => registry_code(error),

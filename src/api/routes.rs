@@ -2,8 +2,13 @@
 
 mod controls;
 mod nodes;
+mod problems;
 mod trust;
 
+use self::problems::{
+    ALWAYS, CONTROLS, CONTROLS_WRITE, DECISION, DOOR, ENVELOPE, GATE, INVITE, LATTICE, LATTICE_WRITE, LISTEN, MESSAGE,
+    OPERATES, OPERATOR, PENDING, PROVES, REGISTRY, REGISTRY_WRITE, SENDS, SIGNED, STATEMENT,
+};
 use super::{
     codes::Code,
     error::ApiError,
@@ -29,101 +34,6 @@ pub struct Route {
     /// The problems that it may answer with.
     pub problems: &'static [&'static [Code]],
 }
-
-/// The gate's refusals, of every route that takes a body.
-const GATE: &[Code] = &[
-    Code::JsonSyntax,
-    Code::JsonEmpty,
-    Code::JsonNotUtf8,
-    Code::JsonBom,
-    Code::JsonTooDeep,
-    Code::JsonDuplicateKey,
-    Code::JsonNotFinite,
-    Code::JsonLoneSurrogate,
-    Code::JsonTrailingData,
-    Code::InvalidHeader,
-    Code::RequestTimeout,
-    Code::BodyTooSlow,
-    Code::BodyTooLarge,
-    Code::UnsupportedMediaType,
-    Code::UnsupportedContentEncoding,
-];
-/// The refusals of a body that is no text.
-const MESSAGE: &[Code] = &[
-    Code::InvalidHeader,
-    Code::RequestTimeout,
-    Code::BodyTooSlow,
-    Code::BodyTooLarge,
-    Code::UnsupportedMediaType,
-    Code::UnsupportedContentEncoding,
-];
-const ENVELOPE: &[Code] = &[
-    Code::InvalidEnvelope,
-    Code::UnknownCanonicalization,
-    Code::InvalidEncoding,
-    Code::JcsIntegerRange,
-    Code::InvalidManifest,
-    Code::ManifestTooLarge,
-    Code::BadSignature,
-    Code::ClockSkew,
-    Code::StaleStatement,
-    Code::NotListed,
-    Code::IdQuota,
-    Code::PeerRevoked,
-    Code::KeyMismatch,
-    Code::Rollback,
-    Code::Equivocation,
-    Code::FastForward,
-];
-/// Of statements about keys.
-const STATEMENT: &[Code] = &[
-    Code::InvalidStatement,
-    Code::BadSignature,
-    Code::ClockSkew,
-    Code::PeerNotFound,
-    Code::KeyMismatch,
-    Code::Rollback,
-    Code::Equivocation,
-    Code::PeerRevoked,
-];
-const REGISTRY: &[Code] = &[Code::RegistryUnavailable];
-const REGISTRY_WRITE: &[Code] = &[Code::RegistryUnavailable, Code::RegistryFull, Code::NoSpace];
-const LATTICE: &[Code] = &[Code::LatticeLoading, Code::LatticeUnavailable];
-const LATTICE_WRITE: &[Code] =
-    &[Code::LatticeLoading, Code::LatticeUnavailable, Code::NodeUnavailable, Code::NoSpace, Code::ReadOnly, FULL];
-const FULL: Code = Code::LatticeFull;
-const OPERATOR: &[Code] =
-    &[Code::OperatorTokenRequired, Code::OperatorDisabled, Code::NotLocal, Code::PreconditionFailed];
-/// Of requests that another instance signs.
-const SIGNED: &[Code] = &[
-    Code::RequestSignature,
-    Code::SignedBeforeStart,
-    Code::NotTrusted,
-    Code::PeerRevoked,
-    Code::Quarantined,
-    Code::Replayed,
-    Code::Busy,
-    Code::ReadOnly,
-];
-/// Of administrative requests.
-const OPERATES: &[Code] = &[Code::OperatorTokenRequired, Code::OperatorDisabled, Code::NotLocal];
-/// Of the federation's controls.
-const CONTROLS: &[Code] = &[Code::OperatorTokenRequired, Code::OperatorDisabled, Code::NotLocal, Code::NoKey];
-const CONTROLS_WRITE: &[Code] = &[Code::InvalidFederationRequest, Code::StateUnavailable];
-/// Of decisions on keys.
-const DECISION: &[Code] =
-    &[Code::InvalidFederationRequest, Code::KeyMismatch, Code::PeerRevoked, Code::TooManyPeers, Code::StateUnavailable];
-/// Of requests in which keys are proved.
-const PROVES: &[Code] =
-    &[Code::RequestSignature, Code::PeerRevoked, Code::InvalidFederationRequest, Code::NoKey, Code::StateUnavailable];
-/// Of changes that are sent.
-const SENDS: &[Code] = &[Code::InvalidChange, Code::InvalidQuery, Code::OtherIndex];
-/// Of what is for peers.
-const DOOR: &[Code] = &[Code::FederationStopped, Code::ClientCertificate];
-/// Of streams that are listened to.
-const LISTEN: &[Code] = &[Code::TooManyListeners];
-/// Of every route.
-const ALWAYS: &[Code] = &[Code::MethodNotAllowed, Code::RateLimited, Code::Overloaded, Code::Internal];
 
 /// Whether a path is what instances ask each other for. Reading as scripts do is not.
 pub(super) fn is_for_peers(method: &Method, path: &str) -> bool {
@@ -331,6 +241,52 @@ pub const ROUTES: &[Route] = &[
     },
     Route {
         method: "GET",
+        path: "/api/federation/invites",
+        summary: "List invites (operator)",
+        problems: &[ALWAYS, CONTROLS],
+    },
+    Route {
+        method: "POST",
+        path: "/api/federation/invites",
+        summary: "Invite another instance (operator)",
+        problems: &[ALWAYS, GATE, CONTROLS, CONTROLS_WRITE, INVITE, &[Code::TooManyInvites]],
+    },
+    Route {
+        method: "DELETE",
+        path: "/api/federation/invites/{id}",
+        summary: "Revoke an invite (operator)",
+        problems: &[
+            ALWAYS,
+            CONTROLS,
+            &[Code::InviteNotFound, Code::InviteUsed, Code::InvalidPath, Code::StateUnavailable],
+        ],
+    },
+    Route {
+        method: "POST",
+        path: "/api/federation/join",
+        summary: "Join another instance with its invite (operator)",
+        problems: &[ALWAYS, GATE, CONTROLS, DECISION, INVITE, &[Code::PeerUnreachable, Code::TrustNotEstablished]],
+    },
+    Route {
+        method: "GET",
+        path: "/api/federation/pending",
+        summary: "List instances that ask to write (operator)",
+        problems: &[ALWAYS, CONTROLS],
+    },
+    Route {
+        method: "POST",
+        path: "/api/federation/pending/{peer_id}/accept",
+        summary: "Accept an instance that asks to write (operator)",
+        problems: &[ALWAYS, GATE, CONTROLS, REGISTRY, DECISION, PENDING, &[Code::SeveralKeys]],
+    },
+    Route {
+        method: "POST",
+        path: "/api/federation/pending/{peer_id}/refuse",
+        summary: "Refuse an instance that asks to write (operator)",
+        problems: &[ALWAYS, GATE, CONTROLS, CONTROLS_WRITE, PENDING],
+    },
+    Route {
+        method: "GET",
         path: "/federation/history",
         summary: "Rounds that were (operator)",
         problems: &[ALWAYS, CONTROLS, &[Code::InvalidQuery]],
@@ -505,6 +461,18 @@ pub const PEER_ROUTES: &[Route] = &[
     },
     Route {
         method: "POST",
+        path: "/lattice/trust/join",
+        summary: "Join with an invite (another instance)",
+        problems: &[
+            ALWAYS,
+            DOOR,
+            GATE,
+            PROVES,
+            &[Code::InviteRefused, Code::KeyMismatch, Code::Quarantined, Code::TooManyPeers],
+        ],
+    },
+    Route {
+        method: "POST",
         path: "/lattice/trust/vouch",
         summary: "Vouch for a key (another instance)",
         problems: &[
@@ -600,5 +568,6 @@ fn configure_peers(config: &mut ServiceConfig) {
             resource("/lattice/trust/challenge", "POST").route(web::post().to(introductions::challenge)).wrap(door()),
         )
         .service(resource("/lattice/trust/proof", "POST").route(web::post().to(introductions::proof)).wrap(door()))
+        .service(resource("/lattice/trust/join", "POST").route(web::post().to(introductions::join)).wrap(door()))
         .service(resource("/lattice/trust/vouch", "POST").route(web::post().to(introductions::vouch)).wrap(door()));
 }

@@ -3,10 +3,11 @@
 mod deletions;
 mod discover;
 mod history;
-mod model;
+pub(super) mod model;
 mod peers;
+mod pending;
 mod status;
-mod sync;
+pub(super) mod sync;
 mod trust;
 
 use super::{
@@ -87,6 +88,67 @@ With --json:
     Discover(discover::Args),
     /// Exchange now, with all peers or one
     Sync(sync::Args),
+    /// List unknown instances that ask to write here
+    #[command(after_help = "\
+They sent changes that were not taken, for want of trust. The list is in memory: after
+a restart of the service it fills again as they ask. known: it is a peer of this
+instance, by its key, or its id is listed or verified under another key.
+
+Examples:
+  ark-lattice federation pending
+
+With --json:
+  {\"pending\": [{\"nodeId\": \"pi\", \"publicKey\": \"…\", \"address\": \"192.168.1.101\", \"known\": false,
+   \"firstSeen\": 1767225600, \"lastSeen\": 1767225700, \"count\": 3}], \"count\": 1}")]
+    Pending {
+        #[command(flatten)]
+        service: ServiceArg,
+    },
+    /// Accept an instance that asks to write: its key is verified from then on
+    #[command(after_help = "\
+Compare the key first: anybody can ask under any id. Where several keys asked under
+one id, --key says which one is right.
+
+Examples:
+  ark-lattice federation accept pi
+  ark-lattice federation accept pi --key KEY --reason 'compared on its screen'
+
+With --json, as `federation trust verify`:
+  {\"peer_id\": \"pi\", \"public_key\": \"…\", \"trust_level\": \"verified\", \"established_at\": \"2026-01-01T00:00:00Z\",
+   \"by\": \"operator\", \"reason\": \"\", \"quarantined\": false, \"successor\": null, \"signature\": null, \"words\": \"…\"}")]
+    Accept {
+        /// The instance's id, as pending shows it.
+        #[arg(value_name = "ID")]
+        peer: String,
+        /// The key, base64.
+        #[arg(long, value_name = "KEY")]
+        key: Option<String>,
+        /// Why, for the audit log.
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+        #[command(flatten)]
+        service: ServiceArg,
+    },
+    /// Refuse an instance that asks to write: it is not listed again for a week
+    #[command(after_help = "\
+Or until the service starts again. Its key is not revoked: to take nothing from it in
+any mode, ark-lattice federation trust revoke ID
+
+Examples:
+  ark-lattice federation refuse pi
+
+With --json:
+  {\"status\": \"refused\", \"nodeId\": \"pi\", \"keys\": 1}")]
+    Refuse {
+        /// The instance's id, as pending shows it.
+        #[arg(value_name = "ID")]
+        peer: String,
+        /// Only this key of it, base64.
+        #[arg(long, value_name = "KEY")]
+        key: Option<String>,
+        #[command(flatten)]
+        service: ServiceArg,
+    },
     /// List deletions of other instances that wait
     Deletions(deletions::ListArgs),
     /// Carry out the deletions of an instance that wait
@@ -171,6 +233,13 @@ pub(super) fn run(command: Command, output: &Output) -> Result<(), Failure> {
         Command::ListPeers { service } => peers::list(&service.open(output)?, output),
         Command::Discover(args) => discover::run(&args, output),
         Command::Sync(args) => sync::run(&args, output),
+        Command::Pending { service } => pending::list(&service.open(output)?, output),
+        Command::Accept { peer, key, reason, service } => {
+            pending::accept(&peer, key.as_deref(), reason.as_deref(), &service.open(output)?, output)
+        }
+        Command::Refuse { peer, key, service } => {
+            pending::refuse(&peer, key.as_deref(), &service.open(output)?, output)
+        }
         Command::Deletions(args) => deletions::list(&args, output),
         Command::ConfirmDeletions { from, service } => {
             deletions::confirm(from.as_deref(), &service.open(output)?, output)
@@ -183,6 +252,8 @@ pub(super) fn run(command: Command, output: &Output) -> Result<(), Failure> {
         Command::Trust(command) => trust::run(command, output),
     }
 }
+
+pub(super) use sync::with_one_peer;
 
 fn start(service: &Service, output: &Output) -> Result<(), Failure> {
     let answer = service.ask(Ask::Post, &format!("{CONTROLS}/start"), None)?;

@@ -15,7 +15,9 @@ mod healthcheck;
 mod import;
 mod init;
 mod input;
+mod invite;
 mod job;
+mod join;
 mod key;
 mod keygen;
 mod man;
@@ -79,6 +81,10 @@ enum Command {
     Discover(discover::Args),
     /// Fetch what differs from an instance
     Pull(pull::Args),
+    /// Print a line with which one other machine joins this one
+    Invite(invite::Args),
+    /// Join the instance that made an invite, and exchange with it
+    Join(join::Args),
     /// See and change how the running service exchanges with others
     #[command(subcommand)]
     Federation(federation::Command),
@@ -158,6 +164,8 @@ fn dispatch(command: Command, output: &Output) -> Result<(), Failure> {
         Command::Export(args) => export::run(&args, output),
         Command::Discover(args) => discover::run(args, output),
         Command::Pull(args) => pull::run(args, output),
+        Command::Invite(args) => invite::run(args, output),
+        Command::Join(args) => join::run(&args, output),
         Command::Federation(command) => federation::run(command, output),
         Command::Conflicts(command) => conflicts::run(command, output),
         Command::Adopt(args) => adopt::run(&args, output),

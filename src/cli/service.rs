@@ -187,6 +187,7 @@ impl Service {
             }
             "federation_stopped" => "start it with: ark-lattice federation start",
             "peer_not_found" => "see: ark-lattice federation list-peers",
+            "invite_not_found" => "see: ark-lattice invite list",
             "key_unknown" => "begin with: ark-lattice federation trust add --peer URL",
             "conflict_not_found" => "see: ark-lattice conflicts list --all",
             "not_found" => "the service there has no such route: bring it to this version",

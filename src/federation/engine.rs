@@ -31,7 +31,7 @@ use crate::{
     registry::Registry,
     telemetry::{FederationMetrics, Tracer},
     trust::TrustStore,
-    types::{Limits, PeerId, SharedClock, Timestamp},
+    types::{Limits, PeerId, PublicKey, SharedClock, Timestamp},
 };
 use serde_json::json;
 use std::{
@@ -297,12 +297,16 @@ impl Engine {
         Ok(halted)
     }
 
-    /// Lets it exchange by itself, or only when it is asked to; durably.
+    /// Lets it exchange by itself, or only when it is asked to; durably. Switched off, that counts for paired peers as well.
     ///
     /// # Errors
     /// It cannot be kept; everything is as before.
     pub fn set_auto(&self, auto: bool, interval: Option<Duration>) -> Result<(), ControlError> {
         self.control().set_auto(auto, interval)?;
+        if !auto {
+            let paired = self.peers().into_iter().filter(|peer| peer.auto_sync);
+            paired.for_each(|peer| self.shared.update(&peer.url, |state| state.auto_sync = false));
+        }
         self.tasks().values().for_each(|task| task.peer.wake.notify_one());
         Ok(())
     }
@@ -322,6 +326,12 @@ impl Engine {
     #[must_use]
     pub fn has_instance(&self, id: &str) -> bool {
         self.shared.options.peers.has_instance(id)
+    }
+
+    /// Is the instance with this id a peer, with this key pinned?
+    #[must_use]
+    pub fn has_pinned(&self, id: &PeerId, key: PublicKey) -> bool {
+        self.shared.options.peers.has_pinned(id.as_str(), &key.to_base64())
     }
 
     /// Up to where our journal went to this instance.

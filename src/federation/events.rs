@@ -196,7 +196,7 @@ fn log(kind: EventKind, data: &Value) {
     match kind {
         // One for each edit and one for each round: whoever wants them in the log asks for them.
         EventKind::NodeChanged | EventKind::SyncStarted => line!(debug),
-        EventKind::DeletionsWaiting => line!(warn),
+        EventKind::DeletionsWaiting | EventKind::PeerPending => line!(warn),
         _ => line!(info),
     }
 }

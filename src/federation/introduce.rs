@@ -6,7 +6,10 @@ use super::{
 };
 use crate::{
     identity::message::Message,
-    trust::challenge::{NONCE_BYTES, Nonce, Side, Transcript},
+    trust::{
+        challenge::{NONCE_BYTES, Nonce, Side, Transcript},
+        invite::{InviteId, InviteKey, read_proof},
+    },
     types::{PeerId, PublicKey},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -19,6 +22,8 @@ use serde_json::json;
 pub const CHALLENGE_ROUTE: &str = "/lattice/trust/challenge";
 /// See [`CHALLENGE_ROUTE`].
 pub const PROOF_ROUTE: &str = "/lattice/trust/proof";
+/// Where an instance joins with an invite.
+pub const JOIN_ROUTE: &str = "/lattice/trust/join";
 /// Where a verified peer vouches for another.
 pub const VOUCH_ROUTE: &str = "/lattice/trust/vouch";
 const MAX_ANSWER_BYTES: usize = 16 << 10;
@@ -32,6 +37,35 @@ pub struct Introduced {
     pub proof: String,
     /// The certificate that the connection was made with, DER, where it was asked for.
     pub certificate: Option<Vec<u8>>,
+}
+
+/// The first half of a conversation: the other side proved its key.
+#[derive(Debug, Clone)]
+pub struct Challenged {
+    /// Its key.
+    pub key: PublicKey,
+    /// Its signature, base64.
+    pub proof: String,
+    /// The certificate that the connection was made with, DER, where there was one.
+    pub certificate: Option<Vec<u8>>,
+    transcript: Transcript,
+}
+
+/// What this instance shows to join.
+#[derive(Debug, Clone, Copy)]
+pub struct Joining<'a> {
+    /// The invite.
+    pub id: InviteId,
+    /// What its secret leads to.
+    pub key: &'a InviteKey,
+    /// Where this instance answers, as far as it knows.
+    pub addresses: &'a [String],
+}
+
+#[derive(Deserialize)]
+struct JoinAnswer {
+    proof: String,
+    peer_url: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -54,11 +88,11 @@ pub fn read_signature(text: &str) -> Option<[u8; 64]> {
     STANDARD.decode(text).ok()?.try_into().ok()
 }
 
-/// Proves our key to the instance there, and has it prove its own.
+/// Has the instance there prove its key.
 ///
 /// # Errors
 /// [`ClientError`]: it does not answer, or does not prove that it is `signer.audience`.
-pub async fn introduce(client: &Client, signer: &Signer<'_>) -> Result<Introduced, ClientError> {
+pub async fn challenge(client: &Client, signer: &Signer<'_>) -> Result<Challenged, ClientError> {
     let mut nonce: Nonce = [0; NONCE_BYTES];
     getrandom::fill(&mut nonce).map_err(|_| client.wrong("this machine gives no random bytes"))?;
     let question = json!({ "nonce": STANDARD.encode(nonce) }).to_string();
@@ -79,10 +113,49 @@ pub async fn introduce(client: &Client, signer: &Signer<'_>) -> Result<Introduce
     if !key.has_signed(&transcript.bytes(Side::Asked), &signature) {
         return Err(wrong("it does not hold the key that it shows"));
     }
+    Ok(Challenged { key, proof: answer.signature, certificate, transcript })
+}
+
+/// Proves our key to the instance there, and has it prove its own.
+///
+/// # Errors
+/// [`ClientError`]: it does not answer, or does not prove that it is `signer.audience`.
+pub async fn introduce(client: &Client, signer: &Signer<'_>) -> Result<Introduced, ClientError> {
+    let Challenged { key, proof, certificate, transcript } = challenge(client, signer).await?;
     let ours = STANDARD.encode(signer.key.sign(&transcript.bytes(Side::Asking)));
     let response = ask(client, signer, PROOF_ROUTE, json!({ "signature": ours }).to_string()).await?;
     client.body(response, MAX_ANSWER_BYTES).await?;
-    Ok(Introduced { key, proof: answer.signature, certificate })
+    Ok(Introduced { key, proof, certificate })
+}
+
+/// Proves our key and the secret of an invite to the instance that was challenged, and has it prove the secret, too. Answers the address
+/// at which that instance reaches this one; `None`: it reaches none.
+///
+/// # Errors
+/// [`ClientError`]: the invite is refused, or the instance there does not know its secret.
+pub async fn join(
+    client: &Client,
+    signer: &Signer<'_>,
+    challenged: &Challenged,
+    joining: Joining<'_>,
+) -> Result<Option<String>, ClientError> {
+    let (transcript, Joining { id, key, addresses }) = (&challenged.transcript, joining);
+    let body = json!({
+        "invite": id.to_string(),
+        "signature": STANDARD.encode(signer.key.sign(&transcript.bytes(Side::Asking))),
+        "proof": STANDARD.encode(key.prove(id, Side::Asking, transcript)),
+        "addresses": addresses,
+    });
+    let response = ask(client, signer, JOIN_ROUTE, body.to_string()).await?;
+    let body = client.body(response, MAX_ANSWER_BYTES).await?;
+    let wrong = |problem: &str| client.wrong(&format!("its answer to an invite: {problem}"));
+    let answer: JoinAnswer = serde_json::from_slice(&body).map_err(|error| wrong(&error.to_string()))?;
+    let proof = read_proof(&answer.proof).ok_or_else(|| wrong("its proof is none"))?;
+    if !key.is_proved(id, Side::Asked, transcript, &proof) {
+        return Err(wrong("it does not know the secret of the invite"));
+    }
+    // It says which of ours it uses; anything else is no address of ours.
+    Ok(answer.peer_url.filter(|url| addresses.contains(url)))
 }
 
 /// Vouches for a key.

@@ -128,6 +128,9 @@ pub struct PeerState {
     /// The admin named it, by a command, the API or a setting; otherwise it was found, and made a peer by the settings.
     #[serde(default = "named")]
     pub named: bool,
+    /// It is exchanged with automatically, whatever `federation.auto_sync` says: it was paired by an invite.
+    #[serde(default)]
+    pub auto_sync: bool,
 }
 
 /// Of peers that an earlier version wrote down.
@@ -152,6 +155,7 @@ impl PeerState {
             stats: PeerStats::default(),
             waiting_there: 0,
             named: true,
+            auto_sync: false,
         }
     }
 
@@ -219,6 +223,13 @@ impl Peers {
     #[must_use]
     pub fn has_instance(&self, id: &str) -> bool {
         self.lock().by_url.values().any(|peer| peer.node_id.as_deref() == Some(id))
+    }
+
+    /// Is the instance with this id a peer, with this key pinned?
+    #[must_use]
+    pub fn has_pinned(&self, id: &str, key: &str) -> bool {
+        let is_it = |peer: &PeerState| peer.node_id.as_deref() == Some(id) && peer.public_key.as_deref() == Some(key);
+        self.lock().by_url.values().any(is_it)
     }
 
     /// Up to where our journal went to the instance with this id, whatever address it has.

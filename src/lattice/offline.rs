@@ -503,6 +503,14 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), OfflineError> {
     atomic_file::replace(path, 0o644, |file| file.write_all(bytes)).map_err(|error| failed(path, error))
 }
 
+/// As [`write_file`], for a file that only this user may read (mode 0600).
+///
+/// # Errors
+/// [`OfflineError::Io`].
+pub fn write_private_file(path: &Path, bytes: &[u8]) -> Result<(), OfflineError> {
+    atomic_file::replace(path, 0o600, |file| file.write_all(bytes)).map_err(|error| failed(path, error))
+}
+
 /// Writes a file that must not exist yet, durably.
 ///
 /// # Errors

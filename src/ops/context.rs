@@ -1,6 +1,6 @@
 //! What operations work on.
 
-use super::{heartbeats::Heartbeats, known_lists::KnownLists, limits::KnownIds};
+use super::{heartbeats::Heartbeats, known_lists::KnownLists, limits::KnownIds, pairing::Pairing};
 use crate::{
     federation::{
         deletions::DeletionGuard, engine::Engine, lan::Lan, left_out::NamedVersions, rate::Rates, reconcile::Sets,
@@ -90,6 +90,8 @@ pub struct Context {
     pub known_ids: KnownIds,
     /// Envelopes that were accepted last.
     pub heartbeats: Heartbeats,
+    /// Invites, and instances that ask to write.
+    pub pairing: Pairing,
     /// What callers in step ask with.
     pub known_lists: KnownLists,
 }

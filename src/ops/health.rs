@@ -29,6 +29,8 @@ pub struct Health {
     pub peers_connected: usize,
     /// Deletions of other instances that wait for the admin.
     pub deletions_waiting: u64,
+    /// Unknown instances that ask to write and wait for the admin.
+    pub peers_pending: usize,
 }
 
 impl Health {
@@ -60,6 +62,7 @@ pub async fn health(context: &Context) -> Health {
     let waiting = context.lattice.waiting_senders().unwrap_or_default();
     let peers = context.engine.as_ref().map(|engine| engine.peers()).unwrap_or_default();
     Health {
+        peers_pending: context.pairing.inbox.len(),
         peers_connected: peers.iter().filter(|peer| peer.is_active()).count(),
         registry: PartHealth { ok: live.is_ok(), detail },
         registry_kind: context.registry.kind(),

@@ -28,6 +28,8 @@ mod network;
 mod nodes;
 mod offload;
 mod own_id;
+mod pairing;
+mod pending;
 mod pull;
 mod register;
 mod remote;
@@ -82,6 +84,11 @@ pub use neighbours::{Look, LookError, MAX_NEIGHBOURS, Neighbour, connections, lo
 pub use network::member;
 pub use nodes::{AcceptedNodes, Giver, accept_nodes, delete_node, get_node, givers, list_nodes, put_node};
 pub use own_id::claim_own_id;
+pub use pairing::{
+    EXPIRY_BOUNDS, InviteWish, Invited, JoinProof, Joined, Pairing, PairingError, invite, invites, join, revoke_invite,
+    take_join,
+};
+pub use pending::{accept_pending, pending, refuse_pending};
 pub use pull::{PullError, PullOptions, PullReport, Standing, pull};
 pub use register::{RefusedManifest, RegisterError, Registration, register};
 pub use remote::{RemoteError, RemotePeer, discover_remote, publish};
@@ -110,6 +117,8 @@ pub use crate::{
         control::ControlError,
         engine::{AddError, Lag, Synced},
         history::{KEPT as KEPT_ROUNDS, Past},
+        inbox::Pending,
+        invites::{Invite, InviteState, InvitesError, Use as InviteUse},
         lan::{DEFAULT_TIMEOUT, Found, LanError, MAX_TIMEOUT, Search, Via},
         membership::Membership,
         operator::{Ask, OperatorClient, percent_encode},
@@ -129,6 +138,6 @@ pub use crate::{
     },
     manifest::{Canonicalization, EnvelopeError, MAX_SEQ},
     registry::{FollowError, PeerCursor, RegistryError},
-    trust::{Entry as AuditEntry, KeyLine, Named, Step, TrustLevel, file::FileError},
+    trust::{Entry as AuditEntry, KeyLine, Named, Step, TrustLevel, file::FileError, invite::InviteId},
     types::Glob,
 };

@@ -1,6 +1,6 @@
 //! Signed requests of other instances: verified, fresh, seen for the first time, and of somebody who may.
 
-use super::{Context, audit::catch_up, limits, own_id};
+use super::{Context, audit::catch_up, limits, own_id, pending};
 use crate::{
     federation::engine::NO_LIVE_MANIFEST,
     guard::{Caller, Limited},
@@ -8,9 +8,9 @@ use crate::{
     manifest::verify,
     registry::RegistryError,
     trust::{Distrust, Named, ReplayError, Stamp, TrustLevel, TrustMode},
-    types::{PeerId, PublicKey, Timestamp},
+    types::{PeerId, PublicKey, ShellWord, Timestamp},
 };
-use std::{sync::PoisonError, time::Duration};
+use std::{net::IpAddr, sync::PoisonError, time::Duration};
 
 /// Why a signed request is refused.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +31,7 @@ pub enum RequestError {
     #[error(transparent)]
     Replay(#[from] ReplayError),
     /// This instance does not take changes from that key.
-    #[error("this instance takes no changes from {peer} with this key: {reason}")]
+    #[error("this instance takes no changes from {peer} with this key: {reason}{next}", next = next(peer, reason))]
     NotTrusted {
         /// Who speaks.
         peer: PeerId,
@@ -52,6 +52,17 @@ pub enum RequestError {
         /// Why it is refused all the same.
         error: Box<Self>,
     },
+}
+
+/// Another key than the one that signed is bound to the id.
+pub(super) const OTHER_KEY: &str = "another key speaks for that id";
+
+/// The command that lets the instance write, where it does.
+fn next(peer: &PeerId, reason: &str) -> String {
+    if reason != OTHER_KEY {
+        return String::new();
+    }
+    format!("; on this instance's machine: ark-lattice federation accept {}", ShellWord(peer.as_str()))
 }
 
 impl RequestError {
@@ -80,6 +91,8 @@ impl RequestError {
 pub struct SignedRequest<'a> {
     /// Who sent it.
     pub caller: Caller,
+    /// The address that it came from, where that is known.
+    pub address: Option<IpAddr>,
     /// `POST`, …
     pub method: &'a str,
     /// The route that was matched, without any prefix.
@@ -128,12 +141,14 @@ impl Speaker {
 /// # Errors
 /// [`RequestError`], the first rule that it breaks.
 pub async fn speaker(context: &Context, request: SignedRequest<'_>) -> Result<Speaker, RequestError> {
-    let caller = request.caller;
+    let (caller, address) = (request.caller, request.address);
     let (speaker, sender) = sender(context, request)?;
     let Speaker { peer, key } = &speaker;
     let of = |error| RequestError::Of { speaker: (peer.clone(), *key), error: Box::new(error) };
     not_seen(context, &sender).map_err(|error| of(error.into()))?;
-    trusted(context, peer, *key, named(context, peer, *key, request.of_network)).await.map_err(of)?;
+    let trusted = trusted(context, peer, *key, named(context, peer, *key, request.of_network)).await;
+    pending::note(context, (peer, *key), address, &trusted);
+    trusted.map_err(of)?;
     first_sight(context, &sender).map_err(|error| of(error.into()))?;
     limits::spend_of_key(context, caller, *key).await?;
     Ok(speaker)
@@ -250,6 +265,6 @@ pub(super) async fn trusted(
     };
     match verify(envelope, &context.limits) {
         Ok(manifest) if manifest.public_key() == key => Ok(()),
-        _ => refuse("another key speaks for that id"),
+        _ => refuse(OTHER_KEY),
     }
 }

@@ -59,6 +59,14 @@ pub enum TrustOpError {
     /// Nothing is known of the peer.
     #[error("no key of {0} is known here")]
     Unknown(PeerId),
+    /// Several keys of the peer are known, and none is named.
+    #[error("several keys of {peer} are known here; compare them and name the right one: {keys}", keys = keys.join(", "))]
+    Several {
+        /// The instance.
+        peer: PeerId,
+        /// The keys, base64.
+        keys: Vec<String>,
+    },
     /// The words are those of other keys.
     #[error("the words differ: somebody stands between, or they were misread")]
     Words,
@@ -129,21 +137,21 @@ pub struct Relationship {
 }
 
 /// Runs what waits for the disk, or computes, beside everything else.
-async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, TrustOpError> {
+pub(super) async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, TrustOpError> {
     spawn_blocking(work).await.map_err(|error| TrustOpError::Worker(error.to_string()))
 }
 
-fn own_key(context: &Context) -> Result<Arc<Held>, TrustOpError> {
+pub(super) fn own_key(context: &Context) -> Result<Arc<Held>, TrustOpError> {
     let held = context.signer.as_ref().ok_or(TrustOpError::NoKey)?.held();
     if held.is_revoked() { Err(TrustOpError::OwnKeyRevoked) } else { Ok(held) }
 }
 
-async fn decide(context: &Context, decision: Decision) -> Result<Record, TrustOpError> {
+pub(super) async fn decide(context: &Context, decision: Decision) -> Result<Record, TrustOpError> {
     let trust = Arc::clone(&context.trust);
     Ok(beside(move || trust.set(decision)).await??)
 }
 
-async fn relationship(context: &Context, record: Record) -> Result<Relationship, TrustOpError> {
+pub(super) async fn relationship(context: &Context, record: Record) -> Result<Relationship, TrustOpError> {
     let key = record.public_key;
     let words = match context.public_key() {
         Some(ours) => Some(beside(move || words(ours, key)).await?),
@@ -282,7 +290,7 @@ pub async fn revoke_peer(
 }
 
 /// The keys that spoke for an id and were not withdrawn: decided on, pinned in rounds, live in the registry.
-async fn known_keys(context: &Context, peer: &PeerId) -> Result<BTreeSet<PublicKey>, TrustOpError> {
+pub(super) async fn known_keys(context: &Context, peer: &PeerId) -> Result<BTreeSet<PublicKey>, TrustOpError> {
     let decided = context.trust.records().into_iter();
     let mut keys: BTreeSet<PublicKey> =
         decided.filter(|it| it.node_id == *peer && !it.is_final).map(|it| it.public_key).collect();
@@ -322,11 +330,11 @@ pub async fn vouch_for(context: &Context, peer: &PeerId) -> Result<usize, TrustO
 }
 
 /// A text of what another instance asks of us.
-fn member(body: &Document, name: &str) -> Option<String> {
+pub(super) fn member(body: &Document, name: &str) -> Option<String> {
     body.root().as_object()?.get(name)?.as_str().map(Cow::into_owned)
 }
 
-fn read_body(context: &Context, request: &SignedRequest<'_>) -> Result<Document, TrustOpError> {
+pub(super) fn read_body(context: &Context, request: &SignedRequest<'_>) -> Result<Document, TrustOpError> {
     Ok(Document::parse(Bytes::copy_from_slice(request.body), context.limits.json_depth)?)
 }
 
@@ -369,7 +377,7 @@ pub fn answer_challenge(context: &Context, request: SignedRequest<'_>) -> Result
     })
 }
 
-fn not_revoked(context: &Context, asking: &(PeerId, PublicKey)) -> Result<(), TrustOpError> {
+pub(super) fn not_revoked(context: &Context, asking: &(PeerId, PublicKey)) -> Result<(), TrustOpError> {
     if context.trust.is_revoked(asking.1) {
         let error = Box::new(RequestError::from(Distrust::Revoked(asking.0.clone())));
         return Err(RequestError::Of { speaker: asking.clone(), error }.into());

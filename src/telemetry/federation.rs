@@ -64,6 +64,7 @@ pub struct TrustCounts {
 #[derive(Debug, Clone)]
 pub struct FederationMetrics {
     connected: Gauge,
+    pending: Gauge,
     rounds: Family<OutcomeLabels, Histogram, RoundBuckets>,
     latency: Family<RequestLabels, Histogram, NetworkBuckets>,
     /// A family, so that there is no line where nothing is known of trust.
@@ -74,6 +75,7 @@ impl Default for FederationMetrics {
     fn default() -> Self {
         Self {
             connected: Gauge::default(),
+            pending: Gauge::default(),
             rounds: Family::new_with_constructor(RoundBuckets),
             latency: Family::new_with_constructor(NetworkBuckets),
             trust: Family::default(),
@@ -84,6 +86,8 @@ impl Default for FederationMetrics {
 impl FederationMetrics {
     pub(super) fn register(&self, registry: &mut Registry) {
         registry.register("federation_peers_connected", "Peers whose last round went well", self.connected.clone());
+        let help = "Unknown instances that ask to write and wait for the admin";
+        registry.register("federation_peers_pending", help, self.pending.clone());
         let help = "Rounds with peers, from their first request to their end, by how they ended";
         registry.register_with_unit("federation_sync_duration", help, Unit::Seconds, self.rounds.clone());
         let help = "Requests to peers, until the answer begins";
@@ -103,8 +107,9 @@ impl FederationMetrics {
         self.latency.get_or_create(&RequestLabels { request }).observe(took.as_secs_f64());
     }
 
-    pub(super) fn set(&self, connected: usize, trust: Option<TrustCounts>) {
+    pub(super) fn set(&self, (connected, pending): (usize, usize), trust: Option<TrustCounts>) {
         self.connected.set(i64::try_from(connected).unwrap_or(i64::MAX));
+        self.pending.set(i64::try_from(pending).unwrap_or(i64::MAX));
         let Some(TrustCounts { unknown, pending, verified, revoked }) = trust else { return };
         for (level, count) in [("unknown", unknown), ("pending", pending), ("verified", verified), ("revoked", revoked)]
         {

@@ -7,6 +7,7 @@ pub mod chain;
 pub mod challenge;
 pub mod file;
 pub mod freshness;
+pub mod invite;
 mod key_line;
 pub mod levels;
 mod nonces;

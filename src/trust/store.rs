@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     manifest::{Epoch, Head, Lineage, Manifest, Position, Verified},
-    types::{PeerId, PublicKey, Timestamp},
+    types::{PeerId, PublicKey, ShellWord, Timestamp},
 };
 use serde_json::{Map, Value, json};
 use std::{
@@ -102,12 +102,16 @@ pub enum Distrust {
     #[error("{0} contradicted itself and is in quarantine until the operator verifies it again")]
     Quarantined(PeerId),
     /// Somebody else has the id.
-    #[error("another key is trusted to speak for {0}, or only listed ones are")]
+    #[error(
+        "another key is trusted to speak for {0}, or only listed ones are; on this instance's machine: ark-lattice federation accept {word}",
+        word = ShellWord(.0.as_str())
+    )]
     OtherKey(PeerId),
     /// Its level does not allow it.
     #[error(
-        "changes of {0} are not taken: its key is not verified here, and the admin did not name it; the admin takes them from now on \
-         with: ark-lattice federation trust verify {0} --public-key {1}"
+        "changes of {0} are not taken: its key is not verified here, and the admin did not name it; the admin of this instance takes them \
+         from now on with: ark-lattice federation accept {word}",
+        word = ShellWord(.0.as_str())
     )]
     NotVerified(PeerId, PublicKey),
     /// What it says is old, or contradicts what it said.

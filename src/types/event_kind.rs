@@ -26,11 +26,13 @@ pub enum EventKind {
     NodeChanged,
     /// More deletions than before wait for an admin, here or at a peer.
     DeletionsWaiting,
+    /// An unknown instance asked to write here and waits for the admin.
+    PeerPending,
 }
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::PeerAdded,
         Self::PeerRemoved,
         Self::PeerOnline,
@@ -41,6 +43,7 @@ impl EventKind {
         Self::ConflictResolved,
         Self::NodeChanged,
         Self::DeletionsWaiting,
+        Self::PeerPending,
     ];
 
     /// Its name on the wire.
@@ -57,6 +60,7 @@ impl EventKind {
             Self::ConflictResolved => "conflict-resolved",
             Self::NodeChanged => "node-changed",
             Self::DeletionsWaiting => "deletions-waiting",
+            Self::PeerPending => "peer-pending",
         }
     }
 

@@ -24,6 +24,7 @@ mod inits;
 mod keys;
 mod local_access;
 mod nodes;
+mod pairing;
 mod pulls;
 mod serving;
 mod settings;

@@ -84,10 +84,10 @@ impl Ledger {
         self.state_lost && self.replayed
     }
 
-    /// Is that the version of a write, or may it be?
-    pub(crate) fn was_written_at(&self, id: &NodeId, content: ContentHash, at: Timestamp) -> bool {
+    /// Was this content written at that time or later, or may it have been?
+    pub(crate) fn was_written_since(&self, id: &NodeId, content: ContentHash, at: Timestamp) -> bool {
         let is_its = |write: &&Write| write.id == *id && write.content == Some(content);
-        self.writes.iter().filter(is_its).any(|write| write.at.is_none_or(|it| it == at))
+        self.writes.iter().filter(is_its).any(|write| write.at.is_none_or(|it| it >= at))
     }
 
     /// Was this version deleted somewhere, or overruled by a deletion, so long ago that the deletion itself may be forgotten?

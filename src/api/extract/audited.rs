@@ -31,6 +31,7 @@ fn is_audited(code: Code) -> bool {
             | Code::SignedBeforeStart
             | Code::RateLimited
             | Code::IdQuota
+            | Code::InviteRefused
     )
 }
 

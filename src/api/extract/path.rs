@@ -5,7 +5,7 @@ use crate::{
         codes::Code,
         error::{ApiError, refuse},
     },
-    ops::MAX_SEQ,
+    ops::{InviteId, MAX_SEQ},
     types::{NodeId, PeerId, percent_decode},
 };
 use actix_web::{FromRequest, HttpRequest, dev::Payload};
@@ -84,6 +84,39 @@ impl FromRequest for TrustPath {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let wrong = |error| refuse(Code::InvalidPath, format!("the id in the path: {error}"));
         ready(decoded_tail(request, 3).and_then(|text| PeerId::parse(&text).map(Self).map_err(wrong)))
+    }
+}
+
+/// The id in `/api/federation/pending/{peer_id}/accept` and `…/refuse`.
+#[derive(Debug)]
+pub struct PendingPath(pub PeerId);
+
+impl FromRequest for PendingPath {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        // Cut before it is decoded: an id may hold slashes.
+        let tail = request.uri().path().splitn(5, '/').nth(4).and_then(|tail| tail.rsplit_once('/'));
+        let id = tail
+            .and_then(|(id, _)| decoded_text(id))
+            .ok_or(refuse(Code::InvalidPath, "the id in the path is not percent-encoded UTF-8"));
+        let wrong = |error| refuse(Code::InvalidPath, format!("the id in the path: {error}"));
+        ready(id.and_then(|id| PeerId::parse(&id).map(Self).map_err(wrong)))
+    }
+}
+
+/// The id in `/api/federation/invites/{id}`.
+#[derive(Debug)]
+pub struct InvitePath(pub InviteId);
+
+impl FromRequest for InvitePath {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let id = InviteId::parse(request.match_info().query("id"));
+        ready(id.map(Self).ok_or_else(|| refuse(Code::InvalidPath, "an invite's id has 16 hex digits")))
     }
 }
 

@@ -5,14 +5,15 @@ use crate::{
     api::{
         codes::Code,
         error::{ApiError, refuse},
-        origin::{NetworkDigest, caller},
+        origin::{NetworkDigest, RequestOrigin, caller},
         state::ApiState,
     },
-    ops::{self, SignedRequest, Speaker, TrustOpError},
+    ops::{self, PairingError, SignedRequest, Speaker, TrustOpError},
 };
 use actix_web::{FromRequest, HttpMessage, HttpRequest, dev::Payload};
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
+use std::rc::Rc;
 
 /// The longest body of a proof: two ids in escapes, keys and nonces.
 const SIGNED_BYTES: usize = 16 << 10;
@@ -50,6 +51,7 @@ pub(super) fn signed_request<'a>(request: &'a HttpRequest, route: &'a str, body:
     };
     SignedRequest {
         caller: caller(request),
+        address: request.extensions().get::<Rc<RequestOrigin>>().and_then(|origin| origin.client),
         method: request.method().as_str(),
         route,
         query: request.query_string(),
@@ -95,6 +97,14 @@ pub fn audit_trust(state: &ApiState, error: TrustOpError, door: &'static str, re
     };
     let error = ApiError::from(error);
     audit(state, &error, door, claimed, request);
+    error
+}
+
+/// Writes the refusal of an instance that wants to join into the audit log.
+pub fn audit_join(state: &ApiState, error: PairingError, request: &HttpRequest) -> ApiError {
+    let claimed = error.speaker();
+    let error = ApiError::from(error);
+    audit(state, &error, "/lattice/trust/join", claimed, request);
     error
 }
 

@@ -46,7 +46,7 @@ pub(crate) struct EventsQuery {
     /// Only these events, separated by commas.
     #[param(
         example = "sync-complete,conflict-resolved",
-        pattern = "^(peer-added|peer-removed|peer-online|peer-offline|peer-restored|sync-started|sync-complete|conflict-resolved|node-changed|deletions-waiting)(,(peer-added|peer-removed|peer-online|peer-offline|peer-restored|sync-started|sync-complete|conflict-resolved|node-changed|deletions-waiting))*$"
+        pattern = "^(peer-added|peer-removed|peer-online|peer-offline|peer-restored|sync-started|sync-complete|conflict-resolved|node-changed|deletions-waiting|peer-pending)(,(peer-added|peer-removed|peer-online|peer-offline|peer-restored|sync-started|sync-complete|conflict-resolved|node-changed|deletions-waiting|peer-pending))*$"
     )]
     types: Option<String>,
     /// End the answer after so many seconds; 0: with what is kept. Left out: it has no end.
@@ -64,7 +64,7 @@ pub(crate) struct EventText {
     id: String,
     /// What happened; `missed`: so many events are not kept any more.
     #[schema(
-        pattern = "^(peer-added|peer-removed|peer-online|peer-offline|peer-restored|sync-started|sync-complete|conflict-resolved|node-changed|deletions-waiting|missed)$",
+        pattern = "^(peer-added|peer-removed|peer-online|peer-offline|peer-restored|sync-started|sync-complete|conflict-resolved|node-changed|deletions-waiting|peer-pending|missed)$",
         example = "sync-complete"
     )]
     event: String,

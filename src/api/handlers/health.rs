@@ -87,6 +87,9 @@ pub(crate) struct HealthAnswer {
     node_id: String,
     /// Peers that answer.
     peers_connected: usize,
+    /// Unknown instances that ask to write and wait for the admin: `ark-lattice federation pending`. 0.1.0 does not have this member.
+    #[schema(required = false)]
+    peers_pending: usize,
     /// When a round last came to its end.
     #[schema(required = true, example = "2025-10-03T22:00:00Z")]
     last_sync: Option<String>,
@@ -148,6 +151,7 @@ pub(crate) async fn health(state: web::Data<ApiState>) -> Result<HttpResponse, A
         status: if health.flawless() { "healthy" } else { "degraded" },
         node_id: state.context.identity.node_id.to_string(),
         peers_connected,
+        peers_pending: health.peers_pending,
         last_sync: last_sync.map(|at| Timestamp::from_seconds(at.seconds()).to_rfc3339()),
         version: env!("CARGO_PKG_VERSION"),
         registry: RegistryAnswer {
@@ -221,6 +225,7 @@ pub(crate) async fn metrics(state: web::Data<ApiState>) -> Result<HttpResponse, 
         index_build: health.lattice.index_build,
         ready: health.ready(),
         peers_connected: health.peers_connected,
+        peers_pending: health.peers_pending,
         trust: Some(trust_counts(&state.context.trust.levels())),
     };
     let text = state.metrics.encode(gauges).map_err(|error| ApiError::Internal(error.to_string()))?;

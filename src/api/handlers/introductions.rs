@@ -3,7 +3,7 @@
 use crate::{
     api::{
         error::ApiError,
-        extract::{SignedBody, audit_trust},
+        extract::{SignedBody, audit_join, audit_trust},
         state::ApiState,
     },
     ops,
@@ -34,6 +34,20 @@ pub(crate) async fn proof(
     match ops::take_proof(&state.context, body.signed(&request, "/lattice/trust/proof")).await {
         Ok(level) => Ok(HttpResponse::Ok().json(json!({"status": "proved", "trust_level": level.as_str()}))),
         Err(error) => Err(audit_trust(&state, error, "/lattice/trust/proof", &request)),
+    }
+}
+
+/// Another instance joins with an invite.
+pub(crate) async fn join(
+    state: Data<ApiState>,
+    request: HttpRequest,
+    body: SignedBody,
+) -> Result<HttpResponse, ApiError> {
+    match ops::take_join(&state.context, body.signed(&request, "/lattice/trust/join")).await {
+        Ok(joined) => Ok(HttpResponse::Ok().json(json!({
+            "status": "joined", "proof": joined.proof, "peer_url": joined.peer_url,
+        }))),
+        Err(error) => Err(audit_join(&state, error, &request)),
     }
 }
 

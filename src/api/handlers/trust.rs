@@ -35,12 +35,12 @@ fn the_peer(object: Object<'_>) -> Result<PeerId, ApiError> {
     peer(object)?.ok_or_else(|| shape("peer_id is missing: the id of the instance"))
 }
 
-fn key(object: Object<'_>) -> Result<Option<PublicKey>, ApiError> {
-    let key = text(object, "public_key")?;
-    key.map(|key| PublicKey::parse(&key).map_err(|error| shape(format!("public_key: {error}")))).transpose()
+pub(super) fn key(object: Object<'_>, name: &str) -> Result<Option<PublicKey>, ApiError> {
+    let key = text(object, name)?;
+    key.map(|key| PublicKey::parse(&key).map_err(|error| shape(format!("{name}: {error}")))).transpose()
 }
 
-fn reason(object: Object<'_>) -> Result<String, ApiError> {
+pub(super) fn reason(object: Object<'_>) -> Result<String, ApiError> {
     let reason = text(object, "reason")?.unwrap_or_default();
     if reason.chars().count() > MAX_REASON_CHARS || reason.chars().any(char::is_control) {
         return Err(shape(format!(
@@ -109,7 +109,8 @@ pub(crate) async fn establish(request: ControlRequest, state: Data<ApiState>) ->
         Some("certificate") => TrustMethod::Certificate,
         Some(_) => return Err(shape("verification_method is signature or certificate")),
     };
-    let wish = Establish { peer: peer(object)?, address: address.clone(), method, public_key: key(object)? };
+    let wish =
+        Establish { peer: peer(object)?, address: address.clone(), method, public_key: key(object, "public_key")? };
     let relationship = ops::establish(&state.context, wish).await?;
     Ok(answer(EstablishedAnswer::new(address, method, relationship)))
 }
@@ -185,7 +186,7 @@ pub(crate) struct VerifyRequest {
 )]
 pub(crate) async fn verify(request: ControlRequest, state: Data<ApiState>) -> Result<HttpResponse, ApiError> {
     let object = request.members(&["peer_id", "words", "public_key", "reason"])?;
-    let compared = match (key(object)?, text(object, "words")?) {
+    let compared = match (key(object, "public_key")?, text(object, "words")?) {
         (Some(key), None) => Compared::Key(key),
         (None, Some(words)) => Compared::Words(words),
         _ => return Err(shape("either words or public_key says what was compared")),
@@ -226,7 +227,8 @@ pub(crate) struct RevokeRequest {
 )]
 pub(crate) async fn revoke(request: ControlRequest, state: Data<ApiState>) -> Result<HttpResponse, ApiError> {
     let object = request.members(&["peer_id", "public_key", "reason"])?;
-    let revoked = ops::revoke_peer(&state.context, the_peer(object)?, key(object)?, reason(object)?).await?;
+    let revoked =
+        ops::revoke_peer(&state.context, the_peer(object)?, key(object, "public_key")?, reason(object)?).await?;
     Ok(answer(RelationshipsAnswer::from(revoked)))
 }
 

@@ -88,6 +88,9 @@ pub(super) struct Peer {
     pub(super) filter: Filter,
     #[serde(default)]
     pub(super) priority: bool,
+    /// It is exchanged with automatically although `auto_sync` of the instance is off.
+    #[serde(default)]
+    pub(super) auto_sync: bool,
     pub(super) last_sync: Option<Number>,
     #[serde(default)]
     pub(super) lag: Lag,
@@ -288,12 +291,12 @@ impl Filter {
 }
 
 /// An instant of the wire.
-pub(super) fn instant(seconds: &Number) -> Option<Timestamp> {
+pub(in crate::cli) fn instant(seconds: &Number) -> Option<Timestamp> {
     Timestamp::from_seconds_text(&seconds.to_string())
 }
 
 /// `12 s ago`.
-pub(super) fn ago(then: Timestamp, now: Timestamp) -> String {
+pub(in crate::cli) fn ago(then: Timestamp, now: Timestamp) -> String {
     const MINUTE: u64 = 60;
     const HOUR: u64 = 60 * MINUTE;
     const DAY: u64 = 24 * HOUR;

@@ -111,7 +111,7 @@ async fn watch(args: &Args, mut service: Service, every: Duration, output: &Outp
                 if output.redraws() {
                     output.redraw(&[head(&service, every), failure.text()])?;
                 } else {
-                    drop(failure.report(output));
+                    let _code = failure.report(output);
                 }
                 // After a restart it has another token, and may have another address.
                 service = args.service.open(output).unwrap_or(service);
@@ -145,9 +145,13 @@ fn lines(status: &Status, now: Timestamp) -> Vec<String> {
         Ok(key) => key.fingerprint(),
         Err(_) => key.to_owned(),
     });
-    let auto_sync = match info.auto_sync {
-        true => format!("at every change, and every {}", interval(info.sync_interval)),
-        false => "off; exchange with: ark-lattice federation sync".to_owned(),
+    let often = format!("at every change, and every {}", interval(info.sync_interval));
+    let auto_sync = match status.peers.iter().filter(|peer| peer.auto_sync).count() {
+        _ if info.auto_sync => often,
+        paired @ 1.. => {
+            format!("{often}, with {}; with others: ark-lattice federation sync", count(paired, "paired peer"))
+        }
+        0 => "off; exchange with: ark-lattice federation sync".to_owned(),
     };
     let running = if status.is_running { "yes" } else { "no; start it with: ark-lattice federation start" };
     let conflicts = match status.lattice.conflicts {

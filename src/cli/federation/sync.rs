@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 /// A first round may move everything. While it goes on, the service says nothing.
-const PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
+pub(in crate::cli) const PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
 /// Rounds that are asked for at the same time: as many as a service makes by itself.
 const TOGETHER: usize = 8;
 const LOOK: Duration = Duration::from_millis(500);
@@ -122,7 +122,8 @@ async fn sync(args: &Args, service: &Service, output: &Output) -> Result<Vec<Tol
     };
     let progress = Progress::waiting("exchanging", output);
     let work = async {
-        let rounds = stream::iter(&peers).map(|peer| round(args, service, peer)).buffer_unordered(TOGETHER);
+        let rounds =
+            stream::iter(&peers).map(|peer| round(args.confirm_deletions, service, peer)).buffer_unordered(TOGETHER);
         let mut rounds = std::pin::pin!(rounds);
         let mut all = Vec::with_capacity(peers.len());
         while let Some(told) = rounds.next().await {
@@ -140,8 +141,32 @@ async fn sync(args: &Args, service: &Service, output: &Output) -> Result<Vec<Tol
     }
 }
 
-async fn round(args: &Args, service: &Service, peer: &str) -> Result<Told, Failure> {
-    let body = json!({"peerUrl": peer, "confirmDeletions": args.confirm_deletions});
+/// The most rounds with a peer that was just added, while changes go on.
+const MOST_ROUNDS: usize = 5;
+
+/// Rounds with one peer that was just added, until none goes on; reported as `sync` reports one. Answers the last round as the service
+/// describes it, and what it comes to.
+pub(in crate::cli) fn with_one_peer(
+    service: &Service,
+    peer: &str,
+    output: &Output,
+) -> Result<(Value, Result<(), Failure>), Failure> {
+    let mut told = job::wait(round(false, service, peer))?;
+    for _ in 1..MOST_ROUNDS {
+        if told.result.outcome.as_deref() != Some("moving") {
+            break;
+        }
+        told = job::wait(round(false, service, peer))?;
+    }
+    if !output.json() {
+        say(&told.result, output)?;
+    }
+    let raw = told.raw.clone();
+    Ok((raw, verdict(&[told])))
+}
+
+async fn round(confirm_deletions: bool, service: &Service, peer: &str) -> Result<Told, Failure> {
+    let body = json!({"peerUrl": peer, "confirmDeletions": confirm_deletions});
     let answer = service.answer(Ask::Post, &format!("{CONTROLS}/sync"), Some(body.to_string())).await?;
     let (result, raw) = first(service, &answer)?;
     Ok(Told { result, raw })
@@ -275,6 +300,9 @@ fn confirm(result: &SyncedPeer) -> String {
     format!("if that is right: ark-lattice federation sync --peer {} --confirm-deletions", result.peer)
 }
 
+/// What an instance puts before the command that lets another one write, in the detail of a refusal.
+const ON_ITS_MACHINE: &str = "on this instance's machine:";
+
 /// What kind of failure it is. The service has only words for it.
 fn exit(error: &str) -> Exit {
     if error.contains("signs with another key") || error.contains("the instance there is now") {
@@ -295,6 +323,10 @@ fn next(result: &SyncedPeer, error: &str) -> String {
         Exit::Local => "see what is wrong here: ark-lattice doctor".to_owned(),
         _ if error.contains("lattice_unavailable") => {
             "its data directory cannot be read. On that machine: ark-lattice doctor".to_owned()
+        }
+        Exit::Refused if error.contains(ON_ITS_MACHINE) => {
+            let command = error.split_once(ON_ITS_MACHINE).map_or("", |(_, command)| command.trim());
+            format!("on that machine: {command}")
         }
         Exit::Refused => "see what that instance asks of others: its trust.mode, and its log".to_owned(),
         _ => format!("when it is back: ark-lattice federation sync --peer {peer}"),

@@ -7,6 +7,7 @@ use crate::{
         events::EventKind,
         filter::FilterError,
         peers::{Added, PeerOptions, PeerState, PeersError},
+        round::Positions,
     },
     trust::Named,
     types::{PeerId, PublicKey},
@@ -78,6 +79,43 @@ impl Engine {
             PublicKey::parse(pinned).is_ok_and(|pinned| pinned == key || options.trust.succeeds(key, pinned))
         };
         options.peers.names(peer.as_str(), has_key).into()
+    }
+
+    /// The address of a peer that has this id and key and whose last round succeeded.
+    #[must_use]
+    pub fn active_address(&self, peer: &PeerId, key: PublicKey) -> Option<String> {
+        let pinned = (Some(peer.as_str()), Some(key.to_base64()));
+        let is_it = |it: &PeerState| (it.node_id.as_deref(), it.public_key.clone()) == pinned && it.is_active();
+        self.peers().into_iter().find(is_it).map(|peer| peer.url)
+    }
+
+    /// Makes the instance at an address a peer that is exchanged with automatically, durably. Its id and key were proved; they are pinned.
+    /// Options of a peer that is known stay. Answers the address as it is kept.
+    ///
+    /// # Errors
+    /// [`AddError`].
+    pub fn pair_peer(&self, url: &str, peer: &PeerId, key: PublicKey) -> Result<String, AddError> {
+        self.shared.client(url, By::Operator)?;
+        let url = url.trim_end_matches('/').to_owned();
+        let (peers, now) = (&self.shared.options.peers, self.shared.options.clock.now());
+        if peers.get(&url).is_none() {
+            peers.add(PeerState::new(url.clone(), PeerOptions::default(), now))?;
+            self.shared.options.events.tell(EventKind::PeerAdded, json!({ "peer": url, "nodeId": peer.as_str() }));
+        }
+        peers.update(&url, |state| {
+            let pinned = (Some(peer.to_string()), Some(key.to_base64()));
+            if (&state.node_id, &state.public_key) != (&pinned.0, &pinned.1) {
+                // Positions are those of the instance that was met at this address before.
+                state.positions = Positions::default();
+                (state.node_id, state.public_key) = pinned;
+            }
+            (state.auto_sync, state.failed_in_a_row, state.error) = (true, 0, None);
+        })?;
+        if self.is_running() {
+            // Anew: the task of a peer that was known may wait for the switch of all peers.
+            self.spawn(&url)?;
+        }
+        Ok(url)
     }
 
     /// Removes a peer, durably. Answers whether there was one.

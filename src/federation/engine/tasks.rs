@@ -8,6 +8,13 @@ use crate::federation::{
 use std::sync::{Arc, atomic::Ordering};
 use tokio::time::{Instant, sleep, sleep_until};
 
+impl Shared {
+    /// Is this peer exchanged with automatically: by the switch for all peers, or because it was paired?
+    fn is_automatic(&self, url: &str) -> bool {
+        self.options.control.is_auto() || self.options.peers.get(url).is_some_and(|peer| peer.auto_sync)
+    }
+}
+
 /// One round after the other, each when there is a reason for it.
 pub(super) async fn keep_in_step(shared: Arc<Shared>, peer: Arc<PeerTask>) {
     let mut next = Instant::now();
@@ -17,7 +24,7 @@ pub(super) async fn keep_in_step(shared: Arc<Shared>, peer: Arc<PeerTask>) {
             () = sleep_until(next) => {}
             () = peer.wake.notified() => sleep_until(not_before).await,
         }
-        if !shared.options.control.is_auto() {
+        if !shared.is_automatic(&peer.url) {
             next = Instant::now() + shared.options.control.interval();
             continue;
         }
@@ -43,7 +50,9 @@ pub(super) async fn listen(shared: Arc<Shared>, peer: Arc<PeerTask>) {
     let mut failures = 0_u32;
     let mut notices = Notices::new(Instant::now());
     loop {
-        shared.options.control.automatic().await;
+        if !shared.is_automatic(&peer.url) {
+            shared.options.control.automatic().await;
+        }
         let silent = shared.options.peers.get(&peer.url).is_none_or(|it| it.options.direction == Direction::Push);
         if !silent && let Ok(mut lines) = peer.client.notices().await {
             let begun = Instant::now();

@@ -12,6 +12,20 @@ use serde_json::json;
 use std::sync::PoisonError;
 
 impl TrustStore {
+    /// Could this key be verified for this id now? Nothing changes.
+    ///
+    /// # Errors
+    /// [`DecisionError`], other than that it cannot be written.
+    pub fn can_verify(&self, peer: &PeerId, key: PublicKey) -> Result<(), DecisionError> {
+        self.check(peer, key, TrustLevel::Verified).map(drop)
+    }
+
+    /// Do the settings list a key for this id, or is one verified?
+    #[must_use]
+    pub fn names(&self, peer: &PeerId) -> bool {
+        self.policy.listed(peer).is_some() || self.state().owners.contains_key(peer)
+    }
+
     /// Another key takes the place of one, by a statement that both signed, or the recovery key (checked by the caller): its level goes
     /// over, and the old one speaks no more. Blocks on the disk.
     ///

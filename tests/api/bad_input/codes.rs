@@ -187,6 +187,32 @@ async fn every_code_of_the_4xx_is_answered_with() {
     let behind = Raw::new("GET", "/lattice/changes?since=1");
     seen.extend(run(&app, &[row("a position before what is forgotten", behind, 410, "position_lost")]).await);
 
+    let strict = spawn_with(|settings| settings.trust.require_verified = true).await;
+    for number in [1, 2] {
+        let asks = signed_lines("/lattice/changes", "", &key(number), &RIGHT);
+        seen.extend(run(&strict, &[row("changes of a key that is not verified", asks, 403, "not_trusted")]).await);
+    }
+    let which = as_operator("POST", "/api/federation/pending/ark-known/accept");
+    seen.extend(run(&strict, &[row("one of two keys", which, 409, "several_keys")]).await);
+
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("state")).unwrap();
+    let mut invites: Vec<Value> = (0..101)
+        .map(|number| {
+            let id = format!("{number:016x}");
+            let (made, ends) = (NOW * 1_000_000, (NOW + 9999) * 1_000_000);
+            json!({"id": id, "key": "0".repeat(64), "created_at": made, "expires_at": ends, "addresses": []})
+        })
+        .collect();
+    invites[0]["used"] = json!({"peer": "a", "public_key": key(1).public_key().to_base64(), "at": NOW * 1_000_000});
+    std::fs::write(folder.path().join("state/invites.json"), Value::from(invites).to_string()).unwrap();
+    let inviting = spawn_in(folder, |_| {}).await;
+    let used = as_operator("DELETE", "/api/federation/invites/0000000000000000");
+    let more = as_operator("POST", "/api/federation/invites");
+    let rows =
+        [row("a used invite", used, 409, "invite_used"), row("an invite too many", more, 409, "too_many_invites")];
+    seen.extend(run(&inviting, &rows).await);
+
     let all = Code::ALL.iter().filter(|code| code.status().is_client_error()).map(|code| code.text().to_owned());
     assert_eq!(seen, all.collect::<BTreeSet<_>>());
 }

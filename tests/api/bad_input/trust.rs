@@ -97,6 +97,59 @@ pub fn rows() -> Vec<Row> {
         rows.push(row(format!("the trust in {path:?}"), request, status, code));
     }
     rows.extend(of_others());
+    rows.extend(of_pairing());
+    rows
+}
+
+/// Invites, and instances that wait.
+fn of_pairing() -> Vec<Row> {
+    let admin = |path: &str, body: &str| as_operator("POST", &format!("/api/federation/{path}")).json(body);
+    let mut rows = Vec::new();
+    for (path, body, status, code) in [
+        ("invites", "[]", 400, "invalid_federation_request"),
+        ("invites", "{\"unheard\":1}", 400, "invalid_federation_request"),
+        ("invites", "{\"addresses\":7}", 400, "invalid_federation_request"),
+        ("invites", "{\"addresses\":[7]}", 400, "invalid_federation_request"),
+        ("invites", "{\"addresses\":[\"ftp://a\"]}", 400, "invalid_invite"),
+        ("invites", "{\"addresses\":[\"http://u:p@a\"]}", 400, "invalid_peer"),
+        ("invites", "{\"expiresSeconds\":\"x\"}", 400, "invalid_federation_request"),
+        ("invites", "{\"expiresSeconds\":59}", 400, "invalid_invite"),
+        ("invites", "{\"expiresSeconds\":2592001}", 400, "invalid_invite"),
+        ("invites", "{\"expiresSeconds\":18446744073709551615}", 400, "invalid_invite"),
+        ("join", "{}", 400, "invalid_federation_request"),
+        ("join", "{\"line\":\"hello\"}", 400, "invalid_invite"),
+        ("join", "{\"line\":\"ark-invite:v1:AAAAAAAA\"}", 400, "invalid_invite"),
+        ("join", "{\"line\":\"ark-invite:v9:AAAAAAAA\"}", 400, "invalid_invite"),
+        ("pending/a/accept", "{\"unheard\":1}", 400, "invalid_federation_request"),
+        ("pending/a/accept", "{\"publicKey\":\"short\"}", 400, "invalid_federation_request"),
+        ("pending/a/accept", "{}", 404, "key_unknown"),
+        ("pending/a%2Fb/refuse", "{}", 404, "key_unknown"),
+        ("pending/%zz/refuse", "{}", 400, "invalid_path"),
+    ] {
+        rows.push(row(format!("POST {path} {body}"), admin(path, body), status, code));
+    }
+    let revoke = |id: &str| as_operator("DELETE", &format!("/api/federation/invites/{id}"));
+    rows.push(row("an invite that is not there", revoke("0123456789abcdef"), 404, "invite_not_found"));
+    rows.push(row("an invite with no id", revoke("0123456789ABCDEF"), 400, "invalid_path"));
+    for (method, path) in [
+        ("GET", "invites"),
+        ("POST", "invites"),
+        ("DELETE", "invites/0123456789abcdef"),
+        ("POST", "join"),
+        ("GET", "pending"),
+        ("POST", "pending/a/accept"),
+        ("POST", "pending/a/refuse"),
+    ] {
+        let request = Raw::new(method, &format!("/api/federation/{path}"));
+        rows.push(row(format!("{method} {path} by a stranger"), request, 401, "operator_token_required"));
+    }
+    let (join, known) = ("/lattice/trust/join", key(1));
+    rows.push(row("a join of nobody", Raw::new("POST", join).json("{}"), 401, "request_signature"));
+    rows.push(row("a join with nothing", signed_json(join, "{}", &known, &RIGHT), 400, "invalid_federation_request"));
+    let (signature, proof) = (format!("{}==", "A".repeat(86)), format!("{}=", "A".repeat(43)));
+    let body = json!({"invite": "0123456789abcdef", "signature": signature, "proof": proof, "addresses": []});
+    let unasked = signed_json(join, &body.to_string(), &known, &RIGHT);
+    rows.push(row("a join without a challenge", unasked, 401, "invite_refused"));
     rows
 }
 

@@ -332,7 +332,7 @@ impl World {
             let times = [now.get(&id), then.get(&id)].into_iter().flatten();
             let was = times.filter(|(_, was)| *was == content).map(|(at, _)| *at).max();
             // Or one that the journal remembers, though a start without a journal dated it by its file.
-            let is_known = self.ledger.lock().unwrap().was_written_at(&id, content, at);
+            let is_known = self.ledger.lock().unwrap().was_written_since(&id, content, at);
             let modified = files.get(&format!("{id}.json")).map(|(_, modified)| *modified);
             // A file of the future shows that the clock is behind. A document that stated a time ahead of the clock states it still.
             let stated = files.get(&format!("{id}.json")).and_then(|(text, _)| stated(text));

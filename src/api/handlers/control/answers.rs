@@ -173,6 +173,10 @@ pub(crate) struct PeerAnswer {
     filter: FilterAnswer,
     /// Whether more important nodes go first.
     priority: bool,
+    /// It is exchanged with automatically, whatever `autoSync` of this instance says: it was paired by an invite.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    auto_sync: bool,
     /// When it was added, epoch seconds.
     #[schema(value_type = f64)]
     added_at: Number,
@@ -210,6 +214,7 @@ impl PeerAnswer {
             direction: direction(peer.options.direction),
             filter: peer.options.filter.into(),
             priority: peer.options.priority,
+            auto_sync: peer.auto_sync,
             added_at: seconds(peer.added_at),
             last_sync: peer.synced_at.map(seconds),
             lag: LagAnswer { to_send: lag.to_send, to_receive: lag.to_receive },

@@ -1,0 +1,134 @@
+//! Unknown instances that ask to write: noted where they are refused, accepted or refused by the admin.
+
+use super::{
+    Context, RequestError, TrustOpError,
+    requests::OTHER_KEY,
+    trust::{Relationship, beside, decide, known_keys, relationship},
+};
+use crate::{
+    federation::{
+        events::EventKind,
+        inbox::{Asking, Noted, Pending},
+    },
+    trust::{Decision, DecisionError, Distrust, TrustLevel},
+    types::{PeerId, PublicKey, ShellWord},
+};
+use serde_json::{Map, json};
+use std::{net::IpAddr, sync::Arc};
+
+/// Notes how a signed request to write was judged: an instance that is refused for want of trust is listed, one that may write is not.
+pub(super) fn note(
+    context: &Context,
+    (peer, key): (&PeerId, PublicKey),
+    address: Option<IpAddr>,
+    judged: &Result<(), RequestError>,
+) {
+    let inbox = &context.pairing.inbox;
+    match judged {
+        Ok(()) => inbox.remove(peer, key),
+        Err(error) if wants_trust(context, key, error) => {
+            let known = is_known(context, peer, key);
+            let asking = Asking { peer: peer.clone(), key, address, known };
+            if inbox.note(asking, context.clock.now(), context.clock.elapsed()) == Noted::New(true) {
+                send_event(context, peer, key, address);
+            }
+        }
+        Err(_) => {}
+    }
+}
+
+/// Would a decision of the admin let this key write?
+fn wants_trust(context: &Context, key: PublicKey, error: &RequestError) -> bool {
+    match error {
+        RequestError::Distrust(Distrust::NotVerified(..)) => true,
+        // Of a key that was replaced the same is said; nothing makes that one right again.
+        RequestError::Distrust(Distrust::OtherKey(_)) => !context.trust.is_revoked(key),
+        RequestError::NotTrusted { reason, .. } => *reason == OTHER_KEY,
+        _ => false,
+    }
+}
+
+/// A peer of this instance, by its pinned key; or an id that the settings list or that is verified, under whatever key.
+fn is_known(context: &Context, peer: &PeerId, key: PublicKey) -> bool {
+    let pinned = context.engine.as_ref().is_some_and(|engine| engine.has_pinned(peer, key));
+    pinned || context.trust.names(peer)
+}
+
+fn send_event(context: &Context, peer: &PeerId, key: PublicKey, address: Option<IpAddr>) {
+    let Some(engine) = &context.engine else { return };
+    let command = format!("ark-lattice federation accept {}", ShellWord(peer.as_str()));
+    let data = json!({
+        "nodeId": peer.as_str(), "publicKey": key.to_base64(), "address": address.map(|it| it.to_string()),
+        "command": command,
+    });
+    engine.events().tell(EventKind::PeerPending, data);
+}
+
+/// The instances that wait, the last that asked first. One that was verified meanwhile does not wait.
+#[must_use]
+pub fn pending(context: &Context) -> Vec<Pending> {
+    let waits = |it: &Pending| context.trust.level(&it.asking.peer, it.asking.key) != TrustLevel::Verified;
+    context.pairing.inbox.list().into_iter().filter(waits).collect()
+}
+
+/// The admin accepts an instance: its key is verified. Without `key` it is the only one with which the id asked; where it did not ask since
+/// the last start, the only one that is known of it.
+///
+/// # Errors
+/// [`TrustOpError::Several`], [`TrustOpError::Unknown`] and those of decisions.
+pub async fn accept_pending(
+    context: &Context,
+    peer: PeerId,
+    key: Option<PublicKey>,
+    reason: String,
+) -> Result<Relationship, TrustOpError> {
+    let key = match key {
+        Some(key) => key,
+        None => the_key(context, &peer).await?,
+    };
+    let decision =
+        Decision { peer: peer.clone(), key, level: TrustLevel::Verified, by: "operator", reason, proof: None };
+    let record = decide(context, decision).await?;
+    context.pairing.inbox.remove(&peer, key);
+    relationship(context, record).await
+}
+
+async fn the_key(context: &Context, peer: &PeerId) -> Result<PublicKey, TrustOpError> {
+    let mut keys = context.pairing.inbox.keys_of(peer);
+    if keys.is_empty() {
+        keys.extend(known_keys(context, peer).await?.into_iter().filter(|key| !context.trust.is_revoked(*key)));
+    }
+    match keys.as_slice() {
+        [] => Err(TrustOpError::Unknown(peer.clone())),
+        [key] => Ok(*key),
+        several => {
+            let keys = several.iter().map(PublicKey::to_base64).collect();
+            Err(TrustOpError::Several { peer: peer.clone(), keys })
+        }
+    }
+}
+
+/// The admin refuses an instance: it is not listed again for a week, or until the next start. Its key is not revoked: it may still
+/// register and read as before.
+///
+/// # Errors
+/// [`TrustOpError::Unknown`]: it does not wait.
+pub async fn refuse_pending(
+    context: &Context,
+    peer: PeerId,
+    key: Option<PublicKey>,
+) -> Result<Vec<PublicKey>, TrustOpError> {
+    let refused = context.pairing.inbox.refuse(&peer, key, context.clock.elapsed());
+    if refused.is_empty() {
+        return Err(TrustOpError::Unknown(peer));
+    }
+    let (trust, keys) = (Arc::clone(&context.trust), refused.clone());
+    let write = move || {
+        keys.iter().try_for_each(|key| {
+            let detail = Map::from_iter([("public_key".to_owned(), key.to_base64().into())]);
+            trust.audit().append("pending_refused", peer.as_str(), detail).map(drop)
+        })
+    };
+    beside(write).await?.map_err(DecisionError::from)?;
+    Ok(refused)
+}

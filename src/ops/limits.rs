@@ -4,7 +4,7 @@ use super::Context;
 use crate::{
     guard::{Allowance, Caller, Class, Limited, Payer},
     registry::{RegistryError, Spent},
-    trust::TrustMode,
+    trust::{Standing, TrustLevel, TrustMode},
     types::{PeerId, PublicKey},
 };
 use std::{
@@ -87,6 +87,25 @@ pub(super) async fn spend_of_key(context: &Context, caller: Caller, key: PublicK
         spend(context, Class::Key, Some(Payer::Key(key))).await?;
     }
     Ok(())
+}
+
+/// Is this a peer that the admin knows, so that it may use what is reserved: verified or listed, added as a peer, or this instance?
+pub(super) fn is_known_peer(context: &Context, peer: &PeerId, key: PublicKey) -> bool {
+    let is_own = || *peer == context.identity.node_id && context.public_key() == Some(key);
+    let is_added = || context.engine.as_ref().is_some_and(|engine| engine.has_instance(peer.as_str()));
+    context.trust.level(peer, key) == TrustLevel::Verified || is_own() || is_added()
+}
+
+/// On whose account a registration goes.
+pub(super) fn standing(context: &Context, caller: Caller, peer: &PeerId, key: PublicKey) -> Standing {
+    let added = context.engine.as_ref().map_or(0, |engine| engine.peer_count());
+    // And this instance itself.
+    let known_peers = context.trust.known_count().saturating_add(added).saturating_add(1);
+    Standing {
+        known: is_known_peer(context, peer, key),
+        address: caller.payer().map(|payer| payer.to_string().into()),
+        known_peers: u64::try_from(known_peers).unwrap_or(u64::MAX),
+    }
 }
 
 /// May an id be taken that was perhaps never seen? Each is kept for good, so they are what there is least of (id squatting).

@@ -4,6 +4,7 @@ use super::Context;
 use crate::{
     guard::{Asked, Member},
     identity::message::WINDOW,
+    trust::NonceSender,
     types::PublicKey,
 };
 use std::sync::PoisonError;
@@ -20,7 +21,8 @@ pub fn member(context: &Context, header: &str, asked: Asked<'_>) -> Option<Membe
     if member.first {
         let (elapsed, keep) = (context.clock.elapsed(), WINDOW.saturating_mul(2));
         let mut nonces = context.nonces.lock().unwrap_or_else(PoisonError::into_inner);
-        nonces.take(NOBODY, member.nonce, elapsed, keep).ok()?;
+        let sender = NonceSender { key: NOBODY, address: None, known: true };
+        nonces.take(sender, member.nonce, elapsed, keep).ok()?;
     }
     Some(member)
 }

@@ -7,7 +7,7 @@ use crate::{
     identity::message::{self, Message, MessageError, Sender, WINDOW},
     manifest::verify,
     registry::RegistryError,
-    trust::{Distrust, ReplayError, TrustLevel, TrustMode},
+    trust::{Distrust, NonceSender, ReplayError, TrustLevel, TrustMode},
     types::{PeerId, PublicKey},
 };
 use std::sync::PoisonError;
@@ -121,7 +121,7 @@ pub async fn speaker(context: &Context, request: SignedRequest<'_>) -> Result<Sp
     let Speaker { peer, key } = &speaker;
     let of = |error| RequestError::Of { speaker: (peer.clone(), *key), error: Box::new(error) };
     trusted(context, peer, *key).await.map_err(of)?;
-    first_sight(context, &sender).map_err(|error| of(error.into()))?;
+    first_sight(context, caller, &speaker, &sender).map_err(|error| of(error.into()))?;
     Ok(speaker)
 }
 
@@ -154,12 +154,19 @@ pub(super) fn sender(context: &Context, request: SignedRequest<'_>) -> Result<(S
     Ok((Speaker { peer, key }, sender))
 }
 
-/// Notes that a request was seen.
-pub(super) fn first_sight(context: &Context, sender: &Sender) -> Result<(), ReplayError> {
+/// Notes that a request of a peer that may speak was seen, on the account of its key and of its address.
+pub(super) fn first_sight(
+    context: &Context,
+    caller: Caller,
+    speaker: &Speaker,
+    sender: &Sender,
+) -> Result<(), ReplayError> {
+    let known = limits::is_known_peer(context, &speaker.peer, speaker.key);
+    let from = NonceSender { key: sender.public_key(), address: caller.payer(), known };
     // Dated ahead by a window, it is valid for two of them.
     let (elapsed, keep) = (context.clock.elapsed(), WINDOW.saturating_mul(2));
     let mut nonces = context.nonces.lock().unwrap_or_else(PoisonError::into_inner);
-    nonces.take(sender.public_key(), sender.nonce(), elapsed, keep)
+    nonces.take(from, sender.nonce(), elapsed, keep)
 }
 
 /// Does this instance take nodes from anybody, signed or not?

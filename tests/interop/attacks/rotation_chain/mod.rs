@@ -1,0 +1,47 @@
+//! A stranger rotates its own key again and again: each rotation costs a durable row, a record and a line of the audit log. And the
+//! records that are left then are not enough for the admin's decisions.
+
+use crate::{
+    attacks::bed::{Attacker, Victim},
+    server::now,
+    service::problem,
+};
+use ark_lattice::{
+    identity::{Change, KeyPlace, write_new},
+    types::PeerId,
+};
+use serde_json::json;
+
+#[tokio::test]
+async fn a_chain_of_rotations_is_refused_and_the_admin_decides_as_before() {
+    let victim = Victim::start().await;
+    let mut chain = Attacker::new("chain").registered(&victim, 1).await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("identity.key");
+    write_new(&path, &chain.key).unwrap();
+    let place = KeyPlace::new(path);
+    let mut taken = 0;
+    for _ in 0..20 {
+        let change = Change { node_id: PeerId::parse(chain.name).unwrap(), now: now() };
+        let held = place.rotate(&change, None, None, None).unwrap();
+        chain.key = held.key;
+        let answer = victim.service.post("/v1/trust/rotate", held.log.to_json()).await;
+        match answer.status().as_u16() {
+            200 => taken += 1,
+            _ => assert_eq!(problem(answer).await, (429, "rate_limited".to_owned())),
+        }
+    }
+    assert_eq!(taken, 8);
+    victim.has_audited("rate_limited", "/v1/trust/rotate", "-");
+    let rotations = victim.audit().into_iter().filter(|entry| entry["kind"] == "rotation").count();
+    assert!(rotations <= 8, "{rotations}");
+    let honest = Attacker::new("honest").registered(&victim, 1).await;
+    let verified = json!({"peer_id": "honest", "public_key": honest.public_key()});
+    assert_eq!(victim.operate("/v1/trust/verify", &verified).await["level"], "verified");
+    // The last one that was taken speaks, and is revoked.
+    let spoken = victim.service.get_json("/v1/trust/chain").await;
+    let key =
+        spoken["relationships"].as_array().and_then(|all| all.iter().find(|it| it["level"] == "pending").cloned());
+    let key = key.map_or_else(|| chain.public_key(), |it| it["public_key"].as_str().unwrap().to_owned());
+    victim.operate("/v1/trust/revoke", &json!({"peer_id": "chain", "public_key": key})).await;
+}

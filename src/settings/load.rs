@@ -307,7 +307,10 @@ impl Settings {
         if !(MIN_UNUSED_BINDING_TTL..=MAX_PEER_TTL.saturating_mul(100)).contains(&unused_ttl)
             || unused_ttl < self.registry.peer_ttl.get()
         {
-            return Err(bad("registry.unused_binding_ttl", "must be at least 1day and registry.peer_ttl, and at most 100years"));
+            return Err(bad(
+                "registry.unused_binding_ttl",
+                "must be at least 1day and registry.peer_ttl, and at most 100years",
+            ));
         }
         if self.limits.page_items == 0 || self.registry.pool_size == 0 || self.registry.max_peers == 0 {
             return Err(bad("limits.page_items, registry.pool_size, registry.max_peers", "must be at least 1"));

@@ -108,7 +108,7 @@ pub(super) fn standing(context: &Context, caller: Caller, peer: &PeerId, key: Pu
     }
 }
 
-/// May an id be taken that was perhaps never seen? Each is kept for good, so they are what there is least of (id squatting).
+/// May an id be taken that was perhaps never seen? Each is kept for months, so they are what there is least of (id squatting).
 ///
 /// # Errors
 /// [`NewIdError`].

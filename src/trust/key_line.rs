@@ -11,7 +11,7 @@ use super::{MAX_SKEW, TooManyChanges};
 /// Keys that are remembered as replaced, of one id: many more than an instance ever has, few enough for one row.
 const MAX_RETIRED: usize = 1024;
 
-/// What is remembered for ever of an id whose key has statements.
+/// What is remembered of an id whose key has statements, as long as it is bound.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyLine {
     /// The key that speaks; the revoked one where [`Self::revoked`].

@@ -10,16 +10,12 @@ use crate::{
     guard::Limiter,
     identity::{KeyPair, KeyPlace},
     ops::{Context, Heartbeats, Identity, KnownIds, KnownLists},
-    registry::{
-        Registry,
-        embedded::{EmbeddedOptions, EmbeddedRegistry},
-        redis::{RedisOptions, RedisRegistry, Servers, TimeSource},
-    },
+    registry::redis::Servers,
     settings::{Settings, SettingsError, Span},
     shutdown,
     telemetry::{Metrics, Tracer},
     tls::{self, ClientAuthority, TlsError, TlsFiles, TlsPort},
-    trust::file::FileError,
+    trust::{TrustStore, file::FileError},
     types::{PublicKey, SharedClock, SystemClock, Timestamp},
 };
 use actix_web::{
@@ -29,6 +25,7 @@ use actix_web::{
     middleware::{Compress, Condition, DefaultHeaders, from_fn},
     web,
 };
+pub use registry::open_registry;
 use std::{
     fs::{DirBuilder, File, OpenOptions},
     io,
@@ -47,6 +44,7 @@ mod engine;
 mod events;
 mod keys;
 mod lattice;
+mod registry;
 mod requests;
 mod traces;
 mod trust;
@@ -162,7 +160,7 @@ impl Application {
         if let Some(port) = &tls {
             trust::watch_certificates(port, &trusted);
         }
-        let registry = open_registry(settings, &clock).await?;
+        let registry = open_registry(settings, &clock, Some(Arc::<TrustStore>::clone(&trusted))).await?;
         let lattice = lattice::open_for_service(settings, &clock).await?;
         // Made only once nothing stands in the way of starting.
         let key = keys::ring(settings, key)?.map(Arc::new);
@@ -430,38 +428,6 @@ fn listen_on(address: SocketAddr, write_timeout: Duration) -> io::Result<TcpList
 pub fn check_registry(settings: &Settings) -> Result<(), StartupError> {
     Servers::from_settings(&settings.registry)?;
     Ok(())
-}
-
-/// The registry of the settings. Of Redis it is not known yet whether it answers.
-///
-/// # Errors
-/// [`StartupError::Registry`].
-pub async fn open_registry(settings: &Settings, clock: &SharedClock) -> Result<Arc<dyn Registry>, StartupError> {
-    let section = &settings.registry;
-    let failed = |error: &dyn std::fmt::Display| StartupError::Registry(error.to_string());
-    let Some(servers) = Servers::from_settings(section)? else {
-        let options = EmbeddedOptions {
-            path: settings.state.path.join("registry.redb"),
-            ttl: section.peer_ttl.get(),
-            max_peers: section.max_peers,
-            clock: Arc::clone(clock),
-        };
-        return Ok(Arc::new(EmbeddedRegistry::open(options).map_err(|error| failed(&error))?));
-    };
-    let options = RedisOptions {
-        servers,
-        // Networks that share a Redis do not see each other there either.
-        prefix: match settings.network_key() {
-            Some(network) => format!("{}net-{}:", section.prefix, network.name()),
-            None => section.prefix.clone(),
-        },
-        ttl: section.peer_ttl.get(),
-        max_peers: section.max_peers,
-        pool_size: section.pool_size,
-        min_replicas: section.redis_min_replicas,
-        time: TimeSource::Server,
-    };
-    Ok(Arc::new(RedisRegistry::connect(options).map_err(|error| failed(&error))?))
 }
 
 fn tls_files(settings: &Settings) -> Result<Option<TlsFiles>, StartupError> {

@@ -340,6 +340,9 @@ impl Registry for Nobody {
     async fn bind(&self, _: &PeerId, _: Option<&Bound>, _: &KeyLine) -> Result<bool, RegistryError> {
         Err(silent())
     }
+    async fn claim(&self, _: &PeerId, _: PublicKey) -> Result<PublicKey, RegistryError> {
+        Err(silent())
+    }
     async fn list(&self, _: Option<&PeerCursor>, _: usize) -> Result<PeerPage, RegistryError> {
         Err(silent())
     }

@@ -5,7 +5,7 @@
 use ark_lattice::{
     manifest,
     registry::{
-        Registry,
+        EverybodyKnown, PlaceLimits, Registry,
         embedded::{EmbeddedOptions, EmbeddedRegistry},
         redis::{RedisOptions, RedisRegistry, Servers, TimeSource},
     },
@@ -16,14 +16,15 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use criterion::{BatchSize, Criterion, Throughput};
 use ed25519_dalek::{Signer, SigningKey};
 use futures_util::future::join_all;
-use std::{collections::HashMap, hint::black_box, time::Duration};
+use std::{collections::HashMap, hint::black_box, sync::Arc, time::Duration};
 use tokio::runtime::Runtime;
 
 #[path = "../tests/support/redis_server.rs"]
 mod redis_server;
 
 const TTL: Duration = Duration::from_secs(3600);
-const NEVER_FULL: u64 = 1 << 40;
+const NEVER_FULL: PlaceLimits = PlaceLimits { max_peers: 1 << 40, stranger_bytes: 1 << 60 };
+const UNUSED_TTL: Duration = Duration::from_secs(90 * 86_400);
 /// Registrations at once, as many peers would send them.
 const AT_ONCE: u64 = 64;
 
@@ -85,7 +86,14 @@ fn main() {
     let runtime = Runtime::new().expect("a runtime");
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("registry.redb");
-    let options = EmbeddedOptions { path, ttl: TTL, max_peers: NEVER_FULL, clock: SystemClock::shared() };
+    let options = EmbeddedOptions {
+        path,
+        ttl: TTL,
+        limits: NEVER_FULL,
+        unused_ttl: UNUSED_TTL,
+        known: Arc::new(EverybodyKnown),
+        clock: SystemClock::shared(),
+    };
     cases(&mut criterion, &runtime, &EmbeddedRegistry::open(options).expect("a registry"));
 
     let server = runtime.block_on(redis_server::RedisServer::start());
@@ -93,7 +101,8 @@ fn main() {
         servers: Servers::at(&server.url().into()).expect("a URL"),
         prefix: String::new(),
         ttl: TTL,
-        max_peers: NEVER_FULL,
+        limits: NEVER_FULL,
+        unused_ttl: UNUSED_TTL,
         pool_size: 16,
         min_replicas: 0,
         time: TimeSource::Server,

@@ -9,20 +9,16 @@ use crate::{
     guard::Limiter,
     identity::{KeyPair, KeyPlace},
     ops::{Context, Heartbeats, Identity, KnownIds, KnownLists, LocalAccess},
-    registry::{
-        Registry,
-        checked::CheckedRegistry,
-        embedded::{EmbeddedOptions, EmbeddedRegistry},
-        redis::{RedisOptions, RedisRegistry, Servers, TimeSource},
-    },
+    registry::redis::Servers,
     settings::{Settings, SettingsError, Span},
     shutdown,
     telemetry::Metrics,
     tls::{self, ClientAuthority, TlsError, TlsFiles, TlsPort},
-    trust::file::FileError,
+    trust::{TrustStore, file::FileError},
     types::{PublicKey, SharedClock, SystemClock, Timestamp},
 };
 use actix_web::dev::{Server, ServerHandle};
+pub use registry::open_registry;
 use std::{
     fs::{DirBuilder, File, OpenOptions},
     io,
@@ -44,6 +40,7 @@ mod keys;
 mod lattice;
 mod local;
 mod pairing;
+mod registry;
 mod requests;
 mod serving;
 mod traces;
@@ -162,7 +159,7 @@ impl Application {
         if let Some(port) = &tls {
             trust::watch_certificates(port, &trusted);
         }
-        let registry = open_registry(settings, &clock).await?;
+        let registry = open_registry(settings, &clock, Some(Arc::<TrustStore>::clone(&trusted))).await?;
         let lattice = lattice::open_for_service(settings, &clock).await?;
         // Made only once nothing stands in the way of starting.
         let key = keys::ring(settings, key)?.map(Arc::new);
@@ -441,40 +438,6 @@ fn listen_on(address: SocketAddr, write_timeout: Duration) -> io::Result<TcpList
 pub fn check_registry(settings: &Settings) -> Result<(), StartupError> {
     Servers::from_settings(&settings.registry)?;
     Ok(())
-}
-
-/// The registry of the settings. Of Redis it is not known yet whether it answers.
-///
-/// # Errors
-/// [`StartupError::Registry`].
-pub async fn open_registry(settings: &Settings, clock: &SharedClock) -> Result<Arc<dyn Registry>, StartupError> {
-    let section = &settings.registry;
-    let failed = |error: &dyn std::fmt::Display| StartupError::Registry(error.to_string());
-    let Some(servers) = Servers::from_settings(section)? else {
-        let options = EmbeddedOptions {
-            path: settings.state.path.join("registry.redb"),
-            ttl: section.peer_ttl.get(),
-            max_peers: section.max_peers,
-            clock: Arc::clone(clock),
-        };
-        return Ok(Arc::new(EmbeddedRegistry::open(options).map_err(|error| failed(&error))?));
-    };
-    let options = RedisOptions {
-        servers,
-        // Networks that share a Redis do not see each other there either.
-        prefix: match settings.network_key() {
-            Some(network) => format!("{}net-{}:", section.prefix, network.name()),
-            None => section.prefix.clone(),
-        },
-        ttl: section.peer_ttl.get(),
-        max_peers: section.max_peers,
-        pool_size: section.pool_size,
-        min_replicas: section.redis_min_replicas,
-        time: TimeSource::Server,
-    };
-    let redis = RedisRegistry::connect(options).map_err(|error| failed(&error))?;
-    // Other programs can write there.
-    Ok(Arc::new(CheckedRegistry::new(Arc::new(redis), settings.limits())))
 }
 
 fn tls_files(settings: &Settings) -> Result<Option<TlsFiles>, StartupError> {

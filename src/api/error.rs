@@ -170,7 +170,7 @@ fn registry_code(error: &RegistryError) -> Code {
         RegistryError::Refused(VersionError::Rollback { .. } | VersionError::Superseded) => Code::Rollback,
         RegistryError::Refused(VersionError::Equivocation) => Code::Equivocation,
         RegistryError::Refused(VersionError::FastForward) => Code::FastForward,
-        RegistryError::Full { .. } => Code::RegistryFull,
+        RegistryError::Full { .. } | RegistryError::NoPlace(_) => Code::RegistryFull,
         RegistryError::Unavailable(_) => Code::RegistryUnavailable,
         RegistryError::NoSpace => Code::NoSpace,
         RegistryError::Corrupt(_) => Code::Internal,
@@ -258,6 +258,7 @@ fn signed_code(error: &ops::RequestError) -> Code {
         }
         ops::RequestError::Replay(ReplayError::Replayed) => Code::Replayed,
         ops::RequestError::Replay(ReplayError::BeforeStart { .. }) => Code::SignedBeforeStart,
+        ops::RequestError::Replay(ReplayError::KeyShare | ReplayError::AddressShare) => Code::RateLimited,
         ops::RequestError::Replay(ReplayError::Full) => Code::Busy,
         ops::RequestError::NotTrusted { .. } => Code::NotTrusted,
         ops::RequestError::Limited(_) => Code::RateLimited,
@@ -329,6 +330,7 @@ fn follow_code(error: &ops::FollowError) -> Code {
             KeyLineError::ClockSkew { .. } => Code::ClockSkew,
         },
         ops::FollowError::Distrust(error) => distrust_code(error),
+        ops::FollowError::TooMany(_) => Code::RateLimited,
         ops::FollowError::Registry(error) => registry_code(error),
     }
 }

@@ -1,6 +1,10 @@
 //! Mass-delete guard: counts the nodes that other instances delete here, and decides whether deletions are carried out or wait for the
-//! admin (DESIGN 4.7). Pure: a sender, two numbers and a time in, a decision out. What waits is kept by the lattice.
+//! admin (DESIGN 4.7). Pure: a sender, its deletions, a number of nodes and a time in, a decision out. What waits is kept by the lattice.
 
+mod brought;
+
+use crate::types::NodeId;
+use brought::Brought;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -45,13 +49,23 @@ impl From<Sender<'_>> for Account {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Window {
     since: Duration,
     /// Carried out, or reserved to be.
     deletions: usize,
     /// Nodes that were here when the window began.
     nodes: usize,
+    /// Of the deletions those of nodes that the sender had not added shortly before.
+    others: usize,
+    /// Nodes that were here when the window began, without those that the sender had added shortly before.
+    nodes_of_others: usize,
+}
+
+impl Window {
+    fn passes(&self) -> bool {
+        !is_mass(self.deletions, self.nodes) && !is_mass(self.others, self.nodes_of_others)
+    }
 }
 
 /// Deletions that may be carried out now.
@@ -60,7 +74,15 @@ struct Window {
 pub struct Reservation {
     /// How many.
     pub deletions: usize,
+    /// Of them those of nodes that the sender had not added shortly before.
+    others: usize,
     counted: Counted,
+}
+
+impl Reservation {
+    fn uncounted(deletions: usize) -> Self {
+        Self { deletions, others: 0, counted: Counted::Nowhere }
+    }
 }
 
 /// What a reservation was taken from.
@@ -85,6 +107,7 @@ struct Wave {
 #[derive(Debug, Default)]
 struct Counts {
     windows: HashMap<Account, Window>,
+    brought: Brought,
     /// Waves that the admin confirmed, by sender.
     waves: HashMap<Box<str>, Wave>,
     /// Rounds under way whose deletions the admin confirmed, by peer.
@@ -92,23 +115,29 @@ struct Counts {
 }
 
 impl Counts {
-    fn reserve(&mut self, sender: Sender<'_>, deletions: usize, nodes: usize, now: Duration) -> Option<Reservation> {
+    fn reserve(&mut self, sender: Sender<'_>, ids: &[&NodeId], nodes: usize, now: Duration) -> Option<Reservation> {
         if self.rounds.contains_key(sender.id) {
-            return Some(Reservation { deletions: usize::MAX, counted: Counted::Nowhere });
+            return Some(Reservation::uncounted(usize::MAX));
         }
+        let deletions = ids.len();
         if deletions == 0 {
-            return Some(Reservation { deletions, counted: Counted::Nowhere });
+            return Some(Reservation::uncounted(0));
         }
         self.waves.retain(|_, wave| wave.left > 0 && now.saturating_sub(wave.since) < WAVE);
         if let Some(wave) = self.waves.get_mut(sender.id).filter(|wave| wave.left >= deletions) {
             wave.left = wave.left.saturating_sub(deletions);
-            return Some(Reservation { deletions, counted: Counted::Wave(sender.id.into()) });
+            return Some(Reservation { deletions, others: 0, counted: Counted::Wave(sender.id.into()) });
         }
         self.windows.retain(|_, window| now.saturating_sub(window.since) < WINDOW);
         let account = Account::from(sender);
-        let (before, held) = self.windows.get(&account).map_or((0, nodes), |window| (window.deletions, window.nodes));
-        let after = before.saturating_add(deletions);
-        if is_mass(after, held) {
+        let others = self.brought.others(&account, ids.iter().copied());
+        let added = self.brought.count(&account, now);
+        let begins =
+            || Window { since: now, deletions: 0, nodes, others: 0, nodes_of_others: nodes.saturating_sub(added) };
+        let mut after = self.windows.get(&account).cloned().unwrap_or_else(begins);
+        after.deletions = after.deletions.saturating_add(deletions);
+        after.others = after.others.saturating_add(others);
+        if !after.passes() {
             return None;
         }
         if !self.windows.contains_key(&account)
@@ -117,10 +146,9 @@ impl Counts {
         {
             self.windows.remove(&oldest);
         }
-        let new = Window { since: now, deletions: 0, nodes };
-        let window = self.windows.entry(account.clone()).or_insert(new);
-        window.deletions = after;
-        Some(Reservation { deletions, counted: Counted::Window(account, window.since) })
+        let since = after.since;
+        self.windows.insert(account.clone(), after);
+        Some(Reservation { deletions, others, counted: Counted::Window(account, since) })
     }
 
     fn settle(&mut self, reservation: Reservation, carried_out: usize) {
@@ -137,6 +165,9 @@ impl Counts {
                     return;
                 };
                 window.deletions = window.deletions.saturating_sub(unused);
+                // Which of them were carried out is not known: those of other nodes first.
+                let unused = reservation.others.saturating_sub(carried_out);
+                window.others = window.others.saturating_sub(unused);
                 if window.deletions == 0 {
                     self.windows.remove(&account);
                 }
@@ -154,16 +185,27 @@ impl DeletionGuard {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reserves `deletions` of the `nodes` that are here now, in one step with the check. `None`: all of them must wait. `elapsed`: by
-    /// the process's own clock. Every reservation must come back with [`Self::settle`].
+    /// Reserves the deletions of these nodes, of the `nodes` that are here now, in one step with the check. `None`: all of them must
+    /// wait. `elapsed`: by the process's own clock. Every reservation must come back with [`Self::settle`].
     pub fn reserve(
         &self,
         sender: Sender<'_>,
-        deletions: usize,
+        deletions: &[&NodeId],
         nodes: usize,
         elapsed: Duration,
     ) -> Option<Reservation> {
         self.counts().reserve(sender, deletions, nodes, elapsed)
+    }
+
+    /// The sender adds these nodes, which are not here yet: what it adds does not raise the number that its deletions are compared
+    /// with. To be called before they are added.
+    pub fn note_added<'a>(&self, sender: Sender<'_>, ids: impl Iterator<Item = &'a NodeId>, elapsed: Duration) {
+        self.counts().brought.add(sender, ids, elapsed);
+    }
+
+    /// These nodes are here no more.
+    pub fn note_gone<'a>(&self, sender: Sender<'_>, ids: impl Iterator<Item = &'a NodeId>) {
+        self.counts().brought.remove(sender, ids);
     }
 
     /// Of what was reserved, only what was really deleted stays counted.
@@ -224,9 +266,23 @@ mod tests {
         Sender { id, verified: false, given: 0 }
     }
 
+    fn ids(names: &str, count: usize) -> Vec<NodeId> {
+        (0..count).map(|number| NodeId::parse(&format!("{names}-{number}")).unwrap()).collect()
+    }
+
+    fn reserve(
+        guard: &DeletionGuard,
+        sender: Sender<'_>,
+        count: usize,
+        nodes: usize,
+        now: Duration,
+    ) -> Option<Reservation> {
+        guard.reserve(sender, &ids("old", count).iter().collect::<Vec<_>>(), nodes, now)
+    }
+
     /// Reserves them and has all of them carried out.
     fn deletes(guard: &DeletionGuard, sender: Sender<'_>, deletions: usize, nodes: usize, now: Duration) -> bool {
-        let reserved = guard.reserve(sender, deletions, nodes, now);
+        let reserved = reserve(guard, sender, deletions, nodes, now);
         reserved.is_some_and(|reserved| {
             guard.settle(reserved, deletions);
             true
@@ -257,6 +313,36 @@ mod tests {
     }
 
     #[test]
+    fn nodes_that_a_sender_adds_first_do_not_raise_what_it_may_delete() {
+        let junk = ids("junk", 10_000);
+        for sender in [verified("a"), other("fresh-1")] {
+            let guard = DeletionGuard::default();
+            guard.note_added(sender, junk.iter(), at(0));
+            assert!(!deletes(&guard, sender, 200, 10_200, at(1)), "it is compared with the 200 nodes that were here");
+            assert!(deletes(&guard, sender, 50, 10_200, at(1)) && !deletes(&guard, sender, 1, 10_150, at(1)));
+            let another = if sender.verified { verified("b") } else { other("fresh-2") };
+            // Those that are not verified share one account also of what they add.
+            assert_eq!(deletes(&guard, another, 51, 10_150, at(2)), sender.verified);
+            // Its own nodes it may take back, within the bound on all of them.
+            let own: Vec<&NodeId> = junk.iter().take(1000).collect();
+            let reserved = guard.reserve(sender, &own, 10_150, at(2)).unwrap();
+            guard.settle(reserved, own.len());
+            guard.note_gone(sender, own.into_iter());
+            assert!(deletes(&guard, sender, 1000, 9150, at(3 * 3600)), "two hours later they are nodes like others");
+        }
+    }
+
+    #[test]
+    fn a_first_exchange_may_be_followed_by_deletions_of_what_it_brought() {
+        let (guard, brought) = (DeletionGuard::default(), ids("new", 100));
+        guard.note_added(verified("a"), brought.iter(), at(0));
+        let some: Vec<&NodeId> = brought.iter().take(25).collect();
+        let reserved = guard.reserve(verified("a"), &some, 100, at(1)).unwrap();
+        guard.settle(reserved, 25);
+        assert!(guard.reserve(verified("a"), &[&brought[30]], 75, at(1)).is_none(), "a quarter of all, as ever");
+    }
+
+    #[test]
     fn a_confirmation_covers_the_rest_of_its_wave_and_nothing_else() {
         for sender in [verified("a"), other("b")] {
             let guard = DeletionGuard::default();
@@ -274,7 +360,7 @@ mod tests {
         let guard = DeletionGuard::default();
         guard.confirm("b", 75, at(5));
         assert!(!deletes(&guard, other("c"), 75, 75, at(6)), "what one of the others may, its neighbour may not");
-        let unused = guard.reserve(other("b"), 60, 75, at(7)).unwrap();
+        let unused = reserve(&guard, other("b"), 60, 75, at(7)).unwrap();
         guard.settle(unused, 10);
         assert!(deletes(&guard, other("b"), 65, 75, at(8)), "what was not carried out is left");
     }
@@ -294,11 +380,11 @@ mod tests {
     fn what_was_not_carried_out_is_not_counted() {
         let guard = DeletionGuard::default();
         for _ in 0..100 {
-            let reserved = guard.reserve(verified("a"), 25, 100, at(0)).unwrap();
+            let reserved = reserve(&guard, verified("a"), 25, 100, at(0)).unwrap();
             guard.settle(reserved, 0);
         }
-        let reserved = guard.reserve(verified("a"), 25, 100, at(0)).unwrap();
-        assert!(guard.reserve(verified("a"), 1, 100, at(0)).is_none(), "reserved is counted");
+        let reserved = reserve(&guard, verified("a"), 25, 100, at(0)).unwrap();
+        assert!(reserve(&guard, verified("a"), 1, 100, at(0)).is_none(), "reserved is counted");
         guard.settle(reserved, 20);
         assert!(deletes(&guard, verified("a"), 5, 80, at(0)) && !deletes(&guard, verified("a"), 1, 75, at(0)));
     }

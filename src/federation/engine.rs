@@ -334,6 +334,12 @@ impl Engine {
         self.shared.options.peers.has_pinned(id.as_str(), &key.to_base64())
     }
 
+    /// How many peers there are.
+    #[must_use]
+    pub fn peer_count(&self) -> usize {
+        self.shared.options.peers.count()
+    }
+
     /// Up to where our journal went to this instance.
     #[must_use]
     pub fn pushed_to(&self, id: &PeerId) -> Option<Position> {

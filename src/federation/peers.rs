@@ -232,6 +232,12 @@ impl Peers {
         self.lock().by_url.values().any(is_it)
     }
 
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.lock().by_url.len()
+    }
+
     /// Up to where our journal went to the instance with this id, whatever address it has.
     #[must_use]
     pub fn pushed_to(&self, id: &str) -> Option<Position> {

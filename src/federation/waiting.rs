@@ -110,13 +110,18 @@ pub async fn receive(
     let (mut all, mut deleted) = (Received::default(), 0_usize);
     for attempt in 1.. {
         let wanted = feed::deletions(lattice, &changes)?;
-        let reserved = guard.reserve(sender, wanted, lattice.status().nodes, elapsed);
+        let reserved = guard.reserve(sender, &wanted, lattice.status().nodes, elapsed);
+        let gone: Vec<NodeId> = wanted.into_iter().cloned().collect();
+        guard.note_added(sender, feed::additions(lattice, &changes)?.into_iter(), elapsed);
         let may_delete = reserved.as_ref().map_or(0, |reserved| reserved.deletions);
         let budget = Arc::new(DeletionBudget::new(may_delete, !sender.verified));
         // A node that came between the count and the deletion: counted again, its deletion may fit.
         let again = reserved.is_some() && attempt < ATTEMPTS;
         let applied = apply(lattice, (sender.id, sender.given), changes, &budget, again).await;
         deleted = deleted.saturating_add(budget.deleted());
+        if budget.deleted() > 0 {
+            note_gone(lattice, guard, sender, &gone);
+        }
         if let Some(reserved) = reserved {
             guard.settle(reserved, budget.deleted());
         }
@@ -128,6 +133,12 @@ pub async fn receive(
         changes = left;
     }
     Ok((all, deleted))
+}
+
+/// The guard forgets nodes that are deleted now. One that cannot be looked up counts as the sender's until two hours are over.
+fn note_gone(lattice: &dyn Lattice, guard: &DeletionGuard, sender: Sender<'_>, ids: &[NodeId]) {
+    let is_gone = |id: &&NodeId| lattice.entry(id).is_ok_and(|entry| entry.is_none());
+    guard.note_gone(sender, ids.iter().filter(is_gone));
 }
 
 /// Answers what became of the changes; with `again`, the deletions that wait now instead of counting them.

@@ -37,7 +37,7 @@ pub enum Class {
     Body,
     /// A signature is checked.
     Signed,
-    /// An id is registered that was never seen before, and is kept for good.
+    /// An id is registered that was never seen before, and is kept for months.
     NewId,
     /// A signature of this key was checked.
     Key,

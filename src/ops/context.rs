@@ -6,7 +6,7 @@ use crate::{
         deletions::DeletionGuard, engine::Engine, lan::Lan, left_out::NamedVersions, rate::Rates, reconcile::Sets,
         twins::Twins,
     },
-    guard::{Limiter, NetworkKey},
+    guard::{Limiter, NetworkKey, Payer},
     identity::Keyring,
     lattice::Lattice,
     registry::Registry,
@@ -79,7 +79,7 @@ pub struct Context {
     /// What connections are made with where a certificate is to prove who a peer is.
     pub authorities: Option<rustls::ClientConfig>,
     /// The signed requests that were seen.
-    pub nonces: Mutex<Nonces>,
+    pub nonces: Mutex<Nonces<Payer>>,
     /// What everybody may ask for.
     pub limiter: Limiter,
     /// Most ids of one key; 0: no bound.

@@ -31,12 +31,16 @@ pub struct WaitingPage {
 
 /// By whom these changes count as deleted.
 pub(super) fn sender<'a>(context: &Context, from: &'a Speaker, changes: &[WireChange]) -> Sender<'a> {
+    // What it adds is counted as well.
+    let verified = !changes.is_empty() && counts_by_itself(context, from);
+    Sender { id: from.peer().as_str(), verified, given: 0 }
+}
+
+/// Are the deletions of this sender counted by themselves: is it verified, or did the admin add it?
+pub(super) fn counts_by_itself(context: &Context, from: &Speaker) -> bool {
     let (peer, key) = (from.peer(), from.public_key());
     let is_peer = || context.engine.as_ref().is_some_and(|engine| engine.has_instance(peer.as_str()));
-    let is_verified = || context.trust.level(peer, key) == TrustLevel::Verified || is_peer();
-    // Only deletions are counted.
-    let deletes = changes.iter().any(|change| change.content_hash().is_none());
-    Sender { id: peer.as_str(), verified: deletes && is_verified(), given: 0 }
+    context.trust.level(peer, key) == TrustLevel::Verified || is_peer()
 }
 
 /// Tells once where more of an instance waits than before.

@@ -2,10 +2,11 @@
 
 use super::Context;
 use crate::{
+    guard::Caller,
     identity::{KeyLog, StatementError},
     json::Object,
     registry::{FollowError, follow_key},
-    trust::{KeyEvents, KeyLine, KeyLineError, TrustStore},
+    trust::{KeyEvents, KeyLine, KeyLineError, StatementSource, TrustStore},
     types::PeerId,
 };
 use std::sync::Arc;
@@ -18,12 +19,18 @@ fn events(context: &Context) -> Arc<dyn KeyEvents> {
 ///
 /// # Errors
 /// [`FollowError`]; nothing was changed.
-pub async fn follow_statements(context: &Context, body: Option<Object<'_>>) -> Result<(PeerId, KeyLine), FollowError> {
+pub async fn follow_statements(
+    context: &Context,
+    caller: Caller,
+    body: Option<Object<'_>>,
+) -> Result<(PeerId, KeyLine), FollowError> {
     let body = body.ok_or(KeyLineError::Statement(StatementError::List("the body is not an object")))?;
     let log = KeyLog::read(body).map_err(KeyLineError::from)?;
     let peer = log.tip().map(|tip| tip.node_id.clone()).ok_or(KeyLineError::Empty)?;
     let now = context.clock.latest();
-    let line = follow_key(&*context.registry, events(context), &peer, None, log, now).await?;
+    let address = caller.payer().map(|payer| payer.to_string());
+    let source = StatementSource::Other(address.as_deref());
+    let line = follow_key(&*context.registry, events(context), &peer, None, log, source, now).await?;
     Ok((peer, line))
 }
 
@@ -32,13 +39,14 @@ pub async fn follow_statements(context: &Context, body: Option<Object<'_>>) -> R
 pub async fn follow_own_statements(context: &Context, log: &KeyLog) -> bool {
     let Some(first) = log.statements().first().map(|first| first.statement().public_key) else { return true };
     let (registry, events, peer) = (&*context.registry, events(context), &context.identity.node_id);
-    match follow_key(registry, events, peer, Some(first), log.clone(), context.clock.latest()).await {
+    let now = context.clock.latest();
+    match follow_key(registry, events, peer, Some(first), log.clone(), StatementSource::Own, now).await {
         Err(FollowError::Registry(_)) => false,
         Err(FollowError::Line(error)) => {
             tracing::warn!(%error, "our own id is bound here to a key that our statements do not lead from");
             true
         }
-        Ok(_) | Err(FollowError::Unknown | FollowError::Distrust(_)) => true,
+        Ok(_) | Err(FollowError::Unknown | FollowError::Distrust(_) | FollowError::TooMany(_)) => true,
     }
 }
 

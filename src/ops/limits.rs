@@ -1,10 +1,10 @@
 //! What a client may ask for, counted.
 
-use super::Context;
+use super::{Context, requests::named};
 use crate::{
     guard::{Allowance, Caller, Class, Limited, Payer},
     registry::{RegistryError, Spent},
-    trust::TrustMode,
+    trust::{Named, Standing, TrustLevel, TrustMode},
     types::{PeerId, PublicKey},
 };
 use std::{
@@ -126,7 +126,28 @@ pub(super) async fn spend_of_key(context: &Context, caller: Caller, key: PublicK
     Ok(())
 }
 
-/// May an id be taken that was perhaps never seen? Each is kept for good, so they are what there is least of (id squatting).
+/// Is this a known peer, which may use what is reserved: verified or listed, named by the admin, or this instance? Always with this key:
+/// anybody can sign with an id that is not its own.
+pub(super) fn is_known_peer(context: &Context, peer: &PeerId, key: PublicKey, named: Named) -> bool {
+    let is_own = || *peer == context.identity.node_id && context.public_key() == Some(key);
+    named == Named::Yes || context.trust.level(peer, key) == TrustLevel::Verified || is_own()
+}
+
+/// On whose account a registration goes.
+pub(super) fn standing(context: &Context, caller: Caller, peer: &PeerId, key: PublicKey) -> Standing {
+    let added = context.engine.as_ref().map_or(0, |engine| engine.peer_count());
+    // The network's key alone proves no id, so it keeps no binding and no place: envelopes can be repeated by any of its holders.
+    let named = named(context, peer, key, false);
+    // And this instance itself.
+    let known_peers = context.trust.known_count().saturating_add(added).saturating_add(1);
+    Standing {
+        known: is_known_peer(context, peer, key, named),
+        address: caller.payer().map(|payer| payer.to_string().into()),
+        known_peers: u64::try_from(known_peers).unwrap_or(u64::MAX),
+    }
+}
+
+/// May an id be taken that was perhaps never seen? Each is kept for months, so they are what there is least of (id squatting).
 ///
 /// # Errors
 /// [`NewIdError`].

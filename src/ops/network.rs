@@ -22,7 +22,8 @@ pub fn member(context: &Context, header: &str, asked: Asked<'_>) -> Option<Membe
         let (elapsed, keep) = (context.clock.elapsed(), WINDOW.saturating_mul(2));
         // Dated now: the answer has no code that could ask a member whose clock is behind for another date. What is answered to a
         // question of before a restart is that there is a member here.
-        let stamp = Stamp { key: NOBODY, nonce: member.nonce, created: context.clock.now() };
+        let created = context.clock.now();
+        let stamp = Stamp { key: NOBODY, nonce: member.nonce, created, address: None, known: true };
         let mut nonces = context.nonces.lock().unwrap_or_else(PoisonError::into_inner);
         nonces.take(stamp, elapsed, keep).ok()?;
     }

@@ -102,6 +102,7 @@ pub async fn register(context: &Context, caller: Caller, received: Bytes) -> Res
         catch_up(context, &peer, bound.as_ref()).await;
     }
     let admitted = context.trust.admit(manifest, context.clock.latest()).map_err(|error| refused(error.into()))?;
+    let admitted = admitted.with_standing(limits::standing(context, caller, &peer, key));
     limits::admit_id(context, caller, &peer, key).await.map_err(|error| refused(error.into()))?;
     let registered = match renew_or_register(context, &admitted, is_known).await {
         Ok(registered) => registered,

@@ -3,7 +3,7 @@
 use super::{Context, audit::catch_up, limits, own_id, pending};
 use crate::{
     federation::engine::NO_LIVE_MANIFEST,
-    guard::{Caller, Limited},
+    guard::{Caller, Limited, Payer},
     identity::message::{self, Message, MessageError, Sender, WINDOW},
     manifest::verify,
     registry::RegistryError,
@@ -118,6 +118,7 @@ pub struct SignedRequest<'a> {
 pub struct Speaker {
     peer: PeerId,
     key: PublicKey,
+    named: Named,
 }
 
 impl Speaker {
@@ -143,13 +144,14 @@ impl Speaker {
 pub async fn speaker(context: &Context, request: SignedRequest<'_>) -> Result<Speaker, RequestError> {
     let (caller, address) = (request.caller, request.address);
     let (speaker, sender) = sender(context, request)?;
-    let Speaker { peer, key } = &speaker;
+    let Speaker { peer, key, .. } = &speaker;
     let of = |error| RequestError::Of { speaker: (peer.clone(), *key), error: Box::new(error) };
-    not_seen(context, &sender).map_err(|error| of(error.into()))?;
-    let trusted = trusted(context, peer, *key, named(context, peer, *key, request.of_network)).await;
+    let stamp = stamp_of(context, caller, &speaker, &sender);
+    not_seen(context, stamp).map_err(|error| of(error.into()))?;
+    let trusted = trusted(context, peer, *key, speaker.named).await;
     pending::note(context, (peer, *key), address, &trusted);
     trusted.map_err(of)?;
-    first_sight(context, &sender).map_err(|error| of(error.into()))?;
+    first_sight(context, stamp).map_err(|error| of(error.into()))?;
     limits::spend_of_key(context, caller, *key).await?;
     Ok(speaker)
 }
@@ -187,19 +189,28 @@ pub(super) fn sender(context: &Context, request: SignedRequest<'_>) -> Result<(S
         let error = Box::new(RequestError::NotTrusted { peer: peer.clone(), reason: own_id::OTHER_KEY });
         return Err(RequestError::Of { speaker: (peer, key), error });
     }
-    Ok((Speaker { peer, key }, sender))
+    let named = named(context, &peer, key, request.of_network);
+    Ok((Speaker { peer, key, named }, sender))
 }
 
 /// How long a request can be repeated after it came: dated ahead by a window, it is valid for two of them.
 pub const REPEATABLE_FOR: Duration = WINDOW.saturating_mul(2);
 
-fn stamp_of(sender: &Sender) -> Stamp {
-    Stamp { key: sender.public_key(), nonce: sender.nonce(), created: sender.created() }
+/// A request as it is remembered, on the account of its key and of its address.
+pub(super) fn stamp_of(context: &Context, caller: Caller, speaker: &Speaker, sender: &Sender) -> Stamp<Payer> {
+    let Speaker { peer, key, named } = speaker;
+    Stamp {
+        key: *key,
+        nonce: sender.nonce(),
+        created: sender.created(),
+        address: caller.payer(),
+        known: limits::is_known_peer(context, peer, *key, *named),
+    }
 }
 
-fn not_seen(context: &Context, sender: &Sender) -> Result<(), ReplayError> {
+fn not_seen(context: &Context, stamp: Stamp<Payer>) -> Result<(), ReplayError> {
     let nonces = context.nonces.lock().unwrap_or_else(PoisonError::into_inner);
-    nonces.check(stamp_of(sender), context.clock.elapsed())
+    nonces.check(stamp, context.clock.elapsed())
 }
 
 /// Did a key that is verified here sign the headers of this request, for this instance and of late? `digest` is what its header states of
@@ -217,10 +228,10 @@ pub fn is_verified_head(context: &Context, request: SignedRequest<'_>, digest: &
         .is_ok_and(|sender| context.trust.level(&peer, sender.public_key()) == TrustLevel::Verified)
 }
 
-/// Notes that a request was seen.
-pub(super) fn first_sight(context: &Context, sender: &Sender) -> Result<(), ReplayError> {
+/// Notes that a request of a peer that may speak was seen.
+pub(super) fn first_sight(context: &Context, stamp: Stamp<Payer>) -> Result<(), ReplayError> {
     let mut nonces = context.nonces.lock().unwrap_or_else(PoisonError::into_inner);
-    nonces.take(stamp_of(sender), context.clock.elapsed(), REPEATABLE_FOR)
+    nonces.take(stamp, context.clock.elapsed(), REPEATABLE_FOR)
 }
 
 /// Does this instance take nodes from anybody, signed or not?

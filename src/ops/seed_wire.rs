@@ -1,12 +1,13 @@
 //! The wire of the first ARK instances (Node.js): nodes as they are, without versions. A second door to the same lattice.
 
 use super::{
-    Context,
+    Context, Speaker,
+    deletions::counts_by_itself,
     discover::{DiscoverFilter, Peer, discover},
     offload::offload,
 };
 use crate::{
-    federation::feed::Received,
+    federation::{deletions::Sender, feed::Received},
     json::{Document, Elements, JsonError},
     lattice::{
         Ancestry, Applied, Arrival, Arrived, Entry, Lattice, LatticeError, NodeDocument, NodeFilter, StoredNode,
@@ -211,14 +212,15 @@ struct Push {
 ///
 /// # Errors
 /// [`PushError`].
-pub async fn push(context: &Context, body: Bytes, speaker: Option<&PeerId>) -> Result<Pushed, PushError> {
+pub async fn push(context: &Context, body: Bytes, speaker: Option<&Speaker>) -> Result<Pushed, PushError> {
     let (size, limits) = (body.len(), context.limits);
     let mut push = offload(size, move || Push::open(body, limits)).await?;
     let mut bound = None;
     let from: Box<str> = match speaker {
-        Some(speaker) => speaker.as_str().into(),
+        Some(speaker) => speaker.peer().as_str().into(),
         None => format!("{UNSIGNED_PREFIX}{}", push.sender.as_ref().map_or("unknown", PeerId::as_str)).into(),
     };
+    let verified = speaker.is_some_and(|speaker| counts_by_itself(context, speaker));
     loop {
         let nodes;
         (push, nodes) = offload(size, move || push.next_nodes()).await;
@@ -232,6 +234,10 @@ pub async fn push(context: &Context, body: Bytes, speaker: Option<&PeerId>) -> R
             arrivals.push(Arrival { change: Arrived::Put { node, at }, ancestry, from: from.clone(), given: 0 });
         }
         let ids: Vec<NodeId> = arrivals.iter().map(|arrival| arrival.id().clone()).collect();
+        let sender = Sender { given: 0, id: &from, verified };
+        let held = context.lattice.entries(&ids.iter().collect::<Vec<_>>())?;
+        let added = held.iter().zip(&ids).filter(|(entry, _)| entry.is_none()).map(|(_, id)| id);
+        context.deletions.note_added(sender, added, context.clock.elapsed());
         let applied = match context.lattice.apply(arrivals).await {
             // Edits behind it still count.
             Err(error @ LatticeError::BoundReached { .. }) => {

@@ -368,13 +368,18 @@ pub fn answer_challenge(context: &Context, request: SignedRequest<'_>) -> Result
     let asked = (context.identity.node_id.clone(), signer.public_key());
     let transcript = Transcript { asking, asked, nonce, answer_nonce };
     let signature = STANDARD.encode(signer.sign(&transcript.bytes(Side::Asked)));
-    context.trust.challenges().open(transcript, context.clock.elapsed());
+    context.trust.challenges().open(transcript, address(&request), context.clock.elapsed());
     Ok(Proof {
         node_id: context.identity.node_id.to_string(),
         public_key: signer.public_key().to_base64(),
         nonce: STANDARD.encode(answer_nonce),
         signature,
     })
+}
+
+/// On whose account an open conversation goes.
+fn address(request: &SignedRequest<'_>) -> Option<Box<str>> {
+    request.caller.payer().map(|payer| payer.to_string().into())
 }
 
 pub(super) fn not_revoked(context: &Context, asking: &(PeerId, PublicKey)) -> Result<(), TrustOpError> {
@@ -425,7 +430,8 @@ pub async fn take_voucher(context: &Context, request: SignedRequest<'_>) -> Resu
         let reason = "this instance goes by no vouchers";
         return Err(of(RequestError::NotTrusted { peer: voucher.0.clone(), reason }).into());
     }
-    requests::first_sight(context, &sender).map_err(|error| of(error.into()))?;
+    let stamp = requests::stamp_of(context, request.caller, &speaker, &sender);
+    requests::first_sight(context, stamp).map_err(|error| of(error.into()))?;
     let body = read_body(context, &request)?;
     let peer = member(&body, "peer_id").and_then(|text| PeerId::parse(&text).ok());
     let key = member(&body, "public_key").and_then(|text| PublicKey::parse(&text).ok());

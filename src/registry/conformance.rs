@@ -7,9 +7,9 @@ mod statement;
 pub(super) mod versions;
 
 pub(super) use keys::line;
-pub(super) use statement::{Statement, is_full, is_key_mismatch};
+pub(super) use statement::{Statement, is_full, is_key_mismatch, no_place};
 
-use super::Registry;
+use super::{PlaceLimits, Registry};
 use crate::types::Timestamp;
 use async_trait::async_trait;
 use std::time::Duration;
@@ -20,11 +20,15 @@ pub(super) const TTL: Duration = Duration::from_secs(120);
 pub(super) const START: Timestamp = Timestamp::from_seconds(1_763_696_494);
 /// Every harness's `max_peers`.
 pub(super) const MAX_PEERS: u64 = 400;
+/// What every harness is bounded by.
+pub(super) const LIMITS: PlaceLimits = PlaceLimits { max_peers: MAX_PEERS, stranger_bytes: 40_000_000 };
+/// How long every harness keeps a binding of a stranger.
+pub(super) const UNUSED_TTL: Duration = Duration::from_secs(90 * 86_400);
 
 /// An adapter under test, with a clock that the test moves.
 #[async_trait]
 pub(super) trait Harness: Send + Sync {
-    /// An empty registry with [`TTL`] and [`MAX_PEERS`], at [`START`].
+    /// An empty registry with [`TTL`], [`LIMITS`] and [`UNUSED_TTL`], at [`START`].
     async fn start() -> Self;
     /// The adapter.
     fn registry(&self) -> &dyn Registry;
@@ -66,7 +70,8 @@ macro_rules! conformance_tests {
                 a_revoked_or_replaced_key_speaks_in_no_mode, a_binding_can_begin_with_statements;
             bounds: envelopes_come_back_byte_for_byte, manifest_fields_cannot_stand_in_for_ours,
                 instance_type_is_shown_where_it_is_text, many_fields_are_taken, a_full_registry_refuses_new_ids_only,
-                room_comes_back_with_expiry, a_closed_registry_answers_unavailable
+                room_comes_back_with_expiry, strangers_leave_places_to_known_peers,
+                a_key_and_an_address_have_a_share_of_the_places, a_stranger_that_becomes_known_leaves_their_places, a_closed_registry_answers_unavailable
         }
     };
     (@each $harness:ty, $($module:ident: $($case:ident),+);+) => {

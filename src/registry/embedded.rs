@@ -18,6 +18,7 @@ mod mirror;
 mod opened;
 mod rows;
 mod store;
+mod sweep;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -25,7 +26,10 @@ mod writer;
 
 pub use failure::OpenError;
 
-use super::{Bindings, Bound, PeerCursor, PeerPage, Registered, Registry, RegistryError};
+use super::{
+    Bindings, Bound, KnownPeers, PeerCursor, PeerPage, PlaceLimits, Registered, Registry, RegistryError,
+    places::{Place, Stranger},
+};
 use crate::{
     trust::{Admitted, KeyLine, Pin, Step},
     types::{PeerId, PublicKey, SharedClock},
@@ -50,7 +54,7 @@ use tokio::sync::{
     oneshot,
 };
 use tokio_util::sync::CancellationToken;
-use writer::{Binding, Job, Registration, Shared};
+use writer::{Binding, Bounds, Job, Registration, Shared};
 
 /// Registrations that may wait for the writer.
 const QUEUE: usize = 1024;
@@ -66,8 +70,12 @@ pub struct EmbeddedOptions {
     pub path: PathBuf,
     /// How long an entry lives after its last registration.
     pub ttl: Duration,
-    /// Most live entries.
-    pub max_peers: u64,
+    /// Most live entries, and what strangers may have of them.
+    pub limits: PlaceLimits,
+    /// A binding of a peer that is not known goes when it was not used for so long.
+    pub unused_ttl: Duration,
+    /// Whose bindings are kept.
+    pub known: Arc<dyn KnownPeers>,
     /// Where the time comes from.
     pub clock: SharedClock,
 }
@@ -87,11 +95,12 @@ impl EmbeddedRegistry {
     /// # Errors
     /// [`OpenError`]; a file that cannot be read is never replaced.
     pub fn open(options: EmbeddedOptions) -> Result<Self, OpenError> {
-        let EmbeddedOptions { path, ttl, max_peers, clock } = options;
+        let EmbeddedOptions { path, ttl, limits, unused_ttl, known, clock } = options;
         let store = Store::open(&path)?;
         let clock = OwnClock::start(clock);
-        let (mirror, ids_of) = mirror_of(&store, &clock, ttl)?;
-        let shared = Arc::new(Shared::new(store, clock, ttl, max_peers, (mirror, ids_of)));
+        let loaded = mirror_of(&store, &clock, ttl, &*known)?;
+        let bounds = Bounds { ttl, limits, unused_ttl, known };
+        let shared = Arc::new(Shared::new(store, clock, bounds, loaded));
         let (queue, jobs) = mpsc::channel(QUEUE);
         let stop = CancellationToken::new();
         let no_thread = |error: std::io::Error| OpenError::Io { path: path.clone(), reason: error.to_string() };
@@ -115,10 +124,11 @@ impl EmbeddedRegistry {
     fn renew_in_memory(&self, admitted: &Admitted) -> Option<Registered> {
         let verified = admitted.manifest();
         let now_ms = self.shared.clock.now_ms();
-        let expires_at_ms = now_ms.saturating_add(millis(self.shared.ttl));
+        let expires_at_ms = now_ms.saturating_add(millis(self.shared.bounds.ttl));
         let (peer, pin) = (verified.get().peer(), Pin::of(verified));
-        let is_renewed = self.shared.mirror().renew(peer, &pin, now_ms, expires_at_ms, self.shared.clock.wall());
-        is_renewed.then_some(Registered { step: Step::Heartbeat, expires_in: self.shared.ttl })
+        let (seen, place) = (self.shared.clock.wall(), Place::of(admitted, 0));
+        let is_renewed = self.shared.mirror().renew(peer, &pin, now_ms, expires_at_ms, seen, place.stranger);
+        is_renewed.then_some(Registered { step: Step::Heartbeat, expires_in: self.shared.bounds.ttl })
     }
 
     /// Hands a job to the writer and waits for its answer.
@@ -173,7 +183,12 @@ fn closed() -> RegistryError {
 }
 
 /// The entries of the file that still live. The rows of the others go with the writer's first batch.
-fn mirror_of(store: &Store, clock: &OwnClock, ttl: Duration) -> Result<(Mirror, HashMap<PublicKey, u64>), OpenError> {
+fn mirror_of(
+    store: &Store,
+    clock: &OwnClock,
+    ttl: Duration,
+    known: &dyn KnownPeers,
+) -> Result<(Mirror, HashMap<PublicKey, u64>), OpenError> {
     let (wall_ms, now_ms) = (clock.wall().millis(), clock.now_ms());
     let mut mirror = Mirror::default();
     let (entries, ids_of) = store.load()?;
@@ -193,6 +208,8 @@ fn mirror_of(store: &Store, clock: &OwnClock, ttl: Duration) -> Result<(Mirror, 
                 summary: entry.summary,
                 last_seen: entry.last_seen,
                 expires_at_ms: now_ms.saturating_add(left_ms),
+                bytes: entry.bytes,
+                stranger: (!known.is_known(&entry.peer, entry.pin.public_key)).then_some(Stranger { address: None }),
             },
         );
     }
@@ -212,7 +229,7 @@ impl Registry for EmbeddedRegistry {
             return Ok(renewed);
         }
         let (answer, answered) = oneshot::channel();
-        let registration = Registration::of(admitted, self.shared.clock.wall(), self.shared.ttl);
+        let registration = Registration::of(admitted, self.shared.clock.wall(), self.shared.bounds.ttl);
         self.write(answered, Job::Register(registration, answer)).await
     }
 

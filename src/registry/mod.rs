@@ -4,6 +4,7 @@ pub mod checked;
 #[cfg(test)]
 mod conformance;
 pub mod embedded;
+mod places;
 pub mod redis;
 /// The same helper that the integration tests use: one way to run a real Redis.
 #[cfg(test)]
@@ -13,10 +14,15 @@ mod redis_server;
 #[path = "../../tests/support/redis_shapes.rs"]
 mod redis_shapes;
 
+pub use places::{NoPlace, PlaceLimits, Share};
+
 use crate::{
     guard::{Class, Payer},
     identity::{KeyLog, SignedStatement, Statement, StatementKind},
-    trust::{Admitted, Distrust, KeyChange, KeyEvents, KeyLine, KeyLineError, Known, VersionError},
+    trust::{
+        Admitted, Distrust, KeyChange, KeyEvents, KeyLine, KeyLineError, Known, LineChange, StatementSource,
+        TooManyChanges, TrustLevel, TrustStore, VersionError,
+    },
     types::{PeerId, PublicKey, Timestamp},
 };
 use async_trait::async_trait;
@@ -129,9 +135,34 @@ pub enum FollowError {
     /// Nothing that the key says counts here.
     #[error(transparent)]
     Distrust(#[from] Distrust),
+    /// The keys of this id, or of strangers, change too often.
+    #[error(transparent)]
+    TooMany(#[from] TooManyChanges),
     /// The registry does not answer.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+}
+
+/// Whose bindings are kept however long they are not used.
+pub trait KnownPeers: Send + Sync + std::fmt::Debug {
+    /// Was it decided that this key speaks for the id? Does not block on the disk.
+    fn is_known(&self, peer: &PeerId, key: PublicKey) -> bool;
+}
+
+/// Where nobody asks what was decided: every binding is kept.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct EverybodyKnown;
+
+impl KnownPeers for EverybodyKnown {
+    fn is_known(&self, _peer: &PeerId, _key: PublicKey) -> bool {
+        true
+    }
+}
+
+impl KnownPeers for TrustStore {
+    fn is_known(&self, peer: &PeerId, key: PublicKey) -> bool {
+        self.level(peer, key) == TrustLevel::Verified
+    }
 }
 
 /// How often statements are judged anew because others came meanwhile.
@@ -147,9 +178,11 @@ pub async fn follow_key(
     peer: &PeerId,
     first: Option<PublicKey>,
     log: KeyLog,
+    source: StatementSource<'_>,
     now: Timestamp,
 ) -> Result<KeyLine, FollowError> {
     let log = Arc::new(log);
+    let mut is_allowed = source == StatementSource::Own;
     for _ in 0..MAX_TRIES {
         let bound = registry.bound(peer).await?;
         if bound.is_none() && first.is_none() {
@@ -174,6 +207,12 @@ pub async fn follow_key(
         // Whom the operator revoked does not come back under another key of his own choice.
         if old.is_some_and(|old| !by_recovery && !events.may_speak(old)) {
             return Err(Distrust::Revoked(peer.clone()).into());
+        }
+        if let StatementSource::Other(address) = source
+            && !is_allowed
+        {
+            events.may_change(&LineChange { peer, old, line: &line, by_recovery, address })?;
+            is_allowed = true;
         }
         // Another statement that came meanwhile is looked at again.
         if !registry.bind(peer, bound.as_ref(), &line).await? {
@@ -216,6 +255,9 @@ pub enum RegistryError {
         /// The bound that is reached.
         limit: u64,
     },
+    /// A peer that nobody decided on, its key or its address has as much as it may. Nothing was changed.
+    #[error(transparent)]
+    NoPlace(#[from] NoPlace),
     /// The store does not answer, or not in time. The call may or may not have taken effect; it is safe to repeat.
     #[error("the registry does not answer: {0}")]
     Unavailable(String),

@@ -1,7 +1,7 @@
 //! The registry in Redis, shared by any number of instances (DESIGN 4.3).
 //!
 //! `peer:{id}` is a hash with the manifest's top-level fields and ours, with a time to live; `peers:by_expiry` a sorted set of
-//! ids by expiry; `pin:{id}` a hash without time to live. One script makes a registration, atomically. Expiry is judged by the
+//! ids by expiry; `pin:{id}` a hash, of a peer that is not known with a long time to live; `ids:strangers:…` count what those have. One script makes a registration, atomically. Expiry is judged by the
 //! stored instant against one clock, Redis' own, so that replicas with different clocks agree; the keys' time to live only
 //! collects garbage.
 //!
@@ -23,6 +23,7 @@ mod keys;
 mod lines;
 mod link;
 mod page;
+mod places;
 mod renewals;
 mod seldom;
 mod sentinel;
@@ -32,7 +33,9 @@ mod tests;
 mod tls;
 mod topology;
 
-use super::{Bindings, Bound, PeerCursor, PeerPage, Registered, Registry, RegistryError, Spent};
+use super::{
+    Bindings, Bound, NoPlace, PeerCursor, PeerPage, PlaceLimits, Registered, Registry, RegistryError, Share, Spent,
+};
 use crate::{
     guard::{Class, Payer},
     trust::{Admitted, Binding, KeyLine, Pin, Step, VersionError},
@@ -95,8 +98,10 @@ pub struct RedisOptions {
     pub prefix: String,
     /// How long an entry lives after its last registration.
     pub ttl: Duration,
-    /// Most live entries.
-    pub max_peers: u64,
+    /// Most live entries, and what strangers may have of them. Their bytes are not counted on a Cluster.
+    pub limits: PlaceLimits,
+    /// A binding of a peer that is not known goes when it was not used for so long.
+    pub unused_ttl: Duration,
     /// Most connections; at least one is used.
     pub pool_size: usize,
     /// Replicas that must have a registration before it is acknowledged.
@@ -129,7 +134,8 @@ pub struct RedisRegistry {
     keys: Keys,
     cluster: bool,
     ttl: Duration,
-    max_peers: u64,
+    limits: PlaceLimits,
+    unused_ttl: Duration,
     time: TimeSource,
     scripts: Scripts,
     renewals: Arc<Renewals>,
@@ -165,7 +171,7 @@ impl fmt::Debug for RedisRegistry {
         f.debug_struct("RedisRegistry")
             .field("keys", &self.keys)
             .field("ttl", &self.ttl)
-            .field("max_peers", &self.max_peers)
+            .field("limits", &self.limits)
             .finish_non_exhaustive()
     }
 }
@@ -195,14 +201,15 @@ impl RedisRegistry {
             bind: Script::new(include_str!("redis/bind.lua")),
             claim: Script::new(include_str!("redis/claim.lua")),
         };
-        let RedisOptions { ttl, max_peers, time, .. } = options;
-        let renewals = Arc::new(Renewals::new(Arc::clone(&link), keys.clone(), ttl, time.clone()));
+        let RedisOptions { ttl, limits, unused_ttl, time, .. } = options;
+        let renewals = Arc::new(Renewals::new(Arc::clone(&link), keys.clone(), (ttl, unused_ttl), time.clone()));
         Ok(Self {
             link,
             keys,
             cluster,
             ttl,
-            max_peers,
+            limits,
+            unused_ttl,
             time,
             scripts,
             renewals,
@@ -222,13 +229,9 @@ impl RedisRegistry {
         let (manifest, pin) = (verified.get(), Pin::of(verified));
         let peer = manifest.peer();
         let pubkey = pin.public_key.to_base64();
-        let (entry, binding) = (self.keys.peer(peer), self.keys.pin(peer));
-        let mut call = if self.cluster {
-            self.scripts.register.call(&[&entry, &binding])
-        } else {
-            self.scripts.register.call(&[&entry, &binding, self.keys.by_expiry()])
-        };
-        call.arg(self.now_arg()).arg(u64::try_from(self.ttl.as_millis()).unwrap_or(u64::MAX)).arg(limit);
+        let keys = self.register_keys(admitted);
+        let mut call = self.scripts.register.call(&keys.iter().map(String::as_str).collect::<Vec<_>>());
+        call.arg(self.now_arg()).arg(milliseconds(self.ttl)).arg(limit);
         call.arg(match admitted.binding() {
             Binding::FirstKey => "first_key",
             Binding::AnyKey => "any_key",
@@ -239,6 +242,7 @@ impl RedisRegistry {
         call.arg(crate::types::SetHash::from_digest(pin.digest).to_hex());
         let issued_at = pin.issued_at.map(|at| at.micros().to_string());
         call.arg(issued_at.clone().unwrap_or_default());
+        self.put_limits(&mut call, admitted);
         for (name, value) in manifest.fields().iter().filter(|(name, _)| !keys::OWN_FIELDS.contains(&&**name)) {
             call.arg(&**name).arg(&value[..]);
         }
@@ -262,8 +266,8 @@ impl RedisRegistry {
     async fn register_on_cluster(&self, admitted: &Admitted) -> Result<Vec<String>, RegistryError> {
         let mut answer = self.judge(admitted, "ask").await?;
         if answer.first().is_some_and(|word| word == "room?") {
-            if self.count().await? >= self.max_peers {
-                return Ok(vec!["full".to_owned()]);
+            if let Some(answer) = self.no_room_on_cluster(admitted).await? {
+                return Ok(answer);
             }
             answer = self.judge(admitted, "room").await?;
         }
@@ -271,12 +275,18 @@ impl RedisRegistry {
             && ok == "ok"
         {
             let peer = admitted.manifest().get().peer();
-            let mut call = self.scripts.index.call(&[&self.keys.share_of(peer)]);
-            call.arg(self.now_arg()).arg(expires_at).arg(peer.as_str());
-            self.link.ask(Ask::Write(&call)).await?;
+            for index in self.indexes_on_cluster(admitted) {
+                let mut call = self.scripts.index.call(&[&index]);
+                call.arg(self.now_arg()).arg(expires_at).arg(peer.as_str());
+                self.link.ask(Ask::Write(&call)).await?;
+            }
         }
         Ok(answer)
     }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn parsed<T: FromRedisValue>(value: Value) -> Result<T, RegistryError> {
@@ -301,7 +311,7 @@ impl Registry for RedisRegistry {
         let answer = if self.cluster {
             self.register_on_cluster(admitted).await?
         } else {
-            self.judge(admitted, &self.max_peers.to_string()).await?
+            self.judge(admitted, &self.limits.max_peers.to_string()).await?
         };
         let words: Vec<&str> = answer.iter().map(String::as_str).collect();
         let step = match words.as_slice() {
@@ -317,7 +327,12 @@ impl Registry for RedisRegistry {
             ["rollback", _] => return Err(VersionError::Rollback { field: "last_updated" }.into()),
             ["equivocation"] => return Err(VersionError::Equivocation.into()),
             ["fast_forward"] => return Err(VersionError::FastForward.into()),
-            ["full"] => return Err(RegistryError::Full { limit: self.max_peers }),
+            ["full"] => return Err(RegistryError::Full { limit: self.limits.max_peers }),
+            ["no_place", share] => return Err(self.no_place(share, admitted).into()),
+            ["no_bytes", _] => {
+                let (share, limit) = (Share::Strangers, self.limits.stranger_bytes);
+                return Err(NoPlace::Bytes { share, limit }.into());
+            }
             ["corrupt", what] => {
                 let peer = admitted.manifest().get().peer();
                 return Err(RegistryError::Corrupt(format!("{what} of {peer:?}")));
@@ -327,7 +342,7 @@ impl Registry for RedisRegistry {
         if step == Step::First {
             // Lost where Redis goes away right now: the bound on a key's ids then lets one more through.
             let mut count = self.scripts.count.call(&[&self.keys.ids_of(admitted.manifest().public_key())]);
-            count.arg(1);
+            count.arg(1).arg(milliseconds(self.unused_ttl));
             let _counted = self.link.ask(Ask::Write(&count)).await;
         }
         Ok(Registered { step, expires_in: self.ttl })

@@ -30,6 +30,8 @@ const MAX_PEER_TTL: Duration = Duration::from_secs(31_557_600);
 const MAX_VOUCHERS: usize = 100;
 /// The shortest lifetime of a key: peers that are away for a night must hear of the next one in time.
 const MIN_KEY_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+/// Shorter than this, a peer that is switched off for a night would lose its id.
+const MIN_UNUSED_BINDING_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Why the settings cannot be used. Texts never hold a secret's value.
 #[derive(Debug, thiserror::Error)]
@@ -310,6 +312,15 @@ impl Settings {
         registry::check(&self.registry)?;
         if self.lattice.rescan_interval.get().is_zero() {
             return Err(bad("lattice.rescan_interval", "must be more than zero"));
+        }
+        let unused_ttl = self.registry.unused_binding_ttl.get();
+        if !(MIN_UNUSED_BINDING_TTL..=MAX_PEER_TTL.saturating_mul(100)).contains(&unused_ttl)
+            || unused_ttl < self.registry.peer_ttl.get()
+        {
+            return Err(bad(
+                "registry.unused_binding_ttl",
+                "must be at least 1day and registry.peer_ttl, and at most 100years",
+            ));
         }
         if self.limits.page_items == 0 || self.registry.pool_size == 0 || self.registry.max_peers == 0 {
             return Err(bad("limits.page_items, registry.pool_size, registry.max_peers", "must be at least 1"));

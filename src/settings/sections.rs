@@ -301,8 +301,12 @@ section! {
         prefix: String = String::new(),
         /// How long a peer lives without a new manifest or heartbeat. ARK_PEER_TTL.
         peer_ttl: Span = Span::seconds(120),
-        /// Most live peers.
+        /// Most live peers. A quarter of them, and as many as are verified, listed or added, is left to those.
         max_peers: u64 = 100_000,
+        /// Most bytes of live manifests of peers that are not verified, listed or added; of one key and one address a quarter of it.
+        stranger_bytes: u64 = 256 << 20,
+        /// The binding of an id to a key that was never verified goes when it was not used for so long.
+        unused_binding_ttl: Span = Span::seconds(90 * 86_400),
         /// Most connections to Redis.
         pool_size: usize = 16,
     }

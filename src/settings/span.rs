@@ -29,6 +29,11 @@ impl Span {
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const DAY: u64 = 86_400;
+        // Months of 30.44 days are no unit that anybody would write.
+        if self.0.as_secs() > 30 * DAY && self.0.as_secs().is_multiple_of(DAY) && self.0.subsec_nanos() == 0 {
+            return write!(f, "{}days", self.0.as_secs() / DAY);
+        }
         let text = humantime::format_duration(self.0).to_string();
         f.write_str(&text.replace(' ', ""))
     }

@@ -113,6 +113,8 @@ fn bad_values_name_their_key() {
         ("ARK__SERVER__MAX_CONNECTIONS", "0", "max_connections"),
         ("ARK__SERVER__SHUTDOWN_TIMEOUT", "900ms", "shutdown_timeout"),
         ("ARK_PEER_TTL", "300years", "peer_ttl"),
+        ("ARK__REGISTRY__UNUSED_BINDING_TTL", "1h", "unused_binding_ttl"),
+        ("ARK__REGISTRY__UNUSED_BINDING_TTL", "900years", "unused_binding_ttl"),
         ("ARK_ADMIN_TOKEN", "short", "admin.token"),
         ("ARK__LOG__LEVEL", "loud", "log.level"),
         ("ARK_ADMIN_TOKEN", "short             ", "admin.token"),

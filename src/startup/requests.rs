@@ -2,6 +2,7 @@
 
 use super::StartupError;
 use crate::{
+    guard::Payer,
     lattice::offline::write_file,
     ops::{Context, REPEATABLE_FOR},
     settings::Settings,
@@ -23,7 +24,7 @@ const RUNNING: &str = "running\n";
 pub(super) struct HandOver(PathBuf);
 
 /// Takes what the process before left.
-pub(super) fn open(settings: &Settings, clock: &SharedClock) -> Result<(Nonces, HandOver), StartupError> {
+pub(super) fn open(settings: &Settings, clock: &SharedClock) -> Result<(Nonces<Payer>, HandOver), StartupError> {
     let path = settings.state.path.join(FILE);
     let failed = |error: io::Error| StartupError::State { path: path.clone(), problem: format!("{FILE}: {error}") };
     let text = read(&path).map_err(failed)?;

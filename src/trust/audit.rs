@@ -101,6 +101,11 @@ impl Audit {
         Ok(entry)
     }
 
+    /// The process's own clock.
+    pub(super) fn elapsed(&self) -> std::time::Duration {
+        self.clock.elapsed()
+    }
+
     /// Notes who was refused. Waits for nobody: the line is written by [`Self::write_refusals`].
     pub fn refused(&self, refusal: Refusal) {
         self.refusals.note(refusal, self.clock.elapsed());

@@ -2,15 +2,21 @@
 //! is signed here fits nowhere else, and to no other conversation.
 
 use crate::types::{PeerId, PublicKey};
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
 
 /// Bytes of a nonce.
 pub const NONCE_BYTES: usize = 32;
 /// A nonce of one side.
 pub type Nonce = [u8; NONCE_BYTES];
 
-/// Conversations that are open at a time; the oldest makes room.
+/// Conversations that are open at a time, each of at most 2.5 KiB. Beyond it the oldest of the address with most of them makes room, so
+/// that a flood of keys from few addresses displaces its own only.
 const MAX_OPEN: usize = 1024;
+/// Conversations of one address that are open at a time; its oldest makes room.
+const MAX_OPEN_OF_ONE: usize = 64;
 /// How long the second half of one may take.
 const LIFE: Duration = Duration::from_secs(60);
 const CONTEXT: &[u8] = b"ark-lattice trust challenge v1\0";
@@ -58,27 +64,56 @@ impl Transcript {
     }
 }
 
-/// Conversations of which the second half is still to come.
+/// A conversation of which the second half is still to come.
+#[derive(Debug)]
+struct Open {
+    at: Duration,
+    /// Where it began; `None`: this machine.
+    address: Option<Box<str>>,
+    transcript: Transcript,
+}
+
+/// All conversations of which the second half is still to come, the oldest first.
 #[derive(Debug, Default)]
 pub struct Challenges {
-    open: VecDeque<(Duration, Transcript)>,
+    open: VecDeque<Open>,
 }
 
 impl Challenges {
-    /// Opens one, at `elapsed` of the process's own clock. One key has one at a time.
-    pub fn open(&mut self, transcript: Transcript, elapsed: Duration) {
-        self.open.retain(|(at, open)| open.asking.1 != transcript.asking.1 && elapsed.saturating_sub(*at) <= LIFE);
-        if self.open.len() >= MAX_OPEN {
-            self.open.pop_front();
+    /// Opens one that began at this address, at `elapsed` of the process's own clock. One key has one at a time.
+    pub fn open(&mut self, transcript: Transcript, address: Option<Box<str>>, elapsed: Duration) {
+        let key = transcript.asking.1;
+        self.open.retain(|open| open.transcript.asking.1 != key && elapsed.saturating_sub(open.at) <= LIFE);
+        let of_one = self.open.iter().filter(|open| open.address == address).count();
+        if address.is_some() && of_one >= MAX_OPEN_OF_ONE {
+            self.close_oldest_of(&address);
+        } else if self.open.len() >= MAX_OPEN {
+            let most = self.address_of_most();
+            self.close_oldest_of(&most);
         }
-        self.open.push_back((elapsed, transcript));
+        self.open.push_back(Open { at: elapsed, address, transcript });
+    }
+
+    fn address_of_most(&self) -> Option<Box<str>> {
+        let mut counts = HashMap::<&Option<Box<str>>, usize>::new();
+        for open in &self.open {
+            let count = counts.entry(&open.address).or_default();
+            *count = count.saturating_add(1);
+        }
+        counts.into_iter().max_by_key(|(_, count)| *count).and_then(|(address, _)| address.clone())
+    }
+
+    fn close_oldest_of(&mut self, address: &Option<Box<str>>) {
+        if let Some(at) = self.open.iter().position(|open| open.address == *address) {
+            self.open.remove(at);
+        }
     }
 
     /// Takes the one of this key; it is gone then, so nobody answers twice.
     pub fn take(&mut self, asking: &(PeerId, PublicKey), elapsed: Duration) -> Option<Transcript> {
-        let at = self.open.iter().position(|(_, open)| open.asking == *asking)?;
-        let (begun, transcript) = self.open.remove(at)?;
-        (elapsed.saturating_sub(begun) <= LIFE).then_some(transcript)
+        let at = self.open.iter().position(|open| open.transcript.asking == *asking)?;
+        let open = self.open.remove(at)?;
+        (elapsed.saturating_sub(open.at) <= LIFE).then_some(open.transcript)
     }
 }
 
@@ -110,18 +145,39 @@ mod tests {
     fn each_conversation_is_answered_once_and_in_time() {
         let (mut challenges, at) = (Challenges::default(), Duration::from_secs);
         let (one, two) = (transcript("a", 1), transcript("c", 5));
-        challenges.open(one.clone(), at(0));
-        challenges.open(two.clone(), at(1));
+        challenges.open(one.clone(), None, at(0));
+        challenges.open(two.clone(), None, at(1));
         assert_eq!(challenges.take(&one.asking, at(60)), Some(one.clone()));
         assert_eq!(challenges.take(&one.asking, at(60)), None);
         assert_eq!(challenges.take(&two.asking, at(62)), None, "too late");
-        for number in 0..3000_u32 {
-            let mut flood = transcript("flood", 1);
-            let mut key = [0; 32];
-            key[..4].copy_from_slice(&number.to_be_bytes());
-            flood.asking.1 = PublicKey::from_bytes(key);
-            challenges.open(flood, at(100));
+        for number in 0..3000 {
+            challenges.open(flood(number), None, at(100));
         }
         assert_eq!(challenges.open.len(), MAX_OPEN);
+    }
+
+    fn flood(number: u32) -> Transcript {
+        let mut flood = transcript("flood", 1);
+        let mut key = [0; 32];
+        key[..4].copy_from_slice(&number.to_be_bytes());
+        flood.asking.1 = PublicKey::from_bytes(key);
+        flood
+    }
+
+    #[test]
+    fn a_flood_of_keys_displaces_its_own_conversations_only() {
+        let (mut challenges, at) = (Challenges::default(), Duration::from_secs(1));
+        let honest = transcript("honest", 9);
+        challenges.open(honest.clone(), Some("4:honest".into()), at);
+        // One address has its share,
+        (0..3000).for_each(|number| challenges.open(flood(number), Some("4:one".into()), at));
+        assert_eq!(challenges.open.len(), 1 + MAX_OPEN_OF_ONE);
+        // and many of them, or this machine's own programs, lose their own oldest.
+        for number in 3000..9000 {
+            let address = (number % 3 > 0).then(|| format!("4:{}", number % 400).into());
+            challenges.open(flood(number), address, at);
+        }
+        assert_eq!(challenges.open.len(), MAX_OPEN);
+        assert_eq!(challenges.take(&honest.asking, at), Some(honest));
     }
 }

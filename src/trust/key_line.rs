@@ -6,12 +6,12 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::MAX_SKEW;
+use super::{MAX_SKEW, TooManyChanges};
 
 /// Keys that are remembered as replaced, of one id: many more than an instance ever has, few enough for one row.
 const MAX_RETIRED: usize = 1024;
 
-/// What is remembered for ever of an id whose key has statements.
+/// What is remembered of an id whose key has statements, as long as it is bound.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyLine {
     /// The key that speaks; the revoked one where [`Self::revoked`].
@@ -350,10 +350,30 @@ pub struct KeyChange {
     pub by_recovery: bool,
 }
 
+/// A change of a key line that is about to be kept.
+#[derive(Debug, Clone, Copy)]
+pub struct LineChange<'a> {
+    /// The id.
+    pub peer: &'a PeerId,
+    /// The key that spoke, where it is another one than the one that speaks now.
+    pub old: Option<PublicKey>,
+    /// What holds afterwards.
+    pub line: &'a KeyLine,
+    /// By the word of the recovery key.
+    pub by_recovery: bool,
+    /// Where the statements came from; never [`StatementSource::Own`].
+    pub address: Option<&'a str>,
+}
+
 /// Told of every key that takes another's place, or speaks no more, once that is durable. May wait for the disk.
 pub trait KeyEvents: Send + Sync + std::fmt::Debug {
     /// Does this key's own word still count, for whom it wants to give its place to?
     fn may_speak(&self, key: PublicKey) -> bool;
+    /// May statements change the key of this peer once more? Takes one of its allowance.
+    ///
+    /// # Errors
+    /// [`TooManyChanges`].
+    fn may_change(&self, change: &LineChange<'_>) -> Result<(), TooManyChanges>;
     /// A key took the place of another.
     fn rotated(&self, peer: &PeerId, change: KeyChange);
     /// A key speaks no more.

@@ -8,6 +8,7 @@ pub mod challenge;
 pub mod file;
 pub mod freshness;
 pub mod invite;
+mod key_changes;
 mod key_line;
 pub mod levels;
 mod nonces;
@@ -20,11 +21,12 @@ pub mod words;
 
 pub use audit::{Audit, Entry};
 pub use freshness::{Accepted, Follows, FreshnessError};
-pub use key_line::{KeyChange, KeyEvents, KeyLine, KeyLineError, Known};
+pub use key_changes::{StatementSource, TooManyChanges};
+pub use key_line::{KeyChange, KeyEvents, KeyLine, KeyLineError, Known, LineChange};
 pub use levels::{Named, Right, Rules};
 pub use nonces::{Nonces, ReplayError, Stamp};
 pub use policy::{
-    Admitted, Binding, MAX_SKEW, MAX_STATEMENT_AGE, TrustError, TrustLevel, TrustMode, TrustPolicy, check_age,
+    Admitted, Binding, MAX_SKEW, MAX_STATEMENT_AGE, Standing, TrustError, TrustLevel, TrustMode, TrustPolicy, check_age,
 };
 pub use refusals::Refusal;
 pub use state::Record;

@@ -134,6 +134,18 @@ pub struct TrustPolicy {
 pub struct Admitted {
     manifest: Verified<Manifest>,
     binding: Binding,
+    standing: Standing,
+}
+
+/// On whose account a registration goes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// The peer is verified, listed, added by the admin, or this instance: it may use what is reserved.
+    pub known: bool,
+    /// Where it came from, an address or the network of one; `None`: this machine.
+    pub address: Option<Box<str>>,
+    /// How many known peers there are, live or not: as many places are left to them at least.
+    pub known_peers: u64,
 }
 
 impl Admitted {
@@ -141,6 +153,18 @@ impl Admitted {
     #[must_use]
     pub fn manifest(&self) -> &Verified<Manifest> {
         &self.manifest
+    }
+
+    /// On whose account it goes: a stranger's of this machine, unless [`Self::with_standing`] says otherwise.
+    #[must_use]
+    pub fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
+    /// The same, on this account.
+    #[must_use]
+    pub fn with_standing(self, standing: Standing) -> Self {
+        Self { standing, ..self }
     }
 
     /// Whether the registry must hold the id to its first key.
@@ -178,6 +202,11 @@ impl TrustPolicy {
     /// The key that the operator listed for this id.
     pub(super) fn listed(&self, peer: &PeerId) -> Option<PublicKey> {
         self.listed.get(peer).copied()
+    }
+
+    /// How many ids the operator listed.
+    pub(super) fn listed_count(&self) -> usize {
+        self.listed.len()
     }
 
     /// Did the operator list this key, for whichever id?
@@ -220,7 +249,7 @@ impl TrustPolicy {
             (_, Some(_), _) | (_, _, Some(_)) | (TrustMode::Open, None, None) => Binding::AnyKey,
             (TrustMode::Tofu | TrustMode::Verified, None, None) => Binding::FirstKey,
         };
-        Ok(Admitted { manifest, binding })
+        Ok(Admitted { manifest, binding, standing: Standing::default() })
     }
 
     /// What this instance thinks of `key` speaking for `peer`.

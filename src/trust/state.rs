@@ -36,6 +36,13 @@ pub struct Record {
     pub(super) before_withdrawal: TrustLevel,
 }
 
+impl Record {
+    /// Nobody here decided it: a stranger asked, or made a statement.
+    pub(super) fn is_unasked(&self) -> bool {
+        self.by == UNASKED || self.by == UNASKED_STATEMENT
+    }
+}
+
 /// The state that the entries leave.
 #[derive(Debug, Default)]
 pub(super) struct State {
@@ -112,7 +119,7 @@ impl State {
             TrustLevel::Revoked if is_owner => drop(self.owners.remove(&peer)),
             _ => {}
         }
-        let unasked = |record: &Record| usize::from(record.by == UNASKED || record.by == UNASKED_STATEMENT);
+        let unasked = |record: &Record| usize::from(record.is_unasked());
         self.unasked = self.unasked.saturating_add(unasked(&record));
         if let Some(before) = self.records.insert(key, record) {
             self.unasked = self.unasked.saturating_sub(unasked(&before));

@@ -6,6 +6,7 @@ use super::{
     chain::ChainError,
     challenge::Challenges,
     freshness::{Accepted, Follows, Freshness},
+    key_changes::KeyChanges,
     levels::may,
     refusals::Refusal,
     state::{LEVEL, QUARANTINE, RELEASE, Record, State, UNASKED},
@@ -23,18 +24,15 @@ use std::{
 };
 
 mod keys;
+mod places;
 mod vouchers;
+
+use places::Places;
 
 /// Kinds of the audit log: the journal of a peer goes on from an earlier position,
 const RESTORED: &str = "restored";
 /// and goes on in two ways that alternate.
 const CLONED: &str = "cloned";
-/// The most keys that something was decided of.
-pub const MAX_RECORDS: usize = 100_000;
-/// The most of them that are pending because they came by themselves: strangers leave place for the operator.
-pub const MAX_UNASKED: usize = 1000;
-/// The most of those for one id: whoever asks in another's name must not hide him among many.
-const MAX_UNASKED_OF_ONE: usize = 8;
 /// The most keys in quarantine that nobody verified. Whoever contradicts himself with one key after the other must not fill the disk;
 /// what he contradicts himself with is refused all the same.
 const MAX_QUARANTINED: usize = 1000;
@@ -145,6 +143,7 @@ pub struct TrustStore {
     heads: Freshness,
     state: RwLock<State>,
     challenges: Mutex<Challenges>,
+    key_changes: Mutex<KeyChanges>,
     /// Peers of which an expired head is shown.
     frozen: Mutex<HashSet<(PeerId, PublicKey)>>,
     /// One change at a time: what is decided and what is written go together.
@@ -173,8 +172,8 @@ impl TrustStore {
         }
         let state = RwLock::new(state);
         let (challenges, frozen, changing) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let changes = AtomicU64::new(0);
-        Ok(Self { policy, rules, vouchers, audit, heads, state, challenges, frozen, changing, changes })
+        let (key_changes, changes) = (Mutex::default(), AtomicU64::new(0));
+        Ok(Self { policy, rules, vouchers, audit, heads, state, challenges, key_changes, frozen, changing, changes })
     }
 
     fn state(&self) -> RwLockReadGuard<'_, State> {
@@ -270,6 +269,12 @@ impl TrustStore {
     #[must_use]
     pub fn may(&self, peer: &PeerId, key: PublicKey, named: Named, right: Right) -> bool {
         may(self.level(peer, key), named, self.rules, right)
+    }
+
+    /// How many ids are listed or have a verified key; one that is both counts twice.
+    #[must_use]
+    pub fn known_count(&self) -> usize {
+        self.state().owners.len().saturating_add(self.policy.listed_count())
     }
 
     /// Was this key revoked, whoever it speaks for?
@@ -454,7 +459,7 @@ impl TrustStore {
     pub fn set(&self, decision: Decision) -> Result<Record, DecisionError> {
         let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let Decision { peer, key, level, by, reason, proof } = decision;
-        let known = self.check(&peer, key, level)?;
+        let known = self.check(&peer, key, level, if by == UNASKED { Places::Shared } else { Places::All })?;
         // What proved itself is not less than it was.
         if let Some(known) = known.filter(|it| it.level == TrustLevel::Verified && level == TrustLevel::Pending) {
             return Ok(known);
@@ -474,7 +479,13 @@ impl TrustStore {
         self.record(key).ok_or_else(|| io::Error::other("the decision is not there").into())
     }
 
-    fn check(&self, peer: &PeerId, key: PublicKey, level: TrustLevel) -> Result<Option<Record>, DecisionError> {
+    fn check(
+        &self,
+        peer: &PeerId,
+        key: PublicKey,
+        level: TrustLevel,
+        places: Places,
+    ) -> Result<Option<Record>, DecisionError> {
         let state = self.state();
         let record = state.records.get(&key);
         if let Some(record) = record {
@@ -484,7 +495,7 @@ impl TrustStore {
             if record.is_final && level != TrustLevel::Revoked {
                 return Err(DecisionError::Withdrawn);
             }
-        } else if state.records.len() >= MAX_RECORDS {
+        } else if state.records.len() >= places.most() {
             return Err(DecisionError::Full);
         }
         if level == TrustLevel::Verified {
@@ -496,30 +507,6 @@ impl TrustStore {
             }
         }
         Ok(record.cloned())
-    }
-
-    /// Notes as pending whoever proved by himself that he holds a key: the operator sees him, and decides. Nothing where something is
-    /// known of the key already, or where many came so.
-    ///
-    /// # Errors
-    /// It cannot be written down.
-    pub fn note_unasked(&self, peer: &PeerId, key: PublicKey, proof: String) -> io::Result<()> {
-        {
-            let state = self.state();
-            if state.records.contains_key(&key) || state.unasked >= MAX_UNASKED || state.owners.contains_key(peer) {
-                return Ok(());
-            }
-            let of_one = state.records.values().filter(|it| it.by == UNASKED && it.node_id == *peer);
-            if of_one.count() >= MAX_UNASKED_OF_ONE {
-                return Ok(());
-            }
-        }
-        let (level, by) = (TrustLevel::Pending, UNASKED);
-        let reason = "it asked for trust".to_owned();
-        match self.set(Decision { peer: peer.clone(), key, level, by, reason, proof: Some(proof) }) {
-            Err(DecisionError::Unkept(error)) => Err(error),
-            _ => Ok(()),
-        }
     }
 
     /// Takes nothing more from a key whose holder contradicted himself, until the operator verifies it again. It holds at once, and

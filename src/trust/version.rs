@@ -7,7 +7,7 @@ use crate::{
     types::{PublicKey, Sha256Digest, Timestamp},
 };
 
-/// What is remembered of an id for ever: its key and its newest accepted version.
+/// What is remembered of an id as long as it is bound: its key and its newest accepted version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pin {
     /// The key that speaks for the id.

@@ -95,6 +95,36 @@ async fn edits_of_a_push_are_taken_while_its_deletions_wait() {
 }
 
 #[tokio::test]
+async fn nodes_that_a_sender_adds_first_do_not_raise_what_it_may_delete() {
+    let app = filled().await;
+    // Of a verified peer as of any other.
+    let key = key(1).public_key().to_base64();
+    let verify = app.request(reqwest::Method::POST, "/v1/trust/verify").bearer_auth(TOKEN);
+    let verified = verify.json(&json!({"peer_id": "ark-known", "public_key": key})).send().await.unwrap();
+    assert_eq!(verified.status(), 200);
+    for part in 1..=4 {
+        let junk = (0..250).map(|number| edited(part * 1000 + number, NOW));
+        assert_eq!(push(&app, junk).await["taken"].as_u64(), Some(250));
+    }
+    let answer = push(&app, (0..100).map(deleted)).await;
+    assert_eq!(
+        (answer["waiting"].as_u64(), nodes(&app).await),
+        (Some(100), 1100),
+        "a quarter of the 100 that were here"
+    );
+    settle(&app, "refuse").await;
+    // What it added it takes back, within the bound on all nodes.
+    let own = (0..250).map(|number| {
+        let Value::Object(mut line) = deleted(1000 + number) else { unreachable!() };
+        line.insert("at".to_owned(), json!(NOW + 1));
+        Value::Object(line)
+    });
+    let answer = push(&app, own).await;
+    assert_eq!((answer["taken"].as_u64(), answer.get("waiting"), nodes(&app).await), (Some(250), None, 850));
+    app.stop().await;
+}
+
+#[tokio::test]
 async fn confirmed_deletions_are_carried_out() {
     let app = filled().await;
     push(&app, (0..50).map(deleted)).await;

@@ -32,6 +32,7 @@ fn is_audited(code: Code) -> bool {
             | Code::RateLimited
             | Code::IdQuota
             | Code::InviteRefused
+            | Code::RegistryFull
     )
 }
 
@@ -59,7 +60,7 @@ pub fn audit(
     let code = error.code();
     if is_audited(code) {
         // Whoever asks for too much may name himself differently each time.
-        let speaker = speaker.filter(|_| code != Code::RateLimited);
+        let speaker = speaker.filter(|_| !matches!(code, Code::RateLimited | Code::RegistryFull));
         refused(state, code, door, speaker, request);
     }
 }

@@ -4,6 +4,7 @@ use crate::{
     api::{
         error::ApiError,
         extract::{ManifestBody, audit},
+        origin::caller,
         schemas::{Id, KeyStatements, PublicKeyText},
         state::ApiState,
     },
@@ -58,7 +59,7 @@ pub(crate) async fn rotate(
     let ManifestBody(body, _held_until_answered) = body;
     let document = Document::parse(body, state.context.limits.json_depth)?;
     let object = document.root().as_object();
-    let (peer, line) = match ops::follow_statements(&state.context, object).await {
+    let (peer, line) = match ops::follow_statements(&state.context, caller(&request), object).await {
         Ok(followed) => followed,
         Err(error) => {
             let error = ApiError::from(error);

@@ -273,7 +273,7 @@ pub(crate) async fn push(
     SyncBody(body, _held): SyncBody,
 ) -> Result<HttpResponse, ApiError> {
     let speaker = pusher(&request, &state, "/federation/sync", &body).await?;
-    let pushed = ops::push(&state.context, body, speaker.as_ref().map(ops::Speaker::peer)).await?;
+    let pushed = ops::push(&state.context, body, speaker.as_ref()).await?;
     let skipped = pushed.skipped.into_iter().map(|it| SkippedAnswer { id: it.id, reason: it.reason });
     Ok(HttpResponse::Ok().json(PushAnswer {
         received: pushed.came,

@@ -38,7 +38,7 @@ async fn registry(settings: &Settings, findings: &mut Findings) {
         return findings.ok("registry", "embedded: this service only; set REDIS_URL to share one among several");
     }
     let next = "check that Redis runs, and REDIS_URL; by hand: redis-cli -u \"$REDIS_URL\" ping";
-    let registry = match startup::open_registry(settings, &SystemClock::shared()).await {
+    let registry = match startup::open_registry(settings, &SystemClock::shared(), None).await {
         Ok(registry) => registry,
         Err(error) => return findings.fail("registry", error, next),
     };

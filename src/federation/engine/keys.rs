@@ -10,7 +10,7 @@ use crate::{
     identity::{Held, KeyLog},
     manifest::{Canonicalization, EnvelopeError, sign},
     registry::{FollowError, follow_key},
-    trust::{KeyEvents, KeyLine, TrustStore},
+    trust::{KeyEvents, KeyLine, StatementSource, TrustStore},
     types::{PeerId, PublicKey, Sha256Digest},
 };
 use bytes::Bytes;
@@ -238,7 +238,8 @@ impl Shared {
         };
         let EngineOptions { registry, trust, clock, .. } = &self.options;
         let events: Arc<dyn KeyEvents> = Arc::<TrustStore>::clone(trust);
-        match follow_key(&**registry, events, id, Some(known), log, clock.now()).await {
+        let source = StatementSource::Other(None);
+        match follow_key(&**registry, events, id, Some(known), log, source, clock.now()).await {
             Ok(line) => Ok(Some(line)),
             Err(FollowError::Registry(error)) => Err(unknown(error)),
             Err(error) => {

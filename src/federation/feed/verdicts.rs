@@ -22,16 +22,32 @@ pub fn deletes(lattice: &dyn Lattice, change: &WireChange) -> Result<bool, Latti
     Ok(held.is_some_and(|entry| Version { at: change.at, content: None } > entry.version()))
 }
 
-/// How many nodes these changes would delete here.
+/// Which nodes these changes would delete here.
 ///
 /// # Errors
 /// [`LatticeError::Loading`].
-pub fn deletions(lattice: &dyn Lattice, changes: &[WireChange]) -> Result<usize, LatticeError> {
-    let mut deletions = 0_usize;
+pub fn deletions<'a>(lattice: &dyn Lattice, changes: &'a [WireChange]) -> Result<Vec<&'a NodeId>, LatticeError> {
+    let mut deletions = Vec::new();
     for change in changes {
-        deletions = deletions.saturating_add(usize::from(deletes(lattice, change)?));
+        if deletes(lattice, change)? {
+            deletions.push(&change.id);
+        }
     }
     Ok(deletions)
+}
+
+/// Which nodes these changes would add: they are not here.
+///
+/// # Errors
+/// [`LatticeError::Loading`].
+pub fn additions<'a>(lattice: &dyn Lattice, changes: &'a [WireChange]) -> Result<Vec<&'a NodeId>, LatticeError> {
+    let mut additions = Vec::new();
+    for change in changes {
+        if change.content_hash().is_some() && lattice.entry(&change.id)?.is_none() {
+            additions.push(&change.id);
+        }
+    }
+    Ok(additions)
 }
 
 /// Of which of these versions the content is wanted: they would count here.

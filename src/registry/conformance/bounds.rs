@@ -1,7 +1,10 @@
 //! What an entry keeps, and how many there may be.
 
-use super::{Harness, MAX_PEERS, Statement, TTL, is_full, versions::shown};
-use crate::{registry::RegistryError, trust::Step};
+use super::{Harness, LIMITS, MAX_PEERS, Statement, TTL, is_full, no_place, versions::shown};
+use crate::{
+    registry::{RegistryError, Share},
+    trust::Step,
+};
 use bytes::Bytes;
 use std::time::Duration;
 
@@ -102,6 +105,92 @@ pub(in crate::registry) async fn room_comes_back_with_expiry(harness: &impl Harn
     harness.advance(TTL);
     // A refusal for want of room changed nothing: this is still the newest version.
     Statement::of("early").seq(1).expect(registry, Step::Heartbeat).await;
+}
+
+/// Registers strangers from different addresses and of different keys until there is no place for one more.
+async fn fill_with_strangers(harness: &impl Harness) -> (u64, Option<Share>) {
+    for number in 0..MAX_PEERS {
+        let (key, address) = (u8::try_from(10 + number % 20).unwrap(), format!("4:{:08x}", number % 10));
+        let stranger = Statement::of(&format!("s{number}")).key(key).stranger(Some(&address));
+        let outcome = stranger.register(harness.registry()).await;
+        if outcome.is_err() {
+            return (number, no_place(&outcome));
+        }
+    }
+    (MAX_PEERS, None)
+}
+
+pub(in crate::registry) async fn strangers_leave_places_to_known_peers(harness: &impl Harness) {
+    let registry = harness.registry();
+    let of_strangers = LIMITS.of_strangers(0);
+    assert_eq!(of_strangers, 300);
+    assert_eq!(fill_with_strangers(harness).await, (of_strangers, Some(Share::Strangers)));
+    for number in 0..MAX_PEERS - of_strangers {
+        Statement::of(&format!("known {number}")).seq(1).expect(registry, Step::First).await;
+    }
+    assert!(is_full(&Statement::of("one more").register(registry).await));
+    // Who is live stays, by heartbeats in each way, and with a newer statement.
+    let live = Statement::of("s7").key(17).stranger(Some("4:00000007"));
+    live.expect(registry, Step::Heartbeat).await;
+    live.clone().content("newer").expect(registry, Step::Newer).await;
+    // With the admin's decisions more places are left.
+    harness.advance(TTL);
+    let mut one = Statement::of("one").key(50).stranger(None);
+    one.standing.known_peers = MAX_PEERS;
+    assert_eq!(no_place(&one.register(registry).await), Some(Share::Strangers));
+    one.standing.known_peers = 0;
+    one.expect(registry, Step::First).await;
+}
+
+pub(in crate::registry) async fn a_key_and_an_address_have_a_share_of_the_places(harness: &impl Harness) {
+    let registry = harness.registry();
+    for number in 0..LIMITS.of_one_key() {
+        let id = format!("k{number}");
+        Statement::of(&id).stranger(Some("4:0000000a")).expect(registry, Step::First).await;
+    }
+    let over = Statement::of("over").stranger(Some("4:0000000b"));
+    assert_eq!(no_place(&over.register(registry).await), Some(Share::Key));
+    over.key(2).expect(registry, Step::First).await;
+    for number in LIMITS.of_one_key()..LIMITS.from_one_address() {
+        let id = format!("a{number}");
+        Statement::of(&id)
+            .key(u8::try_from(number).unwrap())
+            .stranger(Some("4:0000000a"))
+            .expect(registry, Step::First)
+            .await;
+    }
+    let over = Statement::of("over it").key(3).stranger(Some("4:0000000a"));
+    assert_eq!(no_place(&over.register(registry).await), Some(Share::Address));
+    over.clone().stranger(None).expect(registry, Step::First).await;
+    Statement::of("known").expect(registry, Step::First).await;
+    // Renewed entries keep their places; expired ones leave them.
+    harness.advance(TTL / 2);
+    for number in 0..LIMITS.of_one_key() {
+        let statement = Statement::of(&format!("k{number}")).stranger(Some("4:0000000a"));
+        if registry.renew(&statement.admitted()).await.unwrap().is_none() {
+            statement.expect(registry, Step::Heartbeat).await;
+        }
+    }
+    harness.advance(TTL / 2);
+    let over = Statement::of("late").stranger(Some("4:0000000a"));
+    assert_eq!(no_place(&over.register(registry).await), Some(Share::Key));
+    over.key(4).expect(registry, Step::First).await;
+}
+
+pub(in crate::registry) async fn a_stranger_that_becomes_known_leaves_their_places(harness: &impl Harness) {
+    let registry = harness.registry();
+    for number in 0..LIMITS.of_one_key() {
+        Statement::of(&format!("k{number}")).stranger(None).expect(registry, Step::First).await;
+    }
+    let over = Statement::of("over").stranger(None);
+    assert_eq!(no_place(&over.register(registry).await), Some(Share::Key));
+    Statement::of("k0").content("known now").expect(registry, Step::Newer).await;
+    harness.advance(TTL);
+    for number in 1..=LIMITS.of_one_key() {
+        Statement::of(&format!("n{number}")).stranger(None).expect(registry, Step::First).await;
+    }
+    Statement::of("k0").content("known again").expect(registry, Step::Newer).await;
+    assert_eq!(no_place(&over.register(registry).await), Some(Share::Key));
 }
 
 pub(in crate::registry) async fn a_closed_registry_answers_unavailable(harness: &impl Harness) {

@@ -2,8 +2,8 @@
 
 use crate::{
     manifest::{Manifest, verified_for_test},
-    registry::{Registered, Registry, RegistryError},
-    trust::{Admitted, Step, TrustMode, TrustPolicy, VersionError},
+    registry::{NoPlace, Registered, Registry, RegistryError, Share},
+    trust::{Admitted, Standing, Step, TrustMode, TrustPolicy, VersionError},
     types::{PeerId, PublicKey, Timestamp},
 };
 use bytes::Bytes;
@@ -23,10 +23,11 @@ pub(in crate::registry) struct Statement {
     pub(in crate::registry) fields: Vec<(String, String)>,
     pub(in crate::registry) envelope: Option<Bytes>,
     pub(in crate::registry) mode: TrustMode,
+    pub(in crate::registry) standing: Standing,
 }
 
 impl Statement {
-    /// Of key 1, without version, in mode `tofu`.
+    /// Of key 1, without version, in mode `tofu`, of a known peer.
     pub(in crate::registry) fn of(peer: &str) -> Self {
         Self {
             peer: PeerId::parse(peer).unwrap(),
@@ -39,7 +40,14 @@ impl Statement {
             fields: vec![("node_id".to_owned(), peer.to_owned()), ("instance_type".to_owned(), "laptop".to_owned())],
             envelope: None,
             mode: TrustMode::Tofu,
+            standing: Standing { known: true, address: None, known_peers: 0 },
         }
+    }
+
+    /// Of a peer that nobody decided on, from this address.
+    pub(in crate::registry) fn stranger(mut self, address: Option<&str>) -> Self {
+        self.standing = Standing { known: false, address: address.map(Box::from), known_peers: 0 };
+        self
     }
 
     pub(in crate::registry) fn key(mut self, key: u8) -> Self {
@@ -109,7 +117,8 @@ impl Statement {
         let digest = Sha256::digest(format!("{} {}", self.peer, self.content).as_bytes()).into();
         let verified = verified_for_test(manifest, self.public_key(), digest, self.envelope());
         let far_ahead = Timestamp::from_micros(i64::MAX);
-        TrustPolicy::new(self.mode, HashMap::new()).admit(verified, far_ahead).unwrap()
+        let admitted = TrustPolicy::new(self.mode, HashMap::new()).admit(verified, far_ahead).unwrap();
+        admitted.with_standing(self.standing.clone())
     }
 
     pub(in crate::registry) async fn register(&self, registry: &dyn Registry) -> Result<Registered, RegistryError> {
@@ -138,6 +147,14 @@ impl Statement {
 
 pub(in crate::registry) fn is_full(outcome: &Result<Registered, RegistryError>) -> bool {
     matches!(outcome, Err(RegistryError::Full { limit: super::MAX_PEERS }))
+}
+
+/// Whose share was used up.
+pub(in crate::registry) fn no_place(outcome: &Result<Registered, RegistryError>) -> Option<Share> {
+    match outcome {
+        Err(RegistryError::NoPlace(NoPlace::Entries { share, .. })) => Some(*share),
+        _ => None,
+    }
 }
 
 pub(in crate::registry) fn is_key_mismatch(outcome: &Result<Registered, RegistryError>) -> bool {

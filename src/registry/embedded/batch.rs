@@ -9,14 +9,14 @@ use super::{
     writer::{Binding, Job, Registration, Shared},
 };
 use crate::{
-    registry::{Bound, RegistryError},
+    registry::{
+        Bound, PlaceLimits, RegistryError,
+        places::{Place, Tallies},
+    },
     trust::{KeyLine, Pin, Step},
     types::PeerId,
 };
-use std::{
-    borrow::Cow,
-    collections::{HashMap, HashSet},
-};
+use std::{borrow::Cow, collections::HashMap};
 
 /// An id's longest text and what a row's head takes beside it, with room to spare.
 const LONGEST_ID_BYTES: usize = 2048;
@@ -24,14 +24,18 @@ const LONGEST_ID_BYTES: usize = 2048;
 /// Which ids of a batch need a new place among the live entries, and whether there is one.
 pub(super) struct Seats {
     live: u64,
-    limit: u64,
-    seated: HashSet<PeerId>,
+    limits: PlaceLimits,
+    seated: HashMap<PeerId, Place>,
+    tallies: Tallies,
 }
 
 impl Seats {
-    pub(super) fn before(mirror: &mut Mirror, jobs: &[Job], now_ms: i64, limit: u64) -> Self {
-        let seated = jobs.iter().map(Job::peer).filter(|peer| mirror.is_live(peer, now_ms)).cloned().collect();
-        Self { live: mirror.count(now_ms), limit, seated }
+    pub(super) fn before(mirror: &mut Mirror, jobs: &[Job], now_ms: i64, limits: PlaceLimits) -> Self {
+        let live = mirror.count(now_ms);
+        let seat = |peer: &PeerId| mirror.place(peer, now_ms).map(|place| (peer.clone(), place));
+        let seated: HashMap<_, _> = jobs.iter().map(Job::peer).filter_map(seat).collect();
+        let tallies = mirror.tallies().part(jobs.iter().filter_map(Job::place).chain(seated.values()));
+        Self { live, limits, seated, tallies }
     }
 
     /// May this follow what is known of its id, and is there a place for it?
@@ -41,21 +45,31 @@ impl Seats {
         newest: Option<&Pin>,
         line: Option<&KeyLine>,
     ) -> Result<Step, RegistryError> {
-        let Registration { peer, pin, binding, .. } = registration;
+        let Registration { pin, binding, .. } = registration;
         let step = Pin::step_in_line(newest, line, pin, *binding)?;
-        if self.take(peer) { Ok(step) } else { Err(RegistryError::Full { limit: self.limit }) }
+        // The same again takes no more than it has.
+        let takes_more = step != Step::Heartbeat || !self.seated.contains_key(&registration.peer);
+        if takes_more {
+            self.take(registration)?;
+        }
+        Ok(step)
     }
 
-    /// Takes a place for `peer`; `false` where all are taken.
-    fn take(&mut self, peer: &PeerId) -> bool {
-        if self.seated.contains(peer) {
-            return true;
+    /// Takes a place, or another one in that of the same id.
+    fn take(&mut self, registration: &Registration) -> Result<(), RegistryError> {
+        let Registration { peer, place, known_peers, .. } = registration;
+        let before = self.seated.get(peer);
+        self.tallies.check(place, before, self.limits, *known_peers)?;
+        match before {
+            Some(before) => self.tallies.subtract(before),
+            None if self.live >= self.limits.max_peers => {
+                return Err(RegistryError::Full { limit: self.limits.max_peers });
+            }
+            None => self.live += 1,
         }
-        if self.live >= self.limit {
-            return false;
-        }
-        self.live += 1;
-        self.seated.insert(peer.clone())
+        self.tallies.add(place);
+        self.seated.insert(peer.clone(), place.clone());
+        Ok(())
     }
 }
 
@@ -77,7 +91,7 @@ pub(super) fn write_pending(tables: &mut Tables<'_>, shared: &Shared, pending: &
         tables.remove(peer)?;
     }
     for (peer, last_seen) in &pending.renewed {
-        tables.put_renewed(peer, *last_seen, last_seen.plus(shared.ttl))?;
+        tables.put_renewed(peer, *last_seen, last_seen.plus(shared.bounds.ttl))?;
     }
     Ok(())
 }

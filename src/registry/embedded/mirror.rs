@@ -1,7 +1,10 @@
 //! The live entries in memory, in the order in which they expire.
 
 use crate::{
-    registry::{PeerCursor, PeerPage, PeerRecord},
+    registry::{
+        PeerCursor, PeerPage, PeerRecord,
+        places::{Place, Stranger, Tallies},
+    },
     trust::Pin,
     types::{PeerId, PublicKey, Sha256Digest, SharedClock, Timestamp},
 };
@@ -56,6 +59,16 @@ pub(super) struct Live {
     pub(super) last_seen: Timestamp,
     /// On [`OwnClock`].
     pub(super) expires_at_ms: i64,
+    /// What its row takes, with its envelope.
+    pub(super) bytes: u64,
+    /// `None`: a known peer.
+    pub(super) stranger: Option<Stranger>,
+}
+
+impl Live {
+    pub(super) fn place(&self) -> Place {
+        Place { key: self.public_key, bytes: self.bytes, stranger: self.stranger.clone() }
+    }
 }
 
 /// What the writer must bring to the file with its next batch.
@@ -74,6 +87,8 @@ pub(super) struct Mirror {
     order: BTreeSet<(i64, PeerId)>,
     gone: HashSet<PeerId>,
     renewed: HashSet<PeerId>,
+    /// What strangers have of it.
+    tallies: Tallies,
     /// How often anything of it was changed.
     changes: u64,
 }
@@ -89,7 +104,9 @@ impl Mirror {
     pub(super) fn put(&mut self, peer: &PeerId, entry: Live) {
         self.changes = self.changes.wrapping_add(1);
         let expires_at_ms = entry.expires_at_ms;
+        self.tallies.add(&entry.place());
         if let Some(old) = self.live.insert(peer.clone(), entry) {
+            self.tallies.subtract(&old.place());
             self.order.remove(&(old.expires_at_ms, peer.clone()));
         }
         self.order.insert((expires_at_ms, peer.clone()));
@@ -97,8 +114,17 @@ impl Mirror {
         self.renewed.remove(peer);
     }
 
-    /// Renews a live entry that `pin` is the newest statement of. `false` where there is none: the writer must look at it.
-    pub(super) fn renew(&mut self, peer: &PeerId, pin: &Pin, now_ms: i64, expires_at_ms: i64, seen: Timestamp) -> bool {
+    /// Renews a live entry that `pin` is the newest statement of. `false` where there is none: the writer must look at it. A peer that
+    /// became known since leaves the strangers' places.
+    pub(super) fn renew(
+        &mut self,
+        peer: &PeerId,
+        pin: &Pin,
+        now_ms: i64,
+        expires_at_ms: i64,
+        seen: Timestamp,
+        stranger: Option<Stranger>,
+    ) -> bool {
         self.drop_expired(now_ms);
         let Some(entry) = self.live.get_mut(peer) else { return false };
         // One that does not say when it was signed renews the entry of one that does, and changes nothing else.
@@ -111,6 +137,11 @@ impl Mirror {
         self.order.insert((expires_at_ms, peer.clone()));
         entry.expires_at_ms = expires_at_ms;
         entry.last_seen = seen;
+        if entry.stranger != stranger {
+            self.tallies.subtract(&entry.place());
+            entry.stranger = stranger;
+            self.tallies.add(&entry.place());
+        }
         self.renewed.insert(peer.clone());
         true
     }
@@ -120,7 +151,9 @@ impl Mirror {
         while self.order.first().is_some_and(|(expires_at_ms, _)| *expires_at_ms <= now_ms) {
             self.changes = self.changes.wrapping_add(1);
             if let Some((_, peer)) = self.order.pop_first() {
-                self.live.remove(&peer);
+                if let Some(entry) = self.live.remove(&peer) {
+                    self.tallies.subtract(&entry.place());
+                }
                 self.renewed.remove(&peer);
                 self.gone.insert(peer);
             }
@@ -131,9 +164,20 @@ impl Mirror {
     pub(super) fn remove(&mut self, peer: &PeerId) {
         self.changes = self.changes.wrapping_add(1);
         if let Some(old) = self.live.remove(peer) {
+            self.tallies.subtract(&old.place());
             self.order.remove(&(old.expires_at_ms, peer.clone()));
         }
         self.renewed.remove(peer);
+    }
+
+    /// What a live entry takes.
+    pub(super) fn place(&self, peer: &PeerId, now_ms: i64) -> Option<Place> {
+        self.live.get(peer).filter(|entry| entry.expires_at_ms > now_ms).map(Live::place)
+    }
+
+    /// What strangers have.
+    pub(super) const fn tallies(&self) -> &Tallies {
+        &self.tallies
     }
 
     pub(super) fn is_live(&self, peer: &PeerId, now_ms: i64) -> bool {

@@ -8,7 +8,7 @@ use super::{
     tables::{ENVELOPES, LINES, PEERS, RENEWED, Tables, read_line, read_pin},
 };
 use crate::{
-    registry::Bound,
+    registry::Bound as KeyBound,
     trust::{KeyLine, Pin},
     types::{PeerId, PublicKey, Timestamp},
 };
@@ -18,6 +18,7 @@ use std::{
     collections::HashMap,
     fs::OpenOptions,
     io::{self, Write},
+    ops::Bound,
     path::{Path, PathBuf},
     sync::{PoisonError, RwLock, RwLockReadGuard},
 };
@@ -34,6 +35,17 @@ pub(super) struct Loaded {
     pub(super) summary: Bytes,
     pub(super) last_seen: Timestamp,
     pub(super) expires_at_ms: i64,
+    /// Of its row: without an envelope that stands in the table of its own.
+    pub(super) bytes: u64,
+}
+
+/// A binding without a live entry.
+#[derive(Debug)]
+pub(super) struct IdleRow {
+    pub(super) peer: PeerId,
+    pub(super) key: PublicKey,
+    /// Until when its last entry lived, by the wall clock; `None`: that was not written down.
+    pub(super) used_until_ms: Option<i64>,
 }
 
 /// The open files. `None` inside once closed.
@@ -85,11 +97,40 @@ impl Store {
         })
     }
 
+    /// Up to `most` rows of the redb file behind the id `after`, and where to go on: those that hold a binding and no entry, and of which
+    /// the log has none.
+    pub(super) fn idle(&self, after: &str, most: usize) -> Result<(Vec<IdleRow>, Option<String>), StoreError> {
+        self.read(|opened| {
+            let transaction = opened.database.begin_read().map_err(failed)?;
+            let peers = transaction.open_table(PEERS).map_err(failed)?;
+            let renewed = transaction.open_table(RENEWED).map_err(failed)?;
+            let (mut rows, mut last) = (Vec::new(), None);
+            let behind = (Bound::Excluded(after), Bound::Unbounded);
+            for (number, row) in peers.range::<&str>(behind).map_err(failed)?.enumerate() {
+                if number >= most {
+                    return Ok((rows, last));
+                }
+                let (id, row) = row.map_err(failed)?;
+                last = Some(id.value().to_owned());
+                // What cannot be read is looked at when its owner comes.
+                let Ok(peer) = PeerId::parse(id.value()) else { continue };
+                let Some((pin, None)) = decode_row(id.value(), row.value()) else { continue };
+                if opened.log.pin(&peer).is_some() {
+                    continue;
+                }
+                let used = renewed.get(id.value()).map_err(failed)?;
+                let used_until_ms = used.map(|times| times.value().1);
+                rows.push(IdleRow { peer, key: pin.public_key, used_until_ms });
+            }
+            Ok((rows, None))
+        })
+    }
+
     /// Which key an id is bound to.
-    pub(super) fn bound(&self, peer: &PeerId) -> Result<Option<Bound>, StoreError> {
+    pub(super) fn bound(&self, peer: &PeerId) -> Result<Option<KeyBound>, StoreError> {
         self.view(|view| {
             let Some(pin) = view.pin(peer)? else { return Ok(None) };
-            Ok(Some(Bound { public_key: pin.public_key, line: view.line(peer)? }))
+            Ok(Some(KeyBound { public_key: pin.public_key, line: view.line(peer)? }))
         })
     }
 
@@ -299,6 +340,7 @@ impl Loading {
             summary: Bytes::copy_from_slice(summary),
             last_seen,
             expires_at_ms,
+            bytes: u64::try_from(row.len()).unwrap_or(u64::MAX),
         });
         Ok(())
     }

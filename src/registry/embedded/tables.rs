@@ -10,17 +10,17 @@ use crate::{
 };
 use redb::{ReadableTable, ReadableTableMetadata, Table, TableDefinition, WriteTransaction};
 
-/// Of each id its key binding and newest accepted version, never removed, and its live entry, where it has one: who registers changes one
-/// row, which is one page.
+/// Of each id its key binding and newest accepted version, and its live entry, where it has one: who registers changes one row, which is
+/// one page. What is not known here and was not used for long is removed.
 pub(super) const PEERS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("peers");
 /// When an entry was renewed (µs) and when it expires then (ms), by the wall clock. Apart from the entries, so that a heartbeat
-/// rewrites sixteen bytes and not a summary.
+/// rewrites sixteen bytes and not a summary. Of an entry that expired it says until when the binding was used.
 pub(super) const RENEWED: TableDefinition<'_, &str, (i64, i64)> = TableDefinition::new("renewed");
 /// Envelopes that are too long to stand beside others in a page.
 pub(super) const ENVELOPES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("envelopes");
 /// Longer ones have a table of their own, which is not read at start.
 const LONGEST_NEAR_BYTES: usize = 4 << 10;
-/// What the statements of ids' keys led to; rows are never removed.
+/// What the statements of ids' keys led to; a row goes with its binding.
 pub(super) const LINES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("lines");
 /// What holds for the whole file.
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
@@ -147,15 +147,31 @@ impl<'txn> Tables<'txn> {
         Ok(())
     }
 
-    /// Removes an entry; its pin stays, also one that cannot be read.
+    /// Removes an entry; its pin stays, also one that cannot be read, with when it was last used.
     pub(super) fn remove(&mut self, peer: &PeerId) -> Result<(), StoreError> {
         self.row.clear();
+        let mut used = None;
         if let Some(row) = self.peers.get(peer.as_str()).map_err(failed)? {
+            let entry = decode_row(peer.as_str(), row.value()).and_then(|(_, entry)| entry);
+            used = entry.map(|entry| (entry.last_seen.micros(), entry.expires_at_ms));
             cut_entry(&mut self.row, row.value());
         }
         if !self.row.is_empty() {
             self.put_row(peer)?;
         }
+        let renewed = self.renewed.get(peer.as_str()).map_err(failed)?.map(|times| times.value());
+        if let Some((seen, until)) = used {
+            let (seen_again, until_then) = renewed.unwrap_or((seen, until));
+            let times = (seen.max(seen_again), until.max(until_then));
+            self.renewed.insert(peer.as_str(), times).map_err(failed)?;
+        }
+        self.drop_long_envelope(peer)
+    }
+
+    /// Removes all that is known of an id.
+    pub(super) fn erase(&mut self, peer: &PeerId) -> Result<(), StoreError> {
+        self.peers.remove(peer.as_str()).map_err(failed)?;
+        self.drop_line(peer)?;
         self.forget(peer)
     }
 }

@@ -2,7 +2,10 @@
 
 use super::*;
 use crate::{
-    registry::conformance::{Harness, MAX_PEERS, START, Statement, TTL, conformance_tests, line},
+    registry::{
+        NoPlace, Share,
+        conformance::{Harness, LIMITS, MAX_PEERS, START, Statement, TTL, UNUSED_TTL, conformance_tests, line},
+    },
     trust::VersionError,
     types::{TestClock, Timestamp},
 };
@@ -41,9 +44,24 @@ mod conformance {
     super::conformance_tests! { super::Embedded }
 }
 
+/// Nobody decided on anybody, but on this id.
+#[derive(Debug)]
+struct Decided(&'static str);
+
+impl KnownPeers for Decided {
+    fn is_known(&self, peer: &PeerId, _key: PublicKey) -> bool {
+        peer.as_str() == self.0
+    }
+}
+
+fn options(path: &Path, clock: SharedClock) -> EmbeddedOptions {
+    let known = Arc::new(Decided("decided"));
+    EmbeddedOptions { path: path.to_owned(), ttl: TTL, limits: LIMITS, unused_ttl: UNUSED_TTL, known, clock }
+}
+
 fn try_open(path: &Path, clock: &Arc<TestClock>) -> Result<EmbeddedRegistry, OpenError> {
     let clock: SharedClock = Arc::<TestClock>::clone(clock);
-    EmbeddedRegistry::open(EmbeddedOptions { path: path.to_owned(), ttl: TTL, max_peers: MAX_PEERS, clock })
+    EmbeddedRegistry::open(options(path, clock))
 }
 
 fn open(path: &Path, clock: &Arc<TestClock>) -> EmbeddedRegistry {
@@ -173,13 +191,13 @@ async fn expired_rows_leave_the_file_and_pins_stay() {
     drop(registry);
     let registry = open(&path, &clock);
     // It came back before its row had gone.
-    assert_eq!(registry.shared.store.row_counts(), [11, 1, 1, 0]);
+    assert_eq!(registry.shared.store.row_counts(), [11, 1, 11, 0]);
     clock.advance(TTL);
     drop(registry);
     let registry = open(&path, &clock);
     drop(registry);
     let registry = open(&path, &clock);
-    assert_eq!(registry.shared.store.row_counts(), [11, 0, 0, 0]);
+    assert_eq!(registry.shared.store.row_counts(), [11, 0, 11, 0]);
 }
 
 #[tokio::test]
@@ -339,7 +357,7 @@ async fn child_that_registers_until_it_is_killed() {
         return;
     }
     let clock = TestClock::at(START);
-    let options = EmbeddedOptions { path: path.to_owned(), ttl: TTL, max_peers: u64::MAX, clock };
+    let options = EmbeddedOptions { limits: PlaceLimits { max_peers: u64::MAX, ..LIMITS }, ..options(path, clock) };
     let registry = EmbeddedRegistry::open(options).unwrap();
     let from = registry.live().await.unwrap();
     let registry = &registry;
@@ -385,7 +403,8 @@ async fn a_process_killed_at_any_moment_loses_nothing_acknowledged() {
         child.wait().unwrap();
         assert!(seen >= kill_after, "round {round}: the child did not register");
         let clock: SharedClock = TestClock::at(START);
-        let options = EmbeddedOptions { path: path.clone(), ttl: TTL, max_peers: u64::MAX, clock };
+        let options =
+            EmbeddedOptions { limits: PlaceLimits { max_peers: u64::MAX, ..LIMITS }, ..options(&path, clock) };
         let registry = EmbeddedRegistry::open(options).unwrap();
         for (place, name) in acknowledged.iter().rev().enumerate() {
             let statement = Statement::of(name).seq(1);
@@ -433,4 +452,146 @@ async fn a_damaged_file_is_refused_or_keeps_its_bindings() {
             }
         }
     }
+}
+
+/// Wakes the writer, which looks for unused bindings when it is time, until this holds.
+async fn until_swept(registry: &EmbeddedRegistry, mut holds: impl AsyncFnMut() -> bool) {
+    until(async || {
+        let nudge = Statement::of("decided").content(&format!("{:?}", Instant::now()));
+        nudge.register(registry).await.unwrap();
+        holds().await
+    })
+    .await;
+}
+
+async fn is_bound(registry: &EmbeddedRegistry, id: &str) -> bool {
+    let statement = Statement::of(id);
+    registry.bindings(&statement.peer, statement.public_key()).await.unwrap().known
+}
+
+#[tokio::test]
+async fn bindings_of_strangers_that_are_not_used_go_and_those_that_were_decided_on_stay() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("registry.redb");
+    let clock = TestClock::at(START);
+    let registry = open(&path, &clock);
+    for number in 0..100_u8 {
+        Statement::of(&format!("s{number}")).stranger(None).key(number % 3 + 2).expect(&registry, Step::First).await;
+    }
+    Statement::of("decided").expect(&registry, Step::First).await;
+    registry.close().await;
+    drop(registry);
+    // A restart in between, and a heartbeat of one of them: its binding is used.
+    let registry = open(&path, &clock);
+    let of_key = async |registry: &EmbeddedRegistry| {
+        let statement = Statement::of("s0").key(2);
+        registry.bindings(&statement.peer, statement.public_key()).await.unwrap().of_key
+    };
+    assert_eq!(of_key(&registry).await, 34);
+    clock.advance(UNUSED_TTL - Duration::from_secs(1));
+    Statement::of("s1").stranger(None).key(3).expect(&registry, Step::Heartbeat).await;
+    registry.close().await;
+    drop(registry);
+    let registry = open(&path, &clock);
+    assert!(is_bound(&registry, "s0").await);
+    clock.advance(TTL + Duration::from_secs(2));
+    until_swept(&registry, async || !is_bound(&registry, "s0").await).await;
+    assert_eq!(of_key(&registry).await, 0, "another key may have the id now, and the key others");
+    for number in 2..100 {
+        assert!(!is_bound(&registry, &format!("s{number}")).await, "{number}");
+    }
+    Statement::of("s0").key(9).stranger(None).expect(&registry, Step::First).await;
+    Statement::of("s1").key(9).expect_refused(&registry, VersionError::KeyMismatch).await;
+    Statement::of("decided").key(9).expect_refused(&registry, VersionError::KeyMismatch).await;
+    registry.close().await;
+}
+
+#[tokio::test]
+async fn bindings_without_a_date_count_as_used_when_they_are_found() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = TestClock::at(START);
+    let registry = open(&directory.path().join("registry.redb"), &clock);
+    Statement::of("a").stranger(None).expect(&registry, Step::First).await;
+    clock.advance(TTL);
+    let peer = Statement::of("a").peer;
+    let pin = Pin::fresh(Statement::of("a").public_key());
+    // As an older version left it.
+    registry.shared.store.write(|tables| tables.put_pin(&peer, &pin)).unwrap();
+    let dated =
+        || registry.shared.store.idle("", 9).unwrap().0.iter().any(|it| it.peer == peer && it.used_until_ms.is_some());
+    until_swept(&registry, async || dated()).await;
+    clock.advance(UNUSED_TTL - TTL);
+    until_swept(&registry, async || registry.shared.store.idle("", 9).is_ok()).await;
+    assert!(is_bound(&registry, "a").await);
+    clock.advance(TTL * 2);
+    until_swept(&registry, async || !is_bound(&registry, "a").await).await;
+    registry.close().await;
+}
+
+const STRANGER_BYTES: u64 = 4_000_000;
+
+fn large(id: &str, key: u8, address: &str) -> Statement {
+    let mut statement = Statement::of(id).key(key).stranger(Some(address));
+    statement.envelope = Some(vec![key; 100_000].into());
+    statement
+}
+
+/// Whose bytes are used up, or none: then it is registered. A disk that is slow is asked again.
+async fn over_bytes(registry: &EmbeddedRegistry, statement: &Statement) -> Option<Share> {
+    loop {
+        match statement.register(registry).await {
+            Ok(_) => return None,
+            Err(RegistryError::NoPlace(NoPlace::Bytes { share, .. })) => return Some(share),
+            Err(RegistryError::Unavailable(_)) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_bytes_of_strangers_are_bounded_in_memory_and_in_the_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("registry.redb");
+    let clock = TestClock::at(START);
+    let shared: SharedClock = clock.clone();
+    let limits = PlaceLimits { stranger_bytes: STRANGER_BYTES, ..LIMITS };
+    let registry = EmbeddedRegistry::open(EmbeddedOptions { limits, ..options(&path, shared) }).unwrap();
+    for round in 0..6_u8 {
+        let name = |number: usize| format!("{round}-{number}");
+        // A key, an address, and all of them.
+        let mut taken = 0;
+        for number in 0..12 {
+            taken += usize::from(over_bytes(&registry, &large(&name(number), 1, "4:1")).await.is_none());
+        }
+        assert_eq!(taken, 9, "a quarter of 4 MB, with what is beside the envelopes");
+        assert_eq!(over_bytes(&registry, &large(&name(20), 1, "4:2")).await, Some(Share::Key));
+        assert_eq!(over_bytes(&registry, &large(&name(20), 2, "4:1")).await, Some(Share::Address));
+        for number in 30..80 {
+            let spread = u8::try_from(number % 10 + 10).unwrap();
+            let address = format!("4:{spread}");
+            taken += usize::from(over_bytes(&registry, &large(&name(number), spread, &address)).await.is_none());
+        }
+        assert_eq!(taken, 39);
+        assert_eq!(over_bytes(&registry, &large(&name(20), 3, "4:3")).await, Some(Share::Strangers));
+        // A small one is taken, and cannot grow.
+        let small = Statement::of(&name(21)).key(4).stranger(Some("4:4"));
+        assert_eq!(over_bytes(&registry, &small).await, None);
+        let mut grown = small.clone().content("grown");
+        grown.envelope = Some(vec![4; 100_000].into());
+        assert_eq!(over_bytes(&registry, &grown).await, Some(Share::Strangers));
+        // Known peers are not counted.
+        let mut known = Statement::of("decided").content(&round.to_string());
+        known.envelope = grown.envelope;
+        assert_eq!(over_bytes(&registry, &known).await, None);
+        let all = registry.shared.mirror().tallies().all;
+        assert!(all.entries == 40 && all.bytes <= STRANGER_BYTES, "{all:?}");
+        clock.advance(TTL);
+        assert_eq!(registry.live().await.unwrap(), 0);
+        assert_eq!(registry.shared.mirror().tallies().all.bytes, 0);
+        assert_eq!(registry.shared.mirror().tallies().sizes(), (0, 0));
+    }
+    registry.close().await;
+    let bytes = fs::metadata(&path).unwrap().len();
+    // What is freed is used again: six times as much came. The file is written beside itself, so it may be twice as long.
+    assert!(bytes < 3 * STRANGER_BYTES, "{bytes}");
 }

@@ -7,9 +7,10 @@ use super::{
     mirror::{Live, Mirror, OwnClock, millis},
     rows::{EntryRow, encode_entry, shown_in},
     store::Store,
+    sweep::Sweep,
 };
 use crate::{
-    registry::{Bound, Registered, RegistryError},
+    registry::{Bound, KnownPeers, PlaceLimits, Registered, RegistryError, places::Place},
     trust::{self, Admitted, KeyLine, Pin, Step},
     types::{PeerId, PublicKey, Timestamp},
 };
@@ -35,13 +36,21 @@ const MORE: usize = 8;
 /// has the rest.
 const FLUSH_EVERY: Duration = Duration::from_secs(5);
 
+/// What the options say of entries and bindings.
+#[derive(Debug)]
+pub(super) struct Bounds {
+    pub(super) ttl: Duration,
+    pub(super) limits: PlaceLimits,
+    pub(super) unused_ttl: Duration,
+    pub(super) known: Arc<dyn KnownPeers>,
+}
+
 /// What calls and writer share.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) store: Store,
     pub(super) clock: OwnClock,
-    pub(super) ttl: Duration,
-    pub(super) max_peers: u64,
+    pub(super) bounds: Bounds,
     mirror: Mutex<Mirror>,
     /// How many ids each key has.
     ids_of: Mutex<HashMap<PublicKey, u64>>,
@@ -52,12 +61,11 @@ impl Shared {
     pub(super) fn new(
         store: Store,
         clock: OwnClock,
-        ttl: Duration,
-        max_peers: u64,
+        bounds: Bounds,
         (mirror, ids_of): (Mirror, HashMap<PublicKey, u64>),
     ) -> Self {
         let (mirror, ids_of) = (Mutex::new(mirror), Mutex::new(ids_of));
-        Self { store, clock, ttl, max_peers, mirror, ids_of, fault: Mutex::default() }
+        Self { store, clock, bounds, mirror, ids_of, fault: Mutex::default() }
     }
 
     /// How many ids were bound to a key first.
@@ -65,10 +73,26 @@ impl Shared {
         self.ids_of.lock().unwrap_or_else(PoisonError::into_inner).get(&key).copied().unwrap_or_default()
     }
 
+    /// How many ids are bound.
+    pub(super) fn ids(&self) -> u64 {
+        self.ids_of.lock().unwrap_or_else(PoisonError::into_inner).values().sum()
+    }
+
     fn note_id_of(&self, key: PublicKey) {
         let mut ids_of = self.ids_of.lock().unwrap_or_else(PoisonError::into_inner);
         let count = ids_of.entry(key).or_default();
         *count = count.saturating_add(1);
+    }
+
+    /// One id less is bound to this key.
+    pub(super) fn forget_id_of(&self, key: PublicKey) {
+        let mut ids_of = self.ids_of.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = ids_of.get_mut(&key) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                ids_of.remove(&key);
+            }
+        }
     }
 
     /// Why the last write failed, for people.
@@ -94,6 +118,9 @@ pub(super) struct Registration {
     pub(super) binding: trust::Binding,
     /// With its entry and its envelope, however long that is.
     pub(super) row: Vec<u8>,
+    /// What it takes, and on whose account.
+    pub(super) place: Place,
+    pub(super) known_peers: u64,
 }
 
 impl Registration {
@@ -108,7 +135,8 @@ impl Registration {
             envelope: Some(verified.received()),
         };
         let row = encode_entry(manifest.peer().as_str(), &pin, &entry);
-        Self { peer: manifest.peer().clone(), pin, binding: admitted.binding(), row }
+        let (place, known_peers) = (Place::of(admitted, row.len()), admitted.standing().known_peers);
+        Self { peer: manifest.peer().clone(), pin, binding: admitted.binding(), row, place, known_peers }
     }
 }
 
@@ -138,11 +166,19 @@ impl Job {
             Self::Bind(binding, _) => &binding.peer,
         }
     }
+
+    /// What its entry would take.
+    pub(super) fn place(&self) -> Option<&Place> {
+        match self {
+            Self::Register(registration, _) => Some(&registration.place),
+            Self::Bind(..) => None,
+        }
+    }
 }
 
 /// Writes until `stop`, then what is still queued, then closes the files.
 pub(super) async fn run(shared: Arc<Shared>, mut queue: mpsc::Receiver<Job>, stop: CancellationToken) {
-    let mut writer = Writer { shared: &shared, state: State::Well, flushed: Instant::now() };
+    let mut writer = Writer { shared: &shared, state: State::Well, flushed: Instant::now(), sweep: Sweep::default() };
     let mut jobs = Vec::with_capacity(BATCH);
     loop {
         let stopping = tokio::select! {
@@ -200,6 +236,7 @@ struct Writer<'a> {
     state: State,
     /// When the file was brought up to date.
     flushed: Instant,
+    sweep: Sweep,
 }
 
 impl Writer<'_> {
@@ -221,12 +258,32 @@ impl Writer<'_> {
         let is_quiet = !is_behind && self.flushed.elapsed() >= FLUSH_EVERY;
         if is_behind || is_quiet && !self.is_up_to_date() {
             self.write_through(Vec::new());
+        } else if self.state == State::Well && self.sweep.is_due(self.shared) {
+            self.sweep();
         } else if self.shared.fault().is_some() && self.shared.store.probe().is_ok() {
             self.shared.note_fault(None);
         }
         // In a crowd the log soon takes again what it would give back of the disk, which costs more than writing over it.
         if is_quiet || is_cramped {
             self.shared.store.trim();
+        }
+    }
+
+    /// Removes bindings of strangers that were not used for long. What fails is tried again with the next part.
+    fn sweep(&mut self) {
+        let shared = self.shared;
+        let part = match self.sweep.next(shared) {
+            Ok(part) => part,
+            Err(error) => {
+                return tracing::warn!(registry.kind = "embedded", ?error, "unused bindings cannot be looked for");
+            }
+        };
+        if part.is_empty() {
+            return;
+        }
+        match shared.store.write(|tables| part.write(tables)) {
+            Ok(()) => part.forget(shared),
+            Err(error) => self.failed(error, Vec::new()),
         }
     }
 
@@ -240,7 +297,8 @@ impl Writer<'_> {
         if self.state != State::Well {
             return None;
         }
-        let seats = Seats::before(&mut self.shared.mirror(), jobs, self.shared.clock.now_ms(), self.shared.max_peers);
+        let seats =
+            Seats::before(&mut self.shared.mirror(), jobs, self.shared.clock.now_ms(), self.shared.bounds.limits);
         match append_rows(self.shared, jobs, seats) {
             Ok(outcomes) => outcomes,
             Err(error) => {
@@ -258,7 +316,7 @@ impl Writer<'_> {
         let (pending, seats) = {
             let mut mirror = shared.mirror();
             let pending = mirror.take_pending(now_ms);
-            (pending, Seats::before(&mut mirror, &jobs, now_ms, shared.max_peers))
+            (pending, Seats::before(&mut mirror, &jobs, now_ms, shared.bounds.limits))
         };
         self.flushed = Instant::now();
         match shared.store.write(|tables| write_rows(tables, shared, &pending, &jobs, seats)) {
@@ -310,7 +368,7 @@ enum Waiting {
 
 /// Shows what is durable now, then answers: who has an answer also sees its effect.
 fn acknowledge(shared: &Shared, jobs: Vec<Job>, outcomes: Vec<Outcome>) {
-    let expires_at_ms = shared.clock.now_ms().saturating_add(millis(shared.ttl));
+    let expires_at_ms = shared.clock.now_ms().saturating_add(millis(shared.bounds.ttl));
     let last_seen = shared.clock.wall();
     let mut answers = Vec::with_capacity(jobs.len());
     {
@@ -318,7 +376,7 @@ fn acknowledge(shared: &Shared, jobs: Vec<Job>, outcomes: Vec<Outcome>) {
         for (job, outcome) in jobs.into_iter().zip(outcomes) {
             answers.push(match (job, outcome) {
                 (Job::Register(registration, answer), Ok(Done::Registered(step))) => {
-                    let Registration { peer, pin, row, .. } = registration;
+                    let Registration { peer, pin, row, place, .. } = registration;
                     if step == Step::First {
                         shared.note_id_of(pin.public_key);
                     }
@@ -333,9 +391,11 @@ fn acknowledge(shared: &Shared, jobs: Vec<Job>, outcomes: Vec<Outcome>) {
                             summary: Bytes::copy_from_slice(summary),
                             last_seen,
                             expires_at_ms,
+                            bytes: place.bytes,
+                            stranger: place.stranger,
                         },
                     );
-                    Waiting::Register(answer, Ok(Registered { step, expires_in: shared.ttl }))
+                    Waiting::Register(answer, Ok(Registered { step, expires_in: shared.bounds.ttl }))
                 }
                 (Job::Bind(binding, answer), Ok(Done::Bound { taken, gone })) => {
                     if gone {

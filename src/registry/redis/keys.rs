@@ -7,7 +7,8 @@ use crate::{
 use sha2::{Digest, Sha256};
 
 /// Names of our own fields in a peer's hash. A manifest field with such a name is left out: ours win.
-pub(super) const OWN_FIELDS: [&str; 7] = [LAST_SEEN, EXPIRES_AT, PUBKEY, ENVELOPE, SUMMARY, INSTANCE_TYPE, ISSUED_AT];
+pub(super) const OWN_FIELDS: [&str; 8] =
+    [LAST_SEEN, EXPIRES_AT, PUBKEY, ENVELOPE, SUMMARY, INSTANCE_TYPE, ISSUED_AT, PLACE];
 /// When the entry was last renewed, seconds since the epoch.
 pub(super) const LAST_SEEN: &str = "last_seen";
 /// When it expires, ms since the epoch.
@@ -30,6 +31,8 @@ pub(super) const MOST_ID_BYTES: usize = 1024;
 pub(super) const MOST_FIELD_BYTES: usize = 1 << 20;
 /// More than any envelope has that a service takes by its default limits.
 pub(super) const MOST_ENVELOPE_BYTES: usize = 64 << 20;
+/// Of a stranger's entry: the index of the address that it was registered from.
+const PLACE: &str = "ark_place";
 
 /// How many shares the index has on a Cluster. Fixed: every instance must look for an id in the same one.
 pub(super) const SHARES: usize = 16;
@@ -43,6 +46,7 @@ pub(super) struct Keys {
     ids_prefix: String,
     spent_prefix: String,
     by_expiry: String,
+    places_prefix: String,
     cluster: bool,
 }
 
@@ -54,6 +58,8 @@ impl Keys {
             ids_prefix: format!("{prefix}ids:"),
             spent_prefix: format!("{prefix}spent:"),
             by_expiry: format!("{prefix}peers:by_expiry"),
+            // Below names that an ACL of an older version lets through.
+            places_prefix: format!("{prefix}ids:strangers:"),
             cluster,
         }
     }
@@ -73,7 +79,42 @@ impl Keys {
         &self.pin_prefix
     }
 
-    /// The hash of a key binding; it has no time to live.
+    /// The sorted set with the bytes of each stranger's entry, and of all under the empty name. Not on a Cluster.
+    pub(super) fn stranger_bytes(&self) -> String {
+        format!("{}bytes", self.places_prefix)
+    }
+
+    /// The sorted set of strangers' ids by expiry. Not on a Cluster.
+    pub(super) fn strangers(&self) -> String {
+        format!("{}all", self.places_prefix)
+    }
+
+    /// On a Cluster: the share of [`Self::strangers`] that an id is in.
+    pub(super) fn share_of_stranger(&self, peer: &PeerId) -> String {
+        self.share_of(peer).replacen(&self.by_expiry, &self.strangers(), 1)
+    }
+
+    /// On a Cluster: every share of [`Self::strangers`].
+    pub(super) fn shares_of_strangers(&self) -> Vec<String> {
+        self.shares().iter().map(|share| share.replacen(&self.by_expiry, &self.strangers(), 1)).collect()
+    }
+
+    /// What the index of a key starts with; the key follows.
+    pub(super) fn key_places_prefix(&self) -> String {
+        format!("{}key:", self.places_prefix)
+    }
+
+    /// The sorted set of the ids of a stranger's key by expiry.
+    pub(super) fn places_of_key(&self, key: PublicKey) -> String {
+        format!("{}{}", self.key_places_prefix(), key.to_base64())
+    }
+
+    /// The sorted set of strangers' ids from an address by expiry.
+    pub(super) fn places_from(&self, address: &str) -> String {
+        format!("{}from:{address}", self.places_prefix)
+    }
+
+    /// The hash of a key binding. A known peer's has no time to live.
     pub(super) fn pin(&self, peer: &PeerId) -> String {
         self.with_id(&self.pin_prefix, peer)
     }

@@ -131,7 +131,13 @@ impl RedisRegistry {
         if self.cluster { Box::pin(self.merged_chunk(after, limit)).await } else { self.one_chunk(after, limit).await }
     }
 
-    fn list_call(&self, index: &str, peers: &str, after: Option<&Place>, limit: usize) -> super::call::Call<'_> {
+    pub(super) fn list_call(
+        &self,
+        index: &str,
+        peers: &str,
+        after: Option<&Place>,
+        limit: usize,
+    ) -> super::call::Call<'_> {
         let mut call = self.scripts.list.call(&[index]);
         call.arg(self.now_arg()).arg(limit).arg(peers);
         match after {
@@ -237,6 +243,11 @@ fn unreadable_answer() -> RegistryError {
 fn read_run(value: Value) -> Result<Run, RegistryError> {
     let (total, now_ms, more, score, member, rows): (u64, i64, u8, Vec<u8>, Vec<u8>, _) = parsed(value)?;
     Ok(Run { total, now_ms, next: (more == 1).then_some(Place { score, member }), rows })
+}
+
+/// How many live ones the list script counted.
+pub(super) fn total(value: Value) -> Result<u64, RegistryError> {
+    Ok(read_run(value)?.total)
 }
 
 fn read_row(row: Vec<Option<Vec<u8>>>, now_ms: i64) -> Result<PeerRecord, &'static str> {

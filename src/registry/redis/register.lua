@@ -1,8 +1,10 @@
 -- Registers one statement: the rules of trust::Pin::step and the write, in one atomic step.
--- KEYS: 1 peer hash, 2 pin hash, 3 index by expiry; on a Cluster without the index, which is in other slots
+-- KEYS: 1 peer hash, 2 pin hash, 3 index by expiry, 4 sorted set with the bytes of strangers' entries, 5 index of strangers, 6 index of the key,
+--       7 index of the address, where there is one; on a Cluster 1 and 2 only, the others are in other slots
 -- ARGV: 1 now in ms ('' = this server's clock), 2 time to live in ms, 3 most live entries, 4 'first_key' or 'any_key', 5 id,
---       6 public key, 7 last_updated in µs or '', 8 seq or '', 9 digest, 10 issued_at in µs or '',
---       11... names and values of the peer hash
+--       6 public key, 7 last_updated in µs or '', 8 seq or '', 9 digest, 10 issued_at in µs or '', 11 time to live of a stranger's pin
+--       in ms, 12 bytes of the entry, 13 most bytes of strangers, 14 most entries of strangers ('' = a known peer), 15 of the key,
+--       16 of the address, 17... names and values of the peer hash
 --       Without an index 3 is 'ask', answered with 'room?' for an entry that is not live, or 'room' where there is some.
 -- Answers: 'ok', step and expiry in ms; or why not.
 -- Numbers stay below 2^53, where doubles are exact; they are stored as the text that came.
@@ -74,13 +76,45 @@ if holds(KEYS[2]) ~= 'none' then
   end
 end
 
+local stranger = ARGV[14] ~= ''
+local bytes = tonumber(ARGV[12])
+
+local function live_in(index)
+  return redis.call('ZCOUNT', index, string.format('(%.0f', now), '+inf')
+end
+
+-- The bytes of strangers' entries in all, under the empty name, and of this one. Entries that expired give theirs back, a bounded share
+-- with each call. ZADD first: Redis refuses it when its memory is full, and then nothing is written.
+local function stranger_bytes()
+  local total = tonumber(redis.call('ZSCORE', KEYS[4], '') or '0')
+  local expired = redis.call('ZRANGEBYSCORE', KEYS[5], '-inf', string.format('%.0f', now), 'LIMIT', 0, 100)
+  if #expired > 0 then
+    for _, gone in ipairs(expired) do total = total - tonumber(redis.call('ZSCORE', KEYS[4], gone) or '0') end
+    total = math.max(total, 0)
+    redis.call('ZADD', KEYS[4], string.format('%.0f', total), '')
+    redis.call('ZREM', KEYS[4], unpack(expired))
+    redis.call('ZREM', KEYS[5], unpack(expired))
+  end
+  return total, tonumber(redis.call('ZSCORE', KEYS[4], id) or '0')
+end
+
 -- A hash that another program put there is written anew.
 local is_hash = holds(KEYS[1]) == 'hash'
+local total_bytes, bytes_before = 0, 0
 if KEYS[3] then
   local score = redis.call('ZSCORE', KEYS[3], id)
-  if not (score and tonumber(score) > now) and redis.call('ZCOUNT', KEYS[3], string.format('(%.0f', now), '+inf') >= limit then
-    return {'full'}
+  local is_live = score and tonumber(score) > now
+  total_bytes, bytes_before = stranger_bytes()
+  if stranger and not is_live then
+    if live_in(KEYS[6]) >= tonumber(ARGV[15]) then return {'no_place', 'key'} end
+    if KEYS[7] and live_in(KEYS[7]) >= tonumber(ARGV[16]) then return {'no_place', 'address'} end
+    if live_in(KEYS[5]) >= tonumber(ARGV[14]) then return {'no_place', 'strangers'} end
   end
+  if stranger and (step ~= 'heartbeat' or not is_live) and bytes > bytes_before
+    and total_bytes - bytes_before + bytes > tonumber(ARGV[13]) then
+    return {'no_bytes', 'strangers'}
+  end
+  if not is_live and live_in(KEYS[3]) >= limit then return {'full'} end
 elseif ARGV[3] == 'ask' then
   local expiry = is_hash and tonumber(redis.call('HMGET', KEYS[1], 'expires_at')[1])
   if not (expiry and expiry > now) then return {'room?'} end
@@ -103,12 +137,35 @@ else
   redis.call('DEL', KEYS[1])
   redis.call('HSET', KEYS[1], 'last_seen', last_seen, 'expires_at', expires_at)
   -- Lua can pass about 8,000 values to one call.
-  for first = 11, #ARGV, 1000 do
+  for first = 17, #ARGV, 1000 do
     redis.call('HSET', KEYS[1], unpack(ARGV, first, math.min(first + 999, #ARGV)))
   end
 end
 redis.call('PEXPIRE', KEYS[1], ttl)
+-- The binding of a peer that is not known goes when it was not used for long. That of one that became known stays for a century.
+local was_stranger = redis.call('HMGET', KEYS[2], 'stranger')[1] == '1'
+if stranger then
+  if not was_stranger then redis.call('HSET', KEYS[2], 'stranger', '1') end
+  redis.call('PEXPIRE', KEYS[2], ARGV[11])
+elseif was_stranger then
+  redis.call('HSET', KEYS[2], 'stranger', '')
+  redis.call('PEXPIRE', KEYS[2], 3155760000000)
+end
 if KEYS[3] then
+  if stranger then
+    redis.call('ZADD', KEYS[4], string.format('%.0f', total_bytes - bytes_before + bytes), '', ARGV[12], id)
+    redis.call('ZADD', KEYS[5], expires_at, id)
+    for i = 6, #KEYS do
+      local expired = redis.call('ZRANGEBYSCORE', KEYS[i], '-inf', string.format('%.0f', now), 'LIMIT', 0, 100)
+      if #expired > 0 then redis.call('ZREM', KEYS[i], unpack(expired)) end
+      redis.call('ZADD', KEYS[i], expires_at, id)
+      redis.call('PEXPIRE', KEYS[i], ttl)
+    end
+    redis.call('HSET', KEYS[1], 'ark_place', KEYS[7] or '')
+  elseif redis.call('ZREM', KEYS[5], id) == 1 then
+    redis.call('ZADD', KEYS[4], string.format('%.0f', math.max(total_bytes - bytes_before, 0)), '')
+    redis.call('ZREM', KEYS[4], id)
+  end
   redis.call('ZADD', KEYS[3], expires_at, id)
   -- A bounded share of sweeping with each call: the index grows by at most one a call, so it cannot grow without end.
   local expired = redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', string.format('%.0f', now), 'LIMIT', 0, 100)

@@ -7,7 +7,7 @@ use super::{
     faults::unavailable,
     keys::Keys,
     link::{Ask, Link},
-    parsed,
+    milliseconds, parsed,
 };
 use crate::{
     registry::RegistryError,
@@ -43,15 +43,16 @@ pub(super) struct Renewals {
     link: Arc<Link>,
     keys: Keys,
     ttl: Duration,
+    unused_ttl: Duration,
     time: TimeSource,
     script: Script,
     queue: Mutex<Queue>,
 }
 
 impl Renewals {
-    pub(super) fn new(link: Arc<Link>, keys: Keys, ttl: Duration, time: TimeSource) -> Self {
+    pub(super) fn new(link: Arc<Link>, keys: Keys, (ttl, unused_ttl): (Duration, Duration), time: TimeSource) -> Self {
         let script = Script::new(include_str!("renew.lua"));
-        Self { link, keys, ttl, time, script, queue: Mutex::default() }
+        Self { link, keys, ttl, unused_ttl, time, script, queue: Mutex::default() }
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -74,9 +75,10 @@ impl Renewals {
     }
 
     async fn ask(&self, batch: &[Heartbeat]) -> Result<Vec<u8>, RegistryError> {
-        let mut call = self.script.call(&[self.keys.by_expiry()]);
+        let mut call = self.script.call(&[self.keys.by_expiry(), &self.keys.strangers()]);
         call.arg(self.time.arg()).arg(u64::try_from(self.ttl.as_millis()).unwrap_or(u64::MAX));
-        call.arg(self.keys.peer_prefix()).arg(self.keys.pin_prefix());
+        call.arg(self.keys.peer_prefix()).arg(self.keys.pin_prefix()).arg(self.keys.key_places_prefix());
+        call.arg(milliseconds(self.unused_ttl));
         for Heartbeat { peer, pin, .. } in batch {
             let digest = SetHash::from_digest(pin.digest).hex_bytes();
             call.arg(peer.as_str()).arg(pin.public_key.to_base64()).arg(&digest[..]);

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     registry::{
-        conformance::{Harness, MAX_PEERS, START, Statement, TTL, conformance_tests},
+        conformance::{Harness, LIMITS, START, Statement, TTL, UNUSED_TTL, conformance_tests},
         redis_server::RedisServer,
     },
     types::TestClock,
@@ -55,7 +55,8 @@ fn options(server: &RedisServer) -> RedisOptions {
         servers: Servers::at(&server.url().into()).unwrap(),
         prefix: "t:".to_owned(),
         ttl: TTL,
-        max_peers: MAX_PEERS,
+        limits: LIMITS,
+        unused_ttl: UNUSED_TTL,
         pool_size: 8,
         min_replicas: 0,
         time: TimeSource::Server,
@@ -417,7 +418,8 @@ async fn a_password_never_shows() {
             servers: Servers::at(&url.into())?,
             prefix: String::new(),
             ttl: TTL,
-            max_peers: 1,
+            limits: PlaceLimits { max_peers: 1, ..LIMITS },
+            unused_ttl: UNUSED_TTL,
             pool_size: 1,
             min_replicas: 0,
             time: TimeSource::Server,
@@ -488,7 +490,9 @@ async fn the_log_says_why_redis_cannot_be_used() {
 #[tokio::test]
 async fn a_long_list_comes_in_several_runs() {
     let server = RedisServer::start().await;
-    let registry = RedisRegistry::connect(RedisOptions { max_peers: 2000, ..options(&server) }).unwrap();
+    let registry =
+        RedisRegistry::connect(RedisOptions { limits: PlaceLimits { max_peers: 2000, ..LIMITS }, ..options(&server) })
+            .unwrap();
     for number in 0..1200 {
         Statement::of(&number.to_string()).expect(&registry, Step::First).await;
     }
@@ -531,4 +535,49 @@ async fn replicas_share_what_a_payer_has_and_count_alone_while_redis_is_away() {
     assert_eq!(one.spend(Class::Signed, other_payer, 4, hour).await, None);
     one.close().await;
     other.close().await;
+}
+
+#[tokio::test]
+async fn bindings_of_strangers_expire_and_their_bytes_are_counted() {
+    let server = RedisServer::start().await;
+    let limits = PlaceLimits { stranger_bytes: 1_000_000, ..LIMITS };
+    let clock = TestClock::at(START);
+    let time = TimeSource::Injected(Arc::<TestClock>::clone(&clock));
+    let registry = RedisRegistry::connect(RedisOptions { limits, time, ..options(&server) }).unwrap();
+    let pin_ttl_ms = async |id: &str| -> i64 {
+        raw(&server, &format!("PTTL t:pin:{id}")).await.trim().trim_start_matches(':').parse().unwrap()
+    };
+    let ninety_days = i64::try_from(UNUSED_TTL.as_millis()).unwrap();
+    let large = |id: &str| {
+        let mut statement = Statement::of(id).stranger(Some("4:c0000201"));
+        statement.envelope = Some(vec![1; 300_000].into());
+        statement
+    };
+    for id in ["a", "b", "c"] {
+        large(id).expect(&registry, Step::First).await;
+    }
+    let is_over =
+        |outcome| matches!(outcome, Err(RegistryError::NoPlace(NoPlace::Bytes { share: Share::Strangers, .. })));
+    assert!(is_over(large("d").register(&registry).await));
+    // Renewing, and as many bytes in the place of others, takes no more.
+    assert!(registry.renew(&large("a").admitted()).await.unwrap().is_some());
+    large("b").content("newer").expect(&registry, Step::Newer).await;
+    assert!(is_over(large("d").register(&registry).await));
+    let ttl = pin_ttl_ms("a").await;
+    assert!((ninety_days - 60_000..=ninety_days).contains(&ttl), "{ttl}");
+    // Known now: it gives its bytes back, and its binding stays.
+    let mut known = Statement::of("c").content("known");
+    known.envelope = large("c").envelope;
+    known.expect(&registry, Step::Newer).await;
+    assert!(pin_ttl_ms("c").await > 20 * ninety_days);
+    large("d").expect(&registry, Step::First).await;
+    Statement::of("always").expect(&registry, Step::First).await;
+    assert_eq!(pin_ttl_ms("always").await, -1);
+    // What expired gives its bytes back.
+    clock.advance(TTL);
+    for id in ["e", "f", "g"] {
+        large(id).expect(&registry, Step::First).await;
+    }
+    assert!(is_over(large("h").register(&registry).await));
+    registry.close().await;
 }

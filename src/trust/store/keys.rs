@@ -1,15 +1,25 @@
 //! What becomes of a decision when its key is replaced or withdrawn by its owner.
 
-use super::{DecisionError, MAX_UNASKED, TrustStore};
+use super::{
+    DecisionError, TrustStore,
+    places::{Places, has_place_for_unasked},
+};
 use crate::{
     trust::{
-        KeyChange, KeyEvents, KeyLine, TrustLevel,
+        KeyChange, KeyEvents, KeyLine, LineChange, TooManyChanges, TrustLevel,
+        key_changes::Change,
         state::{LEVEL, QUARANTINE, ROTATION, STATEMENT, UNASKED_STATEMENT},
     },
     types::{PeerId, PublicKey},
 };
 use serde_json::json;
-use std::sync::PoisonError;
+use std::{sync::PoisonError, time::Duration};
+
+/// The most keys of one id of which something is known: what a key line remembers, and a few.
+const MAX_RECORDS_OF_ONE: usize = 1100;
+/// The most replaced keys of an id that nobody verified: its row takes up to 3.5 KiB.
+const MAX_RETIRED_OF_STRANGER: usize = 64;
+const ONE_HOUR: Duration = Duration::from_secs(3600);
 
 impl TrustStore {
     /// Could this key be verified for this id now? Nothing changes.
@@ -17,7 +27,7 @@ impl TrustStore {
     /// # Errors
     /// [`DecisionError`], other than that it cannot be written.
     pub fn can_verify(&self, peer: &PeerId, key: PublicKey) -> Result<(), DecisionError> {
-        self.check(peer, key, TrustLevel::Verified).map(drop)
+        self.check(peer, key, TrustLevel::Verified, Places::All).map(drop)
     }
 
     /// Do the settings list a key for this id, or is one verified?
@@ -50,8 +60,8 @@ impl TrustStore {
             (_, TrustLevel::Verified) => (TrustLevel::Verified, STATEMENT),
             (_, TrustLevel::Unknown | TrustLevel::Pending) => (TrustLevel::Pending, UNASKED_STATEMENT),
         };
-        self.check(peer, old, TrustLevel::Revoked)?;
-        self.check(peer, new, TrustLevel::Pending)?;
+        self.check(peer, old, TrustLevel::Revoked, Places::Shared)?;
+        self.check(peer, new, TrustLevel::Pending, Places::Shared)?;
         let detail = json!({
             "node_id": peer.as_str(), "old_key": old.to_base64(), "public_key": new.to_base64(), "level": level.as_str(),
             "by": word, "by_recovery": by_recovery,
@@ -70,7 +80,7 @@ impl TrustStore {
     }
 
     fn begin_anew(&self, peer: &PeerId, key: PublicKey) -> Result<(), DecisionError> {
-        self.check(peer, key, TrustLevel::Pending)?;
+        self.check(peer, key, TrustLevel::Pending, Places::Shared)?;
         let detail = json!({
             "node_id": peer.as_str(), "public_key": key.to_base64(), "level": TrustLevel::Pending.as_str(),
             "by": UNASKED_STATEMENT, "reason": "it took the place of a revoked key", "final": false,
@@ -84,7 +94,7 @@ impl TrustStore {
     /// [`DecisionError`]; nothing has changed.
     pub fn revoke(&self, peer: &PeerId, key: PublicKey) -> Result<(), DecisionError> {
         let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        self.check(peer, key, TrustLevel::Revoked)?;
+        self.check(peer, key, TrustLevel::Revoked, Places::Shared)?;
         let before = self.level(peer, key);
         let word = if before == TrustLevel::Verified { STATEMENT } else { UNASKED_STATEMENT };
         let detail = json!({
@@ -137,10 +147,27 @@ impl TrustStore {
         self.known_owners(peer).into_iter().flatten().find(ended)
     }
 
-    /// Is anything known of this key by somebody's decision, or is there place to note what strangers do?
-    fn is_worth_noting(&self, peer: &PeerId, key: PublicKey) -> bool {
+    /// Is anything known of this key, or is there place to note what strangers do? That a key is withdrawn adds no record where there
+    /// is one.
+    fn is_withdrawal_worth_noting(&self, peer: &PeerId, key: PublicKey) -> bool {
         let state = self.state();
-        state.records.contains_key(&key) || self.listed(&state, peer) == Some(key) || state.unasked < MAX_UNASKED
+        state.records.contains_key(&key)
+            || self.listed(&state, peer) == Some(key)
+            || has_place_for_unasked(&state, peer)
+    }
+
+    /// Was this key decided on here, or is there place to note what strangers do? A record that a stranger made gives no right to more.
+    fn is_rotation_worth_noting(&self, peer: &PeerId, key: PublicKey) -> bool {
+        let state = self.state();
+        let is_decided = state.records.get(&key).is_some_and(|record| !record.is_unasked());
+        is_decided || self.listed(&state, peer) == Some(key) || has_place_for_unasked(&state, peer)
+    }
+
+    /// May statements add one more record of this id, whose key is verified?
+    fn has_place_for_successor(&self, peer: &PeerId) -> bool {
+        let state = self.state();
+        let of_one = || state.records.values().filter(|record| record.node_id == *peer).count();
+        state.records.len() < Places::Shared.most() && of_one() < MAX_RECORDS_OF_ONE
     }
 }
 
@@ -150,10 +177,30 @@ impl KeyEvents for TrustStore {
         !self.record(key).is_some_and(|it| it.level == TrustLevel::Revoked && !it.is_final)
     }
 
+    fn may_change(&self, change: &LineChange<'_>) -> Result<(), TooManyChanges> {
+        let LineChange { peer, old, line, by_recovery, address } = *change;
+        let verified = self.level(peer, old.unwrap_or(line.public_key)) == TrustLevel::Verified;
+        let full = |of| Err(TooManyChanges { of, wait: ONE_HOUR });
+        if verified && old.is_some() && !self.has_place_for_successor(peer) {
+            return full("are noted of this id, or of all ids");
+        }
+        if !verified && line.retired.len() > MAX_RETIRED_OF_STRANGER {
+            return full("are remembered of an id that is not verified");
+        }
+        // Where its successor could not be noted, a key would leave quarantine by itself.
+        if let Some(old) = old.filter(|old| !by_recovery && self.is_quarantined(*old))
+            && !self.is_rotation_worth_noting(peer, old)
+        {
+            return full("of ids that are not verified");
+        }
+        let mut changes = self.key_changes.lock().unwrap_or_else(PoisonError::into_inner);
+        changes.take(Change { peer, verified, withdraws: line.revoked, address }, self.audit.elapsed())
+    }
+
     fn rotated(&self, peer: &PeerId, change: KeyChange) {
         let KeyChange { old, new, by_recovery } = change;
         tracing::info!(peer.id = peer.as_str(), key.old = %old, key.new = %new, by_recovery, "a peer has another key now, by its own statement");
-        if self.is_worth_noting(peer, old)
+        if self.is_rotation_worth_noting(peer, old)
             && let Err(error) = self.rotate(peer, change)
         {
             tracing::warn!(peer.id = peer.as_str(), key.new = %new, %error, "the new key has no part in what was decided of the old one");
@@ -162,7 +209,7 @@ impl KeyEvents for TrustStore {
 
     fn revoked(&self, peer: &PeerId, key: PublicKey) {
         tracing::warn!(peer.id = peer.as_str(), %key, "a peer's key was revoked; it speaks no more");
-        if self.is_worth_noting(peer, key)
+        if self.is_withdrawal_worth_noting(peer, key)
             && let Err(error) = self.revoke(peer, key)
         {
             tracing::warn!(peer.id = peer.as_str(), %key, %error, "that a key was withdrawn is not noted");

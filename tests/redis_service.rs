@@ -104,7 +104,9 @@ async fn a_manifest_is_discovered_and_lies_in_redis_as_documented() {
     // The service's own id is bound to its own key.
     keys.retain(|key| key != "pin:ark-under-test");
     let ids = format!("ids:{}", key(1).public_key());
-    assert_eq!(keys, [ids.as_str(), "peer:ark-grüße", "peers:by_expiry", "pin:ark-grüße"]);
+    let strangers = ["all".to_owned(), "bytes".to_owned(), format!("key:{}", key(1).public_key())];
+    let [all, bytes, of_key] = strangers.map(|name| format!("ids:strangers:{name}"));
+    assert_eq!(keys, [ids.as_str(), &all, &bytes, &of_key, "peer:ark-grüße", "peers:by_expiry", "pin:ark-grüße"]);
     let count: HashMap<String, String> = inside.hgetall(&ids).await.unwrap();
     assert_eq!(count["count"], "1");
     let fields: HashMap<String, String> = inside.hgetall("peer:ark-grüße").await.unwrap();
@@ -119,7 +121,11 @@ async fn a_manifest_is_discovered_and_lies_in_redis_as_documented() {
 
     let lives = inside.ttl("peer:ark-grüße").await.unwrap();
     assert!(matches!(lives, redis::IntegerReplyOrNoOp::IntegerReply(115..=120)), "{lives:?}");
-    assert_eq!(inside.ttl("pin:ark-grüße").await.unwrap(), redis::IntegerReplyOrNoOp::ExistsButNotRelevant);
+    // A stranger's binding: 90 days after it was last used it goes. The service's own one stays.
+    const LAST_DAY: usize = 89 * 86_400;
+    let binding = inside.ttl("pin:ark-grüße").await.unwrap();
+    assert!(matches!(binding, redis::IntegerReplyOrNoOp::IntegerReply(LAST_DAY..=7_776_000)), "{binding:?}");
+    assert_eq!(inside.ttl("pin:ark-under-test").await.unwrap(), redis::IntegerReplyOrNoOp::ExistsButNotRelevant);
     let pin: HashMap<String, String> = inside.hgetall("pin:ark-grüße").await.unwrap();
     assert_eq!(pin["pubkey"], fields["pubkey"]);
     let expiry = inside.zscore("peers:by_expiry", "ark-grüße").await.unwrap().unwrap();
@@ -193,10 +199,14 @@ async fn keys_lie_under_the_prefix() {
     let (plain, prefixed) = (place(&redis), place(&redis).set("ARK__REGISTRY__PREFIX", "team-a:"));
     let (plain, prefixed) = (plain.serve().await, prefixed.serve().await);
     register(&prefixed, "a", 1).await;
-    let mut keys = look_inside(&redis).await.keys("*").await.unwrap();
+    let mut keys: Vec<String> = look_inside(&redis).await.keys("*").await.unwrap();
     keys.sort();
+    // What binds the id of each of the two services.
+    keys.retain(|key| !key.ends_with("pin:ark-under-test"));
+    let strangers = ["all".to_owned(), "bytes".to_owned(), format!("key:{}", key(1).public_key())];
+    let [all, bytes, of_key] = strangers.map(|name| format!("team-a:ids:strangers:{name}"));
     let ids = format!("team-a:ids:{}", key(1).public_key());
-    assert_eq!(keys, [ids.as_str(), "team-a:peer:a", "team-a:peers:by_expiry", "team-a:pin:a"]);
+    assert_eq!(keys, [ids.as_str(), &all, &bytes, &of_key, "team-a:peer:a", "team-a:peers:by_expiry", "team-a:pin:a"]);
     assert_eq!(discovered(&prefixed).await, ["a"]);
     assert_eq!(discovered(&plain).await, Vec::<String>::new());
 }

@@ -591,8 +591,7 @@ pub(super) mod tests {
             seq: AtomicU64::new(head.seq),
             moved: watch::Sender::new(head.seq),
         };
-        let unfinished = shared.journal.unfinished_start().unwrap();
-        let at_start = AtStart::begun(&metadata, unfinished.as_deref());
+        let at_start = AtStart::begun(&metadata, shared.journal.unfinished_start().unwrap().as_deref());
         Store::new(Arc::new(shared), CaseSensitivity::Sensitive, Some(at_start))
     }
 
@@ -601,9 +600,8 @@ pub(super) mod tests {
         let said = |code| lattice_error(&io::Error::from_raw_os_error(code));
         assert!(matches!(said(libc::ENOSPC), LatticeError::NoSpace));
         assert!(matches!(said(libc::EDQUOT), LatticeError::NoSpace));
-        for code in [libc::EROFS, libc::EACCES, libc::EPERM] {
-            assert!(matches!(said(code), LatticeError::ReadOnly(_)));
-        }
+        let is_read_only = |code| matches!(said(code), LatticeError::ReadOnly(_));
+        assert!([libc::EROFS, libc::EACCES, libc::EPERM].into_iter().all(is_read_only));
         assert!(matches!(said(libc::EIO), LatticeError::Io(_)));
         assert!(matches!(JournalError::Io(io::Error::from_raw_os_error(libc::ENOSPC)).into(), LatticeError::NoSpace));
     }

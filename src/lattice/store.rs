@@ -1,7 +1,7 @@
 //! What is known of the directory: shared with readers, changed by the writer thread alone.
 
 use super::{
-    BrokenFile, Entry, LatticeError, LatticeStatus, NodeType,
+    BrokenFile, Entry, LatticeError, LatticeStatus,
     dating::AtStart,
     file_name::{self, CaseSensitivity},
     half_written::HalfWritten,
@@ -20,7 +20,6 @@ use super::{
 };
 use crate::types::{ContentHash, Limits, NodeId, SharedClock, Timestamp};
 use std::{
-    cell::RefCell,
     collections::{BTreeMap, HashMap, HashSet},
     hash::{DefaultHasher, Hash, Hasher},
     io,
@@ -35,10 +34,12 @@ use tokio::sync::watch;
 
 mod broken;
 mod changes;
+mod type_names;
 
 pub(super) use broken::Broken;
 use broken::Claim;
 pub(super) use changes::{Changes, SeenFile};
+use type_names::TypeNames;
 
 /// The most broken files that a status lists.
 const BROKEN_SHOWN: usize = 100;
@@ -204,35 +205,6 @@ impl From<JournalError> for LatticeError {
             },
             other => Self::Io(format!("the journal: {other}")),
         }
-    }
-}
-
-/// Texts of `type` that occur, each kept once: a lattice has few of them, and a million nodes. Beyond so many each node has its own.
-#[derive(Debug, Default)]
-struct TypeNames(RefCell<HashSet<NodeType>>);
-
-const TYPE_NAMES: usize = 1024;
-
-impl TypeNames {
-    /// Puts the text that is kept into the place of an equal one.
-    fn share(&self, own: &mut NodeType) {
-        let mut names = self.0.borrow_mut();
-        match names.get(&**own) {
-            Some(shared) => *own = shared.clone(),
-            None if names.len() < TYPE_NAMES => drop(names.insert(own.clone())),
-            None => {}
-        }
-    }
-
-    /// The same, of a text that nobody has yet.
-    fn shared(&self, node_type: &str) -> Option<NodeType> {
-        if let Some(shared) = self.0.borrow().get(node_type) {
-            return Some(shared.clone());
-        }
-        // A journal that release 0.1.0 wrote may hold longer ones.
-        let mut own = NodeType::parse(node_type)?;
-        self.share(&mut own);
-        Some(own)
     }
 }
 

@@ -2,7 +2,7 @@ use super::*;
 use crate::{
     identity::KeyPair,
     manifest::{Canonicalization, EpochStart, HeadEpoch, sign, verified_for_test, verify},
-    trust::{Binding, KeyChange, KeyEvents, KeyLine, LineChange, chain::Ledger},
+    trust::{Binding, KeyChange, KeyEvents, KeyLine, chain::Ledger},
     types::{Limits, SetHash, TestClock},
 };
 use bytes::Bytes;

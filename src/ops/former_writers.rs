@@ -43,10 +43,10 @@ pub async fn former_writers(context: &Context) -> Result<Vec<Distrust>, FormerWr
         let Some(bound) = context.registry.bound(&peer).await? else { continue };
         let key = bound.line.map_or(bound.public_key, |line| line.public_key);
         let of_network = context.network.is_some();
-        match context.trust.may_push(&peer, key, named(context, &peer, key, of_network)) {
-            Err(distrust @ Distrust::NotVerified(..)) => refused.push(distrust),
-            // Whoever was revoked or contradicted itself was decided on before.
-            Ok(()) | Err(_) => {}
+        let may_push = context.trust.may_push(&peer, key, named(context, &peer, key, of_network));
+        // Whoever was revoked or contradicted itself was decided on before.
+        if let Err(distrust @ Distrust::NotVerified(..)) = may_push {
+            refused.push(distrust);
         }
     }
     Ok(refused)

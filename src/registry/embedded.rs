@@ -230,7 +230,7 @@ impl Registry for EmbeddedRegistry {
         }
         let (answer, answered) = oneshot::channel();
         let registration = Registration::of(admitted, self.shared.clock.wall(), self.shared.bounds.ttl);
-        self.write(answered, Job::Register(registration, answer)).await
+        self.write(answered, Job::Register(Box::new(registration), answer)).await
     }
 
     async fn envelope(&self, peer: &PeerId) -> Result<Option<Bytes>, RegistryError> {

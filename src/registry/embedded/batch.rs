@@ -169,7 +169,7 @@ pub(super) fn append_rows(shared: &Shared, jobs: &[Job], mut seats: Seats) -> Re
     let is_checked = shared.store.view(|view| {
         for job in jobs {
             let Job::Register(registration, _) = job else { return Ok(false) };
-            let Registration { peer, pin, .. } = registration;
+            let Registration { peer, pin, .. } = &**registration;
             let known = match newest.get(peer) {
                 Some(pin) => Ok(Some(pin.clone())),
                 None => view.pin(peer),

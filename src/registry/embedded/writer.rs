@@ -155,7 +155,7 @@ type Answer<T> = oneshot::Sender<Result<T, RegistryError>>;
 /// What is to be written, and who waits for its answer.
 #[derive(Debug)]
 pub(super) enum Job {
-    Register(Registration, Answer<Registered>),
+    Register(Box<Registration>, Answer<Registered>),
     Bind(Box<Binding>, Answer<bool>),
 }
 
@@ -376,7 +376,7 @@ fn acknowledge(shared: &Shared, jobs: Vec<Job>, outcomes: Vec<Outcome>) {
         for (job, outcome) in jobs.into_iter().zip(outcomes) {
             answers.push(match (job, outcome) {
                 (Job::Register(registration, answer), Ok(Done::Registered(step))) => {
-                    let Registration { peer, pin, row, place, .. } = registration;
+                    let Registration { peer, pin, row, place, .. } = *registration;
                     if step == Step::First {
                         shared.note_id_of(pin.public_key);
                     }

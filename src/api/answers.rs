@@ -120,7 +120,8 @@ impl MessageBody for Counted {
             }
             // A node may be larger than all that a stream holds as a rule.
             let bytes = u64::try_from(this.rest.len()).unwrap_or(u64::MAX);
-            let more = bytes.saturating_mul(2).saturating_sub(this.part.amount().max(2 * STREAM_BYTES));
+            let held = this.part.amount();
+            let more = if bytes > held { bytes.saturating_mul(2).saturating_sub(held) } else { 0 };
             if more > 0 && this.part.grow(more).is_err() {
                 let text = "the answers under way take all the memory that they may";
                 return Poll::Ready(Some(Err(Box::new(io::Error::other(text)))));

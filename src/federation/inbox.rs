@@ -278,7 +278,7 @@ mod tests {
     fn many_addresses_fill_no_reserved_place_and_one_of_theirs_goes_first() {
         let inbox = Inbox::default();
         for number in 0..4000_u32 {
-            let address = format!("10.0.{}.{}", number / 100 % 256, number % 20);
+            let address = format!("10.0.{}.{}", number / 100 % 10, number % 20);
             inbox.note(asking(&format!("x-{number}"), number, &address), at(1), Duration::ZERO);
         }
         assert_eq!(inbox.len(), MAX_PENDING - RESERVED);

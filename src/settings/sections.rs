@@ -223,7 +223,7 @@ section! {
         header_timeout: Span = Span::seconds(10),
         /// How long a client may take to send a request's body.
         body_timeout: Span = Span::seconds(60),
-        /// Least bytes a second of a body of more than 64 KiB, over each 10 s of it (408 body_too_slow); 0: no bound.
+        /// Least bytes a second of a body of more than 64 KiB, over each 10 s of it, or a third of body_timeout (408 body_too_slow); 0: no bound.
         body_bytes_per_second: usize = 4096,
         /// How long a client may take nothing of an answer, less than 16 KiB of a longer one, or not be there at all (Linux), before it is cut off.
         write_timeout: Span = Span::seconds(60),

@@ -120,19 +120,22 @@ enum Unread {
 
 /// The rate at which a large body must come: over each window, whatever the client announced.
 struct Pace {
+    window: Duration,
     least: usize,
     ends: Instant,
     received: usize,
 }
 
-/// What a body must bring in it.
+/// The window, where the whole body has at least three of them.
 const WINDOW: Duration = Duration::from_secs(10);
 
 impl Pace {
-    /// 0: at any rate.
-    fn new(least_a_second: usize) -> Self {
-        let seconds = usize::try_from(WINDOW.as_secs()).unwrap_or(usize::MAX);
-        Self { least: least_a_second.saturating_mul(seconds), ends: Instant::now() + WINDOW, received: 0 }
+    /// 0: at any rate. `whole`: how long all of the body may take.
+    fn new(least_a_second: usize, whole: Duration) -> Self {
+        let window = WINDOW.min(whole / 3);
+        let millis = usize::try_from(window.as_millis()).unwrap_or(usize::MAX);
+        let least = least_a_second.saturating_mul(millis) / 1000;
+        Self { window, least, ends: Instant::now() + window, received: 0 }
     }
 
     /// The next part, within the window and those after it. Nothing of it is bounded before the body is large (`is_held`).
@@ -149,9 +152,9 @@ impl Pace {
             }
             if self.ends <= Instant::now() {
                 if is_held && self.received < self.least && !matches!(part, Some(None)) {
-                    return Err(Unread::BrokenOff(below_rate(self.least, WINDOW)));
+                    return Err(Unread::BrokenOff(below_rate(self.least, self.window)));
                 }
-                (self.ends, self.received) = (Instant::now() + WINDOW, 0);
+                (self.ends, self.received) = (Instant::now() + self.window, 0);
             }
             if let Some(part) = part {
                 return Ok(part);
@@ -179,7 +182,7 @@ async fn collect(
     if declared > limit {
         return Err(too_large());
     }
-    let (mut share, mut pace) = (BodyShare::default(), Pace::new(state.body_bytes_per_second));
+    let (mut share, mut pace) = (BodyShare::default(), Pace::new(state.body_bytes_per_second, state.body_timeout));
     let mut body = Vec::with_capacity(declared.min(FREE_BYTES));
     let mut holder = None;
     while let Some(chunk) = pace.next(payload, share.is_held()).await? {

@@ -33,6 +33,9 @@ async fn every_code_of_the_4xx_is_answered_with() {
         row("a slow node", as_operator("PUT", "/nodes/n").body(waits), 408, "request_timeout"),
     ];
     seen.extend(run(&slow, &slow_rows).await);
+    let slow = spawn_with(|settings| settings.server.body_timeout = Span::seconds(3)).await;
+    let large = Raw::new("POST", "/sync").body(Body::Declared(200_000, vec![b' '; 70_000]));
+    seen.extend(run(&slow, &[row("a large body that stalls", large, 408, "body_too_slow")]).await);
 
     let folder = tempfile::tempdir().unwrap();
     // In the way of the local token.
@@ -171,6 +174,10 @@ async fn every_code_of_the_4xx_is_answered_with() {
     let last =
         signed_lines("/lattice/changes", &format!("{body}{last}\n"), &key(2), &Speech { node_id: "ark-two", ..RIGHT });
     seen.extend(run(&full, &[row("a deletion beside as many as may wait", last, 409, "mass_delete")]).await);
+
+    let long = format!("{{\"id\":\"long\",\"type\":\"{}\"}}", "x".repeat(257));
+    let long = as_operator("PUT", "/nodes/long").json(&long);
+    seen.extend(run(&app, &[row("a type that is too long", long, 400, "type_too_long")]).await);
 
     let nothing = as_operator("POST", "/api/federation/deletions/confirm").json("{\"from\":\"ark-none\"}");
     seen.extend(run(&app, &[row("deletions of which none wait", nothing, 404, "no_deletions_wait")]).await);

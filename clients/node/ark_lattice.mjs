@@ -367,7 +367,7 @@ export function buildManifest(nodes, { nodeId, instanceType = "local", seq = und
 
 /** A manifest's text with issued_at, where it has none: signed then, it counts for 24 hours, so nobody else can repeat it for longer. */
 export function withIssuedAt(text, now = Math.floor(Date.now() / 1000)) {
-  const manifest = parseJson(text);
+  const manifest = parseJson(Buffer.from(text));
   if (!(manifest instanceof Map) || manifest.has("issued_at")) return text;
   return writeJson(new Map([["issued_at", new Num(String(now))], ...manifest]));
 }

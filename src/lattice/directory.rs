@@ -453,7 +453,7 @@ impl Lattice for DirectoryLattice {
     }
 
     fn stays_deleted(&self, id: &NodeId, at: Timestamp) -> Result<bool, LatticeError> {
-        let is_forgotten = self.shared.journal.forgotten_deletion(id)?.is_some_and(|deleted_at| deleted_at >= at);
+        let is_forgotten = self.shared.journal.forgotten_deletion(id)?.is_some_and(|deleted_at| deleted_at > at);
         Ok(is_forgotten && self.current_version(id)?.is_none())
     }
 

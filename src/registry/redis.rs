@@ -259,7 +259,13 @@ impl RedisRegistry {
     }
 
     async fn judge(&self, admitted: &Admitted, limit: &str) -> Result<Vec<String>, RegistryError> {
-        parsed(self.link.ask(Ask::Write(&self.register_call(admitted, limit))).await?)
+        let peer = admitted.manifest().get().peer();
+        let answer = self.link.ask(Ask::Write(&self.register_call(admitted, limit))).await;
+        let about = |text| format!("the pin of {peer:?}, its entry, or {}: {text}", self.keys.by_expiry());
+        parsed(answer.map_err(|error| match error {
+            RegistryError::Corrupt(text) => RegistryError::Corrupt(about(text)),
+            error => error,
+        })?)
     }
 
     /// On a Cluster: judge and write in the id's slot, then enter it into the index, which is in another.

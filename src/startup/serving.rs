@@ -137,7 +137,7 @@ pub(super) fn serve(
         None => builder.listen(NAME, listener, move || {
             let arrivals = Arc::clone(&arrivals);
             let http = http_service!(times, stopping, move |stream: &Guarded<TcpStream>, data: &mut Extensions| {
-                arrivals.arrive(stream.get_ref(), data)
+                arrivals.arrive(stream.get_ref(), data);
             });
             fn_service(move |stream: TcpStream| async move {
                 let peer = prepare(&stream);
@@ -156,7 +156,7 @@ pub(super) fn serve(
                     times,
                     stopping,
                     move |stream: &Guarded<TlsStream<TcpStream>>, data: &mut Extensions| {
-                        arrivals.arrive(stream.get_ref(), data)
+                        arrivals.arrive(stream.get_ref(), data);
                     }
                 );
                 let mut acceptor = Acceptor::new(config.clone());

@@ -107,8 +107,8 @@ pub enum Distrust {
     OtherKey(PeerId),
     /// Its level does not allow it.
     #[error(
-        "changes of {0} are not taken: its key is not verified here, and the admin did not name it; the admin of this instance takes them \
-         from now on with: ark-lattice federation accept {word}",
+        "changes of {0} are not taken: its key is not verified here, and the admin did not name it; \
+         on this instance's machine: ark-lattice federation accept {word}",
         word = ShellWord(.0.as_str())
     )]
     NotVerified(PeerId, PublicKey),

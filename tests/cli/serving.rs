@@ -110,12 +110,12 @@ fn the_greetings_commands_work_as_they_stand() {
         .iter()
         .map(|command| {
             let script = format!("curl -sf --retry 9 --retry-delay 1 {command}");
-            Command::new("bash").args(["-c", &script]).output().unwrap()
+            Command::new("bash").args(["-c", &script]).current_dir(bed.path("")).output().unwrap()
         })
         .collect();
     process.kill().unwrap();
     process.wait().unwrap();
-    assert_eq!(commands.len(), 4, "{greeting}");
+    assert_eq!(commands.len(), 5, "{greeting}");
     for (command, outcome) in commands.iter().zip(outcomes) {
         assert!(outcome.status.success() && outcome.stdout.starts_with(b"{"), "{command}: {outcome:?}");
     }

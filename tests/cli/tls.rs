@@ -30,9 +30,9 @@ fn commands_talk_to_a_service_whose_authority_they_are_told() {
     let url = service.url.as_str();
     assert!(url.starts_with("https://127.0.0.1:"), "{url}");
     bed.run(&["keygen", "--out", "a.key"]).ok();
-    bed.run(&["manifest", "publish", "--to", url, "--ca-file", "ca.pem", "--key", "a.key"]).ok();
+    bed.run(&["manifest", "publish", "--to", url, "--ca-file", "ca.pem", "--key", "a.key", "--node-id", "script"]).ok();
     let peers = bed.run(&["discover", "--json", "--from", url, "--ca-file", "ca.pem"]).ok_json();
-    assert_eq!(peers["peers"][0]["node_id"], "ark-bed");
+    assert_eq!(peers["peers"][0]["node_id"], "script");
     std::fs::create_dir(bed.path("copy")).unwrap();
     bed.run(&["pull", "--from", url, "--ca-file", "ca.pem", "--lattice", "copy"]).ok();
     assert!(bed.path("copy/a.json").exists());

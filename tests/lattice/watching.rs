@@ -146,7 +146,8 @@ async fn tombstones_are_forgotten_after_thirty_days() {
         let options = TakeOptions { from: "backup", now: clock.now(), limits: Limits::default(), dry: false };
         take_versions(&*lattice, offered, options).await.unwrap().fates
     };
-    for at in [Some(tombstone.deleted_at), Some(Timestamp::EPOCH), None] {
+    let just_before = tombstone.deleted_at.minus(Duration::from_millis(1));
+    for at in [Some(just_before), Some(Timestamp::EPOCH), None] {
         assert_eq!(take(at).await, [Fate::KeptDeleted], "{at:?}");
     }
     assert!(!has(&lattice, "a"));

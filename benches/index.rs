@@ -31,7 +31,7 @@ fn entry(number: usize, version: usize) -> Arc<Entry> {
         id: NodeId::parse(&id).unwrap(),
         content_hash: ContentHash::of(format!("{id} {version}").as_bytes()),
         file_hash: [0; 32],
-        node_type: Some("note".into()),
+        node_type: ark_lattice::lattice::NodeType::parse("note"),
         updated_at: Timestamp::from_seconds(1_763_696_494),
         size_bytes: 300,
         seq: 1,

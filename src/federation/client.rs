@@ -588,7 +588,7 @@ mod tests {
         let status = StatusCode::BAD_REQUEST;
         let problem = br#"{"code":"rollback","detail":"older\u001b[2J than"}"#;
         assert_eq!(read_problem(problem, status), ("rollback".to_owned(), "older\\u{1b}[2J than".to_owned()));
-        assert_eq!(read_problem(b"<html>\nno", status), (String::new(), "<html> no".to_owned()));
+        assert_eq!(read_problem(b"<html>\nno", status), (String::new(), "<html>\\nno".to_owned()));
         assert_eq!(read_problem(b"", status), (String::new(), "Bad Request".to_owned()));
     }
 }

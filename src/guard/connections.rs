@@ -29,6 +29,12 @@ impl Connections {
         Self(Pool::new(PoolBounds { all, of_one, reserve: all / 16, oldest_passes: false }))
     }
 
+    /// How many there may be together.
+    #[must_use]
+    pub fn most(&self) -> u64 {
+        self.0.bounds().all
+    }
+
     /// Counts a connection.
     ///
     /// # Errors

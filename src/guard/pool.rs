@@ -105,6 +105,12 @@ impl Pool {
         Ok(part)
     }
 
+    /// What it gives out.
+    #[must_use]
+    pub fn bounds(&self) -> PoolBounds {
+        self.bounds
+    }
+
     /// How much is held.
     #[must_use]
     pub fn held(&self) -> u64 {

@@ -17,6 +17,9 @@ use std::{
     sync::Arc,
 };
 
+/// Refused connections that a worker may hold while they are closed.
+const ON_THEIR_WAY: usize = 8;
+
 /// How many descriptors this process may have.
 fn descriptors() -> u64 {
     // No number: there is no limit.
@@ -45,6 +48,12 @@ impl Arrivals {
             metrics: Arc::clone(metrics),
             trust: Arc::clone(trust),
         })
+    }
+
+    /// How many connections one of `workers` may accept at a time: those beyond the bound are closed, and a few at once may be on their way.
+    pub(super) fn most_of_worker(&self, workers: usize) -> usize {
+        let most = usize::try_from(self.connections.most()).unwrap_or(usize::MAX);
+        most.div_ceil(workers.max(1)).saturating_add(ON_THEIR_WAY)
     }
 
     /// Called once for each connection; what is put into `data` lives as long as the connection.

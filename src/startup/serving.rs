@@ -25,6 +25,7 @@ use actix_web::{
 use std::{
     io,
     net::{SocketAddr, TcpListener},
+    num::NonZero,
     sync::Arc,
     time::Duration,
 };
@@ -124,8 +125,12 @@ pub(super) fn serve(
             .wrap(from_fn(api::observe))
             .configure(api::configure)
     };
+    let workers = match section.workers {
+        0 => std::thread::available_parallelism().map_or(1, NonZero::get),
+        workers => workers,
+    };
     let mut builder = Server::build()
-        .max_concurrent_connections(section.max_connections)
+        .max_concurrent_connections(section.max_connections.min(arrivals.most_of_worker(workers)))
         .shutdown_timeout(section.shutdown_timeout.get().as_secs())
         .disable_signals();
     if section.workers > 0 {

@@ -361,7 +361,7 @@ pub struct LineChange<'a> {
     pub line: &'a KeyLine,
     /// By the word of the recovery key.
     pub by_recovery: bool,
-    /// Where the statements came from; never [`StatementSource::Own`].
+    /// Where the statements came from; never [`super::StatementSource::Own`].
     pub address: Option<&'a str>,
 }
 

@@ -54,6 +54,11 @@ pub(crate) struct PeerCursor(String);
 )]
 pub(crate) struct Instant(String);
 
+/// Where an instance is reached.
+#[derive(Debug, ToSchema)]
+#[schema(pattern = "^https?://", format = "peer-url", example = "http://192.168.1.100:9001")]
+pub(crate) struct Address(String);
+
 /// A private network, or one address of it.
 #[derive(Debug, ToSchema)]
 #[schema(pattern = "^[0-9a-f:.]+(/[0-9]+)?$", format = "subnet", example = "192.168.1.0/24")]

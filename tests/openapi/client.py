@@ -208,6 +208,28 @@ class Calls:
     def discoverInstances(self):
         assert self.call("discoverInstances", {"discovery_method": "manual"}).count == 0
 
+    def createInvite(self):
+        self.invited = self.call("createInvite", {"addresses": ["http://127.0.0.1:1"], "expiresSeconds": 60})
+        assert self.invited.status == "invited" and self.invited.line.startswith("ark-invite:v1:"), self.invited
+
+    def listInvites(self):
+        assert [invite.id for invite in self.call("listInvites").invites] == [self.invited.id]
+
+    def joinByInvite(self):
+        self.refuses("joinByInvite", "invalid_invite", data={"line": "ark-invite:v1:cut"})
+
+    def revokeInvite(self):
+        assert self.call("revokeInvite", id=self.invited.id).status == "revoked"
+
+    def listPendingInstances(self):
+        assert self.call("listPendingInstances").count == 0
+
+    def acceptPendingInstance(self):
+        self.refuses("acceptPendingInstance", "key_unknown", peer_id="ark-unknown", data={"reason": "seen"})
+
+    def refusePendingInstance(self):
+        self.refuses("refusePendingInstance", "key_unknown", peer_id="ark-unknown", data={})
+
     def getHealth(self):
         assert self.call("getHealth").lattice.status == "ok"
 

@@ -30,7 +30,7 @@ const DEFAULT_EXPIRY: Duration = Duration::from_secs(24 * 3600);
 #[allow(dead_code, reason = "read by hand, behind the gate; this is its description")]
 pub(crate) struct InviteRequest {
     /// Addresses of this instance; left out: that of the settings, else those of its interfaces.
-    #[schema(required = false, max_items = 8, value_type = Vec<Address>, example = json!(["http://192.168.1.100:9001"]))]
+    #[schema(required = false, max_items = 8, value_type = Option<Vec<Address>>, example = json!(["http://192.168.1.100:9001"]))]
     addresses: Option<Vec<String>>,
     /// How long the invite can be used, seconds; left out: a day.
     #[schema(required = false, minimum = 60, maximum = 2_592_000, example = 86_400)]

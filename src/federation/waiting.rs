@@ -112,7 +112,8 @@ pub async fn receive(
         let wanted = feed::deletions(lattice, &changes)?;
         let reserved = guard.reserve(sender, &wanted, lattice.status().nodes, elapsed);
         let gone: Vec<NodeId> = wanted.into_iter().cloned().collect();
-        guard.note_added(sender, feed::additions(lattice, &changes)?.into_iter(), elapsed);
+        let put = changes.iter().filter(|change| change.content_hash().is_some()).map(|change| &change.id);
+        guard.note_added(sender, feed::additions(lattice, put)?.into_iter(), elapsed);
         let may_delete = reserved.as_ref().map_or(0, |reserved| reserved.deletions);
         let budget = Arc::new(DeletionBudget::new(may_delete, !sender.verified));
         // A node that came between the count and the deletion: counted again, its deletion may fit.

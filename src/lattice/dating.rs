@@ -51,34 +51,12 @@ impl Tally {
     }
 }
 
-/// What spoke for and against a copy in a start that did not come to the end of its first scan. What it wrote down is known to the
-/// journal since, and looks as if it had always been there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// What speaks for and against a copy in a start. It is written down before what follows from it: what a start wrote that did not come to
+/// the end of its first scan is known to the journal since, and looks as if it had always been there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Found {
-    /// Micros.
+    /// The directory's mtime before the process touched it, micros; `None`: its file system keeps none.
     directory_changed_at: Option<i64>,
-    reading: Option<Reading>,
-    has_kept_file: bool,
-    has_recreated: bool,
-    is_dated_back: bool,
-    has_earlier: bool,
-    has_older: bool,
-}
-
-/// How changes are judged that are found before the first complete scan of a start.
-#[derive(Debug)]
-pub(super) struct AtStart {
-    /// The directory's mtime before this process touched it; `None`: its file system keeps none.
-    directory_changed_at: Option<Timestamp>,
-    /// An earlier start was ended in the middle of its scan: that a file is as the journal knows it says nothing, for that start may have
-    /// written it down.
-    goes_on: bool,
-    /// That start had found files that are older than the journal.
-    had_older: bool,
-    /// What of this is written down.
-    written: Option<Found>,
-    /// The directory was adopted: what is missing in it was lost.
-    adopting: bool,
     reading: Option<Reading>,
     /// One file at least is the very file that the journal knows, edited or not: the files were not all put there anew.
     has_kept_file: bool,
@@ -87,10 +65,25 @@ pub(super) struct AtStart {
     /// A file was put there after the directory's last change: who copied the files gave the directory its time back, which tells then
     /// how old the copy is.
     is_dated_back: bool,
+    /// Files hold an earlier content under a new mtime.
+    has_earlier: bool,
+    /// Files are older than the versions of the journal.
+    has_older: bool,
+}
+
+/// How changes are judged that are found before the first complete scan of a start.
+#[derive(Debug)]
+pub(super) struct AtStart {
+    found: Found,
+    /// What of that is written down.
+    written: Option<Found>,
+    /// An earlier start was ended in the middle of its scan: that a file is as the journal knows it says nothing, for that start may have
+    /// written it down.
+    goes_on: bool,
+    /// The directory was adopted: what is missing in it was lost.
+    adopting: bool,
     /// Files that hold an earlier content under a new mtime, while the reading is not decided.
     undecided: Vec<String>,
-    /// Whether there were any.
-    has_earlier: bool,
     older: Tally,
     undone: Tally,
     lost: Tally,
@@ -100,39 +93,25 @@ impl AtStart {
     /// Of a directory that is as it was before this process changed anything in it. `unfinished`: what the start before had written down
     /// of itself, if it did not come to the end of its scan.
     pub(super) fn begun(directory: &Metadata, unfinished: Option<&str>) -> Self {
-        let begun = Self::new(directory, false);
-        // Another version wrote it: nothing is deleted for want of understanding it.
-        let Some(found) = unfinished.map(|text| serde_json::from_str::<Found>(text).ok()) else { return begun };
-        let Some(found) = found else { return Self { goes_on: true, had_older: true, ..begun } };
-        Self {
-            directory_changed_at: found.directory_changed_at.map(Timestamp::from_micros),
-            goes_on: true,
-            had_older: found.has_older,
-            written: Some(found),
-            reading: found.reading,
-            has_kept_file: found.has_kept_file,
-            has_recreated: found.has_recreated,
-            is_dated_back: found.is_dated_back,
-            has_earlier: found.has_earlier,
-            ..begun
+        let begun = Self::new(directory);
+        match unfinished.map(serde_json::from_str::<Found>) {
+            None => begun,
+            Some(Ok(found)) => Self { found, written: Some(found), goes_on: true, ..begun },
+            // Another version wrote it: nothing is deleted for want of understanding it.
+            Some(Err(_)) => Self { found: Found { has_older: true, ..begun.found }, goes_on: true, ..begun },
         }
     }
 
     /// As [`Self::begun`], where no start before was ended in its scan.
-    pub(super) fn new(directory: &Metadata, adopting: bool) -> Self {
+    pub(super) fn new(directory: &Metadata) -> Self {
         let changed_at = directory.modified().map(Timestamp::from_system_time).ok();
+        let changed_at = changed_at.filter(|at| *at > Timestamp::EPOCH).map(Timestamp::micros);
         Self {
-            directory_changed_at: changed_at.filter(|at| *at > Timestamp::EPOCH),
-            goes_on: false,
-            had_older: false,
+            found: Found { directory_changed_at: changed_at, ..Found::default() },
             written: None,
-            adopting,
-            reading: None,
-            has_kept_file: false,
-            has_recreated: false,
-            is_dated_back: false,
+            goes_on: false,
+            adopting: false,
             undecided: Vec::new(),
-            has_earlier: false,
             older: Tally::default(),
             undone: Tally::default(),
             lost: Tally::default(),
@@ -141,19 +120,7 @@ impl AtStart {
 
     /// A file is as the journal knows it.
     pub(super) fn found_kept(&mut self) {
-        self.has_kept_file |= !self.goes_on;
-    }
-
-    fn found(&self) -> Found {
-        Found {
-            directory_changed_at: self.directory_changed_at.map(Timestamp::micros),
-            reading: self.reading,
-            has_kept_file: self.has_kept_file,
-            has_recreated: self.has_recreated,
-            is_dated_back: self.is_dated_back,
-            has_earlier: self.has_earlier,
-            has_older: self.has_older(),
-        }
+        self.found.has_kept_file |= !self.goes_on;
     }
 
     /// Writes down what was found so far, where that changed, so that a process that ends in the middle of its first scan leaves it to the
@@ -162,11 +129,10 @@ impl AtStart {
     /// # Errors
     /// [`JournalError`].
     pub(super) fn note(&mut self, journal: &Journal) -> Result<(), JournalError> {
-        let found = self.found();
-        if self.written != Some(found) {
-            let text = serde_json::to_string(&found).map_err(|error| io::Error::other(error.to_string()))?;
+        if self.written != Some(self.found) {
+            let text = serde_json::to_string(&self.found).map_err(|error| io::Error::other(error.to_string()))?;
             journal.note_start(&text)?;
-            self.written = Some(found);
+            self.written = Some(self.found);
         }
         Ok(())
     }
@@ -176,30 +142,36 @@ impl AtStart {
         self.adopting = true;
     }
 
-    fn has_older(&self) -> bool {
-        self.had_older || self.older.count > 0
+    /// The file of this node is older than the journal's version.
+    fn found_older(&mut self, id: &NodeId) {
+        self.found.has_older = true;
+        self.older.add(id);
+    }
+
+    fn directory_changed_at(&self) -> Option<Timestamp> {
+        self.found.directory_changed_at.map(Timestamp::from_micros)
     }
 
     /// Do the files come from a copy that was made before? What is missing in a copy was not yet in it; to take that for deleted would
     /// delete it everywhere.
     fn is_copy(&self) -> bool {
-        let all_anew = self.all_anew() && (self.has_recreated || self.has_earlier);
-        self.adopting || self.has_older() || all_anew || self.reading == Some(Reading::Restored)
+        let all_anew = self.all_anew() && (self.found.has_recreated || self.found.has_earlier);
+        self.adopting || self.found.has_older || all_anew || self.found.reading == Some(Reading::Restored)
     }
 
     /// Was every file put there anew, in a directory whose own time tells nothing?
     fn all_anew(&self) -> bool {
-        !self.has_kept_file && !self.is_dated_back
+        !self.found.has_kept_file && !self.found.is_dated_back
     }
 
     /// Was the directory last changed before a file was seen in it at `seen`?
     fn predates(&self, seen: Timestamp) -> bool {
-        self.directory_changed_at.is_some_and(|changed| changed.plus(fineness(changed).max(FINE)) < seen)
+        self.directory_changed_at().is_some_and(|changed| changed.plus(fineness(changed).max(FINE)) < seen)
     }
 
     /// Was the directory last changed before a file was put there? To put it there changed the directory, by the same clock.
     fn is_older_than(&self, created: Timestamp) -> bool {
-        self.directory_changed_at.is_some_and(|changed| changed.plus(fineness(changed)) < created)
+        self.directory_changed_at().is_some_and(|changed| changed.plus(fineness(changed)) < created)
     }
 
     /// One line for each thing that the admin may want to know, with the command for the other reading.
@@ -282,18 +254,18 @@ impl Store {
         let is_older = |at| Version { at, content: Some(file.content_hash) } < held;
         let remembered = self.shared.journal.remembered(&file.id, &file.content_hash)?.filter(|at| is_older(*at));
         if is_older(at) {
-            start.older.add(&file.id);
+            start.found_older(&file.id);
             return Ok(remembered.map_or(Dated::Older(at), Dated::Remembered));
         }
-        Ok(match (remembered, start.reading) {
+        Ok(match (remembered, start.found.reading) {
             (None, _) => Dated::At(at),
             (Some(_), None) => {
-                start.has_earlier = true;
+                start.found.has_earlier = true;
                 start.undecided.push(name.to_owned());
                 Dated::Undecided
             }
             (Some(old), Some(Reading::Restored)) => {
-                start.older.add(&file.id);
+                start.found_older(&file.id);
                 Dated::Remembered(old)
             }
             (Some(_), Some(Reading::Undone)) => {
@@ -309,16 +281,16 @@ impl Store {
     /// # Errors
     /// [`LatticeError`]: the journal cannot be read.
     pub(super) fn note_origin(&mut self, file: &NodeFile, is_same: bool) -> Result<(), LatticeError> {
-        let Some(start) = self.at_start.as_mut().filter(|start| !start.has_kept_file) else { return Ok(()) };
+        let Some(start) = self.at_start.as_mut().filter(|start| !start.found.has_kept_file) else { return Ok(()) };
         let Some(seen) = self.shared.journal.last_seen(&file.id)? else { return Ok(()) };
         let created = file.created_ns.map(Timestamp::from_nanos);
-        start.is_dated_back |= created.is_some_and(|created| start.is_older_than(created));
+        start.found.is_dated_back |= created.is_some_and(|created| start.is_older_than(created));
         let was_there = file.created_ns.is_none_or(|created| created <= seen.read_at_ns);
         // A file system without lasting numbers shows by the ctime that nobody touched the file.
         if (file.stamp.inode == seen.inode && was_there) || file.stamp.ctime_ns == seen.ctime_ns {
             start.found_kept();
         } else if is_same {
-            start.has_recreated = true;
+            start.found.has_recreated = true;
         }
         Ok(())
     }
@@ -344,7 +316,7 @@ impl Store {
             return Ok(after(self.missing.get(&entry.id).map_or(now, |away| away.at)));
         };
         let seen = self.shared.journal.last_seen(&entry.id)?;
-        let changed_at = start.directory_changed_at;
+        let changed_at = start.directory_changed_at();
         if seen.is_some_and(|seen| start.predates(Timestamp::from_nanos(seen.read_at_ns))) || start.is_copy() {
             start.lost.add(&entry.id);
             return Ok(Missing::Lost);
@@ -355,12 +327,14 @@ impl Store {
 
     /// Decides how files are read that hold an earlier content, now that all were looked at. Answers those that are due now.
     pub(super) fn decide_reading(&mut self) -> Vec<String> {
-        let Some(start) = self.at_start.as_mut().filter(|start| start.reading.is_none()) else { return Vec::new() };
+        let Some(start) = self.at_start.as_mut().filter(|start| start.found.reading.is_none()) else {
+            return Vec::new();
+        };
         let found = start.undecided.len().saturating_add(start.older.count);
         // One file alone that was put there anew may be an edit that was undone; several are a backup.
-        let is_restored = found >= RESTORED || (start.all_anew() && (start.has_recreated || found > 1));
-        let reading = if is_restored && start.has_earlier { Reading::Restored } else { Reading::Undone };
-        start.reading = Some(reading);
+        let is_restored = found >= RESTORED || (start.all_anew() && (start.found.has_recreated || found > 1));
+        let reading = if is_restored && start.found.has_earlier { Reading::Restored } else { Reading::Undone };
+        start.found.reading = Some(reading);
         std::mem::take(&mut start.undecided)
     }
 

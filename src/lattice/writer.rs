@@ -211,7 +211,7 @@ impl Writer {
         );
         shared.ready.store(false, Ordering::Release);
         shared.marker.accept();
-        self.work.store.at_start = Some(AtStart::new(&metadata, false));
+        self.work.store.at_start = Some(AtStart::new(&metadata));
         self.work.store.missing.clear();
         if let Some((_, waiters)) = self.scan.take() {
             self.waiting.extend(waiters);

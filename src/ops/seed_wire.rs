@@ -7,7 +7,10 @@ use super::{
     offload::offload,
 };
 use crate::{
-    federation::{deletions::Sender, feed::Received},
+    federation::{
+        deletions::Sender,
+        feed::{Received, additions},
+    },
     json::{Document, Elements, JsonError},
     lattice::{
         Ancestry, Applied, Arrival, Arrived, Entry, Lattice, LatticeError, NodeDocument, NodeFilter, StoredNode,
@@ -235,9 +238,8 @@ pub async fn push(context: &Context, body: Bytes, speaker: Option<&Speaker>) -> 
         }
         let ids: Vec<NodeId> = arrivals.iter().map(|arrival| arrival.id().clone()).collect();
         let sender = Sender { given: 0, id: &from, verified };
-        let held = context.lattice.entries(&ids.iter().collect::<Vec<_>>())?;
-        let added = held.iter().zip(&ids).filter(|(entry, _)| entry.is_none()).map(|(_, id)| id);
-        context.deletions.note_added(sender, added, context.clock.elapsed());
+        let added = additions(&*context.lattice, ids.iter())?;
+        context.deletions.note_added(sender, added.into_iter(), context.clock.elapsed());
         let applied = match context.lattice.apply(arrivals).await {
             // Edits behind it still count.
             Err(error @ LatticeError::BoundReached { .. }) => {

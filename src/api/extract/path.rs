@@ -18,8 +18,15 @@ pub(super) fn decoded_text(raw: &str) -> Option<String> {
 /// What follows the route's fixed parts, such as `nodes` or `manifest`: the router has compared that part, decoded, so it may be written
 /// otherwise here (`/%6Eodes/x`).
 fn decoded_tail(request: &HttpRequest, fixed: usize) -> Result<String, ApiError> {
-    let tail = request.uri().path().splitn(fixed + 2, '/').nth(fixed + 1).unwrap_or_default();
-    decoded_text(tail).ok_or_else(|| refuse(Code::InvalidPath, "the id in the path is not percent-encoded UTF-8"))
+    decoded(request.uri().path().splitn(fixed + 2, '/').nth(fixed + 1).unwrap_or_default())
+}
+
+fn decoded(raw: &str) -> Result<String, ApiError> {
+    decoded_text(raw).ok_or_else(|| refuse(Code::InvalidPath, "the id in the path is not percent-encoded UTF-8"))
+}
+
+fn wrong_id(error: impl std::fmt::Display) -> ApiError {
+    refuse(Code::InvalidPath, format!("the id in the path: {error}"))
 }
 
 macro_rules! path_id {
@@ -31,7 +38,7 @@ macro_rules! path_id {
         impl $name {
             pub(super) fn of(request: &HttpRequest) -> Result<Self, ApiError> {
                 let text = decoded_tail(request, $fixed)?;
-                $id::parse(&text).map(Self).map_err(|error| refuse(Code::InvalidPath, format!("the id in the path: {error}")))
+                $id::parse(&text).map(Self).map_err(wrong_id)
             }
         }
 
@@ -73,18 +80,9 @@ impl FromRequest for PeerUrl {
     }
 }
 
-/// The id in `/v1/trust/relationships/{peer_id}`.
-#[derive(Debug)]
-pub struct TrustPath(pub PeerId);
-
-impl FromRequest for TrustPath {
-    type Error = ApiError;
-    type Future = Ready<Result<Self, ApiError>>;
-
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let wrong = |error| refuse(Code::InvalidPath, format!("the id in the path: {error}"));
-        ready(decoded_tail(request, 3).and_then(|text| PeerId::parse(&text).map(Self).map_err(wrong)))
-    }
+path_id! {
+    /// The id in `/v1/trust/relationships/{peer_id}`.
+    TrustPath PeerId 3
 }
 
 /// The id in `/api/federation/pending/{peer_id}/accept` and `…/refuse`.
@@ -98,11 +96,8 @@ impl FromRequest for PendingPath {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         // Cut before it is decoded: an id may hold slashes.
         let tail = request.uri().path().splitn(5, '/').nth(4).and_then(|tail| tail.rsplit_once('/'));
-        let id = tail
-            .and_then(|(id, _)| decoded_text(id))
-            .ok_or(refuse(Code::InvalidPath, "the id in the path is not percent-encoded UTF-8"));
-        let wrong = |error| refuse(Code::InvalidPath, format!("the id in the path: {error}"));
-        ready(id.and_then(|id| PeerId::parse(&id).map(Self).map_err(wrong)))
+        let id = decoded(tail.map_or("", |(id, _)| id));
+        ready(id.and_then(|id| PeerId::parse(&id).map(Self).map_err(wrong_id)))
     }
 }
 

@@ -36,18 +36,17 @@ pub fn deletions<'a>(lattice: &dyn Lattice, changes: &'a [WireChange]) -> Result
     Ok(deletions)
 }
 
-/// Which nodes these changes would add: they are not here.
+/// Which of these nodes would be added: they are not here.
 ///
 /// # Errors
 /// [`LatticeError::Loading`].
-pub fn additions<'a>(lattice: &dyn Lattice, changes: &'a [WireChange]) -> Result<Vec<&'a NodeId>, LatticeError> {
-    let mut additions = Vec::new();
-    for change in changes {
-        if change.content_hash().is_some() && lattice.entry(&change.id)?.is_none() {
-            additions.push(&change.id);
-        }
-    }
-    Ok(additions)
+pub fn additions<'a>(
+    lattice: &dyn Lattice,
+    ids: impl Iterator<Item = &'a NodeId>,
+) -> Result<Vec<&'a NodeId>, LatticeError> {
+    let ids: Vec<&NodeId> = ids.collect();
+    let held = lattice.entries(&ids)?;
+    Ok(ids.into_iter().zip(held).filter(|(_, entry)| entry.is_none()).map(|(id, _)| id).collect())
 }
 
 /// Of which of these versions the content is wanted: they would count here.

@@ -9,6 +9,7 @@ use ark_lattice::{
         round::{Outcome, differences::Differences},
     },
     lattice::NodeDocument,
+    types::Clock,
 };
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -144,6 +145,30 @@ async fn only_what_moved_is_listed_where_nothing_differed() {
         let synced = sync(&hub, &laptop).await;
         assert_eq!(ended(&synced), (Outcome::Exchanged, NOTHING), "{direction:?}");
         assert!(synced.report.bytes_in < 2000, "{direction:?} {:?}", synced.report);
+        stop([laptop, hub]).await;
+    }
+}
+
+#[tokio::test]
+async fn what_differed_before_is_not_told_again_once_it_was_sent() {
+    for filter in [json!({ "ids": ["w*"] }), json!({})] {
+        let (hub, laptop) = two(Direction::Push, &filter).await;
+        // Both sides have it, so that the sets differ in versions alone.
+        write(&laptop, json!({ "id": "w1", "content": "1" })).await;
+        sync(&hub, &laptop).await;
+        // Dated further ahead than the hub believes yet, by a clock that is ahead.
+        laptop.clock.advance(Duration::from_secs(200));
+        let ahead = laptop.clock.now().plus(Duration::from_secs(250)).to_seconds_text();
+        write(&laptop, json!({ "id": "w1", "content": "2", "updated_at": ahead.parse::<f64>().unwrap() })).await;
+        for _ in 0..2 {
+            let synced = sync(&hub, &laptop).await;
+            assert_eq!(ended(&synced), (Outcome::Diverged, Differences { newer_here: 1, ..NOTHING }), "{filter}");
+        }
+        hub.clock.advance(Duration::from_secs(200));
+        let synced = sync(&hub, &laptop).await;
+        let (outcome, differences) = ended(&synced);
+        assert!(matches!(outcome, Outcome::Exchanged | Outcome::InStep), "{filter} {:?}", synced.report);
+        assert_eq!((differences, synced.report.sent_taken), (NOTHING, 1), "{filter}");
         stop([laptop, hub]).await;
     }
 }

@@ -18,7 +18,8 @@ use std::collections::{HashMap, HashSet};
 impl<N: FnMut(&Positions) + Send> Run<'_, N> {
     /// How a one-way round ends whose sets differ: whether what differs is only what the direction leaves out.
     pub(super) async fn explain_one_way(&mut self, round: &mut Round) -> Result<Outcome, RoundError> {
-        let (theirs, ours) = (round.theirs.seq, round.ours.seq);
+        // Also what they took in this round ends what was found before it.
+        let (theirs, ours) = (round.they_stand.seq, round.ours.seq);
         let known = round.positions.differences.filter(|it| (it.theirs, it.ours) == (theirs, ours));
         let compared = match known {
             Some(known) => Some(known),
@@ -36,7 +37,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
 
     /// Counts what differs; `None`: one side moved meanwhile.
     async fn compare_one_way(&mut self, round: &Round) -> Result<Option<Compared>, RoundError> {
-        let compared = |differences| Some(Compared { theirs: round.theirs.seq, ours: round.ours.seq, differences });
+        let compared = |differences| Some(Compared { theirs: round.they_stand.seq, ours: round.ours.seq, differences });
         let found = match self.search(round).await? {
             Search::Found(found) => found,
             Search::InVain => return Ok(compared(None)),

@@ -271,6 +271,8 @@ impl World {
             self.links_of(number).into_iter().zip(list).for_each(|(link, contact)| contacts[link] = contact);
         };
         let then = backup.unwrap_or_else(|| now.clone());
+        // Files of the other process alone: a journal that never saw their versions has only their mtimes.
+        let is_unseen = then.is_of_other && matches!(loss, Loss::Data(_) | Loss::Files);
         if !matches!(loss, Loss::DataLive(_)) {
             site.down();
         }
@@ -316,7 +318,8 @@ impl World {
         }
         let tells = !self.disks.lock().unwrap().touched.contains(&number);
         if loss == Loss::Both(false) || (tells && !matches!(loss, Loss::DataLive(_) | Loss::Data(false))) {
-            self.check_restored(number, loss, &now.held, &then.held);
+            let then = if is_unseen { Held::new() } else { then.held };
+            self.check_restored(number, loss, &now.held, &then);
         }
     }
 

@@ -109,7 +109,7 @@ pub enum Written {
     Created(Arc<Entry>),
     /// The node has another content than before.
     Replaced(Arc<Entry>),
-    /// The node had this content already; nothing was written.
+    /// The node had this content already. Its text is the one of the write, if that was another one; it is no new version.
     Unchanged(Arc<Entry>),
 }
 

@@ -389,11 +389,20 @@ impl OfflineDirectory {
         // What comes from elsewhere may have been stored there by an older release.
         self.check_within(node, if way.keep { OVERSIZE_BYTES } else { 0 })?;
         let place = self.place(node.id());
-        if let Some(same) = place.current.as_ref().filter(|file| file.content_hash == node.content_hash()) {
+        let entry = Arc::new(entry_of(node, now()));
+        let same = place.current.as_ref().filter(|file| file.content_hash == node.content_hash());
+        // An edit may bring another text of the content; a version from elsewhere is the one that is here.
+        if let Some(same) = same.filter(|same| way.keep || same.file_hash == entry.file_hash) {
             return Ok((Written::Unchanged(Arc::new(entry_of_file(same))), None));
         }
-        let entry = Arc::new(entry_of(node, now()));
-        let written = if place.current.is_some() { Written::Replaced(entry) } else { Written::Created(entry) };
+        let written = match (same, &place.current) {
+            (Some(same), _) => Written::Unchanged(Arc::new(Entry {
+                updated_at: entry_of_file(same).updated_at,
+                ..Entry::clone(&entry)
+            })),
+            (None, Some(_)) => Written::Replaced(entry),
+            (None, None) => Written::Created(entry),
+        };
         if way.dry {
             return Ok((written, None));
         }

@@ -269,7 +269,7 @@ fn stage(store: &mut Store, op: WriteOp) -> Result<Stage, LatticeError> {
                 return Err(LatticeError::Io(format!("the node {} is larger than {limit} bytes", node.id())));
             }
             if let Some(same) = current.as_ref().filter(|entry| entry.content_hash == node.content_hash()) {
-                return Ok(Stage::Done(Outcome::Written(Written::Unchanged(Arc::clone(same)))));
+                return stage_same(store, &node, same, name, precondition);
             }
             let stated = stated_by_edit(store, current.as_deref(), &node, &path);
             store.count_growth(&node)?;
@@ -348,6 +348,22 @@ fn unchanged(current: Option<&Arc<Entry>>) -> Precondition {
     current.map_or(Precondition::Absent, |entry| Precondition::OneOf(vec![entry.content_hash]))
 }
 
+/// A write of the content that the node has: nothing, or its other text (`0.1`, `0.10`), which is stored and is no new version.
+fn stage_same(
+    store: &Store,
+    node: &NodeDocument,
+    same: &Arc<Entry>,
+    name: String,
+    precondition: Precondition,
+) -> Result<Stage, LatticeError> {
+    let put = stage_put(store, node, Some(same), same.updated_at, None)?;
+    if put.entry.file_hash == same.file_hash {
+        return Ok(Stage::Done(Outcome::Written(Written::Unchanged(Arc::clone(same)))));
+    }
+    let put = StagedPut { is_same: true, entry: Entry { seq: same.seq, ..put.entry }, ..put };
+    Ok(Stage::Later(name, StagedKind::Put(Box::new(put)), precondition))
+}
+
 fn stage_put(
     store: &Store,
     node: &NodeDocument,
@@ -366,6 +382,7 @@ fn stage_put(
         existed: current.is_some(),
         accepted,
         restoration: None,
+        is_same: false,
         stated: node.updated_at(),
         stamp: NO_FILE,
     })
@@ -499,11 +516,18 @@ fn write_down(store: &mut Store, placed: &[Staged], seen_at_ns: i64) -> Result<V
                 changes.repaired.push(staged.name.clone());
                 let (name, stamp) = (staged.name.as_str(), put.stamp);
                 let file = SeenFile { name, stamp, read_at_ns: seen_at_ns, stated: Some(put.stated) };
-                let entry = store.stage_put(&mut changes, put.entry.clone(), file, source);
+                let entry = match put.is_same {
+                    true => store.stage_seen(&mut changes, put.entry.clone(), file),
+                    false => store.stage_put(&mut changes, put.entry.clone(), file, source),
+                };
                 if put.accepted.is_none() {
                     store.written.keep(&entry.file_hash, &put.bytes);
                 }
-                let written = if put.existed { Written::Replaced(entry) } else { Written::Created(entry) };
+                let written = match (put.is_same, put.existed) {
+                    (true, _) => Written::Unchanged(entry),
+                    (false, true) => Written::Replaced(entry),
+                    (false, false) => Written::Created(entry),
+                };
                 match (&put.accepted, &put.restoration) {
                     (Some(_), _) => Outcome::Applied(Applied::Taken(None)),
                     (None, None) => Outcome::Written(written),

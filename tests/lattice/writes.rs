@@ -68,6 +68,33 @@ async fn what_was_sent_is_stored_byte_for_byte_and_its_version_dated_in_the_jour
 }
 
 #[tokio::test]
+async fn another_text_of_the_same_content_is_stored_and_is_no_new_version() {
+    let (bed, clock) = Bed::at(NOW);
+    let lattice = bed.open().await;
+    let first = lattice.put(node(r#"{"id":"a","n":0.1}"#), Precondition::None).await.unwrap().entry().clone();
+    clock.advance(Duration::from_secs(5));
+    for text in [r#"{"id":"a","n":0.10}"#, "{\n  \"id\": \"a\",\n  \"n\": 1e-1\n}\n"] {
+        let Written::Unchanged(entry) = lattice.put(node(text), Precondition::Exists).await.unwrap() else {
+            panic!("{text} has the content that is there")
+        };
+        assert_eq!(
+            (entry.content_hash, entry.updated_at, entry.seq),
+            (first.content_hash, first.updated_at, first.seq),
+            "{text}"
+        );
+        assert_eq!(lattice.read(&id("a")).await.unwrap().unwrap().bytes, text);
+        assert_eq!(std::fs::read_to_string(bed.data("a.json")).unwrap(), text);
+        bed.check(&lattice);
+    }
+    assert_eq!((lattice.status().seq, lattice.overruled(0, 9).unwrap()), (1, Vec::new()));
+    drop(lattice);
+    let lattice = bed.open().await;
+    assert!(lattice.read(&id("a")).await.unwrap().unwrap().bytes.ends_with(b"}\n"));
+    let entry = lattice.entry(&id("a")).unwrap().unwrap();
+    assert_eq!((entry.updated_at, entry.seq), (first.updated_at, 1), "{entry:?}");
+}
+
+#[tokio::test]
 async fn of_many_writers_with_the_same_precondition_one_wins() {
     let bed = Bed::new();
     let lattice = bed.open().await;

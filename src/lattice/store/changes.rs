@@ -77,11 +77,18 @@ impl Store {
         entry
     }
 
-    /// The node has the content that it had, in a file that looks different or was looked at again.
-    pub(in crate::lattice) fn stage_seen(&self, changes: &mut Changes, mut entry: Entry, file: SeenFile<'_>) {
+    /// The node has the content that it had, in a file that looks different or was looked at again. Answers its entry as it will be.
+    pub(in crate::lattice) fn stage_seen(
+        &self,
+        changes: &mut Changes,
+        mut entry: Entry,
+        file: SeenFile<'_>,
+    ) -> Arc<Entry> {
         entry.node_type.iter_mut().for_each(|own| self.types.share(own));
+        let entry = Arc::new(entry);
         changes.touched.insert(entry.id.clone());
-        changes.ops.push(Op::Seen(file.record(Arc::new(entry))));
+        changes.ops.push(Op::Seen(file.record(Arc::clone(&entry))));
+        entry
     }
 
     /// The node was lost with an older copy of the directory.

@@ -47,6 +47,8 @@ pub(super) struct StagedPut {
     pub(super) accepted: Option<Accepted>,
     /// It lost before, and counts again.
     pub(super) restoration: Option<Restoration>,
+    /// Another text of the content that the node has.
+    pub(super) is_same: bool,
     /// The document's own date.
     pub(super) stated: Option<Timestamp>,
     /// Of the file in its place.

@@ -13,11 +13,6 @@ const MIN_NETWORK_KEY_CHARS: usize = 24;
 const MAX_WRITE_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
 impl Settings {
-    /// The addresses of peers that the settings name.
-    fn named_peers(&self) -> impl Iterator<Item = &String> {
-        self.federation.hub_url.iter().chain(&self.federation.trusted_peers)
-    }
-
     /// Would a peer with this URL be asked over plain HTTP at an address that `federation.plain_http` refuses or, where that is
     /// `always`, at one outside loopback and private networks? Of a name that is known only when a round looks it up.
     #[must_use]
@@ -33,10 +28,11 @@ impl Settings {
     }
 
     /// # Errors
-    /// A peer of the settings is refused by `federation.plain_http`.
+    /// A peer of the settings is not one, or is refused by `federation.plain_http`.
     pub(super) fn check_plain_http(&mut self) -> Result<(), SettingsError> {
-        let public: Vec<&str> =
-            self.named_peers().filter(|url| self.is_exposed_by_plain_http(url)).map(String::as_str).collect();
+        let named = self.named_peers()?;
+        let urls = named.iter().map(|peer| peer.url.as_str());
+        let public: Vec<&str> = urls.filter(|url| self.is_exposed_by_plain_http(url)).collect();
         if public.is_empty() {
             return Ok(());
         }

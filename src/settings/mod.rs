@@ -9,6 +9,7 @@ mod edge;
 mod environment;
 mod events;
 mod load;
+mod named_peers;
 mod registry;
 mod secret_file;
 mod sections;
@@ -17,6 +18,7 @@ mod tracing;
 
 pub use events::CheckedWebhook;
 pub use load::{Overrides, Settings, SettingsError};
+pub use named_peers::NamedPeer;
 pub use sections::{
     AdminSettings, DiscoverySettings, EventSettings, FederationMode, FederationSettings, InstanceSettings,
     InstanceType, LatticeSettings, LimitSettings, ListedPeer, LogFormat, LogSettings, PlainHttpPeers, PrivatePeers,

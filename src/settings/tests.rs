@@ -308,3 +308,22 @@ fn trust_of_loopback_is_off_and_warned_of() {
     let both = load(&[on, ("ARK_ADMIN_TOKEN", "a-long-enough-token")]).unwrap();
     assert!(both.warnings.iter().any(|warning| warning.contains("has no effect")));
 }
+
+#[test]
+fn the_settings_name_peers_by_address_or_with_their_key() {
+    let key = "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
+    let hub = format!("hub={key}@https://hub.example");
+    let both = [("FEDERATION_HUB_URL", hub.as_str()), ("FEDERATION_TRUSTED_PEERS", "https://b.example")];
+    let urls = |settings: &Settings| -> Vec<String> {
+        settings.configured_peers().unwrap().into_iter().map(|peer| peer.url).collect()
+    };
+    assert_eq!(urls(&load(&both).unwrap()), ["https://hub.example", "https://b.example"]);
+    let spoke = load(&[&both[..], &[("FEDERATION_MODE", "hub")]].concat()).unwrap();
+    assert_eq!(urls(&spoke), ["https://hub.example"]);
+    let (id, pinned) = spoke.configured_peers().unwrap().remove(0).pinned.unwrap();
+    assert_eq!((id.as_str(), pinned.to_base64().as_str()), ("hub", key));
+    let said = error(&[("FEDERATION_TRUSTED_PEERS", "b=AAAA@https://b.example")]);
+    assert!(said.starts_with("federation.trusted_peers: ") && said.contains("id=key@"), "{said}");
+    let public = format!("b={key}@http://203.0.113.7");
+    assert!(error(&[("FEDERATION_TRUSTED_PEERS", &public)]).starts_with("federation.plain_http: "));
+}

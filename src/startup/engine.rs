@@ -16,7 +16,7 @@ use crate::{
     identity::Keyring,
     lattice::Lattice,
     registry::Registry,
-    settings::{FederationMode, PlainHttpPeers, PrivatePeers, Settings},
+    settings::{NamedPeer, PlainHttpPeers, PrivatePeers, Settings},
     telemetry::{Metrics, Tracer},
     trust::TrustStore,
     types::SharedClock,
@@ -68,36 +68,29 @@ pub(super) fn open(
         peer_timeout: section.peer_timeout.get(),
         network: settings.network_key(),
         tls: super::outgoing_tls(settings)?,
-        inner_peers: inner_peers(settings),
+        inner_peers: inner_peers(settings)?,
         plain_http: settings.federation.plain_http.into(),
         metrics: metrics.federation(),
         tracer: tracer.clone(),
     });
-    for url in configured(settings) {
-        // What the operator said of it since stays.
-        if !engine.has_peer(url) {
-            engine.add_peer(url, PeerOptions::default()).map_err(|error| failed(&error))?;
+    for NamedPeer { url, pinned } in settings.configured_peers()? {
+        match pinned {
+            Some((peer, key)) => drop(engine.name_peer(&url, &peer, key).map_err(|error| failed(&error))?),
+            // What the operator said of it since stays.
+            None if engine.has_peer(&url) => {}
+            None => drop(engine.add_peer(&url, PeerOptions::default()).map_err(|error| failed(&error))?),
         }
     }
     Ok(Some(engine))
 }
 
-fn inner_peers(settings: &Settings) -> InnerPeers {
-    let listed = configured(settings).cloned().collect();
-    match settings.federation.private_peers {
+fn inner_peers(settings: &Settings) -> Result<InnerPeers, StartupError> {
+    let listed = settings.configured_peers()?.into_iter().map(|peer| peer.url).collect();
+    Ok(match settings.federation.private_peers {
         PrivatePeers::Auto => InnerPeers::Named(listed),
         PrivatePeers::All => InnerPeers::Any,
         PrivatePeers::Listed => InnerPeers::Listed(listed),
-    }
-}
-
-/// Seed 002: in `hub` mode an instance with a hub's address is a spoke and talks to the hub only; one without is the hub itself. In
-/// `p2p` and `hybrid` the hub is one peer more.
-fn configured(settings: &Settings) -> impl Iterator<Item = &String> {
-    let section = &settings.federation;
-    let spoke = section.mode == FederationMode::Hub && section.hub_url.is_some();
-    let others = section.trusted_peers.iter().filter(move |_| !spoke);
-    section.hub_url.iter().chain(others)
+    })
 }
 
 /// Peers that were added before, at addresses to which plain HTTP is refused or exposes what is exchanged.

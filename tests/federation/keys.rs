@@ -1,6 +1,6 @@
 //! Another key in the place of the old one, between instances that exchange: nobody loses his identity, and no old key passes.
 
-use crate::bed::{Instance, NOW, nothing, provider, until};
+use crate::bed::{Instance, NOW, nothing, provider, stop, until};
 use ark_lattice::{
     federation::{
         client::{Client, ClientError},
@@ -378,4 +378,33 @@ async fn who_says_that_he_is_us_does_not_bind_our_id() {
     assert_eq!(bound.map(|bound| bound.public_key), Some(a.key.public_key()), "our own key");
     a.stop().await;
     thief.stop().await;
+}
+
+#[tokio::test]
+async fn a_key_that_the_settings_name_counts_from_the_first_contact_and_follows_its_own_statements() {
+    provider();
+    let (hub, laptop) = (Instance::start("hub").await, Instance::start("laptop").await);
+    let engine = laptop.engine();
+    let named = |id: &str, key| engine.name_peer(&hub.url, &PeerId::parse(id).unwrap(), key).unwrap();
+    hub.put("x", "of the hub").await;
+    // Whoever answers there with another key, or as somebody else, is not the one that was named.
+    let other = KeyPair::generate().unwrap().public_key();
+    for (id, key) in [("hub", other), ("another", hub.key.public_key())] {
+        named(id, key);
+        assert!(synced(&laptop, &hub.url).await.is_some(), "{id}");
+        assert_eq!(laptop.content("x").await, None, "{id}");
+    }
+    named("hub", hub.key.public_key());
+    assert_eq!(synced(&laptop, &hub.url).await, None);
+    assert_eq!(laptop.content("x").await.as_deref(), Some("of the hub"));
+
+    // After a rotation the setting still says the old key, at each start.
+    let words = enrolled(&hub).await;
+    assert_ne!(words.public_key(), hub.key.public_key());
+    let held = rotated(&hub).await;
+    assert_eq!(synced(&laptop, &hub.url).await, None);
+    named("hub", hub.key.public_key());
+    assert_eq!(pinned(&laptop, &hub), Some(held.key.public_key().to_base64()));
+    assert_eq!(synced(&laptop, &hub.url).await, None);
+    stop([laptop, hub]).await;
 }

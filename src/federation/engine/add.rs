@@ -95,6 +95,33 @@ impl Engine {
     /// # Errors
     /// [`AddError`].
     pub fn pair_peer(&self, url: &str, peer: &PeerId, key: PublicKey) -> Result<String, AddError> {
+        let url = self.pin(url, peer, key)?;
+        self.shared.options.peers.update(&url, |state| {
+            (state.auto_sync, state.failed_in_a_row, state.error) = (true, 0, None);
+        })?;
+        if self.is_running() {
+            // Anew: the task of a peer that was known may wait for the switch of all peers.
+            self.spawn(&url)?;
+        }
+        Ok(url)
+    }
+
+    /// Makes the instance with this id and key at an address a peer, durably, as the settings name it. A key that follows the named one by
+    /// its own statements stays; any other that was pinned there gives way.
+    ///
+    /// # Errors
+    /// [`AddError`].
+    pub fn name_peer(&self, url: &str, peer: &PeerId, key: PublicKey) -> Result<String, AddError> {
+        let Shared { options, .. } = &*self.shared;
+        let known =
+            options.peers.get(url.trim_end_matches('/')).filter(|it| it.node_id.as_deref() == Some(peer.as_str()));
+        let pinned = known.and_then(|known| PublicKey::parse(&known.public_key?).ok());
+        let succeeds = |pinned: &PublicKey| options.trust.succeeds(*pinned, key);
+        self.pin(url, peer, pinned.filter(succeeds).unwrap_or(key))
+    }
+
+    /// Adds a peer, or names one that is known, whose id and key are these; durably.
+    fn pin(&self, url: &str, peer: &PeerId, key: PublicKey) -> Result<String, AddError> {
         self.shared.client(url, By::Operator)?;
         let url = url.trim_end_matches('/').to_owned();
         let (peers, now) = (&self.shared.options.peers, self.shared.options.clock.now());
@@ -109,12 +136,8 @@ impl Engine {
                 state.positions = Positions::default();
                 (state.node_id, state.public_key) = pinned;
             }
-            (state.auto_sync, state.failed_in_a_row, state.error) = (true, 0, None);
+            state.named = true;
         })?;
-        if self.is_running() {
-            // Anew: the task of a peer that was known may wait for the switch of all peers.
-            self.spawn(&url)?;
-        }
         Ok(url)
     }
 

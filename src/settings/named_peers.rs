@@ -1,0 +1,91 @@
+//! Peers that the settings name: `https://b.example`, or `id=key@https://b.example`, where the operator knows whose key is to answer there.
+
+use super::{Settings, SettingsError, load::bad};
+use crate::{
+    settings::FederationMode,
+    types::{PeerId, PublicKey},
+};
+
+/// A peer that the settings name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedPeer {
+    /// Its address.
+    pub url: String,
+    /// Its id and its key; `None`: those that are met at the first contact.
+    pub pinned: Option<(PeerId, PublicKey)>,
+}
+
+impl NamedPeer {
+    /// Reads an entry; the error is what is wrong with it.
+    fn parse(entry: &str) -> Result<Self, String> {
+        let at = ["@http://", "@https://"].into_iter().filter_map(|scheme| entry.find(scheme)).min();
+        let Some((instance, url)) = at.and_then(|at| entry.split_at_checked(at)) else {
+            return Ok(Self { url: entry.to_owned(), pinned: None });
+        };
+        let wrong = |why: String| format!("{entry:?} is not of the form id=key@https://b.example: {why}");
+        // Padding follows the key: the first `=` ends the id.
+        let Some((id, key)) = instance.split_once('=') else {
+            return Err(wrong("there is no = between the id and the key".to_owned()));
+        };
+        let id = PeerId::parse(id).map_err(|error| wrong(format!("the id: {error}")))?;
+        let key = PublicKey::parse(key).map_err(|error| wrong(format!("the key: {error}")))?;
+        Ok(Self { url: url.trim_start_matches('@').to_owned(), pinned: Some((id, key)) })
+    }
+}
+
+impl Settings {
+    /// All peers that the settings name, the hub first.
+    ///
+    /// # Errors
+    /// An entry is not one.
+    pub fn named_peers(&self) -> Result<Vec<NamedPeer>, SettingsError> {
+        let section = &self.federation;
+        let read = |setting, entry: &String| NamedPeer::parse(entry).map_err(|error| bad(setting, error));
+        let hub = section.hub_url.iter().map(|entry| read("federation.hub_url", entry));
+        hub.chain(section.trusted_peers.iter().map(|entry| read("federation.trusted_peers", entry))).collect()
+    }
+
+    /// Those of them that this instance exchanges with. Seed 002: in `hub` mode an instance with a hub's address is a spoke and talks to
+    /// the hub only; one without is the hub itself. In `p2p` and `hybrid` the hub is one peer more.
+    ///
+    /// # Errors
+    /// An entry is not one.
+    pub fn configured_peers(&self) -> Result<Vec<NamedPeer>, SettingsError> {
+        let is_spoke = self.federation.mode == FederationMode::Hub && self.federation.hub_url.is_some();
+        let mut peers = self.named_peers()?;
+        peers.truncate(if is_spoke { 1 } else { peers.len() });
+        Ok(peers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
+
+    #[test]
+    fn an_entry_is_an_address_or_names_whose_key_answers_there() {
+        for url in ["https://b.example", "http://b.example/ark@x", "b.example", "https://user@b.example"] {
+            assert_eq!(NamedPeer::parse(url), Ok(NamedPeer { url: url.to_owned(), pinned: None }));
+        }
+        for id in ["laptop", "a@b", "me@https"] {
+            let named = NamedPeer::parse(&format!("{id}={KEY}@http://b.example:9000/base")).unwrap();
+            let pinned = (PeerId::parse(id).unwrap(), PublicKey::parse(KEY).unwrap());
+            assert_eq!(named, NamedPeer { url: "http://b.example:9000/base".to_owned(), pinned: Some(pinned) });
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_entry_is_said() {
+        for (entry, why) in [
+            ("laptop@https://b.example", "there is no ="),
+            ("laptop=@https://b.example", "the key"),
+            ("laptop=AAAA@https://b.example", "the key"),
+            ("=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=@https://b.example", "the id"),
+        ] {
+            let error = NamedPeer::parse(entry).unwrap_err();
+            assert!(error.contains(entry) && error.contains(why), "{error}");
+        }
+    }
+}

@@ -23,6 +23,7 @@ mod imports;
 mod inits;
 mod keys;
 mod local_access;
+mod networks;
 mod nodes;
 mod pairing;
 mod pulls;

@@ -3,6 +3,7 @@
 use crate::{
     bed::{Run, get},
     federation::Instance,
+    networks::{Network, Recorded, forward, ip},
     shapes::answers_as_its_help_shows,
 };
 use ark_lattice::{
@@ -12,8 +13,8 @@ use ark_lattice::{
 use serde_json::Value;
 use std::{
     io::{Read, Write},
-    net::{Shutdown, TcpListener, TcpStream},
-    sync::{Arc, Mutex},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs},
+    sync::Arc,
     thread,
     time::Duration,
 };
@@ -182,36 +183,15 @@ fn revoked_and_expired_invites_are_refused() {
     assert_eq!((trust(&a, "ark-b"), trust(&b, "ark-a")), (None, None));
 }
 
-/// Forwards TCP connections to a port and records what the clients send, one entry a connection.
-fn recording_proxy(to: u16) -> (u16, Arc<Mutex<Vec<Vec<u8>>>>) {
+/// Forwards TCP connections to a port and records what the clients send.
+fn recording_proxy(to: u16) -> (u16, Recorded) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    let recorded: Arc<Mutex<Vec<Vec<u8>>>> = Arc::default();
+    let recorded = Recorded::default();
     let records = Arc::clone(&recorded);
     thread::spawn(move || {
         for client in listener.incoming() {
-            let (mut client, mut server) = (client.unwrap(), TcpStream::connect(("127.0.0.1", to)).unwrap());
-            let (mut back_client, mut back_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-            let at = {
-                let mut records = records.lock().unwrap();
-                records.push(Vec::new());
-                records.len() - 1
-            };
-            let records = Arc::clone(&records);
-            thread::spawn(move || {
-                let mut part = [0; 4096];
-                while let Ok(count @ 1..) = client.read(&mut part) {
-                    records.lock().unwrap()[at].extend_from_slice(&part[..count]);
-                    if server.write_all(&part[..count]).is_err() {
-                        break;
-                    }
-                }
-                let _gone = server.shutdown(Shutdown::Write);
-            });
-            thread::spawn(move || {
-                let _ended = std::io::copy(&mut back_server, &mut back_client);
-                let _gone = back_client.shutdown(Shutdown::Both);
-            });
+            forward(client.unwrap(), TcpStream::connect(("127.0.0.1", to)).unwrap(), Arc::clone(&records));
         }
     });
     (port, recorded)
@@ -231,8 +211,8 @@ fn requests(mut bytes: &[u8]) -> Vec<Vec<u8>> {
     all
 }
 
-fn replay(port: u16, request: &[u8]) -> String {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+fn replay(to: impl ToSocketAddrs, request: &[u8]) -> String {
+    let mut stream = TcpStream::connect(to).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     // Not packed, so that it can be read; the header is not signed.
     let text = request.windows(15).position(|it| it.eq_ignore_ascii_case(b"accept-encoding"));
@@ -247,6 +227,20 @@ fn replay(port: u16, request: &[u8]) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
+/// The question and the answer of a join that were recorded, in which the secret does not occur.
+fn overheard(recorded: &Recorded, line: &str) -> (Vec<u8>, Vec<u8>) {
+    let recorded = recorded.lock().unwrap().clone();
+    let sent: Vec<Vec<u8>> = recorded.iter().flat_map(|connection| requests(connection)).collect();
+    let of = |route: &str| {
+        let start = format!("POST {route} ");
+        sent.iter().find(|request| request.starts_with(start.as_bytes())).cloned().unwrap()
+    };
+    let secret = line_members(line)["s"].as_str().unwrap().to_owned();
+    let text = String::from_utf8_lossy(&recorded.concat()).into_owned();
+    assert!(!text.contains(&secret) && !text.contains(line), "the secret does not travel");
+    (of("/lattice/trust/challenge"), of("/lattice/trust/join"))
+}
+
 #[test]
 fn a_listener_that_records_everything_cannot_join() {
     let (a, b) = (Instance::start("ark-a", &[]), Instance::start("ark-b", &[]));
@@ -255,22 +249,12 @@ fn a_listener_that_records_everything_cannot_join() {
     let line = invite(&a, &["--quiet", "--address", &address]);
     join(&b, &line, &[]).ok();
 
-    let recorded = recorded.lock().unwrap().clone();
-    let sent: Vec<Vec<u8>> = recorded.iter().flat_map(|connection| requests(connection)).collect();
-    let of = |route: &str| {
-        let start = format!("POST {route} ");
-        sent.iter().find(|request| request.starts_with(start.as_bytes())).cloned().unwrap()
-    };
-    let (challenge, joining) = (of("/lattice/trust/challenge"), of("/lattice/trust/join"));
-    let secret = line_members(&line)["s"].as_str().unwrap().to_owned();
-    let text = String::from_utf8_lossy(&recorded.concat()).into_owned();
-    assert!(!text.contains(&secret) && !text.contains(&line), "the secret does not travel");
-
+    let (challenge, joining) = overheard(&recorded, &line);
     // As it was, and behind the recorded question, which is answered with another nonce.
-    let answer = replay(a.service.port, &joining);
+    let answer = replay(("127.0.0.1", a.service.port), &joining);
     assert!(answer.starts_with("HTTP/1.1 401") && answer.contains("invite_refused"), "{answer}");
-    assert!(replay(a.service.port, &challenge).starts_with("HTTP/1.1 200"));
-    let answer = replay(a.service.port, &joining);
+    assert!(replay(("127.0.0.1", a.service.port), &challenge).starts_with("HTTP/1.1 200"));
+    let answer = replay(("127.0.0.1", a.service.port), &joining);
     assert!(answer.starts_with("HTTP/1.1 401") && answer.contains("invite_refused"), "{answer}");
 
     // Before the invite is used, too: what was recorded proves nothing for another invite or another key.
@@ -293,6 +277,55 @@ fn an_instance_that_cannot_be_reached_joins_and_connects_alone() {
     arrives(&b, "of-a");
     put(&b, "of-b");
     arrives(&a, "of-b");
+}
+
+/// A hub, a router that translates addresses and records everything, and a laptop behind it, each with a network of its own; over plain
+/// HTTP, with the default `trust.mode`.
+#[test]
+fn a_laptop_behind_a_router_that_listens_pairs_by_two_lines_and_the_router_gains_nothing() {
+    let [cloud, street, home, room] = [(); 4].map(|()| Network::new());
+    cloud.connect("uplink", &["10.78.1.1/24"], &street, &["10.78.1.2/24"]);
+    // Inside, the router answers for the hub's address.
+    home.connect("lan", &["192.168.78.1/24", "10.78.1.1/32"], &room, &["192.168.78.2/24"]);
+    room.within(|| ip("route add default via 192.168.78.1"));
+    let set = [("ARK_TRUST_MODE", "verified"), ("ARK__SERVER__HOST", "0.0.0.0")];
+    let hub = cloud.within(|| Instance::start("ark-hub", &set));
+    let address = SocketAddr::from(([10, 78, 1, 1], hub.service.port));
+    let recorded = home.relay(address, &street);
+    let url = format!("http://{address}");
+    let line = cloud.within(|| {
+        put(&hub, "of-hub");
+        invite(&hub, &["--quiet", "--address", &url])
+    });
+
+    let laptop = room.within(|| Instance::start("ark-laptop", &set[..1]));
+    room.within(|| {
+        let run = join(&laptop, &line, &[]);
+        assert!(run.stdout.contains("only this instance connects") && run.stdout.contains("; in step"), "{run:?}");
+        run.ok();
+        put(&laptop, "of-laptop");
+    });
+    arrives(&laptop, "of-hub");
+    arrives(&hub, "of-laptop");
+    cloud.within(|| put(&hub, "later-of-hub"));
+    arrives(&laptop, "later-of-hub");
+
+    // On the router: what it heard, a key of its own, and the line that it did not hear.
+    let (challenge, joining) = overheard(&recorded, &line);
+    let thief = street.within(|| Instance::start("ark-thief", &set[..1]));
+    street.within(|| {
+        for request in [&joining, &challenge, &joining] {
+            let answer = replay(address, request);
+            let expected = if request == &challenge { "HTTP/1.1 200" } else { "HTTP/1.1 401" };
+            assert!(answer.starts_with(expected), "{answer}");
+        }
+        put(&thief, "of-thief");
+        thief.federation(&["add-peer", &url]).ok();
+        assert!(thief.federation(&["sync"]).fails(3).contains("not_trusted"));
+    });
+    let levels = cloud.within(|| [trust(&hub, "ark-laptop"), trust(&hub, "ark-thief")]);
+    assert_eq!(levels.map(|level| level.is_some_and(|it| it.0 == "verified")), [true, false]);
+    assert!(!hub.bed.path("lattice_data/of-thief.json").exists());
 }
 
 #[test]

@@ -12,6 +12,7 @@ use super::{
     NodeDocument, NodeFilter, NodePage, Precondition, Restored, StoredNode, Tombstone, WaitingDeletion, WaitingSender,
     Written, adopt,
     atomic_file::TempFile,
+    clock_agreement::ClockAgreement,
     dating::AtStart,
     index::{Index, Snapshot},
     journal::{Journal, JournalError},
@@ -199,6 +200,7 @@ impl DirectoryLattice {
             ready: AtomicBool::new(false),
             seq: AtomicU64::new(head.seq),
             moved: watch::Sender::new(head.seq),
+            clock_agreement: ClockAgreement::default(),
         });
         let pending = Arc::new(Pending::new(options.gather_interval));
         let (sender, requests) = mpsc::channel(QUEUE);
@@ -367,6 +369,10 @@ impl Lattice for DirectoryLattice {
 
     fn begin_epoch(&self) {
         self.shared.journal.begin_epoch();
+    }
+
+    fn note_clock_agrees(&self) {
+        self.shared.clock_agreement.note(&self.shared.clock);
     }
 
     fn snapshot(&self) -> Result<Arc<Snapshot>, LatticeError> {

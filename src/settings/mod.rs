@@ -9,6 +9,7 @@ mod edge;
 mod environment;
 mod events;
 mod load;
+mod peer_keys;
 mod registry;
 mod secret_file;
 mod sections;

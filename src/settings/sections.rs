@@ -457,7 +457,7 @@ section! {
         peer_timeout: Span = Span::seconds(30),
         /// Only instances with the same key see and accept each other; 24 characters or more. FEDERATION_NETWORK_KEY.
         network_key: Option<SecretString> = None,
-        /// Addresses of peers. FEDERATION_TRUSTED_PEERS (separated by commas).
+        /// Addresses of peers; as id=key@address also the key that the peer must have. FEDERATION_TRUSTED_PEERS (separated by commas).
         trusted_peers: Vec<String> = Vec::new(),
         /// How often peers are looked for, where discovery is on. FEDERATION_DISCOVERY_INTERVAL.
         discovery_interval: Span = Span::seconds(300),

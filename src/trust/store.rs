@@ -198,6 +198,12 @@ impl TrustStore {
         self.changes.load(Ordering::Acquire)
     }
 
+    /// The settings that decide what a key may do.
+    #[must_use]
+    pub fn rules(&self) -> Rules {
+        self.rules
+    }
+
     /// The mode.
     #[must_use]
     pub fn mode(&self) -> TrustMode {

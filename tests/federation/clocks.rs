@@ -39,3 +39,24 @@ async fn after_a_clock_was_ahead_the_next_edit_of_a_node_reaches_the_peer() {
     pi.stop().await;
     hub.stop().await;
 }
+
+#[tokio::test]
+async fn a_hub_that_only_answers_dates_its_edits_by_the_clock_of_those_that_push() {
+    provider();
+    let (hub, pi) = (Instance::start("hub").await, Instance::start("pi").await);
+    pi.engine().add_peer(&hub.url, Default::default()).unwrap();
+    let right = hub.clock.now();
+    hub.clock.set_wall(right.plus(YEAR));
+    hub.put("of-the-hub", "in a year").await;
+    hub.clock.set_wall(right);
+    pi.put("of-the-pi", "1").await;
+    let said = pi.sync(false).await.error.unwrap();
+    assert!(said.contains("ahead"), "{said}");
+    assert_eq!(hub.content("of-the-pi").await.as_deref(), Some("1"));
+
+    hub.put("of-the-hub", "later").await;
+    assert_eq!(pi.sync(false).await.error, None);
+    assert_eq!(pi.content("of-the-hub").await.as_deref(), Some("later"));
+    pi.stop().await;
+    hub.stop().await;
+}

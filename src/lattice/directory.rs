@@ -10,8 +10,7 @@ pub use super::{
 use super::{
     Ancestry, Applied, Arrival, Change, Conflict, DeletionBudget, Entry, Epochs, Lattice, LatticeError, LatticeStatus,
     NodeDocument, NodeFilter, NodePage, Precondition, Restored, StoredNode, Tombstone, WaitingDeletion, WaitingSender,
-    Written, adopt,
-    atomic_file::TempFile,
+    Written, adopt, atomic_file,
     clock_agreement::ClockAgreement,
     dating::AtStart,
     index::{Index, Snapshot},
@@ -31,7 +30,7 @@ use bytes::Bytes;
 use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -177,7 +176,8 @@ impl DirectoryLattice {
         {
             tracing::debug!(%error, "that a start begins cannot be noted yet");
         }
-        let case = probe(&directory, options.case).map_err(|error| OpenError::NotWritable(directory.clone(), error))?;
+        let case = atomic_file::probe(&directory, options.case)
+            .map_err(|error| OpenError::NotWritable(directory.clone(), error))?;
         let marker = adopt::bind(&directory, (&options.journal, &journal), &head.binding)?;
         if journal.is_adopting().map_err(|error| open_error(options.journal.clone(), error))? {
             at_start.adopt();
@@ -338,19 +338,6 @@ pub(super) fn open_error(path: PathBuf, error: JournalError) -> OpenError {
             OpenError::JournalDamaged(path, other.to_string())
         }
     }
-}
-
-/// Makes and removes a file: proves that the directory can be written, and shows whether case counts.
-fn probe(directory: &Path, case: CaseSensitivity) -> io::Result<CaseSensitivity> {
-    let temp = TempFile::create(directory, 0o600)?;
-    let name = temp.path().file_name().unwrap_or_default().to_ascii_lowercase();
-    let other_case = directory.join(name).symlink_metadata().is_ok();
-    drop(temp);
-    Ok(match case {
-        CaseSensitivity::Probe if other_case => CaseSensitivity::Insensitive,
-        CaseSensitivity::Probe => CaseSensitivity::Sensitive,
-        given => given,
-    })
 }
 
 #[async_trait]

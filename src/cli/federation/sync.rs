@@ -12,8 +12,7 @@ use crate::{
         progress::Progress,
         service::{Service, ServiceArg},
     },
-    ops::Ask,
-    trust::accept_command,
+    ops::{Ask, accept_command},
 };
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};

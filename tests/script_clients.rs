@@ -80,7 +80,7 @@ fn write_node(place: &Place, id: &str, text: &str) {
 #[tokio::test]
 async fn a_directory_is_announced_discovered_and_pulled() {
     for kind in KINDS {
-        let place = Place::new();
+        let place = Place::new().with_default_trust();
         write_node(&place, "a", r#"{"id": "a", "type": "note", "value": "Grüß Gott", "updated_at": 1700000000}"#);
         write_node(&place, "b", r#"{"id":"b","list":[1,2,{"z":null,"a":true}]}"#);
         let service = place.serve().await;
@@ -300,7 +300,7 @@ fn hashes_are_those_of_the_binary_or_there_is_none() {
 
 #[tokio::test]
 async fn failures_have_exit_codes_that_scripts_can_act_on() {
-    let place = Place::new();
+    let place = Place::new().with_default_trust();
     let service = place.serve().await;
     let url = service.url.as_str();
     for kind in KINDS {

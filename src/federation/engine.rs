@@ -489,6 +489,7 @@ impl Shared {
         self.doubt(peer, &mut end);
         self.tell_continuation(peer, &state, remote.follows(), &mut end);
         self.audit(&state, &end);
+        self.tell_refusal_there(&state, &end);
         let took = options.clock.elapsed().saturating_sub(begun);
         tell_span(span, &state, &end);
         options.metrics.round(outcome(&end), took);

@@ -247,7 +247,7 @@ impl Store {
             placed: Timestamp::from_nanos(file.stamp.ctime_ns),
         };
         let Some(start) = &mut self.at_start else {
-            return Ok(Dated::At(version::edit_seen(held.map(|held| held.at), times, self.known_at, now)));
+            return Ok(Dated::At(version::edit_seen(self.to_follow(held), times, self.known_at, now)));
         };
         let at = version::edit_found_at_start(held.map(|held| held.at), times, now);
         let Some(held) = held else { return Ok(Dated::At(at)) };

@@ -138,6 +138,6 @@ pub use crate::{
     },
     manifest::{Canonicalization, EnvelopeError, MAX_SEQ},
     registry::{FollowError, PeerCursor, RegistryError},
-    trust::{Entry as AuditEntry, KeyLine, Named, Step, TrustLevel, file::FileError, invite::InviteId},
+    trust::{Entry as AuditEntry, KeyLine, Named, Step, TrustLevel, accept_command, file::FileError, invite::InviteId},
     types::Glob,
 };

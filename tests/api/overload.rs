@@ -125,7 +125,7 @@ async fn what_adds_beyond_the_lattice_bounds_is_refused_and_edits_and_deletions_
     let text = refused.text().await.unwrap();
     assert!(text.contains("lattice_full") && text.contains("limits.lattice_nodes = 2"), "{text}");
     let pushed = json!({"nodes": [{"id": "c"}, {"id": "a", "n": 1, "updated_at": 1_699_564_800}]});
-    assert_eq!(problem(app.post("/federation/sync", pushed.to_string()).await).await, (507, "lattice_full".to_owned()));
+    assert_eq!(problem(app.post("/federation/sync", pushed.to_string()).await).await, (409, "lattice_full".to_owned()));
     assert_eq!(app.get_json("/nodes").await["total"], 2);
     assert_eq!(app.put("a", &json!({"id": "a", "n": 2})).await.status(), 200);
     let longer = app.put("a", &json!({"id": "a", "n": "x".repeat(200)})).await;

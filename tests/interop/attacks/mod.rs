@@ -38,6 +38,7 @@ mod ssrf_address;
 mod ssrf_name;
 mod ssrf_redirect;
 mod stolen_key;
+mod twin_journals;
 mod voucher_second_key;
 
 use std::{collections::BTreeSet, fs};

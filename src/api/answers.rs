@@ -8,20 +8,25 @@ use super::{
 };
 use crate::guard::{Holder, Pool, PoolBounds, PoolPart};
 use actix_web::{
-    Error, ResponseError,
+    Error,
     body::{BodySize, BoxBody, EitherBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
-    http::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap},
+    http::{
+        Method,
+        header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap},
+    },
     middleware::Next,
     web,
 };
 use bytes::Bytes;
+use futures_util::future::OptionFuture;
 use std::{
     io,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
 };
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Answers of no more than this are not counted; connections bound them.
 const FREE_BYTES: u64 = 64 << 10;
@@ -31,6 +36,41 @@ const STREAM_BYTES: u64 = 256 << 10;
 const COMPRESSOR_BYTES: u64 = 2 << 20;
 /// The server asks for the next piece once its buffer has less than this.
 const PIECE_BYTES: usize = 32 << 10;
+
+/// Documents that are read at a time, of each kind. The length of one is known, and counted, only once it is read: without a bound a
+/// thousand requests at once would hold a thousand of them beside the counted ones.
+const READS_AT_ONCE: usize = 16;
+
+/// The reads of whole documents that may be under way.
+#[derive(Debug, Clone)]
+pub struct DocumentReads {
+    nodes: Arc<Semaphore>,
+    /// From the registry, which may be slow.
+    manifests: Arc<Semaphore>,
+}
+
+impl Default for DocumentReads {
+    fn default() -> Self {
+        let new = || Arc::new(Semaphore::new(READS_AT_ONCE));
+        Self { nodes: new(), manifests: new() }
+    }
+}
+
+impl DocumentReads {
+    /// Waits until a document may be read for this request, where one is. Held until the answer is counted.
+    async fn begin(&self, method: &Method, path: &str) -> Option<OwnedSemaphorePermit> {
+        if !matches!(*method, Method::GET | Method::HEAD) {
+            return None;
+        }
+        let reads = match path {
+            _ if path.starts_with("/nodes/") || path.starts_with("/conflicts/") => &self.nodes,
+            _ if path.starts_with("/manifest/") => &self.manifests,
+            _ => return None,
+        };
+        // Nobody closes it.
+        Arc::clone(reads).acquire_owned().await.ok()
+    }
+}
 
 /// What all answers under way may hold. An eighth for one address, an eighth for known clients only.
 #[must_use]
@@ -76,8 +116,10 @@ pub async fn bound_answers<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<EitherBody<B, BoxBody>>, Error> {
+    let state = request.app_data::<web::Data<ApiState>>().cloned();
+    let reads = state.as_ref().map(|state| state.reads.begin(request.method(), request.path()));
+    let _until_it_is_counted = OptionFuture::from(reads).await;
     let response = next.call(request).await?;
-    let state = response.request().app_data::<web::Data<ApiState>>().cloned();
     let Some((state, cost)) = state.zip(cost(&response)) else { return Ok(response.map_into_left_body()) };
     let holder = match holder_of(response.request(), &state) {
         Holder::Address(_) if caller(response.request()).payer().is_none() => Holder::Local,
@@ -90,8 +132,7 @@ pub async fn bound_answers<B: MessageBody + 'static>(
         Err(full) => {
             state.metrics.limited("answers");
             let (request, _) = response.into_parts();
-            let refused = overloaded(full).error_response();
-            Ok(ServiceResponse::new(request, refused).map_into_right_body())
+            Ok(ServiceResponse::from_err(overloaded(full), request).map_into_right_body())
         }
     }
 }

@@ -20,7 +20,7 @@ mod schemas;
 mod state;
 mod trace;
 
-pub use answers::{answer_pool, bound_answers, listener_pool};
+pub use answers::{DocumentReads, answer_pool, bound_answers, listener_pool};
 pub use certified::certified;
 pub use cors::share;
 pub use discovered::DiscoveredBodies;

@@ -1,6 +1,7 @@
 //! What every handler can reach.
 
 use super::{
+    answers::DocumentReads,
     discovered::DiscoveredBodies,
     extract::{AdminAccess, BodyBudget},
     origin::Edge,
@@ -41,6 +42,8 @@ pub struct ApiState {
     pub body_budget: BodyBudget,
     /// What all answers under way may hold.
     pub answers: Arc<Pool>,
+    /// The documents that are read for answers.
+    pub reads: DocumentReads,
     /// Streams that clients listen to.
     pub listeners: Arc<Pool>,
     /// What stands between the service and its clients.

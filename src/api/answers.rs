@@ -11,10 +11,7 @@ use actix_web::{
     Error,
     body::{BodySize, BoxBody, EitherBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
-    http::{
-        Method,
-        header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap},
-    },
+    http::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap},
     middleware::Next,
     web,
 };
@@ -26,7 +23,6 @@ use std::{
     sync::Arc,
     task::{Context, Poll, ready},
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Answers of no more than this are not counted; connections bound them.
 const FREE_BYTES: u64 = 64 << 10;
@@ -36,41 +32,6 @@ const STREAM_BYTES: u64 = 256 << 10;
 const COMPRESSOR_BYTES: u64 = 2 << 20;
 /// The server asks for the next piece once its buffer has less than this.
 const PIECE_BYTES: usize = 32 << 10;
-
-/// Documents that are read at a time, of each kind. The length of one is known, and counted, only once it is read: without a bound a
-/// thousand requests at once would hold a thousand of them beside the counted ones.
-const READS_AT_ONCE: usize = 16;
-
-/// The reads of whole documents that may be under way.
-#[derive(Debug, Clone)]
-pub struct DocumentReads {
-    nodes: Arc<Semaphore>,
-    /// From the registry, which may be slow.
-    manifests: Arc<Semaphore>,
-}
-
-impl Default for DocumentReads {
-    fn default() -> Self {
-        let new = || Arc::new(Semaphore::new(READS_AT_ONCE));
-        Self { nodes: new(), manifests: new() }
-    }
-}
-
-impl DocumentReads {
-    /// Waits until a document may be read for this request, where one is. Held until the answer is counted.
-    async fn begin(&self, method: &Method, path: &str) -> Option<OwnedSemaphorePermit> {
-        if !matches!(*method, Method::GET | Method::HEAD) {
-            return None;
-        }
-        let reads = match path {
-            _ if path.starts_with("/nodes/") || path.starts_with("/conflicts/") => &self.nodes,
-            _ if path.starts_with("/manifest/") => &self.manifests,
-            _ => return None,
-        };
-        // Nobody closes it.
-        Arc::clone(reads).acquire_owned().await.ok()
-    }
-}
 
 /// What all answers under way may hold. An eighth for one address, an eighth for known clients only.
 #[must_use]

@@ -1,9 +1,8 @@
 //! What every handler can reach.
 
 use super::{
-    answers::DocumentReads,
     discovered::DiscoveredBodies,
-    extract::{AdminAccess, BodyBudget},
+    extract::{AdminAccess, BodyBudget, DocumentReads},
     origin::Edge,
 };
 use crate::{

@@ -141,6 +141,8 @@ async fn measure(options: &Options) {
     let (port, pid) = (service.port, service.process.id());
     do_not_wait_for_a_processor();
     let own = own_manifests();
+    // Keys and their histories are made before anything is measured.
+    let instances: Vec<Hostile> = (0..options.connections.max(1)).map(Hostile::new).collect();
     let quiet_for = Duration::from_secs(options.seconds.min(60));
     // Once through, so that nothing is measured that happens once.
     honest(port, &own, options.honest_rate, Duration::from_secs(2)).await;
@@ -152,8 +154,8 @@ async fn measure(options: &Options) {
     let (began, cpu_before) = (Instant::now(), process::cpu_time(pid));
     let flood = {
         let (stop, sent, answered) = (Arc::clone(&stop), Arc::clone(&sent), Arc::clone(&answered));
-        let (rate, connections) = (options.rate, options.connections.max(1));
-        thread::spawn(move || flood(port, rate, connections, &stop, &sent, &answered))
+        let rate = options.rate;
+        thread::spawn(move || flood(port, rate, instances, &stop, &sent, &answered))
     };
     let hostile = honest(port, &own, options.honest_rate, Duration::from_secs(options.seconds)).await;
     stop.store(true, Ordering::Release);
@@ -239,15 +241,15 @@ async fn honest(port: u16, own: &[String], rate: u64, duration: Duration) -> Pha
 fn flood(
     port: u16,
     rate: u64,
-    connections: u64,
+    instances: Vec<Hostile>,
     stop: &AtomicBool,
     sent: &AtomicU64,
     answered: &Mutex<BTreeMap<u16, u64>>,
 ) {
     leave_the_processors_to_the_others();
+    let connections = instances.len() as u64;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let hostile = |nth: u64| {
-        let mut instance = Hostile::new(nth);
+    let hostile = |(nth, mut instance): (u64, Hostile)| {
         async move {
             let from = hostile_address(nth);
             let every = Duration::from_secs_f64(connections as f64 / rate.max(1) as f64);
@@ -279,7 +281,7 @@ fn flood(
             }
         }
     };
-    let floods = futures_util::future::join_all((0..connections).map(hostile));
+    let floods = futures_util::future::join_all((0..).zip(instances).map(hostile));
     let held = (0..HOSTILE_ADDRESSES).map(|nth| async move {
         let from = hostile_address(nth);
         tokio::join!(misdeeds::stall(from, port, stop), misdeeds::read_slowly(from, port, stop))

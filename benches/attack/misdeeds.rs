@@ -27,7 +27,8 @@ use tokio::{
 
 /// The id of the service.
 pub(crate) const AUDIENCE: &str = "ark-under-test";
-const ROTATIONS: usize = 20;
+/// One more than an id that is not verified has at once.
+const ROTATIONS: usize = 9;
 /// A body that is counted, and a connection holds as much of it as it can.
 const STALLED_BODY: usize = 600 << 10;
 

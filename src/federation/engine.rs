@@ -31,7 +31,7 @@ use crate::{
     registry::Registry,
     telemetry::{FederationMetrics, Tracer},
     trust::TrustStore,
-    types::{Limits, PeerId, PublicKey, SharedClock, Timestamp},
+    types::{Limits, PeerId, SharedClock, Timestamp},
 };
 use serde_json::json;
 use std::{
@@ -326,12 +326,6 @@ impl Engine {
     #[must_use]
     pub fn has_instance(&self, id: &str) -> bool {
         self.shared.options.peers.has_instance(id)
-    }
-
-    /// Is the instance with this id a peer, with this key pinned?
-    #[must_use]
-    pub fn has_pinned(&self, id: &PeerId, key: PublicKey) -> bool {
-        self.shared.options.peers.has_pinned(id.as_str(), &key.to_base64())
     }
 
     /// How many peers there are.

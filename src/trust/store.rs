@@ -334,8 +334,8 @@ impl TrustStore {
                     None => TrustError::Revoked { peer },
                 });
             }
-            let vouched = self.is_vouched_for(&state, &peer, key).then_some(key);
-            (self.listed(&state, &peer), state.owners.get(&peer).copied().or(vouched))
+            let vouched = || self.vouched_key(&state, &peer);
+            (self.listed(&state, &peer), state.owners.get(&peer).copied().or_else(vouched))
         };
         self.policy.admit_for(manifest, now, listed, owner)
     }

@@ -284,7 +284,7 @@ _UNPRINTABLE = re.compile(
     "\U00013441\U00013442\U00016fe4\U0001bca0-\U0001bca3\U0001d159\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
     "\U000f0000-\U0010ffff]"
 )
-_ESCAPES = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
+_SHOWN = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
 #: The longest file name that common file systems take.
 _MAX_NAME_BYTES = 255
 #: Ours to write beside the nodes, and never read.
@@ -842,7 +842,7 @@ def _expect_list(page: Mapping[str, Json], key: str) -> List[Json]:
 
 def _printable(text: str) -> str:
     """Text of a stranger's, safe for a terminal and for the eye: what cannot be seen is shown as an escape, as the service shows it."""
-    return _UNPRINTABLE.sub(lambda found: _ESCAPES.get(found[0]) or f"\\u{{{ord(found[0]):x}}}", text)
+    return _UNPRINTABLE.sub(lambda found: _SHOWN.get(found[0]) or f"\\u{{{ord(found[0]):x}}}", text)
 
 
 def _print_json(value: Json) -> None:

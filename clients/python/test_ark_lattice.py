@@ -499,7 +499,7 @@ class Command(WithService):
         problem = {"status": 409, "code": "rollback", "detail": "last_updated went back\x1b[2J"}
         self.answer(problem, status=409, content_type="application/problem+json")
         code, _, err = self.run_command("discover", "--from", self.url)
-        self.assertEqual((code, err), (2, "ark-lattice: the service refused (409 rollback): last_updated went back\\x1b[2J\n"))
+        self.assertEqual((code, err), (2, "ark-lattice: the service refused (409 rollback): last_updated went back\\u{1b}[2J\n"))
 
     def test_a_failing_service_is_exit_code_3(self):
         self.answer(b"<html>", status=503, content_type="text/html")

@@ -71,7 +71,7 @@ fn open(path: &Path, clock: &Arc<TestClock>) -> EmbeddedRegistry {
 }
 
 async fn until(mut holds: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !holds().await {
         assert!(Instant::now() < deadline, "it does not come about");
         tokio::time::sleep(Duration::from_millis(10)).await;

@@ -86,15 +86,6 @@ struct State {
 #[derive(Debug, Default)]
 pub struct Inbox(Mutex<State>);
 
-/// The account of an address: IPv6 counts by /48, which one customer may have.
-fn account(address: Option<IpAddr>) -> Payer {
-    match address.map(Payer::of) {
-        None => Payer::Rest,
-        Some(Payer::Net64(bits)) => Payer::Net48(bits >> 16),
-        Some(other) => other,
-    }
-}
-
 impl State {
     /// Removes one row among those that match: of the account with the most of them, the one that asked longest ago.
     fn remove_one(&mut self, matches: impl Fn(&Row) -> bool) {
@@ -158,7 +149,7 @@ impl Inbox {
             }
             state.refused.remove(&who);
         }
-        let account = account(asking.address);
+        let account = Payer::wide(asking.address);
         if let Some(row) = state.rows.get_mut(&who) {
             let (last, count) = (row.pending.last.max(now), row.pending.count.saturating_add(1));
             row.pending = Pending { asking, last, count, ..row.pending };

@@ -17,12 +17,14 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 The newest first. Rounds in which nothing moved are only counted: see status.
+Of rounds that another instance made with this one, what came is listed, as
+from its id.
 
 Examples:
   ark-lattice federation history --limit 5
   ark-lattice federation history --peer http://192.168.1.100:9000
 
-With --json; outcome is in_step, waiting (equal but for
+With --json (inbound is true where the other instance made the round); outcome is in_step, waiting (equal but for
 deletions that wait), unavailable (equal but for nodes whose files are broken,
 counted in unavailable, or that are too large, counted in tooLarge), exchanged,
 diverged (one way, and nodes that should be alike differ), unexplained, moving or
@@ -61,7 +63,7 @@ fn row(past: &Past) -> Vec<String> {
     let when = instant(&past.at).map(|at| Timestamp::from_seconds(at.seconds()).to_rfc3339());
     vec![
         when.unwrap_or_else(|| past.at.to_string()),
-        past.peer.clone(),
+        if past.inbound { format!("from {}", past.peer) } else { past.peer.clone() },
         format!("{} ms", past.duration_ms),
         past.outcome.clone(),
         past.nodes_received.to_string(),

@@ -47,6 +47,7 @@ mod serving;
 mod traces;
 mod trust;
 
+pub use crate::guard::{connections_within, descriptors_for};
 pub use engine::kept_plain_http_peers;
 pub use lattice::{
     Adopted, EditAccess, JournalStanding, accept_nodes, adopt, are_copies, check_marker, edit_access, journal_standing,
@@ -274,6 +275,9 @@ impl Application {
             watches.spawn(tls.watch(interval));
         }
         watches.spawn(trust::tell(Arc::clone(&self.context)));
+        if let Some(engine) = &self.context.engine {
+            watches.spawn(engine::warn_of_plain_http_names(Arc::clone(engine)));
+        }
         watches.spawn(keys::watch(Arc::clone(&self.context), self.key_lifetime, self.metrics));
         self.deliveries.spawn(&mut watches, &self.context.lattice, self.context.engine.as_ref());
         let discovery = self.context.lan.clone().map(|lan| tokio::spawn(lan.run(self.context.closing.clone())));

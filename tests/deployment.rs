@@ -241,7 +241,7 @@ async fn the_steps_of_the_compose_file_give_a_service_over_https() {
     let redis = Redis::start(&compose, &variables).await;
 
     // What the image sets is below what the compose file sets; `Place` names the directories.
-    let mut place = Place::new();
+    let mut place = Place::new().with_default_trust();
     for (name, value) in environment(&compose["services"]["ark-lattice"], &variables).unwrap() {
         let value = match name.as_str() {
             "REDIS_URL" => replace(&value, "redis:6379", &format!("127.0.0.1:{}", redis.port)),
@@ -442,7 +442,7 @@ fn mount(mounted: &Path, source: &Path, version: u32) {
 
 #[tokio::test]
 async fn a_key_that_is_mounted_read_only_is_rotated_where_it_comes_from() {
-    let mut place = Place::new();
+    let mut place = Place::new().with_default_trust();
     place.without_power();
     let (source, mounted) = (place.path("source"), place.path("mounted"));
     for folder in [&source, &mounted] {
@@ -512,7 +512,7 @@ fn the_manifests_belong_together() {
     let images = &manifests["kustomization.yaml"]["images"][0];
     assert_eq!((images["name"].as_str(), images["newTag"].as_str()), (Some(label), Some(env!("CARGO_PKG_VERSION"))));
     // Every setting and secret is one that the program knows: it would warn of others.
-    let mut place = Place::new();
+    let mut place = Place::new().with_default_trust();
     for (name, value) in manifests["configmap.yaml"]["data"].as_object().unwrap() {
         place = place.set(name, value.as_str().unwrap());
     }

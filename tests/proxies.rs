@@ -37,7 +37,10 @@ const SYNC_BYTES: usize = 32 << 20;
 
 /// As docker-compose.yml and the how-tos configure it: the proxy is believed, and nobody else.
 fn place() -> Place {
-    Place::new().set("ARK__SERVER__TRUSTED_PROXIES", "127.0.0.1").set("ARK__LOG__LEVEL", "warn,ark_lattice=debug")
+    Place::new()
+        .with_default_trust()
+        .set("ARK__SERVER__TRUSTED_PROXIES", "127.0.0.1")
+        .set("ARK__LOG__LEVEL", "warn,ark_lattice=debug")
 }
 
 /// Everything that a peer does, over TLS.

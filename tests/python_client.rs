@@ -62,7 +62,7 @@ async fn a_member_of_a_network_is_let_in_and_nobody_else() {
 
 /// A place whose lattice holds the repository's samples.
 fn sample_place() -> Place {
-    let place = Place::new();
+    let place = Place::new().with_default_trust();
     for entry in fs::read_dir(Path::new(REPOSITORY).join("lattice_data")).unwrap() {
         let entry = entry.unwrap();
         if entry.file_name() != "manifest.json" {
@@ -149,7 +149,7 @@ async fn a_directory_is_announced_discovered_and_pulled() {
 
 #[tokio::test]
 async fn failures_end_with_the_documented_codes() {
-    let place = Place::new();
+    let place = Place::new().with_default_trust();
     place.write_node("a", &json!({"id": "a"}));
     let service = place.serve().await;
     let (folder, url) = (tempfile::tempdir().unwrap(), service.url.as_str());
@@ -237,7 +237,7 @@ print(urllib.request.urlopen(request).read().decode())
 
 #[tokio::test]
 async fn the_documented_snippets_run_unchanged() {
-    let place = Place::new();
+    let place = Place::new().with_default_trust();
     let service = place.serve().await;
     let printed = run_script(GENERATE_KEYS, &[]).ok();
     let (private, public) = printed.trim().split_once('\n').unwrap();
@@ -252,7 +252,7 @@ async fn the_documented_snippets_run_unchanged() {
     assert_eq!((&peers["peers"][0]["node_count"], &peers["peers"][0]["pubkey"]), (&json!(1), &json!(public)));
 
     // The service itself takes the printed pair, as its environment.
-    let owner = Place::new().set("ARK_FED_PRIVKEY", private).set("ARK_FED_PUBKEY", public);
+    let owner = Place::new().with_default_trust().set("ARK_FED_PRIVKEY", private).set("ARK_FED_PUBKEY", public);
     assert!(owner.serve().await.terminate().await.success());
 }
 
@@ -288,7 +288,7 @@ async fn delta(service: &Service, held: &BTreeMap<String, String>) -> (Vec<Strin
 
 #[tokio::test]
 async fn three_hundred_nodes_from_import_to_delta() {
-    let place = Place::new();
+    let place = Place::new().with_default_trust();
     let service = place.serve().await;
     let file = three_hundred(&place);
     let import = || Run::of(place.command(&["import", file.to_str().unwrap(), "--json"]).output().unwrap()).ok_json();

@@ -80,7 +80,7 @@ fn write_node(place: &Place, id: &str, text: &str) {
 #[tokio::test]
 async fn a_directory_is_announced_discovered_and_pulled() {
     for kind in KINDS {
-        let place = Place::new();
+        let place = Place::new().with_default_trust();
         write_node(&place, "a", r#"{"id": "a", "type": "note", "value": "Grüß Gott", "updated_at": 1700000000}"#);
         write_node(&place, "b", r#"{"id":"b","list":[1,2,{"z":null,"a":true}]}"#);
         let service = place.serve().await;
@@ -300,7 +300,7 @@ fn hashes_are_those_of_the_binary_or_there_is_none() {
 
 #[tokio::test]
 async fn failures_have_exit_codes_that_scripts_can_act_on() {
-    let place = Place::new();
+    let place = Place::new().with_default_trust();
     let service = place.serve().await;
     let url = service.url.as_str();
     for kind in KINDS {
@@ -362,6 +362,55 @@ fn a_hostile_service_writes_nothing_outside_and_is_named() {
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         fails(&canned("{\"id\":\"a\"}\n{\"id\":\"b\"}\n", 1), 3);
         fails(&canned("{\"id\":\"a\"}\n{\"id\":", 2), 4);
+    }
+}
+
+/// What a stranger calls himself is shown as the service shows it, and a long id stops nobody: its file has the service's own name.
+#[tokio::test]
+async fn names_of_strangers_are_shown_as_escapes_and_long_ids_have_the_services_file_names() {
+    let place = Place::new();
+    let service = place.serve().await;
+    let folder = tempfile::tempdir().unwrap();
+    let type_name = "l\u{1b}[31m\u{202e}\u{13441}\u{f0000}\tx";
+    let manifest = json!({"node_id": "e\u{200b}vil", "instance_type": type_name}).to_string();
+    fs::write(folder.path().join("m.json"), manifest).unwrap();
+    KINDS[0].run(folder.path(), &["keygen", "--out", "a.key"]).ok();
+    KINDS[0].run(folder.path(), &["publish", "--to", &service.url, "--key", "a.key", "m.json"]).ok();
+    for long in [
+        format!("0{}", "é".repeat(200)),
+        "n".repeat(251),
+        format!("{}\u{3000}", "n".repeat(183)),
+        "\u{2066}n".to_owned(),
+    ] {
+        service.put(&long, &json!({"id": long})).await;
+    }
+    service.put("zz", &json!({"id": "zz"})).await;
+    let names = |directory: &Path| -> Vec<String> {
+        let names = fs::read_dir(directory).unwrap().map(|name| name.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.filter(|name| name != "manifest.json" && !name.starts_with('.')).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(&place.lattice()).len(), 5);
+    let by_python = |args: &[&str]| {
+        let script = Path::new(REPOSITORY).join("clients/python/ark_lattice.py");
+        Run::of(python().arg(script).args(args).current_dir(folder.path()).output().unwrap())
+    };
+    let clients: [(&str, &dyn Fn(&[&str]) -> Run); 3] = [
+        ("node", &|args| Kind::Node.run(folder.path(), args)),
+        ("shell", &|args| Kind::Shell.run(folder.path(), args)),
+        ("python", &by_python),
+    ];
+    for (name, run) in clients {
+        let shown = run(&["discover", "--from", &service.url]).ok();
+        assert!(shown.contains("e\\u{200b}vil\tl\\u{1b}[31m\\u{202e}\\u{13441}\\u{f0000}\\tx\t"), "{name}: {shown:?}");
+        fs::create_dir(folder.path().join(name)).unwrap();
+        let pulled = run(&["pull", "--from", &service.url, "--dir", name]);
+        assert_eq!(names(&folder.path().join(name)), names(&place.lattice()), "{name}");
+        for text in [&pulled.stdout, &pulled.stderr] {
+            assert!(!text.contains(['\u{2066}', '\u{3000}']), "{name}: {text:?}");
+        }
+        pulled.ok();
     }
 }
 

@@ -1,8 +1,9 @@
 //! What honest peers notice of a flood: the release binary in a process of its own, over the loopback address.
 //!
 //! Honest clients from addresses of their own read and renew their manifests at a steady rate, first alone and then while others send
-//! thousands of hostile requests a second from sixteen addresses: signatures that do not fit, junk, and ids that nobody saw before, truly
-//! signed. Printed are the honest ones' latencies in both phases, what was answered, and the memory of the service's process.
+//! thousands of hostile requests a second from sixteen addresses: signatures that do not fit, junk, new ids, empty signed pushes (each of
+//! which is remembered), pushed junk, changes of keys, and guesses of invites. Beside them each address holds uploads that stop before
+//! their last byte, and answers that it does not read. Printed are the honest ones' latencies in both phases, what was answered, and the memory of the service's process.
 //!
 //! Requests of this machine's own programs are not counted by default; here they are (`limits.count_loopback`), with all other limits as
 //! they are by default. An address of 127.0.0.0/8 stands for one of the internet.
@@ -24,6 +25,7 @@
 
 #[path = "../../tests/support/http1.rs"]
 mod http1;
+mod misdeeds;
 #[path = "../load/process.rs"]
 mod process;
 #[path = "../../tests/support/service.rs"]
@@ -34,8 +36,9 @@ mod signing;
 use clap::Parser;
 use hdrhistogram::Histogram;
 use http1::{Connection, request};
+use misdeeds::Hostile;
 use serde_json::json;
-use service::{Place, Random};
+use service::Place;
 use signing::{key, manifest, signed};
 use std::{
     collections::BTreeMap,
@@ -138,6 +141,8 @@ async fn measure(options: &Options) {
     let (port, pid) = (service.port, service.process.id());
     do_not_wait_for_a_processor();
     let own = own_manifests();
+    // Keys and their histories are made before anything is measured.
+    let instances: Vec<Hostile> = (0..options.connections.max(1)).map(Hostile::new).collect();
     let quiet_for = Duration::from_secs(options.seconds.min(60));
     // Once through, so that nothing is measured that happens once.
     honest(port, &own, options.honest_rate, Duration::from_secs(2)).await;
@@ -149,8 +154,8 @@ async fn measure(options: &Options) {
     let (began, cpu_before) = (Instant::now(), process::cpu_time(pid));
     let flood = {
         let (stop, sent, answered) = (Arc::clone(&stop), Arc::clone(&sent), Arc::clone(&answered));
-        let (rate, connections) = (options.rate, options.connections.max(1));
-        thread::spawn(move || flood(port, rate, connections, &stop, &sent, &answered))
+        let rate = options.rate;
+        thread::spawn(move || flood(port, rate, instances, &stop, &sent, &answered))
     };
     let hostile = honest(port, &own, options.honest_rate, Duration::from_secs(options.seconds)).await;
     stop.store(true, Ordering::Release);
@@ -236,20 +241,18 @@ async fn honest(port: u16, own: &[String], rate: u64, duration: Duration) -> Pha
 fn flood(
     port: u16,
     rate: u64,
-    connections: u64,
+    instances: Vec<Hostile>,
     stop: &AtomicBool,
     sent: &AtomicU64,
     answered: &Mutex<BTreeMap<u16, u64>>,
 ) {
     leave_the_processors_to_the_others();
+    let connections = instances.len() as u64;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let forged = signed(&key(1_000), &manifest("forged", 1)).replace("\"local\"", "\"cloud\"");
-    let hostile = |nth: u64| {
-        let forged = &forged;
+    let hostile = |(nth, mut instance): (u64, Hostile)| {
         async move {
-            let from = Ipv4Addr::new(127, 0, 2, u8::try_from(nth % HOSTILE_ADDRESSES).unwrap() + 1);
+            let from = hostile_address(nth);
             let every = Duration::from_secs_f64(connections as f64 / rate.max(1) as f64);
-            let mut random = Random::seeded(nth + 1);
             let mut connection = None;
             let mut due = Instant::now() + every.mul_f64(nth as f64 / connections as f64);
             let mut counts = BTreeMap::new();
@@ -259,7 +262,7 @@ fn flood(
                     tokio::task::yield_now().await;
                 }
                 due += every;
-                let bytes = misdeed(&mut random, forged, nth);
+                let bytes = instance.misdeed();
                 let open = match connection.take() {
                     Some(open) => Ok(open),
                     None => Connection::open_from(from, port).await,
@@ -278,7 +281,16 @@ fn flood(
             }
         }
     };
-    runtime.block_on(futures_util::future::join_all((0..connections).map(hostile)));
+    let floods = futures_util::future::join_all((0..).zip(instances).map(hostile));
+    let held = (0..HOSTILE_ADDRESSES).map(|nth| async move {
+        let from = hostile_address(nth);
+        tokio::join!(misdeeds::stall(from, port, stop), misdeeds::read_slowly(from, port, stop))
+    });
+    runtime.block_on(async { tokio::join!(floods, futures_util::future::join_all(held)) });
+}
+
+fn hostile_address(nth: u64) -> Ipv4Addr {
+    Ipv4Addr::new(127, 0, 2, u8::try_from(nth % HOSTILE_ADDRESSES).unwrap() + 1)
 }
 
 /// The attackers have machines of their own: here this thread takes what processor time the others leave. The lowest priority alone is
@@ -302,20 +314,4 @@ fn schedule(how: &[&str]) -> bool {
     let this = this.file_name().expect("PID/task/TID");
     let set = std::process::Command::new("chrt").args(how).arg(this).stderr(std::process::Stdio::null()).status();
     set.is_ok_and(|status| status.success())
-}
-
-/// One hostile request: a third each of bad signatures, junk, and new ids.
-fn misdeed(random: &mut Random, forged: &str, nth: u64) -> Vec<u8> {
-    match random.below(6) {
-        0 | 1 => request("POST", "/manifest", "", Some(forged.as_bytes())),
-        2 => {
-            let junk: Vec<u8> = (0..600).map(|_| u8::try_from(random.below(256)).unwrap()).collect();
-            request("POST", "/manifest", "", Some(&junk))
-        }
-        3 => request("GET", &format!("/{:x}", random.below(1 << 40)), "", None),
-        _ => {
-            let id = format!("new-{nth}-{:x}", random.below(1 << 40));
-            request("POST", "/manifest", "", Some(signed(&key(2_000 + nth), &manifest(&id, 1)).as_bytes()))
-        }
-    }
 }

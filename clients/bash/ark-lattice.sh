@@ -24,10 +24,23 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 umask 077
 
+# For jq: text of a stranger's as people may read it. What cannot be seen, or changes what is seen, is shown as an escape, as
+# src/types/printable.rs of the service has it.
+# shellcheck disable=SC2016 # What looks like a variable is one of jq's.
+readonly PRINTABLE='
+    def hex: [recurse(if . >= 16 then . / 16 | floor else empty end) % 16] | reverse | map("0123456789abcdef"[.:. + 1]) | add;
+    def unprintable: [[0, 31], [127, 160], [173, 173], [847, 847], [1564, 1564], [4447, 4448], [5760, 5760], [6068, 6069], [6155, 6159],
+        [8192, 8207], [8232, 8239], [8287, 8303], [10240, 10240], [12288, 12288], [12644, 12644], [57344, 63743], [65024,
+        65039], [65279, 65279], [65440, 65440], [65520, 65532], [78896, 78911], [78913, 78914], [94180, 94180], [113824,
+        113827], [119129, 119129], [119155, 119162], [917504, 921599], [983040, 1114111]];
+    def printable: tostring | explode | map(. as $c
+        | if $c == 9 then "\\t" elif $c == 10 then "\\n" elif $c == 13 then "\\r"
+          elif any(unprintable[]; .[0] <= $c and $c <= .[1]) then "\\u{\($c | hex)}" else [$c] | implode end) | add // "";'
+
 # say EXIT MESSAGE [CODE]: the one line of a failure.
 fail() {
     local message
-    message=$(printf %s "$2" | tr '\000-\037\177' ' ')
+    message=$(printf %s "$2" | jq -Rrs "$PRINTABLE printable")
     if $json; then
         jq -cn --arg error "$message" --argjson exit "$1" --arg code "${3:-}" \
             '{error: $error, exit_code: $exit, code: (if $code == "" then null else $code end)}' >&2
@@ -135,6 +148,12 @@ file_name() {
     .*) encoded="%2E${encoded#.}" ;;
     manifest) encoded="%6Danifest" ;;
     esac
+    # Longer than file systems take: cut between escapes, with the hash of the id.
+    if [ ${#encoded} -gt 250 ]; then
+        encoded=${encoded:0:185}
+        encoded=${encoded%"%"}
+        encoded=${encoded%"%"?}~$(printf %s "$1" | openssl dgst -sha256 -r | cut -d' ' -f1)
+    fi
     printf '%s.json' "$encoded"
 }
 
@@ -202,7 +221,7 @@ publish() {
     fi
     sign "$work/manifest" > "$work/envelope"
     request POST "${to%/}/manifest" "$work/envelope"
-    if $json; then cat "$work/answer"; else jq -r '"\(.status) \(.node_id); expires in \(.expires_in) s"' "$work/answer"; fi
+    if $json; then cat "$work/answer"; else jq -r "$PRINTABLE"'"\(.status) \(.node_id); expires in \(.expires_in) s" | printable' "$work/answer"; fi
 }
 
 discover() {
@@ -219,7 +238,7 @@ discover() {
     if $json; then
         jq -cs '{peers: ., count: length}' "$work/peers"
     else
-        jq -r '[.node_id, .instance_type // "-", "\(.node_count) nodes", "\(.expires_in) s"] | @tsv' "$work/peers"
+        jq -r "$PRINTABLE"'[.node_id, .instance_type // "-", "\(.node_count) nodes", "\(.expires_in) s"] | map(printable) | join("\t")' "$work/peers"
     fi
 }
 

@@ -203,12 +203,18 @@ export function checkId(id) {
 }
 
 /** The name of a node's file. */
+const MAX_NAME_BYTES = 255;
+
 export function fileName(id) {
   const escaped = (byte) => `%${byte.toString(16).toUpperCase().padStart(2, "0")}`;
   const raw = Buffer.from(checkId(id), "utf8");
   const parts = [...raw].map((byte) => (/[A-Za-z0-9._:-]/.test(String.fromCharCode(byte)) ? String.fromCharCode(byte) : escaped(byte)));
   if (id.startsWith(".") || id === "manifest") parts[0] = escaped(raw[0]);
-  return `${parts.join("")}.json`;
+  if (parts.join("").length <= MAX_NAME_BYTES - ".json".length) return `${parts.join("")}.json`;
+  // Longer than file systems take: cut between escapes, with the hash of the id.
+  const tail = `~${createHash("sha256").update(raw).digest("hex")}.json`;
+  while (parts.join("").length > MAX_NAME_BYTES - tail.length) parts.pop();
+  return `${parts.join("")}${tail}`;
 }
 
 function readNode(file) {
@@ -600,8 +606,12 @@ ARK_FED_PRIVKEY, ARK_NODE_ID and ARK_INSTANCE_TYPE stand in for --key, --node-id
 
 Exit codes: 0 done, 1 failed here, 2 wrong usage, 3 refused by the service, 4 it cannot be reached or failed, 5 something was refused here`;
 
-// eslint-disable-next-line no-control-regex
-const printable = (text) => String(text).replace(/[\u0000-\u001f\u007f-\u009f]/g, " ");
+// What cannot be seen, or changes what is seen: as src/types/printable.rs of the service has it.
+const UNPRINTABLE =
+  // eslint-disable-next-line no-control-regex, no-misleading-character-class
+  /[\u{0}-\u{1f}\u{7f}-\u{a0}\u{ad}\u{34f}\u{61c}\u{115f}\u{1160}\u{1680}\u{17b4}\u{17b5}\u{180b}-\u{180f}\u{2000}-\u{200f}\u{2028}-\u{202f}\u{205f}-\u{206f}\u{2800}\u{3000}\u{3164}\u{d800}-\u{dfff}\u{e000}-\u{f8ff}\u{fe00}-\u{fe0f}\u{feff}\u{ffa0}\u{fff0}-\u{fffc}\u{13430}-\u{1343f}\u{13441}\u{13442}\u{16fe4}\u{1bca0}-\u{1bca3}\u{1d159}\u{1d173}-\u{1d17a}\u{e0000}-\u{e0fff}\u{f0000}-\u{10ffff}]/gu;
+const ESCAPES = { "\t": "\\t", "\n": "\\n", "\r": "\\r" };
+const printable = (text) => String(text).replace(UNPRINTABLE, (c) => ESCAPES[c] ?? `\\u{${c.codePointAt(0).toString(16)}}`);
 const usage = (message) => new ArkError(`${message}; see --help`, 2);
 
 function read(file) {
@@ -653,11 +663,11 @@ const COMMANDS = {
     if (!file === !options.dir) throw usage("name a manifest or --dir, one of the two");
     const text = file ? read(file) : manifestOf(options.dir, options);
     const answer = await service.publish(signManifest(withIssuedAt(text), loadKey(options.key)));
-    return [answer, `${answer.status} ${answer.node_id}; expires in ${answer.expires_in} s`];
+    return [answer, printable(`${answer.status} ${answer.node_id}; expires in ${answer.expires_in} s`)];
   },
   async discover(options) {
     const peers = await client(options.from, options).discover(options["instance-type"]);
-    const row = (peer) => [peer.node_id, peer.instance_type ?? "-", `${peer.node_count} nodes`, `${peer.expires_in} s`].join("\t");
+    const row = (peer) => [peer.node_id, peer.instance_type ?? "-", `${peer.node_count} nodes`, `${peer.expires_in} s`].map(printable).join("\t");
     return [{ peers, count: peers.length }, peers.map(row).join("\n") || "Nobody is alive there."];
   },
   async pull(options) {

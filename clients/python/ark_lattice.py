@@ -277,6 +277,16 @@ def manifest_hash(nodes: Iterable[Mapping[str, Json]]) -> str:
 
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._:-")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+#: What cannot be seen, or changes what is seen: as ``src/types/printable.rs`` of the service has it.
+_UNPRINTABLE = re.compile(
+    "[\x00-\x1f\x7f-\xa0\xad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f\u2028-\u202f\u205f-\u206f"
+    "\u2800\u3000\u3164\ud800-\udfff\ue000-\uf8ff\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffc\U00013430-\U0001343f"
+    "\U00013441\U00013442\U00016fe4\U0001bca0-\U0001bca3\U0001d159\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+    "\U000f0000-\U0010ffff]"
+)
+_ESCAPES = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
+#: The longest file name that common file systems take.
+_MAX_NAME_BYTES = 255
 #: Ours to write beside the nodes, and never read.
 _MANIFEST_FILE = "manifest.json"
 
@@ -298,13 +308,19 @@ def file_name(node_id: str) -> str:
     """The name of a node's file: the id, with every byte outside ``[A-Za-z0-9._:-]`` percent-encoded, and ``.json``.
 
     A leading dot is encoded too (no hidden files, no ``..``), and so is the first letter of the id ``manifest``, whose plain
-    name belongs to the service's own manifest.
+    name belongs to the service's own manifest. A name that would be longer than file systems take is cut, and carries the SHA-256
+    of the id.
     """
     raw = check_id(node_id).encode("utf-8")
     encoded = [chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in raw]
     if raw.startswith(b".") or node_id == "manifest":
         encoded[0] = f"%{raw[0]:02X}"
-    return "".join(encoded) + ".json"
+    if len("".join(encoded)) <= _MAX_NAME_BYTES - len(".json"):
+        return "".join(encoded) + ".json"
+    tail = f"~{hashlib.sha256(raw).hexdigest()}.json"
+    while len("".join(encoded)) > _MAX_NAME_BYTES - len(tail):
+        encoded.pop()
+    return "".join(encoded) + tail
 
 
 @dataclass
@@ -825,8 +841,8 @@ def _expect_list(page: Mapping[str, Json], key: str) -> List[Json]:
 
 
 def _printable(text: str) -> str:
-    """Text of a stranger's, safe for a terminal: control characters are escaped."""
-    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+    """Text of a stranger's, safe for a terminal and for the eye: what cannot be seen is shown as an escape, as the service shows it."""
+    return _UNPRINTABLE.sub(lambda found: _ESCAPES.get(found[0]) or f"\\u{{{ord(found[0]):x}}}", text)
 
 
 def _print_json(value: Json) -> None:

@@ -223,6 +223,7 @@ impl Lattice for Fixed {
     fn unavailable(&self) -> Vec<NodeId> {
         Vec::new()
     }
+    fn note_clock_agrees(&self) {}
     fn is_unavailable(&self, _: &NodeId) -> bool {
         false
     }

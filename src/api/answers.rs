@@ -8,7 +8,7 @@ use super::{
 };
 use crate::guard::{Holder, Pool, PoolBounds, PoolPart};
 use actix_web::{
-    Error, ResponseError,
+    Error,
     body::{BodySize, BoxBody, EitherBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     http::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap},
@@ -16,6 +16,7 @@ use actix_web::{
     web,
 };
 use bytes::Bytes;
+use futures_util::future::OptionFuture;
 use std::{
     io,
     pin::Pin,
@@ -76,8 +77,10 @@ pub async fn bound_answers<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<EitherBody<B, BoxBody>>, Error> {
+    let state = request.app_data::<web::Data<ApiState>>().cloned();
+    let reads = state.as_ref().map(|state| state.reads.begin(request.method(), request.path()));
+    let _until_it_is_counted = OptionFuture::from(reads).await;
     let response = next.call(request).await?;
-    let state = response.request().app_data::<web::Data<ApiState>>().cloned();
     let Some((state, cost)) = state.zip(cost(&response)) else { return Ok(response.map_into_left_body()) };
     let holder = match holder_of(response.request(), &state) {
         Holder::Address(_) if caller(response.request()).payer().is_none() => Holder::Local,
@@ -90,8 +93,7 @@ pub async fn bound_answers<B: MessageBody + 'static>(
         Err(full) => {
             state.metrics.limited("answers");
             let (request, _) = response.into_parts();
-            let refused = overloaded(full).error_response();
-            Ok(ServiceResponse::new(request, refused).map_into_right_body())
+            Ok(ServiceResponse::from_err(overloaded(full), request).map_into_right_body())
         }
     }
 }

@@ -164,6 +164,8 @@ codes! {
     MassDelete = "mass_delete" CONFLICT "Too much would be deleted",
     /// Too many versions made here lost against the sender's and were not looked at.
     ConflictsFull = "conflicts_full" CONFLICT "Too many conflicts with the sender are open",
+    /// The lattice holds as many nodes or bytes as `limits.lattice_nodes` and `limits.lattice_bytes` allow.
+    LatticeFull = "lattice_full" CONFLICT "The lattice holds as much as it may",
     /// The position belongs to another journal.
     OtherIndex = "other_index" CONFLICT "The position belongs to another journal",
     /// What was deleted after the position is forgotten.
@@ -212,8 +214,6 @@ codes! {
     Overloaded = "overloaded" SERVICE_UNAVAILABLE "Too many large requests at once",
     /// The data directory cannot be written or read.
     LatticeUnavailable = "lattice_unavailable" SERVICE_UNAVAILABLE "The data directory cannot be used",
-    /// The lattice holds as many nodes or bytes as `limits.lattice_nodes` and `limits.lattice_bytes` allow.
-    LatticeFull = "lattice_full" INSUFFICIENT_STORAGE "The lattice holds as much as it may",
     /// The disk of the data directory or of the state directory is full.
     NoSpace = "no_space" INSUFFICIENT_STORAGE "The disk is full",
 }

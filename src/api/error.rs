@@ -295,6 +295,7 @@ fn trust_code(error: &ops::TrustOpError) -> Code {
         TrustOpError::Request(error) => signed_code(error),
         TrustOpError::Json(error) => json_code(error),
         TrustOpError::Worker(_) => Code::Internal,
+        TrustOpError::Of { error, .. } => trust_code(error),
     }
 }
 

@@ -24,7 +24,7 @@ pub use answers::{answer_pool, bound_answers, listener_pool};
 pub use certified::certified;
 pub use cors::share;
 pub use discovered::DiscoveredBodies;
-pub use extract::{AdminAccess, BodyBudget};
+pub use extract::{AdminAccess, BodyBudget, DocumentReads};
 pub use limit::limit;
 pub use middleware::{answer_panics, observe, suit_client};
 pub use network::network;

@@ -1,5 +1,7 @@
 //! The table of routes, and nothing else.
 
+use std::borrow::Cow;
+
 mod controls;
 mod nodes;
 mod problems;
@@ -42,8 +44,14 @@ pub(super) fn is_for_peers(method: &Method, path: &str) -> bool {
     path.starts_with("/lattice/") || seed_wire || states
 }
 
-/// The route that a pattern is of, as a word of ours.
+/// The route that a pattern is of, as a word of ours. A part of the pattern may state what fits it: `/nodes/{id:.*}`.
 pub(super) fn known(pattern: &str) -> &'static str {
+    let pattern = match pattern.split_once(':') {
+        Some((before, rest)) => {
+            Cow::Owned(format!("{before}}}{}", rest.rsplit_once('}').map_or("", |(_, after)| after)))
+        }
+        None => Cow::Borrowed(pattern),
+    };
     ROUTES.iter().chain(PEER_ROUTES).map(|route| route.path).find(|path| *path == pattern).unwrap_or("none")
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     discovered::DiscoveredBodies,
-    extract::{AdminAccess, BodyBudget},
+    extract::{AdminAccess, BodyBudget, DocumentReads},
     origin::Edge,
 };
 use crate::{
@@ -41,6 +41,8 @@ pub struct ApiState {
     pub body_budget: BodyBudget,
     /// What all answers under way may hold.
     pub answers: Arc<Pool>,
+    /// The documents that are read for answers.
+    pub reads: DocumentReads,
     /// Streams that clients listen to.
     pub listeners: Arc<Pool>,
     /// What stands between the service and its clients.

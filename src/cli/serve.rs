@@ -104,6 +104,7 @@ fn greeting(settings: &Settings, url: &str) -> String {
         "ark-lattice {version} listens on {url}\n\
          \x20 lattice   {lattice} (its nodes are being counted)\n\
          \x20 registry  {registry}\n\
+         \x20 trust     {mode}: {allows}\n\
          Try:\n\
          \x20 curl {url}/health\n\
          \x20 curl {url}/discover\n\
@@ -116,5 +117,7 @@ fn greeting(settings: &Settings, url: &str) -> String {
         token = shell_word(&settings.state.path.join(LOCAL_TOKEN_FILE)),
         version = env!("CARGO_PKG_VERSION"),
         lattice = settings.lattice.path.display(),
+        mode = settings.trust.mode.as_str(),
+        allows = settings.trust_rules().summary(),
     )
 }

@@ -32,7 +32,7 @@ use crate::{
     registry::Registry,
     telemetry::{FederationMetrics, Tracer},
     trust::TrustStore,
-    types::{Limits, PeerId, PublicKey, SharedClock, Timestamp},
+    types::{Limits, PeerId, SharedClock, Timestamp},
 };
 use serde_json::json;
 use std::{
@@ -329,12 +329,6 @@ impl Engine {
         self.shared.options.peers.has_instance(id)
     }
 
-    /// Is the instance with this id a peer, with this key pinned?
-    #[must_use]
-    pub fn has_pinned(&self, id: &PeerId, key: PublicKey) -> bool {
-        self.shared.options.peers.has_pinned(id.as_str(), &key.to_base64())
-    }
-
     /// How many peers there are.
     #[must_use]
     pub fn peer_count(&self) -> usize {
@@ -490,6 +484,7 @@ impl Shared {
         self.doubt(peer, &mut end);
         self.tell_continuation(peer, &state, remote.follows(), &mut end);
         self.audit(&state, &end);
+        self.tell_refusal_there(&state, &end);
         let took = options.clock.elapsed().saturating_sub(begun);
         tell_span(span, &state, &end);
         options.metrics.round(outcome(&end), took);

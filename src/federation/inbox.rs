@@ -14,7 +14,7 @@ use std::{
 
 /// The most entries.
 pub const MAX_PENDING: usize = 1000;
-/// Places that only known peers take: peers of this instance by their pinned key, and ids that the settings list or that were verified.
+/// Places that only known peers take (those of every reserve), and ids that the settings list or that were verified, under another key.
 pub const RESERVED: usize = 200;
 /// The most entries that came from one address (IPv6: from one /48).
 pub const MAX_OF_ONE_ADDRESS: usize = 50;
@@ -86,19 +86,38 @@ struct State {
 #[derive(Debug, Default)]
 pub struct Inbox(Mutex<State>);
 
+/// The networks that an account is in, the widest first: IPv4 /16, /24 and the address, IPv6 /32 and /48. Whoever has many addresses
+/// usually has them in few wide networks.
+const NETWORKS: [fn(Payer) -> Payer; 3] =
+    [|account| masked(account, 0xffff_0000, !0xffff), |account| masked(account, 0xffff_ff00, !0), |account| account];
+
+fn masked(account: Payer, v4: u32, net48: u64) -> Payer {
+    match account {
+        Payer::V4(bits) => Payer::V4(bits & v4),
+        Payer::Net48(bits) => Payer::Net48(bits & net48),
+        Payer::Net64(_) | Payer::Key(_) | Payer::Rest => account,
+    }
+}
+
+/// Of these rows those whose network has the most of them.
+fn of_largest_network<'a>(rows: Vec<(&'a Who, &'a Row)>, network: fn(Payer) -> Payer) -> Vec<(&'a Who, &'a Row)> {
+    let mut counts: HashMap<Payer, usize> = HashMap::new();
+    for (_, row) in &rows {
+        let count = counts.entry(network(row.account)).or_default();
+        *count = count.saturating_add(1);
+    }
+    let most = counts.values().copied().max().unwrap_or_default();
+    rows.into_iter().filter(|(_, row)| counts.get(&network(row.account)) == Some(&most)).collect()
+}
+
 impl State {
-    /// Removes one row among those that match: of the account with the most of them, the one that asked longest ago.
+    /// Removes one row among those that match: in the largest of [`NETWORKS`], step by step, the one that asked longest ago.
     fn remove_one(&mut self, matches: impl Fn(&Row) -> bool) {
-        let mut counts: HashMap<Payer, usize> = HashMap::new();
-        for row in self.rows.values().filter(|row| matches(row)) {
-            let count = counts.entry(row.account).or_default();
-            *count = count.saturating_add(1);
+        let mut rows: Vec<_> = self.rows.iter().filter(|(_, row)| matches(row)).collect();
+        for network in NETWORKS {
+            rows = of_largest_network(rows, network);
         }
-        let count = |row: &Row| counts.get(&row.account).copied().unwrap_or_default();
-        let most = counts.values().copied().max().unwrap_or_default();
-        let candidates = self.rows.iter().filter(|(_, row)| matches(row) && count(row) == most);
-        let oldest =
-            candidates.min_by(|(_, a), (_, b)| a.pending.last.cmp(&b.pending.last)).map(|(who, _)| who.clone());
+        let oldest = rows.into_iter().min_by_key(|(_, row)| row.pending.last).map(|(who, _)| who.clone());
         if let Some(who) = oldest {
             self.rows.remove(&who);
         }
@@ -285,6 +304,21 @@ mod tests {
     }
 
     #[test]
+    fn a_network_with_a_thousand_addresses_displaces_its_own_entries_only() {
+        let inbox = Inbox::default();
+        inbox.note(asking("pi", 1, "192.0.2.1"), at(0), Duration::ZERO);
+        inbox.note(asking("v6", 2, "2001:db8:1::1"), at(0), Duration::ZERO);
+        for number in 0..4000_u32 {
+            let address = format!("10.0.{}.{}", number / 250, number % 250);
+            inbox.note(asking(&format!("x-{number}"), number, &address), at(1), Duration::ZERO);
+            let address = format!("2001:db9:{number:x}::1");
+            inbox.note(asking(&format!("y-{number}"), number, &address), at(1), Duration::ZERO);
+        }
+        assert!(has(&inbox, "pi") && has(&inbox, "v6"), "both asked longest ago, each from a network of its own");
+        assert_eq!(inbox.len(), MAX_PENDING - RESERVED);
+    }
+
+    #[test]
     fn impostors_of_an_id_do_not_hide_it() {
         let inbox = Inbox::default();
         let real = asking("pi", 1, "192.0.2.1");
@@ -309,6 +343,40 @@ mod tests {
         assert_eq!(inbox.refuse(&pi.peer, None, begun), [pi.key, impostor.key]);
         inbox.remove(&pi.peer, pi.key);
         assert!(matches!(inbox.note(pi, at(1), begun), Noted::New(_)), "a later decision ends the refusal");
+    }
+
+    #[test]
+    fn a_full_inbox_takes_the_memory_that_is_stated() {
+        let inbox = Inbox::default();
+        // The longest id: 256 characters of four bytes.
+        let long = |number: u32| format!("{number:08}{}", "\u{1F600}".repeat(248));
+        for number in 0..4000_u32 {
+            let address = format!("10.{}.{}.1", number / 250, number % 250);
+            let known = Asking { known: number % 4 == 0, ..asking(&long(number), number, &address) };
+            inbox.note(known, at(1), Duration::ZERO);
+        }
+        assert_eq!(inbox.len(), MAX_PENDING);
+        for pending in inbox.list() {
+            inbox.refuse(&pending.asking.peer, None, Duration::ZERO);
+        }
+        for number in 4000..8000_u32 {
+            let address = format!("10.{}.{}.1", number / 250, number % 250);
+            let known = Asking { known: number % 4 == 0, ..asking(&long(number), number, &address) };
+            inbox.note(known, at(1), Duration::ZERO);
+        }
+        let state = inbox.lock();
+        assert_eq!((state.rows.len(), state.refused.len()), (MAX_PENDING, MAX_REFUSED));
+        let ids = |who: &Who| who.0.as_str().len() + 16;
+        let rows = state.rows.capacity() * (size_of::<(Who, Row)>() + 1);
+        let refused = state.refused.capacity() * (size_of::<(Who, Duration)>() + 1);
+        // The id of a row is there twice at most: as its key, and as it asked last.
+        let bytes = rows
+            + refused
+            + state.rows.keys().map(|who| 2 * ids(who)).sum::<usize>()
+            + state.refused.keys().map(ids).sum::<usize>();
+        eprintln!("{MAX_PENDING} entries and {MAX_REFUSED} refused ones with the longest ids: {} KiB", bytes >> 10);
+        // SECURITY.md.
+        assert!(bytes <= 4 << 20, "{bytes} bytes");
     }
 
     #[test]

@@ -225,13 +225,6 @@ impl Peers {
         self.lock().by_url.values().any(|peer| peer.node_id.as_deref() == Some(id))
     }
 
-    /// Is the instance with this id a peer, with this key pinned?
-    #[must_use]
-    pub fn has_pinned(&self, id: &str, key: &str) -> bool {
-        let is_it = |peer: &PeerState| peer.node_id.as_deref() == Some(id) && peer.public_key.as_deref() == Some(key);
-        self.lock().by_url.values().any(is_it)
-    }
-
     /// How many there are.
     #[must_use]
     pub fn count(&self) -> usize {

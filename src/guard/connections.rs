@@ -9,6 +9,20 @@ use std::sync::Arc;
 const OWN_LEAST: u64 = 640;
 const OWN_MOST: u64 = 8192;
 
+/// How many connections fit into so many descriptors beside this instance's own.
+#[must_use]
+pub fn connections_within(descriptors: u64) -> u64 {
+    let own = (descriptors / 4).clamp(OWN_LEAST, OWN_MOST).min(descriptors - descriptors / 4);
+    descriptors.saturating_sub(own).max(1)
+}
+
+/// The descriptors into which so many connections and this instance's own fit.
+#[must_use]
+pub fn descriptors_for(connections: u64) -> u64 {
+    let quarter = connections.div_ceil(3);
+    connections.saturating_add(quarter.clamp(OWN_LEAST, OWN_MOST))
+}
+
 /// The open connections.
 #[derive(Debug, Clone)]
 pub struct Connections(Arc<Pool>);
@@ -22,8 +36,7 @@ impl Connections {
     /// other bound); a sixteenth is left for programs of this machine.
     #[must_use]
     pub fn new(descriptors: u64, of_one: u32) -> Self {
-        let own = (descriptors / 4).clamp(OWN_LEAST, OWN_MOST).min(descriptors - descriptors / 4);
-        let all = descriptors.saturating_sub(own).max(1);
+        let all = connections_within(descriptors);
         let half = (all / 2).max(1);
         let of_one = if of_one == 0 { half } else { u64::from(of_one).min(half) };
         Self(Pool::new(PoolBounds { all, of_one, reserve: all / 16, oldest_passes: false }))
@@ -68,6 +81,16 @@ mod tests {
         assert!(connections.open(address(1)).is_err());
         drop((second, third, fourth));
         assert_eq!(connections.0.held(), 0);
+    }
+
+    #[test]
+    fn stated_descriptors_are_enough_and_few() {
+        for connections in [1, 100, 1000, 1920, 1921, 5000, 20_000, 24_576, 24_577, 1_000_000] {
+            let descriptors = descriptors_for(connections);
+            assert!(connections_within(descriptors) >= connections, "{connections}");
+            let fewer = connections_within(descriptors - 3);
+            assert!(fewer < connections || connections < 1000, "{connections}: {descriptors}");
+        }
     }
 
     #[test]

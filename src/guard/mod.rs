@@ -9,7 +9,7 @@ mod pool;
 mod reach;
 
 pub use buckets::{Allowance, Class, Limited, Limiter, Quotas};
-pub use connections::{Certified, Connections, OpenConnection};
+pub use connections::{Certified, Connections, OpenConnection, connections_within, descriptors_for};
 pub use network::{
     ANYBODY, Asked, FIRST_ROUTE, Member, NETWORK_HEADER, NETWORK_WINDOW, NetworkKey, NoRandomness, is_open_path,
 };

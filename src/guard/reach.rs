@@ -12,17 +12,21 @@ use std::{
 const MAX_NAMES: usize = 10_000;
 
 /// Where clouds tell a machine its own secrets, to whoever asks from there. No instance is at such an address.
-const SECRETS: [IpAddr; 11] = [
+const SECRETS: [IpAddr; 15] = [
     v4(169, 254, 169, 254),
     v4(169, 254, 170, 2),
     v4(169, 254, 170, 23),
     v4(169, 254, 169, 253),
+    v4(169, 254, 0, 23),
+    v4(169, 254, 42, 42),
     v4(100, 100, 100, 200),
     v4(192, 0, 0, 192),
     v4(168, 63, 129, 16),
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)),
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x253)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42)),
+    IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0xa9fe, 0xa9fe)),
     IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
 ];
 

@@ -1,5 +1,6 @@
 //! Files that are there whole or not at all: written beside their place, made durable, then renamed.
 
+use super::file_name::CaseSensitivity;
 use std::{
     fs::{self, File, Metadata, OpenOptions},
     io::{self, Write},
@@ -15,6 +16,22 @@ const SUFFIX: &str = ".tmp";
 const PROCESS: char = 'T';
 /// How old a client's temporary file is at least when its client is taken for dead: their names do not say which process it is.
 const CLIENTS_AGE: Duration = Duration::from_secs(60 * 60);
+
+/// Makes and removes a file: proves that the directory can be written, and shows whether case counts where that is to be found out.
+///
+/// # Errors
+/// No file can be made there.
+pub(super) fn probe(directory: &Path, case: CaseSensitivity) -> io::Result<CaseSensitivity> {
+    let temp = TempFile::create(directory, 0o600)?;
+    let name = temp.path().file_name().unwrap_or_default().to_ascii_lowercase();
+    let other_case = directory.join(name).symlink_metadata().is_ok();
+    drop(temp);
+    Ok(match case {
+        CaseSensitivity::Probe if other_case => CaseSensitivity::Insensitive,
+        CaseSensitivity::Probe => CaseSensitivity::Sensitive,
+        given => given,
+    })
+}
 
 /// Is this the name of a file that a write of ours, or of one of the clients, leaves behind when the process is killed?
 #[must_use]

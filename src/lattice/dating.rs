@@ -247,13 +247,18 @@ impl Store {
             placed: Timestamp::from_nanos(file.stamp.ctime_ns),
         };
         let Some(start) = &mut self.at_start else {
-            return Ok(Dated::At(version::edit_seen(held.map(|held| held.at), times, self.known_at, now)));
+            return Ok(Dated::At(version::edit_seen(self.to_follow(held), times, self.known_at, now)));
         };
         let at = version::edit_found_at_start(held.map(|held| held.at), times, now);
         let Some(held) = held else { return Ok(Dated::At(at)) };
         let is_older = |at| Version { at, content: Some(file.content_hash) } < held;
-        let remembered = self.shared.journal.remembered(&file.id, &file.content_hash)?.filter(|at| is_older(*at));
-        if is_older(at) {
+        let earlier = self.shared.journal.remembered(&file.id, &file.content_hash)?;
+        let earlier = earlier.filter(|earlier| is_older(earlier.at));
+        let remembered = earlier.map(|earlier| earlier.at);
+        // By its mtime that very file of before, though a document may state an earlier date: then whatever took its place states one
+        // between the two.
+        let is_that_file = earlier.is_some_and(|earlier| earlier.is_file_of(file.stamp.mtime_ns));
+        if is_older(at) || is_that_file {
             start.found_older(&file.id);
             return Ok(remembered.map_or(Dated::Older(at), Dated::Remembered));
         }

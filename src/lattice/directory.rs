@@ -10,8 +10,8 @@ pub use super::{
 use super::{
     Ancestry, Applied, Arrival, Change, Conflict, DeletionBudget, Entry, Epochs, Lattice, LatticeError, LatticeStatus,
     NodeDocument, NodeFilter, NodePage, Precondition, Restored, StoredNode, Tombstone, WaitingDeletion, WaitingSender,
-    Written, adopt,
-    atomic_file::TempFile,
+    Written, adopt, atomic_file,
+    clock_agreement::ClockAgreement,
     dating::AtStart,
     index::{Index, Snapshot},
     journal::{Journal, JournalError},
@@ -30,7 +30,7 @@ use bytes::Bytes;
 use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -176,7 +176,8 @@ impl DirectoryLattice {
         {
             tracing::debug!(%error, "that a start begins cannot be noted yet");
         }
-        let case = probe(&directory, options.case).map_err(|error| OpenError::NotWritable(directory.clone(), error))?;
+        let case = atomic_file::probe(&directory, options.case)
+            .map_err(|error| OpenError::NotWritable(directory.clone(), error))?;
         let marker = adopt::bind(&directory, (&options.journal, &journal), &head.binding)?;
         if journal.is_adopting().map_err(|error| open_error(options.journal.clone(), error))? {
             at_start.adopt();
@@ -199,6 +200,7 @@ impl DirectoryLattice {
             ready: AtomicBool::new(false),
             seq: AtomicU64::new(head.seq),
             moved: watch::Sender::new(head.seq),
+            clock_agreement: ClockAgreement::default(),
         });
         let pending = Arc::new(Pending::new(options.gather_interval));
         let (sender, requests) = mpsc::channel(QUEUE);
@@ -338,19 +340,6 @@ pub(super) fn open_error(path: PathBuf, error: JournalError) -> OpenError {
     }
 }
 
-/// Makes and removes a file: proves that the directory can be written, and shows whether case counts.
-fn probe(directory: &Path, case: CaseSensitivity) -> io::Result<CaseSensitivity> {
-    let temp = TempFile::create(directory, 0o600)?;
-    let name = temp.path().file_name().unwrap_or_default().to_ascii_lowercase();
-    let other_case = directory.join(name).symlink_metadata().is_ok();
-    drop(temp);
-    Ok(match case {
-        CaseSensitivity::Probe if other_case => CaseSensitivity::Insensitive,
-        CaseSensitivity::Probe => CaseSensitivity::Sensitive,
-        given => given,
-    })
-}
-
 #[async_trait]
 impl Lattice for DirectoryLattice {
     fn status(&self) -> LatticeStatus {
@@ -367,6 +356,10 @@ impl Lattice for DirectoryLattice {
 
     fn begin_epoch(&self) {
         self.shared.journal.begin_epoch();
+    }
+
+    fn note_clock_agrees(&self) {
+        self.shared.clock_agreement.note(&self.shared.clock);
     }
 
     fn snapshot(&self) -> Result<Arc<Snapshot>, LatticeError> {

@@ -117,7 +117,7 @@ impl Store {
         let (id, content, journal) = (node.id(), node.content_hash(), &self.shared.journal);
         let is_its = |kept: Conflict| kept.id == *id && kept.lost.content == Some(content);
         Ok(self.live(id).is_some_and(|entry| entry.content_hash == content)
-            || journal.remembered(id, &content)? == Some(modified)
+            || journal.remembered(id, &content)?.is_some_and(|earlier| earlier.at == modified)
             || journal.conflicts(0, usize::MAX)?.into_iter().any(is_its)
             || journal.overruled(0, usize::MAX)?.into_iter().any(is_its))
     }

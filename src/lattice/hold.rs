@@ -77,7 +77,7 @@ pub(super) fn settle(store: &Store, settle: &Settle) -> Result<Settling, Lattice
     }
     let Some(entry) = store.live(&deletion.id).filter(|_| *refused) else { return Ok(Settling::Forget) };
     let previous = entry.updated_at.max(deletion.at);
-    let at = version::edit_time(Some(previous), None, store.shared.clock.now());
+    let at = version::edit_time(store.shared.to_follow(Some(previous)), None, store.shared.clock.now());
     Ok(Settling::Retime(Arc::clone(entry), Accepted::made_here(at, Source::Edit)))
 }
 

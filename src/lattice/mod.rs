@@ -8,6 +8,7 @@ mod ahead;
 mod apply;
 pub mod atomic_file;
 mod catch_up;
+mod clock_agreement;
 mod clock_jump;
 mod dating;
 pub mod delta;
@@ -285,6 +286,11 @@ pub trait Lattice: Send + Sync + std::fmt::Debug {
 
     /// The next write begins a new epoch: the journal may be continued elsewhere from where it stands.
     fn begin_epoch(&self);
+
+    /// The wall clock of this machine agrees with the one by which another instance dated what it signed just now. From then on, until the
+    /// clock is set, an edit of a version that lies further ahead than peers accept is dated now: the clock was wrong when that version was
+    /// made, and dated after it the edit would be refused as well.
+    fn note_clock_agrees(&self);
 
     /// The set as it is now, unchanging: for deltas. Cheap: shared until the next change.
     ///

@@ -159,7 +159,11 @@ pub(super) fn read_node(shared: &Shared, pending: &Pending, id: &NodeId) -> Resu
                 file_hash: *ContentHash::of(&bytes).as_bytes(),
                 node_type: node.node_type(),
                 // As it will be noticed.
-                updated_at: version::edit_time(Some(entry.updated_at), node.updated_at(), shared.clock.now()),
+                updated_at: version::edit_time(
+                    shared.to_follow(Some(entry.updated_at)),
+                    node.updated_at(),
+                    shared.clock.now(),
+                ),
                 size_bytes: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
                 seq: entry.seq,
             }),

@@ -2,6 +2,7 @@
 
 use super::{
     BrokenFile, Entry, LatticeError, LatticeStatus,
+    clock_agreement::ClockAgreement,
     dating::AtStart,
     file_name::{self, CaseSensitivity},
     half_written::HalfWritten,
@@ -93,9 +94,15 @@ pub(super) struct Shared {
     pub(super) seq: AtomicU64,
     /// Tells of `seq`.
     pub(super) moved: watch::Sender<u64>,
+    pub(super) clock_agreement: ClockAgreement,
 }
 
 impl Shared {
+    /// The time that an edit of a version of `previous` must come after.
+    pub(super) fn to_follow(&self, previous: Option<Timestamp>) -> Option<Timestamp> {
+        version::to_follow(previous, self.clock_agreement.holds(&self.clock), self.clock.now())
+    }
+
     /// The index, for a moment.
     pub(super) fn index(&self) -> RwLockReadGuard<'_, Index> {
         self.index.read().unwrap_or_else(PoisonError::into_inner)
@@ -378,8 +385,12 @@ impl Store {
 
     /// When an edit of the node counts as made that is seen now and states this time.
     pub(super) fn edit_time(&self, id: &NodeId, stated: Option<Timestamp>) -> Result<Timestamp, LatticeError> {
-        let previous = self.held(id)?.map(|version| version.at);
-        Ok(version::edit_time(previous, stated, self.shared.clock.now()))
+        Ok(version::edit_time(self.to_follow(self.held(id)?), stated, self.shared.clock.now()))
+    }
+
+    /// The time that an edit of what is held must come after.
+    pub(super) fn to_follow(&self, held: Option<Version>) -> Option<Timestamp> {
+        self.shared.to_follow(held.map(|held| held.at))
     }
 
     /// The version of the node that counts here, be it a content or a deletion, also one whose tombstone is forgotten.
@@ -562,6 +573,7 @@ pub(super) mod tests {
             ready: AtomicBool::new(true),
             seq: AtomicU64::new(head.seq),
             moved: watch::Sender::new(head.seq),
+            clock_agreement: ClockAgreement::default(),
         };
         let at_start = AtStart::begun(&metadata, shared.journal.unfinished_start().unwrap().as_deref());
         Store::new(Arc::new(shared), CaseSensitivity::Sensitive, Some(at_start))

@@ -100,6 +100,13 @@ pub fn time_of_edit(before: Option<Timestamp>, stated: Option<Timestamp>) -> Opt
     stated.filter(|stated| before != Some(*stated))
 }
 
+/// The time that an edit of a version must come after. `clock_agrees`: other instances date by the same clock, so a version that lies further
+/// ahead than they accept was made while this machine's clock was wrong. An edit dated after that would be refused like it.
+#[must_use]
+pub fn to_follow(previous: Option<Timestamp>, clock_agrees: bool, now: Timestamp) -> Option<Timestamp> {
+    previous.filter(|previous| !clock_agrees || *previous <= now.plus(MAX_AHEAD))
+}
+
 /// `now`, or just after the version that is replaced: also while the clock is behind (it was set back), a change must not be dated
 /// before what it changed, or it would lose against that wherever the two meet.
 #[must_use]

@@ -3,6 +3,7 @@
 use super::Context;
 use crate::{
     federation::{
+        client::ClientError,
         control::ControlError,
         engine::{AddError, Engine, Lag, Synced},
         events::TooManyListeners,
@@ -10,6 +11,7 @@ use crate::{
         lan::{Found, LanError, Search},
         peers::{Added, PeerOptions, PeerState, PeersError},
     },
+    guard::PlainHttp,
     lattice::LatticeError,
     types::{PeerId, SetHash},
 };
@@ -240,12 +242,19 @@ pub fn stop_federation(context: &Context) -> Result<(), FederationError> {
     Ok(engine(context)?.halt()?)
 }
 
-/// Adds a peer, durably, or gives one that is known other options. Answers its address as it is kept.
+/// Adds a peer, durably, or gives one that is known other options. Answers its address as it is kept. A host name is looked up first: a
+/// peer that no round would ask because of `federation.plain_http` is refused here.
 ///
 /// # Errors
 /// [`FederationError`].
-pub fn add_peer(context: &Context, url: &str, options: PeerOptions) -> Result<(String, Added), FederationError> {
-    Ok(engine(context)?.add_peer(url, options)?)
+pub async fn add_peer(context: &Context, url: &str, options: PeerOptions) -> Result<(String, Added), FederationError> {
+    let engine = engine(context)?;
+    if engine.plain_http() != PlainHttp::Always
+        && let Err(error) = engine.check_plain_http(url).await
+    {
+        return Err(AddError::Address(ClientError::OutOfReach(url.to_owned(), error)).into());
+    }
+    Ok(engine.add_peer(url, options)?)
 }
 
 /// Removes a peer, durably. Answers how many are left.

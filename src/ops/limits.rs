@@ -126,11 +126,16 @@ pub(super) async fn spend_of_key(context: &Context, caller: Caller, key: PublicK
     Ok(())
 }
 
-/// Is this a known peer, which may use what is reserved: verified or listed, named by the admin, or this instance? Always with this key:
-/// anybody can sign with an id that is not its own.
+/// Is this a known peer, which may use what is reserved of every pool: verified or listed, named by the admin and not revoked, or this
+/// instance? Always with this key: anybody can sign with an id that is not its own.
 pub(super) fn is_known_peer(context: &Context, peer: &PeerId, key: PublicKey, named: Named) -> bool {
-    let is_own = || *peer == context.identity.node_id && context.public_key() == Some(key);
-    named == Named::Yes || context.trust.level(peer, key) == TrustLevel::Verified || is_own()
+    match context.trust.level(peer, key) {
+        TrustLevel::Verified => true,
+        TrustLevel::Revoked => false,
+        TrustLevel::Unknown | TrustLevel::Pending => {
+            named == Named::Yes || (*peer == context.identity.node_id && context.public_key() == Some(key))
+        }
+    }
 }
 
 /// On whose account a registration goes.

@@ -7,6 +7,7 @@ use secrecy::SecretString;
 use std::{
     fs::{self, File},
     io::{self, Read},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 use zeroize::Zeroizing;
@@ -98,20 +99,40 @@ pub struct LocalService {
     pub token: SecretString,
 }
 
-/// The first of these state directories in which a service recorded itself.
+/// The first of these state directories in which a service recorded itself. One alone was named; of several, one below the working
+/// directory counts only if it belongs to this account or to root: in a shared directory anybody can put one there.
 ///
 /// # Errors
 /// [`OfflineError::Io`]: no directory before it has a record, and this one's cannot be read, usually for want of permission.
 pub fn local_service(states: &[PathBuf]) -> Result<Option<LocalService>, OfflineError> {
     let mut unreadable = None;
     for state in states {
-        match recorded(state) {
+        let is_found_there = states.len() > 1 && state.is_relative();
+        let found = if is_found_there { belongs_to_us(state).and_then(|()| recorded(state)) } else { recorded(state) };
+        match found {
             Ok(Some(service)) => return Ok(Some(service)),
             Ok(None) => {}
             Err(error) => unreadable = unreadable.or(Some(error)),
         }
     }
     unreadable.map_or(Ok(None), Err)
+}
+
+/// # Errors
+/// [`OfflineError::Io`]: the directory is another account's, or every account can write into it.
+fn belongs_to_us(state: &Path) -> Result<(), OfflineError> {
+    const WRITABLE_BY_ALL: u32 = 0o002;
+    let Ok(metadata) = fs::metadata(state) else { return Ok(()) };
+    let is_ours = [rustix::process::geteuid().as_raw(), 0].contains(&metadata.uid());
+    if is_ours && metadata.mode() & WRITABLE_BY_ALL == 0 {
+        return Ok(());
+    }
+    let why = format!(
+        "it belongs to the account with uid {}, or all accounts can write into it; if its service is meant, name it: --state {}",
+        metadata.uid(),
+        state.display()
+    );
+    Err(OfflineError::Io { path: state.to_owned(), error: io::Error::new(io::ErrorKind::PermissionDenied, why) })
 }
 
 fn recorded(state: &Path) -> Result<Option<LocalService>, OfflineError> {

@@ -94,9 +94,7 @@ pub use pending::{accept_pending, pending, refuse_pending};
 pub use pull::{PullError, PullOptions, PullReport, Standing, pull};
 pub use register::{RefusedManifest, RegisterError, Registration, register};
 pub use remote::{RemoteError, RemotePeer, discover_remote, publish};
-pub use requests::{
-    REPEATABLE_FOR, RequestError, SignedRequest, Speaker, is_verified_head, speaker, takes_from_anybody,
-};
+pub use requests::{REPEATABLE_FOR, RequestError, SignedRequest, Speaker, is_known_head, speaker, takes_from_anybody};
 pub use seed_wire::{
     LivePeer, MAX_LISTED, Part, PartStream, PushError, Pushed, Skipped, live_peers, nodes_since, push,
 };
@@ -141,6 +139,6 @@ pub use crate::{
     },
     manifest::{Canonicalization, EnvelopeError, MAX_SEQ},
     registry::{FollowError, PeerCursor, RegistryError},
-    trust::{Entry as AuditEntry, KeyLine, Named, Step, TrustLevel, file::FileError, invite::InviteId},
+    trust::{Entry as AuditEntry, KeyLine, Named, Step, TrustLevel, accept_command, file::FileError, invite::InviteId},
     types::Glob,
 };

@@ -15,6 +15,7 @@ use crate::{
         own_addresses::Listens,
         remote::Remote,
     },
+    guard::OutOfReach,
     json::Document,
     trust::{
         Decision, DecisionError, Distrust, TrustLevel,
@@ -465,6 +466,11 @@ async fn reach_back(
     let usable: Vec<&String> = addresses.iter().filter(|url| from_here || !is_loopback(url)).collect();
     let asked = usable.iter().map(|url| probe(context, engine, url, (peer, key), BACK_PATIENCE));
     let answers = join_all(asked).await;
+    for (url, answer) in usable.iter().zip(&answers) {
+        if let Err(TrustOpError::Peer(error @ ClientError::OutOfReach(_, OutOfReach::PlainHttp(..)))) = answer {
+            tracing::warn!(peer.id = peer.as_str(), url, %error, "an instance that joined is not made a peer at this address");
+        }
+    }
     let Some(url) = usable.iter().zip(answers).find_map(|(url, answer)| answer.is_ok().then(|| (*url).clone())) else {
         return Ok(None);
     };

@@ -1,8 +1,8 @@
 //! Unknown instances that ask to write: noted where they are refused, accepted or refused by the admin.
 
 use super::{
-    Context, RequestError, TrustOpError,
-    requests::OTHER_KEY,
+    Context, RequestError, Speaker, TrustOpError,
+    requests::{self, OTHER_KEY},
     trust::{Relationship, beside, decide, known_keys, relationship},
 };
 use crate::{
@@ -17,17 +17,13 @@ use serde_json::{Map, json};
 use std::{net::IpAddr, sync::Arc};
 
 /// Notes how a signed request to write was judged: an instance that is refused for want of trust is listed, one that may write is not.
-pub(super) fn note(
-    context: &Context,
-    (peer, key): (&PeerId, PublicKey),
-    address: Option<IpAddr>,
-    judged: &Result<(), RequestError>,
-) {
-    let inbox = &context.pairing.inbox;
+pub(super) fn note(context: &Context, speaker: &Speaker, address: Option<IpAddr>, judged: &Result<(), RequestError>) {
+    let (inbox, peer, key) = (&context.pairing.inbox, speaker.peer(), speaker.public_key());
     match judged {
         Ok(()) => inbox.remove(peer, key),
         Err(error) if wants_trust(context, key, error) => {
-            let known = is_known(context, peer, key);
+            // An id that is listed or verified, under another key: perhaps its owner's, who lost the one before.
+            let known = requests::is_known(context, speaker) || context.trust.names(peer);
             let asking = Asking { peer: peer.clone(), key, address, known };
             if inbox.note(asking, context.clock.now(), context.clock.elapsed()) == Noted::New(true) {
                 send_event(context, peer, key, address);
@@ -46,12 +42,6 @@ fn wants_trust(context: &Context, key: PublicKey, error: &RequestError) -> bool 
         RequestError::NotTrusted { reason, .. } => *reason == OTHER_KEY,
         _ => false,
     }
-}
-
-/// A peer of this instance, by its pinned key; or an id that the settings list or that is verified, under whatever key.
-fn is_known(context: &Context, peer: &PeerId, key: PublicKey) -> bool {
-    let pinned = context.engine.as_ref().is_some_and(|engine| engine.has_pinned(peer, key));
-    pinned || context.trust.names(peer)
 }
 
 fn send_event(context: &Context, peer: &PeerId, key: PublicKey, address: Option<IpAddr>) {

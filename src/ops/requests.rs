@@ -156,10 +156,12 @@ pub async fn speaker(context: &Context, request: SignedRequest<'_>) -> Result<Sp
     let stamp = stamp_of(context, caller, &speaker, &sender);
     not_seen(context, stamp).map_err(|error| of(error.into()))?;
     let trusted = trusted(context, peer, *key, speaker.named).await;
-    pending::note(context, (peer, *key), address, &trusted);
+    pending::note(context, &speaker, address, &trusted);
     trusted.map_err(of)?;
     first_sight(context, stamp).map_err(|error| of(error.into()))?;
     limits::spend_of_key(context, caller, *key).await?;
+    // It was dated within the window, by an instance that may write here.
+    context.lattice.note_clock_agrees();
     Ok(speaker)
 }
 
@@ -185,11 +187,6 @@ pub(super) async fn reader(context: &Context, request: SignedRequest<'_>) -> Res
     Ok(speaker)
 }
 
-/// Is it a known peer? See [`limits::is_known_peer`].
-pub(super) fn is_known(context: &Context, speaker: &Speaker) -> bool {
-    limits::is_known_peer(context, &speaker.peer, speaker.key, speaker.named)
-}
-
 /// Checks signature, time and audience: who speaks, whatever he may.
 ///
 /// # Errors
@@ -198,22 +195,43 @@ pub(super) fn sender(context: &Context, request: SignedRequest<'_>) -> Result<(S
     if request.signature_input.is_none() || request.signature.is_none() {
         return Err(MessageError::Unsigned.into());
     }
-    let id = |text: Option<&str>, name| text.and_then(message::read_id).ok_or(RequestError::Header(name));
-    let (node_id, audience) = (id(request.node_id, "Ark-Node-Id")?, id(request.audience, "Ark-Audience")?);
-    let query = format!("?{}", request.query);
-    let message = Message {
-        method: request.method,
-        route: request.route,
-        query: &query,
-        body: request.body,
-        node_id: &node_id,
-        audience: &audience,
-    };
-    let sender = message::verify(&message, request.signature_input, request.signature, context.clock.now())?;
-    let peer = PeerId::parse(&node_id).map_err(|_| RequestError::Header("Ark-Node-Id"))?;
+    let stated = Stated::of(&request)?;
+    let now = context.clock.now();
+    let sender = message::verify(&stated.message(&request), request.signature_input, request.signature, now)?;
+    Ok((identified(context, &request, &stated, &sender)?, sender))
+}
+
+/// What a request states beside its body, as it is signed.
+struct Stated {
+    node_id: String,
+    audience: String,
+    query: String,
+}
+
+impl Stated {
+    fn of(request: &SignedRequest<'_>) -> Result<Self, RequestError> {
+        let id = |text: Option<&str>, name| text.and_then(message::read_id).ok_or(RequestError::Header(name));
+        let (node_id, audience) = (id(request.node_id, "Ark-Node-Id")?, id(request.audience, "Ark-Audience")?);
+        Ok(Self { node_id, audience, query: format!("?{}", request.query) })
+    }
+
+    fn message<'a>(&'a self, request: &SignedRequest<'a>) -> Message<'a> {
+        let SignedRequest { method, route, body, .. } = *request;
+        Message { method, route, query: &self.query, body, node_id: &self.node_id, audience: &self.audience }
+    }
+}
+
+/// The sender of a request whose signature was checked, if the request is meant for this instance and the id may be the sender's.
+fn identified(
+    context: &Context,
+    request: &SignedRequest<'_>,
+    stated: &Stated,
+    sender: &Sender,
+) -> Result<Speaker, RequestError> {
+    let peer = PeerId::parse(&stated.node_id).map_err(|_| RequestError::Header("Ark-Node-Id"))?;
     let key = sender.public_key();
-    if audience != context.identity.node_id.as_str() {
-        let error = RequestError::Audience(audience.chars().take(256).collect());
+    if stated.audience != context.identity.node_id.as_str() {
+        let error = RequestError::Audience(stated.audience.chars().take(256).collect());
         return Err(RequestError::Of { speaker: (peer, key), error: Box::new(error) });
     }
     if peer.is_reserved() {
@@ -224,7 +242,7 @@ pub(super) fn sender(context: &Context, request: SignedRequest<'_>) -> Result<(S
         return Err(RequestError::Of { speaker: (peer, key), error });
     }
     let named = named(context, &peer, key, request.of_network);
-    Ok((Speaker { peer, key, named, address: request.address }, sender))
+    Ok(Speaker { peer, key, named, address: request.address })
 }
 
 /// How long a request can be repeated after it came: dated ahead by a window, it is valid for two of them.
@@ -232,13 +250,12 @@ pub const REPEATABLE_FOR: Duration = WINDOW.saturating_mul(2);
 
 /// A request as it is remembered, on the account of its key and of its address.
 pub(super) fn stamp_of(context: &Context, caller: Caller, speaker: &Speaker, sender: &Sender) -> Stamp<Payer> {
-    let Speaker { peer, key, named, .. } = speaker;
     Stamp {
-        key: *key,
+        key: speaker.key,
         nonce: sender.nonce(),
         created: sender.created(),
         address: caller.payer(),
-        known: limits::is_known_peer(context, peer, *key, *named),
+        known: is_known(context, speaker),
     }
 }
 
@@ -247,19 +264,20 @@ fn not_seen(context: &Context, stamp: Stamp<Payer>) -> Result<(), ReplayError> {
     nonces.check(stamp, context.clock.elapsed())
 }
 
-/// Did a key that is verified here sign the headers of this request, for this instance and of late? `digest` is what its header states of
-/// the body, which has not come yet. Says nothing of whether the request counts.
+/// Did a known peer ([`limits::is_known_peer`]) sign the headers of this request, for this instance and within the time window? `digest` is
+/// the header's digest of the body, which has not arrived yet. Does not check for repetitions and for the right to write.
 #[must_use]
-pub fn is_verified_head(context: &Context, request: SignedRequest<'_>, digest: &str) -> bool {
-    let ids = request.node_id.and_then(message::read_id).zip(request.audience.and_then(message::read_id));
-    let Some((node_id, audience)) = ids.filter(|(_, to)| to == context.identity.node_id.as_str()) else { return false };
-    let Ok(peer) = PeerId::parse(&node_id) else { return false };
-    let query = format!("?{}", request.query);
-    let SignedRequest { method, route, body, signature_input, signature, .. } = request;
-    let message = Message { method, route, query: &query, body, node_id: &node_id, audience: &audience };
+pub fn is_known_head(context: &Context, request: SignedRequest<'_>, digest: &str) -> bool {
+    let Ok(stated) = Stated::of(&request) else { return false };
+    let SignedRequest { signature_input, signature, .. } = request;
     let now = context.clock.now();
-    message::verify_head(&message, digest, signature_input, signature, now)
-        .is_ok_and(|sender| context.trust.level(&peer, sender.public_key()) == TrustLevel::Verified)
+    message::verify_head(&stated.message(&request), digest, signature_input, signature, now)
+        .is_ok_and(|sender| identified(context, &request, &stated, &sender).is_ok_and(|it| is_known(context, &it)))
+}
+
+/// May this sender use what is reserved?
+pub(super) fn is_known(context: &Context, speaker: &Speaker) -> bool {
+    limits::is_known_peer(context, &speaker.peer, speaker.key, speaker.named)
 }
 
 /// Notes that a request of a peer that may speak was seen.

@@ -88,6 +88,26 @@ pub enum TrustOpError {
     /// A thread was lost.
     #[error("the work was not done: {0}")]
     Worker(String),
+    /// As another one of these, and the signature is right: the sender.
+    #[error("{error}")]
+    Of {
+        /// The sender.
+        speaker: (PeerId, PublicKey),
+        /// The reason of the refusal.
+        error: Box<Self>,
+    },
+}
+
+impl TrustOpError {
+    /// The sender, if its signature was right.
+    #[must_use]
+    pub fn speaker(&self) -> Option<(PeerId, PublicKey)> {
+        match self {
+            Self::Request(error) => error.speaker(),
+            Self::Of { speaker, .. } => Some(speaker.clone()),
+            _ => None,
+        }
+    }
 }
 
 /// How a peer proves who it is.
@@ -440,7 +460,8 @@ pub async fn take_voucher(context: &Context, request: SignedRequest<'_>) -> Resu
         return Err(TrustOpError::Itself);
     }
     let bound = context.registry.bound(&peer).await?.map(|bound| bound.public_key);
-    let (trust, subject, voucher) = (Arc::clone(&context.trust), peer.clone(), (voucher.0.clone(), voucher.1));
-    beside(move || trust.vouch((&voucher.0, voucher.1), (&subject, key), bound)).await??;
+    let (trust, subject, by) = (Arc::clone(&context.trust), peer.clone(), voucher.clone());
+    let noted = beside(move || trust.vouch((&by.0, by.1), (&subject, key), bound)).await?;
+    noted.map_err(|error| TrustOpError::Of { speaker: voucher, error: Box::new(error.into()) })?;
     Ok(context.trust.level(&peer, key))
 }

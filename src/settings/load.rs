@@ -340,6 +340,7 @@ impl Settings {
             ));
         }
         self.node_id()?;
+        self.list_peer_keys()?;
         self.trust_policy()?;
         self.check_edge()?;
         if self.federation.sync_interval.get().is_zero() || self.federation.concurrent_rounds == 0 {

@@ -337,7 +337,7 @@ section! {
     TrustSettings "trust" {
         /// open (any key), tofu (the first key owns the id and writes), verified (the first key owns the id; verified keys and named peers
         /// write) or allowlist (only listed keys). ARK_TRUST_MODE.
-        mode: TrustMode = TrustMode::Tofu,
+        mode: TrustMode = TrustMode::Verified,
         /// Keys that the operator knows: listed = [{ node_id = "ark-1", pubkey = "…" }].
         listed: Vec<ListedPeer> = Vec::new(),
         /// Exchange nodes with verified keys only; otherwise also with the first key that spoke for an id.
@@ -387,7 +387,7 @@ section! {
         signed_per_key_per_minute: u32 = 6_000,
         /// Most ids in a minute from one address that were never registered before; 0: no bound.
         new_ids_per_minute: u32 = 600,
-        /// Most ids that one key may be bound to in tofu mode; 0: no bound.
+        /// Most ids that one key may be bound to in modes tofu and verified; 0: no bound.
         ids_per_key: u64 = 10_000,
         /// Most connections that one address holds open; 0: no bound but a part of the descriptors that this process may have.
         connections_per_address: u32 = 1_024,

@@ -311,6 +311,7 @@ fn trust_of_loopback_is_off_and_warned_of() {
 
 #[test]
 fn the_settings_name_peers_by_address_or_with_their_key() {
+    // Of RFC 8032, 7.1.
     let key = "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
     let hub = format!("hub={key}@https://hub.example");
     let both = [("FEDERATION_HUB_URL", hub.as_str()), ("FEDERATION_TRUSTED_PEERS", "https://b.example")];
@@ -322,8 +323,23 @@ fn the_settings_name_peers_by_address_or_with_their_key() {
     assert_eq!(urls(&spoke), ["https://hub.example"]);
     let (id, pinned) = spoke.configured_peers().unwrap().remove(0).pinned.unwrap();
     assert_eq!((id.as_str(), pinned.to_base64().as_str()), ("hub", key));
-    let said = error(&[("FEDERATION_TRUSTED_PEERS", "b=AAAA@https://b.example")]);
-    assert!(said.starts_with("federation.trusted_peers: ") && said.contains("id=key@"), "{said}");
+    // The key is listed as well: no other one takes the id.
+    let set = |peers: &str| load(&[("FEDERATION_TRUSTED_PEERS", peers)]);
+    let settings = set(&format!("a=b={key}@https://pi.example, http://user:pw@b:2")).unwrap();
+    assert_eq!(urls(&settings), ["https://pi.example", "http://user:pw@b:2"]);
+    let listed: Vec<_> = settings.trust.listed.iter().map(|it| (it.node_id.as_str(), it.pubkey.as_str())).collect();
+    assert_eq!(listed, [("a=b", key)]);
+    for wrong in
+        ["pi@http://a:1", "=@http://a:1", "pi=@http://a:1", "pi=AAAA@http://a:1", &format!("={key}@http://a:1")]
+    {
+        let said = set(wrong).unwrap_err().to_string();
+        assert!(said.starts_with("federation.trusted_peers: ") && said.contains(wrong), "{said}");
+    }
+    let other = "PUAXw+hDiVqStwqnTRt+vJyYLM8uxJaMwM1V8Sr0Zgw=";
+    let said = set(&format!("pi={key}@http://a:1,pi={other}@http://a:2")).unwrap_err().to_string();
+    assert!(said.contains("listed with another key"), "{said}");
+    // One instance at two addresses.
+    assert_eq!(set(&format!("pi={key}@http://a:1,pi={key}@http://a:2")).unwrap().trust.listed.len(), 1);
     let public = format!("b={key}@http://203.0.113.7");
     assert!(error(&[("FEDERATION_TRUSTED_PEERS", &public)]).starts_with("federation.plain_http: "));
 }

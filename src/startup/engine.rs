@@ -12,15 +12,16 @@ use crate::{
         rate::{Rate, Rates},
         reconcile::Sets,
     },
-    guard::InnerPeers,
+    guard::{InnerPeers, PlainHttp},
     identity::Keyring,
     lattice::Lattice,
     registry::Registry,
-    settings::{NamedPeer, PlainHttpPeers, PrivatePeers, Settings},
+    settings::{NamedPeer, PrivatePeers, Settings},
     telemetry::{Metrics, Tracer},
     trust::TrustStore,
     types::SharedClock,
 };
+use futures_util::future::join_all;
 use std::sync::Arc;
 
 /// How many bytes a second may go.
@@ -43,7 +44,7 @@ pub(super) fn open(
     let section = &settings.federation;
     let failed = |error: &dyn std::fmt::Display| StartupError::Federation(error.to_string());
     let peers = Peers::open(&settings.state.path.join("peers.json")).map_err(|error| failed(&error))?;
-    warn_of_plain_http(&plain_http_peers(&peers, settings), settings);
+    warn_of_plain_http(&plain_http_peers(&peers, settings), settings.federation.plain_http.into());
     let control =
         Control::open(&settings.state.path.join("control.json"), section.auto_sync, section.sync_interval.get());
     let engine = Engine::new(EngineOptions {
@@ -105,12 +106,23 @@ pub fn kept_plain_http_peers(settings: &Settings) -> Vec<String> {
         .map_or_else(|_| Vec::new(), |peers| plain_http_peers(&peers, settings))
 }
 
-fn warn_of_plain_http(peers: &[String], settings: &Settings) {
+/// Looks up the host names of the peers and reports those that lead to such addresses. Addresses were reported by [`open`].
+pub(super) async fn warn_of_plain_http_names(engine: Arc<Engine>) {
+    let is_name = |url: &String| reqwest::Url::parse(url).is_ok_and(|url| url.domain().is_some());
+    let peers: Vec<String> = engine.peers().into_iter().map(|peer| peer.url).filter(is_name).collect();
+    let checked = join_all(peers.iter().map(|url| engine.check_plain_http(url))).await;
+    let exposed: Vec<String> =
+        peers.iter().zip(checked).filter(|(_, checked)| checked.is_err()).map(|(url, _)| url.clone()).collect();
+    warn_of_plain_http(&exposed, engine.plain_http());
+}
+
+fn warn_of_plain_http(peers: &[String], policy: PlainHttp) {
     if peers.is_empty() {
         return;
     }
-    let (peers, policy) = (peers.join(", "), settings.federation.plain_http.as_str());
-    if settings.federation.plain_http == PlainHttpPeers::Always {
+    let (peers, is_allowed) = (peers.join(", "), policy == PlainHttp::Always);
+    let policy = policy.as_str();
+    if is_allowed {
         tracing::warn!(
             peers,
             policy,

@@ -97,6 +97,7 @@ pub(super) fn serve(
         body_bytes_per_second: section.body_bytes_per_second,
         body_budget: BodyBudget::new(settings.limits.inflight_bytes),
         answers: api::answer_pool(settings.limits.answer_bytes),
+        reads: api::DocumentReads::default(),
         listeners: api::listener_pool(settings.limits.listeners_per_address),
         discovered: api::DiscoveredBodies::default(),
         openapi,

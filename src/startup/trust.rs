@@ -106,15 +106,7 @@ pub(super) fn watch_certificates(port: &TlsPort, trust: &Arc<TrustStore>) {
 
 /// Says in the log what the mode allows, and who wrote before and may not any more.
 pub(super) async fn tell(context: Arc<Context>) {
-    let allows = match (context.trust.requires_verified(), context.trust.mode()) {
-        (true, _) => "changes are taken from verified keys only",
-        (_, TrustMode::Open) => "any key may speak for any id, and anybody may write; only for a closed network",
-        (_, TrustMode::Tofu) => "the first key of an id owns it, and may write; not where strangers reach the port",
-        (_, TrustMode::Verified) => {
-            "any key may register and be listed; verified keys and peers that the admin named may write"
-        }
-        (_, TrustMode::Allowlist) => "only keys of trust.listed may register and write",
-    };
+    let allows = context.trust.rules().summary();
     tracing::info!("trust.mode is {}: {allows}", context.trust.mode().as_str());
     if matches!(context.trust.mode(), TrustMode::Open | TrustMode::Tofu) && !context.trust.requires_verified() {
         return;

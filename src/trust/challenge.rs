@@ -180,4 +180,25 @@ mod tests {
         assert_eq!(challenges.open.len(), MAX_OPEN);
         assert_eq!(challenges.take(&honest.asking, at), Some(honest));
     }
+
+    #[test]
+    fn open_conversations_take_the_memory_that_is_stated() {
+        let mut challenges = Challenges::default();
+        for number in 0..9000 {
+            // The longest id: 256 characters of four bytes.
+            let mut flood = flood(number);
+            flood.asking.0 = PeerId::parse(&format!("{number:08}{}", "\u{1F600}".repeat(248))).unwrap();
+            challenges.open(flood, Some(format!("4:{:08x}", number % 400).into()), Duration::from_secs(1));
+        }
+        let heap =
+            |open: &Open| open.transcript.asking.0.as_str().len() + 16 + open.address.as_ref().map_or(0, |it| it.len());
+        let of_one = size_of::<Open>() + heap(&challenges.open[0]);
+        let bytes = challenges.open.capacity() * size_of::<Open>() + challenges.open.iter().map(heap).sum::<usize>();
+        eprintln!("{} conversations: {} KiB, {of_one} bytes each", challenges.open.len(), bytes >> 10);
+        // SECURITY.md.
+        assert!(
+            challenges.open.len() == MAX_OPEN && bytes <= 3 << 19 && of_one <= 1500,
+            "{bytes} bytes, {of_one} each"
+        );
+    }
 }

@@ -29,6 +29,8 @@ const FEWEST_LINES: usize = 1024;
 const MAX_SEEN: usize = 32;
 /// Ends of continuations of one peer that are remembered, the newest ones.
 const MAX_LEFT: usize = 16;
+/// Journals of one peer that are remembered beside its newest one, the newest ones.
+const MAX_JOURNALS: usize = 16;
 /// Two continuations that come back within so long are a clone,
 const RETURNS_WITHIN: Duration = Duration::from_secs(24 * 60 * 60);
 /// and are told of for so long after they were last seen to alternate.
@@ -64,6 +66,9 @@ pub struct Accepted {
     /// Where continuations end that were left behind by a restore: what lies beyond is not part of the journal any more.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     left: Vec<Position>,
+    /// Other journals that were stated before this one, newest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    journals: Vec<String>,
     /// When a continuation that was left behind first came back: an operator may have put a newer copy in the place of an older one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     returned_at: Option<Timestamp>,
@@ -95,6 +100,7 @@ impl Accepted {
             epoch: head.epoch.as_ref().map(|it| it.epoch.clone()),
             seen: stated.flatten().collect(),
             left: Vec::new(),
+            journals: Vec::new(),
             returned_at: None,
             cloned_at: None,
             envelope: None,
@@ -114,6 +120,7 @@ impl Accepted {
         (self.seq, self.cloned_at) == (other.seq, other.cloned_at)
             && (&self.index_id, &self.manifest_hash) == (&other.index_id, &other.manifest_hash)
             && (&self.epoch, &self.seen, &self.left) == (&other.epoch, &other.seen, &other.left)
+            && self.journals == other.journals
     }
 
     /// The position at which the journal stood.
@@ -145,6 +152,13 @@ impl Accepted {
         }
         self.seen.drain(..self.seen.len().saturating_sub(MAX_SEEN));
         self.left.clone_from(&newest.left);
+        self.journals.clone_from(&newest.journals);
+        let is_other_journal = self.index_id != newest.index_id;
+        if is_other_journal {
+            self.journals.retain(|journal| *journal != newest.index_id && *journal != self.index_id);
+            self.journals.push(newest.index_id.clone());
+            self.journals.drain(..self.journals.len().saturating_sub(MAX_JOURNALS));
+        }
         (self.returned_at, self.cloned_at) = (newest.returned_at, newest.cloned_at);
         match follows {
             Follows::Continues => return,
@@ -152,7 +166,7 @@ impl Accepted {
             Follows::Returned => self.returned_at = Some(self.issued_at),
             Follows::Cloned => self.cloned_at = Some(self.issued_at),
         }
-        if let Some(Position { epoch, .. }) = newest.position() {
+        if let Some(Position { epoch, .. }) = newest.position().filter(|_| !is_other_journal) {
             // Of an epoch that this one does not know nothing is part of it.
             let end = lineage.end_of(&epoch, self.seq).unwrap_or(0);
             self.left.retain(|left| left.epoch != epoch && !is_beyond(left, lineage, self.seq));
@@ -167,7 +181,7 @@ impl Accepted {
 pub enum FreshnessError {
     /// Rollback: it is older than what was accepted.
     #[error(
-        "its head is older than the newest accepted one ({field}); somebody shows an old one, or it was restored from a copy"
+        "its head is older than the newest accepted one ({field}): an old one is shown again, it was restored from a copy, or two instances have its id and key"
     )]
     Rollback {
         /// `seq` or `issued_at`.
@@ -216,13 +230,17 @@ pub fn judge(newest: &Accepted, head: &Head, lineage: &Lineage) -> Result<Follow
 
 /// Does the journal of `head` continue that of `newest`, as far as their epochs say?
 fn follows(newest: &Accepted, head: &Head, lineage: &Lineage) -> Follows {
-    let (Some(stated), Some(before)) = (&head.epoch, newest.position()) else { return Follows::Continues };
-    if newest.index_id != head.index_id {
-        return Follows::Continues;
-    }
-    if newest.left.iter().any(|left| is_beyond(left, lineage, head.seq)) {
+    let returned = || {
         let lately = newest.returned_at.is_some_and(|at| head.issued_at.since(at) < RETURNS_WITHIN);
-        return if lately || newest.is_cloned(head.issued_at) { Follows::Cloned } else { Follows::Returned };
+        if lately || newest.is_cloned(head.issued_at) { Follows::Cloned } else { Follows::Returned }
+    };
+    if newest.index_id != head.index_id {
+        // A new state directory begins a journal; one that was left for another and comes back is restored, or has never ended.
+        return if newest.journals.contains(&head.index_id) { returned() } else { Follows::Continues };
+    }
+    let (Some(stated), Some(before)) = (&head.epoch, newest.position()) else { return Follows::Continues };
+    if newest.left.iter().any(|left| is_beyond(left, lineage, head.seq)) {
+        return returned();
     }
     // Without a new epoch it is an old head, which is judged by its position.
     let newest_epoch = stated.next.as_ref().unwrap_or(&stated.epoch);

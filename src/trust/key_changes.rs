@@ -150,4 +150,27 @@ mod tests {
         assert_eq!(taken(&mut changes, "e-#", 1, None, 100_000), 1);
         assert_eq!((changes.of_id.len(), changes.from_address.len()), (1, 0), "what is full again is forgotten");
     }
+
+    #[test]
+    fn allowances_take_the_memory_that_is_stated() {
+        let (mut changes, mut most, mut all) = (KeyChanges::default(), 0, 0);
+        // A day in which statements of new ids, the longest there are, come from ever new addresses.
+        for second in (0..86_400_u64).step_by(20) {
+            for withdraws in [false, true].repeat(if second == 0 { 1000 } else { 2 }) {
+                all += 1;
+                let peer = PeerId::parse(&format!("{all:08}{}", "\u{1F600}".repeat(248))).unwrap();
+                let address = format!("4:{all:08x}");
+                let change = Change { peer: &peer, verified: false, withdraws, address: Some(&address) };
+                let _refused = changes.take(change, Duration::from_secs(second));
+            }
+            let ids = changes.of_id.keys().map(|peer| peer.as_str().len() + 16).sum::<usize>();
+            let addresses = changes.from_address.keys().map(|address| address.len()).sum::<usize>();
+            let rows = changes.of_id.capacity() * (size_of::<(PeerId, FullAt)>() + 1)
+                + changes.from_address.capacity() * (size_of::<(Box<str>, FullAt)>() + 1);
+            most = most.max(ids + addresses + rows);
+        }
+        eprintln!("allowances of changes of keys: {} KiB at most in a day", most >> 10);
+        // SECURITY.md.
+        assert!(most <= 1 << 20, "{most} bytes");
+    }
 }

@@ -77,6 +77,22 @@ impl From<TrustMode> for Rules {
     }
 }
 
+impl Rules {
+    /// What the rules allow, in one line for people.
+    #[must_use]
+    pub const fn summary(self) -> &'static str {
+        match (self.require_verified, self.mode) {
+            (true, _) => "changes are taken from verified keys only",
+            (_, TrustMode::Open) => "any key may speak for any id, and any client may write: only for a closed network",
+            (_, TrustMode::Tofu) => "the first key of an id owns it and may write: not where strangers reach the port",
+            (_, TrustMode::Verified) => {
+                "any key may register, be listed and read; verified keys and instances that the admin named may write"
+            }
+            (_, TrustMode::Allowlist) => "only keys of trust.listed may register and write",
+        }
+    }
+}
+
 /// The table: may a key of this level do this?
 #[must_use]
 pub fn may(level: TrustLevel, named: Named, rules: impl Into<Rules>, right: Right) -> bool {

@@ -30,7 +30,7 @@ pub use policy::{
 };
 pub use refusals::Refusal;
 pub use state::Record;
-pub use store::{Decision, DecisionError, Distrust, TrustStore};
+pub use store::{Decision, DecisionError, Distrust, TrustStore, accept_command};
 pub use version::{MAX_SUPERSEDED, Pin, Step, VersionError};
 
 #[cfg(test)]

@@ -19,9 +19,9 @@ pub enum TrustMode {
     /// Any key for any id: the seed's behaviour, for a closed network.
     Open,
     /// The first key that registers an id owns it (trust on first use), and may write.
-    #[default]
     Tofu,
     /// The first key that registers an id owns it. Changes are taken from verified keys only, and from peers that the admin named.
+    #[default]
     Verified,
     /// Only keys that the operator listed, each for its id.
     Allowlist,

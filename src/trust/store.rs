@@ -117,6 +117,18 @@ pub enum Distrust {
     Freshness(#[from] FreshnessError),
 }
 
+/// What stands before the command that lets a refused instance write, in the text of a refusal.
+const ON_ITS_MACHINE: &str = "on this instance's machine: ";
+/// How that command begins.
+const ACCEPT: &str = "ark-lattice federation accept ";
+
+/// The command in the text of a refusal that lets the refused instance write. It belongs on the machine of the instance that refuses.
+#[must_use]
+pub fn accept_command(refusal: &str) -> Option<&str> {
+    let (_, command) = refusal.split_once(ON_ITS_MACHINE)?;
+    Some(command.trim()).filter(|command| command.starts_with(ACCEPT))
+}
+
 impl Distrust {
     /// The problem's code.
     #[must_use]
@@ -184,6 +196,12 @@ impl TrustStore {
     #[must_use]
     pub fn changes(&self) -> u64 {
         self.changes.load(Ordering::Acquire)
+    }
+
+    /// The settings that decide what a key may do.
+    #[must_use]
+    pub fn rules(&self) -> Rules {
+        self.rules
     }
 
     /// The mode.
@@ -316,8 +334,8 @@ impl TrustStore {
                     None => TrustError::Revoked { peer },
                 });
             }
-            let vouched = self.is_vouched_for(&state, &peer, key).then_some(key);
-            (self.listed(&state, &peer), state.owners.get(&peer).copied().or(vouched))
+            let vouched = || self.vouched_key(&state, &peer);
+            (self.listed(&state, &peer), state.owners.get(&peer).copied().or_else(vouched))
         };
         self.policy.admit_for(manifest, now, listed, owner)
     }

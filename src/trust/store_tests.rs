@@ -467,6 +467,24 @@ fn two_instances_with_one_identity_are_recognised_and_heard() {
 }
 
 #[test]
+fn two_journals_under_one_identity_that_alternate_are_recognised() {
+    let bed = Bed::new();
+    let taken = |journal: &str, at| {
+        let head = Head { index_id: journal.to_owned(), ..head(9, at) };
+        let lineage = head.newest_epoch();
+        take_with(&bed.open(), &head, &lineage, 1)
+    };
+    let (one, other) = ("1".repeat(32), "2".repeat(32));
+    assert_eq!(taken(&one, 1000), Ok(Follows::Continues));
+    assert_eq!(taken(&other, 1001), Ok(Follows::Continues), "the state directory is new");
+    assert_eq!(taken(&one, 1002), Ok(Follows::Returned), "the earlier one was restored");
+    assert_eq!(taken(&other, 1003), Ok(Follows::Cloned));
+    assert_eq!(taken(&one, 1003), Err(Distrust::Freshness(FreshnessError::Rollback { field: "issued_at" })));
+    assert_eq!(taken(&one, 1004), Ok(Follows::Cloned));
+    assert_eq!(kinds(&bed), ["restored", "cloned"]);
+}
+
+#[test]
 fn the_newest_signed_head_of_an_instance_can_be_shown_to_it() {
     let bed = Bed::new();
     assert_eq!(bed.open().signed_head(&peer("a")), None);

@@ -6,7 +6,7 @@ use crate::{
 };
 use reqwest::Method;
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 fn large() -> Vec<u8> {
     format!("{{\"nodes\":[]{}}}", " ".repeat(600 << 10)).into_bytes()
@@ -63,40 +63,33 @@ async fn what_is_announced_and_not_sent_costs_nothing() {
         connection.write(format!("{head}{}", " ".repeat(70_000)).as_bytes()).await;
         all.push(connection);
     }
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    // What came of them is charged: a body that would fit into the share of that address otherwise does not.
+    let half = format!("{{\"nodes\":[]{}}}", " ".repeat(400 << 10));
+    app.wait_until("they have come", async |app| app.post("/sync", half.clone()).await.status() == 503).await;
     assert_eq!(post_from(&app, 2, &sync_with(large())).await.status, 200);
 }
 
 #[tokio::test]
 async fn a_large_body_that_comes_too_slowly_is_ended() {
-    let app = spawn_with(|settings| settings.server.body_timeout = ark_lattice::settings::Span::seconds(600)).await;
+    // A third of it is the window over which the rate is taken.
+    let app = spawn_with(|settings| settings.server.body_timeout = ark_lattice::settings::Span::seconds(9)).await;
     let whole = sync_with(large()).to_bytes();
     let mut slow = Connection::open(app.port).await;
     slow.write(&whole[..100 << 10]).await;
-    let begun = Instant::now();
-    let trickle = async {
+    // Twenty bytes a second, until it is answered.
+    let mut trickle = tokio::time::interval(Duration::from_millis(50));
+    let mut part = [0; 4096];
+    let trickled = async {
         loop {
-            tokio::time::sleep(Duration::from_millis(500)).await;
-            slow.write(b" ").await;
-            if begun.elapsed() > Duration::from_secs(8) {
-                return;
+            tokio::select! {
+                biased;
+                read = tokio::io::AsyncReadExt::read(&mut slow.stream, &mut part) => return read.unwrap(),
+                _ = trickle.tick() => slow.write(b" ").await,
             }
         }
     };
-    trickle.await;
-    // One window may have begun with what came at once; within the second it is over.
-    let answer = tokio::time::timeout(Duration::from_secs(30), async {
-        loop {
-            let mut part = [0; 4096];
-            tokio::select! {
-                read = tokio::io::AsyncReadExt::read(&mut slow.stream, &mut part) => {
-                    return String::from_utf8_lossy(&part[..read.unwrap()]).into_owned();
-                }
-                () = tokio::time::sleep(Duration::from_millis(500)) => {}
-            }
-        }
-    });
-    let answer = answer.await.expect("it is ended");
+    let read = tokio::time::timeout(Duration::from_secs(30), trickled).await.expect("it is ended");
+    let answer = String::from_utf8_lossy(&part[..read]);
     assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("body_too_slow"), "{answer}");
 }
 
@@ -125,7 +118,7 @@ async fn what_adds_beyond_the_lattice_bounds_is_refused_and_edits_and_deletions_
     let text = refused.text().await.unwrap();
     assert!(text.contains("lattice_full") && text.contains("limits.lattice_nodes = 2"), "{text}");
     let pushed = json!({"nodes": [{"id": "c"}, {"id": "a", "n": 1, "updated_at": 1_699_564_800}]});
-    assert_eq!(problem(app.post("/federation/sync", pushed.to_string()).await).await, (507, "lattice_full".to_owned()));
+    assert_eq!(problem(app.post("/federation/sync", pushed.to_string()).await).await, (409, "lattice_full".to_owned()));
     assert_eq!(app.get_json("/nodes").await["total"], 2);
     assert_eq!(app.put("a", &json!({"id": "a", "n": 2})).await.status(), 200);
     let longer = app.put("a", &json!({"id": "a", "n": "x".repeat(200)})).await;

@@ -1,9 +1,10 @@
 //! The requests of the service that this one replaces, as its guide writes them, with a valid signature filled in.
 
 use crate::{
-    app::{key, spawn_app},
+    app::{TestApp, key, spawn_with},
     raw_http::Raw,
 };
+use ark_lattice::trust::TrustMode;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -37,6 +38,11 @@ const MANIFEST_DUMPED: &str = concat!(
     r#"], "version": "1.0.0"}"#
 );
 
+/// With the trust mode that a service has without a setting for it: the guide's requests work as they stand.
+async fn spawn_by_default() -> TestApp {
+    spawn_with(|settings| settings.trust.mode = TrustMode::default()).await
+}
+
 /// The body as the guide's curl sends it; `dumped` is what is signed.
 fn data(manifest: &str, dumped: &str) -> String {
     let signature = STANDARD.encode(key(1).sign(dumped.as_bytes()));
@@ -52,7 +58,7 @@ fn curl(path: &str, body: &str) -> Raw {
 
 #[tokio::test]
 async fn a_manifest_of_nothing_but_id_and_nodes_is_registered() {
-    let app = spawn_app().await;
+    let app = spawn_by_default().await;
     for (manifest, dumped) in [
         (r#"{"node_id": "ark-1", "nodes": []}"#, r#"{"node_id": "ark-1", "nodes": []}"#),
         (
@@ -69,7 +75,7 @@ async fn a_manifest_of_nothing_but_id_and_nodes_is_registered() {
 
 #[tokio::test]
 async fn the_manifest_of_the_guide_is_registered_and_discovered() {
-    let app = spawn_app().await;
+    let app = spawn_by_default().await;
     let empty = app.get_json("/discover").await;
     assert_eq!((&empty["peers"], &empty["count"]), (&json!([]), &json!(0)));
     let body = data(MANIFEST, MANIFEST_DUMPED);
@@ -90,7 +96,7 @@ async fn the_manifest_of_the_guide_is_registered_and_discovered() {
 
 #[tokio::test]
 async fn sync_takes_hashes_of_any_make() {
-    let app = spawn_app().await;
+    let app = spawn_by_default().await;
     for id in ["node-1", "node-2", "node-3"] {
         app.put(id, &json!({"id": id, "value": "x"})).await;
     }

@@ -47,13 +47,22 @@ impl Run {
 pub struct Bed {
     folder: TempDir,
     variables: Vec<(String, String)>,
+    /// The trust mode of its services; `None`: the default one.
+    trust_mode: Option<&'static str>,
 }
 
 impl Bed {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("lattice_data")).unwrap();
-        Self { folder, variables: vec![("ARK_NODE_ID".to_owned(), "ark-bed".to_owned())] }
+        let variables = vec![("ARK_NODE_ID".to_owned(), "ark-bed".to_owned())];
+        // Most tests are about other things than who may write.
+        Self { folder, variables, trust_mode: Some("tofu") }
+    }
+
+    /// Leaves the trust mode of its services at the default.
+    pub fn with_default_trust(self) -> Self {
+        Self { trust_mode: None, ..self }
     }
 
     /// Sets a variable for every later command.
@@ -103,13 +112,17 @@ impl Bed {
 
     /// Starts a service on a free port and waits until its index is built.
     pub fn serve(&self) -> Service {
+        self.serve_on(0)
+    }
+
+    /// As [`Self::serve`], on this port.
+    pub fn serve_on(&self, port: u16) -> Service {
         let mut process = std::process::Command::new(BINARY)
-            .args(["serve", "--port", "0", "--json"])
+            .args(["serve", "--port", &port.to_string(), "--json"])
             .current_dir(self.folder.path())
             .env_clear()
             .env("ARK__LOG__LEVEL", "warn")
-            // Most tests are about other things than who may write; `verified` has its own.
-            .env("ARK_TRUST_MODE", "tofu")
+            .envs(self.trust_mode.map(|mode| ("ARK_TRUST_MODE", mode)))
             .envs(self.variables.iter().cloned())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -52,6 +52,18 @@ fn a_good_installation_is_well_and_nothing_is_changed() {
 }
 
 #[test]
+fn descriptors_are_compared_with_what_connections_and_files_take() {
+    let bed = bed().set("ARK__SERVER__WORKERS", "2").set("ARK__SERVER__MAX_CONNECTIONS", "100");
+    let found = |bed: &Bed| of(&examine(bed, &[]).1, "descriptors");
+    let enough = found(&bed);
+    assert!(enough.0 == "ok" && enough.1.contains("enough for 200 connections"), "{enough:?}");
+    let bed = bed.set("ARK__SERVER__MAX_CONNECTIONS", "1000000");
+    let few = found(&bed);
+    assert!(few.0 == "warn" && few.1.contains("2000000") && few.1.ends_with("which takes 2008192"), "{few:?}");
+    assert!(few.2.contains("ulimit -n 2008192") && few.2.contains("LimitNOFILE=2008192"), "{few:?}");
+}
+
+#[test]
 fn what_is_wrong_is_named_with_what_to_type() {
     let bed = bed().set("REDIS_URL", "redis://user:hidden-word@127.0.0.1:1/0");
     bed.run(&["keygen"]).ok();

@@ -22,8 +22,22 @@ pub struct Instance {
 
 impl Instance {
     pub fn start(name: &str, set: &[(&str, &str)]) -> Self {
-        let bed = set.iter().fold(Bed::new().set("ARK_NODE_ID", name), |bed, (key, value)| bed.set(key, value));
-        let service = bed.serve();
+        Self::start_in(Bed::new(), 0, name, set)
+    }
+
+    /// As [`Self::start`], with the trust mode of a service that has no setting for it.
+    pub fn start_with_default_trust(name: &str, set: &[(&str, &str)]) -> Self {
+        Self::start_with_default_trust_on(0, name, set)
+    }
+
+    /// As [`Self::start_with_default_trust`], on this port.
+    pub fn start_with_default_trust_on(port: u16, name: &str, set: &[(&str, &str)]) -> Self {
+        Self::start_in(Bed::new().with_default_trust(), port, name, set)
+    }
+
+    fn start_in(bed: Bed, port: u16, name: &str, set: &[(&str, &str)]) -> Self {
+        let bed = set.iter().fold(bed.set("ARK_NODE_ID", name), |bed, (key, value)| bed.set(key, value));
+        let service = bed.serve_on(port);
         let bed = bed.set("FEDERATION_PORT", &service.port.to_string());
         Self { bed, service }
     }

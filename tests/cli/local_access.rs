@@ -86,6 +86,26 @@ fn named_state_directory_without_a_service_is_an_error() {
     assert!(said.contains("ark-lattice serve --state ark_state"), "{said}");
 }
 
+/// Needs root, as CI has it, to give the directory to another account.
+#[test]
+fn state_directory_of_another_account_in_the_working_directory_is_not_believed() {
+    let service = Bed::new().set("ARK_NODE_ID", "ark-planted");
+    let _running = service.serve();
+    let bed = Bed::new();
+    fs::create_dir(bed.path("ark_state")).unwrap();
+    for name in ["local.token", "service.url"] {
+        fs::copy(service.path("ark_state").join(name), bed.path("ark_state").join(name)).unwrap();
+    }
+    assert!(bed.run(&STATUS).ok().contains("ark-planted"), "of this account");
+    std::os::unix::fs::chown(bed.path("ark_state"), Some(65534), Some(65534)).unwrap();
+    let said = bed.run(&["federation", "status"]).fails(1);
+    assert!(said.contains("uid 65534") && said.contains("--state ./ark_state"), "{said}");
+    assert!(bed.run(&["federation", "status", "--state", "ark_state"]).ok().contains("ark-planted"), "named");
+    std::os::unix::fs::chown(bed.path("ark_state"), Some(0), Some(0)).unwrap();
+    fs::set_permissions(bed.path("ark_state"), fs::Permissions::from_mode(0o777)).unwrap();
+    bed.run(&["federation", "status"]).fails(1);
+}
+
 #[test]
 fn admin_token_is_not_sent_to_an_address_from_a_file() {
     // Somebody else's folder, in which a command is run: the file leads to a listener.

@@ -13,6 +13,7 @@ mod accepts;
 mod adopts;
 mod bed;
 mod conflicts;
+mod default_trust;
 mod demo;
 mod doctor;
 mod edits;

@@ -10,6 +10,7 @@
 )]
 
 mod bed;
+mod clocks;
 mod deletions;
 mod engine;
 mod filtered;

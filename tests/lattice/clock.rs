@@ -91,3 +91,45 @@ async fn no_tombstone_goes_early_and_old_ones_go() {
     clock.advance(day);
     until("the tombstone goes", DEADLINE, || lattice.tombstone(&id("a")).unwrap().is_none()).await;
 }
+
+#[tokio::test]
+async fn once_another_clock_agrees_an_edit_of_a_version_dated_ahead_is_dated_now() {
+    let (bed, clock) = bed();
+    let lattice = bed.open().await;
+    let date = |name| lattice.entry(&id(name)).unwrap().unwrap().updated_at;
+    let put = async |name: &str, n: u32| {
+        let text = format!("{{\"id\":\"{name}\",\"n\":{n}}}");
+        lattice.put(node(&text), Precondition::None).await.unwrap();
+    };
+    let year = Duration::from_secs(365 * 24 * 3600);
+    clock.set_wall(NOW.plus(year));
+    for name in ["a", "b", "by-hand", "near"] {
+        put(name, 1).await;
+    }
+    lattice.delete(&id("b"), Precondition::None).await.unwrap();
+    clock.set_wall(NOW);
+    put("a", 2).await;
+    assert!(date("a") > NOW.plus(year), "which of the two clocks was wrong is not known");
+
+    lattice.note_clock_agrees();
+    put("a", 3).await;
+    assert_eq!(date("a"), NOW);
+    put("b", 3).await;
+    assert_eq!(date("b"), NOW, "a node that is made again after its deletion");
+    let seq = lattice.status().seq;
+    bed.write("by-hand.json", r#"{"id":"by-hand","n":2}"#);
+    until("the file's edit is seen", DEADLINE, || lattice.status().seq > seq).await;
+    assert!(date("by-hand") <= NOW, "by another program");
+    let tombstone = lattice.delete(&id("near"), Precondition::None).await.unwrap().unwrap();
+    assert_eq!(tombstone.deleted_at, NOW);
+    // Peers accept a version that is a little ahead: an edit comes after it.
+    clock.set_wall(NOW.minus(Duration::from_secs(120)));
+    put("a", 4).await;
+    assert!(date("a") > NOW);
+    // The clock is set: it did not agree with anything since.
+    clock.set_wall(NOW.minus(year));
+    let before = date("a");
+    put("a", 5).await;
+    assert!(date("a") > before);
+    bed.check(&lattice);
+}

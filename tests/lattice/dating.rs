@@ -76,6 +76,38 @@ async fn a_file_that_is_older_than_the_journal_steps_back_and_a_newer_version_re
 }
 
 #[tokio::test]
+async fn a_file_of_a_backup_whose_document_states_an_earlier_date_than_its_mtime_steps_back_too() {
+    let (made, written) = (ago(500), ago(300));
+    let text = format!(r#"{{"id":"a","v":1,"updated_at":"{}"}}"#, stamp(made).to_rfc3339());
+    // What takes its place lies between the two: a later edit of somebody else, or a deletion, which is dated just after it.
+    let edit = arrival(r#"{"id":"a","v":2}"#, stamp(ago(400)));
+    let change = Arrived::Deleted { id: id("a"), at: stamp(ago(400)), content_hash: node(&text).content_hash() };
+    let deletion = Arrival { change, ancestry: Ancestry::default(), from: "peer".into(), given: 0 };
+    for arrived in [edit, deletion] {
+        // With the whole mtime, and as programs bring it back that keep seconds.
+        for keeps in [
+            Duration::ZERO,
+            Duration::from_nanos(u64::from(written.duration_since(UNIX_EPOCH).unwrap().subsec_nanos())),
+        ] {
+            let bed = Bed::new();
+            bed.write("a.json", &text);
+            bed.write("beside.json", r#"{"id":"beside"}"#);
+            date(&bed.data("a.json"), written);
+            let lattice = bed.open().await;
+            assert_eq!(entry(&lattice, "a").updated_at, stamp(made));
+            lattice.apply(vec![arrived.clone()]).await.unwrap();
+            lattice.close().await;
+            bed.write("a.json", &text);
+            date(&bed.data("a.json"), written - keeps);
+            let lattice = bed.open().await;
+            assert_eq!(entry(&lattice, "a").updated_at, stamp(made), "the version that it was: {arrived:?}");
+            let applied = lattice.apply(vec![arrived.clone()]).await.unwrap();
+            assert!(matches!(applied[..], [Applied::Taken(_)]), "what came later counts: {applied:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn of_restores_that_lose_mtimes_ten_files_are_a_backup_and_one_is_an_undo() {
     for (count, restored) in [(10, true), (1, false)] {
         let bed = Bed::new();

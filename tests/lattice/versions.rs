@@ -84,6 +84,34 @@ async fn an_edit_made_here_that_comes_back_with_a_later_time_is_kept_where_it_lo
 }
 
 #[tokio::test]
+async fn who_overrules_his_own_versions_pushes_nothing_of_others_out_of_the_history() {
+    let (bed, _) = bed();
+    let lattice = bed.open().await;
+    let of = |from: &str, text: String, seconds: u64| {
+        let change = Arrived::Put { node: node(&text), at: at(seconds) };
+        Arrival { change, ancestry: Ancestry::default(), from: from.into(), given: 0 }
+    };
+    for number in 0..20 {
+        apply(&lattice, of("honest", format!(r#"{{"id":"h{number}","n":1}}"#), 1)).await;
+        apply(&lattice, of("sender", format!(r#"{{"id":"h{number}","n":2}}"#), 2)).await;
+    }
+    // Each version takes 3 MiB; the history holds 64 MiB of them.
+    let large = "x".repeat(3 << 20);
+    for number in 0..30 {
+        apply(&lattice, of("sender", format!(r#"{{"id":"own","n":{number},"text":"{large}"}}"#), 10 + number)).await;
+    }
+    let kept = lattice.overruled(0, 999).unwrap();
+    let of_honest = kept.iter().filter(|it| it.id.as_str().starts_with('h')).count();
+    assert_eq!(of_honest, 20, "{} are kept", kept.len());
+    assert!((15..=21).contains(&(kept.len() - of_honest)), "{} are kept", kept.len());
+    // What is forgotten by hand is out of both accounts.
+    for conflict in kept {
+        assert!(lattice.forget_conflict(conflict.number).await.unwrap());
+    }
+    assert_eq!(lattice.overruled(0, 9).unwrap(), Vec::new());
+}
+
+#[tokio::test]
 async fn the_later_version_counts_and_a_repeated_one_changes_nothing() {
     let (bed, _) = bed();
     let lattice = bed.open().await;

@@ -127,6 +127,10 @@ impl Lattice for Brittle {
         self.inner.begin_epoch();
     }
 
+    fn note_clock_agrees(&self) {
+        self.inner.note_clock_agrees();
+    }
+
     fn snapshot(&self) -> Result<Arc<Snapshot>, LatticeError> {
         self.inner.snapshot()
     }

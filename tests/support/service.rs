@@ -17,6 +17,8 @@ use tempfile::TempDir;
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_ark-lattice");
 /// The operator's token of every service.
 pub(crate) const TOKEN: &str = "the-operators-token-of-the-tests";
+/// Every key that registers may write.
+const TOFU: (&str, &str) = ("ARK_TRUST_MODE", "tofu");
 /// How long a service may take to come up on a busy machine.
 const START: Duration = Duration::from_secs(30);
 
@@ -32,7 +34,13 @@ impl Place {
     pub(crate) fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join("lattice")).unwrap();
-        let variables = [("ARK_NODE_ID", "ark-under-test"), ("ARK_ADMIN_TOKEN", TOKEN), ("ARK__LOG__LEVEL", "warn")];
+        let variables = [
+            ("ARK_NODE_ID", "ark-under-test"),
+            ("ARK_ADMIN_TOKEN", TOKEN),
+            ("ARK__LOG__LEVEL", "warn"),
+            // Most tests are about other things than who may write.
+            TOFU,
+        ];
         let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
         Self { root, variables, most_open_files: None, runner: Vec::new() }
     }
@@ -41,6 +49,12 @@ impl Place {
     pub(crate) fn set(mut self, name: &str, value: &str) -> Self {
         self.variables.retain(|(known, _)| known != name);
         self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Leaves `trust.mode` at its default.
+    pub(crate) fn with_default_trust(mut self) -> Self {
+        self.variables.retain(|(name, _)| name != TOFU.0);
         self
     }
 
@@ -88,13 +102,7 @@ impl Place {
                 shell
             }
         };
-        // Most tests are about other things than who may write; `verified` has its own.
-        command
-            .args(args)
-            .current_dir(self.root.path())
-            .env_clear()
-            .env("ARK_TRUST_MODE", "tofu")
-            .envs(self.variables.iter().cloned());
+        command.args(args).current_dir(self.root.path()).env_clear().envs(self.variables.iter().cloned());
         command.env("LATTICE_PATH", self.lattice()).env("ARK_STATE_PATH", self.path("state"));
         command
     }

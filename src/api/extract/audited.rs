@@ -44,6 +44,10 @@ fn is_audited_of_anybody(code: Code) -> bool {
             | Code::RequestTimeout
             | Code::InvalidPeer
             | Code::PlainHttp
+            | Code::BodyTooSlow
+            | Code::Overloaded
+            | Code::TooManyListeners
+            | Code::LatticeFull
             | Code::OperatorTokenRequired
             | Code::NotLocal
     )

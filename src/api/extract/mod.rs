@@ -11,6 +11,7 @@ mod operator;
 mod path;
 mod precondition;
 mod query;
+mod reads;
 mod signed;
 
 pub use audited::{audit, audit_answer, refused};
@@ -26,4 +27,5 @@ pub use operator::{AdminAccess, Operator, OperatorNode};
 pub use path::{ConflictPath, HeadPath, InvitePath, NodePath, PeerPath, PeerUrl, PendingPath, TrustPath};
 pub use precondition::{if_none_match, node_etag, precondition};
 pub use query::{StrictQuery, page_limit};
+pub use reads::DocumentReads;
 pub use signed::{SignedBody, audit_join, audit_round, audit_trust, pusher, speaker, writable};

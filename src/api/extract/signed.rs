@@ -97,10 +97,7 @@ impl FromRequest for SignedBody {
 
 /// Writes the refusal of a proof into the audit log.
 pub fn audit_trust(state: &ApiState, error: TrustOpError, door: &'static str, request: &HttpRequest) -> ApiError {
-    let claimed = match &error {
-        TrustOpError::Request(error) => error.speaker(),
-        _ => None,
-    };
+    let claimed = error.speaker();
     let error = ApiError::from(error);
     audit(state, &error, door, claimed, request);
     error

@@ -209,7 +209,7 @@ fn read_options(object: Object<'_>) -> Result<PeerOptions, ApiError> {
 pub(crate) async fn add(request: ControlRequest, state: Data<ApiState>) -> Result<HttpResponse, ApiError> {
     let object = request.members(&["peerUrl", "direction", "filter", "priority"])?;
     let url = text(object, "peerUrl")?.ok_or_else(|| shape("peerUrl is missing: the address of the peer"))?;
-    let (peer_url, added) = ops::add_peer(&state.context, &url, read_options(object)?)?;
+    let (peer_url, added) = ops::add_peer(&state.context, &url, read_options(object)?).await?;
     let status = match added {
         Added::New => "added",
         Added::Changed => "changed",

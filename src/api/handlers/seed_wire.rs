@@ -257,7 +257,7 @@ pub(crate) struct PushAnswer {
 ///
 /// Each is judged against what is here: the later one counts, on every instance alike. What counts is durable when this answers. One
 /// that is broken is skipped and named; the others count. In `open` trust mode anybody may send; otherwise the request is signed as
-/// between instances of this service (RFC 9421), by one whose manifest is alive here.
+/// between instances of this service (RFC 9421), by one that may write here: by default one that is verified or that the admin named.
 #[utoipa::path(
     post,
     path = "/federation/sync",

@@ -26,8 +26,6 @@ const AHEAD: Duration = Duration::from_secs(300);
 const EXPIRY_NEAR: Duration = Duration::from_secs(14 * 24 * 3600);
 /// Mode bits of group and others.
 const OTHERS: u32 = 0o077;
-/// Descriptors of a service beside its connections: files, workers, Redis.
-const OWN_DESCRIPTORS: u64 = 200;
 /// Files that are named one by one.
 const NAMED: usize = 3;
 
@@ -216,7 +214,7 @@ pub(super) fn clock(now: Timestamp, findings: &mut Findings) {
     }
 }
 
-/// How many descriptors a service may have, against the connections that it would take.
+/// How many descriptors a service may have, against the connections that it would accept and its own files.
 pub(super) fn descriptors(settings: &Settings, findings: &mut Findings) {
     // The service raises its own limit as far as it may.
     let Some(allowed) = getrlimit(Resource::Nofile).maximum else { return };
@@ -224,17 +222,24 @@ pub(super) fn descriptors(settings: &Settings, findings: &mut Findings) {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         workers => workers,
     };
-    let connections = workers.saturating_mul(settings.server.max_connections);
-    let wanted = u64::try_from(connections).unwrap_or(u64::MAX).saturating_add(OWN_DESCRIPTORS);
-    if wanted <= allowed {
-        findings.ok("descriptors", format!("{allowed}, enough for {connections} connections"));
-    } else {
-        findings.warn(
-            "descriptors",
-            format!("{allowed} open files are allowed, {connections} connections are ({workers} workers)"),
-            format!("ulimit -Hn {wanted} (systemd: LimitNOFILE={wanted}), or lower server.max_connections"),
-        );
+    let wanted = u64::try_from(workers.saturating_mul(settings.server.max_connections)).unwrap_or(u64::MAX);
+    let fits = startup::connections_within(allowed);
+    if wanted <= fits {
+        findings.ok("descriptors", format!("{allowed}, enough for {wanted} connections and the files of the service"));
+        return;
     }
+    let (own, needed) = (allowed.saturating_sub(fits), startup::descriptors_for(wanted));
+    findings.warn(
+        "descriptors",
+        format!(
+            "{allowed} open files are allowed: {own} for the files of the service, {fits} for connections, further ones are closed; \
+             server.max_connections allows {wanted} ({workers} workers), which takes {needed}"
+        ),
+        format!(
+            "ulimit -n {needed} as root in the shell that starts the service (systemd: LimitNOFILE={needed}, Docker: --ulimit \
+             nofile={needed}), or lower server.max_connections"
+        ),
+    );
 }
 
 /// One watch is needed for the data directory; other programs may have used them up.

@@ -12,7 +12,7 @@ use crate::{
         progress::Progress,
         service::{Service, ServiceArg},
     },
-    ops::Ask,
+    ops::{Ask, accept_command},
 };
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -300,9 +300,6 @@ fn confirm(result: &SyncedPeer) -> String {
     format!("if that is right: ark-lattice federation sync --peer {} --confirm-deletions", result.peer)
 }
 
-/// What an instance puts before the command that lets another one write, in the detail of a refusal.
-const ON_ITS_MACHINE: &str = "on this instance's machine:";
-
 /// What kind of failure it is. The service has only words for it.
 fn exit(error: &str) -> Exit {
     if error.contains("signs with another key") || error.contains("the instance there is now") {
@@ -324,11 +321,10 @@ fn next(result: &SyncedPeer, error: &str) -> String {
         _ if error.contains("lattice_unavailable") => {
             "its data directory cannot be read. On that machine: ark-lattice doctor".to_owned()
         }
-        Exit::Refused if error.contains(ON_ITS_MACHINE) => {
-            let command = error.split_once(ON_ITS_MACHINE).map_or("", |(_, command)| command.trim());
-            format!("on that machine: {command}")
-        }
-        Exit::Refused => "see what that instance asks of others: its trust.mode, and its log".to_owned(),
+        Exit::Refused => accept_command(error).map_or_else(
+            || "see what that instance asks of others: its trust.mode, and its log".to_owned(),
+            |command| format!("on that machine: {command}"),
+        ),
         _ => format!("when it is back: ark-lattice federation sync --peer {peer}"),
     }
 }

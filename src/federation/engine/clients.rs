@@ -7,9 +7,13 @@ use crate::{
         membership::Membership,
         watch::Watch,
     },
-    guard::Reach,
+    guard::{OutOfReach, PlainHttp, Reach},
     types::{PublicKey, SharedClock},
 };
+use std::time::Duration;
+
+/// How long the host name of a peer is looked up before the peer is added.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Who names an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +44,33 @@ impl Engine {
             }
         };
         Ok(client.with_membership(self.shared.membership()))
+    }
+
+    /// Looks up the host name of an address, as each round does.
+    ///
+    /// # Errors
+    /// [`OutOfReach::PlainHttp`]: it leads to an address that is not asked over plain HTTP or, where `federation.plain_http` is `always`, to
+    /// one outside loopback and private networks. A name that cannot be looked up within two seconds is no error: the rounds report it.
+    pub async fn check_plain_http(&self, url: &str) -> Result<(), OutOfReach> {
+        let policy = match self.shared.options.plain_http {
+            PlainHttp::Always => PlainHttp::Private,
+            policy => policy,
+        };
+        let Some(host) = reqwest::Url::parse(url).ok().filter(|url| url.scheme() == "http") else { return Ok(()) };
+        let Some(host) = host.host_str() else { return Ok(()) };
+        let lookup = tokio::time::timeout(LOOKUP_TIMEOUT, tokio::net::lookup_host((host, 0))).await;
+        let Ok(Ok(found)) = lookup else { return Ok(()) };
+        let found = found.map(|address| address.ip()).collect();
+        match Reach::of_operator().over_plain_http(policy).of_name(host, found) {
+            Err(error @ OutOfReach::PlainHttp(..)) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// The setting `federation.plain_http`.
+    #[must_use]
+    pub fn plain_http(&self) -> PlainHttp {
+        self.shared.options.plain_http
     }
 }
 

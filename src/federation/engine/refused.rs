@@ -5,7 +5,7 @@ use super::{PeerState, RoundError, RunEnd, Shared};
 use crate::{
     federation::{client::ClientError, trusting::ROUND},
     guard::OutOfReach,
-    trust::Refusal,
+    trust::{Refusal, accept_command},
 };
 use serde_json::Map;
 
@@ -58,5 +58,16 @@ impl Shared {
         let subject = peer.node_id.clone().or_else(|| end.peer.as_ref().map(|(id, _)| id.to_string()));
         let account = Some(peer.url.clone());
         self.options.trust.refused(Refusal { code, door: ROUND, subject, account, detail });
+    }
+
+    /// Logs once that the peer takes no changes of this instance, with the command for its machine.
+    pub(super) fn tell_refusal_there(&self, before: &PeerState, end: &RunEnd) {
+        let Some(error @ RoundError::Client(ClientError::Refused { detail, .. })) = &end.error else { return };
+        if before.error.as_ref() != Some(&error.to_string())
+            && let Some(command) = accept_command(detail)
+        {
+            let peer = &before.url;
+            tracing::warn!("{peer}: this instance is not verified there and cannot write. On that machine: {command}");
+        }
     }
 }

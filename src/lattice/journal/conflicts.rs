@@ -1,7 +1,10 @@
 //! Versions that another instance's versions overruled, with their contents. Conflicts are kept until the admin settles them; versions
 //! whose successors came from instances that had been given them are history, of which the oldest go.
 
-use super::{Coming, Journal, JournalError, META, coming, rows::node_id};
+use super::{
+    Coming, Journal, JournalError, LINEAGE, META, coming,
+    rows::{Lineage, node_id},
+};
 use crate::{
     lattice::{Conflict, version::Version},
     types::{ContentHash, NodeId, Timestamp},
@@ -27,6 +30,10 @@ const CONFLICTS: TableDefinition<'_, u64, ConflictValue<'static>> = TableDefinit
 
 const HISTORY: TableDefinition<'_, u64, ConflictValue<'static>> = TableDefinition::new("history");
 
+/// Those of the history that whoever sent the version that won had given as well: they go first, so that nobody who rewrites what is his own
+/// pushes out what he took from others.
+const HISTORY_OF_GIVER: TableDefinition<'_, u64, ()> = TableDefinition::new("history_of_giver");
+
 /// Who sent the versions that won: how many of the others are kept.
 const CONFLICTS_WITH: TableDefinition<'_, &str, u64> = TableDefinition::new("conflicts_with");
 
@@ -34,6 +41,7 @@ pub(super) fn prepare(transaction: &WriteTransaction) -> Result<(), JournalError
     transaction.open_table(CONFLICTS)?;
     transaction.open_table(CONFLICTS_WITH)?;
     transaction.open_table(HISTORY)?;
+    transaction.open_table(HISTORY_OF_GIVER)?;
     Ok(())
 }
 
@@ -54,6 +62,8 @@ impl Journal {
             {
                 let mut table = transaction.open_table(CONFLICTS)?;
                 let mut history = transaction.open_table(HISTORY)?;
+                let mut of_giver = transaction.open_table(HISTORY_OF_GIVER)?;
+                let lineages = transaction.open_table(LINEAGE)?;
                 let mut with = transaction.open_table(CONFLICTS_WITH)?;
                 let mut meta = transaction.open_table(META)?;
                 let mut number = last_number(&table, &history, &meta)?;
@@ -65,7 +75,11 @@ impl Journal {
                     if !conflict.is_conflict {
                         history.insert(number, row)?;
                         numbers.push(number);
-                        bound_history(&mut history, &mut meta, length(content))?;
+                        let lineage = lineages.get(conflict.id.as_str())?.map(|row| Lineage::from_bytes(row.value()));
+                        if lineage.is_some_and(|it| !it.made_here && it.from.as_deref() == Some(&*conflict.from)) {
+                            of_giver.insert(number, ())?;
+                        }
+                        bound_history(&mut history, &mut of_giver, &mut meta, length(content))?;
                         continue;
                     }
                     table.insert(number, row)?;
@@ -194,6 +208,7 @@ pub(super) fn remove(transaction: &WriteTransaction, number: u64) -> Result<bool
         let Some(bytes) = transaction.open_table(HISTORY)?.remove(number)?.map(|value| length(value.value().5)) else {
             return Ok(false);
         };
+        transaction.open_table(HISTORY_OF_GIVER)?.remove(number)?;
         let mut meta = transaction.open_table(META)?;
         let left = history_bytes(&meta)?.saturating_sub(bytes);
         meta.insert(HISTORY_BYTES, left.to_string().as_str())?;
@@ -216,16 +231,22 @@ fn note_forgotten(meta: &mut Table<'_, &'static str, &'static str>, number: u64)
     Ok(())
 }
 
-/// Makes room after `added` bytes came: the oldest go. Their numbers are below that of the newest, which stays.
+/// Makes room after `added` bytes came: the oldest go, first of those that their own giver overruled. The newest stays, and so every number
+/// that goes is below it.
 fn bound_history(
     history: &mut Table<'_, u64, ConflictValue<'static>>,
+    of_giver: &mut Table<'_, u64, ()>,
     meta: &mut Table<'_, &'static str, &'static str>,
     added: u64,
 ) -> Result<(), JournalError> {
     let mut bytes = history_bytes(meta)?.saturating_add(added);
     while history.len()? > 1 && (history.len()? > MOST_HISTORY || bytes > MOST_HISTORY_BYTES) {
-        let Some(gone) = history.pop_first()?.map(|(_, value)| length(value.value().5)) else { break };
-        bytes = bytes.saturating_sub(gone);
+        let newest = history.last()?.map(|(number, _)| number.value());
+        let oldest = history.first()?.map(|(number, _)| number.value());
+        let of_its_giver = of_giver.first()?.map(|(number, _)| number.value()).filter(|number| Some(*number) != newest);
+        let Some(number) = of_its_giver.or(oldest) else { break };
+        of_giver.remove(number)?;
+        bytes = bytes.saturating_sub(history.remove(number)?.map_or(0, |value| length(value.value().5)));
     }
     meta.insert(HISTORY_BYTES, bytes.to_string().as_str())?;
     Ok(())

@@ -10,13 +10,16 @@ use redb::{ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransac
 
 /// id → µs.
 const STATED: TableDefinition<'_, &str, i64> = TableDefinition::new("stated");
-/// id → the newest earlier contents: 8 bytes of the hash, 8 bytes of the version's time (µs, big endian) each, newest first.
-const REMEMBERED: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("remembered");
+/// id → the newest earlier contents, newest first; of each 8 bytes of the hash, the version's time (µs) and the file's mtime (ns), both of 8
+/// bytes, big endian.
+const REMEMBERED: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("remembered_files");
 /// The most contents of one node that are remembered.
 const MOST: usize = 8;
 /// Bytes of a content hash that are kept: two contents of one node that share them are not found by chance.
 const PREFIX_BYTES: usize = 8;
-const ROW_BYTES: usize = PREFIX_BYTES + 8;
+const ROW_BYTES: usize = PREFIX_BYTES + 16;
+
+const NS_PER_SECOND: i64 = 1_000_000_000;
 
 /// In `meta`: up to this position, nobody noted what documents state: it was written by 0.1.0.
 const STATED_FROM: &str = "stated_from";
@@ -37,6 +40,24 @@ impl Stated {
             Self::At(before) => stated != before,
             Self::Unknown => stated > previous,
         }
+    }
+}
+
+/// A content that the node's file held before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::lattice) struct Earlier {
+    /// The time of its version.
+    pub(in crate::lattice) at: Timestamp,
+    /// The mtime of its file.
+    pub(in crate::lattice) mtime_ns: i64,
+}
+
+impl Earlier {
+    /// Is a file with this mtime that very file, as a copy that keeps mtimes has it? Some keep whole seconds only.
+    pub(in crate::lattice) fn is_file_of(&self, mtime_ns: i64) -> bool {
+        let second = |ns: i64| ns.div_euclid(NS_PER_SECOND);
+        let is_whole = mtime_ns.rem_euclid(NS_PER_SECOND) == 0;
+        mtime_ns == self.mtime_ns || (is_whole && second(mtime_ns) == second(self.mtime_ns))
     }
 }
 
@@ -81,10 +102,10 @@ impl<'a> Tables<'a> {
         Ok(())
     }
 
-    /// The node's file held this content until now, as the version of `at`.
-    pub(super) fn remember(&mut self, id: &str, content: &ContentHash, at: Timestamp) -> Result<(), JournalError> {
+    /// The node's file held this content until now.
+    pub(super) fn remember(&mut self, id: &str, content: &ContentHash, file: Earlier) -> Result<(), JournalError> {
         let prefix = content.as_bytes().get(..PREFIX_BYTES).unwrap_or_default();
-        let mut rows = [prefix, &at.micros().to_be_bytes()].concat();
+        let mut rows = [prefix, &file.at.micros().to_be_bytes(), &file.mtime_ns.to_be_bytes()].concat();
         if let Some(older) = self.remembered.get(id)? {
             let older = older.value().chunks_exact(ROW_BYTES).filter(|row| !row.starts_with(prefix));
             older.take(MOST.saturating_sub(1)).for_each(|row| rows.extend_from_slice(row));
@@ -139,7 +160,7 @@ impl Journal {
         })
     }
 
-    /// The time of the version in which the node's file held this content before; `None`: it did not, as far as is remembered.
+    /// The version and the file in which the node held this content before; `None`: it did not, as far as is remembered.
     ///
     /// # Errors
     /// [`JournalError`].
@@ -147,14 +168,17 @@ impl Journal {
         &self,
         id: &NodeId,
         content: &ContentHash,
-    ) -> Result<Option<Timestamp>, JournalError> {
+    ) -> Result<Option<Earlier>, JournalError> {
         self.with(|database| {
             let table = database.begin_read()?.open_table(REMEMBERED)?;
             let Some(rows) = table.get(id.as_str())? else { return Ok(None) };
             let prefix = content.as_bytes().get(..PREFIX_BYTES).unwrap_or_default();
             let row = rows.value().chunks_exact(ROW_BYTES).find(|row| row.starts_with(prefix));
-            let micros = row.and_then(|row| row.get(PREFIX_BYTES..)?.try_into().ok());
-            Ok(micros.map(|micros| Timestamp::from_micros(i64::from_be_bytes(micros))))
+            Ok(row.and_then(|row| {
+                let (micros, mtime) = row.get(PREFIX_BYTES..)?.split_at_checked(8)?;
+                let at = Timestamp::from_micros(i64::from_be_bytes(micros.try_into().ok()?));
+                Some(Earlier { at, mtime_ns: i64::from_be_bytes(mtime.try_into().ok()?) })
+            }))
         })
     }
 }

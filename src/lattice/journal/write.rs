@@ -1,7 +1,8 @@
 //! Writing changes down.
 
 use super::{
-    BY_SEQ, FILES, JournalError, LINEAGE, Op, Record, Source, TOMBSTONES, buried, coming, conflicts, remembered,
+    BY_SEQ, FILES, FileValue, JournalError, LINEAGE, Op, Record, Source, TOMBSTONES, buried, coming, conflicts,
+    remembered,
     rows::{Lineage, Loaded, file_value, loaded},
     waiting,
 };
@@ -55,17 +56,17 @@ pub(super) fn write_ops(transaction: &WriteTransaction, ops: &[Op]) -> Result<()
             Op::Put(record, source) => {
                 let held = files.get(id)?.map(|value| {
                     let value = value.value();
-                    (ContentHash::from_digest(*value.2), Timestamp::from_micros(value.5))
+                    (ContentHash::from_digest(*value.2), earlier(&value))
                 });
-                if let Some((content, at)) = held.filter(|(content, _)| *content != record.entry.content_hash) {
-                    memory.remember(id, &content, at)?;
+                if let Some((content, file)) = held.filter(|(content, _)| *content != record.entry.content_hash) {
+                    memory.remember(id, &content, file)?;
                 }
                 match (record.stated, held) {
                     (Some(stated), _) => memory.state(id, record.entry.updated_at, stated)?,
-                    (None, Some((_, before))) => memory.state_as_before(id, before)?,
+                    (None, Some((_, before))) => memory.state_as_before(id, before.at)?,
                     (None, None) => {}
                 }
-                let held_at = held.map(|(_, at)| at);
+                let held_at = held.map(|(_, file)| file.at);
                 let held = held.map(|(content, _)| content);
                 let buried = tombstones.get(id)?.map(|value| ContentHash::from_digest(*value.value().1));
                 // A content that comes back with a later time came from where it came from.
@@ -109,7 +110,7 @@ pub(super) fn write_ops(transaction: &WriteTransaction, ops: &[Op]) -> Result<()
                 }
                 if let Some(row) = files.remove(id)? {
                     let row = row.value();
-                    memory.remember(id, &ContentHash::from_digest(*row.2), Timestamp::from_micros(row.5))?;
+                    memory.remember(id, &ContentHash::from_digest(*row.2), earlier(&row))?;
                 }
                 let value = (tombstone.deleted_at.micros(), tombstone.content_hash.as_bytes(), tombstone.seq);
                 let old = tombstones.insert(id, value)?.map(|old| old.value().2);
@@ -148,6 +149,10 @@ fn accept(
         lineages.insert(id, lineage.to_bytes().as_slice())?;
     }
     Ok(())
+}
+
+fn earlier(row: &FileValue<'_>) -> remembered::Earlier {
+    remembered::Earlier { at: Timestamp::from_micros(row.5), mtime_ns: row.1.0 }
 }
 
 /// What a node's lineage becomes where it held `before`. `same`: it holds that still, and only its time is another. A node that was

@@ -40,6 +40,8 @@ impl Harness for Embedded {
     }
 }
 
+mod sizes;
+
 mod conformance {
     super::conformance_tests! { super::Embedded }
 }

@@ -37,6 +37,15 @@ impl TrustStore {
         !others.any(|(_, vouchers)| is_enough(vouchers))
     }
 
+    /// The key of this id that enough keys vouch for: as with a verified key, no other one registers the id, whichever comes first.
+    pub(super) fn vouched_key(&self, state: &State, peer: &PeerId) -> Option<PublicKey> {
+        if self.vouchers == 0 {
+            return None;
+        }
+        let mut of_peer = state.vouches.keys().filter(|(of, _)| of == peer);
+        of_peer.find(|(_, key)| self.is_vouched_for(state, peer, *key)).map(|(_, key)| *key)
+    }
+
     /// A verified key says that another one is right. `bound`: the key that the registry binds the id to. Blocks on the disk. Answers
     /// whether that is new.
     ///

@@ -123,3 +123,31 @@ fn records_of_statements_leave_a_reserve_to_the_admin() {
     decide(&store, "new", 200, TrustLevel::Verified).unwrap();
     decide(&store, "evil", 201, TrustLevel::Revoked).unwrap();
 }
+
+/// The longest id: 256 characters of four bytes.
+fn long_id(number: u32) -> String {
+    format!("{number:08}{}", "\u{1F600}".repeat(248))
+}
+
+#[test]
+fn records_of_strangers_take_the_memory_and_disk_that_are_stated() {
+    let bed = Bed::new();
+    let store = bed.open();
+    for number in 0..u32::try_from(MAX_UNASKED).unwrap() {
+        store.note_unasked(&peer(&long_id(number)), numbered(number), "p".repeat(88)).unwrap();
+    }
+    let state = store.state();
+    let heap = |it: &Record| {
+        it.node_id.as_str().len() + it.by.len() + it.reason.len() + it.proof.as_ref().map_or(0, String::len)
+    };
+    let rows = state.records.capacity() * (size_of::<(PublicKey, Record)>() + 1);
+    let memory = rows + state.records.values().map(|record| heap(record) + 16).sum::<usize>();
+    // Each line of the file begins with a hash of 64 digits and a space.
+    let disk: usize = bed.audit.0.lock().unwrap().0.iter().map(|line| line.len() + 66).sum();
+    let (memory_kib, disk_kib) = (memory >> 10, disk >> 10);
+    eprintln!(
+        "{MAX_UNASKED} records with the longest ids: {memory_kib} KiB of memory, {disk_kib} KiB of the audit log"
+    );
+    // SECURITY.md.
+    assert!(memory <= 3 << 19 && disk <= 3 << 20, "{memory_kib} KiB, {disk_kib} KiB");
+}

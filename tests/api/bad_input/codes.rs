@@ -175,6 +175,11 @@ async fn every_code_of_the_4xx_is_answered_with() {
         signed_lines("/lattice/changes", &format!("{body}{last}\n"), &key(2), &Speech { node_id: "ark-two", ..RIGHT });
     seen.extend(run(&full, &[row("a deletion beside as many as may wait", last, 409, "mass_delete")]).await);
 
+    let bounded = spawn_with(|settings| settings.limits.lattice_nodes = 1).await;
+    assert_eq!(bounded.put("a", &json!({"id": "a"})).await.status(), 201);
+    let beyond = put_node("b", b"{\"id\":\"b\"}");
+    seen.extend(run(&bounded, &[row("a node beyond the bound of the lattice", beyond, 409, "lattice_full")]).await);
+
     let long = format!("{{\"id\":\"long\",\"type\":\"{}\"}}", "x".repeat(257));
     let long = as_operator("PUT", "/nodes/long").json(&long);
     seen.extend(run(&app, &[row("a type that is too long", long, 400, "type_too_long")]).await);

@@ -6,20 +6,33 @@ use crate::{
     signing::{manifest, signed},
 };
 use ark_lattice::{
+    federation::introduce::read_nonce,
     identity::{
         KeyPair,
         message::{self, Message},
     },
-    types::Timestamp,
+    trust::{
+        challenge::{Side, Transcript},
+        invite::{InviteId, InviteLine, InviteSecret},
+    },
+    types::{PeerId, PublicKey, Timestamp},
 };
-use reqwest::{RequestBuilder, Response};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use reqwest::{Client, RequestBuilder, Response};
 use serde_json::{Value, json};
 use std::{
     fs,
+    net::Ipv4Addr,
     time::{Duration, Instant},
+};
+use tokio::{
+    io::AsyncReadExt,
+    net::{TcpSocket, TcpStream},
 };
 
 pub(crate) const VICTIM: &str = "victim";
+/// The route by which an instance joins with an invite.
+pub(crate) const JOIN: &str = "/lattice/trust/join";
 
 pub(crate) struct Victim {
     pub(crate) place: Place,
@@ -114,6 +127,49 @@ impl Victim {
     }
 }
 
+/// Every address of 127.0.0.0/8 counts as one of the internet.
+pub(crate) fn counted() -> Place {
+    Place::new().set("ARK__LIMITS__COUNT_LOOPBACK", "true")
+}
+
+/// A client with an address of its own: 127.0.0.`last`.
+pub(crate) fn client_from(last: u8) -> Client {
+    client_at(Ipv4Addr::new(127, 0, 0, last))
+}
+
+pub(crate) fn client_at(from: Ipv4Addr) -> Client {
+    let client = Client::builder().no_proxy().local_address(Some(from.into()));
+    client.timeout(Duration::from_secs(30)).build().unwrap()
+}
+
+/// A connection from 127.0.0.`last`, of which the system buffers as little as it can for a client that does not read.
+pub(crate) async fn connect_from(last: u8, port: u16) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.bind((Ipv4Addr::new(127, 0, 0, last), 0).into()).unwrap();
+    socket.connect((Ipv4Addr::LOCALHOST, port).into()).await.unwrap()
+}
+
+/// What the service sends on a connection until it closes it.
+pub(crate) async fn last_words(mut stream: TcpStream) -> String {
+    let mut answer = Vec::new();
+    let _reset = stream.read_to_end(&mut answer).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// Asks again until this holds.
+pub(crate) async fn until(what: &str, holds: impl AsyncFnMut() -> bool) {
+    crate::service::until(what, Duration::from_secs(30), holds).await;
+}
+
+/// Status and code of an answer; the code of a success is empty.
+pub(crate) async fn outcome(answer: Response) -> (u16, String) {
+    match answer.status().as_u16() {
+        status @ 200..300 => (status, String::new()),
+        _ => problem(answer).await,
+    }
+}
+
 pub(crate) struct Attacker {
     pub(crate) name: &'static str,
     pub(crate) key: KeyPair,
@@ -138,6 +194,14 @@ impl Attacker {
     pub(crate) async fn registered(self, victim: &Victim, seq: u64) -> Self {
         assert_eq!(victim.service.post("/manifest", self.manifest(seq)).await.status(), 200);
         self
+    }
+
+    /// How its key is decided on by the victim.
+    pub(crate) async fn level(&self, victim: &Victim) -> Option<String> {
+        let listed = victim.operator_sees("/v1/trust/relationships").await;
+        let of_key = |it: &&Value| it["public_key"] == self.public_key();
+        let found = listed["relationships"].as_array().unwrap().iter().find(of_key)?;
+        Some(text(&found["trust_level"]))
     }
 
     /// A signed request, not sent yet.
@@ -171,6 +235,12 @@ impl Attacker {
         headers.fold(request, |request, (name, value)| request.header(name, value)).body(body.to_owned())
     }
 
+    /// As [`Self::push`], sent by this client.
+    pub(crate) async fn push_by(&self, client: &Client, victim: &Victim, line: &Value) -> Response {
+        let signed = self.request(victim, "/lattice/changes", &format!("{line}\n")).build().unwrap();
+        client.execute(signed).await.unwrap()
+    }
+
     pub(crate) async fn push(&self, victim: &Victim, line: &Value) -> Response {
         self.request(victim, "/lattice/changes", &format!("{line}\n")).send().await.unwrap()
     }
@@ -178,6 +248,49 @@ impl Attacker {
     pub(crate) fn public_key(&self) -> String {
         self.key.public_key().to_base64()
     }
+}
+
+/// The line of a new invite of the victim.
+pub(crate) async fn invite(victim: &Victim) -> InviteLine {
+    let made = victim.operate("/api/federation/invites", &json!({"addresses": [victim.service.url]})).await;
+    InviteLine::parse(made["line"].as_str().unwrap()).unwrap()
+}
+
+/// How the victim judges an instance that joins: it proves its own key, and `secret` as that of the invite.
+pub(crate) async fn join(attacker: &Attacker, victim: &Victim, id: InviteId, secret: &InviteSecret) -> (u16, String) {
+    let transcript = challenged(attacker, victim).await;
+    let proof = secret.key(id).prove(id, Side::Asking, &transcript);
+    join_with(attacker, victim, id, (&transcript, &proof)).await
+}
+
+/// The nonces of a new conversation, which the victim signs.
+pub(crate) async fn challenged(attacker: &Attacker, victim: &Victim) -> Transcript {
+    let nonce = [7; 32];
+    let question = json!({"nonce": STANDARD.encode(nonce)}).to_string();
+    let answer = attacker.request(victim, "/lattice/trust/challenge", &question).send().await.unwrap();
+    let answer = json_of(answer).await;
+    Transcript {
+        asking: (PeerId::parse(attacker.name).unwrap(), attacker.key.public_key()),
+        asked: (PeerId::parse(VICTIM).unwrap(), PublicKey::parse(answer["public_key"].as_str().unwrap()).unwrap()),
+        nonce,
+        answer_nonce: read_nonce(answer["nonce"].as_str().unwrap()).unwrap(),
+    }
+}
+
+/// Joins with this proof, of whatever it is.
+pub(crate) async fn join_with(
+    attacker: &Attacker,
+    victim: &Victim,
+    id: InviteId,
+    (transcript, proof): (&Transcript, &[u8]),
+) -> (u16, String) {
+    let body = json!({
+        "invite": id.to_string(),
+        "signature": STANDARD.encode(attacker.key.sign(&transcript.bytes(Side::Asking))),
+        "proof": STANDARD.encode(proof),
+        "addresses": [],
+    });
+    outcome(attacker.request(victim, JOIN, &body.to_string()).send().await.unwrap()).await
 }
 
 /// Entries of the audit log of a place, as far as they are whole: another is being written.

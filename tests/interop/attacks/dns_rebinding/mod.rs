@@ -3,7 +3,7 @@
 //! out. Needs root, as CI has it.
 
 use crate::{
-    attacks::bed::{VICTIM, Victim},
+    attacks::bed::{VICTIM, Victim, until},
     server::Hostile,
     service::Place,
 };
@@ -171,9 +171,10 @@ fn a_name_that_led_to_the_internet_leads_nowhere_inside() {
         drop(victim);
 
         // Once right, and then wrong within the same round.
+        let victim = Victim::start_in(with_names(plain().set("FEDERATION_TRUSTED_PEERS", &url("at-once")))).await;
+        until("the start has looked it up", async || victim.place.log().contains("at-once.example")).await;
         names.leads_outside(1);
         let (before, led_inside) = (came(&outside), names.led_inside());
-        let victim = Victim::start_in(with_names(plain().set("FEDERATION_TRUSTED_PEERS", &url("at-once")))).await;
         let error = victim.round().await;
         assert!(error.contains("led to the internet before"), "{error}");
         assert!(came(&outside) > before && names.led_inside() > led_inside);

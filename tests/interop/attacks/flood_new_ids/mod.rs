@@ -1,16 +1,11 @@
 //! Somebody registers ids as fast as he can: each is kept for good, so there are only so many of them for him.
 
 use crate::{
-    attacks::bed::Victim,
-    service::{Place, problem},
+    attacks::bed::{Victim, client_from, counted},
+    service::problem,
     signing::{key, manifest, signed},
 };
 use reqwest::{Client, Response};
-use std::net::Ipv4Addr;
-
-fn from(last: u8) -> Client {
-    Client::builder().no_proxy().local_address(Some(Ipv4Addr::new(127, 0, 0, last).into())).build().unwrap()
-}
 
 async fn publish(client: &Client, victim: &Victim, id: &str, number: u64) -> Response {
     let request = client.post(format!("{}/manifest", victim.service.url)).header("content-type", "application/json");
@@ -19,10 +14,9 @@ async fn publish(client: &Client, victim: &Victim, id: &str, number: u64) -> Res
 
 #[tokio::test]
 async fn a_flood_of_ids_takes_its_share_and_others_have_theirs() {
-    let place = Place::new().set("ARK__LIMITS__COUNT_LOOPBACK", "true");
-    let place = place.set("ARK__LIMITS__NEW_IDS_PER_MINUTE", "10").set("ARK__LIMITS__IDS_PER_KEY", "3");
+    let place = counted().set("ARK__LIMITS__NEW_IDS_PER_MINUTE", "10").set("ARK__LIMITS__IDS_PER_KEY", "3");
     let victim = Victim::start_in(place).await;
-    let (flood, honest) = (from(3), from(2));
+    let (flood, honest) = (client_from(3), client_from(2));
     let mut taken = 0;
     for number in 0..60 {
         let answer = publish(&flood, &victim, &format!("flood-{number}"), number).await;

@@ -1,23 +1,20 @@
 //! Somebody repeats another instance's public envelopes and captured requests, as fast as he can: on his own account, not on theirs.
 
 use crate::{
-    attacks::bed::{Attacker, Victim},
+    attacks::bed::{Attacker, Victim, client_from, counted},
     server::whole,
-    service::{Place, problem},
+    service::problem,
 };
-use reqwest::Client;
-use std::net::Ipv4Addr;
 
 const ROUTE: &str = "/lattice/changes";
 
 #[tokio::test]
 async fn what_is_repeated_costs_who_repeats_it() {
-    let place = Place::new().set("ARK__LIMITS__COUNT_LOOPBACK", "true");
-    let place = place.set("ARK__LIMITS__SIGNED_PER_KEY_PER_MINUTE", "6").set("ARK__LIMITS__SIGNED_PER_MINUTE", "60");
+    let place =
+        counted().set("ARK__LIMITS__SIGNED_PER_KEY_PER_MINUTE", "6").set("ARK__LIMITS__SIGNED_PER_MINUTE", "60");
     let victim = Victim::start_in(place).await;
     let owner = Attacker::new("owner");
-    let stranger =
-        Client::builder().no_proxy().local_address(Some(Ipv4Addr::new(127, 0, 0, 3).into())).build().unwrap();
+    let stranger = client_from(3);
     let (old, new) = (owner.manifest(1), owner.manifest(2));
     for envelope in [&old, &new] {
         assert_eq!(victim.service.post("/manifest", envelope.clone()).await.status(), 200);

@@ -3,15 +3,18 @@
 
 use crate::{
     attacks::{
-        bed::Victim,
+        bed::{Victim, invite, until},
         dns_rebinding::{NameServer, OUTSIDE, on_a_machine, with_names},
     },
     server::Hostile,
     service::{Place, TOKEN, problem},
 };
+use ark_lattice::{trust::invite::InviteLine, types::PeerId};
 use reqwest::Method;
 use serde_json::json;
 use std::process::Output;
+
+const SETTING: &str = "federation.plain_http";
 
 #[tokio::test]
 async fn public_peer_over_plain_http_is_not_added() {
@@ -64,6 +67,20 @@ fn name_that_leads_to_a_public_address_is_not_asked_over_plain_http() {
         let peer = format!("http://public.example:{port}");
         let place = || with_names(Place::new().set("FEDERATION_TRUSTED_PEERS", &peer));
         let victim = Victim::start_in(place()).await;
+        // Said at the start, and where it is added or joined, with the setting's name.
+        let is_said =
+            || victim.place.log().lines().any(|line| line.contains("public.example") && line.contains(SETTING));
+        until("the start has looked it up", async || is_said()).await;
+        let other = format!("http://other.example:{port}");
+        let add = victim.service.request(Method::POST, "/api/federation/peers/add").bearer_auth(TOKEN);
+        let refused = add.json(&json!({"peerUrl": other})).send().await.unwrap().text().await.unwrap();
+        assert!(refused.contains("\"plain_http\"") && refused.contains(SETTING), "{refused}");
+        let line = InviteLine { addresses: vec![other], ..invite(&victim).await };
+        let line = InviteLine { peer: PeerId::parse("outside").unwrap(), ..line }.text().unwrap();
+        let join = victim.service.request(Method::POST, "/api/federation/join").bearer_auth(TOKEN);
+        let refused = join.json(&json!({"line": line})).send().await.unwrap().text().await.unwrap();
+        assert!(refused.contains(SETTING), "{refused}");
+        assert_eq!(outside.peer.asked("head"), 0);
         let error = victim.round().await;
         assert!(error.contains("plain HTTP") && error.contains("federation.plain_http"), "{error}");
         assert_eq!(outside.peer.asked("head"), 0);

@@ -26,7 +26,7 @@ async fn an_id_that_has_a_key_is_vouched_to_no_other() {
     for voucher in &vouchers {
         let answer = problem(vouch(voucher, "bound", &thief.public_key()).await).await;
         assert_eq!(answer, (409, "key_mismatch".to_owned()));
-        victim.has_audited("key_mismatch", ROUTE, "-");
+        victim.has_audited("key_mismatch", ROUTE, voucher.name);
     }
     victim.refuses_manifest(thief.manifest(2), (409, "key_mismatch"), "bound").await;
     assert_eq!(victim.service.post("/manifest", bound.manifest(2)).await.status(), 200);
@@ -37,6 +37,8 @@ async fn an_id_that_has_a_key_is_vouched_to_no_other() {
         let answer = problem(vouch(voucher, "new", &second.public_key()).await).await;
         assert_eq!(answer, (409, "key_mismatch".to_owned()));
     }
+    // The id is reserved for that key before it registers.
+    victim.refuses_manifest(second.manifest(1), (409, "key_mismatch"), "new").await;
     assert_eq!(victim.service.post("/manifest", first.manifest(1)).await.status(), 200);
     victim.refuses_manifest(second.manifest(2), (409, "key_mismatch"), "new").await;
 }

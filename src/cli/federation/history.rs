@@ -24,12 +24,12 @@ Examples:
   ark-lattice federation history --limit 5
   ark-lattice federation history --peer http://192.168.1.100:9000
 
-With --json (inbound is true where the other instance made the round); outcome is in_step, waiting (equal but for
+With --json; outcome is in_step, waiting (equal but for
 deletions that wait), unavailable (equal but for nodes whose files are broken,
 counted in unavailable, or that are too large, counted in tooLarge), exchanged,
 diverged (one way, and nodes that should be alike differ), unexplained, moving or
 failed:
-  {\"rounds\": [{\"at\": 1767225600.25, \"peer\": \"http://a:9000\", \"durationMs\": 12, \"outcome\": \"in_step\",
+  {\"rounds\": [{\"at\": 1767225600.25, \"peer\": \"http://a:9000\", \"inbound\": false, \"durationMs\": 12, \"outcome\": \"in_step\",
    \"error\": null, \"nodesReceived\": 1, \"nodesSent\": 0, \"conflictsResolved\": 0, \"bytes\": 310,
    \"deletionsWaiting\": {\"here\": 0, \"there\": 0}}], \"count\": 1}")]
 pub(in crate::cli) struct Args {

@@ -19,9 +19,7 @@ pub(in crate::api) struct PastAnswer {
     at: Number,
     /// The peer's address; of a round that the other side made, its id.
     peer: String,
-    /// The other side made it; only where that is so.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    #[schema(required = false)]
+    /// The other side made it.
     inbound: bool,
     /// How long it took, milliseconds.
     duration_ms: u64,

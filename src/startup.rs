@@ -2,6 +2,7 @@
 
 use crate::{
     federation::{
+        inbound::Visitors,
         left_out::NamedVersions,
         reconcile::{LEAST_NODES, Sets},
         twins::Twins,
@@ -213,6 +214,7 @@ impl Application {
             known_ids: KnownIds::default(),
             heartbeats: Heartbeats::default(),
             known_lists: KnownLists::default(),
+            visitors: Visitors::open(&settings.state.path.join("inbound.json")),
             pairing,
         });
         let local = local::issue(settings, address, tls.is_some());
@@ -296,6 +298,7 @@ impl Application {
         if let Some(engine) = &self.context.engine {
             engine.stop();
         }
+        self.context.visitors.flush(self.context.clock.elapsed());
         self.context.registry.close().await;
         self.context.lattice.close().await;
         refusals.finish().await;

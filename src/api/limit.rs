@@ -25,7 +25,8 @@ use std::{rc::Rc, time::Duration};
 const DRAIN: Duration = Duration::from_secs(2);
 
 /// Routes on which signatures are checked.
-const SIGNED: &[&str] = &["/manifest", "/lattice/offer", "/lattice/changes", "/federation/sync", "/v1/trust/rotate"];
+const SIGNED: &[&str] =
+    &["/manifest", "/lattice/round", "/lattice/offer", "/lattice/changes", "/federation/sync", "/v1/trust/rotate"];
 /// What such routes of conversations begin with.
 const PROVED: &str = "/lattice/trust/";
 

@@ -9,13 +9,13 @@ mod trust;
 
 use self::problems::{
     ALWAYS, CONTROLS, CONTROLS_WRITE, DECISION, DOOR, ENVELOPE, GATE, INVITE, LATTICE, LATTICE_WRITE, LISTEN, MESSAGE,
-    OPERATES, OPERATOR, PENDING, PROVES, REGISTRY, REGISTRY_WRITE, SENDS, SIGNED, STATEMENT,
+    OPERATES, OPERATOR, PENDING, PROVES, REGISTRY, REGISTRY_WRITE, SENDS, SIGNED, STATEMENT, TELLS,
 };
 use super::{
     codes::Code,
     error::ApiError,
     extract::peers_door,
-    handlers::{discover, documents, health, introductions, keys, lattice, manifest, seed_wire, sync},
+    handlers::{discover, documents, health, introductions, keys, lattice, manifest, rounds, seed_wire, sync},
 };
 use actix_web::{
     Resource, ResponseError, guard,
@@ -493,6 +493,12 @@ pub const PEER_ROUTES: &[Route] = &[
     },
     Route {
         method: "POST",
+        path: "/lattice/round",
+        summary: "Say how a round went (another instance)",
+        problems: &[ALWAYS, DOOR, GATE, REGISTRY, TELLS],
+    },
+    Route {
+        method: "POST",
         path: "/lattice/offer",
         summary: "Offer changes (another instance)",
         problems: &[ALWAYS, DOOR, GATE, LATTICE, REGISTRY, SIGNED, SENDS],
@@ -562,6 +568,7 @@ fn configure_peers(config: &mut ServiceConfig) {
         .service(resource("/lattice/notify", "GET, HEAD").route(get().to(lattice::notify)).wrap(door()))
         .service(resource("/lattice/nodes", "POST").route(web::post().to(lattice::nodes)).wrap(door()))
         .service(resource("/lattice/reconcile", "POST").route(web::post().to(lattice::reconcile)).wrap(door()))
+        .service(resource("/lattice/round", "POST").route(web::post().to(rounds::tell)).wrap(door()))
         .service(resource("/lattice/offer", "POST").route(web::post().to(lattice::offer)).wrap(door()));
     let sync = resource("/federation/sync", "GET, HEAD, POST")
         .route(get().to(seed_wire::stand))

@@ -79,7 +79,10 @@ With --json:
     \"addedAt\": 1767225600, \"lastSync\": 1767225600, \"lag\": {\"toSend\": 0, \"toReceive\": 0},
     \"deletionsWaiting\": {\"here\": 0, \"there\": 0}, \"error\": null, \"failuresInARow\": 0, \"stats\": {\"rounds\": 42, \"failures\": 0, \"nodesSent\": 15,
      \"nodesReceived\": 23, \"conflictsResolved\": 0, \"bytes\": 5120}}],
-   \"count\": 1, \"activePeers\": [\"http://a:9000\"]}")]
+   \"count\": 1, \"activePeers\": [\"http://a:9000\"],
+   \"inbound\": [{\"nodeId\": \"laptop\", \"publicKey\": \"…\", \"trust\": \"verified\", \"active\": true,
+    \"address\": \"192.0.2.7\", \"direction\": \"both\", \"filtered\": false, \"outcome\": \"in_step\",
+    \"firstContact\": 1767225600, \"lastContact\": 1767225600, \"lag\": {\"toSend\": 0, \"toReceive\": 0}, \"nodesReceived\": 15}]}")]
     ListPeers {
         #[command(flatten)]
         service: ServiceArg,

@@ -2,6 +2,7 @@
 //! changed there. Each peer has a task of its own, so that one that is slow or gone delays no other.
 
 mod tasks;
+mod told;
 mod traced;
 
 use self::{
@@ -466,7 +467,7 @@ impl Shared {
             node_id: state.node_id.clone(),
             public_key: state.public_key.clone(),
             positions: state.positions.clone(),
-            options: exchanged,
+            options: exchanged.clone(),
             deletions_confirmed: confirmed,
             waiting_there: state.waiting_there,
             asks_what_waits: !said.waits,
@@ -488,6 +489,7 @@ impl Shared {
         tell_span(span, &state, &end);
         options.metrics.round(outcome(&end), took);
         self.conclude(&state, &end, (at, took, watch.latency()), &exchange);
+        self.tell_round((&peer.url, &client, &held), &exchanged, &end, &mut said).await;
         end
     }
 
@@ -567,6 +569,7 @@ impl Shared {
         let past = Past {
             at,
             peer,
+            inbound: false,
             duration_ms,
             outcome,
             error,

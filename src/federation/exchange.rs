@@ -4,6 +4,7 @@ use super::{
     client::{Client, ClientError, small},
     feed::Received,
     filter::Filter,
+    inbound::RoundNote,
     lines::Lines,
     operator::percent_encode,
     reconcile::{Answer, item::ItemId, message::FRAME_BYTES},
@@ -19,7 +20,7 @@ use crate::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use reqwest::Method;
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 
 /// Largest signed head.
 const MAX_HEAD_BYTES: usize = 16 << 10;
@@ -32,6 +33,7 @@ const MAX_NOTICE_BYTES: usize = 4 << 10;
 /// Largest list of statements about a key.
 const MAX_STATEMENTS_BYTES: usize = 1 << 20;
 const LINES: &str = "application/x-ndjson";
+const JSON: &str = "application/json";
 /// A message of a set reconciliation.
 const MESSAGE: &str = "application/octet-stream";
 /// Of an answer to such a message: whose versions it speaks of,
@@ -210,7 +212,7 @@ impl Remote for Client {
 
     async fn offer(&self, signer: &Signer<'_>, knowing: Knowing<'_>, lines: Bytes) -> Result<OfferAnswer, ClientError> {
         let query = encoded(&knowing_pairs(Knowing { seen: knowing.seen, ..Knowing::default() }));
-        let answer: WantedAnswer = self.send_signed(signer, "/lattice/offer", &query, lines).await?;
+        let answer: WantedAnswer = self.send_signed(signer, ("/lattice/offer", LINES), &query, lines).await?;
         let WantedAnswer { wanted, epoch, epoch_since, seq, takes } = answer;
         let wanted = self.ids(&wanted, "wants")?;
         let stood = epoch.map(|epoch| JournalStand { start: EpochStart { epoch, since: epoch_since }, seq });
@@ -226,7 +228,8 @@ impl Remote for Client {
     ) -> Result<PushAnswer, ClientError> {
         let mut pairs = knowing_pairs(knowing);
         pairs.extend(filter_pair(filter));
-        let answer: ReceivedAnswer = self.send_signed(signer, "/lattice/changes", &encoded(&pairs), lines).await?;
+        let answer: ReceivedAnswer =
+            self.send_signed(signer, ("/lattice/changes", LINES), &encoded(&pairs), lines).await?;
         let there = match answer.waiting_without {
             Some(text) if answer.waiting_total > 0 => {
                 let set_hash = SetHash::parse(&text).map_err(|_| self.wrong("its answer has no set hash"))?;
@@ -292,6 +295,20 @@ impl Client {
         Ok(self.notices_of(response, MAX_NOTICE_BYTES))
     }
 
+    /// Says how a round with the instance there went. Answers whether it knows of such notes.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn tell_round(&self, signer: &Signer<'_>, note: &RoundNote) -> Result<bool, ClientError> {
+        let body = Bytes::from(note.to_json());
+        match self.send_signed::<IgnoredAny>(signer, ("/lattice/round", JSON), "", body).await {
+            Ok(_) => Ok(true),
+            // An instance of before, or another implementation.
+            Err(ClientError::Refused { status: 404 | 405, .. } | ClientError::Server { status: 501, .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     fn max_bytes(&self) -> usize {
         most_node_bytes(self.bounds())
     }
@@ -313,7 +330,7 @@ impl Client {
     async fn send_signed<T: serde::de::DeserializeOwned>(
         &self,
         signer: &Signer<'_>,
-        route: &str,
+        (route, media_type): (&str, &str),
         query: &str,
         body: Bytes,
     ) -> Result<T, ClientError> {
@@ -329,7 +346,7 @@ impl Client {
         let request = || {
             let query = Some(query).filter(|it| !it.is_empty());
             let request = self.request(Method::POST, route.trim_start_matches('/'), query);
-            request.header("content-type", LINES).body(body.clone())
+            request.header("content-type", media_type).body(body.clone())
         };
         let response = self.ask_signed(signer, &message, request).await?;
         let body = self.body(response, MAX_ANSWER_BYTES).await?;

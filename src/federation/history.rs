@@ -20,8 +20,11 @@ pub const KEPT: usize = 500;
 pub struct Past {
     /// When it began.
     pub at: Timestamp,
-    /// With whom.
+    /// With whom: an address; of a round that the other side made, its id.
     pub peer: String,
+    /// The other side made it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub inbound: bool,
     /// How long it took.
     pub duration_ms: u64,
     /// `in_step`, `waiting`, `unavailable`, `exchanged`, `diverged`, `unexplained`, `moving` or `failed`.
@@ -108,6 +111,7 @@ mod tests {
         let past = |bytes| Past {
             at: Timestamp::EPOCH,
             peer: "http://a".to_owned(),
+            inbound: false,
             duration_ms: 1,
             outcome: "in_step".to_owned(),
             error: None,

@@ -86,15 +86,6 @@ struct State {
 #[derive(Debug, Default)]
 pub struct Inbox(Mutex<State>);
 
-/// The account of an address: IPv6 counts by /48, which one customer may have.
-fn account(address: Option<IpAddr>) -> Payer {
-    match address.map(Payer::of) {
-        None => Payer::Rest,
-        Some(Payer::Net64(bits)) => Payer::Net48(bits >> 16),
-        Some(other) => other,
-    }
-}
-
 /// The networks that an account is in, the widest first: IPv4 /16, /24 and the address, IPv6 /32 and /48. Whoever has many addresses
 /// usually has them in few wide networks.
 const NETWORKS: [fn(Payer) -> Payer; 3] =
@@ -177,7 +168,7 @@ impl Inbox {
             }
             state.refused.remove(&who);
         }
-        let account = account(asking.address);
+        let account = Payer::wide(asking.address);
         if let Some(row) = state.rows.get_mut(&who) {
             let (last, count) = (row.pending.last.max(now), row.pending.count.saturating_add(1));
             row.pending = Pending { asking, last, count, ..row.pending };

@@ -12,6 +12,7 @@ pub mod feed;
 pub mod filter;
 mod gate;
 pub mod history;
+pub mod inbound;
 pub mod inbox;
 pub mod introduce;
 pub mod invites;

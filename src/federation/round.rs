@@ -236,6 +236,21 @@ impl Outcome {
         }
     }
 
+    /// Reads what [`Self::as_str`] writes.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let all = [
+            Self::InStep,
+            Self::Exchanged,
+            Self::Diverged,
+            Self::Unexplained,
+            Self::Moving,
+            Self::Waiting,
+            Self::Unavailable,
+        ];
+        all.into_iter().find(|outcome| outcome.as_str() == text)
+    }
+
     /// Does somebody have to do something, so that the sets become equal in what the two exchange?
     #[must_use]
     pub const fn needs_attention(self) -> bool {

@@ -19,6 +19,7 @@ const REQUESTS: &[(Method, &str, &str)] = &[
     (Method::GET, "/lattice/notify", "notify"),
     (Method::POST, "/lattice/nodes", "nodes"),
     (Method::POST, "/lattice/reconcile", "reconcile"),
+    (Method::POST, "/lattice/round", "round"),
     (Method::POST, "/lattice/offer", "offer"),
     (Method::POST, "/lattice/changes", "push"),
     (Method::POST, "/manifest", "manifest"),

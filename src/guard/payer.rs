@@ -33,6 +33,12 @@ impl Payer {
         }
     }
 
+    /// For an address, IPv6 by the /48 that one customer may have.
+    #[must_use]
+    pub fn wide(address: Option<IpAddr>) -> Self {
+        address.map(Self::of).map_or(Self::Rest, |payer| payer.wider().unwrap_or(payer))
+    }
+
     /// The wider network that pays as well, where there is one.
     pub(super) fn wider(self) -> Option<Self> {
         match self {

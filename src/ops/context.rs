@@ -3,8 +3,8 @@
 use super::{heartbeats::Heartbeats, known_lists::KnownLists, limits::KnownIds, pairing::Pairing};
 use crate::{
     federation::{
-        deletions::DeletionGuard, engine::Engine, lan::Lan, left_out::NamedVersions, rate::Rates, reconcile::Sets,
-        twins::Twins,
+        deletions::DeletionGuard, engine::Engine, inbound::Visitors, lan::Lan, left_out::NamedVersions, rate::Rates,
+        reconcile::Sets, twins::Twins,
     },
     guard::{Limiter, NetworkKey, Payer},
     identity::Keyring,
@@ -92,6 +92,8 @@ pub struct Context {
     pub heartbeats: Heartbeats,
     /// Invites, and instances that ask to write.
     pub pairing: Pairing,
+    /// Instances that connect to this one.
+    pub visitors: Visitors,
     /// What callers in step ask with.
     pub known_lists: KnownLists,
 }

@@ -1,6 +1,6 @@
 //! What changed, for other instances.
 
-use super::{Context, Speaker, deletions};
+use super::{Context, Speaker, deletions, inbound};
 use crate::{
     federation::{
         deletions::Sender,
@@ -145,6 +145,7 @@ pub async fn receive(
     let JournalStand { start, seq } = feed::here(lattice);
     received.there = waiting::waits(lattice, sender.id)?;
     deletions::tell(context, from.peer(), waited, received.there);
+    inbound::note_push(context, from, received.taken);
     let has_twin = knowing.stands.is_some_and(|stands| has_twin(context, from, stands));
     let bounds = ReceiverBounds {
         node_bytes: Some(most_node_bytes(&context.limits)),

@@ -1,6 +1,6 @@
 //! How the parts are.
 
-use super::Context;
+use super::{Context, neighbours::connections};
 use crate::{lattice::LatticeStatus, registry::RegistryError};
 
 /// How one part is.
@@ -60,10 +60,9 @@ pub async fn health(context: &Context) -> Health {
         Err(_) => Some("does not answer"),
     };
     let waiting = context.lattice.waiting_senders().unwrap_or_default();
-    let peers = context.engine.as_ref().map(|engine| engine.peers()).unwrap_or_default();
     Health {
         peers_pending: context.pairing.inbox.len(),
-        peers_connected: peers.iter().filter(|peer| peer.is_active()).count(),
+        peers_connected: connections(context).0,
         registry: PartHealth { ok: live.is_ok(), detail },
         registry_kind: context.registry.kind(),
         live_peers: live.ok(),

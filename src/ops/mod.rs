@@ -15,6 +15,7 @@ mod former_writers;
 mod health;
 mod heartbeats;
 mod import;
+mod inbound;
 mod interrupt;
 mod key_life;
 mod keys;
@@ -73,6 +74,7 @@ pub use former_writers::{FormerWritersError, former_writers};
 pub use health::{Health, PartHealth, health};
 pub use heartbeats::Heartbeats;
 pub use import::{ImportError, ImportOptions, ImportReport, ImportTarget, Refusal, import};
+pub use inbound::{Connecting, RoundNote, connecting, hear_of_round};
 pub use interrupt::Interrupt;
 pub use key_life::{follow_own_statements, follow_statements, own_statements};
 pub use keys::{generate_key, read_key};
@@ -115,6 +117,7 @@ pub use crate::{
         control::ControlError,
         engine::{AddError, Lag, Synced},
         history::{KEPT as KEPT_ROUNDS, Past},
+        inbound::Inbound,
         inbox::Pending,
         invites::{Invite, InviteState, InvitesError, Use as InviteUse},
         lan::{DEFAULT_TIMEOUT, Found, LanError, MAX_TIMEOUT, Search, Via},

@@ -198,9 +198,13 @@ fn suggested(context: &Context, found: crate::federation::lan::Found) -> Neighbo
     }
 }
 
-/// Peers that answer, and when a round last came to its end.
+/// Instances that are connected, whoever connects, each counted once; and when a round last came to its end.
 #[must_use]
 pub fn connections(context: &Context) -> (usize, Option<Timestamp>) {
     let peers = context.engine.as_ref().map(|engine| engine.peers()).unwrap_or_default();
-    (peers.iter().filter(|peer| peer.is_active()).count(), peers.iter().filter_map(|peer| peer.synced_at).max())
+    let (connected, last) = context.visitors.connected(context.clock.now());
+    let answers = |id: &PeerId| peers.iter().any(|it| it.is_active() && it.node_id.as_deref() == Some(id.as_str()));
+    let outbound = peers.iter().filter(|peer| peer.is_active()).count();
+    let inbound = connected.iter().filter(|id| !answers(id)).count();
+    (outbound.saturating_add(inbound), peers.iter().filter_map(|peer| peer.synced_at).max().max(last))
 }

@@ -119,6 +119,7 @@ pub struct Speaker {
     peer: PeerId,
     key: PublicKey,
     named: Named,
+    address: Option<IpAddr>,
 }
 
 impl Speaker {
@@ -132,6 +133,12 @@ impl Speaker {
     #[must_use]
     pub fn public_key(&self) -> PublicKey {
         self.key
+    }
+
+    /// The address that the request came from, where that is known.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        self.address
     }
 }
 
@@ -155,6 +162,28 @@ pub async fn speaker(context: &Context, request: SignedRequest<'_>) -> Result<Sp
     limits::spend_of_key(context, caller, *key).await?;
     // It was dated within the window, by an instance that may write here.
     context.lattice.note_clock_agrees();
+    Ok(speaker)
+}
+
+/// Checks a request as [`speaker`] does, of whoever speaks for the id: it need not be one that may write.
+///
+/// # Errors
+/// [`RequestError`], the first rule that it breaks.
+pub(super) async fn reader(context: &Context, request: SignedRequest<'_>) -> Result<Speaker, RequestError> {
+    let caller = request.caller;
+    let (speaker, sender) = sender(context, request)?;
+    let Speaker { peer, key, .. } = &speaker;
+    let of = |error| RequestError::Of { speaker: (peer.clone(), *key), error: Box::new(error) };
+    let stamp = stamp_of(context, caller, &speaker, &sender);
+    not_seen(context, stamp).map_err(|error| of(error.into()))?;
+    if context.registry.bound(peer).await?.is_some_and(|bound| bound.public_key != *key || !bound.line_speaks(*key)) {
+        return Err(of(RequestError::NotTrusted { peer: peer.clone(), reason: OTHER_KEY }));
+    }
+    if context.trust.is_revoked(*key) {
+        return Err(of(Distrust::Revoked(peer.clone()).into()));
+    }
+    first_sight(context, stamp).map_err(|error| of(error.into()))?;
+    limits::spend_of_key(context, caller, *key).await?;
     Ok(speaker)
 }
 
@@ -213,7 +242,7 @@ fn identified(
         return Err(RequestError::Of { speaker: (peer, key), error });
     }
     let named = named(context, &peer, key, request.of_network);
-    Ok(Speaker { peer, key, named })
+    Ok(Speaker { peer, key, named, address: request.address })
 }
 
 /// How long a request can be repeated after it came: dated ahead by a window, it is valid for two of them.

@@ -85,7 +85,11 @@ impl Default for FederationMetrics {
 
 impl FederationMetrics {
     pub(super) fn register(&self, registry: &mut Registry) {
-        registry.register("federation_peers_connected", "Peers whose last round went well", self.connected.clone());
+        registry.register(
+            "federation_peers_connected",
+            "Instances that are connected: peers whose last round went well, and those that make rounds with this one",
+            self.connected.clone(),
+        );
         let help = "Unknown instances that ask to write and wait for the admin";
         registry.register("federation_peers_pending", help, self.pending.clone());
         let help = "Rounds with peers, from their first request to their end, by how they ended";

@@ -136,6 +136,7 @@ async fn two_instances_become_peers_exchange_and_part() {
         "deletionsWaiting",
         "durationMs",
         "error",
+        "inbound",
         "nodesReceived",
         "nodesSent",
         "outcome",
@@ -249,6 +250,7 @@ async fn stopped_is_stopped_also_after_a_restart() {
         ("GET", "/lattice/changes"),
         ("GET", "/lattice/notify"),
         ("POST", "/lattice/nodes"),
+        ("POST", "/lattice/round"),
         ("POST", "/lattice/offer"),
         ("POST", "/lattice/changes"),
     ] {

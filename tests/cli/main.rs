@@ -21,6 +21,7 @@ mod exports;
 mod federation;
 mod health;
 mod imports;
+mod inbound;
 mod inits;
 mod keys;
 mod local_access;

@@ -59,10 +59,11 @@ pub(crate) struct Peer {
     pub(crate) sent: AtomicUsize,
 }
 
-const ROUTES: [(&str, &str); 9] = [
+const ROUTES: [(&str, &str); 10] = [
     ("/lattice/head", "head"),
     ("/lattice/changes", "changes"),
     ("/lattice/nodes", "nodes"),
+    ("/lattice/round", "round"),
     ("/lattice/offer", "offer"),
     ("/lattice/push", "push"),
     ("/lattice/notify", "notify"),

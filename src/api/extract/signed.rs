@@ -8,7 +8,7 @@ use crate::{
         origin::{NetworkDigest, RequestOrigin, caller},
         state::ApiState,
     },
-    ops::{self, PairingError, SignedRequest, Speaker, TrustOpError},
+    ops::{self, PairingError, RequestError, SignedRequest, Speaker, TrustOpError},
 };
 use actix_web::{FromRequest, HttpMessage, HttpRequest, dev::Payload};
 use bytes::Bytes;
@@ -69,6 +69,12 @@ pub(super) fn signed_request<'a>(request: &'a HttpRequest, route: &'a str, body:
 pub struct SignedBody(Bytes);
 
 impl SignedBody {
+    /// Its bytes.
+    #[must_use]
+    pub const fn bytes(&self) -> &Bytes {
+        &self.0
+    }
+
     /// As it was signed.
     #[must_use]
     pub fn signed<'a>(&'a self, request: &'a HttpRequest, route: &'a str) -> SignedRequest<'a> {
@@ -94,6 +100,14 @@ pub fn audit_trust(state: &ApiState, error: TrustOpError, door: &'static str, re
     let claimed = error.speaker();
     let error = ApiError::from(error);
     audit(state, &error, door, claimed, request);
+    error
+}
+
+/// Writes the refusal of what an instance says of its round into the audit log.
+pub fn audit_round(state: &ApiState, error: RequestError, request: &HttpRequest) -> ApiError {
+    let claimed = error.speaker();
+    let error = ApiError::from(error);
+    audit(state, &error, "/lattice/round", claimed, request);
     error
 }
 

@@ -117,7 +117,7 @@ pub(crate) async fn stop(request: ControlRequest, state: Data<ApiState>) -> Resu
     responses((status = 200, description = "All peers", body = PeersAnswer))
 )]
 pub(crate) async fn peers(_operator: Controls, state: Data<ApiState>) -> Result<HttpResponse, ApiError> {
-    Ok(answer(PeersAnswer::from(ops::peers(&state.context)?)))
+    Ok(answer(PeersAnswer::new(&state.context, ops::peers(&state.context)?)))
 }
 
 /// A peer to be added.

@@ -85,7 +85,7 @@ pub(crate) struct HealthAnswer {
     status: &'static str,
     /// This instance's id.
     node_id: String,
-    /// Peers that answer.
+    /// Instances that are connected: peers that answer, and those that may write here and make rounds with this one.
     peers_connected: usize,
     /// Unknown instances that ask to write and wait for the admin: `ark-lattice federation pending`. 0.1.0 does not have this member.
     #[schema(required = false)]

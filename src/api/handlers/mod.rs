@@ -15,6 +15,7 @@ pub(super) mod lattice;
 pub(super) mod manifest;
 pub(super) mod nodes;
 pub(super) mod pending;
+pub(super) mod rounds;
 pub(super) mod seed_wire;
 pub(super) mod sync;
 pub(super) mod trust;

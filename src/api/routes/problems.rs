@@ -89,6 +89,16 @@ pub(super) const DECISION: &[Code] =
 /// Of requests in which keys are proved.
 pub(super) const PROVES: &[Code] =
     &[Code::RequestSignature, Code::PeerRevoked, Code::InvalidFederationRequest, Code::NoKey, Code::StateUnavailable];
+/// Of what is said of a round.
+pub(super) const TELLS: &[Code] = &[
+    Code::RequestSignature,
+    Code::SignedBeforeStart,
+    Code::NotTrusted,
+    Code::PeerRevoked,
+    Code::Replayed,
+    Code::Busy,
+    Code::InvalidFederationRequest,
+];
 /// Of changes that are sent.
 pub(super) const SENDS: &[Code] = &[Code::InvalidChange, Code::InvalidQuery, Code::OtherIndex];
 /// Of what is for peers.

@@ -17,6 +17,8 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 The newest first. Rounds in which nothing moved are only counted: see status.
+Of rounds that another instance made with this one, what came is listed, as
+from its id.
 
 Examples:
   ark-lattice federation history --limit 5
@@ -27,7 +29,7 @@ deletions that wait), unavailable (equal but for nodes whose files are broken,
 counted in unavailable, or that are too large, counted in tooLarge), exchanged,
 diverged (one way, and nodes that should be alike differ), unexplained, moving or
 failed:
-  {\"rounds\": [{\"at\": 1767225600.25, \"peer\": \"http://a:9000\", \"durationMs\": 12, \"outcome\": \"in_step\",
+  {\"rounds\": [{\"at\": 1767225600.25, \"peer\": \"http://a:9000\", \"inbound\": false, \"durationMs\": 12, \"outcome\": \"in_step\",
    \"error\": null, \"nodesReceived\": 1, \"nodesSent\": 0, \"conflictsResolved\": 0, \"bytes\": 310,
    \"deletionsWaiting\": {\"here\": 0, \"there\": 0}}], \"count\": 1}")]
 pub(in crate::cli) struct Args {
@@ -61,7 +63,7 @@ fn row(past: &Past) -> Vec<String> {
     let when = instant(&past.at).map(|at| Timestamp::from_seconds(at.seconds()).to_rfc3339());
     vec![
         when.unwrap_or_else(|| past.at.to_string()),
-        past.peer.clone(),
+        if past.inbound { format!("from {}", past.peer) } else { past.peer.clone() },
         format!("{} ms", past.duration_ms),
         past.outcome.clone(),
         past.nodes_received.to_string(),

@@ -25,6 +25,8 @@ pub(super) struct Status {
     pub(super) is_running: bool,
     pub(super) stats: Stats,
     pub(super) peers: Vec<Peer>,
+    #[serde(default)]
+    pub(super) inbound: Vec<Inbound>,
     pub(super) lattice: Lattice,
     #[serde(default)]
     pub(super) deletions_waiting: Vec<WaitingSender>,
@@ -75,6 +77,24 @@ pub(super) struct Lattice {
 #[derive(Debug, Deserialize)]
 pub(super) struct Peers {
     pub(super) peers: Vec<Peer>,
+    #[serde(default)]
+    pub(super) inbound: Vec<Inbound>,
+}
+
+/// An instance that connects to the service.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Inbound {
+    pub(super) node_id: String,
+    pub(super) trust: String,
+    pub(super) active: bool,
+    pub(super) address: Option<String>,
+    pub(super) direction: Option<String>,
+    pub(super) filtered: bool,
+    pub(super) last_contact: Number,
+    #[serde(default)]
+    pub(super) lag: Lag,
+    pub(super) nodes_received: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -258,6 +278,8 @@ pub(super) struct History {
 pub(super) struct Past {
     pub(super) at: Number,
     pub(super) peer: String,
+    #[serde(default)]
+    pub(super) inbound: bool,
     pub(super) duration_ms: u64,
     pub(super) outcome: String,
     pub(super) error: Option<String>,

@@ -2,7 +2,7 @@
 
 use super::{
     CONTROLS,
-    model::{Peer, PeerSet, Peers, ago, instant, number},
+    model::{Inbound, Peer, PeerSet, Peers, ago, instant, number},
     print,
 };
 use crate::{
@@ -98,12 +98,17 @@ pub(super) fn list(service: &Service, output: &Output) -> Result<(), Failure> {
         return print(output, &answer, String::new);
     }
     let peers: Peers = service.read(&answer)?;
-    if peers.peers.is_empty() {
+    if peers.peers.is_empty() && peers.inbound.is_empty() {
         output.remark("There are no peers; add one with: ark-lattice federation add-peer URL");
         return Ok(());
     }
     let now = SystemClock::shared().now();
-    output.table(COLUMNS, peers.peers.iter().map(|peer| row(peer, now)))?;
+    if !peers.peers.is_empty() {
+        output.table(COLUMNS, peers.peers.iter().map(|peer| row(peer, now)))?;
+    }
+    if !peers.inbound.is_empty() {
+        output.table(INBOUND_COLUMNS, peers.inbound.iter().map(|inbound| inbound_row(inbound, now)))?;
+    }
     let waits = |peer: &&Peer| peer.deletions_waiting.here > 0 || peer.deletions_waiting.there.is_some_and(|it| it > 0);
     for peer in peers.peers.iter().filter(waits) {
         let (here, there) = (peer.deletions_waiting.here, peer.deletions_waiting.there.unwrap_or_default());
@@ -113,12 +118,44 @@ pub(super) fn list(service: &Service, output: &Output) -> Result<(), Failure> {
         ));
     }
     let active = peers.peers.iter().filter(|peer| peer.active).count();
-    output.remark(format!("{}, {active} online", count(peers.peers.len(), "peer")));
+    output.remark(format!("{}, {active} online{}", count(peers.peers.len(), "peer"), inbound_summary(&peers.inbound)));
     Ok(())
+}
+
+/// `; 3 instances connect to this one, 2 online`.
+fn inbound_summary(inbound: &[Inbound]) -> String {
+    match inbound.len() {
+        0 => String::new(),
+        several => {
+            let active = inbound.iter().filter(|inbound| inbound.active).count();
+            let verb = if several == 1 { "connects" } else { "connect" };
+            format!("; {} {verb} to this one, {active} online", count(several, "instance"))
+        }
+    }
 }
 
 pub(super) const COLUMNS: &[&str] =
     &["peer", "id", "state", "direction", "filter", "to send", "to receive", "last sync", "error"];
+
+/// Of instances that connect to this one.
+pub(super) const INBOUND_COLUMNS: &[&str] =
+    &["connects here", "state", "trust", "direction", "to send", "to receive", "last contact", "received", "address"];
+
+pub(super) fn inbound_row(inbound: &Inbound, now: Timestamp) -> Vec<String> {
+    let dash = || "-".to_owned();
+    let filtered = if inbound.filtered { ", filtered" } else { "" };
+    vec![
+        inbound.node_id.clone(),
+        if inbound.active { "online" } else { "offline" }.to_owned(),
+        inbound.trust.clone(),
+        inbound.direction.as_ref().map_or_else(dash, |direction| format!("{direction}{filtered}")),
+        number(inbound.lag.to_send),
+        number(inbound.lag.to_receive),
+        instant(&inbound.last_contact).map_or_else(dash, |then| ago(then, now)),
+        inbound.nodes_received.to_string(),
+        inbound.address.clone().unwrap_or_else(dash),
+    ]
+}
 
 pub(super) fn row(peer: &Peer, now: Timestamp) -> Vec<String> {
     let dash = || "-".to_owned();

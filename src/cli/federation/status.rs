@@ -26,6 +26,8 @@ const LONGEST_SECONDS: u64 = 3600;
 #[command(after_help = "\
 A peer is online when the last round with it came to its end, and new before
 the first. What is to send and to receive is known since the last contact.
+An instance that connects here is online while it comes as lately as it said;
+\"to send\" is what it does not have yet of this one, \"to receive\" the reverse.
 Exits with 1 if the lattice of this instance is degraded (not with --watch).
 Elsewhere than on a terminal --watch prints one status after the other; Ctrl-C
 ends it, with exit code 0.
@@ -50,6 +52,9 @@ line each time:
     \"deletionsWaiting\": {\"here\": 0, \"there\": 0}, \"error\": null, \"failuresInARow\": 0, \"stats\": {\"rounds\": 42, \"failures\": 0, \"nodesSent\": 15,
      \"nodesReceived\": 23, \"conflictsResolved\": 0, \"bytes\": 5120}}],
    \"lattice\": {\"status\": \"ok\", \"brokenFiles\": 0, \"nodes\": 32, \"seq\": 40, \"manifestHash\": \"sha256:…\", \"conflicts\": 0},
+   \"inbound\": [{\"nodeId\": \"laptop\", \"publicKey\": \"…\", \"trust\": \"verified\", \"active\": true,
+    \"address\": \"192.0.2.7\", \"direction\": \"both\", \"filtered\": false, \"outcome\": \"in_step\",
+    \"firstContact\": 1767225600, \"lastContact\": 1767225600, \"lag\": {\"toSend\": 0, \"toReceive\": 0}, \"nodesReceived\": 15}],
    \"deletionsWaiting\": [{\"from\": \"a\", \"deletions\": 40, \"since\": 1767225600}]}")]
 pub(in crate::cli) struct Args {
     /// Look again every so many seconds.
@@ -197,10 +202,15 @@ fn lines(status: &Status, now: Timestamp) -> Vec<String> {
         let found = "another program's file is left as it is; none is written".to_owned();
         lines.insert(lines.len().saturating_sub(1), fact("manifest.json", found));
     }
-    if status.peers.is_empty() {
-        lines.push("No peers; add one with: ark-lattice federation add-peer URL".to_owned());
-    } else {
-        lines.extend(table_lines(peers::COLUMNS, status.peers.iter().map(|peer| peers::row(peer, now))));
+    match (status.peers.is_empty(), status.inbound.is_empty()) {
+        (true, true) => lines.push("No peers; add one with: ark-lattice federation add-peer URL".to_owned()),
+        (true, false) => {}
+        (false, _) => lines.extend(table_lines(peers::COLUMNS, status.peers.iter().map(|peer| peers::row(peer, now)))),
+    }
+    if !status.inbound.is_empty() {
+        let rows = status.inbound.iter().map(|inbound| peers::inbound_row(inbound, now));
+        lines.extend((!status.peers.is_empty()).then(String::new));
+        lines.extend(table_lines(peers::INBOUND_COLUMNS, rows));
     }
     lines.extend(status.deletions_waiting.iter().flat_map(|sender| deletions::lines(sender, now)));
     for peer in &status.peers {

@@ -1,6 +1,8 @@
 //! Whose key is whose: what we say of ours, and what we believe of a peer's.
 
-use super::{ANNOUNCE_EVERY, EngineOptions, Known, Parties, PeerTask, RoundError, RoundReport, RunEnd, Shared, run};
+use super::{
+    ANNOUNCE_EVERY, EngineOptions, Known, Parties, PeerTask, RoundError, RoundReport, RunEnd, Shared, run, told::Heard,
+};
 use crate::{
     federation::{
         client::{Client, ClientError},
@@ -49,6 +51,8 @@ pub(super) struct Said {
     pub(super) shown: Option<Instant>,
     /// It said what waits there of our deletions, since this process began.
     pub(super) waits: bool,
+    /// What it heard of our rounds.
+    pub(super) heard: Heard,
 }
 
 impl Shared {

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 impl Shared {
     /// Is this peer exchanged with automatically: by the switch for all peers, or because it was paired?
-    fn is_automatic(&self, url: &str) -> bool {
+    pub(super) fn is_automatic(&self, url: &str) -> bool {
         self.options.control.is_auto() || self.options.peers.get(url).is_some_and(|peer| peer.auto_sync)
     }
 }

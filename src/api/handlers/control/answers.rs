@@ -1,10 +1,14 @@
 //! What the controls answer, in the members of the seed (its guide's API reference), and ours in the same style.
 
 mod differences;
+mod inbound;
 mod left_out;
+mod past;
 
+pub(super) use self::past::HistoryAnswer;
 use self::{
     differences::DifferencesAnswer,
+    inbound::InboundAnswer,
     left_out::{LeftOutAnswer, TooLargeAnswer},
 };
 use crate::{
@@ -12,9 +16,7 @@ use crate::{
         handlers::{deletions::SenderAnswer, nodes::seconds},
         schemas::{Hash, PublicKeyText},
     },
-    ops::{
-        self, Direction, FederationInfo, Filter, Found, Lag, LatticeError, Outcome, Past, PeerState, Stand, Synced, Via,
-    },
+    ops::{self, Direction, FederationInfo, Filter, Found, Lag, LatticeError, Outcome, PeerState, Stand, Synced, Via},
 };
 use serde::Serialize;
 use serde_json::Number;
@@ -305,6 +307,8 @@ pub(crate) struct StatusAnswer {
     stats: StatsAnswer,
     /// The peers, by address.
     peers: Vec<PeerAnswer>,
+    /// Instances that connect to this one, the one that came last first.
+    inbound: Vec<InboundAnswer>,
     /// Where the lattice stands.
     lattice: LatticeAnswer,
     /// Every instance of which deletions wait here.
@@ -330,6 +334,7 @@ impl StatusAnswer {
             active_peers: active(&peers),
             stats,
             peers: peers.into_iter().map(PeerAnswer::new).collect(),
+            inbound: ops::connecting(context).into_iter().map(Into::into).collect(),
             lattice: ops::stand(context)?.into(),
             deletions_waiting: ops::waiting_senders(context)?.into_iter().map(Into::into).collect(),
         })
@@ -351,12 +356,19 @@ pub(crate) struct PeersAnswer {
     count: usize,
     /// The addresses of those with which the last round came to its end.
     active_peers: Vec<String>,
+    /// Instances that connect to this one, the one that came last first; they need not be peers of it.
+    inbound: Vec<InboundAnswer>,
 }
 
-impl From<Vec<(PeerState, Lag)>> for PeersAnswer {
-    fn from(peers: Vec<(PeerState, Lag)>) -> Self {
+impl PeersAnswer {
+    pub(super) fn new(context: &ops::Context, peers: Vec<(PeerState, Lag)>) -> Self {
         let (count, active_peers) = (peers.len(), active(&peers));
-        Self { peers: peers.into_iter().map(PeerAnswer::new).collect(), count, active_peers }
+        Self {
+            peers: peers.into_iter().map(PeerAnswer::new).collect(),
+            count,
+            active_peers,
+            inbound: ops::connecting(context).into_iter().map(Into::into).collect(),
+        }
     }
 }
 
@@ -527,68 +539,4 @@ pub(crate) struct AutoSyncAnswer {
     /// How often at least, milliseconds.
     #[schema(example = 60_000)]
     pub(super) sync_interval: u64,
-}
-
-/// A round that was.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = FederationPastRound)]
-pub(crate) struct PastAnswer {
-    /// When it began, epoch seconds.
-    #[schema(value_type = f64)]
-    at: Number,
-    /// The peer's address.
-    peer: String,
-    /// How long it took, milliseconds.
-    duration_ms: u64,
-    /// `in_step`, `waiting`, `unavailable`, `exchanged`, `diverged`, `unexplained`, `moving` or `failed`.
-    outcome: String,
-    /// Why it failed.
-    #[schema(required = true)]
-    error: Option<String>,
-    /// Nodes and deletions that came and counted here.
-    nodes_received: u64,
-    /// Nodes and deletions that went and counted there.
-    nodes_sent: u64,
-    /// Versions made here that lost.
-    conflicts_resolved: u64,
-    /// Bytes of changes, both ways.
-    bytes: u64,
-    /// Deletions that waited for an admin at its end.
-    deletions_waiting: WaitingAnswer,
-    /// Nodes that were left out because their files were broken; only where any were.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    unavailable: Option<LeftOutAnswer>,
-    /// Nodes that were left out for their size; only where any were.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    too_large: Option<TooLargeAnswer>,
-}
-
-impl From<Past> for PastAnswer {
-    fn from(past: Past) -> Self {
-        Self {
-            at: seconds(past.at),
-            peer: past.peer,
-            duration_ms: past.duration_ms,
-            outcome: past.outcome,
-            error: past.error,
-            nodes_received: past.received,
-            nodes_sent: past.sent,
-            conflicts_resolved: past.conflicts,
-            bytes: past.bytes,
-            deletions_waiting: WaitingAnswer { here: past.waiting_here, there: Some(past.waiting_there) },
-            unavailable: LeftOutAnswer::of(past.unavailable),
-            too_large: TooLargeAnswer::of(past.too_large),
-        }
-    }
-}
-
-/// Rounds that were.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = FederationHistory)]
-pub(crate) struct HistoryAnswer {
-    /// The newest first. Rounds in which nothing moved are counted with their peer, and not listed.
-    pub(super) rounds: Vec<PastAnswer>,
-    /// How many this answer holds.
-    pub(super) count: usize,
 }

@@ -1,0 +1,526 @@
+//! Instances that connect to this one: what each says, signed, of its rounds with it. A hub has no peers of its own, and shows these.
+
+use super::{peers::Direction, round::Outcome};
+use crate::{
+    guard::Payer,
+    json::{Object, Value},
+    lattice::offline::{OfflineError, write_file},
+    manifest::{Lineage, Position},
+    types::{PeerId, PublicKey, Timestamp},
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::IpAddr,
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+/// The most instances.
+pub const MAX_INBOUND: usize = 1000;
+/// Places that only instances take that may write here.
+pub const RESERVED: usize = 500;
+/// The most strangers of one address (IPv6: of one /48).
+pub const MAX_OF_ONE_ADDRESS: usize = 20;
+/// An instance that does not say when it comes again is connected for so long after it came.
+const CONNECTED_FOR: Duration = Duration::from_secs(150);
+/// The longest time after which an instance may say that it comes again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How often at most what moved is written down.
+const WRITE_EVERY: Duration = Duration::from_secs(60);
+
+/// What an instance says of its last round with this one: the body of `POST /lattice/round`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RoundNote {
+    /// Which ways changes go, as it sees it.
+    pub direction: Direction,
+    /// A filter selects them.
+    pub filtered: bool,
+    /// How the round ended; `None`: in a way that this version does not know.
+    pub outcome: Option<Outcome>,
+    /// Where its journal stands.
+    pub stands: Option<Position>,
+    /// Up to where the journal of this instance is there.
+    pub holds: Option<Position>,
+    /// Up to where its journal went to this instance.
+    pub sent: Option<Position>,
+    /// When its next round begins at the latest; `None`: it makes none by itself.
+    pub next_in: Option<Duration>,
+}
+
+impl RoundNote {
+    /// Reads the members that are known. `None`: one of them has another form.
+    #[must_use]
+    pub fn read(object: &Object<'_>) -> Option<Self> {
+        let text = |name: &str| object.get(name).map(|value| value.as_str()).map_or(Some(None), |text| text.map(Some));
+        let position = |name: &str| match text(name)? {
+            Some(text) => Position::parse(&text).map(Some),
+            None => Some(None),
+        };
+        let seconds = match object.get("next_in") {
+            Some(value) => Some(value.as_number()?.parse::<u64>().ok()?),
+            None => None,
+        };
+        Some(Self {
+            direction: match &*text("direction")?? {
+                "both" => Direction::Both,
+                "pull" => Direction::Pull,
+                "push" => Direction::Push,
+                _ => return None,
+            },
+            filtered: object.get("filtered").map_or(Some(false), Value::as_bool)?,
+            outcome: text("outcome")?.and_then(|text| Outcome::parse(&text)),
+            stands: position("stands")?,
+            holds: position("holds")?,
+            sent: position("sent")?,
+            next_in: seconds.map(|seconds| Duration::from_secs(seconds).min(LONGEST_PAUSE)),
+        })
+    }
+
+    /// As it is sent.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let position = |position: &Option<Position>| position.as_ref().map(ToString::to_string);
+        let mut note = serde_json::json!({
+            "direction": self.direction, "filtered": self.filtered, "outcome": self.outcome.map(Outcome::as_str),
+            "stands": position(&self.stands), "holds": position(&self.holds), "sent": position(&self.sent),
+            "next_in": self.next_in.map(|next_in| next_in.as_secs()),
+        });
+        if let Some(members) = note.as_object_mut() {
+            members.retain(|_, value| !value.is_null());
+        }
+        note.to_string()
+    }
+}
+
+/// Who came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Visitor {
+    /// Its id.
+    pub peer: PeerId,
+    /// The key that signed.
+    pub key: PublicKey,
+    /// The address that it came from, as far as it is known.
+    pub address: Option<IpAddr>,
+    /// It may write here, or is a peer of this instance.
+    pub known: bool,
+}
+
+/// An instance that connects to this one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inbound {
+    /// The address that it came from last, as far as it is known.
+    pub address: Option<IpAddr>,
+    /// When it first came.
+    pub first: Timestamp,
+    /// When it last came.
+    pub last: Timestamp,
+    /// Which ways changes go; `None`: it did not say.
+    pub direction: Option<Direction>,
+    /// A filter selects them.
+    pub filtered: bool,
+    /// How its last round ended, as it says.
+    pub outcome: Option<String>,
+    /// Where its journal stands.
+    pub stands: Option<Position>,
+    /// Up to where the journal of this instance is there.
+    pub holds: Option<Position>,
+    /// Up to where its journal came.
+    pub sent: Option<Position>,
+    /// When it comes again at the latest, seconds after `last`.
+    pub next_in: Option<u64>,
+    /// Nodes and deletions that came and counted here.
+    pub received: u64,
+}
+
+impl Inbound {
+    fn new(visitor: &Visitor, now: Timestamp) -> Self {
+        Self {
+            address: visitor.address,
+            first: now,
+            last: now,
+            direction: None,
+            filtered: false,
+            outcome: None,
+            stands: None,
+            holds: None,
+            sent: None,
+            next_in: None,
+            received: 0,
+        }
+    }
+
+    /// Did it come as lately as it says that it comes?
+    #[must_use]
+    pub fn is_connected(&self, now: Timestamp) -> bool {
+        let pause = self.next_in.map_or(CONNECTED_FOR, |seconds| Duration::from_secs(seconds).saturating_mul(2));
+        now.since(self.last) <= pause.max(CONNECTED_FOR)
+    }
+
+    /// Changes of this instance, whose journal has these epochs and stands at `seq`, that are not there. `None`: not known, or none go
+    /// there.
+    #[must_use]
+    pub fn to_send(&self, lineage: &Lineage, seq: u64) -> Option<u64> {
+        let takes = self.direction != Some(Direction::Push);
+        let holds = self.holds.as_ref().filter(|holds| takes && lineage.check(holds, seq).is_ok())?;
+        Some(seq.saturating_sub(holds.seq))
+    }
+
+    /// Its changes that are not here. `None`: not known, or none come.
+    #[must_use]
+    pub fn to_receive(&self) -> Option<u64> {
+        let gives = self.direction != Some(Direction::Pull);
+        let (stands, sent) = (self.stands.as_ref().filter(|_| gives)?, self.sent.as_ref()?);
+        (stands.epoch == sent.epoch).then(|| stands.seq.saturating_sub(sent.seq))
+    }
+
+    fn take(&mut self, note: RoundNote) {
+        let RoundNote { direction, filtered, outcome, stands, holds, sent, next_in } = note;
+        (self.direction, self.filtered) = (Some(direction), filtered);
+        self.outcome = outcome.map(|outcome| outcome.as_str().to_owned());
+        (self.stands, self.holds, self.sent) = (stands, holds, sent);
+        self.next_in = next_in.map(|next_in| next_in.as_secs());
+    }
+}
+
+/// What a visit was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Visit {
+    /// It says how its round ended.
+    Round(RoundNote),
+    /// It sent changes, of which so many counted here.
+    Push {
+        /// Nodes and deletions.
+        taken: u64,
+    },
+}
+
+/// What noting a visit found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Noted {
+    /// It was not connected before.
+    pub is_back: bool,
+    /// What came of it since it last said how a round ended, and when that began; where it says so now, or never does.
+    pub round: Option<Came>,
+}
+
+/// What came of an instance in one round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Came {
+    /// When the first of it came.
+    pub since: Timestamp,
+    /// Nodes and deletions that counted.
+    pub received: u64,
+}
+
+type Who = (PeerId, PublicKey);
+
+#[derive(Debug)]
+struct Row {
+    inbound: Inbound,
+    known: bool,
+    account: Payer,
+    /// It says how its rounds end.
+    says: bool,
+    came: Option<Came>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    rows: HashMap<Who, Row>,
+    /// By the process's own clock.
+    written_at: Option<Duration>,
+    is_moved: bool,
+}
+
+/// As it is kept: those that may write, by id; a stranger causes no write.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    id: String,
+    public_key: String,
+    #[serde(flatten)]
+    inbound: Inbound,
+}
+
+/// All of them.
+#[derive(Debug)]
+pub struct Visitors {
+    path: PathBuf,
+    state: Mutex<State>,
+}
+
+impl State {
+    /// Removes the one of those that match that was silent for longest.
+    fn remove_oldest(&mut self, matches: impl Fn(&Row) -> bool) {
+        let found = self.rows.iter().filter(|(_, row)| matches(row));
+        if let Some(who) = found.min_by_key(|(_, row)| row.inbound.last).map(|(who, _)| who.clone()) {
+            self.rows.remove(&who);
+        }
+    }
+
+    fn make_room(&mut self, known: bool, account: Payer) {
+        let count =
+            |state: &Self, matches: &dyn Fn(&Row) -> bool| state.rows.values().filter(|row| matches(row)).count();
+        let of_account = move |row: &Row| !row.known && row.account == account;
+        if !known && count(self, &of_account) >= MAX_OF_ONE_ADDRESS {
+            self.remove_oldest(of_account);
+        }
+        let most = if known { RESERVED } else { MAX_INBOUND - RESERVED };
+        let of_class = move |row: &Row| row.known == known;
+        if count(self, &of_class) >= most {
+            self.remove_oldest(of_class);
+        }
+    }
+}
+
+impl Visitors {
+    /// Reads what was kept. A file that cannot be read is told of and begun anew: nothing depends on it.
+    #[must_use]
+    pub fn open(path: &Path) -> Self {
+        let kept: Vec<Kept> = match std::fs::read(path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| {
+                tracing::warn!(%error, path = %path.display(), "the list of instances that connect cannot be read; it begins anew");
+                Vec::new()
+            }),
+            Err(_) => Vec::new(),
+        };
+        let row = |kept: Kept| {
+            let who = (PeerId::parse(&kept.id).ok()?, PublicKey::parse(&kept.public_key).ok()?);
+            let account = Payer::wide(kept.inbound.address);
+            Some((who, Row { inbound: kept.inbound, known: true, account, says: false, came: None }))
+        };
+        let rows = kept.into_iter().take(RESERVED).filter_map(row).collect();
+        Self { path: path.to_owned(), state: Mutex::new(State { rows, ..State::default() }) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a visit. `elapsed`: the process's own clock.
+    pub fn note(&self, visitor: Visitor, visit: Visit, now: Timestamp, elapsed: Duration) -> Noted {
+        let mut state = self.lock();
+        let (who, account) = ((visitor.peer.clone(), visitor.key), Payer::wide(visitor.address));
+        let is_new = !state.rows.contains_key(&who);
+        if is_new {
+            state.make_room(visitor.known, account);
+        }
+        let row = state.rows.entry(who).or_insert_with(|| Row {
+            inbound: Inbound::new(&visitor, now),
+            known: visitor.known,
+            account,
+            says: false,
+            came: None,
+        });
+        let is_back = is_new || !row.inbound.is_connected(now);
+        (row.known, row.account) = (visitor.known, account);
+        row.inbound.last = row.inbound.last.max(now);
+        row.inbound.address = visitor.address.or(row.inbound.address);
+        let ends = match visit {
+            Visit::Round(note) => {
+                row.says = true;
+                row.inbound.take(note);
+                true
+            }
+            Visit::Push { taken } => {
+                row.inbound.received = row.inbound.received.saturating_add(taken);
+                let came = row.came.get_or_insert(Came { since: now, received: 0 });
+                came.received = came.received.saturating_add(taken);
+                // Release 0.1.0 does not say how its rounds end.
+                !row.says
+            }
+        };
+        let came = if ends { row.came.take() } else { None };
+        state.is_moved |= visitor.known;
+        let is_due = state.written_at.is_none_or(|at| elapsed.saturating_sub(at) >= WRITE_EVERY);
+        if visitor.known && (is_new || is_due) {
+            self.keep(&mut state, elapsed);
+        }
+        Noted { is_back, round: came.filter(|came| came.received > 0) }
+    }
+
+    /// All of them, the one that came last first.
+    #[must_use]
+    pub fn list(&self) -> Vec<(PeerId, PublicKey, Inbound)> {
+        let state = self.lock();
+        let rows = state.rows.iter().map(|((peer, key), row)| (peer.clone(), *key, row.inbound.clone()));
+        let mut rows: Vec<_> = rows.collect();
+        rows.sort_by(|one, other| (other.2.last, &one.0, one.1).cmp(&(one.2.last, &other.0, other.1)));
+        rows
+    }
+
+    /// The ids of those that may write here and are connected, each once, and when one of them last came.
+    #[must_use]
+    pub fn connected(&self, now: Timestamp) -> (BTreeSet<PeerId>, Option<Timestamp>) {
+        let state = self.lock();
+        let known = || state.rows.iter().filter(|(_, row)| row.known);
+        let connected = known().filter(|(_, row)| row.inbound.is_connected(now)).map(|((peer, _), _)| peer.clone());
+        (connected.collect(), known().map(|(_, row)| row.inbound.last).max())
+    }
+
+    /// Writes down what is not yet.
+    pub fn flush(&self, elapsed: Duration) {
+        let mut state = self.lock();
+        if state.is_moved {
+            self.keep(&mut state, elapsed);
+        }
+    }
+
+    fn keep(&self, state: &mut State, elapsed: Duration) {
+        let kept = state.rows.iter().filter(|(_, row)| row.known).map(|((peer, key), row)| Kept {
+            id: peer.to_string(),
+            public_key: key.to_base64(),
+            inbound: row.inbound.clone(),
+        });
+        let text = serde_json::to_vec(&kept.collect::<Vec<_>>()).unwrap_or_default();
+        let written: Result<(), OfflineError> = write_file(&self.path, &text);
+        if let Err(error) = written {
+            tracing::warn!(%error, "the list of instances that connect cannot be kept");
+        }
+        (state.written_at, state.is_moved) = (Some(elapsed), false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{json::Document, manifest::Epoch};
+    use bytes::Bytes;
+
+    fn visitor(name: &str, key: u32, address: &str, known: bool) -> Visitor {
+        let mut bytes = [0; 32];
+        bytes[..4].copy_from_slice(&key.to_be_bytes());
+        let (peer, key) = (PeerId::parse(name).unwrap(), PublicKey::from_bytes(bytes));
+        Visitor { peer, key, address: Some(address.parse().unwrap()), known }
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_seconds(seconds)
+    }
+
+    fn position(seq: u64) -> Position {
+        Position::new(Epoch::parse("00000000000000000000000000000001").unwrap(), seq)
+    }
+
+    fn bed() -> (tempfile::TempDir, Visitors) {
+        let folder = tempfile::tempdir().unwrap();
+        let visitors = Visitors::open(&folder.path().join("inbound.json"));
+        (folder, visitors)
+    }
+
+    fn note() -> RoundNote {
+        RoundNote {
+            direction: Direction::Both,
+            filtered: true,
+            outcome: Some(Outcome::InStep),
+            stands: Some(position(9)),
+            holds: Some(position(4)),
+            sent: Some(position(7)),
+            next_in: Some(Duration::from_secs(600)),
+        }
+    }
+
+    fn read(text: String) -> Option<RoundNote> {
+        let document = Document::parse(Bytes::from(text), 16).unwrap();
+        document.root().as_object().and_then(|object| RoundNote::read(&object))
+    }
+
+    #[test]
+    fn a_note_is_read_as_it_was_written_and_nothing_else_is_one() {
+        for note in [note(), RoundNote::default(), RoundNote { direction: Direction::Pull, ..note() }] {
+            assert_eq!(read(note.to_json()), Some(note));
+        }
+        let later = r#"{"direction":"push","outcome":"of a later version","unknown":[1]}"#;
+        assert_eq!(read(later.to_owned()), Some(RoundNote { direction: Direction::Push, ..RoundNote::default() }));
+        let long = read(r#"{"direction":"both","next_in":18446744073709551615}"#.to_owned()).unwrap();
+        assert_eq!(long.next_in, Some(LONGEST_PAUSE));
+        for wrong in [
+            r"{}",
+            r#"{"direction":"up"}"#,
+            r#"{"direction":1}"#,
+            r#"{"direction":"both","stands":"1"}"#,
+            r#"{"direction":"both","holds":null}"#,
+            r#"{"direction":"both","next_in":-1}"#,
+            r#"{"direction":"both","next_in":1.5}"#,
+            r#"{"direction":"both","filtered":"no"}"#,
+        ] {
+            assert_eq!(read(wrong.to_owned()), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_came_in_a_round_is_told_at_its_end_and_of_who_never_says_so_at_once() {
+        let (_folder, visitors) = bed();
+        let (laptop, old) = (visitor("laptop", 1, "192.0.2.1", true), visitor("old", 2, "192.0.2.2", true));
+        let round = |visitor: &Visitor, visit, seconds| {
+            let noted = visitors.note(visitor.clone(), visit, at(seconds), Duration::ZERO);
+            (noted.is_back, noted.round)
+        };
+        assert_eq!(round(&old, Visit::Push { taken: 3 }, 1), (true, Some(Came { since: at(1), received: 3 })));
+        assert_eq!(round(&laptop, Visit::Round(note()), 1), (true, None));
+        assert_eq!(round(&laptop, Visit::Push { taken: 2 }, 2), (false, None));
+        assert_eq!(round(&laptop, Visit::Push { taken: 1 }, 3), (false, None));
+        assert_eq!(round(&laptop, Visit::Round(note()), 4), (false, Some(Came { since: at(2), received: 3 })));
+        assert_eq!(round(&laptop, Visit::Round(note()), 5), (false, None));
+        // Twice the time after which it comes again is over.
+        assert_eq!(round(&laptop, Visit::Round(note()), 5 + 1201), (true, None));
+    }
+
+    #[test]
+    fn how_far_it_is_is_known_where_changes_go() {
+        let mut inbound = Inbound::new(&visitor("laptop", 1, "192.0.2.1", true), at(0));
+        let lineage = Lineage::of(position(0).epoch, 0);
+        assert_eq!((inbound.to_send(&lineage, 10), inbound.to_receive()), (None, None));
+        inbound.take(note());
+        assert_eq!((inbound.to_send(&lineage, 10), inbound.to_receive()), (Some(6), Some(2)));
+        // It holds what this journal never had: one of the two was restored.
+        assert_eq!(inbound.to_send(&lineage, 3), None);
+        inbound.take(RoundNote { direction: Direction::Pull, ..note() });
+        assert_eq!((inbound.to_send(&lineage, 10), inbound.to_receive()), (Some(6), None));
+        inbound.take(RoundNote { direction: Direction::Push, ..note() });
+        assert_eq!((inbound.to_send(&lineage, 10), inbound.to_receive()), (None, Some(2)));
+    }
+
+    #[test]
+    fn strangers_take_no_place_of_those_that_may_write_and_cause_no_write() {
+        let (folder, visitors) = bed();
+        let note = |visitor| drop(visitors.note(visitor, Visit::Round(note()), at(2), Duration::ZERO));
+        for number in 0..3000_u32 {
+            let address = format!("10.{}.{}.1", number / 200, number % 200 / 4);
+            note(visitor(&format!("x-{number}"), number, &address, false));
+            note(visitor(&format!("y-{number}"), number, "192.0.2.66", false));
+        }
+        assert!(!folder.path().join("inbound.json").exists());
+        assert_eq!(visitors.list().len(), MAX_INBOUND - RESERVED);
+        assert_eq!(visitors.connected(at(2)), (BTreeSet::new(), None));
+        let of_one = visitors.list().iter().filter(|(peer, ..)| peer.as_str().starts_with("y-")).count();
+        assert!(of_one <= MAX_OF_ONE_ADDRESS, "{of_one}");
+        note(visitor("laptop", 1, "192.0.2.1", true));
+        assert_eq!(visitors.list().len(), MAX_INBOUND - RESERVED + 1);
+        let (connected, last) = visitors.connected(at(3));
+        assert_eq!((connected.len(), last), (1, Some(at(2))));
+    }
+
+    #[test]
+    fn those_that_may_write_outlive_the_process() {
+        let (folder, visitors) = bed();
+        let laptop = visitor("laptop", 1, "192.0.2.1", true);
+        let note = |visit, seconds: u64| {
+            let now = at(i64::try_from(seconds).unwrap());
+            visitors.note(laptop.clone(), visit, now, Duration::from_secs(seconds))
+        };
+        note(Visit::Push { taken: 2 }, 1);
+        let kept = || Visitors::open(&folder.path().join("inbound.json")).list().remove(0).2;
+        assert_eq!((kept().received, kept().outcome), (2, None));
+        note(Visit::Round(RoundNote::default()), 2);
+        note(Visit::Push { taken: 1 }, 3);
+        assert_eq!(kept().received, 2, "once a minute");
+        visitors.flush(Duration::from_secs(4));
+        assert_eq!((kept().received, kept().last), (3, at(3)));
+        note(Visit::Push { taken: 1 }, 70);
+        assert_eq!(kept().received, 4);
+        std::fs::write(folder.path().join("inbound.json"), "{").unwrap();
+        assert!(Visitors::open(&folder.path().join("inbound.json")).list().is_empty());
+    }
+}

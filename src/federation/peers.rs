@@ -219,12 +219,6 @@ impl Peers {
         kept.by_url.values().filter(|peer| is_it(peer)).filter_map(|peer| peer.public_key.as_deref()).any(has_key)
     }
 
-    /// Is the instance with this id a peer?
-    #[must_use]
-    pub fn has_instance(&self, id: &str) -> bool {
-        self.lock().by_url.values().any(|peer| peer.node_id.as_deref() == Some(id))
-    }
-
     /// Is the instance with this id a peer, with this key pinned?
     #[must_use]
     pub fn has_pinned(&self, id: &str, key: &str) -> bool {

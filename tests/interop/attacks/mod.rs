@@ -19,6 +19,7 @@ mod key_substitution;
 mod local_admin;
 mod log_lines;
 mod malleated;
+mod mass_deletes;
 mod mix_and_match;
 mod no_certificate;
 mod own_id;

@@ -33,7 +33,7 @@ const WINDOW: Duration = Duration::from_secs(60 * 60);
 const SLOT: Duration = Duration::from_secs(5 * 60);
 /// How long after a confirmation the rest of the same wave is carried out as well: it may come in several batches.
 const WAVE: Duration = Duration::from_secs(10 * 60);
-/// Accounts that are told apart. Further senders share the account of those that are not verified.
+/// Accounts that are distinguished. Further senders share the account of those that are not verified.
 const MOST_ACCOUNTS: usize = 1000;
 /// Pairs of accounts of which one deletes what the other one added shortly before. Of further pairs such nodes count as established.
 const MOST_PAIRS: usize = 10_000;
@@ -159,7 +159,7 @@ struct OfAdded {
 struct Counts {
     windows: HashMap<Account, Window>,
     additions: Additions,
-    /// By who deletes and who added.
+    /// By the account that deletes and the account that added.
     of_added: HashMap<(Account, AccountNumber), OfAdded>,
     /// Waves that the admin confirmed, by sender.
     waves: HashMap<Box<str>, Wave>,
@@ -374,8 +374,8 @@ impl DeletionGuard {
         self.counts().reserve(sender, deletions, nodes, Self::time(elapsed))
     }
 
-    /// Notes versions that were stored for this sender: nodes that it added raise the number that deletions are compared with for
-    /// nobody. A few of them may be lost with a killed process; more of them are due to be saved.
+    /// Notes versions that were stored for this sender: nodes that it added do not raise the number that deletions of any
+    /// sender are compared with. A few of them may be lost with a killed process; more of them are due to be saved.
     pub fn note_stored(&self, sender: &Sender<'_>, stored: &[StoredVersion], elapsed: Duration) {
         self.counts().note_stored(&sender.account, stored, Self::time(elapsed));
     }

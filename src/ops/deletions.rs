@@ -29,7 +29,7 @@ pub struct WaitingPage {
     pub next: Option<NodeId>,
 }
 
-/// By whom these changes count as deleted and added.
+/// The sender of these changes, with the account on which they count.
 pub(super) fn sender<'a>(context: &Context, from: &'a Speaker, changes: &[WireChange]) -> Sender<'a> {
     let account = if changes.is_empty() { Account::Unverified } else { account(context, from) };
     Sender { id: from.peer().as_str(), account, given: 0, is_pulled: false }

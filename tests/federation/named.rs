@@ -163,7 +163,7 @@ async fn deletions_of_peers_that_were_only_found_share_one_account() {
         }
         sync().await;
     }
-    assert_eq!(hub.lattice().status().nodes, 160, "a quarter of 200 for all of them, and each of them all or nothing");
+    assert_eq!(hub.lattice().status().nodes, 160, "a quarter of 200 for all of them together");
     let waiting: u64 = hub.lattice().waiting_senders().unwrap().iter().map(|sender| sender.deletions).sum();
     assert_eq!(waiting, 80);
     // One that the admin names has an account of its own.
@@ -189,7 +189,7 @@ async fn the_id_of_a_peer_gives_no_account_to_another_key() {
         hub.engine().add_peer(&peer.url, Default::default()).unwrap();
         assert_eq!(hub.sync(false).await.error, None);
         peer.stop().await;
-        // Another key, which says the same id.
+        // Another key that states the same id.
         let impostor = Instance::start(name).await;
         impostor.put_many(200).await;
         impostor.engine().add_peer(&hub.url, Default::default()).unwrap();

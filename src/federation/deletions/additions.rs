@@ -9,9 +9,9 @@ use std::{
     time::Duration,
 };
 
-/// Nodes of one account that are told apart. Those beyond it are counted only: deletions of them count like those of established nodes.
+/// Nodes of one account that are remembered one by one. Those beyond it are counted only: deletions of them count like those of established nodes.
 const MOST_OF_ONE: usize = 250_000;
-/// Nodes that are told apart of all accounts: about 36 MiB.
+/// Nodes that are remembered one by one of all accounts: about 36 MiB.
 const MOST: usize = 1_000_000;
 
 /// The number of an account, in this process.
@@ -33,7 +33,7 @@ impl Count {
 /// What was added within one hour.
 #[derive(Debug, Default)]
 struct Generation {
-    /// Who added the version, by the keyed hash of its node and position. Another version of the node has another position.
+    /// The account that added each version, by the keyed hash of its node and position. Another version of the node has another position.
     marks: HashMap<u64, AccountNumber>,
     counts: HashMap<AccountNumber, Count>,
     total: usize,
@@ -114,7 +114,7 @@ impl Additions {
         added.filter(|added| added.lately > 0 || added.before > 0)
     }
 
-    /// How many accounts are told apart.
+    /// How many accounts are distinguished.
     pub(super) fn accounts(&self) -> usize {
         self.numbers.len()
     }
@@ -152,7 +152,7 @@ impl Additions {
     }
 
     /// Notes versions that this account stored. A node that is new is one that it added; a version in the place of its own is that node
-    /// still, and one in the place of another instance's is nobody's.
+    /// still, and one in the place of another instance's belongs to none. Answers how many are new.
     pub(super) fn note(&mut self, account: &Account, stored: &[StoredVersion]) -> usize {
         let number = self.number(account);
         let remembered = self.lately.count(number).marked.saturating_add(self.before.count(number).marked);
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_version_of_somebody_else_takes_the_mark_away() {
+    fn a_version_of_another_account_takes_the_mark_away() {
         let (a, b) = (Account::own("a"), Account::own("b"));
         let mut additions = Additions::default();
         additions.note(&a, &versions(0, 3));

@@ -19,7 +19,7 @@ const LONGEST_CHAIN: usize = 1000;
 impl TrustStore {
     /// The instance that answers for a verified key: the one that vouched for it (of several the same one each time), or itself where the
     /// admin verified the key. A key in the place of one that was vouched for is answered for as that one was. `None`: it is not verified,
-    /// or nobody answers for it: instances vouched for each other in a circle.
+    /// or no instance answers for it: some vouched for each other in a circle.
     #[must_use]
     pub fn answerable_for(&self, peer: &PeerId, key: PublicKey) -> Option<PeerId> {
         let state = self.state();

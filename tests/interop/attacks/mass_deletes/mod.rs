@@ -149,7 +149,7 @@ async fn keys_of_one_voucher_share_its_account() {
         send(sender, &victim, (from..from + (NODES - from) / 4).map(delete).collect()).await;
     }
     assert_eq!(left(&victim).await, 150);
-    // One that the admin verified himself has its own.
+    // A key that the admin verified has its own account.
     let known = verified(&victim, "known").await;
     send(&known, &victim, (100..130).map(delete).collect()).await;
     assert_eq!(left(&victim).await, 120);

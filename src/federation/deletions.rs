@@ -693,7 +693,7 @@ mod tests {
     fn unreadable_counts_keep_all_deletions_waiting_for_an_hour() {
         for damaged in ["{", "[]", r#"{"version":2,"saved_at":0,"additions_age_ms":0,"accounts":[]}"#] {
             let folder = tempfile::tempdir().unwrap();
-            std::fs::write(folder.path().join("deletions.json"), damaged).unwrap();
+            write_file(&folder.path().join("deletions.json"), damaged.as_bytes()).unwrap();
             let clock = clock_at(1_700_000_000);
             let guard = kept(folder.path(), &clock);
             assert!(!deletes(&guard, &verified("a"), 1, 1000, clock.elapsed()), "{damaged}");

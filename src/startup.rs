@@ -2,6 +2,7 @@
 
 use crate::{
     federation::{
+        deletions::DeletionGuard,
         inbound::Visitors,
         left_out::NamedVersions,
         reconcile::{LEAST_NODES, Sets},
@@ -174,7 +175,8 @@ impl Application {
             address: settings.federation.address.clone(),
         };
         let (nonces, hand_over) = requests::open(settings, &clock)?;
-        let (rates, deletions) = (engine::rates(settings), Arc::default());
+        let rates = engine::rates(settings);
+        let deletions = Arc::new(DeletionGuard::open(&settings.state.path.join("deletions.json"), &clock));
         let sets = Arc::new(Sets::new(SharedClock::clone(&clock), LEAST_NODES));
         let (events, deliveries) = events::open(settings, &clock, &metrics.events())?;
         let engine = engine::open(
@@ -301,6 +303,7 @@ impl Application {
         self.context.visitors.flush(self.context.clock.elapsed());
         self.context.registry.close().await;
         self.context.lattice.close().await;
+        self.context.deletions.save_soon().await;
         refusals.finish().await;
         self.hand_over.leave(&self.context).await;
         traces.finish().await;

@@ -1,24 +1,46 @@
 //! Mass-delete guard: counts the nodes that other instances delete here, and decides whether deletions are carried out or wait for the
-//! admin (DESIGN 4.7). Pure: a sender, its deletions, a number of nodes and a time in, a decision out. What waits is kept by the lattice.
+//! admin (DESIGN 4.7). A sender, its deletions, a number of nodes and a time in, a decision out; what was counted is kept in one file.
+//! What waits is kept by the lattice.
 
-mod brought;
+mod additions;
+mod kept;
+mod window;
 
-use crate::types::NodeId;
-use brought::Brought;
+use crate::{
+    lattice::{
+        StoredVersion,
+        offline::{OfflineError, write_file},
+    },
+    trust::TrustStore,
+    types::{NodeId, PeerId, PublicKey, SharedClock},
+};
+use additions::{AccountNumber, Additions};
+use kept::KeptCounts;
 use std::{
     collections::HashMap,
+    io,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
+use window::{Nodes, SLOT_LIFE, Window};
 
-/// Up to this many deletions in one window are always carried out.
+/// Up to this many deletions within an hour are always carried out.
 pub const FEW_DELETIONS: usize = 10;
 /// Deletions of one account within this time are added up.
 const WINDOW: Duration = Duration::from_secs(60 * 60);
+/// So long are deletions counted together that expire together.
+const SLOT: Duration = Duration::from_secs(5 * 60);
 /// How long after a confirmation the rest of the same wave is carried out as well: it may come in several batches.
 const WAVE: Duration = Duration::from_secs(10 * 60);
-/// Verified senders that are counted at the same time. Beyond it the oldest window is dropped.
-const MOST_WINDOWS: usize = 10_000;
+/// Accounts that are distinguished. Further senders share the account of those that are not verified.
+const MOST_ACCOUNTS: usize = 1000;
+/// Pairs of accounts of which one deletes what the other one added shortly before. Of further pairs such nodes count as established.
+const MOST_PAIRS: usize = 10_000;
+/// Times begin so late that what was counted before the start has one as well.
+const BEFORE_START: Duration = Duration::from_secs(3 * 60 * 60);
+/// Added nodes that a killed process may forget: so many, or a twentieth of the established ones.
+const MOST_UNSAVED: usize = 64;
 
 /// Are these more than [`FEW_DELETIONS`] and more than a quarter of the nodes?
 #[must_use]
@@ -26,46 +48,57 @@ pub fn is_mass(deletions: usize, nodes: usize) -> bool {
     deletions > FEW_DELETIONS && deletions.saturating_mul(4) > nodes
 }
 
+/// On whose account deletions and additions count.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Account {
+    /// That of the instance with this id.
+    Own(Arc<str>),
+    /// That of all senders that are neither verified nor named by the admin: keys cost nothing to make.
+    Unverified,
+}
+
+impl Account {
+    /// That of the instance with this id.
+    #[must_use]
+    pub fn own(id: &str) -> Self {
+        Self::Own(id.into())
+    }
+
+    /// That of the instance with this id and key. `is_named`: the admin named it, with this key.
+    #[must_use]
+    pub fn of(trust: &TrustStore, peer: &PeerId, key: PublicKey, is_named: bool) -> Self {
+        if is_named {
+            return Self::own(peer.as_str());
+        }
+        // Many keys of one voucher must not have many budgets.
+        trust.answerable_for(peer, key).map_or(Self::Unverified, |answerable| Self::own(answerable.as_str()))
+    }
+
+    /// Is it that of one instance?
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        matches!(self, Self::Own(_))
+    }
+
+    fn into_id(self) -> Option<String> {
+        match self {
+            Self::Own(id) => Some(id.as_ref().to_owned()),
+            Self::Unverified => None,
+        }
+    }
+}
+
 /// The instance that sent changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sender<'a> {
     /// Up to this position of the journal here it had been given the versions; 0: that is not known.
     pub given: u64,
     /// Its id.
     pub id: &'a str,
-    /// Its key is verified here, or the admin added it as a peer. All other senders share one account: keys cost nothing to make.
-    pub verified: bool,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Account {
-    Verified(Box<str>),
-    Others,
-}
-
-impl From<Sender<'_>> for Account {
-    fn from(sender: Sender<'_>) -> Self {
-        if sender.verified { Self::Verified(sender.id.into()) } else { Self::Others }
-    }
-}
-
-#[derive(Debug, Clone)]
-struct Window {
-    since: Duration,
-    /// Carried out, or reserved to be.
-    deletions: usize,
-    /// Nodes that were here when the window began.
-    nodes: usize,
-    /// Of the deletions those of nodes that the sender had not added shortly before.
-    others: usize,
-    /// Nodes that were here when the window began, without those that the sender had added shortly before.
-    nodes_of_others: usize,
-}
-
-impl Window {
-    fn passes(&self) -> bool {
-        !is_mass(self.deletions, self.nodes) && !is_mass(self.others, self.nodes_of_others)
-    }
+    /// On whose account its changes count.
+    pub account: Account,
+    /// A round of this instance pulls from it; otherwise it pushes.
+    pub is_pulled: bool,
 }
 
 /// Deletions that may be carried out now.
@@ -74,14 +107,20 @@ impl Window {
 pub struct Reservation {
     /// How many.
     pub deletions: usize,
-    /// Of them those of nodes that the sender had not added shortly before.
-    others: usize,
+    /// Of them those that count as deletions of established nodes.
+    of_established: usize,
     counted: Counted,
 }
 
 impl Reservation {
+    /// Was it taken from a window, whose counts are kept?
+    #[must_use]
+    pub fn is_counted(&self) -> bool {
+        matches!(self.counted, Counted::Window(..))
+    }
+
     fn uncounted(deletions: usize) -> Self {
-        Self { deletions, others: 0, counted: Counted::Nowhere }
+        Self { deletions, of_established: 0, counted: Counted::Nowhere }
     }
 }
 
@@ -90,7 +129,7 @@ impl Reservation {
 enum Counted {
     /// Nothing: there are none, or the admin confirmed the round that they are of.
     Nowhere,
-    /// The window of this account that began then.
+    /// The slot of this account's window that began then.
     Window(Account, Duration),
     /// The rest of a confirmed wave of this sender.
     Wave(Box<str>),
@@ -101,111 +140,249 @@ enum Counted {
 struct Wave {
     since: Duration,
     left: usize,
+    /// It is of the instance that has an account of its own, and of no other one that states its id.
+    is_own: bool,
 }
 
-/// What every account deleted within its window.
+/// Deletions by one account of what another one added.
+#[derive(Debug)]
+struct OfAdded {
+    /// When the last one was.
+    at: Duration,
+    /// How many nodes the other one had added when the first one was.
+    added: usize,
+    deletions: usize,
+}
+
+/// What every account deleted and added.
 #[derive(Debug, Default)]
 struct Counts {
     windows: HashMap<Account, Window>,
-    brought: Brought,
+    additions: Additions,
+    /// By the account that deletes and the account that added.
+    of_added: HashMap<(Account, AccountNumber), OfAdded>,
     /// Waves that the admin confirmed, by sender.
     waves: HashMap<Box<str>, Wave>,
     /// Rounds under way whose deletions the admin confirmed, by peer.
     rounds: HashMap<Box<str>, usize>,
+    /// Until then all deletions wait: what was counted before the start is not known.
+    closed_until: Duration,
+    /// Counts changes of what is kept.
+    revision: u64,
+    /// Nodes that were added and are not kept yet.
+    unsaved: usize,
 }
 
 impl Counts {
-    fn reserve(&mut self, sender: Sender<'_>, ids: &[&NodeId], nodes: usize, now: Duration) -> Option<Reservation> {
-        if self.rounds.contains_key(sender.id) {
+    /// The account that is counted: where there are too many, those beyond share one.
+    fn account(&self, wanted: &Account) -> Account {
+        let is_known = self.windows.contains_key(wanted) || self.additions.has(wanted);
+        let is_full = self.windows.len().max(self.additions.accounts()) >= MOST_ACCOUNTS;
+        if is_known || !is_full { wanted.clone() } else { Account::Unverified }
+    }
+
+    fn change(&mut self) {
+        self.revision = self.revision.saturating_add(1);
+    }
+
+    fn advance(&mut self, now: Duration) {
+        self.windows.retain(|_, window| window.advance(now));
+        self.of_added.retain(|_, of| now.saturating_sub(of.at) < SLOT_LIFE);
+        self.additions.advance(now);
+    }
+
+    fn established(&self, nodes: usize) -> usize {
+        nodes.saturating_sub(self.additions.total())
+    }
+
+    fn reserve(
+        &mut self,
+        sender: &Sender<'_>,
+        versions: &[(NodeId, u64)],
+        nodes: usize,
+        now: Duration,
+    ) -> Option<Reservation> {
+        // In open mode any key states any id in a push: the confirmation is for the instance that the round is with.
+        if sender.is_pulled && self.rounds.contains_key(sender.id) {
             return Some(Reservation::uncounted(usize::MAX));
         }
-        let deletions = ids.len();
+        let deletions = versions.len();
         if deletions == 0 {
             return Some(Reservation::uncounted(0));
         }
         self.waves.retain(|_, wave| wave.left > 0 && now.saturating_sub(wave.since) < WAVE);
-        if let Some(wave) = self.waves.get_mut(sender.id).filter(|wave| wave.left >= deletions) {
+        let is_own = sender.account.is_own();
+        if let Some(wave) = self.waves.get_mut(sender.id).filter(|it| it.left >= deletions && it.is_own == is_own) {
             wave.left = wave.left.saturating_sub(deletions);
-            return Some(Reservation { deletions, others: 0, counted: Counted::Wave(sender.id.into()) });
+            return Some(Reservation { deletions, of_established: 0, counted: Counted::Wave(sender.id.into()) });
         }
-        self.windows.retain(|_, window| now.saturating_sub(window.since) < WINDOW);
-        let account = Account::from(sender);
-        let others = self.brought.others(&account, ids.iter().copied());
-        let added = self.brought.count(&account, now);
-        let begins =
-            || Window { since: now, deletions: 0, nodes, others: 0, nodes_of_others: nodes.saturating_sub(added) };
-        let mut after = self.windows.get(&account).cloned().unwrap_or_else(begins);
-        after.deletions = after.deletions.saturating_add(deletions);
-        after.others = after.others.saturating_add(others);
-        if !after.passes() {
+        if now < self.closed_until {
             return None;
         }
-        if !self.windows.contains_key(&account)
-            && self.windows.len() >= MOST_WINDOWS
-            && let Some(oldest) = self.windows.iter().min_by_key(|(_, it)| it.since).map(|(account, _)| account.clone())
-        {
-            self.windows.remove(&oldest);
+        self.advance(now);
+        let account = self.account(&sender.account);
+        let (of_established, of_added) = self.divide(&account, versions);
+        let counted = Nodes { all: deletions, established: of_established };
+        let held = Nodes { all: nodes, established: self.established(nodes) };
+        let empty = Window::default();
+        if !self.windows.get(&account).unwrap_or(&empty).fits(counted, held) {
+            return None;
         }
-        let since = after.since;
-        self.windows.insert(account.clone(), after);
-        Some(Reservation { deletions, others, counted: Counted::Window(account, since) })
+        let since = self.windows.entry(account.clone()).or_default().add(counted, held, now);
+        for (added_by, deletions) in of_added {
+            self.count_of_added(&account, added_by, deletions, now);
+        }
+        self.change();
+        Some(Reservation { deletions, of_established, counted: Counted::Window(account, since) })
+    }
+
+    /// How many of these versions count as established when this account deletes them, and how many of the others each account added.
+    /// Its own additions never count as established; those of another account do beyond a quarter of what that one added, so that one
+    /// instance's additions raise the number for no nodes but its own.
+    fn divide(&self, account: &Account, versions: &[(NodeId, u64)]) -> (usize, HashMap<AccountNumber, usize>) {
+        let own = self.additions.number_of(account);
+        let (mut of_established, mut by_origin) = (0_usize, HashMap::<AccountNumber, usize>::new());
+        for (id, seq) in versions {
+            match self.additions.origin(id, *seq) {
+                None => of_established = of_established.saturating_add(1),
+                origin if origin == own => {}
+                Some(origin) => {
+                    let deletions = by_origin.entry(origin).or_default();
+                    *deletions = deletions.saturating_add(1);
+                }
+            }
+        }
+        let is_full = self.of_added.len() >= MOST_PAIRS;
+        by_origin.retain(|origin, deletions| {
+            let (added, before) = match self.of_added.get(&(account.clone(), *origin)) {
+                Some(of) => (of.added, of.deletions),
+                None if is_full => (0, 0),
+                None => (self.additions.total_of(*origin), 0),
+            };
+            let within = (*deletions).min((added / 4).saturating_sub(before));
+            of_established = of_established.saturating_add(deletions.saturating_sub(within));
+            *deletions = within;
+            within > 0
+        });
+        (of_established, by_origin)
+    }
+
+    fn count_of_added(&mut self, account: &Account, added_by: AccountNumber, deletions: usize, now: Duration) {
+        let added = self.additions.total_of(added_by);
+        let of = self.of_added.entry((account.clone(), added_by));
+        let of = of.or_insert(OfAdded { at: now, added, deletions: 0 });
+        of.at = now;
+        of.deletions = of.deletions.saturating_add(deletions);
     }
 
     fn settle(&mut self, reservation: Reservation, carried_out: usize) {
-        let unused = reservation.deletions.saturating_sub(carried_out);
-        match reservation.counted {
+        let Reservation { deletions, of_established, counted } = reservation;
+        let unused = deletions.saturating_sub(carried_out);
+        match counted {
             Counted::Nowhere => {}
             Counted::Wave(sender) => {
                 if let Some(wave) = self.waves.get_mut(&sender) {
                     wave.left = wave.left.saturating_add(unused);
                 }
             }
+            Counted::Window(_, _) if unused == 0 => {}
             Counted::Window(account, since) => {
-                let Some(window) = self.windows.get_mut(&account).filter(|window| window.since == since) else {
-                    return;
-                };
-                window.deletions = window.deletions.saturating_sub(unused);
-                // Which of them were carried out is not known: those of other nodes first.
-                let unused = reservation.others.saturating_sub(carried_out);
-                window.others = window.others.saturating_sub(unused);
-                if window.deletions == 0 {
+                // Which of them were carried out is not known: those of established nodes first.
+                let unused = Nodes { all: unused, established: of_established.saturating_sub(carried_out) };
+                if self.windows.get_mut(&account).is_some_and(|window| !window.subtract(since, unused)) {
                     self.windows.remove(&account);
                 }
+                self.change();
             }
+        }
+    }
+
+    fn note_stored(&mut self, account: &Account, stored: &[StoredVersion], now: Duration) {
+        if stored.is_empty() {
+            return;
+        }
+        self.additions.advance(now);
+        let account = self.account(account);
+        let new = self.additions.note(&account, stored);
+        if new > 0 {
+            self.unsaved = self.unsaved.saturating_add(new);
+            self.change();
         }
     }
 }
 
 /// The counts of one instance, shared by its pushes and rounds.
 #[derive(Debug, Default)]
-pub struct DeletionGuard(Mutex<Counts>);
+pub struct DeletionGuard {
+    counts: Mutex<Counts>,
+    /// `None`: they end with the process.
+    file: Option<CountsFile>,
+}
+
+#[derive(Debug)]
+struct CountsFile {
+    path: PathBuf,
+    clock: SharedClock,
+    /// The revision that is in the file. Held while it is written.
+    written: Mutex<u64>,
+}
 
 impl DeletionGuard {
-    fn counts(&self) -> MutexGuard<'_, Counts> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// With the counts of the process before. Where they cannot be read, all deletions of other instances wait until none of them would
+    /// count any more, and the log has an error: a damaged file gives no budget back.
+    #[must_use]
+    pub fn open(path: &Path, clock: &SharedClock) -> Self {
+        let now = Self::time(clock.elapsed());
+        let read = match std::fs::read(path) {
+            Ok(bytes) => KeptCounts::parse(&bytes).map_err(|error| error.to_string()).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.to_string()),
+        };
+        let counts = match read {
+            Ok(None) => Counts::default(),
+            Ok(Some(kept)) => kept.into_counts(now, clock.now()),
+            Err(error) => {
+                tracing::error!(
+                    path = %path.display(), %error, wait_minutes = SLOT_LIFE.as_secs() / 60,
+                    "the deletion counts cannot be read: deletions of other instances wait for the admin until this time is over"
+                );
+                Counts { closed_until: now.saturating_add(SLOT_LIFE), revision: 1, ..Counts::default() }
+            }
+        };
+        let file = CountsFile { path: path.to_owned(), clock: SharedClock::clone(clock), written: Mutex::new(0) };
+        Self { counts: Mutex::new(counts), file: Some(file) }
     }
 
-    /// Reserves the deletions of these nodes, of the `nodes` that are here now, in one step with the check. `None`: all of them must
-    /// wait. `elapsed`: by the process's own clock. Every reservation must come back with [`Self::settle`].
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn time(elapsed: Duration) -> Duration {
+        elapsed.saturating_add(BEFORE_START)
+    }
+
+    /// Reserves the deletions of these versions, of the `nodes` that are here now, in one step with the check. `None`: all of them must
+    /// wait. `elapsed`: by the process's own clock. It must be durable ([`Self::save`]) before anything is deleted, and every reservation
+    /// must come back with [`Self::settle`].
     pub fn reserve(
         &self,
-        sender: Sender<'_>,
-        deletions: &[&NodeId],
+        sender: &Sender<'_>,
+        deletions: &[(NodeId, u64)],
         nodes: usize,
         elapsed: Duration,
     ) -> Option<Reservation> {
-        self.counts().reserve(sender, deletions, nodes, elapsed)
+        self.counts().reserve(sender, deletions, nodes, Self::time(elapsed))
     }
 
-    /// The sender adds these nodes, which are not here yet: what it adds does not raise the number that its deletions are compared
-    /// with. To be called before they are added.
-    pub fn note_added<'a>(&self, sender: Sender<'_>, ids: impl Iterator<Item = &'a NodeId>, elapsed: Duration) {
-        self.counts().brought.add(sender, ids, elapsed);
+    /// Notes versions that were stored for this sender: nodes that it added do not raise the number that deletions of any
+    /// sender are compared with. A few of them may be lost with a killed process; more of them are due to be saved.
+    pub fn note_stored(&self, sender: &Sender<'_>, stored: &[StoredVersion], elapsed: Duration) {
+        self.counts().note_stored(&sender.account, stored, Self::time(elapsed));
     }
 
-    /// These nodes are here no more.
-    pub fn note_gone<'a>(&self, sender: Sender<'_>, ids: impl Iterator<Item = &'a NodeId>) {
-        self.counts().brought.remove(sender, ids);
+    /// These versions are here no more.
+    pub fn note_gone<'a>(&self, versions: impl Iterator<Item = &'a (NodeId, u64)>) {
+        self.counts().additions.remove(versions);
     }
 
     /// Of what was reserved, only what was really deleted stays counted.
@@ -213,12 +390,66 @@ impl DeletionGuard {
         self.counts().settle(reservation, carried_out);
     }
 
-    /// The admin confirmed so many deletions of this instance. As many again are carried out within ten minutes, the rest of a wave that comes
-    /// in several batches; beyond that the guard counts from now.
-    pub fn confirm(&self, from: &str, deletions: usize, elapsed: Duration) {
+    /// Are more added nodes not kept yet than a killed process may forget? `nodes`: how many are here.
+    #[must_use]
+    pub fn is_save_due(&self, nodes: usize) -> bool {
+        let counts = self.counts();
+        self.file.is_some() && counts.unsaved >= MOST_UNSAVED.max(counts.established(nodes) / 20)
+    }
+
+    /// Makes the counts durable, together with those of others that wait for it. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`OfflineError`]: they are as they were on the disk.
+    pub fn save(&self) -> Result<(), OfflineError> {
+        let Some(file) = &self.file else { return Ok(()) };
+        let wanted = self.counts().revision;
+        let mut written = file.written.lock().unwrap_or_else(PoisonError::into_inner);
+        if *written >= wanted {
+            return Ok(());
+        }
+        let (kept, revision, unsaved) = {
+            let counts = self.counts();
+            let kept = KeptCounts::of(&counts, Self::time(file.clock.elapsed()), file.clock.now());
+            (kept, counts.revision, counts.unsaved)
+        };
+        let failed = |error: serde_json::Error| OfflineError::Io { path: file.path.clone(), error: error.into() };
+        let bytes = kept.bytes().map_err(failed)?;
+        write_file(&file.path, &bytes)?;
+        *written = revision;
         let mut counts = self.counts();
-        counts.windows.remove(&Account::Verified(from.into()));
-        counts.waves.insert(from.into(), Wave { since: elapsed, left: deletions });
+        counts.unsaved = counts.unsaved.saturating_sub(unsaved);
+        Ok(())
+    }
+
+    /// As [`Self::save`], on a thread that may block. Answers whether they are durable; where not, the log has the error.
+    pub async fn save_soon(self: &Arc<Self>) -> bool {
+        if self.file.is_none() {
+            return true;
+        }
+        let guard = Arc::clone(self);
+        let saved = tokio::task::spawn_blocking(move || guard.save()).await;
+        let error = match saved {
+            Ok(Ok(())) => return true,
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        tracing::error!(
+            error,
+            "the deletion counts cannot be kept; deletions of other instances wait for the admin meanwhile"
+        );
+        false
+    }
+
+    /// The admin confirmed so many deletions of this instance. As many again are carried out within ten minutes, the rest of a wave that comes
+    /// in several batches; beyond that the guard counts from now. `is_own`: an instance with this id has an account of its own, and only
+    /// that instance has the rest of the wave.
+    pub fn confirm(&self, from: &str, is_own: bool, deletions: usize, elapsed: Duration) {
+        let mut counts = self.counts();
+        if counts.windows.remove(&Account::own(from)).is_some() {
+            counts.change();
+        }
+        counts.waves.insert(from.into(), Wave { since: Self::time(elapsed), left: deletions, is_own });
     }
 
     /// The admin confirmed what this instance deletes in the round that begins: none of it waits until the round ends.
@@ -251,6 +482,7 @@ impl Drop for ConfirmedRound {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::{Clock, TestClock, Timestamp};
     use proptest::prelude::*;
     use std::thread;
 
@@ -258,33 +490,57 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
+    fn clock_at(seconds: i64) -> Arc<TestClock> {
+        TestClock::at(Timestamp::from_seconds(seconds))
+    }
+
     fn verified(id: &str) -> Sender<'_> {
-        Sender { id, verified: true, given: 0 }
+        Sender { id, account: Account::own(id), given: 0, is_pulled: false }
     }
 
     fn other(id: &str) -> Sender<'_> {
-        Sender { id, verified: false, given: 0 }
+        Sender { account: Account::Unverified, ..verified(id) }
     }
 
-    fn ids(names: &str, count: usize) -> Vec<NodeId> {
-        (0..count).map(|number| NodeId::parse(&format!("{names}-{number}")).unwrap()).collect()
+    /// Versions of so many nodes, of which each has its own position.
+    fn versions(names: &str, count: usize) -> Vec<(NodeId, u64)> {
+        let version =
+            |number: usize| (NodeId::parse(&format!("{names}-{number}")).unwrap(), u64::try_from(number + 1).unwrap());
+        (0..count).map(version).collect()
+    }
+
+    /// They are stored for this sender, as new nodes.
+    fn adds(guard: &DeletionGuard, sender: &Sender<'_>, versions: &[(NodeId, u64)], now: Duration) {
+        let stored = versions.iter().map(|(id, seq)| StoredVersion { id: id.clone(), seq: *seq, replaced: None });
+        guard.note_stored(sender, &stored.collect::<Vec<_>>(), now);
     }
 
     fn reserve(
         guard: &DeletionGuard,
-        sender: Sender<'_>,
+        sender: &Sender<'_>,
         count: usize,
         nodes: usize,
         now: Duration,
     ) -> Option<Reservation> {
-        guard.reserve(sender, &ids("old", count).iter().collect::<Vec<_>>(), nodes, now)
+        guard.reserve(sender, &versions("old", count), nodes, now)
     }
 
     /// Reserves them and has all of them carried out.
-    fn deletes(guard: &DeletionGuard, sender: Sender<'_>, deletions: usize, nodes: usize, now: Duration) -> bool {
-        let reserved = reserve(guard, sender, deletions, nodes, now);
+    fn deletes(guard: &DeletionGuard, sender: &Sender<'_>, deletions: usize, nodes: usize, now: Duration) -> bool {
+        deletes_these(guard, sender, &versions("old", deletions), nodes, now)
+    }
+
+    fn deletes_these(
+        guard: &DeletionGuard,
+        sender: &Sender<'_>,
+        versions: &[(NodeId, u64)],
+        nodes: usize,
+        now: Duration,
+    ) -> bool {
+        let reserved = guard.reserve(sender, versions, nodes, now);
         reserved.is_some_and(|reserved| {
-            guard.settle(reserved, deletions);
+            guard.settle(reserved, versions.len());
+            guard.note_gone(versions.iter());
             true
         })
     }
@@ -292,110 +548,237 @@ mod tests {
     #[test]
     fn small_parts_are_added_up_against_what_was_here_when_the_window_began() {
         let guard = DeletionGuard::default();
-        assert!(deletes(&guard, verified("few"), 10, 12, at(0)), "ten are always carried out");
-        assert!(!deletes(&guard, verified("a"), 26, 100, at(0)));
+        assert!(deletes(&guard, &verified("few"), 10, 12, at(0)), "ten are always carried out");
+        assert!(!deletes(&guard, &verified("a"), 26, 100, at(0)));
         for n in 0..5 {
-            assert!(deletes(&guard, verified("a"), 5, 100 - 5 * n, at(1)));
+            assert!(deletes(&guard, &verified("a"), 5, 100 - 5 * n, at(1)));
         }
-        assert!(!deletes(&guard, verified("a"), 5, 75, at(2)));
-        assert!(!deletes(&guard, verified("a"), 1, 1_000_000, at(2)), "nodes that came since do not make it more");
-        assert!(deletes(&guard, verified("b"), 5, 75, at(2)), "another verified instance has its own count");
-        assert!(deletes(&guard, verified("a"), 5, 75, at(1 + 3600)), "a new window");
+        assert!(!deletes(&guard, &verified("a"), 5, 75, at(2)));
+        assert!(!deletes(&guard, &verified("a"), 1, 1_000_000, at(2)), "nodes that came since do not make it more");
+        assert!(deletes(&guard, &verified("b"), 5, 75, at(2)), "another verified instance has its own count");
+        assert!(!deletes(&guard, &verified("a"), 5, 75, at(1 + 3600)));
+        assert!(deletes(&guard, &verified("a"), 5, 75, at(1 + 3900)), "they are an hour old, to five minutes");
+    }
+
+    #[test]
+    fn the_window_slides() {
+        let (guard, a) = (DeletionGuard::default(), verified("a"));
+        assert!(deletes(&guard, &a, 1, 200, at(0)));
+        assert!(deletes(&guard, &a, 49, 199, at(3560)) && !deletes(&guard, &a, 5, 150, at(3561)));
+        assert!(!deletes(&guard, &a, 11, 150, at(3610)), "no hour ends here for all of them");
+        assert!(!deletes(&guard, &a, 2, 150, at(3900)), "the first one is over, and what it was compared with");
+        assert!(deletes(&guard, &a, 37, 150, at(3560 + 3900)));
+    }
+
+    #[test]
+    fn no_hour_has_more_deletions_than_the_bound() {
+        let (guard, a) = (DeletionGuard::default(), verified("a"));
+        let (mut left, mut at_seconds) = (1000_usize, Vec::new());
+        for second in (0..4 * 3600).step_by(97) {
+            while deletes(&guard, &a, 7, left, at(second)) {
+                at_seconds.extend([second; 7]);
+                left -= 7;
+            }
+        }
+        for begin in (0..3 * 3600).step_by(60) {
+            let within = at_seconds.iter().filter(|second| (begin..begin + 3600).contains(*second)).count();
+            assert!(within <= 250, "{within} from {begin} s on");
+        }
+        assert!(left < 750, "beyond the hour more go");
     }
 
     #[test]
     fn senders_that_are_not_verified_are_counted_together() {
         let guard = DeletionGuard::default();
-        let carried_out =
-            (0..1000).filter(|n| deletes(&guard, other(&format!("fresh-{n}")), 1, 200_usize.saturating_sub(*n), at(0)));
+        let carried_out = (0..1000)
+            .filter(|n| deletes(&guard, &other(&format!("fresh-{n}")), 1, 200_usize.saturating_sub(*n), at(0)));
         assert_eq!(carried_out.count(), 50);
-        assert!(deletes(&guard, verified("known"), 30, 150, at(0)), "a verified instance is counted by itself");
+        assert!(deletes(&guard, &verified("known"), 30, 150, at(0)), "a verified instance is counted by itself");
     }
 
     #[test]
-    fn nodes_that_a_sender_adds_first_do_not_raise_what_it_may_delete() {
-        let junk = ids("junk", 10_000);
+    fn nodes_that_instances_add_first_raise_what_may_be_deleted_for_none() {
+        let junk = versions("junk", 10_000);
         for sender in [verified("a"), other("fresh-1")] {
-            let guard = DeletionGuard::default();
-            guard.note_added(sender, junk.iter(), at(0));
-            assert!(!deletes(&guard, sender, 200, 10_200, at(1)), "it is compared with the 200 nodes that were here");
-            assert!(deletes(&guard, sender, 50, 10_200, at(1)) && !deletes(&guard, sender, 1, 10_150, at(1)));
-            let another = if sender.verified { verified("b") } else { other("fresh-2") };
-            // Those that are not verified share one account also of what they add.
-            assert_eq!(deletes(&guard, another, 51, 10_150, at(2)), sender.verified);
+            for another in [verified("b"), other("fresh-2")] {
+                let guard = DeletionGuard::default();
+                adds(&guard, &sender, &junk, at(0));
+                for deleting in [&sender, &another] {
+                    assert!(!deletes(&guard, deleting, 200, 10_200, at(1)), "compared with the 200 that were here");
+                    assert!(!deletes(&guard, deleting, 51, 10_200, at(1)));
+                }
+                assert!(deletes(&guard, &another, 50, 10_200, at(1)) && !deletes(&guard, &another, 1, 10_150, at(1)));
+            }
             // Its own nodes it may take back, within the bound on all of them.
-            let own: Vec<&NodeId> = junk.iter().take(1000).collect();
-            let reserved = guard.reserve(sender, &own, 10_150, at(2)).unwrap();
-            guard.settle(reserved, own.len());
-            guard.note_gone(sender, own.into_iter());
-            assert!(deletes(&guard, sender, 1000, 9150, at(3 * 3600)), "two hours later they are nodes like others");
+            let guard = DeletionGuard::default();
+            adds(&guard, &sender, &junk, at(0));
+            assert!(deletes_these(&guard, &sender, &junk[..1000], 10_200, at(2)));
+            assert!(deletes(&guard, &sender, 50, 9200, at(3)) && !deletes(&guard, &sender, 1, 9150, at(3)));
+            assert!(deletes(&guard, &sender, 1000, 9150, at(3 * 3600)), "hours later they are nodes like others");
         }
     }
 
     #[test]
+    fn additions_of_one_instance_raise_the_number_for_its_own_nodes_alone() {
+        let (junk, good) = (versions("junk", 700), versions("good", 200));
+        let guard = DeletionGuard::default();
+        adds(&guard, &verified("helper"), &junk, at(0));
+        adds(&guard, &verified("good"), &good, at(0));
+        let evil = verified("evil");
+        // 200 established nodes, 200 of another instance, and the junk.
+        assert!(!deletes_these(&guard, &evil, &good, 1100, at(1)));
+        assert!(deletes_these(&guard, &evil, &good[..50], 1100, at(1)), "a quarter of what that one added");
+        assert!(deletes_these(&guard, &evil, &junk[..100], 1050, at(2)));
+        assert!(deletes_these(&guard, &evil, &good[50..100], 950, at(3)), "then a quarter of the established ones");
+        assert!(!deletes_these(&guard, &evil, &good[100..101], 900, at(4)));
+        assert!(!deletes(&guard, &evil, 1, 900, at(4)));
+        assert!(deletes(&guard, &verified("good"), 50, 900, at(5)), "every other one has a budget of its own");
+    }
+
+    #[test]
     fn a_first_exchange_may_be_followed_by_deletions_of_what_it_brought() {
-        let (guard, brought) = (DeletionGuard::default(), ids("new", 100));
-        guard.note_added(verified("a"), brought.iter(), at(0));
-        let some: Vec<&NodeId> = brought.iter().take(25).collect();
-        let reserved = guard.reserve(verified("a"), &some, 100, at(1)).unwrap();
-        guard.settle(reserved, 25);
-        assert!(guard.reserve(verified("a"), &[&brought[30]], 75, at(1)).is_none(), "a quarter of all, as ever");
+        let brought = versions("new", 100);
+        for sender in ["a", "b"] {
+            let guard = DeletionGuard::default();
+            adds(&guard, &verified("a"), &brought, at(0));
+            assert!(deletes_these(&guard, &verified(sender), &brought[..25], 100, at(1)));
+            let more = &brought[30..if sender == "a" { 31 } else { 41 }];
+            assert!(!deletes_these(&guard, &verified(sender), more, 75, at(1)), "a quarter, as ever");
+        }
+    }
+
+    #[test]
+    fn versions_of_others_are_not_the_senders_own() {
+        let (guard, a) = (DeletionGuard::default(), verified("a"));
+        let (before, junk) = (versions("n", 200), versions("junk", 700));
+        adds(&guard, &a, &before, at(0));
+        adds(&guard, &a, &junk, at(0));
+        // The admin writes the same nodes: they are at other positions now.
+        let written: Vec<(NodeId, u64)> = before.iter().map(|(id, seq)| (id.clone(), seq + 5000)).collect();
+        assert!(!deletes_these(&guard, &a, &written, 1000, at(1)));
+    }
+
+    fn kept(folder: &Path, clock: &Arc<TestClock>) -> DeletionGuard {
+        let clock: SharedClock = clock.clone();
+        DeletionGuard::open(&folder.join("deletions.json"), &clock)
+    }
+
+    #[test]
+    fn a_restart_gives_no_budget_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = clock_at(1_700_000_000);
+        let guard = kept(folder.path(), &clock);
+        adds(&guard, &verified("helper"), &versions("junk", 700), clock.elapsed());
+        assert!(guard.is_save_due(900));
+        assert!(deletes(&guard, &verified("a"), 30, 900, clock.elapsed()));
+        assert!(deletes(&guard, &other("b"), 40, 870, clock.elapsed()));
+        guard.save().unwrap();
+        assert!(!guard.is_save_due(900));
+        drop(guard);
+        clock.advance(at(600));
+        let again = clock_at(1_700_000_600);
+        let guard = kept(folder.path(), &again);
+        assert!(!deletes(&guard, &verified("a"), 21, 900, again.elapsed()), "20 are left of 50");
+        assert!(deletes(&guard, &verified("a"), 20, 900, again.elapsed()));
+        assert!(!deletes(&guard, &other("c"), 11, 900, again.elapsed()));
+        assert!(!deletes(&guard, &verified("d"), 51, 900, again.elapsed()), "the junk is still left out");
+        // A wall clock that was set back adds no time; hours later all of it is over.
+        guard.save().unwrap();
+        assert!(!deletes(&kept(folder.path(), &clock_at(1_600_000_000)), &verified("a"), 11, 900, at(0)));
+        let later = clock_at(1_700_000_600 + 3 * 3600);
+        assert!(deletes(&kept(folder.path(), &later), &verified("a"), 225, 900, later.elapsed()));
+    }
+
+    #[test]
+    fn unreadable_counts_keep_all_deletions_waiting_for_an_hour() {
+        for damaged in ["{", "[]", r#"{"version":2,"saved_at":0,"additions_age_ms":0,"accounts":[]}"#] {
+            let folder = tempfile::tempdir().unwrap();
+            write_file(&folder.path().join("deletions.json"), damaged.as_bytes()).unwrap();
+            let clock = clock_at(1_700_000_000);
+            let guard = kept(folder.path(), &clock);
+            assert!(!deletes(&guard, &verified("a"), 1, 1000, clock.elapsed()), "{damaged}");
+            guard.save().unwrap();
+            let again = clock_at(1_700_000_600);
+            let guard = kept(folder.path(), &again);
+            assert!(!deletes(&guard, &verified("a"), 1, 1000, again.elapsed()), "another restart does not end it");
+            guard.confirm("a", true, 1, again.elapsed());
+            assert!(deletes(&guard, &verified("a"), 1, 1000, again.elapsed()), "what the admin confirms goes");
+            again.advance(SLOT_LIFE - at(600));
+            assert!(deletes(&guard, &verified("a"), 1, 1000, again.elapsed()));
+        }
+    }
+
+    #[tokio::test]
+    async fn counts_that_cannot_be_kept_are_reported() {
+        let folder = tempfile::tempdir().unwrap();
+        let guard = Arc::new(kept(&folder.path().join("missing"), &clock_at(1_700_000_000)));
+        assert!(guard.save_soon().await, "nothing to keep");
+        let reserved = reserve(&guard, &verified("a"), 1, 100, at(0)).unwrap();
+        assert!(reserved.is_counted() && !guard.save_soon().await);
+        guard.settle(reserved, 0);
     }
 
     #[test]
     fn a_confirmation_covers_the_rest_of_its_wave_and_nothing_else() {
         for sender in [verified("a"), other("b")] {
             let guard = DeletionGuard::default();
-            assert!(!deletes(&guard, sender, 75, 100, at(2)));
-            guard.confirm(sender.id, 75, at(2));
-            assert!(deletes(&guard, sender, 50, 60, at(3)));
-            assert!(!deletes(&guard, sender, 26, 60, at(4)), "more than was confirmed");
-            assert!(deletes(&guard, sender, 25, 60, at(4)));
-            assert!(!deletes(&guard, sender, 26, 60, at(5)), "it is used up");
-            guard.confirm(sender.id, 75, at(100));
-            assert!(!deletes(&guard, sender, 50, 60, at(100 + 600)), "ten minutes later it is another wave");
-            guard.confirm(sender.id, 0, at(800));
-            assert!(!deletes(&guard, sender, 50, 60, at(801)), "where nothing was confirmed, nothing is switched");
+            assert!(!deletes(&guard, &sender, 75, 100, at(2)));
+            guard.confirm(sender.id, sender.account.is_own(), 75, at(2));
+            assert!(deletes(&guard, &sender, 50, 60, at(3)));
+            assert!(!deletes(&guard, &sender, 26, 60, at(4)), "more than was confirmed");
+            assert!(deletes(&guard, &sender, 25, 60, at(4)));
+            assert!(!deletes(&guard, &sender, 26, 60, at(5)), "it is used up");
+            guard.confirm(sender.id, sender.account.is_own(), 75, at(100));
+            assert!(!deletes(&guard, &sender, 50, 60, at(100 + 600)), "ten minutes later it is another wave");
+            guard.confirm(sender.id, sender.account.is_own(), 0, at(800));
+            assert!(!deletes(&guard, &sender, 50, 60, at(801)), "where nothing was confirmed, nothing is switched");
         }
         let guard = DeletionGuard::default();
-        guard.confirm("b", 75, at(5));
-        assert!(!deletes(&guard, other("c"), 75, 75, at(6)), "what one of the others may, its neighbour may not");
-        let unused = reserve(&guard, other("b"), 60, 75, at(7)).unwrap();
+        guard.confirm("b", false, 75, at(5));
+        assert!(!deletes(&guard, &other("c"), 75, 75, at(6)), "what one of the others may, its neighbour may not");
+        let unused = reserve(&guard, &other("b"), 60, 75, at(7)).unwrap();
         guard.settle(unused, 10);
-        assert!(deletes(&guard, other("b"), 65, 75, at(8)), "what was not carried out is left");
+        assert!(deletes(&guard, &other("b"), 65, 75, at(8)), "what was not carried out is left");
+        guard.confirm("known", true, 75, at(9));
+        assert!(!deletes(&guard, &other("known"), 60, 75, at(10)), "another key that states the same id");
+        assert!(deletes(&guard, &verified("known"), 60, 75, at(11)));
     }
 
     #[test]
-    fn a_confirmed_round_covers_what_comes_until_it_ends() {
+    fn a_confirmed_round_covers_what_it_pulls_until_it_ends() {
         let guard = Arc::new(DeletionGuard::default());
+        let pulled = |id| Sender { is_pulled: true, ..verified(id) };
         let rounds = (guard.confirm_round("a"), guard.confirm_round("a"));
-        assert!(deletes(&guard, verified("a"), 75, 75, at(0)) && !deletes(&guard, verified("b"), 75, 75, at(0)));
+        assert!(deletes(&guard, &pulled("a"), 75, 75, at(0)) && !deletes(&guard, &pulled("b"), 75, 75, at(0)));
+        assert!(!deletes(&guard, &other("a"), 75, 75, at(0)), "a push that states its id");
         drop(rounds.0);
-        assert!(deletes(&guard, verified("a"), 75, 75, at(1)));
+        assert!(deletes(&guard, &pulled("a"), 75, 75, at(1)));
         drop(rounds.1);
-        assert!(!deletes(&guard, verified("a"), 75, 75, at(2)));
+        assert!(!deletes(&guard, &pulled("a"), 75, 75, at(2)));
     }
 
     #[test]
     fn what_was_not_carried_out_is_not_counted() {
         let guard = DeletionGuard::default();
         for _ in 0..100 {
-            let reserved = reserve(&guard, verified("a"), 25, 100, at(0)).unwrap();
+            let reserved = reserve(&guard, &verified("a"), 25, 100, at(0)).unwrap();
             guard.settle(reserved, 0);
         }
-        let reserved = reserve(&guard, verified("a"), 25, 100, at(0)).unwrap();
-        assert!(reserve(&guard, verified("a"), 1, 100, at(0)).is_none(), "reserved is counted");
+        let reserved = reserve(&guard, &verified("a"), 25, 100, at(0)).unwrap();
+        assert!(reserve(&guard, &verified("a"), 1, 100, at(0)).is_none(), "reserved is counted");
         guard.settle(reserved, 20);
-        assert!(deletes(&guard, verified("a"), 5, 80, at(0)) && !deletes(&guard, verified("a"), 1, 75, at(0)));
+        assert!(deletes(&guard, &verified("a"), 5, 80, at(0)) && !deletes(&guard, &verified("a"), 1, 75, at(0)));
     }
 
     #[test]
-    fn windows_are_bounded() {
+    fn accounts_are_bounded_and_further_ones_share_one() {
         let guard = DeletionGuard::default();
-        for n in 0..MOST_WINDOWS + 10 {
-            assert!(deletes(&guard, verified(&n.to_string()), 1, 9, at(3)));
+        for n in 0..MOST_ACCOUNTS {
+            assert!(deletes(&guard, &verified(&n.to_string()), 1, 9, at(3)));
         }
-        assert_eq!(guard.counts().windows.len(), MOST_WINDOWS);
+        let further = (0..100).filter(|n| deletes(&guard, &verified(&format!("further-{n}")), 1, 9, at(3))).count();
+        assert_eq!((further, guard.counts().windows.len()), (FEW_DELETIONS, MOST_ACCOUNTS + 1));
+        assert!(deletes(&guard, &verified("0"), 1, 9, at(4)), "known ones keep theirs");
     }
 
     proptest! {
@@ -408,7 +791,11 @@ mod tests {
             size in 1_usize..30, requests in 1_usize..24, nodes in 0_usize..400, verified in any::<bool>(),
         ) {
             let sender = |n: usize| if verified { "one".to_owned() } else { format!("fresh-{n}") };
-            let run = |guard: &DeletionGuard, n: usize| deletes(guard, Sender { id: &sender(n), verified, given: 0 }, size, nodes, at(0));
+            let run = |guard: &DeletionGuard, n: usize| {
+                let id = sender(n);
+                let sender = if verified { super::tests::verified(&id) } else { other(&id) };
+                deletes(guard, &sender, size, nodes, at(0))
+            };
             let sequential = DeletionGuard::default();
             let expected = (0..requests).filter(|n| run(&sequential, *n)).count();
             let parallel = DeletionGuard::default();

@@ -14,7 +14,7 @@ use self::{
 use super::{
     client::{Client, ClientError},
     control::{Control, ControlError},
-    deletions::DeletionGuard,
+    deletions::{Account, DeletionGuard},
     events::{EventKind, Events, Exchange},
     gate::Gate,
     history::{History, Past},
@@ -323,10 +323,10 @@ impl Engine {
         &self.shared.options.events
     }
 
-    /// Is the instance with this id a peer?
+    /// Did the admin name an instance with this id, whatever its key?
     #[must_use]
-    pub fn has_instance(&self, id: &str) -> bool {
-        self.shared.options.peers.has_instance(id)
+    pub fn names_id(&self, id: &PeerId) -> bool {
+        self.shared.options.peers.names(id.as_str(), |_| true)
     }
 
     /// How many peers there are.
@@ -452,11 +452,13 @@ impl Shared {
         let remote = self.gate.guard(&announcing, state.failed_in_a_row > 0, &exchange);
         let pinned = (state.node_id.clone(), state.public_key.clone());
         let remote = Trusting::new(&remote, &options.trust, &options.clock, pinned, self.named(&state));
+        let account = |id: &PeerId, key| Account::of(&options.trust, id, key, state.named);
         let parties = Parties {
             lattice: &options.lattice,
             client: &remote,
             sets: &options.sets,
             deletions: &options.deletions,
+            account: &account,
             key: &held.key,
             node_id: &options.node_id,
             clock: &options.clock,

@@ -3,7 +3,7 @@
 mod verdicts;
 mod walk;
 
-pub use verdicts::{additions, deletes, deletions, wanted, would_count};
+pub use verdicts::{deletes, deletions, wanted, would_count};
 pub use walk::{TooLargeNode, Walk, WrittenLines};
 
 use super::{

@@ -15,7 +15,7 @@ mod waits;
 use self::{forgotten::Forgotten, too_large::TooLarge, unavailable::Unavailable, waits::WaitsThere};
 use super::{
     client::ClientError,
-    deletions::DeletionGuard,
+    deletions::{Account, DeletionGuard},
     exchange::Signer,
     feed::{self, FeedError, Received},
     filter::Matcher,
@@ -239,6 +239,8 @@ pub struct Parties<'a> {
     pub sets: &'a Arc<Sets>,
     /// What other instances delete here.
     pub deletions: &'a Arc<DeletionGuard>,
+    /// On whose account the changes of an instance with this key count.
+    pub account: &'a (dyn Fn(&PeerId, PublicKey) -> Account + Send + Sync),
     /// Our key.
     pub key: &'a KeyPair,
     /// Our id.
@@ -284,6 +286,8 @@ pub struct Run<'a, N> {
     note: N,
     report: RoundReport,
     peer: PeerId,
+    /// On whose account its changes count.
+    account: Account,
     remembered: HashSet<u64>,
     unstaged: bool,
     options: PeerOptions,
@@ -366,6 +370,7 @@ pub async fn run<N: FnMut(&Positions) + Send>(parties: &Parties<'_>, known: Know
         note,
         report: end.report,
         peer: head.get().node_id.clone(),
+        account: (parties.account)(&head.get().node_id, head.public_key()),
         remembered: HashSet::new(),
         unstaged: known.unstaged,
         matcher: known.options.filter.matcher(),

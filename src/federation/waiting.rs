@@ -2,7 +2,7 @@
 //! but for what waits. Waiting itself is the lattice's.
 
 use super::{
-    deletions::{DeletionGuard, Sender},
+    deletions::{DeletionGuard, Reservation, Sender},
     feed::{self, FeedError, Received},
     wire::WireChange,
 };
@@ -102,7 +102,7 @@ pub async fn end_where_held(lattice: &dyn Lattice, from: &PeerId, stated: &[Wire
 /// adds nothing to the lattice is.
 pub async fn receive(
     lattice: &dyn Lattice,
-    guard: &DeletionGuard,
+    guard: &Arc<DeletionGuard>,
     sender: Sender<'_>,
     elapsed: Duration,
     mut changes: Vec<WireChange>,
@@ -110,18 +110,18 @@ pub async fn receive(
     let (mut all, mut deleted) = (Received::default(), 0_usize);
     for attempt in 1.. {
         let wanted = feed::deletions(lattice, &changes)?;
-        let reserved = guard.reserve(sender, &wanted, lattice.status().nodes, elapsed);
-        let gone: Vec<NodeId> = wanted.into_iter().cloned().collect();
-        let put = changes.iter().filter(|change| change.content_hash().is_some()).map(|change| &change.id);
-        guard.note_added(sender, feed::additions(lattice, put)?.into_iter(), elapsed);
+        let reserved = reserve(lattice, guard, &sender, &wanted, elapsed).await;
         let may_delete = reserved.as_ref().map_or(0, |reserved| reserved.deletions);
-        let budget = Arc::new(DeletionBudget::new(may_delete, !sender.verified));
+        let budget = Arc::new(DeletionBudget::new(may_delete, !sender.account.is_own()));
         // A node that came between the count and the deletion: counted again, its deletion may fit.
         let again = reserved.is_some() && attempt < ATTEMPTS;
         let applied = apply(lattice, (sender.id, sender.given), changes, &budget, again).await;
         deleted = deleted.saturating_add(budget.deleted());
+        guard.note_stored(&sender, &budget.take_stored(), elapsed);
         if budget.deleted() > 0 {
-            note_gone(lattice, guard, sender, &gone);
+            // One that cannot be looked up counts as here until two hours are over.
+            let is_gone = |version: &&(NodeId, u64)| lattice.entry(&version.0).is_ok_and(|entry| entry.is_none());
+            guard.note_gone(wanted.iter().filter(is_gone));
         }
         if let Some(reserved) = reserved {
             guard.settle(reserved, budget.deleted());
@@ -133,13 +133,31 @@ pub async fn receive(
         }
         changes = left;
     }
+    keep_additions(lattice, guard).await;
     Ok((all, deleted))
 }
 
-/// The guard forgets nodes that are deleted now. One that cannot be looked up counts as the sender's until two hours are over.
-fn note_gone(lattice: &dyn Lattice, guard: &DeletionGuard, sender: Sender<'_>, ids: &[NodeId]) {
-    let is_gone = |id: &&NodeId| lattice.entry(id).is_ok_and(|entry| entry.is_none());
-    guard.note_gone(sender, ids.iter().filter(is_gone));
+/// Reserves deletions, durably: a process that is killed after them has them counted when it starts again.
+async fn reserve(
+    lattice: &dyn Lattice,
+    guard: &Arc<DeletionGuard>,
+    sender: &Sender<'_>,
+    versions: &[(NodeId, u64)],
+    elapsed: Duration,
+) -> Option<Reservation> {
+    let reserved = guard.reserve(sender, versions, lattice.status().nodes, elapsed)?;
+    if reserved.is_counted() && !guard.save_soon().await {
+        guard.settle(reserved, 0);
+        return None;
+    }
+    Some(reserved)
+}
+
+/// Keeps how many nodes were added, where that is more than a killed process may forget.
+pub async fn keep_additions(lattice: &dyn Lattice, guard: &Arc<DeletionGuard>) {
+    if guard.is_save_due(lattice.status().nodes) {
+        guard.save_soon().await;
+    }
 }
 
 /// Answers what became of the changes; with `again`, the deletions that wait now instead of counting them.

@@ -48,7 +48,7 @@ pub(super) struct Accepted {
     pub(super) kept: Option<u64>,
     /// Its file alone does not say all of it: what it came from, what it replaced, or when it was made.
     announced: bool,
-    /// Told of a deletion that is carried out.
+    /// Counts the deletion or the version once it is durable.
     pub(super) budget: Option<Arc<DeletionBudget>>,
 }
 
@@ -150,7 +150,8 @@ pub(super) fn decide(
         Arrived::Deleted { .. } => false,
     };
     let source = Source::Given { ancestry: arrival.ancestry, from: arrival.from };
-    let budget = budget.filter(|_| deletes).cloned();
+    let stores = !is_broken && matches!(arrival.change, Arrived::Put { .. });
+    let budget = budget.filter(|_| deletes || stores).cloned();
     let accepted = Accepted { at: offered.at, source, loser, kept: None, announced: !plain, budget };
     Ok(match (arrival.change, current) {
         (Arrived::Put { .. }, Some(entry)) if verdict == Verdict::Later => Decision::Retime(entry, accepted),

@@ -54,7 +54,7 @@ pub use node::{NodeDocument, NodeError, OVERSIZE_BYTES};
 pub use node_type::{MAX_TYPE_BYTES, NodeType};
 pub use status::{BrokenFile, Epochs, LatticeStatus};
 pub use version::{Ancestry, Version};
-pub use waiting::{DeletionBudget, WaitingDeletion, WaitingSender};
+pub use waiting::{DeletionBudget, StoredVersion, WaitingDeletion, WaitingSender};
 
 use crate::types::{ContentHash, NodeId, Sha256Digest, Timestamp};
 use async_trait::async_trait;

@@ -1,7 +1,10 @@
 //! Deletions of other instances that wait for the admin (DESIGN 4.7): what is known of each, and how many may be carried out.
 
 use crate::types::{ContentHash, NodeId, Timestamp};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicUsize, Ordering},
+};
 
 /// A deletion that is kept and not carried out: the node is still here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,11 +32,23 @@ pub struct WaitingSender {
     pub since: Timestamp,
 }
 
-/// How many nodes one call of [`Lattice::apply_within`](super::Lattice::apply_within) may delete.
+/// A version of another instance that is durable here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredVersion {
+    /// The node.
+    pub id: NodeId,
+    /// Its position in the journal.
+    pub seq: u64,
+    /// The position of the version that it replaced; `None`: the node is new here.
+    pub replaced: Option<u64>,
+}
+
+/// How many nodes one call of [`Lattice::apply_within`](super::Lattice::apply_within) may delete, and what that call changed.
 #[derive(Debug)]
 pub struct DeletionBudget {
     left: AtomicUsize,
     deleted: AtomicUsize,
+    stored: Mutex<Vec<StoredVersion>>,
     /// All senders of which this is true share one bound on what waits: as many as there are nodes.
     pub bounded: bool,
 }
@@ -42,7 +57,8 @@ impl DeletionBudget {
     /// For `deletions` nodes.
     #[must_use]
     pub fn new(deletions: usize, bounded: bool) -> Self {
-        Self { left: AtomicUsize::new(deletions), deleted: AtomicUsize::new(0), bounded }
+        let (left, deleted) = (AtomicUsize::new(deletions), AtomicUsize::new(0));
+        Self { left, deleted, stored: Mutex::default(), bounded }
     }
 
     /// Nodes that were deleted so far, durably.
@@ -59,5 +75,17 @@ impl DeletionBudget {
     /// A deletion is durable.
     pub(super) fn count(&self) {
         self.deleted.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// A version is durable.
+    pub(super) fn count_stored(&self, version: StoredVersion) {
+        self.stored.lock().unwrap_or_else(PoisonError::into_inner).push(version);
+    }
+
+    /// Takes the list of the versions that were stored so far, durably. Versions in the place of a broken file are left out: the node is
+    /// neither new nor replaced.
+    #[must_use]
+    pub fn take_stored(&self) -> Vec<StoredVersion> {
+        std::mem::take(&mut self.stored.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

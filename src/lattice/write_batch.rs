@@ -17,7 +17,7 @@ use super::{
     restore::{self, Restore},
     store::{Changes, SeenFile, Store, copy_of, fingerprint, lattice_error},
     version,
-    waiting::DeletionBudget,
+    waiting::{DeletionBudget, StoredVersion},
 };
 use crate::types::{NodeId, Timestamp};
 use bytes::Bytes;
@@ -491,6 +491,7 @@ fn keep_losers(store: &mut Store, batch: &mut [Staged], answers: &mut Answers) -
 fn write_down(store: &mut Store, placed: &[Staged], seen_at_ns: i64) -> Result<Vec<Outcome>, LatticeError> {
     let mut changes = Changes::default();
     let mut outcomes = Vec::with_capacity(placed.len());
+    let mut stored = Vec::new();
     for staged in placed {
         let source = staged.kind.accepted().map_or(Source::Edit, |accepted| accepted.source.clone());
         outcomes.push(match &staged.kind {
@@ -516,10 +517,14 @@ fn write_down(store: &mut Store, placed: &[Staged], seen_at_ns: i64) -> Result<V
                 changes.repaired.push(staged.name.clone());
                 let (name, stamp) = (staged.name.as_str(), put.stamp);
                 let file = SeenFile { name, stamp, read_at_ns: seen_at_ns, stated: Some(put.stated) };
+                let replaced = store.live(&put.entry.id).map(|entry| entry.seq);
                 let entry = match put.is_same {
                     true => store.stage_seen(&mut changes, put.entry.clone(), file),
                     false => store.stage_put(&mut changes, put.entry.clone(), file, source),
                 };
+                if let Some(budget) = put.accepted.as_ref().and_then(|accepted| accepted.budget.as_ref()) {
+                    stored.push((budget, StoredVersion { id: entry.id.clone(), seq: entry.seq, replaced }));
+                }
                 if put.accepted.is_none() {
                     store.written.keep(&entry.file_hash, &put.bytes);
                 }
@@ -546,7 +551,12 @@ fn write_down(store: &mut Store, placed: &[Staged], seen_at_ns: i64) -> Result<V
                     let dated = Entry { updated_at: accepted.at, ..Entry::clone(entry) };
                     // As if it had been read just when it was written: the next full look reads it again.
                     let (name, read_at_ns) = (staged.name.as_str(), stamp.mtime_ns);
-                    store.stage_put(&mut changes, dated, SeenFile { name, stamp, read_at_ns, stated: None }, source);
+                    let file = SeenFile { name, stamp, read_at_ns, stated: None };
+                    let retimed = store.stage_put(&mut changes, dated, file, source);
+                    if let Some(budget) = &accepted.budget {
+                        let replaced = Some(entry.seq);
+                        stored.push((budget, StoredVersion { id: entry.id.clone(), seq: retimed.seq, replaced }));
+                    }
                 }
                 Outcome::Applied(Applied::Same)
             }
@@ -561,7 +571,11 @@ fn write_down(store: &mut Store, placed: &[Staged], seen_at_ns: i64) -> Result<V
         });
     }
     store.commit(&changes)?;
-    let budgets = placed.iter().filter_map(|staged| staged.kind.accepted()?.budget.as_ref());
+    for (budget, version) in stored {
+        budget.count_stored(version);
+    }
+    let deletions = placed.iter().filter(|staged| matches!(staged.kind, StagedKind::Delete { .. }));
+    let budgets = deletions.filter_map(|staged| staged.kind.accepted()?.budget.as_ref());
     budgets.for_each(|budget| budget.count());
     Ok(outcomes)
 }

@@ -3,13 +3,13 @@
 use super::{Context, FederationError, Speaker, federation::NothingWaits};
 use crate::{
     federation::{
-        deletions::Sender,
+        deletions::{Account, Sender},
         events::EventKind,
         waiting::{Waits, waiting_here},
         wire::WireChange,
     },
     lattice::{LatticeError, WaitingDeletion, WaitingSender},
-    trust::TrustLevel,
+    trust::Named,
     types::{NodeId, PeerId},
 };
 
@@ -29,18 +29,23 @@ pub struct WaitingPage {
     pub next: Option<NodeId>,
 }
 
-/// By whom these changes count as deleted.
+/// The sender of these changes, with the account on which they count.
 pub(super) fn sender<'a>(context: &Context, from: &'a Speaker, changes: &[WireChange]) -> Sender<'a> {
-    // What it adds is counted as well.
-    let verified = !changes.is_empty() && counts_by_itself(context, from);
-    Sender { id: from.peer().as_str(), verified, given: 0 }
+    let account = if changes.is_empty() { Account::Unverified } else { account(context, from) };
+    Sender { id: from.peer().as_str(), account, given: 0, is_pulled: false }
 }
 
-/// Are the deletions of this sender counted by themselves: is it verified, or did the admin add it?
-pub(super) fn counts_by_itself(context: &Context, from: &Speaker) -> bool {
+/// On whose account the deletions and additions of this sender count: on its own where its key is verified, or is that of a peer that
+/// the admin named. Its id proves nothing: in `open` mode any key states any.
+pub(super) fn account(context: &Context, from: &Speaker) -> Account {
     let (peer, key) = (from.peer(), from.public_key());
-    let is_peer = || context.engine.as_ref().is_some_and(|engine| engine.has_instance(peer.as_str()));
-    context.trust.level(peer, key) == TrustLevel::Verified || is_peer()
+    let is_named = context.engine.as_ref().is_some_and(|engine| engine.names(peer, key) == Named::Yes);
+    Account::of(&context.trust, peer, key, is_named)
+}
+
+/// Has an instance with this id an account of its own?
+fn has_own_account(context: &Context, peer: &PeerId) -> bool {
+    context.trust.has_verified(peer) || context.engine.as_ref().is_some_and(|engine| engine.names_id(peer))
 }
 
 /// Tells once where more of an instance waits than before.
@@ -91,7 +96,10 @@ pub async fn confirm_deletions(context: &Context, from: &PeerId) -> Result<u64, 
     something_waits(context, from, "confirm")?;
     let deleted = context.lattice.confirm_waiting(from.as_str()).await?;
     let count = usize::try_from(deleted).unwrap_or(usize::MAX);
-    context.deletions.confirm(from.as_str(), count, context.clock.elapsed());
+    let is_own = has_own_account(context, from);
+    context.deletions.confirm(from.as_str(), is_own, count, context.clock.elapsed());
+    // Where that fails, what was deleted before stays counted after a restart.
+    context.deletions.save_soon().await;
     tracing::info!(peer_id = %from, deletions = deleted, "the admin confirmed deletions");
     Ok(deleted)
 }

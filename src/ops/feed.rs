@@ -143,7 +143,7 @@ pub async fn receive(
     let (mut received, _) = waiting::receive(lattice, &context.deletions, sender, elapsed, changes).await?;
     // The position first: what is added meanwhile shows as another position of the head.
     let JournalStand { start, seq } = feed::here(lattice);
-    received.there = waiting::waits(lattice, sender.id)?;
+    received.there = waiting::waits(lattice, from.peer().as_str())?;
     deletions::tell(context, from.peer(), waited, received.there);
     inbound::note_push(context, from, received.taken);
     let has_twin = knowing.stands.is_some_and(|stands| has_twin(context, from, stands));

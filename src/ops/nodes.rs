@@ -136,5 +136,11 @@ pub async fn delete_node(
     id: &NodeId,
     precondition: Precondition,
 ) -> Result<Option<Tombstone>, LatticeError> {
-    context.lattice.delete(id, precondition).await
+    let held = context.lattice.entry(id)?.map(|entry| (id.clone(), entry.seq));
+    let deleted = context.lattice.delete(id, precondition).await?;
+    if deleted.is_some() {
+        // Where another instance added it, the mass-delete guard leaves it out no longer.
+        context.deletions.note_gone(held.iter());
+    }
+    Ok(deleted)
 }

@@ -2,18 +2,20 @@
 
 use super::{
     Context, Speaker,
-    deletions::counts_by_itself,
+    deletions::account,
     discover::{DiscoverFilter, Peer, discover},
     offload::offload,
 };
 use crate::{
     federation::{
-        deletions::Sender,
-        feed::{Received, additions},
+        deletions::{Account, Sender},
+        feed::Received,
+        waiting::keep_additions,
     },
     json::{Document, Elements, JsonError},
     lattice::{
-        Ancestry, Applied, Arrival, Arrived, Entry, Lattice, LatticeError, NodeDocument, NodeFilter, StoredNode,
+        Ancestry, Applied, Arrival, Arrived, DeletionBudget, Entry, Lattice, LatticeError, NodeDocument, NodeFilter,
+        StoredNode,
         version::{self, MAX_AHEAD},
     },
     registry::{PeerCursor, RegistryError},
@@ -223,11 +225,13 @@ pub async fn push(context: &Context, body: Bytes, speaker: Option<&Speaker>) -> 
         Some(speaker) => speaker.peer().as_str().into(),
         None => format!("{UNSIGNED_PREFIX}{}", push.sender.as_ref().map_or("unknown", PeerId::as_str)).into(),
     };
-    let verified = speaker.is_some_and(|speaker| counts_by_itself(context, speaker));
+    let account = speaker.map_or(Account::Unverified, |speaker| account(context, speaker));
+    let sender = Sender { given: 0, id: &from, account, is_pulled: false };
     loop {
         let nodes;
         (push, nodes) = offload(size, move || push.next_nodes()).await;
         let Some(nodes) = nodes else {
+            keep_additions(&*context.lattice, &context.deletions).await;
             return bound.map_or(Ok(push.done), |bound: LatticeError| Err(bound.into()));
         };
         let mut arrivals = Vec::with_capacity(nodes.len());
@@ -237,10 +241,11 @@ pub async fn push(context: &Context, body: Bytes, speaker: Option<&Speaker>) -> 
             arrivals.push(Arrival { change: Arrived::Put { node, at }, ancestry, from: from.clone(), given: 0 });
         }
         let ids: Vec<NodeId> = arrivals.iter().map(|arrival| arrival.id().clone()).collect();
-        let sender = Sender { given: 0, id: &from, verified };
-        let added = additions(&*context.lattice, ids.iter())?;
-        context.deletions.note_added(sender, added.into_iter(), context.clock.elapsed());
-        let applied = match context.lattice.apply(arrivals).await {
+        // It counts what is new; nothing is deleted by this wire.
+        let budget = Arc::new(DeletionBudget::new(0, !sender.account.is_own()));
+        let applied = context.lattice.apply_within(arrivals, &budget).await;
+        context.deletions.note_stored(&sender, &budget.take_stored(), context.clock.elapsed());
+        let applied = match applied {
             // Edits behind it still count.
             Err(error @ LatticeError::BoundReached { .. }) => {
                 bound.get_or_insert(error);

@@ -209,6 +209,11 @@ impl TrustPolicy {
         self.listed.len()
     }
 
+    /// The first id for which the operator listed this key.
+    pub(super) fn listed_id(&self, key: PublicKey) -> Option<&PeerId> {
+        self.listed.iter().filter(|(_, listed)| **listed == key).map(|(peer, _)| peer).min()
+    }
+
     /// Did the operator list this key, for whichever id?
     pub(super) fn lists(&self, key: PublicKey) -> bool {
         self.listed.values().any(|listed| *listed == key)

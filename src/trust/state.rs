@@ -52,6 +52,8 @@ pub(super) struct State {
     pub(super) unasked: usize,
     pub(super) quarantined: HashSet<PublicKey>,
     pub(super) vouches: HashMap<(PeerId, PublicKey), BTreeSet<PublicKey>>,
+    /// The key in whose place each key came.
+    pub(super) replaced: HashMap<PublicKey, PublicKey>,
 }
 
 /// Who decided, of those who came by themselves.
@@ -98,6 +100,7 @@ impl State {
                 };
                 self.decide(record(old, TrustLevel::Revoked, Some(new), true));
                 self.decide(record(new, level, None, false));
+                self.replaced.insert(new, old);
             }
             QUARANTINE => drop(self.quarantined.insert(key("public_key")?)),
             RELEASE => drop(self.quarantined.remove(&key("public_key")?)),

@@ -229,6 +229,32 @@ fn vouchers_count_while_they_are_verified_and_make_no_chains() {
 }
 
 #[test]
+fn a_voucher_answers_for_the_keys_that_it_vouched_for() {
+    let bed = Bed { vouchers: 1, listed: HashMap::from([(peer("listed"), key(7))]), ..Bed::new() };
+    let store = bed.open();
+    decide(&store, "a", 1, TrustLevel::Verified).unwrap();
+    let vouch = |store: &TrustStore, by: (&str, u8), for_whom: (&str, u8)| {
+        assert!(store.vouch((&peer(by.0), key(by.1)), (&peer(for_whom.0), key(for_whom.1)), None).unwrap());
+    };
+    vouch(&store, ("a", 1), ("child", 20));
+    vouch(&store, ("listed", 7), ("other", 30));
+    store.rotated(&peer("child"), change(20, 21));
+    store.rotated(&peer("a"), change(1, 2));
+    vouch(&store, ("child", 21), ("grandchild", 22));
+    for store in [store, bed.open()] {
+        let answerable = |name: &str, number| store.answerable_for(&peer(name), key(number));
+        assert_eq!((answerable("a", 2), answerable("listed", 7)), (Some(peer("a")), Some(peer("listed"))));
+        assert_eq!(answerable("other", 30), Some(peer("listed")));
+        assert_eq!(answerable("child", 21), Some(peer("a")), "also under its next key");
+        assert_eq!(answerable("grandchild", 22), Some(peer("a")));
+        for (name, number) in [("a", 1), ("child", 20), ("stranger", 40), ("a", 40)] {
+            assert_eq!(answerable(name, number), None);
+        }
+        assert!(store.has_verified(&peer("other")) && !store.has_verified(&peer("stranger")));
+    }
+}
+
+#[test]
 fn nobody_is_vouched_into_the_place_of_another_key() {
     let bed = Bed { vouchers: 2, ..Bed::new() };
     let store = bed.open();

@@ -3,6 +3,7 @@
 use ark_lattice::{
     federation::{
         client::Client,
+        deletions::Account,
         engine::{Engine, Synced},
         peers::PeerOptions,
         rate::Rates,
@@ -252,6 +253,7 @@ impl Instance {
             client,
             sets: &self.context.sets,
             deletions: &self.context.deletions,
+            account: &|peer, _| Account::own(peer.as_str()),
             key: &self.key,
             node_id: &self.context.identity.node_id,
             clock: &clock,

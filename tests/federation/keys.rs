@@ -4,6 +4,7 @@ use crate::bed::{Instance, NOW, nothing, provider, stop, until};
 use ark_lattice::{
     federation::{
         client::{Client, ClientError},
+        deletions::Account,
         peers::Direction,
         run::{Parties, run},
     },
@@ -103,6 +104,7 @@ async fn every_door_is_shut(instance: &Instance, name: &'static str, key: &KeyPa
         client: &client,
         sets: &thief.context.sets,
         deletions: &thief.context.deletions,
+        account: &|peer, _| Account::own(peer.as_str()),
         key,
         node_id: &thief.context.identity.node_id,
         clock: &clock,

@@ -8,6 +8,7 @@ use ark_lattice::{
     types::PeerId,
 };
 use secrecy::SecretString;
+use std::time::Duration;
 
 const REFUSED: &str = "its key is not verified here, and the admin did not name it";
 
@@ -135,5 +136,74 @@ async fn after_an_upgrade_those_who_wrote_before_are_named_with_the_command() {
     verify(&hub, &laptop);
     assert_eq!(ops::former_writers(&hub.context).await.unwrap(), []);
     laptop.stop().await;
+    hub.stop().await;
+}
+
+#[tokio::test]
+async fn deletions_of_peers_that_were_only_found_share_one_account() {
+    provider();
+    let hub = Instance::start("hub").await;
+    hub.put_many(200).await;
+    let mut found = Vec::new();
+    for name in ["found-1", "found-2", "found-3"] {
+        let peer = Instance::start(name).await;
+        peer.put_many(200).await;
+        hub.engine().add_found(&peer.url).unwrap();
+        found.push(peer);
+    }
+    let sync = async || {
+        hub.clock.advance(Duration::from_secs(1));
+        hub.engine().sync(None, false).await.into_iter().for_each(|synced| assert_eq!(synced.error, None));
+    };
+    sync().await;
+    for (number, peer) in found.iter().enumerate() {
+        peer.clock.advance(Duration::from_secs(2));
+        for node in 0..40 {
+            peer.delete(&format!("node-{:06}", number * 40 + node)).await;
+        }
+        sync().await;
+    }
+    assert_eq!(hub.lattice().status().nodes, 160, "a quarter of 200 for all of them together");
+    let waiting: u64 = hub.lattice().waiting_senders().unwrap().iter().map(|sender| sender.deletions).sum();
+    assert_eq!(waiting, 80);
+    // One that the admin names has an account of its own.
+    hub.engine().add_peer(&found[1].url, Default::default()).unwrap();
+    for node in 120..150 {
+        found[1].delete(&format!("node-{node:06}")).await;
+    }
+    sync().await;
+    assert_eq!(hub.lattice().status().nodes, 130);
+    hub.stop().await;
+    for peer in found {
+        peer.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn the_id_of_a_peer_gives_no_account_to_another_key() {
+    provider();
+    let hub = Instance::start_with("hub", |settings| settings.trust.mode = TrustMode::Open).await;
+    hub.put_many(200).await;
+    for name in ["peer-1", "peer-2", "peer-3"] {
+        let peer = Instance::start(name).await;
+        hub.engine().add_peer(&peer.url, Default::default()).unwrap();
+        assert_eq!(hub.sync(false).await.error, None);
+        peer.stop().await;
+        // Another key that states the same id.
+        let impostor = Instance::start(name).await;
+        impostor.put_many(200).await;
+        impostor.engine().add_peer(&hub.url, Default::default()).unwrap();
+        impostor.clock.advance(Duration::from_secs(10));
+        drop(impostor.sync(false).await);
+        let held = impostor.lattice().status().nodes;
+        for number in (200 - held)..(200 - held + 40) {
+            impostor.delete(&format!("node-{number:06}")).await;
+        }
+        drop(impostor.sync(false).await);
+        impostor.stop().await;
+        let url = hub.engine().peers().remove(0).url;
+        hub.engine().remove_peer(&url).unwrap();
+    }
+    assert_eq!(hub.lattice().status().nodes, 160, "all of them share the account of unverified senders");
     hub.stop().await;
 }

@@ -204,3 +204,38 @@ async fn senders_that_are_not_verified_fill_no_more_than_there_are_nodes() {
     let expected = [("b", 5), ("c", 1), ("verified", 10)].map(|(from, count)| (from.to_owned(), count));
     assert_eq!(counts(&lattice), expected);
 }
+
+#[tokio::test]
+async fn a_call_lists_the_versions_that_it_stored_and_which_nodes_are_new() {
+    let (bed, clock, lattice) = filled(3).await;
+    // A file that breaks: what takes its place is neither new nor a version in the place of another one.
+    bed.write(&format!("{}.json", name(2)), "{");
+    lattice.rescan().await.unwrap();
+    let ahead = clock.now().plus(Duration::from_secs(3600));
+    let text = |number: usize, text: &str| format!("{{\"id\":\"{}\",\"text\":\"{text}\"}}", name(number));
+    let before = lattice.entry(&id(&name(0))).unwrap().unwrap().seq;
+    let arrivals = vec![
+        arrival(&text(0, "edited"), at(10)),
+        arrival(&text(1, "older"), START.minus(Duration::from_secs(10))),
+        arrival(&text(2, "whole"), at(10)),
+        arrival(&text(7, "ahead"), ahead),
+        arrival(&text(8, "new"), at(10)),
+        deletion("peer", 1, at(10)),
+    ];
+    let some = budget(1);
+    let applied = lattice.apply_within(arrivals, &some).await.unwrap();
+    let taken = applied.iter().map(|applied| matches!(applied, Applied::Taken(_))).collect::<Vec<_>>();
+    assert_eq!(taken, [true, false, true, false, true, true], "{applied:?}");
+    let stored = some.take_stored();
+    let stored: Vec<_> = stored.iter().map(|it| (it.id.as_str(), it.seq, it.replaced)).collect();
+    let seq = |number: usize| lattice.entry(&id(&name(number))).unwrap().unwrap().seq;
+    assert_eq!(stored, [("n00", seq(0), Some(before)), ("n08", seq(8), None)]);
+    assert_eq!((some.deleted(), some.take_stored().len()), (1, 0));
+    // The same version with a later time is a version in its place; after its deletion it is new.
+    let again = budget(1);
+    lattice.apply_within(vec![arrival(&text(8, "new"), at(20))], &again).await.unwrap();
+    lattice.apply_within(vec![deletion("peer", 8, at(30))], &again).await.unwrap();
+    lattice.apply_within(vec![arrival(&text(8, "back"), at(40))], &again).await.unwrap();
+    let replaced: Vec<_> = again.take_stored().into_iter().map(|it| it.replaced.is_some()).collect();
+    assert_eq!(replaced, [true, false]);
+}

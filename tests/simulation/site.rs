@@ -114,7 +114,7 @@ impl Site {
         let mut deleted = 0;
         for sender in lattice.waiting_senders().unwrap() {
             let carried_out = lattice.confirm_waiting(&sender.from).await.unwrap();
-            guard.confirm(&sender.from, usize::try_from(carried_out).unwrap(), self.clock.elapsed());
+            guard.confirm(&sender.from, true, usize::try_from(carried_out).unwrap(), self.clock.elapsed());
             deleted += carried_out;
         }
         deleted

@@ -10,7 +10,7 @@ use crate::{
 };
 use ark_lattice::{
     federation::{
-        deletions::Sender,
+        deletions::{Account, Sender},
         feed::{self, FeedError},
         filter::Filter,
         peers::Direction,
@@ -586,7 +586,7 @@ impl World {
         let since = brittle.status().seq;
         let given = feed::given(&brittle, pushed.holds.as_ref());
         let from = format!("s{}", pushed.from);
-        let sender = Sender { id: &from, verified: true, given };
+        let sender = Sender { id: &from, account: Account::own(&from), given, is_pulled: false };
         let received = waiting::receive(&brittle, &site.deletions(), sender, site.clock.elapsed(), changes).await;
         let stood = feed::here(&brittle);
         let end = stood.seq;
@@ -656,6 +656,7 @@ impl World {
                 client: &way,
                 sets: &sets,
                 deletions: &deletions,
+                account: &|peer, _| Account::own(peer.as_str()),
                 key: &site.key,
                 node_id: &site.node_id,
                 clock: &clock,

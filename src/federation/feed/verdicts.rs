@@ -4,49 +4,42 @@ use super::FeedError;
 use crate::{
     federation::wire::{WireChange, WireContent},
     lattice::{
-        Lattice, LatticeError, Version,
+        Entry, Lattice, LatticeError, Version,
         version::{Verdict, judge},
     },
     types::{NodeId, Timestamp},
 };
+use std::sync::Arc;
 
 /// Would this change delete a node that is here?
 ///
 /// # Errors
 /// [`LatticeError::Loading`].
 pub fn deletes(lattice: &dyn Lattice, change: &WireChange) -> Result<bool, LatticeError> {
-    if change.content_hash().is_some() {
-        return Ok(false);
-    }
-    let held = lattice.entry(&change.id)?;
-    Ok(held.is_some_and(|entry| Version { at: change.at, content: None } > entry.version()))
+    Ok(deleted_by(lattice, change)?.is_some())
 }
 
-/// Which nodes these changes would delete here.
+/// The version that this change would delete here.
+fn deleted_by(lattice: &dyn Lattice, change: &WireChange) -> Result<Option<Arc<Entry>>, LatticeError> {
+    if change.content_hash().is_some() {
+        return Ok(None);
+    }
+    let held = lattice.entry(&change.id)?;
+    Ok(held.filter(|entry| Version { at: change.at, content: None } > entry.version()))
+}
+
+/// Which nodes these changes would delete here, each with the position of its version in the journal.
 ///
 /// # Errors
 /// [`LatticeError::Loading`].
-pub fn deletions<'a>(lattice: &dyn Lattice, changes: &'a [WireChange]) -> Result<Vec<&'a NodeId>, LatticeError> {
+pub fn deletions(lattice: &dyn Lattice, changes: &[WireChange]) -> Result<Vec<(NodeId, u64)>, LatticeError> {
     let mut deletions = Vec::new();
     for change in changes {
-        if deletes(lattice, change)? {
-            deletions.push(&change.id);
+        if let Some(entry) = deleted_by(lattice, change)? {
+            deletions.push((change.id.clone(), entry.seq));
         }
     }
     Ok(deletions)
-}
-
-/// Which of these nodes would be added: they are not here.
-///
-/// # Errors
-/// [`LatticeError::Loading`].
-pub fn additions<'a>(
-    lattice: &dyn Lattice,
-    ids: impl Iterator<Item = &'a NodeId>,
-) -> Result<Vec<&'a NodeId>, LatticeError> {
-    let ids: Vec<&NodeId> = ids.collect();
-    let held = lattice.entries(&ids)?;
-    Ok(ids.into_iter().zip(held).filter(|(_, entry)| entry.is_none()).map(|(id, _)| id).collect())
 }
 
 /// Of which of these versions the content is wanted: they would count here.

@@ -5,7 +5,6 @@
 use super::{BATCH, Known, RoundError, Run, meet};
 use crate::{
     federation::{
-        deletions::Sender,
         feed::{self, WrittenLines},
         filter::Filter,
         remote::ChangesQuery,
@@ -330,7 +329,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
             });
         }
         let changes = feed::admitted(lattice, &self.matcher, changes).await?;
-        let sender = Sender { id: self.peer.as_str(), verified: true, given };
+        let sender = self.sender(given);
         let elapsed = self.parties.clock.elapsed();
         let (received, deleted) = waiting::receive(lattice, self.parties.deletions, sender, elapsed, changes).await?;
         self.report.received.add(&received);

@@ -240,9 +240,10 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         bytes: usize,
     ) -> Result<(), RoundError> {
         let (lattice, guard) = (Arc::clone(self.parties.lattice), Arc::clone(self.parties.deletions));
-        let (peer, elapsed, given) = (self.peer.clone(), self.parties.clock.elapsed(), self.given);
+        let (peer, account, given) = (self.peer.clone(), self.account.clone(), self.given);
+        let elapsed = self.parties.clock.elapsed();
         let task = tokio::spawn(async move {
-            let sender = Sender { id: peer.as_str(), verified: true, given };
+            let sender = Sender { id: peer.as_str(), account, given, is_pulled: true };
             Ok(waiting::receive(&*lattice, &guard, sender, elapsed, batch).await?)
         });
         pulling.writing.push_back(Writing { task, seq: pulling.last, bytes });
@@ -372,10 +373,14 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         self.parties.rates.download.take(usize::try_from(came).unwrap_or(usize::MAX)).await;
     }
 
+    /// The peer, as the sender of what is pulled from it.
+    pub(super) fn sender(&self, given: u64) -> Sender<'_> {
+        Sender { id: self.peer.as_str(), account: self.account.clone(), given, is_pulled: true }
+    }
+
     async fn store(&mut self, batch: Vec<WireChange>) -> Result<(), RoundError> {
-        let (Parties { lattice, deletions, clock, .. }, peer) = (self.parties, self.peer.clone());
-        // The admin made a peer of it.
-        let sender = Sender { id: peer.as_str(), verified: true, given: self.given };
+        let Parties { lattice, deletions, clock, .. } = self.parties;
+        let sender = self.sender(self.given);
         let (received, deleted) = waiting::receive(&***lattice, deletions, sender, clock.elapsed(), batch).await?;
         self.report.received.add(&received);
         self.report.deleted = self.report.deleted.saturating_add(deleted);

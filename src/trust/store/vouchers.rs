@@ -4,7 +4,7 @@ use super::{DecisionError, TrustStore};
 use crate::{
     trust::{
         TrustLevel,
-        state::{State, VOUCH},
+        state::{STATEMENT, State, VOUCH},
     },
     types::{PeerId, PublicKey},
 };
@@ -13,19 +13,73 @@ use std::{collections::BTreeSet, sync::PoisonError};
 
 /// The most keys that one key vouches for.
 const MAX_VOUCHES_OF_ONE: usize = 1000;
+/// The most keys that are followed from a verified one to the instance that answers for it.
+const LONGEST_CHAIN: usize = 1000;
 
 impl TrustStore {
+    /// The instance that answers for a verified key: the one that vouched for it (of several the same one each time), or itself where the
+    /// admin verified the key. A key in the place of one that was vouched for is answered for as that one was. `None`: it is not verified,
+    /// or no instance answers for it: some vouched for each other in a circle.
+    #[must_use]
+    pub fn answerable_for(&self, peer: &PeerId, key: PublicKey) -> Option<PeerId> {
+        let state = self.state();
+        if self.level_in(&state, peer, key) != TrustLevel::Verified {
+            return None;
+        }
+        let (mut answerable, mut key) = (peer.clone(), key);
+        for _ in 0..LONGEST_CHAIN {
+            match self.answers_for(&state, &answerable, key) {
+                Some(next) => (answerable, key) = next,
+                None => return Some(answerable),
+            }
+        }
+        None
+    }
+
+    /// The key in whose place this one came by its owner's statement, or else that of a voucher; `None`: the admin decided of this key.
+    fn answers_for(&self, state: &State, peer: &PeerId, key: PublicKey) -> Option<(PeerId, PublicKey)> {
+        if self.policy.listed(peer) == Some(key) {
+            return None;
+        }
+        let record = state.records.get(&key);
+        if let Some(old) = state.replaced.get(&key).filter(|_| record.is_some_and(|record| record.by == STATEMENT)) {
+            return Some((peer.clone(), *old));
+        }
+        if record.is_some_and(|record| record.level == TrustLevel::Verified) {
+            return None;
+        }
+        let id_of = |voucher: &PublicKey| {
+            let record = state.records.get(voucher).map(|record| record.node_id.clone());
+            Some((record.or_else(|| self.policy.listed_id(*voucher).cloned())?, *voucher))
+        };
+        let vouchers = state.vouches.get(&(peer.clone(), key))?;
+        let counting = vouchers.iter().filter(|voucher| self.voucher_counts(state, voucher));
+        counting.chain(vouchers).find_map(id_of)
+    }
+
+    /// Has an instance with this id a verified key?
+    #[must_use]
+    pub fn has_verified(&self, peer: &PeerId) -> bool {
+        let state = self.state();
+        let vouched = || state.vouches.keys().filter(|(of, _)| of == peer);
+        self.policy.listed(peer).is_some()
+            || state.owners.contains_key(peer)
+            || vouched().any(|(_, key)| self.is_vouched_for(&state, peer, *key))
+    }
+
+    fn voucher_counts(&self, state: &State, voucher: &PublicKey) -> bool {
+        let record = state.records.get(voucher);
+        let decided = record.is_some_and(|record| record.level == TrustLevel::Verified);
+        let withdrawn = record.is_some_and(|record| record.level == TrustLevel::Revoked);
+        !state.quarantined.contains(voucher) && !withdrawn && (decided || self.policy.lists(*voucher))
+    }
+
     /// k vouchers. Only who is verified by the operator counts: a chain of vouchers would be as weak as its first link.
     pub(super) fn is_vouched_for(&self, state: &State, peer: &PeerId, key: PublicKey) -> bool {
         if self.vouchers == 0 {
             return false;
         }
-        let counts = |voucher: &&PublicKey| {
-            let record = state.records.get(voucher);
-            let decided = record.is_some_and(|record| record.level == TrustLevel::Verified);
-            let withdrawn = record.is_some_and(|record| record.level == TrustLevel::Revoked);
-            !state.quarantined.contains(voucher) && !withdrawn && (decided || self.policy.lists(**voucher))
-        };
+        let counts = |voucher: &&PublicKey| self.voucher_counts(state, voucher);
         let is_enough = |vouchers: &BTreeSet<PublicKey>| vouchers.iter().filter(counts).count() >= self.vouchers;
         let is_revoked = |key| state.records.get(key).is_some_and(|record| record.level == TrustLevel::Revoked);
         if !state.vouches.get(&(peer.clone(), key)).is_some_and(is_enough) {

@@ -25,6 +25,7 @@ mod local_admin;
 mod log_lines;
 mod long_type;
 mod malleated;
+mod mass_deletes;
 mod mix_and_match;
 mod no_certificate;
 mod own_id;

@@ -28,6 +28,7 @@ have openssl || missing+=(openssl)
 have node || missing+=(nodejs)
 have nginx || missing+=(nginx-light)
 have caddy || missing+=(caddy)
+{ have haproxy || [ -x /usr/sbin/haproxy ]; } || missing+=(haproxy)
 { have chromium && have chromedriver; } || missing+=(chromium chromium-driver)
 have shellcheck || missing+=(shellcheck)
 have yamllint || missing+=(yamllint)
@@ -54,7 +55,7 @@ if [ "${#missing[@]}" -gt 0 ]; then
     "${apt[@]}" update -qq < /dev/null >&2
     "${apt[@]}" install -qq -y --no-install-recommends "${missing[@]}" < /dev/null >&2
     if [ -d /run/systemd/system ]; then
-        for service in redis-server nginx caddy; do
+        for service in redis-server nginx caddy haproxy; do
             [[ " ${missing[*]} " == *" $service"* ]] || continue
             "${as_root[@]}" systemctl disable --quiet --now "$service" >&2 || say "$service's own service is still running"
         done

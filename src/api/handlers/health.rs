@@ -191,7 +191,8 @@ pub(crate) struct ReadyAnswer {
 
 /// Can the service do its work?
 ///
-/// 200 once the index is built and the registry answers: for a readiness probe.
+/// 200 once the index is built and the registry answers: for a readiness probe. 503 `draining` after a stop signal, while requests are
+/// still served (`server.drain_delay`).
 #[utoipa::path(
     get,
     path = "/ready",
@@ -200,6 +201,9 @@ pub(crate) struct ReadyAnswer {
     responses((status = 200, description = "Ready", body = ReadyAnswer))
 )]
 pub(crate) async fn ready(state: web::Data<ApiState>) -> Result<HttpResponse, ApiError> {
+    if state.context.closing.is_cancelled() {
+        return Err(refuse(Code::Draining, "the service is stopping; send requests to another instance"));
+    }
     let health = ops::health(&state.context).await;
     if !health.lattice.ready {
         return Err(refuse(Code::LatticeLoading, "the index is still being built"));

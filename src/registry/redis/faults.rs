@@ -66,11 +66,11 @@ pub(super) fn state(error: &RedisError) -> Option<StoreState> {
         ErrorKind::AuthenticationFailed => by_text().or(Some(StoreState::Authentication)),
         ErrorKind::Io | ErrorKind::ClusterConnectionNotFound => {
             let text = error.to_string();
-            Some(if text.contains("Sentinel") {
+            Some(if TLS_TEXTS.iter().any(|part| text.contains(part)) {
+                StoreState::Tls
+            } else if text.contains("Sentinel") {
                 // What Sentinels answer is no state of the server that they watch, and has its own advice.
                 StoreState::NoAnswer
-            } else if TLS_TEXTS.iter().any(|part| text.contains(part)) {
-                StoreState::Tls
             } else {
                 by_text().unwrap_or(StoreState::NoAnswer)
             })

@@ -111,7 +111,7 @@ async fn the_command_and_all_clients_end_with_the_same_codes() {
             let output = run(program, folder, &args);
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
             assert_eq!(output.status.code(), Some(code), "{program}, {case}: {said}");
-            assert_eq!(said.trim().is_empty(), code == 0, "{program}, {case}: {said}");
+            assert!(code == 0 || !said.trim().is_empty(), "{program}, {case}");
         }
     }
 }

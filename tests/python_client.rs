@@ -48,7 +48,7 @@ async fn a_member_of_a_network_is_let_in_and_nobody_else() {
     let publish =
         ["publish", "--to", url, "--key", "ark.key", "--dir", lattice.to_str().unwrap(), "--node-id", "ark-python"];
     for wrong in ["", "the key of another network"] {
-        let said = run(wrong, &publish).fails(2);
+        let said = run(wrong, &publish).fails(3);
         assert!(said.contains("404 not_found"), "{said}");
     }
     let ours = "the key of a network, long enough";

@@ -154,7 +154,7 @@ async fn a_service_that_stops_sends_its_clients_elsewhere_first() {
     // Longer than the test: the second signal ends it.
     let place = Place::new().set("ARK__SERVER__DRAIN_DELAY", "10m").set("ARK__LOG__LEVEL", "info");
     place.write_node("here", &json!({"id": "here"}));
-    let mut service = place.serve().await;
+    let service = place.serve().await;
     let port = service.port;
     let listening = tokio::spawn(exchange(port, "/events"));
     until("it is listened to", Duration::from_secs(10), async || {

@@ -169,6 +169,16 @@ async fn a_replica_is_named_until_it_is_a_master() {
 }
 
 #[tokio::test]
+async fn a_replica_is_named_at_the_start_while_nothing_is_registered() {
+    let redis = RedisServer::start().await;
+    redis.inline("REPLICAOF 127.0.0.1 1").await.unwrap();
+    let place = place(&redis);
+    let service = place.serve().await;
+    until("it is named", SOON, async || service.get_json("/health").await["registry"]["reason"] == "read_only").await;
+    check(&service, &place, "read_only", Reading::GoesOn, "REPLICAOF NO ONE").await;
+}
+
+#[tokio::test]
 async fn a_redis_that_loads_its_data_is_waited_for() {
     let with_debug = |port: u16, _: &Path| {
         ["--port", &port.to_string(), "--enable-debug-command", "yes"].map(str::to_owned).to_vec()

@@ -1,5 +1,6 @@
 //! One task for each link: while Redis cannot be used it asks whether that is over; while Redis is in some state it checks whether that
-//! has ended; and it looks at what Redis is configured to do with bindings when its memory is full.
+//! has ended; and from time to time it looks whether Redis takes writes, and what it does with bindings when its memory is full. So a state is
+//! known also while nothing is registered.
 
 use super::{
     eviction,
@@ -12,7 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 /// How often Redis is asked whether it is back, or a state is over; recovery takes this and one round trip.
 const PROBE_EVERY: Duration = Duration::from_millis(500);
-/// How often its settings are looked at.
+/// How often it is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// As above, while they endanger bindings: the admin waits to see that they are mended.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
@@ -20,22 +21,33 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// Watches until the link is closed.
 pub(super) async fn watch(shared: Arc<Shared>) {
     let work = async {
-        let mut look_at = Instant::now();
+        let (mut write_at, mut look_at) = (Instant::now(), Instant::now());
         let mut readable = true;
         loop {
             if shared.is_open() {
                 shared.recover().await;
-                (look_at, readable) = (Instant::now(), true);
+                (write_at, look_at, readable) = (Instant::now(), Instant::now(), true);
             }
             shared.check_conditions().await;
+            let refuses =
+                || shared.is_open() || shared.conditions.now().iter().any(|known| known.fault.state.refuses());
+            if Instant::now() >= write_at && !refuses() {
+                // What it meets begins with it.
+                let _known_by_its_state = timeout(CALL, shared.write_probe("")).await;
+                write_at = Instant::now() + LOOK_EVERY;
+            }
             if readable && Instant::now() >= look_at && !shared.is_open() {
                 readable = shared.look_at_settings().await;
                 let endangered = shared.conditions.now().iter().any(|known| !known.fault.state.refuses());
                 look_at = Instant::now() + if endangered { LOOK_AGAIN } else { LOOK_EVERY };
             }
-            let next = if shared.conditions.any() { Instant::now() + PROBE_EVERY } else { look_at };
+            let next = match (shared.conditions.any(), readable) {
+                (true, _) => Instant::now() + PROBE_EVERY,
+                (false, true) => look_at.min(write_at),
+                (false, false) => write_at,
+            };
             tokio::select! {
-                () = sleep_until(next), if readable || shared.conditions.any() => {}
+                () = sleep_until(next) => {}
                 () = shared.woken.notified() => {
                     // Not at once again: many calls may wake it.
                     if !shared.is_open() { sleep(PROBE_EVERY).await; }

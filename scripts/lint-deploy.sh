@@ -49,6 +49,10 @@ check_nginx() {
     nginx -t -q -p "$work/nginx" -c nginx.conf -e error.log
 }
 
+check_haproxy() {
+    haproxy -c -q -f deploy/haproxy/haproxy.cfg
+}
+
 check_caddy() {
     export XDG_DATA_HOME=$work XDG_CONFIG_HOME=$work HOME=$work
     caddy validate --adapter caddyfile --config deploy/caddy/Caddyfile
@@ -75,5 +79,6 @@ check "YAML (yamllint)" yamllint --strict docker-compose.yml .yamllint.yaml depl
 check "Kubernetes (schema, strict)" "$venv/kubernetes-validate" --strict "${manifests[@]}"
 check "nginx" check_nginx
 check "Caddy" check_caddy
+check "haproxy" check_haproxy
 check "systemd" check_systemd
 check "shell scripts (shellcheck)" shellcheck .ci/run scripts/*.sh deploy/*.sh

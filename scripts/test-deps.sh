@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests need beside Rust, and only what is missing: redis-server (the registry's tests drive real ones),
 # python3 with venv (CPython is the oracle for what is signed), node, openssl, curl and jq (the clients for scripts are tested
-# against the live service), nginx and caddy (the service stands behind them in a test), Chromium with its driver (Swagger UI is
+# against the live service), nginx, caddy and haproxy (the service stands behind them in tests), Chromium with its driver (Swagger UI is
 # opened and pressed), util-linux (disks of the tests' own), iproute2 (networks of the tests' own), faketime (the clock is set back
 # in a test), linters, a C compiler (some crates bring C code), and a venv in target/test-venv with tests/requirements.txt.
 #
@@ -28,6 +28,7 @@ have openssl || missing+=(openssl)
 have node || missing+=(nodejs)
 have nginx || missing+=(nginx-light)
 have caddy || missing+=(caddy)
+{ have haproxy || [ -x /usr/sbin/haproxy ]; } || missing+=(haproxy)
 { have chromium && have chromedriver; } || missing+=(chromium chromium-driver)
 have shellcheck || missing+=(shellcheck)
 have yamllint || missing+=(yamllint)
@@ -54,7 +55,7 @@ if [ "${#missing[@]}" -gt 0 ]; then
     "${apt[@]}" update -qq < /dev/null >&2
     "${apt[@]}" install -qq -y --no-install-recommends "${missing[@]}" < /dev/null >&2
     if [ -d /run/systemd/system ]; then
-        for service in redis-server nginx caddy; do
+        for service in redis-server nginx caddy haproxy; do
             [[ " ${missing[*]} " == *" $service"* ]] || continue
             "${as_root[@]}" systemctl disable --quiet --now "$service" >&2 || say "$service's own service is still running"
         done

@@ -1,5 +1,6 @@
 //! Puts an application together: the only file that names adapters.
 
+pub use crate::shutdown::StopSignal;
 use crate::{
     federation::{
         deletions::DeletionGuard,
@@ -13,7 +14,7 @@ use crate::{
     ops::{Context, Heartbeats, Identity, KnownIds, KnownLists, LocalAccess},
     registry::redis::Servers,
     settings::{Settings, SettingsError, Span},
-    shutdown,
+    shutdown::StopSignals,
     telemetry::Metrics,
     tls::{self, ClientAuthority, TlsError, TlsFiles, TlsPort},
     trust::{TrustStore, file::FileError},
@@ -132,6 +133,7 @@ pub struct Application {
     deliveries: events::Deliveries,
     traces: traces::Traces,
     hand_over: requests::HandOver,
+    drain_delay: Duration,
     // Before the lock: its files are removed while the directory is still ours.
     _local: Option<LocalAccess>,
     _state_lock: File,
@@ -242,6 +244,7 @@ impl Application {
             metrics,
             traces,
             hand_over,
+            drain_delay: settings.server.drain_delay.get(),
             _local: local,
             _state_lock: state_lock,
         })
@@ -259,7 +262,8 @@ impl Application {
         self.server.handle()
     }
 
-    /// Serves until `stop` answers; then accepts no more, lets requests finish within the settings' bound, and flushes.
+    /// Serves until `stop` answers; then drains for the settings' delay, accepts no more, lets requests finish within the settings'
+    /// bound, and flushes. While it drains `/ready` answers `draining`, and every answer closes its connection.
     ///
     /// # Errors
     /// The server failed.
@@ -286,8 +290,10 @@ impl Application {
         let outcome = tokio::select! {
             outcome = &mut server => outcome,
             () = stop => {
-                // Who listens for changes would keep the server waiting.
+                // Streams without an end would keep the server waiting.
                 self.context.closing.cancel();
+                // Load balancers find out by /ready, and take their requests elsewhere.
+                tokio::time::sleep(self.drain_delay).await;
                 handle.stop(true).await;
                 server.await
             }
@@ -312,22 +318,39 @@ impl Application {
     }
 }
 
-/// Builds an application, says where it listens, and serves until SIGTERM or SIGINT. Blocks; call it from no runtime.
+/// Builds an application, says where it listens, and serves until SIGTERM or SIGINT. Blocks; call it from no runtime. Answers the second
+/// signal, where one came before the end: then requests were cut off, and the process must end now.
 ///
 /// # Errors
 /// [`StartupError`]: one line that says what is wrong.
-pub fn run(settings: &Settings, announce: impl FnOnce(SocketAddr)) -> Result<(), StartupError> {
-    actix_web::rt::System::new().block_on(async {
+pub fn run(settings: &Settings, announce: impl FnOnce(SocketAddr)) -> Result<Option<StopSignal>, StartupError> {
+    let system = actix_web::rt::System::new();
+    let outcome = system.block_on(async {
         // Before anybody is told of us: a signal from here on ends us in order.
-        let stop = shutdown::stop_signal()?;
+        let mut signals = StopSignals::take()?;
         let application = Application::build(settings, SystemClock::shared()).await?;
         announce(application.address);
-        let stop = async {
-            let signal = stop.await;
-            tracing::info!(signal, "stopping");
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let drain = settings.server.drain_delay.get();
+        let second = async move {
+            let signal = signals.next().await.name();
+            tracing::info!(signal, drain_seconds = drain.as_secs_f64(), "stopping; a second signal ends at once");
+            drop(stop);
+            let signal = signals.next().await;
+            tracing::warn!(signal = signal.name(), "ending at once: requests under way are cut off");
+            signal
         };
-        application.run_until_stopped(stop).await
-    })
+        tokio::select! {
+            // A sender that is gone says the same as one that was used.
+            outcome = application.run_until_stopped(async move { drop(stopped.await) }) => outcome.map(|()| None),
+            signal = second => Ok(Some(signal)),
+        }
+    });
+    if matches!(outcome, Ok(Some(_))) {
+        // It would wait for work on its threads. What was acknowledged is on the disk.
+        std::mem::forget(system);
+    }
+    outcome
 }
 
 /// Serves several applications in this process while `work` goes on, which gets their addresses; then stops them in order. `None`: a
@@ -340,7 +363,7 @@ pub fn run_while<T>(
     work: impl AsyncFnOnce(Vec<SocketAddr>) -> T,
 ) -> Result<Option<T>, StartupError> {
     actix_web::rt::System::new().block_on(async {
-        let stopped = shutdown::stop_signal()?;
+        let mut signals = StopSignals::take()?;
         let (mut addresses, mut running) = (Vec::new(), Vec::new());
         for settings in settings {
             let application = Application::build(settings, SystemClock::shared()).await?;
@@ -352,7 +375,7 @@ pub fn run_while<T>(
         }
         let outcome = tokio::select! {
             outcome = work(addresses) => Some(outcome),
-            _ = stopped => None,
+            _ = signals.next() => None,
         };
         for (stop, service) in running {
             drop(stop);

@@ -48,7 +48,7 @@ async fn a_member_of_a_network_is_let_in_and_nobody_else() {
     let publish =
         ["publish", "--to", url, "--key", "ark.key", "--dir", lattice.to_str().unwrap(), "--node-id", "ark-python"];
     for wrong in ["", "the key of another network"] {
-        let said = run(wrong, &publish).fails(2);
+        let said = run(wrong, &publish).fails(3);
         assert!(said.contains("404 not_found"), "{said}");
     }
     let ours = "the key of a network, long enough";
@@ -169,15 +169,17 @@ async fn failures_end_with_the_documented_codes() {
         assert!(said.contains(says), "{key}: {said}");
     }
     run(&["pull", "--from", url, "--dir", "no-such-folder"]).fails(1);
-    // 2: the service refuses.
-    let said = publish(url, "two.key").fails(2);
+    // 2: wrong usage.
+    run(&["pull", "--from", "ftp://example.org", "--dir", "."]).fails(2);
+    // 3: the service refuses.
+    let said = publish(url, "two.key").fails(3);
     assert!(said.contains("409 key_mismatch"), "{said}");
-    // 3: nobody is there, or what is there is no service of this kind.
+    // 4: nothing is there.
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let nobody = format!("http://{free}");
-    publish(&nobody, "one.key").fails(3);
-    run(&["discover", "--from", &nobody]).fails(3);
-    run(&["pull", "--from", &nobody, "--dir", "."]).fails(3);
+    publish(&nobody, "one.key").fails(4);
+    run(&["discover", "--from", &nobody]).fails(4);
+    run(&["pull", "--from", &nobody, "--dir", "."]).fails(4);
 }
 
 /// "Generate Ed25519 Keys", as scripts have it.

@@ -136,3 +136,68 @@ async fn a_write_that_is_being_sent_is_taken_and_kept() {
     let again = place.serve().await;
     assert_eq!(again.get_json("/nodes/late").await["text"].as_str().unwrap().len(), 10_000);
 }
+
+/// What the service answers on one connection, up to its end.
+async fn exchange(port: u16, path: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    // A stream that began before the end keeps its connection unless its client asks for the contrary.
+    let close = if path == "/events" { "Connection: close\r\n" } else { "" };
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n{close}\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn a_service_that_stops_sends_its_clients_elsewhere_first() {
+    // Longer than the test: the second signal ends it.
+    let place = Place::new().set("ARK__SERVER__DRAIN_DELAY", "10m").set("ARK__LOG__LEVEL", "info");
+    place.write_node("here", &json!({"id": "here"}));
+    let service = place.serve().await;
+    let port = service.port;
+    let listening = tokio::spawn(exchange(port, "/events"));
+    until("it is listened to", Duration::from_secs(10), async || {
+        service.get("/metrics").await.text().await.unwrap().contains("event_listeners 1")
+    })
+    .await;
+
+    service.process.signal("TERM");
+    until("it drains", Duration::from_secs(10), async || service.get("/ready").await.status() == 503).await;
+    let ready = exchange(port, "/ready").await.to_lowercase();
+    assert!(ready.contains("\"code\":\"draining\"") && ready.contains("retry-after:"), "{ready}");
+    // Each answer is the last one of its connection, whatever was asked.
+    for (path, status) in [("/nodes/here", "200"), ("/nodes/gone", "404"), ("/health", "200"), ("/nowhere", "404")] {
+        let answer = exchange(port, path).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+        assert!(answer.to_lowercase().contains("\r\nconnection: close\r\n"), "{path}: {answer}");
+    }
+    let heard = listening.await.unwrap();
+    assert!(heard.contains(": stopping\nretry: 2000\n\n") && heard.ends_with("\r\n0\r\n\r\n"), "{heard}");
+    // Who comes now is told when to come back, too.
+    assert!(exchange(port, "/events").await.contains(": stopping\nretry: 2000\n\n"));
+
+    let asked = Instant::now();
+    let ended = service.terminate().await;
+    assert_eq!(ended.code(), Some(143));
+    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+    assert!(place.log().contains("a second signal"), "{}", place.log());
+    // Nothing is damaged by that.
+    assert_eq!(place.serve().await.get_json("/nodes/here").await["id"], "here");
+}
+
+#[tokio::test]
+async fn the_port_closes_after_the_delay() {
+    let place = Place::new().set("ARK__SERVER__DRAIN_DELAY", "1500ms");
+    let service = place.serve().await;
+    let (port, asked) = (service.port, Instant::now());
+    let (ended, answered) = tokio::join!(service.terminate(), async {
+        let mut answered = 0;
+        while TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
+            answered += u32::from(exchange(port, "/health").await.starts_with("HTTP/1.1 200"));
+        }
+        answered
+    });
+    assert!(ended.success(), "{ended}");
+    assert!(asked.elapsed() >= Duration::from_millis(1500) && answered > 0, "{:?}, {answered}", asked.elapsed());
+}

@@ -17,7 +17,7 @@ readonly PKCS8=302e020100300506032b657004220420
 # The service takes no node that is nested deeper.
 readonly JSON_DEPTH=64
 
-json=false timeout=30 ca_file='' key='' out='' dir='' to='' from='' seq='' dry_run=false
+json=false timeout=30 ca_file='' key='' out='' dir='' to='' from='' seq='' dry_run=false print_secret=false
 node_id=${ARK_NODE_ID:-} instance_type=${ARK_INSTANCE_TYPE:-local}
 
 work=$(mktemp -d)
@@ -73,6 +73,8 @@ private_key() {
 public_key() { openssl pkey -in "$work/key.pem" -pubout -outform DER | tail -c 32 | openssl base64 -A; }
 
 keygen() {
+    [ -n "$out" ] || $print_secret || [ -t 1 ] ||
+        usage "standard output is no terminal: give --out FILE, or --print-secret to print the private key all the same"
     openssl rand -base64 32 > "$work/seed"
     if [ -n "$out" ]; then
         (set -o noclobber && cat "$work/seed" > "$out") 2> /dev/null || fail 1 "$out exists already or cannot be written; a key is never overwritten"
@@ -342,7 +344,7 @@ help() {
     cat << 'END'
 usage: ark-lattice.sh COMMAND
 
-  keygen [--out FILE]                      make a key; prints the public key (without --out: the private one below it)
+  keygen [--out FILE | --print-secret]     make a key; prints the public key (without --out: the private one below it)
   build DIR --node-id ID [--seq N]         print the manifest of a directory
   sign MANIFEST.json [--key FILE]          print the envelope
   publish --to URL [--key FILE] (--dir DIR --node-id ID | MANIFEST.json)
@@ -364,6 +366,7 @@ while [ $# -gt 0 ]; do
     case $1 in
     --json) ;;
     --dry-run) dry_run=true ;;
+    --print-secret) print_secret=true ;;
     -h | --help)
         help
         exit 0

@@ -593,7 +593,7 @@ export class Client {
 
 const HELP = `usage: node ark_lattice.mjs COMMAND
 
-  keygen [--out FILE]                      make a key; prints the public key (without --out: the private one below it)
+  keygen [--out FILE | --print-secret]     make a key; prints the public key (without --out: the private one below it)
   build DIR --node-id ID [--seq N]         print the manifest of a directory
   sign MANIFEST.json [--key FILE]          print the envelope; - reads standard input
   publish --to URL [--key FILE] (--dir DIR --node-id ID | MANIFEST.json)
@@ -640,6 +640,9 @@ function client(url, options) {
 
 const COMMANDS = {
   keygen(options) {
+    if (!options.out && !options["print-secret"] && !process.stdout.isTTY) {
+      throw usage("standard output is no terminal: give --out FILE, or --print-secret to print the private key all the same");
+    }
     const seed = randomBytes(32);
     const key = publicKey(seed);
     if (options.out) saveKey(options.out, seed);
@@ -686,7 +689,7 @@ const COMMANDS = {
   },
 };
 
-const OPTIONS = { json: { type: "boolean" }, help: { type: "boolean", short: "h" }, "dry-run": { type: "boolean" } };
+const OPTIONS = { json: { type: "boolean" }, help: { type: "boolean", short: "h" }, "dry-run": { type: "boolean" }, "print-secret": { type: "boolean" } };
 for (const name of ["out", "key", "dir", "to", "from", "node-id", "instance-type", "seq", "timeout", "ca-file"]) OPTIONS[name] = { type: "string" };
 
 /** Runs the command; answers the exit code. */

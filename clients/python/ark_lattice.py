@@ -16,8 +16,8 @@ As a module::
     envelope = ark_lattice.sign_manifest(manifest, ark_lattice.load_key("ark.key"))
     ark_lattice.Client("http://localhost:9001").publish(envelope)
 
-Exit codes: 0 done; 1 a mistake in the call or a local failure; 2 the service refused (4xx); 3 the service cannot be reached,
-failed (5xx) or answered with something that is not its protocol.
+Exit codes, those of the ark-lattice command: 0 done; 1 failed here; 2 wrong usage; 3 refused by the service (4xx), or it is none;
+4 it cannot be reached or failed (5xx): may be tried again; 5 something was refused here; 130 stopped by Ctrl-C.
 
 PyNaCl or cryptography is needed to make keys and to sign, nothing else: ``discover``, ``pull``, ``build`` and ``hash`` work without.
 Where both are installed PyNaCl is used; ``ARK_CRYPTO=pynacl`` or ``ARK_CRYPTO=cryptography`` chooses. Signatures are the same bytes.
@@ -70,13 +70,20 @@ MAX_DEPTH = 64
 Json = Any
 Node = Dict[str, Json]
 
-EXIT_OK, EXIT_LOCAL, EXIT_REFUSED, EXIT_UNREACHABLE = 0, 1, 2, 3
+# Those of the ark-lattice command, from the table in the README of the project.
+EXIT_OK, EXIT_LOCAL, EXIT_USAGE, EXIT_REFUSED, EXIT_UNAVAILABLE, EXIT_DIFFERS, EXIT_INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 
 
 class ArkError(Exception):
     """Something went wrong here: a bad argument, a bad file, a full disk."""
 
     exit_code = EXIT_LOCAL
+
+
+class UsageError(ArkError):
+    """Wrong usage: an argument is missing, or none that can be used."""
+
+    exit_code = EXIT_USAGE
 
 
 class Refused(ArkError):
@@ -92,7 +99,13 @@ class Refused(ArkError):
 class Unreachable(ArkError):
     """The service cannot be reached, answered 5xx, or answered with something that is not its protocol."""
 
-    exit_code = EXIT_UNREACHABLE
+    exit_code = EXIT_UNAVAILABLE
+
+
+class NotAService(Unreachable):
+    """What answers is no ark-lattice service, or not the one that was expected."""
+
+    exit_code = EXIT_REFUSED
 
 
 # --- JSON -----------------------------------------------------------------------------------------------------------
@@ -627,7 +640,7 @@ class _Network:
         try:
             self.audience = parse_json(base64.b64decode(head["payload"], validate=True))["node_id"]
         except (ValueError, KeyError, TypeError):
-            raise Unreachable("the service's head cannot be read") from None
+            raise NotAService("the service's head cannot be read") from None
 
     def headers(self, method: str, path: str, query: str, body: Optional[bytes]) -> Dict[str, str]:
         digest = ""
@@ -664,7 +677,7 @@ class Client:
         except ValueError:
             usable = False
         if not usable:
-            raise ArkError(f"{base_url!r} is not an address such as http://localhost:9001")
+            raise UsageError(f"{base_url!r} is not an address such as http://localhost:9001")
         self._base = base_url.rstrip("/")
         self._timeout = timeout
         self._network = _Network(network_key.strip()) if network_key and network_key.strip() else None
@@ -696,7 +709,7 @@ class Client:
         try:
             with self._open(request, timeout=self._timeout) as answer:
                 if self._network is not None and not self._network.is_ours(request, answer.headers):
-                    raise Unreachable(f"{self._base} shows no sign of our network: is the key the same on both sides?")
+                    raise NotAService(f"{self._base} shows no sign of our network: is the key the same on both sides?")
                 text = answer.read(MAX_ANSWER + 1)
         except urllib.error.HTTPError as error:
             with error:
@@ -705,11 +718,11 @@ class Client:
             reason = getattr(error, "reason", None) or error
             raise Unreachable(f"cannot reach {self._base}: {reason}") from None
         if len(text) > MAX_ANSWER:
-            raise Unreachable(f"the answer of {url} is larger than {MAX_ANSWER} bytes")
+            raise NotAService(f"the answer of {url} is larger than {MAX_ANSWER} bytes")
         try:
             return parse_json(text)
         except ValueError as error:
-            raise Unreachable(f"the answer of {url} is not usable JSON: {error}") from None
+            raise NotAService(f"the answer of {url} is not usable JSON: {error}") from None
 
     @staticmethod
     def _problem(error: urllib.error.HTTPError) -> ArkError:
@@ -738,7 +751,7 @@ class Client:
             for peer in _expect_list(page, "peers"):
                 key = peer.get("node_id") if isinstance(peer, dict) else None
                 if not isinstance(key, str):
-                    raise Unreachable("the service listed a peer without node_id")
+                    raise NotAService("the service listed a peer without node_id")
                 if key not in seen:
                     seen.add(key)
                     yield peer
@@ -766,7 +779,7 @@ class Client:
             if following is None:
                 return
             if not isinstance(following, str) or following == cursor:
-                raise Unreachable("the service does not get on: it sent the same cursor twice")
+                raise NotAService("the service does not get on: it sent the same cursor twice")
             cursor = following
 
     def pull(self, directory: str, dry_run: bool = False) -> Pulled:
@@ -826,14 +839,14 @@ class Client:
 
 def _expect_object(value: Json) -> Dict[str, Json]:
     if not isinstance(value, dict):
-        raise Unreachable("the service's answer is not a JSON object")
+        raise NotAService("the service's answer is not a JSON object")
     return value
 
 
 def _expect_list(page: Mapping[str, Json], key: str) -> List[Json]:
     value = page.get(key)
     if not isinstance(value, list):
-        raise Unreachable(f'the service\'s answer has no list "{key}"')
+        raise NotAService(f'the service\'s answer has no list "{key}"')
     return value
 
 
@@ -872,7 +885,7 @@ def _read_manifest(path: str) -> Dict[str, Json]:
 
 def _build_from(directory: str, args: argparse.Namespace) -> Dict[str, Json]:
     if not args.node_id:
-        raise ArkError("--node-id is needed (or the environment variable ARK_NODE_ID)")
+        raise UsageError("--node-id is needed (or the environment variable ARK_NODE_ID)")
     try:
         found = read_directory(directory)
         for name, reason in found.broken:
@@ -885,6 +898,8 @@ def _build_from(directory: str, args: argparse.Namespace) -> Dict[str, Json]:
 
 
 def _keygen(args: argparse.Namespace) -> int:
+    if not (args.out or args.print_secret or sys.stdout.isatty()):
+        raise UsageError("standard output is no terminal: give --out FILE, or --print-secret to print the private key all the same")
     seed = generate_seed()
     public = public_key(seed)
     if args.out:
@@ -962,7 +977,7 @@ def _pull(args: argparse.Namespace) -> int:
         _warn(f"skipped {name}: {reason}")
     for node_id, reason in result.refused:
         _warn(f"refused {node_id}: {reason}")
-    return EXIT_UNREACHABLE if result.refused else EXIT_OK
+    return EXIT_DIFFERS if result.refused else EXIT_OK
 
 
 def _hash(args: argparse.Namespace) -> int:
@@ -981,7 +996,7 @@ def _hash(args: argparse.Namespace) -> int:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        self.exit(EXIT_LOCAL, f"ark-lattice: {message} (try {self.prog} --help)\n")
+        self.exit(EXIT_USAGE, f"ark-lattice: {message} (try {self.prog} --help)\n")
 
 
 def _positive(text: str) -> float:
@@ -1015,6 +1030,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     added = command("keygen", _keygen, "make a key pair and print the public key")
     added.add_argument("--out", metavar="FILE", help="a new file for the private key; without it the key is printed")
+    added.add_argument("--print-secret", action="store_true", help="print the private key also where standard output is no terminal")
 
     added = command("build", _build, "print the manifest of a directory")
     added.add_argument("dir", metavar="DIR")
@@ -1058,10 +1074,11 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         _warn(str(error).replace("\n", " "))
         return error.exit_code
     except BrokenPipeError:
+        # A reader that is gone has what it wanted.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_LOCAL
+        return EXIT_OK
     except KeyboardInterrupt:
-        return 130
+        return EXIT_INTERRUPTED
 
 
 if __name__ == "__main__":

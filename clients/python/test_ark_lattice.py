@@ -226,7 +226,7 @@ class Signing(unittest.TestCase):
         def run(hidden, chosen=None):
             code = (
                 "import sys\nfor name in sys.argv[1].split(','): sys.modules[name] = None\n"
-                "import ark_lattice\nsys.exit(ark_lattice.main(['keygen']))"
+                "import ark_lattice\nsys.exit(ark_lattice.main(['keygen', '--print-secret']))"
             )
             environment = {**os.environ, ark.CRYPTO_VARIABLE: chosen or ""}
             folder = os.path.dirname(os.path.abspath(ark.__file__))
@@ -451,7 +451,7 @@ class Pull(WithService):
         bad = [[], {}, {"id": 7}, {"id": ""}, {"id": "a\u0000"}, {"id": "good", "value": "again"}]
         self.answer({"delta_count": 7, "nodes": [{"id": "good"}] + bad})
         code, out, err = self.run_command("pull", "--from", self.url, "--dir", self.directory, "--json")
-        self.assertEqual(code, 3)
+        self.assertEqual(code, 5)
         self.assertEqual(len(ark.parse_json(out.encode())["refused"]), len(bad))
         self.assertEqual(os.listdir(self.directory), ["good.json"])
         self.assertEqual(ark.read_node(os.path.join(self.directory, "good.json")), {"id": "good"})
@@ -499,20 +499,27 @@ class Command(WithService):
         problem = {"status": 409, "code": "rollback", "detail": "last_updated went back\x1b[2J"}
         self.answer(problem, status=409, content_type="application/problem+json")
         code, _, err = self.run_command("discover", "--from", self.url)
-        self.assertEqual((code, err), (2, "ark-lattice: the service refused (409 rollback): last_updated went back\\u{1b}[2J\n"))
+        self.assertEqual((code, err), (3, "ark-lattice: the service refused (409 rollback): last_updated went back\\u{1b}[2J\n"))
 
-    def test_a_failing_service_is_exit_code_3(self):
+    def test_a_failing_service_is_exit_code_4_and_no_service_is_3(self):
         self.answer(b"<html>", status=503, content_type="text/html")
-        self.assertEqual(self.run_command("discover", "--from", self.url)[0], 3)
+        self.assertEqual(self.run_command("discover", "--from", self.url)[0], 4)
         self.answer(b"<html>", content_type="text/html")
         self.assertEqual(self.run_command("discover", "--from", self.url)[0], 3)
         self.answer({"peers": {}})
         self.assertEqual(self.run_command("discover", "--from", self.url)[0], 3)
         with mock.patch("urllib.request.urlopen", side_effect=ConnectionRefusedError(111, "refused")):
             code, _, err = self.run_command("discover", "--from", self.url)
-        self.assertEqual((code, err.count("\n")), (3, 1))
+        self.assertEqual((code, err.count("\n")), (4, 1))
 
-    def test_mistakes_in_the_call_are_exit_code_1(self):
+    def test_a_secret_goes_into_no_pipe_unless_it_is_asked_for(self):
+        code, out, err = self.run_command("keygen")
+        self.assertEqual((code, out), (2, ""))
+        self.assertIn("--print-secret", err)
+        code, out, _ = self.run_command("keygen", "--print-secret")
+        self.assertEqual((code, out.count("\n")), (0, 2))
+
+    def test_mistakes_in_the_call_are_exit_code_2(self):
         for arguments in (
             [],
             ["publish", "--to", self.url],
@@ -520,12 +527,13 @@ class Command(WithService):
             ["discover", "--from", "http://[::1"],
             ["discover", "--from", "http://localhost:99999"],
             ["discover", "--from", self.url, "--timeout", "0"],
-            ["hash", os.path.join(self.directory, "missing.json")],
         ):
             with self.subTest(arguments):
                 code, _, err = self.run_command(*arguments)
-                self.assertEqual(code, 1)
+                self.assertEqual(code, 2)
                 self.assertTrue(err.startswith("ark-lattice: "), err)
+        code, _, err = self.run_command("hash", os.path.join(self.directory, "missing.json"))
+        self.assertEqual((code, err.startswith("ark-lattice: ")), (1, True))
 
     def test_build_then_sign_through_a_pipe(self):
         ark.write_node(self.directory, {"id": "п", "type": "snippet"})

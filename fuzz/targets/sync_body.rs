@@ -332,7 +332,7 @@ impl Lattice for Fixed {
 struct Nobody;
 
 fn silent() -> RegistryError {
-    RegistryError::Unavailable("nobody asks it".to_owned())
+    RegistryError::no_answer("nobody asks it")
 }
 
 #[async_trait]

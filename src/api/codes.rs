@@ -206,6 +206,8 @@ codes! {
     NoKey = "no_key" SERVICE_UNAVAILABLE "This instance has no key",
     /// Too many signed requests came.
     Busy = "busy" SERVICE_UNAVAILABLE "Too many signed requests",
+    /// The service is stopping: other instances take the requests.
+    Draining = "draining" SERVICE_UNAVAILABLE "The service is stopping",
     /// The index is being built.
     LatticeLoading = "lattice_loading" SERVICE_UNAVAILABLE "The index is being built",
     /// The node's file is broken: its content cannot be had.

@@ -10,7 +10,7 @@ use crate::{
     lattice::{LatticeError, NodeError},
     manifest::{EnvelopeError, ManifestError},
     ops,
-    registry::RegistryError,
+    registry::{RegistryError, StoreFault, StoreState},
     trust::{DecisionError, Distrust, FreshnessError, KeyLineError, ReplayError, TrustError, VersionError},
 };
 use actix_web::{
@@ -51,6 +51,10 @@ pub struct Problem {
     pub detail: String,
     /// Stands in the service's log and in the `X-Request-Id` header.
     pub request_id: String,
+    /// With `registry_unavailable`: the state that the registry is in, a stable code. 0.1.0 does not have this member.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, example = "too_many_clients")]
+    pub reason: Option<&'static str>,
 }
 
 /// Everything that a handler can fail with.
@@ -376,6 +380,25 @@ impl ApiError {
         }
     }
 
+    /// The state of the registry, where it could not be used.
+    fn store_fault(&self) -> Option<&StoreFault> {
+        let error = match self {
+            Self::Registry(error)
+            | Self::Register(
+                ops::RegisterError::Registry(error) | ops::RegisterError::NewId(ops::NewIdError::Registry(error)),
+            )
+            | Self::Follow(ops::FollowError::Registry(error))
+            | Self::Look(ops::LookError::Registry(error))
+            | Self::Trust(ops::TrustOpError::Registry(error)) => error,
+            Self::Signed(error)
+            | Self::Trust(ops::TrustOpError::Request(error))
+            | Self::Pairing(ops::PairingError::Trust(ops::TrustOpError::Request(error))) => error.registry()?,
+            Self::Pairing(ops::PairingError::Trust(ops::TrustOpError::Registry(error))) => error,
+            _ => return None,
+        };
+        error.fault()
+    }
+
     fn limited(&self) -> Option<&ops::Limited> {
         match self {
             Self::Limited(limited)
@@ -392,9 +415,11 @@ impl ApiError {
         match code {
             Code::Internal => "The service failed. Its log says more under this request id.".to_owned(),
             Code::RegistryUnavailable => {
-                "The registry does not answer at the moment. Everything that needs no registry \
-                                          goes on; try again shortly."
-                    .to_owned()
+                let state = self.store_fault().map_or(StoreState::NoAnswer, |fault| fault.state);
+                format!(
+                    "The registry cannot be used at the moment: {}. Everything that needs no registry goes on; try again shortly.",
+                    state.summary()
+                )
             }
             Code::NoSpace => {
                 "The disk is full. Nothing was written; reading goes on, and writing as soon as there is room."
@@ -421,6 +446,7 @@ impl ApiError {
             code: code.text().to_owned(),
             detail: clip(self.detail(code)),
             request_id: REQUEST_ID.try_with(ToString::to_string).unwrap_or_default(),
+            reason: self.store_fault().map(|fault| fault.state.code()),
         }
     }
 }

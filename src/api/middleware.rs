@@ -82,6 +82,10 @@ pub async fn observe(
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         response.headers_mut().insert(REQUEST_ID_HEADER.clone(), value);
     }
+    if state.as_ref().is_some_and(|state| state.context.closing.is_cancelled()) {
+        // The next request of this client goes elsewhere, and meets no connection that is being closed.
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
     let hsts = state.as_ref().zip(origin.as_ref()).and_then(|(state, origin)| origin.strict_transport(&state.edge));
     if let Some(value) = hsts.and_then(|text| HeaderValue::try_from(text).ok()) {
         response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, value);

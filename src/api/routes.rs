@@ -402,7 +402,7 @@ pub const ROUTES: &[Route] = &[
         method: "GET",
         path: "/ready",
         summary: "Can the service do its work?",
-        problems: &[ALWAYS, REGISTRY, &[Code::LatticeLoading]],
+        problems: &[ALWAYS, REGISTRY, &[Code::LatticeLoading, Code::Draining]],
     },
     Route { method: "GET", path: "/metrics", summary: "Metrics for Prometheus", problems: &[ALWAYS] },
     Route { method: "GET", path: "/openapi.json", summary: "The OpenAPI document", problems: &[ALWAYS] },

@@ -10,6 +10,9 @@ mod status;
 pub(super) mod sync;
 mod trust;
 
+pub(super) use status::Args as StatusArgs;
+pub(super) use sync::Args as SyncArgs;
+
 use super::{
     exit::Failure,
     output::Output,
@@ -22,6 +25,27 @@ use std::time::Duration;
 
 /// What the controls are under.
 const CONTROLS: &str = "api/federation";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  ark-lattice federation list-peers
+  ark-lattice federation list-peers --json | jq -r '.activePeers[]'
+
+With --json:
+  {\"peers\": [{\"url\": \"http://a:9000\", \"nodeId\": \"a\", \"publicKey\": \"…\", \"active\": true,
+    \"direction\": \"both\", \"filter\": {\"types\": [], \"ids\": [], \"tags\": []}, \"priority\": false,
+    \"addedAt\": 1767225600, \"lastSync\": 1767225600, \"lag\": {\"toSend\": 0, \"toReceive\": 0},
+    \"deletionsWaiting\": {\"here\": 0, \"there\": 0}, \"error\": null, \"failuresInARow\": 0, \"stats\": {\"rounds\": 42, \"failures\": 0, \"nodesSent\": 15,
+     \"nodesReceived\": 23, \"conflictsResolved\": 0, \"bytes\": 5120}}],
+   \"count\": 1, \"activePeers\": [\"http://a:9000\"],
+   \"inbound\": [{\"nodeId\": \"laptop\", \"publicKey\": \"…\", \"trust\": \"verified\", \"active\": true,
+    \"address\": \"192.0.2.7\", \"direction\": \"both\", \"filtered\": false, \"outcome\": \"in_step\",
+    \"firstContact\": 1767225600, \"lastContact\": 1767225600, \"lag\": {\"toSend\": 0, \"toReceive\": 0}, \"nodesReceived\": 15}]}")]
+pub(super) struct PeersArgs {
+    #[command(flatten)]
+    service: ServiceArg,
+}
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -68,25 +92,7 @@ With --json:
         service: ServiceArg,
     },
     /// List the peers
-    #[command(after_help = "\
-Examples:
-  ark-lattice federation list-peers
-  ark-lattice federation list-peers --json | jq -r '.activePeers[]'
-
-With --json:
-  {\"peers\": [{\"url\": \"http://a:9000\", \"nodeId\": \"a\", \"publicKey\": \"…\", \"active\": true,
-    \"direction\": \"both\", \"filter\": {\"types\": [], \"ids\": [], \"tags\": []}, \"priority\": false,
-    \"addedAt\": 1767225600, \"lastSync\": 1767225600, \"lag\": {\"toSend\": 0, \"toReceive\": 0},
-    \"deletionsWaiting\": {\"here\": 0, \"there\": 0}, \"error\": null, \"failuresInARow\": 0, \"stats\": {\"rounds\": 42, \"failures\": 0, \"nodesSent\": 15,
-     \"nodesReceived\": 23, \"conflictsResolved\": 0, \"bytes\": 5120}}],
-   \"count\": 1, \"activePeers\": [\"http://a:9000\"],
-   \"inbound\": [{\"nodeId\": \"laptop\", \"publicKey\": \"…\", \"trust\": \"verified\", \"active\": true,
-    \"address\": \"192.0.2.7\", \"direction\": \"both\", \"filtered\": false, \"outcome\": \"in_step\",
-    \"firstContact\": 1767225600, \"lastContact\": 1767225600, \"lag\": {\"toSend\": 0, \"toReceive\": 0}, \"nodesReceived\": 15}]}")]
-    ListPeers {
-        #[command(flatten)]
-        service: ServiceArg,
-    },
+    ListPeers(PeersArgs),
     /// Look for instances on the local network
     Discover(discover::Args),
     /// Exchange now, with all peers or one
@@ -233,7 +239,7 @@ pub(super) fn run(command: Command, output: &Output) -> Result<(), Failure> {
         Command::Status(args) => status::run(&args, output),
         Command::AddPeer(args) => peers::add(args, output),
         Command::RemovePeer { peer, service } => peers::remove(&peer, &service.open(output)?, output),
-        Command::ListPeers { service } => peers::list(&service.open(output)?, output),
+        Command::ListPeers(args) => peers::list(&args.service.open(output)?, output),
         Command::Discover(args) => discover::run(&args, output),
         Command::Sync(args) => sync::run(&args, output),
         Command::Pending { service } => pending::list(&service.open(output)?, output),

@@ -15,7 +15,10 @@ use crate::{
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::{
+    io::{self, IsTerminal},
+    path::PathBuf,
+};
 
 pub(super) use secret::{new_passphrase, unlock};
 
@@ -27,6 +30,8 @@ pub(super) enum Command {
     /// Put a new key in the place of the old one; the instance stays who it is
     #[command(after_help = ROTATE)]
     Rotate {
+        #[command(flatten)]
+        secret: SecretArg,
         /// Also make 24 recovery words, where there are none yet.
         #[arg(long)]
         words: bool,
@@ -50,6 +55,8 @@ pub(super) enum Command {
     /// Put a new key in the place of a lost, stolen or revoked one, with the recovery words
     #[command(after_help = RECOVER)]
     Recover {
+        #[command(flatten)]
+        secret: SecretArg,
         /// Also make new recovery words in the place of the old ones.
         #[arg(long)]
         new_words: bool,
@@ -71,6 +78,8 @@ pub(super) enum Command {
     /// Make the 24 recovery words, and announce the key that they stand for
     #[command(after_help = MAKE_WORDS)]
     Words {
+        #[command(flatten)]
+        secret: SecretArg,
         /// Only say whether the words that are typed, or in --words-file, are those of this instance.
         #[arg(long)]
         check: bool,
@@ -146,9 +155,9 @@ Examples:
 With --json:
   {\"file\": \"ark_state/identity.key\", \"public_key\": \"…\", \"encrypted\": false}";
 const MAKE_WORDS: &str = "\
-The words are shown once. Write them on paper, and keep that where neither fire
-nor thieves find it together with the machine: whoever has them can put a key of
-his own in the place of yours. Peers remember the recovery key from the first
+The words are shown once, on a terminal; elsewhere only with --print-secret. Write
+them on paper, and keep that where neither fire nor thieves find it together with
+the machine: with them another key can take the place of yours. Peers remember the recovery key from the first
 statement that they see.
 
 Examples:
@@ -164,6 +173,27 @@ pub(super) struct WordsArg {
     /// File with the 24 words, - for standard input; otherwise they are typed on a terminal.
     #[arg(long, value_name = "FILE")]
     words_file: Option<PathBuf>,
+}
+
+/// Whether secrets may go where they would stay.
+#[derive(Debug, clap::Args)]
+pub(super) struct SecretArg {
+    /// Print recovery words also where standard output is no terminal: into a file, a pipe, a log.
+    #[arg(long)]
+    print_secret: bool,
+}
+
+impl SecretArg {
+    /// Fails, before anything is changed, where the words would go into a file or a log that nobody meant them for.
+    fn check(&self) -> Result<(), Failure> {
+        if self.print_secret || io::stdout().is_terminal() {
+            return Ok(());
+        }
+        Err(Failure::new(
+            Exit::Usage,
+            "standard output is no terminal, and recovery words are a secret: add --print-secret to print them all the same",
+        ))
+    }
 }
 
 /// Who is told at once.
@@ -242,7 +272,10 @@ pub(super) fn run(command: Command, output: &Output) -> Result<(), Failure> {
     let mut job = Job::new(*output)?;
     match command {
         Command::Show => show(&job),
-        Command::Rotate { words, tell } => {
+        Command::Rotate { secret, words, tell } => {
+            if words {
+                secret.check()?;
+            }
             let passphrase = job.passphrase()?;
             let words = words.then(RecoveryWords::generate).transpose()?;
             let key = words.as_ref().map(RecoveryWords::key).transpose()?;
@@ -251,7 +284,10 @@ pub(super) fn run(command: Command, output: &Output) -> Result<(), Failure> {
             job.changed(&held, words.as_ref(), &tell)
         }
         Command::Revoke { reason, with_words, words, tell } => revoke(&mut job, reason, with_words, &words, &tell),
-        Command::Recover { new_words, words, tell } => {
+        Command::Recover { secret, new_words, words, tell } => {
+            if new_words {
+                secret.check()?;
+            }
             let old = words.read()?.key()?;
             let words = new_words.then(RecoveryWords::generate).transpose()?;
             let key = words.as_ref().map(RecoveryWords::key).transpose()?;
@@ -271,7 +307,12 @@ pub(super) fn run(command: Command, output: &Output) -> Result<(), Failure> {
             let old = job.passphrase()?;
             resealed(&job, old.as_ref(), None)
         }
-        Command::Words { check, words, tell } => make_words(&mut job, check, &words, &tell),
+        Command::Words { secret, check, words, tell } => {
+            if !check {
+                secret.check()?;
+            }
+            make_words(&mut job, check, &words, &tell)
+        }
     }
 }
 

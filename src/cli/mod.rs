@@ -88,6 +88,12 @@ enum Command {
     /// See and change how the running service exchanges with others
     #[command(subcommand)]
     Federation(federation::Command),
+    /// Show who this instance is, how far it is from its peers, and what was exchanged: short for `federation status`
+    Status(federation::StatusArgs),
+    /// List the peers: short for `federation list-peers`
+    Peers(federation::PeersArgs),
+    /// Exchange now, with all peers or one: short for `federation sync`
+    Sync(federation::SyncArgs),
     /// See and settle edits made here that lost against another instance's
     #[command(subcommand)]
     Conflicts(conflicts::Command),
@@ -105,6 +111,9 @@ enum Command {
     /// Show and check the settings
     #[command(subcommand)]
     Config(config::Command),
+    /// Print the version, as `--version` does
+    #[command(after_help = version::HELP)]
+    Version,
     /// Print what makes a shell complete this command
     Completions(completions::Args),
     /// Print the manual, or write a page for every command
@@ -167,6 +176,9 @@ fn dispatch(command: Command, output: &Output) -> Result<(), Failure> {
         Command::Invite(args) => invite::run(args, output),
         Command::Join(args) => join::run(&args, output),
         Command::Federation(command) => federation::run(command, output),
+        Command::Status(args) => federation::run(federation::Command::Status(args), output),
+        Command::Peers(args) => federation::run(federation::Command::ListPeers(args), output),
+        Command::Sync(args) => federation::run(federation::Command::Sync(args), output),
         Command::Conflicts(command) => conflicts::run(command, output),
         Command::Adopt(args) => adopt::run(&args, output),
         Command::Doctor(args) => doctor::run(&args, output),
@@ -174,6 +186,7 @@ fn dispatch(command: Command, output: &Output) -> Result<(), Failure> {
         Command::Healthcheck(args) => healthcheck::run(&args, output),
         Command::Audit(command) => audit::run(command, output),
         Command::Config(command) => config::run(&command, output),
+        Command::Version => version::run(output),
         Command::Completions(args) => completions::run(&args, output),
         Command::Man(args) => man::run(&args, output),
     }

@@ -1,10 +1,16 @@
 //! `serve`
 
-use super::{exit::Failure, job::set_path, key::unlock, output::Output};
+use super::{
+    exit::{Exit, Failure},
+    job::set_path,
+    key::unlock,
+    output::Output,
+};
 use crate::{
     ops::LOCAL_TOKEN_FILE,
     settings::{LogFormat, Overrides, Settings},
-    startup, telemetry,
+    startup::{self, StopSignal},
+    telemetry,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
@@ -15,8 +21,9 @@ use std::{
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Runs until Ctrl-C or SIGTERM, lets open requests come to their end, and exits
-with 0. All settings: ark-lattice config show
+Runs until Ctrl-C or SIGTERM, serves for server.drain_delay more while /ready
+answers 503, lets open requests come to their end, and exits with 0. A second
+signal ends it at once. All settings: ark-lattice config show
 
 Examples:
   ark-lattice serve
@@ -60,11 +67,20 @@ pub(super) fn run(args: Args, output: &Output) -> Result<(), Failure> {
         tracing::warn!("{warning}");
     }
     allow_descriptors();
-    startup::run(&settings, |address| {
+    let cut_short = startup::run(&settings, |address| {
         // A service without a reader of its greeting serves all the same.
         let _ = announce(&settings, address, output);
     })?;
-    Ok(())
+    match cut_short {
+        None => Ok(()),
+        Some(signal) => {
+            let exit = match signal {
+                StopSignal::Interrupt => Exit::Interrupted,
+                StopSignal::Terminate => Exit::Terminated,
+            };
+            Err(Failure::new(exit, "ended at once by a second signal; requests under way were cut off"))
+        }
+    }
 }
 
 /// Takes all the descriptors that the system lets it have: the usual 1024 are for programs that cannot do with more.

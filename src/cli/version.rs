@@ -1,5 +1,6 @@
 //! What `--version` says: enough for a report of a fault.
 
+use super::{exit::Failure, output::Output};
 use serde_json::{Value, json};
 use std::sync::LazyLock;
 
@@ -21,6 +22,19 @@ pub(super) fn long() -> &'static str {
     static LONG: LazyLock<String> =
         LazyLock::new(|| format!("{}\nplatform: {OS} {ARCH}\nbuild: {BUILD}", env!("CARGO_PKG_VERSION")));
     &LONG
+}
+
+/// What stands below `version --help`.
+pub(super) const HELP: &str = "\
+Examples:
+  ark-lattice version
+
+With --json:
+  {\"name\": \"ark-lattice\", \"version\": \"0.1.0\", \"os\": \"linux\", \"arch\": \"x86_64\", \"build\": \"release\"}";
+
+/// `version`
+pub(super) fn run(output: &Output) -> Result<(), Failure> {
+    Ok(output.answer(json, || format!("{} {}", env!("CARGO_PKG_NAME"), long()))?)
 }
 
 /// With `--json`.

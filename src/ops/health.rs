@@ -1,26 +1,41 @@
 //! How the parts are.
 
 use super::{Context, neighbours::connections};
-use crate::{lattice::LatticeStatus, registry::RegistryError};
+use crate::{
+    lattice::LatticeStatus,
+    registry::{RegistryError, StoreFault, StoreState},
+};
 
-/// How one part is.
+/// How the registry is.
 #[derive(Debug)]
-pub struct PartHealth {
-    /// It works.
-    pub ok: bool,
-    /// One line for people, where it does not, or not all of it.
-    pub detail: Option<&'static str>,
+pub struct RegistryHealth {
+    /// It answers: how many peers are live. Else why not.
+    pub live: Result<u64, RegistryError>,
+    /// The state that it is in, where it does not work as it should. While it answers, it refuses registrations or endangers them.
+    pub fault: Option<StoreFault>,
+}
+
+impl RegistryHealth {
+    /// It answers.
+    #[must_use]
+    pub fn answers(&self) -> bool {
+        self.live.is_ok()
+    }
+
+    /// It refuses calls.
+    #[must_use]
+    pub fn is_failing(&self) -> bool {
+        self.live.is_err() || self.fault.as_ref().is_some_and(|fault| fault.state.refuses())
+    }
 }
 
 /// How the service is.
 #[derive(Debug)]
 pub struct Health {
     /// The registry.
-    pub registry: PartHealth,
+    pub registry: RegistryHealth,
     /// `embedded` or `redis`.
     pub registry_kind: &'static str,
-    /// Live peers, where the registry answers.
-    pub live_peers: Option<u64>,
     /// The lattice.
     pub lattice: LatticeStatus,
     /// Nodes whose files are broken: their last good versions count, their contents cannot be had.
@@ -37,14 +52,14 @@ impl Health {
     /// The index is built and the registry answers.
     #[must_use]
     pub fn ready(&self) -> bool {
-        self.lattice.ready && self.registry.ok
+        self.lattice.ready && self.registry.answers()
     }
 
     /// Everything works, to the last file, and nothing waits for the admin.
     #[must_use]
     pub fn flawless(&self) -> bool {
         let lattice = self.lattice.broken_total == 0 && self.unavailable == 0 && self.lattice.fault.is_none();
-        self.ready() && self.registry.detail.is_none() && lattice && self.deletions_waiting == 0
+        self.ready() && self.registry.fault.is_none() && lattice && self.deletions_waiting == 0
     }
 }
 
@@ -54,18 +69,18 @@ pub async fn health(context: &Context) -> Health {
         Ok(()) => context.registry.live().await,
         Err(error) => Err(error),
     };
-    let detail = match &live {
-        Ok(_) => context.registry.fault(),
-        Err(RegistryError::Corrupt(_)) => Some("holds what this version cannot read"),
-        Err(_) => Some("does not answer"),
+    let fault = match &live {
+        Ok(_) => context.registry.faults().into_iter().next(),
+        Err(error) => {
+            Some(error.fault().cloned().unwrap_or_else(|| StoreFault::new(StoreState::Unreadable, error.to_string())))
+        }
     };
     let waiting = context.lattice.waiting_senders().unwrap_or_default();
     Health {
         peers_pending: context.pairing.inbox.len(),
         peers_connected: connections(context).0,
-        registry: PartHealth { ok: live.is_ok(), detail },
+        registry: RegistryHealth { live, fault },
         registry_kind: context.registry.kind(),
-        live_peers: live.ok(),
         unavailable: context.lattice.unavailable().len(),
         lattice: context.lattice.status(),
         // Where the journal fails, the lattice's own fault says so.

@@ -71,7 +71,7 @@ pub use feed::{
     most_node_bytes, paced, read_changes, receive, reconcile, unavailable, versions, wanted,
 };
 pub use former_writers::{FormerWritersError, former_writers};
-pub use health::{Health, PartHealth, health};
+pub use health::{Health, RegistryHealth, health};
 pub use heartbeats::Heartbeats;
 pub use import::{ImportError, ImportOptions, ImportReport, ImportTarget, Refusal, import};
 pub use inbound::{Connecting, RoundNote, connecting, hear_of_round};
@@ -138,7 +138,7 @@ pub use crate::{
         NodePage, Precondition, StoredNode, Tombstone, Version, WaitingDeletion, WaitingSender, Written,
     },
     manifest::{Canonicalization, EnvelopeError, MAX_SEQ},
-    registry::{FollowError, PeerCursor, RegistryError},
+    registry::{FollowError, PeerCursor, RegistryError, StoreFault, StoreState},
     trust::{Entry as AuditEntry, KeyLine, Named, Step, TrustLevel, accept_command, file::FileError, invite::InviteId},
     types::Glob,
 };

@@ -75,6 +75,16 @@ impl RequestError {
         }
     }
 
+    /// Why the registry could not be asked, where that is the reason.
+    #[must_use]
+    pub fn registry(&self) -> Option<&RegistryError> {
+        match self {
+            Self::Registry(error) => Some(error),
+            Self::Of { error, .. } => error.registry(),
+            _ => None,
+        }
+    }
+
     /// Of a request that was signed before the start: from which date on one is taken.
     #[must_use]
     pub fn sign_from(&self) -> Option<Timestamp> {

@@ -3,7 +3,9 @@
 //!
 //! Not done here: bindings and allowances, which the adapter reads as typed values; expiry, which is the store's to say.
 
-use super::{Bindings, Bound, PeerCursor, PeerPage, PeerRecord, Registered, Registry, RegistryError, Spent};
+use super::{
+    Bindings, Bound, PeerCursor, PeerPage, PeerRecord, Registered, Registry, RegistryError, Spent, StoreFault,
+};
 use crate::{
     guard::{Class, Payer},
     manifest::{Manifest, Verified, verify},
@@ -86,7 +88,7 @@ impl CheckedRegistry {
             verify(envelope, &limits)
         } else {
             let work = tokio::task::spawn_blocking(move || verify(envelope, &limits));
-            work.await.map_err(|error| RegistryError::Unavailable(error.to_string()))?
+            work.await.map_err(|error| RegistryError::no_answer(error.to_string()))?
         };
         match outcome {
             Ok(verified) if verified.get().peer() == peer => Ok(Some(verified)),
@@ -202,8 +204,12 @@ impl Registry for CheckedRegistry {
         self.inner.ping().await
     }
 
-    fn fault(&self) -> Option<&'static str> {
-        self.inner.fault()
+    fn faults(&self) -> Vec<StoreFault> {
+        self.inner.faults()
+    }
+
+    async fn examine(&self) -> Result<Vec<StoreFault>, RegistryError> {
+        self.inner.examine().await
     }
 
     fn kind(&self) -> &'static str {

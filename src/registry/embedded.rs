@@ -27,7 +27,7 @@ mod writer;
 pub use failure::OpenError;
 
 use super::{
-    Bindings, Bound, KnownPeers, PeerCursor, PeerPage, PlaceLimits, Registered, Registry, RegistryError,
+    Bindings, Bound, KnownPeers, PeerCursor, PeerPage, PlaceLimits, Registered, Registry, RegistryError, StoreFault,
     places::{Place, Stranger},
 };
 use crate::{
@@ -146,7 +146,7 @@ impl EmbeddedRegistry {
         match tokio::time::timeout(ANSWER_WAIT, answered).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(closed()),
-            Err(_) => Err(RegistryError::Unavailable("the disk does not answer in time".to_owned())),
+            Err(_) => Err(RegistryError::no_answer("the disk does not answer in time")),
         }
     }
 
@@ -159,8 +159,8 @@ impl EmbeddedRegistry {
         let read = tokio::task::spawn_blocking(move || work(&shared.store));
         match tokio::time::timeout(ANSWER_WAIT, read).await {
             Ok(Ok(outcome)) => Ok(outcome?),
-            Ok(Err(_)) => Err(RegistryError::Unavailable("the reading thread failed".to_owned())),
-            Err(_) => Err(RegistryError::Unavailable("the disk does not answer in time".to_owned())),
+            Ok(Err(_)) => Err(RegistryError::no_answer("the reading thread failed")),
+            Err(_) => Err(RegistryError::no_answer("the disk does not answer in time")),
         }
     }
 
@@ -172,14 +172,12 @@ impl EmbeddedRegistry {
 fn not_taken(error: SendTimeoutError<Job>) -> RegistryError {
     match error {
         SendTimeoutError::Closed(_) => closed(),
-        SendTimeoutError::Timeout(_) => {
-            RegistryError::Unavailable("too many registrations wait for the disk".to_owned())
-        }
+        SendTimeoutError::Timeout(_) => RegistryError::no_answer("too many registrations wait for the disk"),
     }
 }
 
 fn closed() -> RegistryError {
-    RegistryError::Unavailable("it is closed".to_owned())
+    RegistryError::no_answer("it is closed")
 }
 
 /// The entries of the file that still live. The rows of the others go with the writer's first batch.
@@ -298,8 +296,8 @@ impl Registry for EmbeddedRegistry {
         if self.queue.is_closed() { Err(closed()) } else { self.refuse_when_closed() }
     }
 
-    fn fault(&self) -> Option<&'static str> {
-        self.shared.fault()
+    fn faults(&self) -> Vec<StoreFault> {
+        self.shared.fault().map(|state| StoreFault::new(state, state.summary())).into_iter().collect()
     }
 
     fn kind(&self) -> &'static str {

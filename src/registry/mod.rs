@@ -13,8 +13,10 @@ mod redis_server;
 #[cfg(test)]
 #[path = "../../tests/support/redis_shapes.rs"]
 mod redis_shapes;
+mod store_fault;
 
 pub use places::{NoPlace, PlaceLimits, Share};
+pub use store_fault::{StoreFault, StoreState};
 
 use crate::{
     guard::{Class, Payer},
@@ -196,7 +198,7 @@ pub async fn follow_key(
             (None, Some(key)) => KeyLine::follow(Known::Key(key), &judged_log, &id, now),
             (None, None) => Err(KeyLineError::OtherKey),
         });
-        let line = judging.await.map_err(|_| RegistryError::Unavailable("the judging thread failed".to_owned()))??;
+        let line = judging.await.map_err(|_| RegistryError::no_answer("the judging thread failed"))??;
         let before = bound.as_ref().and_then(|bound| bound.line.as_ref());
         if before == Some(&line) {
             return Ok(line);
@@ -226,10 +228,10 @@ pub async fn follow_key(
                 events.rotated(&subject, KeyChange { old, new: next.public_key, by_recovery });
             }
         });
-        told.await.map_err(|_| RegistryError::Unavailable("the thread that is told was lost".to_owned()))?;
+        told.await.map_err(|_| RegistryError::no_answer("the thread that is told was lost"))?;
         return Ok(line);
     }
-    Err(RegistryError::Unavailable("the key of this id changes too often".to_owned()).into())
+    Err(RegistryError::no_answer("the key of this id changes too often").into())
 }
 
 /// How often the recovery key had spoken when `key` spoke, as these statements tell.
@@ -258,15 +260,38 @@ pub enum RegistryError {
     /// A peer that nobody decided on, its key or its address has as much as it may. Nothing was changed.
     #[error(transparent)]
     NoPlace(#[from] NoPlace),
-    /// The store does not answer, or not in time. The call may or may not have taken effect; it is safe to repeat.
-    #[error("the registry does not answer: {0}")]
-    Unavailable(String),
+    /// The store does not answer in time, or refuses in its present state. The call may or may not have taken effect; it is safe to repeat.
+    #[error("the registry cannot be used: {0}")]
+    Unavailable(Box<StoreFault>),
     /// The store's disk is full. Nothing was changed.
     #[error("the registry's disk has no space left")]
     NoSpace,
     /// What the store holds cannot be read. Trusted state fails closed.
     #[error("the registry holds what this version cannot read: {0}")]
     Corrupt(String),
+}
+
+impl RegistryError {
+    /// The store does not answer.
+    #[must_use]
+    pub fn no_answer(text: impl Into<String>) -> Self {
+        StoreFault::new(StoreState::NoAnswer, text).into()
+    }
+
+    /// The state of the store that it is about.
+    #[must_use]
+    pub fn fault(&self) -> Option<&StoreFault> {
+        match self {
+            Self::Unavailable(fault) => Some(fault),
+            Self::Refused(_) | Self::Full { .. } | Self::NoPlace(_) | Self::NoSpace | Self::Corrupt(_) => None,
+        }
+    }
+}
+
+impl From<StoreFault> for RegistryError {
+    fn from(fault: StoreFault) -> Self {
+        Self::Unavailable(Box::new(fault))
+    }
 }
 
 /// Who is alive. Every call answers within about two seconds, also when the store behind it does not (then with
@@ -348,9 +373,17 @@ pub trait Registry: Send + Sync + std::fmt::Debug {
     /// [`RegistryError::Unavailable`].
     async fn ping(&self) -> Result<(), RegistryError>;
 
-    /// One line for people while registrations fail and reading does not.
-    fn fault(&self) -> Option<&'static str> {
-        None
+    /// The states of the store that were found and have not ended, those in which it refuses calls first. Asks nothing.
+    fn faults(&self) -> Vec<StoreFault> {
+        Vec::new()
+    }
+
+    /// Asks the store for every state that can be found without a registration, and leaves nothing behind: for `doctor`.
+    ///
+    /// # Errors
+    /// [`RegistryError::Unavailable`].
+    async fn examine(&self) -> Result<Vec<StoreFault>, RegistryError> {
+        self.ping().await.map(|()| self.faults())
     }
 
     /// `embedded` or `redis`: for logs and `/health`.

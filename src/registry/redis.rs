@@ -11,13 +11,16 @@
 //! before a new one is written, not with it, and each master judges by its own clock.
 //!
 //! **Durability** is what Redis is configured for: bindings survive a crash of Redis with `appendonly yes`, and survive memory
-//! pressure with `maxmemory-policy` `noeviction` or one of `volatile-*`. A failover loses what no replica had: with
+//! pressure with `maxmemory-policy` `noeviction` alone (`eviction.rs`). A failover loses what no replica had: with
 //! [`RedisOptions::min_replicas`] a registration is only acknowledged once that many have it.
 //!
 //! **Outages.** No call takes longer than 1.5 s. Once Redis was found unreachable, calls answer [`RegistryError::Unavailable`]
-//! at once; a task of its own asks every half second whether it is back.
+//! at once; a task of its own asks every half second whether it is back. States in which Redis answers and refuses are logged when they
+//! begin and when they end, and are in [`Registry::faults`] meanwhile.
 
 mod call;
+mod conditions;
+mod eviction;
 mod faults;
 mod keys;
 mod lines;
@@ -32,9 +35,11 @@ mod servers;
 mod tests;
 mod tls;
 mod topology;
+mod watch;
 
 use super::{
     Bindings, Bound, NoPlace, PeerCursor, PeerPage, PlaceLimits, Registered, Registry, RegistryError, Share, Spent,
+    StoreFault,
 };
 use crate::{
     guard::{Class, Payer},
@@ -189,7 +194,7 @@ impl RedisRegistry {
             // A master of a Cluster that is down still answers a PING; its keys are what we need.
             proof.extend(keys.shares().iter().map(|share| redis::cmd("TYPE").arg(share).to_owned()));
         }
-        let link = Arc::new(Link::new(&options, proof)?);
+        let link = Arc::new(Link::new(&options, keys.clone(), proof)?);
         let scripts = Scripts {
             register: Script::new(include_str!("redis/register.lua")),
             index: Script::new(include_str!("redis/index.lua")),
@@ -217,6 +222,19 @@ impl RedisRegistry {
             slow: Mute::default(),
             changes: AtomicU64::new(0),
         })
+    }
+
+    /// The error for a binding that this version cannot read.
+    fn unreadable_pin(&self, peer: &PeerId) -> RegistryError {
+        self.link.unreadable(self.keys.pin(peer), "it holds no key binding")
+    }
+
+    /// The keys that all registrations share.
+    fn shared_keys(&self) -> Vec<String> {
+        if self.cluster {
+            return self.keys.shares().into_iter().chain(self.keys.shares_of_strangers()).collect();
+        }
+        vec![self.keys.by_expiry().to_owned(), self.keys.strangers(), self.keys.stranger_bytes()]
     }
 
     fn now_arg(&self) -> String {
@@ -339,10 +357,7 @@ impl Registry for RedisRegistry {
                 let (share, limit) = (Share::Strangers, self.limits.stranger_bytes);
                 return Err(NoPlace::Bytes { share, limit }.into());
             }
-            ["corrupt", what] => {
-                let peer = admitted.manifest().get().peer();
-                return Err(RegistryError::Corrupt(format!("{what} of {peer:?}")));
-            }
+            ["corrupt", _] => return Err(self.unreadable_pin(admitted.manifest().get().peer())),
             _ => return Err(RegistryError::Corrupt("the script's answer".to_owned())),
         };
         if step == Step::First {
@@ -398,7 +413,7 @@ impl Registry for RedisRegistry {
     }
 
     async fn bound(&self, peer: &PeerId) -> Result<Option<Bound>, RegistryError> {
-        let corrupt = || RegistryError::Corrupt(format!("the pin of {peer:?}"));
+        let corrupt = || self.unreadable_pin(peer);
         let call = self.scripts.bound.call(&[&self.keys.pin(peer)]);
         let fields: Vec<String> = parsed(self.link.ask(Ask::Read(&call)).await?)?;
         match fields.as_slice() {
@@ -440,7 +455,7 @@ impl Registry for RedisRegistry {
             }
             "ok" => Ok(true),
             "changed" => Ok(false),
-            _ => Err(RegistryError::Corrupt(format!("the pin of {peer:?}"))),
+            _ => Err(self.unreadable_pin(peer)),
         }
     }
 
@@ -448,7 +463,7 @@ impl Registry for RedisRegistry {
         let mut call = self.scripts.claim.call(&[&self.keys.pin(peer)]);
         call.arg(key.to_base64());
         let (_, bound): (String, String) = parsed(self.link.ask(Ask::Write(&call)).await?)?;
-        PublicKey::parse(&bound).map_err(|_| RegistryError::Corrupt(format!("the pin of {peer:?}")))
+        PublicKey::parse(&bound).map_err(|_| self.unreadable_pin(peer))
     }
 
     async fn list(&self, after: Option<&PeerCursor>, limit: usize) -> Result<PeerPage, RegistryError> {
@@ -465,6 +480,14 @@ impl Registry for RedisRegistry {
 
     async fn ping(&self) -> Result<(), RegistryError> {
         self.link.ping().await
+    }
+
+    fn faults(&self) -> Vec<StoreFault> {
+        self.link.faults()
+    }
+
+    async fn examine(&self) -> Result<Vec<StoreFault>, RegistryError> {
+        self.link.shared.examine(&self.shared_keys()).await
     }
 
     fn kind(&self) -> &'static str {

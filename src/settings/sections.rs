@@ -229,7 +229,9 @@ section! {
         write_timeout: Span = Span::seconds(60),
         /// How long an idle connection is kept open. Longer than federation.sync_interval, so that peers need no new one for each round.
         keep_alive: Span = Span::seconds(75),
-        /// How long requests may take to finish after a stop signal.
+        /// How long new requests are still served after a stop signal, while /ready answers 503: longer than a load balancer takes to notice.
+        drain_delay: Span = Span::seconds(0),
+        /// How long requests may take to finish after that.
         shutdown_timeout: Span = Span::seconds(10),
         /// Prefix such as /ark under which a proxy that does not strip it serves us. Probes and metrics answer without it too.
         base_path: String = String::new(),

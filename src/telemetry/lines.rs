@@ -23,7 +23,8 @@ use tracing_subscriber::{
 pub fn start_logging(level: &str, json: bool) -> Result<(), tracing_subscriber::filter::ParseError> {
     // The server's own lines repeat what `serve` says, and call each client's rubbish an error, so that anybody could fill the
     // log; a filter that names them brings them back.
-    let filter = EnvFilter::builder().parse(format!("actix_server=warn,actix_http::h1::dispatcher=off,{level}"))?;
+    let filter =
+        EnvFilter::builder().parse(format!("actix_server=warn,actix_http::h1::dispatcher=off,redis=error,{level}"))?;
     // Told that a line was not written, the subscriber would complain with `eprintln!`, which panics where standard error is
     // what failed (its reader is gone, its disk full): in the thread that wrote the line, the registry's writer included.
     let lines = tracing_subscriber::fmt().with_env_filter(filter).log_internal_errors(false);

@@ -120,12 +120,20 @@ fn words_bring_back_what_is_lost_and_others_do_not() {
     let hears = other.serve();
     let publish = ["manifest", "publish", "--to", &hears.url];
     bed.run(&publish).ok();
-    let made = bed.run(&["key", "words", "--to", &hears.url, "--json"]).ok_json();
+    // They would stay in a pipe: nothing is made.
+    for args in [&["key", "words"][..], &["key", "words", "--json"], &["key", "rotate", "--words"]] {
+        let refused = bed.run(args);
+        assert!(
+            refused.code == 2 && refused.stdout.is_empty() && refused.stderr.contains("--print-secret"),
+            "{refused:?}"
+        );
+    }
+    let made = bed.run(&["key", "words", "--print-secret", "--to", &hears.url, "--json"]).ok_json();
     let words = bed.file("words", made["words"].as_str().unwrap());
     assert_eq!(made["words"].as_str().unwrap().split(' ').count(), 24);
     assert_eq!(shown(&bed)["recovery_key"], made["recovery_key"]);
     bed.run(&["key", "words", "--check", "--words-file", &words]).ok();
-    bed.run(&["key", "words"]).fails(1);
+    bed.run(&["key", "words", "--print-secret"]).fails(1);
     let strangers = bed.file("strangers", &("abandon ".repeat(23) + "art"));
     assert!(bed.run(&["key", "words", "--check", "--words-file", &strangers]).fails(5).contains("not those"));
     assert!(bed.run(&["key", "recover", "--words-file", &strangers]).fails(1).contains("not the recovery words"));
@@ -135,7 +143,7 @@ fn words_bring_back_what_is_lost_and_others_do_not() {
     // Everything is gone but the paper.
     fs::remove_dir_all(bed.path("ark_state")).unwrap();
     let recover = ["key", "recover", "--words-file", &words, "--to", &hears.url, "--json"];
-    let said = bed.run(&[&recover[..], &["--new-words"]].concat()).ok_json();
+    let said = bed.run(&[&recover[..], &["--new-words", "--print-secret"]].concat()).ok_json();
     assert_eq!(said["told"][0].as_str(), Some(hears.url.as_str()));
     let newer = bed.file("newer", said["words"].as_str().unwrap());
     bed.run(&publish).ok();

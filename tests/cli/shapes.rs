@@ -99,7 +99,8 @@ fn every_answer_has_the_shape_that_its_help_shows() {
     let check = |command: &[&str], more: &[&str]| drop(answers_as_its_help_shows(&bed, command, more));
     check(&["keygen"], &[]);
     check(&["key", "show"], &[]);
-    check(&["key", "words"], &[]);
+    check(&["key", "words"], &["--print-secret"]);
+    check(&["version"], &[]);
     check(&["key", "rotate"], &[]);
     check(&["node", "list"], &[]);
     check(&["node", "put"], &["c.json"]);

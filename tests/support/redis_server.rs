@@ -72,6 +72,11 @@ impl RedisServer {
         self.port
     }
 
+    /// Its own directory.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
     /// What stands behind a name among its arguments.
     pub(crate) fn argument(&self, name: &str) -> &str {
         self.arguments.iter().skip_while(|argument| *argument != name).nth(1).unwrap()

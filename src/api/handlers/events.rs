@@ -22,7 +22,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, future::ready, time::Duration};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use utoipa::{IntoParams, ToSchema};
@@ -161,7 +161,14 @@ fn texts(
         // A line that says nothing, so that proxies and the other side see that we are there.
         Some((heard.map_or_else(|| Bytes::from_static(b":\n\n"), |heard| text(&heard)), listening))
     });
-    stream::iter([begin]).chain(events.take_until(closing.cancelled_owned())).map(Ok)
+    let events = events.take_until(closing.clone().cancelled_owned());
+    stream::iter([begin]).chain(events).chain(farewell(closing)).map(Ok)
+}
+
+/// The last lines of a stream that ends because the service stops: when to come back.
+pub(in crate::api) fn farewell(closing: CancellationToken) -> impl Stream<Item = Bytes> {
+    let text = move || closing.is_cancelled().then(|| Bytes::from(format!(": stopping\nretry: {RETRY_MILLIS}\n\n")));
+    stream::once(async move { text() }).filter_map(ready)
 }
 
 fn text(heard: &Heard) -> Bytes {

@@ -38,9 +38,30 @@ pub(crate) struct RegistryAnswer {
     /// Live peers, where the registry answers.
     #[schema(required = true)]
     live_peers: Option<u64>,
+    /// The code of the state that it is in: that of refused calls, or `eviction_policy` where Redis may delete key bindings. 0.1.0 does
+    /// not have this member.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, example = "too_many_clients")]
+    reason: Option<&'static str>,
+    /// The key that this is about. 0.1.0 does not have this member.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    key: Option<String>,
     /// What is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<&'static str>,
+}
+
+fn registry_answer(health: &Health) -> RegistryAnswer {
+    let (registry, fault) = (&health.registry, health.registry.fault.as_ref());
+    RegistryAnswer {
+        status: if registry.is_failing() { "failing" } else { "ok" },
+        kind: health.registry_kind,
+        live_peers: registry.live.as_ref().ok().copied(),
+        reason: fault.map(|fault| fault.state.code()),
+        key: fault.and_then(|fault| fault.key.clone()),
+        detail: fault.map(|fault| fault.state.summary()),
+    }
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -154,12 +175,7 @@ pub(crate) async fn health(state: web::Data<ApiState>) -> Result<HttpResponse, A
         peers_pending: health.peers_pending,
         last_sync: last_sync.map(|at| Timestamp::from_seconds(at.seconds()).to_rfc3339()),
         version: env!("CARGO_PKG_VERSION"),
-        registry: RegistryAnswer {
-            status: if health.registry.detail.is_none() { "ok" } else { "failing" },
-            kind: health.registry_kind,
-            live_peers: health.live_peers,
-            detail: health.registry.detail,
-        },
+        registry: registry_answer(&health),
         lattice: lattice_answer(health),
     }))
 }
@@ -175,7 +191,8 @@ pub(crate) struct ReadyAnswer {
 
 /// Can the service do its work?
 ///
-/// 200 once the index is built and the registry answers: for a readiness probe.
+/// 200 once the index is built and the registry answers: for a readiness probe. 503 `draining` after a stop signal, while requests are
+/// still served (`server.drain_delay`).
 #[utoipa::path(
     get,
     path = "/ready",
@@ -184,12 +201,17 @@ pub(crate) struct ReadyAnswer {
     responses((status = 200, description = "Ready", body = ReadyAnswer))
 )]
 pub(crate) async fn ready(state: web::Data<ApiState>) -> Result<HttpResponse, ApiError> {
+    if state.context.closing.is_cancelled() {
+        return Err(refuse(Code::Draining, "the service is stopping; send requests to another instance"));
+    }
     let health = ops::health(&state.context).await;
     if !health.lattice.ready {
         return Err(refuse(Code::LatticeLoading, "the index is still being built"));
     }
-    if !health.registry.ok {
-        return Err(refuse(Code::RegistryUnavailable, "the registry does not answer"));
+    match health.registry.live {
+        Ok(_) => {}
+        Err(error) if error.fault().is_some() => return Err(error.into()),
+        Err(error) => return Err(refuse(Code::RegistryUnavailable, error.to_string())),
     }
     Ok(HttpResponse::Ok().json(ReadyAnswer { status: "ready" }))
 }
@@ -217,7 +239,7 @@ fn trust_counts(levels: &[TrustLevel]) -> TrustCounts {
 pub(crate) async fn metrics(state: web::Data<ApiState>) -> Result<HttpResponse, ApiError> {
     let health = ops::health(&state.context).await;
     let gauges = Gauges {
-        live_peers: health.live_peers,
+        live_peers: health.registry.live.as_ref().ok().copied(),
         nodes: health.lattice.nodes,
         tombstones: health.lattice.tombstones,
         broken_files: health.lattice.broken_total,

@@ -1,5 +1,6 @@
 //! `/lattice/…`: where this lattice stands and what changed, for other instances.
 
+use super::events::farewell;
 use crate::{
     api::{
         codes::Code,
@@ -166,7 +167,7 @@ pub(crate) async fn changes(
 pub(crate) async fn notify(request: HttpRequest, state: web::Data<ApiState>) -> Result<HttpResponse, ApiError> {
     let place = listener(&request, &state)?;
     let positions = state.context.lattice.positions();
-    let closing = state.context.closing.clone().cancelled_owned();
+    let closing = state.context.closing.clone();
     let events = stream::unfold((positions, true), move |(mut positions, first)| async move {
         if !first {
             match tokio::time::timeout(KEEP_ALIVE, positions.changed()).await {
@@ -182,7 +183,9 @@ pub(crate) async fn notify(request: HttpRequest, state: web::Data<ApiState>) -> 
     });
     // Who listens hears by the end of it that the federation is stopped.
     let stopped = ops::stopped(Arc::clone(&state.context)).boxed();
-    let events = events.boxed().take_until(futures_util::future::select(closing.boxed(), stopped));
+    let events =
+        events.boxed().take_until(futures_util::future::select(closing.clone().cancelled_owned().boxed(), stopped));
+    let events = events.chain(farewell(closing).map(Ok));
     let events = events.inspect(move |_| {
         let _held_as_long_as_it_listens = &place;
     });

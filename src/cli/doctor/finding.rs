@@ -29,6 +29,8 @@ impl Grade {
 pub(super) struct Finding {
     /// What was looked at; stable, for programs.
     pub(super) check: &'static str,
+    /// What was found, a stable code for programs; the check's name where the check can find one thing only.
+    pub(super) code: String,
     pub(super) grade: Grade,
     /// What was found, one line.
     pub(super) found: String,
@@ -38,7 +40,7 @@ pub(super) struct Finding {
 
 impl Finding {
     pub(super) fn as_json(&self) -> Value {
-        json!({"check": self.check, "grade": self.grade.word(), "found": self.found, "next": self.next})
+        json!({"check": self.check, "code": self.code, "grade": self.grade.word(), "found": self.found, "next": self.next})
     }
 }
 
@@ -60,7 +62,19 @@ impl Findings {
     }
 
     fn add(&mut self, check: &'static str, grade: Grade, found: impl Display, next: Option<String>) {
-        self.0.push(Finding { check, grade, found: found.to_string(), next });
+        self.0.push(Finding { check, code: check.to_owned(), grade, found: found.to_string(), next });
+    }
+
+    /// Gives the last finding a code of its own.
+    pub(super) fn with_code(&mut self, code: impl Into<String>) {
+        if let Some(last) = self.0.last_mut() {
+            last.code = code.into();
+        }
+    }
+
+    /// Is there a finding with this code?
+    pub(super) fn has_code(&self, code: &str) -> bool {
+        self.0.iter().any(|finding| finding.code == code)
     }
 
     pub(super) fn graded(&self, grade: Grade) -> usize {

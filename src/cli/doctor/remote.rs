@@ -3,7 +3,7 @@
 use super::finding::Findings;
 use crate::{
     cli::{exit::Failure, healthcheck::own_service, job},
-    ops::{Client, Probe},
+    ops::{Client, Probe, StoreFault, StoreState},
     settings::Settings,
     startup::{self, StartupError},
     types::SystemClock,
@@ -37,22 +37,48 @@ async fn registry(settings: &Settings, findings: &mut Findings) {
     if !settings.registry.uses_redis() {
         return findings.ok("registry", "embedded: this service only; set REDIS_URL to share one among several");
     }
-    let next = "check that Redis runs, and REDIS_URL; by hand: redis-cli -u \"$REDIS_URL\" ping";
     let registry = match startup::open_registry(settings, &SystemClock::shared(), None).await {
         Ok(registry) => registry,
-        Err(error) => return findings.fail("registry", error, next),
+        Err(error) => return findings.fail("registry", error, StoreState::NoAnswer.remedy(None)),
     };
     let asked = Instant::now();
-    match registry.ping().await {
-        Ok(()) if asked.elapsed() > SLOW => findings.warn(
+    let answered = registry.ping().await;
+    let took = asked.elapsed();
+    let examined = match answered {
+        Ok(()) => registry.examine().await,
+        Err(error) => Err(error),
+    };
+    registry.close().await;
+    match examined {
+        Ok(faults) if faults.is_empty() && took > SLOW => findings.warn(
             "registry",
-            format!("Redis answers, but only after {} ms", asked.elapsed().as_millis()),
+            format!("Redis answers, but only after {} ms", took.as_millis()),
             "run Redis near this service: every registration waits for it",
         ),
-        Ok(()) => findings.ok("registry", format!("Redis answers, after {} ms", asked.elapsed().as_millis())),
-        Err(error) => findings.fail("registry", error, next),
+        Ok(faults) if faults.is_empty() => {
+            findings.ok("registry", format!("Redis answers, after {} ms", took.as_millis()));
+        }
+        Ok(faults) => faults.iter().for_each(|fault| store_fault(fault, findings)),
+        Err(error) => match error.fault() {
+            Some(fault) => store_fault(fault, findings),
+            None => findings.fail("registry", &error, StoreState::NoAnswer.remedy(None)),
+        },
     }
-    registry.close().await;
+}
+
+/// A state of Redis: what it is, what Redis answered, and the command that ends it.
+fn store_fault(fault: &StoreFault, findings: &mut Findings) {
+    let found = format!("{}: {}", fault.public_text(), fault.answer);
+    if fault.state.refuses() {
+        findings.fail("registry", found, &fault.advice);
+    } else {
+        findings.warn("registry", found, &fault.advice);
+    }
+    findings.with_code(finding_code(fault.state));
+}
+
+fn finding_code(state: StoreState) -> String {
+    format!("registry_{}", state.code())
 }
 
 /// The port: free, or a service of ours on it.
@@ -129,12 +155,21 @@ fn judge(health: &Value, port: u16, findings: &mut Findings) {
     let detail = |pointer: &str| health.pointer(pointer).and_then(Value::as_str).map(|detail| format!(" ({detail})"));
     let details: String = ["/registry/detail", "/lattice/detail"].into_iter().filter_map(detail).collect();
     let (broken, unavailable) = (number("/lattice/broken_total"), number("/lattice/unavailable"));
-    let next = match (broken, details.as_str()) {
-        (1.., "") => "ark-lattice node verify names the broken files; correct or remove them",
-        _ => "its log says more",
+    let state = StoreState::of_code(text("/registry/reason"));
+    let key = health.pointer("/registry/key").and_then(Value::as_str);
+    let next = match (state, broken, details.as_str()) {
+        (Some(state), ..) => state.remedy(key),
+        (None, 1.., "") => "ark-lattice node verify names the broken files; correct or remove them".to_owned(),
+        _ => "its log says more".to_owned(),
     };
-    let found = format!("{found}: {parts}{details}, {broken} broken files, {unavailable} nodes without their contents");
+    let about = key.map(|key| format!(", key {key}")).unwrap_or_default();
+    let found =
+        format!("{found}: {parts}{about}{details}, {broken} broken files, {unavailable} nodes without their contents");
     findings.warn("service", found, next);
+    // Once, where the look at Redis has not found it itself.
+    if let Some(code) = state.map(finding_code).filter(|code| !findings.has_code(code)) {
+        findings.with_code(code);
+    }
 }
 
 /// The service as others see it.

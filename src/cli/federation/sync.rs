@@ -45,8 +45,9 @@ With --json:
    \"nodesSent\": 15, \"nodesReceived\": 23, \"conflictsResolved\": 0, \"bytes\": 5120, \"requests\": 3,
    \"outcome\": \"in_step\", \"error\": null, \"deletionsWaiting\": {\"here\": 0, \"there\": 0}}],
    \"lattice\": {\"status\": \"ok\", \"brokenFiles\": 0}}
-status is partial where some peers failed, failed where all did, and differs where
-none did but sets differ or deletions wait: see outcome.
+status is partial where some peers failed, failed where all did or the data directory
+here cannot be used, and differs where none did but sets differ or deletions wait:
+see outcome. It is synced only where the exit code is 0.
 Where broken nodes are left out: \"outcome\": \"unavailable\", \"unavailable\": {\"here\": 1, \"there\": 0}
 Where nodes are too large: \"outcome\": \"unavailable\", \"tooLarge\": {\"here\": 1, \"there\": 0}
 Where changes go one way and nodes differ (within the filter, if any): \"outcome\": \"diverged\", \"differences\":
@@ -75,13 +76,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     let status = service.ask(Ask::Get, &format!("{CONTROLS}/status"), None)?;
     let lattice = service.read::<Status>(&status)?.lattice;
     if output.json() {
-        let failed = told.iter().filter(|told| !told.result.success).count();
-        let status = match failed {
-            0 if verdict(&told).is_err() => "differs",
-            0 => "synced",
-            failed if failed < told.len() => "partial",
-            _ => "failed",
-        };
+        let status = in_a_word(&told, &lattice);
         let result: Vec<&Value> = told.iter().map(|told| &told.raw).collect();
         let mut own = json!({"status": lattice.status, "brokenFiles": lattice.broken_files});
         if let (Some(detail), Some(own)) = (&lattice.detail, own.as_object_mut()) {
@@ -100,6 +95,18 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     }
     degraded(&lattice)?;
     verdict(&told)
+}
+
+/// What all rounds together come to, as the exit code does: `synced` only where that is 0.
+fn in_a_word(told: &[Told], lattice: &Lattice) -> &'static str {
+    let failed = told.iter().filter(|told| !told.result.success).count();
+    match failed {
+        _ if degraded(lattice).is_err() => "failed",
+        0 if verdict(told).is_err() => "differs",
+        0 => "synced",
+        failed if failed < told.len() => "partial",
+        _ => "failed",
+    }
 }
 
 /// Fails where the lattice of this instance cannot be used: what its rounds say is not true then.

@@ -1,7 +1,7 @@
 //! Why the registry's file, or a step on it, failed.
 
 use super::log::log_path;
-use crate::registry::RegistryError;
+use crate::registry::{RegistryError, StoreFault, StoreState};
 use std::{
     io,
     path::{Path, PathBuf},
@@ -65,7 +65,9 @@ impl From<StoreError> for RegistryError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Full => Self::NoSpace,
-            StoreError::ReadOnly(reason) | StoreError::Failed(reason) => Self::Unavailable(reason),
+            StoreError::ReadOnly(reason) | StoreError::Failed(reason) => {
+                StoreFault::new(StoreState::Unwritable, reason).into()
+            }
             StoreError::Corrupt(reason) => Self::Corrupt(reason),
         }
     }

@@ -10,7 +10,7 @@ use super::{
     sweep::Sweep,
 };
 use crate::{
-    registry::{Bound, KnownPeers, PlaceLimits, Registered, RegistryError, places::Place},
+    registry::{Bound, KnownPeers, PlaceLimits, Registered, RegistryError, StoreFault, StoreState, places::Place},
     trust::{self, Admitted, KeyLine, Pin, Step},
     types::{PeerId, PublicKey, Timestamp},
 };
@@ -54,7 +54,7 @@ pub(super) struct Shared {
     mirror: Mutex<Mirror>,
     /// How many ids each key has.
     ids_of: Mutex<HashMap<PublicKey, u64>>,
-    fault: Mutex<Option<&'static str>>,
+    fault: Mutex<Option<StoreState>>,
 }
 
 impl Shared {
@@ -96,11 +96,11 @@ impl Shared {
     }
 
     /// Why the last write failed, for people.
-    pub(super) fn fault(&self) -> Option<&'static str> {
+    pub(super) fn fault(&self) -> Option<StoreState> {
         *self.fault.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn note_fault(&self, fault: Option<&'static str>) {
+    fn note_fault(&self, fault: Option<StoreState>) {
         *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
     }
 
@@ -244,7 +244,7 @@ impl Writer<'_> {
     fn write(&mut self, jobs: Vec<Job>) {
         if self.state == State::Shut {
             if let Err(error) = self.shared.store.reopen() {
-                return answer_all(jobs, || RegistryError::Unavailable(error.to_string()));
+                return answer_all(jobs, || RegistryError::no_answer(error.to_string()));
             }
             self.state = State::Doubtful;
         }
@@ -340,11 +340,13 @@ impl Writer<'_> {
         // is known that it did not.
         let (full, untouched) = (matches!(error, StoreError::Full), matches!(error, StoreError::ReadOnly(_)));
         let reason = error.reason();
-        self.shared.note_fault(Some(if full { "its disk is full" } else { "its file cannot be written" }));
+        self.shared.note_fault(Some(if full { StoreState::DiskFull } else { StoreState::Unwritable }));
         // At once: until then nobody can read either.
         let usable = untouched || self.shared.store.reopen().is_ok();
         self.state = if usable { State::Doubtful } else { State::Shut };
-        let error = || if full { RegistryError::NoSpace } else { RegistryError::Unavailable(reason.clone()) };
+        let error = || {
+            if full { RegistryError::NoSpace } else { StoreFault::new(StoreState::Unwritable, reason.clone()).into() }
+        };
         answer_all(jobs, error);
     }
 

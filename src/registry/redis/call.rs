@@ -17,14 +17,14 @@ impl Script {
     pub(super) fn call(&self, keys: &[&str]) -> Call<'_> {
         let mut command = redis::cmd("EVALSHA");
         command.arg(self.script.get_hash()).arg(keys.len()).arg(keys);
-        Call { script: self, key: keys.first().map(|key| (*key).to_owned()).unwrap_or_default(), command }
+        Call { script: self, keys: keys.iter().map(|key| (*key).to_owned()).collect(), command }
     }
 }
 
 /// One call.
 pub(super) struct Call<'a> {
     script: &'a Script,
-    key: String,
+    keys: Vec<String>,
     command: Cmd,
 }
 
@@ -34,8 +34,14 @@ impl Call<'_> {
         self
     }
 
+    /// The first key: it decides where the call goes in a Cluster.
     pub(super) fn key(&self) -> &str {
-        &self.key
+        self.keys.first().map_or("", String::as_str)
+    }
+
+    /// Every key that is named to the script.
+    pub(super) fn keys(&self) -> &[String] {
+        &self.keys
     }
 
     /// By the script's name, which is all that Redis needs once it has seen the text.

@@ -7,5 +7,5 @@ if kind == 'none' then
   redis.call('HSET', KEYS[1], 'pubkey', ARGV[1], 'last_updated', '', 'seq', '', 'digest', string.rep('0', 64))
   return {'ok', ARGV[1]}
 end
-if kind ~= 'hash' then return {'bound', ''} end
+if kind ~= 'hash' then return redis.error_reply('WRONGTYPE the pin is no hash') end
 return {'bound', redis.call('HMGET', KEYS[1], 'pubkey')[1] or ''}

@@ -64,6 +64,26 @@ impl Keys {
         }
     }
 
+    /// The type that the registry's keys of this name have.
+    pub(super) fn type_of(&self, key: &str) -> &'static str {
+        let is_index = key.starts_with(&self.by_expiry) || key.starts_with(&self.places_prefix);
+        if is_index { "zset" } else { "hash" }
+    }
+
+    /// Is it the key of a binding?
+    pub(super) fn is_pin(&self, key: &str) -> bool {
+        key.starts_with(&self.pin_prefix)
+    }
+
+    /// Keys that no registration uses, one of each kind and the index last, in the slot of `key`: no id has a control character.
+    pub(super) fn probes(&self, key: &str) -> [String; 5] {
+        let tag = key.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map_or(key, |(tag, _)| tag);
+        let tag = if tag.is_empty() || tag.contains('}') { "probe" } else { tag };
+        let name = |kind: &str| format!("{kind}\u{1}{{{tag}}}");
+        let index = format!("{}:", self.by_expiry);
+        [&self.peer_prefix, &self.pin_prefix, &self.ids_prefix, &self.spent_prefix, &index].map(|kind| name(kind))
+    }
+
     /// The hash of a live entry.
     pub(super) fn peer(&self, peer: &PeerId) -> String {
         self.with_id(&self.peer_prefix, peer)

@@ -1,6 +1,7 @@
 //! The conformance suite on a real Redis, its layout, and what happens when Redis goes.
 
 use super::*;
+use crate::registry::StoreState;
 use crate::{
     registry::{
         conformance::{Harness, LIMITS, START, Statement, TTL, UNUSED_TTL, conformance_tests},
@@ -177,7 +178,7 @@ async fn an_evicted_entry_is_skipped_and_heals_with_the_next_heartbeat() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_is_corrupt_and_fails_closed() {
+async fn what_cannot_be_read_is_named_and_fails_closed() {
     let server = RedisServer::start().await;
     let registry = connect(&server);
     raw(&server, "SET t:pin:a text").await;
@@ -185,13 +186,16 @@ async fn what_cannot_be_read_is_corrupt_and_fails_closed() {
     raw(&server, "HSET t:pin:c pubkey x digest y seq z last_updated 1").await;
     for id in ["a", "b", "c"] {
         let outcome = Statement::of(id).open().register(&registry).await;
-        assert!(matches!(outcome, Err(RegistryError::Corrupt(_))), "{outcome:?}");
+        let Err(RegistryError::Unavailable(fault)) = outcome else { panic!("{id}: {outcome:?}") };
+        let expected = if id == "a" { StoreState::WrongType } else { StoreState::Unreadable };
+        assert_eq!((fault.state, fault.key.as_deref()), (expected, Some(&*format!("t:pin:{id}"))));
         assert!(registry.renew(&Statement::of(id).open().admitted()).await.unwrap().is_none(), "{id}");
     }
     assert_eq!(registry.live().await.unwrap(), 0);
     Statement::of("d").expect(&registry, Step::First).await;
     raw(&server, "SET t:peers:by_expiry text").await;
-    assert!(matches!(registry.live().await, Err(RegistryError::Corrupt(_))));
+    let Err(RegistryError::Unavailable(fault)) = registry.live().await else { panic!("the index is of another type") };
+    assert_eq!((fault.state, fault.key.as_deref()), (StoreState::WrongType, Some("t:peers:by_expiry")));
     registry.close().await;
 }
 

@@ -8,13 +8,18 @@ use super::{
 };
 use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
 use redis::{
-    AsyncConnectionConfig, Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value,
+    AsyncConnectionConfig, Cmd, ConnectionAddr, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value,
     aio::{ConnectionLike, MultiplexedConnection},
     cluster::ClusterClient,
     cluster_async::ClusterConnection,
-    cluster_routing::{Route, SingleNodeRoutingInfo, SlotAddr},
+    cluster_routing::{MultipleNodeRoutingInfo, Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr},
 };
 use std::time::Duration;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    net::{TcpStream, UnixStream},
+    time::timeout,
+};
 
 /// How often a Cluster's client tries a command again by itself: enough for a slot that has moved, not for an outage.
 const CLUSTER_RETRIES: u32 = 3;
@@ -22,9 +27,13 @@ const CLUSTER_RETRIES: u32 = 3;
 /// keep us from the others.
 const NODE: Duration = Duration::from_millis(400);
 
+/// How long a server may take to refuse a connection on which nothing is sent.
+const GREETING: Duration = Duration::from_millis(200);
+const MOST_GREETING: usize = 2048;
+
 /// Makes and checks connections.
 pub(super) enum Topology {
-    Single(deadpool_redis::Manager),
+    Single(deadpool_redis::Manager, ConnectionAddr),
     Sentinel(Sentinels),
     Cluster(ClusterClient),
 }
@@ -45,7 +54,7 @@ impl Topology {
         Ok(match &servers.shape {
             Shape::Single(address) => {
                 let info = servers.single(address)?.get_connection_info().clone();
-                Self::Single(deadpool_redis::Manager::new_with_config(info, config())?)
+                Self::Single(deadpool_redis::Manager::new_with_config(info, config())?, address.clone())
             }
             Shape::Sentinel { sentinels, master, login } => {
                 Self::Sentinel(Sentinels::new(servers, sentinels, master, login)?)
@@ -75,7 +84,7 @@ impl Manager for Topology {
     /// Boxed inside: rare, and so large that every call that waits for the pool would carry it.
     async fn create(&self) -> Result<Connection, RedisError> {
         match self {
-            Self::Single(manager) => Box::pin(manager.create()).await.map(Connection::Node),
+            Self::Single(manager, _) => Box::pin(manager.create()).await.map(Connection::Node),
             Self::Sentinel(sentinels) => Box::pin(sentinels.connect()).await.map(Connection::Node),
             Self::Cluster(client) => Box::pin(client.get_async_connection()).await.map(Connection::Cluster),
         }
@@ -90,7 +99,7 @@ impl Manager for Topology {
                     false => Err(RecycleError::message("this server is no longer the master")),
                 }
             }
-            (Self::Single(manager), Connection::Node(connection)) => manager.recycle(connection, metrics).await,
+            (Self::Single(manager, _), Connection::Node(connection)) => manager.recycle(connection, metrics).await,
             // A Cluster's client mends its own connections to the nodes.
             _ => Ok(()),
         }
@@ -102,6 +111,23 @@ impl Topology {
     /// whether it still is one.
     pub(super) fn shares(&self) -> bool {
         !matches!(self, Self::Sentinel(_))
+    }
+
+    /// What the server answers to a connection that it does not accept, before anything is sent on it. Only a server without TLS
+    /// answers so; `None` where it answers nothing.
+    pub(super) async fn refusal_at_connect(&self) -> Option<RedisError> {
+        let Self::Single(_, address) = self else { return None };
+        let greeting = async {
+            match address {
+                ConnectionAddr::Tcp(host, port) => {
+                    first_line(TcpStream::connect((host.as_str(), *port)).await.ok()?).await
+                }
+                ConnectionAddr::Unix(path) => first_line(UnixStream::connect(path).await.ok()?).await,
+                _ => None,
+            }
+        };
+        let line = timeout(GREETING, greeting).await.ok().flatten()?;
+        redis::parse_redis_value(&line).and_then(Value::extract_error).err()
     }
 }
 
@@ -119,6 +145,18 @@ impl Connection {
         match self {
             Self::Node(connection) => connection.req_packed_command(command).await,
             Self::Cluster(connection) => connection.req_packed_command(command).await,
+        }?
+        .extract_error()
+    }
+
+    /// Sends a command that has no key; in a Cluster to every master.
+    pub(super) async fn send_to_masters(&mut self, command: &Cmd) -> RedisResult<Value> {
+        match self {
+            Self::Node(connection) => connection.req_packed_command(command).await,
+            Self::Cluster(connection) => {
+                let masters = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
+                connection.route_command(command.clone(), masters).await
+            }
         }?
         .extract_error()
     }
@@ -189,6 +227,19 @@ impl Connection {
         let answer = next()?;
         Ok((answer, redis::from_redis_value(next()?)?))
     }
+}
+
+/// The first bytes that come, up to the end of a line.
+async fn first_line(mut stream: impl AsyncRead + Unpin) -> Option<Vec<u8>> {
+    let mut line = Vec::new();
+    while !line.ends_with(b"\r\n") && line.len() < MOST_GREETING {
+        let mut byte = [0];
+        if stream.read(&mut byte).await.ok()? == 0 {
+            return None;
+        }
+        line.extend_from_slice(&byte);
+    }
+    line.starts_with(b"-").then_some(line)
 }
 
 fn is_unknown_script(error: &RedisError) -> bool {

@@ -149,8 +149,8 @@ async fn a_registration_that_too_few_replicas_have_is_not_acknowledged() {
     Statement::of("b").expect(&quick, Step::First).await;
     for statement in [Statement::of("a").seq(2), Statement::of("a").seq(2), Statement::of("c")] {
         let outcome = tokio::time::timeout(ANSWER, statement.register(&sure)).await.unwrap();
-        let Err(RegistryError::Unavailable(text)) = outcome else { panic!("{statement:?}: {outcome:?}") };
-        assert!(text.contains("0 of 1 replicas"), "{text}");
+        let Err(RegistryError::Unavailable(fault)) = outcome else { panic!("{statement:?}: {outcome:?}") };
+        assert!(fault.answer.contains("0 of 1 replicas"), "{fault}");
     }
     // A refusal writes nothing that a replica would have to have; and reading goes on.
     Statement::of("a").seq(1).expect_refused(&sure, VersionError::Rollback { field: "seq" }).await;

@@ -485,7 +485,9 @@ mod tests {
     #[test]
     fn strangers_take_no_place_of_those_that_may_write_and_cause_no_write() {
         let (folder, visitors) = bed();
-        let note = |visitor| drop(visitors.note(visitor, Visit::Round(note()), at(2), Duration::ZERO));
+        let note = |visitor| {
+            visitors.note(visitor, Visit::Round(note()), at(2), Duration::ZERO);
+        };
         for number in 0..3000_u32 {
             let address = format!("10.{}.{}.1", number / 200, number % 200 / 4);
             note(visitor(&format!("x-{number}"), number, &address, false));
@@ -520,7 +522,7 @@ mod tests {
         assert_eq!((kept().received, kept().last), (3, at(3)));
         note(Visit::Push { taken: 1 }, 70);
         assert_eq!(kept().received, 4);
-        std::fs::write(folder.path().join("inbound.json"), "{").unwrap();
+        write_file(&folder.path().join("inbound.json"), b"{").unwrap();
         assert!(Visitors::open(&folder.path().join("inbound.json")).list().is_empty());
     }
 }

@@ -1,14 +1,16 @@
 //! A registry in a store that other programs can write to, read like input: an envelope is verified again before it is handed out, and
 //! what a list shows of a peer is made from its verified envelope, not from what the store says of it.
 //!
-//! Not done here: bindings and allowances, which the adapter reads as typed values; expiry, which is the store's to say.
+//! A key line counts for an id whose key the admin knows only as far as signed statements lead from that key.
+//!
+//! Not done here: bindings of other ids and allowances, which the adapter reads as typed values; expiry, which is the store's to say.
 
 use super::{Bindings, Bound, PeerCursor, PeerPage, PeerRecord, Registered, Registry, RegistryError, Spent};
 use crate::{
     guard::{Class, Payer},
     manifest::{Manifest, Verified, verify},
-    trust::{Admitted, KeyLine},
-    types::{Limits, PeerId, PublicKey},
+    trust::{Admitted, KeyLine, kept_statements::KeptStatements},
+    types::{Limits, PeerId, PublicKey, Timestamp},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -28,6 +30,8 @@ const PAGE_TIME: Duration = Duration::from_millis(400);
 const LARGE_BYTES: usize = 128 << 10;
 /// Most peers of which it is remembered that their listed fields are those of a verified envelope: 32 bytes and the id each.
 const MOST_KNOWN: usize = 200_000;
+/// Most ids of which it is remembered what statements led to: a line has up to 32 KiB, most have less than 1 KiB.
+const MOST_LINES: usize = 2000;
 /// The shortest time between two warnings.
 const BETWEEN: Duration = Duration::from_secs(10);
 
@@ -38,6 +42,8 @@ pub struct CheckedRegistry {
     limits: Limits,
     /// SHA-256 of the listed fields that were last found to be those of a verified envelope.
     known: Mutex<HashMap<PeerId, [u8; 32]>>,
+    /// The stored line and the key that is known, and what the statements led to from there.
+    lines: Mutex<HashMap<PeerId, (KeyLine, PublicKey, KeyLine)>>,
     warned: Mutex<Option<Instant>>,
 }
 
@@ -45,7 +51,7 @@ impl CheckedRegistry {
     /// Checks what is read from `inner`.
     #[must_use]
     pub fn new(inner: Arc<dyn Registry>, limits: Limits) -> Self {
-        Self { inner, limits, known: Mutex::default(), warned: Mutex::default() }
+        Self { inner, limits, known: Mutex::default(), lines: Mutex::default(), warned: Mutex::default() }
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<PeerId, [u8; 32]>> {
@@ -69,7 +75,7 @@ impl CheckedRegistry {
                 registry.kind = self.inner.kind(),
                 key = %format_args!("peer:{peer}"),
                 problem,
-                "an entry of the registry is left out; the peer's next manifest writes it anew"
+                "an entry of the registry does not count; the peer's next manifest writes it anew"
             );
         }
     }
@@ -99,6 +105,27 @@ impl CheckedRegistry {
                 Ok(None)
             }
         }
+    }
+
+    /// The key line to which the kept statements lead from `known`; `None`, with a warning, where they do not.
+    async fn proven_line(
+        &self,
+        peer: &PeerId,
+        known: PublicKey,
+        now: Timestamp,
+    ) -> Result<Option<KeyLine>, RegistryError> {
+        let text = self.inner.statements(peer).await?.unwrap_or_default();
+        let subject = peer.clone();
+        let work = tokio::task::spawn_blocking(move || KeptStatements::parse(&text).line_from(known, &subject, now));
+        let line = work.await.map_err(|error| RegistryError::Unavailable(error.to_string()))?;
+        if line.is_none() {
+            self.warn(peer, "its key line does not follow by signed statements from the key that is known here");
+        }
+        Ok(line)
+    }
+
+    fn lines(&self) -> MutexGuard<'_, HashMap<PeerId, (KeyLine, PublicKey, KeyLine)>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The record as the peer's own verified envelope has it.
@@ -155,8 +182,53 @@ impl Registry for CheckedRegistry {
         self.inner.bound(peer).await
     }
 
-    async fn bind(&self, peer: &PeerId, before: Option<&Bound>, line: &KeyLine) -> Result<bool, RegistryError> {
-        self.inner.bind(peer, before, line).await
+    async fn line_from(
+        &self,
+        peer: &PeerId,
+        bound: &Bound,
+        known: PublicKey,
+        now: Timestamp,
+    ) -> Result<Option<KeyLine>, RegistryError> {
+        let Some(stored) = &bound.line else { return Ok(None) };
+        let led_to = match self.lines().get(peer) {
+            Some((from, key, line)) if from == stored && *key == known => Some(line.clone()),
+            _ => None,
+        };
+        if led_to.is_some() {
+            return Ok(led_to);
+        }
+        let led_to = self.proven_line(peer, known, now).await?;
+        // What does not lead to the stored line may be about to change.
+        if let Some(line) = led_to.as_ref().filter(|line| line.tip == stored.tip) {
+            let mut lines = self.lines();
+            if lines.len() >= MOST_LINES && !lines.contains_key(peer) {
+                lines.clear();
+            }
+            lines.insert(peer.clone(), (stored.clone(), known, line.clone()));
+        }
+        Ok(led_to)
+    }
+
+    async fn statements(&self, peer: &PeerId) -> Result<Option<String>, RegistryError> {
+        self.inner.statements(peer).await
+    }
+
+    async fn bind(
+        &self,
+        peer: &PeerId,
+        before: Option<&Bound>,
+        line: &KeyLine,
+        statements: &str,
+    ) -> Result<bool, RegistryError> {
+        self.inner.bind(peer, before, line, statements).await
+    }
+
+    async fn restore(&self, peer: &PeerId, before: &Bound, key: PublicKey) -> Result<bool, RegistryError> {
+        let restored = self.inner.restore(peer, before, key).await?;
+        if restored {
+            self.warn(peer, "its binding contradicted the key that the admin knows, and was written anew");
+        }
+        Ok(restored)
     }
 
     async fn claim(&self, peer: &PeerId, key: PublicKey) -> Result<PublicKey, RegistryError> {

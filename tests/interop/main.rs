@@ -13,6 +13,8 @@
 mod attacks;
 #[path = "../support/certificates.rs"]
 mod certificates;
+#[path = "../support/redis_server.rs"]
+mod redis_server;
 #[allow(dead_code, reason = "each test binary uses its own part of it")]
 #[path = "../hostile/server.rs"]
 mod server;

@@ -2,6 +2,7 @@
 //! audit log.
 
 mod bed;
+mod challenge_repeated;
 mod dns_rebinding;
 mod endless_data;
 mod equivocation_head;
@@ -12,17 +13,24 @@ mod flood_bad_signatures;
 mod flood_new_ids;
 mod flood_repeats;
 mod foreign_network;
+mod forged_key_line;
 mod freeze;
 mod full_registry;
 mod future_date;
+mod impostor_accepted;
+mod impostor_revoked;
+mod invited_impostor;
+mod join_to_loopback;
 mod key_substitution;
 mod local_admin;
 mod log_lines;
 mod malleated;
 mod mix_and_match;
+mod named_peer_squatted;
 mod no_certificate;
 mod own_id;
 mod plain_http;
+mod removed_peer_returns;
 mod replay;
 mod replay_manifest;
 mod replay_restart;

@@ -3,7 +3,7 @@
 
 use super::Context;
 use crate::{
-    registry::{Bound, RegistryError},
+    registry::RegistryError,
     trust::{KeyLine, Named},
     types::{PeerId, PublicKey},
 };
@@ -21,24 +21,61 @@ pub(super) fn is_pinned(context: &Context, peer: &PeerId, key: PublicKey) -> boo
 }
 
 /// The key that is to sign for an id, where a peer is named under it: `key` itself where it is that one.
-pub(super) fn named_key(context: &Context, peer: &PeerId, key: PublicKey) -> Option<PublicKey> {
-    if is_pinned(context, peer, key) { Some(key) } else { pinned_key(context, peer) }
+///
+/// # Errors
+/// The registry does not answer.
+pub(super) async fn named_key(
+    context: &Context,
+    peer: &PeerId,
+    key: PublicKey,
+) -> Result<Option<PublicKey>, RegistryError> {
+    if is_pinned(context, peer, key) {
+        return Ok(Some(key));
+    }
+    let Some(pinned) = pinned_key(context, peer) else { return Ok(None) };
+    // Another process may have taken the statements.
+    let line = known_line(context, peer).await?;
+    Ok(Some(if line.is_some_and(|line| line.succeeds(key, pinned)) { key } else { pinned }))
 }
 
-fn known_key(context: &Context, peer: &PeerId) -> Option<PublicKey> {
-    context.trust.known_key(peer).or_else(|| pinned_key(context, peer))
+/// The key that an id has, whatever is registered: by the admin's decision, else as a named peer's; else the one that is bound to it.
+///
+/// # Errors
+/// The registry does not answer.
+pub(super) async fn key_of_id(
+    context: &Context,
+    peer: &PeerId,
+    key: PublicKey,
+) -> Result<Option<PublicKey>, RegistryError> {
+    if let Some(known) = context.trust.known_key(peer) {
+        return Ok(Some(known));
+    }
+    match named_key(context, peer, key).await? {
+        Some(named) => Ok(Some(named)),
+        None => Ok(context.registry.bound(peer).await?.map(|bound| bound.public_key)),
+    }
 }
 
 /// The key line of an id, as far as it counts.
-pub(super) async fn line_of(
-    context: &Context,
-    peer: &PeerId,
-    bound: Option<&Bound>,
-) -> Result<Option<KeyLine>, RegistryError> {
-    let Some(bound) = bound else { return Ok(None) };
-    match known_key(context, peer) {
-        Some(known) => context.registry.line_from(peer, bound, known, context.clock.latest()).await,
-        None => Ok(bound.line.clone()),
+///
+/// # Errors
+/// The registry does not answer; or its entry cannot be read, and the admin knows no key of the id.
+pub(super) async fn known_line(context: &Context, peer: &PeerId) -> Result<Option<KeyLine>, RegistryError> {
+    let known = context.trust.known_key(peer).or_else(|| pinned_key(context, peer));
+    match (context.registry.bound(peer).await, known) {
+        (Ok(None), _) => Ok(None),
+        (Ok(Some(bound)), None) => Ok(bound.line),
+        (Ok(Some(bound)), Some(known)) => context.registry.line_from(peer, &bound, known, context.clock.latest()).await,
+        // What somebody wrote there ends no key that the admin knows.
+        (Err(RegistryError::Corrupt(problem)), Some(_)) => {
+            tracing::warn!(
+                peer.id = peer.as_str(),
+                problem,
+                "the registry's binding of a known key cannot be read and does not count"
+            );
+            Ok(None)
+        }
+        (Err(error), _) => Err(error),
     }
 }
 
@@ -52,23 +89,19 @@ pub(super) async fn catch_up(context: &Context, peer: &PeerId, line: Option<&Key
     }
 }
 
-/// As [`catch_up`], with what the registry says of the id.
-pub(super) async fn catch_up_from_registry(context: &Context, peer: &PeerId) -> Result<(), RegistryError> {
-    let bound = context.registry.bound(peer).await?;
-    let line = line_of(context, peer, bound.as_ref()).await?;
-    catch_up(context, peer, line.as_ref()).await;
-    Ok(())
-}
-
 /// Binds an id to its known key where a shared registry refuses that key for something that no statement says. Answers whether that was done.
+///
+/// # Errors
+/// The registry does not answer.
 pub(super) async fn restore(context: &Context, peer: &PeerId, key: PublicKey) -> Result<bool, RegistryError> {
-    if context.trust.known_key(peer) != Some(key) && !is_pinned(context, peer, key) {
+    let is_known = context.trust.known_key(peer) == Some(key) || is_pinned(context, peer, key);
+    if !is_known {
         return Ok(false);
     }
     let Some(bound) = context.registry.bound(peer).await? else { return Ok(false) };
-    let line = line_of(context, peer, Some(&bound)).await?;
-    if line.is_some_and(|line| !line.speaks(key)) {
+    let line = context.registry.line_from(peer, &bound, key, context.clock.latest()).await?;
+    if line.as_ref().is_some_and(|line| !line.speaks(key)) {
         return Ok(false);
     }
-    context.registry.restore(peer, &bound, key).await
+    context.registry.restore(peer, &bound, key, line.as_ref()).await
 }

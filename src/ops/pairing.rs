@@ -2,7 +2,7 @@
 
 use super::{
     Context, RequestError, SignedRequest,
-    known_key::named_key,
+    known_key::key_of_id,
     requests,
     trust::{TrustOpError, beside, decide, not_revoked, own_key, read_body},
 };
@@ -438,17 +438,7 @@ fn is_from_here(request: &SignedRequest<'_>) -> bool {
 /// May an invited instance have this id? Not one that has another key: by the admin's decision, as a peer that he named, or bound to it.
 async fn is_free(context: &Context, asking: &(PeerId, PublicKey)) -> Result<(), PairingError> {
     let (peer, key) = asking;
-    let known = match context.trust.known_key(peer) {
-        Some(known) => Some(known),
-        None => named_key(context, peer, *key),
-    };
-    let known = match known {
-        Some(known) => Some(known),
-        None => {
-            let bound = context.registry.bound(peer).await.map_err(TrustOpError::from)?;
-            bound.map(|bound| bound.public_key)
-        }
-    };
+    let known = key_of_id(context, peer, *key).await.map_err(TrustOpError::from)?;
     match known {
         Some(known) if known != *key => Err(PairingError::OtherKey { speaker: Box::new(asking.clone()), known }),
         _ => Ok(()),

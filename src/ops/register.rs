@@ -3,7 +3,7 @@
 use super::{
     Context,
     audit::quarantine,
-    known_key::{catch_up_from_registry, named_key, restore},
+    known_key::{catch_up, known_line, named_key, restore},
     limits,
     limits::{KeyAllowance, NewIdError},
     offload::offload,
@@ -99,9 +99,11 @@ pub async fn register(context: &Context, caller: Caller, received: Bytes) -> Res
     let allowance = allowance.transpose().map_err(|error| refused(error.into()))?;
     // It may have come in the place of the one that the operator knows.
     if context.trust.knows_another(&peer, key) {
-        catch_up_from_registry(context, &peer).await.map_err(|error| refused(error.into()))?;
+        let line = known_line(context, &peer).await.map_err(|error| refused(error.into()))?;
+        catch_up(context, &peer, line.as_ref()).await;
     }
-    let (now, named) = (context.clock.latest(), named_key(context, &peer, key));
+    let named = named_key(context, &peer, key).await.map_err(|error| refused(error.into()))?;
+    let now = context.clock.latest();
     let admitted = context.trust.admit(manifest, now, named).map_err(|error| refused(error.into()))?;
     let admitted = admitted.with_standing(limits::standing(context, caller, &peer, key));
     limits::admit_id(context, caller, &peer, key).await.map_err(|error| refused(error.into()))?;

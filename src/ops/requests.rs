@@ -2,7 +2,7 @@
 
 use super::{
     Context,
-    known_key::{catch_up, is_pinned, line_of, pinned_key},
+    known_key::{catch_up, known_line, named_key},
     limits, own_id, pending,
 };
 use crate::{
@@ -271,20 +271,21 @@ pub(super) async fn trusted(
 ) -> Result<(), RequestError> {
     let refuse = |reason| Err(RequestError::NotTrusted { peer: peer.clone(), key, reason });
     // Whoever stole a key that was replaced or revoked meanwhile speaks for nobody with it, in no mode.
-    let bound = context.registry.bound(peer).await?;
-    let line = line_of(context, peer, bound.as_ref()).await?;
+    let line = known_line(context, peer).await?;
     match &line {
         Some(line) if line.revoked && line.public_key == key => return Err(Distrust::Revoked(peer.clone()).into()),
         Some(line) if line.is_retired(key) => return refuse("another key took its place"),
         _ => {}
     }
     catch_up(context, peer, line.as_ref()).await;
+    let named_key = named_key(context, peer, key).await?;
+    let named = if named_key == Some(key) { Named::Yes } else { named };
     context.trust.may_push(peer, key, named)?;
     match context.trust.level(peer, key) {
         TrustLevel::Verified => return Ok(()),
         // The admin named a peer under this id: its pinned key says who it is, whatever is registered.
-        _ if is_pinned(context, peer, key) => return Ok(()),
-        _ if pinned_key(context, peer).is_some() => return refuse(OTHER_KEY),
+        _ if named_key == Some(key) => return Ok(()),
+        _ if named_key.is_some() => return refuse(OTHER_KEY),
         TrustLevel::Unknown if context.trust.mode() == TrustMode::Open => return Ok(()),
         TrustLevel::Unknown | TrustLevel::Pending | TrustLevel::Revoked => {}
     }

@@ -1,6 +1,6 @@
 //! Establishing trust, and taking it away.
 
-use super::{Context, RequestError, SignedRequest, own_id, requests};
+use super::{Context, RequestError, SignedRequest, known_key::named_key, own_id, requests};
 use crate::{
     federation::{
         client::{Client, ClientError},
@@ -450,7 +450,10 @@ pub async fn take_voucher(context: &Context, request: SignedRequest<'_>) -> Resu
     if own_id::is_anothers(context, &peer, key) {
         return Err(TrustOpError::Itself);
     }
-    let bound = context.registry.bound(&peer).await?.map(|bound| bound.public_key);
+    let bound = match named_key(context, &peer, key).await? {
+        Some(named) => Some(named),
+        None => context.registry.bound(&peer).await?.map(|bound| bound.public_key),
+    };
     let (trust, subject, voucher) = (Arc::clone(&context.trust), peer.clone(), (voucher.0.clone(), voucher.1));
     beside(move || trust.vouch((&voucher.0, voucher.1), (&subject, key), bound)).await??;
     Ok(context.trust.level(&peer, key))

@@ -35,6 +35,9 @@ const MOST_LINES: usize = 2000;
 /// The shortest time between two warnings.
 const BETWEEN: Duration = Duration::from_secs(10);
 
+/// The stored line and the key that is known, and what the statements led to from there.
+type Checked = (KeyLine, PublicKey, Option<KeyLine>);
+
 /// See the module's text.
 #[derive(Debug)]
 pub struct CheckedRegistry {
@@ -42,8 +45,7 @@ pub struct CheckedRegistry {
     limits: Limits,
     /// SHA-256 of the listed fields that were last found to be those of a verified envelope.
     known: Mutex<HashMap<PeerId, [u8; 32]>>,
-    /// The stored line and the key that is known, and what the statements led to from there.
-    lines: Mutex<HashMap<PeerId, (KeyLine, PublicKey, KeyLine)>>,
+    lines: Mutex<HashMap<PeerId, Checked>>,
     warned: Mutex<Option<Instant>>,
 }
 
@@ -107,7 +109,7 @@ impl CheckedRegistry {
         }
     }
 
-    /// The key line to which the kept statements lead from `known`; `None`, with a warning, where they do not.
+    /// The key line to which the kept statements lead from `known`; `None`: to none.
     async fn proven_line(
         &self,
         peer: &PeerId,
@@ -117,14 +119,10 @@ impl CheckedRegistry {
         let text = self.inner.statements(peer).await?.unwrap_or_default();
         let subject = peer.clone();
         let work = tokio::task::spawn_blocking(move || KeptStatements::parse(&text).line_from(known, &subject, now));
-        let line = work.await.map_err(|error| RegistryError::Unavailable(error.to_string()))?;
-        if line.is_none() {
-            self.warn(peer, "its key line does not follow by signed statements from the key that is known here");
-        }
-        Ok(line)
+        work.await.map_err(|error| RegistryError::Unavailable(error.to_string()))
     }
 
-    fn lines(&self) -> MutexGuard<'_, HashMap<PeerId, (KeyLine, PublicKey, KeyLine)>> {
+    fn lines(&self) -> MutexGuard<'_, HashMap<PeerId, Checked>> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -190,23 +188,27 @@ impl Registry for CheckedRegistry {
         now: Timestamp,
     ) -> Result<Option<KeyLine>, RegistryError> {
         let Some(stored) = &bound.line else { return Ok(None) };
-        let led_to = match self.lines().get(peer) {
-            Some((from, key, line)) if from == stored && *key == known => Some(line.clone()),
-            _ => None,
-        };
-        if led_to.is_some() {
-            return Ok(led_to);
+        if let Some((from, key, line)) = self.lines().get(peer)
+            && from == stored
+            && *key == known
+        {
+            return Ok(line.clone());
         }
-        let led_to = self.proven_line(peer, known, now).await?;
+        let line = self.proven_line(peer, known, now).await?;
+        // Version 0.1.0 kept no statements; such a line contradicts nothing as long as the key speaks.
+        let is_silent = line.is_none() && stored.speaks(known) && !stored.is_retired(known);
+        if line.is_none() && !is_silent {
+            self.warn(peer, "its key line does not follow by signed statements from the key that is known here");
+        }
         // What does not lead to the stored line may be about to change.
-        if let Some(line) = led_to.as_ref().filter(|line| line.tip == stored.tip) {
+        if is_silent || line.as_ref().is_some_and(|line| line.tip == stored.tip) {
             let mut lines = self.lines();
             if lines.len() >= MOST_LINES && !lines.contains_key(peer) {
                 lines.clear();
             }
             lines.insert(peer.clone(), (stored.clone(), known, line.clone()));
         }
-        Ok(led_to)
+        Ok(line)
     }
 
     async fn statements(&self, peer: &PeerId) -> Result<Option<String>, RegistryError> {
@@ -223,8 +225,14 @@ impl Registry for CheckedRegistry {
         self.inner.bind(peer, before, line, statements).await
     }
 
-    async fn restore(&self, peer: &PeerId, before: &Bound, key: PublicKey) -> Result<bool, RegistryError> {
-        let restored = self.inner.restore(peer, before, key).await?;
+    async fn restore(
+        &self,
+        peer: &PeerId,
+        before: &Bound,
+        key: PublicKey,
+        line: Option<&KeyLine>,
+    ) -> Result<bool, RegistryError> {
+        let restored = self.inner.restore(peer, before, key, line).await?;
         if restored {
             self.warn(peer, "its binding contradicted the key that the admin knows, and was written anew");
         }

@@ -378,12 +378,18 @@ pub trait Registry: Send + Sync + std::fmt::Debug {
         statements: &str,
     ) -> Result<bool, RegistryError>;
 
-    /// Binds an id to the key that it has by the admin's word, and to no statements, where it is still bound as in `before`: what others
-    /// wrote into a shared store goes. `false`: it is bound otherwise, or this store is nobody else's.
+    /// Binds an id to the key that it has by the admin's word, and to the line that counts for it, where it is still bound to the key of
+    /// `before`: what others wrote into a shared store goes. `false`: it is bound otherwise, or this store is nobody else's.
     ///
     /// # Errors
     /// [`RegistryError::Unavailable`], [`RegistryError::NoSpace`], [`RegistryError::Corrupt`].
-    async fn restore(&self, _peer: &PeerId, _before: &Bound, _key: PublicKey) -> Result<bool, RegistryError> {
+    async fn restore(
+        &self,
+        _peer: &PeerId,
+        _before: &Bound,
+        _key: PublicKey,
+        _line: Option<&KeyLine>,
+    ) -> Result<bool, RegistryError> {
         Ok(false)
     }
 

@@ -292,11 +292,12 @@ impl RedisRegistry {
 }
 
 impl RedisRegistry {
-    /// Binds an id to a key, and to a line with its statements or to none, where it is still bound as in `before`.
+    /// Binds an id to a key, and to a line with its statements or to none, where it is still bound to the key before, and to the line whose
+    /// text is given; `*`: to any.
     async fn rebind(
         &self,
         peer: &PeerId,
-        before: Option<&Bound>,
+        (before, line_before): (Option<&Bound>, &str),
         key: PublicKey,
         line: Option<(&KeyLine, &str)>,
     ) -> Result<bool, RegistryError> {
@@ -308,12 +309,9 @@ impl RedisRegistry {
         } else {
             self.scripts.bind.call(&[&binding, &entry, self.keys.by_expiry()])
         };
-        let row = |line: Option<&KeyLine>| line.map_or_else(String::new, KeyLine::to_row);
-        call.arg(before.map_or_else(String::new, |bound| bound.public_key.to_base64()));
-        // What others wrote may be written otherwise than we would write it.
-        call.arg(if line.is_some() { row(before.and_then(|bound| bound.line.as_ref())) } else { "*".to_owned() });
+        call.arg(before.map_or_else(String::new, |bound| bound.public_key.to_base64())).arg(line_before);
         let (line, statements) = line.unzip();
-        call.arg(key.to_base64()).arg(row(line));
+        call.arg(key.to_base64()).arg(line.map_or_else(String::new, KeyLine::to_row));
         let retired: Vec<String> = line.into_iter().flat_map(|it| &it.retired).map(|key| key.to_base64()).collect();
         let revoked = line.is_some_and(|line| line.revoked);
         call.arg(retired.join(" ")).arg(if revoked { "1" } else { "" }).arg(peer.as_str());
@@ -471,11 +469,20 @@ impl Registry for RedisRegistry {
         line: &KeyLine,
         statements: &str,
     ) -> Result<bool, RegistryError> {
-        self.rebind(peer, before, line.public_key, Some((line, statements))).await
+        let row = before.and_then(|bound| bound.line.as_ref()).map_or_else(String::new, KeyLine::to_row);
+        self.rebind(peer, (before, &row), line.public_key, Some((line, statements))).await
     }
 
-    async fn restore(&self, peer: &PeerId, before: &Bound, key: PublicKey) -> Result<bool, RegistryError> {
-        self.rebind(peer, Some(before), key, None).await
+    async fn restore(
+        &self,
+        peer: &PeerId,
+        before: &Bound,
+        key: PublicKey,
+        line: Option<&KeyLine>,
+    ) -> Result<bool, RegistryError> {
+        let statements = self.statements(peer).await?.unwrap_or_default();
+        // What others wrote may be written otherwise than we would write it.
+        self.rebind(peer, (Some(before), "*"), key, line.map(|line| (line, &*statements))).await
     }
 
     async fn claim(&self, peer: &PeerId, key: PublicKey) -> Result<PublicKey, RegistryError> {

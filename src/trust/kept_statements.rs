@@ -3,13 +3,16 @@
 
 use super::{KeyLine, Known};
 use crate::{
-    identity::KeyLog,
+    identity::{KeyLog, SignedStatement},
     types::{PeerId, PublicKey, Timestamp},
 };
 use bytes::Bytes;
 
 /// The most bytes that are kept of one id: about 15 rotations. Of more the newest stay.
 pub const MAX_KEPT_BYTES: usize = 16 << 10;
+
+/// What a series takes beside its statements: `{"statements":[]}` and a line feed.
+const SERIES_BYTES: usize = 18;
 
 /// Unbroken series of statements, the oldest first. A recovery may begin a new series: its key may speak without the statements before.
 /// Signatures are checked where a line is made from them, not here.
@@ -40,23 +43,33 @@ impl KeptStatements {
         if !self.0.last_mut().is_some_and(|last| extend(last, log)) {
             self.0.push(log.clone());
         }
-        while self.to_text().len() > MAX_KEPT_BYTES && !self.0.is_empty() {
-            self.drop_oldest();
-        }
-        self
+        self.newest()
     }
 
-    /// A series goes as a whole, but for the last one.
-    fn drop_oldest(&mut self) {
-        if let [only] = self.0.as_mut_slice() {
-            let mut shorter = KeyLog::default();
-            let all_follow = only.statements().iter().skip(1).all(|next| shorter.append(next.clone()).is_ok());
-            *only = shorter;
-            if all_follow && !only.is_empty() {
-                return;
+    /// As many of the newest as fit.
+    fn newest(self) -> Self {
+        let (mut room, mut kept) = (MAX_KEPT_BYTES, Vec::new());
+        for log in self.0.iter().rev() {
+            room = room.saturating_sub(SERIES_BYTES);
+            let statements = log.statements();
+            let fits = |signed: &&SignedStatement| {
+                let left = room.checked_sub(signed.to_envelope().len().saturating_add(1));
+                room = left.unwrap_or_default();
+                left.is_some()
+            };
+            let count = statements.iter().rev().take_while(fits).count();
+            let mut newest = KeyLog::default();
+            let from = statements.len().saturating_sub(count);
+            let all_follow = statements.iter().skip(from).all(|signed| newest.append(signed.clone()).is_ok());
+            if all_follow && !newest.is_empty() {
+                kept.push(newest);
+            }
+            if from > 0 || !all_follow {
+                break;
             }
         }
-        self.0.remove(0);
+        kept.reverse();
+        Self(kept)
     }
 
     /// The key line to which the statements lead from a key that is known; `None`: to none. Checks up to 50 signatures.
@@ -85,7 +98,7 @@ fn extend(series: &mut KeyLog, log: &KeyLog) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::{KeyPair, SignedStatement, Statement, StatementKind};
+    use crate::identity::{KeyPair, Statement, StatementKind};
 
     const NOW: Timestamp = Timestamp::from_seconds(1_000_000);
 

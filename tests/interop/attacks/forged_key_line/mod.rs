@@ -74,6 +74,9 @@ async fn a_line_without_statements_neither_takes_nor_ends_a_verified_key() {
         assert_eq!(writes(&victim, &owner, seq * 10 + 1).await, 200, "{seq}");
         assert_eq!(victim.service.post("/manifest", owner.manifest(seq)).await.status(), 200, "{seq}");
     }
+    // Nor does a line that cannot be read.
+    forge(&redis, &[("line", "{}".to_owned())]).await;
+    assert_eq!((writes(&victim, &thief, 80).await, writes(&victim, &owner, 81).await), (403, 200));
     // A recovery key that only the line names recovers nothing.
     forge(&redis, &[("line", line(&own, &[], false, Some(&theirs)))]).await;
     let statements = rotated(&thief).log.to_json();
@@ -106,11 +109,40 @@ async fn a_rotation_that_another_process_took_counts_by_its_statements() {
 async fn a_listed_key_stays_whatever_line_lies_in_redis() {
     let redis = RedisServer::start().await;
     let (owner, thief) = (Attacker::new("owner"), Attacker::new("owner"));
-    let listed = format!("[{{ node_id = \"owner\", pubkey = \"{}\" }}]", owner.public_key());
     let place = Place::new().set("REDIS_URL", &redis.url()).set("ARK_TRUST_MODE", "allowlist");
-    let victim = Victim::start_in(place.set("ARK__TRUST__LISTED", &listed)).await;
+    let listed = format!("[trust]\nlisted = [{{ node_id = \"owner\", pubkey = \"{}\" }}]\n", owner.public_key());
+    std::fs::create_dir(place.path("config")).unwrap();
+    std::fs::write(place.path("config/production.toml"), listed).unwrap();
+    let victim = Victim::start_in(place.set("ARK_ENV", "production")).await;
     let owner = owner.registered(&victim, 1).await;
     forge(&redis, &[("line", line(&thief.public_key(), &[owner.public_key()], false, None))]).await;
     victim.refuses_manifest(thief.manifest(2), (403, "not_listed"), "owner").await;
     assert_eq!((writes(&victim, &thief, 10).await, writes(&victim, &owner, 11).await), (403, 200));
+}
+
+#[tokio::test]
+async fn the_pinned_key_of_a_named_peer_is_replaced_by_its_own_statements_only() {
+    let redis = RedisServer::start().await;
+    let (mut peer, thief) = (Attacker::new("owner"), Attacker::new("owner"));
+    let named = format!("owner={}@http://127.0.0.1:9", peer.public_key());
+    let place = Place::new().set("REDIS_URL", &redis.url()).set("FEDERATION_TRUSTED_PEERS", &named);
+    let victim = Victim::start_in(place).await;
+    // Another process, where nobody named the peer.
+    let other = self::victim(&redis).await;
+    peer = peer.registered(&victim, 1).await;
+    for line in [
+        line(&thief.public_key(), &[peer.public_key()], false, None),
+        line(&peer.public_key(), &[], false, Some(&thief.public_key())),
+    ] {
+        forge(&redis, &[("line", line)]).await;
+        let statements = rotated(&thief).log.to_json();
+        assert_ne!(victim.service.post("/v1/trust/rotate", statements).await.status(), 200);
+        assert_eq!((writes(&victim, &thief, 10).await, writes(&victim, &peer, 11).await), (403, 200));
+    }
+    forge(&redis, &[("line", String::new())]).await;
+    let held = rotated(&peer);
+    assert_eq!(other.service.post("/v1/trust/rotate", held.log.to_json()).await.status(), 200);
+    let new = Attacker { name: "owner", key: held.key };
+    assert_eq!((writes(&victim, &new, 20).await, writes(&victim, &peer, 21).await), (200, 403));
+    assert_eq!(victim.service.post("/manifest", new.manifest(2)).await.status(), 200);
 }

@@ -320,9 +320,13 @@ mod tests {
         let (first, bound) = (asking("pi", 1, "192.0.2.1"), Asking { bound: true, ..asking("pi", 2, "192.0.2.2") });
         inbox.note(first.clone(), at(0), Duration::ZERO);
         let impostor = |number: u32| asking("pi", number, &format!("198.51.100.{number}"));
-        (10..30).for_each(|number| drop(inbox.note(impostor(number), at(1), Duration::ZERO)));
+        for number in 10..30 {
+            inbox.note(impostor(number), at(1), Duration::ZERO);
+        }
         inbox.note(bound.clone(), at(1), Duration::ZERO);
-        (30..60).for_each(|number| drop(inbox.note(impostor(number), at(1), Duration::ZERO)));
+        for number in 30..60 {
+            inbox.note(impostor(number), at(1), Duration::ZERO);
+        }
         let keys = inbox.keys_of(&first.peer);
         assert!(keys.len() == MAX_OF_ONE_ID && keys.contains(&first.key) && keys.contains(&bound.key), "{keys:?}");
     }

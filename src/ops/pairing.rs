@@ -27,7 +27,7 @@ use crate::{
             read_proof,
         },
     },
-    types::{PeerId, PublicKey, ShellWord, Timestamp},
+    types::{PeerId, PublicKey, Timestamp},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures_util::future::join_all;
@@ -82,8 +82,9 @@ pub enum PairingError {
     },
     /// The id of an instance that wants to join here is another key's.
     #[error(
-        "another key has the id {id}: {known}. Join under another id (node.id), or, if {id} has a new key, on this instance's machine: \
-         ark-lattice federation trust verify {word} --key {key}", id = speaker.0, word = ShellWord(speaker.0.as_str()), key = speaker.1
+        "another key has the id {id}: {known}. Join under another id (ARK_NODE_ID); or, if {id} has a new key, on this instance's \
+         machine: {command}",
+        id = speaker.0, command = requests::accept_command(&speaker.0, speaker.1)
     )]
     OtherKey {
         /// Id and key that signed.

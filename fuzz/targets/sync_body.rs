@@ -349,7 +349,7 @@ impl Registry for Nobody {
     async fn bound(&self, _: &PeerId) -> Result<Option<Bound>, RegistryError> {
         Err(silent())
     }
-    async fn bind(&self, _: &PeerId, _: Option<&Bound>, _: &KeyLine) -> Result<bool, RegistryError> {
+    async fn bind(&self, _: &PeerId, _: Option<&Bound>, _: &KeyLine, _: &str) -> Result<bool, RegistryError> {
         Err(silent())
     }
     async fn claim(&self, _: &PeerId, _: PublicKey) -> Result<PublicKey, RegistryError> {

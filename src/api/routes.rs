@@ -459,7 +459,7 @@ pub const PEER_ROUTES: &[Route] = &[
         method: "POST",
         path: "/lattice/trust/challenge",
         summary: "Ask for a proof of this instance's key (another instance)",
-        problems: &[ALWAYS, DOOR, GATE, PROVES],
+        problems: &[ALWAYS, DOOR, GATE, PROVES, &[Code::Replayed]],
     },
     Route {
         method: "POST",
@@ -476,6 +476,7 @@ pub const PEER_ROUTES: &[Route] = &[
             DOOR,
             GATE,
             PROVES,
+            REGISTRY,
             &[Code::InviteRefused, Code::KeyMismatch, Code::Quarantined, Code::TooManyPeers],
         ],
     },

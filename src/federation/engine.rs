@@ -163,6 +163,9 @@ struct Shared {
     /// As those two, for peers that are asked without TLS.
     plain_client: OnceLock<Client>,
     plain_outer_client: OnceLock<Client>,
+    /// Those for addresses that invited instances name.
+    guest_client: OnceLock<Client>,
+    plain_guest_client: OnceLock<Client>,
     /// What we last said of us, to whomever.
     announcement: Mutex<Option<keys::Announcement>>,
 }
@@ -218,6 +221,8 @@ impl Engine {
             outer_client,
             plain_client,
             plain_outer_client,
+            guest_client: OnceLock::new(),
+            plain_guest_client: OnceLock::new(),
             announcement,
         });
         Arc::new(Self { shared, tasks: Mutex::default(), watcher: Mutex::default(), switching: Mutex::default() })

@@ -18,7 +18,8 @@ pub const MAX_PENDING: usize = 1000;
 pub const RESERVED: usize = 200;
 /// The most entries that came from one address (IPv6: from one /48).
 pub const MAX_OF_ONE_ADDRESS: usize = 50;
-/// The most keys of one id: an impostor must not hide the instance that it imitates.
+/// The most keys of one id: an impostor must not hide the instance that it imitates. The key that is bound to the id and the one that asked
+/// first keep their places.
 pub const MAX_OF_ONE_ID: usize = 8;
 /// How long a refused instance is not listed again.
 pub const REFUSED_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -39,6 +40,8 @@ pub struct Asking {
     pub address: Option<IpAddr>,
     /// It is known: see [`RESERVED`].
     pub known: bool,
+    /// The registry binds the id to this key.
+    pub bound: bool,
 }
 
 /// An entry of the inbox.
@@ -71,11 +74,14 @@ type Who = (PeerId, PublicKey);
 struct Row {
     pending: Pending,
     account: Payer,
+    /// How many entries were made before it.
+    number: u64,
 }
 
 #[derive(Debug, Default)]
 struct State {
     rows: HashMap<Who, Row>,
+    made: u64,
     /// Until when, by the process's own clock.
     refused: HashMap<Who, Duration>,
     /// When as many events as may be sent at once may be sent again.
@@ -133,7 +139,8 @@ impl State {
         let (known, most) = (asking.known, if asking.known { RESERVED } else { MAX_PENDING - RESERVED });
         let same_class = move |row: &Row| row.pending.asking.known == known;
         if self.count(same_id) >= MAX_OF_ONE_ID {
-            self.remove_one(same_id);
+            let first = self.rows.values().filter(|row| same_id(row)).map(|row| row.number).min();
+            self.remove_one(|row| same_id(row) && !row.pending.asking.bound && Some(row.number) != first);
         }
         if self.count(same_account) >= MAX_OF_ONE_ADDRESS {
             self.remove_one(same_account);
@@ -177,7 +184,9 @@ impl Inbox {
         }
         state.make_room(&asking, account);
         let pending = Pending { asking, first: now, last: now, count: 1 };
-        state.rows.insert(who, Row { pending, account });
+        let number = state.made;
+        state.made = number.saturating_add(1);
+        state.rows.insert(who, Row { pending, account, number });
         Noted::New(state.may_send_event(elapsed))
     }
 
@@ -248,7 +257,7 @@ mod tests {
         let mut bytes = [0; 32];
         bytes[..4].copy_from_slice(&key.to_be_bytes());
         let (peer, key) = (PeerId::parse(name).unwrap(), PublicKey::from_bytes(bytes));
-        Asking { peer, key, address: Some(address.parse().unwrap()), known: false }
+        Asking { peer, key, address: Some(address.parse().unwrap()), known: false, bound: false }
     }
 
     fn at(seconds: i64) -> Timestamp {
@@ -328,6 +337,23 @@ mod tests {
         }
         let keys = inbox.keys_of(&real.peer);
         assert!(keys.len() == MAX_OF_ONE_ID && keys.contains(&real.key), "{keys:?}");
+    }
+
+    #[test]
+    fn impostors_at_an_address_each_hide_neither_the_bound_key_nor_the_first() {
+        let inbox = Inbox::default();
+        let (first, bound) = (asking("pi", 1, "192.0.2.1"), Asking { bound: true, ..asking("pi", 2, "192.0.2.2") });
+        inbox.note(first.clone(), at(0), Duration::ZERO);
+        let impostor = |number: u32| asking("pi", number, &format!("198.51.100.{number}"));
+        for number in 10..30 {
+            inbox.note(impostor(number), at(1), Duration::ZERO);
+        }
+        inbox.note(bound.clone(), at(1), Duration::ZERO);
+        for number in 30..60 {
+            inbox.note(impostor(number), at(1), Duration::ZERO);
+        }
+        let keys = inbox.keys_of(&first.peer);
+        assert!(keys.len() == MAX_OF_ONE_ID && keys.contains(&first.key) && keys.contains(&bound.key), "{keys:?}");
     }
 
     #[test]

@@ -18,6 +18,8 @@ use std::{
 pub const MAX_OPEN: usize = 100;
 /// The most that are kept, with used, revoked and expired ones.
 const MAX_KEPT: usize = 300;
+/// How long the instance that used an invite may repeat it, in case the answer was lost.
+pub const REPEATABLE_FOR: Duration = Duration::from_secs(600);
 /// How long an invite is listed after its end.
 const KEPT_AFTER_END: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -55,11 +57,25 @@ pub struct Use {
     pub public_key: String,
     /// When.
     pub at: Timestamp,
+    /// The admin removed the peer since.
+    #[serde(default)]
+    pub removed: bool,
 }
 
 impl Use {
     fn is_by(&self, peer: &PeerId, key: PublicKey) -> bool {
         self.peer == peer.as_str() && self.public_key == key.to_base64()
+    }
+
+    /// May the instance that used the invite do so again?
+    fn repeated(&self, now: Timestamp) -> Result<Taken, InvitesError> {
+        if self.removed {
+            return Err(InvitesError::Ended("was used, and the peer was removed since"));
+        }
+        if now.since(self.at) > REPEATABLE_FOR {
+            return Err(InvitesError::Ended("was used, more than ten minutes ago"));
+        }
+        Ok(Taken::Again)
     }
 }
 
@@ -108,6 +124,9 @@ pub struct Invite {
     /// When it was revoked.
     #[serde(default)]
     pub revoked_at: Option<Timestamp>,
+    /// It was refused as expired: it stays so, also where the clock goes back.
+    #[serde(default)]
+    expired: bool,
 }
 
 impl Invite {
@@ -120,7 +139,7 @@ impl Invite {
         expires_at: Timestamp,
         addresses: Vec<String>,
     ) -> Self {
-        Self { id, key, created_at, expires_at, addresses, used: None, revoked_at: None }
+        Self { id, key, created_at, expires_at, addresses, used: None, revoked_at: None, expired: false }
     }
 
     /// Whether it can be used at this time.
@@ -129,7 +148,7 @@ impl Invite {
         match (&self.used, self.revoked_at) {
             (Some(_), _) => InviteState::Used,
             (None, Some(_)) => InviteState::Revoked,
-            (None, None) if now >= self.expires_at => InviteState::Expired,
+            (None, None) if self.expired || now >= self.expires_at => InviteState::Expired,
             (None, None) => InviteState::Open,
         }
     }
@@ -233,17 +252,31 @@ impl Invites {
     pub fn take(&self, id: InviteId, peer: &PeerId, key: PublicKey, now: Timestamp) -> Result<Taken, InvitesError> {
         self.change(|invites| {
             let invite = invites.get_mut(&id).ok_or(InvitesError::Unknown(id))?;
-            match invite.state(now) {
-                InviteState::Used if invite.used.as_ref().is_some_and(|used| used.is_by(peer, key)) => {
-                    return Ok(Taken::Again);
+            match (invite.state(now), &invite.used) {
+                (_, Some(used)) if used.is_by(peer, key) => return Ok(used.repeated(now)),
+                (InviteState::Used, _) => return Err(InvitesError::Ended("was used by another instance")),
+                (InviteState::Revoked, _) => return Err(InvitesError::Ended("was revoked")),
+                (InviteState::Expired, _) => {
+                    invite.expired = true;
+                    return Ok(Err(InvitesError::Ended("has expired")));
                 }
-                InviteState::Used => return Err(InvitesError::Ended("was used by another instance")),
-                InviteState::Revoked => return Err(InvitesError::Ended("was revoked")),
-                InviteState::Expired => return Err(InvitesError::Ended("has expired")),
-                InviteState::Open => {}
+                (InviteState::Open, _) => {}
             }
-            invite.used = Some(Use { peer: peer.to_string(), public_key: key.to_base64(), at: now });
-            Ok(Taken::New)
+            let (peer, public_key) = (peer.to_string(), key.to_base64());
+            invite.used = Some(Use { peer, public_key, at: now, removed: false });
+            Ok(Ok(Taken::New))
+        })?
+    }
+
+    /// Ends the repetition of the invites that this instance used, durably: the admin removed it. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`InvitesError::Unwritable`].
+    pub fn end_uses_of(&self, peer: &str) -> Result<(), InvitesError> {
+        self.change(|invites| {
+            let uses = invites.values_mut().filter_map(|invite| invite.used.as_mut());
+            uses.filter(|used| used.peer == peer).for_each(|used| used.removed = true);
+            Ok(())
         })
     }
 
@@ -327,6 +360,37 @@ mod tests {
         assert_eq!(invites.list()[0].state(at(20)), InviteState::Used);
         invites.release(id, &b, b_key).unwrap();
         assert_eq!(invites.take(id, &c, c_key, at(30)).unwrap(), Taken::New);
+    }
+
+    #[test]
+    fn a_use_is_repeated_for_ten_minutes_and_not_by_a_peer_that_was_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("invites.json");
+        let invites = Invites::open(&path).unwrap();
+        let ((b, key), ended) = (who("b", 2), |it| matches!(it, Err(InvitesError::Ended(_))));
+        for number in 1..=2 {
+            invites.add(invite(number, 0), at(0)).unwrap();
+            assert_eq!(invites.take(InviteId::from_bytes([number; 8]), &b, key, at(10)).unwrap(), Taken::New);
+        }
+        let id = InviteId::from_bytes([1; 8]);
+        assert_eq!(invites.take(id, &b, key, at(610)).unwrap(), Taken::Again);
+        assert!(ended(invites.take(id, &b, key, at(611))));
+        invites.end_uses_of("b").unwrap();
+        let invites = Invites::open(&path).unwrap();
+        assert!(ended(invites.take(InviteId::from_bytes([2; 8]), &b, key, at(11))));
+    }
+
+    #[test]
+    fn an_invite_that_was_refused_as_expired_stays_so_when_the_clock_goes_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("invites.json");
+        let (invites, id, (b, key)) = (Invites::open(&path).unwrap(), InviteId::from_bytes([1; 8]), who("b", 2));
+        invites.add(invite(1, 0), at(0)).unwrap();
+        let late = invites.take(id, &b, key, at(0).plus(DAY));
+        assert!(matches!(late, Err(InvitesError::Ended("has expired"))));
+        let invites = Invites::open(&path).unwrap();
+        assert!(matches!(invites.take(id, &b, key, at(1)), Err(InvitesError::Ended("has expired"))));
+        assert_eq!(invites.list()[0].state(at(1)), InviteState::Expired);
     }
 
     #[test]

@@ -219,6 +219,13 @@ impl Peers {
         kept.by_url.values().filter(|peer| is_it(peer)).filter_map(|peer| peer.public_key.as_deref()).any(has_key)
     }
 
+    /// The key of the peer with this id that the admin named, base64; of several the first by address.
+    #[must_use]
+    pub fn pinned_key(&self, id: &str) -> Option<String> {
+        let is_it = |peer: &&PeerState| peer.named && peer.node_id.as_deref() == Some(id);
+        self.lock().by_url.values().filter(is_it).find_map(|peer| peer.public_key.clone())
+    }
+
     /// Is the instance with this id a peer?
     #[must_use]
     pub fn has_instance(&self, id: &str) -> bool {

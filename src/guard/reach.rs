@@ -85,6 +85,14 @@ fn inner(address: IpAddr) -> IpAddr {
     }
 }
 
+/// Does a connection to this address end at this machine? Linux connects to 0.0.0.0 and to :: as to loopback.
+fn is_this_machine(address: IpAddr) -> bool {
+    match inner(address) {
+        IpAddr::V4(it) => it.is_loopback() || it.octets().starts_with(&[0]),
+        IpAddr::V6(it) => it.is_loopback() || it.is_unspecified(),
+    }
+}
+
 /// To which peers requests go over plain HTTP (`http://`), where everything can be read on the way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PlainHttp {
@@ -129,6 +137,9 @@ pub enum OutOfReach {
         "{0} is within this machine's network, where only peers may be that the operator named (federation.private_peers)"
     )]
     Inner(IpAddr),
+    /// This machine itself, named by another one.
+    #[error("{0} is this machine itself, which is asked by the wish of its own programs only")]
+    ThisMachine(IpAddr),
     /// The name led to the internet before.
     #[error(
         "{0} led to the internet before and leads into this machine's network now; restart the service if that is right"
@@ -175,6 +186,8 @@ impl InnerPeers {
 #[derive(Debug)]
 pub struct Reach {
     inner: bool,
+    /// Also to this machine itself.
+    this_machine: bool,
     /// For requests over plain HTTP; `None`: over TLS, or to whom nothing secret goes.
     plain: Option<PlainHttp>,
     /// Names that led to the internet.
@@ -186,13 +199,19 @@ impl Reach {
     /// answer, the internet or here.
     #[must_use]
     pub fn of_operator() -> Self {
-        Self { inner: true, plain: None, public: Mutex::default() }
+        Self { inner: true, this_machine: true, plain: None, public: Mutex::default() }
+    }
+
+    /// An invited instance of another machine: as the operator, but not to this machine itself.
+    #[must_use]
+    pub fn of_guest() -> Self {
+        Self { this_machine: false, ..Self::of_operator() }
     }
 
     /// Anybody else: to the internet.
     #[must_use]
     pub fn of_others() -> Self {
-        Self { inner: false, plain: None, public: Mutex::default() }
+        Self { inner: false, this_machine: false, plain: None, public: Mutex::default() }
     }
 
     /// The same for requests over plain HTTP.
@@ -209,6 +228,7 @@ impl Reach {
         match kind(address) {
             Kind::Never => Err(OutOfReach::Never(address)),
             Kind::Inner if !self.inner => Err(OutOfReach::Inner(address)),
+            Kind::Inner if !self.this_machine && is_this_machine(address) => Err(OutOfReach::ThisMachine(address)),
             Kind::Inner | Kind::Public => self.check_plain(address),
         }
     }
@@ -245,6 +265,10 @@ impl Reach {
         match within.first() {
             None => Err(OutOfReach::Never(first)),
             Some(address) if !self.inner => Err(OutOfReach::Inner(*address)),
+            // Its owner decides which of its addresses is connected to.
+            Some(_) if !self.this_machine && within.iter().any(|it| is_this_machine(*it)) => {
+                Err(OutOfReach::ThisMachine(first))
+            }
             Some(_) if public.contains(name) => Err(OutOfReach::Rebound(name.to_owned())),
             Some(_) => self.all_plain(within),
         }
@@ -328,6 +352,22 @@ mod tests {
         }
         assert_eq!(operator.of_name("ark.lan", vec![ip("192.168.1.7")]), Ok(vec![ip("192.168.1.7")]));
         assert!(matches!(others.of_name("ark.lan", vec![ip("192.168.1.7")]), Err(OutOfReach::Inner(_))));
+    }
+
+    #[test]
+    fn a_guest_leads_into_the_network_and_not_to_this_machine() {
+        let guest = Reach::of_guest();
+        for text in
+            ["127.0.0.1", "127.9.9.9", "0.0.0.0", "::", "::1", "::ffff:127.0.0.1", "::127.0.0.1", "64:ff9b::7f00:1"]
+        {
+            assert_eq!(guest.check(ip(text)), Err(OutOfReach::ThisMachine(ip(text))), "{text}");
+            assert!(matches!(guest.of_name("x", vec![ip(text)]), Err(OutOfReach::ThisMachine(_))), "{text}");
+        }
+        assert!(guest.of_name("both", vec![ip("10.0.0.1"), ip("127.0.0.1")]).is_err());
+        for text in ["10.0.0.1", "192.168.1.7", "8.8.8.8", "fd12::1"] {
+            assert_eq!(guest.check(ip(text)), Ok(()), "{text}");
+        }
+        assert!(matches!(guest.check(ip("169.254.169.254")), Err(OutOfReach::Never(_))));
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use super::Context;
 use crate::{
-    registry::Bound,
     trust::{
         Entry,
         file::{self, FileError},
@@ -16,15 +15,6 @@ use tokio::task::spawn_blocking;
 pub(super) async fn quarantine(context: &Context, peer: PeerId, key: PublicKey, reason: &'static str) {
     let trust = Arc::clone(&context.trust);
     drop(spawn_blocking(move || trust.quarantine(&peer, key, reason)).await);
-}
-
-/// What statements say of a peer's key, that was not heard of here: another replica took them, or this one was killed in between.
-pub(super) async fn catch_up(context: &Context, peer: &PeerId, bound: Option<&Bound>) {
-    let Some(line) = bound.and_then(|bound| bound.line.as_ref()) else { return };
-    if context.trust.is_behind(peer, line) {
-        let (trust, peer, line) = (Arc::clone(&context.trust), peer.clone(), line.clone());
-        drop(spawn_blocking(move || trust.catch_up(&peer, &line)).await);
-    }
 }
 
 /// The entries of an audit log, checked from the first to the last; and whether a line is being written.

@@ -1,6 +1,10 @@
 //! Who is alive.
 
-use super::{Context, audit::catch_up, own_id};
+use super::{
+    Context,
+    known_key::{catch_up, known_line},
+    own_id,
+};
 use crate::{
     registry::{PeerCursor, PeerRecord, RegistryError},
     trust::{MAX_STATEMENT_AGE, TrustLevel},
@@ -186,8 +190,7 @@ async fn admit(context: &Context, filter: &DiscoverFilter, record: PeerRecord) -
     }
     // Only of those few that the operator knows with another key: it may have come in the place of that one.
     if context.trust.knows_another(&record.peer, record.public_key) {
-        let bound = context.registry.bound(&record.peer).await?;
-        catch_up(context, &record.peer, bound.as_ref()).await;
+        catch_up(context, &record.peer, known_line(context, &record.peer).await?.as_ref()).await;
     }
     let freshness = Freshness::of(record.issued_at, context.clock.now());
     let trust_level = context.trust.level(&record.peer, record.public_key);

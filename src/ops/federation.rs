@@ -8,6 +8,7 @@ use crate::{
         engine::{AddError, Engine, Lag, Synced},
         events::TooManyListeners,
         history::{KEPT, Past},
+        invites::InvitesError,
         lan::{Found, LanError, Search},
         peers::{Added, PeerOptions, PeerState, PeersError},
     },
@@ -46,6 +47,9 @@ pub enum FederationError {
     /// The peers cannot be kept.
     #[error(transparent)]
     Peers(#[from] PeersError),
+    /// The invites cannot be kept.
+    #[error(transparent)]
+    Invites(#[from] InvitesError),
     /// The switch cannot be kept.
     #[error(transparent)]
     Control(#[from] ControlError),
@@ -263,6 +267,11 @@ pub async fn add_peer(context: &Context, url: &str, options: PeerOptions) -> Res
 /// [`FederationError::NoPeer`] and others.
 pub fn remove_peer(context: &Context, url: &str) -> Result<usize, FederationError> {
     let engine = engine(context)?;
+    // First: a peer that is removed does not come back by the invite that it used.
+    let id = engine.peers().into_iter().find(|peer| peer.url == url.trim_end_matches('/')).and_then(|it| it.node_id);
+    if let Some(id) = id {
+        context.pairing.invites.end_uses_of(&id)?;
+    }
     if engine.remove_peer(url)? { Ok(engine.peers().len()) } else { Err(FederationError::NoPeer(url.to_owned())) }
 }
 

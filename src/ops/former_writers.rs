@@ -1,6 +1,6 @@
 //! Instances that gave nodes to this one and may not any more.
 
-use super::{Context, requests::named};
+use super::{Context, known_key::known_line, requests::named};
 use crate::{
     lattice::{Lattice, LatticeError},
     registry::RegistryError,
@@ -41,7 +41,8 @@ pub async fn former_writers(context: &Context) -> Result<Vec<Distrust>, FormerWr
     let mut refused = Vec::new();
     for peer in givers.iter().filter_map(|id| PeerId::parse(id).ok()) {
         let Some(bound) = context.registry.bound(&peer).await? else { continue };
-        let key = bound.line.map_or(bound.public_key, |line| line.public_key);
+        let line = known_line(context, &peer).await?;
+        let key = line.map_or(bound.public_key, |line| line.public_key);
         let of_network = context.network.is_some();
         let may_push = context.trust.may_push(&peer, key, named(context, &peer, key, of_network));
         // Whoever was revoked or contradicted itself was decided on before.

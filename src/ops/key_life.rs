@@ -1,11 +1,11 @@
 //! What is said of keys: our own, and that of others.
 
-use super::Context;
+use super::{Context, known_key::pinned_key};
 use crate::{
     guard::Caller,
     identity::{KeyLog, StatementError},
     json::Object,
-    registry::{FollowError, follow_key},
+    registry::{FollowError, Start, follow_key},
     trust::{KeyEvents, KeyLine, KeyLineError, StatementSource, TrustStore},
     types::PeerId,
 };
@@ -30,7 +30,8 @@ pub async fn follow_statements(
     let now = context.clock.latest();
     let address = caller.payer().map(|payer| payer.to_string());
     let source = StatementSource::Other(address.as_deref());
-    let line = follow_key(&*context.registry, events(context), &peer, None, log, source, now).await?;
+    let start = Start { first: None, pinned: pinned_key(context, &peer) };
+    let line = follow_key(&*context.registry, events(context), &peer, start, log, source, now).await?;
     Ok((peer, line))
 }
 
@@ -40,7 +41,8 @@ pub async fn follow_own_statements(context: &Context, log: &KeyLog) -> bool {
     let Some(first) = log.statements().first().map(|first| first.statement().public_key) else { return true };
     let (registry, events, peer) = (&*context.registry, events(context), &context.identity.node_id);
     let now = context.clock.latest();
-    match follow_key(registry, events, peer, Some(first), log.clone(), StatementSource::Own, now).await {
+    let start = Start { first: Some(first), pinned: None };
+    match follow_key(registry, events, peer, start, log.clone(), StatementSource::Own, now).await {
         Err(FollowError::Registry(_)) => false,
         Err(FollowError::Line(error)) => {
             tracing::warn!(%error, "our own id is bound here to a key that our statements do not lead from");

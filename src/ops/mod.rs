@@ -20,6 +20,7 @@ mod interrupt;
 mod key_life;
 mod keys;
 mod known_bytes;
+mod known_key;
 mod known_lists;
 mod limits;
 mod local;

@@ -1,13 +1,13 @@
 //! Nodes, one at a time and in pages.
 
-use super::Context;
+use super::{Context, known_key::pinned_key};
 use crate::{
     lattice::{
         Conflict, Lattice, LatticeError, NodeDocument, NodeFilter, NodePage, Precondition, StoredNode, Tombstone,
         Written,
     },
     trust::TrustLevel,
-    types::NodeId,
+    types::{NodeId, PeerId},
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -40,19 +40,38 @@ pub struct Giver {
 ///
 /// # Errors
 /// The journal cannot be read.
-pub fn givers<'a>(
+pub async fn givers<'a>(
     context: &Context,
     ids: impl IntoIterator<Item = &'a NodeId>,
 ) -> Result<Vec<Option<Giver>>, LatticeError> {
     let ids: Vec<&NodeId> = ids.into_iter().collect();
     let givers = context.lattice.givers(&ids)?;
     let mut levels: HashMap<Box<str>, TrustLevel> = HashMap::new();
+    for peer in givers.iter().flatten() {
+        if !levels.contains_key(peer) {
+            levels.insert(peer.clone(), level_of_giver(context, peer).await);
+        }
+    }
     let known = givers.into_iter().map(|peer| {
         let peer = peer?;
-        let level = *levels.entry(peer.clone()).or_insert_with(|| context.trust.level_of(&peer));
+        let level = levels.get(&peer).copied().unwrap_or(TrustLevel::Unknown);
         Some(Giver { peer, level })
     });
     Ok(known.collect())
+}
+
+/// The level of the key that an instance has now; which key gave a version is not recorded.
+async fn level_of_giver(context: &Context, peer: &str) -> TrustLevel {
+    let Ok(peer) = PeerId::parse(peer) else { return TrustLevel::Unknown };
+    if context.trust.known_key(&peer).is_some() || !context.trust.has_decided_of(&peer) {
+        return context.trust.level_of(&peer, None);
+    }
+    // Where the registry does not answer, what was decided is shown.
+    let bound = match pinned_key(context, &peer) {
+        Some(pinned) => Some(pinned),
+        None => context.registry.bound(&peer).await.ok().flatten().map(|bound| bound.public_key),
+    };
+    context.trust.level_of(&peer, bound)
 }
 
 /// One node with its content.

@@ -1,7 +1,9 @@
 //! Pairing by an invite: one instance makes a line, another joins with it, and both are verified to each other.
 
 use super::{
-    Context, RequestError, SignedRequest, requests,
+    Context, RequestError, SignedRequest,
+    known_key::key_of_id,
+    requests,
     trust::{TrustOpError, beside, decide, not_revoked, own_key, read_body},
 };
 use crate::{
@@ -13,6 +15,7 @@ use crate::{
         introduce::{self, Joining, read_signature},
         invites::{Invite, Invites, InvitesError, Taken},
         own_addresses::Listens,
+        peers::PeerState,
         remote::Remote,
     },
     guard::OutOfReach,
@@ -78,6 +81,18 @@ pub enum PairingError {
         /// Why: without a right proof always the same text.
         reason: String,
     },
+    /// The id of an instance that wants to join here is another key's.
+    #[error(
+        "another key has the id {id}: {known}. Join under another id (ARK_NODE_ID); or, if {id} has a new key, on this instance's \
+         machine: {command}",
+        id = speaker.0, command = requests::accept_command(&speaker.0, speaker.1)
+    )]
+    OtherKey {
+        /// Id and key that signed.
+        speaker: Box<(PeerId, PublicKey)>,
+        /// The key that has the id.
+        known: PublicKey,
+    },
     /// Keys were not proved, or the decision cannot be made.
     #[error(transparent)]
     Trust(#[from] TrustOpError),
@@ -94,7 +109,7 @@ impl PairingError {
     #[must_use]
     pub fn speaker(&self) -> Option<(PeerId, PublicKey)> {
         match self {
-            Self::Refused { speaker, .. } => Some((**speaker).clone()),
+            Self::Refused { speaker, .. } | Self::OtherKey { speaker, .. } => Some((**speaker).clone()),
             Self::Trust(TrustOpError::Request(error)) => error.speaker(),
             _ => None,
         }
@@ -289,7 +304,11 @@ async fn first_address(
     engine: &Engine,
     line: &InviteLine,
 ) -> Result<(String, Client), PairingError> {
-    let asked = line.addresses.iter().map(|url| probe(context, engine, url, (&line.peer, line.key), PATIENCE));
+    let expected = (&line.peer, line.key);
+    let asked = line
+        .addresses
+        .iter()
+        .map(|url| async move { probe(context, (url, engine.client_with(None, url)?), expected, PATIENCE).await });
     let (mut problems, mut other_key) = (Vec::new(), None);
     for (url, answer) in line.addresses.iter().zip(join_all(asked).await) {
         match answer {
@@ -306,15 +325,14 @@ async fn first_address(
     Err(PairingError::Unreachable(text))
 }
 
-/// A client for the address, if the instance there has this id and key.
+/// The client, if the instance that it asks has this id and key.
 async fn probe(
     context: &Context,
-    engine: &Engine,
-    url: &str,
+    (url, client): (&str, Client),
     (peer, expected): (&PeerId, PublicKey),
     patience: Duration,
 ) -> Result<Client, TrustOpError> {
-    let client = engine.client_with(None, url)?.with_patience(patience);
+    let client = client.with_patience(patience);
     let head = client.head(&context.limits).await?;
     let (found_peer, found) = (&head.get().node_id, head.public_key());
     if found_peer != peer {
@@ -392,26 +410,41 @@ pub async fn take_join(context: &Context, request: SignedRequest<'_>) -> Result<
     }
     let asked = read_asked(&read_body(context, &request)?);
     let asked = asked.ok_or(TrustOpError::Shape("invite, signature, proof or addresses is missing or none"))?;
-    let transcript = context.trust.challenges().take(&asking, context.clock.elapsed());
-    let (key, transcript) = proved(context, &asking, &asked, transcript)?;
+    let (key, transcript) = proved(context, &asking, &asked)?;
     let (peer, public_key) = asking.clone();
+    is_free(context, &asking).await?;
     let taken = take(context, asked.id, &asking).await?;
-    // A repetition by a key that is verified decides nothing anew.
-    let is_repeated = taken == Taken::Again && context.trust.level(&peer, public_key) == TrustLevel::Verified;
-    let decided = match is_repeated {
-        true => Ok(()),
-        false => verify(context, (&peer, public_key), asked.id, STANDARD.encode(asked.signature)).await,
-    };
-    if let Err(error) = decided {
+    let proof = STANDARD.encode(key.prove(asked.id, Side::Asked, &transcript));
+    // A repetition by a key that is verified decides nothing anew, and asks nobody anything.
+    if taken == Taken::Again && context.trust.level(&peer, public_key) == TrustLevel::Verified {
+        let is_it = |it: &PeerState| it.node_id.as_deref() == Some(peer.as_str()) && asked.addresses.contains(&it.url);
+        let peer_url = engine.peers().into_iter().find(is_it).map(|it| it.url);
+        return Ok(JoinProof { proof, peer_url });
+    }
+    if let Err(error) = verify(context, (&peer, public_key), asked.id, STANDARD.encode(asked.signature)).await {
         if taken == Taken::New {
             let (invites, id) = (Arc::clone(&context.pairing.invites), asked.id);
             beside(move || invites.release(id, &peer, public_key)).await??;
         }
         return Err(error.into());
     }
-    let peer_url = reach_back(context, engine, &asked.addresses, (&peer, public_key), request.address).await?;
-    let proof = STANDARD.encode(key.prove(asked.id, Side::Asked, &transcript));
+    let peer_url = reach_back(context, engine, &asked.addresses, (&peer, public_key), is_from_here(&request)).await?;
     Ok(JoinProof { proof, peer_url })
+}
+
+/// Did it come from a program of this machine, and through no proxy?
+fn is_from_here(request: &SignedRequest<'_>) -> bool {
+    !request.is_forwarded && request.address.is_some_and(|from| from.to_canonical().is_loopback())
+}
+
+/// May an invited instance have this id? Not one that has another key: by the admin's decision, as a peer that he named, or bound to it.
+async fn is_free(context: &Context, asking: &(PeerId, PublicKey)) -> Result<(), PairingError> {
+    let (peer, key) = asking;
+    let known = key_of_id(context, peer, *key).await.map_err(TrustOpError::from)?;
+    match known {
+        Some(known) if known != *key => Err(PairingError::OtherKey { speaker: Box::new(asking.clone()), known }),
+        _ => Ok(()),
+    }
 }
 
 /// The invite's key and the transcript, if the signature and the secret were proved over it. Everything else is one answer: a stranger
@@ -420,7 +453,6 @@ fn proved(
     context: &Context,
     asking: &(PeerId, PublicKey),
     asked: &Asked,
-    transcript: Option<Transcript>,
 ) -> Result<(InviteKey, Transcript), PairingError> {
     let known = context.pairing.invites.key(asked.id);
     // Of an unknown invite the same is computed, with a key that no proof fits.
@@ -432,7 +464,8 @@ fn proved(
         let secret = key.is_proved(asked.id, Side::Asking, transcript, &asked.proof);
         asking.1.has_signed(&transcript.bytes(Side::Asking), &asked.signature) && secret
     };
-    match transcript.filter(fits) {
+    let transcript = context.trust.challenges().take(asking, context.clock.elapsed(), fits);
+    match transcript {
         Some(transcript) if known.is_some() => Ok((key, transcript)),
         _ => {
             let reason = "the invite does not count here: it is unknown, or its secret was not proved".to_owned();
@@ -459,19 +492,20 @@ async fn reach_back(
     engine: &Arc<Engine>,
     addresses: &[String],
     (peer, key): (&PeerId, PublicKey),
-    from: Option<IpAddr>,
+    from_here: bool,
 ) -> Result<Option<String>, PairingError> {
     // An address of this machine itself means something only for a program of this machine.
-    let from_here = from.is_some_and(|from| from.to_canonical().is_loopback());
-    let usable: Vec<&String> = addresses.iter().filter(|url| from_here || !is_loopback(url)).collect();
-    let asked = usable.iter().map(|url| probe(context, engine, url, (peer, key), BACK_PATIENCE));
+    let client = |url: &String| if from_here { engine.client_with(None, url) } else { engine.client_of_guest(url) };
+    let asked = addresses
+        .iter()
+        .map(|url| async move { probe(context, (url, client(url)?), (peer, key), BACK_PATIENCE).await });
     let answers = join_all(asked).await;
-    for (url, answer) in usable.iter().zip(&answers) {
+    for (url, answer) in addresses.iter().zip(&answers) {
         if let Err(TrustOpError::Peer(error @ ClientError::OutOfReach(_, OutOfReach::PlainHttp(..)))) = answer {
             tracing::warn!(peer.id = peer.as_str(), url, %error, "an instance that joined is not made a peer at this address");
         }
     }
-    let Some(url) = usable.iter().zip(answers).find_map(|(url, answer)| answer.is_ok().then(|| (*url).clone())) else {
+    let Some(url) = addresses.iter().zip(answers).find_map(|(url, answer)| answer.is_ok().then(|| url.clone())) else {
         return Ok(None);
     };
     pair(engine, url.clone(), peer, key).await?;

@@ -2,7 +2,8 @@
 
 use super::{
     Context, RequestError, Speaker, TrustOpError,
-    requests::{self, OTHER_KEY},
+    known_key::pinned_key,
+    requests::{self, OTHER_KEY, accept_command},
     trust::{Relationship, beside, decide, known_keys, relationship},
 };
 use crate::{
@@ -11,20 +12,27 @@ use crate::{
         inbox::{Asking, Noted, Pending},
     },
     trust::{Decision, DecisionError, Distrust, TrustLevel},
-    types::{PeerId, PublicKey, ShellWord},
+    types::{PeerId, PublicKey},
 };
 use serde_json::{Map, json};
 use std::{net::IpAddr, sync::Arc};
 
 /// Notes how a signed request to write was judged: an instance that is refused for want of trust is listed, one that may write is not.
-pub(super) fn note(context: &Context, speaker: &Speaker, address: Option<IpAddr>, judged: &Result<(), RequestError>) {
+pub(super) async fn note(
+    context: &Context,
+    speaker: &Speaker,
+    address: Option<IpAddr>,
+    judged: &Result<(), RequestError>,
+) {
     let (inbox, peer, key) = (&context.pairing.inbox, speaker.peer(), speaker.public_key());
     match judged {
         Ok(()) => inbox.remove(peer, key),
         Err(error) if wants_trust(context, key, error) => {
             // An id that is listed or verified, under another key: perhaps its owner's, who lost the one before.
             let known = requests::is_known(context, speaker) || context.trust.names(peer);
-            let asking = Asking { peer: peer.clone(), key, address, known };
+            let bound = context.registry.bound(peer).await.ok().flatten();
+            let bound = bound.is_some_and(|bound| bound.public_key == key);
+            let asking = Asking { peer: peer.clone(), key, address, known, bound };
             if inbox.note(asking, context.clock.now(), context.clock.elapsed()) == Noted::New(true) {
                 send_event(context, peer, key, address);
             }
@@ -38,7 +46,7 @@ fn wants_trust(context: &Context, key: PublicKey, error: &RequestError) -> bool 
     match error {
         RequestError::Distrust(Distrust::NotVerified(..)) => true,
         // Of a key that was replaced the same is said; nothing makes that one right again.
-        RequestError::Distrust(Distrust::OtherKey(_)) => !context.trust.is_revoked(key),
+        RequestError::Distrust(Distrust::OtherKey(..)) => !context.trust.is_revoked(key),
         RequestError::NotTrusted { reason, .. } => *reason == OTHER_KEY,
         _ => false,
     }
@@ -46,7 +54,7 @@ fn wants_trust(context: &Context, key: PublicKey, error: &RequestError) -> bool 
 
 fn send_event(context: &Context, peer: &PeerId, key: PublicKey, address: Option<IpAddr>) {
     let Some(engine) = &context.engine else { return };
-    let command = format!("ark-lattice federation accept {}", ShellWord(peer.as_str()));
+    let command = accept_command(peer, key);
     let data = json!({
         "nodeId": peer.as_str(), "publicKey": key.to_base64(), "address": address.map(|it| it.to_string()),
         "command": command,
@@ -61,8 +69,8 @@ pub fn pending(context: &Context) -> Vec<Pending> {
     context.pairing.inbox.list().into_iter().filter(waits).collect()
 }
 
-/// The admin accepts an instance: its key is verified. Without `key` it is the only one with which the id asked; where it did not ask since
-/// the last start, the only one that is known of it.
+/// The admin accepts an instance: its key is verified. Without `key` it is the only one that is known of the id: with which it asked, that it
+/// registered, that is bound or pinned to it, or that was decided on.
 ///
 /// # Errors
 /// [`TrustOpError::Several`], [`TrustOpError::Unknown`] and those of decisions.
@@ -84,16 +92,19 @@ pub async fn accept_pending(
 }
 
 async fn the_key(context: &Context, peer: &PeerId) -> Result<PublicKey, TrustOpError> {
-    let mut keys = context.pairing.inbox.keys_of(peer);
-    if keys.is_empty() {
-        keys.extend(known_keys(context, peer).await?.into_iter().filter(|key| !context.trust.is_revoked(*key)));
-    }
-    match keys.as_slice() {
-        [] => Err(TrustOpError::Unknown(peer.clone())),
-        [key] => Ok(*key),
-        several => {
-            let keys = several.iter().map(PublicKey::to_base64).collect();
-            Err(TrustOpError::Several { peer: peer.clone(), keys })
+    let mut keys = known_keys(context, peer).await?;
+    // An id belongs to its bound key also while no manifest of it is live.
+    keys.extend(context.registry.bound(peer).await?.map(|bound| bound.public_key));
+    keys.extend(pinned_key(context, peer));
+    keys.retain(|key| !context.trust.is_revoked(*key));
+    keys.extend(context.pairing.inbox.keys_of(peer));
+    let mut keys = keys.into_iter();
+    match (keys.next(), keys.next()) {
+        (None, _) => Err(TrustOpError::Unknown(peer.clone())),
+        (Some(key), None) => Ok(key),
+        (Some(first), Some(second)) => {
+            let commands = [first, second].into_iter().chain(keys).map(|key| accept_command(peer, key)).collect();
+            Err(TrustOpError::Several { peer: peer.clone(), commands })
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use super::{
     Context,
-    audit::{catch_up, quarantine},
+    audit::quarantine,
+    known_key::{catch_up, known_line, named_key, restore},
     limits,
     limits::{KeyAllowance, NewIdError},
     offload::offload,
@@ -98,13 +99,23 @@ pub async fn register(context: &Context, caller: Caller, received: Bytes) -> Res
     let allowance = allowance.transpose().map_err(|error| refused(error.into()))?;
     // It may have come in the place of the one that the operator knows.
     if context.trust.knows_another(&peer, key) {
-        let bound = context.registry.bound(&peer).await.map_err(|error| refused(error.into()))?;
-        catch_up(context, &peer, bound.as_ref()).await;
+        let line = known_line(context, &peer).await.map_err(|error| refused(error.into()))?;
+        catch_up(context, &peer, line.as_ref()).await;
     }
-    let admitted = context.trust.admit(manifest, context.clock.latest()).map_err(|error| refused(error.into()))?;
+    let named = named_key(context, &peer, key).await.map_err(|error| refused(error.into()))?;
+    let now = context.clock.latest();
+    let admitted = context.trust.admit(manifest, now, named).map_err(|error| refused(error.into()))?;
     let admitted = admitted.with_standing(limits::standing(context, caller, &peer, key));
     limits::admit_id(context, caller, &peer, key).await.map_err(|error| refused(error.into()))?;
     let registered = match renew_or_register(context, &admitted, is_known).await {
+        Err(RegistryError::Refused(VersionError::KeyMismatch | VersionError::Revoked))
+            if restore(context, &peer, key).await.map_err(|error| refused(error.into()))? =>
+        {
+            context.registry.register(&admitted).await
+        }
+        outcome => outcome,
+    };
+    let registered = match registered {
         Ok(registered) => registered,
         Err(error) => {
             if matches!(error, RegistryError::Refused(VersionError::Equivocation)) {

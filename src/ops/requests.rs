@@ -1,6 +1,10 @@
 //! Signed requests of other instances: verified, fresh, seen for the first time, and of somebody who may.
 
-use super::{Context, audit::catch_up, limits, own_id, pending};
+use super::{
+    Context,
+    known_key::{catch_up, known_line, named_key},
+    limits, own_id, pending,
+};
 use crate::{
     federation::engine::NO_LIVE_MANIFEST,
     guard::{Caller, Limited, Payer},
@@ -31,10 +35,12 @@ pub enum RequestError {
     #[error(transparent)]
     Replay(#[from] ReplayError),
     /// This instance does not take changes from that key.
-    #[error("this instance takes no changes from {peer} with this key: {reason}{next}", next = next(peer, reason))]
+    #[error("this instance takes no changes from {peer} with this key: {reason}{next}", next = next(peer, *key, reason))]
     NotTrusted {
         /// Who speaks.
         peer: PeerId,
+        /// With which key.
+        key: PublicKey,
         /// Why not, and what to do.
         reason: &'static str,
     },
@@ -58,11 +64,16 @@ pub enum RequestError {
 pub(super) const OTHER_KEY: &str = "another key speaks for that id";
 
 /// The command that lets the instance write, where it does.
-fn next(peer: &PeerId, reason: &str) -> String {
+fn next(peer: &PeerId, key: PublicKey, reason: &str) -> String {
     if reason != OTHER_KEY {
         return String::new();
     }
-    format!("; on this instance's machine: ark-lattice federation accept {}", ShellWord(peer.as_str()))
+    format!("; on this instance's machine: {}", accept_command(peer, key))
+}
+
+/// The command that accepts an instance with this key, and with no other that asks under its id.
+pub(super) fn accept_command(peer: &PeerId, key: PublicKey) -> String {
+    format!("ark-lattice federation accept {} --key {key}", ShellWord(peer.as_str()))
 }
 
 impl RequestError {
@@ -119,6 +130,8 @@ pub struct SignedRequest<'a> {
     pub signature_input: Option<&'a str>,
     /// `Signature`.
     pub signature: Option<&'a str>,
+    /// Somebody says that he forwards it.
+    pub is_forwarded: bool,
     /// It shows that its sender knows the key of our network.
     pub of_network: bool,
 }
@@ -166,7 +179,7 @@ pub async fn speaker(context: &Context, request: SignedRequest<'_>) -> Result<Sp
     let stamp = stamp_of(context, caller, &speaker, &sender);
     not_seen(context, stamp).map_err(|error| of(error.into()))?;
     let trusted = trusted(context, peer, *key, speaker.named).await;
-    pending::note(context, &speaker, address, &trusted);
+    pending::note(context, &speaker, address, &trusted).await;
     trusted.map_err(of)?;
     first_sight(context, stamp).map_err(|error| of(error.into()))?;
     limits::spend_of_key(context, caller, *key).await?;
@@ -187,7 +200,7 @@ pub(super) async fn reader(context: &Context, request: SignedRequest<'_>) -> Res
     let stamp = stamp_of(context, caller, &speaker, &sender);
     not_seen(context, stamp).map_err(|error| of(error.into()))?;
     if context.registry.bound(peer).await?.is_some_and(|bound| bound.public_key != *key || !bound.line_speaks(*key)) {
-        return Err(of(RequestError::NotTrusted { peer: peer.clone(), reason: OTHER_KEY }));
+        return Err(of(RequestError::NotTrusted { peer: peer.clone(), key: *key, reason: OTHER_KEY }));
     }
     if context.trust.is_revoked(*key) {
         return Err(of(Distrust::Revoked(peer.clone()).into()));
@@ -248,7 +261,7 @@ fn identified(
         return Err(RequestError::Header("Ark-Node-Id"));
     }
     if own_id::is_anothers(context, &peer, key) {
-        let error = Box::new(RequestError::NotTrusted { peer: peer.clone(), reason: own_id::OTHER_KEY });
+        let error = Box::new(RequestError::NotTrusted { peer: peer.clone(), key, reason: own_id::OTHER_KEY });
         return Err(RequestError::Of { speaker: (peer, key), error });
     }
     let named = named(context, &peer, key, request.of_network);
@@ -318,18 +331,23 @@ pub(super) async fn trusted(
     key: PublicKey,
     named: Named,
 ) -> Result<(), RequestError> {
-    let refuse = |reason| Err(RequestError::NotTrusted { peer: peer.clone(), reason });
+    let refuse = |reason| Err(RequestError::NotTrusted { peer: peer.clone(), key, reason });
     // Whoever stole a key that was replaced or revoked meanwhile speaks for nobody with it, in no mode.
-    let bound = context.registry.bound(peer).await?;
-    match bound.as_ref().and_then(|bound| bound.line.as_ref()) {
+    let line = known_line(context, peer).await?;
+    match &line {
         Some(line) if line.revoked && line.public_key == key => return Err(Distrust::Revoked(peer.clone()).into()),
         Some(line) if line.is_retired(key) => return refuse("another key took its place"),
         _ => {}
     }
-    catch_up(context, peer, bound.as_ref()).await;
+    catch_up(context, peer, line.as_ref()).await;
+    let named_key = named_key(context, peer, key).await?;
+    let named = if named_key == Some(key) { Named::Yes } else { named };
     context.trust.may_push(peer, key, named)?;
     match context.trust.level(peer, key) {
         TrustLevel::Verified => return Ok(()),
+        // The admin named a peer under this id: its pinned key says who it is, whatever is registered.
+        _ if named_key == Some(key) => return Ok(()),
+        _ if named_key.is_some() => return refuse(OTHER_KEY),
         TrustLevel::Unknown if context.trust.mode() == TrustMode::Open => return Ok(()),
         TrustLevel::Unknown | TrustLevel::Pending | TrustLevel::Revoked => {}
     }

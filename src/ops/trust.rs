@@ -1,6 +1,6 @@
 //! Establishing trust, and taking it away.
 
-use super::{Context, RequestError, SignedRequest, own_id, requests};
+use super::{Context, RequestError, SignedRequest, known_key::named_key, own_id, requests};
 use crate::{
     federation::{
         client::{Client, ClientError},
@@ -13,7 +13,7 @@ use crate::{
     manifest::verify,
     registry::RegistryError,
     trust::{
-        Decision, DecisionError, Distrust, Named, Record, Right, TrustLevel, certificate,
+        Decision, DecisionError, Distrust, Named, Record, ReplayError, Right, TrustLevel, certificate,
         challenge::{NONCE_BYTES, Side, Transcript},
         words::{same_words, words},
     },
@@ -60,12 +60,12 @@ pub enum TrustOpError {
     #[error("no key of {0} is known here")]
     Unknown(PeerId),
     /// Several keys of the peer are known, and none is named.
-    #[error("several keys of {peer} are known here; compare them and name the right one: {keys}", keys = keys.join(", "))]
+    #[error("several keys of {peer} are known here; compare them with the other machine (ark-lattice key show), then: {commands}", commands = commands.join("; or: "))]
     Several {
         /// The instance.
         peer: PeerId,
-        /// The keys, base64.
-        keys: Vec<String>,
+        /// The command that accepts it, for each key.
+        commands: Vec<String>,
     },
     /// The words are those of other keys.
     #[error("the words differ: somebody stands between, or they were misread")]
@@ -378,7 +378,7 @@ pub struct Proof {
 pub fn answer_challenge(context: &Context, request: SignedRequest<'_>) -> Result<Proof, TrustOpError> {
     let held = own_key(context)?;
     let signer = &held.key;
-    let (speaker, _) = requests::sender(context, request)?;
+    let (speaker, sender) = requests::sender(context, request)?;
     let asking = (speaker.peer().clone(), speaker.public_key());
     not_revoked(context, &asking)?;
     let nonce = member(&read_body(context, &request)?, "nonce").as_deref().and_then(read_nonce);
@@ -386,13 +386,18 @@ pub fn answer_challenge(context: &Context, request: SignedRequest<'_>) -> Result
     let mut answer_nonce = [0; NONCE_BYTES];
     getrandom::fill(&mut answer_nonce).map_err(|error| TrustOpError::Worker(error.to_string()))?;
     let asked = (context.identity.node_id.clone(), signer.public_key());
-    let transcript = Transcript { asking, asked, nonce, answer_nonce };
+    let transcript = Transcript { asking: asking.clone(), asked, nonce, answer_nonce };
+    let (signed, elapsed) = (sender.created(), context.clock.elapsed());
+    let opened = context.trust.challenges().open(transcript, signed, address(&request), elapsed);
+    let Some(transcript) = opened else {
+        let error = Box::new(RequestError::Replay(ReplayError::Replayed));
+        return Err(RequestError::Of { speaker: asking, error }.into());
+    };
     let signature = STANDARD.encode(signer.sign(&transcript.bytes(Side::Asked)));
-    context.trust.challenges().open(transcript, address(&request), context.clock.elapsed());
     Ok(Proof {
         node_id: context.identity.node_id.to_string(),
         public_key: signer.public_key().to_base64(),
-        nonce: STANDARD.encode(answer_nonce),
+        nonce: STANDARD.encode(transcript.answer_nonce),
         signature,
     })
 }
@@ -420,10 +425,16 @@ pub async fn take_proof(context: &Context, request: SignedRequest<'_>) -> Result
     not_revoked(context, &asking)?;
     let proof = member(&read_body(context, &request)?, "signature").unwrap_or_default();
     let signature = read_signature(&proof).ok_or(TrustOpError::Shape("signature is not base64 of 64 bytes"))?;
-    let transcript = context.trust.challenges().take(&asking, context.clock.elapsed());
-    let transcript = transcript.ok_or(TrustOpError::Shape("there is no challenge to prove; ask for one first"))?;
     let (peer, key) = asking.clone();
-    if !key.has_signed(&transcript.bytes(Side::Asking), &signature) {
+    let fits = |it: &Transcript| key.has_signed(&it.bytes(Side::Asking), &signature);
+    let (is_open, taken) = {
+        let (mut challenges, elapsed) = (context.trust.challenges(), context.clock.elapsed());
+        (challenges.has(&asking, elapsed), challenges.take(&asking, elapsed, fits))
+    };
+    if !is_open {
+        return Err(TrustOpError::Shape("there is no challenge to prove; ask for one first"));
+    }
+    if taken.is_none() {
         let error = Box::new(RequestError::Message(MessageError::Wrong));
         return Err(RequestError::Of { speaker: asking, error }.into());
     }
@@ -444,11 +455,11 @@ pub async fn take_voucher(context: &Context, request: SignedRequest<'_>) -> Resu
     let of = |error| RequestError::Of { speaker: voucher.clone(), error: Box::new(error) };
     if !context.trust.may(&voucher.0, voucher.1, Named::No, Right::Vouch) {
         let reason = "only a verified key vouches for another";
-        return Err(of(RequestError::NotTrusted { peer: voucher.0.clone(), reason }).into());
+        return Err(of(RequestError::NotTrusted { peer: voucher.0.clone(), key: voucher.1, reason }).into());
     }
     if !context.trust.goes_by_vouchers() {
         let reason = "this instance goes by no vouchers";
-        return Err(of(RequestError::NotTrusted { peer: voucher.0.clone(), reason }).into());
+        return Err(of(RequestError::NotTrusted { peer: voucher.0.clone(), key: voucher.1, reason }).into());
     }
     let stamp = requests::stamp_of(context, request.caller, &speaker, &sender);
     requests::first_sight(context, stamp).map_err(|error| of(error.into()))?;
@@ -459,7 +470,10 @@ pub async fn take_voucher(context: &Context, request: SignedRequest<'_>) -> Resu
     if own_id::is_anothers(context, &peer, key) {
         return Err(TrustOpError::Itself);
     }
-    let bound = context.registry.bound(&peer).await?.map(|bound| bound.public_key);
+    let bound = match named_key(context, &peer, key).await? {
+        Some(named) => Some(named),
+        None => context.registry.bound(&peer).await?.map(|bound| bound.public_key),
+    };
     let (trust, subject, by) = (Arc::clone(&context.trust), peer.clone(), voucher.clone());
     let noted = beside(move || trust.vouch((&by.0, by.1), (&subject, key), bound)).await?;
     noted.map_err(|error| TrustOpError::Of { speaker: voucher, error: Box::new(error.into()) })?;

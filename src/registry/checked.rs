@@ -1,7 +1,9 @@
 //! A registry in a store that other programs can write to, read like input: an envelope is verified again before it is handed out, and
 //! what a list shows of a peer is made from its verified envelope, not from what the store says of it.
 //!
-//! Not done here: bindings and allowances, which the adapter reads as typed values; expiry, which is the store's to say.
+//! A key line counts for an id whose key the admin knows only as far as signed statements lead from that key.
+//!
+//! Not done here: bindings of other ids and allowances, which the adapter reads as typed values; expiry, which is the store's to say.
 
 use super::{
     Bindings, Bound, PeerCursor, PeerPage, PeerRecord, Registered, Registry, RegistryError, Spent, StoreFault,
@@ -9,8 +11,8 @@ use super::{
 use crate::{
     guard::{Class, Payer},
     manifest::{Manifest, Verified, verify},
-    trust::{Admitted, KeyLine},
-    types::{Limits, PeerId, PublicKey},
+    trust::{Admitted, KeyLine, kept_statements::KeptStatements},
+    types::{Limits, PeerId, PublicKey, Timestamp},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -30,8 +32,13 @@ const PAGE_TIME: Duration = Duration::from_millis(400);
 const LARGE_BYTES: usize = 128 << 10;
 /// Most peers of which it is remembered that their listed fields are those of a verified envelope: 32 bytes and the id each.
 const MOST_KNOWN: usize = 200_000;
+/// Most ids of which it is remembered what statements led to: a line has up to 32 KiB, most have less than 1 KiB.
+const MOST_LINES: usize = 2000;
 /// The shortest time between two warnings.
 const BETWEEN: Duration = Duration::from_secs(10);
+
+/// The stored line and the key that is known, and what the statements led to from there.
+type Checked = (KeyLine, PublicKey, Option<KeyLine>);
 
 /// See the module's text.
 #[derive(Debug)]
@@ -40,6 +47,7 @@ pub struct CheckedRegistry {
     limits: Limits,
     /// SHA-256 of the listed fields that were last found to be those of a verified envelope.
     known: Mutex<HashMap<PeerId, [u8; 32]>>,
+    lines: Mutex<HashMap<PeerId, Checked>>,
     warned: Mutex<Option<Instant>>,
 }
 
@@ -47,7 +55,7 @@ impl CheckedRegistry {
     /// Checks what is read from `inner`.
     #[must_use]
     pub fn new(inner: Arc<dyn Registry>, limits: Limits) -> Self {
-        Self { inner, limits, known: Mutex::default(), warned: Mutex::default() }
+        Self { inner, limits, known: Mutex::default(), lines: Mutex::default(), warned: Mutex::default() }
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<PeerId, [u8; 32]>> {
@@ -71,7 +79,7 @@ impl CheckedRegistry {
                 registry.kind = self.inner.kind(),
                 key = %format_args!("peer:{peer}"),
                 problem,
-                "an entry of the registry is left out; the peer's next manifest writes it anew"
+                "an entry of the registry does not count; the peer's next manifest writes it anew"
             );
         }
     }
@@ -101,6 +109,23 @@ impl CheckedRegistry {
                 Ok(None)
             }
         }
+    }
+
+    /// The key line to which the kept statements lead from `known`; `None`: to none.
+    async fn proven_line(
+        &self,
+        peer: &PeerId,
+        known: PublicKey,
+        now: Timestamp,
+    ) -> Result<Option<KeyLine>, RegistryError> {
+        let text = self.inner.statements(peer).await?.unwrap_or_default();
+        let subject = peer.clone();
+        let work = tokio::task::spawn_blocking(move || KeptStatements::parse(&text).line_from(known, &subject, now));
+        work.await.map_err(|error| RegistryError::no_answer(error.to_string()))
+    }
+
+    fn lines(&self) -> MutexGuard<'_, HashMap<PeerId, Checked>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The record as the peer's own verified envelope has it.
@@ -157,8 +182,63 @@ impl Registry for CheckedRegistry {
         self.inner.bound(peer).await
     }
 
-    async fn bind(&self, peer: &PeerId, before: Option<&Bound>, line: &KeyLine) -> Result<bool, RegistryError> {
-        self.inner.bind(peer, before, line).await
+    async fn line_from(
+        &self,
+        peer: &PeerId,
+        bound: &Bound,
+        known: PublicKey,
+        now: Timestamp,
+    ) -> Result<Option<KeyLine>, RegistryError> {
+        let Some(stored) = &bound.line else { return Ok(None) };
+        if let Some((from, key, line)) = self.lines().get(peer)
+            && from == stored
+            && *key == known
+        {
+            return Ok(line.clone());
+        }
+        let line = self.proven_line(peer, known, now).await?;
+        // Version 0.1.0 kept no statements; such a line contradicts nothing as long as the key speaks.
+        let is_silent = line.is_none() && stored.speaks(known) && !stored.is_retired(known);
+        if line.is_none() && !is_silent {
+            self.warn(peer, "its key line does not follow by signed statements from the key that is known here");
+        }
+        // What does not lead to the stored line may be about to change.
+        if is_silent || line.as_ref().is_some_and(|line| line.tip == stored.tip) {
+            let mut lines = self.lines();
+            if lines.len() >= MOST_LINES && !lines.contains_key(peer) {
+                lines.clear();
+            }
+            lines.insert(peer.clone(), (stored.clone(), known, line.clone()));
+        }
+        Ok(line)
+    }
+
+    async fn statements(&self, peer: &PeerId) -> Result<Option<String>, RegistryError> {
+        self.inner.statements(peer).await
+    }
+
+    async fn bind(
+        &self,
+        peer: &PeerId,
+        before: Option<&Bound>,
+        line: &KeyLine,
+        statements: &str,
+    ) -> Result<bool, RegistryError> {
+        self.inner.bind(peer, before, line, statements).await
+    }
+
+    async fn restore(
+        &self,
+        peer: &PeerId,
+        before: &Bound,
+        key: PublicKey,
+        line: Option<&KeyLine>,
+    ) -> Result<bool, RegistryError> {
+        let restored = self.inner.restore(peer, before, key, line).await?;
+        if restored {
+            self.warn(peer, "its binding contradicted the key that the admin knows, and was written anew");
+        }
+        Ok(restored)
     }
 
     async fn claim(&self, peer: &PeerId, key: PublicKey) -> Result<PublicKey, RegistryError> {

@@ -246,7 +246,13 @@ impl Registry for EmbeddedRegistry {
         self.read(move |store| store.bound(&peer)).await
     }
 
-    async fn bind(&self, peer: &PeerId, before: Option<&Bound>, line: &KeyLine) -> Result<bool, RegistryError> {
+    async fn bind(
+        &self,
+        peer: &PeerId,
+        before: Option<&Bound>,
+        line: &KeyLine,
+        _statements: &str,
+    ) -> Result<bool, RegistryError> {
         self.refuse_when_closed()?;
         let (answer, answered) = oneshot::channel();
         let (peer, before, public_key) = (peer.clone(), before.cloned(), line.public_key);

@@ -23,7 +23,7 @@ use crate::{
     identity::{KeyLog, SignedStatement, Statement, StatementKind},
     trust::{
         Admitted, Distrust, KeyChange, KeyEvents, KeyLine, KeyLineError, Known, LineChange, StatementSource,
-        TooManyChanges, TrustLevel, TrustStore, VersionError,
+        TooManyChanges, TrustLevel, TrustStore, VersionError, kept_statements::KeptStatements,
     },
     types::{PeerId, PublicKey, Timestamp},
 };
@@ -170,7 +170,46 @@ impl KnownPeers for TrustStore {
 /// How often statements are judged anew because others came meanwhile.
 const MAX_TRIES: u32 = 32;
 
-/// Follows the statements of a peer's key, durably; what holds then. `first`: the key to begin with for an id that is bound to none.
+/// Where statements about an id may begin.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Start {
+    /// For an id that is bound to no key.
+    pub first: Option<PublicKey>,
+    /// The pinned key of a peer; what the admin decided of the id's keys counts more.
+    pub pinned: Option<PublicKey>,
+}
+
+/// What is judged against: the binding as it is, and what counts of it.
+struct Judged {
+    bound: Option<Bound>,
+    line: Option<KeyLine>,
+    key: PublicKey,
+}
+
+impl Judged {
+    /// What the registry says of an id; of one whose key is `known`, as far as signatures lead from that key.
+    async fn read(
+        registry: &dyn Registry,
+        peer: &PeerId,
+        known: Option<PublicKey>,
+        first: Option<PublicKey>,
+        now: Timestamp,
+    ) -> Result<Self, FollowError> {
+        let bound = registry.bound(peer).await?;
+        let line = match (&bound, known) {
+            (Some(bound), Some(known)) => registry.line_from(peer, bound, known, now).await?,
+            (Some(bound), None) => bound.line.clone(),
+            (None, _) => None,
+        };
+        let key = match &bound {
+            Some(bound) => known.unwrap_or(bound.public_key),
+            None => first.ok_or(FollowError::Unknown)?,
+        };
+        Ok(Self { bound, line, key })
+    }
+}
+
+/// Follows the statements of a peer's key, durably; what holds then.
 ///
 /// # Errors
 /// [`FollowError`]; nothing was changed.
@@ -178,7 +217,7 @@ pub async fn follow_key(
     registry: &dyn Registry,
     events: Arc<dyn KeyEvents>,
     peer: &PeerId,
-    first: Option<PublicKey>,
+    start: Start,
     log: KeyLog,
     source: StatementSource<'_>,
     now: Timestamp,
@@ -186,26 +225,21 @@ pub async fn follow_key(
     let log = Arc::new(log);
     let mut is_allowed = source == StatementSource::Own;
     for _ in 0..MAX_TRIES {
-        let bound = registry.bound(peer).await?;
-        if bound.is_none() && first.is_none() {
-            return Err(FollowError::Unknown);
-        }
-        let (judged, judged_log, id) = (bound.clone(), Arc::clone(&log), peer.clone());
+        let known = if source == StatementSource::Own { None } else { events.known_key(peer).or(start.pinned) };
+        let Judged { bound, line: before, key } = Judged::read(registry, peer, known, start.first, now).await?;
+        let (judged, judged_log, id) = (before.clone(), Arc::clone(&log), peer.clone());
         // A hundred signatures take their time.
-        let judging = tokio::task::spawn_blocking(move || match (&judged, first) {
-            (Some(Bound { line: Some(line), .. }), _) => KeyLine::follow(Known::Line(line), &judged_log, &id, now),
-            (Some(Bound { public_key, .. }), _) => KeyLine::follow(Known::Key(*public_key), &judged_log, &id, now),
-            (None, Some(key)) => KeyLine::follow(Known::Key(key), &judged_log, &id, now),
-            (None, None) => Err(KeyLineError::OtherKey),
+        let judging = tokio::task::spawn_blocking(move || {
+            let known = judged.as_ref().map_or(Known::Key(key), Known::Line);
+            KeyLine::follow(known, &judged_log, &id, now)
         });
         let line = judging.await.map_err(|_| RegistryError::no_answer("the judging thread failed"))??;
-        let before = bound.as_ref().and_then(|bound| bound.line.as_ref());
-        if before == Some(&line) {
+        if before.as_ref() == Some(&line) {
             return Ok(line);
         }
-        let old = before.map(|line| line.public_key).or(bound.as_ref().map(|bound| bound.public_key)).or(first);
-        let old = old.filter(|old| *old != line.public_key);
-        let by_recovery = line.epoch > before.map_or_else(|| epoch_of(&log, old), |line| line.epoch);
+        let old = before.as_ref().map_or(key, |line| line.public_key);
+        let old = Some(old).filter(|old| *old != line.public_key);
+        let by_recovery = line.epoch > before.as_ref().map_or_else(|| epoch_of(&log, old), |line| line.epoch);
         // Whom the operator revoked does not come back under another key of his own choice.
         if old.is_some_and(|old| !by_recovery && !events.may_speak(old)) {
             return Err(Distrust::Revoked(peer.clone()).into());
@@ -216,8 +250,15 @@ pub async fn follow_key(
             events.may_change(&LineChange { peer, old, line: &line, by_recovery, address })?;
             is_allowed = true;
         }
+        // What counts of a line may remember fewer keys than the line.
+        let line = match bound.as_ref().and_then(|bound| bound.line.as_ref()) {
+            Some(stored) => line.with_retired_of(stored),
+            None => line,
+        };
+        let kept = registry.statements(peer).await?;
+        let kept = kept.map(|text| KeptStatements::parse(&text).with(&log).to_text()).unwrap_or_default();
         // Another statement that came meanwhile is looked at again.
-        if !registry.bind(peer, bound.as_ref(), &line).await? {
+        if !registry.bind(peer, bound.as_ref(), &line, &kept).await? {
             continue;
         }
         let (subject, next) = (peer.clone(), line.clone());
@@ -326,12 +367,56 @@ pub trait Registry: Send + Sync + std::fmt::Debug {
     /// [`RegistryError::Unavailable`], [`RegistryError::Corrupt`].
     async fn bound(&self, peer: &PeerId) -> Result<Option<Bound>, RegistryError>;
 
+    /// What counts of the key line in `bound` for an id whose key is known by the admin's word: where others write to the store, only what
+    /// signed statements say that lead from that key. `None`: nothing.
+    ///
+    /// # Errors
+    /// [`RegistryError::Unavailable`], [`RegistryError::Corrupt`].
+    async fn line_from(
+        &self,
+        _peer: &PeerId,
+        bound: &Bound,
+        _known: PublicKey,
+        _now: Timestamp,
+    ) -> Result<Option<KeyLine>, RegistryError> {
+        Ok(bound.line.clone())
+    }
+
+    /// The statements that are kept next to an id's key line, see [`KeptStatements`]; `None`: this store is nobody else's and keeps none.
+    ///
+    /// # Errors
+    /// [`RegistryError::Unavailable`], [`RegistryError::Corrupt`].
+    async fn statements(&self, _peer: &PeerId) -> Result<Option<String>, RegistryError> {
+        Ok(None)
+    }
+
     /// Binds an id to what its key's statements led to, durably, where it is still bound as in `before`; `false` where it is not. With
-    /// another key, or none, what the key before had registered is no longer live.
+    /// another key, or none, what the key before had registered is no longer live. `statements`: what [`Self::statements`] answers then.
     ///
     /// # Errors
     /// [`RegistryError::Unavailable`], [`RegistryError::NoSpace`], [`RegistryError::Corrupt`].
-    async fn bind(&self, peer: &PeerId, before: Option<&Bound>, line: &KeyLine) -> Result<bool, RegistryError>;
+    async fn bind(
+        &self,
+        peer: &PeerId,
+        before: Option<&Bound>,
+        line: &KeyLine,
+        statements: &str,
+    ) -> Result<bool, RegistryError>;
+
+    /// Binds an id to the key that it has by the admin's word, and to the line that counts for it, where it is still bound to the key of
+    /// `before`: what others wrote into a shared store goes. `false`: it is bound otherwise, or this store is nobody else's.
+    ///
+    /// # Errors
+    /// [`RegistryError::Unavailable`], [`RegistryError::NoSpace`], [`RegistryError::Corrupt`].
+    async fn restore(
+        &self,
+        _peer: &PeerId,
+        _before: &Bound,
+        _key: PublicKey,
+        _line: Option<&KeyLine>,
+    ) -> Result<bool, RegistryError> {
+        Ok(false)
+    }
 
     /// Binds an id to a key, durably and without statements, where it is bound to none. The key that it is bound to then.
     ///

@@ -43,7 +43,7 @@ use super::{
 };
 use crate::{
     guard::{Class, Payer},
-    trust::{Admitted, Binding, KeyLine, Pin, Step, VersionError},
+    trust::{Admitted, Binding, KeyLine, Pin, Step, VersionError, kept_statements},
     types::{PeerId, PublicKey, SharedClock},
 };
 use async_trait::async_trait;
@@ -309,6 +309,46 @@ impl RedisRegistry {
     }
 }
 
+impl RedisRegistry {
+    /// Binds an id to a key, and to a line with its statements or to none, where it is still bound to the key before, and to the line whose
+    /// text is given; `*`: to any.
+    async fn rebind(
+        &self,
+        peer: &PeerId,
+        (before, line_before): (Option<&Bound>, &str),
+        key: PublicKey,
+        line: Option<(&KeyLine, &str)>,
+    ) -> Result<bool, RegistryError> {
+        let _counted_at_the_end = Changing(&self.changes);
+        let (entry, binding) = (self.keys.peer(peer), self.keys.pin(peer));
+        // On a Cluster the index is in another slot.
+        let mut call = if self.cluster {
+            self.scripts.bind.call(&[&binding, &entry])
+        } else {
+            self.scripts.bind.call(&[&binding, &entry, self.keys.by_expiry()])
+        };
+        call.arg(before.map_or_else(String::new, |bound| bound.public_key.to_base64())).arg(line_before);
+        let (line, statements) = line.unzip();
+        call.arg(key.to_base64()).arg(line.map_or_else(String::new, KeyLine::to_row));
+        let retired: Vec<String> = line.into_iter().flat_map(|it| &it.retired).map(|key| key.to_base64()).collect();
+        let revoked = line.is_some_and(|line| line.revoked);
+        call.arg(retired.join(" ")).arg(if revoked { "1" } else { "" }).arg(peer.as_str());
+        call.arg(statements.unwrap_or_default());
+        let answer: String = parsed(self.link.ask(Ask::Write(&call)).await?)?;
+        match answer.as_str() {
+            "ok" if self.cluster && (revoked || before.is_none_or(|bound| bound.public_key != key)) => {
+                let mut call = self.scripts.index.call(&[&self.keys.share_of(peer)]);
+                call.arg(self.now_arg()).arg("gone").arg(peer.as_str());
+                self.link.ask(Ask::Write(&call)).await?;
+                Ok(true)
+            }
+            "ok" => Ok(true),
+            "changed" => Ok(false),
+            _ => Err(self.unreadable_pin(peer)),
+        }
+    }
+}
+
 fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
@@ -429,34 +469,35 @@ impl Registry for RedisRegistry {
         }
     }
 
-    async fn bind(&self, peer: &PeerId, before: Option<&Bound>, line: &KeyLine) -> Result<bool, RegistryError> {
-        let _counted_at_the_end = Changing(&self.changes);
-        let (entry, binding) = (self.keys.peer(peer), self.keys.pin(peer));
-        // On a Cluster the index is in another slot.
-        let mut call = if self.cluster {
-            self.scripts.bind.call(&[&binding, &entry])
-        } else {
-            self.scripts.bind.call(&[&binding, &entry, self.keys.by_expiry()])
-        };
-        call.arg(before.map_or_else(String::new, |bound| bound.public_key.to_base64()));
-        call.arg(before.and_then(|bound| bound.line.as_ref()).map_or_else(String::new, KeyLine::to_row));
-        call.arg(line.public_key.to_base64()).arg(line.to_row());
-        let retired: Vec<String> = line.retired.iter().map(|key| key.to_base64()).collect();
-        call.arg(retired.join(" ")).arg(if line.revoked { "1" } else { "" }).arg(peer.as_str());
-        let answer: String = parsed(self.link.ask(Ask::Write(&call)).await?)?;
-        match answer.as_str() {
-            "ok" if self.cluster
-                && (line.revoked || before.is_none_or(|bound| bound.public_key != line.public_key)) =>
-            {
-                let mut call = self.scripts.index.call(&[&self.keys.share_of(peer)]);
-                call.arg(self.now_arg()).arg("gone").arg(peer.as_str());
-                self.link.ask(Ask::Write(&call)).await?;
-                Ok(true)
-            }
-            "ok" => Ok(true),
-            "changed" => Ok(false),
-            _ => Err(self.unreadable_pin(peer)),
-        }
+    async fn statements(&self, peer: &PeerId) -> Result<Option<String>, RegistryError> {
+        let mut call = self.scripts.read.call(&[&self.keys.pin(peer)]);
+        call.arg(self.now_arg()).arg(kept_statements::MAX_KEPT_BYTES).arg(keys::STATEMENTS);
+        let fields: Vec<Option<Vec<u8>>> = parsed(self.link.ask(Ask::Read(&call)).await?)?;
+        // What cannot be read are no statements: whatever depends on them counts only once its owner sends them again.
+        Ok(Some(fields.into_iter().nth(1).flatten().and_then(|text| String::from_utf8(text).ok()).unwrap_or_default()))
+    }
+
+    async fn bind(
+        &self,
+        peer: &PeerId,
+        before: Option<&Bound>,
+        line: &KeyLine,
+        statements: &str,
+    ) -> Result<bool, RegistryError> {
+        let row = before.and_then(|bound| bound.line.as_ref()).map_or_else(String::new, KeyLine::to_row);
+        self.rebind(peer, (before, &row), line.public_key, Some((line, statements))).await
+    }
+
+    async fn restore(
+        &self,
+        peer: &PeerId,
+        before: &Bound,
+        key: PublicKey,
+        line: Option<&KeyLine>,
+    ) -> Result<bool, RegistryError> {
+        let statements = self.statements(peer).await?.unwrap_or_default();
+        // What others wrote may be written otherwise than we would write it.
+        self.rebind(peer, (Some(before), "*"), key, line.map(|line| (line, &*statements))).await
     }
 
     async fn claim(&self, peer: &PeerId, key: PublicKey) -> Result<PublicKey, RegistryError> {

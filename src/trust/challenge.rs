@@ -1,7 +1,7 @@
 //! Two instances prove to each other that each holds its key: a nonce of each side, and both ids and keys, under both signatures. What
 //! is signed here fits nowhere else, and to no other conversation.
 
-use crate::types::{PeerId, PublicKey};
+use crate::types::{PeerId, PublicKey, Timestamp};
 use std::{
     collections::{HashMap, VecDeque},
     time::Duration,
@@ -17,6 +17,8 @@ pub type Nonce = [u8; NONCE_BYTES];
 const MAX_OPEN: usize = 1024;
 /// Conversations of one address that are open at a time; its oldest makes room.
 const MAX_OPEN_OF_ONE: usize = 64;
+/// Conversations of one key that are open at a time. More than one: a request that somebody recorded and repeats opens one, too.
+const MAX_OPEN_OF_KEY: usize = 4;
 /// How long the second half of one may take.
 const LIFE: Duration = Duration::from_secs(60);
 const CONTEXT: &[u8] = b"ark-lattice trust challenge v1\0";
@@ -68,6 +70,8 @@ impl Transcript {
 #[derive(Debug)]
 struct Open {
     at: Duration,
+    /// When its request was signed, by the sender's clock.
+    signed: Timestamp,
     /// Where it began; `None`: this machine.
     address: Option<Box<str>>,
     transcript: Transcript,
@@ -80,10 +84,24 @@ pub struct Challenges {
 }
 
 impl Challenges {
-    /// Opens one that began at this address, at `elapsed` of the process's own clock. One key has one at a time.
-    pub fn open(&mut self, transcript: Transcript, address: Option<Box<str>>, elapsed: Duration) {
-        let key = transcript.asking.1;
-        self.open.retain(|open| open.transcript.asking.1 != key && elapsed.saturating_sub(open.at) <= LIFE);
+    /// Opens one that began at this address with a request that was signed at `signed`, at `elapsed` of the process's own clock; what is to
+    /// be answered. A request that comes again has the same answer, and ends no other conversation. `None`: its key has newer ones.
+    pub fn open(
+        &mut self,
+        transcript: Transcript,
+        signed: Timestamp,
+        address: Option<Box<str>>,
+        elapsed: Duration,
+    ) -> Option<Transcript> {
+        self.open.retain(|open| elapsed.saturating_sub(open.at) <= LIFE);
+        let is_again = |it: &&Open| {
+            let it = &it.transcript;
+            (&it.asking, &it.asked, &it.nonce) == (&transcript.asking, &transcript.asked, &transcript.nonce)
+        };
+        if let Some(again) = self.open.iter().find(is_again) {
+            return Some(again.transcript.clone());
+        }
+        self.make_room_of_key(transcript.asking.1, signed)?;
         let of_one = self.open.iter().filter(|open| open.address == address).count();
         if address.is_some() && of_one >= MAX_OPEN_OF_ONE {
             self.close_oldest_of(&address);
@@ -91,7 +109,21 @@ impl Challenges {
             let most = self.address_of_most();
             self.close_oldest_of(&most);
         }
-        self.open.push_back(Open { at: elapsed, address, transcript });
+        self.open.push_back(Open { at: elapsed, signed, address, transcript: transcript.clone() });
+        Some(transcript)
+    }
+
+    /// Of one key the conversations that were signed last stay: a listener who repeats what it recorded displaces none of them.
+    fn make_room_of_key(&mut self, key: PublicKey, signed: Timestamp) -> Option<()> {
+        let of_key = self.open.iter().enumerate().filter(|(_, open)| open.transcript.asking.1 == key);
+        if of_key.clone().count() < MAX_OPEN_OF_KEY {
+            return Some(());
+        }
+        let (at, oldest) = of_key.min_by_key(|(_, open)| open.signed)?;
+        if oldest.signed > signed {
+            return None;
+        }
+        self.open.remove(at).map(drop)
     }
 
     fn address_of_most(&self) -> Option<Box<str>> {
@@ -109,11 +141,23 @@ impl Challenges {
         }
     }
 
-    /// Takes the one of this key; it is gone then, so nobody answers twice.
-    pub fn take(&mut self, asking: &(PeerId, PublicKey), elapsed: Duration) -> Option<Transcript> {
-        let at = self.open.iter().position(|open| open.transcript.asking == *asking)?;
-        let open = self.open.remove(at)?;
-        (elapsed.saturating_sub(open.at) <= LIFE).then_some(open.transcript)
+    /// Takes the one of this key that an answer fits; it is gone then, so nobody answers twice. A wrong answer ends none.
+    pub fn take(
+        &mut self,
+        asking: &(PeerId, PublicKey),
+        elapsed: Duration,
+        fits: impl Fn(&Transcript) -> bool,
+    ) -> Option<Transcript> {
+        self.open.retain(|open| elapsed.saturating_sub(open.at) <= LIFE);
+        let at = self.open.iter().position(|open| open.transcript.asking == *asking && fits(&open.transcript))?;
+        self.open.remove(at).map(|open| open.transcript)
+    }
+
+    /// Has this key a conversation that is open?
+    #[must_use]
+    pub fn has(&self, asking: &(PeerId, PublicKey), elapsed: Duration) -> bool {
+        let is_it = |it: &Open| it.transcript.asking == *asking && elapsed.saturating_sub(it.at) <= LIFE;
+        self.open.iter().any(is_it)
     }
 }
 
@@ -145,15 +189,38 @@ mod tests {
     fn each_conversation_is_answered_once_and_in_time() {
         let (mut challenges, at) = (Challenges::default(), Duration::from_secs);
         let (one, two) = (transcript("a", 1), transcript("c", 5));
-        challenges.open(one.clone(), None, at(0));
-        challenges.open(two.clone(), None, at(1));
-        assert_eq!(challenges.take(&one.asking, at(60)), Some(one.clone()));
-        assert_eq!(challenges.take(&one.asking, at(60)), None);
-        assert_eq!(challenges.take(&two.asking, at(62)), None, "too late");
+        open(&mut challenges, one.clone(), None, at(0));
+        open(&mut challenges, two.clone(), None, at(1));
+        assert_eq!(challenges.take(&one.asking, at(60), |_| false), None);
+        assert!(challenges.has(&one.asking, at(60)), "a wrong answer ends nothing");
+        assert_eq!(challenges.take(&one.asking, at(60), |_| true), Some(one.clone()));
+        assert_eq!(challenges.take(&one.asking, at(60), |_| true), None);
+        assert_eq!(challenges.take(&two.asking, at(62), |_| true), None, "too late");
         for number in 0..3000 {
-            challenges.open(flood(number), None, at(100));
+            open(&mut challenges, flood(number), None, at(100));
         }
         assert_eq!(challenges.open.len(), MAX_OPEN);
+    }
+
+    fn open(challenges: &mut Challenges, transcript: Transcript, address: Option<Box<str>>, elapsed: Duration) {
+        challenges.open(transcript, Timestamp::EPOCH, address, elapsed).unwrap();
+    }
+
+    #[test]
+    fn a_request_that_is_repeated_ends_no_conversation() {
+        let (mut challenges, elapsed) = (Challenges::default(), Duration::from_secs(1));
+        let signed = |nonce: u8| Timestamp::from_seconds(nonce.into());
+        let of =
+            |nonce: u8, answer: u8| Transcript { nonce: [nonce; 32], answer_nonce: [answer; 32], ..transcript("a", 1) };
+        let honest = of(9, 100);
+        assert_eq!(challenges.open(honest.clone(), signed(9), None, elapsed), Some(honest.clone()));
+        assert_eq!(challenges.open(of(9, 101), signed(9), None, elapsed), Some(honest.clone()), "the same answer");
+        let repeated: Vec<_> =
+            (1..9).map(|nonce| challenges.open(of(nonce, 102), signed(nonce), None, elapsed)).collect();
+        assert!(repeated.iter().all(Option::is_some), "each displaces an older one");
+        assert_eq!(challenges.open(of(1, 103), signed(1), None, elapsed), None);
+        assert_eq!(challenges.open.len(), MAX_OPEN_OF_KEY);
+        assert_eq!(challenges.take(&honest.asking, elapsed, |it| it.nonce == [9; 32]), Some(honest));
     }
 
     fn flood(number: u32) -> Transcript {
@@ -168,17 +235,17 @@ mod tests {
     fn a_flood_of_keys_displaces_its_own_conversations_only() {
         let (mut challenges, at) = (Challenges::default(), Duration::from_secs(1));
         let honest = transcript("honest", 9);
-        challenges.open(honest.clone(), Some("4:honest".into()), at);
+        open(&mut challenges, honest.clone(), Some("4:honest".into()), at);
         // One address has its share,
-        (0..3000).for_each(|number| challenges.open(flood(number), Some("4:one".into()), at));
+        (0..3000).for_each(|number| open(&mut challenges, flood(number), Some("4:one".into()), at));
         assert_eq!(challenges.open.len(), 1 + MAX_OPEN_OF_ONE);
         // and many of them, or this machine's own programs, lose their own oldest.
         for number in 3000..9000 {
             let address = (number % 3 > 0).then(|| format!("4:{}", number % 400).into());
-            challenges.open(flood(number), address, at);
+            open(&mut challenges, flood(number), address, at);
         }
         assert_eq!(challenges.open.len(), MAX_OPEN);
-        assert_eq!(challenges.take(&honest.asking, at), Some(honest));
+        assert_eq!(challenges.take(&honest.asking, at, |_| true), Some(honest));
     }
 
     #[test]
@@ -188,7 +255,7 @@ mod tests {
             // The longest id: 256 characters of four bytes.
             let mut flood = flood(number);
             flood.asking.0 = PeerId::parse(&format!("{number:08}{}", "\u{1F600}".repeat(248))).unwrap();
-            challenges.open(flood, Some(format!("4:{:08x}", number % 400).into()), Duration::from_secs(1));
+            open(&mut challenges, flood, Some(format!("4:{:08x}", number % 400).into()), Duration::from_secs(1));
         }
         let heap =
             |open: &Open| open.transcript.asking.0.as_str().len() + 16 + open.address.as_ref().map_or(0, |it| it.len());

@@ -98,6 +98,16 @@ impl KeyLine {
         self.speaks(key) && (key == other || self.is_retired(other))
     }
 
+    /// The same, that also remembers the keys that `other` remembers as replaced, as many as there is place for.
+    #[must_use]
+    pub fn with_retired_of(mut self, other: &Self) -> Self {
+        let older = other.retired.iter().filter(|key| **key != self.public_key && !self.retired.contains(key));
+        let room = MAX_RETIRED.saturating_sub(self.retired.len());
+        let older: Vec<PublicKey> = older.take(room).copied().collect();
+        self.retired.splice(..0, older);
+        self
+    }
+
     /// What these statements lead to from what is known; the same where they say nothing new.
     ///
     /// # Errors
@@ -367,6 +377,8 @@ pub struct LineChange<'a> {
 
 /// Told of every key that takes another's place, or speaks no more, once that is durable. May wait for the disk.
 pub trait KeyEvents: Send + Sync + std::fmt::Debug {
+    /// The key that has the id by the admin's decision, and what took its place since; `None`: nothing was decided.
+    fn known_key(&self, peer: &PeerId) -> Option<PublicKey>;
     /// Does this key's own word still count, for whom it wants to give its place to?
     fn may_speak(&self, key: PublicKey) -> bool;
     /// May statements change the key of this peer once more? Takes one of its allowance.

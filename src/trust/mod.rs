@@ -8,6 +8,7 @@ pub mod challenge;
 pub mod file;
 pub mod freshness;
 pub mod invite;
+pub mod kept_statements;
 mod key_changes;
 mod key_line;
 pub mod levels;

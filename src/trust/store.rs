@@ -101,14 +101,15 @@ pub enum Distrust {
     Quarantined(PeerId),
     /// Somebody else has the id.
     #[error(
-        "another key is trusted to speak for {0}, or only listed ones are; on this instance's machine: ark-lattice federation accept {word}",
+        "another key is trusted to speak for {0}, or only listed ones are; on this instance's machine: \
+         ark-lattice federation accept {word} --key {1}",
         word = ShellWord(.0.as_str())
     )]
-    OtherKey(PeerId),
+    OtherKey(PeerId, PublicKey),
     /// Its level does not allow it.
     #[error(
         "changes of {0} are not taken: its key is not verified here, and the admin did not name it; \
-         on this instance's machine: ark-lattice federation accept {word}",
+         on this instance's machine: ark-lattice federation accept {word} --key {1}",
         word = ShellWord(.0.as_str())
     )]
     NotVerified(PeerId, PublicKey),
@@ -136,7 +137,7 @@ impl Distrust {
         match self {
             Self::Revoked(_) => "peer_revoked",
             Self::Quarantined(_) => "quarantined",
-            Self::OtherKey(_) | Self::NotVerified(..) => "not_trusted",
+            Self::OtherKey(..) | Self::NotVerified(..) => "not_trusted",
             Self::Freshness(FreshnessError::Rollback { .. }) => "rollback",
             Self::Freshness(FreshnessError::Equivocation) => "equivocation",
             Self::Freshness(FreshnessError::FastForward(_)) => "fast_forward",
@@ -245,14 +246,22 @@ impl TrustStore {
         self.level_in(&self.state(), peer, key)
     }
 
-    /// What is decided of the instance with this id, whatever its key: once one of its keys is revoked, that.
+    /// The level of the instance with this id: of the key that has it by decision, else of `bound`, which has it by other means; without
+    /// either, what was decided last of its keys. Keys that gave their place away do not count.
     #[must_use]
-    pub fn level_of(&self, peer: &str) -> TrustLevel {
+    pub fn level_of(&self, peer: &PeerId, bound: Option<PublicKey>) -> TrustLevel {
+        if let Some(key) = self.known_key(peer).or(bound) {
+            return self.level(peer, key);
+        }
         let state = self.state();
-        let of_peer = state.records.values().filter(|record| record.node_id.as_str() == peer);
-        let levels: Vec<_> = of_peer.map(|record| self.level_in(&state, &record.node_id, record.public_key)).collect();
-        let telling = [TrustLevel::Revoked, TrustLevel::Verified, TrustLevel::Pending];
-        telling.into_iter().find(|level| levels.contains(level)).unwrap_or(TrustLevel::Unknown)
+        let of_peer = state.records.values().filter(|record| record.node_id == *peer && record.successor.is_none());
+        of_peer.max_by_key(|record| record.changed_at).map_or(TrustLevel::Unknown, |record| record.level)
+    }
+
+    /// Was anything decided of a key of this instance?
+    #[must_use]
+    pub fn has_decided_of(&self, peer: &PeerId) -> bool {
+        self.state().records.values().any(|record| record.node_id == *peer)
     }
 
     /// The level of each key that something was decided of.
@@ -320,11 +329,17 @@ impl TrustStore {
         Some(key)
     }
 
-    /// Lets a verified manifest in, or says why not. Version and first-key rules are the registry's, in one step with its write.
+    /// Lets a verified manifest in, or says why not. Version and first-key rules are the registry's, in one step with its write. `pinned`:
+    /// the key of the peer that the admin named under this id.
     ///
     /// # Errors
     /// [`TrustError`].
-    pub fn admit(&self, manifest: Verified<Manifest>, now: Timestamp) -> Result<Admitted, TrustError> {
+    pub fn admit(
+        &self,
+        manifest: Verified<Manifest>,
+        now: Timestamp,
+        pinned: Option<PublicKey>,
+    ) -> Result<Admitted, TrustError> {
         let (peer, key) = (manifest.get().peer().clone(), manifest.public_key());
         let (listed, owner) = {
             let state = self.state();
@@ -335,7 +350,9 @@ impl TrustStore {
                 });
             }
             let vouched = || self.vouched_key(&state, &peer);
-            (self.listed(&state, &peer), state.owners.get(&peer).copied().or_else(vouched))
+            // An allowlist takes nobody who is not on it.
+            let pinned = pinned.filter(|_| self.rules.mode != TrustMode::Allowlist);
+            (self.listed(&state, &peer), state.owners.get(&peer).copied().or(pinned).or_else(vouched))
         };
         self.policy.admit_for(manifest, now, listed, owner)
     }
@@ -434,7 +451,7 @@ impl TrustStore {
     fn may_exchange(&self, peer: &PeerId, key: PublicKey, named: Named, right: Right) -> Result<(), Distrust> {
         if let Some(record) = self.record(key).filter(|record| record.level == TrustLevel::Revoked) {
             return Err(match record.successor {
-                Some(_) => Distrust::OtherKey(peer.clone()),
+                Some(_) => Distrust::OtherKey(peer.clone(), key),
                 None => Distrust::Revoked(peer.clone()),
             });
         }
@@ -443,7 +460,7 @@ impl TrustStore {
         }
         match self.level(peer, key) {
             level if may(level, named, self.rules, right) => Ok(()),
-            TrustLevel::Revoked => Err(Distrust::OtherKey(peer.clone())),
+            TrustLevel::Revoked => Err(Distrust::OtherKey(peer.clone(), key)),
             TrustLevel::Unknown | TrustLevel::Pending | TrustLevel::Verified => {
                 Err(Distrust::NotVerified(peer.clone(), key))
             }

@@ -332,7 +332,7 @@ fn manifests_are_let_in_as_was_decided() {
         let envelope =
             sign(text, Canonicalization::Dsse, &limits, pair.public_key(), |bytes| pair.sign(bytes)).unwrap();
         store
-            .admit(verify(Bytes::from(envelope), &limits).unwrap(), Timestamp::EPOCH)
+            .admit(verify(Bytes::from(envelope), &limits).unwrap(), Timestamp::EPOCH, None)
             .map(|admitted| admitted.binding())
     };
     assert_eq!(admit(&other), Ok(Binding::FirstKey), "tofu");

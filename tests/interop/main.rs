@@ -15,6 +15,8 @@ mod attacks;
 mod certificates;
 #[path = "../support/faketime.rs"]
 mod faketime;
+#[path = "../support/redis_server.rs"]
+mod redis_server;
 #[allow(dead_code, reason = "each test binary uses its own part of it")]
 #[path = "../hostile/server.rs"]
 mod server;

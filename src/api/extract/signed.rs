@@ -5,7 +5,7 @@ use crate::{
     api::{
         codes::Code,
         error::{ApiError, refuse},
-        origin::{NetworkDigest, RequestOrigin, caller},
+        origin::{NetworkDigest, RequestOrigin, caller, is_forwarded},
         state::ApiState,
     },
     ops::{self, PairingError, RequestError, SignedRequest, Speaker, TrustOpError},
@@ -52,6 +52,7 @@ pub(super) fn signed_request<'a>(request: &'a HttpRequest, route: &'a str, body:
     SignedRequest {
         caller: caller(request),
         address: request.extensions().get::<Rc<RequestOrigin>>().and_then(|origin| origin.client),
+        is_forwarded: is_forwarded(request.headers()),
         method: request.method().as_str(),
         route,
         query: request.query_string(),

@@ -199,7 +199,7 @@ pub(crate) async fn list(
     let updated_since = query.updated_since.as_deref().map(instant).transpose()?;
     let filter = NodeFilter { node_type: query.node_type, updated_since };
     let page = ops::list_nodes(&state.context, after.as_ref(), &filter, limit)?;
-    let givers = ops::givers(&state.context, page.entries.iter().map(|entry| &entry.id))?;
+    let givers = ops::givers(&state.context, page.entries.iter().map(|entry| &entry.id)).await?;
     let summaries = page.entries.iter().zip(givers).map(|(entry, giver)| summary(entry, giver));
     let nodes = fitting(PAGE_BYTES, summaries);
     let last = page.entries.get(nodes.len()..).filter(|cut| !cut.is_empty()).and(nodes.last()).map(|node| &node.id);

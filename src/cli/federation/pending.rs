@@ -78,8 +78,8 @@ pub(super) fn list(service: &Service, output: &Output) -> Result<(), Failure> {
         "{}. Compare the fingerprint with the other machine (ark-lattice key show), then:",
         count(pending.len(), "instance")
     ));
-    output.remark("  ark-lattice federation accept ID   takes its changes from then on");
-    output.remark("  ark-lattice federation refuse ID   does not list it for a week");
+    output.remark("  ark-lattice federation accept ID --key KEY   takes its changes from then on");
+    output.remark("  ark-lattice federation refuse ID             does not list it for a week");
     Ok(())
 }
 

@@ -81,6 +81,13 @@ impl Engine {
         options.peers.names(peer.as_str(), has_key).into()
     }
 
+    /// The key of the peer that the admin named under this id; `None`: there is none, or it was not met yet.
+    #[must_use]
+    pub fn pinned_key(&self, peer: &PeerId) -> Option<PublicKey> {
+        let pinned = self.shared.options.peers.pinned_key(peer.as_str());
+        pinned.and_then(|key| PublicKey::parse(&key).ok())
+    }
+
     /// The address of a peer that has this id and key and whose last round succeeded.
     #[must_use]
     pub fn active_address(&self, peer: &PeerId, key: PublicKey) -> Option<String> {

@@ -20,6 +20,8 @@ const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) enum By {
     /// The operator, or his settings.
     Operator,
+    /// An instance of another machine that was invited.
+    Guest,
     /// Whoever it was.
     Anybody,
 }
@@ -74,11 +76,22 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// A client for an address that an invited instance of another machine names: it does not reach this machine itself, however the
+    /// address is written.
+    ///
+    /// # Errors
+    /// [`ClientError::Address`].
+    pub fn client_of_guest(&self, url: &str) -> Result<Client, ClientError> {
+        Ok(self.shared.client(url, By::Guest)?.with_membership(self.shared.membership()))
+    }
+}
+
 impl Shared {
     /// May an address be within this machine's network? What is a peer was named by the operator.
     fn may_be_inner(&self, url: &str, by: By) -> bool {
         let is_peer = || self.options.peers.get(url.trim_end_matches('/')).is_some();
-        self.options.inner_peers.allow(url, || by == By::Operator || is_peer())
+        self.options.inner_peers.allow(url, || by != By::Anybody || is_peer())
     }
 
     pub(super) fn membership(&self) -> Option<Membership> {
@@ -88,7 +101,11 @@ impl Shared {
 
     /// Where the client for this address may connect to.
     fn reach(&self, url: &str, by: By) -> Reach {
-        let reach = if self.may_be_inner(url, by) { Reach::of_operator() } else { Reach::of_others() };
+        let reach = match (self.may_be_inner(url, by), by) {
+            (false, _) => Reach::of_others(),
+            (true, By::Guest) => Reach::of_guest(),
+            (true, By::Operator | By::Anybody) => Reach::of_operator(),
+        };
         if is_plain(url) { reach.over_plain_http(self.options.plain_http) } else { reach }
     }
 
@@ -97,6 +114,8 @@ impl Shared {
     pub(super) fn client(&self, url: &str, by: By) -> Result<Client, ClientError> {
         let EngineOptions { limits, tls, peer_timeout, .. } = &self.options;
         let place = match (self.may_be_inner(url, by), is_plain(url)) {
+            (true, false) if by == By::Guest => &self.guest_client,
+            (true, true) if by == By::Guest => &self.plain_guest_client,
             (true, false) => &self.client,
             (false, false) => &self.outer_client,
             (true, true) => &self.plain_client,

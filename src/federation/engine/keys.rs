@@ -11,7 +11,7 @@ use crate::{
     },
     identity::{Held, KeyLog},
     manifest::{Canonicalization, EnvelopeError, sign},
-    registry::{FollowError, follow_key},
+    registry::{FollowError, Start, follow_key},
     trust::{KeyEvents, KeyLine, StatementSource, TrustStore},
     types::{PeerId, PublicKey, Sha256Digest},
 };
@@ -174,7 +174,7 @@ impl Shared {
         let pinned = known.public_key.as_deref().and_then(|key| PublicKey::parse(key).ok());
         let id = known.node_id.as_deref().and_then(|id| PeerId::parse(id).ok());
         let Some((pinned, id)) = pinned.zip(id) else { return Ok(known) };
-        match self.options.registry.bound(&id).await.map_err(unknown)?.and_then(|bound| bound.line) {
+        match self.line_of(&id, Some(pinned)).await? {
             Some(line) if line.revoked => Err(RoundError::Revoked),
             Some(line) if line.is_retired(pinned) => Ok(self.with_key(peer, known, line.public_key)),
             _ => Ok(known),
@@ -210,9 +210,10 @@ impl Shared {
             return Ok(known);
         };
         let found = head.map(|(_, key)| key);
-        let line = match self.learn(&peer.client, &id, before).await? {
+        let start = Start { first: Some(before), pinned };
+        let line = match self.learn(&peer.client, &id, start).await? {
             Some(line) => Some(line),
-            None => self.options.registry.bound(&id).await.map_err(unknown)?.and_then(|bound| bound.line),
+            None => self.line_of(&id, pinned).await?,
         };
         said.learned = Some(Instant::now());
         match (line, found) {
@@ -232,8 +233,18 @@ impl Shared {
         }
     }
 
+    /// What the registry has of a peer's key, as far as it leads from the one that is pinned.
+    async fn line_of(&self, id: &PeerId, pinned: Option<PublicKey>) -> Result<Option<KeyLine>, RoundError> {
+        let EngineOptions { registry, clock, .. } = &self.options;
+        let Some(bound) = registry.bound(id).await.map_err(unknown)? else { return Ok(None) };
+        match pinned {
+            Some(known) => registry.line_from(id, &bound, known, clock.latest()).await.map_err(unknown),
+            None => Ok(bound.line),
+        }
+    }
+
     /// Follows what a peer says of its key, from the one that is known. `None`: it says nothing that counts.
-    async fn learn(&self, client: &Client, id: &PeerId, known: PublicKey) -> Result<Option<KeyLine>, RoundError> {
+    async fn learn(&self, client: &Client, id: &PeerId, start: Start) -> Result<Option<KeyLine>, RoundError> {
         let log = match client.identity().await {
             Ok(log) if log.is_empty() => return Ok(None),
             Ok(log) => log,
@@ -243,7 +254,7 @@ impl Shared {
         let EngineOptions { registry, trust, clock, .. } = &self.options;
         let events: Arc<dyn KeyEvents> = Arc::<TrustStore>::clone(trust);
         let source = StatementSource::Other(None);
-        match follow_key(&**registry, events, id, Some(known), log, source, clock.now()).await {
+        match follow_key(&**registry, events, id, start, log, source, clock.now()).await {
             Ok(line) => Ok(Some(line)),
             Err(FollowError::Registry(error)) => Err(unknown(error)),
             Err(error) => {

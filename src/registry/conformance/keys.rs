@@ -29,7 +29,7 @@ async fn bound(harness: &impl Harness, statement: &Statement) -> Option<Bound> {
 }
 
 async fn bind(harness: &impl Harness, statement: &Statement, before: Option<&Bound>, line: &KeyLine) -> bool {
-    harness.registry().bind(&statement.peer, before, line).await.unwrap()
+    harness.registry().bind(&statement.peer, before, line, "").await.unwrap()
 }
 
 pub(in crate::registry) async fn statements_bind_an_id_to_another_key(harness: &impl Harness) {

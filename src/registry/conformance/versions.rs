@@ -89,7 +89,7 @@ pub(in crate::registry) async fn only_the_newest_statement_of_a_live_entry_is_re
     // A key that is revoked or replaced renews nothing.
     let bound = registry.bound(&newer.peer).await.unwrap();
     let line = KeyLine { revoked: true, ..line(newer.key, &[]) };
-    assert!(registry.bind(&newer.peer, bound.as_ref(), &line).await.unwrap());
+    assert!(registry.bind(&newer.peer, bound.as_ref(), &line, "").await.unwrap());
     assert!(!is_renewed(harness, &newer).await, "it is revoked");
 }
 

@@ -306,7 +306,7 @@ async fn keys_with_statements_and_long_envelopes_find_their_way_past_the_log() {
         let before = registry.bound(&Statement::of("a").peer).await.unwrap().unwrap();
         let line = KeyLine { public_key: before.public_key, ..line(1, &[]) };
         if round == 0 {
-            assert!(registry.bind(&Statement::of("a").peer, Some(&before), &line).await.unwrap());
+            assert!(registry.bind(&Statement::of("a").peer, Some(&before), &line, "").await.unwrap());
         }
         Statement::of("a").seq(2 + round).expect(&registry, Step::Newer).await;
         let bound = registry.bound(&Statement::of("a").peer).await.unwrap().unwrap();

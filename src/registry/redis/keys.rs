@@ -31,6 +31,8 @@ pub(super) const MOST_ID_BYTES: usize = 1024;
 pub(super) const MOST_FIELD_BYTES: usize = 1 << 20;
 /// More than any envelope has that a service takes by its default limits.
 pub(super) const MOST_ENVELOPE_BYTES: usize = 64 << 20;
+/// In a binding: the statements that lead to its line.
+pub(super) const STATEMENTS: &str = "statements";
 /// Of a stranger's entry: the index of the address that it was registered from.
 const PLACE: &str = "ark_place";
 

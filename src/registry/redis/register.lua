@@ -123,7 +123,7 @@ end
 local expires_at = string.format('%.0f', now + ttl)
 local last_seen = string.format('%.0f', math.floor(now / 1000))
 -- The first write is one that Redis refuses when its memory is full: then nothing at all is written.
-if takes_over then redis.call('HSET', KEYS[2], 'line', '', 'retired', '', 'revoked', '') end
+if takes_over then redis.call('HSET', KEYS[2], 'line', '', 'retired', '', 'revoked', '', 'statements', '') end
 if step == 'reissued' then
   redis.call('HSET', KEYS[2], 'issued_at', issued_at)
 elseif step ~= 'heartbeat' then

@@ -118,6 +118,12 @@ impl TrustStore {
         self.known_owners(peer).into_iter().flatten().any(|known| known != key)
     }
 
+    /// The key that the settings list for the id, or that is verified, with what took its place by statements.
+    #[must_use]
+    pub fn known_key(&self, peer: &PeerId) -> Option<PublicKey> {
+        self.known_owners(peer).into_iter().flatten().next()
+    }
+
     fn known_owners(&self, peer: &PeerId) -> [Option<PublicKey>; 2] {
         let state = self.state();
         [self.listed(&state, peer), state.owners.get(peer).copied()]
@@ -172,6 +178,10 @@ impl TrustStore {
 }
 
 impl KeyEvents for TrustStore {
+    fn known_key(&self, peer: &PeerId) -> Option<PublicKey> {
+        Self::known_key(self, peer)
+    }
+
     fn may_speak(&self, key: PublicKey) -> bool {
         // Its owner's own word that it is withdrawn does not bind the operator's part in it; the statements themselves do.
         !self.record(key).is_some_and(|it| it.level == TrustLevel::Revoked && !it.is_final)

@@ -12,13 +12,16 @@ use ark_lattice::{
         message::{self, Message},
     },
     trust::{
-        challenge::{Side, Transcript},
+        challenge::{NONCE_BYTES, Side, Transcript},
         invite::{InviteId, InviteLine, InviteSecret},
     },
     types::{PeerId, PublicKey, Timestamp},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use reqwest::{Client, RequestBuilder, Response};
+use reqwest::{
+    Client, RequestBuilder, Response,
+    header::{HeaderName, HeaderValue},
+};
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -85,6 +88,12 @@ impl Victim {
     pub(crate) async fn operate(&self, path: &str, body: &Value) -> Value {
         let request = self.service.request(reqwest::Method::POST, path).bearer_auth(TOKEN);
         json_of(request.json(body).send().await.unwrap()).await
+    }
+
+    /// The line of a new invite.
+    pub(crate) async fn invite(&self) -> InviteLine {
+        let made = self.operate("/api/federation/invites", &json!({"addresses": [self.service.url]})).await;
+        InviteLine::parse(made["line"].as_str().unwrap()).unwrap()
     }
 
     pub(crate) async fn operator_sees(&self, path: &str) -> Value {
@@ -245,6 +254,12 @@ impl Attacker {
         self.request(victim, "/lattice/changes", &format!("{line}\n")).send().await.unwrap()
     }
 
+    /// Challenges the service and joins it with an invite.
+    pub(crate) async fn join(&self, victim: &Victim, line: &InviteLine, addresses: &[&str]) -> Response {
+        let (transcript, _) = challenge_of(self, victim).await;
+        join_of(self, victim, line, &transcript, addresses).await
+    }
+
     pub(crate) fn public_key(&self) -> String {
         self.key.public_key().to_base64()
     }
@@ -291,6 +306,59 @@ pub(crate) async fn join_with(
         "addresses": [],
     });
     outcome(attacker.request(victim, JOIN, &body.to_string()).send().await.unwrap()).await
+}
+
+/// The body and the headers of a request.
+pub(crate) type Recorded = (String, Vec<(String, String)>);
+
+/// Begins a conversation in which keys are proved; and what a listener records of it.
+pub(crate) async fn challenge_of(asking: &Attacker, victim: &Victim) -> (Transcript, Recorded) {
+    let mut nonce = [0; NONCE_BYTES];
+    getrandom::fill(&mut nonce).unwrap();
+    let body = json!({"nonce": STANDARD.encode(nonce)}).to_string();
+    let request = asking.request(victim, "/lattice/trust/challenge", &body).build().unwrap();
+    let header = |(name, value): (&HeaderName, &HeaderValue)| (name.to_string(), value.to_str().unwrap().to_owned());
+    let recorded = (body, request.headers().iter().map(header).collect());
+    let answer = json_of(reqwest::Client::new().execute(request).await.unwrap()).await;
+    let answer_nonce = STANDARD.decode(text(&answer["nonce"])).unwrap().try_into().unwrap();
+    let asked = (PeerId::parse(VICTIM).unwrap(), PublicKey::parse(&text(&answer["public_key"])).unwrap());
+    let asking = (PeerId::parse(asking.name).unwrap(), asking.key.public_key());
+    (Transcript { asking, asked, nonce, answer_nonce }, recorded)
+}
+
+/// Ends it with a proof of the own key.
+pub(crate) async fn proof_of(asking: &Attacker, victim: &Victim, transcript: &Transcript) -> Response {
+    let signature = STANDARD.encode(asking.key.sign(&transcript.bytes(Side::Asking)));
+    let body = json!({"signature": signature}).to_string();
+    asking.request(victim, "/lattice/trust/proof", &body).send().await.unwrap()
+}
+
+/// Ends it with an invite; not sent yet.
+pub(crate) fn join_request_of(
+    asking: &Attacker,
+    victim: &Victim,
+    line: &InviteLine,
+    transcript: &Transcript,
+    addresses: &[&str],
+) -> RequestBuilder {
+    let proof = line.secret.key(line.id).prove(line.id, Side::Asking, transcript);
+    let signature = asking.key.sign(&transcript.bytes(Side::Asking));
+    let body = json!({
+        "invite": line.id.to_string(), "signature": STANDARD.encode(signature), "proof": STANDARD.encode(proof),
+        "addresses": addresses,
+    });
+    asking.request(victim, "/lattice/trust/join", &body.to_string())
+}
+
+/// Ends it with an invite.
+pub(crate) async fn join_of(
+    asking: &Attacker,
+    victim: &Victim,
+    line: &InviteLine,
+    transcript: &Transcript,
+    addresses: &[&str],
+) -> Response {
+    join_request_of(asking, victim, line, transcript, addresses).send().await.unwrap()
 }
 
 /// Entries of the audit log of a place, as far as they are whole: another is being written.

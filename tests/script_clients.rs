@@ -396,7 +396,8 @@ async fn names_of_strangers_are_shown_as_escapes_and_long_ids_have_the_services_
         let script = Path::new(REPOSITORY).join("clients/python/ark_lattice.py");
         Run::of(python().arg(script).args(args).current_dir(folder.path()).output().unwrap())
     };
-    let clients: [(&str, &dyn Fn(&[&str]) -> Run); 3] = [
+    type Client<'a> = &'a dyn Fn(&[&str]) -> Run;
+    let clients: [(&str, Client<'_>); 3] = [
         ("node", &|args| Kind::Node.run(folder.path(), args)),
         ("shell", &|args| Kind::Shell.run(folder.path(), args)),
         ("python", &by_python),

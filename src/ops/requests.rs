@@ -287,7 +287,7 @@ fn not_seen(context: &Context, stamp: Stamp<Payer>) -> Result<(), ReplayError> {
     nonces.check(stamp, context.clock.elapsed())
 }
 
-/// Did a known peer ([`limits::is_known_peer`]) sign the headers of this request, for this instance and within the time window? `digest` is
+/// Did a known peer (`limits::is_known_peer`) sign the headers of this request, for this instance and within the time window? `digest` is
 /// the header's digest of the body, which has not arrived yet. Does not check for repetitions and for the right to write.
 #[must_use]
 pub fn is_known_head(context: &Context, request: SignedRequest<'_>, digest: &str) -> bool {

@@ -67,10 +67,10 @@ pub(super) async fn known_line(context: &Context, peer: &PeerId) -> Result<Optio
         (Ok(Some(bound)), None) => Ok(bound.line),
         (Ok(Some(bound)), Some(known)) => context.registry.line_from(peer, &bound, known, context.clock.latest()).await,
         // What somebody wrote there ends no key that the admin knows.
-        (Err(RegistryError::Corrupt(problem)), Some(_)) => {
+        (Err(error), Some(_)) if error.is_unreadable() => {
             tracing::warn!(
                 peer.id = peer.as_str(),
-                problem,
+                %error,
                 "the registry's binding of a known key cannot be read and does not count"
             );
             Ok(None)

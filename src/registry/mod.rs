@@ -319,6 +319,13 @@ impl RegistryError {
         StoreFault::new(StoreState::NoAnswer, text).into()
     }
 
+    /// Does the store answer, and hold what cannot be read?
+    #[must_use]
+    pub fn is_unreadable(&self) -> bool {
+        let is_unreadable = |fault: &StoreFault| matches!(fault.state, StoreState::Unreadable | StoreState::WrongType);
+        matches!(self, Self::Corrupt(_)) || self.fault().is_some_and(is_unreadable)
+    }
+
     /// The state of the store that it is about.
     #[must_use]
     pub fn fault(&self) -> Option<&StoreFault> {

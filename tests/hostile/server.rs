@@ -202,7 +202,8 @@ impl Peer {
             "nodes" => ok("{\"end\":9}\n"),
             "offer" => ok(r#"{"wanted":[]}"#),
             "push" => ok(r#"{"taken":0,"same":0,"kept":0,"ahead":0,"conflicts":0,"since":9,"seq":9}"#),
-            "heads" => b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".to_vec(),
+            // As release 0.1.0, which does not know of it.
+            "heads" | "round" => b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".to_vec(),
             "manifest" => ok("{}"),
             "identity" => ok(r#"{"statements":[]}"#),
             _ => return None,

@@ -17,10 +17,13 @@ use crate::{
     types::PeerId,
 };
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 /// How often at most a peer hears that positions moved; where rounds follow each other faster, the next regular one says so.
 const MOVED_EVERY: Duration = Duration::from_secs(1);
+
+/// A round is not held up for it.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a peer heard of our rounds.
 #[derive(Debug, Default)]
@@ -54,14 +57,13 @@ impl Shared {
         if !said.heard.is_due(&note) {
             return;
         }
-        match self.send_note(client, held, audience, &note).await {
-            Ok(knows) => {
-                said.heard.is_deaf = !knows;
-                said.heard.last = Some((note, Instant::now()));
-            }
-            // The round succeeded; what it was is told after the next one.
-            Err(error) => tracing::debug!(peer = url, %error, "the peer was not told how the round went"),
+        match timeout(PATIENCE, self.send_note(client, held, audience, &note)).await {
+            Ok(Ok(knows)) => said.heard.is_deaf = !knows,
+            // The round succeeded; how it went is told after a later one.
+            Ok(Err(error)) => tracing::debug!(peer = url, %error, "the peer was not told how the round went"),
+            Err(_) => tracing::debug!(peer = url, "the peer does not take in how the round went"),
         }
+        said.heard.last = Some((note, Instant::now()));
     }
 
     async fn send_note(

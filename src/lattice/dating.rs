@@ -322,7 +322,9 @@ impl Store {
         };
         let seen = self.shared.journal.last_seen(&entry.id)?;
         let changed_at = start.directory_changed_at();
-        if seen.is_some_and(|seen| start.predates(Timestamp::from_nanos(seen.read_at_ns))) || start.is_copy() {
+        // Where only the version's time was noted, the ctime says later than that note when the file was there.
+        let was_there = seen.map(|seen| Timestamp::from_nanos(seen.read_at_ns.max(seen.ctime_ns)));
+        if was_there.is_some_and(|at| start.predates(at)) || start.is_copy() {
             start.lost.add(&entry.id);
             return Ok(Missing::Lost);
         }

@@ -160,6 +160,23 @@ async fn what_is_missing_in_an_older_copy_of_the_directory_is_lost_and_not_delet
 }
 
 #[tokio::test]
+async fn what_is_missing_in_an_older_copy_is_lost_also_where_its_version_only_got_a_later_time() {
+    let bed = Bed::new();
+    bed.write("a.json", r#"{"id":"a"}"#);
+    let lattice = bed.open().await;
+    // Of a peer, dated long before the copy: its file has that mtime.
+    for at in [ago(86_400), ago(80_000)] {
+        lattice.apply(vec![arrival(r#"{"id":"b"}"#, stamp(at))]).await.unwrap();
+    }
+    lattice.close().await;
+    fs::remove_file(bed.data("b.json")).unwrap();
+    File::open(bed.path("data")).unwrap().set_times(FileTimes::new().set_modified(ago(600))).unwrap();
+    let lattice = bed.open().await;
+    assert_eq!((has(&lattice, "b"), lattice.status().tombstones), (false, 0), "no deletion of b is known");
+    lattice.close().await;
+}
+
+#[tokio::test]
 async fn what_is_dated_too_far_ahead_is_dated_now_where_it_is_accepted() {
     let now = Timestamp::from_seconds(1_763_696_494);
     let (bed, clock) = Bed::at(now.plus(Duration::from_secs(3600)));

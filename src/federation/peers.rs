@@ -226,12 +226,6 @@ impl Peers {
         self.lock().by_url.values().filter(is_it).find_map(|peer| peer.public_key.clone())
     }
 
-    /// Is the instance with this id a peer?
-    #[must_use]
-    pub fn has_instance(&self, id: &str) -> bool {
-        self.lock().by_url.values().any(|peer| peer.node_id.as_deref() == Some(id))
-    }
-
     /// How many there are.
     #[must_use]
     pub fn count(&self) -> usize {

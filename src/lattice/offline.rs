@@ -389,19 +389,20 @@ impl OfflineDirectory {
         // What comes from elsewhere may have been stored there by an older release.
         self.check_within(node, if way.keep { OVERSIZE_BYTES } else { 0 })?;
         let place = self.place(node.id());
-        let entry = Arc::new(entry_of(node, now()));
         let same = place.current.as_ref().filter(|file| file.content_hash == node.content_hash());
-        // An edit may bring another text of the content; a version from elsewhere is the one that is here.
-        if let Some(same) = same.filter(|same| way.keep || same.file_hash == entry.file_hash) {
-            return Ok((Written::Unchanged(Arc::new(entry_of_file(same))), None));
+        let same = same.map(entry_of_file);
+        // A version from elsewhere is the one that is here; an edit may bring another text of the content.
+        if let Some(same) = same.as_ref().filter(|_| way.keep) {
+            return Ok((Written::Unchanged(Arc::new(same.clone())), None));
         }
+        let entry = entry_of(node, now());
         let written = match (same, &place.current) {
-            (Some(same), _) => Written::Unchanged(Arc::new(Entry {
-                updated_at: entry_of_file(same).updated_at,
-                ..Entry::clone(&entry)
-            })),
-            (None, Some(_)) => Written::Replaced(entry),
-            (None, None) => Written::Created(entry),
+            (Some(same), _) if same.file_hash == entry.file_hash => {
+                return Ok((Written::Unchanged(Arc::new(same)), None));
+            }
+            (Some(same), _) => Written::Unchanged(Arc::new(Entry { updated_at: same.updated_at, ..entry })),
+            (None, Some(_)) => Written::Replaced(Arc::new(entry)),
+            (None, None) => Written::Created(Arc::new(entry)),
         };
         if way.dry {
             return Ok((written, None));

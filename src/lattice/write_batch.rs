@@ -517,12 +517,12 @@ fn write_down(store: &mut Store, placed: &[Staged], seen_at_ns: i64) -> Result<V
                 changes.repaired.push(staged.name.clone());
                 let (name, stamp) = (staged.name.as_str(), put.stamp);
                 let file = SeenFile { name, stamp, read_at_ns: seen_at_ns, stated: Some(put.stated) };
-                let replaced = store.live(&put.entry.id).map(|entry| entry.seq);
                 let entry = match put.is_same {
                     true => store.stage_seen(&mut changes, put.entry.clone(), file),
                     false => store.stage_put(&mut changes, put.entry.clone(), file, source),
                 };
                 if let Some(budget) = put.accepted.as_ref().and_then(|accepted| accepted.budget.as_ref()) {
+                    let replaced = store.live(&entry.id).map(|entry| entry.seq);
                     stored.push((budget, StoredVersion { id: entry.id.clone(), seq: entry.seq, replaced }));
                 }
                 if put.accepted.is_none() {

@@ -2,7 +2,7 @@
 
 use super::{
     Context,
-    known_key::{catch_up, known_line, named_key},
+    known_key::{catch_up, key_of_id, known_line, named_key},
     limits, own_id, pending,
 };
 use crate::{
@@ -163,6 +163,11 @@ impl Speaker {
     pub fn address(&self) -> Option<IpAddr> {
         self.address
     }
+
+    /// Its request is refused for this, although the signature is right.
+    fn refused(&self, error: RequestError) -> RequestError {
+        RequestError::Of { speaker: (self.peer.clone(), self.key), error: Box::new(error) }
+    }
 }
 
 /// Checks a request in this order: signature, time, audience, repetition, trust, first sight. Only of those who may speak is it noted
@@ -172,17 +177,11 @@ impl Speaker {
 /// # Errors
 /// [`RequestError`], the first rule that it breaks.
 pub async fn speaker(context: &Context, request: SignedRequest<'_>) -> Result<Speaker, RequestError> {
-    let (caller, address) = (request.caller, request.address);
-    let (speaker, sender) = sender(context, request)?;
-    let Speaker { peer, key, .. } = &speaker;
-    let of = |error| RequestError::Of { speaker: (peer.clone(), *key), error: Box::new(error) };
-    let stamp = stamp_of(context, caller, &speaker, &sender);
-    not_seen(context, stamp).map_err(|error| of(error.into()))?;
-    let trusted = trusted(context, peer, *key, speaker.named).await;
-    pending::note(context, &speaker, address, &trusted).await;
-    trusted.map_err(of)?;
-    first_sight(context, stamp).map_err(|error| of(error.into()))?;
-    limits::spend_of_key(context, caller, *key).await?;
+    let (speaker, stamp) = unseen(context, request)?;
+    let trusted = trusted(context, &speaker.peer, speaker.key, speaker.named).await;
+    pending::note(context, &speaker, request.address, &trusted).await;
+    trusted.map_err(|error| speaker.refused(error))?;
+    take(context, request.caller, &speaker, stamp).await?;
     // It was dated within the window, by an instance that may write here.
     context.lattice.note_clock_agrees();
     Ok(speaker)
@@ -193,21 +192,31 @@ pub async fn speaker(context: &Context, request: SignedRequest<'_>) -> Result<Sp
 /// # Errors
 /// [`RequestError`], the first rule that it breaks.
 pub(super) async fn reader(context: &Context, request: SignedRequest<'_>) -> Result<Speaker, RequestError> {
-    let caller = request.caller;
-    let (speaker, sender) = sender(context, request)?;
+    let (speaker, stamp) = unseen(context, request)?;
     let Speaker { peer, key, .. } = &speaker;
-    let of = |error| RequestError::Of { speaker: (peer.clone(), *key), error: Box::new(error) };
-    let stamp = stamp_of(context, caller, &speaker, &sender);
-    not_seen(context, stamp).map_err(|error| of(error.into()))?;
-    if context.registry.bound(peer).await?.is_some_and(|bound| bound.public_key != *key || !bound.line_speaks(*key)) {
-        return Err(of(RequestError::NotTrusted { peer: peer.clone(), key: *key, reason: OTHER_KEY }));
+    let is_anothers = key_of_id(context, peer, *key).await?.is_some_and(|its| its != *key);
+    if is_anothers || known_line(context, peer).await?.is_some_and(|line| !line.speaks(*key)) {
+        return Err(speaker.refused(RequestError::NotTrusted { peer: peer.clone(), key: *key, reason: OTHER_KEY }));
     }
     if context.trust.is_revoked(*key) {
-        return Err(of(Distrust::Revoked(peer.clone()).into()));
+        return Err(speaker.refused(Distrust::Revoked(peer.clone()).into()));
     }
-    first_sight(context, stamp).map_err(|error| of(error.into()))?;
-    limits::spend_of_key(context, caller, *key).await?;
+    take(context, request.caller, &speaker, stamp).await?;
     Ok(speaker)
+}
+
+/// Who signed a request that was not seen before, and as what it is to be remembered.
+fn unseen(context: &Context, request: SignedRequest<'_>) -> Result<(Speaker, Stamp<Payer>), RequestError> {
+    let (speaker, sender) = sender(context, request)?;
+    let stamp = stamp_of(context, request.caller, &speaker, &sender);
+    not_seen(context, stamp).map_err(|error| speaker.refused(error.into()))?;
+    Ok((speaker, stamp))
+}
+
+/// Notes that the request was seen, and charges its key.
+async fn take(context: &Context, caller: Caller, speaker: &Speaker, stamp: Stamp<Payer>) -> Result<(), RequestError> {
+    first_sight(context, stamp).map_err(|error| speaker.refused(error.into()))?;
+    Ok(limits::spend_of_key(context, caller, speaker.key).await?)
 }
 
 /// Checks signature, time and audience: who speaks, whatever he may.

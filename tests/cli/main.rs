@@ -41,3 +41,5 @@ mod tls;
 
 #[path = "../support/certificates.rs"]
 mod certificates;
+#[path = "../support/ip.rs"]
+mod ip;

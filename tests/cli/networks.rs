@@ -1,5 +1,6 @@
 //! Networks of a test (Linux network namespaces), which no packet leaves but by the cables that the test lays. Needs root, as CI has it.
 
+pub use crate::ip::ip;
 use nix::{
     sched::{CloneFlags, setns, unshare},
     unistd::gettid,
@@ -8,7 +9,6 @@ use std::{
     fs::File,
     io::{Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
-    process::Command,
     sync::{Arc, Mutex},
     thread,
 };
@@ -69,13 +69,6 @@ impl Network {
         });
         recorded
     }
-}
-
-/// What `ip` says to these arguments, in the network that this thread is in.
-pub fn ip(arguments: &str) -> String {
-    let output = Command::new("ip").args(arguments.split(' ')).output().expect("ip; install iproute2");
-    assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
 }
 
 /// Forwards both ways until both ends are done, and records what the client sends.

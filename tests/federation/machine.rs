@@ -2,11 +2,12 @@
 //! the test lays. Any address and any port of it is free. Needs root, as CI has it.
 
 use crate::bed::until;
+pub use crate::ip::ip;
 use nix::{
     sched::{CloneFlags, unshare},
     unistd::gettid,
 };
-use std::{pin::Pin, process::Command, thread};
+use std::{pin::Pin, thread};
 use tokio::{
     sync::{mpsc, oneshot},
     task::LocalSet,
@@ -79,13 +80,6 @@ impl Machine {
         assert!(self.jobs.send(job).is_ok(), "the machine is gone");
         told.await.expect("what was done on the machine panicked; see above")
     }
-}
-
-/// What `ip` says to these arguments, on the machine that this thread is.
-pub fn ip(arguments: &str) -> String {
-    let output = Command::new("ip").args(arguments.split(' ')).output().expect("ip; install iproute2");
-    assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
 }
 
 /// How many packets left by an interface of the machine that this thread is.

@@ -26,3 +26,6 @@ mod rounds;
 mod selective;
 mod too_large;
 mod unavailable;
+
+#[path = "../support/ip.rs"]
+mod ip;

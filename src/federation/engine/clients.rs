@@ -74,9 +74,7 @@ impl Engine {
     pub fn plain_http(&self) -> PlainHttp {
         self.shared.options.plain_http
     }
-}
 
-impl Engine {
     /// A client for an address that an invited instance of another machine names: it does not reach this machine itself, however the
     /// address is written.
     ///

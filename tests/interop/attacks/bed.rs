@@ -6,7 +6,6 @@ use crate::{
     signing::{manifest, signed},
 };
 use ark_lattice::{
-    federation::introduce::read_nonce,
     identity::{
         KeyPair,
         message::{self, Message},
@@ -265,31 +264,11 @@ impl Attacker {
     }
 }
 
-/// The line of a new invite of the victim.
-pub(crate) async fn invite(victim: &Victim) -> InviteLine {
-    let made = victim.operate("/api/federation/invites", &json!({"addresses": [victim.service.url]})).await;
-    InviteLine::parse(made["line"].as_str().unwrap()).unwrap()
-}
-
 /// How the victim judges an instance that joins: it proves its own key, and `secret` as that of the invite.
 pub(crate) async fn join(attacker: &Attacker, victim: &Victim, id: InviteId, secret: &InviteSecret) -> (u16, String) {
-    let transcript = challenged(attacker, victim).await;
+    let (transcript, _) = challenge_of(attacker, victim).await;
     let proof = secret.key(id).prove(id, Side::Asking, &transcript);
     join_with(attacker, victim, id, (&transcript, &proof)).await
-}
-
-/// The nonces of a new conversation, which the victim signs.
-pub(crate) async fn challenged(attacker: &Attacker, victim: &Victim) -> Transcript {
-    let nonce = [7; 32];
-    let question = json!({"nonce": STANDARD.encode(nonce)}).to_string();
-    let answer = attacker.request(victim, "/lattice/trust/challenge", &question).send().await.unwrap();
-    let answer = json_of(answer).await;
-    Transcript {
-        asking: (PeerId::parse(attacker.name).unwrap(), attacker.key.public_key()),
-        asked: (PeerId::parse(VICTIM).unwrap(), PublicKey::parse(answer["public_key"].as_str().unwrap()).unwrap()),
-        nonce,
-        answer_nonce: read_nonce(answer["nonce"].as_str().unwrap()).unwrap(),
-    }
 }
 
 /// Joins with this proof, of whatever it is.
@@ -297,15 +276,24 @@ pub(crate) async fn join_with(
     attacker: &Attacker,
     victim: &Victim,
     id: InviteId,
-    (transcript, proof): (&Transcript, &[u8]),
+    conversation: (&Transcript, &[u8]),
 ) -> (u16, String) {
+    outcome(join_request(attacker, victim, id, conversation, &[]).send().await.unwrap()).await
+}
+
+fn join_request(
+    asking: &Attacker,
+    victim: &Victim,
+    id: InviteId,
+    (transcript, proof): (&Transcript, &[u8]),
+    addresses: &[&str],
+) -> RequestBuilder {
+    let signature = asking.key.sign(&transcript.bytes(Side::Asking));
     let body = json!({
-        "invite": id.to_string(),
-        "signature": STANDARD.encode(attacker.key.sign(&transcript.bytes(Side::Asking))),
-        "proof": STANDARD.encode(proof),
-        "addresses": [],
+        "invite": id.to_string(), "signature": STANDARD.encode(signature), "proof": STANDARD.encode(proof),
+        "addresses": addresses,
     });
-    outcome(attacker.request(victim, JOIN, &body.to_string()).send().await.unwrap()).await
+    asking.request(victim, JOIN, &body.to_string())
 }
 
 /// The body and the headers of a request.
@@ -342,12 +330,7 @@ pub(crate) fn join_request_of(
     addresses: &[&str],
 ) -> RequestBuilder {
     let proof = line.secret.key(line.id).prove(line.id, Side::Asking, transcript);
-    let signature = asking.key.sign(&transcript.bytes(Side::Asking));
-    let body = json!({
-        "invite": line.id.to_string(), "signature": STANDARD.encode(signature), "proof": STANDARD.encode(proof),
-        "addresses": addresses,
-    });
-    asking.request(victim, "/lattice/trust/join", &body.to_string())
+    join_request(asking, victim, line.id, (transcript, &proof), addresses)
 }
 
 /// Ends it with an invite.

@@ -1,15 +1,15 @@
 //! Somebody guesses the secret of an open invite whose id is known: one text whatever is wrong, ten requests a guess, and the invite works on.
 
-use crate::attacks::bed::{Attacker, JOIN, Victim, challenged, counted, invite, join, join_with};
+use crate::attacks::bed::{Attacker, JOIN, Victim, challenge_of, counted, join, join_with};
 use ark_lattice::trust::invite::{InviteId, InviteSecret};
 use std::collections::BTreeMap;
 
 #[tokio::test]
 async fn guesses_are_few_and_use_up_no_invite() {
     let victim = Victim::start_in(counted().set("ARK__LIMITS__SIGNED_PER_MINUTE", "120")).await;
-    let line = invite(&victim).await;
+    let line = victim.invite().await;
     let guesser = Attacker::new("guesser");
-    let transcript = challenged(&guesser, &victim).await;
+    let (transcript, _) = challenge_of(&guesser, &victim).await;
     let mut counts: BTreeMap<(u16, String), u32> = BTreeMap::new();
     for guess in 0..40_u8 {
         let secret = InviteSecret::from_bytes([guess; 32]);
@@ -28,7 +28,7 @@ async fn guesses_are_few_and_use_up_no_invite() {
 #[tokio::test]
 async fn wrong_secrets_and_unknown_invites_have_one_answer_and_the_right_secret_works_afterwards() {
     let victim = Victim::start().await;
-    let line = invite(&victim).await;
+    let line = victim.invite().await;
     let guesser = Attacker::new("guesser");
     let wrong = InviteSecret::from_bytes([1; 32]);
     let unknown = InviteId::from_bytes([9; 8]);

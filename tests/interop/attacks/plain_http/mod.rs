@@ -3,7 +3,7 @@
 
 use crate::{
     attacks::{
-        bed::{Victim, invite, until},
+        bed::{Victim, until},
         dns_rebinding::{NameServer, OUTSIDE, on_a_machine, with_names},
     },
     server::Hostile,
@@ -75,7 +75,7 @@ fn name_that_leads_to_a_public_address_is_not_asked_over_plain_http() {
         let add = victim.service.request(Method::POST, "/api/federation/peers/add").bearer_auth(TOKEN);
         let refused = add.json(&json!({"peerUrl": other})).send().await.unwrap().text().await.unwrap();
         assert!(refused.contains("\"plain_http\"") && refused.contains(SETTING), "{refused}");
-        let line = InviteLine { addresses: vec![other], ..invite(&victim).await };
+        let line = InviteLine { addresses: vec![other], ..victim.invite().await };
         let line = InviteLine { peer: PeerId::parse("outside").unwrap(), ..line }.text().unwrap();
         let join = victim.service.request(Method::POST, "/api/federation/join").bearer_auth(TOKEN);
         let refused = join.json(&json!({"line": line})).send().await.unwrap().text().await.unwrap();

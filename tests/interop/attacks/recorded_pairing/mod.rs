@@ -1,7 +1,7 @@
 //! A listener on the way records everything while two instances pair over plain HTTP, and then tries to join with it.
 
 use crate::{
-    attacks::bed::{Attacker, JOIN, Victim, challenged, invite, join_with, outcome},
+    attacks::bed::{Attacker, JOIN, Victim, challenge_of, join_with, outcome},
     service::{Place, TOKEN, json_of},
 };
 use ark_lattice::trust::invite::{InviteLine, read_proof};
@@ -76,7 +76,7 @@ impl Captured {
 async fn what_was_recorded_lets_nobody_join() {
     let victim = Victim::start().await;
     let (port, recorded) = listener_on_the_way(victim.service.port).await;
-    let line = InviteLine { addresses: vec![format!("http://127.0.0.1:{port}")], ..invite(&victim).await };
+    let line = InviteLine { addresses: vec![format!("http://127.0.0.1:{port}")], ..victim.invite().await };
     let friend = Place::new().set("ARK_NODE_ID", "friend");
     let service = friend.serve().await;
     let asked = service.request(Method::POST, "/api/federation/join").bearer_auth(TOKEN);
@@ -96,7 +96,7 @@ async fn what_was_recorded_lets_nobody_join() {
     let listener = Attacker::new("listener");
     let sent: Value = serde_json::from_str(&joining.body).unwrap();
     let proof = read_proof(sent["proof"].as_str().unwrap()).unwrap();
-    let transcript = challenged(&listener, &victim).await;
+    let (transcript, _) = challenge_of(&listener, &victim).await;
     assert_eq!(join_with(&listener, &victim, line.id, (&transcript, &proof)).await, refused);
     victim.has_audited("invite_refused", JOIN, "listener");
     assert_eq!(listener.level(&victim).await, None);

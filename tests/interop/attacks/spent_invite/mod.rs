@@ -1,13 +1,13 @@
 //! The line of an invite that was used, revoked or has expired, in the hands of somebody else.
 
-use crate::attacks::bed::{Attacker, JOIN, Victim, invite, join};
+use crate::attacks::bed::{Attacker, JOIN, Victim, join};
 use serde_json::Value;
 use std::fs;
 
 #[tokio::test]
 async fn an_invite_that_has_ended_lets_nobody_join() {
     let victim = Victim::start().await;
-    let (used, revoked) = (invite(&victim).await, invite(&victim).await);
+    let (used, revoked) = (victim.invite().await, victim.invite().await);
     let friend = Attacker::new("friend");
     assert_eq!(join(&friend, &victim, used.id, &used.secret).await, (200, String::new()));
     let path = format!("/api/federation/invites/{}", revoked.id);
@@ -25,7 +25,7 @@ async fn an_invite_that_has_ended_lets_nobody_join() {
     }
     assert_eq!(friend.level(&victim).await.as_deref(), Some("verified"));
 
-    let expired = invite(&victim).await;
+    let expired = victim.invite().await;
     let Victim { place, service } = victim;
     service.kill();
     let path = place.path("state").join("invites.json");

@@ -4,7 +4,7 @@ pub use crate::shutdown::StopSignal;
 use crate::{
     federation::{
         deletions::DeletionGuard,
-        inbound::Visitors,
+        inbound::InboundPeers,
         left_out::NamedVersions,
         reconcile::{LEAST_NODES, Sets},
         twins::Twins,
@@ -218,7 +218,7 @@ impl Application {
             known_ids: KnownIds::default(),
             heartbeats: Heartbeats::default(),
             known_lists: KnownLists::default(),
-            visitors: Visitors::open(&settings.state.path.join("inbound.json")),
+            inbound_peers: InboundPeers::open(&settings.state.path.join("inbound.json")),
             pairing,
         });
         let local = local::issue(settings, address, tls.is_some());
@@ -306,7 +306,7 @@ impl Application {
         if let Some(engine) = &self.context.engine {
             engine.stop();
         }
-        self.context.visitors.flush(self.context.clock.elapsed());
+        self.context.inbound_peers.flush(self.context.clock.elapsed());
         self.context.registry.close().await;
         self.context.lattice.close().await;
         self.context.deletions.save_soon().await;

@@ -87,7 +87,7 @@ static CONTEXT: LazyLock<Context> = LazyLock::new(|| Context {
     known_ids: KnownIds::default(),
     heartbeats: Heartbeats::default(),
     known_lists: KnownLists::default(),
-    visitors: ark_lattice::federation::inbound::Visitors::open(Path::new("/nonexistent/inbound.json")),
+    inbound_peers: ark_lattice::federation::inbound::InboundPeers::open(Path::new("/nonexistent/inbound.json")),
     pairing: Pairing {
         // There is no such file: no invites.
         invites: Arc::new(Invites::open(Path::new("/nonexistent/invites.json")).expect("nothing to read")),

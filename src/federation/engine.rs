@@ -2,7 +2,6 @@
 //! changed there. Each peer has a task of its own, so that one that is slow or gone delays no other.
 
 mod tasks;
-mod told;
 mod traced;
 
 use self::{
@@ -56,6 +55,7 @@ mod continuation;
 mod doubt;
 mod keys;
 mod refused;
+mod round_status;
 mod waits;
 
 pub use self::add::AddError;
@@ -496,7 +496,7 @@ impl Shared {
         tell_span(span, &state, &end);
         options.metrics.round(outcome(&end), took);
         self.conclude(&state, &end, (at, took, watch.latency()), &exchange);
-        self.tell_round((&peer.url, &client, &held), &exchanged, &end, &mut said).await;
+        self.send_round_status((&peer.url, &client, &held), &exchanged, &end, &mut said).await;
         end
     }
 

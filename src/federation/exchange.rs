@@ -4,7 +4,7 @@ use super::{
     client::{Client, ClientError, small},
     feed::Received,
     filter::Filter,
-    inbound::RoundNote,
+    inbound::PeerRoundStatus,
     lines::Lines,
     operator::percent_encode,
     reconcile::{Answer, item::ItemId, message::FRAME_BYTES},
@@ -299,7 +299,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn tell_round(&self, signer: &Signer<'_>, note: &RoundNote) -> Result<bool, ClientError> {
+    pub async fn send_round_status(&self, signer: &Signer<'_>, note: &PeerRoundStatus) -> Result<bool, ClientError> {
         let body = Bytes::from(note.to_json());
         match self.send_signed::<IgnoredAny>(signer, ("/lattice/round", JSON), "", body).await {
             Ok(_) => Ok(true),

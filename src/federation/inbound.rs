@@ -1,4 +1,4 @@
-//! Instances that connect to this one: what each says, signed, of its rounds with it. A hub has no peers of its own, and shows these.
+//! Inbound peers: instances that start rounds with this one. Holds what each reports of its rounds, signed. Does not decide what a peer may do.
 
 use super::{peers::Direction, round::Outcome};
 use crate::{
@@ -17,39 +17,39 @@ use std::{
     time::Duration,
 };
 
-/// The most instances.
+/// Most inbound peers.
 pub const MAX_INBOUND: usize = 1000;
-/// Places that only instances take that may write here.
+/// Entries reserved for peers that may write here.
 pub const RESERVED: usize = 500;
-/// The most strangers of one address (IPv6: of one /48).
+/// Most strangers per address (IPv6: per /48).
 pub const MAX_OF_ONE_ADDRESS: usize = 20;
-/// An instance that does not say when it comes again is connected for so long after it came.
+/// A peer without a stated next round is connected for this long after its last contact.
 const CONNECTED_FOR: Duration = Duration::from_secs(150);
-/// The longest time after which an instance may say that it comes again.
+/// Upper bound on the stated time until the next round.
 const LONGEST_PAUSE: Duration = Duration::from_secs(7 * 24 * 3600);
-/// How often at most what moved is written down.
+/// Minimum time between two writes of the file, unless a peer is new.
 const WRITE_EVERY: Duration = Duration::from_secs(60);
 
-/// What an instance says of its last round with this one: the body of `POST /lattice/round`.
+/// The status of a peer's last round with this instance: the body of `POST /lattice/round`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct RoundNote {
-    /// Which ways changes go, as it sees it.
+pub struct PeerRoundStatus {
+    /// Direction of changes, from the peer's point of view.
     pub direction: Direction,
     /// A filter selects them.
     pub filtered: bool,
     /// How the round ended; `None`: in a way that this version does not know.
     pub outcome: Option<Outcome>,
-    /// Where its journal stands.
+    /// Newest position of its journal.
     pub stands: Option<Position>,
-    /// Up to where the journal of this instance is there.
+    /// Position of this instance's journal up to which it has everything.
     pub holds: Option<Position>,
-    /// Up to where its journal went to this instance.
+    /// Position of its journal up to which it sent everything to this instance.
     pub sent: Option<Position>,
-    /// When its next round begins at the latest; `None`: it makes none by itself.
+    /// Longest time until its next round; `None`: its rounds are not automatic.
     pub next_in: Option<Duration>,
 }
 
-impl RoundNote {
+impl PeerRoundStatus {
     /// Reads the members that are known. `None`: one of them has another form.
     #[must_use]
     pub fn read(object: &Object<'_>) -> Option<Self> {
@@ -94,50 +94,50 @@ impl RoundNote {
     }
 }
 
-/// Who came.
+/// The sender of a signed request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Visitor {
+pub struct Contact {
     /// Its id.
     pub peer: PeerId,
     /// The key that signed.
     pub key: PublicKey,
-    /// The address that it came from, as far as it is known.
+    /// Source address, where it is known.
     pub address: Option<IpAddr>,
-    /// It may write here, or is a peer of this instance.
+    /// The peer may write here, or is a peer of this instance.
     pub known: bool,
 }
 
-/// An instance that connects to this one.
+/// The state of an inbound peer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Inbound {
-    /// The address that it came from last, as far as it is known.
+pub struct InboundPeer {
+    /// Source address of the last contact, where it is known.
     pub address: Option<IpAddr>,
-    /// When it first came.
+    /// First contact.
     pub first: Timestamp,
-    /// When it last came.
+    /// Last contact.
     pub last: Timestamp,
-    /// Which ways changes go; `None`: it did not say.
+    /// Direction of changes; `None`: not reported.
     pub direction: Option<Direction>,
     /// A filter selects them.
     pub filtered: bool,
-    /// How its last round ended, as it says.
+    /// Reported outcome of its last round.
     pub outcome: Option<String>,
-    /// Where its journal stands.
+    /// Newest position of its journal.
     pub stands: Option<Position>,
-    /// Up to where the journal of this instance is there.
+    /// Position of this instance's journal up to which it has everything.
     pub holds: Option<Position>,
-    /// Up to where its journal came.
+    /// Position of its journal up to which it sent everything.
     pub sent: Option<Position>,
-    /// When it comes again at the latest, seconds after `last`.
+    /// Longest time until its next round, seconds after `last`.
     pub next_in: Option<u64>,
-    /// Nodes and deletions that came and counted here.
+    /// Nodes and deletions received and applied.
     pub received: u64,
 }
 
-impl Inbound {
-    fn new(visitor: &Visitor, now: Timestamp) -> Self {
+impl InboundPeer {
+    fn new(contact: &Contact, now: Timestamp) -> Self {
         Self {
-            address: visitor.address,
+            address: contact.address,
             first: now,
             last: now,
             direction: None,
@@ -151,7 +151,7 @@ impl Inbound {
         }
     }
 
-    /// Did it come as lately as it says that it comes?
+    /// Is the last contact more recent than twice the stated time between rounds (150 s at least)?
     #[must_use]
     pub fn is_connected(&self, now: Timestamp) -> bool {
         let pause = self.next_in.map_or(CONNECTED_FOR, |seconds| Duration::from_secs(seconds).saturating_mul(2));
@@ -175,8 +175,8 @@ impl Inbound {
         (stands.epoch == sent.epoch).then(|| stands.seq.saturating_sub(sent.seq))
     }
 
-    fn take(&mut self, note: RoundNote) {
-        let RoundNote { direction, filtered, outcome, stands, holds, sent, next_in } = note;
+    fn take(&mut self, note: PeerRoundStatus) {
+        let PeerRoundStatus { direction, filtered, outcome, stands, holds, sent, next_in } = note;
         (self.direction, self.filtered) = (Some(direction), filtered);
         self.outcome = outcome.map(|outcome| outcome.as_str().to_owned());
         (self.stands, self.holds, self.sent) = (stands, holds, sent);
@@ -184,33 +184,33 @@ impl Inbound {
     }
 }
 
-/// What a visit was.
+/// Kind of a contact.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Visit {
-    /// It says how its round ended.
-    Round(RoundNote),
-    /// It sent changes, of which so many counted here.
+pub enum ContactKind {
+    /// The status of a round.
+    Round(PeerRoundStatus),
+    /// A push, and how many changes were applied.
     Push {
         /// Nodes and deletions.
         taken: u64,
     },
 }
 
-/// What noting a visit found.
+/// Effect of recording a contact.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Noted {
-    /// It was not connected before.
+pub struct ContactEffect {
+    /// The peer was not connected before.
     pub is_back: bool,
-    /// What came of it since it last said how a round ended, and when that began; where it says so now, or never does.
-    pub round: Option<Came>,
+    /// Changes received since the last reported end of a round: where the contact is that report, or the peer sends none.
+    pub round: Option<RoundTransfer>,
 }
 
-/// What came of an instance in one round.
+/// Changes received in one round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Came {
-    /// When the first of it came.
+pub struct RoundTransfer {
+    /// When the first one was received.
     pub since: Timestamp,
-    /// Nodes and deletions that counted.
+    /// Nodes and deletions that were applied.
     pub received: u64,
 }
 
@@ -218,12 +218,12 @@ type Who = (PeerId, PublicKey);
 
 #[derive(Debug)]
 struct Row {
-    inbound: Inbound,
+    inbound: InboundPeer,
     known: bool,
     account: Payer,
-    /// It says how its rounds end.
-    says: bool,
-    came: Option<Came>,
+    /// The peer reports the ends of its rounds.
+    reports: bool,
+    transfer: Option<RoundTransfer>,
 }
 
 #[derive(Debug, Default)]
@@ -234,24 +234,24 @@ struct State {
     is_moved: bool,
 }
 
-/// As it is kept: those that may write, by id; a stranger causes no write.
+/// File format. Peers that may not write here are not stored, so strangers cause no disk writes.
 #[derive(Serialize, Deserialize)]
 struct Kept {
     id: String,
     public_key: String,
     #[serde(flatten)]
-    inbound: Inbound,
+    inbound: InboundPeer,
 }
 
-/// All of them.
+/// All inbound peers.
 #[derive(Debug)]
-pub struct Visitors {
+pub struct InboundPeers {
     path: PathBuf,
     state: Mutex<State>,
 }
 
 impl State {
-    /// Removes the one of those that match that was silent for longest.
+    /// Removes the matching peer with the oldest last contact.
     fn remove_oldest(&mut self, matches: impl Fn(&Row) -> bool) {
         let found = self.rows.iter().filter(|(_, row)| matches(row));
         if let Some(who) = found.min_by_key(|(_, row)| row.inbound.last).map(|(who, _)| who.clone()) {
@@ -274,8 +274,8 @@ impl State {
     }
 }
 
-impl Visitors {
-    /// Reads what was kept. A file that cannot be read is told of and begun anew: nothing depends on it.
+impl InboundPeers {
+    /// Reads the file. An unreadable file is logged and replaced by an empty list.
     #[must_use]
     pub fn open(path: &Path) -> Self {
         let kept: Vec<Kept> = match std::fs::read(path) {
@@ -288,7 +288,7 @@ impl Visitors {
         let row = |kept: Kept| {
             let who = (PeerId::parse(&kept.id).ok()?, PublicKey::parse(&kept.public_key).ok()?);
             let account = Payer::wide(kept.inbound.address);
-            Some((who, Row { inbound: kept.inbound, known: true, account, says: false, came: None }))
+            Some((who, Row { inbound: kept.inbound, known: true, account, reports: false, transfer: None }))
         };
         let rows = kept.into_iter().take(RESERVED).filter_map(row).collect();
         Self { path: path.to_owned(), state: Mutex::new(State { rows, ..State::default() }) }
@@ -298,51 +298,51 @@ impl Visitors {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes a visit. `elapsed`: the process's own clock.
-    pub fn note(&self, visitor: Visitor, visit: Visit, now: Timestamp, elapsed: Duration) -> Noted {
+    /// Records a contact. `elapsed`: the process's monotonic clock.
+    pub fn record(&self, contact: Contact, kind: ContactKind, now: Timestamp, elapsed: Duration) -> ContactEffect {
         let mut state = self.lock();
-        let (who, account) = ((visitor.peer.clone(), visitor.key), Payer::wide(visitor.address));
+        let (who, account) = ((contact.peer.clone(), contact.key), Payer::wide(contact.address));
         let is_new = !state.rows.contains_key(&who);
         if is_new {
-            state.make_room(visitor.known, account);
+            state.make_room(contact.known, account);
         }
         let row = state.rows.entry(who).or_insert_with(|| Row {
-            inbound: Inbound::new(&visitor, now),
-            known: visitor.known,
+            inbound: InboundPeer::new(&contact, now),
+            known: contact.known,
             account,
-            says: false,
-            came: None,
+            reports: false,
+            transfer: None,
         });
         let is_back = is_new || !row.inbound.is_connected(now);
-        (row.known, row.account) = (visitor.known, account);
+        (row.known, row.account) = (contact.known, account);
         row.inbound.last = row.inbound.last.max(now);
-        row.inbound.address = visitor.address.or(row.inbound.address);
-        let ends = match visit {
-            Visit::Round(note) => {
-                row.says = true;
+        row.inbound.address = contact.address.or(row.inbound.address);
+        let ends = match kind {
+            ContactKind::Round(note) => {
+                row.reports = true;
                 row.inbound.take(note);
                 true
             }
-            Visit::Push { taken } => {
+            ContactKind::Push { taken } => {
                 row.inbound.received = row.inbound.received.saturating_add(taken);
-                let came = row.came.get_or_insert(Came { since: now, received: 0 });
-                came.received = came.received.saturating_add(taken);
-                // Release 0.1.0 does not say how its rounds end.
-                !row.says
+                let transfer = row.transfer.get_or_insert(RoundTransfer { since: now, received: 0 });
+                transfer.received = transfer.received.saturating_add(taken);
+                // Release 0.1.0 does not report the ends of its rounds.
+                !row.reports
             }
         };
-        let came = if ends { row.came.take() } else { None };
-        state.is_moved |= visitor.known;
+        let transfer = if ends { row.transfer.take() } else { None };
+        state.is_moved |= contact.known;
         let is_due = state.written_at.is_none_or(|at| elapsed.saturating_sub(at) >= WRITE_EVERY);
-        if visitor.known && (is_new || is_due) {
+        if contact.known && (is_new || is_due) {
             self.keep(&mut state, elapsed);
         }
-        Noted { is_back, round: came.filter(|came| came.received > 0) }
+        ContactEffect { is_back, round: transfer.filter(|transfer| transfer.received > 0) }
     }
 
-    /// All of them, the one that came last first.
+    /// All inbound peers, newest contact first.
     #[must_use]
-    pub fn list(&self) -> Vec<(PeerId, PublicKey, Inbound)> {
+    pub fn list(&self) -> Vec<(PeerId, PublicKey, InboundPeer)> {
         let state = self.lock();
         let rows = state.rows.iter().map(|((peer, key), row)| (peer.clone(), *key, row.inbound.clone()));
         let mut rows: Vec<_> = rows.collect();
@@ -350,7 +350,7 @@ impl Visitors {
         rows
     }
 
-    /// The ids of those that may write here and are connected, each once, and when one of them last came.
+    /// Ids of the connected peers that may write here, and the newest contact of such a peer.
     #[must_use]
     pub fn connected(&self, now: Timestamp) -> (BTreeSet<PeerId>, Option<Timestamp>) {
         let state = self.lock();
@@ -359,7 +359,7 @@ impl Visitors {
         (connected.collect(), known().map(|(_, row)| row.inbound.last).max())
     }
 
-    /// Writes down what is not yet.
+    /// Writes pending changes to the file.
     pub fn flush(&self, elapsed: Duration) {
         let mut state = self.lock();
         if state.is_moved {
@@ -388,11 +388,11 @@ mod tests {
     use crate::{json::Document, manifest::Epoch};
     use bytes::Bytes;
 
-    fn visitor(name: &str, key: u32, address: &str, known: bool) -> Visitor {
+    fn contact(name: &str, key: u32, address: &str, known: bool) -> Contact {
         let mut bytes = [0; 32];
         bytes[..4].copy_from_slice(&key.to_be_bytes());
         let (peer, key) = (PeerId::parse(name).unwrap(), PublicKey::from_bytes(bytes));
-        Visitor { peer, key, address: Some(address.parse().unwrap()), known }
+        Contact { peer, key, address: Some(address.parse().unwrap()), known }
     }
 
     fn at(seconds: i64) -> Timestamp {
@@ -403,14 +403,14 @@ mod tests {
         Position::new(Epoch::parse("00000000000000000000000000000001").unwrap(), seq)
     }
 
-    fn bed() -> (tempfile::TempDir, Visitors) {
+    fn bed() -> (tempfile::TempDir, InboundPeers) {
         let folder = tempfile::tempdir().unwrap();
-        let visitors = Visitors::open(&folder.path().join("inbound.json"));
-        (folder, visitors)
+        let peers = InboundPeers::open(&folder.path().join("inbound.json"));
+        (folder, peers)
     }
 
-    fn note() -> RoundNote {
-        RoundNote {
+    fn note() -> PeerRoundStatus {
+        PeerRoundStatus {
             direction: Direction::Both,
             filtered: true,
             outcome: Some(Outcome::InStep),
@@ -421,18 +421,21 @@ mod tests {
         }
     }
 
-    fn read(text: String) -> Option<RoundNote> {
+    fn read(text: String) -> Option<PeerRoundStatus> {
         let document = Document::parse(Bytes::from(text), 16).unwrap();
-        document.root().as_object().and_then(|object| RoundNote::read(&object))
+        document.root().as_object().and_then(|object| PeerRoundStatus::read(&object))
     }
 
     #[test]
     fn a_note_is_read_as_it_was_written_and_nothing_else_is_one() {
-        for note in [note(), RoundNote::default(), RoundNote { direction: Direction::Pull, ..note() }] {
+        for note in [note(), PeerRoundStatus::default(), PeerRoundStatus { direction: Direction::Pull, ..note() }] {
             assert_eq!(read(note.to_json()), Some(note));
         }
         let later = r#"{"direction":"push","outcome":"of a later version","unknown":[1]}"#;
-        assert_eq!(read(later.to_owned()), Some(RoundNote { direction: Direction::Push, ..RoundNote::default() }));
+        assert_eq!(
+            read(later.to_owned()),
+            Some(PeerRoundStatus { direction: Direction::Push, ..PeerRoundStatus::default() })
+        );
         let long = read(r#"{"direction":"both","next_in":18446744073709551615}"#.to_owned()).unwrap();
         assert_eq!(long.next_in, Some(LONGEST_PAUSE));
         for wrong in [
@@ -451,78 +454,84 @@ mod tests {
 
     #[test]
     fn what_came_in_a_round_is_told_at_its_end_and_of_who_never_says_so_at_once() {
-        let (_folder, visitors) = bed();
-        let (laptop, old) = (visitor("laptop", 1, "192.0.2.1", true), visitor("old", 2, "192.0.2.2", true));
-        let round = |visitor: &Visitor, visit, seconds| {
-            let noted = visitors.note(visitor.clone(), visit, at(seconds), Duration::ZERO);
+        let (_folder, peers) = bed();
+        let (laptop, old) = (contact("laptop", 1, "192.0.2.1", true), contact("old", 2, "192.0.2.2", true));
+        let round = |contact: &Contact, kind, seconds| {
+            let noted = peers.record(contact.clone(), kind, at(seconds), Duration::ZERO);
             (noted.is_back, noted.round)
         };
-        assert_eq!(round(&old, Visit::Push { taken: 3 }, 1), (true, Some(Came { since: at(1), received: 3 })));
-        assert_eq!(round(&laptop, Visit::Round(note()), 1), (true, None));
-        assert_eq!(round(&laptop, Visit::Push { taken: 2 }, 2), (false, None));
-        assert_eq!(round(&laptop, Visit::Push { taken: 1 }, 3), (false, None));
-        assert_eq!(round(&laptop, Visit::Round(note()), 4), (false, Some(Came { since: at(2), received: 3 })));
-        assert_eq!(round(&laptop, Visit::Round(note()), 5), (false, None));
+        assert_eq!(
+            round(&old, ContactKind::Push { taken: 3 }, 1),
+            (true, Some(RoundTransfer { since: at(1), received: 3 }))
+        );
+        assert_eq!(round(&laptop, ContactKind::Round(note()), 1), (true, None));
+        assert_eq!(round(&laptop, ContactKind::Push { taken: 2 }, 2), (false, None));
+        assert_eq!(round(&laptop, ContactKind::Push { taken: 1 }, 3), (false, None));
+        assert_eq!(
+            round(&laptop, ContactKind::Round(note()), 4),
+            (false, Some(RoundTransfer { since: at(2), received: 3 }))
+        );
+        assert_eq!(round(&laptop, ContactKind::Round(note()), 5), (false, None));
         // Twice the time after which it comes again is over.
-        assert_eq!(round(&laptop, Visit::Round(note()), 5 + 1201), (true, None));
+        assert_eq!(round(&laptop, ContactKind::Round(note()), 5 + 1201), (true, None));
     }
 
     #[test]
     fn how_far_it_is_is_known_where_changes_go() {
-        let mut inbound = Inbound::new(&visitor("laptop", 1, "192.0.2.1", true), at(0));
+        let mut inbound = InboundPeer::new(&contact("laptop", 1, "192.0.2.1", true), at(0));
         let lineage = Lineage::of(position(0).epoch, 0);
         assert_eq!((inbound.to_send(&lineage, 10), inbound.to_receive()), (None, None));
         inbound.take(note());
         assert_eq!((inbound.to_send(&lineage, 10), inbound.to_receive()), (Some(6), Some(2)));
         // It holds what this journal never had: one of the two was restored.
         assert_eq!(inbound.to_send(&lineage, 3), None);
-        inbound.take(RoundNote { direction: Direction::Pull, ..note() });
+        inbound.take(PeerRoundStatus { direction: Direction::Pull, ..note() });
         assert_eq!((inbound.to_send(&lineage, 10), inbound.to_receive()), (Some(6), None));
-        inbound.take(RoundNote { direction: Direction::Push, ..note() });
+        inbound.take(PeerRoundStatus { direction: Direction::Push, ..note() });
         assert_eq!((inbound.to_send(&lineage, 10), inbound.to_receive()), (None, Some(2)));
     }
 
     #[test]
     fn strangers_take_no_place_of_those_that_may_write_and_cause_no_write() {
-        let (folder, visitors) = bed();
-        let note = |visitor| {
-            visitors.note(visitor, Visit::Round(note()), at(2), Duration::ZERO);
+        let (folder, peers) = bed();
+        let note = |contact| {
+            peers.record(contact, ContactKind::Round(note()), at(2), Duration::ZERO);
         };
         for number in 0..3000_u32 {
             let address = format!("10.{}.{}.1", number / 200, number % 200 / 4);
-            note(visitor(&format!("x-{number}"), number, &address, false));
-            note(visitor(&format!("y-{number}"), number, "192.0.2.66", false));
+            note(contact(&format!("x-{number}"), number, &address, false));
+            note(contact(&format!("y-{number}"), number, "192.0.2.66", false));
         }
         assert!(!folder.path().join("inbound.json").exists());
-        assert_eq!(visitors.list().len(), MAX_INBOUND - RESERVED);
-        assert_eq!(visitors.connected(at(2)), (BTreeSet::new(), None));
-        let of_one = visitors.list().iter().filter(|(peer, ..)| peer.as_str().starts_with("y-")).count();
+        assert_eq!(peers.list().len(), MAX_INBOUND - RESERVED);
+        assert_eq!(peers.connected(at(2)), (BTreeSet::new(), None));
+        let of_one = peers.list().iter().filter(|(peer, ..)| peer.as_str().starts_with("y-")).count();
         assert!(of_one <= MAX_OF_ONE_ADDRESS, "{of_one}");
-        note(visitor("laptop", 1, "192.0.2.1", true));
-        assert_eq!(visitors.list().len(), MAX_INBOUND - RESERVED + 1);
-        let (connected, last) = visitors.connected(at(3));
+        note(contact("laptop", 1, "192.0.2.1", true));
+        assert_eq!(peers.list().len(), MAX_INBOUND - RESERVED + 1);
+        let (connected, last) = peers.connected(at(3));
         assert_eq!((connected.len(), last), (1, Some(at(2))));
     }
 
     #[test]
     fn those_that_may_write_outlive_the_process() {
-        let (folder, visitors) = bed();
-        let laptop = visitor("laptop", 1, "192.0.2.1", true);
-        let note = |visit, seconds: u64| {
+        let (folder, peers) = bed();
+        let laptop = contact("laptop", 1, "192.0.2.1", true);
+        let note = |kind, seconds: u64| {
             let now = at(i64::try_from(seconds).unwrap());
-            visitors.note(laptop.clone(), visit, now, Duration::from_secs(seconds))
+            peers.record(laptop.clone(), kind, now, Duration::from_secs(seconds))
         };
-        note(Visit::Push { taken: 2 }, 1);
-        let kept = || Visitors::open(&folder.path().join("inbound.json")).list().remove(0).2;
+        note(ContactKind::Push { taken: 2 }, 1);
+        let kept = || InboundPeers::open(&folder.path().join("inbound.json")).list().remove(0).2;
         assert_eq!((kept().received, kept().outcome), (2, None));
-        note(Visit::Round(RoundNote::default()), 2);
-        note(Visit::Push { taken: 1 }, 3);
+        note(ContactKind::Round(PeerRoundStatus::default()), 2);
+        note(ContactKind::Push { taken: 1 }, 3);
         assert_eq!(kept().received, 2, "once a minute");
-        visitors.flush(Duration::from_secs(4));
+        peers.flush(Duration::from_secs(4));
         assert_eq!((kept().received, kept().last), (3, at(3)));
-        note(Visit::Push { taken: 1 }, 70);
+        note(ContactKind::Push { taken: 1 }, 70);
         assert_eq!(kept().received, 4);
         write_file(&folder.path().join("inbound.json"), b"{").unwrap();
-        assert!(Visitors::open(&folder.path().join("inbound.json")).list().is_empty());
+        assert!(InboundPeers::open(&folder.path().join("inbound.json")).list().is_empty());
     }
 }

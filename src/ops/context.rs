@@ -3,8 +3,8 @@
 use super::{heartbeats::Heartbeats, known_lists::KnownLists, limits::KnownIds, pairing::Pairing};
 use crate::{
     federation::{
-        deletions::DeletionGuard, engine::Engine, inbound::Visitors, lan::Lan, left_out::NamedVersions, rate::Rates,
-        reconcile::Sets, twins::Twins,
+        deletions::DeletionGuard, engine::Engine, inbound::InboundPeers, lan::Lan, left_out::NamedVersions,
+        rate::Rates, reconcile::Sets, twins::Twins,
     },
     guard::{Limiter, NetworkKey, Payer},
     identity::Keyring,
@@ -93,7 +93,7 @@ pub struct Context {
     /// Invites, and instances that ask to write.
     pub pairing: Pairing,
     /// Instances that connect to this one.
-    pub visitors: Visitors,
+    pub inbound_peers: InboundPeers,
     /// What callers in step ask with.
     pub known_lists: KnownLists,
 }

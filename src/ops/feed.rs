@@ -145,7 +145,7 @@ pub async fn receive(
     let JournalStand { start, seq } = feed::here(lattice);
     received.there = waiting::waits(lattice, from.peer().as_str())?;
     deletions::tell(context, from.peer(), waited, received.there);
-    inbound::note_push(context, from, received.taken);
+    inbound::record_push(context, from, received.taken);
     let has_twin = knowing.stands.is_some_and(|stands| has_twin(context, from, stands));
     let bounds = ReceiverBounds {
         node_bytes: Some(most_node_bytes(&context.limits)),

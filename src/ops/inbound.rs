@@ -1,11 +1,11 @@
-//! Instances that connect to this one.
+//! Inbound peers: records their contacts and lists them.
 
 use super::{Context, RequestError, SignedRequest, Speaker, requests};
 use crate::{
     federation::{
         events::EventKind,
         history::Past,
-        inbound::{Came, Inbound, Noted, Visit, Visitor},
+        inbound::{Contact, ContactEffect, ContactKind, InboundPeer, RoundTransfer},
         round::{Outcome, unavailable::LeftOut},
     },
     trust::TrustLevel,
@@ -13,33 +13,33 @@ use crate::{
 };
 use serde_json::json;
 
-pub use crate::federation::inbound::RoundNote;
+pub use crate::federation::inbound::PeerRoundStatus;
 
-/// An instance that connects to this one, as it stands now.
+/// The current state of an inbound peer.
 #[derive(Debug, Clone)]
-pub struct Connecting {
+pub struct InboundPeerView {
     /// Its id.
     pub peer: PeerId,
     /// Its key.
     pub key: PublicKey,
-    /// What is thought of its key.
+    /// Trust level of its key.
     pub level: TrustLevel,
-    /// It came as lately as it says that it comes.
+    /// See [`InboundPeer::is_connected`].
     pub is_connected: bool,
-    /// Changes here that it does not have.
+    /// Changes here that the peer does not have.
     pub to_send: Option<u64>,
-    /// Changes there that are not here.
+    /// Changes of the peer that are not here.
     pub to_receive: Option<u64>,
-    /// What it said, and what came of it.
-    pub inbound: Inbound,
+    /// Its last reports, and what was received.
+    pub inbound: InboundPeer,
 }
 
-/// All of them, the one that came last first.
+/// All inbound peers, newest contact first.
 #[must_use]
-pub fn connecting(context: &Context) -> Vec<Connecting> {
+pub fn inbound_peers(context: &Context) -> Vec<InboundPeerView> {
     let (lineage, seq) = (context.lattice.epochs().lineage, context.lattice.status().seq);
     let now = context.clock.now();
-    let seen = |(peer, key, inbound): (PeerId, PublicKey, Inbound)| Connecting {
+    let seen = |(peer, key, inbound): (PeerId, PublicKey, InboundPeer)| InboundPeerView {
         level: context.trust.level(&peer, key),
         is_connected: inbound.is_connected(now),
         to_send: inbound.to_send(&lineage, seq),
@@ -48,31 +48,36 @@ pub fn connecting(context: &Context) -> Vec<Connecting> {
         key,
         inbound,
     };
-    context.visitors.list().into_iter().map(seen).collect()
+    context.inbound_peers.list().into_iter().map(seen).collect()
 }
 
-/// Takes what an instance says of its round with this one.
+/// Records the reported status of a peer's round with this instance.
 ///
 /// # Errors
 /// [`RequestError`].
-pub async fn hear_of_round(context: &Context, request: SignedRequest<'_>, note: RoundNote) -> Result<(), RequestError> {
+pub async fn record_round_status(
+    context: &Context,
+    request: SignedRequest<'_>,
+    status: PeerRoundStatus,
+) -> Result<(), RequestError> {
     let speaker = requests::reader(context, request).await?;
-    let outcome = note.outcome;
-    note_visit(context, &speaker, Visit::Round(note), outcome);
+    let outcome = status.outcome;
+    record_contact(context, &speaker, ContactKind::Round(status), outcome);
     Ok(())
 }
 
-/// Notes that an instance sent changes, of which so many counted.
-pub(super) fn note_push(context: &Context, speaker: &Speaker, taken: usize) {
+/// Records a push, of which `taken` changes were applied.
+pub(super) fn record_push(context: &Context, speaker: &Speaker, taken: usize) {
     let taken = u64::try_from(taken).unwrap_or(u64::MAX);
-    note_visit(context, speaker, Visit::Push { taken }, None);
+    record_contact(context, speaker, ContactKind::Push { taken }, None);
 }
 
-fn note_visit(context: &Context, speaker: &Speaker, visit: Visit, outcome: Option<Outcome>) {
+fn record_contact(context: &Context, speaker: &Speaker, kind: ContactKind, outcome: Option<Outcome>) {
     let (peer, key) = (speaker.peer(), speaker.public_key());
     let known = requests::is_known(context, speaker);
-    let visitor = Visitor { peer: peer.clone(), key, address: speaker.address(), known };
-    let Noted { is_back, round } = context.visitors.note(visitor, visit, context.clock.now(), context.clock.elapsed());
+    let contact = Contact { peer: peer.clone(), key, address: speaker.address(), known };
+    let ContactEffect { is_back, round } =
+        context.inbound_peers.record(contact, kind, context.clock.now(), context.clock.elapsed());
     let Some(engine) = &context.engine else { return };
     // What strangers do is listed, and pushes nothing else out of the events and the history.
     if is_back && known {
@@ -80,28 +85,28 @@ fn note_visit(context: &Context, speaker: &Speaker, visit: Visit, outcome: Optio
         let data = json!({ "peer": null, "nodeId": peer.as_str(), "inbound": true, "address": address });
         engine.events().tell(EventKind::PeerOnline, data);
     }
-    if let Some(came) = round {
+    if let Some(transfer) = round {
         let outcome = outcome.unwrap_or(Outcome::Exchanged).as_str();
-        let past = past(context, peer, came, outcome);
+        let past = past(context, peer, transfer, outcome);
         let data = json!({
             "peer": null, "nodeId": peer.as_str(), "inbound": true, "outcome": outcome, "error": null,
-            "nodesReceived": came.received, "nodesSent": 0, "durationMs": past.duration_ms,
+            "nodesReceived": transfer.received, "nodesSent": 0, "durationMs": past.duration_ms,
         });
         engine.events().tell(EventKind::SyncComplete, data);
         engine.history().add(past);
     }
 }
 
-fn past(context: &Context, peer: &PeerId, came: Came, outcome: &str) -> Past {
-    let took = context.clock.now().since(came.since);
+fn past(context: &Context, peer: &PeerId, transfer: RoundTransfer, outcome: &str) -> Past {
+    let took = context.clock.now().since(transfer.since);
     Past {
-        at: came.since,
+        at: transfer.since,
         peer: peer.to_string(),
         inbound: true,
         duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         outcome: outcome.to_owned(),
         error: None,
-        received: came.received,
+        received: transfer.received,
         sent: 0,
         conflicts: 0,
         bytes: 0,

@@ -75,7 +75,7 @@ pub use former_writers::{FormerWritersError, former_writers};
 pub use health::{Health, RegistryHealth, health};
 pub use heartbeats::Heartbeats;
 pub use import::{ImportError, ImportOptions, ImportReport, ImportTarget, Refusal, import};
-pub use inbound::{Connecting, RoundNote, connecting, hear_of_round};
+pub use inbound::{InboundPeerView, PeerRoundStatus, inbound_peers, record_round_status};
 pub use interrupt::Interrupt;
 pub use key_life::{follow_own_statements, follow_statements, own_statements};
 pub use keys::{generate_key, read_key};
@@ -118,7 +118,7 @@ pub use crate::{
         control::ControlError,
         engine::{AddError, Lag, Synced},
         history::{KEPT as KEPT_ROUNDS, Past},
-        inbound::Inbound,
+        inbound::InboundPeer,
         inbox::Pending,
         invites::{Invite, InviteState, InvitesError, Use as InviteUse},
         lan::{DEFAULT_TIMEOUT, Found, LanError, MAX_TIMEOUT, Search, Via},

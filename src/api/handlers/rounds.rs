@@ -8,14 +8,14 @@ use crate::{
         state::ApiState,
     },
     json::Document,
-    ops::{self, RoundNote},
+    ops::{self, PeerRoundStatus},
 };
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 
 /// It is noted.
 #[derive(Debug, Serialize)]
-pub(crate) struct NotedAnswer {
+pub(crate) struct RecordedAnswer {
     /// Always `noted`.
     status: &'static str,
 }
@@ -31,13 +31,13 @@ pub(crate) async fn tell(
 ) -> Result<HttpResponse, ApiError> {
     let signed = body.signed(&request, "/lattice/round");
     let document = Document::parse(body.bytes().clone(), state.context.limits.json_depth)?;
-    let note = document.root().as_object().and_then(|object| RoundNote::read(&object)).ok_or_else(|| {
+    let status = document.root().as_object().and_then(|object| PeerRoundStatus::read(&object)).ok_or_else(|| {
         let form = "send {\"direction\": \"both\", \"outcome\": \"in_step\", \"stands\": \"EPOCH:SEQ\", \"holds\": \"EPOCH:SEQ\", \
                     \"sent\": \"EPOCH:SEQ\", \"filtered\": false, \"next_in\": 60}; direction is both, pull or push, next_in seconds";
         refuse(Code::InvalidFederationRequest, form.to_owned())
     })?;
-    match ops::hear_of_round(&state.context, signed, note).await {
-        Ok(()) => Ok(HttpResponse::Ok().json(NotedAnswer { status: "noted" })),
+    match ops::record_round_status(&state.context, signed, status).await {
+        Ok(()) => Ok(HttpResponse::Ok().json(RecordedAnswer { status: "noted" })),
         Err(error) => Err(audit_round(&state, error, &request)),
     }
 }

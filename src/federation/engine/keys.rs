@@ -1,7 +1,8 @@
 //! Whose key is whose: what we say of ours, and what we believe of a peer's.
 
 use super::{
-    ANNOUNCE_EVERY, EngineOptions, Known, Parties, PeerTask, RoundError, RoundReport, RunEnd, Shared, run, told::Heard,
+    ANNOUNCE_EVERY, EngineOptions, Known, Parties, PeerTask, RoundError, RoundReport, RunEnd, Shared,
+    round_status::ReportedStatus, run,
 };
 use crate::{
     federation::{
@@ -51,8 +52,8 @@ pub(super) struct Said {
     pub(super) shown: Option<Instant>,
     /// It said what waits there of our deletions, since this process began.
     pub(super) waits: bool,
-    /// What it heard of our rounds.
-    pub(super) heard: Heard,
+    /// The status of our rounds that was reported to it.
+    pub(super) reported: ReportedStatus,
 }
 
 impl Shared {

@@ -1,5 +1,4 @@
-//! What the other side hears of our rounds with it: whoever has no peers of its own, such as a hub, shows by that how far each instance
-//! is that connects to it.
+//! Reports the status of this instance's rounds to their peers, so that a hub without peers of its own can list its inbound peers and their lag.
 
 use super::{ANNOUNCE_EVERY, Shared, keys::Said};
 use crate::{
@@ -8,7 +7,7 @@ use crate::{
         exchange::Signer,
         feed,
         filter::Filter,
-        inbound::RoundNote,
+        inbound::PeerRoundStatus,
         peers::PeerOptions,
         run::RunEnd,
     },
@@ -19,33 +18,33 @@ use crate::{
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
-/// How often at most a peer hears that positions moved; where rounds follow each other faster, the next regular one says so.
+/// Minimum time between two reports that differ in positions only. With faster rounds the next regular round reports them.
 const MOVED_EVERY: Duration = Duration::from_secs(1);
 
-/// A round is not held up for it.
+/// Timeout of a report. The round has succeeded and must not wait longer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What a peer heard of our rounds.
+/// The last report to a peer.
 #[derive(Debug, Default)]
-pub(super) struct Heard {
-    last: Option<(RoundNote, Instant)>,
-    /// It does not know of such notes.
-    is_deaf: bool,
+pub(super) struct ReportedStatus {
+    last: Option<(PeerRoundStatus, Instant)>,
+    /// The peer does not support reports.
+    is_unsupported: bool,
 }
 
-impl Heard {
-    fn is_due(&self, note: &RoundNote) -> bool {
-        let is_due = |(before, at): &(RoundNote, Instant)| {
-            let moved = before != note && at.elapsed() >= MOVED_EVERY;
-            moved || before.outcome != note.outcome || at.elapsed() > ANNOUNCE_EVERY
+impl ReportedStatus {
+    fn is_due(&self, status: &PeerRoundStatus) -> bool {
+        let is_due = |(before, at): &(PeerRoundStatus, Instant)| {
+            let moved = before != status && at.elapsed() >= MOVED_EVERY;
+            moved || before.outcome != status.outcome || at.elapsed() > ANNOUNCE_EVERY
         };
-        !self.is_deaf && self.last.as_ref().is_none_or(is_due)
+        !self.is_unsupported && self.last.as_ref().is_none_or(is_due)
     }
 }
 
 impl Shared {
-    /// Tells the peer how a round with it went, where that is new to it.
-    pub(super) async fn tell_round(
+    /// Reports the status of a round to its peer where it changed or the last report is old.
+    pub(super) async fn send_round_status(
         &self,
         (url, client, held): (&str, &Client, &Held),
         options: &PeerOptions,
@@ -53,34 +52,34 @@ impl Shared {
         said: &mut Said,
     ) {
         let (Some((audience, _)), None) = (&end.peer, &end.error) else { return };
-        let note = self.round_note(url, options, end);
-        if !said.heard.is_due(&note) {
+        let status = self.round_status(url, options, end);
+        if !said.reported.is_due(&status) {
             return;
         }
-        match timeout(PATIENCE, self.send_note(client, held, audience, &note)).await {
-            Ok(Ok(knows)) => said.heard.is_deaf = !knows,
-            // The round succeeded; how it went is told after a later one.
-            Ok(Err(error)) => tracing::debug!(peer = url, %error, "the peer was not told how the round went"),
-            Err(_) => tracing::debug!(peer = url, "the peer does not take in how the round went"),
+        match timeout(PATIENCE, self.post_round_status(client, held, audience, &status)).await {
+            Ok(Ok(is_supported)) => said.reported.is_unsupported = !is_supported,
+            // The round succeeded; a later one is reported again.
+            Ok(Err(error)) => tracing::debug!(peer = url, %error, "the status of the round was not reported"),
+            Err(_) => tracing::debug!(peer = url, "the peer did not accept the status of the round in time"),
         }
-        said.heard.last = Some((note, Instant::now()));
+        said.reported.last = Some((status, Instant::now()));
     }
 
-    async fn send_note(
+    async fn post_round_status(
         &self,
         client: &Client,
         held: &Held,
         audience: &PeerId,
-        note: &RoundNote,
+        status: &PeerRoundStatus,
     ) -> Result<bool, ClientError> {
         let (node_id, now) = (&self.options.node_id, self.options.clock.now());
-        client.tell_round(&Signer { key: &held.key, node_id, audience, now }, note).await
+        client.send_round_status(&Signer { key: &held.key, node_id, audience, now }, status).await
     }
 
-    fn round_note(&self, url: &str, options: &PeerOptions, end: &RunEnd) -> RoundNote {
+    fn round_status(&self, url: &str, options: &PeerOptions, end: &RunEnd) -> PeerRoundStatus {
         let here = feed::here(&*self.options.lattice);
         let positions = self.options.peers.get(url).map(|state| state.positions).unwrap_or_default();
-        RoundNote {
+        PeerRoundStatus {
             direction: options.direction,
             filtered: options.filter != Filter::ALL,
             outcome: end.report.outcome,

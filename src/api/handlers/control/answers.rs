@@ -334,7 +334,7 @@ impl StatusAnswer {
             active_peers: active(&peers),
             stats,
             peers: peers.into_iter().map(PeerAnswer::new).collect(),
-            inbound: ops::connecting(context).into_iter().map(Into::into).collect(),
+            inbound: ops::inbound_peers(context).into_iter().map(Into::into).collect(),
             lattice: ops::stand(context)?.into(),
             deletions_waiting: ops::waiting_senders(context)?.into_iter().map(Into::into).collect(),
         })
@@ -367,7 +367,7 @@ impl PeersAnswer {
             peers: peers.into_iter().map(PeerAnswer::new).collect(),
             count,
             active_peers,
-            inbound: ops::connecting(context).into_iter().map(Into::into).collect(),
+            inbound: ops::inbound_peers(context).into_iter().map(Into::into).collect(),
         }
     }
 }

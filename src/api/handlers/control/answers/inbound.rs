@@ -3,7 +3,7 @@
 use super::LagAnswer;
 use crate::{
     api::{handlers::nodes::seconds, schemas::PublicKeyText},
-    ops::{Connecting, Direction, Inbound},
+    ops::{Direction, InboundPeer, InboundPeerView},
 };
 use serde::Serialize;
 use serde_json::Number;
@@ -48,10 +48,10 @@ pub(crate) struct InboundAnswer {
     nodes_received: u64,
 }
 
-impl From<Connecting> for InboundAnswer {
-    fn from(connecting: Connecting) -> Self {
-        let Connecting { peer, key, level, is_connected, to_send, to_receive, inbound } = connecting;
-        let Inbound { address, direction, filtered, outcome, first, last, received, .. } = inbound;
+impl From<InboundPeerView> for InboundAnswer {
+    fn from(view: InboundPeerView) -> Self {
+        let InboundPeerView { peer, key, level, is_connected, to_send, to_receive, inbound } = view;
+        let InboundPeer { address, direction, filtered, outcome, first, last, received, .. } = inbound;
         Self {
             node_id: peer.to_string(),
             public_key: key.to_base64(),

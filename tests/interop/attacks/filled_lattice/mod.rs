@@ -3,7 +3,7 @@
 
 use crate::{
     attacks::bed::{Attacker, Victim, content, outcome},
-    server::whole,
+    server::{now, whole},
     service::Place,
 };
 use serde_json::json;
@@ -27,7 +27,10 @@ async fn nodes_beyond_the_bounds_are_refused_and_edits_go_on() {
     let lines: Vec<String> = (0..500).map(|it| whole(it, &format!("many-{it}"), "x").to_string()).collect();
     let body = format!("{}\n", lines.join("\n"));
     assert_eq!(outcome(filler.request(&victim, "/lattice/changes", &body).send().await.unwrap()).await, full);
-    assert_eq!(push(100, "junk-1", &"y".repeat(20_000)).await, full, "an edit beyond the bytes");
+    // Within one second the greater hash wins, and an edit that loses is not refused.
+    let mut edit = whole(100, "junk-1", &"y".repeat(20_000));
+    edit["at"] = json!(now().seconds() + 1);
+    assert_eq!(outcome(filler.push(&victim, &edit).await).await, full, "an edit beyond the bytes");
     victim.has_audited("lattice_full", "/lattice/changes", "-");
     assert_eq!(victim.service.get_json("/nodes").await["total"], 50);
     // Who is there still edits and deletes, and there is room again.

@@ -30,8 +30,8 @@ const FREE_BYTES: u64 = 64 << 10;
 const STREAM_BYTES: u64 = 256 << 10;
 /// What the state of a compressor takes (zstd, brotli), about.
 const COMPRESSOR_BYTES: u64 = 2 << 20;
-/// The server asks for the next piece once its buffer has less than this.
-const PIECE_BYTES: usize = 32 << 10;
+/// The server copies so much at a time into the buffer of a connection, and asks for more once that has less than 32 KiB.
+const PIECE_BYTES: usize = 64 << 10;
 
 /// What all answers under way may hold. An eighth for one address, an eighth for known clients only.
 #[must_use]
@@ -59,7 +59,9 @@ fn compresses(headers: &HeaderMap) -> bool {
 fn cost(response: &ServiceResponse<impl MessageBody>) -> Option<u64> {
     let content_type = response.headers().get(CONTENT_TYPE);
     let holds = match response.response().body().size() {
-        BodySize::Sized(bytes) if bytes > FREE_BYTES => bytes,
+        BodySize::Sized(bytes) if bytes > FREE_BYTES => {
+            bytes.saturating_add(u64::try_from(PIECE_BYTES).unwrap_or(u64::MAX))
+        }
         // Events are short, and listeners counted.
         BodySize::Stream if content_type.is_some_and(|it| it == "text/event-stream") => return None,
         BodySize::Stream => STREAM_BYTES,

@@ -246,11 +246,13 @@ impl Store {
             modified: Timestamp::from_nanos(file.stamp.mtime_ns),
             placed: Timestamp::from_nanos(file.stamp.ctime_ns),
         };
+        let is_before_known = times.stated.is_none() && self.is_before_known_file(&file.id, times.modified, now)?;
         let Some(start) = &mut self.at_start else {
             return Ok(Dated::At(version::edit_seen(self.to_follow(held), times, self.known_at, now)));
         };
         let at = version::edit_found_at_start(held.map(|held| held.at), times, now);
         let Some(held) = held else { return Ok(Dated::At(at)) };
+        let at = if is_before_known { at.min(version::just_before(held.at)) } else { at };
         let is_older = |at| Version { at, content: Some(file.content_hash) } < held;
         let earlier = self.shared.journal.remembered(&file.id, &file.content_hash)?;
         let earlier = earlier.filter(|earlier| is_older(earlier.at));
@@ -278,6 +280,16 @@ impl Store {
                 Dated::At(at)
             }
         })
+    }
+
+    /// Was a file of this mtime there before the one that the journal knows? That one's version can be dated earlier than its mtime, as
+    /// its document states. An mtime that lies ahead of `now` is of a clock that was wrong.
+    fn is_before_known_file(&self, id: &NodeId, modified: Timestamp, now: Timestamp) -> Result<bool, LatticeError> {
+        if self.at_start.is_none() {
+            return Ok(false);
+        }
+        let known = self.shared.journal.last_seen(id)?.map(|seen| Timestamp::from_nanos(seen.mtime_ns));
+        Ok(known.is_some_and(|known| known <= now && modified.plus(fineness(modified)) <= known))
     }
 
     /// Notes whether a file of a start, of a node that is known, is the one that the journal knows. Its inode alone does not say so:

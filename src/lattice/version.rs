@@ -135,6 +135,12 @@ pub fn just_after(previous: Timestamp) -> Timestamp {
     previous.plus(STEP)
 }
 
+/// The latest time of a version that one of `next` replaces.
+#[must_use]
+pub fn just_before(next: Timestamp) -> Timestamp {
+    Timestamp::from_micros(next.micros().saturating_sub(1))
+}
+
 /// What a changed file shows of the moment at which its edit was made.
 #[derive(Debug, Clone, Copy)]
 pub struct FileTimes {

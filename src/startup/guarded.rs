@@ -179,6 +179,10 @@ impl Requests {
                 bytes = std::mem::take(&mut bytes).get_mut(come..).unwrap_or_default();
                 continue;
             }
+            if self.stand == Stand::Head {
+                let plain = self.head.plain(bytes);
+                bytes = std::mem::take(&mut bytes).get_mut(plain..).unwrap_or_default();
+            }
             let Some((byte, rest)) = std::mem::take(&mut bytes).split_first_mut() else { return };
             match self.stand {
                 Stand::Over => return,
@@ -192,6 +196,18 @@ impl Requests {
 }
 
 impl Head {
+    /// Takes what comes before the next end of a line, as [`Head::step`] would byte by byte. Answers how much.
+    fn plain(&mut self, bytes: &[u8]) -> usize {
+        if self.after_cr {
+            return 0;
+        }
+        let end = bytes.iter().position(|byte| matches!(byte, b'\r' | b'\n')).unwrap_or(bytes.len());
+        let kept = end.min(LINE_BYTES.saturating_sub(self.line.len()));
+        self.line.extend_from_slice(bytes.get(..kept).unwrap_or_default());
+        self.length = self.length.saturating_add(end);
+        end
+    }
+
     fn step(&mut self, byte: &mut u8) -> Stand {
         match (*byte, std::mem::take(&mut self.after_cr)) {
             (b'\n', true) => return self.end_line(byte),
@@ -202,12 +218,8 @@ impl Head {
             // A carriage return alone ends nothing: the parser refuses it.
             (_, true) => return Stand::Over,
             (b'\r', false) => self.after_cr = true,
-            (other, false) => {
-                self.length = self.length.saturating_add(1);
-                if self.line.len() < LINE_BYTES {
-                    self.line.push(other);
-                }
-            }
+            // The rest is taken before, by `plain`.
+            (_, false) => {}
         }
         Stand::Head
     }

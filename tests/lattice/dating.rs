@@ -177,6 +177,33 @@ async fn what_is_missing_in_an_older_copy_is_lost_also_where_its_version_only_go
 }
 
 #[tokio::test]
+async fn a_file_from_before_the_known_one_is_older_also_where_both_documents_state_the_same_date() {
+    let made = ago(500);
+    let texts = ["one", "another"]
+        .map(|text| format!(r#"{{"id":"a","text":"{text}","updated_at":"{}"}}"#, stamp(made).to_rfc3339()));
+    // Whichever hash is the greater one.
+    for [earlier, later] in [[&texts[0], &texts[1]], [&texts[1], &texts[0]]] {
+        let bed = Bed::new();
+        bed.write("a.json", later);
+        date(&bed.data("a.json"), ago(200));
+        bed.write("b.json", r#"{"id":"b"}"#);
+        let lattice = bed.open().await;
+        assert_eq!(entry(&lattice, "a").updated_at, stamp(made));
+        lattice.close().await;
+        // From a backup that is older than the journal: this journal never saw that content.
+        bed.write("a.json", earlier);
+        date(&bed.data("a.json"), ago(400));
+        fs::remove_file(bed.data("b.json")).unwrap();
+        let lattice = bed.open().await;
+        assert!(entry(&lattice, "a").updated_at < stamp(made), "older than the version that was here");
+        assert_eq!((has(&lattice, "b"), lattice.status().tombstones), (false, 0), "no deletion of b is known");
+        let applied = lattice.apply(vec![arrival(later, stamp(made))]).await.unwrap();
+        assert!(matches!(applied[..], [Applied::Taken(_)]), "the later one counts: {applied:?}");
+        lattice.close().await;
+    }
+}
+
+#[tokio::test]
 async fn what_is_dated_too_far_ahead_is_dated_now_where_it_is_accepted() {
     let now = Timestamp::from_seconds(1_763_696_494);
     let (bed, clock) = Bed::at(now.plus(Duration::from_secs(3600)));
@@ -362,6 +389,7 @@ async fn an_own_date_counts_where_the_edit_changed_it_and_not_where_it_stayed() 
     let dated = |at: Timestamp, v: u32| format!(r#"{{"id":"a","updated_at":{},"v":{v}}}"#, at.to_seconds_text());
     let (old, new) = (stamp(ago(1000)), stamp(ago(500)));
     bed.write("a.json", &dated(old, 1));
+    date(&bed.data("a.json"), ago(900));
     let lattice = bed.open().await;
     assert_eq!(entry(&lattice, "a").updated_at, old);
     lattice.close().await;

@@ -125,6 +125,7 @@ impl<'a> Tables<'a> {
 /// What tells whether a file is still the one that was read.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::lattice) struct LastSeen {
+    pub(in crate::lattice) mtime_ns: i64,
     pub(in crate::lattice) ctime_ns: i64,
     pub(in crate::lattice) inode: u64,
     /// When it was read or written, by the machine's clock, ns since the epoch.
@@ -155,8 +156,8 @@ impl Journal {
         self.with(|database| {
             let table = database.begin_read()?.open_table(super::FILES)?;
             let Some(row) = table.get(id.as_str())? else { return Ok(None) };
-            let (_, (_, ctime_ns, _, inode, read_at_ns), ..) = row.value();
-            Ok(Some(LastSeen { ctime_ns, inode, read_at_ns }))
+            let (_, (mtime_ns, ctime_ns, _, inode, read_at_ns), ..) = row.value();
+            Ok(Some(LastSeen { mtime_ns, ctime_ns, inode, read_at_ns }))
         })
     }
 

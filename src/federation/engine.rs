@@ -20,6 +20,7 @@ use super::{
     peers::{Direction, PeerOptions, PeerState, Peers},
     rate::Rates,
     reconcile::Sets,
+    round::UnexplainedRounds,
     run::{Known, Parties, RoundError, RoundReport, RunEnd, run},
     trusting::Trusting,
 };
@@ -198,8 +199,7 @@ struct PeerTask {
     resets: AtomicU32,
     /// Where its journal stands, as it last said; 0: it did not.
     heard: AtomicU64,
-    /// Rounds in a row whose end nothing explained; those that came to no end do not count.
-    unexplained: AtomicU32,
+    unexplained: Mutex<UnexplainedRounds>,
     /// Rounds in a row that were cut off.
     cuts: AtomicU32,
 }
@@ -426,7 +426,7 @@ impl Shared {
         let client = self.client(url, By::Anybody)?.with_membership(self.membership());
         let (wake, answers) = (Notify::new(), Notify::new());
         let (turn, resets, heard) = (AsyncMutex::default(), AtomicU32::new(0), AtomicU64::new(0));
-        let (unexplained, cuts) = (AtomicU32::new(0), AtomicU32::new(0));
+        let (unexplained, cuts) = (Mutex::default(), AtomicU32::new(0));
         Ok(PeerTask { url: url.to_owned(), client, wake, answers, turn, resets, heard, unexplained, cuts })
     }
 

@@ -214,11 +214,22 @@ pub enum Outcome {
     Unavailable,
 }
 
-/// Does the next round begin from the beginning, after so many in a row whose end nothing explains? In case it was an accident; ever
-/// more seldom, in case it was none.
-#[must_use]
-pub fn begins_anew(unexplained_in_a_row: u32) -> bool {
-    unexplained_in_a_row.is_power_of_two()
+/// Rounds in a row whose end nothing explained; those that came to no end do not count.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct UnexplainedRounds {
+    rounds: u32,
+    while_ahead: u32,
+}
+
+impl UnexplainedRounds {
+    /// Counts one more, and answers whether the next round begins from the beginning: in case it was an accident; ever more seldom, in
+    /// case it was none. `is_ahead`: there are versions that one side refuses for their date. Those rounds count apart: what such a version
+    /// kept out is asked for again as soon as the clocks agree, however long they did not.
+    pub fn next_begins_anew(&mut self, is_ahead: bool) -> bool {
+        let count = if is_ahead { &mut self.while_ahead } else { &mut self.rounds };
+        *count = count.saturating_add(1);
+        count.is_power_of_two()
+    }
 }
 
 impl Outcome {

@@ -45,6 +45,8 @@ pub(crate) struct Ledger {
     pub(crate) state_lost: bool,
     /// An old answer passed for a fresh one: what it leaves out is noticed by the sets alone.
     pub(crate) replayed: bool,
+    /// A version was refused for its date, or lay so far ahead that others would: what it kept out meanwhile comes later.
+    pub(crate) was_ahead: bool,
     /// Tombstones may be forgotten.
     pub(crate) months: bool,
     /// A file was broken: where it is, what it held cannot be kept.

@@ -2,17 +2,23 @@
 
 use super::{PeerTask, Shared};
 use crate::federation::{
-    round::{Outcome, Positions, Reset, begins_anew},
+    round::{Outcome, Positions, Reset, UnexplainedRounds},
     run::{RoundError, RunEnd},
 };
 use crate::trust::MAX_SKEW;
-use std::sync::atomic::Ordering;
+use std::sync::{MutexGuard, PoisonError, atomic::Ordering};
 
 /// After so many rounds in a row that were cut off, what comes is taken as it comes: a line that never lasts as long as the changes
 /// that wait to be compared must get on all the same.
 pub(super) const CUTS: u32 = 2;
 /// A round that begins from the beginning counts two, one that does not takes one away; so many are the peer's fault.
 const MAX_RESETS: u32 = 6;
+
+impl PeerTask {
+    fn unexplained(&self) -> MutexGuard<'_, UnexplainedRounds> {
+        self.unexplained.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl Shared {
     /// Says as a failure what came to its end and yet cannot go on so, that it is seen and the pauses grow.
@@ -38,12 +44,13 @@ impl Shared {
             end.error = Some(RoundError::Unsteady);
         } else if end.report.outcome == Some(Outcome::Unexplained) {
             let own_ahead = self.dated_ahead();
-            end.error = Some(RoundError::Differs { ahead: end.report.received.ahead, own_ahead });
-            if begins_anew(peer.unexplained.fetch_add(1, Ordering::AcqRel).saturating_add(1)) {
+            let ahead = end.report.received.ahead;
+            end.error = Some(RoundError::Differs { ahead, own_ahead });
+            if peer.unexplained().next_begins_anew(ahead > 0 || own_ahead > 0) {
                 self.update(&peer.url, |state| state.positions = Positions::default());
             }
         } else {
-            peer.unexplained.store(0, Ordering::Release);
+            *peer.unexplained() = UnexplainedRounds::default();
         }
     }
 

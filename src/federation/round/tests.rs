@@ -553,3 +553,12 @@ proptest! {
         prop_assert!(from_the_beginning, "{it:?}");
     }
 }
+
+#[test]
+fn unexplained_rounds_begin_anew_ever_more_seldom_and_at_once_when_the_clocks_agree_again() {
+    let mut rounds = UnexplainedRounds::default();
+    let anew: Vec<u32> = (1..=16).filter(|_| rounds.next_begins_anew(true)).collect();
+    assert_eq!(anew, [1, 2, 4, 8, 16]);
+    assert!(rounds.next_begins_anew(false), "nothing lies ahead any more");
+    assert!(rounds.next_begins_anew(false) && !rounds.next_begins_anew(false) && rounds.next_begins_anew(false));
+}

@@ -246,7 +246,9 @@ impl Store {
             modified: Timestamp::from_nanos(file.stamp.mtime_ns),
             placed: Timestamp::from_nanos(file.stamp.ctime_ns),
         };
-        let is_before_known = times.stated.is_none() && self.is_before_known_file(&file.id, times.modified, now)?;
+        let is_same_date = times.stated.is_none() && held.is_some_and(|held| held.at == times.modified);
+        let is_before_known =
+            self.at_start.is_some() && is_same_date && self.is_before_known_file(&file.id, times.modified)?;
         let Some(start) = &mut self.at_start else {
             return Ok(Dated::At(version::edit_seen(self.to_follow(held), times, self.known_at, now)));
         };
@@ -283,13 +285,10 @@ impl Store {
     }
 
     /// Was a file of this mtime there before the one that the journal knows? That one's version can be dated earlier than its mtime, as
-    /// its document states. An mtime that lies ahead of `now` is of a clock that was wrong.
-    fn is_before_known_file(&self, id: &NodeId, modified: Timestamp, now: Timestamp) -> Result<bool, LatticeError> {
-        if self.at_start.is_none() {
-            return Ok(false);
-        }
+    /// its document states: where both have one date, this tells which is older.
+    fn is_before_known_file(&self, id: &NodeId, modified: Timestamp) -> Result<bool, LatticeError> {
         let known = self.shared.journal.last_seen(id)?.map(|seen| Timestamp::from_nanos(seen.mtime_ns));
-        Ok(known.is_some_and(|known| known <= now && modified.plus(fineness(modified)) <= known))
+        Ok(known.is_some_and(|known| modified.plus(fineness(modified)) <= known))
     }
 
     /// Notes whether a file of a start, of a node that is known, is the one that the journal knows. Its inode alone does not say so:

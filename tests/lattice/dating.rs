@@ -192,7 +192,7 @@ async fn a_file_from_before_the_known_one_is_older_also_where_both_documents_sta
         lattice.close().await;
         // From a backup that is older than the journal: this journal never saw that content.
         bed.write("a.json", earlier);
-        date(&bed.data("a.json"), ago(400));
+        date(&bed.data("a.json"), made);
         fs::remove_file(bed.data("b.json")).unwrap();
         let lattice = bed.open().await;
         assert!(entry(&lattice, "a").updated_at < stamp(made), "older than the version that was here");

@@ -200,4 +200,66 @@ mod tests {
     fn the_arguments_are_consistent() {
         command().debug_assert();
     }
+
+    /// The commands of this program in a text, each from its name to the next mark that ends a sentence or a command.
+    fn commands(text: &str) -> Vec<Vec<String>> {
+        let parts = text.split("ark-lattice ").skip(1);
+        let end = |part: &str| part.find([';', ',', '&', '(']).unwrap_or(part.len());
+        let words = |part: &str| part[..end(part)].split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        parts.map(words).filter(|words| !words.is_empty()).collect()
+    }
+
+    #[test]
+    fn each_command_in_a_next_step_is_one() {
+        use crate::ops::{FailedAt, FailureContext, FailureKind};
+        let refusal = "no; on this instance's machine: ark-lattice federation accept me --key KEY";
+        let mut seen = 0;
+        for kind in FailureKind::ALL {
+            let at = FailedAt::Peer("http://a:9001");
+            let next = kind.next(&FailureContext { at, own_id: Some("me"), text: refusal });
+            for words in commands(&next) {
+                let line = std::iter::once("ark-lattice".to_owned()).chain(words);
+                let parsed = command().try_get_matches_from(line);
+                let is_shown = |error: &clap::Error| error.kind() == clap::error::ErrorKind::DisplayVersion;
+                assert!(parsed.as_ref().map_or_else(is_shown, |_| true), "{kind:?}: {next}: {parsed:?}");
+                seen += 1;
+            }
+        }
+        assert!(seen > 40, "{seen}");
+    }
+
+    #[test]
+    fn each_command_in_the_documents_exists() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        for name in ["README.md", "CHANGELOG.md", "docs/SECURITY.md", "docs/TROUBLESHOOTING.md", "deploy/README.md"] {
+            let text = std::fs::read_to_string(root.join(name)).unwrap();
+            for part in text.split("ark-lattice ").skip(1) {
+                let is_word = |word: &&str| {
+                    !word.is_empty()
+                        && word.chars().all(|c| c.is_ascii_lowercase() || c == '-')
+                        && !word.starts_with('-')
+                };
+                // Behind a mark of punctuation, or in prose, the word is none of a command.
+                let line = part.lines().next().unwrap_or_default();
+                let code = line.split(['`', ';', ',', '|', ':', ')', '\'']).next().unwrap_or_default();
+                let mut words = code.split(' ').take_while(is_word);
+                let Some(first) = words.next() else { continue };
+                let root = command();
+                let Some(found) = root.find_subcommand(first) else {
+                    let is_prose =
+                        !line[..code.len().min(line.len())].is_empty() && !line.starts_with(&format!("{first}`"));
+                    assert!(
+                        is_prose && !text.contains(&format!("`ark-lattice {first}")),
+                        "{name}: ark-lattice {first}"
+                    );
+                    continue;
+                };
+                if found.has_subcommands()
+                    && let Some(second) = words.next()
+                {
+                    assert!(found.find_subcommand(second).is_some(), "{name}: ark-lattice {first} {second}");
+                }
+            }
+        }
+    }
 }

@@ -84,7 +84,7 @@ kinds! {
     /// Its certificate is that of an authority.
     CertificateIsAuthority = "certificate_is_authority" Unavailable
         "give it a server's certificate. On that machine: openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 365 \
-         -subj /CN=ark-lattice -addext subjectAltName=DNS:{host} -addext basicConstraints=critical,CA:FALSE; and name cert.pem here in {ca}",
+         -subj /CN={host} -addext subjectAltName=DNS:{host} -addext basicConstraints=critical,CA:FALSE; and name cert.pem here in {ca}",
     /// Its certificate has expired.
     CertificateExpired = "certificate_expired" Unavailable
         "renew the certificate on that machine; if it is valid there, set the clock here: timedatectl set-ntp true",

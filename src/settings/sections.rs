@@ -344,7 +344,7 @@ section! {
         listed: Vec<ListedPeer> = Vec::new(),
         /// Exchange nodes with verified keys only; otherwise also with the first key that spoke for an id.
         require_verified: bool = false,
-        /// Whoever proves that he knows federation.network_key is named by the admin: his changes are taken in mode verified.
+        /// An instance that proves federation.network_key counts as named by the admin: its changes are taken in mode verified.
         network_key_names: bool = true,
         /// How many verified keys must vouch for another one to make it verified; 0: they cannot.
         vouchers: usize = 0,

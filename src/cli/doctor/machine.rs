@@ -145,7 +145,7 @@ pub(super) fn state(settings: &Settings, findings: &mut Findings) {
             let above = above.filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
             return match writable(above) {
                 Ok(()) => {
-                    findings.ok(("state", "state_missing"), format!("{shown} does not exist yet; serve makes it"))
+                    findings.ok(("state", "state_missing"), format!("{shown} does not exist yet; serve makes it"));
                 }
                 Err(error) => findings.fail(
                     ("state", "state_unwritable"),

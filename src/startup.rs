@@ -52,8 +52,8 @@ mod trust;
 pub use crate::guard::{connections_within, descriptors_for};
 pub use engine::kept_plain_http_peers;
 pub use lattice::{
-    Adopted, EditAccess, JournalStanding, accept_nodes, adopt, are_copies, check_marker, edit_access, journal_standing,
-    open_idle, open_unless_busy,
+    Adopted, EditAccess, JournalStanding, accept_nodes, adopt, are_copies, check_marker, edit_access, has_service,
+    journal_standing, open_idle, open_unless_busy,
 };
 pub use local::local_url;
 pub use trust::AUDIT_FILE;

@@ -88,6 +88,8 @@ pub struct Gauges {
     pub broken_files: usize,
     /// Deletions of other instances that wait for the admin.
     pub deletions_waiting: u64,
+    /// Conflicts that the admin has not settled.
+    pub conflicts: u64,
     /// How long the last full build of the index took.
     pub index_build: Option<Duration>,
     /// The index is built and the registry answers.
@@ -115,6 +117,7 @@ pub struct Metrics {
     tombstones: Gauge,
     broken_files: Gauge,
     deletions_waiting: Gauge,
+    conflicts: Gauge,
     ready: Gauge,
     index_build: Gauge<f64, AtomicU64>,
     connections: Gauge,
@@ -161,6 +164,7 @@ impl Default for Metrics {
             tombstones: Gauge::default(),
             broken_files: Gauge::default(),
             deletions_waiting: Gauge::default(),
+            conflicts: Gauge::default(),
             ready: Gauge::default(),
             index_build: Gauge::default(),
             connections: Gauge::default(),
@@ -195,6 +199,7 @@ impl Metrics {
         registry.register("broken_files", "Files of the data directory that are not nodes", self.broken_files.clone());
         let waiting = self.deletions_waiting.clone();
         registry.register("deletions_waiting", "Deletions of other instances that wait for the admin", waiting);
+        registry.register("conflicts", "Conflicts that the admin has not settled", self.conflicts.clone());
         registry.register("ready", "1 when index and registry answer", self.ready.clone());
         let build = self.index_build.clone();
         registry.register_with_unit("index_build", "Time of the last full build of the index", Unit::Seconds, build);
@@ -300,6 +305,7 @@ impl Metrics {
         self.tombstones.set(whole(gauges.tombstones));
         self.broken_files.set(i64::try_from(gauges.broken_files).unwrap_or(i64::MAX));
         self.deletions_waiting.set(whole(gauges.deletions_waiting));
+        self.conflicts.set(whole(gauges.conflicts));
         self.ready.set(i64::from(gauges.ready));
         self.index_build.set(gauges.index_build.unwrap_or_default().as_secs_f64());
         self.federation.set((gauges.peers_connected, gauges.peers_pending), gauges.trust);
@@ -324,13 +330,15 @@ mod tests {
         let trust = Some(TrustCounts { verified: 2, ..TrustCounts::default() });
         let text = metrics.encode(Gauges { live_peers: Some(4), nodes: 7, peers_connected: 3, ..Gauges::default() });
         assert!(!text.unwrap().contains("federation_trust_relationships_total"));
-        let gauges = Gauges { live_peers: Some(4), nodes: 7, peers_connected: 3, trust, ..Gauges::default() };
+        let gauges =
+            Gauges { live_peers: Some(4), nodes: 7, peers_connected: 3, conflicts: 5, trust, ..Gauges::default() };
         let text = metrics.encode(gauges).unwrap();
         for line in [
             "ark_http_requests_total{method=\"GET\",route=\"/nodes/{id}\",status=\"200\"} 1",
             "ark_manifests_refused_total{reason=\"bad_signature\"} 1",
             "ark_peers_live 4",
             "ark_nodes 7",
+            "ark_conflicts 5",
             "federation_peers_connected 3",
             "federation_sync_duration_seconds_count{outcome=\"in_step\"} 1",
             "federation_network_latency_seconds_bucket{le=\"0.004\",request=\"head\"} 1",

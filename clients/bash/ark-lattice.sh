@@ -200,7 +200,7 @@ request() {
     [ -z "$ca_file" ] || options+=(--cacert "$ca_file")
     case $2 in http://* | https://*) ;; *) usage "$2 is not an address such as http://localhost:9001" ;; esac
     local status code detail wait
-    status=$(curl "${options[@]}" 2> "$work/curl") || fail 4 "${2%%\?*} cannot be reached: $(sed 's/^curl: //' "$work/curl" | head -1); try again"
+    status=$(curl "${options[@]}" 2> "$work/curl") || fail 4 "${from:-${to:-$2}} cannot be reached: $(no_answer $? "${from:-${to:-$2}}")"
     [ "$status" = 200 ] && return
     code=$(jq -r '.code // ""' "$work/answer" 2> /dev/null) || code=''
     detail=$(jq -r '.detail // .title // ""' "$work/answer" 2> /dev/null) || detail=''
@@ -209,6 +209,36 @@ request() {
         fail 3 "refused with $status $code: ${detail:-no reason}" "$code"
     fi
     fail 4 "the service failed with $status $code: ${detail:-no reason}; try again${wait:+ in $wait s}" "$code"
+}
+
+# no_answer CURL'S EXIT CODE URL: why there is no answer, and what to do.
+no_answer() {
+    local other=http${2#https}
+    case $2 in https://*) ;; *) other=https${2#http} ;; esac
+    case $1 in
+    6) echo 'the host name has no address; check its spelling' ;;
+    7) echo 'connection refused: nothing listens there; check the port, or start the service: ark-lattice serve' ;;
+    28) echo 'no answer in time; check the address, and that no firewall is between' ;;
+    1 | 8) echo "it does not answer in HTTP: it may speak TLS; use $other" ;;
+    35)
+        if grep -qiE 'wrong version number|packet length too long|http request' "$work/curl"; then
+            echo "it speaks plain HTTP, not TLS; use $other"
+        else
+            echo 'the two sides agree on no way to use TLS'
+        fi
+        ;;
+    51 | 60)
+        if grep -qiE 'does not match|no alternative certificate|subject name' "$work/curl"; then
+            echo 'its certificate is for other names; use an address that the certificate names'
+        elif grep -qi 'expired' "$work/curl"; then
+            echo 'its certificate has expired; renew it there, or set the clock here: timedatectl set-ntp true'
+        else
+            echo 'its certificate is self-signed, or of an authority that is not trusted here; name it with --ca-file'
+        fi
+        ;;
+    52 | 56) echo 'the connection ended before the answer did; try again' ;;
+    *) echo "$(sed 's/^curl: ([0-9]*) //' "$work/curl" | head -1); try again" ;;
+    esac
 }
 
 header() { tr -d '\r' < "$work/headers" | awk -v name="$1:" 'tolower($1) == name { $1 = ""; sub(/^ /, ""); print; exit }'; }

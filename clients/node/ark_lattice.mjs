@@ -408,6 +408,40 @@ function instant(value) {
   return Number.isFinite(seconds) ? seconds : undefined;
 }
 
+/** Why a request got no answer, and what to do: the words of the libraries name states of a parser. */
+function noAnswer(error, base) {
+  const other = base.replace(/^(https?):/i, (_, scheme) => (scheme.toLowerCase() === "https" ? "http:" : "https:"));
+  const code = error.code ?? "";
+  if (/wrong version number|packet length too long|http request/i.test(error.message ?? "")) return `it speaks plain HTTP, not TLS; use ${other}`;
+  if (code.startsWith("HPE_")) return `it does not answer in HTTP: it may speak TLS; use ${other}`;
+  switch (code) {
+    case "ECONNREFUSED":
+      return "connection refused: nothing listens there; check the port, or start the service: ark-lattice serve";
+    case "ENOTFOUND":
+    case "EAI_AGAIN":
+      return "the host name has no address; check its spelling";
+    case "ETIMEDOUT":
+      return "no answer in time; check the address, and that no firewall is between";
+    case "ECONNRESET":
+    case "EPIPE":
+      return "the connection ended before the answer did; try again";
+    case "ERR_TLS_CERT_ALTNAME_INVALID":
+      return "its certificate is for other names; use an address that the certificate names";
+    case "CERT_HAS_EXPIRED":
+      return "its certificate has expired; renew it there, or set the clock here: timedatectl set-ntp true";
+    case "DEPTH_ZERO_SELF_SIGNED_CERT":
+    case "SELF_SIGNED_CERT_IN_CHAIN":
+    case "UNABLE_TO_VERIFY_LEAF_SIGNATURE":
+    case "UNABLE_TO_GET_ISSUER_CERT":
+    case "UNABLE_TO_GET_ISSUER_CERT_LOCALLY":
+      return "its certificate is self-signed, or of an authority that is not trusted here; name it with --ca-file";
+    case "EPROTO":
+      return "the two sides agree on no way to use TLS";
+    default:
+      return `${error.message || code}; try again`;
+  }
+}
+
 /** One ark-lattice service. */
 export class Client {
   constructor(base, { timeout = 30, ca = undefined } = {}) {
@@ -429,7 +463,7 @@ export class Client {
     const headers = { accept, "user-agent": `ark-lattice-node/${VERSION}` };
     if (body !== undefined) Object.assign(headers, { "content-type": "application/json", "content-length": Buffer.byteLength(body) });
     return new Promise((resolve, reject) => {
-      const gone = (error) => reject(new ArkError(`${this.base} cannot be reached: ${error.message || error.code}; try again`, 4));
+      const gone = (error) => reject(new ArkError(`${this.base} cannot be reached: ${noAnswer(error, this.base)}`, 4));
       const request = (url.protocol === "https:" ? https : http).request(url, { method, headers, ca: this.ca }, resolve);
       request.setTimeout(this.timeout * 1000, () => request.destroy(new Error(`no answer within ${this.timeout} s`)));
       request.on("error", gone);
@@ -671,7 +705,7 @@ const COMMANDS = {
   async discover(options) {
     const peers = await client(options.from, options).discover(options["instance-type"]);
     const row = (peer) => [peer.node_id, peer.instance_type ?? "-", `${peer.node_count} nodes`, `${peer.expires_in} s`].map(printable).join("\t");
-    return [{ peers, count: peers.length }, peers.map(row).join("\n") || "Nobody is alive there."];
+    return [{ peers, count: peers.length }, peers.map(row).join("\n") || "No live peers."];
   },
   async pull(options) {
     if (!options.dir) throw usage("name the directory: --dir DIR");

@@ -40,6 +40,7 @@ import json
 import math
 import os
 import re
+import socket
 import ssl
 import stat
 import sys
@@ -715,8 +716,7 @@ class Client:
             with error:
                 raise self._problem(error) from None
         except (OSError, http.client.HTTPException, UnicodeError) as error:
-            reason = getattr(error, "reason", None) or error
-            raise Unreachable(f"cannot reach {self._base}: {reason}") from None
+            raise Unreachable(f"{self._base} cannot be reached: {_no_answer(error, self._base)}") from None
         if len(text) > MAX_ANSWER:
             raise NotAService(f"the answer of {url} is larger than {MAX_ANSWER} bytes")
         try:
@@ -837,6 +837,34 @@ class Client:
         (result.added if before is None else result.changed).append(node_id)
 
 
+def _no_answer(error: Exception, base: str) -> str:
+    """Why a request got no answer, and what to do: the words of the libraries name states of a parser."""
+    reason = getattr(error, "reason", None)
+    cause = reason if isinstance(reason, Exception) else error
+    other = ("http" if base.lower().startswith("https:") else "https") + base[base.index(":") :]
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        if "hostname" in cause.verify_message.lower() or "ip address" in cause.verify_message.lower():
+            return "its certificate is for other names; use an address that the certificate names"
+        if "expired" in cause.verify_message:
+            return "its certificate has expired; renew it there, or set the clock here: timedatectl set-ntp true"
+        return "its certificate is self-signed, or of an authority that is not trusted here; name it with --ca-file"
+    if isinstance(cause, ssl.SSLError):
+        if cause.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"):
+            return f"it speaks plain HTTP, not TLS; use {other}"
+        return "the two sides agree on no way to use TLS"
+    if isinstance(cause, http.client.BadStatusLine) and not isinstance(cause, http.client.RemoteDisconnected):
+        return f"it does not answer in HTTP: it may speak TLS; use {other}"
+    if isinstance(cause, ConnectionRefusedError):
+        return "connection refused: nothing listens there; check the port, or start the service: ark-lattice serve"
+    if isinstance(cause, socket.gaierror):
+        return "the host name has no address; check its spelling"
+    if isinstance(cause, TimeoutError):
+        return "no answer in time; check the address, and that no firewall is between"
+    if isinstance(cause, (ConnectionResetError, ConnectionAbortedError, BrokenPipeError, http.client.RemoteDisconnected)):
+        return "the connection ended before the answer did; try again"
+    return f"{getattr(cause, 'strerror', None) or cause}; try again"
+
+
 def _expect_object(value: Json) -> Dict[str, Json]:
     if not isinstance(value, dict):
         raise NotAService("the service's answer is not a JSON object")
@@ -863,7 +891,7 @@ def _print_json(value: Json) -> None:
 
 
 def _warn(text: str) -> None:
-    print(_printable(f"ark-lattice: {text}"), file=sys.stderr)
+    print(_printable(f"error: {text}"), file=sys.stderr)
 
 
 def _read_manifest(path: str) -> Dict[str, Json]:
@@ -996,7 +1024,7 @@ def _hash(args: argparse.Namespace) -> int:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        self.exit(EXIT_USAGE, f"ark-lattice: {message} (try {self.prog} --help)\n")
+        self.exit(EXIT_USAGE, f"error: {message} (try {self.prog} --help)\n")
 
 
 def _positive(text: str) -> float:

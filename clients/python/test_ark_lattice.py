@@ -499,7 +499,7 @@ class Command(WithService):
         problem = {"status": 409, "code": "rollback", "detail": "last_updated went back\x1b[2J"}
         self.answer(problem, status=409, content_type="application/problem+json")
         code, _, err = self.run_command("discover", "--from", self.url)
-        self.assertEqual((code, err), (3, "ark-lattice: the service refused (409 rollback): last_updated went back\\u{1b}[2J\n"))
+        self.assertEqual((code, err), (3, "error: the service refused (409 rollback): last_updated went back\\u{1b}[2J\n"))
 
     def test_a_failing_service_is_exit_code_4_and_no_service_is_3(self):
         self.answer(b"<html>", status=503, content_type="text/html")
@@ -531,9 +531,9 @@ class Command(WithService):
             with self.subTest(arguments):
                 code, _, err = self.run_command(*arguments)
                 self.assertEqual(code, 2)
-                self.assertTrue(err.startswith("ark-lattice: "), err)
+                self.assertTrue(err.startswith("error: "), err)
         code, _, err = self.run_command("hash", os.path.join(self.directory, "missing.json"))
-        self.assertEqual((code, err.startswith("ark-lattice: ")), (1, True))
+        self.assertEqual((code, err.startswith("error: ")), (1, True))
 
     def test_build_then_sign_through_a_pipe(self):
         ark.write_node(self.directory, {"id": "п", "type": "snippet"})

@@ -11,7 +11,7 @@ use ark_lattice::{
     guard::{Limiter, Quotas},
     json::Document,
     lattice::{
-        Ancestry, Applied, Arrival, Change, Conflict, DeletionBudget, Entry, Epochs, Lattice, LatticeError,
+        Ancestry, Applied, Arrival, Change, Conflict, DeletionBudget, Dismissed, Entry, Epochs, Lattice, LatticeError,
         LatticeStatus, NodeDocument, NodeFilter, NodePage, Precondition, Restored, StoredNode, Tombstone,
         WaitingDeletion, WaitingSender, Written, index::Snapshot,
     },
@@ -312,7 +312,7 @@ impl Lattice for Fixed {
     fn conflict(&self, _: u64) -> Result<Option<(Conflict, Bytes)>, LatticeError> {
         Err(absent())
     }
-    async fn forget_conflict(&self, _: u64) -> Result<bool, LatticeError> {
+    async fn dismiss_conflict(&self, _: u64) -> Result<Option<Dismissed>, LatticeError> {
         Err(absent())
     }
     async fn restore(&self, _: u64, _: &str) -> Result<Option<Restored>, LatticeError> {

@@ -86,14 +86,18 @@ codes! {
     InvalidFederationRequest = "invalid_federation_request" BAD_REQUEST "The request has the wrong shape",
     /// A peer's address or filter cannot be used.
     InvalidPeer = "invalid_peer" BAD_REQUEST "The peer cannot be used",
+    /// The address of a peer leads back to this instance.
+    OwnAddress = "own_address" BAD_REQUEST "The address is that of this instance",
+    /// What answers at the address is no instance, or not by the scheme of the address.
+    NotAnInstance = "not_an_instance" BAD_REQUEST "No instance answers at the address",
     /// The peer would be asked over plain HTTP, outside loopback and private networks.
     PlainHttp = "plain_http" BAD_REQUEST "The peer would be asked without encryption",
     /// An invite, or what is wished of one, cannot be used.
     InvalidInvite = "invalid_invite" BAD_REQUEST "The invite cannot be used",
     /// A header cannot be used.
     InvalidHeader = "invalid_header" BAD_REQUEST "A header cannot be used",
-    /// The signature does not fit.
-    BadSignature = "bad_signature" UNAUTHORIZED "The signature does not fit",
+    /// The signature is invalid.
+    BadSignature = "bad_signature" UNAUTHORIZED "The signature is invalid",
     /// The request is not signed, or not as it must be.
     RequestSignature = "request_signature" UNAUTHORIZED "The request's signature does not count",
     /// The request was signed before this process started, which does not know what was taken then.

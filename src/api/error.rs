@@ -226,6 +226,8 @@ fn federation_code(error: &ops::FederationError) -> Code {
         FederationError::Listeners(_) => Code::TooManyListeners,
         FederationError::Interval => Code::InvalidFederationRequest,
         FederationError::Add(error) => add_code(error),
+        FederationError::NoPeerThere { error: ops::RoundError::Self_, .. } => Code::OwnAddress,
+        FederationError::NoPeerThere { .. } => Code::NotAnInstance,
         FederationError::Peers(PeersError::Full) => Code::TooManyPeers,
         FederationError::Peers(_) | FederationError::Invites(_) | FederationError::Control(_) => Code::StateUnavailable,
         FederationError::Lan(ops::LanError::Subnet(_)) => Code::InvalidFederationRequest,

@@ -34,7 +34,7 @@ pub struct Edge {
     pub base_path: BasePath,
     /// Whether our own port speaks TLS.
     pub tls: bool,
-    /// How long browsers shall ask over HTTPS only.
+    /// HSTS max-age.
     pub hsts: Option<Duration>,
 }
 

@@ -8,8 +8,8 @@ mod problems;
 mod trust;
 
 use self::problems::{
-    ALWAYS, CONTROLS, CONTROLS_WRITE, DECISION, DOOR, ENVELOPE, GATE, INVITE, LATTICE, LATTICE_WRITE, LISTEN, MESSAGE,
-    OPERATES, OPERATOR, PENDING, PROVES, REGISTRY, REGISTRY_WRITE, SENDS, SIGNED, STATEMENT, TELLS,
+    ADD_PEER, ALWAYS, CONTROLS, CONTROLS_WRITE, DECISION, DOOR, ENVELOPE, GATE, INVITE, LATTICE, LATTICE_WRITE, LISTEN,
+    MESSAGE, OPERATES, OPERATOR, PENDING, PROVES, REGISTRY, REGISTRY_WRITE, SENDS, SIGNED, STATEMENT, TELLS,
 };
 use super::{
     codes::Code,
@@ -190,8 +190,8 @@ pub const ROUTES: &[Route] = &[
     Route {
         method: "POST",
         path: "/api/federation/peers/add",
-        summary: "Add a peer, or change how one is exchanged with (operator)",
-        problems: &[ALWAYS, GATE, CONTROLS, CONTROLS_WRITE, &[Code::InvalidPeer, Code::PlainHttp, Code::TooManyPeers]],
+        summary: "Add a peer or change its options (operator)",
+        problems: &[ALWAYS, GATE, CONTROLS, CONTROLS_WRITE, ADD_PEER],
     },
     Route {
         method: "DELETE",
@@ -238,13 +238,13 @@ pub const ROUTES: &[Route] = &[
     Route {
         method: "POST",
         path: "/api/federation/auto-sync/start",
-        summary: "Exchange by itself (operator)",
+        summary: "Enable auto-sync (operator)",
         problems: &[ALWAYS, GATE, CONTROLS, CONTROLS_WRITE],
     },
     Route {
         method: "POST",
         path: "/api/federation/auto-sync/stop",
-        summary: "Exchange only when asked to (operator)",
+        summary: "Disable auto-sync (operator)",
         problems: &[ALWAYS, GATE, CONTROLS, CONTROLS_WRITE],
     },
     Route {
@@ -296,7 +296,7 @@ pub const ROUTES: &[Route] = &[
     Route {
         method: "GET",
         path: "/federation/history",
-        summary: "Rounds that were (operator)",
+        summary: "Sync history (operator)",
         problems: &[ALWAYS, CONTROLS, &[Code::InvalidQuery]],
     },
     Route { method: "GET", path: "/federation/info", summary: "Who this instance is", problems: &[ALWAYS, DOOR] },
@@ -329,13 +329,13 @@ pub const ROUTES: &[Route] = &[
     Route {
         method: "GET",
         path: "/federation/discover",
-        summary: "List live peers, the seed's way",
+        summary: "List live peers, in the format of the Node.js service",
         problems: &[ALWAYS, DOOR, REGISTRY, &[Code::InvalidQuery]],
     },
     Route {
         method: "GET",
         path: "/events",
-        summary: "Hear what happens (operator)",
+        summary: "Event stream (operator)",
         problems: &[ALWAYS, CONTROLS, &[Code::InvalidQuery, Code::InvalidHeader, Code::TooManyListeners]],
     },
     Route {

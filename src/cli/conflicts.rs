@@ -75,36 +75,61 @@ With --json; current.node is not there where the node is deleted:
         #[command(flatten)]
         service: ServiceArg,
     },
-    /// Write what lost, as it was, as an edit made now; what it replaces becomes a conflict of its own
+    /// Restore the losing version as an edit made now; what it replaces goes to the history
     #[command(after_help = "\
-It goes to all peers, and wins there. To take it back, restore the conflict
-that keeps what was replaced: its number is printed.
+The conflict is settled, here and at all peers. To take it back, restore what was
+replaced from the history: its number is printed. With --all every conflict is
+restored, in the order of their numbers; of several of one node the last one counts.
 
 Examples:
   ark-lattice conflicts restore 3
+  ark-lattice conflicts restore --all
 
-With --json; status is restored, or unchanged where the node says the same:
+With --json; status is restored, or unchanged where the node holds the same content;
+with --all one line for each:
   {\"status\": \"restored\", \"number\": 3, \"id\": \"a\", \"hash\": \"sha256:…\",
    \"updated_at\": 1767225600, \"kept\": 4}")]
     Restore {
-        /// The conflict's number.
-        number: u64,
+        #[command(flatten)]
+        which: Which,
         #[command(flatten)]
         service: ServiceArg,
     },
-    /// Forget a conflict, and the content that lost with it
+    /// Settle a conflict: the winning version stays, the losing one goes to the history
     #[command(after_help = "\
+With --all every conflict of now is dismissed. A version of the history is forgotten,
+with its content.
+
 Examples:
   ark-lattice conflicts dismiss 3
+  ark-lattice conflicts dismiss --all
 
-With --json:
+With --json; status is dismissed, or forgotten of a version of the history; with --all
+one line for each:
   {\"status\": \"dismissed\", \"number\": 3}")]
     Dismiss {
-        /// The conflict's number.
-        number: u64,
+        #[command(flatten)]
+        which: Which,
         #[command(flatten)]
         service: ServiceArg,
     },
+}
+
+/// One conflict, or all.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct Which {
+    /// The conflict's number.
+    number: Option<u64>,
+    /// Every conflict; not the history.
+    #[arg(long)]
+    all: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct Settled {
+    status: String,
+    number: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -160,8 +185,8 @@ pub(super) fn run(command: Command, output: &Output) -> Result<(), Failure> {
     match command {
         Command::List { all, limit, after, service } => list((all, limit, after), &service.open(output)?, output),
         Command::Show { number, service } => show(number, &service.open(output)?, output),
-        Command::Restore { number, service } => restore(number, &service.open(output)?, output),
-        Command::Dismiss { number, service } => dismiss(number, &service.open(output)?, output),
+        Command::Restore { which, service } => each(&which, &service.open(output)?, output, restore),
+        Command::Dismiss { which, service } => each(&which, &service.open(output)?, output, dismiss),
     }
 }
 
@@ -174,7 +199,9 @@ fn list((all, limit, after): (bool, u64, u64), service: &Service, output: &Outpu
     let list: List = service.read(&answer)?;
     if list.conflicts.is_empty() {
         output.remark(match (list.total, all) {
-            (0, false) => "There are no conflicts. The history: ark-lattice conflicts list --all",
+            (0, false) => {
+                "There are no conflicts here: each instance lists those of the edits made on it. The history: ark-lattice conflicts list --all"
+            }
             (0, true) => "There are no conflicts, and there is no history.",
             _ => "There are none with greater numbers.",
         });
@@ -262,8 +289,8 @@ fn show(number: u64, service: &Service, output: &Output) -> Result<(), Failure> 
     lines.extend(difference(&sides.lost, &sides.current.unwrap_or_default()));
     output.lines(&lines)?;
     output.remark(format!(
-        "To have the lines with - again: ark-lattice conflicts restore {number}\n\
-         To forget them:                 ark-lattice conflicts dismiss {number}"
+        "To restore the losing version (-): ark-lattice conflicts restore {number}\n\
+         To keep the current version (+):   ark-lattice conflicts dismiss {number}"
     ));
     Ok(())
 }
@@ -272,7 +299,7 @@ fn show(number: u64, service: &Service, output: &Output) -> Result<(), Failure> 
 fn difference(lost: &[String], current: &[String]) -> Vec<String> {
     let ops = capture_diff_slices_deadline(Algorithm::Myers, lost, current, Some(Instant::now() + LONGEST));
     if ops.iter().all(|op| matches!(op, DiffOp::Equal { .. })) {
-        return vec!["  Both say the same.".to_owned()];
+        return vec!["  Both have the same content.".to_owned()];
     }
     let mut out = Vec::new();
     for (number, group) in similar::group_diff_ops(ops, AROUND).iter().enumerate() {
@@ -291,6 +318,39 @@ fn difference(lost: &[String], current: &[String]) -> Vec<String> {
     out
 }
 
+/// The one, or every conflict of now.
+fn each(
+    which: &Which,
+    service: &Service,
+    output: &Output,
+    settle: impl Fn(u64, &Service, &Output) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    if let Some(number) = which.number {
+        return settle(number, service, output);
+    }
+    let numbers = numbers(service)?;
+    if numbers.is_empty() {
+        output.remark("There are no conflicts.");
+    }
+    numbers.into_iter().try_for_each(|number| match settle(number, service, output) {
+        // Another command settled it meanwhile.
+        Err(failure) if failure.code() == Some("conflict_not_found") => Ok(()),
+        settled => settled,
+    })
+}
+
+/// The numbers of all conflicts.
+fn numbers(service: &Service) -> Result<Vec<u64>, Failure> {
+    let (mut numbers, mut after) = (Vec::new(), Some(0));
+    while let Some(from) = after {
+        let list: List =
+            service.read(&service.ask(Ask::Get, &format!("conflicts?limit=1000&after={from}"), None)?)?;
+        numbers.extend(list.conflicts.iter().map(|conflict| conflict.number));
+        after = list.next;
+    }
+    Ok(numbers)
+}
+
 fn restore(number: u64, service: &Service, output: &Output) -> Result<(), Failure> {
     let answer = service.ask(Ask::Post, &format!("conflicts/{number}/restore"), None);
     let answer = answer.map_err(|failure| match failure.code() {
@@ -302,7 +362,8 @@ fn restore(number: u64, service: &Service, output: &Output) -> Result<(), Failur
     }
     let restored: Restored = service.read(&answer)?;
     Ok(output.answer_text(|| {
-        let kept = restored.kept.map(|kept| format!("; what it replaced is conflict {kept}")).unwrap_or_default();
+        let kept = restored.kept.map(|kept| format!("; to take it back: ark-lattice conflicts restore {kept}"));
+        let kept = kept.unwrap_or_default();
         format!("{} {}{kept}", restored.status, printable(&restored.id))
     })?)
 }
@@ -312,7 +373,11 @@ fn dismiss(number: u64, service: &Service, output: &Output) -> Result<(), Failur
     if output.json() {
         return raw(&answer, output);
     }
-    Ok(output.answer_text(|| format!("dismissed conflict {number}"))?)
+    let Settled { status, number } = service.read(&answer)?;
+    Ok(output.answer_text(|| match status.as_str() {
+        "forgotten" => format!("forgot version {number} of the history"),
+        _ => format!("dismissed conflict {number}; its version is in the history: ark-lattice conflicts show {number}"),
+    })?)
 }
 
 fn raw(answer: &Bytes, output: &Output) -> Result<(), Failure> {
@@ -338,6 +403,6 @@ mod tests {
             plain("1 2 3 4 5 6 7 8 9 a b c", "0 2 3 4 5 6 7 8 9 a b d"),
             "- 1|+ 0|  2|  3|  4|  …|  9|  a|  b|- c|+ d"
         );
-        assert_eq!(plain("a b", "a b"), "  Both say the same.");
+        assert_eq!(plain("a b", "a b"), "  Both have the same content.");
     }
 }

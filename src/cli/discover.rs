@@ -44,7 +44,7 @@ pub(super) fn run(args: Args, output: &Output) -> Result<(), Failure> {
         return Ok(output.line(format!("{{\"peers\":[{}],\"count\":{}}}", texts.join(","), texts.len()))?);
     }
     if peers.is_empty() {
-        output.remark("Nobody is alive there.");
+        output.remark("No live peers.");
         return Ok(());
     }
     output.table(&["id", "type", "trust", "nodes", "expires", "address"], peers.iter().map(row))?;

@@ -3,6 +3,7 @@
 mod finding;
 mod machine;
 mod remote;
+mod service;
 
 use super::{
     exit::Failure,
@@ -18,11 +19,17 @@ use serde_json::{Value, json};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Looks at the settings, the key, both directories, the room on their disks, the clock, Redis, the port, a service that runs there, and
-with --url at the way through the proxy. Changes nothing. Exits with 0 if nothing has failed; warnings do not count.
+Looks at the settings, the key, the audit log, both directories, the room on their disks, the clock, Redis, and the port. Where the
+service of the state directory runs, also at its peers, deletions that wait, conflicts, and instances that ask to write. With --url
+also at the way through the proxy. Changes nothing. Exits with 0 if nothing has failed, with 1 otherwise; warnings do not count.
 
-Example:
-  ark-lattice doctor --url https://ark.example")]
+Examples:
+  ark-lattice doctor --url https://ark.example
+  ark-lattice doctor --json | jq -r '.findings[] | select(.grade != \"ok\") | .code'
+
+With --json; grade is ok, warn or fail, code is stable, and next is null where there is nothing to do:
+  {\"ok\": true, \"failed\": 0, \"warned\": 1, \"findings\": [{\"check\": \"auto-sync\", \"code\": \"auto_sync_off\", \"grade\": \"warn\",
+   \"found\": \"nothing is exchanged automatically with 1 peer\", \"next\": \"ark-lattice federation auto-sync --start\"}]}")]
 pub(super) struct Args {
     /// The address by which others reach this service, through the proxy.
     #[arg(long, value_name = "URL")]
@@ -55,20 +62,27 @@ fn examine(args: &Args) -> Result<Findings, Failure> {
     let settings = match Settings::load(Overrides::new()) {
         Ok(settings) => settings,
         Err(error) => {
-            findings.fail("settings", error, "correct that setting; all of them: config/default.toml");
+            findings.fail(
+                ("settings", "settings_unusable"),
+                error,
+                "correct that setting; all of them: config/default.toml",
+            );
             return Ok(findings);
         }
     };
     findings.ok("settings", "they can be read");
     for warning in &settings.warnings {
-        findings.warn("settings", warning, "ark-lattice config show");
+        findings.warn(("settings", "settings_warning"), warning, "ark-lattice config show");
     }
     let now = SystemClock::shared().now();
     machine::identity(&settings, &mut findings);
     machine::plain_http(&settings, &mut findings);
     machine::state(&settings, &mut findings);
+    machine::audit(&settings, &mut findings);
     machine::marker(&settings, &mut findings);
+    machine::one_service(&settings, &mut findings);
     machine::lattice(&settings, now, &mut findings);
+    machine::mode(&settings, &mut findings);
     machine::clock(now, &mut findings);
     machine::certificate(&settings, now, &mut findings);
     machine::descriptors(&settings, &mut findings);

@@ -3,14 +3,14 @@
 use super::{output::Output, version};
 use crate::{
     ops::{
-        ClientError, EditError, EnvelopeError, ImportError, KeyChangeError, KeyError, KeyFileError, LocalError,
-        OfflineError, OutOfReach, PullError, RemoteError, WordsError,
+        ClientError, EditError, EnvelopeError, FailedAt, FailureClass, FailureContext, FailureKind, ImportError,
+        KeyChangeError, KeyError, KeyFileError, LocalError, OfflineError, PullError, RemoteError, WordsError,
     },
     settings::SettingsError,
     startup::StartupError,
     types::printable,
 };
-use std::{fmt, io, process::ExitCode, time::Duration};
+use std::{fmt, io, process::ExitCode};
 
 macro_rules! exits {
     ($($(#[doc = $doc:literal])* $name:ident = $code:literal, $meaning:literal;)*) => {
@@ -93,6 +93,11 @@ impl Failure {
     /// Ends with this code.
     pub(super) fn exiting(self, exit: Exit) -> Self {
         Self { exit, ..self }
+    }
+
+    /// With this stable code.
+    pub(super) fn with_code(self, code: Option<&str>) -> Self {
+        Self { code: code.map(str::to_owned), ..self }
     }
 
     /// Puts what the failure is about before it.
@@ -197,30 +202,45 @@ impl From<EnvelopeError> for Failure {
     }
 }
 
+impl From<FailureClass> for Exit {
+    fn from(class: FailureClass) -> Self {
+        match class {
+            FailureClass::Unavailable => Self::Unavailable,
+            FailureClass::Refused => Self::Refused,
+            FailureClass::Differs => Self::Differs,
+            FailureClass::Local => Self::Local,
+        }
+    }
+}
+
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
-        let text = error.to_string();
-        let again = |wait: Option<Duration>| match wait {
-            Some(wait) => format!("{text}; try again in {} s", wait.as_secs()),
-            None => format!("{text}; try again"),
-        };
-        match error {
+        let (kind, text) = (error.kind(), error.to_string());
+        let failure = |exit, code: &str, text| Self { code: Some(code.to_owned()), ..Self::new(exit, text) };
+        let next = |url: &str| kind.next(&FailureContext { at: FailedAt::Command(url), own_id: None, text: &text });
+        let exit = kind.class().into();
+        match &error {
             ClientError::Address(..) => Self::new(Exit::Usage, text),
             ClientError::Authorities(_) => Self::local(text),
-            ClientError::OutOfReach(_, OutOfReach::PlainHttp(..)) => Self::new(Exit::Refused, text),
-            ClientError::Unreachable(..) | ClientError::OutOfReach(..) => {
-                Self::new(Exit::Unavailable, format!("{text}; check the address and that the service runs"))
+            // The text itself names what to do.
+            ClientError::OutOfReach(..) => failure(exit, kind.code(), text),
+            ClientError::Unreachable(url, _)
+            | ClientError::Redirected(url, _)
+            | ClientError::OtherNetwork(url)
+            | ClientError::Protocol(url, _) => {
+                failure(exit, kind.code(), format!("{text}; {}", next(url.trim_end_matches('/'))))
             }
-            ClientError::Refused { code, .. } => Self { code: Some(code), ..Self::new(Exit::Refused, text) },
-            ClientError::Server { code, retry_after, .. } => {
-                Self { code: Some(code), ..Self::new(Exit::Unavailable, again(retry_after)) }
+            ClientError::Refused { code, .. } if kind.is_about_the_way() => {
+                let code = if code.is_empty() { kind.code() } else { code };
+                failure(exit, code, format!("{text}; {}", next("the address of the service")))
             }
-            ClientError::Distrusted { code, .. } => {
-                Self { code: Some(code.to_owned()), ..Self::new(Exit::Refused, text) }
+            ClientError::Refused { code, .. } => failure(exit, code, text),
+            ClientError::Distrusted { code, .. } => failure(Exit::Refused, code, text),
+            ClientError::Server { code, .. } if kind == FailureKind::StoppedThere => failure(exit, code, text),
+            ClientError::Server { code, retry_after: Some(wait), .. } => {
+                failure(exit, code, format!("{text}; try again in {} s", wait.as_secs()))
             }
-            ClientError::Protocol(..) => {
-                Self::new(Exit::Refused, format!("{text}; check that the address is that of an ark-lattice service"))
-            }
+            ClientError::Server { code, .. } => failure(exit, code, format!("{text}; try again")),
         }
     }
 }

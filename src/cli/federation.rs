@@ -36,9 +36,10 @@ With --json:
   {\"peers\": [{\"url\": \"http://a:9000\", \"nodeId\": \"a\", \"publicKey\": \"…\", \"active\": true,
     \"direction\": \"both\", \"filter\": {\"types\": [], \"ids\": [], \"tags\": []}, \"priority\": false,
     \"addedAt\": 1767225600, \"lastSync\": 1767225600, \"lag\": {\"toSend\": 0, \"toReceive\": 0},
-    \"deletionsWaiting\": {\"here\": 0, \"there\": 0}, \"error\": null, \"failuresInARow\": 0, \"stats\": {\"rounds\": 42, \"failures\": 0, \"nodesSent\": 15,
+    \"deletionsWaiting\": {\"here\": 0, \"there\": 0}, \"error\": null, \"errorCode\": null, \"next\": null,
+    \"failuresInARow\": 0, \"stats\": {\"rounds\": 42, \"failures\": 0, \"nodesSent\": 15,
      \"nodesReceived\": 23, \"conflictsResolved\": 0, \"bytes\": 5120}}],
-   \"count\": 1, \"activePeers\": [\"http://a:9000\"],
+   \"count\": 1, \"activePeers\": [\"http://a:9000\"], \"isRunning\": true,
    \"inbound\": [{\"nodeId\": \"laptop\", \"publicKey\": \"…\", \"trust\": \"verified\", \"active\": true,
     \"address\": \"192.0.2.7\", \"direction\": \"both\", \"filtered\": false, \"outcome\": \"in_step\",
     \"firstContact\": 1767225600, \"lastContact\": 1767225600, \"lag\": {\"toSend\": 0, \"toReceive\": 0}, \"nodesReceived\": 15}]}")]
@@ -62,7 +63,7 @@ With --json; status is started or running:
         #[command(flatten)]
         service: ServiceArg,
     },
-    /// Exchange with nobody and answer no peer, also after a restart; everything else goes on
+    /// Stop the exchange with all peers, also after a restart; everything else goes on
     #[command(after_help = "\
 Examples:
   ark-lattice federation stop
@@ -75,7 +76,7 @@ With --json:
     },
     /// Show who this instance is, how far it is from its peers, and what was exchanged
     Status(status::Args),
-    /// Add a peer, or change how one is exchanged with
+    /// Add a peer or change its options
     AddPeer(peers::AddArgs),
     /// Remove a peer; what was exchanged stays
     #[command(after_help = "\
@@ -198,9 +199,10 @@ With --json:
         #[command(flatten)]
         service: ServiceArg,
     },
-    /// Let the service exchange by itself, or only when asked to; also after a restart
+    /// Enable or disable auto-sync, also after a restart
     #[command(after_help = "\
-By itself: at once when something changes on either side, and every interval.
+With auto-sync rounds are made at once when something changes on either side, and
+at every interval.
 
 Examples:
   ark-lattice federation auto-sync --start --interval 30s
@@ -211,7 +213,7 @@ With --json:
     AutoSync(AutoSyncArgs),
     /// List the last rounds
     History(history::Args),
-    /// Say whose key may do what
+    /// Manage trusted keys
     #[command(subcommand)]
     Trust(trust::Command),
 }

@@ -51,7 +51,7 @@ pub(super) struct Args {
     passphrase_file: Option<PathBuf>,
     #[command(flatten)]
     wishes: Wishes,
-    /// Ask nothing: what no option says is as it is by default.
+    /// Do not prompt: use the defaults for what no option names.
     #[arg(long, short)]
     yes: bool,
 }

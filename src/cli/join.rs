@@ -37,7 +37,7 @@ and round is as in `federation sync --json`:
   {\"status\": \"joined\", \"nodeId\": \"ark-1\", \"publicKey\": \"…\", \"peerUrl\": \"http://192.168.1.100:9001\",
    \"reachedAt\": \"http://192.168.1.101:9001\", \"ownId\": \"ark-2\", \"ownKey\": \"…\",
    \"round\": {\"peer\": \"http://192.168.1.100:9001\", \"success\": true, \"nodesSent\": 15, \"nodesReceived\": 23,
-    \"conflictsResolved\": 0, \"bytes\": 5120, \"requests\": 3, \"outcome\": \"in_step\", \"error\": null,
+    \"conflictsResolved\": 0, \"bytes\": 5120, \"requests\": 3, \"outcome\": \"in_step\", \"error\": null, \"errorCode\": null, \"next\": null,
     \"deletionsWaiting\": {\"here\": 0, \"there\": 0}}}")]
 pub(super) struct Args {
     /// The line of the invite, or - for standard input.

@@ -185,10 +185,12 @@ impl Speaker {
 }
 
 impl Signer {
-    fn sign(&self, text: Bytes, settings: &Settings) -> Result<String, Failure> {
+    /// Signs `text`; `name` is what it is called where it cannot be signed.
+    fn sign(&self, name: &str, text: Bytes, settings: &Settings) -> Result<String, Failure> {
         let key = job::signing_key(settings, self.key.as_deref())?;
         let issued_at = (!self.no_issued_at).then(|| SystemClock::shared().now());
-        Ok(ops::sign_manifest(text, self.form.into(), &key, issued_at, &settings.limits())?)
+        ops::sign_manifest(text, self.form.into(), &key, issued_at, &settings.limits())
+            .map_err(|error| Failure::from(error).about(name))
     }
 }
 
@@ -208,7 +210,7 @@ fn build(speaker: &Speaker, out: Option<&Path>, output: &Output) -> Result<(), F
 fn sign(file: &Path, signer: &Signer, output: &Output) -> Result<(), Failure> {
     let settings = Settings::load(Overrides::new())?;
     let text = input::read(file, file_limit(&settings.limits()))?;
-    let envelope = signer.sign(text, &settings).map_err(|failure| failure.about(input::name(file)))?;
+    let envelope = signer.sign(&input::name(file), text, &settings)?;
     Ok(output.line(envelope)?)
 }
 
@@ -255,7 +257,7 @@ fn publish(
     let envelope = if ops::is_envelope(&text, &limits) {
         String::from_utf8_lossy(&text).into_owned()
     } else {
-        signer.sign(text, &settings)?
+        signer.sign("the manifest", text, &settings)?
     };
     let answer = job::wait(ops::publish(&client, envelope, &limits))?;
     // As it came with --json: the other side may say more than we know of.

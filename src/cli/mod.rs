@@ -200,4 +200,70 @@ mod tests {
     fn the_arguments_are_consistent() {
         command().debug_assert();
     }
+
+    /// The commands of this program in a text, each from its name to the next mark that ends a sentence or a command.
+    fn commands(text: &str) -> Vec<Vec<String>> {
+        let parts = text.split("ark-lattice ").skip(1);
+        let end = |part: &str| part.find([';', ',', '&', '(']).unwrap_or(part.len());
+        let words = |part: &str| part[..end(part)].split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        parts.map(words).filter(|words| !words.is_empty()).collect()
+    }
+
+    #[test]
+    fn each_command_in_a_next_step_is_one() {
+        use crate::ops::{FailedAt, FailureContext, FailureKind};
+        let refusal = "no; on this instance's machine: ark-lattice federation accept me --key KEY";
+        let mut seen = 0;
+        for kind in FailureKind::ALL {
+            let at = FailedAt::Peer("http://a:9001");
+            let next = kind.next(&FailureContext { at, own_id: Some("me"), text: refusal });
+            for words in commands(&next) {
+                let line = std::iter::once("ark-lattice".to_owned()).chain(words);
+                let parsed = command().try_get_matches_from(line);
+                let is_shown = |error: &clap::Error| error.kind() == clap::error::ErrorKind::DisplayVersion;
+                assert!(parsed.as_ref().map_or_else(is_shown, |_| true), "{kind:?}: {next}: {parsed:?}");
+                seen += 1;
+            }
+        }
+        assert!(seen > 30, "{seen}");
+    }
+
+    /// What a document shows as code: spans in a line, and lines of blocks, without the prompt.
+    fn code(text: &str) -> Vec<&str> {
+        let (mut found, mut in_block) = (Vec::new(), false);
+        for line in text.lines() {
+            if line.trim_start().starts_with("```") {
+                in_block = !in_block;
+            } else if in_block {
+                found.push(line.trim_start().trim_start_matches("$ "));
+            } else {
+                found.extend(line.split('`').skip(1).step_by(2));
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn each_command_in_the_documents_exists() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        for name in ["README.md", "CHANGELOG.md", "docs/TROUBLESHOOTING.md", "deploy/README.md"] {
+            let text = std::fs::read_to_string(root.join(name)).unwrap();
+            for line in code(&text) {
+                // That one is what signatures of a network are made for.
+                let command_line = line.strip_prefix("ark-lattice ").filter(|rest| !rest.starts_with("network 1"));
+                let Some(rest) = command_line else { continue };
+                let is_word =
+                    |word: &&str| word.chars().all(|c| c.is_ascii_lowercase() || c == '-') && !word.starts_with('-');
+                let mut words =
+                    rest.split([' ', '|', ';', '[']).take_while(|word| !word.is_empty()).take_while(is_word);
+                let Some(first) = words.next() else { continue };
+                let root = command();
+                let found =
+                    root.find_subcommand(first).unwrap_or_else(|| panic!("{name}: ark-lattice {first}: {line}"));
+                if let Some(second) = words.next().filter(|_| found.has_subcommands()) {
+                    assert!(found.find_subcommand(second).is_some(), "{name}: ark-lattice {first} {second}");
+                }
+            }
+        }
+    }
 }

@@ -29,6 +29,11 @@ impl Output {
         Self { json, quiet, verbose: false }
     }
 
+    /// As JSON where it is asked for, or where `json` is.
+    pub(super) fn or_json(self, json: bool) -> Self {
+        Self { json: self.json || json, ..self }
+    }
+
     /// With details on standard error, or without.
     pub(super) fn verbose(self, verbose: bool) -> Self {
         Self { verbose, ..self }

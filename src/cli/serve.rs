@@ -69,7 +69,8 @@ pub(super) fn run(args: Args, output: &Output) -> Result<(), Failure> {
     allow_descriptors();
     let cut_short = startup::run(&settings, |address| {
         // A service without a reader of its greeting serves all the same.
-        let _ = announce(&settings, address, output);
+        // Beside lines of JSON it is one more of them.
+        let _ = announce(&settings, address, &output.or_json(json));
     })?;
     match cut_short {
         None => Ok(()),

@@ -7,7 +7,7 @@ use super::{
     output::Output,
 };
 use crate::{
-    ops::{self, Ask, Client, ClientError, LocalService, OfflineError, OperatorClient},
+    ops::{self, Ask, Client, ClientError, LocalService, NoAnswer, OfflineError, OperatorClient},
     settings::{Overrides, Settings},
     types::Limits,
 };
@@ -123,7 +123,7 @@ fn is_private(url: &str) -> bool {
 }
 
 /// Is it an address of this machine only?
-fn is_loopback(url: &str) -> bool {
+pub(super) fn is_loopback(url: &str) -> bool {
     let lower = url.to_ascii_lowercase();
     let rest = lower.split_once("://").map_or(lower.as_str(), |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
@@ -174,7 +174,12 @@ impl Service {
             && let ClientError::Unreachable(_, why) = &error
         {
             let next = "start it with: ark-lattice serve; or name another with --url";
-            return Failure::new(Exit::Unavailable, format!("no service answers at {} ({why}); {next}", self.address));
+            if matches!(why, NoAnswer::Refused | NoAnswer::Timeout | NoAnswer::Cut | NoAnswer::Other(_)) {
+                return Failure::new(
+                    Exit::Unavailable,
+                    format!("no service answers at {} ({why}); {next}", self.address),
+                );
+            }
         }
         let failure = Failure::from(error);
         let next = match failure.code().unwrap_or_default() {
@@ -185,7 +190,6 @@ impl Service {
             "operator_token_required" => {
                 "name that service's state directory with --state, or set ARK_ADMIN_TOKEN, or ARK_ADMIN_TOKEN_FILE, to that service's"
             }
-            "federation_stopped" => "start it with: ark-lattice federation start",
             "peer_not_found" => "see: ark-lattice federation list-peers",
             "invite_not_found" => "see: ark-lattice invite list",
             "key_unknown" => "begin with: ark-lattice federation trust add --peer URL",

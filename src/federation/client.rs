@@ -1,10 +1,12 @@
 //! Asking another instance over HTTP: bounded in time and size, never led to another host.
 
 mod member;
+mod no_answer;
 mod probe;
 mod signed;
 mod tls;
 
+pub use no_answer::{CertificateFault, NoAnswer};
 pub use probe::Probe;
 pub use signed::SIGN_FROM_HEADER;
 
@@ -61,7 +63,7 @@ pub enum ClientError {
     Authorities(String),
     /// No answer, or the connection broke.
     #[error("{0} cannot be reached: {1}")]
-    Unreachable(String, String),
+    Unreachable(String, NoAnswer),
     /// Nobody may be asked there.
     #[error("{0} cannot be reached: {1}")]
     OutOfReach(String, OutOfReach),
@@ -97,9 +99,33 @@ pub enum ClientError {
         /// Why.
         detail: String,
     },
+    /// It redirects to another address.
+    #[error("{0} redirects to {1}")]
+    Redirected(String, String),
+    /// It does not prove that it belongs to the network of this instance.
+    #[error("{0} belongs to another network: it does not prove that it has this federation.network_key")]
+    OtherNetwork(String),
     /// The answer is not what the protocol says.
     #[error("{0} does not answer as an ark-lattice service does: {1}")]
     Protocol(String, String),
+}
+
+impl ClientError {
+    /// What went wrong, where the address stands beside it.
+    #[must_use]
+    pub fn without_address(&self) -> String {
+        match self {
+            Self::Address(_, problem) => format!("no address such as https://host:9001: {problem}"),
+            Self::Unreachable(_, reason) => format!("cannot be reached: {reason}"),
+            Self::OutOfReach(_, reason) => format!("cannot be reached: {reason}"),
+            Self::Redirected(_, target) => format!("redirects to {target}"),
+            Self::OtherNetwork(_) => {
+                "belongs to another network: it does not prove that it has this federation.network_key".to_owned()
+            }
+            Self::Protocol(_, problem) => format!("does not answer as an ark-lattice service does: {problem}"),
+            other => other.to_string(),
+        }
+    }
 }
 
 /// Another instance's HTTP interface.
@@ -396,9 +422,7 @@ impl Client {
         }
         if status.is_redirection() {
             let target = text(response.headers(), "location").unwrap_or("nowhere");
-            return Err(
-                self.protocol(&format!("it sends us to {}; name that address if it is right", printable(target)))
-            );
+            return Err(ClientError::Redirected(self.base.to_string(), printable(target)));
         }
         Err(self.problem(response).await)
     }
@@ -437,7 +461,7 @@ impl Client {
             }
             source = error.source();
         }
-        ClientError::Unreachable(self.base.to_string(), cause(error))
+        ClientError::Unreachable(self.base.to_string(), NoAnswer::of(error, &self.base))
     }
 
     fn protocol(&self, problem: &str) -> ClientError {
@@ -506,6 +530,9 @@ pub(super) fn small(request: RequestBuilder) -> RequestBuilder {
 /// Another instance's address.
 fn address(base: &str, resolver: &Resolver) -> Result<Url, ClientError> {
     let wrong = |problem: &str| ClientError::Address(base.to_owned(), problem.to_owned());
+    if !base.contains("://") {
+        return Err(wrong("it begins with http:// or https://"));
+    }
     let mut url = Url::parse(base).map_err(|error| wrong(&error.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
         return Err(wrong("it begins with http:// or https://"));
@@ -537,11 +564,8 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-/// The innermost reason: what the machine or the other side said.
+/// The innermost reason of an error of the HTTP library that is about no request.
 fn cause(error: &reqwest::Error) -> String {
-    if error.is_timeout() {
-        return "no answer in time".to_owned();
-    }
     let mut innermost: &dyn Error = error;
     while let Some(source) = innermost.source() {
         innermost = source;

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
     /// The file cannot be read.
-    #[error("the switches in {}: {error}; correct the file or move it away", path.display())]
+    #[error("the switches in {} cannot be read: {error}; a newer version may have written them: run that one, correct the file, or move it away", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,

@@ -8,15 +8,17 @@ use self::{
     announcing::Announcing,
     clients::By,
     tasks::{keep_in_step, listen},
-    traced::{milliseconds, outcome, tell_span},
+    traced::{outcome, tell_span},
 };
 use super::{
     client::{Client, ClientError},
     control::{Control, ControlError},
     deletions::{Account, DeletionGuard},
-    events::{EventKind, Events, Exchange},
+    events::{Events, Exchange},
+    failure::FailureKind,
     gate::Gate,
-    history::{History, Past},
+    history::History,
+    peer_address,
     peers::{Direction, PeerOptions, PeerState, Peers},
     rate::Rates,
     reconcile::Sets,
@@ -32,9 +34,8 @@ use crate::{
     registry::Registry,
     telemetry::{FederationMetrics, Tracer},
     trust::TrustStore,
-    types::{Limits, PeerId, SharedClock, Timestamp},
+    types::{Limits, PeerId, SharedClock},
 };
-use serde_json::json;
 use std::{
     collections::HashMap,
     sync::{
@@ -52,15 +53,18 @@ use tokio::{
 mod add;
 mod announcing;
 mod clients;
+mod conclude;
 mod continuation;
 mod doubt;
 mod keys;
+mod probe;
 mod refused;
 mod round_status;
 mod waits;
 
 pub use self::add::AddError;
 pub use self::announcing::NO_LIVE_MANIFEST;
+pub use self::probe::Probed;
 
 /// Changes that come one after the other go in one round.
 const GATHER: Duration = Duration::from_millis(50);
@@ -131,6 +135,8 @@ pub struct Synced {
     pub report: RoundReport,
     /// Why it did not come to its end, one line.
     pub error: Option<String>,
+    /// The kind of that failure.
+    pub failure: Option<FailureKind>,
 }
 
 /// How many positions of a journal are still to go; a node that changed twice counts for both.
@@ -361,7 +367,7 @@ impl Engine {
     /// Is there a peer with this address?
     #[must_use]
     pub fn has_peer(&self, url: &str) -> bool {
-        self.shared.options.peers.get(url.trim_end_matches('/')).is_some()
+        self.shared.options.peers.get(&peer_address(url)).is_some()
     }
 
     /// How far a peer is from this instance, as far as that is known.
@@ -391,9 +397,9 @@ impl Engine {
     /// Exchanges now, with one peer or with all. `confirmed`: also where many nodes would be deleted. Empty where there is no such
     /// peer.
     pub async fn sync(&self, url: Option<&str>, confirmed: bool) -> Vec<Synced> {
-        let url = url.map(|url| url.trim_end_matches('/'));
+        let url = url.map(peer_address);
         let wanted: Vec<PeerState> =
-            self.peers().into_iter().filter(|peer| url.is_none_or(|url| url == peer.url)).collect();
+            self.peers().into_iter().filter(|peer| url.as_ref().is_none_or(|url| *url == peer.url)).collect();
         let rounds = wanted.into_iter().map(|peer| async move {
             let task = self.tasks().get(&peer.url).map(|task| Arc::clone(&task.peer));
             let task = match task {
@@ -402,18 +408,20 @@ impl Engine {
                 None => match self.shared.peer_task(&peer.url) {
                     Ok(task) => Arc::new(task),
                     Err(error) => {
-                        let (report, error) = (RoundReport::default(), Some(error.to_string()));
-                        return Synced { url: peer.url, report, error };
+                        let (report, failure) = (RoundReport::default(), Some(error.kind()));
+                        return Synced { url: peer.url, report, error: Some(error.without_address()), failure };
                     }
                 },
             };
             tokio::select! {
                 end = self.shared.round(&task, confirmed) => {
-                    Synced { url: peer.url, report: end.report, error: end.error.map(|error| error.to_string()) }
+                    let failure = end.error.as_ref().map(RoundError::kind);
+                    Synced { url: peer.url, report: end.report, error: end.error.map(|error| error.to_string()), failure }
                 }
                 () = self.control().stopped() => {
                     let error = Some("the federation was stopped meanwhile".to_owned());
-                    Synced { url: peer.url, report: RoundReport::default(), error }
+                    let failure = Some(FailureKind::StoppedHere);
+                    Synced { url: peer.url, report: RoundReport::default(), error, failure }
                 }
             }
         });
@@ -478,6 +486,7 @@ impl Shared {
             deletions_confirmed: confirmed,
             waiting_there: state.waiting_there,
             asks_what_waits: !said.waits,
+            same_instance: options.peers.same_instance(&state),
             unstaged: peer.cuts.load(Ordering::Acquire) >= doubt::CUTS,
         };
         let waited = self.waiting_here(&state);
@@ -491,7 +500,6 @@ impl Shared {
         self.doubt(peer, &mut end);
         self.tell_continuation(peer, &state, remote.follows(), &mut end);
         self.audit(&state, &end);
-        self.tell_refusal_there(&state, &end);
         let took = options.clock.elapsed().saturating_sub(begun);
         tell_span(span, &state, &end);
         options.metrics.round(outcome(&end), took);
@@ -504,91 +512,5 @@ impl Shared {
         if let Err(error) = self.options.peers.update(url, change) {
             tracing::warn!(peer = url, %error, "what is known of a peer cannot be kept");
         }
-    }
-
-    /// Notes how a round ended: with the peer, in the history, in events.
-    fn conclude(
-        &self,
-        before: &PeerState,
-        end: &RunEnd,
-        (at, took, latency): (Timestamp, Duration, Option<Duration>),
-        exchange: &Exchange<'_>,
-    ) {
-        let (report, url) = (&end.report, before.url.as_str());
-        let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
-        let error = end.error.as_ref().map(ToString::to_string);
-        let is_own = end.failed_here(&*self.options.lattice);
-        let (received, sent) = (number(report.received.taken), number(report.sent_taken));
-        let conflicts = number(report.received.conflicts);
-        let bytes = report.bytes_in.saturating_add(report.bytes_out);
-        self.update(url, |state| {
-            if let Some((peer, key)) = &end.peer {
-                state.node_id.get_or_insert_with(|| peer.to_string());
-                state.public_key.get_or_insert_with(|| key.to_base64());
-            }
-            state.stats.nodes_received = state.stats.nodes_received.saturating_add(received);
-            state.stats.nodes_sent = state.stats.nodes_sent.saturating_add(sent);
-            state.stats.conflicts = state.stats.conflicts.saturating_add(conflicts);
-            state.stats.bytes = state.stats.bytes.saturating_add(bytes);
-            match &error {
-                None => {
-                    state.stats.rounds = state.stats.rounds.saturating_add(1);
-                    (state.synced_at, state.error, state.failed_in_a_row) = (Some(at), None, 0);
-                }
-                Some(_) if is_own => state.stats.failures = state.stats.failures.saturating_add(1),
-                Some(error) => {
-                    state.stats.failures = state.stats.failures.saturating_add(1);
-                    state.failed_in_a_row = state.failed_in_a_row.saturating_add(1);
-                    state.error = Some(error.clone());
-                }
-            }
-        });
-        let events = &self.options.events;
-        let node_id = end.peer.as_ref().map(|(peer, _)| peer.as_str()).or(before.node_id.as_deref());
-        match (before.is_active(), error.is_none()) {
-            (false, true) => {
-                let latency_ms = latency.map(milliseconds);
-                let data = json!({ "peer": url, "nodeId": node_id, "latencyMs": latency_ms });
-                events.tell(EventKind::PeerOnline, data);
-            }
-            (true, false) if !is_own => {
-                events.tell(EventKind::PeerOffline, json!({ "peer": url, "nodeId": node_id, "error": error }));
-            }
-            _ => {}
-        }
-        let (outcome, duration_ms) = (outcome(end), milliseconds(took));
-        let (waiting_here, waiting_there) = (report.waiting_here, report.waiting_there.unwrap_or(before.waiting_there));
-        let waiting_moved = report.received.waiting > 0 || waiting_there != before.waiting_there;
-        let worth_keeping =
-            received + sent > 0 || waiting_moved || (error.is_some() && !is_own && before.failed_in_a_row == 0);
-        if exchange.end() || worth_keeping {
-            let data = json!({
-                "peer": url, "nodeId": node_id, "outcome": outcome, "error": error, "nodesReceived": received,
-                "nodesSent": sent, "conflictsResolved": conflicts, "bytes": bytes, "durationMs": duration_ms,
-                "deletionsWaitingHere": waiting_here, "deletionsWaitingThere": waiting_there,
-            });
-            events.tell(EventKind::SyncComplete, data);
-        }
-        if !worth_keeping {
-            return;
-        }
-        let (peer, outcome) = (url.to_owned(), outcome.to_owned());
-        let past = Past {
-            at,
-            peer,
-            inbound: false,
-            duration_ms,
-            outcome,
-            error,
-            received,
-            sent,
-            conflicts,
-            bytes,
-            waiting_here,
-            waiting_there,
-            unavailable: report.unavailable,
-            too_large: report.too_large,
-        };
-        self.options.history.add(past);
     }
 }

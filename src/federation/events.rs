@@ -170,6 +170,8 @@ fn log(kind: EventKind, data: &Value) {
     let number = |key: &str| data.get(key).and_then(Value::as_u64);
     let about_a_node = matches!(kind, EventKind::ConflictResolved | EventKind::NodeChanged);
     let (peer_id, node) = if about_a_node { (text("winner"), text("nodeId")) } else { (text("nodeId"), None) };
+    // The end of the round, which follows, has the reason.
+    let error = text("error").filter(|_| kind != EventKind::PeerOffline);
     macro_rules! line {
         ($level:ident) => {
             tracing::$level!(
@@ -179,7 +181,9 @@ fn log(kind: EventKind, data: &Value) {
                 node,
                 latency_ms = number("latencyMs"),
                 outcome = text("outcome"),
-                error = text("error"),
+                error,
+                error_code = error.and(text("errorCode")),
+                next = error.and(text("next")),
                 nodes_received = number("nodesReceived"),
                 nodes_sent = number("nodesSent"),
                 conflicts = number("conflictsResolved"),
@@ -197,6 +201,7 @@ fn log(kind: EventKind, data: &Value) {
         // One for each edit and one for each round: whoever wants them in the log asks for them.
         EventKind::NodeChanged | EventKind::SyncStarted => line!(debug),
         EventKind::DeletionsWaiting | EventKind::PeerPending => line!(warn),
+        EventKind::SyncComplete if error.is_some() => line!(warn),
         _ => line!(info),
     }
 }

@@ -27,7 +27,7 @@ const KEPT_AFTER_END: Duration = Duration::from_secs(7 * 24 * 3600);
 #[derive(Debug, thiserror::Error)]
 pub enum InvitesError {
     /// The file cannot be read.
-    #[error("the invites in {}: {error}; correct the file or move it away", path.display())]
+    #[error("the invites in {} cannot be read: {error}; a newer version may have written them: run that one, correct the file, or move it away", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,

@@ -95,8 +95,7 @@ impl Lines {
                 let beginning = self.beginning();
                 let most = longest(&beginning).ok_or_else(|| self.too_long(self.max_line))?;
                 let skipped = timeout(LONGEST_SKIP, self.skip(beginning, most.min(MAX_SKIPPED_BYTES))).await;
-                let silent =
-                    |_| ClientError::Unreachable(self.from.clone(), "a line does not come to its end".to_owned());
+                let silent = |_| ClientError::Unreachable(self.from.clone(), "a line does not come to its end".into());
                 return skipped.map_err(silent)?.map(Some);
             }
             match self.next_part().await? {

@@ -1,6 +1,9 @@
 //! How slowly another instance may answer: it may be slow, but nobody holds a round for hours with a byte now and then.
 
-use super::{client::ClientError, lines::Parts};
+use super::{
+    client::{ClientError, NoAnswer},
+    lines::Parts,
+};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use std::time::Duration;
@@ -55,11 +58,14 @@ pub(super) fn until_answer(patience: Duration, body_bytes: usize) -> Duration {
 
 /// Nothing came.
 pub(super) fn silent(from: &str) -> ClientError {
-    ClientError::Unreachable(from.to_owned(), "no answer in time".to_owned())
+    ClientError::Unreachable(from.to_owned(), NoAnswer::Timeout)
 }
 
 fn slow(from: &str) -> ClientError {
-    ClientError::Unreachable(from.to_owned(), format!("it sends less than {LEAST_BYTES_A_SECOND} bytes a second"))
+    ClientError::Unreachable(
+        from.to_owned(),
+        format!("it sends less than {LEAST_BYTES_A_SECOND} bytes a second").into(),
+    )
 }
 
 #[cfg(test)]

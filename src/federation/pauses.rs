@@ -70,6 +70,7 @@ pub(super) fn pause_after(failures: u32, error: &RoundError, interval: Duration)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::federation::client::NoAnswer;
 
     #[test]
     fn a_flood_of_notices_is_heard_slowly_and_a_few_at_once() {
@@ -99,7 +100,7 @@ mod tests {
         };
         assert!(pause_after(1, &asks(30), LONGEST_PAUSE) >= Duration::from_secs(30));
         assert!(pause_after(1, &asks(1_000_000), LONGEST_PAUSE) <= LONGEST_PAUSE);
-        let away = RoundError::Client(ClientError::Unreachable(String::new(), String::new()));
+        let away = RoundError::Client(ClientError::Unreachable(String::new(), NoAnswer::Cut));
         assert!(pause_after(30, &away, Duration::from_secs(60)) <= Duration::from_secs(60));
         assert!(pause_after(30, &RoundError::Self_, Duration::from_secs(60)) > Duration::from_secs(60));
     }

@@ -1,6 +1,6 @@
 //! The peers of this instance, and how far each is: durable, one small file.
 
-use super::{filter::Filter, round::Positions};
+use super::{failure::FailureKind, filter::Filter, peer_address, round::Positions};
 use crate::{
     lattice::offline::{OfflineError, write_file},
     manifest::Position,
@@ -21,7 +21,7 @@ pub const MAX_PEERS: usize = 1000;
 #[derive(Debug, thiserror::Error)]
 pub enum PeersError {
     /// The file cannot be read.
-    #[error("the peers in {}: {error}; correct the file or move it away", path.display())]
+    #[error("the peers in {} cannot be read: {error}; a newer version may have written them: run that one, correct the file, or move it away", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -76,6 +76,8 @@ pub enum Added {
     Changed,
     /// It was there, just so.
     Same,
+    /// It has another address than before.
+    Moved,
 }
 
 /// What was done with a peer since it was added.
@@ -116,6 +118,9 @@ pub struct PeerState {
     pub synced_at: Option<Timestamp>,
     /// Why the last round failed; `None`: it did not.
     pub error: Option<String>,
+    /// The kind of that failure. Not there where an earlier version noted it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<FailureKind>,
     /// Rounds that failed in a row.
     #[serde(default)]
     pub failed_in_a_row: u32,
@@ -151,6 +156,7 @@ impl PeerState {
             added_at: now,
             synced_at: None,
             error: None,
+            failure: None,
             failed_in_a_row: 0,
             stats: PeerStats::default(),
             waiting_there: 0,
@@ -186,6 +192,18 @@ struct Kept {
     unwritten: usize,
 }
 
+/// Peers that an earlier version recorded under several spellings of one address become one: that with which a round came to its end last.
+fn one_spelling(recorded: BTreeMap<String, PeerState>) -> BTreeMap<String, PeerState> {
+    let mut peers: BTreeMap<String, PeerState> = BTreeMap::new();
+    for peer in recorded.into_values() {
+        let url = peer_address(&peer.url);
+        if peers.get(&url).is_none_or(|known| known.synced_at < peer.synced_at) {
+            peers.insert(url.clone(), PeerState { url, ..peer });
+        }
+    }
+    peers
+}
+
 impl Peers {
     /// Reads the file; no file is no peer.
     ///
@@ -194,7 +212,7 @@ impl Peers {
     pub fn open(path: &Path) -> Result<Self, PeersError> {
         let unreadable = |error: String| PeersError::Unreadable { path: path.to_owned(), error };
         let peers = match std::fs::read(path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))?,
+            Ok(bytes) => one_spelling(serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))?),
             Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
             Err(error) => return Err(unreadable(error.to_string())),
         };
@@ -244,6 +262,41 @@ impl Peers {
     #[must_use]
     pub fn get(&self, url: &str) -> Option<PeerState> {
         self.lock().by_url.get(url).cloned()
+    }
+
+    /// The address at which an instance with this id and key is a peer already and answers, added before `peer`.
+    #[must_use]
+    pub fn same_instance(&self, peer: &PeerState) -> Option<String> {
+        let (Some(id), Some(key)) = (&peer.node_id, &peer.public_key) else { return None };
+        let rank = |it: &PeerState| (it.added_at, it.url.clone());
+        let is_same = |it: &&PeerState| {
+            it.url != peer.url && it.node_id.as_ref() == Some(id) && it.public_key.as_ref() == Some(key)
+        };
+        let kept = self.lock();
+        let same = kept.by_url.values().filter(is_same).filter(|it| it.is_active() && rank(it) < rank(peer));
+        same.map(|it| it.url.clone()).next()
+    }
+
+    /// The peer with this id and key, at whatever address.
+    #[must_use]
+    pub fn with_identity(&self, id: &str, key: &str) -> Option<PeerState> {
+        let is_it = |peer: &&PeerState| peer.node_id.as_deref() == Some(id) && peer.public_key.as_deref() == Some(key);
+        let kept = self.lock();
+        kept.by_url.values().filter(is_it).max_by_key(|peer| peer.is_active()).cloned()
+    }
+
+    /// Gives a peer another address, durably; everything else that is known of it stays. Answers whether there was one.
+    ///
+    /// # Errors
+    /// [`PeersError::Unwritable`].
+    pub fn move_to(&self, from: &str, to: &str) -> Result<bool, PeersError> {
+        let mut kept = self.lock();
+        let mut moved = kept.by_url.clone();
+        let Some(peer) = moved.remove(from) else { return Ok(false) };
+        moved.insert(to.to_owned(), PeerState { url: to.to_owned(), error: None, failure: None, ..peer });
+        self.keep(&moved)?;
+        *kept = Kept { by_url: moved, unwritten: 0 };
+        Ok(true)
     }
 
     /// Adds a peer, durably, or gives one that is known other options. Under another filter or direction the two begin from the

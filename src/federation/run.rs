@@ -1,5 +1,6 @@
 //! Carries out the steps that [`super::round`] decides.
 
+mod error;
 mod filtered;
 mod forgotten;
 mod held_again;
@@ -12,28 +13,27 @@ mod too_large;
 mod unavailable;
 mod waits;
 
+pub use self::error::RoundError;
 use self::{forgotten::Forgotten, too_large::TooLarge, unavailable::Unavailable, waits::WaitsThere};
 use super::{
-    client::ClientError,
+    client::{ClientError, NoAnswer},
     deletions::{Account, DeletionGuard},
     exchange::Signer,
-    feed::{self, FeedError, Received},
+    feed::{self, Received},
     filter::Matcher,
     peers::{Direction, PeerOptions},
     promise::impossible,
     rate::Rates,
-    reconcile::{Sets, message::MessageError},
+    reconcile::Sets,
     remote::Remote,
     round::{
         Directions, Outcome, Position, Positions, Reset, Round, Stand, Step, confirmed::Refused,
         differences::Differences, unavailable::LeftOut,
     },
-    twins::ANOTHER_IDENTITY,
-    wire::WireError,
 };
 use crate::{
     identity::KeyPair,
-    lattice::{Change, Lattice, LatticeError},
+    lattice::{Change, Lattice},
     manifest::{Head, Verified},
     types::{Limits, NodeId, PeerId, PublicKey, Sha256Digest, SharedClock, Timestamp},
 };
@@ -58,139 +58,6 @@ const SKEW: Duration = crate::trust::MAX_SKEW;
 /// A version that is dated too far ahead for whoever takes it comes again in the next round, if it will be believed within so long.
 /// What is dated further ahead than clocks go wrong would keep all that follows coming again and again.
 const SOON: Duration = Duration::from_secs(60 * 60);
-
-/// Why a round did not come to its end. What was exchanged before stays; the next round goes on from there.
-#[derive(Debug, thiserror::Error)]
-pub enum RoundError {
-    /// The other side did not do it.
-    #[error(transparent)]
-    Client(#[from] ClientError),
-    /// Our own lattice failed.
-    #[error("the lattice here: {0}")]
-    Lattice(#[from] LatticeError),
-    /// The other side speaks with another key than before.
-    #[error("{peer} now signs with another key, {found}; if that is right, remove the peer and add it again")]
-    OtherKey {
-        /// Who it says it is.
-        peer: PeerId,
-        /// Its key.
-        found: PublicKey,
-    },
-    /// The other side's key was revoked by its owner.
-    #[error("its key is revoked; it must be replaced there: ark-lattice key recover")]
-    Revoked,
-    /// Our own key is revoked.
-    #[error("the key of this instance is revoked; replace it: ark-lattice key recover")]
-    OwnKeyRevoked,
-    /// The registry, which knows the keys, does not answer.
-    #[error("which key it has cannot be looked up: {0}")]
-    Keys(String),
-    /// The other side is another instance than before.
-    #[error("the instance there is now {found}, and was {known}; if that is right, remove the peer and add it again")]
-    OtherInstance {
-        /// Who it was.
-        known: String,
-        /// Who it says it is.
-        found: PeerId,
-    },
-    /// It is this very instance.
-    #[error("that address leads back to this instance")]
-    Self_,
-    /// The head has expired, or is dated ahead.
-    #[error("its head is from {0}: its clock or ours is wrong, or somebody shows an old one")]
-    Stale(String),
-    /// A line is not what the protocol says.
-    #[error("what it sends: {0}")]
-    Wire(#[from] WireError),
-    /// It sends positions that do not ascend, more than it signed for, or a feed of another journal.
-    #[error("what it sends is not the feed that was asked for: {0}")]
-    OtherFeed(&'static str),
-    /// A message of the set reconciliation is none.
-    #[error("what it sends: {0}")]
-    Message(#[from] MessageError),
-    /// Its head says what no lattice can be.
-    #[error("its head cannot be true: {0}")]
-    Impossible(&'static str),
-    /// It has more than fits here.
-    #[error("it has {count} nodes, and this instance takes {most}: limits.lattice_nodes")]
-    TooManyNodes {
-        /// How many it has.
-        count: u64,
-        /// How many may be here.
-        most: usize,
-    },
-    /// Everything was exchanged, and yet it is not what was signed.
-    #[error("after everything was exchanged the two sets still differ: {}", why_sets_differ(*ahead, *own_ahead))]
-    Differs {
-        /// Versions of the peer that were refused for their date.
-        ahead: usize,
-        /// Nodes here that are dated so far ahead that no peer with the right time takes them.
-        own_ahead: usize,
-    },
-    /// It was given all the time that a round has, and still sends what was asked for.
-    #[error("it still sends after {} s; what came is here, and the next round goes on", LONGEST_ROUND.as_secs())]
-    TooLong,
-    /// Its positions did not hold from one round to the next.
-    #[error("its journal begins anew again and again; nobody can keep in step with that")]
-    Unsteady,
-    /// What came is not what was signed.
-    #[error(
-        "what it sends does not lead to the set that it signed: something between mixes old and new, or it left something out; \
-         nothing of it was taken"
-    )]
-    Mixed,
-    /// Two instances have one identity; everything was exchanged all the same.
-    #[error(
-        "two instances have the identity of {0}: its journal goes on in two ways that alternate. Give one of them its own: {ANOTHER_IDENTITY}"
-    )]
-    Cloned(PeerId),
-    /// Another instance has our identity; everything was exchanged all the same.
-    #[error(
-        "another instance runs with the identity of this one, {0}: the peer takes changes from both in turn. Give one of them its own: \
-         {ANOTHER_IDENTITY}"
-    )]
-    OwnTwin(PeerId),
-    /// This process ends.
-    #[error("this instance stops")]
-    Stopped,
-}
-
-fn why_sets_differ(ahead: usize, own_ahead: usize) -> String {
-    match (ahead, own_ahead) {
-        (0, 0) => "it left something out of what it signed, or a version was not taken".to_owned(),
-        (0, own) => format!(
-            "{own} nodes here are dated more than 5 minutes ahead, and no peer takes them before; ark-lattice doctor names them"
-        ),
-        (ahead, _) => format!(
-            "{ahead} of its versions are dated more than 5 minutes ahead of the clock here, and are not taken before; there: ark-lattice \
-             doctor"
-        ),
-    }
-}
-
-impl RoundError {
-    /// Did an answer begin and not come to its end?
-    #[must_use]
-    pub fn is_cut(&self) -> bool {
-        matches!(self, Self::TooLong | Self::Client(ClientError::Unreachable(..)))
-    }
-}
-
-impl From<FeedError> for RoundError {
-    fn from(error: FeedError) -> Self {
-        match error {
-            FeedError::Lattice(error) => Self::Lattice(error),
-            FeedError::Line { error, .. } => Self::Wire(error),
-            FeedError::Message(error) => Self::Message(error),
-            FeedError::NoContent(_) => Self::Wire(WireError::Member("node")),
-            FeedError::NoKey
-            | FeedError::Revoked
-            | FeedError::OtherIndex { .. }
-            | FeedError::OtherHistory(_)
-            | FeedError::BelowFloor { .. } => Self::OtherFeed("it is not there any more"),
-        }
-    }
-}
 
 /// What a round did.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -276,6 +143,8 @@ pub struct Known {
     pub waiting_there: u64,
     /// That is asked for whatever is known: what is recorded may be that of a backup.
     pub asks_what_waits: bool,
+    /// The address at which the same instance is a peer already.
+    pub same_instance: Option<String>,
     /// What comes is taken as it comes, and the sets are compared at the end alone: what waits to be compared was cut off before.
     pub unstaged: bool,
 }
@@ -361,6 +230,10 @@ pub async fn run<N: FnMut(&Positions) + Send>(parties: &Parties<'_>, known: Know
         }
     };
     end.peer = Some((head.get().node_id.clone(), head.public_key()));
+    if let Some(url) = known.same_instance {
+        end.error = Some(RoundError::SameInstance { peer: head.get().node_id.clone(), url });
+        return end;
+    }
     // A head that was signed a while ago is valid, and shows nothing of the clocks.
     if parties.clock.now().since(head.get().issued_at) <= SKEW {
         parties.lattice.note_clock_agrees();
@@ -404,8 +277,12 @@ async fn meet(parties: &Parties<'_>, known: &Known) -> Result<Verified<Head>, Ro
     if known.public_key.as_ref().is_some_and(|known| *known != key.to_base64()) {
         return Err(RoundError::OtherKey { peer: found.node_id.clone(), found: key });
     }
-    if found.node_id == *parties.node_id || found.index_id == parties.lattice.status().index_id {
+    let has_own_index = found.index_id == parties.lattice.status().index_id;
+    if has_own_index || (found.node_id == *parties.node_id && key == parties.key.public_key()) {
         return Err(RoundError::Self_);
+    }
+    if found.node_id == *parties.node_id {
+        return Err(RoundError::SameId(found.node_id.clone()));
     }
     if let Some(problem) = impossible(found) {
         return Err(RoundError::Impossible(problem));
@@ -419,7 +296,7 @@ async fn meet(parties: &Parties<'_>, known: &Known) -> Result<Verified<Head>, Ro
     }
     let now = parties.clock.now();
     if found.expires.plus(SKEW) < now || found.issued_at.since(now) > SKEW {
-        return Err(RoundError::Stale(found.issued_at.to_rfc3339()));
+        return Err(RoundError::Stale(found.issued_at, now));
     }
     Ok(head)
 }
@@ -568,7 +445,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
     }
 
     fn cut_off(&self) -> RoundError {
-        ClientError::Unreachable(self.peer.to_string(), "its answer ends before its end".to_owned()).into()
+        ClientError::Unreachable(self.peer.to_string(), NoAnswer::Cut).into()
     }
 
     fn signer(&self) -> Signer<'_> {

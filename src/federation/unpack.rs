@@ -1,6 +1,9 @@
 //! Answers that come as a zstd stream (RFC 8878), unpacked in bounded memory.
 
-use super::{client::ClientError, lines::Parts};
+use super::{
+    client::{ClientError, NoAnswer},
+    lines::Parts,
+};
 use bytes::{Buf, Bytes};
 use futures_util::{StreamExt, stream};
 use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer};
@@ -44,8 +47,7 @@ impl Unpacking {
                 match self.parts.next().await.transpose()? {
                     Some(input) => self.input = input,
                     None if self.open => {
-                        let problem = "its answer ends before its end".to_owned();
-                        return Err(ClientError::Unreachable(self.from.clone(), problem));
+                        return Err(ClientError::Unreachable(self.from.clone(), NoAnswer::Cut));
                     }
                     None => return Ok(None),
                 }
@@ -111,7 +113,12 @@ mod tests {
     async fn what_is_cut_off_or_asks_for_too_much_is_refused() {
         let text = vec![7; 1_000_000];
         let packed = encode_all(&text[..], 3).unwrap();
-        assert!(unpack(vec![packed[..packed.len() - 1].to_vec()]).await.unwrap_err().contains("before its end"));
+        assert!(
+            unpack(vec![packed[..packed.len() - 1].to_vec()])
+                .await
+                .unwrap_err()
+                .contains("ended before the answer did")
+        );
         assert!(unpack(vec![b"{\"index_id\":1}\n".to_vec()]).await.unwrap_err().contains("zstd"));
         let mut large = Encoder::new(Vec::new(), 3).unwrap();
         large.set_parameter(CParameter::WindowLog(WINDOW_LOG_MAX + 1)).unwrap();

@@ -49,7 +49,7 @@ pub enum MessageError {
     #[error("the signature was made too long ago or is dated ahead; both clocks must agree within {} s", WINDOW.as_secs())]
     OutOfTime,
     /// It does not fit.
-    #[error("the signature does not fit the request")]
+    #[error("the signature of the request is invalid")]
     Wrong,
 }
 

@@ -4,13 +4,14 @@ pub use super::{
     adopt::{Adopted, JournalStanding, adopt, are_copies, check_marker, journal_standing},
     file_name::CaseSensitivity,
     manifest_file::ManifestHeader,
+    marker::is_served,
     watch::GATHER_INTERVAL,
 };
 
 use super::{
-    Ancestry, Applied, Arrival, Change, Conflict, DeletionBudget, Entry, Epochs, Lattice, LatticeError, LatticeStatus,
-    NodeDocument, NodeFilter, NodePage, Precondition, Restored, StoredNode, Tombstone, WaitingDeletion, WaitingSender,
-    Written, adopt, atomic_file,
+    Ancestry, Applied, Arrival, Change, Conflict, DeletionBudget, Dismissed, Entry, Epochs, Lattice, LatticeError,
+    LatticeStatus, NodeDocument, NodeFilter, NodePage, Precondition, Restored, StoredNode, Tombstone, WaitingDeletion,
+    WaitingSender, Written, adopt, atomic_file,
     clock_agreement::ClockAgreement,
     dating::AtStart,
     index::{Index, Snapshot},
@@ -75,7 +76,9 @@ pub struct DirectoryOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The data directory does not exist.
-    #[error("the data directory {0} does not exist; create it, or set LATTICE_PATH to the right one")]
+    #[error(
+        "the data directory {0} does not exist; create it with: ark-lattice init; or set LATTICE_PATH to the right one"
+    )]
     Missing(PathBuf),
     /// It is something else.
     #[error("the data directory {0} is not a directory")]
@@ -120,7 +123,9 @@ pub enum OpenError {
     #[error("the marker {0} cannot be used: {1}; move it away and run: ark-lattice adopt")]
     BadMarker(PathBuf, &'static str),
     /// The journal cannot be trusted.
-    #[error("the journal {0} cannot be used: {1}; to build a new one: mv {0} {0}.old")]
+    #[error(
+        "the journal {0} cannot be used: {1}; to build a new one, without the deletions, conflicts and history in it: mv {0} {0}.old"
+    )]
     JournalDamaged(PathBuf, String),
     /// The journal cannot be opened.
     #[error(
@@ -539,11 +544,11 @@ impl Lattice for DirectoryLattice {
         Ok(self.shared.journal.conflict(number)?)
     }
 
-    async fn forget_conflict(&self, number: u64) -> Result<bool, LatticeError> {
+    async fn dismiss_conflict(&self, number: u64) -> Result<Option<Dismissed>, LatticeError> {
         let shared = Arc::clone(&self.shared);
-        let forget = move || shared.journal.forget_conflict(number);
-        let known = tokio::task::spawn_blocking(forget).await;
-        Ok(known.map_err(|error| LatticeError::Io(error.to_string()))??)
+        let dismiss = move || shared.journal.dismiss(number);
+        let dismissed = tokio::task::spawn_blocking(dismiss).await;
+        Ok(dismissed.map_err(|error| LatticeError::Io(error.to_string()))??)
     }
 
     async fn restore(&self, number: u64, by: &str) -> Result<Option<Restored>, LatticeError> {

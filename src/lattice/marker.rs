@@ -84,6 +84,13 @@ fn parse(file: &File) -> Result<String, MarkerError> {
     Ok(id.into_owned())
 }
 
+/// Does another process hold the lock of this directory? Without a marker, or without locks, none is known to.
+#[must_use]
+pub fn is_served(directory: &Path) -> bool {
+    let Ok(file) = open(directory) else { return false };
+    matches!(flock(&file, FlockOperation::NonBlockingLockShared), Err(rustix::io::Errno::WOULDBLOCK))
+}
+
 /// The marker of the directory that is served, with its lock.
 #[derive(Debug)]
 pub(super) struct Marker {

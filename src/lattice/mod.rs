@@ -232,6 +232,15 @@ pub struct Conflict {
     pub is_conflict: bool,
 }
 
+/// What was dismissed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dismissed {
+    /// A conflict: its version is in the history.
+    Conflict,
+    /// A version of the history: it is forgotten.
+    Overruled,
+}
+
 /// What restoring a [`Conflict`] did.
 #[derive(Debug, Clone)]
 pub struct Restored {
@@ -526,14 +535,15 @@ pub trait Lattice: Send + Sync + std::fmt::Debug {
     /// [`LatticeError::Io`].
     fn conflict(&self, number: u64) -> Result<Option<(Conflict, Bytes)>, LatticeError>;
 
-    /// Forgets a conflict, durably. Answers whether there was one.
+    /// Settles a conflict, durably: its version goes to the history, under the same number. A version of the history is forgotten. `None`
+    /// where there is neither.
     ///
     /// # Errors
     /// [`LatticeError::Io`].
-    async fn forget_conflict(&self, number: u64) -> Result<bool, LatticeError>;
+    async fn dismiss_conflict(&self, number: u64) -> Result<Option<Dismissed>, LatticeError>;
 
     /// Makes the version that lost count again: writes it as it was, as an edit made now by `by`, and forgets the conflict in the same step. What
-    /// the node held until then is kept as a conflict of its own. Durable. `None` where there is no such conflict.
+    /// the node held until then goes to the history. Durable. `None` where there is no such conflict.
     ///
     /// # Errors
     /// Every variant of [`LatticeError`]; the conflict is there still. [`LatticeError::PreconditionFailed`]: another program wrote

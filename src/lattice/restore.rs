@@ -1,4 +1,4 @@
-//! A version that lost counts again. What it replaces is kept in its place, so that nothing that was here is lost on the way.
+//! A version that lost counts again. What it replaces is kept in the history: nothing is lost, and nothing is left to settle.
 
 use super::{
     Conflict, LatticeError, NodeDocument, Restored, Version, Written,
@@ -74,8 +74,9 @@ pub(super) fn decide(store: &Store, restore: Restore, path: &Path) -> Result<Dec
     // Whatever time it states: it counts again from now on.
     let at = store.edit_time(node.id(), None)?;
     let won = Version { at, content: Some(node.content_hash()) };
-    let loser =
-        replaced.zip(held).map(|(content, lost)| Box::new(overruled(store, node.id(), by, (lost, won), content, true)));
+    let loser = replaced
+        .zip(held)
+        .map(|(content, lost)| Box::new(overruled(store, node.id(), by, (lost, won), content, false)));
     Ok(Decision::Write(Box::new(node), at, Restoration { number, loser, kept: None }))
 }
 

@@ -80,7 +80,7 @@ pub enum EnvelopeError {
         field: &'static str,
     },
     /// The key is not a point of the curve, or the signature does not fit.
-    #[error("the signature does not fit the manifest and the public key")]
+    #[error("the signature is invalid: it is not of this manifest by this public key")]
     BadSignature,
     /// The signature is right, but what was signed is not a manifest.
     #[error(transparent)]

@@ -2,7 +2,7 @@
 //! of which the oldest go.
 
 use super::Context;
-use crate::lattice::{Conflict, LatticeError, Restored, StoredNode, Tombstone};
+use crate::lattice::{Conflict, Dismissed, LatticeError, Restored, StoredNode, Tombstone};
 use bytes::Bytes;
 
 /// The most bytes of contents in one page.
@@ -106,7 +106,7 @@ pub async fn get_conflict(context: &Context, number: u64) -> Result<Option<Confl
     Ok(Some(ConflictDetail { conflict, lost, current }))
 }
 
-/// Makes the version that lost count again; what it replaces is kept as a conflict of its own. `None` where there is no such conflict.
+/// Makes the version that lost count again; what it replaces goes to the history. `None` where there is no such conflict.
 ///
 /// # Errors
 /// [`LatticeError`]; the conflict is there still.
@@ -114,10 +114,10 @@ pub async fn restore_conflict(context: &Context, number: u64) -> Result<Option<R
     context.lattice.restore(number, context.identity.node_id.as_str()).await
 }
 
-/// Forgets a conflict and the content that lost. Answers whether there was one.
+/// Settles a conflict: its version goes to the history. A version of the history is forgotten. `None`: there is neither.
 ///
 /// # Errors
 /// [`LatticeError`].
-pub async fn dismiss_conflict(context: &Context, number: u64) -> Result<bool, LatticeError> {
-    context.lattice.forget_conflict(number).await
+pub async fn dismiss_conflict(context: &Context, number: u64) -> Result<Option<Dismissed>, LatticeError> {
+    context.lattice.dismiss_conflict(number).await
 }

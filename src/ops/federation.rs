@@ -5,12 +5,15 @@ use crate::{
     federation::{
         client::ClientError,
         control::ControlError,
-        engine::{AddError, Engine, Lag, Synced},
+        engine::{AddError, Engine, Lag, Probed, Synced},
         events::TooManyListeners,
+        failure::{FailedAt, FailureContext, FailureKind},
         history::{KEPT, Past},
         invites::InvitesError,
         lan::{Found, LanError, Search},
+        peer_address,
         peers::{Added, PeerOptions, PeerState, PeersError},
+        run::RoundError,
     },
     guard::PlainHttp,
     lattice::LatticeError,
@@ -30,7 +33,7 @@ pub enum FederationError {
     #[error("this instance has no key, so it exchanges with nobody; make one with: ark-lattice keygen")]
     NoKey,
     /// The operator stopped it.
-    #[error("the federation is stopped; start it with POST /api/federation/start")]
+    #[error("the federation is stopped; on this instance's machine: ark-lattice federation start")]
     Stopped,
     /// There is no such peer.
     #[error("there is no peer {0:?}; GET /api/federation/peers lists them")]
@@ -44,6 +47,14 @@ pub enum FederationError {
     /// The peer cannot be added.
     #[error(transparent)]
     Add(#[from] AddError),
+    /// What answers at the address is no peer.
+    #[error("{url} {reason}; {next}", reason = predicate(.error), next = not_added(url, .error))]
+    NoPeerThere {
+        /// The address.
+        url: String,
+        /// What answers there.
+        error: RoundError,
+    },
     /// The peers cannot be kept.
     #[error(transparent)]
     Peers(#[from] PeersError),
@@ -246,19 +257,92 @@ pub fn stop_federation(context: &Context) -> Result<(), FederationError> {
     Ok(engine(context)?.halt()?)
 }
 
-/// Adds a peer, durably, or gives one that is known other options. Answers its address as it is kept. A host name is looked up first: a
-/// peer that no round would ask because of `federation.plain_http` is refused here.
+/// Is the address asked before it is added?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProbeFirst {
+    /// Yes: what is certainly no peer is refused.
+    Yes,
+    /// No: it is added whatever answers there.
+    No,
+}
+
+/// A peer that was added.
+#[derive(Debug)]
+pub struct AddedPeer {
+    /// Its address, as it is kept.
+    pub url: String,
+    /// What was done.
+    pub added: Added,
+    /// What answers there; `None`: it was not asked.
+    pub probed: Option<Probed>,
+    /// It is exchanged with automatically.
+    pub is_automatic: bool,
+}
+
+/// Adds a peer, durably, or gives one that is known other options. A host name is looked up first: a peer that no round would ask because
+/// of `federation.plain_http` is refused here. The address is asked before: this instance itself and what is certainly no instance are
+/// refused; one that does not answer yet is added.
 ///
 /// # Errors
 /// [`FederationError`].
-pub async fn add_peer(context: &Context, url: &str, options: PeerOptions) -> Result<(String, Added), FederationError> {
-    let engine = engine(context)?;
+pub async fn add_peer(
+    context: &Context,
+    url: &str,
+    options: PeerOptions,
+    first: ProbeFirst,
+) -> Result<AddedPeer, FederationError> {
+    let (engine, url) = (engine(context)?, peer_address(url));
     if engine.plain_http() != PlainHttp::Always
-        && let Err(error) = engine.check_plain_http(url).await
+        && let Err(error) = engine.check_plain_http(&url).await
     {
-        return Err(AddError::Address(ClientError::OutOfReach(url.to_owned(), error)).into());
+        return Err(AddError::Address(ClientError::OutOfReach(url, error)).into());
     }
-    Ok(engine.add_peer(url, options)?)
+    options.filter.check().map_err(AddError::from)?;
+    let probed = match first {
+        ProbeFirst::Yes => Some(engine.probe(&url).await.map_err(AddError::from)?),
+        ProbeFirst::No => None,
+    };
+    let (kept, added) = match &probed {
+        Some(Probed::Failed(error)) if is_no_peer(error.kind()) => {
+            let Some(Probed::Failed(error)) = probed else { return Err(FederationError::NoPeer(url)) };
+            return Err(FederationError::NoPeerThere { url, error });
+        }
+        Some(Probed::Instance { known_at: Some(known_at), .. }) => engine.add_known(&url, known_at, options)?,
+        _ => engine.add_peer(&url, options)?,
+    };
+    Ok(AddedPeer { is_automatic: engine.is_automatic(&kept), url: kept, added, probed })
+}
+
+/// Is what failed so certainly no peer? What may pass is none of it: an instance that is down, or whose certificate is to be trusted yet.
+fn is_no_peer(kind: FailureKind) -> bool {
+    matches!(
+        kind,
+        FailureKind::OwnAddress
+            | FailureKind::PlainHttpThere
+            | FailureKind::TlsThere
+            | FailureKind::NotHttp
+            | FailureKind::NotAnInstance
+            | FailureKind::RefusedNotFound
+            | FailureKind::Redirected
+    )
+}
+
+/// A failure as what its address does.
+fn predicate(error: &RoundError) -> String {
+    match error {
+        RoundError::Self_ => "leads back to this instance".to_owned(),
+        RoundError::Client(ClientError::Refused { status, .. }) => {
+            format!("is no ark-lattice service: it answers {status} where one answers with its head")
+        }
+        error => error.to_string(),
+    }
+}
+
+/// The next step where an address was not added.
+fn not_added(url: &str, error: &RoundError) -> String {
+    let text = error.to_string();
+    let context = FailureContext { at: FailedAt::Command(url), own_id: None, text: &text };
+    format!("it was not added; {}", error.kind().next(&context))
 }
 
 /// Removes a peer, durably. Answers how many are left.
@@ -268,7 +352,7 @@ pub async fn add_peer(context: &Context, url: &str, options: PeerOptions) -> Res
 pub fn remove_peer(context: &Context, url: &str) -> Result<usize, FederationError> {
     let engine = engine(context)?;
     // First: a peer that is removed does not come back by the invite that it used.
-    let id = engine.peers().into_iter().find(|peer| peer.url == url.trim_end_matches('/')).and_then(|it| it.node_id);
+    let id = engine.peers().into_iter().find(|peer| peer.url == peer_address(url)).and_then(|it| it.node_id);
     if let Some(id) = id {
         context.pairing.invites.end_uses_of(&id)?;
     }
@@ -323,9 +407,9 @@ pub async fn find_instances(context: &Context, search: Search) -> Result<Vec<Fou
 /// # Errors
 /// [`FederationError::NoKey`].
 pub fn history(context: &Context, peer: Option<&str>, limit: usize) -> Result<Vec<Past>, FederationError> {
-    let peer = peer.map(|peer| peer.trim_end_matches('/'));
+    let peer = peer.map(peer_address);
     let rounds = engine(context)?.history().newest(KEPT);
-    Ok(rounds.into_iter().filter(|past| peer.is_none_or(|peer| peer == past.peer)).take(limit).collect())
+    Ok(rounds.into_iter().filter(|past| peer.as_ref().is_none_or(|peer| *peer == past.peer)).take(limit).collect())
 }
 
 #[cfg(test)]

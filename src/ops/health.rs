@@ -46,6 +46,8 @@ pub struct Health {
     pub deletions_waiting: u64,
     /// Unknown instances that ask to write and wait for the admin.
     pub peers_pending: usize,
+    /// Conflicts that the admin has not settled.
+    pub conflicts: u64,
 }
 
 impl Health {
@@ -77,13 +79,14 @@ pub async fn health(context: &Context) -> Health {
     };
     let waiting = context.lattice.waiting_senders().unwrap_or_default();
     Health {
+        // Where the journal fails, the lattice's own fault says so.
+        conflicts: context.lattice.conflict_count().unwrap_or_default(),
         peers_pending: context.pairing.inbox.len(),
         peers_connected: connections(context).0,
         registry: RegistryHealth { live, fault },
         registry_kind: context.registry.kind(),
         unavailable: context.lattice.unavailable().len(),
         lattice: context.lattice.status(),
-        // Where the journal fails, the lattice's own fault says so.
         deletions_waiting: waiting.iter().map(|sender| sender.deletions).sum(),
     }
 }

@@ -62,9 +62,9 @@ pub use edits::{EditError, EditTarget};
 pub use events::{Event, Heard, Listening, listen};
 pub use export::{ExportError, ExportForm, ExportReport, export, export_remote};
 pub use federation::{
-    FederationError, FederationInfo, INTERVAL_BOUNDS, Stand, add_peer, federation_info, find_instances, history,
-    instance_name, is_running, is_stopped, peers, remove_peer, set_auto_sync, stand, start_federation, stop_federation,
-    stopped, sync_peers,
+    AddedPeer, FederationError, FederationInfo, INTERVAL_BOUNDS, ProbeFirst, Stand, add_peer, federation_info,
+    find_instances, history, instance_name, is_running, is_stopped, peers, remove_peer, set_auto_sync, stand,
+    start_federation, stop_federation, stopped, sync_peers,
 };
 pub use feed::{
     ANSWERS_HEADER, Answer, FRAME_BYTES, FeedError, FeedOptions, Filter, INDEX_HEADER, ItemId, JournalStand, Knowing,
@@ -114,9 +114,13 @@ pub use versions::{Fate, Offered, TakeError, TakeOptions, TakenVersions, Target,
 /// What operations take and give, for the doors: they need not know the rooms behind.
 pub use crate::{
     federation::{
-        client::{Client, ClientError, LINES_HEADER, LINES_OF_VERSIONS, PeerQuery, Probe, SIGN_FROM_HEADER},
+        client::{
+            CertificateFault, Client, ClientError, LINES_HEADER, LINES_OF_VERSIONS, NoAnswer, PeerQuery, Probe,
+            SIGN_FROM_HEADER,
+        },
         control::ControlError,
-        engine::{AddError, Lag, Synced},
+        engine::{AddError, Lag, Probed, Synced},
+        failure::{FailedAt, FailureClass, FailureContext, FailureKind},
         history::{KEPT as KEPT_ROUNDS, Past},
         inbound::InboundPeer,
         inbox::Pending,
@@ -124,9 +128,10 @@ pub use crate::{
         lan::{DEFAULT_TIMEOUT, Found, LanError, MAX_TIMEOUT, Search, Via},
         membership::Membership,
         operator::{Ask, OperatorClient, percent_encode},
+        peer_address,
         peers::{Added, Direction, PeerOptions, PeerState, PeersError},
         round::{Outcome, differences::Differences, unavailable::LeftOut},
-        run::RoundReport,
+        run::{RoundError, RoundReport},
     },
     guard::{Allowance, Caller, Class, Limited, NetworkKey, OutOfReach, Payer, Reach},
     identity::{
@@ -135,8 +140,9 @@ pub use crate::{
     },
     lattice::offline::{Listing, OfflineDirectory, OfflineError, OfflineNode, WholeFile, write_file, write_new_file},
     lattice::{
-        Ancestry, Conflict, Entry, LatticeError, LatticeStatus, MAX_TYPE_BYTES, NodeDocument, NodeError, NodeFilter,
-        NodePage, Precondition, StoredNode, Tombstone, Version, WaitingDeletion, WaitingSender, Written,
+        Ancestry, BrokenFile, Conflict, Dismissed, Entry, LatticeError, LatticeStatus, MAX_TYPE_BYTES, NodeDocument,
+        NodeError, NodeFilter, NodePage, Precondition, StoredNode, Tombstone, Version, WaitingDeletion, WaitingSender,
+        Written,
     },
     manifest::{Canonicalization, EnvelopeError, MAX_SEQ},
     registry::{FollowError, PeerCursor, RegistryError, StoreFault, StoreState},

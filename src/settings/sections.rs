@@ -245,11 +245,11 @@ section! {
         tls_key: Option<PathBuf> = None,
         /// PEM file with the authorities that issue other instances' certificates: the routes for instances ask for one then.
         tls_client_ca: Option<PathBuf> = None,
-        /// Nobody connects without one, whatever he asks for.
+        /// Require a client certificate for every connection.
         tls_client_required: bool = false,
         /// How often these files are looked at for new certificates; SIGHUP does it at once.
         tls_reload_interval: Span = Span::seconds(10),
-        /// How long browsers shall ask over HTTPS only, told over HTTPS (Strict-Transport-Security); 0s: not told.
+        /// HSTS max-age (Strict-Transport-Security), sent over HTTPS; 0s: not sent.
         hsts_max_age: Span = Span::seconds(30 * 24 * 3600),
         /// Web pages of these origins (`https://app.example`) may read from us in a browser; "*": of any. None: CORS is off.
         cors_origins: Vec<String> = Vec::new(),
@@ -344,7 +344,7 @@ section! {
         listed: Vec<ListedPeer> = Vec::new(),
         /// Exchange nodes with verified keys only; otherwise also with the first key that spoke for an id.
         require_verified: bool = false,
-        /// Whoever proves that he knows federation.network_key is named by the admin: his changes are taken in mode verified.
+        /// An instance that proves federation.network_key counts as named by the admin: its changes are taken in mode verified.
         network_key_names: bool = true,
         /// How many verified keys must vouch for another one to make it verified; 0: they cannot.
         vouchers: usize = 0,

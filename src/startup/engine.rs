@@ -8,6 +8,7 @@ use crate::{
         engine::{Engine, EngineOptions},
         events::Events,
         history::History,
+        peer_address,
         peers::{PeerOptions, Peers},
         rate::{Rate, Rates},
         reconcile::Sets,
@@ -86,7 +87,7 @@ pub(super) fn open(
 }
 
 fn inner_peers(settings: &Settings) -> Result<InnerPeers, StartupError> {
-    let listed = settings.configured_peers()?.into_iter().map(|peer| peer.url).collect();
+    let listed = settings.configured_peers()?.into_iter().map(|peer| peer_address(&peer.url)).collect();
     Ok(match settings.federation.private_peers {
         PrivatePeers::Auto => InnerPeers::Named(listed),
         PrivatePeers::All => InnerPeers::Any,

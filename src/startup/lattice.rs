@@ -15,7 +15,7 @@ use crate::{
 };
 use std::{
     fs::{File, TryLockError},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -99,6 +99,12 @@ pub fn adopt(settings: &Settings) -> Result<Adopted, StartupError> {
 /// [`StartupError::Lattice`], as the service would report it.
 pub fn check_marker(settings: &Settings) -> Result<(), StartupError> {
     Ok(directory::check_marker(&settings.lattice.path, &journal(settings))?)
+}
+
+/// Does a service hold the lock of this data directory?
+#[must_use]
+pub fn has_service(path: &Path) -> bool {
+    directory::is_served(path)
 }
 
 /// How the data directory of the settings stands to their journal. `is_own`: the settings name this directory themselves, and not a command

@@ -49,9 +49,10 @@ fn only(value: &Value, keys: &[&str]) -> Value {
 #[tokio::test]
 async fn the_status_has_the_members_of_the_guide() {
     let app = instance("abc123-and-more").await;
-    let peer = r#"{"peerUrl": "http://192.168.1.100:9000"}"#;
+    let peer = r#"{"peerUrl": "http://192.168.1.100:9000", "probe": false}"#;
     let added = ask(&app, "POST", "/api/federation/peers/add", peer).await;
-    assert_eq!(added, json!({"status": "added", "peerUrl": "http://192.168.1.100:9000", "totalPeers": 1}));
+    let url = "http://192.168.1.100:9000";
+    assert_eq!(added, json!({"status": "added", "peerUrl": url, "totalPeers": 1, "autoSync": false}));
 
     let status = ask(&app, "GET", "/api/federation/status", "").await;
     let info = json!({
@@ -76,7 +77,7 @@ async fn the_status_has_the_members_of_the_guide() {
     let fresh = json!({
         "url": "http://192.168.1.100:9000", "nodeId": null, "publicKey": null, "active": false, "direction": "both",
         "filter": {"types": [], "ids": [], "tags": []}, "priority": false, "addedAt": crate::app::NOW, "lastSync": null,
-        "lag": listed["peers"][0]["lag"], "deletionsWaiting": {"here": 0, "there": 0}, "error": null, "failuresInARow": 0,
+        "lag": listed["peers"][0]["lag"], "deletionsWaiting": {"here": 0, "there": 0}, "error": null, "errorCode": null, "next": null, "failuresInARow": 0,
         "stats": {"rounds": 0, "failures": 0, "nodesSent": 0, "nodesReceived": 0, "conflictsResolved": 0, "bytes": 0},
     });
     assert_eq!(listed["peers"][0], fresh);
@@ -94,7 +95,13 @@ async fn two_instances_become_peers_exchange_and_part() {
     }
     let peer = json!({"peerUrl": format!("{}/", b.url)}).to_string();
     let added = ask(&a, "POST", "/api/federation/peers/add", &peer).await;
-    assert_eq!(added, json!({"status": "added", "peerUrl": b.url, "totalPeers": 1}));
+    assert_eq!(
+        only(&added, &["status", "peerUrl", "totalPeers"]),
+        json!({"status": "added", "peerUrl": b.url, "totalPeers": 1})
+    );
+    let found = json!({"answers": true, "protocol": "ark-lattice", "nodeId": "ark-b", "error": null, "errorCode": null, "next": null});
+    let shown = ["answers", "protocol", "nodeId", "error", "errorCode", "next"];
+    assert_eq!(only(&added["probe"], &shown), found);
     assert_eq!(ask(&a, "POST", "/api/federation/peers/add", &peer).await["status"], "unchanged");
 
     let synced = ask(&a, "POST", "/api/federation/sync", "").await;
@@ -102,7 +109,7 @@ async fn two_instances_become_peers_exchange_and_part() {
     assert_eq!(only(&synced, &["status"]), json!({"status": "synced"}));
     let expected = json!({
         "peer": b.url, "success": true, "nodesSent": 1, "nodesReceived": 1, "conflictsResolved": 0, "outcome": "in_step",
-        "error": null, "bytes": round["bytes"], "requests": round["requests"], "deletionsWaiting": {"here": 0, "there": 0},
+        "error": null, "errorCode": null, "next": null, "bytes": round["bytes"], "requests": round["requests"], "deletionsWaiting": {"here": 0, "there": 0},
     });
     assert_eq!(*round, expected);
     assert!(round["bytes"].as_u64().unwrap() > 100 && round["requests"].as_u64().unwrap() > 2, "{round}");

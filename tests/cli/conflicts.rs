@@ -47,7 +47,7 @@ fn what_lost_is_shown_beside_what_won_and_restored_everywhere() {
     assert!(shown.contains("now") && shown.contains("the version that won") && !shown.contains('\u{1b}'), "{shown}");
 
     let restored = conflicts(&["restore", "1"]).ok();
-    assert_eq!(restored, "restored x; what it replaced is conflict 2\n");
+    assert_eq!(restored, "restored x; to take it back: ark-lattice conflicts restore 2\n");
     assert!(b.bed.read("lattice_data/x.json").contains("b's"));
     let said = conflicts(&["restore", "1"]).fails(3);
     assert!(said.contains("conflict_not_found") && said.contains("ark-lattice conflicts list"), "{said}");
@@ -56,10 +56,13 @@ fn what_lost_is_shown_beside_what_won_and_restored_everywhere() {
     assert!(synced.contains("1 sent") && synced.contains("in step"), "{synced}");
     assert!(a.bed.read("lattice_data/x.json").contains("b's"));
     let none = a.bed.run(&["conflicts", "list"]);
-    assert!(none.stdout.is_empty() && none.stderr.contains("There are no conflicts."), "{none:?}");
+    assert!(none.stdout.is_empty() && none.stderr.contains("There are no conflicts here"), "{none:?}");
 
+    // Nothing is left to settle on either side, and nothing is lost.
+    assert_eq!(conflicts(&["list", "--json"]).ok_json()["total"], 0);
+    assert!(b.federation(&["status"]).ok().contains("no conflicts"));
     assert!(conflicts(&["show", "2"]).ok().contains("-   \"text\": \"a's\""));
-    assert_eq!(conflicts(&["dismiss", "2"]).ok(), "dismissed conflict 2\n");
+    assert_eq!(conflicts(&["dismiss", "2"]).ok(), "forgot version 2 of the history\n");
     conflicts(&["show", "2"]).fails(3);
     conflicts(&["dismiss", "2"]).fails(3);
     assert!(conflicts(&["show", "0"]).fails(3).contains("invalid_path"));
@@ -104,7 +107,7 @@ fn answers_for_programs_have_the_shape_that_help_shows() {
     let shown = ask("show", &["1"]);
     assert_eq!((&shown["node"]["text"], &shown["current"]["node"]["text"]), (&"b's".into(), &"a's".into()));
     let kept = ask("restore", &["1"])["kept"].as_u64().unwrap().to_string();
-    assert_eq!(ask("dismiss", &[&kept])["status"], "dismissed");
+    assert_eq!(ask("dismiss", &[&kept])["status"], "forgotten");
     assert!(answers_as_its_help_shows(&b.bed, &["federation", "history"], &[])["count"].as_u64() > Some(0));
     answers_as_its_help_shows(&b.bed, &["federation", "list-peers"], &[]);
 }
@@ -132,4 +135,60 @@ fn the_difference_is_coloured_on_a_terminal() {
     let plain = [("FEDERATION_PORT", port.as_str()), ("NO_COLOR", "1")];
     let shown = Terminal::start(&b.bed, "ark-lattice conflicts show 1", &plain).rest();
     assert!(shown.contains("-   \"text\"") && !shown.contains('\u{1b}'), "{shown:?}");
+}
+
+/// As [`two`], with as many conflicts.
+fn several(nodes: usize) -> (Instance, Instance) {
+    let (a, b) = (Instance::start("ark-a", &[]), Instance::start("ark-b", &[]));
+    for (instance, at, text) in [(&a, 2000, "a's"), (&b, 1000, "b's")] {
+        for n in 0..nodes {
+            let node = format!(r#"{{"id": "n{n}", "updated_at": {at}, "text": "{text}"}}"#);
+            instance.bed.file(&format!("lattice_data/n{n}.json"), &node);
+        }
+        instance.sees(u64::try_from(nodes).unwrap());
+    }
+    b.federation(&["add-peer", a.url()]).ok();
+    b.federation(&["sync"]).ok();
+    (a, b)
+}
+
+#[test]
+fn all_conflicts_are_settled_by_one_command_and_counted_until_then() {
+    let (_a, b) = several(3);
+    let conflicts = |args: &[&str]| b.bed.run(&[&["conflicts"], args].concat());
+    let count = || {
+        let health = crate::bed::get(b.service.port, "/health");
+        let metrics = crate::bed::get(b.service.port, "/metrics");
+        let of = |text: &str, name: &str| {
+            let rest = text.split(name).nth(1).unwrap().trim_start();
+            rest.chars().take_while(char::is_ascii_digit).collect::<String>()
+        };
+        (of(&health, "\"conflicts\":"), of(&metrics, "\nark_conflicts "))
+    };
+    assert_eq!(count(), ("3".into(), "3".into()));
+    let settled = conflicts(&["dismiss", "--all"]).ok();
+    assert_eq!(settled.lines().count(), 3, "{settled}");
+    assert!(settled.starts_with("dismissed conflict 1; its version is in the history: "), "{settled}");
+    assert_eq!(count(), ("0".into(), "0".into()));
+    assert!(b.bed.read("lattice_data/n1.json").contains("a's"));
+    let none = conflicts(&["dismiss", "--all"]);
+    assert!(none.stdout.is_empty() && none.stderr.contains("There are no conflicts."), "{none:?}");
+    // Dismissed by mistake: what lost is restored from the history.
+    assert_eq!(conflicts(&["list", "--all", "--json"]).ok_json()["total"], 3);
+    conflicts(&["restore", "2"]).ok();
+    assert!(b.bed.read("lattice_data/n1.json").contains("b's"));
+    for wrong in [&["dismiss"][..], &["restore", "1", "--all"]] {
+        conflicts(wrong).fails(2);
+    }
+}
+
+#[test]
+fn all_conflicts_are_restored_by_one_command() {
+    let (a, b) = several(2);
+    let restored = b.bed.run(&["conflicts", "restore", "--all"]).ok();
+    assert_eq!(restored.lines().filter(|line| line.starts_with("restored n")).count(), 2, "{restored}");
+    assert_eq!(b.bed.run(&["conflicts", "list", "--json"]).ok_json()["total"], 0);
+    b.federation(&["sync"]).ok();
+    assert!(a.bed.read("lattice_data/n0.json").contains("b's") && a.bed.read("lattice_data/n1.json").contains("b's"));
+    assert_eq!(a.bed.run(&["conflicts", "list", "--json"]).ok_json()["total"], 0);
 }

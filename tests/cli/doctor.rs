@@ -1,4 +1,7 @@
-use crate::bed::{Bed, answer, canned};
+use crate::{
+    bed::{Bed, answer, canned},
+    federation::Instance,
+};
 use ark_lattice::{
     lattice::{
         Lattice, NodeDocument, Precondition,
@@ -37,8 +40,9 @@ fn a_good_installation_is_well_and_nothing_is_changed() {
     bed.file("lattice_data/a.json", r#"{"id": "a"}"#);
     let (code, report) = examine(&bed, &[]);
     assert_eq!((code, &report["ok"], &report["failed"]), (0, &Value::Bool(true), &Value::from(0)), "{report}");
-    assert_eq!(of(&report, "key").0, "warn");
-    assert!(of(&report, "key").2.contains("ark-lattice keygen"));
+    // Nothing to do on a new installation: `serve` makes the key.
+    assert_eq!(report["warned"], 0, "{report}");
+    assert!(of(&report, "key").0 == "ok" && of(&report, "key").1.contains("serve makes one"), "{report}");
     assert!(of(&report, "lattice").1.contains("1 node "), "{report}");
     assert_eq!(of(&report, "port").0, "ok");
     assert!(!bed.path("ark_state").exists(), "it only looks");
@@ -74,7 +78,7 @@ fn what_is_wrong_is_named_with_what_to_type() {
     let (code, report) = examine(&bed, &[]);
     assert_eq!(code, 1);
     for (check, grade, found, next) in [
-        ("key", "fail", "chmod 600", "keygen"),
+        ("key", "fail", "chmod 600", "chmod 600"),
         ("state", "warn", "mode 755", "chmod 700"),
         ("files", "warn", "broken.json", "ark-lattice node verify"),
         ("dates", "warn", "ahead", "updated_at"),
@@ -178,4 +182,97 @@ fn another_program_on_the_port_and_a_wrong_address_fail() {
     assert_eq!(code, 1);
     assert!(of(&report, "port").1.contains("no ark-lattice"), "{report}");
     assert!(of(&report, "proxy").2.contains("elsewhere.example"), "{report}");
+}
+
+/// The grade and the next step of the finding with this code.
+fn code(report: &Value, code: &str) -> (String, String) {
+    let all = report["findings"].as_array().unwrap();
+    let found = all.iter().find(|finding| finding["code"] == code).unwrap_or_else(|| panic!("no {code} in {report}"));
+    (found["grade"].as_str().unwrap().to_owned(), found["next"].as_str().unwrap_or_default().to_owned())
+}
+
+fn has(report: &Value, code: &str) -> bool {
+    report["findings"].as_array().unwrap().iter().any(|finding| finding["code"] == code)
+}
+
+#[test]
+fn the_service_of_the_state_directory_is_examined_at_whatever_port_it_listens() {
+    let bed = bed();
+    let service = bed.serve();
+    let (exit, report) = examine(&bed, &[]);
+    assert_eq!(exit, 0, "{report}");
+    assert!(of(&report, "service").1.contains(&service.url) && of(&report, "state").1.contains("in use"), "{report}");
+    // Nothing else is called free beside it.
+    assert!(!report.to_string().contains("is free"), "{report}");
+    assert_eq!(code(&report, "port_changed").0, "warn");
+}
+
+#[test]
+fn the_port_and_the_directory_of_another_instance_are_not_taken_for_those_of_this_one() {
+    let laptop = Instance::start("laptop", &[]);
+    let port = laptop.service.port.to_string();
+    let bed =
+        Bed::new().set("FEDERATION_PORT", &port).set("LATTICE_PATH", laptop.bed.path("lattice_data").to_str().unwrap());
+    let (exit, report) = examine(&bed, &[]);
+    assert_eq!((exit, code(&report, "port_of_another_instance").0.as_str()), (1, "fail"), "{report}");
+    assert!(of(&report, "port").1.contains("laptop"), "{report}");
+    assert_eq!(code(&report, "lattice_in_use").0, "fail");
+    assert!(!has(&examine(&laptop.bed, &[]).1, "lattice_in_use"));
+}
+
+#[test]
+fn a_changed_audit_log_and_the_journal_of_another_directory_fail_as_at_a_start() {
+    let bed = bed();
+    drop(bed.serve().terminate(Duration::from_secs(10)));
+    bed.file("ark_state/audit.log", "changed\n");
+    let (exit, report) = examine(&bed, &[]);
+    assert_eq!((exit, code(&report, "audit_damaged").0.as_str()), (1, "fail"), "{report}");
+    assert!(bed.run(&["serve"]).code != 0);
+    fs::remove_file(bed.path("ark_state/audit.log")).unwrap();
+    // An empty lattice may move; one with nodes is recognised by its marker.
+    bed.file("lattice_data/a.json", r#"{"id":"a"}"#);
+    drop(bed.serve().terminate(Duration::from_secs(10)));
+    fs::create_dir(bed.path("elsewhere")).unwrap();
+    let bed = bed.set("LATTICE_PATH", "elsewhere");
+    assert_eq!(code(&examine(&bed, &[]).1, "marker_mismatch").0, "fail");
+}
+
+#[test]
+fn what_waits_between_instances_is_found_with_the_command_that_settles_it() {
+    let strict = [("ARK__TRUST__REQUIRE_VERIFIED", "true")];
+    let (a, b) = (Instance::start("a", &strict), Instance::start("b", &[]));
+    for (instance, at, text) in [(&a, 2000, "a"), (&b, 1000, "b")] {
+        let node = format!(r#"{{"id": "x", "updated_at": {at}, "text": "{text}"}}"#);
+        instance.bed.file("lattice_data/x.json", &node);
+        instance.sees(1);
+    }
+    b.bed.file("lattice_data/y.json", r#"{"id":"y"}"#);
+    b.sees(2);
+    b.federation(&["add-peer", a.url()]).ok();
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", gone.local_addr().unwrap());
+    drop(gone);
+    b.federation(&["add-peer", &url]).ok();
+    b.federation(&["sync"]);
+    let (exit, report) = examine(&b.bed, &[]);
+    assert_eq!(exit, 0, "warnings alone: {report}");
+    let (_, next) = code(&report, "peer_connection_refused");
+    assert!(next.contains(&format!("sync --peer {url}")), "{report}");
+    assert!(code(&report, "peer_refused_not_trusted").1.contains("federation accept b"), "{report}");
+    assert_eq!(code(&report, "auto_sync_off").1, "ark-lattice federation auto-sync --start");
+    b.federation(&["stop"]).ok();
+    assert_eq!(code(&examine(&b.bed, &[]).1, "federation_stopped").1, "ark-lattice federation start");
+    b.federation(&["start"]).ok();
+
+    let (_, report) = examine(&a.bed, &[]);
+    let words: Vec<String> = code(&report, "peers_pending").1.split(' ').skip(1).map(str::to_owned).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    assert!(a.bed.run(&words).ok().contains('b'));
+    a.federation(&["accept", "b"]).ok();
+    b.federation(&["sync", "--peer", a.url()]).ok();
+    let (_, report) = examine(&b.bed, &[]);
+    assert_eq!(code(&report, "conflicts_open").1, "ark-lattice conflicts list");
+    assert!(!has(&report, "peer_refused_not_trusted"), "{report}");
+    b.bed.run(&["conflicts", "dismiss", "--all"]).ok();
+    assert!(!has(&examine(&b.bed, &[]).1, "conflicts_open"));
 }

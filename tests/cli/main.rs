@@ -26,6 +26,7 @@ mod inits;
 mod keys;
 mod local_access;
 mod networks;
+mod next_steps;
 mod nodes;
 mod pairing;
 mod pulls;

@@ -183,3 +183,24 @@ fn a_manifest_that_an_instance_wrote_is_kept_up_to_date_by_another_one() {
     assert!(bed.read("lattice_data/manifest.json").starts_with("{\"node_id\": \"after\""), "{log}");
     assert!(!log.contains("manifest.json"), "{log}");
 }
+
+#[test]
+fn the_greeting_is_json_where_the_log_is() {
+    let bed = Bed::new().set("ARK__LOG__FORMAT", "json");
+    let mut process = std::process::Command::new(env!("CARGO_BIN_EXE_ark-lattice"))
+        .args(["serve", "--port", "0"])
+        .current_dir(bed.path("."))
+        .env_clear()
+        .env("ARK_NODE_ID", "ark-bed")
+        .env("ARK__LOG__FORMAT", "json")
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(process.stdout.take().unwrap()), &mut line).unwrap();
+    process.kill().unwrap();
+    process.wait().unwrap();
+    let greeting: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert!(greeting["url"].as_str().unwrap().starts_with("http://127.0.0.1:"), "{line}");
+}

@@ -316,6 +316,7 @@ pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) -> Duration
 pub fn nothing(options: impl Into<PeerOptions>) -> Known {
     let (positions, options) = (Positions::default(), options.into());
     Known {
+        same_instance: None,
         node_id: None,
         public_key: None,
         positions,

@@ -375,7 +375,7 @@ async fn who_says_that_he_is_us_does_not_bind_our_id() {
     takes(&thief, key.public_key(), 1).await;
     knows(&a, &thief, Direction::Pull);
     let error = synced(&a, &thief.url).await.unwrap();
-    assert!(error.contains("leads back to this instance"), "{error}");
+    assert!(error.contains("another instance, with another key, has the id of this one: a"), "{error}");
     let bound = a.context.registry.bound(&PeerId::parse("a").unwrap()).await.unwrap();
     assert_eq!(bound.map(|bound| bound.public_key), Some(a.key.public_key()), "our own key");
     a.stop().await;

@@ -3,7 +3,7 @@
 use crate::bed::{Bed, DEADLINE, arrival, id, node, numbered, put, until};
 use ark_lattice::{
     lattice::{
-        Ancestry, Applied, Arrival, Arrived, Change, Lattice, NodeDocument, Precondition, Written,
+        Ancestry, Applied, Arrival, Arrived, Change, Dismissed, Lattice, NodeDocument, Precondition, Written,
         directory::DirectoryLattice,
     },
     types::{Clock, NodeId, TestClock, Timestamp},
@@ -106,7 +106,7 @@ async fn who_overrules_his_own_versions_pushes_nothing_of_others_out_of_the_hist
     assert!((15..=21).contains(&(kept.len() - of_honest)), "{} are kept", kept.len());
     // What is forgotten by hand is out of both accounts.
     for conflict in kept {
-        assert!(lattice.forget_conflict(conflict.number).await.unwrap());
+        assert_eq!(lattice.dismiss_conflict(conflict.number).await.unwrap(), Some(Dismissed::Overruled));
     }
     assert_eq!(lattice.overruled(0, 9).unwrap(), Vec::new());
 }
@@ -191,8 +191,14 @@ async fn an_edit_made_here_that_loses_is_kept() {
     drop(lattice);
     let lattice = bed.open().await;
     assert_eq!(lattice.conflicts(number, 10).unwrap().len(), 1);
-    assert!(lattice.forget_conflict(number).await.unwrap() && !lattice.forget_conflict(number).await.unwrap());
-    assert_eq!(lattice.conflict_count().unwrap(), 1);
+    // A dismissed conflict is history, and is forgotten only when it is dismissed there.
+    assert_eq!(lattice.dismiss_conflict(number).await.unwrap(), Some(Dismissed::Conflict));
+    assert_eq!((lattice.conflict_count().unwrap(), lattice.overruled_count().unwrap()), (1, 2));
+    let (settled, content) = lattice.conflict(number).unwrap().unwrap();
+    assert_eq!((settled.is_conflict, content.as_ref()), (false, mine.as_bytes()));
+    assert_eq!(lattice.dismiss_conflict(number).await.unwrap(), Some(Dismissed::Overruled));
+    assert_eq!(lattice.dismiss_conflict(number).await.unwrap(), None);
+    assert_eq!((lattice.conflict_count().unwrap(), lattice.overruled_count().unwrap()), (1, 1));
 }
 
 /// An edit made here that lost against one of `peer`; its number.
@@ -218,7 +224,8 @@ async fn a_restored_version_wins_everywhere_and_what_it_replaces_is_kept() {
     assert_eq!(restored.written.entry().updated_at, dated);
     let (kept, content) = lattice.conflict(restored.kept.unwrap()).unwrap().unwrap();
     assert_eq!((&content[..], &*kept.from, kept.lost.at, kept.won.at), (there.as_bytes(), "me", at(1100), dated));
-    assert_eq!((lattice.conflict_count().unwrap(), lattice.conflict(first).unwrap()), (1, None));
+    assert!(!kept.is_conflict, "nothing is left to settle");
+    assert_eq!((lattice.conflict_count().unwrap(), lattice.conflict(first).unwrap()), (0, None));
     assert!(lattice.restore(first, "me").await.unwrap().is_none(), "it is done once");
     // Whoever holds the version that had won takes this one.
     let change = lattice.changes(0, 9).unwrap().pop().unwrap();
@@ -231,7 +238,7 @@ async fn a_restored_version_wins_everywhere_and_what_it_replaces_is_kept() {
     bed.check(&lattice);
     drop(lattice);
     let lattice = bed.open().await;
-    assert_eq!(lattice.conflicts(0, 9).unwrap().len(), 1);
+    assert_eq!((lattice.conflict_count().unwrap(), lattice.overruled(0, 9).unwrap().len()), (0, 1));
     let (_, content) = lattice.conflict(again.kept.unwrap()).unwrap().unwrap();
     assert!(held(&bed, "a.json").unwrap().contains("here") && String::from_utf8_lossy(&content).contains("there"));
 }
@@ -273,7 +280,9 @@ async fn a_deleted_node_is_restored_and_what_is_there_already_is_not_written_aga
     assert_eq!(lattice.conflict_count().unwrap(), 0);
 
     let third = lost(&lattice, r#"{"id":"c","v":1}"#, r#"{"id":"c","v":2}"#).await;
-    assert!(lattice.forget_conflict(third).await.unwrap() && !lattice.forget_conflict(third).await.unwrap());
+    assert_eq!(lattice.dismiss_conflict(third).await.unwrap(), Some(Dismissed::Conflict));
+    assert_eq!(lattice.dismiss_conflict(third).await.unwrap(), Some(Dismissed::Overruled));
+    assert_eq!(lattice.dismiss_conflict(third).await.unwrap(), None);
     drop(lattice);
     let lattice = bed.open().await;
     let fourth = lost(&lattice, r#"{"id":"d","v":1}"#, r#"{"id":"d","v":2}"#).await;

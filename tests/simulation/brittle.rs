@@ -2,7 +2,7 @@
 
 use ark_lattice::{
     lattice::{
-        Ancestry, Applied, Arrival, Change, Conflict, DeletionBudget, Entry, Epochs, Lattice, LatticeError,
+        Ancestry, Applied, Arrival, Change, Conflict, DeletionBudget, Dismissed, Entry, Epochs, Lattice, LatticeError,
         LatticeStatus, NodeDocument, NodeFilter, NodePage, Precondition, Restored, StoredNode, Tombstone,
         WaitingDeletion, WaitingSender, Written, index::Snapshot,
     },
@@ -252,8 +252,8 @@ impl Lattice for Brittle {
         self.inner.conflict(number)
     }
 
-    async fn forget_conflict(&self, number: u64) -> Result<bool, LatticeError> {
-        self.inner.forget_conflict(number).await
+    async fn dismiss_conflict(&self, number: u64) -> Result<Option<Dismissed>, LatticeError> {
+        self.inner.dismiss_conflict(number).await
     }
 
     async fn restore(&self, number: u64, by: &str) -> Result<Option<Restored>, LatticeError> {

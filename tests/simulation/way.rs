@@ -51,7 +51,7 @@ pub(crate) struct Way<'a> {
 
 impl Way<'_> {
     fn broken(&self, what: &str) -> ClientError {
-        ClientError::Unreachable(format!("s{}", self.to), what.to_owned())
+        ClientError::Unreachable(format!("s{}", self.to), what.into())
     }
 
     fn refused(error: &FeedError) -> ClientError {

@@ -620,6 +620,7 @@ impl World {
         let site = &self.sites[from];
         let contact = self.contacts.lock().unwrap()[number].clone();
         let known = Known {
+            same_instance: None,
             node_id: contact.node_id.clone(),
             public_key: contact.public_key.clone(),
             positions: contact.positions.clone(),

@@ -5,7 +5,7 @@ use crate::api::{
     codes::Code,
     error::{ApiError, refuse},
 };
-use actix_web::{FromRequest, HttpRequest, dev::Payload, web};
+use actix_web::{FromRequest, HttpRequest, dev::Payload, error::QueryPayloadError, web};
 use serde::de::DeserializeOwned;
 use std::future::{Ready, ready};
 
@@ -26,7 +26,13 @@ impl<T: DeserializeOwned> FromRequest for StrictQuery<T> {
 fn read<T: DeserializeOwned>(text: &str) -> Result<T, ApiError> {
     decoded_text(text).ok_or_else(|| refuse(Code::InvalidQuery, "the query is not percent-encoded UTF-8"))?;
     let query = web::Query::<T>::from_query(text);
-    query.map(web::Query::into_inner).map_err(|error| refuse(Code::InvalidQuery, error.to_string()))
+    query.map(web::Query::into_inner).map_err(|error| {
+        let why = match error {
+            QueryPayloadError::Deserialize(error) => error.to_string(),
+            error => error.to_string(),
+        };
+        refuse(Code::InvalidQuery, format!("the query cannot be used: {why}"))
+    })
 }
 
 /// The size of a page: `default` where the client names none.

@@ -9,7 +9,7 @@ use crate::{
         schemas::{Hash, Id, Node},
         state::ApiState,
     },
-    ops::{self, Conflict, NodeState, OverruledKinds, Version, Written},
+    ops::{self, Conflict, Dismissed, NodeState, OverruledKinds, Version, Written},
 };
 use actix_web::{HttpResponse, http::header::CACHE_CONTROL, web};
 use bytes::Bytes;
@@ -124,7 +124,7 @@ pub(crate) struct RestoredAnswer {
     /// When it was changed: now, epoch seconds.
     #[schema(value_type = f64)]
     updated_at: serde_json::Number,
-    /// The number of the conflict that keeps what the node held until then; not there: it held nothing.
+    /// The number in the history of what the node held until then; not there: it held nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = u64, required = false)]
     kept: Option<u64>,
@@ -134,7 +134,7 @@ pub(crate) struct RestoredAnswer {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Dismissed)]
 pub(crate) struct DismissedAnswer {
-    /// Always `dismissed`.
+    /// `dismissed`: a conflict is settled, and its version is in the history. `forgotten`: a version of the history is gone.
     #[schema(example = "dismissed")]
     status: &'static str,
     /// The conflict's number. It is not used again.
@@ -228,8 +228,8 @@ pub(crate) async fn show(
 
 /// Restore the version that lost (operator)
 ///
-/// Writes it as an edit made now, and forgets the conflict in the same step. What the node held until then becomes a conflict of its
-/// own, so that this can be taken back.
+/// Writes it as an edit made now, and settles the conflict in the same step. What the node held until then goes to the history, so that
+/// this can be taken back.
 #[utoipa::path(
     post,
     path = "/conflicts/{number}/restore",
@@ -260,7 +260,8 @@ pub(crate) async fn restore(
 
 /// Dismiss a conflict (operator)
 ///
-/// Forgets it, and the content that lost with it.
+/// Settles it: the version that won stays, and the one that lost goes to the history, under the same number. A version of the history is
+/// forgotten, with its content.
 #[utoipa::path(
     delete,
     path = "/conflicts/{number}",
@@ -275,10 +276,12 @@ pub(crate) async fn dismiss(
     state: web::Data<ApiState>,
     ConflictPath(number): ConflictPath,
 ) -> Result<HttpResponse, ApiError> {
-    if !ops::dismiss_conflict(&state.context, number).await? {
-        return Err(missing(number));
-    }
-    Ok(HttpResponse::Ok().json(DismissedAnswer { status: "dismissed", number }))
+    let status = match ops::dismiss_conflict(&state.context, number).await? {
+        Some(Dismissed::Conflict) => "dismissed",
+        Some(Dismissed::Overruled) => "forgotten",
+        None => return Err(missing(number)),
+    };
+    Ok(HttpResponse::Ok().json(DismissedAnswer { status, number }))
 }
 
 /// The content goes in as it is kept: to read and write it again would round its numbers.

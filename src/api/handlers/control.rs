@@ -12,13 +12,13 @@ use crate::{
         state::ApiState,
     },
     json::{Object, Value},
-    ops::{self, Added, Direction, Filter, Named, PeerOptions, Search},
+    ops::{self, Direction, Filter, Named, PeerOptions, ProbeFirst, Search},
     types::ScanSubnets,
 };
 use actix_web::{HttpResponse, http::header::CACHE_CONTROL, web::Data};
 use answers::{
-    AutoSyncAnswer, FoundAnswer, HistoryAnswer, PeerSetAnswer, PeersAnswer, StartAnswer, StatusAnswer, StopAnswer,
-    millis,
+    AddedAnswer, AutoSyncAnswer, FoundAnswer, HistoryAnswer, PeerSetAnswer, PeersAnswer, StartAnswer, StatusAnswer,
+    StopAnswer, millis,
 };
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -138,6 +138,9 @@ pub(crate) struct AddRequest {
     /// Whether more important nodes (a greater number as `priority`) go first.
     #[schema(required = false)]
     priority: Option<bool>,
+    /// Whether the address is asked first, for three seconds at most: true where it is left out. 0.1.0 does not have this member.
+    #[schema(required = false)]
+    probe: Option<bool>,
 }
 
 /// Which ways changes go.
@@ -193,9 +196,11 @@ fn read_options(object: Object<'_>) -> Result<PeerOptions, ApiError> {
     Ok(PeerOptions { direction, filter, priority: flag(object, "priority")? })
 }
 
-/// Add a peer, or change how one is exchanged with (operator)
+/// Add a peer or change its options (operator)
 ///
-/// Durable when answered. Options that are left out are the usual ones: both directions, every node.
+/// Durable when answered. Options that are left out are the usual ones: both directions, every node. The address is asked first: an
+/// instance that is a peer at another address stays one peer, this instance itself and what is certainly no instance are refused, and
+/// one that does not answer yet is added. `probe` in the answer describes what was found.
 #[utoipa::path(
     post,
     path = "/api/federation/peers/add",
@@ -204,19 +209,18 @@ fn read_options(object: Object<'_>) -> Result<PeerOptions, ApiError> {
     security(("operator" = [])),
     request_body(content = AddRequest, content_type = "application/json", description = "The peer",
         example = json!({"peerUrl": "http://192.168.1.100:9000"})),
-    responses((status = 200, description = "It is a peer now", body = PeerSetAnswer))
+    responses((status = 200, description = "It is a peer now", body = AddedAnswer))
 )]
 pub(crate) async fn add(request: ControlRequest, state: Data<ApiState>) -> Result<HttpResponse, ApiError> {
-    let object = request.members(&["peerUrl", "direction", "filter", "priority"])?;
+    let object = request.members(&["peerUrl", "direction", "filter", "priority", "probe"])?;
     let url = text(object, "peerUrl")?.ok_or_else(|| shape("peerUrl is missing: the address of the peer"))?;
-    let (peer_url, added) = ops::add_peer(&state.context, &url, read_options(object)?).await?;
-    let status = match added {
-        Added::New => "added",
-        Added::Changed => "changed",
-        Added::Same => "unchanged",
+    let first = match member(object, "probe").is_none() || flag(object, "probe")? {
+        true => ProbeFirst::Yes,
+        false => ProbeFirst::No,
     };
+    let added = ops::add_peer(&state.context, &url, read_options(object)?, first).await?;
     let total_peers = ops::peers(&state.context)?.len();
-    Ok(answer(PeerSetAnswer { status, peer_url, total_peers }))
+    Ok(answer(AddedAnswer::new(added, state.context.identity.node_id.as_str(), total_peers)))
 }
 
 /// Remove a peer (operator)
@@ -237,7 +241,7 @@ pub(crate) async fn remove(
     state: Data<ApiState>,
 ) -> Result<HttpResponse, ApiError> {
     let total_peers = ops::remove_peer(&state.context, &url)?;
-    let peer_url = url.trim_end_matches('/').to_owned();
+    let peer_url = ops::peer_address(&url);
     Ok(answer(PeerSetAnswer { status: "removed", peer_url, total_peers }))
 }
 
@@ -340,7 +344,7 @@ pub(crate) struct AutoSyncRequest {
     interval_ms: Option<u64>,
 }
 
-/// Exchange by itself (operator)
+/// Enable auto-sync (operator)
 ///
 /// At once when something changes on either side, and regularly. Durable.
 #[utoipa::path(
@@ -359,7 +363,7 @@ pub(crate) async fn auto_sync_start(request: ControlRequest, state: Data<ApiStat
     Ok(answer(AutoSyncAnswer { status: "started", auto_sync: true, sync_interval: millis(interval) }))
 }
 
-/// Exchange only when asked to (operator)
+/// Disable auto-sync (operator)
 ///
 /// Durable. Peers may still exchange with this instance.
 #[utoipa::path(
@@ -387,7 +391,7 @@ pub(crate) struct HistoryQuery {
     peer: Option<String>,
 }
 
-/// Rounds that were (operator)
+/// Sync history (operator)
 #[utoipa::path(
     get,
     path = "/federation/history",

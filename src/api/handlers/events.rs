@@ -76,7 +76,7 @@ pub(crate) struct EventText {
     data: String,
 }
 
-/// Hear what happens (operator)
+/// Event stream (operator)
 ///
 /// Server-sent events, each with an `id`, its name as `event`, and JSON as `data`. The last thousand are kept: whoever comes back with
 /// the last `id` that it saw misses none of them, and is told by the event `missed` where some are gone. Ids grow, also over restarts.

@@ -6,7 +6,7 @@ use crate::{
         error::{ApiError, refuse},
         state::ApiState,
     },
-    ops::{self, Health, TrustLevel},
+    ops::{self, BrokenFile, Health, TrustLevel},
     telemetry::{Gauges, METRICS_MEDIA_TYPE, TrustCounts},
     types::Timestamp,
 };
@@ -24,6 +24,12 @@ pub(crate) struct BrokenAnswer {
     file: String,
     /// What is wrong with it.
     reason: String,
+}
+
+impl From<BrokenFile> for BrokenAnswer {
+    fn from(broken: BrokenFile) -> Self {
+        Self { file: broken.file, reason: broken.reason }
+    }
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -85,6 +91,10 @@ pub(crate) struct LatticeAnswer {
     broken: Vec<BrokenAnswer>,
     /// Deletions of other instances that wait for the admin: `ark-lattice federation deletions`.
     deletions_waiting: u64,
+    /// Edits made here that lost against another instance's and are not settled: `ark-lattice conflicts list`. 0.1.0 does not have this
+    /// member.
+    #[schema(required = false)]
+    conflicts: u64,
     /// There where `manifest.json` is not written because another program's file of that name is in the directory.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false)]
@@ -123,7 +133,7 @@ pub(crate) struct HealthAnswer {
 }
 
 fn lattice_answer(health: Health) -> LatticeAnswer {
-    let (lattice, deletions_waiting) = (health.lattice, health.deletions_waiting);
+    let (lattice, deletions_waiting, conflicts) = (health.lattice, health.deletions_waiting, health.conflicts);
     let status = match (lattice.ready, &lattice.fault) {
         (false, _) => "loading",
         (true, Some(_)) if !lattice.unwatched => "failing",
@@ -136,12 +146,9 @@ fn lattice_answer(health: Health) -> LatticeAnswer {
         seq: lattice.seq,
         index_build_seconds: lattice.index_build.map(|took| took.as_secs_f64()),
         broken_total: lattice.broken_total,
-        broken: lattice
-            .broken
-            .into_iter()
-            .map(|broken| BrokenAnswer { file: broken.file, reason: broken.reason })
-            .collect(),
+        broken: lattice.broken.into_iter().map(Into::into).collect(),
         deletions_waiting,
+        conflicts,
         manifest: lattice.foreign_manifest.then_some(FOREIGN_MANIFEST),
         unavailable: health.unavailable,
         detail: match lattice.fault {
@@ -244,6 +251,7 @@ pub(crate) async fn metrics(state: web::Data<ApiState>) -> Result<HttpResponse, 
         tombstones: health.lattice.tombstones,
         broken_files: health.lattice.broken_total,
         deletions_waiting: health.deletions_waiting,
+        conflicts: health.conflicts,
         index_build: health.lattice.index_build,
         ready: health.ready(),
         peers_connected: health.peers_connected,

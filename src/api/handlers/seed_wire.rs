@@ -348,7 +348,7 @@ pub(crate) struct LiveAnswer {
     cursor: Option<String>,
 }
 
-/// List live peers, the seed's way
+/// List live peers, in the format of the Node.js service
 ///
 /// The instances that `GET /discover` lists, in fewer words.
 #[utoipa::path(

@@ -159,7 +159,7 @@ pub(crate) struct VerifyRequest {
     /// The instance.
     #[schema(value_type = crate::api::schemas::Id, example = "ark-example")]
     peer_id: String,
-    /// The words that the other operator reads from his instance. These or the key.
+    /// The words as the other admin reads them on the other instance. These or the key.
     #[schema(value_type = String, required = false)]
     words: Option<String>,
     /// Its key, as the other operator says it.

@@ -111,3 +111,6 @@ pub(super) const ALWAYS: &[Code] = &[Code::MethodNotAllowed, Code::RateLimited, 
 pub(super) const INVITE: &[Code] = &[Code::InvalidInvite, Code::InvalidPeer];
 /// Of instances that wait.
 pub(super) const PENDING: &[Code] = &[Code::KeyUnknown, Code::InvalidPath];
+
+pub(super) const ADD_PEER: &[Code] =
+    &[Code::InvalidPeer, Code::OwnAddress, Code::NotAnInstance, Code::PlainHttp, Code::TooManyPeers];

@@ -29,7 +29,7 @@ impl Grade {
 pub(super) struct Finding {
     /// What was looked at; stable, for programs.
     pub(super) check: &'static str,
-    /// What was found, a stable code for programs; the check's name where the check can find one thing only.
+    /// What was found, a stable code for programs: the check's name where all is as it should be.
     pub(super) code: String,
     pub(super) grade: Grade,
     /// What was found, one line.
@@ -44,25 +44,42 @@ impl Finding {
     }
 }
 
+/// A check, and the code of what it found; without a code of its own that is the name of the check.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Check(&'static str, &'static str);
+
+impl From<&'static str> for Check {
+    fn from(check: &'static str) -> Self {
+        Self(check, check)
+    }
+}
+
+impl From<(&'static str, &'static str)> for Check {
+    fn from((check, code): (&'static str, &'static str)) -> Self {
+        Self(check, code)
+    }
+}
+
 /// All of them, in the order in which they were made.
 #[derive(Debug, Default)]
 pub(super) struct Findings(pub(super) Vec<Finding>);
 
 impl Findings {
-    pub(super) fn ok(&mut self, check: &'static str, found: impl Display) {
+    pub(super) fn ok(&mut self, check: impl Into<Check>, found: impl Display) {
         self.add(check, Grade::Ok, found, None);
     }
 
-    pub(super) fn warn(&mut self, check: &'static str, found: impl Display, next: impl Display) {
+    pub(super) fn warn(&mut self, check: impl Into<Check>, found: impl Display, next: impl Display) {
         self.add(check, Grade::Warn, found, Some(next.to_string()));
     }
 
-    pub(super) fn fail(&mut self, check: &'static str, found: impl Display, next: impl Display) {
+    pub(super) fn fail(&mut self, check: impl Into<Check>, found: impl Display, next: impl Display) {
         self.add(check, Grade::Fail, found, Some(next.to_string()));
     }
 
-    fn add(&mut self, check: &'static str, grade: Grade, found: impl Display, next: Option<String>) {
-        self.0.push(Finding { check, code: check.to_owned(), grade, found: found.to_string(), next });
+    fn add(&mut self, check: impl Into<Check>, grade: Grade, found: impl Display, next: Option<String>) {
+        let Check(check, code) = check.into();
+        self.0.push(Finding { check, code: code.to_owned(), grade, found: found.to_string(), next });
     }
 
     /// Gives the last finding a code of its own.

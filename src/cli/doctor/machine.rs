@@ -3,8 +3,8 @@
 use super::finding::Findings;
 use crate::{
     cli::output::{count, size},
-    ops::{Listing, OfflineDirectory},
-    settings::Settings,
+    ops::{self, Listing, OfflineDirectory},
+    settings::{ServerSettings, Settings},
     startup,
     types::Timestamp,
 };
@@ -12,7 +12,7 @@ use rustix::{
     fs::{Access, access, statvfs},
     process::{Resource, getrlimit},
 };
-use std::{fs, os::unix::fs::MetadataExt, path::Path, time::Duration};
+use std::{fs, net::IpAddr, os::unix::fs::MetadataExt, path::Path, time::Duration};
 
 /// Below this a directory is as good as full.
 const ROOM_NEEDED: u64 = 64 << 20;
@@ -24,6 +24,8 @@ const WRITTEN: Timestamp = Timestamp::from_seconds(1_795_219_200);
 const AHEAD: Duration = Duration::from_secs(300);
 /// A certificate that ends within this time should have been renewed.
 const EXPIRY_NEAR: Duration = Duration::from_secs(14 * 24 * 3600);
+/// Connections without which a service is too small for its clients.
+const CONNECTIONS_NEEDED: u64 = 1000;
 /// Mode bits of group and others.
 const OTHERS: u32 = 0o077;
 /// Files that are named one by one.
@@ -35,13 +37,21 @@ pub(super) fn certificate(settings: &Settings, now: Timestamp, findings: &mut Fi
     match startup::check_tls(settings) {
         Ok(None) => {}
         Ok(Some(end)) if end <= now => {
-            findings.fail("certificate", format!("expired on {}", end.to_rfc3339()), next);
+            findings.fail(("certificate", "certificate_expired"), format!("expired on {}", end.to_rfc3339()), next);
         }
         Ok(Some(end)) if end <= now.plus(EXPIRY_NEAR) => {
-            findings.warn("certificate", format!("expires on {}", end.to_rfc3339()), next);
+            findings.warn(
+                ("certificate", "certificate_expires_soon"),
+                format!("expires on {}", end.to_rfc3339()),
+                next,
+            );
         }
         Ok(Some(end)) => findings.ok("certificate", format!("valid until {}", end.to_rfc3339())),
-        Err(error) => findings.fail("certificate", error, "correct server.tls_certificate or server.tls_key"),
+        Err(error) => findings.fail(
+            ("certificate", "certificate_unusable"),
+            error,
+            "correct server.tls_certificate or server.tls_key",
+        ),
     }
 }
 
@@ -54,28 +64,47 @@ pub(super) fn identity(settings: &Settings, findings: &mut Findings) {
         }
         Ok(id) => findings.ok("identity", format!("{id}, {}", settings.instance.instance_type.as_str())),
         Err(error) => {
-            findings.fail("identity", error, "set ARK_NODE_ID to 1 to 256 characters without control characters");
+            findings.fail(
+                ("identity", "identity_invalid"),
+                error,
+                "set ARK_NODE_ID to 1 to 256 characters without control characters",
+            );
         }
     }
     let locked = settings.instance.key_passphrase.is_none();
     match startup::load_key(settings) {
         Err(_) if locked && startup::key_place(settings).is_some_and(|place| place.is_encrypted().unwrap_or(false)) => {
             let next = "export ARK_KEY_PASSPHRASE_FILE=…, or start the service on a terminal, which asks";
-            findings.warn("key", "it is encrypted, and its passphrase is not set here", next);
+            findings.warn(("key", "key_encrypted"), "it is encrypted, and its passphrase is not set here", next);
         }
-        Ok(None) => findings.warn("key", "there is none: this instance cannot sign what it has", "ark-lattice keygen"),
+        Ok(None) if settings.instance.public_key.is_some() => findings.warn(
+            ("key", "key_public_only"),
+            "only its public key is set: this instance is a registry, and signs and exchanges nothing",
+            "export ARK_FED_PRIVKEY=… to exchange as well",
+        ),
+        Ok(None) => findings.ok(("key", "key_missing"), "there is none yet; serve makes one at its first start"),
         Ok(Some(key)) => match startup::public_key(settings, Some(&key)) {
             Ok(_) if is_revoked(settings) => {
-                findings.fail("key", "it is revoked: no peer takes anything from it", "ark-lattice key recover");
+                findings.fail(
+                    ("key", "key_revoked"),
+                    "it is revoked: no peer takes anything from it",
+                    "ark-lattice key recover",
+                );
             }
             Ok(_) => findings.ok("key", format!("its public key is {}", key.public_key())),
-            Err(error) => findings.fail("key", error, "unset ARK_FED_PUBKEY, or correct it"),
+            Err(error) => findings.fail(("key", "key_other_public"), error, "unset ARK_FED_PUBKEY, or correct it"),
         },
-        Err(error) => findings.fail(
-            "key",
-            error,
-            "correct the key that is named there, or move it away and make a new one: ark-lattice keygen",
-        ),
+        Err(error) => {
+            let text = error.to_string();
+            let next = match text.split_once("chmod ") {
+                // A new key would be another identity, which no peer knows.
+                Some((_, mode)) => format!("chmod {mode}"),
+                None => "restore the key from a backup, or from its recovery words: ark-lattice key recover; a new key is a new identity: \
+                         ark-lattice keygen"
+                    .to_owned(),
+            };
+            findings.fail(("key", "key_unusable"), text, next);
+        }
     }
     if settings.admin.token.is_some() {
         findings.ok("token", "the admin token is set");
@@ -92,7 +121,7 @@ pub(super) fn plain_http(settings: &Settings, findings: &mut Findings) {
     }
     let policy = settings.federation.plain_http.as_str();
     findings.warn(
-        "plain HTTP",
+        ("plain HTTP", "plain_http_peers"),
         format!("federation.plain_http is {policy}; peers at public addresses over http://: {}", peers.join(", ")),
         "add each again with https://, and remove it here with: ark-lattice federation remove-peer URL",
     );
@@ -104,14 +133,22 @@ pub(super) fn state(settings: &Settings, findings: &mut Findings) {
     let shown = path.display();
     let metadata = match fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => metadata,
-        Ok(_) => return findings.fail("state", format!("{shown} is not a directory"), "set ARK_STATE_PATH to one"),
+        Ok(_) => {
+            return findings.fail(
+                ("state", "state_not_a_directory"),
+                format!("{shown} is not a directory"),
+                "set ARK_STATE_PATH to one",
+            );
+        }
         Err(_) => {
             let above = path.ancestors().skip(1).find(|above| above.is_dir() || above.as_os_str().is_empty());
             let above = above.filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
             return match writable(above) {
-                Ok(()) => findings.ok("state", format!("{shown} does not exist yet; serve makes it")),
+                Ok(()) => {
+                    findings.ok(("state", "state_missing"), format!("{shown} does not exist yet; serve makes it"));
+                }
                 Err(error) => findings.fail(
-                    "state",
+                    ("state", "state_unwritable"),
                     format!("{shown} does not exist and cannot be made: {error}"),
                     unwritable("ARK_STATE_PATH"),
                 ),
@@ -120,7 +157,7 @@ pub(super) fn state(settings: &Settings, findings: &mut Findings) {
     };
     if metadata.mode() & OTHERS != 0 {
         let found = format!("{shown} may be entered by others than its owner (mode {:o})", metadata.mode() & 0o7777);
-        findings.warn("state", found, format!("chmod 700 {shown}"));
+        findings.warn(("state", "state_open_to_others"), found, format!("chmod 700 {shown}"));
     }
     match writable(path) {
         Ok(()) => {
@@ -128,17 +165,56 @@ pub(super) fn state(settings: &Settings, findings: &mut Findings) {
             findings.ok("state", format!("{shown} is writable and {used}"));
         }
         Err(error) => {
-            findings.fail("state", format!("{shown} cannot be written: {error}"), unwritable("ARK_STATE_PATH"));
+            findings.fail(
+                ("state", "state_unwritable"),
+                format!("{shown} cannot be written: {error}"),
+                unwritable("ARK_STATE_PATH"),
+            );
         }
     }
-    room("state room", path, findings);
+    room(("state room", "state_room_little", "state_room_none"), path, findings);
 }
 
 /// The marker of the data directory: that of the lattice for which the journal is kept.
 pub(super) fn marker(settings: &Settings, findings: &mut Findings) {
     if let Err(error) = startup::check_marker(settings) {
         let next = "mount the right directory; or, if this is the right one: ark-lattice adopt";
-        findings.fail("marker", error, next);
+        findings.fail(("marker", "marker_mismatch"), error, next);
+    }
+}
+
+/// The data directory is served by the service of this state directory, or by none.
+pub(super) fn one_service(settings: &Settings, findings: &mut Findings) {
+    if in_use(&settings.state.path) || !startup::has_service(&settings.lattice.path) {
+        return;
+    }
+    let found = format!("{} is served by a service with another state directory", settings.lattice.path.display());
+    let next =
+        "stop that service, name its state directory (ARK_STATE_PATH), or serve another directory (LATTICE_PATH)";
+    findings.fail(("lattice", "lattice_in_use"), found, next);
+}
+
+/// The audit log: each entry follows from those before.
+pub(super) fn audit(settings: &Settings, findings: &mut Findings) {
+    let file = settings.state.path.join(startup::AUDIT_FILE);
+    if !file.exists() {
+        return;
+    }
+    if let Err(error) = ops::read_audit(&file) {
+        let next = "see which entry: ark-lattice audit verify; restore the file from a backup of the state directory";
+        findings.fail(("audit", "audit_damaged"), error, next);
+    }
+}
+
+/// Whose changes are taken, with whom this instance exchanges, and who reaches it.
+pub(super) fn mode(settings: &Settings, findings: &mut Findings) {
+    let (trust, federation) = (settings.trust.mode.as_str(), settings.federation.mode.as_str());
+    let auto = if settings.federation.auto_sync { "on" } else { "off" };
+    findings.ok("mode", format!("trust {trust}, federation {federation}, auto-sync {auto} by the settings"));
+    let host = &settings.server.host;
+    if host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback()) {
+        let next = "for others: ARK__SERVER__HOST=0.0.0.0, or a proxy";
+        findings.ok("address", format!("{host}: only programs on this machine reach the service; {next}"));
     }
 }
 
@@ -149,13 +225,17 @@ pub(super) fn lattice(settings: &Settings, now: Timestamp, findings: &mut Findin
     let listing = match opened.and_then(|directory| directory.list().map(|listing| (directory, listing))) {
         Ok((directory, listing)) => {
             if let Some(found) = directory.foreign_manifest().filter(|_| settings.lattice.write_manifest) {
-                findings.warn("manifest", found, "export ARK__LATTICE__WRITE_MANIFEST=false, or move that file away");
+                findings.warn(
+                    ("manifest", "foreign_manifest"),
+                    found,
+                    "export ARK__LATTICE__WRITE_MANIFEST=false, or move that file away",
+                );
             }
             listing
         }
         Err(error) => {
             let next = format!("mkdir -p {}; or set LATTICE_PATH to the right one", path.display());
-            return findings.fail("lattice", error, next);
+            return findings.fail(("lattice", "lattice_unreadable"), error, next);
         }
     };
     match writable_as_it_is(path) {
@@ -164,11 +244,11 @@ pub(super) fn lattice(settings: &Settings, now: Timestamp, findings: &mut Findin
         }
         Err(error) => {
             let found = format!("{} cannot be written: {error}", path.display());
-            findings.warn("lattice", found, unwritable("LATTICE_PATH"));
+            findings.warn(("lattice", "lattice_unwritable"), found, unwritable("LATTICE_PATH"));
         }
     }
     files(&listing, now, findings);
-    room("lattice room", path, findings);
+    room(("lattice room", "lattice_room_little", "lattice_room_none"), path, findings);
     watches(findings);
 }
 
@@ -177,7 +257,7 @@ fn files(listing: &Listing, now: Timestamp, findings: &mut Findings) {
         let named: Vec<&str> = listing.broken.iter().take(NAMED).map(|broken| broken.file.as_str()).collect();
         let files = count(listing.broken.len(), "broken file");
         let found = format!("{files}, such as {}: no content of theirs can be had", named.join(", "));
-        findings.warn("files", found, "ark-lattice node verify names them; correct or remove them");
+        findings.warn(("files", "broken_files"), found, "ark-lattice node verify names them; correct or remove them");
     }
     if !listing.unreadable_times.is_empty() {
         let (times, named) = (&listing.unreadable_times, listing.unreadable_times.iter().take(NAMED));
@@ -186,7 +266,11 @@ fn files(listing: &Listing, now: Timestamp, findings: &mut Findings) {
             count(times.len(), "file"),
             named.map(String::as_str).collect::<Vec<_>>().join(", ")
         );
-        findings.warn("times", found, "write epoch seconds or ISO 8601; to list them: ark-lattice node verify");
+        findings.warn(
+            ("times", "unreadable_times"),
+            found,
+            "write epoch seconds or ISO 8601; to list them: ark-lattice node verify",
+        );
     }
     let ahead: Vec<&str> = listing
         .nodes
@@ -196,7 +280,7 @@ fn files(listing: &Listing, now: Timestamp, findings: &mut Findings) {
         .collect();
     if let Some(first) = ahead.first() {
         findings.warn(
-            "dates",
+            ("dates", "dates_ahead"),
             format!(
                 "{} dated more than 5 minutes ahead, such as {first}: peers refuse them",
                 count(ahead.len(), "node")
@@ -210,7 +294,7 @@ fn files(listing: &Listing, now: Timestamp, findings: &mut Findings) {
 pub(super) fn clock(now: Timestamp, findings: &mut Findings) {
     if now < WRITTEN {
         let found = format!("the clock says {}: it is wrong", now.to_rfc3339());
-        findings.fail("clock", found, "set the clock, or let it be set: timedatectl set-ntp true");
+        findings.fail(("clock", "clock_wrong"), found, "set the clock, or let it be set: timedatectl set-ntp true");
     }
 }
 
@@ -228,9 +312,15 @@ pub(super) fn descriptors(settings: &Settings, findings: &mut Findings) {
         findings.ok("descriptors", format!("{allowed}, enough for {wanted} connections and the files of the service"));
         return;
     }
+    // Nobody asked for the default bound, and the service keeps to what it may have.
+    let is_default = settings.server.max_connections == ServerSettings::default().max_connections;
+    if is_default && fits >= CONNECTIONS_NEEDED {
+        findings.ok("descriptors", format!("{allowed}, enough for {fits} connections and the files of the service"));
+        return;
+    }
     let (own, needed) = (allowed.saturating_sub(fits), startup::descriptors_for(wanted));
     findings.warn(
-        "descriptors",
+        ("descriptors", "descriptors_few"),
         format!(
             "{allowed} open files are allowed: {own} for the files of the service, {fits} for connections, further ones are closed; \
              server.max_connections allows {wanted} ({workers} workers), which takes {needed}"
@@ -248,28 +338,33 @@ fn watches(findings: &mut Findings) {
     let instances = read("max_user_instances").and_then(|text| text.trim().parse::<u64>().ok());
     if instances.is_some_and(|instances| instances < 16) {
         findings.warn(
-            "watches",
+            ("watches", "watches_few"),
             "few programs may watch files here: edits may be seen by the regular scan only",
             "sysctl fs.inotify.max_user_instances=128",
         );
     }
 }
 
-fn room(check: &'static str, path: &Path, findings: &mut Findings) {
+/// The room at `path`; the codes are those of little and of no room.
+fn room((check, little, none): (&'static str, &'static str, &'static str), path: &Path, findings: &mut Findings) {
     let Ok(system) = statvfs(path) else { return };
     let free = system.f_bavail.saturating_mul(system.f_frsize);
     let found = format!("{} free at {}", size(free), path.display());
     let next = "make room, or move the directory; writes are refused with 507 once the disk is full";
     if free < ROOM_NEEDED {
-        findings.fail(check, found, next);
+        findings.fail((check, none), found, next);
     } else if free < ROOM_WANTED {
-        findings.warn(check, found, next);
+        findings.warn((check, little), found, next);
     } else {
         findings.ok(check, found);
     }
     // Some file systems make inodes as they go, and say that they have none.
     if system.f_files > 0 && system.f_favail < 1000 {
-        findings.fail(check, format!("{} files can still be made at {}", system.f_favail, path.display()), next);
+        findings.fail(
+            (check, none),
+            format!("{} files can still be made at {}", system.f_favail, path.display()),
+            next,
+        );
     }
 }
 
@@ -298,7 +393,7 @@ fn writable_as_it_is(path: &Path) -> std::io::Result<()> {
 }
 
 /// A service holds the lock.
-fn in_use(path: &Path) -> bool {
+pub(super) fn in_use(path: &Path) -> bool {
     let Ok(lock) = fs::File::open(path.join("lock")) else { return false };
     matches!(lock.try_lock_shared(), Err(fs::TryLockError::WouldBlock))
 }

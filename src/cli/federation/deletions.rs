@@ -11,7 +11,7 @@ use crate::{
         output::{Output, count},
         service::{Service, ServiceArg},
     },
-    ops::{Ask, percent_encode},
+    ops::{self, Ask, percent_encode},
     types::{SystemClock, Timestamp},
 };
 use serde_json::json;
@@ -161,7 +161,7 @@ fn instance(named: &str, service: &Service) -> Result<String, Failure> {
     }
     let answer = service.ask(Ask::Get, &format!("{CONTROLS}/peers"), None)?;
     let peers = service.read::<Peers>(&answer)?.peers;
-    let peer = peers.into_iter().find(|peer| peer.url == named.trim_end_matches('/'));
+    let peer = peers.into_iter().find(|peer| peer.url == ops::peer_address(named));
     peer.and_then(|peer| peer.node_id).ok_or_else(|| {
         let text = format!("no peer with the address {named} has answered yet; name the instance by its id");
         Failure::new(Exit::Refused, text)

@@ -1,159 +1,172 @@
 //! What the service answers, as far as it is shown. What an older service does not say is left out.
 
-use crate::{cli::output::count, types::Timestamp};
+use crate::{
+    cli::output::count,
+    ops::{FailureClass, FailureKind},
+    types::Timestamp,
+};
 use serde::Deserialize;
 use serde_json::Number;
 use std::time::Duration;
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Started {
-    pub(super) status: String,
-    pub(super) port: u16,
+pub(in crate::cli) struct Started {
+    pub(in crate::cli) status: String,
+    pub(in crate::cli) port: u16,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct AutoSync {
-    pub(super) auto_sync: bool,
-    pub(super) sync_interval: u64,
+pub(in crate::cli) struct AutoSync {
+    pub(in crate::cli) auto_sync: bool,
+    pub(in crate::cli) sync_interval: u64,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Status {
-    pub(super) info: Info,
-    pub(super) is_running: bool,
-    pub(super) stats: Stats,
-    pub(super) peers: Vec<Peer>,
+pub(in crate::cli) struct Status {
+    pub(in crate::cli) info: Info,
+    pub(in crate::cli) is_running: bool,
+    pub(in crate::cli) stats: Stats,
+    pub(in crate::cli) peers: Vec<Peer>,
     #[serde(default)]
-    pub(super) inbound: Vec<Inbound>,
-    pub(super) lattice: Lattice,
+    pub(in crate::cli) inbound: Vec<Inbound>,
+    pub(in crate::cli) lattice: Lattice,
     #[serde(default)]
-    pub(super) deletions_waiting: Vec<WaitingSender>,
+    pub(in crate::cli) deletions_waiting: Vec<WaitingSender>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Info {
-    pub(super) instance_id: String,
-    pub(super) instance_name: String,
-    pub(super) instance_type: String,
-    pub(super) federation_mode: String,
-    pub(super) listen_port: u16,
-    pub(super) auto_sync: bool,
-    pub(super) sync_interval: u64,
-    pub(super) public_key: Option<String>,
-    pub(super) address: Option<String>,
+pub(in crate::cli) struct Info {
+    pub(in crate::cli) instance_id: String,
+    pub(in crate::cli) instance_name: String,
+    pub(in crate::cli) instance_type: String,
+    pub(in crate::cli) federation_mode: String,
+    pub(in crate::cli) listen_port: u16,
+    pub(in crate::cli) auto_sync: bool,
+    pub(in crate::cli) sync_interval: u64,
+    pub(in crate::cli) public_key: Option<String>,
+    pub(in crate::cli) address: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Stats {
-    pub(super) total_syncs: u64,
-    pub(super) failures: u64,
-    pub(super) nodes_sent: u64,
-    pub(super) nodes_received: u64,
-    pub(super) conflicts_resolved: u64,
-    pub(super) bytes: u64,
+pub(in crate::cli) struct Stats {
+    pub(in crate::cli) total_syncs: u64,
+    pub(in crate::cli) failures: u64,
+    pub(in crate::cli) nodes_sent: u64,
+    pub(in crate::cli) nodes_received: u64,
+    pub(in crate::cli) conflicts_resolved: u64,
+    pub(in crate::cli) bytes: u64,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Lattice {
+pub(in crate::cli) struct Lattice {
     /// 0.1.0 does not state it.
     #[serde(default)]
-    pub(super) status: String,
+    pub(in crate::cli) status: String,
     #[serde(default)]
-    pub(super) detail: Option<String>,
+    pub(in crate::cli) detail: Option<String>,
     #[serde(default)]
-    pub(super) broken_files: u64,
-    pub(super) nodes: u64,
-    pub(super) seq: u64,
-    pub(super) conflicts: u64,
+    pub(in crate::cli) broken_files: u64,
+    pub(in crate::cli) nodes: u64,
+    pub(in crate::cli) seq: u64,
+    pub(in crate::cli) conflicts: u64,
     #[serde(default)]
-    pub(super) foreign_manifest: bool,
+    pub(in crate::cli) foreign_manifest: bool,
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Peers {
-    pub(super) peers: Vec<Peer>,
+pub(in crate::cli) struct Peers {
+    pub(in crate::cli) peers: Vec<Peer>,
+    /// A service of 0.1.0 does not state it.
+    #[serde(default = "running", rename = "isRunning")]
+    pub(in crate::cli) is_running: bool,
     #[serde(default)]
-    pub(super) inbound: Vec<Inbound>,
+    pub(in crate::cli) inbound: Vec<Inbound>,
+}
+
+fn running() -> bool {
+    true
 }
 
 /// An instance that connects to the service.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Inbound {
-    pub(super) node_id: String,
-    pub(super) trust: String,
-    pub(super) active: bool,
-    pub(super) address: Option<String>,
-    pub(super) direction: Option<String>,
-    pub(super) filtered: bool,
-    pub(super) last_contact: Number,
+pub(in crate::cli) struct Inbound {
+    pub(in crate::cli) node_id: String,
+    pub(in crate::cli) trust: String,
+    pub(in crate::cli) active: bool,
+    pub(in crate::cli) address: Option<String>,
+    pub(in crate::cli) direction: Option<String>,
+    pub(in crate::cli) filtered: bool,
+    pub(in crate::cli) last_contact: Number,
     #[serde(default)]
-    pub(super) lag: Lag,
-    pub(super) nodes_received: u64,
+    pub(in crate::cli) lag: Lag,
+    pub(in crate::cli) nodes_received: u64,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Peer {
-    pub(super) url: String,
-    pub(super) node_id: Option<String>,
-    pub(super) active: bool,
-    pub(super) direction: String,
+pub(in crate::cli) struct Peer {
+    pub(in crate::cli) url: String,
+    pub(in crate::cli) node_id: Option<String>,
+    pub(in crate::cli) active: bool,
+    pub(in crate::cli) direction: String,
     #[serde(default)]
-    pub(super) filter: Filter,
+    pub(in crate::cli) filter: Filter,
     #[serde(default)]
-    pub(super) priority: bool,
+    pub(in crate::cli) priority: bool,
     /// It is exchanged with automatically although `auto_sync` of the instance is off.
     #[serde(default)]
-    pub(super) auto_sync: bool,
-    pub(super) last_sync: Option<Number>,
+    pub(in crate::cli) auto_sync: bool,
+    pub(in crate::cli) last_sync: Option<Number>,
     #[serde(default)]
-    pub(super) lag: Lag,
-    pub(super) error: Option<String>,
+    pub(in crate::cli) lag: Lag,
+    pub(in crate::cli) error: Option<String>,
+    pub(in crate::cli) error_code: Option<String>,
+    pub(in crate::cli) next: Option<String>,
     #[serde(default)]
-    pub(super) differences: Differences,
+    pub(in crate::cli) differences: Differences,
     #[serde(default)]
-    pub(super) failures_in_a_row: u64,
+    pub(in crate::cli) failures_in_a_row: u64,
     #[serde(default)]
-    pub(super) deletions_waiting: Waiting,
+    pub(in crate::cli) deletions_waiting: Waiting,
 }
 
 /// Deletions that wait for an admin.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Waiting {
-    pub(super) here: u64,
-    pub(super) there: Option<u64>,
+pub(in crate::cli) struct Waiting {
+    pub(in crate::cli) here: u64,
+    pub(in crate::cli) there: Option<u64>,
 }
 
 /// Nodes that were left out: their files are broken, or they are too large, here or there.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct LeftOut {
-    pub(super) here: u64,
-    pub(super) there: u64,
+pub(in crate::cli) struct LeftOut {
+    pub(in crate::cli) here: u64,
+    pub(in crate::cli) there: u64,
 }
 
 /// In what the sets differ where changes go one way.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(super) struct Differences {
-    pub(super) newer_there: u64,
-    pub(super) newer_here: u64,
-    pub(super) deleted_there: u64,
-    pub(super) deleted_here: u64,
-    pub(super) only_there: u64,
-    pub(super) only_here: u64,
+pub(in crate::cli) struct Differences {
+    pub(in crate::cli) newer_there: u64,
+    pub(in crate::cli) newer_here: u64,
+    pub(in crate::cli) deleted_there: u64,
+    pub(in crate::cli) deleted_here: u64,
+    pub(in crate::cli) only_there: u64,
+    pub(in crate::cli) only_here: u64,
 }
 
 impl Differences {
     /// For people; `None`: there are none.
-    pub(super) fn words(self) -> Option<String> {
+    pub(in crate::cli) fn words(self) -> Option<String> {
         let Self { newer_there, newer_here, deleted_there, deleted_here, only_there, only_here } = self;
         let counted = [
             (newer_there, "newer there"),
@@ -170,139 +183,160 @@ impl Differences {
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct WaitingSender {
-    pub(super) from: String,
-    pub(super) deletions: u64,
-    pub(super) since: Number,
+pub(in crate::cli) struct WaitingSender {
+    pub(in crate::cli) from: String,
+    pub(in crate::cli) deletions: u64,
+    pub(in crate::cli) since: Number,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Deletion {
-    pub(super) id: String,
-    pub(super) from: String,
-    pub(super) deleted_at: Number,
-    pub(super) since: Number,
+pub(in crate::cli) struct Deletion {
+    pub(in crate::cli) id: String,
+    pub(in crate::cli) from: String,
+    pub(in crate::cli) deleted_at: Number,
+    pub(in crate::cli) since: Number,
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Deletions {
-    pub(super) deletions: Vec<Deletion>,
-    pub(super) total: u64,
-    pub(super) senders: Vec<WaitingSender>,
-    pub(super) next: Option<String>,
+pub(in crate::cli) struct Deletions {
+    pub(in crate::cli) deletions: Vec<Deletion>,
+    pub(in crate::cli) total: u64,
+    pub(in crate::cli) senders: Vec<WaitingSender>,
+    pub(in crate::cli) next: Option<String>,
 }
 
 /// What confirming or refusing did.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Settled {
-    pub(super) deleted: u64,
-    pub(super) kept: u64,
+pub(in crate::cli) struct Settled {
+    pub(in crate::cli) deleted: u64,
+    pub(in crate::cli) kept: u64,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Filter {
-    pub(super) types: Vec<String>,
-    pub(super) ids: Vec<String>,
-    pub(super) tags: Vec<String>,
+pub(in crate::cli) struct Filter {
+    pub(in crate::cli) types: Vec<String>,
+    pub(in crate::cli) ids: Vec<String>,
+    pub(in crate::cli) tags: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Lag {
-    pub(super) to_send: Option<u64>,
-    pub(super) to_receive: Option<u64>,
+pub(in crate::cli) struct Lag {
+    pub(in crate::cli) to_send: Option<u64>,
+    pub(in crate::cli) to_receive: Option<u64>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct PeerSet {
-    pub(super) status: String,
-    pub(super) peer_url: String,
-    pub(super) total_peers: usize,
+pub(in crate::cli) struct PeerSet {
+    pub(in crate::cli) status: String,
+    pub(in crate::cli) peer_url: String,
+    pub(in crate::cli) total_peers: usize,
+    /// A service of 0.1.0 does not state it, nor what answers at the address.
+    pub(in crate::cli) auto_sync: Option<bool>,
+    pub(in crate::cli) probe: Option<Probe>,
+}
+
+/// What answers at the address of a peer that was added.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::cli) struct Probe {
+    pub(in crate::cli) protocol: Option<String>,
+    pub(in crate::cli) node_id: Option<String>,
+    pub(in crate::cli) public_key: Option<String>,
+    pub(in crate::cli) error: Option<String>,
+    pub(in crate::cli) next: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Synced {
-    pub(super) result: Vec<SyncedPeer>,
+pub(in crate::cli) struct Synced {
+    pub(in crate::cli) result: Vec<SyncedPeer>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct SyncedPeer {
-    pub(super) peer: String,
-    pub(super) success: bool,
-    pub(super) nodes_sent: u64,
-    pub(super) nodes_received: u64,
+pub(in crate::cli) struct SyncedPeer {
+    pub(in crate::cli) peer: String,
+    pub(in crate::cli) success: bool,
+    pub(in crate::cli) nodes_sent: u64,
+    pub(in crate::cli) nodes_received: u64,
     #[serde(default)]
-    pub(super) conflicts_resolved: u64,
+    pub(in crate::cli) conflicts_resolved: u64,
     #[serde(default)]
-    pub(super) bytes: u64,
-    pub(super) outcome: Option<String>,
-    pub(super) error: Option<String>,
+    pub(in crate::cli) bytes: u64,
+    pub(in crate::cli) outcome: Option<String>,
+    pub(in crate::cli) error: Option<String>,
+    pub(in crate::cli) error_code: Option<String>,
+    pub(in crate::cli) next: Option<String>,
     #[serde(default)]
-    pub(super) deletions_waiting: Waiting,
+    pub(in crate::cli) deletions_waiting: Waiting,
     #[serde(default)]
-    pub(super) unavailable: LeftOut,
+    pub(in crate::cli) unavailable: LeftOut,
     #[serde(default)]
-    pub(super) too_large: LeftOut,
+    pub(in crate::cli) too_large: LeftOut,
     #[serde(default)]
-    pub(super) differences: Differences,
+    pub(in crate::cli) differences: Differences,
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Discovered {
-    pub(super) found: Vec<Found>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Found {
-    pub(super) url: String,
-    pub(super) node_id: Option<String>,
-    pub(super) instance_type: Option<String>,
-    pub(super) via: String,
-    pub(super) known: bool,
-    pub(super) accepted: bool,
-}
-
-#[derive(Debug, Deserialize)]
-pub(super) struct History {
-    pub(super) rounds: Vec<Past>,
+pub(in crate::cli) struct Discovered {
+    pub(in crate::cli) found: Vec<Found>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Past {
-    pub(super) at: Number,
-    pub(super) peer: String,
+pub(in crate::cli) struct Found {
+    pub(in crate::cli) url: String,
+    pub(in crate::cli) node_id: Option<String>,
+    pub(in crate::cli) instance_type: Option<String>,
+    pub(in crate::cli) via: String,
+    pub(in crate::cli) known: bool,
+    pub(in crate::cli) accepted: bool,
+}
+
+#[derive(Debug, Deserialize)]
+pub(in crate::cli) struct History {
+    pub(in crate::cli) rounds: Vec<Past>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::cli) struct Past {
+    pub(in crate::cli) at: Number,
+    pub(in crate::cli) peer: String,
     #[serde(default)]
-    pub(super) inbound: bool,
-    pub(super) duration_ms: u64,
-    pub(super) outcome: String,
-    pub(super) error: Option<String>,
-    pub(super) nodes_received: u64,
-    pub(super) nodes_sent: u64,
-    pub(super) conflicts_resolved: u64,
-    pub(super) bytes: u64,
+    pub(in crate::cli) inbound: bool,
+    pub(in crate::cli) duration_ms: u64,
+    pub(in crate::cli) outcome: String,
+    pub(in crate::cli) error: Option<String>,
+    pub(in crate::cli) nodes_received: u64,
+    pub(in crate::cli) nodes_sent: u64,
+    pub(in crate::cli) conflicts_resolved: u64,
+    pub(in crate::cli) bytes: u64,
 }
 
 impl Peer {
-    /// `online`, `offline`, or `new` before the first round.
-    pub(super) fn state(&self) -> &'static str {
-        match (self.active, self.last_sync.is_none() && self.failures_in_a_row == 0 && self.error.is_none()) {
-            (true, _) => "online",
-            (false, true) => "new",
-            (false, false) => "offline",
+    /// `online`, `offline` where it does not answer, `failing` where it answers and the rounds fail, `new` before the first round, and
+    /// `stopped` while the federation of this instance is.
+    pub(in crate::cli) fn state(&self, is_running: bool) -> &'static str {
+        let is_new = self.last_sync.is_none() && self.failures_in_a_row == 0 && self.error.is_none();
+        let kind = self.error_code.as_deref().and_then(FailureKind::parse);
+        match kind.map(FailureKind::class) {
+            _ if !is_running => "stopped",
+            _ if self.active => "online",
+            _ if is_new => "new",
+            Some(FailureClass::Refused | FailureClass::Differs | FailureClass::Local) => "failing",
+            Some(FailureClass::Unavailable) | None => "offline",
         }
     }
 }
 
 impl Filter {
     /// As the options that make it.
-    pub(super) fn text(&self, priority: bool) -> String {
+    pub(in crate::cli) fn text(&self, priority: bool) -> String {
         let part = |name: &str, words: &[String]| words.iter().map(|word| format!("{name}={word}")).collect::<Vec<_>>();
         let mut parts = [part("type", &self.types), part("id", &self.ids), part("tag", &self.tags)].concat();
         if priority {
@@ -332,7 +366,7 @@ pub(in crate::cli) fn ago(then: Timestamp, now: Timestamp) -> String {
 }
 
 /// Milliseconds as people say them.
-pub(super) fn interval(millis: u64) -> String {
+pub(in crate::cli) fn interval(millis: u64) -> String {
     let duration = Duration::from_millis(millis);
     if duration.subsec_nanos() == 0 && duration.as_secs() < 600 {
         return format!("{} s", duration.as_secs());
@@ -340,7 +374,7 @@ pub(super) fn interval(millis: u64) -> String {
     humantime::format_duration(duration).to_string()
 }
 
-pub(super) fn number(number: Option<u64>) -> String {
+pub(in crate::cli) fn number(number: Option<u64>) -> String {
     number.map_or_else(|| "-".to_owned(), |number| number.to_string())
 }
 

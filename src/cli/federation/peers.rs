@@ -8,11 +8,12 @@ use super::{
 use crate::{
     cli::{
         exit::Failure,
+        invite::fingerprint,
         output::{Output, count},
         service::{Service, ServiceArg},
     },
-    ops::{Ask, percent_encode},
-    types::{SystemClock, Timestamp},
+    ops::{Ask, peer_address, percent_encode},
+    types::{ShellWord, SystemClock, Timestamp},
 };
 use clap::ValueEnum;
 use serde_json::json;
@@ -32,14 +33,21 @@ pub(in crate::cli) enum Direction {
 #[command(after_help = "\
 A peer that is there already is changed: options that are left out are the
 usual ones again. With filters, what matches one entry of each kind goes.
+The address is asked first, for three seconds at most. An instance that does not
+answer yet is added all the same; this instance itself, and what is certainly no
+instance (another program, the wrong one of http:// and https://), is refused with
+exit code 3. An instance that is a peer at another address stays one peer: it keeps
+that address while it answers there, and moves to the new one otherwise.
 
 Examples:
   ark-lattice federation add-peer http://192.168.1.100:9000
   ark-lattice federation add-peer https://hub.example --mirror
   ark-lattice federation add-peer http://pi:9000 --type note --id 'work-*' --priority
 
-With --json; status is added, changed or unchanged:
-  {\"status\": \"added\", \"peerUrl\": \"http://192.168.1.100:9000\", \"totalPeers\": 1}")]
+With --json; status is added, changed, unchanged or moved:
+  {\"status\": \"added\", \"peerUrl\": \"http://192.168.1.100:9000\", \"totalPeers\": 1, \"autoSync\": false,
+   \"probe\": {\"answers\": true, \"protocol\": \"ark-lattice\", \"nodeId\": \"pi\", \"publicKey\": \"…\", \"error\": null,
+    \"errorCode\": null, \"next\": null}}")]
 pub(in crate::cli) struct AddArgs {
     /// The peer's address, such as http://192.168.1.100:9000.
     #[arg(value_name = "URL")]
@@ -62,6 +70,9 @@ pub(in crate::cli) struct AddArgs {
     /// Nodes with a greater number as their priority go first.
     #[arg(long)]
     priority: bool,
+    /// Add the address without asking it first.
+    #[arg(long)]
+    no_probe: bool,
     #[command(flatten)]
     service: ServiceArg,
 }
@@ -76,10 +87,42 @@ pub(super) fn add(args: AddArgs, output: &Output) -> Result<(), Failure> {
     };
     let body = json!({
         "peerUrl": args.peer, "direction": direction, "priority": args.priority,
-        "filter": {"types": args.types, "ids": args.ids, "tags": args.tags},
+        "filter": {"types": args.types, "ids": args.ids, "tags": args.tags}, "probe": !args.no_probe,
     });
     let answer = service.ask(Ask::Post, &format!("{CONTROLS}/peers/add"), Some(body.to_string()))?;
-    said(&service, &answer, output)
+    said(&service, &answer, output)?;
+    if !output.json() {
+        added(&args, &service.read(&answer)?, output)?;
+    }
+    Ok(())
+}
+
+/// What answers at the address, and whether anything is exchanged automatically.
+fn added(args: &AddArgs, set: &PeerSet, output: &Output) -> Result<(), Failure> {
+    let url = &set.peer_url;
+    if let Some(probe) = &set.probe {
+        let (found, next) = match (&probe.node_id, &probe.error) {
+            (Some(id), _) => {
+                let key = probe.public_key.as_deref().map(fingerprint).unwrap_or_default();
+                (format!("{id} answers, key {key}"), None)
+            }
+            (None, None) => ("a system that ark-lattice replaces answers, without signatures".to_owned(), None),
+            (None, Some(error)) => (format!("it does not answer yet: {error}"), probe.next.as_deref()),
+        };
+        let word = if probe.protocol.is_some() { "ok" } else { "warn" };
+        output.finding(word, url, &found, next)?;
+    }
+    if let Some(known) = Some(peer_address(&args.peer)).filter(|named| named != url) {
+        output.remark(format!("{known} and {url} are one instance, which stays one peer."));
+    }
+    if set.auto_sync == Some(false) {
+        output.remark(format!(
+            "Nothing is exchanged automatically. Once: ark-lattice federation sync --peer {}\n\
+             From now on, with all peers: ark-lattice federation auto-sync --start",
+            ShellWord(url)
+        ));
+    }
+    Ok(())
 }
 
 pub(super) fn remove(peer: &str, service: &Service, output: &Output) -> Result<(), Failure> {
@@ -104,11 +147,12 @@ pub(super) fn list(service: &Service, output: &Output) -> Result<(), Failure> {
     }
     let now = SystemClock::shared().now();
     if !peers.peers.is_empty() {
-        output.table(COLUMNS, peers.peers.iter().map(|peer| row(peer, now)))?;
+        output.table(COLUMNS, peers.peers.iter().map(|peer| row(peer, peers.is_running, now)))?;
     }
     if !peers.inbound.is_empty() {
         output.table(INBOUND_COLUMNS, peers.inbound.iter().map(|inbound| inbound_row(inbound, now)))?;
     }
+    steps(&peers.peers).iter().for_each(|step| output.remark(step));
     let waits = |peer: &&Peer| peer.deletions_waiting.here > 0 || peer.deletions_waiting.there.is_some_and(|it| it > 0);
     for peer in peers.peers.iter().filter(waits) {
         let (here, there) = (peer.deletions_waiting.here, peer.deletions_waiting.there.unwrap_or_default());
@@ -120,6 +164,16 @@ pub(super) fn list(service: &Service, output: &Output) -> Result<(), Failure> {
     let active = peers.peers.iter().filter(|peer| peer.active).count();
     output.remark(format!("{}, {active} online{}", count(peers.peers.len(), "peer"), inbound_summary(&peers.inbound)));
     Ok(())
+}
+
+/// Why the last round with each failed peer did, and what to do.
+pub(super) fn steps(peers: &[Peer]) -> Vec<String> {
+    let step = |peer: &Peer| {
+        let error = peer.error.as_deref()?;
+        let next = peer.next.iter().map(|next| format!("    → {next}"));
+        Some(std::iter::once(format!("{}: {error}", peer.url)).chain(next).collect::<Vec<_>>())
+    };
+    peers.iter().filter(|peer| !peer.active).filter_map(step).flatten().collect()
 }
 
 /// `; 3 instances connect to this one, 2 online`.
@@ -135,7 +189,7 @@ fn inbound_summary(inbound: &[Inbound]) -> String {
 }
 
 pub(super) const COLUMNS: &[&str] =
-    &["peer", "id", "state", "direction", "filter", "to send", "to receive", "last sync", "error"];
+    &["peer", "id", "state", "direction", "filter", "to send", "to receive", "last sync"];
 
 /// Of instances that connect to this one.
 pub(super) const INBOUND_COLUMNS: &[&str] =
@@ -157,17 +211,16 @@ pub(super) fn inbound_row(inbound: &Inbound, now: Timestamp) -> Vec<String> {
     ]
 }
 
-pub(super) fn row(peer: &Peer, now: Timestamp) -> Vec<String> {
+pub(super) fn row(peer: &Peer, is_running: bool, now: Timestamp) -> Vec<String> {
     let dash = || "-".to_owned();
     vec![
         peer.url.clone(),
         peer.node_id.clone().unwrap_or_else(dash),
-        peer.state().to_owned(),
+        peer.state(is_running).to_owned(),
         peer.direction.clone(),
         peer.filter.text(peer.priority),
         number(peer.lag.to_send),
         number(peer.lag.to_receive),
         peer.last_sync.as_ref().and_then(instant).map_or_else(|| "never".to_owned(), |then| ago(then, now)),
-        peer.error.clone().unwrap_or_else(dash),
     ]
 }

@@ -24,8 +24,10 @@ const LONGEST_SECONDS: u64 = 3600;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-A peer is online when the last round with it came to its end, and new before
-the first. What is to send and to receive is known since the last contact.
+A peer is online when the last round with it came to its end, offline when it does
+not answer, failing when it answers and rounds fail, new before the first round, and
+stopped while the federation of this instance is. Below the table stands what to do
+about each that is offline or failing. What is to send and to receive is known since the last contact.
 An instance that connects here is online while it comes as lately as it said;
 \"to send\" is what it does not have yet of this one, \"to receive\" the reverse.
 Exits with 1 if the lattice of this instance is degraded (not with --watch).
@@ -49,7 +51,8 @@ line each time:
    \"peers\": [{\"url\": \"http://a:9000\", \"nodeId\": \"a\", \"publicKey\": \"…\", \"active\": true,
     \"direction\": \"both\", \"filter\": {\"types\": [], \"ids\": [], \"tags\": []}, \"priority\": false,
     \"addedAt\": 1767225600, \"lastSync\": 1767225600, \"lag\": {\"toSend\": 0, \"toReceive\": 0},
-    \"deletionsWaiting\": {\"here\": 0, \"there\": 0}, \"error\": null, \"failuresInARow\": 0, \"stats\": {\"rounds\": 42, \"failures\": 0, \"nodesSent\": 15,
+    \"deletionsWaiting\": {\"here\": 0, \"there\": 0}, \"error\": null, \"errorCode\": null, \"next\": null,
+    \"failuresInARow\": 0, \"stats\": {\"rounds\": 42, \"failures\": 0, \"nodesSent\": 15,
      \"nodesReceived\": 23, \"conflictsResolved\": 0, \"bytes\": 5120}}],
    \"lattice\": {\"status\": \"ok\", \"brokenFiles\": 0, \"nodes\": 32, \"seq\": 40, \"manifestHash\": \"sha256:…\", \"conflicts\": 0},
    \"inbound\": [{\"nodeId\": \"laptop\", \"publicKey\": \"…\", \"trust\": \"verified\", \"active\": true,
@@ -177,7 +180,7 @@ fn lines(status: &Status, now: Timestamp) -> Vec<String> {
         fact(
             "exchanged",
             format!(
-                "{}, {} failed; {} sent, {} received, {}, {}",
+                "{} completed, {} failed; {} sent, {} received, {}, {}",
                 count(stats.total_syncs, "round"),
                 stats.failures,
                 count(stats.nodes_sent, "node"),
@@ -205,8 +208,12 @@ fn lines(status: &Status, now: Timestamp) -> Vec<String> {
     match (status.peers.is_empty(), status.inbound.is_empty()) {
         (true, true) => lines.push("No peers; add one with: ark-lattice federation add-peer URL".to_owned()),
         (true, false) => {}
-        (false, _) => lines.extend(table_lines(peers::COLUMNS, status.peers.iter().map(|peer| peers::row(peer, now)))),
+        (false, _) => lines.extend(table_lines(
+            peers::COLUMNS,
+            status.peers.iter().map(|peer| peers::row(peer, status.is_running, now)),
+        )),
     }
+    lines.extend(peers::steps(&status.peers).iter().map(|step| printable(step)));
     if !status.inbound.is_empty() {
         let rows = status.inbound.iter().map(|inbound| peers::inbound_row(inbound, now));
         lines.extend((!status.peers.is_empty()).then(String::new));

@@ -12,7 +12,7 @@ use crate::{
         progress::Progress,
         service::{Service, ServiceArg},
     },
-    ops::{Ask, accept_command},
+    ops::{Ask, FailureKind},
 };
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -43,7 +43,7 @@ Examples:
 With --json:
   {\"status\": \"synced\", \"result\": [{\"peer\": \"http://192.168.1.100:9000\", \"success\": true,
    \"nodesSent\": 15, \"nodesReceived\": 23, \"conflictsResolved\": 0, \"bytes\": 5120, \"requests\": 3,
-   \"outcome\": \"in_step\", \"error\": null, \"deletionsWaiting\": {\"here\": 0, \"there\": 0}}],
+   \"outcome\": \"in_step\", \"error\": null, \"errorCode\": null, \"next\": null, \"deletionsWaiting\": {\"here\": 0, \"there\": 0}}],
    \"lattice\": {\"status\": \"ok\", \"brokenFiles\": 0}}
 status is partial where some peers failed, failed where all did or the data directory
 here cannot be used, and differs where none did but sets differ or deletions wait:
@@ -76,7 +76,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     let status = service.ask(Ask::Get, &format!("{CONTROLS}/status"), None)?;
     let lattice = service.read::<Status>(&status)?.lattice;
     if output.json() {
-        let status = in_a_word(&told, &lattice);
+        let status = in_a_word(&told, &lattice, output);
         let result: Vec<&Value> = told.iter().map(|told| &told.raw).collect();
         let mut own = json!({"status": lattice.status, "brokenFiles": lattice.broken_files});
         if let (Some(detail), Some(own)) = (&lattice.detail, own.as_object_mut()) {
@@ -94,15 +94,15 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
         }
     }
     degraded(&lattice)?;
-    verdict(&told)
+    verdict(&told, output)
 }
 
 /// What all rounds together come to, as the exit code does: `synced` only where that is 0.
-fn in_a_word(told: &[Told], lattice: &Lattice) -> &'static str {
+fn in_a_word(told: &[Told], lattice: &Lattice, output: &Output) -> &'static str {
     let failed = told.iter().filter(|told| !told.result.success).count();
     match failed {
         _ if degraded(lattice).is_err() => "failed",
-        0 if verdict(told).is_err() => "differs",
+        0 if verdict(told, output).is_err() => "differs",
         0 => "synced",
         failed if failed < told.len() => "partial",
         _ => "failed",
@@ -169,7 +169,7 @@ pub(in crate::cli) fn with_one_peer(
         say(&told.result, output)?;
     }
     let raw = told.raw.clone();
-    Ok((raw, verdict(&[told])))
+    Ok((raw, verdict(&[told], output)))
 }
 
 async fn round(confirm_deletions: bool, service: &Service, peer: &str) -> Result<Told, Failure> {
@@ -208,7 +208,7 @@ async fn watch(service: &Service, progress: &Progress, output: &Output) -> std::
 
 fn say(result: &SyncedPeer, output: &Output) -> std::io::Result<()> {
     if let Some(error) = &result.error {
-        return output.finding("fail", &result.peer, error, Some(&next(result, error)));
+        return output.finding("fail", &result.peer, error, Some(&next(result)));
     }
     let state = match result.outcome.as_deref() {
         Some("in_step") => "; in step",
@@ -307,41 +307,27 @@ fn confirm(result: &SyncedPeer) -> String {
     format!("if that is right: ark-lattice federation sync --peer {} --confirm-deletions", result.peer)
 }
 
-/// What kind of failure it is. The service has only words for it.
-fn exit(error: &str) -> Exit {
-    if error.contains("signs with another key") || error.contains("the instance there is now") {
-        Exit::Differs
-    } else if error.starts_with("the lattice here") {
-        Exit::Local
-    } else if error.contains("refused with 4") {
-        Exit::Refused
-    } else {
-        Exit::Unavailable
-    }
+/// The exit code of a failure: of its code, which a service of 0.1.0 does not state.
+fn exit(result: &SyncedPeer) -> Exit {
+    let kind = result.error_code.as_deref().and_then(FailureKind::parse);
+    kind.map_or(Exit::Unavailable, |kind| kind.class().into())
 }
 
-fn next(result: &SyncedPeer, error: &str) -> String {
-    let peer = &result.peer;
-    match exit(error) {
-        Exit::Differs => format!("if that is right: ark-lattice federation remove-peer {peer}, and add it again"),
-        Exit::Local => "see what is wrong here: ark-lattice doctor".to_owned(),
-        _ if error.contains("lattice_unavailable") => {
-            "its data directory cannot be read. On that machine: ark-lattice doctor".to_owned()
-        }
-        Exit::Refused => accept_command(error).map_or_else(
-            || "see what that instance asks of others: its trust.mode, and its log".to_owned(),
-            |command| format!("on that machine: {command}"),
-        ),
-        _ => format!("when it is back: ark-lattice federation sync --peer {peer}"),
-    }
+fn next(result: &SyncedPeer) -> String {
+    result.next.clone().unwrap_or_else(|| "see the log of the service".to_owned())
 }
 
-fn verdict(told: &[Told]) -> Result<(), Failure> {
+fn verdict(told: &[Told], output: &Output) -> Result<(), Failure> {
     let failed: Vec<&SyncedPeer> = told.iter().map(|told| &told.result).filter(|result| !result.success).collect();
     if let Some(first) = failed.first() {
         let error = first.error.as_deref().unwrap_or("it failed");
-        let text = format!("{} of {} failed; {}: {error}", failed.len(), count(told.len(), "peer"), first.peer);
-        return Err(Failure::new(exit(error), text).because(next(first, error)));
+        let text = format!("{} of {} failed", failed.len(), count(told.len(), "peer"));
+        let failure = Failure::new(exit(first), text).with_code(first.error_code.as_deref());
+        // On a terminal both stand with the peer, just above.
+        return Err(match output.json() {
+            true => failure.because(format!("{}: {error}", first.peer)).because(next(first)),
+            false => failure.because("what to do stands with each"),
+        });
     }
     let waits = told.iter().map(|told| &told.result).find(|result| waiting(result) != (0, 0));
     if let Some(result) = waits {
@@ -368,21 +354,4 @@ fn verdict(told: &[Told]) -> Result<(), Failure> {
             "everything was exchanged with {peer}, but the sets differ; one side refuses a node: see both logs"
         )))
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_the_service_says_has_its_exit_code() {
-        for (error, expected) in [
-            ("http://a/ cannot be reached: Connection refused", Exit::Unavailable),
-            ("refused with 403 not_trusted: no", Exit::Refused),
-            ("the lattice here: the data directory failed", Exit::Local),
-            ("a now signs with another key, x; if that is right, remove the peer and add it again", Exit::Differs),
-        ] {
-            assert_eq!(exit(error), expected, "{error}");
-        }
-    }
 }

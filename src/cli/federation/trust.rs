@@ -269,7 +269,10 @@ fn listed(service: &Service, answer: &Bytes, output: &Output) -> Result<(), Fail
     }
     let found = service.read::<Relationships>(answer)?.relationships;
     if found.is_empty() {
-        output.remark("Nothing was decided yet; begin with: ark-lattice federation trust add --peer URL");
+        output.remark(
+            "No key is verified, revoked or in quarantine; begin with: ark-lattice federation trust add --peer URL\n\
+             Keys of peers are pinned at the first contact: ark-lattice federation list-peers --json",
+        );
         return Ok(());
     }
     let row = |it: &Relationship| {

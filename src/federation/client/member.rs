@@ -25,7 +25,7 @@ impl Client {
             return Ok(response);
         }
         membership.set(None);
-        Err(self.protocol("it shows no sign of our network; is federation.network_key the same on both sides?"))
+        Err(ClientError::OtherNetwork(self.base.to_string()))
     }
 
     /// Asks who it is, which the tags of all other requests name.

@@ -6,6 +6,7 @@ use crate::{
         client::ClientError,
         events::EventKind,
         filter::FilterError,
+        peer_address,
         peers::{Added, PeerOptions, PeerState, PeersError},
         round::Positions,
     },
@@ -58,7 +59,7 @@ impl Engine {
         // Checked before it is kept.
         self.shared.client(url, By::Operator)?;
         options.filter.check()?;
-        let url = url.trim_end_matches('/').to_owned();
+        let url = peer_address(url);
         let now = self.shared.options.clock.now();
         let peer = PeerState { named, ..PeerState::new(url.clone(), options, now) };
         let added = self.shared.options.peers.add(peer)?;
@@ -69,6 +70,29 @@ impl Engine {
             self.spawn(&url)?;
         }
         Ok((url, added))
+    }
+
+    /// Adds the address of an instance that is a peer at another one: the peer keeps the address at which it answers, else it moves to the
+    /// new one with everything that is known of it. Answers the address that is kept, and what was done.
+    ///
+    /// # Errors
+    /// [`AddError`].
+    pub fn add_known(&self, url: &str, known_at: &str, options: PeerOptions) -> Result<(String, Added), AddError> {
+        let peers = &self.shared.options.peers;
+        if peers.get(known_at).is_some_and(|known| known.is_active()) {
+            return self.add_peer(known_at, options);
+        }
+        self.shared.client(url, By::Operator)?;
+        options.filter.check()?;
+        let url = peer_address(url);
+        // First: the task writes to the old address.
+        drop(self.tasks().remove(known_at));
+        peers.move_to(known_at, &url)?;
+        self.add_peer(&url, options)?;
+        if self.is_running() {
+            self.spawn(&url)?;
+        }
+        Ok((url, Added::Moved))
     }
 
     /// Did the admin name the instance with this id, which has this key now?
@@ -120,8 +144,7 @@ impl Engine {
     /// [`AddError`].
     pub fn name_peer(&self, url: &str, peer: &PeerId, key: PublicKey) -> Result<String, AddError> {
         let Shared { options, .. } = &*self.shared;
-        let known =
-            options.peers.get(url.trim_end_matches('/')).filter(|it| it.node_id.as_deref() == Some(peer.as_str()));
+        let known = options.peers.get(&peer_address(url)).filter(|it| it.node_id.as_deref() == Some(peer.as_str()));
         let pinned = known.and_then(|known| PublicKey::parse(&known.public_key?).ok());
         let succeeds = |pinned: &PublicKey| options.trust.succeeds(*pinned, key);
         self.pin(url, peer, pinned.filter(succeeds).unwrap_or(key))
@@ -130,7 +153,7 @@ impl Engine {
     /// Adds a peer, or names one that is known, whose id and key are these; durably.
     fn pin(&self, url: &str, peer: &PeerId, key: PublicKey) -> Result<String, AddError> {
         self.shared.client(url, By::Operator)?;
-        let url = url.trim_end_matches('/').to_owned();
+        let url = peer_address(url);
         let (peers, now) = (&self.shared.options.peers, self.shared.options.clock.now());
         if peers.get(&url).is_none() {
             peers.add(PeerState::new(url.clone(), PeerOptions::default(), now))?;
@@ -153,10 +176,10 @@ impl Engine {
     /// # Errors
     /// The peers cannot be kept.
     pub fn remove_peer(&self, url: &str) -> Result<bool, PeersError> {
-        let url = url.trim_end_matches('/');
-        let known = self.shared.options.peers.remove(url)?;
+        let url = peer_address(url);
+        let known = self.shared.options.peers.remove(&url)?;
         if known {
-            drop(self.tasks().remove(url));
+            drop(self.tasks().remove(&url));
             self.shared.options.events.tell(EventKind::PeerRemoved, json!({ "peer": url }));
         }
         Ok(known)

@@ -5,6 +5,7 @@ use crate::{
     federation::{
         client::{Client, ClientError},
         membership::Membership,
+        peer_address,
         watch::Watch,
     },
     guard::{OutOfReach, PlainHttp, Reach},
@@ -88,8 +89,9 @@ impl Engine {
 impl Shared {
     /// May an address be within this machine's network? What is a peer was named by the operator.
     fn may_be_inner(&self, url: &str, by: By) -> bool {
-        let is_peer = || self.options.peers.get(url.trim_end_matches('/')).is_some();
-        self.options.inner_peers.allow(url, || by != By::Anybody || is_peer())
+        let url = peer_address(url);
+        let is_peer = || self.options.peers.get(&url).is_some();
+        self.options.inner_peers.allow(&url, || by != By::Anybody || is_peer())
     }
 
     pub(super) fn membership(&self) -> Option<Membership> {

@@ -86,7 +86,7 @@ impl Shared {
             tracing::warn!(peer = peer.url, "{error}");
         }
         // Of its two journals each makes positions in the other void.
-        if matches!(end.error, None | Some(RoundError::Unsteady)) {
+        if matches!(end.error, None | Some(RoundError::Unsteady | RoundError::SameInstance { .. })) {
             end.error = Some(error);
         }
     }

@@ -5,7 +5,7 @@ use super::{PeerState, RoundError, RunEnd, Shared};
 use crate::{
     federation::{client::ClientError, trusting::ROUND},
     guard::OutOfReach,
-    trust::{Refusal, accept_command},
+    trust::Refusal,
 };
 use serde_json::Map;
 
@@ -14,7 +14,7 @@ fn code(error: &RoundError) -> Option<&'static str> {
     match error {
         RoundError::Client(ClientError::OutOfReach(_, OutOfReach::PlainHttp(..))) => Some("plain_http"),
         RoundError::Client(ClientError::Address(..) | ClientError::OutOfReach(..)) => Some("out_of_reach"),
-        RoundError::Client(ClientError::Protocol(..))
+        RoundError::Client(ClientError::Protocol(..) | ClientError::Redirected(..) | ClientError::OtherNetwork(_))
         | RoundError::Wire(_)
         | RoundError::OtherFeed(_)
         | RoundError::Message(_)
@@ -23,6 +23,7 @@ fn code(error: &RoundError) -> Option<&'static str> {
         | RoundError::Unsteady => Some("protocol"),
         RoundError::OtherKey { .. } => Some("key_mismatch"),
         RoundError::OtherInstance { .. } => Some("other_instance"),
+        RoundError::SameId(_) => Some("same_id"),
         RoundError::Revoked => Some("peer_revoked"),
         RoundError::TooManyNodes { .. } => Some("too_many_nodes"),
         RoundError::Differs { .. } => Some("differs"),
@@ -41,7 +42,8 @@ fn code(error: &RoundError) -> Option<&'static str> {
         | RoundError::OwnTwin(_)
         | RoundError::Keys(_)
         | RoundError::Self_
-        | RoundError::Stale(_)
+        | RoundError::SameInstance { .. }
+        | RoundError::Stale(..)
         | RoundError::Stopped => None,
     }
 }
@@ -58,16 +60,5 @@ impl Shared {
         let subject = peer.node_id.clone().or_else(|| end.peer.as_ref().map(|(id, _)| id.to_string()));
         let account = Some(peer.url.clone());
         self.options.trust.refused(Refusal { code, door: ROUND, subject, account, detail });
-    }
-
-    /// Logs once that the peer takes no changes of this instance, with the command for its machine.
-    pub(super) fn tell_refusal_there(&self, before: &PeerState, end: &RunEnd) {
-        let Some(error @ RoundError::Client(ClientError::Refused { detail, .. })) = &end.error else { return };
-        if before.error.as_ref() != Some(&error.to_string())
-            && let Some(command) = accept_command(detail)
-        {
-            let peer = &before.url;
-            tracing::warn!("{peer}: this instance is not verified there and cannot write. On that machine: {command}");
-        }
     }
 }

@@ -1,12 +1,20 @@
 //! What goes on for each peer: rounds, and hearing from it.
 
-use super::{PeerTask, Shared};
+use super::{Engine, PeerTask, Shared};
 use crate::federation::{
     pauses::{LONGEST_PAUSE, Notices, backoff, jittered, pause_after},
     peers::Direction,
 };
 use std::sync::{Arc, atomic::Ordering};
 use tokio::time::{Instant, sleep, sleep_until};
+
+impl Engine {
+    /// Is this peer exchanged with automatically?
+    #[must_use]
+    pub fn is_automatic(&self, url: &str) -> bool {
+        self.shared.is_automatic(url)
+    }
+}
 
 impl Shared {
     /// Is this peer exchanged with automatically: by the switch for all peers, or because it was paired?

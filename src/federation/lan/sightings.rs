@@ -2,7 +2,7 @@
 
 use super::{Found, LanOptions, MAX_FOUND, Via, heard::Candidate, probe::Present};
 use crate::{
-    federation::peers::PeerState,
+    federation::{peer_address, peers::PeerState},
     types::{PeerId, PublicKey},
 };
 use reqwest::Url;
@@ -115,7 +115,7 @@ pub(super) fn address(summary: &[u8]) -> Option<String> {
     let url = Url::parse(text).ok().filter(|_| text.len() <= MAX_ADDRESS_CHARS)?;
     let plain = url.username().is_empty() && url.password().is_none() && url.query().is_none();
     let right = matches!(url.scheme(), "http" | "https") && url.host().is_some() && plain && url.fragment().is_none();
-    right.then(|| url.as_str().trim_end_matches('/').to_owned())
+    right.then(|| peer_address(url.as_str()))
 }
 
 #[cfg(test)]

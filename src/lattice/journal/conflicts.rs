@@ -6,7 +6,7 @@ use super::{
     rows::{Lineage, node_id},
 };
 use crate::{
-    lattice::{Conflict, version::Version},
+    lattice::{Conflict, Dismissed, version::Version},
     types::{ContentHash, NodeId, Timestamp},
 };
 use bytes::Bytes;
@@ -36,6 +36,29 @@ const HISTORY_OF_GIVER: TableDefinition<'_, u64, ()> = TableDefinition::new("his
 
 /// Who sent the versions that won: how many of the others are kept.
 const CONFLICTS_WITH: TableDefinition<'_, &str, u64> = TableDefinition::new("conflicts_with");
+
+/// A row that outlives its place in the table.
+struct OwnedRow {
+    id: String,
+    noticed_at: i64,
+    from: String,
+    versions: [(i64, Option<[u8; 32]>); 2],
+    content: Vec<u8>,
+}
+
+impl OwnedRow {
+    fn of((id, noticed_at, from, lost, won, content): ConflictValue<'_>) -> Self {
+        let version = |(at, hash): VersionValue<'_>| (at, hash.copied());
+        let versions = [version(lost), version(won)];
+        Self { id: id.to_owned(), noticed_at, from: from.to_owned(), versions, content: content.to_owned() }
+    }
+
+    fn value(&self) -> ConflictValue<'_> {
+        let [lost, won] = &self.versions;
+        let (lost, won) = ((lost.0, lost.1.as_ref()), (won.0, won.1.as_ref()));
+        (&self.id, self.noticed_at, &self.from, lost, won, &self.content)
+    }
+}
 
 pub(super) fn prepare(transaction: &WriteTransaction) -> Result<(), JournalError> {
     transaction.open_table(CONFLICTS)?;
@@ -162,6 +185,34 @@ impl Journal {
                 }
             }
             Ok(None)
+        })
+    }
+
+    /// Settles a conflict: its version goes to the history under the same number, of which the oldest go. A version of the history is
+    /// forgotten. Answers what it was; `None`: there is none.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub(in crate::lattice) fn dismiss(&self, number: u64) -> Result<Option<Dismissed>, JournalError> {
+        self.write(|database| {
+            let transaction = database.begin_write()?;
+            let row = transaction.open_table(CONFLICTS)?.get(number)?.map(|row| OwnedRow::of(row.value()));
+            if !remove(&transaction, number)? {
+                return Ok(None);
+            }
+            let Some(row) = row else {
+                transaction.commit()?;
+                return Ok(Some(Dismissed::Overruled));
+            };
+            {
+                let mut history = transaction.open_table(HISTORY)?;
+                let mut of_giver = transaction.open_table(HISTORY_OF_GIVER)?;
+                let mut meta = transaction.open_table(META)?;
+                history.insert(number, row.value())?;
+                bound_history(&mut history, &mut of_giver, &mut meta, length(&row.content))?;
+            }
+            transaction.commit()?;
+            Ok(Some(Dismissed::Conflict))
         })
     }
 

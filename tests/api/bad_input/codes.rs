@@ -184,6 +184,12 @@ async fn every_code_of_the_4xx_is_answered_with() {
     let long = as_operator("PUT", "/nodes/long").json(&long);
     seen.extend(run(&app, &[row("a type that is too long", long, 400, "type_too_long")]).await);
 
+    let own = as_operator("POST", "/api/federation/peers/add").json(&json!({"peerUrl": app.url}).to_string());
+    let web = web_server();
+    let other = as_operator("POST", "/api/federation/peers/add").json(&json!({"peerUrl": web}).to_string());
+    let rows = [row("its own address", own, 400, "own_address"), row("a web server", other, 400, "not_an_instance")];
+    seen.extend(run(&app, &rows).await);
+
     let nothing = as_operator("POST", "/api/federation/deletions/confirm").json("{\"from\":\"ark-none\"}");
     seen.extend(run(&app, &[row("deletions of which none wait", nothing, 404, "no_deletions_wait")]).await);
 
@@ -227,4 +233,21 @@ async fn every_code_of_the_4xx_is_answered_with() {
 
     let all = Code::ALL.iter().filter(|code| code.status().is_client_error()).map(|code| code.text().to_owned());
     assert_eq!(seen, all.collect::<BTreeSet<_>>());
+}
+
+/// The address of a web server that is no instance.
+fn web_server() -> String {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _head = stream.read(&mut [0; 4096]).unwrap();
+            let body = "<html>Sign in to the Wi-Fi</html>";
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\nContent-Length: ";
+            write!(stream, "{head}{}\r\n\r\n{body}", body.len()).unwrap();
+        }
+    });
+    url
 }

@@ -1,13 +1,16 @@
 //! What the controls answer, in the members of the seed (its guide's API reference), and ours in the same style.
 
+mod added;
 mod differences;
+mod failure;
 mod inbound;
 mod left_out;
 mod past;
 
-pub(super) use self::past::HistoryAnswer;
+pub(super) use self::{added::AddedAnswer, past::HistoryAnswer};
 use self::{
     differences::DifferencesAnswer,
+    failure::FailureAnswer,
     inbound::InboundAnswer,
     left_out::{LeftOutAnswer, TooLargeAnswer},
 };
@@ -195,6 +198,8 @@ pub(crate) struct PeerAnswer {
     /// Why the last round failed; null: it did not.
     #[schema(required = true)]
     error: Option<String>,
+    #[serde(flatten)]
+    failure: FailureAnswer,
     /// Rounds that failed since the last that did not.
     failures_in_a_row: u32,
     /// What was done with it.
@@ -210,7 +215,8 @@ pub(super) const fn direction(direction: Direction) -> &'static str {
 }
 
 impl PeerAnswer {
-    pub(super) fn new((peer, lag): (PeerState, Lag)) -> Self {
+    pub(super) fn new((peer, lag): (PeerState, Lag), own_id: &str) -> Self {
+        let failure = FailureAnswer::new(&peer.url, own_id, peer.failure, peer.error.as_deref());
         Self {
             active: peer.is_active(),
             direction: direction(peer.options.direction),
@@ -234,6 +240,7 @@ impl PeerAnswer {
             url: peer.url,
             node_id: peer.node_id,
             public_key: peer.public_key,
+            failure,
             error: peer.error,
         }
     }
@@ -333,12 +340,16 @@ impl StatusAnswer {
             is_running: ops::is_running(context),
             active_peers: active(&peers),
             stats,
-            peers: peers.into_iter().map(PeerAnswer::new).collect(),
+            peers: peers.into_iter().map(|peer| PeerAnswer::new(peer, own_id(context))).collect(),
             inbound: ops::inbound_peers(context).into_iter().map(Into::into).collect(),
             lattice: ops::stand(context)?.into(),
             deletions_waiting: ops::waiting_senders(context)?.into_iter().map(Into::into).collect(),
         })
     }
+}
+
+fn own_id(context: &ops::Context) -> &str {
+    context.identity.node_id.as_str()
 }
 
 fn active(peers: &[(PeerState, Lag)]) -> Vec<String> {
@@ -356,6 +367,9 @@ pub(crate) struct PeersAnswer {
     count: usize,
     /// The addresses of those with which the last round came to its end.
     active_peers: Vec<String>,
+    /// Rounds are made, and peers are let in. 0.1.0 does not have this member.
+    #[schema(required = false)]
+    is_running: bool,
     /// Instances that connect to this one, the one that came last first; they need not be peers of it.
     inbound: Vec<InboundAnswer>,
 }
@@ -364,9 +378,10 @@ impl PeersAnswer {
     pub(super) fn new(context: &ops::Context, peers: Vec<(PeerState, Lag)>) -> Self {
         let (count, active_peers) = (peers.len(), active(&peers));
         Self {
-            peers: peers.into_iter().map(PeerAnswer::new).collect(),
+            peers: peers.into_iter().map(|peer| PeerAnswer::new(peer, own_id(context))).collect(),
             count,
             active_peers,
+            is_running: ops::is_running(context),
             inbound: ops::inbound_peers(context).into_iter().map(Into::into).collect(),
         }
     }
@@ -402,7 +417,7 @@ pub(crate) struct StopAnswer {
 #[serde(rename_all = "camelCase")]
 #[schema(as = FederationPeerSet)]
 pub(crate) struct PeerSetAnswer {
-    /// `added`, `changed`, `unchanged` or `removed`.
+    /// `added`, `changed`, `unchanged`, `moved` (the peer was known at another address, at which it did not answer) or `removed`.
     #[schema(example = "added")]
     pub(super) status: &'static str,
     /// The peer's address, as it is kept.
@@ -454,12 +469,16 @@ pub(crate) struct RoundAnswer {
     /// Why it did not.
     #[schema(required = true)]
     error: Option<String>,
+    #[serde(flatten)]
+    failure: FailureAnswer,
 }
 
-impl From<Synced> for RoundAnswer {
-    fn from(synced: Synced) -> Self {
+impl RoundAnswer {
+    pub(super) fn new(synced: Synced, own_id: &str) -> Self {
+        let failure = FailureAnswer::new(&synced.url, own_id, synced.failure, synced.error.as_deref());
         let report = synced.report;
         Self {
+            failure,
             peer: synced.url,
             success: synced.error.is_none(),
             nodes_sent: report.sent_taken,

@@ -191,13 +191,23 @@ pub const ROUTES: &[Route] = &[
         method: "POST",
         path: "/api/federation/peers/add",
         summary: "Add a peer, or change how one is exchanged with (operator)",
-        problems: &[ALWAYS, GATE, CONTROLS, CONTROLS_WRITE, &[Code::InvalidPeer, Code::PlainHttp, Code::TooManyPeers]],
+        problems: &[
+            ALWAYS,
+            GATE,
+            CONTROLS,
+            CONTROLS_WRITE,
+            &[Code::InvalidPeer, Code::PlainHttp, Code::TooManyPeers, Code::HubOnly],
+        ],
     },
     Route {
         method: "DELETE",
         path: "/api/federation/peers/{url}",
         summary: "Remove a peer (operator)",
-        problems: &[ALWAYS, CONTROLS, &[Code::PeerNotFound, Code::InvalidPath, Code::StateUnavailable]],
+        problems: &[
+            ALWAYS,
+            CONTROLS,
+            &[Code::PeerNotFound, Code::InvalidPath, Code::PeerOfSettings, Code::StateUnavailable],
+        ],
     },
     Route {
         method: "POST",
@@ -477,7 +487,7 @@ pub const PEER_ROUTES: &[Route] = &[
             GATE,
             PROVES,
             REGISTRY,
-            &[Code::InviteRefused, Code::KeyMismatch, Code::Quarantined, Code::TooManyPeers],
+            &[Code::InviteRefused, Code::KeyMismatch, Code::Quarantined, Code::TooManyPeers, Code::HubOnly],
         ],
     },
     Route {

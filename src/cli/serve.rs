@@ -63,6 +63,7 @@ pub(super) fn run(args: Args, output: &Output) -> Result<(), Failure> {
     let json = settings.log.format == LogFormat::Json;
     telemetry::start_logging(&settings.log.level, json)
         .map_err(|error| Failure::local(error).about("settings: log.level"))?;
+    tracing::info!(files = settings.files_text(), "settings were read");
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }

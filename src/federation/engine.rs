@@ -133,6 +133,12 @@ pub struct Synced {
     pub error: Option<String>,
 }
 
+impl Synced {
+    fn failed(url: String, error: String) -> Self {
+        Self { url, report: RoundReport::default(), error: Some(error) }
+    }
+}
+
 /// How many positions of a journal are still to go; a node that changed twice counts for both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Lag {
@@ -381,6 +387,9 @@ impl Engine {
     }
 
     fn spawn(&self, url: &str) -> Result<(), ClientError> {
+        if self.shared.options.peers.hub_instead_of(url).is_some() {
+            return Ok(());
+        }
         let peer = Arc::new(self.shared.peer_task(url)?);
         let rounds = tokio::spawn(keep_in_step(Arc::clone(&self.shared), Arc::clone(&peer)));
         let listener = tokio::spawn(listen(Arc::clone(&self.shared), Arc::clone(&peer)));
@@ -394,17 +403,20 @@ impl Engine {
         let url = url.map(|url| url.trim_end_matches('/'));
         let wanted: Vec<PeerState> =
             self.peers().into_iter().filter(|peer| url.is_none_or(|url| url == peer.url)).collect();
-        let rounds = wanted.into_iter().map(|peer| async move {
+        let peers = &self.shared.options.peers;
+        // Of all peers those that hub mode leaves out are no failures.
+        let held = |peer: &PeerState| url.is_none() && peers.hub_instead_of(&peer.url).is_some();
+        let rounds = wanted.into_iter().filter(|peer| !held(peer)).map(|peer| async move {
+            if let Err(error) = peers.check_may_add(&peer.url) {
+                return Synced::failed(peer.url, error.to_string());
+            }
             let task = self.tasks().get(&peer.url).map(|task| Arc::clone(&task.peer));
             let task = match task {
                 Some(task) => task,
                 // Also while the engine stands still.
                 None => match self.shared.peer_task(&peer.url) {
                     Ok(task) => Arc::new(task),
-                    Err(error) => {
-                        let (report, error) = (RoundReport::default(), Some(error.to_string()));
-                        return Synced { url: peer.url, report, error };
-                    }
+                    Err(error) => return Synced::failed(peer.url, error.to_string()),
                 },
             };
             tokio::select! {
@@ -412,8 +424,7 @@ impl Engine {
                     Synced { url: peer.url, report: end.report, error: end.error.map(|error| error.to_string()) }
                 }
                 () = self.control().stopped() => {
-                    let error = Some("the federation was stopped meanwhile".to_owned());
-                    Synced { url: peer.url, report: RoundReport::default(), error }
+                    Synced::failed(peer.url, "the federation was stopped meanwhile".to_owned())
                 }
             }
         });

@@ -63,6 +63,11 @@ pub(super) fn identity(settings: &Settings, findings: &mut Findings) {
             let next = "export ARK_KEY_PASSPHRASE_FILE=…, or start the service on a terminal, which asks";
             findings.warn("key", "it is encrypted, and its passphrase is not set here", next);
         }
+        Ok(None) if settings.instance.public_key.is_some() => findings.warn(
+            "key",
+            "ARK_FED_PUBKEY is set without its private key: this instance is a registry and exchanges with no peer",
+            "set ARK_FED_PRIVKEY too, or unset ARK_FED_PUBKEY and restart the service, which makes a key then",
+        ),
         Ok(None) => findings.warn("key", "there is none: this instance cannot sign what it has", "ark-lattice keygen"),
         Ok(Some(key)) => match startup::public_key(settings, Some(&key)) {
             Ok(_) if is_revoked(settings) => {

@@ -8,11 +8,13 @@ use crate::{
         filter::FilterError,
         peers::{Added, PeerOptions, PeerState, PeersError},
         round::Positions,
+        settings_peers::SettingsPeers,
     },
     trust::Named,
     types::{PeerId, PublicKey},
 };
 use serde_json::json;
+use std::collections::BTreeSet;
 
 /// Why a peer was not added.
 #[derive(Debug, thiserror::Error)]
@@ -146,6 +148,19 @@ impl Engine {
             state.named = true;
         })?;
         Ok(url)
+    }
+
+    /// Takes over what the settings say of peers, after theirs were added; of those `new` ones were not there before. Removes peers
+    /// that were in the settings before, and answers their addresses.
+    ///
+    /// # Errors
+    /// The peers cannot be kept.
+    pub fn apply_settings(&self, settings: SettingsPeers, new: &BTreeSet<String>) -> Result<Vec<String>, PeersError> {
+        let ended = self.shared.options.peers.apply_settings(settings, |url| new.contains(url))?;
+        for url in &ended {
+            self.remove_peer(url)?;
+        }
+        Ok(ended)
     }
 
     /// Removes a peer, durably. Answers whether there was one.

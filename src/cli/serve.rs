@@ -63,12 +63,12 @@ pub(super) fn run(args: Args, output: &Output) -> Result<(), Failure> {
     let json = settings.log.format == LogFormat::Json;
     telemetry::start_logging(&settings.log.level, json)
         .map_err(|error| Failure::local(error).about("settings: log.level"))?;
-    tracing::info!(files = settings.files_text(), "settings were read");
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
     allow_descriptors();
     let cut_short = startup::run(&settings, |address| {
+        tracing::info!(files = settings.files_text(), "settings were read");
         // A service without a reader of its greeting serves all the same.
         let _ = announce(&settings, address, output);
     })?;

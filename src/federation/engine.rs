@@ -133,12 +133,6 @@ pub struct Synced {
     pub error: Option<String>,
 }
 
-impl Synced {
-    fn failed(url: String, error: String) -> Self {
-        Self { url, report: RoundReport::default(), error: Some(error) }
-    }
-}
-
 /// How many positions of a journal are still to go; a node that changed twice counts for both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Lag {

@@ -1,6 +1,6 @@
 //! Which peers the engine exchanges with: adding and removing them.
 
-use super::{Engine, Shared, clients::By};
+use super::{Engine, Shared, Synced, clients::By};
 use crate::{
     federation::{
         client::ClientError,
@@ -8,6 +8,7 @@ use crate::{
         filter::FilterError,
         peers::{Added, PeerOptions, PeerState, PeersError},
         round::Positions,
+        run::RoundReport,
         settings_peers::SettingsPeers,
     },
     trust::Named,
@@ -28,6 +29,12 @@ pub enum AddError {
     /// It cannot be kept.
     #[error(transparent)]
     Peers(#[from] PeersError),
+}
+
+impl Synced {
+    pub(super) fn failed(url: String, error: String) -> Self {
+        Self { url, report: RoundReport::default(), error: Some(error) }
+    }
 }
 
 impl Shared {

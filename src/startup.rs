@@ -494,11 +494,13 @@ fn tls_files(settings: &Settings) -> Result<Option<TlsFiles>, StartupError> {
 /// # Errors
 /// [`StartupError::Tls`]: it cannot be used with its key.
 pub fn check_tls(settings: &Settings) -> Result<Option<Timestamp>, StartupError> {
-    if let Some(authority) = client_authority(settings) {
+    let files = tls_files(settings)?;
+    // Without TLS nobody is asked for a certificate; the settings refuse to have the one without the other.
+    if let Some(authority) = client_authority(settings).filter(|_| files.is_some()) {
         tls::check_clients(&authority)?;
     }
     outgoing_tls(settings)?;
-    Ok(tls_files(settings)?.map(|files| files.check()).transpose()?)
+    Ok(files.map(|files| files.check()).transpose()?)
 }
 
 fn client_authority(settings: &Settings) -> Option<ClientAuthority> {

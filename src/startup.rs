@@ -35,6 +35,7 @@ use tokio::{net::TcpSocket, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 mod arrivals;
+mod check;
 mod discovery;
 mod engine;
 mod events;
@@ -50,7 +51,9 @@ mod traces;
 mod trust;
 
 pub use crate::guard::{connections_within, descriptors_for};
+pub use check::check;
 pub use engine::kept_plain_http_peers;
+pub use keys::REGISTRY_ONLY;
 pub use lattice::{
     Adopted, EditAccess, JournalStanding, accept_nodes, adopt, are_copies, check_marker, edit_access, has_service,
     journal_standing, open_idle, open_unless_busy,
@@ -153,6 +156,7 @@ impl Application {
     pub async fn build(settings: &Settings, clock: SharedClock) -> Result<Self, StartupError> {
         let state_lock = lock_state(&settings.state.path)?;
         let key = keys::load(settings)?;
+        check(settings, key.as_ref().map(|held| &held.key))?;
         let stated = public_key(settings, key.as_ref().map(|held| &held.key))?;
         let metrics = Arc::new(Metrics::default());
         let (tracer, traces) = traces::open(settings, &clock, &metrics)?;
@@ -441,13 +445,20 @@ pub fn listen(settings: &Settings) -> Result<TcpListener, StartupError> {
     let (host, port) = (settings.server.host.as_str(), settings.server.port);
     let failed = |error: io::Error| StartupError::Listen { address: format!("{host}:{port}"), error };
     let mut refusal = io::Error::other("the name has no address");
-    for address in (host, port).to_socket_addrs().map_err(failed)? {
+    for address in resolve(settings)? {
         match listen_on(address, settings.server.write_timeout.get()) {
             Ok(listener) => return Ok(listener),
             Err(error) => refusal = error,
         }
     }
     Err(failed(refusal))
+}
+
+/// The addresses of `server.host`.
+fn resolve(settings: &Settings) -> Result<Vec<SocketAddr>, StartupError> {
+    let (host, port) = (settings.server.host.as_str(), settings.server.port);
+    let failed = |error: io::Error| StartupError::Listen { address: format!("{host}:{port}"), error };
+    Ok((host, port).to_socket_addrs().map_err(failed)?.collect())
 }
 
 /// As `TcpListener::bind` does, which lets only 128 connections wait.
@@ -483,11 +494,13 @@ fn tls_files(settings: &Settings) -> Result<Option<TlsFiles>, StartupError> {
 /// # Errors
 /// [`StartupError::Tls`]: it cannot be used with its key.
 pub fn check_tls(settings: &Settings) -> Result<Option<Timestamp>, StartupError> {
-    if let Some(authority) = client_authority(settings) {
+    let files = tls_files(settings)?;
+    // Without TLS nobody is asked for a certificate; the settings refuse to have the one without the other.
+    if let Some(authority) = client_authority(settings).filter(|_| files.is_some()) {
         tls::check_clients(&authority)?;
     }
     outgoing_tls(settings)?;
-    Ok(tls_files(settings)?.map(|files| files.check()).transpose()?)
+    Ok(files.map(|files| files.check()).transpose()?)
 }
 
 fn client_authority(settings: &Settings) -> Option<ClientAuthority> {

@@ -10,7 +10,7 @@ mod trace;
 pub use events::{Delivery, EventMetrics, Listener};
 pub use export::{ExportError, ExportOptions, Exporter};
 pub use federation::{FederationMetrics, TrustCounts};
-pub use lines::start_logging;
+pub use lines::{check_level, start_logging};
 pub use trace::{Caller, Kind, Moment, Span, SpanMetrics, SpanValue, Spans, TraceContext, Tracer, tracer};
 
 use crate::types::Timestamp;

@@ -164,6 +164,10 @@ codes! {
     DiscoveryOff = "discovery_off" CONFLICT "Looking for others so is off",
     /// There are as many peers as there may be.
     TooManyPeers = "too_many_peers" CONFLICT "There are as many peers as there may be",
+    /// `federation.mode` is hub and the settings name the hub: there is no other peer.
+    HubOnly = "hub_only" CONFLICT "This instance exchanges with its hub only",
+    /// The settings name the peer: it ends with its setting.
+    PeerOfSettings = "peer_of_settings" CONFLICT "The settings name this peer",
     /// So many deletions of others wait for the admin already that no more may wait.
     MassDelete = "mass_delete" CONFLICT "Too much would be deleted",
     /// Too many versions made here lost against the sender's and were not looked at.

@@ -207,17 +207,26 @@ fn feed_code(error: &ops::FeedError) -> Code {
 }
 
 fn add_code(error: &ops::AddError) -> Code {
-    use ops::{AddError, OutOfReach, PeersError};
+    use ops::{AddError, OutOfReach};
     match error {
         AddError::Address(ops::ClientError::OutOfReach(_, OutOfReach::PlainHttp(..))) => Code::PlainHttp,
         AddError::Address(_) | AddError::Filter(_) => Code::InvalidPeer,
-        AddError::Peers(PeersError::Full) => Code::TooManyPeers,
-        AddError::Peers(_) => Code::StateUnavailable,
+        AddError::Peers(error) => peers_code(error),
+    }
+}
+
+fn peers_code(error: &ops::PeersError) -> Code {
+    use ops::PeersError;
+    match error {
+        PeersError::Full => Code::TooManyPeers,
+        PeersError::HubOnly { .. } => Code::HubOnly,
+        PeersError::OfSettings { .. } => Code::PeerOfSettings,
+        PeersError::Unreadable { .. } | PeersError::Unwritable(_) => Code::StateUnavailable,
     }
 }
 
 fn federation_code(error: &ops::FederationError) -> Code {
-    use ops::{FederationError, PeersError};
+    use ops::FederationError;
     match error {
         FederationError::NoKey => Code::NoKey,
         FederationError::Stopped => Code::FederationStopped,
@@ -228,8 +237,8 @@ fn federation_code(error: &ops::FederationError) -> Code {
         FederationError::Add(error) => add_code(error),
         FederationError::NoPeerThere { error: ops::RoundError::Self_, .. } => Code::OwnAddress,
         FederationError::NoPeerThere { .. } => Code::NotAnInstance,
-        FederationError::Peers(PeersError::Full) => Code::TooManyPeers,
-        FederationError::Peers(_) | FederationError::Invites(_) | FederationError::Control(_) => Code::StateUnavailable,
+        FederationError::Peers(error) => peers_code(error),
+        FederationError::Invites(_) | FederationError::Control(_) => Code::StateUnavailable,
         FederationError::Lan(ops::LanError::Subnet(_)) => Code::InvalidFederationRequest,
         FederationError::Lan(ops::LanError::Busy) => Code::DiscoveryBusy,
         FederationError::Lan(ops::LanError::Client(_)) => Code::Internal,

@@ -197,7 +197,11 @@ pub const ROUTES: &[Route] = &[
         method: "DELETE",
         path: "/api/federation/peers/{url}",
         summary: "Remove a peer (operator)",
-        problems: &[ALWAYS, CONTROLS, &[Code::PeerNotFound, Code::InvalidPath, Code::StateUnavailable]],
+        problems: &[
+            ALWAYS,
+            CONTROLS,
+            &[Code::PeerNotFound, Code::InvalidPath, Code::PeerOfSettings, Code::StateUnavailable],
+        ],
     },
     Route {
         method: "POST",
@@ -477,7 +481,7 @@ pub const PEER_ROUTES: &[Route] = &[
             GATE,
             PROVES,
             REGISTRY,
-            &[Code::InviteRefused, Code::KeyMismatch, Code::Quarantined, Code::TooManyPeers],
+            &[Code::InviteRefused, Code::KeyMismatch, Code::Quarantined, Code::TooManyPeers, Code::HubOnly],
         ],
     },
     Route {

@@ -18,13 +18,14 @@ Examples:
 
 With --json: an object of sections, each an object of keys.")]
     Show,
-    /// Say whether a service could start with them
+    /// Say whether a service could start with them: what `serve` refuses is refused here
     #[command(after_help = "\
 Examples:
   ark-lattice config check
 
 With --json:
-  {\"ok\": true, \"node_id\": \"ark-1\", \"public_key\": \"…\", \"warnings\": []}")]
+  {\"ok\": true, \"node_id\": \"ark-1\", \"public_key\": \"…\", \"files\": [\"config/local.toml\"],
+   \"warnings\": []}")]
     Check,
 }
 
@@ -49,20 +50,21 @@ fn show(settings: &Settings, output: &Output) -> Result<(), Failure> {
 
 fn check(settings: &Settings, output: &Output) -> Result<(), Failure> {
     let key = startup::load_key(settings)?;
-    startup::check_registry(settings)?;
-    startup::check_tls(settings)?;
+    startup::check(settings, key.as_ref())?;
     let node_id = settings.node_id()?;
     OfflineDirectory::open(&settings.lattice.path, settings.limits())?;
     let public_key = key.map(|key| key.public_key());
     let signs = match public_key {
         Some(key) => format!("signs with {key}"),
-        None => "has no key (make one with: ark-lattice keygen)".to_owned(),
+        None if settings.instance.public_key.is_some() => format!("signs nothing. {}", startup::REGISTRY_ONLY),
+        None => "has no key yet (the service makes one; or: ark-lattice keygen)".to_owned(),
     };
     output.answer(
-        || json!({"ok": true, "node_id": node_id, "public_key": public_key, "warnings": settings.warnings}),
+        || json!({"ok": true, "node_id": node_id, "public_key": public_key, "files": settings.files, "warnings": settings.warnings}),
         || {
             let warnings: String = settings.warnings.iter().map(|warning| format!("\nwarning: {warning}")).collect();
-            format!("The settings are usable: {node_id} {signs}.{warnings}")
+            let files = settings.files_text();
+            format!("The settings are usable: {node_id} {signs}. Files: {files}.{warnings}")
         },
     )?;
     Ok(())

@@ -35,12 +35,12 @@ Examples:
 With --json:
   {\"dir\": \".\", \"environment\": \"local\", \"config\": \"./config/local.toml\",
    \"node_id\": \"ark-1\", \"public_key\": \"…\", \"made\": [\"./lattice_data\"],
-   \"found\": [\"./ark_state\"], \"next\": [\"ARK_ENV=local ark-lattice serve\"]}")]
+   \"found\": [\"./ark_state\"], \"next\": [\"ark-lattice doctor\", \"ark-lattice serve\"]}")]
 pub(super) struct Args {
     /// Where it is set up; made where it does not exist.
     #[arg(long, value_name = "DIR", default_value = ".")]
     dir: PathBuf,
-    /// The name of the settings file: config/ENV.toml, which a service with ARK_ENV=ENV reads.
+    /// The name of the settings file: config/ENV.toml. Every command reads local.toml, one with ARK_ENV=ENV that file too.
     #[arg(long, value_name = "ENV", default_value = "local", value_parser = environment)]
     env: String,
     /// Put the key's file under a passphrase: asked for on a terminal, otherwise from --passphrase-file.

@@ -68,6 +68,7 @@ pub(super) fn run(args: Args, output: &Output) -> Result<(), Failure> {
     }
     allow_descriptors();
     let cut_short = startup::run(&settings, |address| {
+        tracing::info!(files = settings.files_text(), "settings were read");
         // A service without a reader of its greeting serves all the same.
         // Beside lines of JSON it is one more of them.
         let _ = announce(&settings, address, &output.or_json(json));

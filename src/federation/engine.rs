@@ -387,6 +387,9 @@ impl Engine {
     }
 
     fn spawn(&self, url: &str) -> Result<(), ClientError> {
+        if self.shared.options.peers.hub_instead_of(url).is_some() {
+            return Ok(());
+        }
         let peer = Arc::new(self.shared.peer_task(url)?);
         let rounds = tokio::spawn(keep_in_step(Arc::clone(&self.shared), Arc::clone(&peer)));
         let listener = tokio::spawn(listen(Arc::clone(&self.shared), Arc::clone(&peer)));
@@ -400,7 +403,13 @@ impl Engine {
         let url = url.map(peer_address);
         let wanted: Vec<PeerState> =
             self.peers().into_iter().filter(|peer| url.as_ref().is_none_or(|url| *url == peer.url)).collect();
-        let rounds = wanted.into_iter().map(|peer| async move {
+        let peers = &self.shared.options.peers;
+        // Of all peers those that hub mode leaves out are no failures.
+        let held = |peer: &PeerState| url.is_none() && peers.hub_instead_of(&peer.url).is_some();
+        let rounds = wanted.into_iter().filter(|peer| !held(peer)).map(|peer| async move {
+            if let Err(error) = peers.check_may_add(&peer.url) {
+                return Synced::failed(peer.url, error.to_string(), FailureKind::HubOnly);
+            }
             let task = self.tasks().get(&peer.url).map(|task| Arc::clone(&task.peer));
             let task = match task {
                 Some(task) => task,
@@ -408,8 +417,8 @@ impl Engine {
                 None => match self.shared.peer_task(&peer.url) {
                     Ok(task) => Arc::new(task),
                     Err(error) => {
-                        let (report, failure) = (RoundReport::default(), Some(error.kind()));
-                        return Synced { url: peer.url, report, error: Some(error.without_address()), failure };
+                        let failure = error.kind();
+                        return Synced::failed(peer.url, error.without_address(), failure);
                     }
                 },
             };
@@ -419,9 +428,8 @@ impl Engine {
                     Synced { url: peer.url, report: end.report, error: end.error.map(|error| error.to_string()), failure }
                 }
                 () = self.control().stopped() => {
-                    let error = Some("the federation was stopped meanwhile".to_owned());
-                    let failure = Some(FailureKind::StoppedHere);
-                    Synced { url: peer.url, report: RoundReport::default(), error, failure }
+                    let error = "the federation was stopped meanwhile".to_owned();
+                    Synced::failed(peer.url, error, FailureKind::StoppedHere)
                 }
             }
         });

@@ -105,6 +105,8 @@ kinds! {
     OutOfReach = "out_of_reach" Refused "{remove}",
     /// The address is not asked over plain HTTP.
     PlainHttp = "plain_http" Refused "{https}",
+    /// This instance exchanges with its hub only.
+    HubOnly = "hub_only" Refused "to exchange with others too, set FEDERATION_MODE=hybrid and restart the service; {remove}",
     /// It is no address.
     InvalidAddress = "invalid_address" Refused "{remove}",
     /// What answers is no ark-lattice service.

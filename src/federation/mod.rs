@@ -35,6 +35,7 @@ pub mod remote;
 pub mod resolver;
 pub mod round;
 pub mod run;
+pub mod settings_peers;
 mod trusting;
 pub mod twins;
 mod unpack;

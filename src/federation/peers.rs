@@ -1,6 +1,12 @@
 //! The peers of this instance, and how far each is: durable, one small file.
 
-use super::{failure::FailureKind, filter::Filter, peer_address, round::Positions};
+use super::{
+    failure::FailureKind,
+    filter::Filter,
+    peer_address,
+    round::Positions,
+    settings_peers::{Origin, SettingsPeers},
+};
 use crate::{
     lattice::offline::{OfflineError, write_file},
     manifest::Position,
@@ -11,7 +17,7 @@ use std::{
     collections::BTreeMap,
     io,
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 /// The most peers that one instance has.
@@ -34,6 +40,23 @@ pub enum PeersError {
     /// There are as many as there may be.
     #[error("there are {MAX_PEERS} peers already; remove one first")]
     Full,
+    /// In `hub` mode there is one peer.
+    #[error(
+        "federation.mode is hub: this instance exchanges with {hub} only, so no other peer is added; to have more, set \
+         FEDERATION_MODE=hybrid and restart the service"
+    )]
+    HubOnly {
+        /// The hub's address.
+        hub: String,
+    },
+    /// A setting names it, and would add it again at the next start.
+    #[error("{url} is named by {setting}: take it out there and restart the service; the peer is removed then")]
+    OfSettings {
+        /// The peer's address.
+        url: String,
+        /// The setting.
+        setting: &'static str,
+    },
 }
 
 /// Which ways changes go between this instance and a peer.
@@ -136,6 +159,9 @@ pub struct PeerState {
     /// It is exchanged with automatically, whatever `federation.auto_sync` says: it was paired by an invite.
     #[serde(default)]
     pub auto_sync: bool,
+    /// What made it a peer; `None`: an earlier version, which did not write it down.
+    #[serde(default)]
+    pub origin: Option<Origin>,
 }
 
 /// Of peers that an earlier version wrote down.
@@ -162,6 +188,7 @@ impl PeerState {
             waiting_there: 0,
             named: true,
             auto_sync: false,
+            origin: Some(Origin::Admin),
         }
     }
 
@@ -183,6 +210,7 @@ impl PeerState {
 pub struct Peers {
     path: PathBuf,
     peers: Mutex<Kept>,
+    pub(super) settings: OnceLock<SettingsPeers>,
 }
 
 #[derive(Debug)]
@@ -216,7 +244,11 @@ impl Peers {
             Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
             Err(error) => return Err(unreadable(error.to_string())),
         };
-        Ok(Self { path: path.to_owned(), peers: Mutex::new(Kept { by_url: peers, unwritten: 0 }) })
+        Ok(Self {
+            path: path.to_owned(),
+            peers: Mutex::new(Kept { by_url: peers, unwritten: 0 }),
+            settings: OnceLock::new(),
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
@@ -303,8 +335,9 @@ impl Peers {
     /// beginning: what was left out before may be wanted now.
     ///
     /// # Errors
-    /// [`PeersError::Full`], [`PeersError::Unwritable`].
+    /// [`PeersError::Full`], [`PeersError::HubOnly`], [`PeersError::Unwritable`].
     pub fn add(&self, peer: PeerState) -> Result<Added, PeersError> {
+        self.check_may_add(&peer.url)?;
         let mut kept = self.lock();
         let peers = &kept.by_url;
         let known = peers.get(&peer.url);
@@ -333,8 +366,9 @@ impl Peers {
     /// Removes a peer, durably. Answers whether there was one.
     ///
     /// # Errors
-    /// [`PeersError::Unwritable`].
+    /// [`PeersError::OfSettings`], [`PeersError::Unwritable`].
     pub fn remove(&self, url: &str) -> Result<bool, PeersError> {
+        self.check_may_remove(url)?;
         let mut kept = self.lock();
         let mut without = kept.by_url.clone();
         if without.remove(url).is_none() {

@@ -30,7 +30,10 @@ const NAME_CHARS: usize = 8;
 #[derive(Debug, thiserror::Error)]
 pub enum FederationError {
     /// There is nothing to sign with.
-    #[error("this instance has no key, so it exchanges with nobody; make one with: ark-lattice keygen")]
+    #[error(
+        "this instance has no private key, so it is a registry and exchanges with no peer: set ARK_FED_PRIVKEY too, or unset \
+         ARK_FED_PUBKEY and restart the service, which makes a key then"
+    )]
     NoKey,
     /// The operator stopped it.
     #[error("the federation is stopped; on this instance's machine: ark-lattice federation start")]

@@ -1,6 +1,6 @@
 //! Which environment variable sets which key.
 
-use super::SettingsError;
+use super::{SettingsError, nearest::nearest, values::Key};
 use std::{
     collections::BTreeMap,
     ffi::OsString,
@@ -54,6 +54,13 @@ const NAMES: &[(&str, &str, Form)] = &[
 /// Read elsewhere than through a key.
 const OTHER: &[&str] = &["ARK_ENV", "ARK_CONFIG_DIR"];
 
+/// Names that begin so are meant for us.
+const PREFIXES: &[&str] = &["ARK_", "FEDERATION_", "LATTICE_", "CONTINUUM_", "META_LOG_", "GATEWAY_"];
+
+/// Bare numbers of [`Form::MillisOrSeconds`] that are as likely meant in the other unit: two minutes to three hours as seconds, a
+/// tenth of a second to ten seconds as milliseconds.
+const AMBIGUOUS: std::ops::Range<u64> = 120..10_000;
+
 /// Lists of plain texts; every other value is one text.
 const LISTS: &[&str] = &[
     "discovery.interfaces",
@@ -75,8 +82,10 @@ pub(super) struct FromEnvironment {
 /// What the environment says of settings.
 pub(super) struct Environment {
     pub(super) keys: BTreeMap<String, FromEnvironment>,
-    /// Names that start with `ARK_` and mean nothing here: perhaps a slip of the pen.
+    /// Names with one of our prefixes that are not known here: perhaps misspelt.
     pub(super) unknown: Vec<String>,
+    /// How numbers were read that have another meaning in another unit.
+    pub(super) ambiguous: Vec<String>,
 }
 
 fn form_value(form: Form, value: &str) -> String {
@@ -86,6 +95,38 @@ fn form_value(form: Form, value: &str) -> String {
         (Form::MillisOrSeconds | Form::Seconds, Ok(number)) => format!("{number}s"),
         _ => value.to_owned(),
     }
+}
+
+/// How a number was read that is plausible in the other unit only, or in both.
+fn ambiguous(name: &str, form: Form, value: &str) -> Option<String> {
+    let number = value.parse::<u64>().ok().filter(|number| AMBIGUOUS.contains(number))?;
+    let (taken, other) = if number >= 1000 { ("milliseconds", "s") } else { ("seconds", "ms") };
+    let is_meant = form == Form::MillisOrSeconds;
+    is_meant.then(|| {
+        let taken_as = form_value(form, value);
+        format!(
+            "{name} is {number} without a unit and is taken as {taken}; write {name}={taken_as}, or {name}={number}{other} where that is meant"
+        )
+    })
+}
+
+/// What is said of a variable that is not known.
+pub(super) fn unknown(name: &str, keys: &[Key]) -> String {
+    let rest = PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or_default().to_ascii_lowercase();
+    let is_it = |key: &&Key| {
+        key.path.replace('.', "_") == rest || key.path.split_once('.').is_some_and(|(_, name)| name == rest)
+    };
+    let of_key = |key: &Key| match NAMES.iter().find(|(_, path, _)| *path == key.path) {
+        Some((name, ..)) => (*name).to_owned(),
+        None => format!("ARK__{}", key.path.replace('.', "__").to_ascii_uppercase()),
+    };
+    let mut named = keys.iter().filter(is_it);
+    let near = match (named.next(), named.next()) {
+        (Some(key), None) => Some(of_key(key)),
+        _ => nearest(name, NAMES.iter().map(|(name, ..)| *name).chain(OTHER.iter().copied())).map(str::to_owned),
+    };
+    let hint = near.map_or_else(|| "unset it".to_owned(), |near| format!("did you mean {near}?"));
+    format!("{name} is set, but this version does not know it and ignores it; {hint}")
 }
 
 /// The variables that are text. Others' may hold any bytes; ours may not.
@@ -127,14 +168,15 @@ pub(super) fn fallback_states(variables: &[(String, String)]) -> Vec<PathBuf> {
 /// # Errors
 /// An empty value, or two variables that set one key to different values.
 pub(super) fn read(variables: impl IntoIterator<Item = (String, String)>) -> Result<Environment, SettingsError> {
-    let mut found = Environment { keys: BTreeMap::new(), unknown: Vec::new() };
+    let mut found = Environment { keys: BTreeMap::new(), unknown: Vec::new(), ambiguous: Vec::new() };
     for (name, value) in variables {
         let known = NAMES.iter().find(|(known, ..)| *known == name);
         let (key, form) = match (known, name.strip_prefix("ARK__")) {
             (Some((_, key, form)), _) => ((*key).to_owned(), *form),
             (None, Some(path)) => (path.to_ascii_lowercase().replace("__", "."), Form::Plain),
             (None, None) => {
-                if name.starts_with("ARK_") && !OTHER.contains(&name.as_str()) {
+                let is_ours = PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+                if is_ours && !OTHER.contains(&name.as_str()) {
                     found.unknown.push(name);
                 }
                 continue;
@@ -146,6 +188,7 @@ pub(super) fn read(variables: impl IntoIterator<Item = (String, String)>) -> Res
             }
             return Err(SettingsError::Empty { name });
         }
+        found.ambiguous.extend(ambiguous(&name, form, &value));
         let list = form == Form::List || LISTS.contains(&key.as_str());
         let values = if list {
             value.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()

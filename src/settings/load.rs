@@ -3,7 +3,9 @@
 use super::{
     AdminSettings, DiscoverySettings, EventSettings, FederationSettings, InstanceSettings, LatticeSettings,
     LimitSettings, LogSettings, RegistrySettings, ServerSettings, StateSettings, TracingSettings, TrustSettings,
-    environment, registry, secret_file,
+    environment::{self, FromEnvironment},
+    files::Files,
+    registry, secret_file, values,
 };
 use crate::{
     trust::{Rules, TrustPolicy},
@@ -12,7 +14,7 @@ use crate::{
 use config::{Config, File, FileFormat};
 use secrecy::ExposeSecret;
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -83,6 +85,15 @@ pub(super) fn bad(key: &'static str, problem: impl Into<String>) -> SettingsErro
     SettingsError::Value { key, problem: problem.into() }
 }
 
+/// With the variables that set the key, as they are written.
+fn set_by(error: SettingsError, variables: &BTreeMap<String, FromEnvironment>) -> SettingsError {
+    let SettingsError::Value { key, problem } = error else { return error };
+    let names: Vec<&str> =
+        key.split(", ").filter_map(|key| variables.get(key)).map(|found| found.name.as_str()).collect();
+    let problem = if names.is_empty() { problem } else { format!("{problem} (set by {})", names.join(", ")) };
+    SettingsError::Value { key, problem }
+}
+
 /// Without the lines of the file, which a syntax error shows: one of them may hold a secret.
 fn unreadable(error: config::ConfigError) -> SettingsError {
     if let config::ConfigError::FileParse { uri, cause } = &error
@@ -131,18 +142,42 @@ pub struct Settings {
     /// State directories in which commands look for the running service, in this order. One only, where the settings name it.
     #[serde(skip)]
     pub service_states: Vec<PathBuf>,
+    /// The files that they were read from, the last one counts.
+    #[serde(skip)]
+    pub files: Vec<PathBuf>,
     /// Things worth a line in the log once there is one.
     #[serde(skip)]
     pub warnings: Vec<String>,
 }
 
 impl Settings {
+    /// All keys.
+    fn keys() -> Vec<values::Key> {
+        let sections = [
+            InstanceSettings::keys(),
+            ServerSettings::keys(),
+            AdminSettings::keys(),
+            RegistrySettings::keys(),
+            LatticeSettings::keys(),
+            StateSettings::keys(),
+            TrustSettings::keys(),
+            LimitSettings::keys(),
+            LogSettings::keys(),
+            TracingSettings::keys(),
+            FederationSettings::keys(),
+            DiscoverySettings::keys(),
+            EventSettings::keys(),
+        ];
+        sections.into_iter().flatten().collect()
+    }
+
     /// `config/default.toml`, from the types.
     #[must_use]
     pub fn default_toml() -> String {
         let mut out = String::from(
             "# Every setting with its default. Made from src/settings/sections.rs; a test compares the two.\n\
-             # Put what you change into config/{ARK_ENV}.toml or the environment: ARK__SECTION__KEY, or the name that is given.\n\n",
+             # Put what you change into config/local.toml, config/{ARK_ENV}.toml or the environment: ARK__SECTION__KEY, or the name\n\
+             # that is given.\n\n",
         );
         InstanceSettings::describe(&mut out);
         ServerSettings::describe(&mut out);
@@ -183,6 +218,13 @@ impl Settings {
         out
     }
 
+    /// The files that were read, for people.
+    #[must_use]
+    pub fn files_text(&self) -> String {
+        let files: Vec<String> = self.files.iter().map(|file| file.display().to_string()).collect();
+        if files.is_empty() { "none".to_owned() } else { files.join(", ") }
+    }
+
     /// Reads all layers with this process's environment.
     ///
     /// # Errors
@@ -193,7 +235,7 @@ impl Settings {
         Self::from_layers(&folder, environment::texts(std::env::vars_os())?, overrides)
     }
 
-    /// Reads all layers: the compiled-in defaults, `default.toml` and `{ARK_ENV}.toml` in `folder`, `variables`, `overrides`.
+    /// Reads all layers: the compiled-in defaults, `default.toml`, `local.toml` and `{ARK_ENV}.toml` in `folder`, `variables`, `overrides`.
     ///
     /// # Errors
     /// [`SettingsError`], with the key or variable named.
@@ -203,17 +245,9 @@ impl Settings {
         overrides: Overrides,
     ) -> Result<Self, SettingsError> {
         let variables: Vec<(String, String)> = variables.into_iter().collect();
-        let mut builder = Config::builder()
-            .add_source(File::from_str(DEFAULTS, FileFormat::Toml))
-            .add_source(File::from(folder.join("default.toml")).format(FileFormat::Toml).required(false));
-        if let Some((_, environment)) = variables.iter().find(|(name, _)| name == "ARK_ENV") {
-            let path = folder.join(format!("{environment}.toml"));
-            let plain = environment.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
-            if !plain || !path.is_file() {
-                return Err(SettingsError::NoSuchEnvironment { environment: environment.clone(), path });
-            }
-            builder = builder.add_source(File::from(path).format(FileFormat::Toml));
-        }
+        let named = variables.iter().find(|(name, _)| name == "ARK_ENV");
+        let files = Files::find(folder, named.map(|(_, environment)| environment.as_str()))?;
+        let mut builder = files.add_to(Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml)));
         let fallbacks = environment::fallback_states(&variables);
         let environment = environment::read(variables)?;
         for (key, found) in &environment.keys {
@@ -227,17 +261,20 @@ impl Settings {
         for (key, value) in overrides {
             builder = builder.set_override(key, value).map_err(unreadable)?;
         }
-        let mut settings: Self = builder.build().and_then(Config::try_deserialize).map_err(unreadable)?;
+        let layers = builder.build().map_err(unreadable)?;
+        values::check(&layers, &Self::keys(), &environment.keys)?;
+        let mut settings: Self = layers.try_deserialize().map_err(unreadable)?;
+        (settings.files, settings.warnings) = (files.read, files.warnings);
         settings.service_states.push(settings.state.path.clone());
         let is_named = environment.keys.contains_key("state.path") || is_named;
         if !is_named && settings.state.path == StateSettings::default().path {
             settings.service_states.extend(fallbacks);
         }
-        settings.warnings.extend(
-            environment.unknown.into_iter().map(|name| format!("{name} is set but means nothing to this version")),
-        );
-        settings.read_secret_files()?;
-        settings.check()?;
+        settings.warnings.extend(environment.unknown.iter().map(|name| environment::unknown(name, &Self::keys())));
+        settings.warnings.extend(environment.ambiguous);
+        let named_by = |error| set_by(error, &environment.keys);
+        settings.read_secret_files().map_err(named_by)?;
+        settings.check().map_err(named_by)?;
         Ok(settings)
     }
 
@@ -349,6 +386,7 @@ impl Settings {
         if self.federation.peer_timeout.get().is_zero() {
             return Err(bad("federation.peer_timeout", "must be more than zero"));
         }
+        self.warn_of_passed_over_peers();
         self.check_plain_http()?;
         self.check_discovery()?;
         self.check_events()?;

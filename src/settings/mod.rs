@@ -1,4 +1,4 @@
-//! Settings: `config/default.toml` < `config/{ARK_ENV}.toml` < environment < command line (DESIGN 4.9).
+//! Settings: `config/default.toml` < `config/local.toml` < `config/{ARK_ENV}.toml` < environment < command line (DESIGN 4.9).
 //!
 //! The only room that reads the environment. Unknown keys, empty and bad values refuse to start, with the key named.
 
@@ -8,15 +8,19 @@ mod discovery;
 mod edge;
 mod environment;
 mod events;
+mod files;
 mod load;
 mod named_peers;
+mod nearest;
 mod registry;
 mod secret_file;
 mod sections;
 mod span;
 mod tracing;
+mod values;
 
 pub use events::CheckedWebhook;
+pub use files::LOCAL_ENVIRONMENT;
 pub use load::{Overrides, Settings, SettingsError};
 pub use named_peers::NamedPeer;
 pub use sections::{

@@ -63,15 +63,30 @@ impl Settings {
         Ok(())
     }
 
+    /// An instance in `hub` mode with a hub's address: it exchanges with that hub only.
+    #[must_use]
+    pub fn is_spoke(&self) -> bool {
+        self.federation.mode == FederationMode::Hub && self.federation.hub_url.is_some()
+    }
+
+    pub(super) fn warn_of_passed_over_peers(&mut self) {
+        if self.is_spoke() && !self.federation.trusted_peers.is_empty() {
+            self.warnings.push(
+                "federation.mode is hub: this instance exchanges with federation.hub_url only, and federation.trusted_peers \
+                 (FEDERATION_TRUSTED_PEERS) has no effect; to exchange with both: FEDERATION_MODE=hybrid"
+                    .to_owned(),
+            );
+        }
+    }
+
     /// Those of them that this instance exchanges with. Seed 002: in `hub` mode an instance with a hub's address is a spoke and talks to
     /// the hub only; one without is the hub itself. In `p2p` and `hybrid` the hub is one peer more.
     ///
     /// # Errors
     /// An entry is not one.
     pub fn configured_peers(&self) -> Result<Vec<NamedPeer>, SettingsError> {
-        let is_spoke = self.federation.mode == FederationMode::Hub && self.federation.hub_url.is_some();
         let mut peers = self.named_peers()?;
-        peers.truncate(if is_spoke { 1 } else { peers.len() });
+        peers.truncate(if self.is_spoke() { 1 } else { peers.len() });
         Ok(peers)
     }
 }

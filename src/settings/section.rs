@@ -7,16 +7,33 @@ use std::{fmt::Write, path::PathBuf};
 /// How a default stands in TOML. `None`: there is no default, the key is written as a comment.
 pub(super) trait TomlDefault {
     fn toml(&self) -> Option<String>;
+
+    /// Which values there are, for people.
+    fn expected() -> String;
 }
 
 macro_rules! toml_by_display {
-    ($($type:ty),*) => { $(impl TomlDefault for $type {
+    ($($type:ty: $expected:expr),*) => { $(impl TomlDefault for $type {
         fn toml(&self) -> Option<String> {
             Some(self.to_string())
         }
+
+        fn expected() -> String {
+            $expected
+        }
     })* };
 }
-toml_by_display!(bool, u16, u32, u64, usize);
+toml_by_display!(
+    bool: "true or false".to_owned(),
+    u16: up_to(u16::MAX.into()),
+    u32: up_to(u32::MAX.into()),
+    u64: up_to(u64::MAX),
+    usize: up_to(u64::MAX)
+);
+
+fn up_to(greatest: u64) -> String {
+    format!("a whole number from 0 to {greatest}")
+}
 
 fn quoted(text: &str) -> Option<String> {
     Some(toml::Value::from(text).to_string())
@@ -26,11 +43,19 @@ impl TomlDefault for String {
     fn toml(&self) -> Option<String> {
         quoted(self)
     }
+
+    fn expected() -> String {
+        "a text".to_owned()
+    }
 }
 
 impl TomlDefault for PathBuf {
     fn toml(&self) -> Option<String> {
         quoted(&self.display().to_string())
+    }
+
+    fn expected() -> String {
+        "a path".to_owned()
     }
 }
 
@@ -38,11 +63,19 @@ impl TomlDefault for Span {
     fn toml(&self) -> Option<String> {
         quoted(&self.to_string())
     }
+
+    fn expected() -> String {
+        "a duration with its unit, such as 250ms, 90s, 5m or 2h".to_owned()
+    }
 }
 
 impl TomlDefault for Option<Span> {
     fn toml(&self) -> Option<String> {
         self.as_ref().and_then(TomlDefault::toml)
+    }
+
+    fn expected() -> String {
+        Span::expected()
     }
 }
 
@@ -51,11 +84,19 @@ impl TomlDefault for Option<SecretString> {
     fn toml(&self) -> Option<String> {
         self.as_ref().and_then(|_| quoted("(set)"))
     }
+
+    fn expected() -> String {
+        "a text".to_owned()
+    }
 }
 
 impl TomlDefault for Option<String> {
     fn toml(&self) -> Option<String> {
         self.as_deref().and_then(quoted)
+    }
+
+    fn expected() -> String {
+        String::expected()
     }
 }
 
@@ -63,12 +104,20 @@ impl TomlDefault for Option<PathBuf> {
     fn toml(&self) -> Option<String> {
         self.as_ref().and_then(TomlDefault::toml)
     }
+
+    fn expected() -> String {
+        PathBuf::expected()
+    }
 }
 
 impl<T: TomlDefault> TomlDefault for Vec<T> {
     fn toml(&self) -> Option<String> {
         let items: Vec<String> = self.iter().filter_map(TomlDefault::toml).collect();
         Some(format!("[{}]", items.join(", ")))
+    }
+
+    fn expected() -> String {
+        format!("a list, each entry {}", T::expected())
     }
 }
 
@@ -102,6 +151,11 @@ macro_rules! section {
         }
 
         impl $name {
+            /// The keys of this section.
+            pub(super) fn keys() -> Vec<$crate::settings::values::Key> {
+                vec![$($crate::settings::values::Key::of::<$type>(concat!($section, ".", stringify!($key))),)*]
+            }
+
             /// Appends this section with the values that hold.
             pub(super) fn show(&self, out: &mut String) {
                 out.push_str(concat!("[", $section, "]\n"));

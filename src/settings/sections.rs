@@ -24,8 +24,20 @@ macro_rules! word_enum {
             fn toml(&self) -> Option<String> {
                 Some(format!("{:?}", self.as_str()))
             }
+
+            fn expected() -> String {
+                one_of(&[$($text),*])
+            }
         }
     };
+}
+
+/// `a, b or c`.
+fn one_of(words: &[&str]) -> String {
+    match words {
+        [words @ .., before, last] => [words, &[format!("{before} or {last}").as_str()]].concat().join(", "),
+        _ => words.concat(),
+    }
 }
 
 word_enum! {
@@ -72,6 +84,10 @@ word_enum! {
 impl TomlDefault for TrustMode {
     fn toml(&self) -> Option<String> {
         Some(format!("{:?}", self.as_str()))
+    }
+
+    fn expected() -> String {
+        one_of(&[Self::Open, Self::Tofu, Self::Verified, Self::Allowlist].map(Self::as_str))
     }
 }
 
@@ -141,6 +157,10 @@ impl TomlDefault for PrivatePeers {
             Self::Listed => false.to_string(),
         })
     }
+
+    fn expected() -> String {
+        "\"auto\", true or false".to_owned()
+    }
 }
 
 /// An instance whose key the operator knows.
@@ -157,6 +177,10 @@ impl TomlDefault for ListedPeer {
     fn toml(&self) -> Option<String> {
         let (node_id, pubkey) = (self.node_id.toml()?, self.pubkey.toml()?);
         Some(format!("{{ node_id = {node_id}, pubkey = {pubkey} }}"))
+    }
+
+    fn expected() -> String {
+        "{ node_id = \"…\", pubkey = \"…\" }".to_owned()
     }
 }
 
@@ -183,6 +207,10 @@ impl TomlDefault for WebhookEntry {
             None => format!("secret = {}", self.secret.toml()?),
         };
         Some(format!("{{ url = {url}, {secret}, types = {types} }}"))
+    }
+
+    fn expected() -> String {
+        "{ url = \"…\", secret_file = \"…\", types = [\"…\"] }".to_owned()
     }
 }
 

@@ -190,6 +190,119 @@ fn the_environments_file_lies_between_defaults_and_variables() {
 }
 
 #[test]
+fn local_file_is_read_without_being_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        std::io::Write::write_all(&mut std::fs::File::create(folder.path().join(name)).unwrap(), text.as_bytes())
+    };
+    write("local.toml", "[server]\nport = 1\nworkers = 2\n").unwrap();
+    write("cloud.toml", "[server]\nport = 3\n").unwrap();
+    let files = |settings: &Settings| -> Vec<String> {
+        settings.files.iter().map(|file| file.file_name().unwrap().to_string_lossy().into_owned()).collect()
+    };
+    let local = load_in(folder.path(), &[]).unwrap();
+    assert_eq!((local.server.port, files(&local)), (1, vec!["local.toml".to_owned()]));
+    let [warning] = local.warnings.as_slice() else { panic!("{:?}", local.warnings) };
+    assert!(warning.contains("cloud.toml is not read") && warning.ends_with("ARK_ENV=cloud"), "{warning}");
+    let cloud = load_in(folder.path(), &[("ARK_ENV", "cloud")]).unwrap();
+    assert_eq!((cloud.server.port, cloud.server.workers, cloud.warnings.len()), (3, 2, 0));
+    assert_eq!(files(&cloud), ["local.toml", "cloud.toml"]);
+    assert_eq!(files(&load_in(folder.path(), &[("ARK_ENV", "local")]).unwrap()), ["local.toml"]);
+}
+
+#[test]
+fn bad_values_list_what_is_taken_in_words_of_the_settings() {
+    for (name, value, said) in [
+        ("ARK_TRUST_MODE", "strict", "ARK_TRUST_MODE is \"strict\"; it takes open, tofu, verified or allowlist"),
+        ("ARK_INSTANCE_TYPE", "edge", "ARK_INSTANCE_TYPE is \"edge\"; it takes local, cloud or pi"),
+        ("FEDERATION_MODE", "mesh", "FEDERATION_MODE is \"mesh\"; it takes p2p, hub or hybrid"),
+        ("FEDERATION_PORT", "99999", "FEDERATION_PORT is \"99999\"; it takes a whole number from 0 to 65535"),
+        ("FEDERATION_BIND_PORT", "80a", "FEDERATION_BIND_PORT is \"80a\"; it takes a whole number"),
+        ("FEDERATION_AUTO_SYNC", "maybe", "FEDERATION_AUTO_SYNC is \"maybe\"; it takes true or false"),
+        ("ARK_PEER_TTL", "120", "ARK_PEER_TTL is \"120\"; it takes a duration with its unit"),
+        ("ARK__SERVER__WORKERS", "-1", "ARK__SERVER__WORKERS is \"-1\"; it takes a whole number"),
+        ("ARK__FEDERATION__PRIVATE_PEERS", "lan", "it takes \"auto\", true or false"),
+        (
+            "ARK__SERVER__WORKRES",
+            "3",
+            "ARK__SERVER__WORKRES sets server.workres, which is no setting; did you mean ARK__SERVER__WORKERS?",
+        ),
+        ("ARK__STATE__XYZ", "3", "the settings of state are path"),
+        ("ARK__NOWHERE__X", "3", "ARK__NOWHERE__X names a section nowhere"),
+    ] {
+        let text = error(&[(name, value)]);
+        assert!(text.contains(said), "{name}={value}: {text}");
+        for word in ["enum ", "variant", "invalid type", "expected", "integer", "deserialize"] {
+            assert!(!text.contains(word), "{name}={value}: {text}");
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = |text: &str| {
+        let path = folder.path().join("local.toml");
+        std::io::Write::write_all(&mut std::fs::File::create(path).unwrap(), text.as_bytes()).unwrap();
+        load_in(folder.path(), &[]).unwrap_err().to_string()
+    };
+    for (text, said) in [
+        ("[server]\nprot = 1\n", "server.prot is no setting in "),
+        ("[server]\nprot = 1\n", "did you mean server.port?"),
+        ("[sever]\nport = 1\n", "did you mean server?"),
+        ("port = 1\n", "port is no section of the settings"),
+        ("[server]\nport = \"x\"\n", "local.toml; it takes a whole number"),
+        ("[admin]\ntoken = [\"hunter2\"]\n", "admin.token cannot be used"),
+    ] {
+        let error = file(text);
+        assert!(error.contains(said) && !error.contains("hunter2"), "{text}: {error}");
+    }
+}
+
+#[test]
+fn unknown_variables_are_named_with_the_nearest_known_one() {
+    for (name, near) in [
+        ("FEDERATION_AUTOSYNC", "did you mean FEDERATION_AUTO_SYNC?"),
+        ("ARK_ADMIN_TOKN", "did you mean ARK_ADMIN_TOKEN?"),
+        ("FEDERATION_HOST", "did you mean ARK__SERVER__HOST?"),
+        ("ARK_LOG_LEVEL", "did you mean ARK__LOG__LEVEL?"),
+        ("ARK_CONFIG_DIRS", "did you mean ARK_CONFIG_DIR?"),
+        ("LATTICE_PATHS", "did you mean LATTICE_PATH?"),
+        ("CONTINUUM_RAFT_HEARTBEAT_INTERVAL", "ignores it; unset it"),
+        ("META_LOG_ENABLE_FEDERATION", "ignores it; unset it"),
+        ("GATEWAY_JWT_SECRET", "ignores it; unset it"),
+    ] {
+        let warnings = load(&[(name, "x")]).unwrap().warnings;
+        let [warning] = warnings.as_slice() else { panic!("{name}: {warnings:?}") };
+        assert!(warning.starts_with(name) && warning.ends_with(near), "{warning}");
+    }
+    assert!(load(&[("OTHERS_VARIABLE", "x"), ("ARK_CONFIG_DIR", "x")]).unwrap().warnings.is_empty());
+}
+
+#[test]
+fn a_number_that_is_plausible_in_another_unit_is_warned_of() {
+    for (value, taken) in [("1800", "FEDERATION_SYNC_INTERVAL=1800ms"), ("500", "FEDERATION_SYNC_INTERVAL=500s")] {
+        let settings = load(&[("FEDERATION_SYNC_INTERVAL", value)]).unwrap();
+        let [warning] = settings.warnings.as_slice() else { panic!("{:?}", settings.warnings) };
+        assert!(warning.contains(taken), "{warning}");
+    }
+    for clear in ["60", "60000", "1800s", "500ms"] {
+        assert!(load(&[("FEDERATION_SYNC_INTERVAL", clear)]).unwrap().warnings.is_empty(), "{clear}");
+    }
+    assert!(load(&[("FEDERATION_DISCOVERY_INTERVAL", "1800")]).unwrap().warnings.is_empty());
+}
+
+#[test]
+fn errors_name_the_variable_that_set_the_value() {
+    assert!(error(&[("ARK_ADMIN_TOKEN", "short")]).ends_with("(set by ARK_ADMIN_TOKEN)"));
+    assert!(error(&[("FEDERATION_NODE_NAME", "a\u{7}b")]).ends_with("(set by FEDERATION_NODE_NAME)"));
+}
+
+#[test]
+fn peers_that_hub_mode_passes_over_are_warned_of() {
+    let hub = [("FEDERATION_MODE", "hub"), ("FEDERATION_HUB_URL", "https://h.example")];
+    assert!(load(&hub).unwrap().warnings.is_empty());
+    let both = [&hub[..], &[("FEDERATION_TRUSTED_PEERS", "https://b.example")]].concat();
+    assert!(load(&both).unwrap().warnings[0].contains("FEDERATION_MODE=hybrid"));
+}
+
+#[test]
 fn whoever_trusts_everybody_is_warned() {
     let settings = load(&[("ARK__SERVER__TRUSTED_PROXIES", "10.0.0.0/8, ::/0")]).unwrap();
     assert_eq!(settings.server.trusted_proxies.len(), 2);

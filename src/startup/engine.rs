@@ -12,6 +12,7 @@ use crate::{
         peers::{PeerOptions, Peers},
         rate::{Rate, Rates},
         reconcile::Sets,
+        settings_peers::SettingsPeers,
     },
     guard::{InnerPeers, PlainHttp},
     identity::Keyring,
@@ -23,7 +24,10 @@ use crate::{
     types::SharedClock,
 };
 use futures_util::future::join_all;
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// How many bytes a second may go.
 pub(super) fn rates(settings: &Settings) -> Rates {
@@ -75,15 +79,48 @@ pub(super) fn open(
         metrics: metrics.federation(),
         tracer: tracer.clone(),
     });
-    for NamedPeer { url, pinned } in settings.configured_peers()? {
-        match pinned {
-            Some((peer, key)) => drop(engine.name_peer(&url, &peer, key).map_err(|error| failed(&error))?),
-            // What the operator said of it since stays.
-            None if engine.has_peer(&url) => {}
-            None => drop(engine.add_peer(&url, PeerOptions::default()).map_err(|error| failed(&error))?),
-        }
-    }
+    apply_settings(settings, &engine)?;
     Ok(Some(engine))
+}
+
+/// Adds the peers of the settings, and removes those that were in them before.
+fn apply_settings(settings: &Settings, engine: &Engine) -> Result<(), StartupError> {
+    let failed = |error: &dyn std::fmt::Display| StartupError::Federation(error.to_string());
+    let (mut named, mut hub, mut new) = (BTreeMap::new(), None, BTreeSet::new());
+    let names_hub = settings.federation.hub_url.is_some();
+    for (at, NamedPeer { url, pinned }) in settings.configured_peers()?.into_iter().enumerate() {
+        let is_known = engine.has_peer(&url);
+        let kept = match pinned {
+            Some((peer, key)) => engine.name_peer(&url, &peer, key).map_err(|error| failed(&error))?,
+            // What the operator said of it since stays.
+            None if is_known => url.trim_end_matches('/').to_owned(),
+            None => engine.add_peer(&url, PeerOptions::default()).map_err(|error| failed(&error))?.0,
+        };
+        if !is_known {
+            new.insert(kept.clone());
+        }
+        let is_hub = at == 0 && names_hub;
+        if is_hub && settings.is_spoke() {
+            hub = Some(kept.clone());
+        }
+        named.insert(kept, if is_hub { "FEDERATION_HUB_URL" } else { "FEDERATION_TRUSTED_PEERS" });
+    }
+    for peer in
+        engine.apply_settings(SettingsPeers { named, hub: hub.clone() }, &new).map_err(|error| failed(&error))?
+    {
+        tracing::info!(peer, "the settings do not name this peer any more; it was removed");
+    }
+    let held: Vec<String> =
+        engine.peers().into_iter().map(|peer| peer.url).filter(|url| hub.as_ref() != Some(url)).collect();
+    if let Some(hub) = hub.filter(|_| !held.is_empty()) {
+        tracing::warn!(
+            hub,
+            peers = held.join(", "),
+            "federation.mode is hub: no rounds with these peers; remove them (ark-lattice federation remove-peer), or set \
+             FEDERATION_MODE=hybrid"
+        );
+    }
+    Ok(())
 }
 
 fn inner_peers(settings: &Settings) -> Result<InnerPeers, StartupError> {

@@ -15,6 +15,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often an old key is told of.
 const WARN_EVERY: Duration = Duration::from_secs(24 * 3600);
 
+/// What is said of an instance that has a public key and no private one.
+pub const REGISTRY_ONLY: &str = "ARK_FED_PUBKEY is set without its private key: this instance is a registry and exchanges with no \
+    peer; set ARK_FED_PRIVKEY too, or unset ARK_FED_PUBKEY and restart the service, which makes a key then";
+
 fn failed(error: &dyn std::fmt::Display) -> StartupError {
     StartupError::Key(error.to_string())
 }
@@ -68,6 +72,7 @@ pub(super) fn ring(settings: &Settings, held: Option<Held>) -> Result<Option<Key
         return Ok(Some(Keyring::in_files(held, place, passphrase)));
     }
     if settings.instance.public_key.is_some() {
+        tracing::warn!("{REGISTRY_ONLY}");
         return Ok(None);
     }
     let key = KeyPair::generate().map_err(|error| failed(&error))?;

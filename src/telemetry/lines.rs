@@ -16,6 +16,18 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
+/// Whether `level` is such a filter.
+///
+/// # Errors
+/// It is not.
+pub fn check_level(level: &str) -> Result<(), tracing_subscriber::filter::ParseError> {
+    filter(level).map(drop)
+}
+
+fn filter(level: &str) -> Result<EnvFilter, tracing_subscriber::filter::ParseError> {
+    EnvFilter::builder().parse(format!("actix_server=warn,actix_http::h1::dispatcher=off,redis=error,{level}"))
+}
+
 /// Starts writing log lines to standard error. Does nothing where a subscriber is set already (tests).
 ///
 /// # Errors
@@ -23,8 +35,7 @@ use tracing_subscriber::{
 pub fn start_logging(level: &str, json: bool) -> Result<(), tracing_subscriber::filter::ParseError> {
     // The server's own lines repeat what `serve` says, and call each client's rubbish an error, so that anybody could fill the
     // log; a filter that names them brings them back.
-    let filter =
-        EnvFilter::builder().parse(format!("actix_server=warn,actix_http::h1::dispatcher=off,redis=error,{level}"))?;
+    let filter = filter(level)?;
     // Told that a line was not written, the subscriber would complain with `eprintln!`, which panics where standard error is
     // what failed (its reader is gone, its disk full): in the thread that wrote the line, the registry's writer included.
     let lines = tracing_subscriber::fmt().with_env_filter(filter).log_internal_errors(false);

@@ -32,6 +32,7 @@ mod pairing;
 mod pulls;
 mod serving;
 mod settings;
+mod settings_peers;
 mod shapes;
 mod shells;
 mod statements;

@@ -50,6 +50,41 @@ fn bad_settings_are_named_by_every_command() {
 }
 
 #[test]
+fn check_refuses_what_serve_refuses() {
+    const KEY: &str = "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
+    for (name, value, said) in [
+        ("FEDERATION_HUB_URL", "hub.example", "FEDERATION_HUB_URL"),
+        ("FEDERATION_TRUSTED_PEERS", "b.example", "FEDERATION_TRUSTED_PEERS"),
+        ("FEDERATION_TRUSTED_PEERS", "alpha:8080", "FEDERATION_TRUSTED_PEERS"),
+        ("FEDERATION_TRUSTED_PEERS", "https://a.example,ftp://x", "FEDERATION_TRUSTED_PEERS"),
+        ("ARK__SERVER__HOST", "no such host", "no such host"),
+        ("ARK__LOG__LEVEL", "ark_lattice=loud", "log.level"),
+        ("ARK__TRUST__CA_FILE", "nowhere.pem", "trust.ca_file"),
+        ("ARK_FED_PUBKEY", KEY, "ARK_FED_PUBKEY"),
+        ("FEDERATION_MODE", "mesh", "FEDERATION_MODE"),
+    ] {
+        let bed = Bed::new().set("FEDERATION_PORT", "0").set(name, value);
+        if name == "ARK_FED_PUBKEY" {
+            bed.run(&["keygen", "--out", "ark_state/identity.key"]).ok();
+        }
+        let [check, serve] = [&["config", "check"][..], &["serve"]].map(|args| bed.run(args).fails(1));
+        assert_eq!(check, serve, "{name}={value}");
+        assert!(check.contains(said), "{name}={value}: {check}");
+    }
+}
+
+#[test]
+fn service_reads_what_init_wrote_and_names_the_files() {
+    let bed = Bed::new();
+    bed.run(&["init", "--port", "0", "--node-id", "ark-init"]).ok();
+    bed.file("config/prod.toml", "[server]\nport = 1\n");
+    let check = bed.run(&["config", "check", "--json"]).ok_json();
+    assert_eq!(check["files"], serde_json::json!(["config/local.toml"]));
+    assert!(check["warnings"][0].as_str().unwrap().contains("ARK_ENV=prod"), "{check}");
+    assert_eq!(bed.run(&["config", "show", "--json"]).ok_json()["server"]["port"], 0);
+}
+
+#[test]
 fn a_key_that_cannot_be_used_stops_the_service_and_is_not_repeated() {
     let bed = Bed::new().set("ARK_FED_PRIVKEY", "c2hvcnQ=");
     let said = bed.run(&["serve", "--port", "0"]).fails(1);

@@ -113,4 +113,4 @@ pub(super) const INVITE: &[Code] = &[Code::InvalidInvite, Code::InvalidPeer];
 pub(super) const PENDING: &[Code] = &[Code::KeyUnknown, Code::InvalidPath];
 
 pub(super) const ADD_PEER: &[Code] =
-    &[Code::InvalidPeer, Code::OwnAddress, Code::NotAnInstance, Code::PlainHttp, Code::TooManyPeers];
+    &[Code::InvalidPeer, Code::OwnAddress, Code::NotAnInstance, Code::PlainHttp, Code::TooManyPeers, Code::HubOnly];

@@ -79,8 +79,8 @@ pub(super) fn identity(settings: &Settings, findings: &mut Findings) {
         }
         Ok(None) if settings.instance.public_key.is_some() => findings.warn(
             ("key", "key_public_only"),
-            "only its public key is set: this instance is a registry, and signs and exchanges nothing",
-            "export ARK_FED_PRIVKEY=… to exchange as well",
+            "ARK_FED_PUBKEY is set without its private key: this instance is a registry and exchanges with no peer",
+            "set ARK_FED_PRIVKEY too, or unset ARK_FED_PUBKEY and restart the service, which makes a key then",
         ),
         Ok(None) => findings.ok(("key", "key_missing"), "there is none yet; serve makes one at its first start"),
         Ok(Some(key)) => match startup::public_key(settings, Some(&key)) {

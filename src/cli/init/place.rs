@@ -4,7 +4,7 @@ use super::wishes::{Wish, Wishes, value_of};
 use crate::{
     cli::exit::Failure,
     ops,
-    settings::{Overrides, Settings},
+    settings::{LOCAL_ENVIRONMENT, Overrides, Settings},
     startup,
     types::PublicKey,
 };
@@ -58,26 +58,38 @@ impl Place {
         self.config().symlink_metadata().is_ok()
     }
 
-    /// What holds without the file that is to be written.
+    /// Every command reads the file without being told its name.
+    fn is_local(&self) -> bool {
+        self.environment == LOCAL_ENVIRONMENT
+    }
+
+    /// What holds where the file that is to be written is not there.
     pub(super) fn defaults(&self) -> Result<Settings, Failure> {
-        Ok(Settings::from_layers(&self.dir.join("config"), Vec::new(), Overrides::new())?)
+        self.layers(Vec::new(), Overrides::new())
     }
 
     /// What a service that is started here with this environment's name reads, and nothing else.
     fn load(&self) -> Result<Settings, Failure> {
-        let named = vec![("ARK_ENV".to_owned(), self.environment.clone())];
-        let mut overrides = Overrides::new();
-        // The token's file is read at once, and from the directory that we are in.
-        if let Some(path) = self.token_file_of_config()? {
-            overrides.push(("admin.token_file", self.dir.join(path).to_string_lossy().into_owned()));
-        }
-        let settings = Settings::from_layers(&self.dir.join("config"), named, overrides);
-        settings.map_err(|error| Failure::from(error).about(self.config().display()))
+        let settings = self.layers(vec![("ARK_ENV".to_owned(), self.environment.clone())], Overrides::new());
+        settings.map_err(|failure| failure.about(self.config().display()))
     }
 
-    fn token_file_of_config(&self) -> Result<Option<String>, Failure> {
-        let text = std::fs::read_to_string(self.config());
-        let text = text.map_err(|error| Failure::local(error).about(self.config().display()))?;
+    fn layers(&self, variables: Vec<(String, String)>, mut overrides: Overrides) -> Result<Settings, Failure> {
+        let folder = self.dir.join("config");
+        // The token's file is read at once, and from the directory that we are in. The last file that names one counts.
+        let local = folder.join(format!("{LOCAL_ENVIRONMENT}.toml"));
+        let named = (!variables.is_empty()).then(|| self.config());
+        for file in [Some(local), named].into_iter().flatten().filter(|file| file.is_file()) {
+            if let Some(path) = Self::token_file_of(&file)? {
+                overrides.push(("admin.token_file", self.dir.join(path).to_string_lossy().into_owned()));
+            }
+        }
+        Ok(Settings::from_layers(&folder, variables, overrides)?)
+    }
+
+    fn token_file_of(file: &Path) -> Result<Option<String>, Failure> {
+        let text = std::fs::read_to_string(file);
+        let text = text.map_err(|error| Failure::local(error).about(file.display()))?;
         let table: Option<toml::Table> = text.parse().ok();
         let admin = table.and_then(|table| table.get("admin").cloned());
         Ok(admin.and_then(|admin| admin.get("token_file")?.as_str().map(str::to_owned)))
@@ -98,7 +110,7 @@ impl Place {
         let wished = wishes.list(&token_file);
         let overrides = wished.iter().filter(|wish| wish.key != "admin.token_file");
         let overrides = overrides.map(|wish| (wish.key, wish.value.clone())).collect();
-        let settings = Settings::from_layers(&self.dir.join("config"), Vec::new(), overrides)?;
+        let settings = self.layers(Vec::new(), overrides)?;
         let (mut made, mut found) = (Vec::new(), Vec::new());
         self.directories(&settings, &mut made, &mut found)?;
         if wishes.admin_token {
@@ -196,9 +208,12 @@ impl Place {
     }
 
     fn text(&self, wished: &[&Wish]) -> String {
+        let by = match self.is_local() {
+            true => "by every command in this directory".to_owned(),
+            false => format!("where ARK_ENV is {}", self.environment),
+        };
         let mut text = format!(
-            "# Settings of this instance, read where ARK_ENV is {}. What is not here is as in the defaults: ark-lattice config show\n",
-            self.environment
+            "# Settings of this instance, read {by}. What is not here is as in the defaults: ark-lattice config show\n"
         );
         let mut section = "";
         for wish in wished {
@@ -218,7 +233,8 @@ impl Place {
         if self.dir != Path::new(".") {
             next.push(format!("cd {}", self.dir.display()));
         }
-        next.extend(["doctor", "serve"].map(|command| format!("ARK_ENV={} ark-lattice {command}", self.environment)));
+        let environment = if self.is_local() { String::new() } else { format!("ARK_ENV={} ", self.environment) };
+        next.extend(["doctor", "serve"].map(|command| format!("{environment}ark-lattice {command}")));
         next
     }
 }

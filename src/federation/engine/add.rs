@@ -1,19 +1,23 @@
 //! Which peers the engine exchanges with: adding and removing them.
 
-use super::{Engine, Shared, clients::By};
+use super::{Engine, Shared, Synced, clients::By};
 use crate::{
     federation::{
         client::ClientError,
         events::EventKind,
+        failure::FailureKind,
         filter::FilterError,
         peer_address,
         peers::{Added, PeerOptions, PeerState, PeersError},
         round::Positions,
+        run::RoundReport,
+        settings_peers::SettingsPeers,
     },
     trust::Named,
     types::{PeerId, PublicKey},
 };
 use serde_json::json;
+use std::collections::BTreeSet;
 
 /// Why a peer was not added.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +31,12 @@ pub enum AddError {
     /// It cannot be kept.
     #[error(transparent)]
     Peers(#[from] PeersError),
+}
+
+impl Synced {
+    pub(super) fn failed(url: String, error: String, failure: FailureKind) -> Self {
+        Self { url, report: RoundReport::default(), error: Some(error), failure: Some(failure) }
+    }
 }
 
 impl Shared {
@@ -169,6 +179,19 @@ impl Engine {
             state.named = true;
         })?;
         Ok(url)
+    }
+
+    /// Takes over what the settings say of peers, after theirs were added; of those `new` ones were not there before. Removes peers
+    /// that were in the settings before, and answers their addresses.
+    ///
+    /// # Errors
+    /// The peers cannot be kept.
+    pub fn apply_settings(&self, settings: SettingsPeers, new: &BTreeSet<String>) -> Result<Vec<String>, PeersError> {
+        let ended = self.shared.options.peers.apply_settings(settings, |url| new.contains(url))?;
+        for url in &ended {
+            self.remove_peer(url)?;
+        }
+        Ok(ended)
     }
 
     /// Removes a peer, durably. Answers whether there was one.

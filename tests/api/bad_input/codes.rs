@@ -15,7 +15,7 @@ use ark_lattice::{
     federation::peers::MAX_PEERS,
     identity::{KeyLog, SignedStatement, Statement, StatementKind},
     lattice::NodeDocument,
-    settings::Span,
+    settings::{FederationMode, Span},
     trust::TrustMode,
 };
 use serde_json::{Map, Value, json};
@@ -87,6 +87,18 @@ async fn every_code_of_the_4xx_is_answered_with() {
     let crowded = spawn_in(folder, |_| {}).await;
     let more = as_operator("POST", "/api/federation/peers/add").json("{\"peerUrl\":\"http://127.0.0.1:1\"}");
     seen.extend(run(&crowded, &[row("a peer too many", more, 409, "too_many_peers")]).await);
+
+    let spoke = spawn_with(|settings| {
+        settings.federation.mode = FederationMode::Hub;
+        settings.federation.hub_url = Some("http://127.0.0.1:1".to_owned());
+    });
+    let other = as_operator("POST", "/api/federation/peers/add").json("{\"peerUrl\":\"http://127.0.0.1:2\"}");
+    let hub = as_operator("DELETE", "/api/federation/peers/http%3A%2F%2F127.0.0.1%3A1");
+    let spoke_rows = [
+        row("a second peer of a spoke", other, 409, "hub_only"),
+        row("a hub of the settings", hub, 409, "peer_of_settings"),
+    ];
+    seen.extend(run(&spoke.await, &spoke_rows).await);
 
     let decided = prepared().await;
     let own = format!("{{\"peer_id\":\"ark-known\",\"public_key\":\"{}\"}}", key(1).public_key());

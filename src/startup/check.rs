@@ -1,0 +1,45 @@
+//! What a start refuses before it opens anything: one function for `serve` and for `config check`.
+
+use super::{StartupError, check_registry, check_tls, public_key, resolve, trust};
+use crate::{
+    federation::client::Client,
+    identity::KeyPair,
+    settings::{NamedPeer, Settings, SettingsError},
+    telemetry,
+};
+
+fn refused(key: &'static str, problem: String) -> StartupError {
+    StartupError::Settings(SettingsError::Value { key, problem })
+}
+
+/// Reads what the settings name, and connects to nothing. `key` is that of [`super::load_key`].
+///
+/// # Errors
+/// [`StartupError`], with the setting named.
+pub fn check(settings: &Settings, key: Option<&KeyPair>) -> Result<(), StartupError> {
+    telemetry::check_level(&settings.log.level).map_err(|error| refused("log.level", error.to_string()))?;
+    public_key(settings, key)?;
+    check_registry(settings)?;
+    check_tls(settings)?;
+    trust::authorities(settings)?;
+    check_peers(settings)?;
+    resolve(settings)?;
+    Ok(())
+}
+
+fn check_peers(settings: &Settings) -> Result<(), StartupError> {
+    let mut first: Option<Client> = None;
+    for NamedPeer { url, .. } in settings.configured_peers()? {
+        let client = match &first {
+            Some(first) => first.at(&url),
+            None => Client::new(&url, &settings.limits()),
+        };
+        let is_hub = settings.federation.hub_url.as_ref().is_some_and(|hub| hub.ends_with(&url));
+        let (key, variable) = match is_hub {
+            true => ("federation.hub_url", "FEDERATION_HUB_URL"),
+            false => ("federation.trusted_peers", "FEDERATION_TRUSTED_PEERS"),
+        };
+        first = Some(client.map_err(|error| refused(key, format!("{error} ({variable})")))?);
+    }
+    Ok(())
+}

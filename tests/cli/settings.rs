@@ -59,7 +59,7 @@ fn check_refuses_what_serve_refuses() {
         ("FEDERATION_TRUSTED_PEERS", "https://a.example,ftp://x", "FEDERATION_TRUSTED_PEERS"),
         ("ARK__SERVER__HOST", "no such host", "no such host"),
         ("ARK__LOG__LEVEL", "ark_lattice=loud", "log.level"),
-        ("ARK__TRUST__CA_FILE", "nowhere.pem", "trust.ca_file"),
+        ("ARK__TRUST__CA_FILE", "nowhere.pem", "nowhere.pem"),
         ("ARK_FED_PUBKEY", KEY, "ARK_FED_PUBKEY"),
         ("FEDERATION_MODE", "mesh", "FEDERATION_MODE"),
     ] {

@@ -55,6 +55,7 @@ mod clients;
 mod continuation;
 mod doubt;
 mod keys;
+mod originals;
 mod refused;
 mod round_status;
 mod waits;
@@ -443,6 +444,9 @@ impl Shared {
             .peers
             .get(&peer.url)
             .unwrap_or_else(|| PeerState::new(peer.url.clone(), PeerOptions::default(), at));
+        if state.options.unsigned {
+            return self.round_with_original(peer, &state, &mut said).await;
+        }
         let mut exchanged = state.options.clone();
         if options.read_only {
             exchanged.direction = Direction::Pull;

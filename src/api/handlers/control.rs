@@ -138,6 +138,9 @@ pub(crate) struct AddRequest {
     /// Whether more important nodes (a greater number as `priority`) go first.
     #[schema(required = false)]
     priority: Option<bool>,
+    /// It is an original, which signs nothing: whoever answers at the address is believed. Without filter and priority.
+    #[schema(required = false)]
+    unsigned: Option<bool>,
 }
 
 /// Which ways changes go.
@@ -190,7 +193,14 @@ fn read_options(object: Object<'_>) -> Result<PeerOptions, ApiError> {
         Some(value) if value.as_object().is_none() => return Err(refuse(Code::InvalidPeer, "filter is not an object")),
         Some(value) => Filter::parse(value.raw()).map_err(|error| refuse(Code::InvalidPeer, error.to_string()))?,
     };
-    Ok(PeerOptions { direction, filter, priority: flag(object, "priority")? })
+    let (priority, unsigned) = (flag(object, "priority")?, flag(object, "unsigned")?);
+    if unsigned && (priority || !filter.is_all()) {
+        return Err(refuse(
+            Code::InvalidPeer,
+            "with an unsigned peer every node is exchanged: leave filter and priority out",
+        ));
+    }
+    Ok(PeerOptions { direction, filter, priority, unsigned })
 }
 
 /// Add a peer, or change how one is exchanged with (operator)
@@ -207,7 +217,7 @@ fn read_options(object: Object<'_>) -> Result<PeerOptions, ApiError> {
     responses((status = 200, description = "It is a peer now", body = PeerSetAnswer))
 )]
 pub(crate) async fn add(request: ControlRequest, state: Data<ApiState>) -> Result<HttpResponse, ApiError> {
-    let object = request.members(&["peerUrl", "direction", "filter", "priority"])?;
+    let object = request.members(&["peerUrl", "direction", "filter", "priority", "unsigned"])?;
     let url = text(object, "peerUrl")?.ok_or_else(|| shape("peerUrl is missing: the address of the peer"))?;
     let (peer_url, added) = ops::add_peer(&state.context, &url, read_options(object)?).await?;
     let status = match added {

@@ -37,6 +37,7 @@ Examples:
   ark-lattice federation add-peer http://192.168.1.100:9000
   ark-lattice federation add-peer https://hub.example --mirror
   ark-lattice federation add-peer http://pi:9000 --type note --id 'work-*' --priority
+  ark-lattice federation add-peer http://old-ark:9000 --unsigned
 
 With --json; status is added, changed or unchanged:
   {\"status\": \"added\", \"peerUrl\": \"http://192.168.1.100:9000\", \"totalPeers\": 1}")]
@@ -62,9 +63,15 @@ pub(in crate::cli) struct AddArgs {
     /// Nodes with a greater number as their priority go first.
     #[arg(long)]
     priority: bool,
+    /// It is an original ARK service (Node.js or Python), which signs nothing: whoever answers at the address is believed.
+    #[arg(long, conflicts_with_all = ["types", "ids", "tags", "priority"])]
+    unsigned: bool,
     #[command(flatten)]
     service: ServiceArg,
 }
+
+const UNSIGNED: &str = "This peer signs nothing: whoever answers at its address may change every node here, and none of that can be proved. \
+                        Use it only over a network where nobody else can answer. It deletes nothing; a node that is deleted here stays there.";
 
 pub(super) fn add(args: AddArgs, output: &Output) -> Result<(), Failure> {
     let service = args.service.open(output)?;
@@ -74,11 +81,18 @@ pub(super) fn add(args: AddArgs, output: &Output) -> Result<(), Failure> {
         Direction::Pull => "pull",
         Direction::Push => "push",
     };
-    let body = json!({
+    let mut body = json!({
         "peerUrl": args.peer, "direction": direction, "priority": args.priority,
         "filter": {"types": args.types, "ids": args.ids, "tags": args.tags},
     });
+    if let Some(members) = body.as_object_mut().filter(|_| args.unsigned) {
+        // A service of the previous release refuses members that it does not know.
+        members.insert("unsigned".to_owned(), true.into());
+    }
     let answer = service.ask(Ask::Post, &format!("{CONTROLS}/peers/add"), Some(body.to_string()))?;
+    if args.unsigned {
+        output.remark(UNSIGNED);
+    }
     said(&service, &answer, output)
 }
 

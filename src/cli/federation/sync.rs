@@ -328,6 +328,11 @@ fn next(result: &SyncedPeer, error: &str) -> String {
         _ if error.contains("lattice_unavailable") => {
             "its data directory cannot be read. On that machine: ark-lattice doctor".to_owned()
         }
+        // No code: it is no ark-lattice instance that answers.
+        Exit::Refused if error.contains("refused with 404 :") => format!(
+            "no ark-lattice instance is there. If it is an original ARK service, which signs nothing: ark-lattice federation add-peer {peer} \
+             --unsigned"
+        ),
         Exit::Refused => accept_command(error).map_or_else(
             || "see what that instance asks of others: its trust.mode, and its log".to_owned(),
             |command| format!("on that machine: {command}"),

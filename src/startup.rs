@@ -25,13 +25,13 @@ pub use registry::open_registry;
 use std::{
     fs::{DirBuilder, File, OpenOptions},
     io,
-    net::{SocketAddr, TcpListener, ToSocketAddrs},
+    net::SocketAddr,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::Duration,
 };
-use tokio::{net::TcpSocket, task::JoinSet};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 mod arrivals;
@@ -42,6 +42,7 @@ mod events;
 mod guarded;
 mod keys;
 mod lattice;
+mod listeners;
 mod local;
 mod pairing;
 mod registry;
@@ -58,11 +59,9 @@ pub use lattice::{
     Adopted, EditAccess, JournalStanding, accept_nodes, adopt, are_copies, check_marker, edit_access, has_service,
     journal_standing, open_idle, open_unless_busy,
 };
+pub use listeners::listen;
 pub use local::local_url;
 pub use trust::AUDIT_FILE;
-
-/// Connections that may wait to be accepted.
-const BACKLOG: u32 = 4096;
 
 /// Why an application does not start. Each is one clear line.
 #[derive(Debug, thiserror::Error)]
@@ -163,6 +162,7 @@ impl Application {
         let tls = open_tls(settings, &clock, &metrics)?;
         let listener = listen(settings)?;
         let address = listener.local_addr()?;
+        let further = listeners::further(settings)?;
         // First: nothing is let in before it is known who may.
         let trusted = trust::open(settings, &clock)?;
         if let Some(port) = &tls {
@@ -229,7 +229,7 @@ impl Application {
         let access = local::access(settings, local.as_ref());
         let server = serving::serve(
             settings,
-            listener,
+            (listener, further),
             Arc::clone(&context),
             (Arc::clone(&metrics), tracer),
             (tls.as_ref(), access),
@@ -437,44 +437,6 @@ pub fn public_key(settings: &Settings, key: Option<&KeyPair>) -> Result<Option<P
     }
 }
 
-/// Takes the settings' port.
-///
-/// # Errors
-/// [`StartupError::Listen`].
-pub fn listen(settings: &Settings) -> Result<TcpListener, StartupError> {
-    let (host, port) = (settings.server.host.as_str(), settings.server.port);
-    let failed = |error: io::Error| StartupError::Listen { address: format!("{host}:{port}"), error };
-    let mut refusal = io::Error::other("the name has no address");
-    for address in resolve(settings)? {
-        match listen_on(address, settings.server.write_timeout.get()) {
-            Ok(listener) => return Ok(listener),
-            Err(error) => refusal = error,
-        }
-    }
-    Err(failed(refusal))
-}
-
-/// The addresses of `server.host`.
-fn resolve(settings: &Settings) -> Result<Vec<SocketAddr>, StartupError> {
-    let (host, port) = (settings.server.host.as_str(), settings.server.port);
-    let failed = |error: io::Error| StartupError::Listen { address: format!("{host}:{port}"), error };
-    Ok((host, port).to_socket_addrs().map_err(failed)?.collect())
-}
-
-/// As `TcpListener::bind` does, which lets only 128 connections wait.
-fn listen_on(address: SocketAddr, write_timeout: Duration) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    socket.set_reuseaddr(true)?;
-    // Each connection inherits it. The server asks for no more of an answer while nobody takes what it has, so it would never
-    // notice by itself, and hold the connection and its batch for ever.
-    #[cfg(target_os = "linux")]
-    socket2::SockRef::from(&socket).set_tcp_user_timeout(Some(write_timeout))?;
-    #[cfg(not(target_os = "linux"))]
-    let _nothing_to_set_it_with = write_timeout;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)?.into_std()
-}
-
 /// Reads what the settings of the registry name, and connects to nothing.
 ///
 /// # Errors
@@ -530,26 +492,4 @@ fn shown_certificate(settings: &Settings) -> Result<Option<TlsFiles>, StartupErr
 fn open_tls(settings: &Settings, clock: &SharedClock, metrics: &Arc<Metrics>) -> Result<Option<TlsPort>, StartupError> {
     let Some(files) = tls_files(settings)? else { return Ok(None) };
     Ok(Some(TlsPort::open(files, client_authority(settings), Arc::clone(clock), Arc::clone(metrics))?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::net::TcpStream;
-
-    #[tokio::test]
-    async fn a_crowd_may_wait_to_be_accepted() {
-        // The machine's own bound comes first.
-        let bound = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap_or_default();
-        if bound.trim().parse::<u32>().is_ok_and(|bound| bound < 256) {
-            return;
-        }
-        let mut settings = Settings::default();
-        settings.server.port = 0;
-        let listener = listen(&settings).unwrap();
-        let address = listener.local_addr().unwrap();
-        // Nobody accepts: without room the machine would not answer the last of them.
-        let connect = |_| TcpStream::connect_timeout(&address, Duration::from_millis(900)).map(drop);
-        assert!((0..200).map(connect).all(|connected| connected.is_ok()));
-    }
 }

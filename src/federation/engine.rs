@@ -57,6 +57,7 @@ mod conclude;
 mod continuation;
 mod doubt;
 mod keys;
+mod originals;
 mod probe;
 mod refused;
 mod round_status;
@@ -459,6 +460,9 @@ impl Shared {
             .peers
             .get(&peer.url)
             .unwrap_or_else(|| PeerState::new(peer.url.clone(), PeerOptions::default(), at));
+        if state.options.unsigned {
+            return self.round_with_original(peer, &state, &mut said).await;
+        }
         let mut exchanged = state.options.clone();
         if options.read_only {
             exchanged.direction = Direction::Pull;

@@ -110,7 +110,9 @@ kinds! {
     /// It is no address.
     InvalidAddress = "invalid_address" Refused "{remove}",
     /// What answers is no ark-lattice service.
-    NotAnInstance = "not_an_instance" Refused "check the address, and its prefix behind a proxy; {remove}",
+    NotAnInstance = "not_an_instance" Refused
+        "check the address, and its prefix behind a proxy; if it is an original ARK service, which signs nothing: ark-lattice federation \
+         add-peer {url} --unsigned; otherwise: {remove}",
     /// It redirects elsewhere.
     Redirected = "redirected" Refused "if the other address is right, use that one; {remove}",
     /// It belongs to another network.
@@ -171,7 +173,9 @@ kinds! {
     /// The body is too large, most often for a proxy.
     RefusedTooLarge = "refused_too_large" Refused "let the proxy there pass 32 MiB (nginx: client_max_body_size 33m;)",
     /// A route is missing: it is no instance, or a proxy hides the route.
-    RefusedNotFound = "refused_not_found" Refused "check the address, and its prefix behind a proxy; {remove}",
+    RefusedNotFound = "refused_not_found" Refused
+        "check the address, and its prefix behind a proxy; if it is an original ARK service, which signs nothing: ark-lattice federation \
+         add-peer {url} --unsigned; otherwise: {remove}",
     /// It asks for fewer requests.
     RateLimited = "rate_limited" Refused "nothing: it is tried again after the time that it asks for",
     /// Another refusal.

@@ -33,6 +33,13 @@ impl Gate {
         Self { all: Semaphore::new(at_once), doubtful: Semaphore::new((at_once / 2).max(1)) }
     }
 
+    /// A turn for a round that takes it at once; it lasts until the answer is dropped.
+    pub(super) async fn turn(&self, doubtful: bool) -> (Option<SemaphorePermit<'_>>, Option<SemaphorePermit<'_>>) {
+        // Closed never: the gate lives as long as its turns.
+        let doubtful = if doubtful { self.doubtful.acquire().await.ok() } else { None };
+        (doubtful, self.all.acquire().await.ok())
+    }
+
     /// The other side of a round, which takes its turn when it needs one and keeps it until it is dropped; then the exchange begins.
     pub(super) fn guard<'a>(
         &'a self,

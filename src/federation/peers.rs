@@ -82,6 +82,9 @@ pub struct PeerOptions {
     pub filter: Filter,
     /// Whether nodes with a greater `priority` go first.
     pub priority: bool,
+    /// It is an original, which signs nothing: whoever answers at the address is believed (see [`super::originals`]).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unsigned: bool,
 }
 
 impl From<Direction> for PeerOptions {
@@ -350,8 +353,8 @@ impl Peers {
         let peer = match known {
             None => peer,
             Some(known) => {
-                let ways = (&known.options.direction, &known.options.filter);
-                let same = ways == (&peer.options.direction, &peer.options.filter);
+                let ways = (&known.options.direction, &known.options.filter, known.options.unsigned);
+                let same = ways == (&peer.options.direction, &peer.options.filter, peer.options.unsigned);
                 let positions = if same { known.positions.clone() } else { Positions::default() };
                 PeerState { options: peer.options, positions, named: known.named || peer.named, ..known.clone() }
             }

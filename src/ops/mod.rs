@@ -28,7 +28,6 @@ mod local_access;
 mod neighbours;
 mod network;
 mod nodes;
-mod offload;
 mod own_id;
 mod pairing;
 mod pending;
@@ -96,9 +95,7 @@ pub use pull::{PullError, PullOptions, PullReport, Standing, pull};
 pub use register::{RefusedManifest, RegisterError, Registration, register};
 pub use remote::{RemoteError, RemotePeer, discover_remote, publish};
 pub use requests::{REPEATABLE_FOR, RequestError, SignedRequest, Speaker, is_known_head, speaker, takes_from_anybody};
-pub use seed_wire::{
-    LivePeer, MAX_LISTED, Part, PartStream, PushError, Pushed, Skipped, live_peers, nodes_since, push,
-};
+pub use seed_wire::{LivePeer, Part, PartStream, live_peers, nodes_since, push};
 pub use selection::Selection;
 pub use setup::{make_directory, write_token};
 pub use statement::{Statement, build_manifest, is_envelope, sign_manifest, verify_manifest};
@@ -128,6 +125,7 @@ pub use crate::{
         lan::{DEFAULT_TIMEOUT, Found, LanError, MAX_TIMEOUT, Search, Via},
         membership::Membership,
         operator::{Ask, OperatorClient, percent_encode},
+        originals::{MAX_LISTED, PushError, Pushed, Skipped},
         peer_address,
         peers::{Added, Direction, PeerOptions, PeerState, PeersError},
         round::{Outcome, differences::Differences, unavailable::LeftOut},

@@ -6,10 +6,10 @@ use super::{
     known_key::{catch_up, known_line, named_key, restore},
     limits,
     limits::{KeyAllowance, NewIdError},
-    offload::offload,
     own_id,
 };
 use crate::{
+    federation::offload::offload,
     guard::{Caller, Limited},
     manifest::{EnvelopeError, verify},
     registry::{Registered, RegistryError},

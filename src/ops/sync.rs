@@ -2,11 +2,10 @@
 
 use super::{
     Context,
-    offload::offload,
     sync_request::{SyncError, SyncRequest},
 };
 use crate::{
-    federation::wire::write_line,
+    federation::{offload::offload, wire::write_line},
     lattice::{
         Ancestry, Change, Entry, Lattice, LatticeError, StoredNode, delta::Delta as Comparison, index::Snapshot,
     },

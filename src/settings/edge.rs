@@ -52,6 +52,32 @@ impl Settings {
         ))
     }
 
+    /// Host and port of each further listener.
+    ///
+    /// # Errors
+    /// An entry of `server.also_listen` is neither a port nor a host with a port, or it is listed twice.
+    pub fn further_listeners(&self) -> Result<Vec<(String, u16)>, SettingsError> {
+        let mut taken = vec![(self.server.host.clone(), self.server.port)];
+        for text in &self.server.also_listen {
+            let (host, port) = text.rsplit_once(':').unwrap_or((&self.server.host, text));
+            let is_host = !host.is_empty() && (!host.contains(':') || (host.starts_with('[') && host.ends_with(']')));
+            let port = port.parse::<u16>().ok().filter(|_| is_host);
+            let Some(port) = port else {
+                return Err(bad(
+                    "server.also_listen",
+                    format!("{text:?} is neither a port nor HOST:PORT, such as 0.0.0.0:9000"),
+                ));
+            };
+            let listener = (host.trim_start_matches('[').trim_end_matches(']').to_owned(), port);
+            if port != 0 && taken.contains(&listener) {
+                return Err(bad("server.also_listen", format!("{text:?} is listened on already: leave it out")));
+            }
+            taken.push(listener);
+        }
+        taken.remove(0);
+        Ok(taken)
+    }
+
     /// The prefix under which requests come in.
     ///
     /// # Errors
@@ -140,6 +166,7 @@ impl Settings {
             ));
         }
         self.base_path()?;
+        self.further_listeners()?;
         let tls = self.tls_files()?.is_some();
         self.client_tls_files()?;
         if self.server.tls_client_ca.is_some() && !tls {

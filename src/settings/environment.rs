@@ -68,6 +68,7 @@ const LISTS: &[&str] = &[
     "federation.trusted_peers",
     "registry.redis_sentinels",
     "registry.redis_cluster_nodes",
+    "server.also_listen",
     "server.trusted_proxies",
     "server.cors_origins",
 ];

@@ -243,6 +243,8 @@ section! {
         host: String = "127.0.0.1".to_owned(),
         /// Port to listen on; 0 takes a free one. FEDERATION_PORT, FEDERATION_BIND_PORT.
         port: u16 = 9001,
+        /// Further ports with the same routes, such as 9000 and 8084: PORT on the same host, or HOST:PORT. None: that port alone.
+        also_listen: Vec<String> = Vec::new(),
         /// Worker threads; 0: one for each processor.
         workers: usize = 0,
         /// Most connections that each worker holds open.

@@ -1,6 +1,6 @@
 //! What a start refuses before it opens anything: one function for `serve` and for `config check`.
 
-use super::{StartupError, check_registry, check_tls, public_key, resolve, trust};
+use super::{StartupError, check_registry, check_tls, listeners::resolve, public_key, trust};
 use crate::{
     federation::client::Client,
     identity::KeyPair,

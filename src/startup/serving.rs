@@ -60,13 +60,22 @@ macro_rules! app_service {
     };
 }
 
-/// Serves the routes on the listener, as soon as the answer is polled.
+/// The same service on each listener; the builder's type has no name here.
+macro_rules! listen_on_all {
+    ($builder:ident, ($listener:ident, $further:ident), $factory:expr) => {{
+        let factory = $factory;
+        let first = $builder.listen(NAME, $listener, factory.clone())?;
+        $further.into_iter().try_fold(first, |builder, listener| builder.listen(NAME, listener, factory.clone()))?
+    }};
+}
+
+/// Serves the same routes on all listeners, as soon as the answer is polled.
 ///
 /// # Errors
 /// [`StartupError`]: a setting or the certificate cannot be used.
 pub(super) fn serve(
     settings: &Settings,
-    listener: TcpListener,
+    (listener, further): (TcpListener, Vec<TcpListener>),
     context: Arc<Context>,
     (metrics, tracer): (Arc<Metrics>, Tracer),
     (tls, admin_access): (Option<&TlsPort>, AdminAccess),
@@ -140,7 +149,7 @@ pub(super) fn serve(
     let (times, arrivals) = (Times::of(section), Arc::new(arrivals));
     let stopping = builder.graceful_shutdown_signal();
     let builder = match tls {
-        None => builder.listen(NAME, listener, move || {
+        None => listen_on_all!(builder, (listener, further), move || {
             let arrivals = Arc::clone(&arrivals);
             let http = http_service!(times, stopping, move |stream: &Guarded<TcpStream>, data: &mut Extensions| {
                 arrivals.arrive(stream.get_ref(), data);
@@ -150,13 +159,13 @@ pub(super) fn serve(
                 Ok((Guarded::new(stream, times.write), Protocol::Http1, peer))
             })
             .and_then(http.finish(app_service!(app)))
-        })?,
+        }),
         Some(tls) => {
             // Otherwise 256 clients that connect and say nothing keep a worker from everybody else.
             max_concurrent_tls_connect(section.max_connections);
             let mut config = tls.server_config()?;
             config.alpn_protocols = vec![b"http/1.1".to_vec()];
-            builder.listen(NAME, listener, move || {
+            listen_on_all!(builder, (listener, further), move || {
                 let arrivals = Arc::clone(&arrivals);
                 let http = http_service!(
                     times,
@@ -175,7 +184,7 @@ pub(super) fn serve(
                         Ok((Guarded::new(stream, times.write), Protocol::Http1, peer))
                     })
                     .and_then(http.finish(app_service!(app)).map_err(TlsError::Service))
-            })?
+            })
         }
     };
     Ok(builder.run())

@@ -52,6 +52,25 @@ fn a_port_that_is_taken_is_one_line() {
 }
 
 #[test]
+fn the_same_routes_are_served_on_every_port_that_is_listed() {
+    let free: Vec<TcpListener> = (0..2).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let ports: Vec<u16> = free.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
+    let listed = format!("{},127.0.0.1:{}", ports[0], ports[1]);
+    let bed = Bed::new().set("ARK__SERVER__ALSO_LISTEN", &listed);
+    // All ports or none: a script that finds one of them must find the service behind it.
+    let said = bed.run(&["serve", "--port", "0"]).fails(1);
+    assert!(said.contains(&ports[0].to_string()), "{said}");
+    drop(free);
+    let service = bed.serve();
+    let id = |port| get(port, "/federation/info").split("\"instanceId\"").nth(1).unwrap()[..12].to_owned();
+    assert_eq!([id(ports[0]), id(ports[1])], [id(service.port), id(service.port)]);
+    // Commands find the service by its state directory, whatever its port.
+    assert!(bed.run(&["federation", "status"]).ok().contains("ark-bed"));
+    assert_eq!(service.terminate(Duration::from_secs(8)).0.code(), Some(0));
+    assert!(ports.iter().all(|port| TcpStream::connect(("127.0.0.1", *port)).is_err()), "they end together");
+}
+
+#[test]
 fn directories_that_cannot_be_used_are_one_line() {
     let bed = Bed::new();
     let file = bed.file("plain", "");

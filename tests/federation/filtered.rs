@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 fn options(direction: Direction, filter: &Value) -> PeerOptions {
-    PeerOptions { direction, filter: Filter::parse(&filter.to_string()).unwrap(), priority: false }
+    PeerOptions { direction, filter: Filter::parse(&filter.to_string()).unwrap(), priority: false, unsigned: false }
 }
 
 /// A hub, and a laptop that exchanges with it so.

@@ -35,7 +35,7 @@ async fn two(direction: Direction, filtered: bool, own: bool) -> (Instance, Inst
     provider();
     let (hub, laptop) = (Instance::start("hub").await, Instance::start("laptop").await);
     let filter = Filter::parse(if filtered { r#"{"ids":["n*"]}"# } else { "{}" }).unwrap();
-    laptop.engine().add_peer(&hub.url, PeerOptions { direction, filter, priority: false }).unwrap();
+    laptop.engine().add_peer(&hub.url, PeerOptions { direction, filter, priority: false, unsigned: false }).unwrap();
     let author = if direction == Direction::Pull { &hub } else { &laptop };
     for number in 1..=6 {
         author.put(&format!("n{number}"), "first").await;

@@ -20,6 +20,7 @@ mod lan;
 mod machine;
 mod named;
 mod odd_neighbours;
+mod originals;
 mod reconcile;
 mod restores;
 mod rounds;
@@ -29,3 +30,5 @@ mod unavailable;
 
 #[path = "../support/ip.rs"]
 mod ip;
+#[path = "../support/python.rs"]
+mod python;

@@ -41,7 +41,7 @@ async fn two(direction: Direction, filtered: bool) -> (Instance, Instance) {
     provider();
     let (hub, laptop) = (Instance::start("hub").await, Instance::start("laptop").await);
     let filter = if filtered { r#"{"ids":["h*","l*"]}"# } else { "{}" };
-    let options = PeerOptions { direction, filter: Filter::parse(filter).unwrap(), priority: false };
+    let options = PeerOptions { direction, filter: Filter::parse(filter).unwrap(), priority: false, unsigned: false };
     laptop.engine().add_peer(&hub.url, options).unwrap();
     (hub, laptop)
 }

@@ -141,6 +141,9 @@ pub(crate) struct AddRequest {
     /// Whether the address is asked first, for three seconds at most: true where it is left out. 0.1.0 does not have this member.
     #[schema(required = false)]
     probe: Option<bool>,
+    /// It is an original, which signs nothing: whoever answers at the address is believed. Without filter and priority.
+    #[schema(required = false)]
+    unsigned: Option<bool>,
 }
 
 /// Which ways changes go.
@@ -193,7 +196,14 @@ fn read_options(object: Object<'_>) -> Result<PeerOptions, ApiError> {
         Some(value) if value.as_object().is_none() => return Err(refuse(Code::InvalidPeer, "filter is not an object")),
         Some(value) => Filter::parse(value.raw()).map_err(|error| refuse(Code::InvalidPeer, error.to_string()))?,
     };
-    Ok(PeerOptions { direction, filter, priority: flag(object, "priority")? })
+    let (priority, unsigned) = (flag(object, "priority")?, flag(object, "unsigned")?);
+    if unsigned && (priority || !filter.is_all()) {
+        return Err(refuse(
+            Code::InvalidPeer,
+            "with an unsigned peer every node is exchanged: leave filter and priority out",
+        ));
+    }
+    Ok(PeerOptions { direction, filter, priority, unsigned })
 }
 
 /// Add a peer or change its options (operator)
@@ -212,7 +222,7 @@ fn read_options(object: Object<'_>) -> Result<PeerOptions, ApiError> {
     responses((status = 200, description = "It is a peer now", body = AddedAnswer))
 )]
 pub(crate) async fn add(request: ControlRequest, state: Data<ApiState>) -> Result<HttpResponse, ApiError> {
-    let object = request.members(&["peerUrl", "direction", "filter", "priority", "probe"])?;
+    let object = request.members(&["peerUrl", "direction", "filter", "priority", "unsigned", "probe"])?;
     let url = text(object, "peerUrl")?.ok_or_else(|| shape("peerUrl is missing: the address of the peer"))?;
     let first = match member(object, "probe").is_none() || flag(object, "probe")? {
         true => ProbeFirst::Yes,

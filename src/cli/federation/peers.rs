@@ -43,6 +43,7 @@ Examples:
   ark-lattice federation add-peer http://192.168.1.100:9000
   ark-lattice federation add-peer https://hub.example --mirror
   ark-lattice federation add-peer http://pi:9000 --type note --id 'work-*' --priority
+  ark-lattice federation add-peer http://old-ark:9000 --unsigned
 
 With --json; status is added, changed, unchanged or moved:
   {\"status\": \"added\", \"peerUrl\": \"http://192.168.1.100:9000\", \"totalPeers\": 1, \"autoSync\": false,
@@ -73,9 +74,15 @@ pub(in crate::cli) struct AddArgs {
     /// Add the address without asking it first.
     #[arg(long)]
     no_probe: bool,
+    /// It is an original ARK service (Node.js or Python), which signs nothing: whoever answers at the address is believed.
+    #[arg(long, conflicts_with_all = ["types", "ids", "tags", "priority"])]
+    unsigned: bool,
     #[command(flatten)]
     service: ServiceArg,
 }
+
+const UNSIGNED: &str = "This peer signs nothing: whoever answers at its address may change every node here, and none of that can be proved. \
+                        Use it only over a network where nobody else can answer. It deletes nothing; a node that is deleted here stays there.";
 
 pub(super) fn add(args: AddArgs, output: &Output) -> Result<(), Failure> {
     let service = args.service.open(output)?;
@@ -85,11 +92,18 @@ pub(super) fn add(args: AddArgs, output: &Output) -> Result<(), Failure> {
         Direction::Pull => "pull",
         Direction::Push => "push",
     };
-    let body = json!({
+    let mut body = json!({
         "peerUrl": args.peer, "direction": direction, "priority": args.priority,
         "filter": {"types": args.types, "ids": args.ids, "tags": args.tags}, "probe": !args.no_probe,
     });
+    if let Some(members) = body.as_object_mut().filter(|_| args.unsigned) {
+        // A service of the previous release refuses members that it does not know.
+        members.insert("unsigned".to_owned(), true.into());
+    }
     let answer = service.ask(Ask::Post, &format!("{CONTROLS}/peers/add"), Some(body.to_string()))?;
+    if args.unsigned {
+        output.remark(UNSIGNED);
+    }
     said(&service, &answer, output)?;
     if !output.json() {
         added(&args, &service.read(&answer)?, output)?;
@@ -106,11 +120,17 @@ fn added(args: &AddArgs, set: &PeerSet, output: &Output) -> Result<(), Failure> 
                 let key = probe.public_key.as_deref().map(fingerprint).unwrap_or_default();
                 (format!("{id} answers, key {key}"), None)
             }
-            (None, None) => ("a system that ark-lattice replaces answers, without signatures".to_owned(), None),
-            (None, Some(error)) => (format!("it does not answer yet: {error}"), probe.next.as_deref()),
+            (None, None) => {
+                let next = format!("ark-lattice federation add-peer {} --unsigned", ShellWord(url));
+                (
+                    "an original ARK service answers, which signs nothing".to_owned(),
+                    Some(next).filter(|_| !args.unsigned),
+                )
+            }
+            (None, Some(error)) => (format!("it does not answer yet: {error}"), probe.next.clone()),
         };
         let word = if probe.protocol.is_some() { "ok" } else { "warn" };
-        output.finding(word, url, &found, next)?;
+        output.finding(word, url, &found, next.as_deref())?;
     }
     if let Some(known) = Some(peer_address(&args.peer)).filter(|named| named != url) {
         output.remark(format!("{known} and {url} are one instance, which stays one peer."));

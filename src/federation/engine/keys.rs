@@ -7,6 +7,7 @@ use super::{
 use crate::{
     federation::{
         client::{Client, ClientError},
+        originals::Given,
         remote::Remote,
         round::Positions,
     },
@@ -54,6 +55,8 @@ pub(super) struct Said {
     pub(super) waits: bool,
     /// The status of our rounds that was reported to it.
     pub(super) reported: ReportedStatus,
+    /// What it was given, where it is an original.
+    pub(super) given: Given,
 }
 
 impl Shared {
@@ -120,7 +123,13 @@ impl Shared {
     }
 
     fn sign_announcement(&self, held: &Held) -> Result<String, EnvelopeError> {
-        let EngineOptions { node_id, instance_type, address, clock, limits, .. } = &self.options;
+        let text = Bytes::from(self.manifest_fields().to_string());
+        sign(text, Canonicalization::Dsse, &self.options.limits, held.key.public_key(), |bytes| held.key.sign(bytes))
+    }
+
+    /// What our manifest states besides the nodes.
+    pub(super) fn manifest_fields(&self) -> serde_json::Value {
+        let EngineOptions { node_id, instance_type, address, clock, .. } = &self.options;
         let now = clock.now().seconds();
         // Signed at every announcement, so that what somebody else repeats of it ends.
         let mut manifest = json!({
@@ -130,8 +139,7 @@ impl Shared {
         if let (Some(address), Some(fields)) = (address, manifest.as_object_mut()) {
             fields.insert("address".to_owned(), json!(address));
         }
-        let text = Bytes::from(manifest.to_string());
-        sign(text, Canonicalization::Dsse, limits, held.key.public_key(), |bytes| held.key.sign(bytes))
+        manifest
     }
 
     /// One round, with the key that the peer's own statements say it has.

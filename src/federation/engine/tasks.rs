@@ -61,7 +61,11 @@ pub(super) async fn listen(shared: Arc<Shared>, peer: Arc<PeerTask>) {
         if !shared.is_automatic(&peer.url) {
             shared.options.control.automatic().await;
         }
-        let silent = shared.options.peers.get(&peer.url).is_none_or(|it| it.options.direction == Direction::Push);
+        let silent = shared
+            .options
+            .peers
+            .get(&peer.url)
+            .is_none_or(|it| it.options.direction == Direction::Push || it.options.unsigned);
         if !silent && let Ok(mut lines) = peer.client.notices().await {
             let begun = Instant::now();
             while let Ok(Some(line)) = lines.next_line().await {

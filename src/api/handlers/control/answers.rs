@@ -178,6 +178,10 @@ pub(crate) struct PeerAnswer {
     filter: FilterAnswer,
     /// Whether more important nodes go first.
     priority: bool,
+    /// It is an original, which signs nothing: whoever answers at the address is believed.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    unsigned: bool,
     /// It is exchanged with automatically, whatever `autoSync` of this instance says: it was paired by an invite.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schema(required = false)]
@@ -222,6 +226,7 @@ impl PeerAnswer {
             direction: direction(peer.options.direction),
             filter: peer.options.filter.into(),
             priority: peer.options.priority,
+            unsigned: peer.options.unsigned,
             auto_sync: peer.auto_sync,
             added_at: seconds(peer.added_at),
             last_sync: peer.synced_at.map(seconds),

@@ -9,7 +9,7 @@ const LARGE_BYTES: usize = 128 << 10;
 ///
 /// # Panics
 /// When `work` does.
-pub(super) async fn offload<T: Send + 'static>(bytes: usize, work: impl FnOnce() -> T + Send + 'static) -> T {
+pub async fn offload<T: Send + 'static>(bytes: usize, work: impl FnOnce() -> T + Send + 'static) -> T {
     if bytes <= LARGE_BYTES {
         return work();
     }

@@ -14,8 +14,7 @@ use crate::{
     },
     json::{Document, Elements, JsonError},
     lattice::{
-        Ancestry, Applied, Arrival, Arrived, DeletionBudget, Entry, Lattice, LatticeError, NodeDocument, NodeFilter,
-        StoredNode,
+        Ancestry, Applied, Arrival, Arrived, Entry, Lattice, LatticeError, NodeDocument, NodeFilter, StoredNode,
         version::{self, MAX_AHEAD},
     },
     registry::{PeerCursor, RegistryError},
@@ -23,7 +22,7 @@ use crate::{
 };
 use bytes::Bytes;
 use futures_util::{StreamExt, stream, stream::BoxStream};
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 /// Nodes that are read and sent together: what an answer costs in memory, whatever its length.
 const READ_NODES: usize = 128;
@@ -213,11 +212,16 @@ struct Push {
 
 /// Judges and stores the nodes of `{"nodes": […], "instanceId"?}`, durably. A node that is none, or is too large, or is dated ahead,
 /// is skipped; the others count. `speaker` has signed it; without one, the name that the push states is noted as that of an unsigned
-/// sender: anybody can state any.
+/// sender: anybody can state any. `address`: of the sender; conflicts of unsigned pushes count for it.
 ///
 /// # Errors
 /// [`PushError`].
-pub async fn push(context: &Context, body: Bytes, speaker: Option<&Speaker>) -> Result<Pushed, PushError> {
+pub async fn push(
+    context: &Context,
+    body: Bytes,
+    speaker: Option<&Speaker>,
+    address: Option<IpAddr>,
+) -> Result<Pushed, PushError> {
     let (size, limits) = (body.len(), context.limits);
     let mut push = offload(size, move || Push::open(body, limits)).await?;
     let mut bound = None;
@@ -226,7 +230,7 @@ pub async fn push(context: &Context, body: Bytes, speaker: Option<&Speaker>) -> 
         None => format!("{UNSIGNED_PREFIX}{}", push.sender.as_ref().map_or("unknown", PeerId::as_str)).into(),
     };
     let account = speaker.map_or(Account::Unverified, |speaker| account(context, speaker));
-    let sender = Sender { given: 0, id: &from, account, is_pulled: false };
+    let sender = Sender { given: 0, id: &from, account, address, is_pulled: false };
     loop {
         let nodes;
         (push, nodes) = offload(size, move || push.next_nodes()).await;
@@ -242,12 +246,12 @@ pub async fn push(context: &Context, body: Bytes, speaker: Option<&Speaker>) -> 
         }
         let ids: Vec<NodeId> = arrivals.iter().map(|arrival| arrival.id().clone()).collect();
         // It counts what is new; nothing is deleted by this wire.
-        let budget = Arc::new(DeletionBudget::new(0, !sender.account.is_own()));
+        let budget = Arc::new(sender.budget(0));
         let applied = context.lattice.apply_within(arrivals, &budget).await;
         context.deletions.note_stored(&sender, &budget.take_stored(), context.clock.elapsed());
         let applied = match applied {
             // Edits behind it still count.
-            Err(error @ LatticeError::BoundReached { .. }) => {
+            Err(error) if error.leaves_out_one() => {
                 bound.get_or_insert(error);
                 continue;
             }

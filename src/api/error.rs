@@ -188,7 +188,7 @@ fn lattice_code(error: &LatticeError) -> Code {
         LatticeError::PreconditionFailed { .. } => Code::PreconditionFailed,
         LatticeError::NoSpace => Code::NoSpace,
         LatticeError::BoundReached { .. } => Code::LatticeFull,
-        LatticeError::Contested { .. } => Code::ConflictsFull,
+        LatticeError::Contested { .. } | LatticeError::HistoryFull { .. } => Code::ConflictsFull,
         LatticeError::WaitingFull { .. } => Code::MassDelete,
         LatticeError::ReadOnly(_) | LatticeError::Io(_) => Code::LatticeUnavailable,
     }

@@ -3,27 +3,30 @@
 //! What waits is kept by the lattice.
 
 mod additions;
+mod counts;
 mod kept;
+mod sender;
 mod window;
+
+pub use counts::Reservation;
+pub use sender::{Account, Sender};
 
 use crate::{
     lattice::{
         StoredVersion,
         offline::{OfflineError, write_file},
     },
-    trust::TrustStore,
-    types::{NodeId, PeerId, PublicKey, SharedClock},
+    types::{NodeId, SharedClock},
 };
-use additions::{AccountNumber, Additions};
+use counts::{Counts, Wave};
 use kept::KeptCounts;
 use std::{
-    collections::HashMap,
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use window::{Nodes, SLOT_LIFE, Window};
+use window::SLOT_LIFE;
 
 /// Up to this many deletions within an hour are always carried out.
 pub const FEW_DELETIONS: usize = 10;
@@ -46,269 +49,6 @@ const MOST_UNSAVED: usize = 64;
 #[must_use]
 pub fn is_mass(deletions: usize, nodes: usize) -> bool {
     deletions > FEW_DELETIONS && deletions.saturating_mul(4) > nodes
-}
-
-/// On whose account deletions and additions count.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Account {
-    /// That of the instance with this id.
-    Own(Arc<str>),
-    /// That of all senders that are neither verified nor named by the admin: keys cost nothing to make.
-    Unverified,
-}
-
-impl Account {
-    /// That of the instance with this id.
-    #[must_use]
-    pub fn own(id: &str) -> Self {
-        Self::Own(id.into())
-    }
-
-    /// That of the instance with this id and key. `is_named`: the admin named it, with this key.
-    #[must_use]
-    pub fn of(trust: &TrustStore, peer: &PeerId, key: PublicKey, is_named: bool) -> Self {
-        if is_named {
-            return Self::own(peer.as_str());
-        }
-        // Many keys of one voucher must not have many budgets.
-        trust.answerable_for(peer, key).map_or(Self::Unverified, |answerable| Self::own(answerable.as_str()))
-    }
-
-    /// Is it that of one instance?
-    #[must_use]
-    pub fn is_own(&self) -> bool {
-        matches!(self, Self::Own(_))
-    }
-
-    fn into_id(self) -> Option<String> {
-        match self {
-            Self::Own(id) => Some(id.as_ref().to_owned()),
-            Self::Unverified => None,
-        }
-    }
-}
-
-/// The instance that sent changes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sender<'a> {
-    /// Up to this position of the journal here it had been given the versions; 0: that is not known.
-    pub given: u64,
-    /// Its id.
-    pub id: &'a str,
-    /// On whose account its changes count.
-    pub account: Account,
-    /// A round of this instance pulls from it; otherwise it pushes.
-    pub is_pulled: bool,
-}
-
-/// Deletions that may be carried out now.
-#[derive(Debug)]
-#[must_use]
-pub struct Reservation {
-    /// How many.
-    pub deletions: usize,
-    /// Of them those that count as deletions of established nodes.
-    of_established: usize,
-    counted: Counted,
-}
-
-impl Reservation {
-    /// Was it taken from a window, whose counts are kept?
-    #[must_use]
-    pub fn is_counted(&self) -> bool {
-        matches!(self.counted, Counted::Window(..))
-    }
-
-    fn uncounted(deletions: usize) -> Self {
-        Self { deletions, of_established: 0, counted: Counted::Nowhere }
-    }
-}
-
-/// What a reservation was taken from.
-#[derive(Debug)]
-enum Counted {
-    /// Nothing: there are none, or the admin confirmed the round that they are of.
-    Nowhere,
-    /// The slot of this account's window that began then.
-    Window(Account, Duration),
-    /// The rest of a confirmed wave of this sender.
-    Wave(Box<str>),
-}
-
-/// What is left of a wave that the admin confirmed.
-#[derive(Debug)]
-struct Wave {
-    since: Duration,
-    left: usize,
-    /// It is of the instance that has an account of its own, and of no other one that states its id.
-    is_own: bool,
-}
-
-/// Deletions by one account of what another one added.
-#[derive(Debug)]
-struct OfAdded {
-    /// When the last one was.
-    at: Duration,
-    /// How many nodes the other one had added when the first one was.
-    added: usize,
-    deletions: usize,
-}
-
-/// What every account deleted and added.
-#[derive(Debug, Default)]
-struct Counts {
-    windows: HashMap<Account, Window>,
-    additions: Additions,
-    /// By the account that deletes and the account that added.
-    of_added: HashMap<(Account, AccountNumber), OfAdded>,
-    /// Waves that the admin confirmed, by sender.
-    waves: HashMap<Box<str>, Wave>,
-    /// Rounds under way whose deletions the admin confirmed, by peer.
-    rounds: HashMap<Box<str>, usize>,
-    /// Until then all deletions wait: what was counted before the start is not known.
-    closed_until: Duration,
-    /// Counts changes of what is kept.
-    revision: u64,
-    /// Nodes that were added and are not kept yet.
-    unsaved: usize,
-}
-
-impl Counts {
-    /// The account that is counted: where there are too many, those beyond share one.
-    fn account(&self, wanted: &Account) -> Account {
-        let is_known = self.windows.contains_key(wanted) || self.additions.has(wanted);
-        let is_full = self.windows.len().max(self.additions.accounts()) >= MOST_ACCOUNTS;
-        if is_known || !is_full { wanted.clone() } else { Account::Unverified }
-    }
-
-    fn change(&mut self) {
-        self.revision = self.revision.saturating_add(1);
-    }
-
-    fn advance(&mut self, now: Duration) {
-        self.windows.retain(|_, window| window.advance(now));
-        self.of_added.retain(|_, of| now.saturating_sub(of.at) < SLOT_LIFE);
-        self.additions.advance(now);
-    }
-
-    fn established(&self, nodes: usize) -> usize {
-        nodes.saturating_sub(self.additions.total())
-    }
-
-    fn reserve(
-        &mut self,
-        sender: &Sender<'_>,
-        versions: &[(NodeId, u64)],
-        nodes: usize,
-        now: Duration,
-    ) -> Option<Reservation> {
-        // In open mode any key states any id in a push: the confirmation is for the instance that the round is with.
-        if sender.is_pulled && self.rounds.contains_key(sender.id) {
-            return Some(Reservation::uncounted(usize::MAX));
-        }
-        let deletions = versions.len();
-        if deletions == 0 {
-            return Some(Reservation::uncounted(0));
-        }
-        self.waves.retain(|_, wave| wave.left > 0 && now.saturating_sub(wave.since) < WAVE);
-        let is_own = sender.account.is_own();
-        if let Some(wave) = self.waves.get_mut(sender.id).filter(|it| it.left >= deletions && it.is_own == is_own) {
-            wave.left = wave.left.saturating_sub(deletions);
-            return Some(Reservation { deletions, of_established: 0, counted: Counted::Wave(sender.id.into()) });
-        }
-        if now < self.closed_until {
-            return None;
-        }
-        self.advance(now);
-        let account = self.account(&sender.account);
-        let (of_established, of_added) = self.divide(&account, versions);
-        let counted = Nodes { all: deletions, established: of_established };
-        let held = Nodes { all: nodes, established: self.established(nodes) };
-        let empty = Window::default();
-        if !self.windows.get(&account).unwrap_or(&empty).fits(counted, held) {
-            return None;
-        }
-        let since = self.windows.entry(account.clone()).or_default().add(counted, held, now);
-        for (added_by, deletions) in of_added {
-            self.count_of_added(&account, added_by, deletions, now);
-        }
-        self.change();
-        Some(Reservation { deletions, of_established, counted: Counted::Window(account, since) })
-    }
-
-    /// How many of these versions count as established when this account deletes them, and how many of the others each account added.
-    /// Its own additions never count as established; those of another account do beyond a quarter of what that one added, so that one
-    /// instance's additions raise the number for no nodes but its own.
-    fn divide(&self, account: &Account, versions: &[(NodeId, u64)]) -> (usize, HashMap<AccountNumber, usize>) {
-        let own = self.additions.number_of(account);
-        let (mut of_established, mut by_origin) = (0_usize, HashMap::<AccountNumber, usize>::new());
-        for (id, seq) in versions {
-            match self.additions.origin(id, *seq) {
-                None => of_established = of_established.saturating_add(1),
-                origin if origin == own => {}
-                Some(origin) => {
-                    let deletions = by_origin.entry(origin).or_default();
-                    *deletions = deletions.saturating_add(1);
-                }
-            }
-        }
-        let is_full = self.of_added.len() >= MOST_PAIRS;
-        by_origin.retain(|origin, deletions| {
-            let (added, before) = match self.of_added.get(&(account.clone(), *origin)) {
-                Some(of) => (of.added, of.deletions),
-                None if is_full => (0, 0),
-                None => (self.additions.total_of(*origin), 0),
-            };
-            let within = (*deletions).min((added / 4).saturating_sub(before));
-            of_established = of_established.saturating_add(deletions.saturating_sub(within));
-            *deletions = within;
-            within > 0
-        });
-        (of_established, by_origin)
-    }
-
-    fn count_of_added(&mut self, account: &Account, added_by: AccountNumber, deletions: usize, now: Duration) {
-        let added = self.additions.total_of(added_by);
-        let of = self.of_added.entry((account.clone(), added_by));
-        let of = of.or_insert(OfAdded { at: now, added, deletions: 0 });
-        of.at = now;
-        of.deletions = of.deletions.saturating_add(deletions);
-    }
-
-    fn settle(&mut self, reservation: Reservation, carried_out: usize) {
-        let Reservation { deletions, of_established, counted } = reservation;
-        let unused = deletions.saturating_sub(carried_out);
-        match counted {
-            Counted::Nowhere => {}
-            Counted::Wave(sender) => {
-                if let Some(wave) = self.waves.get_mut(&sender) {
-                    wave.left = wave.left.saturating_add(unused);
-                }
-            }
-            Counted::Window(_, _) if unused == 0 => {}
-            Counted::Window(account, since) => {
-                // Which of them were carried out is not known: those of established nodes first.
-                let unused = Nodes { all: unused, established: of_established.saturating_sub(carried_out) };
-                if self.windows.get_mut(&account).is_some_and(|window| !window.subtract(since, unused)) {
-                    self.windows.remove(&account);
-                }
-                self.change();
-            }
-        }
-    }
-
-    fn note_stored(&mut self, account: &Account, stored: &[StoredVersion], now: Duration) {
-        if stored.is_empty() {
-            return;
-        }
-        self.additions.advance(now);
-        let account = self.account(account);
-        let new = self.additions.note(&account, stored);
-        if new > 0 {
-            self.unsaved = self.unsaved.saturating_add(new);
-            self.change();
-        }
-    }
 }
 
 /// The counts of one instance, shared by its pushes and rounds.
@@ -495,7 +235,7 @@ mod tests {
     }
 
     fn verified(id: &str) -> Sender<'_> {
-        Sender { id, account: Account::own(id), given: 0, is_pulled: false }
+        Sender { id, account: Account::own(id), address: None, given: 0, is_pulled: false }
     }
 
     fn other(id: &str) -> Sender<'_> {

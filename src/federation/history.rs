@@ -14,6 +14,10 @@ use std::{
 
 /// Rounds that are kept. Rounds in which nothing moved are counted with their peer, and not listed.
 pub const KEPT: usize = 500;
+/// Of them rounds that other instances made: each push may be one.
+const KEPT_INBOUND: usize = 250;
+/// Of them rounds of one instance.
+const KEPT_OF_ONE: usize = 50;
 
 /// A round.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,9 +81,11 @@ impl History {
     /// Adds a round.
     pub fn add(&self, past: Past) {
         let mut rounds = self.rounds.lock().unwrap_or_else(PoisonError::into_inner);
-        while rounds.len() >= KEPT {
-            rounds.pop_front();
+        if past.inbound {
+            bound(&mut rounds, KEPT_OF_ONE, |round| round.inbound && round.peer == past.peer);
+            bound(&mut rounds, KEPT_INBOUND, |round| round.inbound);
         }
+        bound(&mut rounds, KEPT, |_| true);
         rounds.push_back(past);
         if let Err(error) = self.keep(&rounds) {
             tracing::warn!(%error, "the history of rounds cannot be kept");
@@ -99,16 +105,21 @@ impl History {
     }
 }
 
+/// Makes room for one more of the matching rounds, of which `most` are kept.
+fn bound(rounds: &mut VecDeque<Past>, most: usize, matches: impl Fn(&Past) -> bool) {
+    if rounds.iter().filter(|round| matches(round)).count() >= most
+        && let Some(oldest) = rounds.iter().position(matches)
+    {
+        rounds.remove(oldest);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_last_rounds_outlive_the_process() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("history.json");
-        let history = History::open(&path);
-        let past = |bytes| Past {
+    fn past(bytes: u64) -> Past {
+        Past {
             at: Timestamp::EPOCH,
             peer: "http://a".to_owned(),
             inbound: false,
@@ -123,7 +134,28 @@ mod tests {
             waiting_there: 0,
             unavailable: LeftOut::default(),
             too_large: LeftOut::default(),
-        };
+        }
+    }
+
+    #[test]
+    fn many_pushes_displace_no_rounds_of_other_instances() {
+        let folder = tempfile::tempdir().unwrap();
+        let history = History::open(&folder.path().join("history.json"));
+        let inbound = |peer: &str| Past { inbound: true, peer: peer.to_owned(), ..past(2) };
+        (0..300).for_each(|_| history.add(past(1)));
+        history.add(inbound("honest"));
+        (0..80).for_each(|_| history.add(inbound("busy")));
+        let count = |matches: &dyn Fn(&Past) -> bool| history.newest(KEPT).iter().filter(|past| matches(past)).count();
+        assert_eq!((count(&|it| it.peer == "busy"), count(&|it| it.peer == "honest")), (KEPT_OF_ONE, 1));
+        (0..400).for_each(|number| history.add(inbound(&format!("fresh-{number}"))));
+        assert_eq!((count(&|it| it.inbound), count(&|it| !it.inbound)), (KEPT_INBOUND, KEPT - KEPT_INBOUND));
+    }
+
+    #[test]
+    fn the_last_rounds_outlive_the_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("history.json");
+        let history = History::open(&path);
         history.add(past(1));
         history.add(past(2));
         let bytes = |history: &History| history.newest(10).iter().map(|past| past.bytes).collect::<Vec<_>>();

@@ -23,12 +23,16 @@ pub const MAX_INBOUND: usize = 1000;
 pub const RESERVED: usize = 500;
 /// Most strangers per address (IPv6: per /48).
 pub const MAX_OF_ONE_ADDRESS: usize = 20;
+/// Most peers that may write here because of one voucher.
+pub const MAX_OF_ONE_VOUCHER: usize = 250;
 /// A peer without a stated next round is connected for this long after its last contact.
 const CONNECTED_FOR: Duration = Duration::from_secs(150);
 /// Upper bound on the stated time until the next round.
 const LONGEST_PAUSE: Duration = Duration::from_secs(7 * 24 * 3600);
-/// Minimum time between two writes of the file, unless a peer is new.
+/// Minimum time between two writes of the file.
 const WRITE_EVERY: Duration = Duration::from_secs(60);
+/// The same, where a peer is new.
+const WRITE_NEW_EVERY: Duration = Duration::from_secs(1);
 
 /// The status of a peer's last round with this instance: the body of `POST /lattice/round`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -105,6 +109,8 @@ pub struct Contact {
     pub address: Option<IpAddr>,
     /// The peer may write here, or is a peer of this instance.
     pub known: bool,
+    /// The instance that answers for it, where it is verified by vouchers.
+    pub voucher: Option<PeerId>,
 }
 
 /// The state of an inbound peer.
@@ -221,6 +227,7 @@ struct Row {
     inbound: InboundPeer,
     known: bool,
     account: Payer,
+    voucher: Option<PeerId>,
     /// The peer reports the ends of its rounds.
     reports: bool,
     transfer: Option<RoundTransfer>,
@@ -259,12 +266,16 @@ impl State {
         }
     }
 
-    fn make_room(&mut self, known: bool, account: Payer) {
+    fn make_room(&mut self, &Contact { known, ref voucher, .. }: &Contact, account: Payer) {
         let count =
             |state: &Self, matches: &dyn Fn(&Row) -> bool| state.rows.values().filter(|row| matches(row)).count();
         let of_account = move |row: &Row| !row.known && row.account == account;
         if !known && count(self, &of_account) >= MAX_OF_ONE_ADDRESS {
             self.remove_oldest(of_account);
+        }
+        let of_voucher = move |row: &Row| row.known && row.voucher.is_some() && row.voucher == *voucher;
+        if known && count(self, &of_voucher) >= MAX_OF_ONE_VOUCHER {
+            self.remove_oldest(of_voucher);
         }
         let most = if known { RESERVED } else { MAX_INBOUND - RESERVED };
         let of_class = move |row: &Row| row.known == known;
@@ -288,7 +299,10 @@ impl InboundPeers {
         let row = |kept: Kept| {
             let who = (PeerId::parse(&kept.id).ok()?, PublicKey::parse(&kept.public_key).ok()?);
             let account = Payer::wide(kept.inbound.address);
-            Some((who, Row { inbound: kept.inbound, known: true, account, reports: false, transfer: None }))
+            Some((
+                who,
+                Row { inbound: kept.inbound, known: true, account, voucher: None, reports: false, transfer: None },
+            ))
         };
         let rows = kept.into_iter().take(RESERVED).filter_map(row).collect();
         Self { path: path.to_owned(), state: Mutex::new(State { rows, ..State::default() }) }
@@ -304,17 +318,18 @@ impl InboundPeers {
         let (who, account) = ((contact.peer.clone(), contact.key), Payer::wide(contact.address));
         let is_new = !state.rows.contains_key(&who);
         if is_new {
-            state.make_room(contact.known, account);
+            state.make_room(&contact, account);
         }
         let row = state.rows.entry(who).or_insert_with(|| Row {
             inbound: InboundPeer::new(&contact, now),
             known: contact.known,
             account,
+            voucher: None,
             reports: false,
             transfer: None,
         });
         let is_back = is_new || !row.inbound.is_connected(now);
-        (row.known, row.account) = (contact.known, account);
+        (row.known, row.account, row.voucher) = (contact.known, account, contact.voucher);
         row.inbound.last = row.inbound.last.max(now);
         row.inbound.address = contact.address.or(row.inbound.address);
         let ends = match kind {
@@ -333,8 +348,9 @@ impl InboundPeers {
         };
         let transfer = if ends { row.transfer.take() } else { None };
         state.is_moved |= contact.known;
-        let is_due = state.written_at.is_none_or(|at| elapsed.saturating_sub(at) >= WRITE_EVERY);
-        if contact.known && (is_new || is_due) {
+        let pause = if is_new { WRITE_NEW_EVERY } else { WRITE_EVERY };
+        let is_due = state.written_at.is_none_or(|at| elapsed.saturating_sub(at) >= pause);
+        if contact.known && is_due {
             self.keep(&mut state, elapsed);
         }
         ContactEffect { is_back, round: transfer.filter(|transfer| transfer.received > 0) }
@@ -350,11 +366,15 @@ impl InboundPeers {
         rows
     }
 
-    /// Ids of the connected peers that may write here, and the newest contact of such a peer.
+    /// Ids of the connected peers that may write here, and the newest contact of such a peer. `speaks`: is the key not revoked since?
     #[must_use]
-    pub fn connected(&self, now: Timestamp) -> (BTreeSet<PeerId>, Option<Timestamp>) {
+    pub fn connected(
+        &self,
+        now: Timestamp,
+        speaks: impl Fn(&PeerId, PublicKey) -> bool,
+    ) -> (BTreeSet<PeerId>, Option<Timestamp>) {
         let state = self.lock();
-        let known = || state.rows.iter().filter(|(_, row)| row.known);
+        let known = || state.rows.iter().filter(|((peer, key), row)| row.known && speaks(peer, *key));
         let connected = known().filter(|(_, row)| row.inbound.is_connected(now)).map(|((peer, _), _)| peer.clone());
         (connected.collect(), known().map(|(_, row)| row.inbound.last).max())
     }
@@ -392,7 +412,7 @@ mod tests {
         let mut bytes = [0; 32];
         bytes[..4].copy_from_slice(&key.to_be_bytes());
         let (peer, key) = (PeerId::parse(name).unwrap(), PublicKey::from_bytes(bytes));
-        Contact { peer, key, address: Some(address.parse().unwrap()), known }
+        Contact { peer, key, address: Some(address.parse().unwrap()), known, voucher: None }
     }
 
     fn at(seconds: i64) -> Timestamp {
@@ -504,13 +524,35 @@ mod tests {
         }
         assert!(!folder.path().join("inbound.json").exists());
         assert_eq!(peers.list().len(), MAX_INBOUND - RESERVED);
-        assert_eq!(peers.connected(at(2)), (BTreeSet::new(), None));
+        assert_eq!(peers.connected(at(2), |_, _| true), (BTreeSet::new(), None));
         let of_one = peers.list().iter().filter(|(peer, ..)| peer.as_str().starts_with("y-")).count();
         assert!(of_one <= MAX_OF_ONE_ADDRESS, "{of_one}");
         note(contact("laptop", 1, "192.0.2.1", true));
         assert_eq!(peers.list().len(), MAX_INBOUND - RESERVED + 1);
-        let (connected, last) = peers.connected(at(3));
+        assert_eq!(peers.connected(at(3), |_, _| false), (BTreeSet::new(), None), "its key is revoked");
+        let (connected, last) = peers.connected(at(3), |_, _| true);
         assert_eq!((connected.len(), last), (1, Some(at(2))));
+    }
+
+    #[test]
+    fn keys_of_one_voucher_take_no_place_of_other_peers_and_cause_few_writes() {
+        let (folder, peers) = bed();
+        let file = folder.path().join("inbound.json");
+        let note = |contact, elapsed| {
+            peers.record(contact, ContactKind::Round(note()), at(2), elapsed);
+        };
+        note(contact("laptop", 1, "192.0.2.1", true), Duration::ZERO);
+        let written = std::fs::read(&file).unwrap();
+        for number in 0..2000_u32 {
+            let child = contact(&format!("x-{number}"), number + 9, "192.0.2.66", true);
+            let voucher = Some(PeerId::parse("evil").unwrap());
+            note(Contact { voucher, ..child }, Duration::from_millis(999));
+        }
+        assert_eq!(std::fs::read(&file).unwrap(), written, "at most once a second");
+        assert_eq!(peers.list().len(), MAX_OF_ONE_VOUCHER + 1);
+        assert!(peers.list().iter().any(|(peer, ..)| peer.as_str() == "laptop"));
+        note(contact("late", 2, "192.0.2.1", true), Duration::from_secs(1));
+        assert_ne!(std::fs::read(&file).unwrap(), written);
     }
 
     #[test]

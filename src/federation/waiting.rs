@@ -98,8 +98,8 @@ pub async fn end_where_held(lattice: &dyn Lattice, from: &PeerId, stated: &[Wire
 /// deletions wait; everything else is taken. `elapsed`: by the process's own clock. Answers how many nodes were deleted as well.
 ///
 /// # Errors
-/// [`FeedError::NoContent`], [`FeedError::Lattice`]; what came before may have been written. After [`LatticeError::BoundReached`] all that
-/// adds nothing to the lattice is.
+/// [`FeedError::NoContent`], [`FeedError::Lattice`]; what came before may have been written. After one that
+/// [leaves out one](LatticeError::leaves_out_one) all others are.
 pub async fn receive(
     lattice: &dyn Lattice,
     guard: &Arc<DeletionGuard>,
@@ -112,7 +112,7 @@ pub async fn receive(
         let wanted = feed::deletions(lattice, &changes)?;
         let reserved = reserve(lattice, guard, &sender, &wanted, elapsed).await;
         let may_delete = reserved.as_ref().map_or(0, |reserved| reserved.deletions);
-        let budget = Arc::new(DeletionBudget::new(may_delete, !sender.account.is_own()));
+        let budget = Arc::new(sender.budget(may_delete));
         // A node that came between the count and the deletion: counted again, its deletion may fit.
         let again = reserved.is_some() && attempt < ATTEMPTS;
         let applied = apply(lattice, (sender.id, sender.given), changes, &budget, again).await;
@@ -179,7 +179,7 @@ async fn apply(
         let deletions: Vec<Option<WireChange>> = part.iter().map(deletion).collect();
         let applied = match lattice.apply_within(feed::arrivals(from, part)?, budget).await {
             // Edits and deletions behind it still count.
-            Err(error @ LatticeError::BoundReached { .. }) => {
+            Err(error) if error.leaves_out_one() => {
                 bound.get_or_insert(error);
                 continue;
             }

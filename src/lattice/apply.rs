@@ -1,7 +1,7 @@
 //! Versions of other instances: judged on the writer's thread, against what is held in that moment.
 
 use super::{
-    Ancestry, Applied, Arrival, Arrived, Conflict, Entry, LatticeError, NodeDocument, Version, hold,
+    Ancestry, Applied, Arrival, Arrived, Conflict, Entry, LatticeError, NodeDocument, Version, Winner, hold,
     journal::{Coming, Source, TOMBSTONE_AGE, Waiting},
     reader,
     store::Store,
@@ -138,7 +138,8 @@ pub(super) fn decide(
     };
     let loser = match (lost, held) {
         (Some((entry, content)), Some(held)) => {
-            Some(Box::new(loser(store, &entry, &arrival, (held, offered), content)?))
+            let winner = budget.map(|budget| budget.winner()).unwrap_or_default();
+            Some(Box::new(loser(store, &entry, &arrival, (held, offered), (content, winner))?))
         }
         _ => None,
     };
@@ -188,19 +189,48 @@ fn loser(
     entry: &Entry,
     arrival: &Arrival,
     versions: (Version, Version),
-    content: Bytes,
+    (content, winner): (Bytes, Winner),
 ) -> Result<(Conflict, Bytes), LatticeError> {
+    let journal = &store.shared.journal;
     // What a line says of its ancestry, anybody can write: it counts only where this instance's own record shows that the sender had been
     // given the version. A sender that had been given it, and edited another one all the same, says so by an ancestry without it.
     let succeeds = entry.seq <= arrival.given && arrival.comes_from(&entry.content_hash);
-    let is_conflict = !succeeds && store.shared.journal.lineage(&entry.id)?.made_here;
-    // Whoever makes each edit lose fills the disk with what lost: every version is kept, so it is he who is stopped.
-    let staged = store.staged_conflicts.get(&arrival.from).copied().unwrap_or_default();
-    let kept = store.shared.journal.conflicts_with(&arrival.from)?.saturating_add(staged);
-    if is_conflict && kept >= store.shared.limits.peer_conflicts {
-        return Err(LatticeError::Contested { from: arrival.from.clone(), kept });
+    let lineage = journal.lineage(&entry.id)?;
+    let is_conflict = !succeeds && lineage.made_here;
+    let is_of_giver = !lineage.made_here && lineage.from.as_deref() == Some(&*arrival.from);
+    if is_conflict {
+        // Each version is kept, so a sender whose versions make each edit lose would fill the disk.
+        let account = winner.account.as_ref().unwrap_or(&arrival.from);
+        let staged = store.staged_conflicts.get(account).copied().unwrap_or_default();
+        let kept = journal.conflicts_with(account)?.saturating_add(staged);
+        if kept >= store.shared.limits.peer_conflicts {
+            return Err(LatticeError::Contested { from: arrival.from.clone(), kept });
+        }
+    } else if winner.is_unverified && !is_of_giver {
+        // DESIGN 4.7: keys cost nothing to make, and would push out of the history what others replaced.
+        let (versions, bytes) = store.staged_history;
+        let bytes = bytes.saturating_add(u64::try_from(content.len()).unwrap_or(u64::MAX));
+        if !journal.has_room_in_history(versions.saturating_add(1), bytes)? {
+            return Err(LatticeError::HistoryFull { from: arrival.from.clone(), id: entry.id.clone() });
+        }
     }
-    Ok(overruled(store, &entry.id, arrival.from.clone(), versions, content, is_conflict))
+    let (mut lost, content) = overruled(store, &entry.id, arrival.from.clone(), versions, content, is_conflict);
+    lost.winner = winner;
+    Ok((lost, content))
+}
+
+impl Store {
+    /// Counts what the batch that is being staged keeps of a version that lost.
+    pub(super) fn count_staged(&mut self, lost: &Conflict) {
+        if lost.is_conflict {
+            let account = lost.winner.account.as_ref().unwrap_or(&lost.from).clone();
+            let staged = self.staged_conflicts.entry(account).or_default();
+            *staged = staged.saturating_add(1);
+        } else {
+            let (versions, bytes) = self.staged_history;
+            self.staged_history = (versions.saturating_add(1), bytes.saturating_add(lost.size_bytes));
+        }
+    }
 }
 
 /// The last good version of a broken file, where a copy of its content is left: its own bytes are kept aside, and are another one.
@@ -238,7 +268,10 @@ pub(super) fn overruled(
 ) -> (Conflict, Bytes) {
     let (id, noticed_at) = (id.clone(), store.shared.clock.now());
     let size_bytes = u64::try_from(content.len()).unwrap_or(u64::MAX);
-    (Conflict { number: 0, id, noticed_at, from, lost, won, size_bytes, is_conflict }, content)
+    (
+        Conflict { number: 0, id, noticed_at, from, lost, won, size_bytes, is_conflict, winner: Winner::default() },
+        content,
+    )
 }
 
 #[cfg(test)]

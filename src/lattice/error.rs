@@ -25,6 +25,18 @@ pub enum LatticeError {
         /// How many lost against them.
         kept: u64,
     },
+    /// Nothing was changed: the version that would be replaced could be kept only in the place of versions of others, and the sender is
+    /// not verified. What replaces nothing is still taken, that of the same request included.
+    #[error(
+        "the history of replaced versions is full, and {from} is not verified: the version of the node {id:?} is not taken. On this \
+         machine: ark-lattice federation accept {from}"
+    )]
+    HistoryFull {
+        /// Who sent the version.
+        from: Box<str>,
+        /// The node.
+        id: NodeId,
+    },
     /// The node's file is broken or was there a moment ago: its content cannot be had or replaced now. A later attempt may succeed.
     #[error("the content of the node {0:?} cannot be had now: its file is broken, or is being written")]
     Unavailable(NodeId),
@@ -64,4 +76,12 @@ pub enum LatticeError {
     /// Any other failure of a file or of the journal. Nothing was acknowledged.
     #[error("the data directory failed: {0}")]
     Io(String),
+}
+
+impl LatticeError {
+    /// Is one change of a request not taken for this reason, while the others count?
+    #[must_use]
+    pub const fn leaves_out_one(&self) -> bool {
+        matches!(self, Self::BoundReached { .. } | Self::HistoryFull { .. } | Self::WaitingFull { .. })
+    }
 }

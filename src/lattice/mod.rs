@@ -230,6 +230,17 @@ pub struct Conflict {
     /// It was made here, and the other instance had not been given it as far as this instance knows. It is kept until the admin settles
     /// it. Otherwise it is history, of which the oldest go.
     pub is_conflict: bool,
+    /// Whose version won, as far as that bounds what is kept.
+    pub winner: Winner,
+}
+
+/// On whose account versions are kept that lost.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Winner {
+    /// Conflicts count for this account; `None`: for the id that sent the version that won.
+    pub account: Option<Box<str>>,
+    /// It is not verified: where the history is full, nothing of others goes for its versions.
+    pub is_unverified: bool,
 }
 
 /// What was dismissed.
@@ -448,7 +459,8 @@ pub trait Lattice: Send + Sync + std::fmt::Debug {
     /// [`Conflict`].
     ///
     /// # Errors
-    /// The first error; arrivals before it may have been written. After [`LatticeError::BoundReached`] all others of them are.
+    /// The first error; arrivals before it may have been written. After one that [leaves out one](LatticeError::leaves_out_one) all
+    /// others of them are.
     async fn apply(&self, arrivals: Vec<Arrival>) -> Result<Vec<Applied>, LatticeError>;
 
     /// The same, with a bound on the nodes that are deleted: deletions beyond `budget` are kept as waiting, durably, and their nodes stay.

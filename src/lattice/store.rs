@@ -193,6 +193,7 @@ pub(super) fn copy_of(error: &LatticeError) -> LatticeError {
         LatticeError::Unavailable(id) => LatticeError::Unavailable(id.clone()),
         LatticeError::PreconditionFailed { current } => LatticeError::PreconditionFailed { current: *current },
         LatticeError::Contested { from, kept } => LatticeError::Contested { from: from.clone(), kept: *kept },
+        LatticeError::HistoryFull { from, id } => LatticeError::HistoryFull { from: from.clone(), id: id.clone() },
         LatticeError::WaitingFull { from } => LatticeError::WaitingFull { from: from.clone() },
         LatticeError::BoundReached { id, setting, most, nodes, bytes } => {
             LatticeError::BoundReached { id: id.clone(), setting, most: *most, nodes: *nodes, bytes: *bytes }
@@ -247,6 +248,8 @@ pub(super) struct Store {
     pub(super) replaced: Replaced,
     /// Conflicts that the batch which is being staged makes with each sender: the journal does not count them yet.
     pub(super) staged_conflicts: HashMap<Box<str>, u64>,
+    /// What that batch adds to the history: versions, bytes.
+    pub(super) staged_history: (u64, u64),
     /// What that batch adds.
     pub(super) staged_growth: Growth,
     /// Counts the commits that changed the set.
@@ -284,6 +287,7 @@ impl Store {
             written: Recent::default(),
             replaced: Replaced::default(),
             staged_conflicts: HashMap::new(),
+            staged_history: (0, 0),
             staged_growth: Growth::default(),
             version: 0,
             whole_sync: WholeSync::default(),

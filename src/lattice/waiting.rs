@@ -1,5 +1,6 @@
 //! Deletions of other instances that wait for the admin (DESIGN 4.7): what is known of each, and how many may be carried out.
 
+use super::Winner;
 use crate::types::{ContentHash, NodeId, Timestamp};
 use std::sync::{
     Mutex, PoisonError,
@@ -49,8 +50,9 @@ pub struct DeletionBudget {
     left: AtomicUsize,
     deleted: AtomicUsize,
     stored: Mutex<Vec<StoredVersion>>,
-    /// All senders of which this is true share one bound on what waits: as many as there are nodes.
+    /// All senders of which this is true share one bound on what waits: as many as there are nodes. They are not verified.
     pub bounded: bool,
+    conflict_account: Option<Box<str>>,
 }
 
 impl DeletionBudget {
@@ -58,7 +60,18 @@ impl DeletionBudget {
     #[must_use]
     pub fn new(deletions: usize, bounded: bool) -> Self {
         let (left, deleted) = (AtomicUsize::new(deletions), AtomicUsize::new(0));
-        Self { left, deleted, stored: Mutex::default(), bounded }
+        Self { left, deleted, stored: Mutex::default(), bounded, conflict_account: None }
+    }
+
+    /// The same, where conflicts count for this account and not for the sender's id.
+    #[must_use]
+    pub fn with_conflict_account(self, account: Option<Box<str>>) -> Self {
+        Self { conflict_account: account, ..self }
+    }
+
+    /// On whose account versions are kept that lose against the sender's.
+    pub(super) fn winner(&self) -> Winner {
+        Winner { account: self.conflict_account.clone(), is_unverified: self.bounded }
     }
 
     /// Nodes that were deleted so far, durably.

@@ -152,13 +152,12 @@ pub(super) fn run(store: &mut Store, requests: Vec<WriteRequest>) -> Vec<String>
                 Ok(Stage::Done(outcome)) => answers.set(number, slot, outcome),
                 Ok(Stage::Later(name, kind, precondition)) => {
                     touched.insert(key);
-                    if let Some((conflict, _)) = kind.loser().filter(|(loser, _)| loser.is_conflict) {
-                        let staged = store.staged_conflicts.entry(conflict.from.clone()).or_default();
-                        *staged = staged.saturating_add(1);
+                    if let Some((loser, _)) = kind.loser() {
+                        store.count_staged(loser);
                     }
                     batch.push(Staged { request: number, slot, name, precondition, kind });
                 }
-                Err(error @ LatticeError::BoundReached { .. }) => answers.leave_out(number, error),
+                Err(error) if error.leaves_out_one() => answers.leave_out(number, error),
                 Err(error) => fail(store, &mut answers, number, error),
             }
         }
@@ -194,6 +193,7 @@ fn fail(store: &Store, answers: &mut Answers, request: usize, error: LatticeErro
         error,
         LatticeError::PreconditionFailed { .. }
             | LatticeError::Contested { .. }
+            | LatticeError::HistoryFull { .. }
             | LatticeError::Loading
             | LatticeError::Unavailable(_)
             | LatticeError::WaitingFull { .. }
@@ -422,6 +422,7 @@ fn stated_by_edit(store: &Store, current: Option<&Entry>, node: &NodeDocument, p
 /// Puts the batch's files in place, writes it down and sets the answers.
 fn commit(store: &mut Store, mut batch: Vec<Staged>, answers: &mut Answers, suspects: &mut Vec<String>) {
     store.staged_conflicts.clear();
+    store.staged_history = (0, 0);
     store.staged_growth = Growth::default();
     if batch.is_empty() {
         return;
@@ -671,6 +672,37 @@ mod tests {
     }
 
     #[test]
+    fn a_full_history_refuses_senders_that_are_not_verified_what_would_push_others_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = store(folder.path());
+        let start = store.shared.clock.now();
+        let mut push = |from: &str, id: &str, second: u64, unverified: bool| {
+            let at = start.plus(std::time::Duration::from_secs(second));
+            let text = format!(r#"{{"id":"{id}","of":"{from}","n":{second},"pad":"{}"}}"#, "x".repeat(3 << 20));
+            let change = Arrived::Put { node: NodeDocument::parse(text.into(), 64).unwrap(), at };
+            let arrival = Arrival { change, ancestry: Ancestry::default(), from: from.into(), given: 0 };
+            let budget = Arc::new(DeletionBudget::new(0, unverified));
+            let (reply, answer) = oneshot::channel();
+            run(&mut store, vec![WriteRequest { ops: vec![WriteOp::Apply(arrival, Some(budget))], reply }]);
+            answer.blocking_recv().unwrap()
+        };
+        push("honest", "a", 1, false).unwrap();
+        push("stranger", "own", 1, true).unwrap();
+        for second in 2..=26 {
+            push(["honest", "other"][usize::try_from(second).unwrap() % 2], "a", second, false).unwrap();
+        }
+        for id in ["a", "a"] {
+            let refused = push("stranger", id, 27, true);
+            assert!(matches!(refused, Err(LatticeError::HistoryFull { .. })), "{refused:?}");
+        }
+        push("stranger", "own", 27, true).unwrap();
+        push("stranger", "new", 27, true).unwrap();
+        push("verified", "a", 28, false).unwrap();
+        let kept = store.shared.journal.overruled(0, 99).unwrap();
+        assert!(kept.iter().all(|it| it.id.as_str() == "a"), "{kept:?}");
+    }
+
+    #[test]
     fn a_version_that_was_not_replaced_is_not_kept_as_one_that_lost() {
         let folder = tempfile::tempdir().unwrap();
         let mut store = store(folder.path());
@@ -746,6 +778,7 @@ mod tests {
         let version =
             |node: &NodeDocument| version::Version { at: Timestamp::EPOCH, content: Some(node.content_hash()) };
         let conflict = Conflict {
+            winner: crate::lattice::Winner::default(),
             number: 0,
             id: lost.id().clone(),
             noticed_at: Timestamp::EPOCH,

@@ -32,7 +32,7 @@ pub struct WaitingPage {
 /// The sender of these changes, with the account on which they count.
 pub(super) fn sender<'a>(context: &Context, from: &'a Speaker, changes: &[WireChange]) -> Sender<'a> {
     let account = if changes.is_empty() { Account::Unverified } else { account(context, from) };
-    Sender { id: from.peer().as_str(), account, given: 0, is_pulled: false }
+    Sender { id: from.peer().as_str(), account, address: from.address(), given: 0, is_pulled: false }
 }
 
 /// On whose account the deletions and additions of this sender count: on its own where its key is verified, or is that of a peer that

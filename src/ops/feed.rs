@@ -1,6 +1,6 @@
 //! What changed, for other instances.
 
-use super::{Context, Speaker, deletions, inbound};
+use super::{Context, Speaker, deletions, inbound, requests};
 use crate::{
     federation::{
         deletions::Sender,
@@ -187,7 +187,7 @@ fn without_too_large(
 /// Does another instance push here with the identity of this sender? Says so once in the log.
 fn has_twin(context: &Context, from: &Speaker, stands: &Position) -> bool {
     let (peer, key, now) = (from.peer(), from.public_key(), context.clock.now());
-    match context.twins.note(peer, key, stands, now) {
+    match context.twins.note((peer, key), requests::is_known(context, from), stands, now) {
         Sighting::Single => false,
         Sighting::Twin { is_new } => {
             if is_new {

@@ -24,7 +24,7 @@ pub struct InboundPeerView {
     pub key: PublicKey,
     /// Trust level of its key.
     pub level: TrustLevel,
-    /// See [`InboundPeer::is_connected`].
+    /// See [`InboundPeer::is_connected`]; a revoked key is not.
     pub is_connected: bool,
     /// Changes here that the peer does not have.
     pub to_send: Option<u64>,
@@ -39,14 +39,17 @@ pub struct InboundPeerView {
 pub fn inbound_peers(context: &Context) -> Vec<InboundPeerView> {
     let (lineage, seq) = (context.lattice.epochs().lineage, context.lattice.status().seq);
     let now = context.clock.now();
-    let seen = |(peer, key, inbound): (PeerId, PublicKey, InboundPeer)| InboundPeerView {
-        level: context.trust.level(&peer, key),
-        is_connected: inbound.is_connected(now),
-        to_send: inbound.to_send(&lineage, seq),
-        to_receive: inbound.to_receive(),
-        peer,
-        key,
-        inbound,
+    let seen = |(peer, key, inbound): (PeerId, PublicKey, InboundPeer)| {
+        let level = context.trust.level(&peer, key);
+        InboundPeerView {
+            level,
+            is_connected: level != TrustLevel::Revoked && inbound.is_connected(now),
+            to_send: inbound.to_send(&lineage, seq),
+            to_receive: inbound.to_receive(),
+            peer,
+            key,
+            inbound,
+        }
     };
     context.inbound_peers.list().into_iter().map(seen).collect()
 }
@@ -75,7 +78,8 @@ pub(super) fn record_push(context: &Context, speaker: &Speaker, taken: usize) {
 fn record_contact(context: &Context, speaker: &Speaker, kind: ContactKind, outcome: Option<Outcome>) {
     let (peer, key) = (speaker.peer(), speaker.public_key());
     let known = requests::is_known(context, speaker);
-    let contact = Contact { peer: peer.clone(), key, address: speaker.address(), known };
+    let voucher = context.trust.answerable_for(peer, key).filter(|answerable| answerable != peer);
+    let contact = Contact { peer: peer.clone(), key, address: speaker.address(), known, voucher };
     let ContactEffect { is_back, round } =
         context.inbound_peers.record(contact, kind, context.clock.now(), context.clock.elapsed());
     let Some(engine) = &context.engine else { return };

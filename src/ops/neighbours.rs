@@ -202,7 +202,9 @@ fn suggested(context: &Context, found: crate::federation::lan::Found) -> Neighbo
 #[must_use]
 pub fn connections(context: &Context) -> (usize, Option<Timestamp>) {
     let peers = context.engine.as_ref().map(|engine| engine.peers()).unwrap_or_default();
-    let (connected, last) = context.inbound_peers.connected(context.clock.now());
+    let (connected, last) = context
+        .inbound_peers
+        .connected(context.clock.now(), |peer, key| context.trust.level(peer, key) != TrustLevel::Revoked);
     let answers = |id: &PeerId| peers.iter().any(|it| it.is_active() && it.node_id.as_deref() == Some(id.as_str()));
     let outbound = peers.iter().filter(|peer| peer.is_active()).count();
     let inbound = connected.iter().filter(|id| !answers(id)).count();

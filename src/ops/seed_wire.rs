@@ -14,7 +14,7 @@ use crate::{
 };
 use bytes::Bytes;
 use futures_util::{StreamExt, stream, stream::BoxStream};
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 /// Nodes that are read and sent together: what an answer costs in memory, whatever its length.
 const READ_NODES: usize = 128;
@@ -144,16 +144,21 @@ fn address(summary: &Bytes, limits: &Limits) -> Option<String> {
 
 /// Judges and stores the nodes of `{"nodes": […], "instanceId"?}`, durably. A node that is none, or is too large, or is dated ahead,
 /// is skipped; the others count. `speaker` has signed it; without one, the name that the push states is noted as that of an unsigned
-/// sender: anybody can state any.
+/// sender: anybody can state any. `address`: of the sender; conflicts of unsigned pushes count for it.
 ///
 /// # Errors
 /// [`PushError`].
-pub async fn push(context: &Context, body: Bytes, speaker: Option<&Speaker>) -> Result<Pushed, PushError> {
+pub async fn push(
+    context: &Context,
+    body: Bytes,
+    speaker: Option<&Speaker>,
+    address: Option<IpAddr>,
+) -> Result<Pushed, PushError> {
     let Context { lattice, deletions, clock, limits, .. } = context;
     let receiver = Receiver { lattice, deletions, clock, limits: *limits };
     let origin = match speaker {
-        Some(speaker) => Origin::Signed(speaker.peer().as_str(), account(context, speaker)),
-        None => Origin::Stated,
+        Some(speaker) => Origin::Signed(speaker.peer().as_str(), account(context, speaker), address),
+        None => Origin::Stated(address),
     };
     take(&receiver, body, origin, None).await
 }

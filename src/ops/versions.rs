@@ -283,6 +283,7 @@ pub(super) fn concerns_all(error: &LatticeError) -> bool {
         | LatticeError::Unavailable(_)
         | LatticeError::WaitingFull { .. }
         | LatticeError::BoundReached { .. }
+        | LatticeError::HistoryFull { .. }
         | LatticeError::Io(_) => false,
     }
 }

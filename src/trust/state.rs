@@ -41,6 +41,11 @@ impl Record {
     pub(super) fn is_unasked(&self) -> bool {
         self.by == UNASKED || self.by == UNASKED_STATEMENT
     }
+
+    /// It took the place of a key that is verified by vouchers alone: it has that key's rights, for as long as the vouchers count.
+    pub(super) fn is_by_vouchers(&self) -> bool {
+        self.by == VOUCHED_STATEMENT
+    }
 }
 
 /// The state that the entries leave.
@@ -60,7 +65,9 @@ pub(super) struct State {
 pub(super) const UNASKED: &str = "challenge (unasked)";
 /// The key's own owner.
 pub(super) const STATEMENT: &str = "statement";
-/// As above, of a key that nobody here decided of.
+/// The key's own owner, of a key that is verified by vouchers alone, or came in the place of one.
+pub(super) const VOUCHED_STATEMENT: &str = "statement (vouched)";
+/// The key's own owner, of a key without a decision.
 pub(super) const UNASKED_STATEMENT: &str = "statement (unasked)";
 
 impl State {

@@ -285,6 +285,10 @@ impl TrustStore {
             return if verified { TrustLevel::Revoked } else { TrustLevel::Unknown };
         }
         match record.filter(|record| record.node_id == *peer).map(|record| record.level) {
+            Some(TrustLevel::Verified) if record.is_some_and(Record::is_by_vouchers) => {
+                let counts = self.is_still_vouched_for(state, peer, key);
+                if counts { TrustLevel::Verified } else { TrustLevel::Pending }
+            }
             Some(TrustLevel::Verified) => TrustLevel::Verified,
             _ if self.is_vouched_for(state, peer, key) => TrustLevel::Verified,
             Some(level) => level,

@@ -239,18 +239,56 @@ fn a_voucher_answers_for_the_keys_that_it_vouched_for() {
     vouch(&store, ("a", 1), ("child", 20));
     vouch(&store, ("listed", 7), ("other", 30));
     store.rotated(&peer("child"), change(20, 21));
+    for store in [&store, &bed.open()] {
+        assert_eq!(store.answerable_for(&peer("child"), key(21)), Some(peer("a")), "also under its next key");
+    }
     store.rotated(&peer("a"), change(1, 2));
-    vouch(&store, ("child", 21), ("grandchild", 22));
     for store in [store, bed.open()] {
         let answerable = |name: &str, number| store.answerable_for(&peer(name), key(number));
         assert_eq!((answerable("a", 2), answerable("listed", 7)), (Some(peer("a")), Some(peer("listed"))));
         assert_eq!(answerable("other", 30), Some(peer("listed")));
-        assert_eq!(answerable("child", 21), Some(peer("a")), "also under its next key");
-        assert_eq!(answerable("grandchild", 22), Some(peer("a")));
+        assert_eq!(answerable("child", 21), None, "the key that vouched is replaced");
         for (name, number) in [("a", 1), ("child", 20), ("stranger", 40), ("a", 40)] {
             assert_eq!(answerable(name, number), None);
         }
         assert!(store.has_verified(&peer("other")) && !store.has_verified(&peer("stranger")));
+    }
+}
+
+#[test]
+fn a_vouched_key_that_is_replaced_gains_no_right_and_keeps_its_level_no_longer_than_its_vouchers_count() {
+    let bed = Bed { vouchers: 1, ..Bed::new() };
+    let store = bed.open();
+    decide(&store, "a", 1, TrustLevel::Verified).unwrap();
+    let vouch = |store: &TrustStore, by: (&str, u8), for_whom: (&str, u8)| {
+        store.vouch((&peer(by.0), key(by.1)), (&peer(for_whom.0), key(for_whom.1)), None).unwrap();
+    };
+    vouch(&store, ("a", 1), ("child", 20));
+    vouch(&store, ("a", 1), ("late", 40));
+    store.rotated(&peer("child"), change(20, 21));
+    store.rotated(&peer("child"), change(21, 22));
+    store.revoked(&peer("late"), key(40));
+    store.rotated(&peer("late"), recovery(40, 41));
+    for (name, number) in [("child", 22), ("late", 41)] {
+        vouch(&store, (name, number), ("grandchild", 30));
+        for store in [&store, &bed.open()] {
+            assert_eq!(store.level(&peer(name), key(number)), TrustLevel::Verified, "{name}");
+            assert_eq!(store.answerable_for(&peer(name), key(number)), Some(peer("a")), "{name}");
+            assert_eq!(
+                store.level(&peer("grandchild"), key(30)),
+                TrustLevel::Pending,
+                "its word counts for no other key"
+            );
+        }
+    }
+    // The admin's own decision ends that.
+    decide(&store, "late", 41, TrustLevel::Verified).unwrap();
+    assert_eq!(store.level(&peer("grandchild"), key(30)), TrustLevel::Verified);
+    decide(&store, "a", 1, TrustLevel::Revoked).unwrap();
+    for store in [store, bed.open()] {
+        assert_eq!(store.level(&peer("child"), key(22)), TrustLevel::Pending, "its voucher is revoked");
+        assert_eq!(store.answerable_for(&peer("child"), key(22)), None);
+        assert_eq!(store.answerable_for(&peer("late"), key(41)), Some(peer("late")));
     }
 }
 

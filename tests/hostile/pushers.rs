@@ -2,7 +2,7 @@
 
 use crate::{
     server::{deleted, now, whole},
-    service::{Place, Service, json_of, problem, text},
+    service::{Place, Service, TOKEN, json_of, problem, text},
 };
 use ark_lattice::{
     identity::{
@@ -144,6 +144,47 @@ async fn what_a_pusher_overrules_is_kept_and_it_is_stopped_before_that_fills_the
     let lost: Vec<&Value> = kept["conflicts"].as_array().unwrap().iter().map(|it| &it["node"]["n"]).collect();
     assert_eq!(lost, (0..MOST).map(Value::from).collect::<Vec<_>>().iter().collect::<Vec<_>>());
     assert_eq!(honest.push(&service, &[whole(1, "quiet", "honest")]).await.status(), 200);
+}
+
+#[tokio::test]
+async fn conflicts_of_senders_that_are_not_verified_count_for_their_address_whatever_ids_they_state() {
+    const MOST: usize = 3;
+    let place = place().set("ARK__LIMITS__PEER_CONFLICTS", &MOST.to_string()).set("ARK_TRUST_MODE", "open");
+    let service = place.serve().await;
+    let verified = Pusher::known("verified", &service).await;
+    let decision =
+        json!({"peer_id": "verified", "public_key": verified.key.public_key().to_base64(), "reason": "mine"});
+    let request = service.request(Method::POST, "/v1/trust/verify").bearer_auth(TOKEN);
+    assert_eq!(request.json(&decision).send().await.unwrap().status(), 200);
+    let ahead = |number: usize| now().seconds() + 200 + i64::try_from(number).unwrap();
+    let edit = async |number: usize| {
+        let node = json!({"id": "fought-over", "n": number});
+        assert!(service.put("fought-over", &node).await.status().is_success());
+    };
+    // Each under another id, unsigned; then with a fresh key.
+    let unsigned = async |number: usize| {
+        edit(number).await;
+        let node = json!({"id": "fought-over", "n": "theirs", "updated_at": ahead(number)});
+        let push = json!({"instanceId": format!("name-{number}"), "nodes": [node]});
+        service.post("/federation/sync", push.to_string()).await
+    };
+    for number in 0..MOST {
+        assert_eq!(json_of(unsigned(number).await).await["conflicts"], 1, "{number}");
+    }
+    assert_eq!(problem(unsigned(MOST).await).await, (409, "conflicts_full".to_owned()));
+    let overrules = |number: usize| {
+        let mut line = whole(1, "fought-over", &format!("theirs {number}"));
+        line["at"] = json!(ahead(number));
+        line
+    };
+    let fresh = Pusher::known("fresh", &service).await;
+    assert_eq!(problem(fresh.push(&service, &[overrules(MOST + 1)]).await).await, (409, "conflicts_full".to_owned()));
+    assert_eq!(service.get_json("/nodes/fought-over").await["n"], MOST, "the edit made here stands");
+    assert_eq!(
+        verified.push(&service, &[overrules(MOST + 2)]).await.status(),
+        200,
+        "a verified sender has its own count"
+    );
 }
 
 /// Changes that were taken, and that wait.

@@ -194,8 +194,12 @@ async fn senders_that_are_not_verified_fill_no_more_than_there_are_nodes() {
         let applied = lattice.apply_within(deletions(from, 0..5, at(10)), &bounded).await.unwrap();
         assert_eq!(applied, [Applied::Waiting; 5]);
     }
-    let refused = lattice.apply_within(deletions("b", 5..6, at(10)), &bounded).await;
+    let edit = arrival(&format!("{{\"id\":\"{}\",\"text\":\"edited\"}}", name(9)), at(5));
+    let before = lattice.entry(edit.id()).unwrap().unwrap().content_hash;
+    let refused = lattice.apply_within(vec![deletion("b", 5, at(10)), edit], &bounded).await;
     assert!(matches!(refused, Err(LatticeError::WaitingFull { from }) if &*from == "b"), "it sent as much as any");
+    let after = lattice.entry(&id(&name(9))).unwrap().unwrap().content_hash;
+    assert_ne!(before, after, "an edit behind it counts");
     wait(&lattice, "verified", 0..10, at(10)).await;
     let again = lattice.apply_within(deletions("a", 0..5, at(11)), &bounded).await.unwrap();
     assert_eq!((again, lattice.waiting_of("a").unwrap()), (vec![Applied::Waiting; 5], 5));

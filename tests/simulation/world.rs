@@ -587,7 +587,7 @@ impl World {
         let since = brittle.status().seq;
         let given = feed::given(&brittle, pushed.holds.as_ref());
         let from = format!("s{}", pushed.from);
-        let sender = Sender { id: &from, account: Account::own(&from), given, is_pulled: false };
+        let sender = Sender { id: &from, account: Account::own(&from), address: None, given, is_pulled: false };
         let received = waiting::receive(&brittle, &site.deletions(), sender, site.clock.elapsed(), changes).await;
         let stood = feed::here(&brittle);
         let end = stood.seq;

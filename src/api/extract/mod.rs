@@ -28,4 +28,4 @@ pub use path::{ConflictPath, HeadPath, InvitePath, NodePath, PeerPath, PeerUrl, 
 pub use precondition::{if_none_match, node_etag, precondition};
 pub use query::{StrictQuery, page_limit};
 pub use reads::DocumentReads;
-pub use signed::{SignedBody, audit_join, audit_round, audit_trust, pusher, speaker, writable};
+pub use signed::{SignedBody, audit_join, audit_round, audit_trust, client_address, pusher, speaker, writable};

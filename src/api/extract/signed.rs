@@ -13,7 +13,7 @@ use crate::{
 use actix_web::{FromRequest, HttpMessage, HttpRequest, dev::Payload};
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
-use std::rc::Rc;
+use std::{net::IpAddr, rc::Rc};
 
 /// The longest body of a proof: two ids in escapes, keys and nonces.
 const SIGNED_BYTES: usize = 16 << 10;
@@ -41,6 +41,11 @@ pub async fn speaker(
     }
 }
 
+/// Address of the client, where it is known.
+pub fn client_address(request: &HttpRequest) -> Option<IpAddr> {
+    request.extensions().get::<Rc<RequestOrigin>>().and_then(|origin| origin.client)
+}
+
 /// The headers of a signed request, beside its body.
 pub(super) fn signed_request<'a>(request: &'a HttpRequest, route: &'a str, body: &'a [u8]) -> SignedRequest<'a> {
     // A header that is there twice is none: which of the two counts would be open.
@@ -51,7 +56,7 @@ pub(super) fn signed_request<'a>(request: &'a HttpRequest, route: &'a str, body:
     };
     SignedRequest {
         caller: caller(request),
-        address: request.extensions().get::<Rc<RequestOrigin>>().and_then(|origin| origin.client),
+        address: client_address(request),
         is_forwarded: is_forwarded(request.headers()),
         method: request.method().as_str(),
         route,

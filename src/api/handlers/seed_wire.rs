@@ -6,7 +6,7 @@ use crate::{
         codes::Code,
         cursor,
         error::{ApiError, refuse},
-        extract::{StrictQuery, SyncBody, page_limit, pusher},
+        extract::{StrictQuery, SyncBody, client_address, page_limit, pusher},
         schemas::{Hash, Id, Node, NodeCursor, PeerCursor, PublicKeyText},
         state::ApiState,
     },
@@ -273,7 +273,7 @@ pub(crate) async fn push(
     SyncBody(body, _held): SyncBody,
 ) -> Result<HttpResponse, ApiError> {
     let speaker = pusher(&request, &state, "/federation/sync", &body).await?;
-    let pushed = ops::push(&state.context, body, speaker.as_ref()).await?;
+    let pushed = ops::push(&state.context, body, speaker.as_ref(), client_address(&request)).await?;
     let skipped = pushed.skipped.into_iter().map(|it| SkippedAnswer { id: it.id, reason: it.reason });
     Ok(HttpResponse::Ok().json(PushAnswer {
         received: pushed.came,

@@ -10,13 +10,13 @@ use crate::{
     },
     json::{Document, Elements, JsonError},
     lattice::{
-        Ancestry, Applied, Arrival, Arrived, DeletionBudget, Lattice, LatticeError, NodeDocument,
+        Ancestry, Applied, Arrival, Arrived, Lattice, LatticeError, NodeDocument,
         version::{self, MAX_AHEAD},
     },
     types::{ContentHash, Limits, NodeId, PeerId, SharedClock, Timestamp, UNSIGNED_PREFIX},
 };
 use bytes::Bytes;
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 /// Nodes that are judged and written together.
 const WRITE_NODES: usize = 1024;
@@ -98,12 +98,12 @@ pub struct Receiver<'a> {
 /// From where a push comes.
 #[derive(Debug, Clone)]
 pub enum Origin<'a> {
-    /// The instance with this id signed it.
-    Signed(&'a str, Account),
+    /// The instance with this id signed it and pushed it from this network address.
+    Signed(&'a str, Account, Option<IpAddr>),
     /// Not signed, from this address.
     Address(&'a str),
-    /// Not signed; it states an id, which may be any.
-    Stated,
+    /// Not signed, pushed from this network address; it states an id, which may be any.
+    Stated(Option<IpAddr>),
 }
 
 /// Judges and stores the nodes of `{"nodes": […], "instanceId"?}`, durably. A node that is none, or is too large, or is dated ahead, is
@@ -122,12 +122,14 @@ pub async fn take(
     let mut push = offload(size, move || Push::open(body, limits)).await?;
     let mut bound = None;
     let unsigned = |name: &str| format!("{UNSIGNED_PREFIX}{name}").into();
-    let (from, account): (Box<str>, Account) = match origin {
-        Origin::Signed(id, account) => (id.into(), account),
-        Origin::Address(url) => (unsigned(url), Account::Unverified),
-        Origin::Stated => (unsigned(push.sender.as_ref().map_or("unknown", PeerId::as_str)), Account::Unverified),
+    let is_pulled = matches!(origin, Origin::Address(_));
+    let stated = push.sender.as_ref().map_or("unknown", PeerId::as_str);
+    let (from, account, address): (Box<str>, Account, Option<IpAddr>) = match origin {
+        Origin::Signed(id, account, address) => (id.into(), account, address),
+        Origin::Address(url) => (unsigned(url), Account::Unverified, None),
+        Origin::Stated(address) => (unsigned(stated), Account::Unverified, address),
     };
-    let sender = Sender { given: 0, id: &from, account, is_pulled: false };
+    let sender = Sender { given: 0, id: &from, account, address, is_pulled };
     loop {
         let nodes;
         (push, nodes) = offload(size, move || push.next_nodes()).await;
@@ -146,12 +148,12 @@ pub async fn take(
         }
         let ids: Vec<NodeId> = arrivals.iter().map(|arrival| arrival.id().clone()).collect();
         // It counts what is new; nothing is deleted by this wire.
-        let budget = Arc::new(DeletionBudget::new(0, !sender.account.is_own()));
+        let budget = Arc::new(sender.budget(0));
         let applied = lattice.apply_within(arrivals, &budget).await;
         deletions.note_stored(&sender, &budget.take_stored(), clock.elapsed());
         let applied = match applied {
             // Edits behind it still count.
-            Err(error @ LatticeError::BoundReached { .. }) => {
+            Err(error) if error.leaves_out_one() => {
                 bound.get_or_insert(error);
                 continue;
             }

@@ -243,7 +243,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         let (peer, account, given) = (self.peer.clone(), self.account.clone(), self.given);
         let elapsed = self.parties.clock.elapsed();
         let task = tokio::spawn(async move {
-            let sender = Sender { id: peer.as_str(), account, given, is_pulled: true };
+            let sender = Sender { id: peer.as_str(), account, address: None, given, is_pulled: true };
             Ok(waiting::receive(&*lattice, &guard, sender, elapsed, batch).await?)
         });
         pulling.writing.push_back(Writing { task, seq: pulling.last, bytes });
@@ -375,7 +375,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
 
     /// The peer, as the sender of what is pulled from it.
     pub(super) fn sender(&self, given: u64) -> Sender<'_> {
-        Sender { id: self.peer.as_str(), account: self.account.clone(), given, is_pulled: true }
+        Sender { id: self.peer.as_str(), account: self.account.clone(), address: None, given, is_pulled: true }
     }
 
     async fn store(&mut self, batch: Vec<WireChange>) -> Result<(), RoundError> {

@@ -6,7 +6,7 @@ use super::{
     rows::{Lineage, node_id},
 };
 use crate::{
-    lattice::{Conflict, Dismissed, version::Version},
+    lattice::{Conflict, Dismissed, Winner, version::Version},
     types::{ContentHash, NodeId, Timestamp},
 };
 use bytes::Bytes;
@@ -37,6 +37,9 @@ const HISTORY_OF_GIVER: TableDefinition<'_, u64, ()> = TableDefinition::new("his
 /// Who sent the versions that won: how many of the others are kept.
 const CONFLICTS_WITH: TableDefinition<'_, &str, u64> = TableDefinition::new("conflicts_with");
 
+/// Conflicts that count for another account than the id that sent the version that won, with that account.
+const CONFLICT_ACCOUNTS: TableDefinition<'_, u64, &str> = TableDefinition::new("conflict_accounts");
+
 /// A row that outlives its place in the table.
 struct OwnedRow {
     id: String,
@@ -63,6 +66,7 @@ impl OwnedRow {
 pub(super) fn prepare(transaction: &WriteTransaction) -> Result<(), JournalError> {
     transaction.open_table(CONFLICTS)?;
     transaction.open_table(CONFLICTS_WITH)?;
+    transaction.open_table(CONFLICT_ACCOUNTS)?;
     transaction.open_table(HISTORY)?;
     transaction.open_table(HISTORY_OF_GIVER)?;
     Ok(())
@@ -88,6 +92,7 @@ impl Journal {
                 let mut of_giver = transaction.open_table(HISTORY_OF_GIVER)?;
                 let lineages = transaction.open_table(LINEAGE)?;
                 let mut with = transaction.open_table(CONFLICTS_WITH)?;
+                let mut accounts = transaction.open_table(CONFLICT_ACCOUNTS)?;
                 let mut meta = transaction.open_table(META)?;
                 let mut number = last_number(&table, &history, &meta)?;
                 for (conflict, content) in conflicts {
@@ -102,12 +107,17 @@ impl Journal {
                         if lineage.is_some_and(|it| !it.made_here && it.from.as_deref() == Some(&*conflict.from)) {
                             of_giver.insert(number, ())?;
                         }
-                        bound_history(&mut history, &mut of_giver, &mut meta, length(content))?;
+                        let by = conflict.winner.is_unverified;
+                        bound_history(&mut history, &mut of_giver, &mut meta, (length(content), by))?;
                         continue;
                     }
                     table.insert(number, row)?;
-                    let before = with.get(&*conflict.from)?.map_or(0, |count| count.value());
-                    with.insert(&*conflict.from, before.saturating_add(1))?;
+                    let account = conflict.winner.account.as_deref().unwrap_or(&conflict.from);
+                    if account != &*conflict.from {
+                        accounts.insert(number, account)?;
+                    }
+                    let before = with.get(account)?.map_or(0, |count| count.value());
+                    with.insert(account, before.saturating_add(1))?;
                     numbers.push(number);
                 }
             }
@@ -209,7 +219,7 @@ impl Journal {
                 let mut of_giver = transaction.open_table(HISTORY_OF_GIVER)?;
                 let mut meta = transaction.open_table(META)?;
                 history.insert(number, row.value())?;
-                bound_history(&mut history, &mut of_giver, &mut meta, length(&row.content))?;
+                bound_history(&mut history, &mut of_giver, &mut meta, (length(&row.content), false))?;
             }
             transaction.commit()?;
             Ok(Some(Dismissed::Conflict))
@@ -229,14 +239,27 @@ impl Journal {
         })
     }
 
-    /// How many are kept that lost against what `from` sent.
+    /// Can so many versions and bytes be added to the history without another one going?
     ///
     /// # Errors
     /// [`JournalError`].
-    pub(in crate::lattice) fn conflicts_with(&self, from: &str) -> Result<u64, JournalError> {
+    pub(in crate::lattice) fn has_room_in_history(&self, versions: u64, bytes: u64) -> Result<bool, JournalError> {
+        self.with(|database| {
+            let transaction = database.begin_read()?;
+            let held = transaction.open_table(HISTORY)?.len()?;
+            let held_bytes = history_bytes(&transaction.open_table(META)?)?;
+            Ok(held.saturating_add(versions) <= MOST_HISTORY && held_bytes.saturating_add(bytes) <= MOST_HISTORY_BYTES)
+        })
+    }
+
+    /// How many conflicts count for this account.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub(in crate::lattice) fn conflicts_with(&self, account: &str) -> Result<u64, JournalError> {
         self.with(|database| {
             let table = database.begin_read()?.open_table(CONFLICTS_WITH)?;
-            Ok(table.get(from)?.map_or(0, |count| count.value()))
+            Ok(table.get(account)?.map_or(0, |count| count.value()))
         })
     }
 
@@ -266,6 +289,8 @@ pub(super) fn remove(transaction: &WriteTransaction, number: u64) -> Result<bool
         return note_forgotten(&mut meta, number).map(|()| true);
     };
     let mut with = transaction.open_table(CONFLICTS_WITH)?;
+    let account = transaction.open_table(CONFLICT_ACCOUNTS)?.remove(number)?.map(|account| account.value().to_owned());
+    let from = account.unwrap_or(from);
     let before = with.get(from.as_str())?.map_or(0, |count| count.value());
     match before.saturating_sub(1) {
         0 => drop(with.remove(from.as_str())?),
@@ -283,19 +308,23 @@ fn note_forgotten(meta: &mut Table<'_, &'static str, &'static str>, number: u64)
 }
 
 /// Makes room after `added` bytes came: the oldest go, first of those that their own giver overruled. The newest stays, and so every number
-/// that goes is below it.
+/// that goes is below it. For a sender that is not verified nothing of others goes: where that would be so, the newest is not kept.
 fn bound_history(
     history: &mut Table<'_, u64, ConflictValue<'static>>,
     of_giver: &mut Table<'_, u64, ()>,
     meta: &mut Table<'_, &'static str, &'static str>,
-    added: u64,
+    (added, by_unverified): (u64, bool),
 ) -> Result<(), JournalError> {
     let mut bytes = history_bytes(meta)?.saturating_add(added);
     while history.len()? > 1 && (history.len()? > MOST_HISTORY || bytes > MOST_HISTORY_BYTES) {
         let newest = history.last()?.map(|(number, _)| number.value());
         let oldest = history.first()?.map(|(number, _)| number.value());
         let of_its_giver = of_giver.first()?.map(|(number, _)| number.value()).filter(|number| Some(*number) != newest);
-        let Some(number) = of_its_giver.or(oldest) else { break };
+        let last = if by_unverified { newest } else { oldest };
+        let Some(number) = of_its_giver.or(last) else { break };
+        if Some(number) == newest {
+            note_forgotten(meta, number)?;
+        }
         of_giver.remove(number)?;
         bytes = bytes.saturating_sub(history.remove(number)?.map_or(0, |value| length(value.value().5)));
     }
@@ -345,6 +374,7 @@ fn read(number: u64, value: ConflictValue<'_>, is_conflict: bool) -> Result<Conf
         won: version(won),
         size_bytes: length(content),
         is_conflict,
+        winner: Winner::default(),
     })
 }
 
@@ -362,7 +392,17 @@ mod tests {
             let noticed_at = Timestamp::EPOCH;
             let is_conflict = true;
             (
-                Conflict { number: 0, id, noticed_at, from, lost: version, won: version, size_bytes: 0, is_conflict },
+                Conflict {
+                    number: 0,
+                    id,
+                    noticed_at,
+                    from,
+                    lost: version,
+                    won: version,
+                    size_bytes: 0,
+                    is_conflict,
+                    winner: Winner::default(),
+                },
                 Bytes::new(),
             )
         };
@@ -374,6 +414,54 @@ mod tests {
         assert_eq!(counts(), [1, 0, 0]);
     }
 
+    fn lost_to(from: &str, is_conflict: bool, winner: Winner) -> Conflict {
+        let version = Version { at: Timestamp::EPOCH, content: None };
+        Conflict {
+            number: 0,
+            id: NodeId::parse("n").unwrap(),
+            noticed_at: Timestamp::EPOCH,
+            from: from.into(),
+            lost: version,
+            won: version,
+            size_bytes: 0,
+            is_conflict,
+            winner,
+        }
+    }
+
+    #[test]
+    fn conflicts_count_for_the_stated_account() {
+        let root = tempfile::tempdir().unwrap();
+        let (journal, _) = Journal::open(&root.path().join("j.redb")).unwrap();
+        let winner = |account: &str| Winner { account: Some(account.into()), is_unverified: true };
+        let lost = ["x", "y", "z"].map(|from| (lost_to(from, true, winner("\0address")), Bytes::new()));
+        assert_eq!(journal.keep(&lost, &[]).unwrap(), [1, 2, 3]);
+        journal.keep(&[(lost_to("x", true, winner("x")), Bytes::new())], &[]).unwrap();
+        let counts = || ["\0address", "x", "y"].map(|account| journal.conflicts_with(account).unwrap());
+        assert_eq!(counts(), [3, 1, 0]);
+        assert!(journal.forget_conflict(1).unwrap() && journal.forget_conflict(4).unwrap());
+        assert_eq!(counts(), [2, 0, 0]);
+    }
+
+    #[test]
+    fn a_sender_that_is_not_verified_pushes_nothing_out_of_a_full_history() {
+        let root = tempfile::tempdir().unwrap();
+        let (journal, _) = Journal::open(&root.path().join("j.redb")).unwrap();
+        let content = Bytes::from(vec![b' '; 4 << 20]);
+        for _ in 0..16 {
+            assert!(journal.has_room_in_history(1, 4 << 20).unwrap());
+            journal.keep(&[(lost_to("a", false, Winner::default()), content.clone())], &[]).unwrap();
+        }
+        assert!(!journal.has_room_in_history(1, 1).unwrap() && !journal.has_room_in_history(10_000, 0).unwrap());
+        let numbers = || journal.overruled(0, 99).unwrap().into_iter().map(|it| it.number).collect::<Vec<_>>();
+        let of_stranger = lost_to("stranger", false, Winner { account: None, is_unverified: true });
+        assert_eq!(journal.keep(&[(of_stranger, Bytes::from_static(b"{}"))], &[]).unwrap(), [17]);
+        assert_eq!(numbers(), (1..=16).collect::<Vec<_>>());
+        let of_verified = lost_to("a", false, Winner::default());
+        assert_eq!(journal.keep(&[(of_verified, content)], &[]).unwrap(), [18], "no number is given twice");
+        assert_eq!(numbers(), (2..=16).chain([18]).collect::<Vec<_>>());
+    }
+
     #[test]
     fn of_the_history_the_oldest_go_and_conflicts_stay() {
         let root = tempfile::tempdir().unwrap();
@@ -382,8 +470,18 @@ mod tests {
         let overruled = |is_conflict| {
             let (id, from) = (NodeId::parse("n").unwrap(), "a".into());
             let noticed_at = Timestamp::EPOCH;
-            let lost =
-                Conflict { number: 0, id, noticed_at, from, lost: version, won: version, size_bytes: 0, is_conflict };
+            let winner = Winner::default();
+            let lost = Conflict {
+                number: 0,
+                id,
+                noticed_at,
+                from,
+                lost: version,
+                won: version,
+                size_bytes: 0,
+                is_conflict,
+                winner,
+            };
             (lost, Bytes::from(vec![b' '; 4 << 20]))
         };
         assert_eq!(journal.keep(&[overruled(true), overruled(false)], &[]).unwrap(), [1, 2]);

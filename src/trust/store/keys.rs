@@ -8,7 +8,7 @@ use crate::{
     trust::{
         KeyChange, KeyEvents, KeyLine, LineChange, TooManyChanges, TrustLevel,
         key_changes::Change,
-        state::{LEVEL, QUARANTINE, ROTATION, STATEMENT, UNASKED_STATEMENT},
+        state::{LEVEL, QUARANTINE, ROTATION, STATEMENT, UNASKED_STATEMENT, VOUCHED_STATEMENT},
     },
     types::{PeerId, PublicKey},
 };
@@ -53,11 +53,12 @@ impl TrustStore {
             // Only a key that has the id can give it on.
             _ if owner.is_some_and(|owner| owner != old) => return Err(DecisionError::NotItsKey(peer.clone())),
             // Withdrawn by its owner, who names another one now.
+            (Some(it), _) if it.is_final && it.is_by_vouchers() => (it.before_withdrawal, VOUCHED_STATEMENT),
             (Some(it), _) if it.is_final => (it.before_withdrawal, STATEMENT),
             // Whom the operator revoked begins anew, if he has his recovery key at all.
             (Some(_), _) if by_recovery => return self.begin_anew(peer, new),
             (_, TrustLevel::Revoked) => return Err(DecisionError::NotItsKey(peer.clone())),
-            (_, TrustLevel::Verified) => (TrustLevel::Verified, STATEMENT),
+            (_, TrustLevel::Verified) => (TrustLevel::Verified, self.word_of_verified(peer, old)),
             (_, TrustLevel::Unknown | TrustLevel::Pending) => (TrustLevel::Pending, UNASKED_STATEMENT),
         };
         self.check(peer, old, TrustLevel::Revoked, Places::Shared)?;
@@ -79,6 +80,17 @@ impl TrustStore {
         Ok(self.heads.forget(peer)?)
     }
 
+    /// The word for a statement of a verified key: was it verified by the admin, or by vouchers alone?
+    fn word_of_verified(&self, peer: &PeerId, key: PublicKey) -> &'static str {
+        let state = self.state();
+        let record = state.records.get(&key).filter(|record| record.level == TrustLevel::Verified);
+        let by_vouchers = match record {
+            Some(record) => record.is_by_vouchers(),
+            None => self.listed(&state, peer) != Some(key),
+        };
+        if by_vouchers { VOUCHED_STATEMENT } else { STATEMENT }
+    }
+
     fn begin_anew(&self, peer: &PeerId, key: PublicKey) -> Result<(), DecisionError> {
         self.check(peer, key, TrustLevel::Pending, Places::Shared)?;
         let detail = json!({
@@ -96,7 +108,7 @@ impl TrustStore {
         let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.check(peer, key, TrustLevel::Revoked, Places::Shared)?;
         let before = self.level(peer, key);
-        let word = if before == TrustLevel::Verified { STATEMENT } else { UNASKED_STATEMENT };
+        let word = if before == TrustLevel::Verified { self.word_of_verified(peer, key) } else { UNASKED_STATEMENT };
         let detail = json!({
             "node_id": peer.as_str(), "public_key": key.to_base64(), "level": TrustLevel::Revoked.as_str(), "by": word,
             "reason": "withdrawn by its owner", "final": true, "before": before.as_str(),

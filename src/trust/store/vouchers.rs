@@ -4,7 +4,7 @@ use super::{DecisionError, TrustStore};
 use crate::{
     trust::{
         TrustLevel,
-        state::{STATEMENT, State, VOUCH},
+        state::{STATEMENT, State, VOUCH, VOUCHED_STATEMENT},
     },
     types::{PeerId, PublicKey},
 };
@@ -42,7 +42,8 @@ impl TrustStore {
             return None;
         }
         let record = state.records.get(&key);
-        if let Some(old) = state.replaced.get(&key).filter(|_| record.is_some_and(|record| record.by == STATEMENT)) {
+        let by_statement = record.is_some_and(|it| it.by == STATEMENT || it.by == VOUCHED_STATEMENT);
+        if let Some(old) = state.replaced.get(&key).filter(|_| by_statement) {
             return Some((peer.clone(), *old));
         }
         if record.is_some_and(|record| record.level == TrustLevel::Verified) {
@@ -69,7 +70,7 @@ impl TrustStore {
 
     fn voucher_counts(&self, state: &State, voucher: &PublicKey) -> bool {
         let record = state.records.get(voucher);
-        let decided = record.is_some_and(|record| record.level == TrustLevel::Verified);
+        let decided = record.is_some_and(|it| it.level == TrustLevel::Verified && !it.is_by_vouchers());
         let withdrawn = record.is_some_and(|record| record.level == TrustLevel::Revoked);
         !state.quarantined.contains(voucher) && !withdrawn && (decided || self.policy.lists(*voucher))
     }
@@ -89,6 +90,16 @@ impl TrustStore {
         let mut others =
             state.vouches.iter().filter(|((of, other), _)| of == peer && *other != key && !is_revoked(other));
         !others.any(|(_, vouchers)| is_enough(vouchers))
+    }
+
+    /// Do the vouchers of the key in whose place this one came by statements still count?
+    pub(super) fn is_still_vouched_for(&self, state: &State, peer: &PeerId, key: PublicKey) -> bool {
+        let before = |key: &PublicKey| {
+            let record = state.records.get(key).filter(|record| record.is_by_vouchers());
+            record.and_then(|_| state.replaced.get(key)).copied()
+        };
+        let line = std::iter::successors(Some(key), before).take(state.records.len().saturating_add(1));
+        line.last().is_some_and(|first| self.is_vouched_for(state, peer, first))
     }
 
     /// The key of this id that enough keys vouch for: as with a verified key, no other one registers the id, whichever comes first.

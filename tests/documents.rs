@@ -1,4 +1,12 @@
 //! The documents and the program agree: failures with their next steps, findings of `doctor`, events in the log, metrics.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on should stop where it stands"
+)]
 
 use ark_lattice::{
     federation::failure::{FailedAt, FailureContext, FailureKind},

@@ -192,13 +192,13 @@ fn heads() -> Vec<Misdeed> {
         at(
             "elsewhere",
             "head",
-            "sends us to http://192.0.2.1/",
+            "redirects to http://192.0.2.1/",
             raw("HTTP/1.1 302 Found\r\nLocation: http://192.0.2.1/lattice/head\r\nContent-Length: 0\r\n\r\n"),
         ),
         at(
             "in-circles",
             "head",
-            "sends us to",
+            "redirects to",
             raw("HTTP/1.1 307 Temporary Redirect\r\nLocation: /lattice/head\r\nContent-Length: 0\r\n\r\n"),
         ),
         at(
@@ -225,14 +225,14 @@ fn heads() -> Vec<Misdeed> {
             let real = peer.head(|_| {});
             Reply::Bytes(ok(real.replace(&peer.key.public_key().to_base64(), &other.public_key().to_base64())))
         }),
-        head("expired", "its head is from", |head| head.expires = now().minus(Duration::from_secs(400))),
-        head("ahead", "its head is from", |head| head.issued_at = now().plus(Duration::from_secs(400))),
+        head("expired", "its head is dated", |head| head.expires = now().minus(Duration::from_secs(400))),
+        head("ahead", "its head is dated", |head| head.issued_at = now().plus(Duration::from_secs(400))),
         head("beyond-every-journal", "cannot be true", |head| head.seq = u64::MAX),
         head("just-beyond", "cannot be true", |head| head.seq = 1 << 53),
         head("floor-above", "cannot be true", |head| head.floor = 10),
         head("more-nodes-than-changes", "cannot be true", |head| head.count = 10),
         head("a-billion-nodes", "limits.lattice_nodes", |head| (head.count, head.seq) = (1 << 30, 1 << 30)),
-        head("the-victim", "leads back to this instance", |head| head.node_id = PeerId::parse("victim").unwrap()),
+        head("the-victim", "has the id of this one", |head| head.node_id = PeerId::parse("victim").unwrap()),
         deed("other-key", "signs with another key", |peer, request| {
             // At first contact it is asked twice.
             if request.route != "head" || request.before < 2 {
@@ -310,7 +310,7 @@ fn feeds() -> Vec<Misdeed> {
         on_feed("silent-feed", "no answer in time", |request| {
             Reply::Silence([open(), feed(request, 9, &[]).into_bytes()].concat())
         }),
-        on_feed("cut-between-lines", "ends before its end", |request| {
+        on_feed("cut-between-lines", "the connection ended before the answer did", |request| {
             Reply::Bytes([open(), feed(request, 9, &[listed(1, "cut", "off")]).into_bytes()].concat())
         }),
         on_feed("cut-in-a-line", "ends within a line", |request| {
@@ -415,7 +415,7 @@ fn fetches() -> Vec<Misdeed> {
         fetched("one-node-for-ever", "not asked for", &["for-ever"], move || {
             Reply::Endless(open(), line("for-ever", "announced").repeat(200))
         }),
-        fetched("nodes-cut-off", "ends before its end", &["cut-1", "cut-2"], move || {
+        fetched("nodes-cut-off", "the connection ended before the answer did", &["cut-1", "cut-2"], move || {
             Reply::Bytes([open(), line("cut-1", "announced")].concat())
         }),
         fetched("nodes-without-content", "node is missing", &["bare"], || {

@@ -514,11 +514,11 @@ async fn bindings_without_a_date_count_as_used_when_they_are_found() {
     let clock = TestClock::at(START);
     let registry = open(&directory.path().join("registry.redb"), &clock);
     Statement::of("a").stranger(None).expect(&registry, Step::First).await;
-    clock.advance(TTL);
     let peer = Statement::of("a").peer;
     let pin = Pin::fresh(Statement::of("a").public_key());
-    // As an older version left it.
+    // As an older version left it; before the clock moves, which makes the next look due.
     registry.shared.store.write(|tables| tables.put_pin(&peer, &pin)).unwrap();
+    clock.advance(TTL);
     let dated =
         || registry.shared.store.idle("", 9).unwrap().0.iter().any(|it| it.peer == peer && it.used_until_ms.is_some());
     until_swept(&registry, async || dated()).await;

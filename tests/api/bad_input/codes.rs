@@ -196,9 +196,9 @@ async fn every_code_of_the_4xx_is_answered_with() {
     let long = as_operator("PUT", "/nodes/long").json(&long);
     seen.extend(run(&app, &[row("a type that is too long", long, 400, "type_too_long")]).await);
 
-    let own = as_operator("POST", "/api/federation/peers/add").json(&json!({"peerUrl": app.url}).to_string());
+    let own = as_operator("POST", "/api/federation/peers/add").json(json!({"peerUrl": app.url}).to_string());
     let web = web_server();
-    let other = as_operator("POST", "/api/federation/peers/add").json(&json!({"peerUrl": web}).to_string());
+    let other = as_operator("POST", "/api/federation/peers/add").json(json!({"peerUrl": web}).to_string());
     let rows = [row("its own address", own, 400, "own_address"), row("a web server", other, 400, "not_an_instance")];
     seen.extend(run(&app, &rows).await);
 

@@ -34,7 +34,7 @@ async fn an_expired_head_changes_nothing_and_is_told_of() {
     assert_eq!(content(&victim, "kept").await.as_deref(), Some("good"));
     frozen.store(true, Ordering::Release);
     let said = victim.round().await;
-    assert!(said.contains("its head is from"), "{said}");
+    assert!(said.contains("its head is dated"), "{said}");
     victim.has_audited("stale", "round", "peer");
     let nodes = victim.operator_sees("/v1/nodes").await;
     assert_eq!(nodes["nodes"][0]["status"], "stale", "{nodes}");

@@ -59,7 +59,7 @@ impl Run {
     pub(crate) fn fails(self, code: i32) -> String {
         assert_eq!(self.code, Some(code), "{self:?}");
         assert_eq!(self.stderr.trim_end().lines().count(), 1, "{self:?}");
-        assert!(self.stderr.starts_with("ark-lattice: ") && !self.stderr.contains("Traceback"), "{self:?}");
+        assert!(self.stderr.starts_with("error: ") && !self.stderr.contains("Traceback"), "{self:?}");
         self.stderr
     }
 }

@@ -88,7 +88,11 @@ impl NoAnswer {
             return Some(Self::of_tls(error));
         }
         let error = error.downcast_ref::<hyper::Error>()?;
-        if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
+        if error.is_canceled() {
+            // The connection ended before the request was on its way; the source has the reason.
+            return error.source().and_then(|reason| Self::of_part(reason, url)).or(Some(Self::Cut));
+        }
+        if error.is_incomplete_message() || error.is_closed() {
             return Some(Self::Cut);
         }
         // What cannot be parsed, or comes before anything was asked.

@@ -89,11 +89,12 @@ fn apply_settings(settings: &Settings, engine: &Engine) -> Result<(), StartupErr
     let (mut named, mut hub, mut new) = (BTreeMap::new(), None, BTreeSet::new());
     let names_hub = settings.federation.hub_url.is_some();
     for (at, NamedPeer { url, pinned }) in settings.configured_peers()?.into_iter().enumerate() {
+        let url = peer_address(&url);
         let is_known = engine.has_peer(&url);
         let kept = match pinned {
             Some((peer, key)) => engine.name_peer(&url, &peer, key).map_err(|error| failed(&error))?,
             // What the operator said of it since stays.
-            None if is_known => url.trim_end_matches('/').to_owned(),
+            None if is_known => url,
             None => engine.add_peer(&url, PeerOptions::default()).map_err(|error| failed(&error))?.0,
         };
         if !is_known {

@@ -36,6 +36,24 @@ fn hub_of_the_settings_ends_with_its_setting() {
 }
 
 #[test]
+fn hub_stays_at_each_start_however_its_address_is_written() {
+    let hub = [("FEDERATION_MODE", "hub"), ("FEDERATION_HUB_URL", "HTTP://127.1:1/")];
+    let mut bed = Bed::new();
+    for start in 1..=3 {
+        let (synced, kept, log) = with_settings(bed, &hub, |bed, _| {
+            assert_eq!(peers(bed), [A], "start {start}");
+            let removed = bed.run(&["federation", "remove-peer", A]);
+            assert!(removed.code != 0 && removed.stderr.contains("FEDERATION_HUB_URL"), "{removed:?}");
+            bed.run(&["federation", "sync", "--json"])
+        });
+        bed = kept;
+        // It is asked, though nobody answers.
+        assert!(synced.stdout.contains("connection_refused"), "start {start}: {synced:?}");
+        assert!(!log.contains("no rounds with these peers"), "{log}");
+    }
+}
+
+#[test]
 fn public_key_alone_makes_a_registry_that_names_the_way_out() {
     // Of RFC 8032, 7.1.
     let key = ("ARK_FED_PUBKEY", "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=");

@@ -1,14 +1,15 @@
 //! Giving a Node.js original what it lacks.
 
-use super::{Given, Original, PAGE, Receiver, Seen};
+use super::{Given, Original, Receiver, Seen};
 use crate::{
     federation::run::{RoundError, RoundReport},
-    lattice::{Entry, NodeFilter, StoredNode},
+    lattice::{Entry, StoredNode},
 };
 use std::{hash::BuildHasher, sync::Arc};
 
 /// What one request carries: originals bound their bodies, often to 100 KiB. A larger node goes alone.
 const BODY_BYTES: u64 = 64 << 10;
+const MOST_NODES: usize = 1000;
 /// Versions that are remembered as given; beyond it they go again, which costs bytes only.
 const REMEMBERED: usize = 1_000_000;
 
@@ -39,28 +40,23 @@ pub(super) async fn give(
     (seen, given): (&Seen, &mut Given),
     report: &mut RoundReport,
 ) -> Result<(), RoundError> {
-    let (filter, mut after) = (NodeFilter { node_type: None, updated_since: None }, None);
-    loop {
-        let page = receiver.lattice.page(after.as_ref(), &filter, PAGE)?;
-        let mut batch: Vec<Arc<Entry>> = Vec::new();
-        let mut bytes = 0_u64;
-        let lacking: Vec<Arc<Entry>> = page.entries.into_iter().filter(|entry| given.lacks(entry, seen)).collect();
-        for entry in lacking {
-            if !batch.is_empty() && bytes.saturating_add(entry.size_bytes) > BODY_BYTES {
-                send(original, receiver, std::mem::take(&mut batch), given, report).await?;
-                bytes = 0;
-            }
-            bytes = bytes.saturating_add(entry.size_bytes);
-            batch.push(entry);
+    let held = receiver.lattice.snapshot()?;
+    let (mut batch, mut bytes) = (Vec::<Arc<Entry>>::new(), 0_u64);
+    for entry in held.iter_after(None) {
+        if !given.lacks(entry, seen) {
+            continue;
         }
-        if !batch.is_empty() {
-            send(original, receiver, batch, given, report).await?;
+        if !batch.is_empty() && (bytes.saturating_add(entry.size_bytes) > BODY_BYTES || batch.len() >= MOST_NODES) {
+            send(original, receiver, std::mem::take(&mut batch), given, report).await?;
+            bytes = 0;
         }
-        match page.next {
-            Some(next) => after = Some(next),
-            None => return Ok(()),
-        }
+        bytes = bytes.saturating_add(entry.size_bytes);
+        batch.push(Arc::clone(entry));
     }
+    if !batch.is_empty() {
+        send(original, receiver, batch, given, report).await?;
+    }
+    Ok(())
 }
 
 async fn send(

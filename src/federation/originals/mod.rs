@@ -16,11 +16,8 @@ use super::{
     round::Outcome,
     run::{RoundError, RoundReport},
 };
-use crate::{
-    lattice::{Lattice, NodeFilter},
-    types::PeerId,
-};
-use std::{collections::HashSet, fmt::Write, sync::Arc};
+use crate::types::PeerId;
+use std::{collections::HashSet, fmt::Write};
 
 /// Which wire an original has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,22 +123,11 @@ fn refused(original: &Original<'_>, error: PushError) -> RoundError {
 /// `"nodes":[…]`: what is here.
 fn held(receiver: &Receiver<'_>) -> Result<String, RoundError> {
     let mut text = "\"nodes\":[".to_owned();
-    let lattice: &Arc<dyn Lattice> = receiver.lattice;
-    let (filter, mut after) = (NodeFilter { node_type: None, updated_since: None }, None);
-    loop {
-        let page = lattice.page(after.as_ref(), &filter, PAGE)?;
-        for entry in &page.entries {
-            let id = serde_json::Value::from(entry.id.as_str());
-            let comma = if text.ends_with('[') { "" } else { "," };
-            let _infallible = write!(text, "{comma}{{\"id\":{id},\"hash\":\"{}\"}}", entry.content_hash);
-        }
-        match page.next {
-            Some(next) => after = Some(next),
-            None => break,
-        }
+    for entry in receiver.lattice.snapshot()?.iter_after(None) {
+        let id = serde_json::Value::from(entry.id.as_str());
+        let comma = if text.ends_with('[') { "" } else { "," };
+        let _infallible = write!(text, "{comma}{{\"id\":{id},\"hash\":\"{}\"}}", entry.content_hash);
     }
     text.push(']');
     Ok(text)
 }
-
-const PAGE: usize = 1000;

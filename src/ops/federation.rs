@@ -302,14 +302,15 @@ pub async fn add_peer(
     }
     options.filter.check().map_err(AddError::from)?;
     let probed = match first {
-        ProbeFirst::Yes => Some(engine.probe(&url).await.map_err(AddError::from)?),
+        ProbeFirst::Yes => match engine.probe(&url).await.map_err(AddError::from)? {
+            Probed::Failed(error) if is_no_peer(error.kind()) => {
+                return Err(FederationError::NoPeerThere { url, error });
+            }
+            probed => Some(probed),
+        },
         ProbeFirst::No => None,
     };
     let (kept, added) = match &probed {
-        Some(Probed::Failed(error)) if is_no_peer(error.kind()) => {
-            let Some(Probed::Failed(error)) = probed else { return Err(FederationError::NoPeer(url)) };
-            return Err(FederationError::NoPeerThere { url, error });
-        }
         Some(Probed::Instance { known_at: Some(known_at), .. }) => engine.add_known(&url, known_at, options)?,
         _ => engine.add_peer(&url, options)?,
     };

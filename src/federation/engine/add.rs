@@ -125,9 +125,8 @@ impl Engine {
     /// The address of a peer that has this id and key and whose last round succeeded.
     #[must_use]
     pub fn active_address(&self, peer: &PeerId, key: PublicKey) -> Option<String> {
-        let pinned = (Some(peer.as_str()), Some(key.to_base64()));
-        let is_it = |it: &PeerState| (it.node_id.as_deref(), it.public_key.clone()) == pinned && it.is_active();
-        self.peers().into_iter().find(is_it).map(|peer| peer.url)
+        let known = self.shared.options.peers.with_identity(peer.as_str(), &key.to_base64());
+        known.filter(PeerState::is_active).map(|peer| peer.url)
     }
 
     /// Makes the instance at an address a peer that is exchanged with automatically, durably. Its id and key were proved; they are pinned.

@@ -386,26 +386,7 @@ mod tests {
     fn conflicts_are_counted_with_each_who_won() {
         let root = tempfile::tempdir().unwrap();
         let (journal, _) = Journal::open(&root.path().join("j.redb")).unwrap();
-        let version = Version { at: Timestamp::EPOCH, content: None };
-        let lost_to = |from: &str| {
-            let (id, from) = (NodeId::parse("n").unwrap(), from.into());
-            let noticed_at = Timestamp::EPOCH;
-            let is_conflict = true;
-            (
-                Conflict {
-                    number: 0,
-                    id,
-                    noticed_at,
-                    from,
-                    lost: version,
-                    won: version,
-                    size_bytes: 0,
-                    is_conflict,
-                    winner: Winner::default(),
-                },
-                Bytes::new(),
-            )
-        };
+        let lost_to = |from: &str| (lost_to(from, true, Winner::default()), Bytes::new());
         let counts = || ["a", "b", "c"].map(|from| journal.conflicts_with(from).unwrap());
         let numbers = journal.keep(&[lost_to("a"), lost_to("b"), lost_to("a")], &[]).unwrap();
         assert_eq!((numbers.as_slice(), counts()), (&[1, 2, 3][..], [2, 1, 0]));
@@ -466,24 +447,8 @@ mod tests {
     fn of_the_history_the_oldest_go_and_conflicts_stay() {
         let root = tempfile::tempdir().unwrap();
         let (journal, _) = Journal::open(&root.path().join("j.redb")).unwrap();
-        let version = Version { at: Timestamp::EPOCH, content: None };
-        let overruled = |is_conflict| {
-            let (id, from) = (NodeId::parse("n").unwrap(), "a".into());
-            let noticed_at = Timestamp::EPOCH;
-            let winner = Winner::default();
-            let lost = Conflict {
-                number: 0,
-                id,
-                noticed_at,
-                from,
-                lost: version,
-                won: version,
-                size_bytes: 0,
-                is_conflict,
-                winner,
-            };
-            (lost, Bytes::from(vec![b' '; 4 << 20]))
-        };
+        let content = Bytes::from(vec![b' '; 4 << 20]);
+        let overruled = |is_conflict| (lost_to("a", is_conflict, Winner::default()), content.clone());
         assert_eq!(journal.keep(&[overruled(true), overruled(false)], &[]).unwrap(), [1, 2]);
         for _ in 0..16 {
             journal.keep(&[overruled(false)], &[]).unwrap();

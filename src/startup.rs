@@ -59,7 +59,7 @@ pub use lattice::{
     Adopted, EditAccess, JournalStanding, accept_nodes, adopt, are_copies, check_marker, edit_access, has_service,
     journal_standing, open_idle, open_unless_busy,
 };
-pub use listeners::listen;
+pub use listeners::{listen, listen_further};
 pub use local::local_url;
 pub use trust::AUDIT_FILE;
 
@@ -102,9 +102,12 @@ pub enum StartupError {
     },
     /// The port is taken, or the address is not this machine's.
     #[error(
-        "cannot listen on {address}: {error}; choose another address with --host and --port, or stop what uses this one"
+        "cannot listen on {address}: {error}; choose another address with {}, or stop what uses this one",
+        if *is_further { "server.also_listen (ARK__SERVER__ALSO_LISTEN)" } else { "--host and --port" }
     )]
     Listen {
+        /// It is one of `server.also_listen`.
+        is_further: bool,
         /// Host and port.
         address: String,
         /// What the machine says.
@@ -162,7 +165,10 @@ impl Application {
         let tls = open_tls(settings, &clock, &metrics)?;
         let listener = listen(settings)?;
         let address = listener.local_addr()?;
-        let further = listeners::further(settings)?;
+        let further = listeners::listen_further(settings)?;
+        for listener in &further {
+            tracing::info!(address = %listener.local_addr()?, "also listening (server.also_listen)");
+        }
         // First: nothing is let in before it is known who may.
         let trusted = trust::open(settings, &clock)?;
         if let Some(port) = &tls {

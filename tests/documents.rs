@@ -29,7 +29,8 @@ fn rows(document: &str, heading: &str) -> Vec<Vec<String>> {
 fn every_failure_stands_in_the_document_with_its_next_step() {
     let text = read("docs/TROUBLESHOOTING.md");
     let table = rows(&text, "## Failures between instances");
-    let context = FailureContext { at: FailedAt::Peer("https://URL"), own_id: Some("ID"), text: "" };
+    let context =
+        FailureContext { at: FailedAt::Peer { url: "https://URL", setting: None }, own_id: Some("ID"), text: "" };
     let expected: Vec<Vec<String>> =
         FailureKind::ALL.iter().map(|kind| vec![format!("`{}`", kind.code()), kind.next(&context)]).collect();
     let shown =

@@ -215,7 +215,7 @@ mod tests {
         let refusal = "no; on this instance's machine: ark-lattice federation accept me --key KEY";
         let mut seen = 0;
         for kind in FailureKind::ALL {
-            let at = FailedAt::Peer("http://a:9001");
+            let at = FailedAt::Peer { url: "http://a:9001", setting: None };
             let next = kind.next(&FailureContext { at, own_id: Some("me"), text: refusal });
             for words in commands(&next) {
                 let line = std::iter::once("ark-lattice".to_owned()).chain(words);

@@ -47,7 +47,10 @@ const MAX_REDIRECTS: usize = 3;
 const MAX_ANSWER_BYTES: usize = 64 << 20;
 /// Largest problem document, or word that a manifest was taken, that is read.
 const MAX_PROBLEM_BYTES: usize = 64 << 10;
+/// Of a text that is no problem document: a page of a proxy.
 const MAX_DETAIL_CHARS: usize = 300;
+/// Of the detail of a problem document: commands in it must not be cut off.
+const MAX_PROBLEM_CHARS: usize = 4000;
 const NDJSON: &str = "application/x-ndjson";
 /// Says what the lines of an answer to `POST /sync` are, where they are not nodes alone.
 pub const LINES_HEADER: &str = "ark-lines";
@@ -505,7 +508,7 @@ fn read_problem(body: &[u8], status: StatusCode) -> (String, String) {
     let member = |key: &str| parsed.as_ref().and_then(|problem| problem.get(key)).and_then(serde_json::Value::as_str);
     let code = printable(member("code").unwrap_or_default());
     let detail = match member("detail") {
-        Some(detail) => printable(detail),
+        Some(detail) => types::printable(detail).chars().take(MAX_PROBLEM_CHARS).collect(),
         None => printable(String::from_utf8_lossy(body).trim()),
     };
     let detail = if detail.is_empty() { status.canonical_reason().unwrap_or("no reason").to_owned() } else { detail };

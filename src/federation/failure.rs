@@ -54,8 +54,8 @@ macro_rules! kinds {
     };
 }
 
-// In a step, {again} is the command that tries again, {remove} the one that removes the address, {replace} the one that adds the instance
-// again at the same address, {http} and {https} those that name it with the other scheme, {url} the address, {peer} and {own} the ids of the
+// In a step, {again} is the command that tries again, {remove} the one that removes the address, {replace} the one that takes the instance
+// that answers at the address now, {http} and {https} those that name it with the other scheme, {url} the address, {peer} and {own} the ids of the
 // two instances, {accept} the command of a refusal that lets this instance write.
 kinds! {
     /// Nothing listens at the address.
@@ -213,8 +213,13 @@ kinds! {
 /// Where the failure occurred.
 #[derive(Debug, Clone, Copy)]
 pub enum FailedAt<'a> {
-    /// At a peer of the running service, with this address.
-    Peer(&'a str),
+    /// At a peer of the running service.
+    Peer {
+        /// Its address.
+        url: &'a str,
+        /// The setting that names it; `None`: a command ends the peer.
+        setting: Option<&'a str>,
+    },
     /// At the address that a command was given.
     Command(&'a str),
 }
@@ -246,28 +251,33 @@ impl FailureKind {
     /// What to do next.
     #[must_use]
     pub fn next(self, context: &FailureContext<'_>) -> String {
-        let (url, is_peer) = match context.at {
-            FailedAt::Peer(url) => (url, true),
-            FailedAt::Command(url) => (url, false),
+        let (url, is_peer, setting) = match context.at {
+            FailedAt::Peer { url, setting } => (url, true, setting),
+            FailedAt::Command(url) => (url, false, None),
         };
         let word = ShellWord(url).to_string();
         let other = |scheme: &str| {
             let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
             let other = ShellWord(&format!("{scheme}://{rest}")).to_string();
-            match is_peer {
-                true => format!("ark-lattice federation remove-peer {word} && ark-lattice federation add-peer {other}"),
-                false => format!("use {other}"),
+            match setting {
+                Some(setting) => format!("write {other} in {setting} and restart the service"),
+                None if is_peer => {
+                    format!("ark-lattice federation remove-peer {word} && ark-lattice federation add-peer {other}")
+                }
+                None => format!("use {other}"),
             }
         };
         let or = |peer: String, command: &str| if is_peer { peer } else { command.to_owned() };
-        let remove = or(format!("ark-lattice federation remove-peer {word}"), "use another address");
-        let add = format!("ark-lattice federation add-peer {word}");
+        let remove = match setting {
+            Some(setting) => format!("take {word} out of {setting} and restart the service"),
+            None => or(format!("ark-lattice federation remove-peer {word}"), "use another address"),
+        };
         let accept = accept_command(context.text).unwrap_or("ark-lattice federation pending");
         let own = context.own_id.map_or_else(|| "ID".to_owned(), |id| ShellWord(id).to_string());
         let host = host_of(url);
         self.template()
             .replace("{again}", &or(format!("ark-lattice federation sync --peer {word}"), "try again"))
-            .replace("{replace}", &format!("{remove} && {add}"))
+            .replace("{replace}", &format!("ark-lattice federation add-peer {word} --replace"))
             .replace("{remove}", &remove)
             .replace("{https}", &other("https"))
             .replace("{http}", &other("http"))
@@ -412,12 +422,11 @@ impl RoundError {
         }
     }
 
-    /// What to do next about the peer at `url`.
+    /// What to do next about the peer at `url`, which this setting names.
     #[must_use]
-    pub fn next(&self, url: &str, own_id: &PeerId) -> String {
-        let context =
-            FailureContext { at: FailedAt::Peer(url), own_id: Some(own_id.as_str()), text: &self.to_string() };
-        self.kind().next(&context)
+    pub fn next(&self, url: &str, setting: Option<&str>, own_id: &PeerId) -> String {
+        let at = FailedAt::Peer { url, setting };
+        self.kind().next(&FailureContext { at, own_id: Some(own_id.as_str()), text: &self.to_string() })
     }
 }
 
@@ -446,9 +455,15 @@ mod tests {
         assert_eq!(codes.len(), FailureKind::ALL.len());
         for kind in FailureKind::ALL {
             assert_eq!(FailureKind::parse(kind.code()), Some(*kind));
-            for at in [FailedAt::Peer("http://a:9001"), FailedAt::Command("http://a:9001")] {
+            let url = "http://a:9001";
+            let of_settings = FailedAt::Peer { url, setting: Some("FEDERATION_HUB_URL") };
+            for at in [FailedAt::Peer { url, setting: None }, of_settings, FailedAt::Command(url)] {
                 let next = kind.next(&FailureContext { at, own_id: Some("me"), text: "" });
                 assert!(!next.is_empty() && !next.contains(['{', '}']), "{kind:?}: {next}");
+                assert!(
+                    !(matches!(at, FailedAt::Peer { setting: Some(_), .. }) && next.contains("remove-peer")),
+                    "{next}"
+                );
             }
         }
     }
@@ -456,7 +471,8 @@ mod tests {
     #[test]
     fn a_step_names_addresses_as_a_shell_takes_them() {
         let next = |kind: FailureKind, url| {
-            kind.next(&FailureContext { at: FailedAt::Peer(url), own_id: Some("it's me"), text: "" })
+            let at = FailedAt::Peer { url, setting: None };
+            kind.next(&FailureContext { at, own_id: Some("it's me"), text: "" })
         };
         let other =
             "ark-lattice federation remove-peer https://a:9001 && ark-lattice federation add-peer http://a:9001";

@@ -104,6 +104,8 @@ pub enum Added {
     Same,
     /// It has another address than before.
     Moved,
+    /// Which instance was met at its address is forgotten.
+    Replaced,
 }
 
 /// What was done with a peer since it was added.
@@ -299,16 +301,18 @@ impl Peers {
         self.lock().by_url.get(url).cloned()
     }
 
-    /// The address at which an instance with this id and key is a peer already and answers, added before `peer`.
+    /// The address at which an instance with this id and key is a peer already and answers, and which goes before that of `peer`: addresses
+    /// of the settings first, then those that were added first. A peer that hub mode leaves out goes before none.
     #[must_use]
     pub fn same_instance(&self, peer: &PeerState) -> Option<String> {
         let (Some(id), Some(key)) = (&peer.node_id, &peer.public_key) else { return None };
-        let rank = |it: &PeerState| (it.added_at, it.url.clone());
+        let rank = |it: &PeerState| (self.setting_of(&it.url).is_none(), it.added_at, it.url.clone());
         let is_same = |it: &&PeerState| {
             it.url != peer.url && it.node_id.as_ref() == Some(id) && it.public_key.as_ref() == Some(key)
         };
         let kept = self.lock();
         let same = kept.by_url.values().filter(is_same).filter(|it| it.is_active() && rank(it) < rank(peer));
+        let same = same.filter(|it| self.hub_instead_of(&it.url).is_none());
         same.map(|it| it.url.clone()).next()
     }
 
@@ -364,6 +368,22 @@ impl Peers {
         self.keep(&with)?;
         *kept = Kept { by_url: with, unwritten: 0 };
         Ok(added)
+    }
+
+    /// Forgets which instance was met at an address, durably: the next one that answers there counts as the first. What it was told to be
+    /// exchanged with stays. Answers whether there was such a peer.
+    ///
+    /// # Errors
+    /// [`PeersError::Unwritable`].
+    pub fn forget_identity(&self, url: &str) -> Result<bool, PeersError> {
+        let mut kept = self.lock();
+        let mut changed = kept.by_url.clone();
+        let Some(peer) = changed.get_mut(url) else { return Ok(false) };
+        let PeerState { url, options, added_at, named, auto_sync, origin, .. } = peer.clone();
+        *peer = PeerState { named, auto_sync, origin, ..PeerState::new(url, options, added_at) };
+        self.keep(&changed)?;
+        *kept = Kept { by_url: changed, unwritten: 0 };
+        Ok(true)
     }
 
     /// Removes a peer, durably. Answers whether there was one.

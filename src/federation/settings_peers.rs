@@ -59,9 +59,14 @@ impl Peers {
         self.hub_instead_of(url).map_or(Ok(()), |hub| Err(PeersError::HubOnly { hub: hub.to_owned() }))
     }
 
+    /// The setting that names the peer.
+    #[must_use]
+    pub fn setting_of(&self, url: &str) -> Option<&'static str> {
+        self.settings.get().and_then(|settings| settings.named.get(url).copied())
+    }
+
     pub(super) fn check_may_remove(&self, url: &str) -> Result<(), PeersError> {
-        let setting = self.settings.get().and_then(|settings| settings.named.get(url).copied());
-        setting.map_or(Ok(()), |setting| Err(PeersError::OfSettings { url: url.to_owned(), setting }))
+        self.setting_of(url).map_or(Ok(()), |setting| Err(PeersError::OfSettings { url: url.to_owned(), setting }))
     }
 }
 

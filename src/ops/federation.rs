@@ -17,7 +17,7 @@ use crate::{
     },
     guard::PlainHttp,
     lattice::LatticeError,
-    types::{PeerId, SetHash},
+    types::{PeerId, SetHash, ShellWord},
 };
 use std::{sync::Arc, time::Duration};
 
@@ -57,6 +57,28 @@ pub enum FederationError {
         url: String,
         /// What answers there.
         error: RoundError,
+    },
+    /// It signs nothing, and was not added as such.
+    #[error(
+        "{0} is an original ARK service, which signs nothing; it was not added; whoever answers there would be believed: ark-lattice \
+         federation add-peer {word} --unsigned",
+        word = ShellWord(.0)
+    )]
+    IsOriginal(String),
+    /// It signs, and was to be added as one that does not.
+    #[error("{0} is an ark-lattice service, which signs; it was not added; ark-lattice federation add-peer {word}", word = ShellWord(.0))]
+    Signs(String),
+    /// It has another key than the instance that was met at this address.
+    #[error(
+        "{url}: {peer} answers with another key than before, which is refused; nothing was changed; if that is right: ark-lattice \
+         federation add-peer {word} --replace",
+        word = ShellWord(.url)
+    )]
+    OtherKeyThere {
+        /// The address.
+        url: String,
+        /// Who answers.
+        peer: PeerId,
     },
     /// The peers cannot be kept.
     #[error(transparent)]
@@ -269,6 +291,15 @@ pub enum ProbeFirst {
     No,
 }
 
+/// How a peer is added.
+#[derive(Debug, Clone, Copy)]
+pub struct AddWays {
+    /// Whether the address is asked before.
+    pub first: ProbeFirst,
+    /// Whoever answers at the address of a peer from now on is taken for it.
+    pub replace: bool,
+}
+
 /// A peer that was added.
 #[derive(Debug)]
 pub struct AddedPeer {
@@ -292,7 +323,7 @@ pub async fn add_peer(
     context: &Context,
     url: &str,
     options: PeerOptions,
-    first: ProbeFirst,
+    ways: AddWays,
 ) -> Result<AddedPeer, FederationError> {
     let (engine, url) = (engine(context)?, peer_address(url));
     if engine.plain_http() != PlainHttp::Always
@@ -301,20 +332,43 @@ pub async fn add_peer(
         return Err(AddError::Address(ClientError::OutOfReach(url, error)).into());
     }
     options.filter.check().map_err(AddError::from)?;
-    let probed = match first {
-        ProbeFirst::Yes => match engine.probe(&url).await.map_err(AddError::from)? {
-            Probed::Failed(error) if is_no_peer(error.kind()) => {
-                return Err(FederationError::NoPeerThere { url, error });
-            }
-            probed => Some(probed),
-        },
+    let probed = match ways.first {
+        ProbeFirst::Yes => Some(probe(engine, &url, options.unsigned).await?),
         ProbeFirst::No => None,
     };
+    if let Some(Probed::Instance { peer, key, .. }) = &probed
+        && !ways.replace
+        && engine.refuses_key(&url, *key)
+    {
+        return Err(FederationError::OtherKeyThere { url, peer: peer.clone() });
+    }
     let (kept, added) = match &probed {
+        _ if ways.replace => engine.replace_peer(&url, options)?,
         Some(Probed::Instance { known_at: Some(known_at), .. }) => engine.add_known(&url, known_at, options)?,
         _ => engine.add_peer(&url, options)?,
     };
+    if let Some(Probed::Instance { peer, key, .. }) = &probed {
+        engine.note_met(&kept, peer, *key)?;
+    }
     Ok(AddedPeer { is_automatic: engine.is_automatic(&kept), url: kept, added, probed })
+}
+
+/// What answers at the address, if it can be a peer that is exchanged with so.
+async fn probe(engine: &Engine, url: &str, unsigned: bool) -> Result<Probed, FederationError> {
+    match engine.probe(url).await.map_err(AddError::from)? {
+        Probed::Failed(error) if is_no_peer(error.kind()) => {
+            Err(FederationError::NoPeerThere { url: url.to_owned(), error })
+        }
+        Probed::Original if !unsigned => Err(FederationError::IsOriginal(url.to_owned())),
+        Probed::Instance { .. } if unsigned => Err(FederationError::Signs(url.to_owned())),
+        probed => Ok(probed),
+    }
+}
+
+/// The setting that names the peer at this address.
+#[must_use]
+pub fn setting_of_peer(context: &Context, url: &str) -> Option<&'static str> {
+    context.engine.as_ref().and_then(|engine| engine.setting_of(url))
 }
 
 /// Is what failed so certainly no peer? What may pass is none of it: an instance that is down, or whose certificate is to be trusted yet.

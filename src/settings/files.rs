@@ -19,11 +19,14 @@ impl Files {
     /// `default.toml`, `local.toml` and `{environment}.toml` in `folder`.
     ///
     /// # Errors
-    /// [`SettingsError::NoSuchEnvironment`].
+    /// [`SettingsError::NoSuchEnvironment`], [`SettingsError::NoFile`].
     pub(super) fn find(folder: &Path, environment: Option<&str>) -> Result<Self, SettingsError> {
         let file = |name: &str| folder.join(format!("{name}.toml"));
         let mut read: Vec<PathBuf> = ["default", LOCAL_ENVIRONMENT].map(file).into();
-        read.retain(|path| path.is_file());
+        read.retain(|path| path.symlink_metadata().is_ok());
+        if let Some(path) = read.iter().find(|path| !path.is_file()) {
+            return Err(SettingsError::NoFile { path: path.clone() });
+        }
         let Some(environment) = environment else {
             let warnings = unread(folder, &read);
             return Ok(Self { read, warnings });

@@ -60,6 +60,20 @@ pub enum SettingsError {
         /// Another variable.
         other: String,
     },
+    /// `ARK_CONFIG_DIR` names no directory.
+    #[error(
+        "ARK_CONFIG_DIR is {}, which is no directory: name the one that holds local.toml, or unset it", path.display()
+    )]
+    NoConfigDir {
+        /// The value of `ARK_CONFIG_DIR`.
+        path: PathBuf,
+    },
+    /// What has the name of a file of settings is none.
+    #[error("{} is no file that can be read: its settings would go unnoticed; mend or remove it", path.display())]
+    NoFile {
+        /// The path.
+        path: PathBuf,
+    },
     /// `ARK_ENV` names a file that is not there.
     #[error("ARK_ENV is {environment}, but there is no {}", path.display())]
     NoSuchEnvironment {
@@ -79,6 +93,16 @@ pub enum SettingsError {
         /// What is wrong with it, and what to do.
         problem: String,
     },
+}
+
+/// Also where one is a link to the other, or they are written differently.
+fn is_same_directory(one: &Path, other: &Path) -> bool {
+    let whole = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path)).ok();
+    let parts = |path: PathBuf| path.components().collect::<PathBuf>();
+    match (whole(one), whole(other)) {
+        (Some(one), Some(other)) => parts(one) == parts(other),
+        _ => one == other,
+    }
 }
 
 pub(super) fn bad(key: &'static str, problem: impl Into<String>) -> SettingsError {
@@ -231,7 +255,11 @@ impl Settings {
     /// [`SettingsError`], with the key or variable named.
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
     pub fn load(overrides: Overrides) -> Result<Self, SettingsError> {
-        let folder = std::env::var_os("ARK_CONFIG_DIR").map_or_else(|| PathBuf::from("config"), PathBuf::from);
+        let named = std::env::var_os("ARK_CONFIG_DIR").map(PathBuf::from);
+        if let Some(path) = named.clone().filter(|named| !named.is_dir()) {
+            return Err(SettingsError::NoConfigDir { path });
+        }
+        let folder = named.unwrap_or_else(|| PathBuf::from("config"));
         Self::from_layers(&folder, environment::texts(std::env::vars_os())?, overrides)
     }
 
@@ -325,6 +353,12 @@ impl Settings {
         }
         if let Some(key) = &self.instance.public_key {
             PublicKey::parse(key).map_err(|error| bad("instance.public_key", error.to_string()))?;
+        }
+        if is_same_directory(&self.lattice.path, &self.state.path) {
+            return Err(bad(
+                "lattice.path, state.path",
+                "are one directory: nodes would overwrite the files of the state; name two",
+            ));
         }
         if self.instance.key_lifetime.is_some_and(|lifetime| lifetime.get() < MIN_KEY_LIFETIME) {
             return Err(bad("instance.key_lifetime", "must be at least 1day"));

@@ -104,7 +104,13 @@ fn apply_settings(settings: &Settings, engine: &Engine) -> Result<(), StartupErr
         if is_hub && settings.is_spoke() {
             hub = Some(kept.clone());
         }
-        named.insert(kept, if is_hub { "FEDERATION_HUB_URL" } else { "FEDERATION_TRUSTED_PEERS" });
+        let setting = if is_hub { "FEDERATION_HUB_URL" } else { "FEDERATION_TRUSTED_PEERS" };
+        let both = |known: &mut &'static str| {
+            if *known != setting {
+                *known = "FEDERATION_HUB_URL and FEDERATION_TRUSTED_PEERS";
+            }
+        };
+        named.entry(kept).and_modify(both).or_insert(setting);
     }
     for peer in
         engine.apply_settings(SettingsPeers { named, hub: hub.clone() }, &new).map_err(|error| failed(&error))?

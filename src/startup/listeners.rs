@@ -17,19 +17,17 @@ const BACKLOG: u32 = 4096;
 /// # Errors
 /// [`StartupError::Listen`].
 pub fn listen(settings: &Settings) -> Result<TcpListener, StartupError> {
-    bind(settings, &settings.server.host, settings.server.port)
+    bind(settings, (&settings.server.host, settings.server.port), false)
 }
 
 /// Binds every port of `server.also_listen`, or none.
 ///
 /// # Errors
 /// [`StartupError::Listen`] with the first that is not free, [`StartupError::Settings`].
-pub(super) fn further(settings: &Settings) -> Result<Vec<TcpListener>, StartupError> {
+pub fn listen_further(settings: &Settings) -> Result<Vec<TcpListener>, StartupError> {
     let mut bound = Vec::new();
     for (host, port) in settings.further_listeners()? {
-        let listener = bind(settings, &host, port)?;
-        tracing::info!(address = %listener.local_addr()?, "also listening (server.also_listen)");
-        bound.push(listener);
+        bound.push(bind(settings, (&host, port), true)?);
     }
     Ok(bound)
 }
@@ -38,10 +36,10 @@ pub(super) fn further(settings: &Settings) -> Result<Vec<TcpListener>, StartupEr
 ///
 /// # Errors
 /// [`StartupError::Listen`].
-fn bind(settings: &Settings, host: &str, port: u16) -> Result<TcpListener, StartupError> {
-    let failed = |error: io::Error| StartupError::Listen { address: format!("{host}:{port}"), error };
+fn bind(settings: &Settings, (host, port): (&str, u16), is_further: bool) -> Result<TcpListener, StartupError> {
+    let failed = |error: io::Error| StartupError::Listen { is_further, address: format!("{host}:{port}"), error };
     let mut refusal = io::Error::other("the name has no address");
-    for address in addresses_of(host, port)? {
+    for address in (host, port).to_socket_addrs().map_err(failed)? {
         match listen_on(address, settings.server.write_timeout.get()) {
             Ok(listener) => return Ok(listener),
             Err(error) => refusal = error,
@@ -55,11 +53,9 @@ fn bind(settings: &Settings, host: &str, port: u16) -> Result<TcpListener, Start
 /// # Errors
 /// [`StartupError::Listen`].
 pub(super) fn resolve(settings: &Settings) -> Result<Vec<SocketAddr>, StartupError> {
-    addresses_of(&settings.server.host, settings.server.port)
-}
-
-fn addresses_of(host: &str, port: u16) -> Result<Vec<SocketAddr>, StartupError> {
-    let failed = |error: io::Error| StartupError::Listen { address: format!("{host}:{port}"), error };
+    let (host, port) = (settings.server.host.as_str(), settings.server.port);
+    let failed =
+        |error: io::Error| StartupError::Listen { is_further: false, address: format!("{host}:{port}"), error };
     Ok((host, port).to_socket_addrs().map_err(failed)?.collect())
 }
 

@@ -226,8 +226,9 @@ fn a_new_peer_states_that_nothing_moves_by_itself_and_the_command_that_changes_i
 fn one_server_is_one_peer_however_its_address_is_written() {
     let (a, b) = (Instance::start("a", &[]), Instance::start("b", &[]));
     let port = b.service.port;
+    // Before any round: what answered when it was added is remembered.
     a.federation(&["add-peer", b.url()]).ok();
-    a.federation(&["sync"]).ok();
+    assert_eq!(a.federation(&["list-peers", "--json"]).ok_json()["peers"][0]["nodeId"], "b");
     for url in [
         format!("HTTP://127.0.0.1:{port}"),
         format!("http://127.0.0.1:{port}//"),
@@ -323,16 +324,27 @@ fn another_key_at_the_address_of_a_peer_is_accepted_by_the_command() {
     let (a, b) = (Instance::start("a", &[]), Instance::start("b", &[]));
     a.federation(&["add-peer", b.url()]).ok();
     a.federation(&["sync"]).ok();
-    let port = b.service.port;
+    let (port, b_url) = (b.service.port, b.url().to_owned());
     drop(b);
     let bed = Bed::new().set("ARK_NODE_ID", "c");
     let service = bed.serve_on(port);
     let (code, next) = failure(&a);
     assert_eq!(code, "other_instance");
     assert_eq!(a.federation(&["sync"]).code, 5);
+    // Adding the same address again takes nobody else for the peer.
+    assert!(a.federation(&["add-peer", b_url.as_str()]).fails(3).contains("--replace"));
     types(&a, &next);
     a.federation(&["sync"]).ok();
     drop(service);
+}
+
+#[test]
+fn originals_and_instances_are_not_taken_for_one_another() {
+    let (a, b) = (Instance::start("a", &[]), Instance::start("b", &[]));
+    let said = a.federation(&["add-peer", b.url(), "--unsigned"]).fails(3);
+    assert!(said.contains("which signs"), "{said}");
+    types(&a, said.split("was not added; ").nth(1).unwrap());
+    a.federation(&["sync"]).ok();
 }
 
 #[test]

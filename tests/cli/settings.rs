@@ -50,6 +50,51 @@ fn bad_settings_are_named_by_every_command() {
 }
 
 #[test]
+fn settings_that_would_go_unnoticed_are_refused() {
+    let refused = |bed: &Bed, named: &str| {
+        for args in [&["config", "check"][..], &["serve"], &["node", "list"]] {
+            let said = bed.run(args).fails(1);
+            assert!(said.contains(named), "{args:?}: {said}");
+        }
+    };
+    refused(&Bed::new().set("ARK_CONFIG_DIR", "confg"), "ARK_CONFIG_DIR is confg");
+    let bed = Bed::new();
+    std::fs::create_dir_all(bed.path("config/local.toml")).unwrap();
+    refused(&bed, "config/local.toml");
+    let bed = Bed::new();
+    std::fs::create_dir_all(bed.path("config")).unwrap();
+    std::os::unix::fs::symlink("nowhere", bed.path("config/local.toml")).unwrap();
+    refused(&bed, "config/local.toml");
+}
+
+#[test]
+fn nodes_and_state_in_one_directory_are_refused() {
+    for state in ["one", "./one/", "link"] {
+        let bed = Bed::new().set("LATTICE_PATH", "one").set("ARK_STATE_PATH", state);
+        std::fs::create_dir(bed.path("one")).unwrap();
+        std::os::unix::fs::symlink("one", bed.path("link")).unwrap();
+        for args in [&["config", "check"][..], &["serve"], &["node", "list"]] {
+            assert!(bed.run(args).fails(1).contains("one directory"), "{state} {args:?}");
+        }
+    }
+    let said = Bed::new().run(&["init", "--yes", "--lattice", "one", "--state", "one"]);
+    assert!(said.code != 0 && said.stderr.contains("one directory"), "{said:?}");
+}
+
+#[test]
+fn further_ports_that_cannot_be_used_are_findings() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let bed = Bed::new().set("FEDERATION_PORT", "0").set("ARK__SERVER__ALSO_LISTEN", &format!("127.0.0.1:{port}"));
+    let said = bed.run(&["doctor", "--json"]);
+    assert!(said.code != 0 && said.stdout.contains("further_port_unusable"), "{said:?}");
+    assert!(bed.run(&["serve"]).fails(1).contains("ARK__SERVER__ALSO_LISTEN"));
+    let bed = Bed::new().set("FEDERATION_PORT", "0").set("ARK__SERVER__ALSO_LISTEN", "0.0.0.0:0");
+    let said = bed.run(&["doctor"]).stdout;
+    assert!(said.contains("0.0.0.0:0") && !said.contains("only programs on this machine"), "{said}");
+}
+
+#[test]
 fn check_refuses_what_serve_refuses() {
     const KEY: &str = "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
     for (name, value, said) in [

@@ -54,6 +54,24 @@ fn hub_stays_at_each_start_however_its_address_is_written() {
 }
 
 #[test]
+fn hub_that_is_a_peer_at_another_address_is_exchanged_with() {
+    let hub_bed = Bed::new().set("ARK_NODE_ID", "the-hub");
+    let hub = hub_bed.serve_on(0);
+    let by_hand = format!("http://127.0.0.1:{}", hub.port);
+    let by_setting = format!("http://localhost:{}", hub.port);
+    let (_, mut bed, _) = with_settings(Bed::new().set("ARK_NODE_ID", "spoke"), &[], |bed, _| {
+        bed.run(&["federation", "add-peer", &by_hand]).ok();
+        bed.run(&["federation", "sync"]).ok()
+    });
+    for mode in ["hub", "hybrid"] {
+        let named = [("FEDERATION_MODE", mode), ("FEDERATION_HUB_URL", by_setting.as_str())];
+        let (_, kept, _) =
+            with_settings(bed, &named, |bed, _| bed.run(&["federation", "sync", "--peer", &by_setting]).ok());
+        bed = kept;
+    }
+}
+
+#[test]
 fn public_key_alone_makes_a_registry_that_names_the_way_out() {
     // Of RFC 8032, 7.1.
     let key = ("ARK_FED_PUBKEY", "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=");

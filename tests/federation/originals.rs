@@ -153,6 +153,26 @@ async fn node_js_original_and_instance_hold_the_later_version_of_every_node() {
 }
 
 #[tokio::test]
+async fn undated_node_of_an_original_wins_over_no_edit_of_a_third_instance() {
+    provider();
+    let original = Original::start("node", &json!([{ "id": "x", "content": "old" }]));
+    let (me, third) = (Instance::start("me").await, Instance::start("third").await);
+    put(&third, &json!({ "id": "x", "content": "an edit" })).await;
+    me.engine().add_peer(&original.url(), unsigned(Direction::Pull)).unwrap();
+    is_well(&me.sync(false).await);
+    assert_eq!(me.lattice().status().nodes, 1);
+    assert!(me.engine().remove_peer(&original.url()).unwrap());
+    me.engine().add_peer(&third.url, PeerOptions::default()).unwrap();
+    assert_eq!(me.sync(false).await.error, None);
+    for instance in [&me, &third] {
+        let held = instance.lattice().current_version(&NodeId::parse("x").unwrap()).unwrap().unwrap();
+        let edit = NodeDocument::parse(Bytes::from_static(br#"{"id":"x","content":"an edit"}"#), 64).unwrap();
+        assert_eq!(held.content, Some(edit.content_hash()));
+    }
+    assert_eq!(third.lattice().conflict_count().unwrap(), 0);
+}
+
+#[tokio::test]
 async fn absence_in_an_original_deletes_nothing_and_is_filled() {
     provider();
     let me = Instance::start("me").await;

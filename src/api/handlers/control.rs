@@ -12,7 +12,7 @@ use crate::{
         state::ApiState,
     },
     json::{Object, Value},
-    ops::{self, Direction, Filter, Named, PeerOptions, ProbeFirst, Search},
+    ops::{self, AddWays, Direction, Filter, Named, PeerOptions, ProbeFirst, Search},
     types::ScanSubnets,
 };
 use actix_web::{HttpResponse, http::header::CACHE_CONTROL, web::Data};
@@ -144,6 +144,9 @@ pub(crate) struct AddRequest {
     /// It is an original, which signs nothing: whoever answers at the address is believed. Without filter and priority.
     #[schema(required = false)]
     unsigned: Option<bool>,
+    /// Whoever answers at the address from now on is taken for the peer, also with another key; the peer's options stay.
+    #[schema(required = false)]
+    replace: Option<bool>,
 }
 
 /// Which ways changes go.
@@ -210,7 +213,8 @@ fn read_options(object: Object<'_>) -> Result<PeerOptions, ApiError> {
 ///
 /// Durable when answered. Options that are left out are the usual ones: both directions, every node. The address is asked first: an
 /// instance that is a peer at another address stays one peer, this instance itself and what is certainly no instance are refused, and
-/// one that does not answer yet is added. `probe` in the answer describes what was found.
+/// one that does not answer yet is added. Where another key signs than before, 409 `key_mismatch` is the answer, and `replace` takes it.
+/// `probe` in the answer describes what was found.
 #[utoipa::path(
     post,
     path = "/api/federation/peers/add",
@@ -222,15 +226,16 @@ fn read_options(object: Object<'_>) -> Result<PeerOptions, ApiError> {
     responses((status = 200, description = "It is a peer now", body = AddedAnswer))
 )]
 pub(crate) async fn add(request: ControlRequest, state: Data<ApiState>) -> Result<HttpResponse, ApiError> {
-    let object = request.members(&["peerUrl", "direction", "filter", "priority", "unsigned", "probe"])?;
+    let object = request.members(&["peerUrl", "direction", "filter", "priority", "unsigned", "probe", "replace"])?;
     let url = text(object, "peerUrl")?.ok_or_else(|| shape("peerUrl is missing: the address of the peer"))?;
     let first = match member(object, "probe").is_none() || flag(object, "probe")? {
         true => ProbeFirst::Yes,
         false => ProbeFirst::No,
     };
-    let added = ops::add_peer(&state.context, &url, read_options(object)?, first).await?;
+    let ways = AddWays { first, replace: flag(object, "replace")? };
+    let added = ops::add_peer(&state.context, &url, read_options(object)?, ways).await?;
     let total_peers = ops::peers(&state.context)?.len();
-    Ok(answer(AddedAnswer::new(added, state.context.identity.node_id.as_str(), total_peers)))
+    Ok(answer(AddedAnswer::new(&state.context, added, total_peers)))
 }
 
 /// Remove a peer (operator)

@@ -178,7 +178,12 @@ pub(super) fn state(settings: &Settings, findings: &mut Findings) {
 /// The marker of the data directory: that of the lattice for which the journal is kept.
 pub(super) fn marker(settings: &Settings, findings: &mut Findings) {
     if let Err(error) = startup::check_marker(settings) {
-        let next = "mount the right directory; or, if this is the right one: ark-lattice adopt";
+        let next = match in_use(&settings.state.path) {
+            true => {
+                "mount the right directory; or, if this is the right one, stop the service, then: ark-lattice adopt"
+            }
+            false => "mount the right directory; or, if this is the right one: ark-lattice adopt",
+        };
         findings.fail(("marker", "marker_mismatch"), error, next);
     }
 }
@@ -212,7 +217,13 @@ pub(super) fn mode(settings: &Settings, findings: &mut Findings) {
     let auto = if settings.federation.auto_sync { "on" } else { "off" };
     findings.ok("mode", format!("trust {trust}, federation {federation}, auto-sync {auto} by the settings"));
     let host = &settings.server.host;
-    if host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback()) {
+    let is_inner = |host: &str| host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+    let mut further = settings.further_listeners().unwrap_or_default().into_iter();
+    if let Some((host, port)) = further.find(|(host, _)| !is_inner(host)) {
+        let found = format!("server.also_listen: whoever reaches {host}:{port} of this machine reaches the service");
+        return findings.ok("address", found);
+    }
+    if is_inner(host) {
         let next = "for others: ARK__SERVER__HOST=0.0.0.0, or a proxy";
         findings.ok("address", format!("{host}: only programs on this machine reach the service; {next}"));
     }

@@ -35,7 +35,9 @@ pub(super) async fn look(settings: &Settings, findings: &mut Findings) {
             "run doctor as the user of the service, with sudo for example",
         ),
     }
-    let anyone = settings.server.host.parse().is_ok_and(|ip: IpAddr| ip.is_unspecified());
+    let is_any = |host: &str| host.parse().is_ok_and(|ip: IpAddr| ip.is_unspecified());
+    let further = settings.further_listeners().unwrap_or_default();
+    let anyone = is_any(&settings.server.host) || further.iter().any(|(host, _)| is_any(host));
     if anyone && settings.server.tls_certificate.is_none() {
         findings.warn(
             ("address", "address_without_tls"),
@@ -94,7 +96,14 @@ async fn by_settings(settings: &Settings, findings: &mut Findings) {
 async fn port(settings: &Settings, findings: &mut Findings) {
     let port = settings.server.port;
     match startup::listen(settings) {
-        Ok(_) => findings.ok("port", format!("{port} is free; nothing runs there: ark-lattice serve")),
+        // Held while the further ones are tried: they must be free beside it.
+        Ok(_held) => {
+            findings.ok("port", format!("{port} is free; nothing runs there: ark-lattice serve"));
+            if let Err(error) = startup::listen_further(settings) {
+                let next = "correct server.also_listen (ARK__SERVER__ALSO_LISTEN), or stop what uses that port";
+                findings.fail(("further ports", "further_port_unusable"), error, next);
+            }
+        }
         Err(StartupError::Listen { error, .. }) if error.kind() == io::ErrorKind::AddrInUse => {
             let Ok((_, client)) = own_service(settings) else { return };
             let found = match client.probe("health").await.ok().as_ref().and_then(health) {

@@ -37,15 +37,17 @@ The address is asked first, for three seconds at most. An instance that does not
 answer yet is added all the same; this instance itself, and what is certainly no
 instance (another program, the wrong one of http:// and https://), is refused with
 exit code 3. An instance that is a peer at another address stays one peer: it keeps
-that address while it answers there, and moves to the new one otherwise.
+that address while it answers there, and moves to the new one otherwise. An address
+at which another key answers than before is refused; --replace takes that one.
 
 Examples:
   ark-lattice federation add-peer http://192.168.1.100:9000
   ark-lattice federation add-peer https://hub.example --mirror
   ark-lattice federation add-peer http://pi:9000 --type note --id 'work-*' --priority
   ark-lattice federation add-peer http://old-ark:9000 --unsigned
+  ark-lattice federation add-peer http://pi:9000 --replace
 
-With --json; status is added, changed, unchanged or moved:
+With --json; status is added, changed, unchanged, moved or replaced:
   {\"status\": \"added\", \"peerUrl\": \"http://192.168.1.100:9000\", \"totalPeers\": 1, \"autoSync\": false,
    \"probe\": {\"answers\": true, \"protocol\": \"ark-lattice\", \"nodeId\": \"pi\", \"publicKey\": \"…\", \"error\": null,
     \"errorCode\": null, \"next\": null}}")]
@@ -77,6 +79,9 @@ pub(in crate::cli) struct AddArgs {
     /// It is an original ARK service (Node.js or Python), which signs nothing: whoever answers at the address is believed.
     #[arg(long, conflicts_with_all = ["types", "ids", "tags", "priority"])]
     unsigned: bool,
+    /// Take whoever answers at the address from now on for the peer, also with another key; its options stay.
+    #[arg(long, conflicts_with_all = ["types", "ids", "tags", "priority", "direction", "mirror", "unsigned"])]
+    replace: bool,
     #[command(flatten)]
     service: ServiceArg,
 }
@@ -100,6 +105,9 @@ pub(super) fn add(args: AddArgs, output: &Output) -> Result<(), Failure> {
         // A service of the previous release refuses members that it does not know.
         members.insert("unsigned".to_owned(), true.into());
     }
+    if let Some(members) = body.as_object_mut().filter(|_| args.replace) {
+        members.insert("replace".to_owned(), true.into());
+    }
     let answer = service.ask(Ask::Post, &format!("{CONTROLS}/peers/add"), Some(body.to_string()))?;
     if args.unsigned {
         output.remark(UNSIGNED);
@@ -120,13 +128,7 @@ fn added(args: &AddArgs, set: &PeerSet, output: &Output) -> Result<(), Failure> 
                 let key = probe.public_key.as_deref().map(fingerprint).unwrap_or_default();
                 (format!("{id} answers, key {key}"), None)
             }
-            (None, None) => {
-                let next = format!("ark-lattice federation add-peer {} --unsigned", ShellWord(url));
-                (
-                    "an original ARK service answers, which signs nothing".to_owned(),
-                    Some(next).filter(|_| !args.unsigned),
-                )
-            }
+            (None, None) => ("an original ARK service answers, which signs nothing".to_owned(), None),
             (None, Some(error)) => (format!("it does not answer yet: {error}"), probe.next.clone()),
         };
         let word = if probe.protocol.is_some() { "ok" } else { "warn" };

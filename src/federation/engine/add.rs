@@ -82,6 +82,35 @@ impl Engine {
         Ok((url, added))
     }
 
+    /// Notes, durably, which instance answered at the address of a peer with which no round was made yet.
+    ///
+    /// # Errors
+    /// [`AddError::Peers`].
+    pub fn note_met(&self, url: &str, peer: &PeerId, key: PublicKey) -> Result<(), AddError> {
+        Ok(self.shared.options.peers.update(url, |state| {
+            if state.node_id.is_none() && state.public_key.is_none() {
+                (state.node_id, state.public_key) = (Some(peer.to_string()), Some(key.to_base64()));
+            }
+        })?)
+    }
+
+    /// Takes whoever answers at the address of a peer from now on, durably; the peer's options stay. Adds the peer where there is none.
+    ///
+    /// # Errors
+    /// [`AddError`].
+    pub fn replace_peer(&self, url: &str, options: PeerOptions) -> Result<(String, Added), AddError> {
+        let url = peer_address(url);
+        // First: the task knows whom it met.
+        drop(self.tasks().remove(&url));
+        if !self.shared.options.peers.forget_identity(&url)? {
+            return self.add_peer(&url, options);
+        }
+        if self.is_running() {
+            self.spawn(&url)?;
+        }
+        Ok((url, Added::Replaced))
+    }
+
     /// Adds the address of an instance that is a peer at another one: the peer keeps the address at which it answers, else it moves to the
     /// new one with everything that is known of it. Answers the address that is kept, and what was done.
     ///
@@ -89,7 +118,7 @@ impl Engine {
     /// [`AddError`].
     pub fn add_known(&self, url: &str, known_at: &str, options: PeerOptions) -> Result<(String, Added), AddError> {
         let peers = &self.shared.options.peers;
-        if peers.get(known_at).is_some_and(|known| known.is_active()) {
+        if peers.get(known_at).is_some_and(|known| known.failed_in_a_row == 0) {
             return self.add_peer(known_at, options);
         }
         self.shared.client(url, By::Operator)?;
@@ -103,6 +132,23 @@ impl Engine {
             self.spawn(&url)?;
         }
         Ok((url, Added::Moved))
+    }
+
+    /// Did the last round with the peer at this address end because another key signs there than the one that was met, and is this
+    /// another one still? A key that follows the known one by its own statements is found by rounds.
+    #[must_use]
+    pub fn refuses_key(&self, url: &str, key: PublicKey) -> bool {
+        let known = self.shared.options.peers.get(url);
+        known.is_some_and(|known| {
+            matches!(known.failure, Some(FailureKind::OtherKey | FailureKind::OtherInstance))
+                && known.public_key.is_some_and(|pinned| pinned != key.to_base64())
+        })
+    }
+
+    /// The setting that names the peer at this address.
+    #[must_use]
+    pub fn setting_of(&self, url: &str) -> Option<&'static str> {
+        self.shared.options.peers.setting_of(url)
     }
 
     /// Did the admin name the instance with this id, which has this key now?

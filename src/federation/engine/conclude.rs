@@ -27,7 +27,8 @@ impl Shared {
         let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         let error = end.error.as_ref().map(ToString::to_string);
         let failure = end.error.as_ref().map(RoundError::kind);
-        let next = end.error.as_ref().map(|error| error.next(url, &self.options.node_id));
+        let setting = self.options.peers.setting_of(url);
+        let next = end.error.as_ref().map(|error| error.next(url, setting, &self.options.node_id));
         let is_own = end.failed_here(&*self.options.lattice);
         let (received, sent) = (number(report.received.taken), number(report.sent_taken));
         let conflicts = number(report.received.conflicts);

@@ -220,7 +220,8 @@ fn version_time(receiver: &Receiver<'_>, node: &NodeDocument) -> Result<Timestam
     }
     let (lattice, id) = (receiver.lattice, node.id());
     let is_known = lattice.current_version(id)?.is_some() || lattice.stays_deleted(id, Timestamp::EPOCH)?;
-    Ok(version::time_of_undated(is_known, receiver.clock.now()))
+    // An original sends the same node with every round, and may have had it for years: what a third instance has of it is newer.
+    Ok(version::time_of_undated(is_known, Timestamp::EPOCH))
 }
 
 /// Reads the nodes of `{"nodes": […]}` and stores none: their content hashes go to `seen`.

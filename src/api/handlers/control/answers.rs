@@ -219,8 +219,8 @@ pub(super) const fn direction(direction: Direction) -> &'static str {
 }
 
 impl PeerAnswer {
-    pub(super) fn new((peer, lag): (PeerState, Lag), own_id: &str) -> Self {
-        let failure = FailureAnswer::new(&peer.url, own_id, peer.failure, peer.error.as_deref());
+    pub(super) fn new((peer, lag): (PeerState, Lag), context: &ops::Context) -> Self {
+        let failure = FailureAnswer::new(context, &peer.url, peer.failure, peer.error.as_deref());
         Self {
             active: peer.is_active(),
             direction: direction(peer.options.direction),
@@ -345,16 +345,12 @@ impl StatusAnswer {
             is_running: ops::is_running(context),
             active_peers: active(&peers),
             stats,
-            peers: peers.into_iter().map(|peer| PeerAnswer::new(peer, own_id(context))).collect(),
+            peers: peers.into_iter().map(|peer| PeerAnswer::new(peer, context)).collect(),
             inbound: ops::inbound_peers(context).into_iter().map(Into::into).collect(),
             lattice: ops::stand(context)?.into(),
             deletions_waiting: ops::waiting_senders(context)?.into_iter().map(Into::into).collect(),
         })
     }
-}
-
-fn own_id(context: &ops::Context) -> &str {
-    context.identity.node_id.as_str()
 }
 
 fn active(peers: &[(PeerState, Lag)]) -> Vec<String> {
@@ -383,7 +379,7 @@ impl PeersAnswer {
     pub(super) fn new(context: &ops::Context, peers: Vec<(PeerState, Lag)>) -> Self {
         let (count, active_peers) = (peers.len(), active(&peers));
         Self {
-            peers: peers.into_iter().map(|peer| PeerAnswer::new(peer, own_id(context))).collect(),
+            peers: peers.into_iter().map(|peer| PeerAnswer::new(peer, context)).collect(),
             count,
             active_peers,
             is_running: ops::is_running(context),
@@ -479,8 +475,8 @@ pub(crate) struct RoundAnswer {
 }
 
 impl RoundAnswer {
-    pub(super) fn new(synced: Synced, own_id: &str) -> Self {
-        let failure = FailureAnswer::new(&synced.url, own_id, synced.failure, synced.error.as_deref());
+    pub(super) fn new(synced: Synced, context: &ops::Context) -> Self {
+        let failure = FailureAnswer::new(context, &synced.url, synced.failure, synced.error.as_deref());
         let report = synced.report;
         Self {
             failure,

@@ -21,7 +21,6 @@ pub(crate) struct SyncedAnswer {
 
 impl SyncedAnswer {
     pub(super) fn new(context: &ops::Context, synced: Vec<Synced>) -> Result<Self, LatticeError> {
-        let own_id = context.identity.node_id.as_str();
         let failed = synced.iter().filter(|synced| synced.error.is_some()).count();
         let status = match failed {
             0 if synced.iter().filter_map(|synced| synced.report.outcome).any(Outcome::needs_attention) => "differs",
@@ -29,7 +28,7 @@ impl SyncedAnswer {
             failed if failed < synced.len() => "partial",
             _ => "failed",
         };
-        let result = synced.into_iter().map(|synced| RoundAnswer::new(synced, own_id)).collect();
+        let result = synced.into_iter().map(|synced| RoundAnswer::new(synced, context)).collect();
         Ok(Self { status, result, lattice: ops::stand(context)?.into() })
     }
 }

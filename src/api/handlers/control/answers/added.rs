@@ -3,7 +3,7 @@
 use super::{PeerSetAnswer, failure::FailureAnswer};
 use crate::{
     api::schemas::PublicKeyText,
-    ops::{Added, AddedPeer, Probed, RoundError},
+    ops::{self, Added, AddedPeer, Probed, RoundError},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -32,7 +32,7 @@ pub(crate) struct ProbeAnswer {
 }
 
 impl ProbeAnswer {
-    fn new(url: &str, own_id: &str, probed: &Probed) -> Self {
+    fn new(context: &ops::Context, url: &str, probed: &Probed) -> Self {
         let (node_id, public_key) = match probed {
             Probed::Instance { peer, key, .. } => (Some(peer.to_string()), Some(key.to_base64())),
             Probed::Original | Probed::Failed(_) => (None, None),
@@ -47,7 +47,7 @@ impl ProbeAnswer {
             Probed::Instance { .. } | Probed::Original => None,
         };
         let (error, kind) = (failed.map(ToString::to_string), failed.map(RoundError::kind));
-        let failure = FailureAnswer::new(url, own_id, kind, error.as_deref());
+        let failure = FailureAnswer::new(context, url, kind, error.as_deref());
         Self { answers: failed.is_none(), protocol, node_id, public_key, error, failure }
     }
 }
@@ -69,14 +69,15 @@ pub(crate) struct AddedAnswer {
 }
 
 impl AddedAnswer {
-    pub(crate) fn new(peer: AddedPeer, own_id: &str, total_peers: usize) -> Self {
+    pub(crate) fn new(context: &ops::Context, peer: AddedPeer, total_peers: usize) -> Self {
         let status = match peer.added {
             Added::New => "added",
             Added::Changed => "changed",
             Added::Same => "unchanged",
             Added::Moved => "moved",
+            Added::Replaced => "replaced",
         };
-        let probe = peer.probed.as_ref().map(|probed| ProbeAnswer::new(&peer.url, own_id, probed));
+        let probe = peer.probed.as_ref().map(|probed| ProbeAnswer::new(context, &peer.url, probed));
         let set = PeerSetAnswer { status, peer_url: peer.url, total_peers };
         Self { set, auto_sync: peer.is_automatic, probe }
     }

@@ -1,6 +1,6 @@
 //! The kind of a failure, and the next step.
 
-use crate::ops::{FailedAt, FailureContext, FailureKind};
+use crate::ops::{self, FailedAt, FailureContext, FailureKind};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -19,9 +19,11 @@ pub(crate) struct FailureAnswer {
 
 impl FailureAnswer {
     /// Of a round with the peer at `url` that failed so.
-    pub(super) fn new(url: &str, own_id: &str, failure: Option<FailureKind>, error: Option<&str>) -> Self {
+    pub(super) fn new(context: &ops::Context, url: &str, failure: Option<FailureKind>, error: Option<&str>) -> Self {
         let Some(kind) = failure else { return Self::default() };
-        let context = FailureContext { at: FailedAt::Peer(url), own_id: Some(own_id), text: error.unwrap_or_default() };
-        Self { error_code: Some(kind.code()), next: Some(kind.next(&context)) }
+        let at = FailedAt::Peer { url, setting: ops::setting_of_peer(context, url) };
+        let own_id = Some(context.identity.node_id.as_str());
+        let next = kind.next(&FailureContext { at, own_id, text: error.unwrap_or_default() });
+        Self { error_code: Some(kind.code()), next: Some(next) }
     }
 }

@@ -35,6 +35,14 @@ impl CatchUp {
         self.0.is_empty()
     }
 
+    /// Answers everybody: nothing more will be seen.
+    pub(super) fn answer_all(&mut self) {
+        for (_, reply) in std::mem::take(&mut self.0) {
+            // Whoever asked may be gone.
+            let _ = reply.send(());
+        }
+    }
+
     /// Answers those who need not wait any longer. `missing`: files that are away, and may come back.
     pub(super) fn answer<'a>(&mut self, stand: &Stand<'_>, missing: impl Iterator<Item = &'a Away> + Clone) {
         let is_quiet = !stand.is_busy && stand.watcher.is_none_or(is_drained);

@@ -144,6 +144,7 @@ impl Writer {
             // Without its journal the index stays closed: every call answers Loading.
             if loaded.is_err() {
                 answer(std::mem::take(&mut self.waiting), Some(&LatticeError::Loading));
+                self.catch_up.answer_all();
                 // Nobody will look at what events tell of.
                 self.watcher = None;
                 drop(self.work.pending.take_due());
@@ -306,6 +307,10 @@ impl Writer {
                     self.rescan_at = self.elapsed();
                     self.rescan_again = self.scan.is_some();
                 }
+                // The directory may be there again; where it is not, the failed scan answers.
+                if let Some(retry_at) = &mut self.retry_at {
+                    *retry_at = Instant::now();
+                }
                 self.catch_up.add(reply);
             }
             Request::Close(reply) => {
@@ -401,6 +406,8 @@ impl Writer {
         // The watch may be on a directory that is gone.
         self.watcher = None;
         self.retry_at = Some(Instant::now() + TICK);
+        // Nothing will be seen until the fault is gone, which those who wait are told by the state of the lattice.
+        self.catch_up.answer_all();
     }
 
     fn step_scan(&mut self) {

@@ -7,6 +7,7 @@ use ark_lattice::{
     types::{Clock, Limits, Timestamp},
 };
 use std::{fs, time::Duration};
+use tokio::time::timeout;
 
 #[tokio::test]
 async fn creates_edits_and_deletes_are_seen_within_a_second() {
@@ -120,6 +121,26 @@ async fn who_waits_for_the_index_finds_what_was_written_and_deleted_before() {
     fs::remove_file(bed.data("a.json")).unwrap();
     lattice.catch_up().await;
     assert!(!has(&lattice, "a") && lattice.status().tombstones == 1);
+}
+
+#[tokio::test]
+async fn who_waits_for_the_index_of_a_directory_that_is_away_is_answered() {
+    let bed = Bed::new();
+    let lattice = bed.open().await;
+    put(&lattice, numbered("a", 1)).await;
+    bed.write("b.json", r#"{"id":"b"}"#);
+    fs::rename(bed.path("data"), bed.path("away")).unwrap();
+    fs::create_dir(bed.path("data")).unwrap();
+    assert!(lattice.rescan().await.is_err());
+    // What was written before waits to be looked at, until the directory is there again.
+    for _ in 0..3 {
+        timeout(DEADLINE, lattice.catch_up()).await.unwrap();
+        assert!(lattice.status().fault.is_some() && !has(&lattice, "b"));
+    }
+    fs::remove_dir(bed.path("data")).unwrap();
+    fs::rename(bed.path("away"), bed.path("data")).unwrap();
+    timeout(DEADLINE, lattice.catch_up()).await.unwrap();
+    assert!(lattice.status().fault.is_none() && has(&lattice, "b"), "who asks has it looked for at once");
 }
 
 #[tokio::test]

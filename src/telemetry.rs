@@ -5,12 +5,14 @@ mod export;
 mod federation;
 mod lines;
 mod otlp;
+mod outlet;
 mod trace;
 
 pub use events::{Delivery, EventMetrics, Listener};
 pub use export::{ExportError, ExportOptions, Exporter};
 pub use federation::{FederationMetrics, TrustCounts};
 pub use lines::{check_level, start_logging};
+pub use outlet::{flush_logging, takes_text};
 pub use trace::{Caller, Kind, Moment, Span, SpanMetrics, SpanValue, Spans, TraceContext, Tracer, tracer};
 
 use crate::types::Timestamp;
@@ -210,6 +212,7 @@ impl Metrics {
         registry.register_with_unit("key_not_after", help, Unit::Seconds, self.key_not_after.clone());
         registry.register("http_connections", "Clients' connections that are open", self.connections.clone());
         registry.register("tasks", "Tasks that have not ended, beside those of connections", self.tasks.clone());
+        registry.register("log_lines_dropped", "Log lines that standard error did not take", outlet::dropped());
         self.events.register(registry);
         self.spans.register(registry);
     }

@@ -15,9 +15,12 @@ mod service;
 mod slow_client;
 
 use serde_json::json;
-use service::{Place, TOKEN, until};
+use service::{Place, Service, TOKEN, until};
 use slow_client::{ask, read_slowly};
-use std::time::{Duration, Instant};
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    time::{Duration, Instant},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -200,4 +203,61 @@ async fn the_port_closes_after_the_delay() {
     });
     assert!(ended.success(), "{ended}");
     assert!(asked.elapsed() >= Duration::from_millis(1500) && answered > 0, "{:?}, {answered}", asked.elapsed());
+}
+
+/// A pipe that nobody reads and that is full but for `room` bytes.
+fn full_pipe(room: usize) -> (std::io::PipeReader, std::io::PipeWriter) {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let most = rustix::pipe::fcntl_getpipe_size(&writer).unwrap();
+    writer.write_all(&vec![b'.'; most - room]).unwrap();
+    (reader, writer)
+}
+
+async fn until_lines_are_dropped(service: &Service) {
+    let path = format!("/nodes/{}", "x".repeat(200));
+    until("lines are dropped", Duration::from_secs(60), async || {
+        let asked: Vec<_> = (0..50).map(|_| service.get(&path)).collect();
+        for answer in futures_util::future::join_all(asked).await {
+            assert_eq!(answer.status(), 404);
+        }
+        let metrics = service.get("/metrics").await.text().await.unwrap();
+        !metrics.contains("ark_log_lines_dropped_total 0\n")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_stops_neither_requests_nor_the_end() {
+    for room in [0, 4096] {
+        let place = Place::new().set("ARK__LOG__LEVEL", "trace").set("ARK__SERVER__DRAIN_DELAY", "10m");
+        let (mut reader, writer) = full_pipe(room);
+        let service = place.launch_saying(writer);
+        service.until_loaded().await;
+        until_lines_are_dropped(&service).await;
+        assert_eq!(service.get_json("/health").await["status"], "healthy");
+        assert!(service.put("here", &json!({"id": "here"})).await.status().is_success());
+        service.process.signal("TERM");
+        until("it drains", Duration::from_secs(10), async || service.get("/ready").await.status() == 503).await;
+        // The second signal ends it, and what it would say of that finds no reader either.
+        let ended = service.terminate().await;
+        assert_eq!(ended.code(), Some(143), "{ended}");
+        let mut said = String::new();
+        reader.read_to_string(&mut said).unwrap();
+        assert!(said.len() > 60_000);
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_is_read_again_tells_how_much_is_missing() {
+    let place = Place::new().set("ARK__LOG__LEVEL", "trace");
+    let (reader, writer) = full_pipe(0);
+    let service = place.launch_saying(writer);
+    service.until_loaded().await;
+    until_lines_are_dropped(&service).await;
+    let told = tokio::task::spawn_blocking(move || {
+        let lines = BufReader::new(reader).lines().map(Result::unwrap);
+        lines.into_iter().any(|line| line.contains("log lines were dropped"))
+    });
+    assert!(told.await.unwrap());
+    assert!(service.terminate().await.success());
 }

@@ -95,6 +95,11 @@ impl Failure {
         Self { exit, ..self }
     }
 
+    /// With nothing to say: nobody reads.
+    pub(super) fn unsaid(self) -> Self {
+        Self { message: None, ..self }
+    }
+
     /// With this stable code.
     pub(super) fn with_code(self, code: Option<&str>) -> Self {
         Self { code: code.map(str::to_owned), ..self }

@@ -17,7 +17,11 @@ use serde_json::json;
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
+
+/// What the log still holds is waited for so long at the end.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -67,11 +71,16 @@ pub(super) fn run(args: Args, output: &Output) -> Result<(), Failure> {
         tracing::warn!("{warning}");
     }
     allow_descriptors();
-    let cut_short = startup::run(&settings, |address| {
+    let ended = serve(&settings, output.or_json(json));
+    telemetry::flush_logging(LAST_LINES);
+    // Nor does the end wait for a reader.
+    if telemetry::takes_text(&std::io::stderr()) { ended } else { ended.map_err(Failure::unsaid) }
+}
+
+fn serve(settings: &Settings, output: Output) -> Result<(), Failure> {
+    let cut_short = startup::run(settings, |address| {
         tracing::info!(files = settings.files_text(), "settings were read");
-        // A service without a reader of its greeting serves all the same.
-        // Beside lines of JSON it is one more of them.
-        let _ = announce(&settings, address, &output.or_json(json));
+        greet(settings, address, output);
     })?;
     match cut_short {
         None => Ok(()),
@@ -93,6 +102,19 @@ fn allow_descriptors() {
         if let Err(error) = setrlimit(Resource::Nofile, raised) {
             tracing::debug!(%error, "the limit of open files stays as it is");
         }
+    }
+}
+
+/// A service without a reader of its greeting serves all the same. Beside lines of JSON it is one more of them.
+fn greet(settings: &Settings, address: SocketAddr, output: Output) {
+    let say = {
+        let settings = settings.clone();
+        move || drop(announce(&settings, address, &output))
+    };
+    if telemetry::takes_text(&std::io::stdout()) {
+        say();
+    } else if let Err(error) = std::thread::Builder::new().name("greeting".to_owned()).spawn(say) {
+        tracing::warn!(%error, "the greeting cannot be written");
     }
 }
 

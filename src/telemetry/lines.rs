@@ -1,5 +1,6 @@
 //! Log lines. Whatever stands in them came from outside perhaps: it never ends a line, and never speaks to a terminal.
 
+use super::outlet::Lines;
 use crate::types::is_unprintable;
 use std::{
     fmt::{self, Debug, Write as _},
@@ -28,7 +29,7 @@ fn filter(level: &str) -> Result<EnvFilter, tracing_subscriber::filter::ParseErr
     EnvFilter::builder().parse(format!("actix_server=warn,actix_http::h1::dispatcher=off,redis=error,{level}"))
 }
 
-/// Starts writing log lines to standard error. Does nothing where a subscriber is set already (tests).
+/// Starts writing log lines to standard error; nobody who logs waits for its reader ([`super::flush_logging`]). Does nothing where a subscriber is set already (tests).
 ///
 /// # Errors
 /// `level` is not a filter such as `info` or `info,ark_lattice=debug`.
@@ -39,11 +40,12 @@ pub fn start_logging(level: &str, json: bool) -> Result<(), tracing_subscriber::
     // Told that a line was not written, the subscriber would complain with `eprintln!`, which panics where standard error is
     // what failed (its reader is gone, its disk full): in the thread that wrote the line, the registry's writer included.
     let lines = tracing_subscriber::fmt().with_env_filter(filter).log_internal_errors(false);
+    let out = Lines::start();
     let colours = io::IsTerminal::is_terminal(&io::stderr());
     let already_set = if json {
-        lines.json().flatten_event(true).with_writer(JsonLines(io::stderr)).finish().try_init().is_err()
+        lines.json().flatten_event(true).with_writer(JsonLines(move || out)).finish().try_init().is_err()
     } else {
-        let lines = lines.with_writer(io::stderr).with_ansi(colours).with_target(false);
+        let lines = lines.with_writer(move || out).with_ansi(colours).with_target(false);
         lines.fmt_fields(text_fields()).finish().try_init().is_err()
     };
     if already_set {

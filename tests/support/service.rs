@@ -114,6 +114,10 @@ impl Place {
 
     fn spawn_on(&self, port: u16) -> Process {
         let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
+        self.spawn_with(port, log.into())
+    }
+
+    fn spawn_with(&self, port: u16, log: Stdio) -> Process {
         let mut command = self.command(&["serve", "--port", &port.to_string(), "--json"]);
         Process(Some(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().unwrap()))
     }
@@ -124,7 +128,15 @@ impl Place {
     }
 
     fn launch_on(&self, port: u16) -> Service {
-        let mut process = self.spawn_on(port);
+        self.started(self.spawn_on(port))
+    }
+
+    /// As [`Place::launch`], with another standard error than this folder's log.
+    pub(crate) fn launch_saying(&self, log: impl Into<Stdio>) -> Service {
+        self.started(self.spawn_with(0, log.into()))
+    }
+
+    fn started(&self, mut process: Process) -> Service {
         let mut line = String::new();
         BufReader::new(process.child().stdout.take().unwrap()).read_line(&mut line).unwrap();
         let Ok(started) = serde_json::from_str::<Value>(&line) else {

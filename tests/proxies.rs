@@ -300,6 +300,31 @@ async fn behind_nginx_large_bodies_and_streams_go_through() {
     check_restart(&proxy, &place, service).await;
 }
 
+/// nginx with the limit that it has where nothing is set. What fits goes; what does not is named, with the line for nginx.
+#[tokio::test]
+async fn a_proxy_that_passes_little_gets_smaller_requests_and_what_never_fits_is_named() {
+    let (hub, spoke) = (Place::new(), Place::new().set("ARK_NODE_ID", "ark-spoke"));
+    for number in 0..40 {
+        spoke.write_node(&format!("n{number}"), &json!({"id": format!("n{number}"), "filler": "x".repeat(40_000)}));
+    }
+    spoke.write_node("large", &json!({"id": "large", "filler": "x".repeat(1_200_000)}));
+    let there = hub.serve().await;
+    let proxy = Proxy::nginx_that_passes(there.port, "1m").await;
+    let certificate = proxy.certificate();
+    let spoke = spoke
+        .set("FEDERATION_TRUSTED_PEERS", &proxy.url(""))
+        .set("ARK__FEDERATION__TLS_CA", certificate.to_str().unwrap());
+    let here = spoke.serve().await;
+    let answer = here.request(reqwest::Method::POST, "/api/federation/sync").bearer_auth(TOKEN).json(&json!({})).send();
+    let answer = json_of(answer.await.unwrap()).await;
+    assert_eq!(there.nodes().await.len(), 40, "{answer}");
+    let log = spoke.log();
+    let named: Vec<_> = log.lines().filter(|line| line.contains("too large")).collect();
+    assert_eq!(named.len(), 1, "{log}");
+    assert!(named[0].contains("node.id=\"large\"") && named[0].contains("client_max_body_size 33m;"), "{}", named[0]);
+    assert!(!log.contains("<html") && !answer.to_string().contains("<html"), "{log}");
+}
+
 #[tokio::test]
 async fn behind_caddy_large_bodies_and_streams_go_through() {
     let place = place();

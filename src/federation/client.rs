@@ -4,6 +4,7 @@ mod error;
 mod member;
 mod no_answer;
 mod probe;
+mod problem;
 mod signed;
 mod tls;
 
@@ -27,7 +28,7 @@ use crate::{
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
 use reqwest::{
-    Method, Request, RequestBuilder, Response, StatusCode, Url,
+    Method, Request, RequestBuilder, Response, Url,
     header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, RETRY_AFTER},
     redirect::{Attempt, Policy},
 };
@@ -49,8 +50,6 @@ const MAX_ANSWER_BYTES: usize = 64 << 20;
 const MAX_PROBLEM_BYTES: usize = 64 << 10;
 /// Of a text that is no problem document: a page of a proxy.
 const MAX_DETAIL_CHARS: usize = 300;
-/// Of the detail of a problem document: commands in it must not be cut off.
-const MAX_PROBLEM_CHARS: usize = 4000;
 const NDJSON: &str = "application/x-ndjson";
 /// Says what the lines of an answer to `POST /sync` are, where they are not nodes alone.
 pub const LINES_HEADER: &str = "ark-lines";
@@ -361,7 +360,7 @@ impl Client {
         let retry_after = text(response.headers(), RETRY_AFTER.as_str()).and_then(|text| text.parse().ok());
         let retry_after = retry_after.map(Duration::from_secs);
         let body = self.whole(response, MAX_PROBLEM_BYTES).await.unwrap_or_default();
-        let (code, detail) = read_problem(&body, status);
+        let (code, detail) = problem::read(&body, status);
         let status = status.as_u16();
         if status < 500 {
             ClientError::Refused { status, code, detail, retry_after }
@@ -502,19 +501,6 @@ fn cause(error: &reqwest::Error) -> String {
     printable(&innermost.to_string())
 }
 
-/// Code and detail of a problem document; of any other body its beginning.
-fn read_problem(body: &[u8], status: StatusCode) -> (String, String) {
-    let parsed: Option<serde_json::Value> = serde_json::from_slice(body).ok();
-    let member = |key: &str| parsed.as_ref().and_then(|problem| problem.get(key)).and_then(serde_json::Value::as_str);
-    let code = printable(member("code").unwrap_or_default());
-    let detail = match member("detail") {
-        Some(detail) => types::printable(detail).chars().take(MAX_PROBLEM_CHARS).collect(),
-        None => printable(String::from_utf8_lossy(body).trim()),
-    };
-    let detail = if detail.is_empty() { status.canonical_reason().unwrap_or("no reason").to_owned() } else { detail };
-    (code, detail)
-}
-
 /// Text of the other side as one harmless line.
 fn printable(text: &str) -> String {
     types::printable(text).chars().take(MAX_DETAIL_CHARS).collect()
@@ -534,14 +520,5 @@ mod tests {
         }
         let client = Client::new("https://host/prefix", &limits).unwrap();
         assert_eq!(client.url("sync").as_str(), "https://host/prefix/sync");
-    }
-
-    #[test]
-    fn problems_are_read_also_where_they_are_none() {
-        let status = StatusCode::BAD_REQUEST;
-        let problem = br#"{"code":"rollback","detail":"older\u001b[2J than"}"#;
-        assert_eq!(read_problem(problem, status), ("rollback".to_owned(), "older\\u{1b}[2J than".to_owned()));
-        assert_eq!(read_problem(b"<html>\nno", status), (String::new(), "<html>\\nno".to_owned()));
-        assert_eq!(read_problem(b"", status), (String::new(), "Bad Request".to_owned()));
     }
 }

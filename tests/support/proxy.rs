@@ -17,6 +17,9 @@ const DEPLOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy");
 /// How long a proxy may take to come up on a busy machine.
 const START: Duration = Duration::from_secs(30);
 
+/// What the file lets through.
+const LARGEST: &str = "33m";
+
 /// A running proxy. It does not outlive its owner.
 pub(crate) struct Proxy {
     folder: TempDir,
@@ -40,6 +43,11 @@ pub(crate) fn replace(text: &str, old: &str, new: &str) -> String {
 impl Proxy {
     /// nginx before the service on `upstream`. The prefix /ark, which the file has as an example, is switched on.
     pub(crate) async fn nginx(upstream: u16) -> Self {
+        Self::nginx_that_passes(upstream, LARGEST).await
+    }
+
+    /// As [`Proxy::nginx`], with another `client_max_body_size`. Unlike that of the file, its answer to more is a page of its own.
+    pub(crate) async fn nginx_that_passes(upstream: u16, body: &str) -> Self {
         Self::start(|folder, http, https| {
             let key = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
             fs::write(folder.join("fullchain.pem"), key.cert.pem()).unwrap();
@@ -58,6 +66,11 @@ impl Proxy {
                 ("server 127.0.0.1:9001;", format!("server 127.0.0.1:{upstream};")),
                 ("/etc/letsencrypt/live/ark.example.org", folder.display().to_string()),
                 ("ark.example.org", "localhost".to_owned()),
+                ("client_max_body_size 33m;", format!("client_max_body_size {body};")),
+                (
+                    "error_page 413 @too_large;",
+                    if body == LARGEST { "error_page 413 @too_large;" } else { "" }.to_owned(),
+                ),
                 ("/var/www/html", folder.display().to_string()),
                 ("\n    #location", "\n    location".to_owned()),
                 ("\n    #    ", "\n        ".to_owned()),
@@ -126,6 +139,11 @@ impl Proxy {
             eprintln!("one more try: {}", log_of(folder.path()));
         }
         panic!("the proxy does not start");
+    }
+
+    /// The file with the certificate that a client must trust.
+    pub(crate) fn certificate(&self) -> PathBuf {
+        self.folder.path().join("fullchain.pem")
     }
 
     /// A client that trusts the proxy's certificate and no other, at an address that is not the proxy's own.

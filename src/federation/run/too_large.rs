@@ -30,6 +30,30 @@ const TRY_AGAIN: Duration = Duration::from_secs(60 * 60);
 /// How an instance of before says that a node is too large for it: it refuses the whole request.
 const NAMES_THE_LIMIT: &str = "limits.node_bytes";
 
+/// Whose limit a node of ours exceeds.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Limit {
+    Peer,
+    /// What refused it is no instance.
+    Proxy,
+}
+
+impl Limit {
+    fn of(refusal: &RoundError) -> Self {
+        match refusal {
+            RoundError::Client(ClientError::Refused { status: 413, code, detail, .. })
+                if code.is_empty() || detail.contains(SAYS_PROXY) =>
+            {
+                Self::Proxy
+            }
+            _ => Self::Peer,
+        }
+    }
+}
+
+/// What the proxies of `deploy/` say in the form of our errors.
+const SAYS_PROXY: &str = "larger than this proxy takes";
+
 /// Nodes that are too large for one side.
 #[derive(Debug, Default)]
 pub(super) struct TooLarge {
@@ -111,16 +135,27 @@ impl TooLarge {
         }
     }
 
-    fn name_there(&mut self, peer: &PeerId, node: &TooLargeNode) {
+    fn name_there(&mut self, peer: &PeerId, node: &TooLargeNode, limit: Limit) {
         self.new = self.new.saturating_add(1);
-        if self.new <= NAMED {
-            tracing::warn!(
-                peer.id = peer.as_str(),
-                node.id = node.id.as_str(),
-                node.bytes = node.bytes,
+        if self.new > NAMED {
+            return;
+        }
+        let (peer, id, bytes) = (peer.as_str(), node.id.as_str(), node.bytes);
+        match limit {
+            Limit::Peer => tracing::warn!(
+                peer.id = peer,
+                node.id = id,
+                node.bytes = bytes,
                 "a node is too large for the peer and is left out there; to send it, raise limits.node_bytes on that machine, and \
                  limits.sync_bytes where that is smaller"
-            );
+            ),
+            Limit::Proxy => tracing::warn!(
+                peer.id = peer,
+                node.id = id,
+                node.bytes = bytes,
+                "a node is too large for the proxy before the peer and is left out there; to send it, let that proxy pass larger bodies \
+                 (nginx: client_max_body_size 33m;)"
+            ),
         }
     }
 
@@ -149,13 +184,14 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         }
     }
 
-    /// Records a node of ours that is too large for the peer. `refused_at`: when a request with it alone was refused.
-    pub(super) fn leave_out_there(&mut self, node: &TooLargeNode, refused_at: Option<Timestamp>) {
+    /// Records a node of ours that is too large for the peer. `refused`: when a request with it alone was refused, and by whom.
+    pub(super) fn leave_out_there(&mut self, node: &TooLargeNode, refused: Option<(Timestamp, Limit)>) {
+        let (refused_at, limit) = refused.unzip();
         let bytes = u64::try_from(node.bytes).unwrap_or(u64::MAX);
         let content = LeftOutContent { refused_at, ..LeftOutContent::too_large(node.content_hash, bytes) };
         let known = self.too_large.there.get(&node.id).map(|known| known.content_hash);
         if known != Some(node.content_hash) {
-            self.too_large.name_there(&self.peer, node);
+            self.too_large.name_there(&self.peer, node, limit.unwrap_or(Limit::Peer));
         }
         self.too_large.again.insert(node.id.clone());
         if !self.too_large.there.insert(&node.id, content) {
@@ -170,8 +206,8 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
             let length = u64::try_from(line.len()).unwrap_or(u64::MAX);
             return Err(refusal.unwrap_or(RoundError::Wire(WireError::TooLong(length))));
         };
-        let refused_at = refusal.map(|_| self.parties.clock.now());
-        self.leave_out_there(&node, refused_at);
+        let refused = refusal.map(|refusal| (self.parties.clock.now(), Limit::of(&refusal)));
+        self.leave_out_there(&node, refused);
         Ok(())
     }
 

@@ -40,6 +40,7 @@ mod discovery;
 mod engine;
 mod events;
 mod guarded;
+mod inventory;
 mod keys;
 mod lattice;
 mod listeners;
@@ -54,6 +55,7 @@ mod trust;
 pub use crate::guard::{connections_within, descriptors_for};
 pub use check::check;
 pub use engine::kept_plain_http_peers;
+pub use inventory::{MissingFile, StateFile, check_file, forget_file, missing_files, state_files};
 pub use keys::REGISTRY_ONLY;
 pub use lattice::{
     Adopted, EditAccess, JournalStanding, accept_nodes, adopt, are_copies, check_marker, edit_access, has_service,
@@ -139,6 +141,7 @@ pub struct Application {
     traces: traces::Traces,
     hand_over: requests::HandOver,
     drain_delay: Duration,
+    settings: Settings,
     // Before the lock: its files are removed while the directory is still ours.
     _local: Option<LocalAccess>,
     _state_lock: File,
@@ -157,6 +160,7 @@ impl Application {
     /// [`StartupError`]: one line that says what is wrong.
     pub async fn build(settings: &Settings, clock: SharedClock) -> Result<Self, StartupError> {
         let state_lock = lock_state(&settings.state.path)?;
+        inventory::check_files(settings)?;
         let key = keys::load(settings)?;
         check(settings, key.as_ref().map(|held| &held.key))?;
         let stated = public_key(settings, key.as_ref().map(|held| &held.key))?;
@@ -241,6 +245,8 @@ impl Application {
             (tls.as_ref(), access),
         )?;
         let tls = tls.map(|port| (port, settings.server.tls_reload_interval.get()));
+        // All that a first start makes is there.
+        inventory::note_files(settings);
         let key_lifetime = settings.instance.key_lifetime.map(Span::get);
         let port = address.port();
         Ok(Self {
@@ -255,6 +261,7 @@ impl Application {
             traces,
             hand_over,
             drain_delay: settings.server.drain_delay.get(),
+            settings: settings.clone(),
             _local: local,
             _state_lock: state_lock,
         })
@@ -291,6 +298,7 @@ impl Application {
             watches.spawn(tls.watch(interval));
         }
         watches.spawn(trust::tell(Arc::clone(&self.context)));
+        watches.spawn(inventory::watch(self.settings.clone()));
         if let Some(engine) = &self.context.engine {
             watches.spawn(engine::warn_of_plain_http_names(Arc::clone(engine)));
         }
@@ -322,6 +330,7 @@ impl Application {
         self.context.deletions.save_soon().await;
         refusals.finish().await;
         self.hand_over.leave(&self.context).await;
+        inventory::note_files(&self.settings);
         traces.finish().await;
         outcome.map_err(|error| io::Error::other(error.to_string()))??;
         Ok(())

@@ -4,6 +4,7 @@ use super::{exit::Failure, key::new_passphrase, output::Output};
 use crate::{
     ops,
     settings::{Overrides, Settings},
+    startup,
 };
 use serde_json::json;
 use std::path::PathBuf;
@@ -32,6 +33,9 @@ pub(super) struct Args {
 pub(super) fn run(args: Args, output: &Output) -> Result<(), Failure> {
     let settings = if args.out.is_none() || args.encrypt { Some(Settings::load(Overrides::new())?) } else { None };
     let default = || settings.as_ref().map(|settings| settings.state.path.join("identity.key")).unwrap_or_default();
+    if let (None, Some(settings)) = (&args.out, &settings) {
+        startup::check_file(settings, "identity.key")?;
+    }
     let path = args.out.unwrap_or_else(default);
     let passphrase = match settings.as_ref().filter(|_| args.encrypt) {
         Some(settings) => Some(new_passphrase(settings, args.passphrase_file.as_deref())?),

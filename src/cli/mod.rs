@@ -28,6 +28,7 @@ mod progress;
 mod pull;
 mod serve;
 mod service;
+mod state;
 mod stop;
 mod target;
 mod version;
@@ -99,6 +100,9 @@ enum Command {
     Conflicts(conflicts::Command),
     /// Keep the journal for a data directory whose marker is missing or another one
     Adopt(adopt::Args),
+    /// See what the state directory holds, and go on without a file that was lost
+    #[command(subcommand)]
+    State(state::Command),
     /// Say what is wrong with this installation, and what to type next
     Doctor(doctor::Args),
     /// Watch three instances find each other and come in step, on this machine and in one minute
@@ -181,6 +185,7 @@ fn dispatch(command: Command, output: &Output) -> Result<(), Failure> {
         Command::Sync(args) => federation::run(federation::Command::Sync(args), output),
         Command::Conflicts(command) => conflicts::run(command, output),
         Command::Adopt(args) => adopt::run(&args, output),
+        Command::State(command) => state::run(command, output),
         Command::Doctor(args) => doctor::run(&args, output),
         Command::Demo(args) => demo::run(&args, output),
         Command::Healthcheck(args) => healthcheck::run(&args, output),

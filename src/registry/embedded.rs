@@ -60,8 +60,8 @@ use writer::{Binding, Bounds, Job, Registration, Shared};
 const QUEUE: usize = 1024;
 /// How long a registration waits for a place among them.
 const QUEUE_WAIT: Duration = Duration::from_millis(500);
-/// How long it then waits for the disk; with [`QUEUE_WAIT`] below the port's two seconds.
-const ANSWER_WAIT: Duration = Duration::from_millis(1400);
+/// How long it then waits for the disk: a memory card that somebody else writes to takes some seconds, and is no registry that fails.
+const ANSWER_WAIT: Duration = Duration::from_secs(8);
 
 /// What an embedded registry needs to know.
 #[derive(Debug, Clone)]

@@ -342,8 +342,8 @@ impl From<StoreFault> for RegistryError {
     }
 }
 
-/// Who is alive. Every call answers within about two seconds, also when the store behind it does not (then with
-/// [`RegistryError::Unavailable`]). Dropping a returned future never leaves a half-done write behind.
+/// Who is alive. Every call answers within about two seconds, and nine where the store is a disk of this machine, also when the store does
+/// not answer (then with [`RegistryError::Unavailable`]). Dropping a returned future never leaves a half-done write behind.
 #[async_trait]
 pub trait Registry: Send + Sync + std::fmt::Debug {
     /// Renews an entry cheaply, where it lives and its newest statement is exactly this one. `None`, and nothing was changed: that is not

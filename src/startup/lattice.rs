@@ -1,6 +1,6 @@
 //! The lattice of the settings: opened for the service, and for commands that run without one.
 
-use super::StartupError;
+use super::{StartupError, check_file};
 use crate::{
     lattice::{
         Lattice,
@@ -22,6 +22,7 @@ use std::{
 
 pub use crate::lattice::directory::{Adopted, JournalStanding, are_copies};
 
+const JOURNAL: &str = "lattice.redb";
 /// How long the service waits for a command that has the journal open.
 const WAIT_FOR_COMMAND: Duration = Duration::from_secs(10);
 /// How often it is looked whether the index is built, or the journal is free.
@@ -34,7 +35,7 @@ impl From<OpenError> for StartupError {
 }
 
 fn journal(settings: &Settings) -> PathBuf {
-    settings.state.path.join("lattice.redb")
+    settings.state.path.join(JOURNAL)
 }
 
 /// Opens the lattice of the settings for the service, which holds the state directory: whatever has the journal open then is a command, and
@@ -82,6 +83,7 @@ fn manifest(settings: &Settings) -> Result<Option<ManifestHeader>, StartupError>
 /// # Errors
 /// [`StartupError::Lattice`]: there is no journal, one of them cannot be used, or a service uses it.
 pub fn adopt(settings: &Settings) -> Result<Adopted, StartupError> {
+    check_file(settings, JOURNAL)?;
     let journal = journal(settings);
     if !journal.exists() {
         return Err(StartupError::Lattice(format!(
@@ -121,6 +123,7 @@ pub fn journal_standing(settings: &Settings, is_own: bool) -> Result<JournalStan
 /// # Errors
 /// [`StartupError::Lattice`]: the lattice cannot be opened, or failed.
 pub async fn open_idle(settings: &Settings) -> Result<Arc<dyn Lattice>, StartupError> {
+    check_file(settings, JOURNAL)?;
     let options = options(settings, &SystemClock::shared(), manifest(settings)?);
     built(DirectoryLattice::open(options)?).await
 }
@@ -156,6 +159,7 @@ pub enum EditAccess {
 /// # Errors
 /// [`StartupError::Lattice`]: its marker is missing, or is not one.
 pub fn edit_access(settings: &Settings, is_own: bool) -> Result<EditAccess, StartupError> {
+    check_file(settings, JOURNAL)?;
     match directory::journal_standing(&settings.lattice.path, &journal(settings), is_own) {
         // The service that serves it has another journal.
         Ok(JournalStanding::None) | Err(OpenError::DirectoryInUse(_)) => Ok(EditAccess::Files),

@@ -36,6 +36,7 @@ mod settings_peers;
 mod shapes;
 mod shells;
 mod statements;
+mod states;
 mod stops;
 mod terminals;
 mod times;

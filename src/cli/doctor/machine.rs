@@ -155,6 +155,14 @@ pub(super) fn state(settings: &Settings, findings: &mut Findings) {
             };
         }
     };
+    match startup::missing_files(settings) {
+        Ok(missing) => {
+            for file in missing {
+                findings.fail(("state", "state_file_missing"), file.problem(), file.next());
+            }
+        }
+        Err(error) => findings.fail(("state", "state_list_unreadable"), error, "move that file away, as it says"),
+    }
     if metadata.mode() & OTHERS != 0 {
         let found = format!("{shown} may be entered by others than its owner (mode {:o})", metadata.mode() & 0o7777);
         findings.warn(("state", "state_open_to_others"), found, format!("chmod 700 {shown}"));

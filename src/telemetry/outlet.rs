@@ -212,30 +212,36 @@ mod tests {
     use super::*;
     use std::sync::Arc;
 
+    #[derive(Default)]
+    struct Taken {
+        is_open: bool,
+        bytes: Vec<u8>,
+    }
+
     /// Takes lines while it is open.
     #[derive(Clone, Default)]
-    struct Gate(Arc<(Mutex<(bool, Vec<u8>)>, Condvar)>);
+    struct Gate(Arc<(Mutex<Taken>, Condvar)>);
 
     impl Gate {
         fn open(&self, is_open: bool) {
-            self.0.0.lock().unwrap().0 = is_open;
+            self.0.0.lock().unwrap().is_open = is_open;
             self.0.1.notify_all();
         }
 
         fn text(&self) -> String {
-            String::from_utf8(self.0.0.lock().unwrap().1.clone()).unwrap()
+            String::from_utf8(self.0.0.lock().unwrap().bytes.clone()).unwrap()
         }
     }
 
     impl Sink for Gate {
         fn takes(&self, _: usize) -> bool {
-            self.0.0.lock().unwrap().0
+            self.0.0.lock().unwrap().is_open
         }
 
         fn put(&self, bytes: &[u8]) {
             let state = self.0.0.lock().unwrap();
-            let mut state = self.0.1.wait_while(state, |state| !state.0).unwrap();
-            state.1.extend_from_slice(bytes);
+            let mut state = self.0.1.wait_while(state, |state| !state.is_open).unwrap();
+            state.bytes.extend_from_slice(bytes);
         }
     }
 

@@ -70,6 +70,9 @@ pub(super) fn run(args: Args, output: &Output) -> Result<(), Failure> {
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
+    if let Some(note) = &settings.memory_note {
+        tracing::info!("{note}");
+    }
     allow_descriptors();
     let ended = serve(&settings, output.or_json(json));
     telemetry::flush_logging(LAST_LINES);

@@ -5,7 +5,7 @@ use super::{
     LimitSettings, LogSettings, RegistrySettings, ServerSettings, StateSettings, TracingSettings, TrustSettings,
     environment::{self, FromEnvironment},
     files::Files,
-    registry, secret_file, values,
+    memory, registry, secret_file, values,
 };
 use crate::{
     trust::{Rules, TrustPolicy},
@@ -172,6 +172,9 @@ pub struct Settings {
     /// Things worth a line in the log once there is one.
     #[serde(skip)]
     pub warnings: Vec<String>,
+    /// Which bounds follow the memory that this process may take, where some do.
+    #[serde(skip)]
+    pub memory_note: Option<String>,
 }
 
 impl Settings {
@@ -301,6 +304,7 @@ impl Settings {
         settings.warnings.extend(environment.unknown.iter().map(|name| environment::unknown(name, &Self::keys())));
         settings.warnings.extend(environment.ambiguous);
         let named_by = |error| set_by(error, &environment.keys);
+        settings.follow_memory(memory::limit());
         settings.read_secret_files().map_err(named_by)?;
         settings.check().map_err(named_by)?;
         Ok(settings)

@@ -10,6 +10,7 @@ mod environment;
 mod events;
 mod files;
 mod load;
+mod memory;
 mod named_peers;
 mod nearest;
 mod registry;

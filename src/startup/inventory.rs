@@ -36,6 +36,11 @@ const KINDS: &[Kind] = &[
         },
     },
     Kind {
+        name: "node_id",
+        lost: "the id of this instance: with another one it is another instance for its peers",
+        counts: |settings| settings.instance.node_id.is_none(),
+    },
+    Kind {
         name: "lattice.redb",
         lost: "conflicts and lost versions with their contents, deleted nodes, and what was exchanged with whom",
         counts: |_| true,

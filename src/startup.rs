@@ -44,6 +44,7 @@ mod keys;
 mod lattice;
 mod listeners;
 mod local;
+mod own_id;
 mod pairing;
 mod registry;
 mod requests;
@@ -61,6 +62,7 @@ pub use lattice::{
 };
 pub use listeners::{listen, listen_further};
 pub use local::local_url;
+pub use own_id::own_id;
 pub use trust::AUDIT_FILE;
 
 /// Why an application does not start. Each is one clear line.
@@ -157,6 +159,7 @@ impl Application {
     /// [`StartupError`]: one line that says what is wrong.
     pub async fn build(settings: &Settings, clock: SharedClock) -> Result<Self, StartupError> {
         let state_lock = lock_state(&settings.state.path)?;
+        let node_id = own_id::of_service(settings)?;
         let key = keys::load(settings)?;
         check(settings, key.as_ref().map(|held| &held.key))?;
         let stated = public_key(settings, key.as_ref().map(|held| &held.key))?;
@@ -179,7 +182,7 @@ impl Application {
         // Made only once nothing stands in the way of starting.
         let key = keys::ring(settings, key)?.map(Arc::new);
         let identity = Identity {
-            node_id: settings.node_id()?,
+            node_id,
             instance_type: settings.instance.instance_type.as_str(),
             public_key: key.as_ref().map(|key| key.public_key()).or(stated),
             mode: settings.federation.mode.as_str(),

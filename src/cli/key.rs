@@ -222,7 +222,8 @@ struct Job {
 }
 
 impl Job {
-    fn new(output: Output) -> Result<Self, Failure> {
+    /// `is_change`: the id may have to be made for it.
+    fn new(output: Output, is_change: bool) -> Result<Self, Failure> {
         let settings = Settings::load(Overrides::new())?;
         let place = startup::key_place(&settings).ok_or_else(|| {
             Failure::local(
@@ -230,7 +231,8 @@ impl Job {
                  name that in instance.key_file",
             )
         })?;
-        let change = Change { node_id: settings.node_id()?, now: SystemClock::shared().now() };
+        let node_id = if is_change { startup::own_id(&settings)? } else { settings.node_id()? };
+        let change = Change { node_id, now: SystemClock::shared().now() };
         Ok(Self { settings, place, change, output })
     }
 
@@ -269,7 +271,7 @@ impl Job {
 }
 
 pub(super) fn run(command: Command, output: &Output) -> Result<(), Failure> {
-    let mut job = Job::new(*output)?;
+    let mut job = Job::new(*output, !matches!(command, Command::Show))?;
     match command {
         Command::Show => show(&job),
         Command::Rotate { secret, words, tell } => {

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     trust::{Rules, TrustPolicy},
-    types::{Limits, PeerId, PublicKey, UNSIGNED_PREFIX},
+    types::{Limits, PeerId, PublicKey},
 };
 use config::{Config, File, FileFormat};
 use secrecy::ExposeSecret;
@@ -441,25 +441,6 @@ impl Settings {
                 .push("trust.mode is open: any key may speak for any id; only for a closed network".to_owned());
         }
         Ok(())
-    }
-
-    /// This instance's id: the setting, or `ark-` and the machine's name.
-    ///
-    /// # Errors
-    /// The setting is not an id.
-    pub fn node_id(&self) -> Result<PeerId, SettingsError> {
-        let text = match &self.instance.node_id {
-            Some(text) => text.clone(),
-            None => format!("ark-{}", gethostname::gethostname().to_string_lossy()),
-        };
-        let id = PeerId::parse(&text).map_err(|error| bad("instance.node_id", error.to_string()))?;
-        if id.is_reserved() {
-            return Err(bad(
-                "instance.node_id",
-                format!("must not begin with {UNSIGNED_PREFIX}, which marks senders that sign nothing"),
-            ));
-        }
-        Ok(id)
     }
 
     /// The operator's rules on keys.

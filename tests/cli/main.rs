@@ -20,6 +20,7 @@ mod edits;
 mod exports;
 mod federation;
 mod health;
+mod identity;
 mod imports;
 mod inbound;
 mod inits;

@@ -7,6 +7,7 @@ use crate::{
         inbound::InboundPeers,
         left_out::NamedVersions,
         reconcile::{LEAST_NODES, Sets},
+        shared_ids::SharedIds,
         twins::Twins,
     },
     guard::Limiter,
@@ -194,6 +195,7 @@ impl Application {
         let deletions = Arc::new(DeletionGuard::open(&settings.state.path.join("deletions.json"), &clock));
         let sets = Arc::new(Sets::new(SharedClock::clone(&clock), LEAST_NODES));
         let (events, deliveries) = events::open(settings, &clock, &metrics.events())?;
+        let shared_ids = Arc::new(SharedIds::open(&settings.state.path.join("shared_ids.json")));
         let engine = engine::open(
             settings,
             key.as_ref(),
@@ -202,6 +204,7 @@ impl Application {
             &clock,
             &rates,
             (events, &metrics, &tracer),
+            &shared_ids,
         )?;
         let lan = discovery::open(settings, address, engine.as_ref(), (&identity, &registry, &clock))?;
         let pairing = pairing::open(settings, address)?;
@@ -213,6 +216,7 @@ impl Application {
             sets,
             deletions,
             twins: Twins::default(),
+            shared_ids,
             left_out: NamedVersions::default(),
             trust: trusted,
             limits: settings.limits(),

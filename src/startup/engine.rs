@@ -13,6 +13,7 @@ use crate::{
         rate::{Rate, Rates},
         reconcile::Sets,
         settings_peers::SettingsPeers,
+        shared_ids::SharedIds,
     },
     guard::{InnerPeers, PlainHttp},
     identity::Keyring,
@@ -44,6 +45,7 @@ pub(super) fn open(
     clock: &SharedClock,
     rates: &Rates,
     (events, metrics, tracer): (Arc<Events>, &Metrics, &Tracer),
+    shared_ids: &Arc<SharedIds>,
 ) -> Result<Option<Arc<Engine>>, StartupError> {
     let Some(key) = key else { return Ok(None) };
     let section = &settings.federation;
@@ -66,6 +68,7 @@ pub(super) fn open(
         limits: settings.limits(),
         peers,
         history: History::open(&settings.state.path.join("rounds.json")),
+        shared_ids: Arc::clone(shared_ids),
         events,
         control: control.map_err(|error| failed(&error))?,
         concurrent_rounds: section.concurrent_rounds,

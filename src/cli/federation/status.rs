@@ -58,7 +58,9 @@ line each time:
    \"inbound\": [{\"nodeId\": \"laptop\", \"publicKey\": \"…\", \"trust\": \"verified\", \"active\": true,
     \"address\": \"192.0.2.7\", \"direction\": \"both\", \"filtered\": false, \"outcome\": \"in_step\",
     \"firstContact\": 1767225600, \"lastContact\": 1767225600, \"lag\": {\"toSend\": 0, \"toReceive\": 0}, \"nodesReceived\": 15}],
-   \"deletionsWaiting\": [{\"from\": \"a\", \"deletions\": 40, \"since\": 1767225600}]}")]
+   \"deletionsWaiting\": [{\"from\": \"a\", \"deletions\": 40, \"since\": 1767225600}],
+   \"sharedIds\": [{\"nodeId\": \"pi\", \"own\": false, \"sharing\": \"other_key\", \"otherKey\": \"…\", \"seenAt\": \"192.0.2.7\",
+    \"firstSeen\": 1767225600, \"lastSeen\": 1767225600, \"text\": \"…\", \"next\": \"…\"}]}")]
 pub(in crate::cli) struct Args {
     /// Look again every so many seconds.
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",
@@ -198,6 +200,9 @@ fn lines(status: &Status, now: Timestamp) -> Vec<String> {
     if status.lattice.broken_files > 0 {
         let broken = count(status.lattice.broken_files, "broken file");
         findings.push(fact("broken", format!("{broken}; named by: ark-lattice doctor")));
+    }
+    for shared in &status.shared_ids {
+        findings.push(fact("identity", format!("{}; {}", shared.text, shared.next)));
     }
     let end = lines.len().saturating_sub(1);
     lines.splice(end..end, findings);

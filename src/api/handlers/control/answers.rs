@@ -6,6 +6,7 @@ mod failure;
 mod inbound;
 mod left_out;
 mod past;
+mod shared_ids;
 
 pub(super) use self::{added::AddedAnswer, past::HistoryAnswer};
 use self::{
@@ -13,6 +14,7 @@ use self::{
     failure::FailureAnswer,
     inbound::InboundAnswer,
     left_out::{LeftOutAnswer, TooLargeAnswer},
+    shared_ids::SharedIdAnswer,
 };
 use crate::{
     api::{
@@ -325,6 +327,9 @@ pub(crate) struct StatusAnswer {
     lattice: LatticeAnswer,
     /// Every instance of which deletions wait here.
     deletions_waiting: Vec<SenderAnswer>,
+    /// Ids that two machines use, of this instance or of others. 0.1.0 does not have this member.
+    #[schema(required = false)]
+    shared_ids: Vec<SharedIdAnswer>,
 }
 
 impl StatusAnswer {
@@ -349,6 +354,7 @@ impl StatusAnswer {
             inbound: ops::inbound_peers(context).into_iter().map(Into::into).collect(),
             lattice: ops::stand(context)?.into(),
             deletions_waiting: ops::waiting_senders(context)?.into_iter().map(Into::into).collect(),
+            shared_ids: shared_ids::shared_ids(context),
         })
     }
 }

@@ -200,11 +200,10 @@ impl Application {
             settings,
             key.as_ref(),
             (&lattice, &sets, &deletions),
-            (&trusted, &registry),
+            (&trusted, &registry, &shared_ids),
             &clock,
             &rates,
             (events, &metrics, &tracer),
-            &shared_ids,
         )?;
         let lan = discovery::open(settings, address, engine.as_ref(), (&identity, &registry, &clock))?;
         let pairing = pairing::open(settings, address)?;

@@ -299,7 +299,8 @@ impl Client {
     }
 
     /// The other side does not keep to the protocol.
-    pub(super) fn wrong(&self, problem: &str) -> ClientError {
+    #[must_use]
+    pub fn wrong(&self, problem: &str) -> ClientError {
         self.protocol(problem)
     }
 

@@ -29,7 +29,7 @@ pub(super) async fn note(
     match judged {
         Ok(()) => {
             context.shared_ids.settle(peer, key, context.clock.now());
-            inbox.remove(peer, key)
+            inbox.remove(peer, key);
         }
         Err(error) if wants_trust(context, key, error) => {
             // An id that is listed or verified, under another key: perhaps its owner's, who lost the one before.

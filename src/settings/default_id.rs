@@ -89,6 +89,11 @@ fn host_name() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
+
+    fn put(path: impl AsRef<Path>, text: &str) {
+        crate::lattice::offline::write_file(path.as_ref(), text.as_bytes()).unwrap();
+    }
 
     #[test]
     fn the_setting_goes_before_the_file_and_the_file_before_the_name_of_the_machine() {
@@ -97,12 +102,12 @@ mod tests {
         settings.state.path = folder.path().join("state");
         assert!(settings.has_no_id_yet().unwrap(), "no directory");
         std::fs::create_dir(&settings.state.path).unwrap();
-        std::fs::write(settings.state.path.join("lock"), "").unwrap();
+        put(settings.state.path.join("lock"), "").unwrap();
         assert!(settings.has_no_id_yet().unwrap(), "a lock is no state");
-        std::fs::write(settings.state.path.join("identity.key"), "").unwrap();
+        put(settings.state.path.join("identity.key"), "").unwrap();
         assert!(!settings.has_no_id_yet().unwrap(), "the state of an earlier version");
         assert_eq!(settings.node_id().unwrap().as_str(), format!("ark-{}", host_name()));
-        std::fs::write(settings.id_file(), "kept\n").unwrap();
+        put(settings.id_file(), "kept\n").unwrap();
         assert_eq!(settings.node_id().unwrap().as_str(), "kept");
         settings.instance.node_id = Some("named".to_owned());
         assert_eq!(settings.node_id().unwrap().as_str(), "named");
@@ -114,10 +119,10 @@ mod tests {
         let mut settings = Settings::default();
         settings.state.path = folder.path().to_owned();
         for text in [" \n", "a\u{7}b", "unsigned:x"] {
-            std::fs::write(settings.id_file(), text).unwrap();
+            put(settings.id_file(), text).unwrap();
             assert!(settings.node_id().is_err(), "{text:?}");
         }
-        std::fs::write(settings.id_file(), "").unwrap();
+        put(settings.id_file(), "").unwrap();
         let error = settings.node_id().unwrap_err().to_string();
         assert!(error.contains("node_id: it is empty") && error.contains("ARK_NODE_ID"), "{error}");
     }

@@ -41,11 +41,10 @@ pub(super) fn open(
     settings: &Settings,
     key: Option<&Arc<Keyring>>,
     (lattice, sets, deletions): (&Arc<dyn Lattice>, &Arc<Sets>, &Arc<DeletionGuard>),
-    (trust, registry): (&Arc<TrustStore>, &Arc<dyn Registry>),
+    (trust, registry, shared_ids): (&Arc<TrustStore>, &Arc<dyn Registry>, &Arc<SharedIds>),
     clock: &SharedClock,
     rates: &Rates,
     (events, metrics, tracer): (Arc<Events>, &Metrics, &Tracer),
-    shared_ids: &Arc<SharedIds>,
 ) -> Result<Option<Arc<Engine>>, StartupError> {
     let Some(key) = key else { return Ok(None) };
     let section = &settings.federation;

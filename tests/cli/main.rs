@@ -30,6 +30,7 @@ mod networks;
 mod next_steps;
 mod nodes;
 mod pairing;
+mod pull_originals;
 mod pulls;
 mod serving;
 mod settings;
@@ -46,3 +47,7 @@ mod tls;
 mod certificates;
 #[path = "../support/ip.rs"]
 mod ip;
+#[path = "../support/python.rs"]
+mod python;
+#[path = "../support/originals.rs"]
+mod stand_ins;

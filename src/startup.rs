@@ -105,7 +105,8 @@ pub enum StartupError {
     },
     /// The port is taken, or the address is not this machine's.
     #[error(
-        "cannot listen on {address}: {error}; choose another address with {}, or stop what uses this one",
+        "cannot listen on {address}: {}; choose another address with {}, or stop what uses this one",
+        listeners::reason(error),
         if *is_further { "server.also_listen (ARK__SERVER__ALSO_LISTEN)" } else { "--host and --port" }
     )]
     Listen {

@@ -62,8 +62,8 @@ pub use events::{Event, Heard, Listening, listen};
 pub use export::{ExportError, ExportForm, ExportReport, export, export_remote};
 pub use federation::{
     AddWays, AddedPeer, FederationError, FederationInfo, INTERVAL_BOUNDS, ProbeFirst, Stand, add_peer, federation_info,
-    find_instances, history, instance_name, is_running, is_stopped, peers, remove_peer, set_auto_sync, setting_of_peer,
-    stand, start_federation, stop_federation, stopped, sync_peers,
+    find_instances, history, hub_instead_of, instance_name, is_running, is_stopped, peers, remove_peer, set_auto_sync,
+    setting_of_peer, stand, start_federation, stop_federation, stopped, sync_peers,
 };
 pub use feed::{
     ANSWERS_HEADER, Answer, FRAME_BYTES, FeedError, FeedOptions, Filter, INDEX_HEADER, ItemId, JournalStand, Knowing,

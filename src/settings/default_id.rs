@@ -92,7 +92,7 @@ mod tests {
     use std::path::Path;
 
     fn put(path: impl AsRef<Path>, text: &str) {
-        crate::lattice::offline::write_file(path.as_ref(), text.as_bytes()).unwrap();
+        crate::lattice::offline::write_file(path.as_ref(), text.as_bytes());
     }
 
     #[test]
@@ -102,12 +102,12 @@ mod tests {
         settings.state.path = folder.path().join("state");
         assert!(settings.has_no_id_yet().unwrap(), "no directory");
         std::fs::create_dir(&settings.state.path).unwrap();
-        put(settings.state.path.join("lock"), "").unwrap();
+        put(settings.state.path.join("lock"), "");
         assert!(settings.has_no_id_yet().unwrap(), "a lock is no state");
-        put(settings.state.path.join("identity.key"), "").unwrap();
+        put(settings.state.path.join("identity.key"), "");
         assert!(!settings.has_no_id_yet().unwrap(), "the state of an earlier version");
         assert_eq!(settings.node_id().unwrap().as_str(), format!("ark-{}", host_name()));
-        put(settings.id_file(), "kept\n").unwrap();
+        put(settings.id_file(), "kept\n");
         assert_eq!(settings.node_id().unwrap().as_str(), "kept");
         settings.instance.node_id = Some("named".to_owned());
         assert_eq!(settings.node_id().unwrap().as_str(), "named");
@@ -119,10 +119,10 @@ mod tests {
         let mut settings = Settings::default();
         settings.state.path = folder.path().to_owned();
         for text in [" \n", "a\u{7}b", "unsigned:x"] {
-            put(settings.id_file(), text).unwrap();
+            put(settings.id_file(), text);
             assert!(settings.node_id().is_err(), "{text:?}");
         }
-        put(settings.id_file(), "").unwrap();
+        put(settings.id_file(), "");
         let error = settings.node_id().unwrap_err().to_string();
         assert!(error.contains("node_id: it is empty") && error.contains("ARK_NODE_ID"), "{error}");
     }

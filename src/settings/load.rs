@@ -28,6 +28,8 @@ const MIN_TOKEN_CHARS: usize = 16;
 /// The longest time to live that is taken: a year as humantime counts it.
 const MAX_PEER_TTL: Duration = Duration::from_secs(31_557_600);
 
+/// What `log.level` takes.
+pub const LOG_LEVELS: &str = "is off, error, warn, info, debug or trace, or filters such as info,ark_lattice=debug";
 /// More vouchers than any key will have.
 const MAX_VOUCHERS: usize = 100;
 /// The shortest lifetime of a key: peers that are away for a night must hear of the next one in time.
@@ -405,10 +407,7 @@ impl Settings {
         // A filter reads a word that is no level as the name of a module, and then shows next to nothing.
         let is_level = |word: &str| ["off", "error", "warn", "info", "debug", "trace"].contains(&word);
         if !self.log.level.split(',').map(str::trim).all(|part| is_level(part) || part.contains('=')) {
-            return Err(bad(
-                "log.level",
-                "is off, error, warn, info, debug or trace, or filters such as info,ark_lattice=debug",
-            ));
+            return Err(bad("log.level", LOG_LEVELS));
         }
         self.node_id()?;
         self.list_peer_keys()?;

@@ -23,7 +23,7 @@ mod values;
 pub use default_id::{id_prefix, unique_id};
 pub use events::CheckedWebhook;
 pub use files::LOCAL_ENVIRONMENT;
-pub use load::{Overrides, Settings, SettingsError};
+pub use load::{LOG_LEVELS, Overrides, Settings, SettingsError};
 pub use named_peers::NamedPeer;
 pub use sections::{
     AdminSettings, DiscoverySettings, EventSettings, FederationMode, FederationSettings, InstanceSettings,

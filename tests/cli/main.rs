@@ -26,6 +26,7 @@ mod inbound;
 mod inits;
 mod keys;
 mod local_access;
+mod mistakes;
 mod networks;
 mod next_steps;
 mod nodes;
@@ -45,6 +46,8 @@ mod tls;
 
 #[path = "../support/certificates.rs"]
 mod certificates;
+#[path = "../support/faketime.rs"]
+mod faketime;
 #[path = "../support/ip.rs"]
 mod ip;
 #[path = "../support/python.rs"]

@@ -202,8 +202,11 @@ async fn federation(service: &OperatorClient, findings: &mut Findings) {
         findings.warn(("federation", "federation_stopped"), found, "ark-lattice federation start");
     }
     for shared in &status.shared_ids {
-        let code = if shared.sharing == "copied_key" { "key_copied" } else { "id_shared" };
-        findings.warn(("identity", code), &shared.text, &shared.next);
+        if shared.sharing == "copied_key" {
+            findings.warn(("identity", "key_copied"), &shared.text, &shared.next);
+        } else {
+            findings.warn(("identity", "id_shared"), &shared.text, &shared.next);
+        }
     }
     peers(&status, findings);
     for sender in &status.deletions_waiting {

@@ -338,13 +338,14 @@ pub(in crate::cli) struct Past {
 }
 
 impl Peer {
-    /// `online`, `offline` where it does not answer, `failing` where it answers and the rounds fail, `new` before the first round, and
-    /// `stopped` while the federation of this instance is.
+    /// `online`, `offline` where it does not answer, `failing` where it answers and the rounds fail, `new` before the first round, `left out` where
+    /// this instance exchanges with its hub only, and `stopped` while the federation of this instance is.
     pub(in crate::cli) fn state(&self, is_running: bool) -> &'static str {
         let is_new = self.last_sync.is_none() && self.failures_in_a_row == 0 && self.error.is_none();
         let kind = self.error_code.as_deref().and_then(FailureKind::parse);
         match kind.map(FailureKind::class) {
             _ if !is_running => "stopped",
+            _ if kind == Some(FailureKind::HubOnly) => "left out",
             _ if self.active => "online",
             _ if is_new => "new",
             Some(FailureClass::Refused | FailureClass::Differs | FailureClass::Local) => "failing",

@@ -25,8 +25,8 @@ const LONGEST_SECONDS: u64 = 3600;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 A peer is online when the last round with it came to its end, offline when it does
-not answer, failing when it answers and rounds fail, new before the first round, and
-stopped while the federation of this instance is. Below the table stands what to do
+not answer, failing when it answers and rounds fail, new before the first round, left out
+where this instance exchanges with its hub only, and stopped while the federation of this instance is. Below the table stands what to do
 about each that is offline or failing. What is to send and to receive is known since the last contact.
 An instance that connects here is online while it comes as lately as it said;
 \"to send\" is what it does not have yet of this one, \"to receive\" the reverse.

@@ -114,7 +114,7 @@ impl Place {
         let (mut made, mut found) = (Vec::new(), Vec::new());
         self.directories(&settings, &mut made, &mut found)?;
         if wishes.admin_token {
-            let path = self.dir.join(&token_file);
+            let path = self.dir.join(token_file.strip_prefix("./").unwrap_or(&token_file));
             let is_new = ops::write_token(&path)?;
             Done::note(&mut found, &mut made, path, is_new);
         }

@@ -21,7 +21,10 @@ use crate::{
         handlers::{deletions::SenderAnswer, nodes::seconds},
         schemas::{Hash, PublicKeyText},
     },
-    ops::{self, Direction, FederationInfo, Filter, Found, Lag, LatticeError, Outcome, PeerState, Stand, Synced, Via},
+    ops::{
+        self, Direction, FailureKind, FederationInfo, Filter, Found, Lag, LatticeError, Outcome, PeerState, Stand,
+        Synced, Via,
+    },
 };
 use serde::Serialize;
 use serde_json::Number;
@@ -221,7 +224,11 @@ pub(super) const fn direction(direction: Direction) -> &'static str {
 }
 
 impl PeerAnswer {
-    pub(super) fn new((peer, lag): (PeerState, Lag), context: &ops::Context) -> Self {
+    pub(super) fn new((mut peer, lag): (PeerState, Lag), context: &ops::Context) -> Self {
+        if let Some(hub) = ops::hub_instead_of(context, &peer.url) {
+            let left_out = format!("no rounds are made with it: this instance exchanges with its hub only, {hub}");
+            (peer.failure, peer.error) = (Some(FailureKind::HubOnly), Some(left_out));
+        }
         let failure = FailureAnswer::new(context, &peer.url, peer.failure, peer.error.as_deref());
         Self {
             active: peer.is_active(),

@@ -7,6 +7,7 @@ use crate::{
         inbound::InboundPeers,
         left_out::NamedVersions,
         reconcile::{LEAST_NODES, Sets},
+        shared_ids::SharedIds,
         twins::Twins,
     },
     guard::Limiter,
@@ -45,6 +46,7 @@ mod keys;
 mod lattice;
 mod listeners;
 mod local;
+mod own_id;
 mod pairing;
 mod registry;
 mod requests;
@@ -63,6 +65,7 @@ pub use lattice::{
 };
 pub use listeners::{listen, listen_further};
 pub use local::local_url;
+pub use own_id::own_id;
 pub use trust::AUDIT_FILE;
 
 /// Why an application does not start. Each is one clear line.
@@ -104,7 +107,8 @@ pub enum StartupError {
     },
     /// The port is taken, or the address is not this machine's.
     #[error(
-        "cannot listen on {address}: {error}; choose another address with {}, or stop what uses this one",
+        "cannot listen on {address}: {}; choose another address with {}, or stop what uses this one",
+        listeners::reason(error),
         if *is_further { "server.also_listen (ARK__SERVER__ALSO_LISTEN)" } else { "--host and --port" }
     )]
     Listen {
@@ -161,6 +165,7 @@ impl Application {
     pub async fn build(settings: &Settings, clock: SharedClock) -> Result<Self, StartupError> {
         let state_lock = lock_state(&settings.state.path)?;
         inventory::check_files(settings)?;
+        let node_id = own_id::of_service(settings)?;
         let key = keys::load(settings)?;
         check(settings, key.as_ref().map(|held| &held.key))?;
         let stated = public_key(settings, key.as_ref().map(|held| &held.key))?;
@@ -183,7 +188,7 @@ impl Application {
         // Made only once nothing stands in the way of starting.
         let key = keys::ring(settings, key)?.map(Arc::new);
         let identity = Identity {
-            node_id: settings.node_id()?,
+            node_id,
             instance_type: settings.instance.instance_type.as_str(),
             public_key: key.as_ref().map(|key| key.public_key()).or(stated),
             mode: settings.federation.mode.as_str(),
@@ -195,11 +200,12 @@ impl Application {
         let deletions = Arc::new(DeletionGuard::open(&settings.state.path.join("deletions.json"), &clock));
         let sets = Arc::new(Sets::new(SharedClock::clone(&clock), LEAST_NODES));
         let (events, deliveries) = events::open(settings, &clock, &metrics.events())?;
+        let shared_ids = Arc::new(SharedIds::open(&settings.state.path.join("shared_ids.json")));
         let engine = engine::open(
             settings,
             key.as_ref(),
             (&lattice, &sets, &deletions),
-            (&trusted, &registry),
+            (&trusted, &registry, &shared_ids),
             &clock,
             &rates,
             (events, &metrics, &tracer),
@@ -214,6 +220,7 @@ impl Application {
             sets,
             deletions,
             twins: Twins::default(),
+            shared_ids,
             left_out: NamedVersions::default(),
             trust: trusted,
             limits: settings.limits(),

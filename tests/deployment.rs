@@ -185,6 +185,12 @@ fn the_secrets_of_the_compose_file_are_made_once() {
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let text = fs::read_to_string(&path).unwrap();
     let variables = env_file(&text);
+    // Two installations on one machine are two instances.
+    let other = tempfile::tempdir().unwrap();
+    assert!(make_env(other.path()).status.success());
+    let id = |text: &str| env_file(text)["ARK_NODE_ID"].clone();
+    let (one, two) = (id(&text), id(&fs::read_to_string(other.path().join(".env")).unwrap()));
+    assert!(one != two && one.starts_with("ark-") && one.len() > "ark--01234567".len(), "{one} {two}");
     for secret in ["ARK_REDIS_PASSWORD", "ARK_ADMIN_TOKEN"] {
         let value = &variables[secret];
         assert!(value.len() == 64 && value.bytes().all(|byte| byte.is_ascii_hexdigit()), "{value:?}");

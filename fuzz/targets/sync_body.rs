@@ -69,6 +69,9 @@ static CONTEXT: LazyLock<Context> = LazyLock::new(|| Context {
     sets: Arc::new(Sets::new(SystemClock::shared(), LEAST_NODES)),
     deletions: Arc::default(),
     twins: ark_lattice::federation::twins::Twins::default(),
+    shared_ids: Arc::new(ark_lattice::federation::shared_ids::SharedIds::open(Path::new(
+        "/nonexistent/shared_ids.json",
+    ))),
     left_out: ark_lattice::federation::left_out::NamedVersions::default(),
     trust: Arc::new(trust()),
     limits: Limits::default(),

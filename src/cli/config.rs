@@ -3,7 +3,7 @@
 use super::{exit::Failure, output::Output};
 use crate::{
     ops::OfflineDirectory,
-    settings::{Overrides, Settings},
+    settings::{Overrides, Settings, id_prefix},
     startup,
 };
 use serde_json::json;
@@ -25,7 +25,9 @@ Examples:
 
 With --json:
   {\"ok\": true, \"node_id\": \"ark-1\", \"public_key\": \"…\", \"files\": [\"config/local.toml\"],
-   \"warnings\": []}")]
+   \"warnings\": []}
+
+node_id is null where the service makes the id at its first start.")]
     Check,
 }
 
@@ -39,7 +41,9 @@ pub(super) fn run(command: &Command, output: &Output) -> Result<(), Failure> {
 
 fn show(settings: &Settings, output: &Output) -> Result<(), Failure> {
     let mut settings = settings.clone();
-    settings.instance.node_id = Some(settings.node_id()?.to_string());
+    if !settings.has_no_id_yet()? {
+        settings.instance.node_id = Some(settings.node_id()?.to_string());
+    }
     let text = settings.show();
     if !output.json() {
         return Ok(output.line(text)?);
@@ -51,7 +55,7 @@ fn show(settings: &Settings, output: &Output) -> Result<(), Failure> {
 fn check(settings: &Settings, output: &Output) -> Result<(), Failure> {
     let key = startup::load_key(settings)?;
     startup::check(settings, key.as_ref())?;
-    let node_id = settings.node_id()?;
+    let node_id = if settings.has_no_id_yet()? { None } else { Some(settings.node_id()?) };
     OfflineDirectory::open(&settings.lattice.path, settings.limits())?;
     let public_key = key.map(|key| key.public_key());
     let signs = match public_key {
@@ -64,6 +68,8 @@ fn check(settings: &Settings, output: &Output) -> Result<(), Failure> {
         || {
             let warnings: String = settings.warnings.iter().map(|warning| format!("\nwarning: {warning}")).collect();
             let files = settings.files_text();
+            let unnamed = || format!("an instance without an id yet (the service makes one: {}…)", id_prefix());
+            let node_id = node_id.as_ref().map_or_else(unnamed, ToString::to_string);
             format!("The settings are usable: {node_id} {signs}. Files: {files}.{warnings}")
         },
     )?;

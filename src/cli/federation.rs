@@ -270,7 +270,7 @@ fn start(service: &Service, output: &Output) -> Result<(), Failure> {
     let answer = service.ask(Ask::Post, &format!("{CONTROLS}/start"), None)?;
     let started: model::Started = service.read(&answer)?;
     print(output, &answer, || match started.status.as_str() {
-        "running" => format!("Federation server runs already, on port {}", started.port),
+        "running" => format!("Federation server runs on port {}; it was started before", started.port),
         _ => format!("Federation server started on port {}", started.port),
     })
 }

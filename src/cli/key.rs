@@ -98,7 +98,7 @@ Examples:
   ark-lattice key show --json | jq -r .public_key
 
 With --json:
-  {\"file\": \"ark_state/identity.key\", \"public_key\": \"…\", \"encrypted\": false, \"status\": \"current\",
+  {\"file\": \"ark_state/identity.key\", \"public_key\": \"…\", \"fingerprint\": \"SHA256:…\", \"encrypted\": false, \"status\": \"current\",
    \"recovery_key\": null, \"since\": \"2026-11-21T10:00:00Z\", \"statements\": 0}";
 const ROTATE: &str = "\
 The old and the new key both sign that the new one takes over. A running service
@@ -222,7 +222,8 @@ struct Job {
 }
 
 impl Job {
-    fn new(output: Output) -> Result<Self, Failure> {
+    /// `is_change`: the id may have to be made for it.
+    fn new(output: Output, is_change: bool) -> Result<Self, Failure> {
         let settings = Settings::load(Overrides::new())?;
         let place = startup::key_place(&settings).ok_or_else(|| {
             Failure::local(
@@ -230,7 +231,8 @@ impl Job {
                  name that in instance.key_file",
             )
         })?;
-        let change = Change { node_id: settings.node_id()?, now: SystemClock::shared().now() };
+        let node_id = if is_change { startup::own_id(&settings)? } else { settings.node_id()? };
+        let change = Change { node_id, now: SystemClock::shared().now() };
         Ok(Self { settings, place, change, output })
     }
 
@@ -269,7 +271,7 @@ impl Job {
 }
 
 pub(super) fn run(command: Command, output: &Output) -> Result<(), Failure> {
-    let mut job = Job::new(*output)?;
+    let mut job = Job::new(*output, !matches!(command, Command::Show))?;
     match command {
         Command::Show => show(&job),
         Command::Rotate { secret, words, tell } => {
@@ -339,7 +341,7 @@ fn show(job: &Job) -> Result<(), Failure> {
     let since = shown.since.map(|at| at.to_rfc3339());
     let answer = || -> Value {
         json!({
-            "file": job.place.path(), "public_key": shown.public_key, "encrypted": shown.encrypted, "status": status,
+            "file": job.place.path(), "public_key": shown.public_key, "fingerprint": shown.public_key.fingerprint(), "encrypted": shown.encrypted, "status": status,
             "recovery_key": shown.recovery_key, "since": since, "statements": shown.statements,
         })
     };
@@ -347,8 +349,9 @@ fn show(job: &Job) -> Result<(), Failure> {
         let none = "none; make one with: ark-lattice key words";
         let recovery = shown.recovery_key.map_or_else(|| none.to_owned(), |key: PublicKey| key.to_base64());
         format!(
-            "public key    {} ({status})\nrecovery key  {recovery}\nfile          {}{}\nsince         {}\nstatements    {}",
+            "public key    {} ({status})\nfingerprint   {}, as other machines show it\nrecovery key  {recovery}\nfile          {}{}\nsince         {}\nstatements    {}",
             shown.public_key,
+            shown.public_key.fingerprint(),
             job.place.path().display(),
             if shown.encrypted { " (encrypted)" } else { "" },
             since.as_deref().unwrap_or("unknown"),

@@ -31,6 +31,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args, output: &Output) -> Result<(), Failure> {
+    let is_own = args.out.is_none();
     let settings = if args.out.is_none() || args.encrypt { Some(Settings::load(Overrides::new())?) } else { None };
     let default = || settings.as_ref().map(|settings| settings.state.path.join("identity.key")).unwrap_or_default();
     if let (None, Some(settings)) = (&args.out, &settings) {
@@ -41,6 +42,10 @@ pub(super) fn run(args: Args, output: &Output) -> Result<(), Failure> {
         Some(settings) => Some(new_passphrase(settings, args.passphrase_file.as_deref())?),
         None => None,
     };
+    if let Some(settings) = settings.as_ref().filter(|_| is_own) {
+        // Before the key, which would be the state of an earlier version.
+        startup::own_id(settings)?;
+    }
     let public_key = ops::generate_key(&path, passphrase.as_ref())?.public_key();
     if output.json() {
         return Ok(output.line(json!({"file": path, "public_key": public_key}))?);

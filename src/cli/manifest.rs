@@ -9,6 +9,7 @@ use super::{
 use crate::{
     ops::{self, Canonicalization, Statement},
     settings::{Overrides, Settings},
+    startup,
     types::{Limits, PeerId, SystemClock},
 };
 use bytes::Bytes;
@@ -169,7 +170,7 @@ impl Speaker {
         let (settings, directory) = self.lattice.open()?;
         let node_id = match &self.node_id {
             Some(text) => PeerId::parse(text).map_err(|error| Failure::local(error).about("--node-id"))?,
-            None => settings.node_id()?,
+            None => startup::own_id(&settings)?,
         };
         let instance_type = settings.instance.instance_type.as_str();
         let statement = Statement { node_id, instance_type, now: SystemClock::shared().now(), seq: self.seq };

@@ -41,7 +41,10 @@ With --json:
    \"refused\": 1, \"refusals\": [{\"node\": \"a\", \"reason\": \"…\"}],
    \"kept_as\": [\".ark-overruled/b.json~1a2b3c4d\"], \"overruled\": [12], \"bytes\": 80,
    \"dry_run\": false, \"in_step\": false, \"only_here\": 0,
-   \"manifest_hash\": \"sha256:…\"}")]
+   \"manifest_hash\": \"sha256:…\", \"original\": false}
+
+An original ARK service (Node.js or Python) signs nothing and states no hash of
+its set: manifest_hash is null, and original true.")]
 pub(super) struct Args {
     /// The instance to fetch from, such as http://127.0.0.1:9001.
     #[arg(long, value_name = "URL")]
@@ -71,6 +74,12 @@ pub(super) fn run(args: Args, output: &Output) -> Result<(), Failure> {
             pulled.map_err(|error| explained(error.into()))
         })?
     };
+    if report.is_original {
+        output.remark(format!(
+            "{} is an original ARK service, which signs nothing: whoever answers there is believed.",
+            args.from
+        ));
+    }
     output.answer(|| as_json(&report), || as_text(&report, &args.from))?;
     if report.refused > 0 {
         let all =
@@ -122,7 +131,7 @@ fn as_json(report: &PullReport) -> Value {
         "unchanged": report.unchanged, "refused": report.refused, "refusals": refusals, "kept_as": report.kept_as, "overruled": report.overruled,
         "bytes": report.bytes,
         "dry_run": report.standing == Standing::DryRun, "in_step": in_step, "only_here": only_here,
-        "manifest_hash": report.their_hash,
+        "manifest_hash": report.their_hash, "original": report.is_original,
     })
 }
 

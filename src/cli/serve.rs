@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     ops::LOCAL_TOKEN_FILE,
-    settings::{LogFormat, Overrides, Settings},
+    settings::{LOG_LEVELS, LogFormat, Overrides, Settings},
     startup::{self, StopSignal},
     telemetry,
 };
@@ -66,7 +66,7 @@ pub(super) fn run(args: Args, output: &Output) -> Result<(), Failure> {
     unlock(&mut settings)?;
     let json = settings.log.format == LogFormat::Json;
     telemetry::start_logging(&settings.log.level, json)
-        .map_err(|error| Failure::local(error).about("settings: log.level"))?;
+        .map_err(|_| Failure::local(format!("settings: log.level: {LOG_LEVELS}")))?;
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
@@ -83,6 +83,9 @@ pub(super) fn run(args: Args, output: &Output) -> Result<(), Failure> {
 fn serve(settings: &Settings, output: Output) -> Result<(), Failure> {
     let cut_short = startup::run(settings, |address| {
         tracing::info!(files = settings.files_text(), "settings were read");
+        if let Some(reach) = reach(address) {
+            tracing::info!(%address, "{reach}");
+        }
         greet(settings, address, output);
     })?;
     match cut_short {
@@ -127,7 +130,7 @@ fn announce(settings: &Settings, address: SocketAddr, output: &Output) -> std::i
         startup::local_url(address, settings.server.tls_certificate.is_some()),
         settings.server.base_path
     );
-    output.answer(|| json!({"url": url, "port": address.port()}), || greeting(settings, &url))
+    output.answer(|| json!({"url": url, "port": address.port()}), || greeting(settings, address, &url))
 }
 
 /// A path as one word of a shell's command.
@@ -137,14 +140,23 @@ fn shell_word(path: &Path) -> String {
     if text.bytes().all(is_plain) { text.into_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
-fn greeting(settings: &Settings, url: &str) -> String {
+/// Whom the address lets in, where that is only this machine.
+fn reach(address: SocketAddr) -> Option<&'static str> {
+    address
+        .ip()
+        .is_loopback()
+        .then_some("only programs on this machine reach it; for other machines: ARK__SERVER__HOST=0.0.0.0, or a proxy")
+}
+
+fn greeting(settings: &Settings, address: SocketAddr, url: &str) -> String {
+    let reach = reach(address).map(|reach| format!("\x20 reach     {reach}\n")).unwrap_or_default();
     let registry = if settings.registry.uses_redis() {
         "Redis".to_owned()
     } else {
         format!("embedded, in {}", settings.state.path.display())
     };
     format!(
-        "ark-lattice {version} listens on {url}\n\
+        "ark-lattice {version} listens on {url}\n{reach}\
          \x20 lattice   {lattice} (its nodes are being counted)\n\
          \x20 registry  {registry}\n\
          \x20 trust     {mode}: {allows}\n\

@@ -298,7 +298,8 @@ impl Client {
     }
 
     /// The other side does not keep to the protocol.
-    pub(super) fn wrong(&self, problem: &str) -> ClientError {
+    #[must_use]
+    pub fn wrong(&self, problem: &str) -> ClientError {
         self.protocol(problem)
     }
 
@@ -461,9 +462,16 @@ fn address(base: &str, resolver: &Resolver) -> Result<Url, ClientError> {
     if !base.contains("://") {
         return Err(wrong("it begins with http:// or https://"));
     }
-    let mut url = Url::parse(base).map_err(|error| wrong(&error.to_string()))?;
+    let unreadable = "it names no host, or no port from 1 to 65535";
+    let mut url = Url::parse(base).map_err(|_| wrong(unreadable))?;
     if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
         return Err(wrong("it begins with http:// or https://"));
+    }
+    let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    if host.parse::<std::net::IpAddr>().is_ok_and(|host| host.is_unspecified()) {
+        return Err(wrong(
+            "it stands for every address of a machine and names none: use the machine's name or address",
+        ));
     }
     if !url.username().is_empty() || url.password().is_some() {
         // Not repeated: it may be a secret.

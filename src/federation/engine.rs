@@ -24,6 +24,7 @@ use super::{
     reconcile::Sets,
     round::UnexplainedRounds,
     run::{Known, Parties, RoundError, RoundReport, RunEnd, run},
+    shared_ids::SharedIds,
     trusting::Trusting,
 };
 use crate::{
@@ -101,6 +102,8 @@ pub struct EngineOptions {
     pub peers: Peers,
     /// What was.
     pub history: History,
+    /// Ids that two machines use.
+    pub shared_ids: Arc<SharedIds>,
     /// What happens.
     pub events: Arc<Events>,
     /// What the operator switched.
@@ -511,6 +514,7 @@ impl Shared {
         self.note_waiting(&state, waited, &end, &mut said);
         self.doubt(peer, &mut end);
         self.tell_continuation(peer, &state, remote.follows(), &mut end);
+        self.note_shared_id(&state.url, &end);
         self.audit(&state, &end);
         let took = options.clock.elapsed().saturating_sub(begun);
         tell_span(span, &state, &end);

@@ -124,7 +124,8 @@ kinds! {
     /// The address leads to an instance that is a peer at another address.
     SameInstance = "same_instance" Local "{remove}",
     /// Another instance has the id of this one.
-    SameId = "same_id" Differs "give one of the two another id: ARK_NODE_ID",
+    SameId = "same_id" Differs
+        "start one of the two with another id: ARK_NODE_ID=<new id> ark-lattice serve",
     /// Another key signs than before.
     OtherKey = "key_mismatch" Differs "if that is right: {replace}",
     /// Another instance answers than before.
@@ -155,8 +156,8 @@ kinds! {
     RefusedQuarantined = "refused_quarantined" Refused "on that machine: ark-lattice federation trust show {own}",
     /// Another key has the id of this instance there.
     RefusedKey = "refused_key_mismatch" Refused
-        "another instance may have the same id: give one of them another ARK_NODE_ID; if the key of this one changed, on that machine: \
-         ark-lattice federation trust show {own}",
+        "another machine may have the same id: start one of the two with another: ARK_NODE_ID=<new id> ark-lattice serve; if the key of this \
+         one changed, on that machine: {accept}",
     /// It is not on the list of that instance.
     RefusedNotListed = "refused_not_listed" Refused "add id and key of this instance to trust.listed on that machine",
     /// It is a mirror.
@@ -351,6 +352,7 @@ const fn no_answer(reason: &NoAnswer) -> FailureKind {
 /// Of an answer with 4xx.
 fn refused(status: u16, code: &str, detail: &str) -> FailureKind {
     match code {
+        "not_trusted" if is_other_key(detail) => FailureKind::RefusedKey,
         "not_trusted" => FailureKind::RefusedNotTrusted,
         "peer_revoked" => FailureKind::RefusedRevoked,
         "quarantined" => FailureKind::RefusedQuarantined,
@@ -370,6 +372,13 @@ fn refused(status: u16, code: &str, detail: &str) -> FailureKind {
         "not_found" => FailureKind::RefusedNotFound,
         _ => FailureKind::Refused,
     }
+}
+
+/// Does an instance refuse this one because another key has its id there?
+fn is_other_key(detail: &str) -> bool {
+    ["another key speaks for that id", "another key is trusted to speak for", "which has another key"]
+        .iter()
+        .any(|it| detail.contains(it))
 }
 
 fn is_tls_port(detail: &str) -> bool {

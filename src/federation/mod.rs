@@ -38,6 +38,7 @@ pub mod resolver;
 pub mod round;
 pub mod run;
 pub mod settings_peers;
+pub mod shared_ids;
 mod trusting;
 pub mod twins;
 mod unpack;

@@ -4,7 +4,7 @@ use super::{heartbeats::Heartbeats, known_lists::KnownLists, limits::KnownIds, p
 use crate::{
     federation::{
         deletions::DeletionGuard, engine::Engine, inbound::InboundPeers, lan::Lan, left_out::NamedVersions,
-        rate::Rates, reconcile::Sets, twins::Twins,
+        rate::Rates, reconcile::Sets, shared_ids::SharedIds, twins::Twins,
     },
     guard::{Limiter, NetworkKey, Payer},
     identity::Keyring,
@@ -56,6 +56,8 @@ pub struct Context {
     pub deletions: Arc<DeletionGuard>,
     /// Where the journals of instances stood that sent changes here.
     pub twins: Twins,
+    /// Ids that two machines use.
+    pub shared_ids: Arc<SharedIds>,
     /// Versions of other instances that were left out for their size.
     pub left_out: NamedVersions,
     /// What is thought of each key.

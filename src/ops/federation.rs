@@ -371,6 +371,12 @@ pub fn setting_of_peer(context: &Context, url: &str) -> Option<&'static str> {
     context.engine.as_ref().and_then(|engine| engine.setting_of(url))
 }
 
+/// The hub, where the settings have this instance exchange with that one only and the peer is another one.
+#[must_use]
+pub fn hub_instead_of<'a>(context: &'a Context, url: &str) -> Option<&'a str> {
+    context.engine.as_ref().and_then(|engine| engine.hub_instead_of(url))
+}
+
 /// Is what failed so certainly no peer? What may pass is none of it: an instance that is down, or whose certificate is to be trusted yet.
 fn is_no_peer(kind: FailureKind) -> bool {
     matches!(

@@ -6,6 +6,7 @@ use crate::{
         deletions::Sender,
         feed,
         remote::ReceiverBounds,
+        shared_ids::{Shared, Sharing},
         twins::{ANOTHER_IDENTITY, Sighting},
         waiting,
         wire::{WireChange, WireContent},
@@ -197,9 +198,22 @@ fn has_twin(context: &Context, from: &Speaker, stands: &Position) -> bool {
                 );
                 context.trust.note_twins(peer, key, stands);
             }
+            note_copied(context, from);
             true
         }
     }
+}
+
+fn note_copied(context: &Context, from: &Speaker) {
+    let shared = Shared {
+        id: from.peer(),
+        sharing: Sharing::CopiedKey,
+        is_own: false,
+        is_known: requests::is_known(context, from),
+        other_key: None,
+        seen_at: from.address().map(|address| address.to_string()),
+    };
+    context.shared_ids.note(&shared, context.clock.now());
 }
 
 /// Up to which position of the journal here the sender of a push had been given the versions: by what it states that it holds, and by

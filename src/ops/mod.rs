@@ -62,8 +62,8 @@ pub use events::{Event, Heard, Listening, listen};
 pub use export::{ExportError, ExportForm, ExportReport, export, export_remote};
 pub use federation::{
     AddWays, AddedPeer, FederationError, FederationInfo, INTERVAL_BOUNDS, ProbeFirst, Stand, add_peer, federation_info,
-    find_instances, history, instance_name, is_running, is_stopped, peers, remove_peer, set_auto_sync, setting_of_peer,
-    stand, start_federation, stop_federation, stopped, sync_peers,
+    find_instances, history, hub_instead_of, instance_name, is_running, is_stopped, peers, remove_peer, set_auto_sync,
+    setting_of_peer, stand, start_federation, stop_federation, stopped, sync_peers,
 };
 pub use feed::{
     ANSWERS_HEADER, Answer, FRAME_BYTES, FeedError, FeedOptions, Filter, INDEX_HEADER, ItemId, JournalStand, Knowing,
@@ -85,7 +85,7 @@ pub use local_access::{LOCAL_TOKEN_FILE, LocalAccess, LocalService, SERVICE_URL_
 pub use neighbours::{Look, LookError, MAX_NEIGHBOURS, Neighbour, connections, look, neighbours};
 pub use network::member;
 pub use nodes::{AcceptedNodes, Giver, accept_nodes, delete_node, get_node, givers, list_nodes, put_node};
-pub use own_id::claim_own_id;
+pub use own_id::{claim_own_id, shared_ids};
 pub use pairing::{
     EXPIRY_BOUNDS, InviteWish, Invited, JoinProof, Joined, Pairing, PairingError, invite, invites, join, revoke_invite,
     take_join,
@@ -130,6 +130,7 @@ pub use crate::{
         peers::{Added, Direction, PeerOptions, PeerState, PeersError},
         round::{Outcome, differences::Differences, unavailable::LeftOut},
         run::{RoundError, RoundReport},
+        shared_ids::SharedId,
     },
     guard::{Allowance, Caller, Class, Limited, NetworkKey, OutOfReach, Payer, Reach},
     identity::{

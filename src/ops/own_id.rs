@@ -2,6 +2,7 @@
 
 use super::Context;
 use crate::{
+    federation::shared_ids::{Shared, SharedId, Sharing},
     manifest::verify,
     registry::RegistryError,
     types::{PeerId, PublicKey},
@@ -14,6 +15,32 @@ pub(super) const OTHER_KEY: &str = "that is the id of this instance itself, whic
 /// Is this our id under a key that is not ours now? One of ours that was replaced is another's too.
 pub(super) fn is_anothers(context: &Context, peer: &PeerId, key: PublicKey) -> bool {
     *peer == context.identity.node_id && context.public_key().is_some_and(|own| own != key)
+}
+
+/// Notes that another machine uses our id, as it signed. A key that was ours before tells nothing: anybody can repeat what it signed.
+pub(super) fn note_anothers(context: &Context, key: PublicKey, seen_at: Option<String>) {
+    let was_ours = context.signer.as_ref().is_some_and(|ring| {
+        let held = ring.held();
+        held.log.statements().iter().map(|it| it.statement()).any(|it| it.public_key == key || it.old_key == Some(key))
+    });
+    if was_ours {
+        return;
+    }
+    let shared = Shared {
+        id: &context.identity.node_id,
+        sharing: Sharing::OtherKey,
+        is_own: true,
+        is_known: true,
+        other_key: Some(key),
+        seen_at,
+    };
+    context.shared_ids.note(&shared, context.clock.now());
+}
+
+/// Ids that two machines used within the last day.
+#[must_use]
+pub fn shared_ids(context: &Context) -> Vec<SharedId> {
+    context.shared_ids.list(&context.identity.node_id, context.clock.now())
 }
 
 /// An envelope of the registry, unless it says with another key that it is ours.

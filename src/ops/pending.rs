@@ -10,6 +10,7 @@ use crate::{
     federation::{
         events::EventKind,
         inbox::{Asking, Noted, Pending},
+        shared_ids::{Shared, Sharing},
     },
     trust::{Decision, DecisionError, Distrust, TrustLevel},
     types::{PeerId, PublicKey},
@@ -26,12 +27,27 @@ pub(super) async fn note(
 ) {
     let (inbox, peer, key) = (&context.pairing.inbox, speaker.peer(), speaker.public_key());
     match judged {
-        Ok(()) => inbox.remove(peer, key),
+        Ok(()) => {
+            context.shared_ids.settle(peer, key, context.clock.now());
+            inbox.remove(peer, key);
+        }
         Err(error) if wants_trust(context, key, error) => {
             // An id that is listed or verified, under another key: perhaps its owner's, who lost the one before.
             let known = requests::is_known(context, speaker) || context.trust.names(peer);
             let bound = context.registry.bound(peer).await.ok().flatten();
             let bound = bound.is_some_and(|bound| bound.public_key == key);
+            if is_other_key(error) {
+                let seen_at = address.map(|address| address.to_string());
+                let shared = Shared {
+                    id: peer,
+                    sharing: Sharing::OtherKey,
+                    is_own: false,
+                    is_known: known,
+                    other_key: Some(key),
+                    seen_at,
+                };
+                context.shared_ids.note(&shared, context.clock.now());
+            }
             let asking = Asking { peer: peer.clone(), key, address, known, bound };
             if inbox.note(asking, context.clock.now(), context.clock.elapsed()) == Noted::New(true) {
                 send_event(context, peer, key, address);
@@ -47,6 +63,15 @@ fn wants_trust(context: &Context, key: PublicKey, error: &RequestError) -> bool 
         RequestError::Distrust(Distrust::NotVerified(..)) => true,
         // Of a key that was replaced the same is said; nothing makes that one right again.
         RequestError::Distrust(Distrust::OtherKey(..)) => !context.trust.is_revoked(key),
+        RequestError::NotTrusted { reason, .. } => *reason == OTHER_KEY,
+        _ => false,
+    }
+}
+
+/// Has another key the id?
+fn is_other_key(error: &RequestError) -> bool {
+    match error {
+        RequestError::Distrust(Distrust::OtherKey(..)) => true,
         RequestError::NotTrusted { reason, .. } => *reason == OTHER_KEY,
         _ => false,
     }

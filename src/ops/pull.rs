@@ -1,5 +1,7 @@
 //! Bringing a data directory in step with another instance: what differs comes by `POST /sync`, one node at a time.
 
+mod original;
+
 use super::{
     interrupt::Interrupt,
     versions::{Fate, Offered, TakeError, TakeOptions, Target},
@@ -92,8 +94,10 @@ pub struct PullReport {
     pub overruled: Vec<u64>,
     /// Bytes that came, after decompression.
     pub bytes: u64,
-    /// The other side's set hash.
-    pub their_hash: SetHash,
+    /// The other side's set hash; `None`: it is an original and states none.
+    pub their_hash: Option<SetHash>,
+    /// The other side is an original: what came is not signed.
+    pub is_original: bool,
     /// How the directory stands to it.
     pub standing: Standing,
 }
@@ -141,7 +145,12 @@ pub async fn pull(
     for _ in 0..MAX_PAGES {
         // What was compared already need not be sent again.
         let held = held.after(apply.last.as_ref());
-        let mut answer = client.sync(request_text(held, ours, cursor.as_deref())).await?;
+        let mut answer = match client.sync(request_text(held, ours, cursor.as_deref())).await {
+            Err(error) if cursor.is_none() && original::is_original(client, &error).await => {
+                return original::pull(apply, client, limits, most_bytes, progress).await;
+            }
+            answer => answer?,
+        };
         announced += answer.expected;
         apply.versions = answer.versions;
         let (mut batch, mut batch_bytes, mut any) = (Vec::new(), 0, false);
@@ -176,7 +185,7 @@ pub async fn pull(
         cursor = next;
     }
     let standing = standing(client, &apply, their_hash).await?;
-    Ok(apply.report(bytes, their_hash, standing))
+    Ok(apply.report(bytes, Some(their_hash), standing))
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, PullError> {
@@ -237,10 +246,17 @@ async fn standing(client: &Client, apply: &Apply, their_hash: SetHash) -> Result
     if only_here + not_taken > 0 {
         return Ok(Standing::Differs { only_here, not_taken });
     }
-    Ok(listing.broken.first().map_or(Standing::Unexplained, |first| Standing::OwnBroken {
-        count: listing.broken.len(),
-        first: first.file.clone(),
-    }))
+    Ok(Standing::of_broken(&listing))
+}
+
+impl Standing {
+    /// Of sets that differ although everything was taken.
+    fn of_broken(listing: &Listing) -> Self {
+        listing.broken.first().map_or(Self::Unexplained, |first| Self::OwnBroken {
+            count: listing.broken.len(),
+            first: first.file.clone(),
+        })
+    }
 }
 
 /// Why a line brings no version that can be taken.
@@ -400,7 +416,7 @@ impl Apply {
         }
     }
 
-    fn report(self, bytes: u64, their_hash: SetHash, standing: Standing) -> PullReport {
+    fn report(self, bytes: u64, their_hash: Option<SetHash>, standing: Standing) -> PullReport {
         PullReport {
             added: self.added,
             replaced: self.replaced,
@@ -413,6 +429,7 @@ impl Apply {
             overruled: self.overruled,
             bytes,
             their_hash,
+            is_original: false,
             standing,
         }
     }

@@ -91,6 +91,7 @@ pub async fn register(context: &Context, caller: Caller, received: Bytes) -> Res
     let (peer, key) = (manifest.get().peer().clone(), manifest.public_key());
     let refused = |error| RefusedManifest { error, speaker: Some((peer.clone(), key)) };
     if own_id::is_anothers(context, &peer, key) {
+        own_id::note_anothers(context, key, None);
         return Err(refused(TrustError::OtherKey { peer: peer.clone() }.into()));
     }
     check_age(manifest.get(), context.clock.now()).map_err(|error| refused(error.into()))?;

@@ -270,6 +270,7 @@ fn identified(
         return Err(RequestError::Header("Ark-Node-Id"));
     }
     if own_id::is_anothers(context, &peer, key) {
+        own_id::note_anothers(context, key, request.address.map(|address| address.to_string()));
         let error = Box::new(RequestError::NotTrusted { peer: peer.clone(), key, reason: own_id::OTHER_KEY });
         return Err(RequestError::Of { speaker: (peer, key), error });
     }

@@ -47,7 +47,8 @@ impl Settings {
     /// An address, a secret or an event's name cannot be used. Neither a secret nor an address is repeated: that is often one too.
     pub fn webhooks(&self) -> Result<Vec<CheckedWebhook>, SettingsError> {
         let checked = self.events.webhooks.iter().map(|webhook| {
-            let url = Url::parse(&webhook.url).map_err(|error| bad("events.webhooks.url", error.to_string()))?;
+            let url = Url::parse(&webhook.url)
+                .map_err(|_| bad("events.webhooks.url", "is an address such as https://example.com/hook"))?;
             if !matches!(url.scheme(), "http" | "https") {
                 return Err(bad("events.webhooks.url", "begins with https:// or http://"));
             }

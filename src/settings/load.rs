@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     trust::{Rules, TrustPolicy},
-    types::{Limits, PeerId, PublicKey, UNSIGNED_PREFIX},
+    types::{Limits, PeerId, PublicKey},
 };
 use config::{Config, File, FileFormat};
 use secrecy::ExposeSecret;
@@ -28,6 +28,8 @@ const MIN_TOKEN_CHARS: usize = 16;
 /// The longest time to live that is taken: a year as humantime counts it.
 const MAX_PEER_TTL: Duration = Duration::from_secs(31_557_600);
 
+/// What `log.level` takes.
+pub const LOG_LEVELS: &str = "is off, error, warn, info, debug or trace, or filters such as info,ark_lattice=debug";
 /// More vouchers than any key will have.
 const MAX_VOUCHERS: usize = 100;
 /// The shortest lifetime of a key: peers that are away for a night must hear of the next one in time.
@@ -409,10 +411,7 @@ impl Settings {
         // A filter reads a word that is no level as the name of a module, and then shows next to nothing.
         let is_level = |word: &str| ["off", "error", "warn", "info", "debug", "trace"].contains(&word);
         if !self.log.level.split(',').map(str::trim).all(|part| is_level(part) || part.contains('=')) {
-            return Err(bad(
-                "log.level",
-                "is off, error, warn, info, debug or trace, or filters such as info,ark_lattice=debug",
-            ));
+            return Err(bad("log.level", LOG_LEVELS));
         }
         self.node_id()?;
         self.list_peer_keys()?;
@@ -445,25 +444,6 @@ impl Settings {
                 .push("trust.mode is open: any key may speak for any id; only for a closed network".to_owned());
         }
         Ok(())
-    }
-
-    /// This instance's id: the setting, or `ark-` and the machine's name.
-    ///
-    /// # Errors
-    /// The setting is not an id.
-    pub fn node_id(&self) -> Result<PeerId, SettingsError> {
-        let text = match &self.instance.node_id {
-            Some(text) => text.clone(),
-            None => format!("ark-{}", gethostname::gethostname().to_string_lossy()),
-        };
-        let id = PeerId::parse(&text).map_err(|error| bad("instance.node_id", error.to_string()))?;
-        if id.is_reserved() {
-            return Err(bad(
-                "instance.node_id",
-                format!("must not begin with {UNSIGNED_PREFIX}, which marks senders that sign nothing"),
-            ));
-        }
-        Ok(id)
     }
 
     /// The operator's rules on keys.

@@ -4,6 +4,7 @@
 
 #[macro_use]
 mod section;
+mod default_id;
 mod discovery;
 mod edge;
 mod environment;
@@ -20,9 +21,10 @@ mod span;
 mod tracing;
 mod values;
 
+pub use default_id::{id_prefix, unique_id};
 pub use events::CheckedWebhook;
 pub use files::LOCAL_ENVIRONMENT;
-pub use load::{Overrides, Settings, SettingsError};
+pub use load::{LOG_LEVELS, Overrides, Settings, SettingsError};
 pub use named_peers::NamedPeer;
 pub use sections::{
     AdminSettings, DiscoverySettings, EventSettings, FederationMode, FederationSettings, InstanceSettings,

@@ -217,7 +217,7 @@ impl TomlDefault for WebhookEntry {
 section! {
     /// Who this instance is.
     InstanceSettings "instance" {
-        /// Id of this instance in its manifests; unset: ark- and the machine's name. ARK_NODE_ID, FEDERATION_NODE_NAME.
+        /// Id of this instance in its manifests; unset: ark-, the machine's name and a random part, made once. ARK_NODE_ID, FEDERATION_NODE_NAME.
         node_id: Option<String> = None,
         /// local, cloud or pi. ARK_INSTANCE_TYPE.
         instance_type: InstanceType = InstanceType::Local,

@@ -20,6 +20,9 @@ pub struct Collector {
     pub headers: HeaderMap,
 }
 
+/// What the address of a collector is.
+const ENDPOINT: &str = "is an address such as http://127.0.0.1:4318, without a query";
+
 impl Settings {
     /// The collector of traces; `None`: nothing is traced.
     ///
@@ -29,9 +32,9 @@ impl Settings {
         let Some(endpoint) = &self.tracing.endpoint else { return Ok(None) };
         let wrong = |problem: &str| bad("tracing.endpoint", problem);
         // Not repeated: a password may stand in it.
-        let mut url = Url::parse(endpoint).map_err(|error| wrong(&format!("is no address: {error}")))?;
+        let mut url = Url::parse(endpoint).map_err(|_| wrong(ENDPOINT))?;
         if !matches!(url.scheme(), "http" | "https") || url.query().is_some() || url.fragment().is_some() {
-            return Err(wrong("is an address such as http://127.0.0.1:4318, without a query"));
+            return Err(wrong(ENDPOINT));
         }
         if !url.username().is_empty() || url.password().is_some() {
             return Err(wrong("names no user: put it into tracing.headers"));

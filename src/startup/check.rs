@@ -2,9 +2,9 @@
 
 use super::{StartupError, check_registry, check_tls, listeners::resolve, public_key, trust};
 use crate::{
-    federation::client::Client,
+    federation::client::{Client, ClientError},
     identity::KeyPair,
-    settings::{NamedPeer, Settings, SettingsError},
+    settings::{LOG_LEVELS, NamedPeer, Settings, SettingsError},
     telemetry,
 };
 
@@ -17,12 +17,13 @@ fn refused(key: &'static str, problem: String) -> StartupError {
 /// # Errors
 /// [`StartupError`], with the setting named.
 pub fn check(settings: &Settings, key: Option<&KeyPair>) -> Result<(), StartupError> {
-    telemetry::check_level(&settings.log.level).map_err(|error| refused("log.level", error.to_string()))?;
+    telemetry::check_level(&settings.log.level).map_err(|_| refused("log.level", LOG_LEVELS.to_owned()))?;
     public_key(settings, key)?;
     check_registry(settings)?;
     check_tls(settings)?;
     trust::authorities(settings)?;
     check_peers(settings)?;
+    check_own_address(settings)?;
     resolve(settings)?;
     Ok(())
 }
@@ -42,4 +43,14 @@ fn check_peers(settings: &Settings) -> Result<(), StartupError> {
         first = Some(client.map_err(|error| refused(key, format!("{error} ({variable})")))?);
     }
     Ok(())
+}
+
+/// The address under which other machines reach this instance: it is sent to all of them.
+fn check_own_address(settings: &Settings) -> Result<(), StartupError> {
+    let Some(address) = &settings.federation.address else { return Ok(()) };
+    match Client::new(address, &settings.limits()) {
+        // Whether this machine may ask it does not matter.
+        Ok(_) | Err(ClientError::OutOfReach(..)) => Ok(()),
+        Err(error) => Err(refused("federation.address", error.to_string())),
+    }
 }

@@ -59,6 +59,18 @@ pub(super) fn resolve(settings: &Settings) -> Result<Vec<SocketAddr>, StartupErr
     Ok((host, port).to_socket_addrs().map_err(failed)?.collect())
 }
 
+/// Why an address cannot be listened on, for people.
+pub(super) fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "another program has it".to_owned(),
+        io::ErrorKind::AddrNotAvailable => "it is no address of this machine".to_owned(),
+        io::ErrorKind::PermissionDenied => "this user may not listen on ports below 1024".to_owned(),
+        // What a look-up of a name answers has no code.
+        _ if error.raw_os_error().is_none() => "the host name has no address".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
 /// As `TcpListener::bind` does, which lets only 128 connections wait.
 fn listen_on(address: SocketAddr, write_timeout: Duration) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;

@@ -71,6 +71,12 @@ impl Bed {
         self
     }
 
+    /// Unsets a variable for every later command.
+    pub fn without(mut self, name: &str) -> Self {
+        self.variables.retain(|(known, _)| known != name);
+        self
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }

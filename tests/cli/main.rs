@@ -20,15 +20,18 @@ mod edits;
 mod exports;
 mod federation;
 mod health;
+mod identity;
 mod imports;
 mod inbound;
 mod inits;
 mod keys;
 mod local_access;
+mod mistakes;
 mod networks;
 mod next_steps;
 mod nodes;
 mod pairing;
+mod pull_originals;
 mod pulls;
 mod serving;
 mod settings;
@@ -44,5 +47,11 @@ mod tls;
 
 #[path = "../support/certificates.rs"]
 mod certificates;
+#[path = "../support/faketime.rs"]
+mod faketime;
 #[path = "../support/ip.rs"]
 mod ip;
+#[path = "../support/python.rs"]
+mod python;
+#[path = "../support/originals.rs"]
+mod stand_ins;

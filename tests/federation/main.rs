@@ -32,3 +32,5 @@ mod unavailable;
 mod ip;
 #[path = "../support/python.rs"]
 mod python;
+#[path = "../support/originals.rs"]
+mod stand_ins;

@@ -64,6 +64,8 @@ class Original(BaseHTTPRequestHandler):
         LOG.append("GET " + self.path)
         if WIRE != "python" and self.path == "/federation/info":
             return self.reply(200, {"instanceId": INSTANCE, "instanceName": "ARK-local-" + INSTANCE, "instanceType": "local"})
+        if WIRE == "python" and self.path == "/discover":
+            return self.reply(200, {"peers": [{"node_id": peer} for peer in PEERS], "count": len(PEERS)})
         if self.path == "/federation/nodes":
             if WIRE == "node":
                 return self.reply(200, {"nodes": list(NODES.values())})

@@ -121,6 +121,10 @@ pub(crate) struct HealthAnswer {
     /// Unknown instances that ask to write and wait for the admin: `ark-lattice federation pending`. 0.1.0 does not have this member.
     #[schema(required = false)]
     peers_pending: usize,
+    /// Ids that two machines use, within the last day: `ark-lattice federation status` states how, and what to do. 0.1.0 does not have this
+    /// member.
+    #[schema(required = false)]
+    shared_ids: Vec<String>,
     /// When a round last came to its end.
     #[schema(required = true, example = "2025-10-03T22:00:00Z")]
     last_sync: Option<String>,
@@ -180,6 +184,7 @@ pub(crate) async fn health(state: web::Data<ApiState>) -> Result<HttpResponse, A
         node_id: state.context.identity.node_id.to_string(),
         peers_connected,
         peers_pending: health.peers_pending,
+        shared_ids: ops::shared_ids(&state.context).into_iter().map(|shared| shared.id).collect(),
         last_sync: last_sync.map(|at| Timestamp::from_seconds(at.seconds()).to_rfc3339()),
         version: env!("CARGO_PKG_VERSION"),
         registry: registry_answer(&health),

@@ -4,7 +4,7 @@ use super::finding::Findings;
 use crate::{
     cli::output::{count, size},
     ops::{self, Listing, OfflineDirectory},
-    settings::{ServerSettings, Settings},
+    settings::{ServerSettings, Settings, id_prefix},
     startup,
     types::Timestamp,
 };
@@ -58,9 +58,8 @@ pub(super) fn certificate(settings: &Settings, now: Timestamp, findings: &mut Fi
 /// Who this instance is, and whether it can sign.
 pub(super) fn identity(settings: &Settings, findings: &mut Findings) {
     match settings.node_id() {
-        Ok(id) if settings.instance.node_id.is_none() => {
-            findings
-                .ok("identity", format!("{id}, from the machine's name; set ARK_NODE_ID to keep it when that changes"));
+        Ok(_) if settings.has_no_id_yet().unwrap_or(false) => {
+            findings.ok("identity", format!("serve makes an id at its first start: {}…", id_prefix()));
         }
         Ok(id) => findings.ok("identity", format!("{id}, {}", settings.instance.instance_type.as_str())),
         Err(error) => {

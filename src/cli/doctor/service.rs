@@ -201,6 +201,13 @@ async fn federation(service: &OperatorClient, findings: &mut Findings) {
         let found = "the federation is stopped: no rounds are made, and peers are turned away";
         findings.warn(("federation", "federation_stopped"), found, "ark-lattice federation start");
     }
+    for shared in &status.shared_ids {
+        if shared.sharing == "copied_key" {
+            findings.warn(("identity", "key_copied"), &shared.text, &shared.next);
+        } else {
+            findings.warn(("identity", "id_shared"), &shared.text, &shared.next);
+        }
+    }
     peers(&status, findings);
     for sender in &status.deletions_waiting {
         let found = format!("{} of {} wait for you", count(sender.deletions, "deletion"), sender.from);

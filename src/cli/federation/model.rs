@@ -34,6 +34,16 @@ pub(in crate::cli) struct Status {
     pub(in crate::cli) lattice: Lattice,
     #[serde(default)]
     pub(in crate::cli) deletions_waiting: Vec<WaitingSender>,
+    #[serde(default)]
+    pub(in crate::cli) shared_ids: Vec<SharedId>,
+}
+
+/// An id that two machines use.
+#[derive(Debug, Deserialize)]
+pub(in crate::cli) struct SharedId {
+    pub(in crate::cli) sharing: String,
+    pub(in crate::cli) text: String,
+    pub(in crate::cli) next: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -248,7 +258,16 @@ pub(in crate::cli) struct Probe {
     pub(in crate::cli) node_id: Option<String>,
     pub(in crate::cli) public_key: Option<String>,
     pub(in crate::cli) error: Option<String>,
+    pub(in crate::cli) error_code: Option<String>,
     pub(in crate::cli) next: Option<String>,
+}
+
+impl Probe {
+    /// Something answers, and it is not what it should be.
+    pub(in crate::cli) fn differs(&self) -> bool {
+        let kind = self.error_code.as_deref().and_then(FailureKind::parse);
+        kind.is_some_and(|kind| kind.class() == FailureClass::Differs)
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -319,13 +338,14 @@ pub(in crate::cli) struct Past {
 }
 
 impl Peer {
-    /// `online`, `offline` where it does not answer, `failing` where it answers and the rounds fail, `new` before the first round, and
-    /// `stopped` while the federation of this instance is.
+    /// `online`, `offline` where it does not answer, `failing` where it answers and the rounds fail, `new` before the first round, `left out` where
+    /// this instance exchanges with its hub only, and `stopped` while the federation of this instance is.
     pub(in crate::cli) fn state(&self, is_running: bool) -> &'static str {
         let is_new = self.last_sync.is_none() && self.failures_in_a_row == 0 && self.error.is_none();
         let kind = self.error_code.as_deref().and_then(FailureKind::parse);
         match kind.map(FailureKind::class) {
             _ if !is_running => "stopped",
+            _ if kind == Some(FailureKind::HubOnly) => "left out",
             _ if self.active => "online",
             _ if is_new => "new",
             Some(FailureClass::Refused | FailureClass::Differs | FailureClass::Local) => "failing",

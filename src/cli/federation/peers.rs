@@ -129,6 +129,7 @@ fn added(args: &AddArgs, set: &PeerSet, output: &Output) -> Result<(), Failure> 
                 (format!("{id} answers, key {key}"), None)
             }
             (None, None) => ("an original ARK service answers, which signs nothing".to_owned(), None),
+            (None, Some(error)) if probe.differs() => (error.clone(), probe.next.clone()),
             (None, Some(error)) => (format!("it does not answer yet: {error}"), probe.next.clone()),
         };
         let word = if probe.protocol.is_some() { "ok" } else { "warn" };

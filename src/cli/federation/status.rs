@@ -25,8 +25,8 @@ const LONGEST_SECONDS: u64 = 3600;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 A peer is online when the last round with it came to its end, offline when it does
-not answer, failing when it answers and rounds fail, new before the first round, and
-stopped while the federation of this instance is. Below the table stands what to do
+not answer, failing when it answers and rounds fail, new before the first round, left out
+where this instance exchanges with its hub only, and stopped while the federation of this instance is. Below the table stands what to do
 about each that is offline or failing. What is to send and to receive is known since the last contact.
 An instance that connects here is online while it comes as lately as it said;
 \"to send\" is what it does not have yet of this one, \"to receive\" the reverse.
@@ -58,7 +58,9 @@ line each time:
    \"inbound\": [{\"nodeId\": \"laptop\", \"publicKey\": \"…\", \"trust\": \"verified\", \"active\": true,
     \"address\": \"192.0.2.7\", \"direction\": \"both\", \"filtered\": false, \"outcome\": \"in_step\",
     \"firstContact\": 1767225600, \"lastContact\": 1767225600, \"lag\": {\"toSend\": 0, \"toReceive\": 0}, \"nodesReceived\": 15}],
-   \"deletionsWaiting\": [{\"from\": \"a\", \"deletions\": 40, \"since\": 1767225600}]}")]
+   \"deletionsWaiting\": [{\"from\": \"a\", \"deletions\": 40, \"since\": 1767225600}],
+   \"sharedIds\": [{\"nodeId\": \"pi\", \"own\": false, \"sharing\": \"other_key\", \"otherKey\": \"…\", \"seenAt\": \"192.0.2.7\",
+    \"firstSeen\": 1767225600, \"lastSeen\": 1767225600, \"text\": \"…\", \"next\": \"…\"}]}")]
 pub(in crate::cli) struct Args {
     /// Look again every so many seconds.
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",
@@ -198,6 +200,9 @@ fn lines(status: &Status, now: Timestamp) -> Vec<String> {
     if status.lattice.broken_files > 0 {
         let broken = count(status.lattice.broken_files, "broken file");
         findings.push(fact("broken", format!("{broken}; named by: ark-lattice doctor")));
+    }
+    for shared in &status.shared_ids {
+        findings.push(fact("identity", format!("{}; {}", shared.text, shared.next)));
     }
     let end = lines.len().saturating_sub(1);
     lines.splice(end..end, findings);

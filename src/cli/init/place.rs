@@ -114,7 +114,7 @@ impl Place {
         let (mut made, mut found) = (Vec::new(), Vec::new());
         self.directories(&settings, &mut made, &mut found)?;
         if wishes.admin_token {
-            let path = self.dir.join(&token_file);
+            let path = self.dir.join(token_file.strip_prefix("./").unwrap_or(&token_file));
             let is_new = ops::write_token(&path)?;
             Done::note(&mut found, &mut made, path, is_new);
         }
@@ -169,6 +169,8 @@ impl Place {
         let mut here = settings.clone();
         here.state.path = self.dir.join(settings.state.path.strip_prefix("./").unwrap_or(&settings.state.path));
         here.instance.key_file = settings.instance.key_file.as_ref().map(|path| self.dir.join(path));
+        // Before the key, which would be the state of an earlier version.
+        let node_id = startup::own_id(&here)?.to_string();
         let path = here.instance.key_file.clone().unwrap_or_else(|| here.state.path.join("identity.key"));
         let shown = match startup::key_place(&here) {
             Some(place) if place.exists() => place.shown()?.map(|shown| shown.public_key),
@@ -188,7 +190,7 @@ impl Place {
                 key.public_key()
             }
         };
-        Ok(Done { node_id: settings.node_id()?.to_string(), public_key, made, found })
+        Ok(Done { node_id, public_key, made, found })
     }
 
     /// Settings that were wished for and are not what holds are never passed over: the file is the operator's.

@@ -1,11 +1,11 @@
 //! What the operator wants to be otherwise than by default.
 
-use crate::settings::Settings;
+use crate::settings::{Settings, id_prefix};
 use secrecy::ExposeSecret;
 
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(in crate::cli) struct Wishes {
-    /// The instance's id in its manifests; otherwise ark- and the machine's name.
+    /// The instance's id in its manifests; otherwise ark-, the machine's name and a random part.
     #[arg(long, value_name = "ID")]
     pub(super) node_id: Option<String>,
     /// Where it runs.
@@ -78,6 +78,7 @@ impl Wishes {
 pub(super) fn value_of(settings: &Settings, key: &str) -> Option<String> {
     let path = |path: &std::path::Path| path.to_str().map(str::to_owned);
     match key {
+        "instance.node_id" if settings.has_no_id_yet().unwrap_or(false) => Some(format!("{}…", id_prefix())),
         "instance.node_id" => settings.node_id().ok().map(|id| id.to_string()),
         "instance.instance_type" => Some(settings.instance.instance_type.as_str().to_owned()),
         "server.host" => Some(settings.server.host.clone()),

@@ -145,6 +145,12 @@ impl Engine {
         })
     }
 
+    /// The hub, where the settings have this instance exchange with that one only and this address is another one.
+    #[must_use]
+    pub fn hub_instead_of(&self, url: &str) -> Option<&str> {
+        self.shared.options.peers.hub_instead_of(url)
+    }
+
     /// The setting that names the peer at this address.
     #[must_use]
     pub fn setting_of(&self, url: &str) -> Option<&'static str> {

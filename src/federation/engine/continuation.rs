@@ -6,7 +6,9 @@ use crate::{
     federation::{
         client::Client,
         events::EventKind,
+        failure::FailureKind,
         run::{RoundError, RunEnd},
+        shared_ids::{Shared as SharedId, Sharing},
         twins::ANOTHER_IDENTITY,
     },
     trust::Follows,
@@ -78,6 +80,23 @@ impl Shared {
         }
         let error = RoundError::Cloned(id.clone());
         self.tell_twin(peer, before, error, end);
+    }
+
+    /// Notes for the status what a round showed of an id that two machines use.
+    pub(super) fn note_shared_id(&self, url: &str, end: &RunEnd) {
+        let (own_id, now) = (&self.options.node_id, self.options.clock.now());
+        let (id, sharing) = match &end.error {
+            None => return self.options.shared_ids.settle_own(url, now),
+            Some(RoundError::OwnTwin(_)) => (own_id, Sharing::CopiedKey),
+            Some(RoundError::Cloned(id)) => (id, Sharing::CopiedKey),
+            Some(error) if matches!(error.kind(), FailureKind::RefusedKey | FailureKind::SameId) => {
+                (own_id, Sharing::OtherKey)
+            }
+            _ => return,
+        };
+        let is_own = id == own_id;
+        let seen_at = Some(url.to_owned());
+        self.options.shared_ids.note(&SharedId { id, sharing, is_own, is_known: true, other_key: None, seen_at }, now);
     }
 
     /// Tells once of two instances with one identity, and as the failure of the round.

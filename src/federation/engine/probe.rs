@@ -4,6 +4,7 @@ use super::{Engine, clients::By};
 use crate::{
     federation::{
         client::{Client, ClientError},
+        originals::is_original,
         remote::Remote,
         run::RoundError,
     },
@@ -69,16 +70,4 @@ impl Engine {
         let known_at = known.map(|known| known.url).filter(|known| known != url);
         Probed::Instance { peer, key, known_at }
     }
-}
-
-/// Does it answer as the Node.js or the Python system of the seeds does?
-async fn is_original(client: &Client) -> bool {
-    for (path, member) in [("federation/info", "instanceId"), ("discover", "peers")] {
-        let answer = client.probe(path).await.ok().filter(|answer| answer.status == 200);
-        let answer = answer.and_then(|answer| serde_json::from_slice::<serde_json::Value>(&answer.body).ok());
-        if answer.is_some_and(|answer| answer.get(member).is_some()) {
-            return true;
-        }
-    }
-    false
 }

@@ -7,16 +7,17 @@ mod give;
 mod take;
 mod wire;
 
-pub use self::take::{MAX_LISTED, Origin, PushError, Pushed, Receiver, Seen, Skipped, take};
+pub use self::take::{MAX_LISTED, Origin, PushError, Pushed, Receiver, Seen, Skipped, nodes, stated_time, take};
 
 use self::give::give;
 use super::{
-    client::Client,
+    client::{Client, ClientError},
     peers::Direction,
     round::Outcome,
     run::{RoundError, RoundReport},
 };
 use crate::types::PeerId;
+use bytes::Bytes;
 use std::{collections::HashSet, fmt::Write};
 
 /// Which wire an original has.
@@ -105,6 +106,30 @@ pub async fn exchange(
             original.client.publish(envelope).await?;
             Ok(true)
         }
+    }
+}
+
+/// Does it answer as an original does?
+pub async fn is_original(client: &Client) -> bool {
+    for (path, member) in [("federation/info", "instanceId"), ("discover", "peers")] {
+        let answer = client.probe(path).await.ok().filter(|answer| answer.status == 200);
+        let answer = answer.and_then(|answer| serde_json::from_slice::<serde_json::Value>(&answer.body).ok());
+        if answer.is_some_and(|answer| answer.get(member).is_some()) {
+            return true;
+        }
+    }
+    false
+}
+
+/// All nodes of an original: the body that [`nodes`] reads.
+///
+/// # Errors
+/// [`ClientError`].
+pub async fn fetch(client: &Client) -> Result<Bytes, ClientError> {
+    match client.has_federation_info().await? {
+        true => client.original_nodes().await,
+        // An original compares with hashes of its own: of nothing, all of them differ.
+        false => client.original_delta("{\"nodes\":[]}".to_owned()).await,
     }
 }
 

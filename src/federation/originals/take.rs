@@ -213,9 +213,28 @@ impl Push {
     }
 }
 
+/// When a node of an original was made, where it states that: in `updated_at`, or in the first instances' own `timestamp`.
+#[must_use]
+pub fn stated_time(node: &NodeDocument) -> Option<Timestamp> {
+    node.updated_at().or_else(|| node.instant(TIMESTAMP))
+}
+
+/// The nodes of `{"nodes": […]}`, in order; of an element that is none, why.
+///
+/// # Errors
+/// [`PushError::Json`], [`PushError::Shape`].
+pub async fn nodes(body: Bytes, limits: Limits) -> Result<Vec<Result<NodeDocument, String>>, PushError> {
+    offload(body.len(), move || {
+        let mut push = Push::open(body, limits)?;
+        let elements: Vec<Bytes> = push.elements.by_ref().collect();
+        Ok(elements.iter().map(|element| push.read(element)).collect())
+    })
+    .await
+}
+
 /// When the version that a push brings was made: as its node says, by `updated_at` or by the first instances' own `timestamp`.
 fn version_time(receiver: &Receiver<'_>, node: &NodeDocument) -> Result<Timestamp, LatticeError> {
-    if let Some(stated) = node.updated_at().or_else(|| node.instant(TIMESTAMP)) {
+    if let Some(stated) = stated_time(node) {
         return Ok(stated);
     }
     let (lattice, id) = (receiver.lattice, node.id());

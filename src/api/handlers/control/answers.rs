@@ -6,6 +6,7 @@ mod failure;
 mod inbound;
 mod left_out;
 mod past;
+mod shared_ids;
 
 pub(super) use self::{added::AddedAnswer, past::HistoryAnswer};
 use self::{
@@ -13,13 +14,17 @@ use self::{
     failure::FailureAnswer,
     inbound::InboundAnswer,
     left_out::{LeftOutAnswer, TooLargeAnswer},
+    shared_ids::SharedIdAnswer,
 };
 use crate::{
     api::{
         handlers::{deletions::SenderAnswer, nodes::seconds},
         schemas::{Hash, PublicKeyText},
     },
-    ops::{self, Direction, FederationInfo, Filter, Found, Lag, LatticeError, Outcome, PeerState, Stand, Synced, Via},
+    ops::{
+        self, Direction, FailureKind, FederationInfo, Filter, Found, Lag, LatticeError, Outcome, PeerState, Stand,
+        Synced, Via,
+    },
 };
 use serde::Serialize;
 use serde_json::Number;
@@ -219,7 +224,11 @@ pub(super) const fn direction(direction: Direction) -> &'static str {
 }
 
 impl PeerAnswer {
-    pub(super) fn new((peer, lag): (PeerState, Lag), context: &ops::Context) -> Self {
+    pub(super) fn new((mut peer, lag): (PeerState, Lag), context: &ops::Context) -> Self {
+        if let Some(hub) = ops::hub_instead_of(context, &peer.url) {
+            let left_out = format!("no rounds are made with it: this instance exchanges with its hub only, {hub}");
+            (peer.failure, peer.error) = (Some(FailureKind::HubOnly), Some(left_out));
+        }
         let failure = FailureAnswer::new(context, &peer.url, peer.failure, peer.error.as_deref());
         Self {
             active: peer.is_active(),
@@ -325,6 +334,9 @@ pub(crate) struct StatusAnswer {
     lattice: LatticeAnswer,
     /// Every instance of which deletions wait here.
     deletions_waiting: Vec<SenderAnswer>,
+    /// Ids that two machines use, of this instance or of others. 0.1.0 does not have this member.
+    #[schema(required = false)]
+    shared_ids: Vec<SharedIdAnswer>,
 }
 
 impl StatusAnswer {
@@ -349,6 +361,7 @@ impl StatusAnswer {
             inbound: ops::inbound_peers(context).into_iter().map(Into::into).collect(),
             lattice: ops::stand(context)?.into(),
             deletions_waiting: ops::waiting_senders(context)?.into_iter().map(Into::into).collect(),
+            shared_ids: shared_ids::shared_ids(context),
         })
     }
 }

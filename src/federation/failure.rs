@@ -73,7 +73,7 @@ kinds! {
     /// Another reason for no answer.
     Unreachable = "unreachable" Unavailable "when it is back: {again}",
     /// It was asked with TLS and speaks plain HTTP.
-    PlainHttpThere = "plain_http_there" Unavailable "{http}",
+    PlainHttpThere = "plain_http_there" Unavailable "{http}; if that fails too, another program has that port",
     /// It was asked in plain HTTP and does not answer in HTTP.
     TlsThere = "tls_there" Unavailable "{https}; if that fails too, another program has that port",
     /// It does not answer in HTTP.
@@ -485,7 +485,8 @@ mod tests {
         };
         let other =
             "ark-lattice federation remove-peer https://a:9001 && ark-lattice federation add-peer http://a:9001";
-        assert_eq!(next(FailureKind::PlainHttpThere, "https://a:9001"), other);
+        let plain = next(FailureKind::PlainHttpThere, "https://a:9001");
+        assert_eq!(plain, format!("{other}; if that fails too, another program has that port"));
         assert!(next(FailureKind::RefusedRevoked, "http://a").ends_with(r"trust show 'it'\''s me'"));
         assert!(next(FailureKind::CertificateOtherName, "https://[::1]:9/x").contains("have ::1 put into it"));
     }

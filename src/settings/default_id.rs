@@ -92,7 +92,7 @@ mod tests {
     use std::path::Path;
 
     fn put(path: impl AsRef<Path>, text: &str) {
-        crate::lattice::offline::write_file(path.as_ref(), text.as_bytes());
+        crate::lattice::offline::write_file(path.as_ref(), text.as_bytes()).unwrap();
     }
 
     #[test]

@@ -33,6 +33,7 @@ mod nodes;
 mod pairing;
 mod pull_originals;
 mod pulls;
+mod seed_recipes;
 mod serving;
 mod settings;
 mod settings_peers;

@@ -75,7 +75,9 @@ fn the_wrong_one_of_http_and_https_is_named_where_a_peer_is_added() {
     let plain = Instance::start("plain", &[]);
     let tls = on_tls("tls", |bed| PairFiles::in_folder(&bed.path("."), &authority.issue(1, 2040)));
     let (secure, insecure) = (plain.url().replace("http:", "https:"), tls.url().replace("https:", "http:"));
-    for (wrong, right, what) in [(&secure, plain.url(), "speaks plain HTTP"), (&insecure, tls.url(), "may speak TLS")] {
+    for (wrong, right, what) in
+        [(&secure, plain.url(), "may speak plain HTTP"), (&insecure, tls.url(), "may speak TLS")]
+    {
         let run = here.federation(&["add-peer", wrong]);
         let said = run.fails(3);
         assert!(said.contains("not_an_instance") && said.contains(what), "{said}");

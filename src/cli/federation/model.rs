@@ -338,6 +338,11 @@ pub(in crate::cli) struct Past {
 }
 
 impl Peer {
+    /// This instance exchanges with its hub only, and the peer is another one: no failure unless it is named.
+    pub(in crate::cli) fn is_left_out(&self) -> bool {
+        self.error_code.as_deref().and_then(FailureKind::parse) == Some(FailureKind::HubOnly)
+    }
+
     /// `online`, `offline` where it does not answer, `failing` where it answers and the rounds fail, `new` before the first round, `left out` where
     /// this instance exchanges with its hub only, and `stopped` while the federation of this instance is.
     pub(in crate::cli) fn state(&self, is_running: bool) -> &'static str {
@@ -345,7 +350,7 @@ impl Peer {
         let kind = self.error_code.as_deref().and_then(FailureKind::parse);
         match kind.map(FailureKind::class) {
             _ if !is_running => "stopped",
-            _ if kind == Some(FailureKind::HubOnly) => "left out",
+            _ if self.is_left_out() => "left out",
             _ if self.active => "online",
             _ if is_new => "new",
             Some(FailureClass::Refused | FailureClass::Differs | FailureClass::Local) => "failing",

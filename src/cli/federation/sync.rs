@@ -124,7 +124,13 @@ async fn sync(args: &Args, service: &Service, output: &Output) -> Result<Vec<Tol
         Some(peer) => vec![peer.clone()],
         None => {
             let answer = service.answer(Ask::Get, &format!("{CONTROLS}/peers"), None).await?;
-            service.read::<Peers>(&answer)?.peers.into_iter().map(|peer| peer.url).collect()
+            service
+                .read::<Peers>(&answer)?
+                .peers
+                .into_iter()
+                .filter(|peer| !peer.is_left_out())
+                .map(|peer| peer.url)
+                .collect()
         }
     };
     let progress = Progress::waiting("exchanging", output);

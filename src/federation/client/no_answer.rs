@@ -156,7 +156,7 @@ impl fmt::Display for NoAnswer {
             Self::Timeout => f.write_str("no answer in time"),
             Self::NameUnknown => f.write_str("the host name has no address"),
             Self::NoRoute => f.write_str("no route leads there"),
-            Self::PlainHttp => f.write_str("it speaks plain HTTP, not TLS"),
+            Self::PlainHttp => f.write_str("it does not speak TLS: it may speak plain HTTP"),
             Self::NotHttp { plain: true } => f.write_str("it does not answer in plain HTTP: it may speak TLS"),
             Self::NotHttp { plain: false } => f.write_str("it does not answer in HTTP"),
             Self::Certificate(fault) => write!(f, "its certificate {fault}"),

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     guard::OutOfReach,
+    lattice::LatticeError,
     trust::accept_command,
     types::{PeerId, ShellWord},
 };
@@ -205,6 +206,8 @@ kinds! {
     Cloned = "cloned" Differs "give one of the two machines an identity of its own, as the message says",
     /// The data directory or the journal here fails.
     LatticeHere = "lattice_here" Local "ark-lattice doctor",
+    /// As many conflicts with the peer are kept here as may be: what would add to them is not taken.
+    ConflictsFullHere = "conflicts_full_here" Local "settle the conflicts here: ark-lattice conflicts list",
     /// The registry here fails.
     RegistryHere = "registry_here" Local "ark-lattice doctor",
     /// The federation was stopped, or this instance stops.
@@ -409,6 +412,7 @@ impl RoundError {
     pub fn kind(&self) -> FailureKind {
         match self {
             Self::Client(error) => error.kind(),
+            Self::Lattice(LatticeError::Contested { .. }) => FailureKind::ConflictsFullHere,
             Self::Lattice(_) => FailureKind::LatticeHere,
             Self::OtherKey { .. } => FailureKind::OtherKey,
             Self::Revoked => FailureKind::PeerKeyRevoked,

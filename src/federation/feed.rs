@@ -134,6 +134,8 @@ impl Received {
             Applied::Kept => self.kept += 1,
             Applied::Ahead => self.ahead += 1,
             Applied::Waiting => self.waiting += 1,
+            // Whoever applied it learns of it by its reason.
+            Applied::LeftOut => {}
         }
     }
 }

@@ -13,7 +13,7 @@ mod too_large;
 mod unavailable;
 mod waits;
 
-pub use self::error::RoundError;
+pub use self::error::{OwnAhead, RoundError};
 use self::{forgotten::Forgotten, too_large::TooLarge, unavailable::Unavailable, waits::WaitsThere};
 use super::{
     client::{ClientError, NoAnswer},
@@ -168,6 +168,8 @@ pub struct Run<'a, N> {
     too_large: TooLarge,
     forgotten: Forgotten,
     refused: Refused,
+    /// Why some changes were not taken, here or there: conflicts are at their limit. All others were.
+    conflicts_full: Option<RoundError>,
     waits_there: WaitsThere,
     /// Up to this position of our journal they had been given our versions before the round.
     given: u64,
@@ -254,11 +256,15 @@ pub async fn run<N: FnMut(&Positions) + Send>(parties: &Parties<'_>, known: Know
         too_large: TooLarge::default(),
         forgotten: Forgotten::default(),
         refused: Refused::default(),
+        conflicts_full: None,
         waits_there: WaitsThere::new(&known),
         given: 0,
     };
     match run.exchange(head, known).await {
-        Ok(outcome) => run.report.outcome = Some(outcome),
+        Ok(outcome) => match run.conflicts_full.take() {
+            Some(error) => end.error = Some(error),
+            None => run.report.outcome = Some(outcome),
+        },
         Err(error) => end.error = Some(error),
     }
     run.count_waiting();

@@ -94,20 +94,30 @@ pub async fn end_where_held(lattice: &dyn Lattice, from: &PeerId, stated: &[Wire
     Ok(ended)
 }
 
+/// What became of versions of another instance.
+#[derive(Debug, Default)]
+pub struct Judged {
+    /// What became of each, counted.
+    pub received: Received,
+    /// Nodes that were deleted.
+    pub deleted: usize,
+    /// Why some were not taken, where a [bound](LatticeError::leaves_out_one) is reached; all others were.
+    pub left_out: Option<LatticeError>,
+}
+
 /// Judges and stores versions of another instance. Where these changes would delete more than the guard lets through, all of their
-/// deletions wait; everything else is taken. `elapsed`: by the process's own clock. Answers how many nodes were deleted as well.
+/// deletions wait; everything else is taken. `elapsed`: by the process's own clock.
 ///
 /// # Errors
-/// [`FeedError::NoContent`], [`FeedError::Lattice`]; what came before may have been written. After one that
-/// [leaves out one](LatticeError::leaves_out_one) all others are.
+/// [`FeedError::NoContent`], [`FeedError::Lattice`]; what came before may have been written.
 pub async fn receive(
     lattice: &dyn Lattice,
     guard: &Arc<DeletionGuard>,
     sender: Sender<'_>,
     elapsed: Duration,
     mut changes: Vec<WireChange>,
-) -> Result<(Received, usize), FeedError> {
-    let (mut all, mut deleted) = (Received::default(), 0_usize);
+) -> Result<Judged, FeedError> {
+    let mut all = Judged::default();
     for attempt in 1.. {
         let wanted = feed::deletions(lattice, &changes)?;
         let reserved = reserve(lattice, guard, &sender, &wanted, elapsed).await;
@@ -116,7 +126,7 @@ pub async fn receive(
         // A node that came between the count and the deletion: counted again, its deletion may fit.
         let again = reserved.is_some() && attempt < ATTEMPTS;
         let applied = apply(lattice, (sender.id, sender.given), changes, &budget, again).await;
-        deleted = deleted.saturating_add(budget.deleted());
+        all.deleted = all.deleted.saturating_add(budget.deleted());
         guard.note_stored(&sender, &budget.take_stored(), elapsed);
         if budget.deleted() > 0 {
             // One that cannot be looked up counts as here until two hours are over.
@@ -127,14 +137,15 @@ pub async fn receive(
             guard.settle(reserved, budget.deleted());
         }
         let (received, left) = applied?;
-        all.add(&received);
+        all.received.add(&received);
+        all.left_out = all.left_out.or_else(|| budget.take_left_out());
         if left.is_empty() {
             break;
         }
         changes = left;
     }
     keep_additions(lattice, guard).await;
-    Ok((all, deleted))
+    Ok(all)
 }
 
 /// Reserves deletions, durably: a process that is killed after them has them counted when it starts again.
@@ -168,23 +179,16 @@ async fn apply(
     budget: &Arc<DeletionBudget>,
     again: bool,
 ) -> Result<(Received, Vec<WireChange>), FeedError> {
-    let (mut received, mut left, mut bound) = (Received::default(), Vec::new(), None);
+    let (mut received, mut left) = (Received::default(), Vec::new());
     let mut changes = changes.into_iter();
     loop {
         let part: Vec<WireChange> = changes.by_ref().take(BATCH).collect();
         if part.is_empty() {
-            return bound.map_or(Ok((received, left)), |bound: LatticeError| Err(bound.into()));
+            return Ok((received, left));
         }
         let deletion = |change: &WireChange| (again && change.content_hash().is_none()).then(|| change.clone());
         let deletions: Vec<Option<WireChange>> = part.iter().map(deletion).collect();
-        let applied = match lattice.apply_within(feed::arrivals(from, part)?, budget).await {
-            // Edits and deletions behind it still count.
-            Err(error) if error.leaves_out_one() => {
-                bound.get_or_insert(error);
-                continue;
-            }
-            applied => applied?,
-        };
+        let applied = lattice.apply_within(feed::arrivals(from, part)?, budget).await?;
         for (applied, deletion) in applied.into_iter().zip(deletions) {
             match (applied, deletion) {
                 (Applied::Waiting, Some(deletion)) => left.push(deletion),

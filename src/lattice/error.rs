@@ -14,10 +14,11 @@ pub enum LatticeError {
         /// The current content hash; `None` where there is no such node.
         current: Option<ContentHash>,
     },
-    /// Nothing was changed: the version made here that would be replaced could not be kept beside so many others.
+    /// The version is not taken: the one made here that it would replace could not be kept beside so many others. What replaces nothing that
+    /// was made here is still taken, that of the same request included.
     #[error(
-        "{kept} versions made here lost against those of {from} and are kept; nothing that would add to them is taken from it until \
-         they are looked at: ark-lattice conflicts"
+        "{kept} versions made here lost against those of {from} and are kept: what would add to them is not taken until they are settled, \
+         everything else is. On this machine: ark-lattice conflicts list, then ark-lattice conflicts dismiss --all"
     )]
     Contested {
         /// Who sent the versions that won.
@@ -82,6 +83,9 @@ impl LatticeError {
     /// Is one change of a request not taken for this reason, while the others count?
     #[must_use]
     pub const fn leaves_out_one(&self) -> bool {
-        matches!(self, Self::BoundReached { .. } | Self::HistoryFull { .. } | Self::WaitingFull { .. })
+        matches!(
+            self,
+            Self::Contested { .. } | Self::BoundReached { .. } | Self::HistoryFull { .. } | Self::WaitingFull { .. }
+        )
     }
 }

@@ -15,16 +15,19 @@
 //! | `stated` | id | the document's own `updated_at` (µs), where it is not the version's time |
 //! | `remembered` | id | earlier contents of the node's file, each with its version's time |
 //! | `epochs` | first position | epoch: an unbroken stretch of the journal |
-//! | `meta` | name | text: schema, index_id, seq, floor, lattice, adopting, conflict, stated_from, history_bytes; directory (written by 0.1.0) |
+//! | `lived` | hour that the service lived through | the newest position of a tombstone of that hour |
+//! | `meta` | name | text: schema, index_id, seq, floor, lived, lattice, adopting, conflict, stated_from, history_bytes; directory (written by 0.1.0) |
 //! | `waiting` | id, sender | a deletion that waits for the admin |
 //! | `waiting_from` | sender | how many of them wait, and since when |
 
+mod aging;
 mod binding;
 mod buried;
 mod coming;
 mod conflicts;
 mod epochs;
 mod forgotten;
+mod made_ahead;
 mod remembered;
 mod rows;
 mod waiting;
@@ -32,6 +35,7 @@ mod write;
 
 use super::{Change, Entry, Tombstone, reader::FileStamp, reserve::Reserve, version::Ancestry};
 use crate::types::{NodeId, Timestamp, encode_hex};
+use aging::Lived;
 pub(super) use binding::{Binding, Peeked, peek};
 pub(super) use buried::is_late;
 pub(super) use coming::Coming;
@@ -186,6 +190,7 @@ pub(super) struct Journal {
     database: RwLock<Option<Database>>,
     reserve: Reserve,
     epochs: EpochState,
+    lived: Lived,
     closed: AtomicBool,
 }
 
@@ -201,6 +206,7 @@ impl Journal {
         let database = Self::database(path)?;
         let head = prepare(&database)?;
         let epochs = EpochState::open(&database)?;
+        let lived = Lived::read(&database)?;
         let reserve = Reserve::beside(path);
         // On a full disk reading goes on; the first write says why it cannot.
         if let Err(error) = reserve.hold() {
@@ -212,6 +218,7 @@ impl Journal {
                 database: RwLock::new(Some(database)),
                 reserve,
                 epochs,
+                lived,
                 closed: AtomicBool::new(false),
             },
             head,
@@ -273,6 +280,9 @@ impl Journal {
             let transaction = database.begin_write()?;
             write::write_ops(&transaction, ops)?;
             beginning.write(&transaction, seq)?;
+            if ops.iter().any(|op| matches!(op, Op::Deleted(..))) {
+                self.lived.note_tombstones(&transaction, seq)?;
+            }
             transaction.open_table(META)?.insert("seq", seq.to_string().as_str())?;
             transaction.commit()?;
             self.epochs.begun(&beginning, database)
@@ -461,53 +471,6 @@ impl Journal {
             Ok(floor.and_then(|text| text.parse().ok()).unwrap_or(0))
         })
     }
-
-    /// Forgets the tombstones that are older than [`TOMBSTONE_AGE`], and were kept here for as long.
-    ///
-    /// # Errors
-    /// [`JournalError`].
-    pub(super) fn prune(&self, now: Timestamp) -> Result<(), JournalError> {
-        self.write(|database| {
-            let transaction = database.begin_write()?;
-            {
-                let mut by_seq = transaction.open_table(BY_SEQ)?;
-                let mut tombstones = transaction.open_table(TOMBSTONES)?;
-                let mut lineages = transaction.open_table(LINEAGE)?;
-                let mut memory = remembered::Tables::open(&transaction)?;
-                let mut buried = buried::open(&transaction)?;
-                let mut meta = transaction.open_table(META)?;
-                let mut floor = meta.get("floor")?.and_then(|text| text.value().parse().ok()).unwrap_or(0_u64);
-                let mut failed = None;
-                let old = tombstones.extract_if(|id, value| match buried::is_over(&buried, (id, value), now) {
-                    Ok(is_over) => is_over,
-                    Err(error) => {
-                        failed.get_or_insert(error);
-                        false
-                    }
-                })?;
-                let mut over: Vec<(String, i64)> = Vec::new();
-                for row in old {
-                    let (id, value) = row?;
-                    let (deleted_at, _, seq) = value.value();
-                    by_seq.remove(seq)?;
-                    lineages.remove(id.value())?;
-                    memory.forget(id.value())?;
-                    floor = floor.max(seq);
-                    over.push((id.value().to_owned(), deleted_at));
-                }
-                if let Some(error) = failed {
-                    return Err(error);
-                }
-                for (id, _) in &over {
-                    buried.remove(id.as_str())?;
-                }
-                forgotten::note(&transaction, &over, None)?;
-                meta.insert("floor", floor.to_string().as_str())?;
-            }
-            transaction.commit()?;
-            Ok(())
-        })
-    }
 }
 
 /// ENOSPC, EDQUOT.
@@ -547,6 +510,7 @@ fn prepare(database: &Database) -> Result<Head, JournalError> {
             epochs::prepare(&transaction, index_id)?;
         }
         waiting::prepare(&transaction)?;
+        aging::prepare(&transaction, &meta, seq)?;
     }
     transaction.commit()?;
     match (index_id, seq) {

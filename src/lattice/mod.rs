@@ -4,6 +4,7 @@
 //! durable (temp file, fsync, rename, fsync of the directory) and the journal entry is committed.
 
 mod adopt;
+mod aging;
 mod ahead;
 mod apply;
 pub mod atomic_file;
@@ -33,6 +34,7 @@ mod place;
 mod read;
 mod reader;
 mod recent;
+mod redate;
 mod replaced;
 mod reserve;
 mod restore;
@@ -208,6 +210,8 @@ pub enum Applied {
     Ahead,
     /// It would delete a node and waits for the admin, durably; the node is here still.
     Waiting,
+    /// A bound is reached, which [`DeletionBudget::take_left_out`] names; nothing was done.
+    LeftOut,
 }
 
 /// A version that was held here and overruled by one of another instance. Its content is kept.
@@ -463,10 +467,11 @@ pub trait Lattice: Send + Sync + std::fmt::Debug {
     /// others of them are.
     async fn apply(&self, arrivals: Vec<Arrival>) -> Result<Vec<Applied>, LatticeError>;
 
-    /// The same, with a bound on the nodes that are deleted: deletions beyond `budget` are kept as waiting, durably, and their nodes stay.
+    /// The same, with a bound on the nodes that are deleted: deletions beyond `budget` are kept as waiting, durably, and their nodes stay. A
+    /// version for which a bound is reached is [`Applied::LeftOut`], and the budget has the reason.
     ///
     /// # Errors
-    /// The first error; arrivals before it may have been written. [`LatticeError::WaitingFull`] where too many wait.
+    /// The first error; arrivals before it may have been written.
     async fn apply_within(
         &self,
         arrivals: Vec<Arrival>,

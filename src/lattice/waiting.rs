@@ -1,6 +1,6 @@
 //! Deletions of other instances that wait for the admin (DESIGN 4.7): what is known of each, and how many may be carried out.
 
-use super::Winner;
+use super::{LatticeError, Winner};
 use crate::types::{ContentHash, NodeId, Timestamp};
 use std::sync::{
     Mutex, PoisonError,
@@ -53,6 +53,7 @@ pub struct DeletionBudget {
     /// All senders of which this is true share one bound on what waits: as many as there are nodes. They are not verified.
     pub bounded: bool,
     conflict_account: Option<Box<str>>,
+    left_out: Mutex<Option<LatticeError>>,
 }
 
 impl DeletionBudget {
@@ -60,7 +61,7 @@ impl DeletionBudget {
     #[must_use]
     pub fn new(deletions: usize, bounded: bool) -> Self {
         let (left, deleted) = (AtomicUsize::new(deletions), AtomicUsize::new(0));
-        Self { left, deleted, stored: Mutex::default(), bounded, conflict_account: None }
+        Self { left, deleted, stored: Mutex::default(), bounded, conflict_account: None, left_out: Mutex::default() }
     }
 
     /// The same, where conflicts count for this account and not for the sender's id.
@@ -93,6 +94,17 @@ impl DeletionBudget {
     /// A version is durable.
     pub(super) fn count_stored(&self, version: StoredVersion) {
         self.stored.lock().unwrap_or_else(PoisonError::into_inner).push(version);
+    }
+
+    /// A version is left out, as the lattice holds as much as it may. The first reason is kept.
+    pub(super) fn leave_out(&self, reason: LatticeError) {
+        self.left_out.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
+    }
+
+    /// Takes the reason why a version was left out; one at least has [`Applied::LeftOut`](super::Applied::LeftOut) then.
+    #[must_use]
+    pub fn take_left_out(&self) -> Option<LatticeError> {
+        self.left_out.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Takes the list of the versions that were stored so far, durably. Versions in the place of a broken file are left out: the node is

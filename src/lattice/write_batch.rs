@@ -148,6 +148,7 @@ pub(super) fn run(store: &mut Store, requests: Vec<WriteRequest>) -> Vec<String>
             if answers.failed(number) {
                 break;
             }
+            let budget = if let WriteOp::Apply(_, budget) = &op { budget.clone() } else { None };
             match stage(store, op) {
                 Ok(Stage::Done(outcome)) => answers.set(number, slot, outcome),
                 Ok(Stage::Later(name, kind, precondition)) => {
@@ -157,7 +158,13 @@ pub(super) fn run(store: &mut Store, requests: Vec<WriteRequest>) -> Vec<String>
                     }
                     batch.push(Staged { request: number, slot, name, precondition, kind });
                 }
-                Err(error) if error.leaves_out_one() => answers.leave_out(number, error),
+                Err(error) if error.leaves_out_one() => match budget {
+                    Some(budget) => {
+                        budget.leave_out(error);
+                        answers.set(number, slot, Outcome::Applied(Applied::LeftOut));
+                    }
+                    None => answers.leave_out(number, error),
+                },
                 Err(error) => fail(store, &mut answers, number, error),
             }
         }
@@ -319,8 +326,17 @@ fn stage(store: &mut Store, op: WriteOp) -> Result<Stage, LatticeError> {
             Ok(Stage::Later(name, kind, precondition))
         }
         WriteOp::Accept(id) => {
-            let Some(current) = store.live(&id).cloned() else { return Ok(Stage::Done(Outcome::NotHere)) };
             let now = store.shared.clock.now();
+            let Some(current) = store.live(&id).cloned() else {
+                let deleted = store.shared.journal.tombstone(&id)?;
+                return Ok(match deleted.filter(|it| it.deleted_at > now.plus(version::MAX_AHEAD)) {
+                    Some(Tombstone { content_hash, .. }) => {
+                        let kind = StagedKind::Revive { id, content_hash, at: now };
+                        Stage::Later(name, kind, Precondition::Absent)
+                    }
+                    None => Stage::Done(Outcome::NotHere),
+                });
+            };
             // What is dated too far ahead is refused by peers: to date it just after itself would help nobody.
             let is_ahead = current.updated_at > now.plus(version::MAX_AHEAD);
             let at = if is_ahead { now } else { store.edit_time(&id, None)? };

@@ -2,11 +2,13 @@
 
 use super::{
     LatticeError,
+    aging::Aging,
     ahead::Ahead,
     catch_up::{CatchUp, LOOK_EVERY, Stand},
     clock_jump::ClockJump,
     dating::AtStart,
     manifest_file::{FOREIGN, ManifestFile, ManifestHeader, ManifestWritten},
+    redate::Redating,
     scan::Scan,
     store::Store,
     turns::Turns,
@@ -33,7 +35,6 @@ const MANIFEST_EVERY: Duration = Duration::from_secs(5);
 const MANIFEST_SHARE: u32 = 20;
 /// Buckets that a thread hashes at a time.
 const HASH_TURN: usize = 64;
-const PRUNE_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
 type Waiter = oneshot::Sender<Result<(), LatticeError>>;
 
@@ -73,10 +74,11 @@ pub(super) struct Writer {
     ahead: Option<Ahead>,
     watcher: Option<watch::Watcher>,
     clock_jump: ClockJump,
+    redating: Redating,
     started: Duration,
     rescan_at: Duration,
     rescan_again: bool,
-    prune_at: Duration,
+    aging: Aging,
     manifest_at: Duration,
     manifest_file: ManifestFile,
     /// The set that the manifest shows.
@@ -97,6 +99,7 @@ impl Writer {
         let clock_jump = ClockJump::new(&work.store.shared.clock);
         Self {
             clock_jump,
+            redating: Redating::at_start(),
             work,
             inbox: Vec::new(),
             waiting: Vec::new(),
@@ -107,7 +110,7 @@ impl Writer {
             started,
             rescan_at: started,
             rescan_again: false,
-            prune_at: started,
+            aging: Aging::from(started),
             manifest_at: started,
             manifest_file: ManifestFile::default(),
             manifest_version: None,
@@ -136,7 +139,7 @@ impl Writer {
         }
         while !self.stop {
             self.receive(runtime);
-            self.notice_clock_jump();
+            self.notice_time();
             if loaded.is_ok() {
                 self.look_at_directory();
             }
@@ -155,6 +158,7 @@ impl Writer {
             self.examine();
             self.take_finished();
             self.step_scan();
+            self.redate();
             let again = std::mem::take(&mut self.work.store.look_again);
             again.iter().for_each(|name| self.work.pending.add(name));
             self.answer_caught_up();
@@ -169,6 +173,7 @@ impl Writer {
                 self.take_finished();
                 self.work.store.keep_unfinished();
             }
+            Aging::note_lived(&self.work.store.shared);
             self.write_manifest(true);
         }
         self.watcher = None;
@@ -223,10 +228,12 @@ impl Writer {
     }
 
     /// Before anything is written: after a jump the next write begins a new epoch.
-    fn notice_clock_jump(&mut self) {
+    fn notice_time(&mut self) {
         let shared = &self.work.store.shared;
+        shared.journal.live(shared.clock.elapsed().saturating_sub(self.started));
         if let Some(by) = self.clock_jump.look(&shared.clock) {
             shared.journal.begin_epoch();
+            self.redating.look_again();
             let by_seconds = by.as_secs();
             tracing::info!(by_seconds, "the wall clock jumped: the next write begins a new epoch of the journal");
         }
@@ -349,6 +356,13 @@ impl Writer {
             if !matches!(answer.try_recv(), Ok(Ok(_))) {
                 self.work.store.replaced.try_again(number);
             }
+        }
+    }
+
+    fn redate(&mut self) {
+        if self.is_ready() {
+            let suspects = self.redating.step(&mut self.work.store);
+            suspects.iter().for_each(|name| self.work.pending.add(name));
         }
     }
 
@@ -513,13 +527,8 @@ impl Writer {
 
     fn prune(&mut self) {
         let now = self.elapsed();
-        if !self.is_ready() || self.prune_at > now {
-            return;
-        }
-        self.prune_at = now.saturating_add(PRUNE_EVERY);
-        let shared = &self.work.store.shared;
-        if let Err(error) = shared.journal.prune(shared.clock.now()).and_then(|()| shared.count_deletions()) {
-            tracing::warn!(%error, "old tombstones cannot be removed");
+        if self.is_ready() {
+            self.aging.step(&self.work.store.shared, now);
         }
     }
 

@@ -8,7 +8,7 @@ use crate::{
         remote::ReceiverBounds,
         shared_ids::{Shared, Sharing},
         twins::{ANOTHER_IDENTITY, Sighting},
-        waiting,
+        waiting::{self, Judged},
         wire::{WireChange, WireContent},
     },
     lattice::LatticeError,
@@ -141,7 +141,11 @@ pub async fn receive(
     let (lattice, elapsed) = (&*context.lattice, context.clock.elapsed());
     let (since, waited) = (lattice.status().seq, lattice.waiting_of(from.peer().as_str())?);
     let sender = Sender { given, ..deletions::sender(context, from, &changes) };
-    let (mut received, _) = waiting::receive(lattice, &context.deletions, sender, elapsed, changes).await?;
+    let Judged { mut received, left_out, .. } =
+        waiting::receive(lattice, &context.deletions, sender, elapsed, changes).await?;
+    if let Some(error) = left_out {
+        return Err(error.into());
+    }
     // The position first: what is added meanwhile shows as another position of the head.
     let JournalStand { start, seq } = feed::here(lattice);
     received.there = waiting::waits(lattice, from.peer().as_str())?;

@@ -293,8 +293,8 @@ fn verdict(applied: Applied) -> Verdict {
     match applied {
         Applied::Taken(_) => Verdict::Take,
         Applied::Same => Verdict::Same,
-        // Only deletions wait, and none is offered.
-        Applied::Kept | Applied::Waiting => Verdict::Keep,
+        // Only deletions wait, and none is offered; what is left out without a budget is an error.
+        Applied::Kept | Applied::Waiting | Applied::LeftOut => Verdict::Keep,
         Applied::Ahead => Verdict::Ahead,
     }
 }

@@ -405,7 +405,7 @@ section! {
         lattice_nodes: usize = crate::types::Limits::default().lattice_nodes,
         /// Most bytes that all nodes' files may come to take together by requests, imports and peers.
         lattice_bytes: u64 = crate::types::Limits::default().lattice_bytes,
-        /// Most local edits that lost against one peer and are kept; then its changes are refused until they are looked at.
+        /// Most local edits that lost against one peer and are kept; then what would add to them is refused until they are settled.
         peer_conflicts: u64 = crate::types::Limits::default().peer_conflicts,
         /// Most nodes or peers in one answer.
         page_items: usize = crate::types::Limits::default().page_items,

@@ -21,6 +21,7 @@ mod machine;
 mod named;
 mod odd_neighbours;
 mod originals;
+mod pools;
 mod reconcile;
 mod restores;
 mod rounds;

@@ -605,7 +605,11 @@ impl World {
             return Err(FeedError::Lattice(LatticeError::Io("killed".to_owned())));
         }
         let epoch = Some(stood.start).filter(|_| !site.is_old);
-        let (mut received, _) = received?;
+        let judged = received?;
+        if let Some(error) = judged.left_out {
+            return Err(error.into());
+        }
+        let mut received = judged.received;
         self.count(|tally| tally.waiting += received.waiting);
         received.there = there?;
         let (too_large, bounds) = (Vec::new(), ReceiverBounds::default());

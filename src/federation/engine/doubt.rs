@@ -3,7 +3,7 @@
 use super::{PeerTask, Shared};
 use crate::federation::{
     round::{Outcome, Positions, Reset, UnexplainedRounds},
-    run::{RoundError, RunEnd},
+    run::{OwnAhead, RoundError, RunEnd},
 };
 use crate::trust::MAX_SKEW;
 use std::sync::{MutexGuard, PoisonError, atomic::Ordering};
@@ -45,8 +45,9 @@ impl Shared {
         } else if end.report.outcome == Some(Outcome::Unexplained) {
             let own_ahead = self.dated_ahead();
             let ahead = end.report.received.ahead;
+            let is_ahead = ahead > 0 || own_ahead.count > 0;
             end.error = Some(RoundError::Differs { ahead, own_ahead });
-            if peer.unexplained().next_begins_anew(ahead > 0 || own_ahead > 0) {
+            if peer.unexplained().next_begins_anew(is_ahead) {
                 self.update(&peer.url, |state| state.positions = Positions::default());
             }
         } else {
@@ -54,10 +55,10 @@ impl Shared {
         }
     }
 
-    /// How many nodes here no peer takes yet that has the same time.
-    fn dated_ahead(&self) -> usize {
+    /// The nodes here that no peer takes yet that has the same time.
+    fn dated_ahead(&self) -> OwnAhead {
         let latest = self.options.clock.now().plus(MAX_SKEW);
-        let Ok(snapshot) = self.options.lattice.snapshot() else { return 0 };
-        snapshot.iter_after(None).filter(|entry| entry.updated_at > latest).count()
+        let Ok(snapshot) = self.options.lattice.snapshot() else { return OwnAhead::default() };
+        OwnAhead::of(snapshot.iter_after(None).filter(|entry| entry.updated_at > latest).map(|entry| &entry.id))
     }
 }

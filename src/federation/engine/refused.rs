@@ -26,6 +26,8 @@ fn code(error: &RoundError) -> Option<&'static str> {
         RoundError::SameId(_) => Some("same_id"),
         RoundError::Revoked => Some("peer_revoked"),
         RoundError::TooManyNodes { .. } => Some("too_many_nodes"),
+        // What was made here under a wrong clock is no fault of the peer.
+        RoundError::Differs { own_ahead, .. } if own_ahead.count > 0 => None,
         RoundError::Differs { .. } => Some("differs"),
         RoundError::Mixed => Some("mixed"),
         RoundError::Cloned(_) => Some("cloned"),

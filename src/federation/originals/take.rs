@@ -151,15 +151,8 @@ pub async fn take(
         let budget = Arc::new(sender.budget(0));
         let applied = lattice.apply_within(arrivals, &budget).await;
         deletions.note_stored(&sender, &budget.take_stored(), clock.elapsed());
-        let applied = match applied {
-            // Edits behind it still count.
-            Err(error) if error.leaves_out_one() => {
-                bound.get_or_insert(error);
-                continue;
-            }
-            applied => applied?,
-        };
-        for (id, applied) in ids.into_iter().zip(applied) {
+        bound = bound.or_else(|| budget.take_left_out());
+        for (id, applied) in ids.into_iter().zip(applied?) {
             push.done.received.count(applied);
             if applied == Applied::Ahead {
                 let reason = format!("it is dated more than {} s ahead of this instance's clock", MAX_AHEAD.as_secs());

@@ -7,7 +7,7 @@ use crate::{
         wire::WireError,
     },
     lattice::LatticeError,
-    types::{PeerId, PublicKey, Timestamp},
+    types::{NodeId, PeerId, PublicKey, Timestamp},
 };
 
 /// Why a round did not come to its end. What was exchanged before stays; the next round goes on from there.
@@ -82,12 +82,12 @@ pub enum RoundError {
         most: usize,
     },
     /// Everything was exchanged, and yet it is not what was signed.
-    #[error("after everything was exchanged the two sets still differ: {}", why_sets_differ(*ahead, *own_ahead))]
+    #[error("after everything was exchanged the two sets still differ: {}", why_sets_differ(*ahead, own_ahead))]
     Differs {
         /// Versions of the peer that were refused for their date.
         ahead: usize,
         /// Nodes here that are dated so far ahead that no peer with the right time takes them.
-        own_ahead: usize,
+        own_ahead: OwnAhead,
     },
     /// It was given all the time that a round has, and still sends what was asked for.
     #[error("it still sends after {} s; what came is here, and the next round goes on", LONGEST_ROUND.as_secs())]
@@ -117,11 +117,42 @@ pub enum RoundError {
     Stopped,
 }
 
-fn why_sets_differ(ahead: usize, own_ahead: usize) -> String {
-    match (ahead, own_ahead) {
+/// Nodes here that are dated so far ahead that peers refuse them.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct OwnAhead {
+    /// How many.
+    pub count: usize,
+    /// The ids of the first of them.
+    pub first: Vec<String>,
+}
+
+impl OwnAhead {
+    /// Ids that are named.
+    const SHOWN: usize = 3;
+
+    /// These nodes.
+    pub fn of<'a>(ids: impl Iterator<Item = &'a NodeId>) -> Self {
+        ids.fold(Self::default(), |mut ahead, id| {
+            ahead.count = ahead.count.saturating_add(1);
+            if ahead.first.len() < Self::SHOWN {
+                ahead.first.push(id.to_string());
+            }
+            ahead
+        })
+    }
+
+    fn names(&self) -> String {
+        let more = if self.count > self.first.len() { ", …" } else { "" };
+        format!("{}{more}", self.first.join(", "))
+    }
+}
+
+fn why_sets_differ(ahead: usize, own_ahead: &OwnAhead) -> String {
+    match (ahead, own_ahead.count) {
         (0, 0) => "it left something out of what it signed, or a version was not taken".to_owned(),
         (0, own) => format!(
-            "{own} nodes here are dated more than 5 minutes ahead, and no peer takes them before; ark-lattice doctor names them"
+            "{own} nodes here are dated more than 5 minutes ahead, and no peer takes them before ({}). On this machine: ark-lattice node accept ID",
+            own_ahead.names()
         ),
         (ahead, _) => format!(
             "{ahead} of its versions are dated more than 5 minutes ahead of the clock here, and are not taken before; there: ark-lattice \

@@ -331,10 +331,8 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         let changes = feed::admitted(lattice, &self.matcher, changes).await?;
         let sender = self.sender(given);
         let elapsed = self.parties.clock.elapsed();
-        let (received, deleted) = waiting::receive(lattice, self.parties.deletions, sender, elapsed, changes).await?;
-        self.report.received.add(&received);
-        self.report.deleted = self.report.deleted.saturating_add(deleted);
-        Ok(())
+        let judged = waiting::receive(lattice, self.parties.deletions, sender, elapsed, changes).await?;
+        self.judged(judged, None)
     }
 
     /// Sends deletions of this instance, dated as in [`Self::delete_here`].

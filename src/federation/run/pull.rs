@@ -8,14 +8,15 @@ use super::{
 use crate::{
     federation::{
         deletions::Sender,
-        feed::{self, Received},
+        feed,
         lines::Lines,
         promise::Promise,
         remote::ChangesQuery,
         round::{Mode, Position, Positions, Reset, Round},
-        waiting,
+        waiting::{self, Judged},
         wire::{Line, WireChange, WireContent, read_line},
     },
+    lattice::LatticeError,
     types::{ContentHash, NodeId},
 };
 use std::{
@@ -65,7 +66,9 @@ pub(super) struct Wanted {
 
 /// A batch that is being written.
 struct Writing {
-    task: JoinHandle<Result<(Received, usize), RoundError>>,
+    task: JoinHandle<Result<Judged, RoundError>>,
+    /// The first position of the changes.
+    first: Option<u64>,
     /// The position that is reached when it is.
     seq: u64,
     bytes: usize,
@@ -240,13 +243,14 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         bytes: usize,
     ) -> Result<(), RoundError> {
         let (lattice, guard) = (Arc::clone(self.parties.lattice), Arc::clone(self.parties.deletions));
+        let first = first_position(&batch);
         let (peer, account, given) = (self.peer.clone(), self.account.clone(), self.given);
         let elapsed = self.parties.clock.elapsed();
         let task = tokio::spawn(async move {
             let sender = Sender { id: peer.as_str(), account, address: None, given, is_pulled: true };
             Ok(waiting::receive(&*lattice, &guard, sender, elapsed, batch).await?)
         });
-        pulling.writing.push_back(Writing { task, seq: pulling.last, bytes });
+        pulling.writing.push_back(Writing { task, first, seq: pulling.last, bytes });
         while pulling.writing.len() > WRITING
             || pulling.writing.iter().map(|writing| writing.bytes).sum::<usize>() > WRITING_BYTES
         {
@@ -260,20 +264,38 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         &mut self,
         round: &Round,
         pulling: &Pulling,
-        Writing { task, seq, .. }: Writing,
+        Writing { task, first, seq, .. }: Writing,
     ) -> Result<(), RoundError> {
-        let (received, deleted) = match task.await {
-            Ok(received) => received?,
+        let judged = match task.await {
+            Ok(judged) => judged?,
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
                 // Nobody else stops it: the process ends.
                 Err(_) => return Err(RoundError::Stopped),
             },
         };
-        self.report.received.add(&received);
-        self.report.deleted = self.report.deleted.saturating_add(deleted);
+        self.judged(judged, first)?;
         self.note_behind(round, pulling, seq);
         Ok(())
+    }
+
+    /// Counts what became of changes of the peer. Where conflicts with it are at their limit, all that makes no conflict goes on; the round
+    /// ends as one that failed, and those changes come again. `first`: their first position.
+    pub(super) fn judged(&mut self, judged: Judged, first: Option<u64>) -> Result<(), RoundError> {
+        self.report.received.add(&judged.received);
+        self.report.deleted = self.report.deleted.saturating_add(judged.deleted);
+        match judged.left_out {
+            None => Ok(()),
+            Some(error @ LatticeError::Contested { .. }) => {
+                if let Some(first) = first {
+                    Held::before(&mut self.held.pulled, first);
+                }
+                self.refused.here = true;
+                self.conflicts_full.get_or_insert(error.into());
+                Ok(())
+            }
+            Some(error) => Err(error.into()),
+        }
     }
 
     /// Notes a position, but none behind a deletion that is still to be carried out.
@@ -381,10 +403,9 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
     async fn store(&mut self, batch: Vec<WireChange>) -> Result<(), RoundError> {
         let Parties { lattice, deletions, clock, .. } = self.parties;
         let sender = self.sender(self.given);
-        let (received, deleted) = waiting::receive(&***lattice, deletions, sender, clock.elapsed(), batch).await?;
-        self.report.received.add(&received);
-        self.report.deleted = self.report.deleted.saturating_add(deleted);
-        Ok(())
+        let first = first_position(&batch);
+        let judged = waiting::receive(&***lattice, deletions, sender, clock.elapsed(), batch).await?;
+        self.judged(judged, first)
     }
 
     fn remember(&mut self, batch: &[WireChange]) {
@@ -395,4 +416,9 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
             }
         }
     }
+}
+
+/// What was asked for one by one has no position.
+fn first_position(changes: &[WireChange]) -> Option<u64> {
+    changes.iter().map(|change| change.seq).filter(|seq| *seq > 0).min()
 }

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     federation::{
+        client::ClientError,
         feed::{self, FeedOptions, Walk, WrittenLines},
         remote::{Knowing, PushAnswer},
         round::{Mode, Position, Positions, Round},
@@ -43,6 +44,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
             if mode == Mode::List && !self.by_priority() {
                 self.send_contents(round, std::mem::take(&mut later)).await?;
             }
+            self.hold_refused(since);
             if !self.by_priority() {
                 self.pushed_to(round, walk.position());
             }
@@ -54,6 +56,7 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
             self.sort(&mut later).await?;
         }
         self.send_contents(round, later).await?;
+        self.hold_refused(since);
         self.pushed_to(round, walk.position());
         Ok(true)
     }
@@ -83,6 +86,13 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
     fn pushed_to(&mut self, round: &mut Round, seq: u64) {
         round.sent(Position::new(round.ours.current_epoch(), seq));
         self.tell(&round.positions);
+    }
+
+    /// What the peer refused for its conflicts goes again in the next round: those may be settled by then.
+    fn hold_refused(&mut self, since: u64) {
+        if matches!(self.conflicts_full, Some(RoundError::Client(_))) {
+            Held::before(&mut self.held.pushed, since.saturating_add(1));
+        }
     }
 
     fn by_priority(&self) -> bool {
@@ -193,6 +203,12 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
                         continue;
                     }
                     Err(error) if is_size_refusal(&error) => self.leave_out_line(&body, Some(error))?,
+                    // The peer took all the others of this body, and takes what follows.
+                    Err(error) if is_conflict_refusal(&error) => {
+                        self.report.sent = self.report.sent.saturating_add(count_lines(&body));
+                        self.refused.there = true;
+                        self.conflicts_full.get_or_insert(error);
+                    }
                     sent => sent?,
                 }
             }
@@ -242,6 +258,11 @@ impl<N: FnMut(&Positions) + Send> Run<'_, N> {
         self.report.bytes_out = self.report.bytes_out.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
         self.parties.rates.upload.take(bytes).await;
     }
+}
+
+/// Does the peer hold as many conflicts with this instance as it may?
+fn is_conflict_refusal(error: &RoundError) -> bool {
+    matches!(error, RoundError::Client(ClientError::Refused { code, .. }) if code == "conflicts_full")
 }
 
 /// The position that is acted on, where their journal has epochs.

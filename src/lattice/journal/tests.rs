@@ -72,6 +72,7 @@ fn old_tombstones_go_with_their_positions() {
     let root = tempfile::tempdir().unwrap();
     let (journal, _) = Journal::open(&root.path().join("j.redb")).unwrap();
     journal.commit(&[deleted("a", 0, 1), deleted("b", 1, 2)], 2).unwrap();
+    journal.live(TOMBSTONE_AGE * 2);
     journal.prune(Timestamp::EPOCH.plus(TOMBSTONE_AGE + Duration::from_micros(1))).unwrap();
     assert_eq!(positions(&journal, 0), [(2, false)]);
     assert_eq!(journal.tombstone(&NodeId::parse("a").unwrap()).unwrap(), None);
@@ -84,6 +85,7 @@ fn a_deletion_that_came_to_be_known_late_is_kept_as_long_as_others() {
     let (journal, _) = Journal::open(&root.path().join("j.redb")).unwrap();
     let (a, later) = (NodeId::parse("a").unwrap(), Timestamp::EPOCH.plus(2 * TOMBSTONE_AGE));
     journal.commit(&[deleted("a", 0, 1), Op::Buried(a.clone(), later), deleted("b", 0, 2)], 2).unwrap();
+    journal.live(TOMBSTONE_AGE * 2);
     journal.prune(later.plus(TOMBSTONE_AGE)).unwrap();
     assert_eq!((positions(&journal, 0), journal.floor().unwrap()), (vec![(1, false)], 2));
     journal.prune(later.plus(TOMBSTONE_AGE + Duration::from_micros(1))).unwrap();
@@ -91,6 +93,7 @@ fn a_deletion_that_came_to_be_known_late_is_kept_as_long_as_others() {
     // What is noted goes with the tombstone: another one of the node has its own date.
     journal.commit(&[deleted("a", 0, 3), Op::Buried(a, later.plus(9 * TOMBSTONE_AGE)), put("a", "1", 4)], 4).unwrap();
     journal.commit(&[deleted("a", 0, 5)], 5).unwrap();
+    journal.live(TOMBSTONE_AGE * 4);
     journal.prune(later).unwrap();
     assert_eq!(positions(&journal, 0), []);
 }

@@ -1,6 +1,6 @@
 # Everything that is done to this project by hand or by CI. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-deps verify fmt-check clippy doc deny lint-deploy fix schemathesis bench bench-rounds bench-quick bench-compare charts simulation chaos soak attack-load fuzz
+.PHONY: help run build test test-deps verify fmt-check clippy doc deny lint-deploy fix schemathesis bench bench-rounds bench-writes bench-quick bench-compare charts simulation chaos soak attack-load fuzz
 
 # The venv that scripts/test-deps.sh makes. Tests that need CPython or PyNaCl find it by this variable.
 PYTHON := $(CURDIR)/target/test-venv/bin/python
@@ -50,6 +50,10 @@ schemathesis: test-deps ## Try to find where the service and its OpenAPI documen
 bench: ## Measure: the parts, then the whole service; about ten minutes, figures also in benches/results/
 	cargo bench --locked --bench canonical --bench verify --bench index --bench registry
 	cargo bench --locked --bench load
+	cargo test --locked --test write_amplification -- --nocapture --test-threads=1
+
+bench-writes: ## Count the fsyncs and bytes of an edit and of a failed attempt; half a minute
+	cargo test --locked --test write_amplification -- --nocapture --test-threads=1
 
 bench-rounds: ## Measure rounds between instances, beside rsync where that is installed; about ten minutes
 	cargo bench --locked --bench reconcile

@@ -3,7 +3,7 @@
 # python3 with venv (CPython is the oracle for what is signed), node, openssl, curl and jq (the clients for scripts are tested
 # against the live service), nginx, caddy and haproxy (the service stands behind them in tests), Chromium with its driver (Swagger UI is
 # opened and pressed), util-linux (disks of the tests' own), iproute2 (networks of the tests' own), faketime (the clock is set back
-# in a test), linters, a C compiler (some crates bring C code), and a venv in target/test-venv with tests/requirements.txt.
+# in a test), strace (syncs are counted), linters, a C compiler (some crates bring C code), and a venv in target/test-venv with tests/requirements.txt.
 #
 # Progress goes to stderr. The only line on stdout is the path of the venv's python. Running it again does nothing and is quick.
 set -euo pipefail
@@ -36,6 +36,7 @@ have systemd-analyze || missing+=(systemd)
 { have unshare && have nsenter && have setpriv; } || missing+=(util-linux)
 have ip || missing+=(iproute2)
 have faketime || missing+=(faketime)
+have strace || missing+=(strace)
 have curl || missing+=(curl ca-certificates)
 have jq || missing+=(jq)
 { have cc && have make; } || missing+=(build-essential)

@@ -308,6 +308,7 @@ impl Application {
         watches.spawn(inventory::watch(self.settings.clone()));
         if let Some(engine) = &self.context.engine {
             watches.spawn(engine::warn_of_plain_http_names(Arc::clone(engine)));
+            watches.spawn(Arc::clone(engine).keep_statistics());
         }
         watches.spawn(keys::watch(Arc::clone(&self.context), self.key_lifetime, self.metrics));
         self.deliveries.spawn(&mut watches, &self.context.lattice, self.context.engine.as_ref());

@@ -62,6 +62,7 @@ mod originals;
 mod probe;
 mod refused;
 mod round_status;
+mod statistics;
 mod waits;
 
 pub use self::add::AddError;
@@ -201,6 +202,8 @@ struct PeerTask {
     url: String,
     client: Client,
     wake: Notify,
+    /// It can be reached again, or may be: the pause after failures is over.
+    contact: Notify,
     /// It answered.
     answers: Notify,
     /// One round at a time; what was said of keys.
@@ -276,6 +279,7 @@ impl Engine {
         if let Err(error) = self.shared.options.peers.flush() {
             tracing::warn!(%error, "the newest counts of rounds cannot be kept");
         }
+        self.shared.options.history.flush();
     }
 
     /// Does it run?
@@ -429,6 +433,9 @@ impl Engine {
             tokio::select! {
                 end = self.shared.round(&task, confirmed) => {
                     let failure = end.error.as_ref().map(RoundError::kind);
+                    if failure.is_none() && peer.failed_in_a_row > 0 {
+                        task.contact.notify_one();
+                    }
                     Synced { url: peer.url, report: end.report, error: end.error.map(|error| error.to_string()), failure }
                 }
                 () = self.control().stopped() => {
@@ -444,10 +451,10 @@ impl Engine {
 impl Shared {
     fn peer_task(&self, url: &str) -> Result<PeerTask, ClientError> {
         let client = self.client(url, By::Anybody)?.with_membership(self.membership());
-        let (wake, answers) = (Notify::new(), Notify::new());
+        let (wake, contact, answers) = (Notify::new(), Notify::new(), Notify::new());
         let (turn, resets, heard) = (AsyncMutex::default(), AtomicU32::new(0), AtomicU64::new(0));
         let (unexplained, cuts) = (Mutex::default(), AtomicU32::new(0));
-        Ok(PeerTask { url: url.to_owned(), client, wake, answers, turn, resets, heard, unexplained, cuts })
+        Ok(PeerTask { url: url.to_owned(), client, wake, contact, answers, turn, resets, heard, unexplained, cuts })
     }
 
     fn failed_in_a_row(&self, url: &str) -> u32 {

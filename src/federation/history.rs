@@ -1,15 +1,12 @@
 //! Rounds that were: the last of them, kept over restarts.
 
 use super::round::unavailable::LeftOut;
-use crate::{
-    lattice::offline::{OfflineError, write_file},
-    types::Timestamp,
-};
+use crate::{lattice::offline::write_file, types::Timestamp};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::VecDeque,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 /// Rounds that are kept. Rounds in which nothing moved are counted with their peer, and not listed.
@@ -61,7 +58,15 @@ pub struct Past {
 #[derive(Debug)]
 pub struct History {
     path: PathBuf,
-    rounds: Mutex<VecDeque<Past>>,
+    rounds: Mutex<Rounds>,
+    writing: Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Rounds {
+    kept: VecDeque<Past>,
+    /// Some of them are not written yet.
+    unwritten: bool,
 }
 
 impl History {
@@ -75,33 +80,51 @@ impl History {
             }),
             Err(_) => VecDeque::new(),
         };
-        Self { path: path.to_owned(), rounds: Mutex::new(rounds) }
+        Self {
+            path: path.to_owned(),
+            rounds: Mutex::new(Rounds { kept: rounds, unwritten: false }),
+            writing: Mutex::default(),
+        }
     }
 
-    /// Adds a round.
+    fn lock(&self) -> MutexGuard<'_, Rounds> {
+        self.rounds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a round, which [`Self::flush`] writes: all of them are one file, and nothing depends on it.
     pub fn add(&self, past: Past) {
-        let mut rounds = self.rounds.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rounds = self.lock();
+        let kept = &mut rounds.kept;
         if past.inbound {
-            bound(&mut rounds, KEPT_OF_ONE, |round| round.inbound && round.peer == past.peer);
-            bound(&mut rounds, KEPT_INBOUND, |round| round.inbound);
+            bound(kept, KEPT_OF_ONE, |round| round.inbound && round.peer == past.peer);
+            bound(kept, KEPT_INBOUND, |round| round.inbound);
         }
-        bound(&mut rounds, KEPT, |_| true);
-        rounds.push_back(past);
-        if let Err(error) = self.keep(&rounds) {
+        bound(kept, KEPT, |_| true);
+        kept.push_back(past);
+        rounds.unwritten = true;
+    }
+
+    /// Writes what is not written yet.
+    pub fn flush(&self) {
+        // Rounds that are added meanwhile need not wait for the disk; the writes themselves come one after the other.
+        let _one_at_a_time = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = {
+            let mut rounds = self.lock();
+            if !std::mem::take(&mut rounds.unwritten) {
+                return;
+            }
+            serde_json::to_vec(&rounds.kept).unwrap_or_default()
+        };
+        if let Err(error) = write_file(&self.path, &text) {
+            self.lock().unwritten = true;
             tracing::warn!(%error, "the history of rounds cannot be kept");
         }
-    }
-
-    fn keep(&self, rounds: &VecDeque<Past>) -> Result<(), OfflineError> {
-        let text = serde_json::to_vec(rounds).unwrap_or_default();
-        write_file(&self.path, &text)
     }
 
     /// The newest rounds first, at most `limit`.
     #[must_use]
     pub fn newest(&self, limit: usize) -> Vec<Past> {
-        let rounds = self.rounds.lock().unwrap_or_else(PoisonError::into_inner);
-        rounds.iter().rev().take(limit).cloned().collect()
+        self.lock().kept.iter().rev().take(limit).cloned().collect()
     }
 }
 
@@ -158,6 +181,8 @@ mod tests {
         let history = History::open(&path);
         history.add(past(1));
         history.add(past(2));
+        assert!(!path.exists(), "not at once");
+        history.flush();
         let bytes = |history: &History| history.newest(10).iter().map(|past| past.bytes).collect::<Vec<_>>();
         assert_eq!((bytes(&history), bytes(&History::open(&path))), (vec![2, 1], vec![2, 1]));
         write_file(&path, b"{").unwrap();

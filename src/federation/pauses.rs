@@ -5,7 +5,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// After the first failure; doubles with each.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
+pub(super) const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// A peer that cannot be reached is left alone this long in the end, however short the interval is: many that are down for weeks cost little.
+const REACHING_PAUSE: Duration = Duration::from_secs(15);
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// Lines of a peer's notices that are heard at once, and how long each after them has to wait: a flood of them is none of rounds.
 /// A notice takes two.
@@ -49,10 +51,11 @@ pub(super) fn jittered(pause: Duration, percent: u32) -> Duration {
 
 /// How long to leave a peer alone after so many failures; as long as it asks for, within bounds.
 ///
-/// One that cannot be reached is tried at least every `interval`: most often it is we who were away, and one round catches up.
+/// One that cannot be reached is tried at least every `interval`, or every [`REACHING_PAUSE`] where that is longer: most often it is we who
+/// were away, and one round catches up.
 pub(super) fn pause_after(failures: u32, error: &RoundError, interval: Duration) -> Duration {
     if matches!(error, RoundError::Client(ClientError::Unreachable(..))) {
-        return backoff(failures).min(jittered(interval.max(FIRST_PAUSE), 10));
+        return backoff(failures).min(jittered(interval.max(REACHING_PAUSE), 10));
     }
     // The next round is as good as this one was.
     if matches!(error, RoundError::Cloned(_)) {
@@ -102,6 +105,9 @@ mod tests {
         assert!(pause_after(1, &asks(1_000_000), LONGEST_PAUSE) <= LONGEST_PAUSE);
         let away = RoundError::Client(ClientError::Unreachable(String::new(), NoAnswer::Cut));
         assert!(pause_after(30, &away, Duration::from_secs(60)) <= Duration::from_secs(60));
+        assert!(pause_after(1, &away, Duration::from_secs(1)) <= FIRST_PAUSE);
+        let long_down = pause_after(30, &away, Duration::from_secs(1));
+        assert!(long_down > REACHING_PAUSE / 2 && long_down <= REACHING_PAUSE, "{long_down:?}");
         assert!(pause_after(30, &RoundError::Self_, Duration::from_secs(60)) > Duration::from_secs(60));
     }
 }

@@ -8,7 +8,7 @@ use super::{
     settings_peers::{Origin, SettingsPeers},
 };
 use crate::{
-    lattice::offline::{OfflineError, write_file},
+    lattice::offline::{OfflineError, write_file, write_file_revertible},
     manifest::Position,
     types::Timestamp,
 };
@@ -18,10 +18,13 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+    time::{Duration, Instant},
 };
 
 /// The most peers that one instance has.
 pub const MAX_PEERS: usize = 1000;
+/// How long a position of a round that goes on may wait to be written.
+const POSITIONS_WAIT: Duration = Duration::from_secs(1);
 
 /// Why the peers cannot be read or kept.
 #[derive(Debug, thiserror::Error)]
@@ -197,10 +200,28 @@ impl PeerState {
         }
     }
 
-    /// Only counts and the time of the last round are others than `before`.
-    fn differs_in_counts_alone(&self, before: &Self) -> bool {
-        before.synced_at.is_some()
-            && *before == Self { synced_at: before.synced_at, stats: before.stats, ..self.clone() }
+    /// What has to be written because this is known in place of `before`.
+    fn differs_from(&self, before: &Self) -> Unwritten {
+        let reached = Self { positions: before.positions.clone(), ..self.clone() };
+        let failed = Self {
+            error: before.error.clone(),
+            failure: before.failure,
+            failed_in_a_row: before.failed_in_a_row,
+            stats: PeerStats { failures: before.stats.failures, ..self.stats },
+            ..self.clone()
+        };
+        let counted = Self { synced_at: before.synced_at, stats: before.stats, ..failed.clone() };
+        if self == before {
+            Unwritten::Nothing
+        } else if failed == *before && before.failed_in_a_row > 0 {
+            Unwritten::Failures
+        } else if counted == *before && (before.synced_at.is_some() || self.synced_at.is_none()) {
+            Unwritten::Counts
+        } else if reached == *before {
+            Unwritten::Positions
+        } else {
+            Unwritten::Facts
+        }
     }
 
     /// Does it answer?
@@ -218,11 +239,40 @@ pub struct Peers {
     pub(super) settings: OnceLock<SettingsPeers>,
 }
 
+/// The most that is known and not written yet; each includes those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Unwritten {
+    Nothing,
+    /// That a peer which failed before failed again: written with anything else, and at the end. A peer that is down for weeks costs nothing.
+    Failures,
+    /// Rounds, and first failures: written by [`Peers::flush_counts`].
+    Counts,
+    /// How far a round came that goes on: written when it ends.
+    Positions,
+    /// Anything else: written at once.
+    Facts,
+}
+
 #[derive(Debug)]
 struct Kept {
     by_url: BTreeMap<String, PeerState>,
-    /// Rounds that were counted and not written down yet.
-    unwritten: usize,
+    unwritten: Unwritten,
+    /// Since when positions wait.
+    since: Option<Instant>,
+}
+
+impl Kept {
+    fn written(by_url: BTreeMap<String, PeerState>) -> Self {
+        Self { by_url, unwritten: Unwritten::Nothing, since: None }
+    }
+
+    /// Changes a peer where it is known. Answers what has to be written for it.
+    fn change(&mut self, url: &str, change: impl FnOnce(&mut PeerState)) -> Unwritten {
+        let Some(peer) = self.by_url.get_mut(url) else { return Unwritten::Nothing };
+        let before = peer.clone();
+        change(peer);
+        peer.differs_from(&before)
+    }
 }
 
 /// Peers that an earlier version recorded under several spellings of one address become one: that with which a round came to its end last.
@@ -249,11 +299,7 @@ impl Peers {
             Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
             Err(error) => return Err(unreadable(error.to_string())),
         };
-        Ok(Self {
-            path: path.to_owned(),
-            peers: Mutex::new(Kept { by_url: peers, unwritten: 0 }),
-            settings: OnceLock::new(),
-        })
+        Ok(Self { path: path.to_owned(), peers: Mutex::new(Kept::written(peers)), settings: OnceLock::new() })
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
@@ -334,7 +380,7 @@ impl Peers {
         let Some(peer) = moved.remove(from) else { return Ok(false) };
         moved.insert(to.to_owned(), PeerState { url: to.to_owned(), error: None, failure: None, ..peer });
         self.keep(&moved)?;
-        *kept = Kept { by_url: moved, unwritten: 0 };
+        *kept = Kept::written(moved);
         Ok(true)
     }
 
@@ -366,7 +412,7 @@ impl Peers {
         let mut with = peers.clone();
         with.insert(peer.url.clone(), peer);
         self.keep(&with)?;
-        *kept = Kept { by_url: with, unwritten: 0 };
+        *kept = Kept::written(with);
         Ok(added)
     }
 
@@ -382,7 +428,7 @@ impl Peers {
         let PeerState { url, options, added_at, named, auto_sync, origin, .. } = peer.clone();
         *peer = PeerState { named, auto_sync, origin, ..PeerState::new(url, options, added_at) };
         self.keep(&changed)?;
-        *kept = Kept { by_url: changed, unwritten: 0 };
+        *kept = Kept::written(changed);
         Ok(true)
     }
 
@@ -398,52 +444,74 @@ impl Peers {
             return Ok(false);
         }
         self.keep(&without)?;
-        *kept = Kept { by_url: without, unwritten: 0 };
+        *kept = Kept::written(without);
         Ok(true)
     }
 
-    /// Changes what is known of a peer, durably; one that was removed meanwhile stays away. That one more round was made is written once
-    /// for as many rounds as there are peers: the file holds all of them, and most rounds find nothing. Who is killed forgets that many.
+    /// Changes what is known of a peer, durably; one that was removed meanwhile stays away. That one more round was made, or failed, is
+    /// counted in memory and written by [`Self::flush_counts`]: whoever is killed forgets that.
     ///
     /// # Errors
     /// [`PeersError::Unwritable`]; it counts in memory all the same.
     pub fn update(&self, url: &str, change: impl FnOnce(&mut PeerState)) -> Result<(), PeersError> {
         let mut kept = self.lock();
-        let Kept { by_url, unwritten } = &mut *kept;
-        let Some(peer) = by_url.get_mut(url) else { return Ok(()) };
-        let before = peer.clone();
-        change(peer);
-        if *peer == before {
-            return Ok(());
-        }
-        if peer.differs_in_counts_alone(&before) {
-            *unwritten = unwritten.saturating_add(1);
-            if *unwritten < by_url.len() {
-                return Ok(());
-            }
-        }
-        self.keep(by_url)?;
-        *unwritten = 0;
-        Ok(())
+        let changed = kept.change(url, change);
+        kept.unwritten = kept.unwritten.max(changed);
+        if kept.unwritten >= Unwritten::Positions { self.write(&mut kept) } else { Ok(()) }
     }
 
-    /// Writes down what is not yet.
+    /// Notes how far a round came with a peer that goes on: written when it ends ([`Self::update`]), and after [`POSITIONS_WAIT`]. A
+    /// round that is killed before begins where the last write was, and finds what it exchanged.
+    ///
+    /// # Errors
+    /// [`PeersError::Unwritable`]; it counts in memory all the same.
+    pub fn reach(&self, url: &str, positions: &Positions) -> Result<(), PeersError> {
+        let mut kept = self.lock();
+        let changed = kept.change(url, |peer| peer.positions = positions.clone());
+        kept.unwritten = kept.unwritten.max(changed);
+        if kept.unwritten < Unwritten::Positions {
+            return Ok(());
+        }
+        let since = *kept.since.get_or_insert_with(Instant::now);
+        if since.elapsed() >= POSITIONS_WAIT { self.write(&mut kept) } else { Ok(()) }
+    }
+
+    /// Writes counts of rounds that are not written yet; failures of peers that failed before are no reason to.
+    ///
+    /// # Errors
+    /// [`PeersError::Unwritable`].
+    pub fn flush_counts(&self) -> Result<(), PeersError> {
+        let mut kept = self.lock();
+        if kept.unwritten >= Unwritten::Counts { self.write(&mut kept) } else { Ok(()) }
+    }
+
+    /// Writes everything that is not written yet.
     ///
     /// # Errors
     /// [`PeersError::Unwritable`].
     pub fn flush(&self) -> Result<(), PeersError> {
         let mut kept = self.lock();
-        if kept.unwritten > 0 {
+        if kept.unwritten > Unwritten::Nothing { self.write(&mut kept) } else { Ok(()) }
+    }
+
+    fn write(&self, kept: &mut Kept) -> Result<(), PeersError> {
+        if kept.unwritten == Unwritten::Facts {
             self.keep(&kept.by_url)?;
-            kept.unwritten = 0;
+        } else {
+            // Of older positions the next round finds that it was exchanged already.
+            write_file_revertible(&self.path, &self.text(&kept.by_url)?)?;
         }
+        (kept.unwritten, kept.since) = (Unwritten::Nothing, None);
         Ok(())
     }
 
     fn keep(&self, peers: &BTreeMap<String, PeerState>) -> Result<(), PeersError> {
-        let text = serde_json::to_vec_pretty(peers)
-            .map_err(|error| PeersError::Unreadable { path: self.path.clone(), error: error.to_string() })?;
-        Ok(write_file(&self.path, &text)?)
+        Ok(write_file(&self.path, &self.text(peers)?)?)
+    }
+
+    fn text(&self, peers: &BTreeMap<String, PeerState>) -> Result<Vec<u8>, PeersError> {
+        serde_json::to_vec_pretty(peers)
+            .map_err(|error| PeersError::Unreadable { path: self.path.clone(), error: error.to_string() })
     }
 }
 
@@ -487,7 +555,7 @@ mod tests {
     }
 
     #[test]
-    fn counting_a_round_costs_no_more_with_many_peers() {
+    fn counts_and_failures_are_written_in_one_and_facts_at_once() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("peers.json");
         let peers = Peers::open(&path).unwrap();
@@ -495,35 +563,64 @@ mod tests {
         for n in 0..10 {
             peers.add(PeerState::new(url(n), Direction::Both.into(), Timestamp::EPOCH)).unwrap();
         }
-        let rounds = |peers: &Peers| peers.list().iter().map(|peer| peer.stats.rounds).sum::<u64>();
-        let written = || rounds(&Peers::open(&path).unwrap());
+        let sum = |peers: &Peers| peers.list().iter().map(|it| it.stats.rounds + it.stats.failures).sum::<u64>();
+        let written = || sum(&Peers::open(&path).unwrap());
         let round = |n: usize, at: i64| {
             let end = |peer: &mut PeerState| {
+                (peer.failed_in_a_row, peer.error) = (0, None);
                 peer.stats.rounds += 1;
                 peer.synced_at = Some(Timestamp::from_seconds(at));
             };
             peers.update(&url(n), end).unwrap();
         };
+        let fails = |n: usize| {
+            let end = |peer: &mut PeerState| {
+                (peer.failed_in_a_row, peer.error) = (peer.failed_in_a_row + 1, Some("gone".to_owned()));
+                peer.stats.failures += 1;
+            };
+            peers.update(&url(n), end).unwrap();
+        };
         // The first one is when the peer begins to count as active.
-        (0..10).for_each(|n| round(n, 1));
-        assert_eq!(written(), 10);
-        let mut writes = 0;
-        for n in 0..30 {
-            let before = written();
-            round(n % 10, 2);
-            writes += usize::from(written() != before);
-        }
-        assert_eq!((writes, rounds(&peers), written()), (3, 40, 40));
-        round(0, 3);
-        assert_eq!(written(), 40);
+        (0..5).for_each(|n| round(n, 1));
+        assert_eq!(written(), 5);
+        (0..30).for_each(|n| round(n % 5, 2));
+        (0..10).for_each(fails);
+        assert_eq!((sum(&peers), written()), (45, 5));
+        peers.flush_counts().unwrap();
+        assert_eq!(written(), 45);
+        // Peers that are down for weeks.
+        (0..1000).for_each(|n| fails(n % 10));
+        peers.flush_counts().unwrap();
+        assert_eq!((sum(&peers), written()), (1045, 45));
         // What counts is written at once, and takes along what waited.
-        peers
-            .update(&url(1), |peer| peer.positions.pulled = Some(Position::new(Epoch::from_bytes([7; 8]), 7)))
-            .unwrap();
-        assert_eq!(written(), 41);
-        round(0, 4);
+        peers.update(&url(1), |peer| peer.waiting_there = 7).unwrap();
+        assert_eq!(written(), 1045);
+        fails(9);
         peers.flush().unwrap();
-        assert_eq!(written(), 42);
+        assert_eq!(written(), 1046);
+    }
+
+    #[test]
+    fn positions_of_a_round_are_written_when_it_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("peers.json");
+        let peers = Peers::open(&path).unwrap();
+        let url = "http://one:9001";
+        peers.add(PeerState::new(url.to_owned(), Direction::Both.into(), Timestamp::EPOCH)).unwrap();
+        let at =
+            |seq| Positions { pulled: Some(Position::new(Epoch::from_bytes([7; 8]), seq)), ..Positions::default() };
+        let written = || Peers::open(&path).unwrap().get(url).unwrap().positions;
+        peers.reach(url, &at(7)).unwrap();
+        peers.reach(url, &at(8)).unwrap();
+        assert_eq!((peers.get(url).unwrap().positions, written()), (at(8), Positions::default()));
+        peers.update(url, |peer| peer.stats.rounds += 1).unwrap();
+        assert_eq!(written(), at(8));
+        // A long round is written in between.
+        peers.reach(url, &at(9)).unwrap();
+        let long_ago = Instant::now().checked_sub(POSITIONS_WAIT).unwrap();
+        peers.lock().since = Some(long_ago);
+        peers.reach(url, &at(10)).unwrap();
+        assert_eq!(written(), at(10));
     }
 
     #[test]

@@ -51,6 +51,8 @@ pub(super) enum ManifestWritten {
 pub(super) struct ManifestFile {
     /// The file that was looked at last, and whose it is.
     known: Option<(FileStamp, Owner)>,
+    /// The size of what was written last.
+    pub(super) bytes: u64,
 }
 
 impl ManifestFile {
@@ -84,8 +86,10 @@ impl ManifestFile {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(ManifestWritten::Foreign),
             placed => placed?,
         }
-        self.known = Some((FileStamp::of(&path.symlink_metadata()?), Owner::Ours));
+        let metadata = path.symlink_metadata()?;
+        self.known = Some((FileStamp::of(&metadata), Owner::Ours));
         atomic_file::sync_directory(directory)?;
+        self.bytes = metadata.len();
         Ok(ManifestWritten::Written)
     }
 

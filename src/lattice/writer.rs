@@ -33,6 +33,10 @@ const TICK: Duration = Duration::from_secs(1);
 const MANIFEST_EVERY: Duration = Duration::from_secs(5);
 /// The manifest may take one part in this many of the thread's time.
 const MANIFEST_SHARE: u32 = 20;
+/// What the manifest may write on average, bytes a second: it is written as a whole, and must not wear the disk out.
+const MANIFEST_RATE: u64 = 16 << 10;
+/// The most that this lets it be behind.
+const MANIFEST_AT_LEAST_EVERY: Duration = Duration::from_secs(60 * 60);
 /// Buckets that a thread hashes at a time.
 const HASH_TURN: usize = 64;
 
@@ -558,14 +562,34 @@ impl Writer {
             }
             Err(error) => tracing::warn!(%error, "manifest.json cannot be written"),
         }
+        let by_size = manifest_pause(file.bytes);
         let ended = self.elapsed();
-        let pause = ended.saturating_sub(begun).saturating_mul(MANIFEST_SHARE).max(MANIFEST_EVERY);
+        let pause = ended.saturating_sub(begun).saturating_mul(MANIFEST_SHARE).max(by_size);
         self.manifest_at = ended.saturating_add(pause);
     }
+}
+
+/// How long to leave a manifest of this size alone after it was written.
+fn manifest_pause(bytes: u64) -> Duration {
+    Duration::from_secs(bytes / MANIFEST_RATE).clamp(MANIFEST_EVERY, MANIFEST_AT_LEAST_EVERY)
 }
 
 fn answer(waiters: Vec<Waiter>, error: Option<&LatticeError>) {
     for waiter in waiters {
         let _ = waiter.send(error.map_or(Ok(()), |error| Err(LatticeError::Io(error.to_string()))));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_manifest_is_written_seldom_and_small_one_soon() {
+        assert_eq!(manifest_pause(20 << 10), MANIFEST_EVERY);
+        assert_eq!(manifest_pause(900 << 10), Duration::from_secs(56));
+        // 200,000 nodes: 1.4 GB a day in place of 480.
+        assert_eq!(manifest_pause(30 << 20), Duration::from_secs(1920));
+        assert_eq!(manifest_pause(u64::MAX), MANIFEST_AT_LEAST_EVERY);
     }
 }

@@ -83,6 +83,7 @@ fn record_contact(context: &Context, speaker: &Speaker, kind: ContactKind, outco
     let ContactEffect { is_back, round } =
         context.inbound_peers.record(contact, kind, context.clock.now(), context.clock.elapsed());
     let Some(engine) = &context.engine else { return };
+    engine.contacted(peer, key);
     // What strangers do is listed, and pushes nothing else out of the events and the history.
     if is_back && known {
         let address = speaker.address().map(|address| address.to_string());

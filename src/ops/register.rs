@@ -133,6 +133,10 @@ pub async fn register(context: &Context, caller: Caller, received: Bytes) -> Res
     context.known_ids.note(&peer);
     let manifest = admitted.manifest();
     if !is_known {
+        // Repeats are anybody's.
+        if let Some(engine) = &context.engine {
+            engine.contacted(&peer, key);
+        }
         context.heartbeats.note(manifest);
     }
     Ok(Registration {

@@ -155,7 +155,7 @@ impl Shared {
         if held.is_revoked() {
             return failed(RoundError::OwnKeyRevoked);
         }
-        let note = |positions: &Positions| self.update(&peer.url, |state| state.positions = positions.clone());
+        let note = |positions: &Positions| self.note_reached(&peer.url, positions);
         // The recovery key is pinned with the first key, before anybody can have stolen that.
         let due = known.public_key.is_none() || said.learned.is_none_or(|at| at.elapsed() > LEARN_EVERY);
         let checked = if due { self.ask_for_key(peer, known, said).await } else { self.look_up_key(peer, known).await };

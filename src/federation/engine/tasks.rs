@@ -2,9 +2,10 @@
 
 use super::{Engine, PeerTask, Shared};
 use crate::federation::{
-    pauses::{LONGEST_PAUSE, Notices, backoff, jittered, pause_after},
+    pauses::{FIRST_PAUSE, LONGEST_PAUSE, Notices, backoff, jittered, pause_after},
     peers::Direction,
 };
+use crate::types::{PeerId, PublicKey};
 use std::sync::{Arc, atomic::Ordering};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -13,6 +14,16 @@ impl Engine {
     #[must_use]
     pub fn is_automatic(&self, url: &str) -> bool {
         self.shared.is_automatic(url)
+    }
+
+    /// An instance with this id and key sent a valid request: where rounds with it fail, the next one need not wait any longer.
+    pub fn contacted(&self, id: &PeerId, key: PublicKey) {
+        let known = self.shared.options.peers.with_identity(id.as_str(), &key.to_base64());
+        if let Some(peer) = known.filter(|peer| peer.failed_in_a_row > 0)
+            && let Some(task) = self.tasks().get(&peer.url)
+        {
+            task.peer.contact.notify_one();
+        }
     }
 }
 
@@ -30,7 +41,11 @@ pub(super) async fn keep_in_step(shared: Arc<Shared>, peer: Arc<PeerTask>) {
     loop {
         tokio::select! {
             () = sleep_until(next) => {}
-            () = peer.wake.notified() => sleep_until(not_before).await,
+            () = peer.contact.notified() => sleep(FIRST_PAUSE).await,
+            () = peer.wake.notified() => tokio::select! {
+                () = sleep_until(not_before) => {}
+                () = peer.contact.notified() => sleep(FIRST_PAUSE).await,
+            },
         }
         if !shared.is_automatic(&peer.url) {
             next = Instant::now() + shared.options.control.interval();

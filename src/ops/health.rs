@@ -74,7 +74,9 @@ pub async fn health(context: &Context) -> Health {
     let fault = match &live {
         Ok(_) => context.registry.faults().into_iter().next(),
         Err(error) => {
-            Some(error.fault().cloned().unwrap_or_else(|| StoreFault::new(StoreState::Unreadable, error.to_string())))
+            let unreadable =
+                if context.registry.kind() == "embedded" { StoreState::Damaged } else { StoreState::Unreadable };
+            Some(error.fault().cloned().unwrap_or_else(|| StoreFault::new(unreadable, error.to_string())))
         }
     };
     let waiting = context.lattice.waiting_senders().unwrap_or_default();

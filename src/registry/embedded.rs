@@ -28,6 +28,7 @@ pub use failure::OpenError;
 
 use super::{
     Bindings, Bound, KnownPeers, PeerCursor, PeerPage, PlaceLimits, Registered, Registry, RegistryError, StoreFault,
+    StoreState,
     places::{Place, Stranger},
 };
 use crate::{
@@ -146,7 +147,7 @@ impl EmbeddedRegistry {
         match tokio::time::timeout(ANSWER_WAIT, answered).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(closed()),
-            Err(_) => Err(RegistryError::no_answer("the disk does not answer in time")),
+            Err(_) => Err(slow("the disk does not answer in time")),
         }
     }
 
@@ -159,8 +160,8 @@ impl EmbeddedRegistry {
         let read = tokio::task::spawn_blocking(move || work(&shared.store));
         match tokio::time::timeout(ANSWER_WAIT, read).await {
             Ok(Ok(outcome)) => Ok(outcome?),
-            Ok(Err(_)) => Err(RegistryError::no_answer("the reading thread failed")),
-            Err(_) => Err(RegistryError::no_answer("the disk does not answer in time")),
+            Ok(Err(_)) => Err(StoreFault::new(StoreState::Unwritable, "the reading thread failed").into()),
+            Err(_) => Err(slow("the disk does not answer in time")),
         }
     }
 
@@ -172,12 +173,16 @@ impl EmbeddedRegistry {
 fn not_taken(error: SendTimeoutError<Job>) -> RegistryError {
     match error {
         SendTimeoutError::Closed(_) => closed(),
-        SendTimeoutError::Timeout(_) => RegistryError::no_answer("too many registrations wait for the disk"),
+        SendTimeoutError::Timeout(_) => slow("too many registrations wait for the disk"),
     }
 }
 
 fn closed() -> RegistryError {
-    RegistryError::no_answer("it is closed")
+    StoreFault::new(StoreState::Closed, "it is closed").into()
+}
+
+fn slow(answer: &str) -> RegistryError {
+    StoreFault::new(StoreState::SlowDisk, answer).into()
 }
 
 /// The entries of the file that still live. The rows of the others go with the writer's first batch.

@@ -92,6 +92,15 @@ states! {
     /// The file of an embedded registry cannot be written.
     Unwritable = "unwritable", "its file cannot be written",
         "check the rights and the disk of the state directory (ARK_STATE_PATH)";
+    /// The disk of an embedded registry takes longer than a call waits, or more registrations wait for it than may.
+    SlowDisk = "slow_disk", "its disk does not answer in time",
+        "find out what keeps the disk of the state directory (ARK_STATE_PATH) busy; instances register again by themselves";
+    /// The file of an embedded registry holds what cannot be read.
+    Damaged = "damaged", "its file holds what cannot be read",
+        "stop the service and restore a copy of registry.redb and registry.redb.log in the state directory (ARK_STATE_PATH)";
+    /// The registry of this process was closed.
+    Closed = "closed", "it is closed: the service stops",
+        "wait until the service runs again";
     /// A `maxmemory-policy` under which Redis deletes keys that must stay. Everything works.
     EvictionPolicy = "eviction_policy", "Redis may delete key bindings when its memory is full",
         "redis-cli -u \"$REDIS_URL\" CONFIG SET maxmemory-policy noeviction, and the same in redis.conf";

@@ -48,6 +48,8 @@ fn is_audited_of_anybody(code: Code) -> bool {
             | Code::Overloaded
             | Code::TooManyListeners
             | Code::LatticeFull
+            | Code::ConflictsFull
+            | Code::MassDelete
             | Code::OperatorTokenRequired
             | Code::NotLocal
     )

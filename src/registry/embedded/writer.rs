@@ -244,7 +244,8 @@ impl Writer<'_> {
     fn write(&mut self, jobs: Vec<Job>) {
         if self.state == State::Shut {
             if let Err(error) = self.shared.store.reopen() {
-                return answer_all(jobs, || RegistryError::no_answer(error.to_string()));
+                let fault = || StoreFault::new(StoreState::Unwritable, error.to_string()).into();
+                return answer_all(jobs, fault);
             }
             self.state = State::Doubtful;
         }

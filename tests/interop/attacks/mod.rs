@@ -18,6 +18,7 @@ mod flooded_inbox;
 mod foreign_network;
 mod forged_key_line;
 mod freeze;
+mod full_conflicts;
 mod full_registry;
 mod future_date;
 mod guessed_invite;

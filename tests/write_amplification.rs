@@ -165,7 +165,7 @@ async fn edit_with_one_peer_writes_little_beside_its_own_file() {
     // Two syncs are those of the node's own file and its directory. `manifest.json` of this few nodes is written every 5 s at most.
     let own = 2 * EDITS + MANIFEST_SYNCS;
     assert!(gave.total() <= own + 5 * EDITS, "the journal, the peer's head (3), the position: {gave:#?}");
-    assert!(took.total() <= own + 2 * EDITS, "the journal, twice: {took:#?}");
+    assert!(took.total() <= own + 3 * EDITS, "the journal, two to three times: {took:#?}");
     assert!(
         gave.bytes <= EDITS * (96 << 10) && took.bytes <= EDITS * (128 << 10),
         "{} and {} bytes",

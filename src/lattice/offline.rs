@@ -2,9 +2,11 @@
 //! there is no journal or a service has it open. A service sees the changes like those of any other program.
 
 mod file_id;
+mod revertible;
 mod walk;
 mod whole_file;
 
+pub use self::revertible::write_file_revertible;
 pub use walk::Walked;
 pub use whole_file::WholeFile;
 
@@ -511,16 +513,6 @@ impl Listing {
 /// [`OfflineError::Io`].
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), OfflineError> {
     atomic_file::replace(path, 0o644, |file| file.write_all(bytes)).map_err(|error| failed(path, error))
-}
-
-/// As [`write_file`], without a sync of the directory: a power failure may bring back what was there before, never a part of either.
-///
-/// # Errors
-/// [`OfflineError::Io`].
-pub fn write_file_revertible(path: &Path, bytes: &[u8]) -> Result<(), OfflineError> {
-    let directory = atomic_file::parent(path).map_err(|error| failed(path, error))?;
-    let filled = atomic_file::filled(directory, 0o644, |file| file.write_all(bytes));
-    filled.and_then(|temp| temp.rename(path)).map_err(|error| failed(path, error))
 }
 
 /// As [`write_file`], for a file that only this user may read (mode 0600).

@@ -2,8 +2,10 @@
 //!
 //! Honest clients from addresses of their own read and renew their manifests at a steady rate, first alone and then while others send
 //! thousands of hostile requests a second from sixteen addresses: signatures that do not fit, junk, new ids, empty signed pushes (each of
-//! which is remembered), pushed junk, changes of keys, and guesses of invites. Beside them each address holds uploads that stop before
-//! their last byte, and answers that it does not read. Printed are the honest ones' latencies in both phases, what was answered, and the memory of the service's process.
+//! which is remembered), pushed junk, changes of keys, guesses of invites, vouchers, and pushes of ever new instances, which ask to write;
+//! every eighth of them is verified. Beside them each address holds uploads that stop before their last byte, and answers that it does not
+//! read. Meanwhile the admin verifies and revokes a peer again and again. Printed are the honest ones' latencies in both phases, how long
+//! it took until the admin's decisions counted at the door, what was answered, and the memory of the service's process.
 //!
 //! Requests of this machine's own programs are not counted by default; here they are (`limits.count_loopback`), with all other limits as
 //! they are by default. An address of 127.0.0.0/8 stands for one of the internet.
@@ -23,6 +25,7 @@
     reason = "a benchmark that cannot run must stop, and it prints what it found"
 )]
 
+mod decisions;
 #[path = "../../tests/support/http1.rs"]
 mod http1;
 mod misdeeds;
@@ -67,7 +70,8 @@ struct Options {
     /// Requests a second of all honest ones together
     #[arg(long, default_value_t = 100)]
     honest_rate: u64,
-    /// Ends with an error where the 99th percentile of the honest ones is not under twice its quiet value
+    /// Ends with an error where the 99th percentile of the honest ones is not under twice its quiet value, or a decision of the admin
+    /// counts later than after a second
     #[arg(long)]
     check: bool,
     /// Where the figures go as JSON
@@ -133,7 +137,7 @@ impl Phase {
 }
 
 async fn measure(options: &Options) {
-    let place = Place::new().set("ARK__LIMITS__COUNT_LOOPBACK", "true");
+    let place = Place::new().with_default_trust().set("ARK__LIMITS__COUNT_LOOPBACK", "true");
     for number in 0..200 {
         place.write_node(&format!("n{number}"), &json!({"id": format!("n{number}"), "content": "x".repeat(300)}));
     }
@@ -143,11 +147,16 @@ async fn measure(options: &Options) {
     let own = own_manifests();
     // Keys and their histories are made before anything is measured.
     let instances: Vec<Hostile> = (0..options.connections.max(1)).map(Hostile::new).collect();
+    for instance in instances.iter().step_by(8) {
+        let (id, public_key) = instance.identity();
+        decisions::decide(port, "verify", id, &public_key).await;
+    }
     let quiet_for = Duration::from_secs(options.seconds.min(60));
     // Once through, so that nothing is measured that happens once.
     honest(port, &own, options.honest_rate, Duration::from_secs(2)).await;
     let quiet_rss = process::status(pid, "VmRSS");
-    let quiet = honest(port, &own, options.honest_rate, quiet_for).await;
+    let (quiet, decided_quiet) =
+        tokio::join!(honest(port, &own, options.honest_rate, quiet_for), decisions::measure(port, quiet_for));
 
     let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let answered = Arc::new(Mutex::new(BTreeMap::new()));
@@ -157,7 +166,9 @@ async fn measure(options: &Options) {
         let rate = options.rate;
         thread::spawn(move || flood(port, rate, instances, &stop, &sent, &answered))
     };
-    let hostile = honest(port, &own, options.honest_rate, Duration::from_secs(options.seconds)).await;
+    let flooded_for = Duration::from_secs(options.seconds);
+    let (hostile, decided) =
+        tokio::join!(honest(port, &own, options.honest_rate, flooded_for), decisions::measure(port, flooded_for));
     stop.store(true, Ordering::Release);
     let (took, cpu) = (began.elapsed(), process::cpu_time(pid) - cpu_before);
     flood.join().expect("the flood ends");
@@ -177,6 +188,10 @@ async fn measure(options: &Options) {
             row(&format!(", {kind}"), "", latencies_us);
         }
     }
+    println!("\n| decisions of the admin | number | median, ms | longest until it counts, ms |\n|---|---|---|---|");
+    for (name, decided) in [("quiet", &decided_quiet), ("in the flood", &decided)] {
+        println!("| {name} | {} | {:.2} | {:.2} |", decided.len(), ms(decided, 0.5), ms(decided, 1.0));
+    }
     let rate = sent as f64 / took.as_secs_f64();
     println!("\nHostile requests: {sent}, {rate:.0} a second; answered with {answered:?}");
     println!("CPU time of the service: {:.2} of one processor", cpu.as_secs_f64() / took.as_secs_f64());
@@ -186,11 +201,12 @@ async fn measure(options: &Options) {
     println!("p99 in the flood: {ratio:.2} times the quiet one");
     let figures = json!({"seconds": options.seconds, "hostile_per_second": rate, "answered": answered,
         "cpu": cpu.as_secs_f64() / took.as_secs_f64(), "p99_quiet_ms": p99_quiet, "p99_flood_ms": p99_flood, "ratio": ratio,
-        "honest_refused": hostile.refused, "rss_before_kb": quiet_rss, "rss_after_kb": rss, "rss_peak_kb": peak});
+        "decision_quiet_ms": ms(&decided_quiet, 1.0), "decision_flood_ms": ms(&decided, 1.0), "honest_refused": hostile.refused, "rss_before_kb": quiet_rss, "rss_after_kb": rss, "rss_peak_kb": peak});
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(&options.json);
     std::fs::create_dir_all(path.parent().expect("a directory")).expect("a directory for the figures");
     std::fs::write(&path, format!("{figures:#}\n")).expect("room for the figures");
     assert_eq!(hostile.refused + quiet.refused, 0, "honest requests were refused");
+    assert!(!options.check || ms(&decided, 1.0) < 1000.0, "a decision counted after {:.0} ms", ms(&decided, 1.0));
     assert!(!options.check || ratio < 2.0, "p99 in the flood is {ratio:.2} times the quiet one");
 }
 

@@ -65,9 +65,15 @@ impl Hostile {
         Self { id, key: first, forged, rotations, random: Random::seeded(nth + 1) }
     }
 
-    /// The next request: bad signatures, junk, new ids, empty signed pushes, pushed junk, changes of keys, guesses of invites.
+    /// Its id and public key, as the admin decides on them.
+    pub(crate) fn identity(&self) -> (&str, String) {
+        (&self.id, self.key.public_key().to_base64())
+    }
+
+    /// The next request: bad signatures, junk, new ids, empty signed pushes, pushed junk, changes of keys, guesses of invites, vouchers,
+    /// and pushes of ever new instances, which ask to write.
     pub(crate) fn misdeed(&mut self) -> Vec<u8> {
-        match self.random.below(12) {
+        match self.random.below(15) {
             0 | 1 => request("POST", "/manifest", "", Some(self.forged.as_bytes())),
             2 => {
                 let junk: Vec<u8> = (0..600).map(|_| u8::try_from(self.random.below(256)).expect("a byte")).collect();
@@ -90,6 +96,16 @@ impl Hostile {
                 let at = usize::try_from(self.random.below(20)).expect("a place") % self.rotations.len();
                 request("POST", "/v1/trust/rotate", "", Some(self.rotations[at].as_bytes()))
             }
+            11 => {
+                let id = format!("vouched-{:x}", self.random.below(1 << 40));
+                let body = json!({"peer_id": id, "public_key": self.key.public_key().to_base64()});
+                self.signed_request("/lattice/trust/vouch", "application/json", &body.to_string())
+            }
+            12 | 13 => {
+                let number = self.random.below(1 << 40);
+                let asking = (format!("asks-{number:x}"), key((1 << 41) + number));
+                signed_request((&asking.0, &asking.1), "/lattice/changes", "application/x-ndjson", "")
+            }
             _ => {
                 let guess = [u8::try_from(self.random.below(256)).expect("a byte"); 32];
                 let body = json!({
@@ -102,16 +118,20 @@ impl Hostile {
     }
 
     fn signed_request(&self, route: &'static str, kind: &str, body: &str) -> Vec<u8> {
-        let message =
-            Message { method: "POST", route, query: "?", body: body.as_bytes(), node_id: &self.id, audience: AUDIENCE };
-        let headers = message::sign(&message, &self.key, now()).expect("a signature");
-        let lines: String = headers.into_iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-        let length = body.len();
-        format!(
-            "POST {route} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n{lines}\r\n{body}"
-        )
-        .into_bytes()
+        signed_request((&self.id, &self.key), route, kind, body)
     }
+}
+
+/// A request that this instance signed just now.
+pub(crate) fn signed_request((id, key): (&str, &KeyPair), route: &'static str, kind: &str, body: &str) -> Vec<u8> {
+    let message = Message { method: "POST", route, query: "?", body: body.as_bytes(), node_id: id, audience: AUDIENCE };
+    let headers = message::sign(&message, key, now()).expect("a signature");
+    let lines: String = headers.into_iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let length = body.len();
+    format!(
+        "POST {route} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n{lines}\r\n{body}"
+    )
+    .into_bytes()
 }
 
 /// Uploads that stop before their last byte, again and again.

@@ -104,3 +104,32 @@ pub fn refused(
     let account = address.map(|address| Payer::of(address).to_string());
     state.context.trust.refused(Refusal { code: code.text(), door, subject, account, detail });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    /// Of routes that are not there for strangers, of handshakes, and of rounds.
+    const OF_OTHER_DOORS: [&str; 11] = [
+        "not_found",
+        "client_certificate",
+        "out_of_reach",
+        "protocol",
+        "other_instance",
+        "same_id",
+        "too_many_nodes",
+        "differs",
+        "mixed",
+        "cloned",
+        "state_unavailable",
+    ];
+
+    #[test]
+    fn the_codes_of_refusals_are_as_many_as_is_stated() {
+        let ours = Code::ALL.iter().filter(|code| is_audited(**code) || is_audited_of_anybody(**code));
+        let codes: HashSet<&str> = ours.map(|code| code.text()).chain(OF_OTHER_DOORS).collect();
+        let security = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/SECURITY.md")).unwrap();
+        assert!(security.contains(&format!("where all {} codes are provoked", codes.len())), "{}", codes.len());
+    }
+}

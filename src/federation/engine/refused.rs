@@ -5,6 +5,7 @@ use super::{PeerState, RoundError, RunEnd, Shared};
 use crate::{
     federation::{client::ClientError, trusting::ROUND},
     guard::OutOfReach,
+    lattice::LatticeError,
     trust::Refusal,
 };
 use serde_json::Map;
@@ -31,6 +32,11 @@ fn code(error: &RoundError) -> Option<&'static str> {
         RoundError::Differs { .. } => Some("differs"),
         RoundError::Mixed => Some("mixed"),
         RoundError::Cloned(_) => Some("cloned"),
+        RoundError::Lattice(LatticeError::Contested { .. } | LatticeError::HistoryFull { .. }) => {
+            Some("conflicts_full")
+        }
+        RoundError::Lattice(LatticeError::WaitingFull { .. }) => Some("mass_delete"),
+        RoundError::Lattice(LatticeError::BoundReached { .. }) => Some("lattice_full"),
         // Whoever distrusts and whoever is stale was told of where that was found.
         RoundError::Client(
             ClientError::Distrusted { .. }

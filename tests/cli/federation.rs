@@ -317,7 +317,7 @@ fn the_token_comes_from_the_settings_and_goes_to_nobody_else_in_clear_text() {
     let stranger = stranger.set("ARK_ADMIN_TOKEN", "another-token-of-the-tests");
     assert!(stranger.run(&["federation", "stop", "--url", a.url()]).fails(3).contains("another one"));
     // Leads to this machine, but is not known to: nothing says who else could read it.
-    let elsewhere = format!("http://192.0.2.7:{}", a.service.port);
+    let elsewhere = format!("http://127.1:{}", a.service.port);
     let said = a.federation(&["status", "--url", &elsewhere]).fails(3);
     assert!(said.contains("not sent in clear text") && said.contains("https://"), "{said}");
 }

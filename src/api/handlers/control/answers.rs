@@ -223,12 +223,18 @@ pub(super) const fn direction(direction: Direction) -> &'static str {
     }
 }
 
+/// A peer with which hub mode makes no rounds states that, and not how its last round ended.
+fn marked_where_left_out(mut peer: PeerState, context: &ops::Context) -> PeerState {
+    if let Some(hub) = ops::hub_instead_of(context, &peer.url) {
+        let left_out = format!("no rounds are made with it: this instance exchanges with its hub only, {hub}");
+        (peer.failure, peer.error) = (Some(FailureKind::HubOnly), Some(left_out));
+    }
+    peer
+}
+
 impl PeerAnswer {
-    pub(super) fn new((mut peer, lag): (PeerState, Lag), context: &ops::Context) -> Self {
-        if let Some(hub) = ops::hub_instead_of(context, &peer.url) {
-            let left_out = format!("no rounds are made with it: this instance exchanges with its hub only, {hub}");
-            (peer.failure, peer.error) = (Some(FailureKind::HubOnly), Some(left_out));
-        }
+    pub(super) fn new((peer, lag): (PeerState, Lag), context: &ops::Context) -> Self {
+        let peer = marked_where_left_out(peer, context);
         let failure = FailureAnswer::new(context, &peer.url, peer.failure, peer.error.as_deref());
         Self {
             active: peer.is_active(),

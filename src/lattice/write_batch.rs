@@ -699,8 +699,10 @@ mod tests {
             let arrival = Arrival { change, ancestry: Ancestry::default(), from: from.into(), given: 0 };
             let budget = Arc::new(DeletionBudget::new(0, unverified));
             let (reply, answer) = oneshot::channel();
-            run(&mut store, vec![WriteRequest { ops: vec![WriteOp::Apply(arrival, Some(budget))], reply }]);
-            answer.blocking_recv().unwrap()
+            let ops = vec![WriteOp::Apply(arrival, Some(Arc::clone(&budget)))];
+            run(&mut store, vec![WriteRequest { ops, reply }]);
+            let answer = answer.blocking_recv().unwrap();
+            budget.take_left_out().map_or(answer, Err)
         };
         push("honest", "a", 1, false).unwrap();
         push("stranger", "own", 1, true).unwrap();

@@ -63,7 +63,10 @@ fn commands_before_the_first_start_and_the_service_speak_of_one_instance() {
 fn a_state_directory_of_an_earlier_version_keeps_its_id() {
     let bed = unnamed();
     drop(bed.serve());
-    fs::remove_file(bed.path("ark_state/node_id")).unwrap();
+    // Nor had it a list of its files.
+    for name in ["node_id", "state.json"] {
+        fs::remove_file(bed.path("ark_state").join(name)).unwrap();
+    }
     assert_eq!(id_of(&bed.serve()), host_id());
     assert_eq!(bed.read("ark_state/node_id").trim(), host_id(), "also when the machine gets another name");
 }

@@ -88,7 +88,7 @@ fn commands_without_a_service_miss_what_they_need() {
 fn only_what_is_lost_is_forgotten_and_only_without_a_service() {
     let bed = lived_in();
     assert!(bed.run(&["state", "forget", "peers.json"]).fails(1).contains("is there, with something in it"));
-    assert!(bed.run(&["state", "forget", "lock"]).fails(1).contains("identity.key, lattice.redb"));
+    assert!(bed.run(&["state", "forget", "lock"]).fails(1).contains("identity.key, node_id, lattice.redb"));
     let service = bed.serve();
     fs::remove_file(bed.path("ark_state/peers.json")).unwrap();
     assert!(bed.run(&["state", "forget", "peers.json"]).fails(1).contains("another ark-lattice process uses it"));

@@ -460,7 +460,7 @@ impl Peers {
         if kept.unwritten >= Unwritten::Positions { self.write(&mut kept) } else { Ok(()) }
     }
 
-    /// Notes how far a round came with a peer that goes on: written when it ends ([`Self::update`]), and after [`POSITIONS_WAIT`]. A
+    /// Notes how far a round came with a peer that goes on: written when it ends ([`Self::update`]), and after a second. A
     /// round that is killed before begins where the last write was, and finds what it exchanged.
     ///
     /// # Errors

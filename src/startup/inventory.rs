@@ -185,7 +185,7 @@ pub fn check_files(settings: &Settings) -> Result<(), StartupError> {
     Err(failed(&settings.state.path, format!("{}{more}. {}", first.problem(), first.next())))
 }
 
-/// As [`check_files`], for one file.
+/// Refuses a state directory from which this file was lost.
 ///
 /// # Errors
 /// [`StartupError::State`], as there.

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 pub const STATISTICS_EVERY: Duration = Duration::from_secs(300);
 
 impl Engine {
-    /// Writes statistics every [`STATISTICS_EVERY`], until it is dropped; [`Engine::stop`] writes the last.
+    /// Writes statistics every five minutes, until it is dropped; [`Engine::stop`] writes the last.
     pub async fn keep_statistics(self: Arc<Self>) {
         loop {
             sleep(STATISTICS_EVERY).await;

@@ -7,10 +7,13 @@ use std::{
     collections::VecDeque,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 /// Rounds that are kept. Rounds in which nothing moved are counted with their peer, and not listed.
 pub const KEPT: usize = 500;
+/// How often they are written while new ones come all the time.
+const WRITE_EVERY: Duration = Duration::from_secs(60);
 /// Of them rounds that other instances made: each push may be one.
 const KEPT_INBOUND: usize = 250;
 /// Of them rounds of one instance.
@@ -67,6 +70,8 @@ struct Rounds {
     kept: VecDeque<Past>,
     /// Some of them are not written yet.
     unwritten: bool,
+    /// By the machine's clock: no disk waits for an injected one.
+    written_at: Option<Instant>,
 }
 
 impl History {
@@ -82,7 +87,7 @@ impl History {
         };
         Self {
             path: path.to_owned(),
-            rounds: Mutex::new(Rounds { kept: rounds, unwritten: false }),
+            rounds: Mutex::new(Rounds { kept: rounds, unwritten: false, written_at: None }),
             writing: Mutex::default(),
         }
     }
@@ -91,8 +96,16 @@ impl History {
         self.rounds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a round, which [`Self::flush`] writes: all of them are one file, and nothing depends on it.
+    /// Adds a round. It is written at once where nothing was for [`WRITE_EVERY`], else by [`Self::flush`]: all of them are one file, and
+    /// nothing depends on it.
     pub fn add(&self, past: Past) {
+        if self.note(past) {
+            self.flush();
+        }
+    }
+
+    /// Answers whether it is time to write.
+    fn note(&self, past: Past) -> bool {
         let mut rounds = self.lock();
         let kept = &mut rounds.kept;
         if past.inbound {
@@ -102,6 +115,7 @@ impl History {
         bound(kept, KEPT, |_| true);
         kept.push_back(past);
         rounds.unwritten = true;
+        rounds.written_at.is_none_or(|at| at.elapsed() >= WRITE_EVERY)
     }
 
     /// Writes what is not written yet.
@@ -113,6 +127,7 @@ impl History {
             if !std::mem::take(&mut rounds.unwritten) {
                 return;
             }
+            rounds.written_at = Some(Instant::now());
             serde_json::to_vec(&rounds.kept).unwrap_or_default()
         };
         if let Err(error) = write_file(&self.path, &text) {

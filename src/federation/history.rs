@@ -194,11 +194,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("history.json");
         let history = History::open(&path);
+        let bytes = |history: &History| history.newest(10).iter().map(|past| past.bytes).collect::<Vec<_>>();
         history.add(past(1));
         history.add(past(2));
-        assert!(!path.exists(), "not at once");
+        assert_eq!(bytes(&History::open(&path)), [1], "the first at once, the next later");
         history.flush();
-        let bytes = |history: &History| history.newest(10).iter().map(|past| past.bytes).collect::<Vec<_>>();
         assert_eq!((bytes(&history), bytes(&History::open(&path))), (vec![2, 1], vec![2, 1]));
         write_file(&path, b"{").unwrap();
         assert!(History::open(&path).newest(1).is_empty());

@@ -96,7 +96,7 @@ impl History {
         self.rounds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a round. It is written at once where nothing was for [`WRITE_EVERY`], else by [`Self::flush`]: all of them are one file, and
+    /// Adds a round. It is written at once where nothing was for a minute, else by [`Self::flush`]: all of them are one file, and
     /// nothing depends on it.
     pub fn add(&self, past: Past) {
         if self.note(past) {

@@ -29,16 +29,13 @@ fn words(text: &str) -> String {
     while let Some((before, from)) = rest.split_once('<') {
         words.push_str(before);
         words.push(' ');
-        let hidden = ["script", "style"].into_iter().find(|name| starts_with(from, name));
+        let is_hidden = ["script", "style"].into_iter().any(|name| starts_with(from, name));
         let tag_ends = if starts_with(from, "!--") { "-->" } else { ">" };
         let Some((_, behind)) = from.split_once(tag_ends) else {
             rest = "";
             break;
         };
-        rest = match hidden {
-            Some(name) => behind.find("</").filter(|_| name.len() <= behind.len()).map_or("", |at| skip(behind, at)),
-            None => behind,
-        };
+        rest = if is_hidden { behind.find("</").map_or("", |at| skip(behind, at)) } else { behind };
     }
     words.push_str(rest);
     let words: Vec<&str> = words.split_whitespace().collect();

@@ -2,12 +2,11 @@
 
 use super::{
     exit::Failure,
-    job,
+    job::StateArg,
     output::{Output, count},
 };
 use crate::{
     ops::{self, AuditEntry, FileError},
-    settings::{Overrides, Settings},
     startup::AUDIT_FILE,
 };
 use serde_json::{Value, json};
@@ -25,7 +24,7 @@ Examples:
 
 With --json:
   {\"file\": \"ark_state/audit.log\", \"entries\": 12, \"hash\": \"…\", \"being_written\": false}")]
-    Verify(Place),
+    Verify(StateArg),
     /// List what happened, the newest last
     #[command(after_help = "\
 Examples:
@@ -46,30 +45,19 @@ With --json:
         #[arg(long, value_name = "N", default_value = "100")]
         limit: usize,
         #[command(flatten)]
-        place: Place,
+        place: StateArg,
     },
 }
 
-#[derive(Debug, clap::Args)]
-pub(super) struct Place {
-    /// The state directory; otherwise the one of the settings (ARK_STATE_PATH).
-    #[arg(long, value_name = "DIR")]
-    state: Option<PathBuf>,
-}
-
-impl Place {
-    fn file(&self) -> Result<PathBuf, Failure> {
-        let mut overrides = Overrides::new();
-        job::set_path(&mut overrides, "state.path", self.state.as_deref())?;
-        Ok(Settings::load(overrides)?.state.path.join(AUDIT_FILE))
-    }
+fn file(place: &StateArg) -> Result<PathBuf, Failure> {
+    Ok(place.settings()?.state.path.join(AUDIT_FILE))
 }
 
 pub(super) fn run(command: Command, output: &Output) -> Result<(), Failure> {
     match command {
         Command::Verify(place) => verify(&place, output),
         Command::List { kind, about, limit, place } => {
-            let (entries, ..) = ops::read_audit(&place.file()?).map_err(failed)?;
+            let (entries, ..) = ops::read_audit(&file(&place)?).map_err(failed)?;
             let total = entries.len();
             let fits = |entry: &AuditEntry| {
                 kind.as_ref().is_none_or(|kind| *kind == entry.kind)
@@ -89,8 +77,8 @@ fn failed(error: FileError) -> Failure {
     }
 }
 
-fn verify(place: &Place, output: &Output) -> Result<(), Failure> {
-    let file = place.file()?;
+fn verify(place: &StateArg, output: &Output) -> Result<(), Failure> {
+    let file = file(place)?;
     let (entries, hash, being_written) = ops::read_audit(&file).map_err(failed)?;
     let value = || json!({"file": file, "entries": entries.len(), "hash": hash, "being_written": being_written});
     let entries = entries.len();

@@ -36,6 +36,23 @@ impl LatticeArg {
     }
 }
 
+/// The state directory, on commands that read it themselves.
+#[derive(Debug, clap::Args)]
+pub(super) struct StateArg {
+    /// The state directory; otherwise the one of the settings (ARK_STATE_PATH).
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+}
+
+impl StateArg {
+    /// The settings with this directory.
+    pub(super) fn settings(&self) -> Result<Settings, Failure> {
+        let mut overrides = Overrides::new();
+        set_path(&mut overrides, "state.path", self.state.as_deref())?;
+        Ok(Settings::load(overrides)?)
+    }
+}
+
 /// Is the directory of `settings` the one that the settings name without the command line? Then the journal is meant for it.
 pub(super) fn is_own(settings: &Settings) -> Result<bool, Failure> {
     let (own, path) = (own_directory()?, &settings.lattice.path);

@@ -32,9 +32,9 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args, output: &Output) -> Result<(), Failure> {
     let is_own = args.out.is_none();
-    let settings = if args.out.is_none() || args.encrypt { Some(Settings::load(Overrides::new())?) } else { None };
+    let settings = if is_own || args.encrypt { Some(Settings::load(Overrides::new())?) } else { None };
     let default = || settings.as_ref().map(|settings| settings.state.path.join("identity.key")).unwrap_or_default();
-    if let (None, Some(settings)) = (&args.out, &settings) {
+    if let Some(settings) = settings.as_ref().filter(|_| is_own) {
         startup::check_file(settings, "identity.key")?;
     }
     let path = args.out.unwrap_or_else(default);

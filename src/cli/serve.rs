@@ -140,7 +140,7 @@ fn shell_word(path: &Path) -> String {
     if text.bytes().all(is_plain) { text.into_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
-/// Whom the address lets in, where that is only this machine.
+/// What can reach the address, where that is only this machine.
 fn reach(address: SocketAddr) -> Option<&'static str> {
     address
         .ip()

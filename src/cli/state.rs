@@ -2,15 +2,14 @@
 
 use super::{
     exit::Failure,
-    job,
+    job::StateArg,
     output::{Output, size},
 };
 use crate::{
-    settings::{Overrides, Settings},
+    settings::Settings,
     startup::{self, StateFile},
 };
 use serde_json::{Value, json};
-use std::path::PathBuf;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -24,7 +23,7 @@ Examples:
 With --json; bytes is null where the file does not exist:
   {\"state\": \"ark_state\", \"missing\": 0, \"files\": [{\"name\": \"lattice.redb\", \"bytes\": 36864, \"missing\": false,
    \"holds\": \"conflicts and lost versions …\"}]}")]
-    List(Place),
+    List(StateArg),
     /// Go on without a file of the state directory that is missing or empty
     #[command(after_help = "\
 The service does not start where a file is gone that it needs to keep its word: what was in it is named there. Restore
@@ -39,23 +38,8 @@ With --json:
         /// The file's name, as `state list` shows it.
         name: String,
         #[command(flatten)]
-        place: Place,
+        place: StateArg,
     },
-}
-
-#[derive(Debug, clap::Args)]
-pub(super) struct Place {
-    /// The state directory; otherwise the one of the settings (ARK_STATE_PATH).
-    #[arg(long, value_name = "DIR")]
-    state: Option<PathBuf>,
-}
-
-impl Place {
-    fn settings(&self) -> Result<Settings, Failure> {
-        let mut overrides = Overrides::new();
-        job::set_path(&mut overrides, "state.path", self.state.as_deref())?;
-        Ok(Settings::load(overrides)?)
-    }
 }
 
 pub(super) fn run(command: Command, output: &Output) -> Result<(), Failure> {
